@@ -1,0 +1,53 @@
+# make demo: see the bot work.  make test: the test suite.  make check: all that CI asks for.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+RUN := .venv/.installed-run
+DEV := .venv/.installed-dev
+
+.PHONY: demo test check format lint types contracts lock clean
+
+demo: $(RUN)
+	@$(BIN)/mouseflow-bot demo
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: lint types contracts test
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+contracts: $(DEV)
+	$(BIN)/lint-imports
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mouseflow-bot needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+$(RUN): $(BIN)/python requirements.txt pyproject.toml
+	$(PIP) install --require-hashes --requirement requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUN) requirements-dev.txt
+	$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+# Locks with hashes and without addresses, so that they hold wherever the packages come from.
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+lock: $(DEV)
+	$(COMPILE) --output-file requirements.txt requirements.in pyproject.toml
+	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
+
+clean:
+	rm -rf .venv

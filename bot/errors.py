@@ -1,0 +1,88 @@
+"""The error tree, cut by what the caller does next: mend something, give up, or try later.
+
+    BotError
+    ├── ConfigError     mend the configuration; the command ends with status 1
+    ├── RuleErrors      mend the rule files; holds every fault found
+    ├── StoreError      mend the store: locked, read-only, full, corrupted, too new
+    ├── GiveUp          asking again cannot help; the step becomes a dead letter
+    └── TryLater        asking again may help; says when, and whether the outcome is unknown
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class BotError(Exception):
+    """Everything the bot raises on purpose. The text is for people and holds no secret."""
+
+
+class ConfigError(BotError):
+    """The configuration must be mended before anything can run."""
+
+
+class StoreError(BotError):
+    """The store cannot be used as it is: locked, read-only, full, corrupted or too new."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One problem in a rule file, where it is and what to do.
+
+    `line` and `column` count from 1. `path` is the dotted place inside the file
+    (`rules.checkout.when.friction`), empty for the file itself. `lint` is the id of a
+    lint that can be silenced, or None for an error. A fault with a lint is a warning.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    lint: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: "
+        subject = f"{self.path}: " if self.path else ""
+        tail = f" [{self.lint}]" if self.lint else ""
+        return f"{place}{subject}{self.message}{tail}"
+
+
+class RuleErrors(BotError):
+    """The rule files must be mended; `faults` holds every problem of every file."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class GiveUp(BotError):
+    """Asking again cannot help. `remedy` says what a person can do about it."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+
+
+class TryLater(BotError):
+    """Asking again may help.
+
+    `after` is what the other side asked us to wait, None when it did not say.
+    `unknown` tells that the attempt may have taken effect all the same.
+    `lane` tells that everything on the same lane (channel, website) would fail too.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        after: timedelta | None = None,
+        unknown: bool = False,
+        lane: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.after = after
+        self.unknown = unknown
+        self.lane = lane
+        super().__init__(reason)
