@@ -1,0 +1,1 @@
+"""The actions a rule can name, one file each."""

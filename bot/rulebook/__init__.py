@@ -1,0 +1,1 @@
+"""Rules as data: read them, check them, decide with them. No I/O, no clock."""

@@ -1,0 +1,110 @@
+"""A rule, read and checked: frozen values that the rest of the bot trusts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from bot.actions.base import Action
+from bot.errors import Fault
+from bot.rulebook.conditions import Condition
+from bot.subjects import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most so many within a window of that length."""
+
+    times: int
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class OncePer:
+    """One match per value of the field (`visitor`, `ip`, `country`, ...) within the window."""
+
+    field: str
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One match of many: so many subjects within the window, counted by that field."""
+
+    at_least: int
+    within: timedelta
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """When posts may go out: weekdays (0 = Monday) and minutes of the day in the account's zone."""
+
+    days: frozenset[int]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class AfterDowntime:
+    """What to do for matches older than `act_up_to` when catching up: `digest` or `drop` them."""
+
+    act_up_to: timedelta = timedelta(hours=6)
+    older: Literal["digest", "drop"] = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTest:
+    """A test written beside its rule: given such a subject, expect match or no match.
+
+    `given` holds plain values by field name, in the catalogue's base units. `actions` are the
+    action kinds a match must cause, `text` a piece that some message must hold.
+    """
+
+    name: str
+    given: Mapping[str, Any]
+    match: bool
+    line: int
+    column: int
+    actions: tuple[str, ...] = ()
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule. `id` is its key in the file and names all its state in the store."""
+
+    id: str
+    watch: Kind
+    when: Condition
+    do: tuple[Action, ...]
+    summary: str = ""
+    websites: tuple[str, ...] = ()
+    excepts: Condition | None = None
+    once_per: OncePer | None = None
+    count: Count | None = None
+    safety: Rate | None = None
+    active: Active | None = None
+    after_downtime: AfterDowntime = AfterDowntime()
+    held_for: timedelta | None = None
+    until: Condition | None = None
+    resolved: bool = False
+    over_last: timedelta | None = None
+    visitors: Mapping[str, str] = field(default_factory=dict)
+    was: tuple[str, ...] = ()
+    tests: tuple[RuleTest, ...] = ()
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All rules of all files, in file order, with the lints that were not silenced."""
+
+    rules: tuple[Rule, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    digest: str = ""
+
+    def watching(self, kind: Kind) -> tuple[Rule, ...]:
+        """The rules about one kind of subject."""
+        return tuple(rule for rule in self.rules if rule.watch == kind)
