@@ -48,7 +48,7 @@ class Webhook(Protocol):
     async def call(self, url: str, body: bytes, headers: Mapping[str, str]) -> None: ...
 
 
-class CannotLook(Exception):  # noqa: N818 - an answer, not a fault
+class CannotLook(Exception):
     """The outcome of a post can't be looked up here, so it is at-least-once."""
 
 
