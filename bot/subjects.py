@@ -5,6 +5,7 @@ match they caused, and out again to the actions. So each is a msgspec Struct of 
 """
 
 import math
+import sys
 from typing import ClassVar, Literal
 
 import msgspec
@@ -27,12 +28,13 @@ class Band(Struct, frozen=True):
     """What the API let us know of a recording's friction.
 
     The API never says a friction; it only filters by a threshold (L4386-4392). `low` is the
-    highest asked threshold that the recording reached (-inf if none), `high` the lowest one
-    that it did not reach (inf if none). A value known exactly has `high` just above `low`.
+    highest asked threshold that the recording reached, `high` the lowest one that it did not
+    reach; where there is none, the least and the greatest float, since JSON has no infinity.
+    A value known exactly has `high` just above `low`.
     """
 
-    low: float = -math.inf
-    high: float = math.inf
+    low: float = -sys.float_info.max
+    high: float = sys.float_info.max
 
     @classmethod
     def exactly(cls, value: float) -> "Band":

@@ -1,0 +1,48 @@
+"""A level rule through time: fires when its condition becomes true, once an episode.
+
+Recordings match once; every other subject is a level (a campaign, a funnel, a website)
+that can be true for a while, end, and come back.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+Event = Literal["fired", "resolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is remembered of one rule and one subject.
+
+    `true_since` is when the condition last became true, None while it is false. `fired` is
+    when this episode fired, None while it has not. `episode` numbers the firings.
+    """
+
+    true_since: datetime | None = None
+    fired: datetime | None = None
+    episode: int = 0
+
+
+def advance(
+    before: Level,
+    holds: bool,
+    ended: bool,
+    now: datetime,
+    held_for: timedelta = timedelta(),
+) -> tuple[Level, Event | None]:
+    """One look at the subject.
+
+    `holds` is the rule's condition, `ended` whether the episode is over once it has fired
+    (its `until`, or the condition being false). `held_for` is how long the condition must
+    have held before it fires.
+    """
+    since = (before.true_since or now) if holds else None
+    level = replace(before, true_since=since)
+    if level.fired is not None:
+        if ended:
+            return replace(level, fired=None), "resolved"
+        return level, None
+    if since is not None and now - since >= held_for and not ended:
+        return replace(level, fired=now, episode=level.episode + 1), "fired"
+    return level, None
