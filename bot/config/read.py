@@ -1,0 +1,228 @@
+"""Reads the configuration from file, environment and secret files, and tells all its problems.
+
+For each key the environment (`BOT_SECTION__KEY`) wins over a secret file
+(`bot_section__key`), that over config.toml, and that over the default.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+
+from bot.config.places import locate
+from bot.config.sections import PREFIX, Settings, keys, variable
+from bot.errors import ConfigError
+
+_SECRET_FILE_LIMIT = 64 * 1024
+
+
+class _Named(EnvSettingsSource):
+    """Settings under names such as BOT_SLACK__CHANNEL, from any mapping of names to texts."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = {name.lower(): value for name, value in values.items()}
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._values
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Place:
+    """Where a setting was written; places sort as a reader goes through them."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.file:
+            return ""
+        return f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Where settings came from: names (environment, then secret files) before the file."""
+
+    file: Path | None
+    text: str
+    named: Sequence[Mapping[str, str]]
+
+    def place(self, path: tuple[str, ...]) -> _Place:
+        wanted = variable(path)
+        for names in self.named:
+            for name, shown in names.items():
+                if name.upper() == wanted:
+                    return _Place(shown)
+        if self.file is None:
+            return _Place("")
+        return _Place(str(self.file), *locate(self.text, path))
+
+
+def load(
+    path: Path | None, environ: Mapping[str, str], secrets_dirs: Iterable[Path] = ()
+) -> Settings:
+    """The settings of that file (None: no file), environment and directories of secret files.
+
+    Raises ConfigError whose text lists every problem, one a line, and shows no value.
+    """
+    problems: list[str] = []
+    text = _text(path) if path is not None else ""
+    written = _toml(path, text) if path is not None else {}
+    secret_values, secret_places = _secret_files(secrets_dirs, problems)
+    variables = {name: value for name, value in environ.items() if _is_ours(name)}
+    places = [{name: name for name in variables}, secret_places]
+    for names in places:
+        problems += _unknown_names(names)
+    merged = _merged({"mouseflow": {}}, written, _Named(secret_values)(), _Named(variables)())
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        origins = _Origins(path, text, places)
+        details = error.errors(include_url=False, include_input=False)
+        found = sorted((origins.place(_path(each)), _problem(each)) for each in details)
+        problems = [f"{place}{said}" for place, said in found] + problems
+        raise ConfigError("\n".join(problems)) from None
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return settings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `mouseflow-bot init` writes one") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = _TOML_PLACE.search(message)
+        at = f"{place[1]}:{place[2]}" if place and place[1] else f"{text.count(chr(10)) + 1}:1"
+        raise ConfigError(f"{path}:{at}: not TOML: {_TOML_PLACE.sub('', message)}") from None
+
+
+def _secret_files(
+    directories: Iterable[Path], problems: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Values and places by name; the first directory wins."""
+    values: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for directory in directories:
+        if not directory.is_dir():
+            continue
+        for file in sorted(directory.iterdir()):
+            name = file.name.lower()
+            if not name.startswith(PREFIX.lower()) or name in values or not file.is_file():
+                continue
+            try:
+                with file.open(encoding="utf-8") as opened:
+                    values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
+            except (OSError, UnicodeDecodeError):
+                problems.append(f"{file}: cannot be read as text")
+                continue
+            places[name] = str(file)
+    return values, places
+
+
+# Kubernetes puts these into every container beside a service that is called "bot".
+_SERVICE_LINK = re.compile(r"BOT_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT)(?:_\w+)?$")
+
+
+def _is_ours(name: str) -> bool:
+    upper = name.upper()
+    return upper.startswith(PREFIX) and upper != "BOT_CONFIG" and not _SERVICE_LINK.match(upper)
+
+
+def _unknown_names(places: Mapping[str, str]) -> Iterator[str]:
+    known = [variable(path) for path in keys()]
+    for name, place in places.items():
+        if name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            shown = near[0] if place == name else near[0].lower() if near else ""
+            yield f"{place}: unknown setting" + (f"; did you mean {shown}?" if near else "")
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, values in layer.items():
+            before = merged.get(section)
+            if isinstance(before, dict) and isinstance(values, dict):
+                merged[section] = before | values
+            else:
+                merged[section] = values
+    return merged
+
+
+_PLAIN = {
+    "string_type": "write a text in quotes",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "tuple_type": 'write a list, such as ["rules"]',
+    "too_short": "give one at least",
+    "model_type": "write a table with keys",
+}
+
+
+def _path(detail: ErrorDetails) -> tuple[str, ...]:
+    return tuple(str(part) for part in detail["loc"])
+
+
+def _problem(detail: ErrorDetails) -> str:
+    path = _path(detail)
+    return f"{'.'.join(path)}: {_words(path, detail)}"
+
+
+def _words(path: tuple[str, ...], detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return ("unknown key" if len(path) > 1 else "unknown section") + _suggestion(path)
+    if kind == "missing" or (kind.endswith("_type") and path in _REQUIRED):
+        return f"missing; write it here or set {variable(path)}" if len(path) > 1 else "missing"
+    if kind == "literal_error":
+        return f"write one of {str(context['expected']).replace(chr(39), '')}"
+    if kind in {"greater_than", "greater_than_equal", "less_than_equal"}:
+        bound = next(iter(context.values()))
+        return f"must be {'at most' if kind.startswith('less') else 'more than'} {bound}"
+    if kind == "value_error":
+        return str(context["error"])
+    return _PLAIN.get(kind, detail["msg"])
+
+
+_REQUIRED = {("mouseflow", "email"), ("mouseflow", "api_key")}
+
+
+def _suggestion(path: tuple[str, ...]) -> str:
+    """The nearest key, first of the same section, then of any."""
+    section, key = path[0], path[-1]
+    beside = (
+        [k for s, k in keys() if s == section] if len(path) > 1 else list(Settings.model_fields)
+    )
+    if near := difflib.get_close_matches(key, beside, 1):
+        return f"; did you mean {near[0]}?"
+    everywhere = {k: f"{s}.{k}" for s, k in keys()}
+    if near := difflib.get_close_matches(key, everywhere, 1, 0.8):
+        return f"; did you mean {everywhere[near[0]]}?"
+    return ""

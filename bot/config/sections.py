@@ -1,0 +1,337 @@
+"""What can be configured: every section and key of config.toml, its default and its checks."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
+
+from bot.wording import duration
+
+PREFIX = "BOT_"
+"""What the names of environment variables and secret files begin with."""
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        return duration(value)
+    raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
+
+
+def _start(value: object) -> object:
+    if value == "now":
+        return timedelta()
+    try:
+        return _duration(value)
+    except ValueError as error:
+        raise ValueError('write "now" or how far back, such as 24h') from error
+
+
+def _stripped(value: object) -> object:
+    """Blanks around a pasted key would be refused by the other side without a hint."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return value
+
+
+def _listed(value: object) -> object:
+    """In the environment a list is written with commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a whole address, such as https://example.com")
+    if parts.username or parts.password:
+        raise ValueError("no user or password in an address")
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that host name or address can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _private_address(value: str) -> str:
+    """Credentials travel to this address, so plain http is for this machine only."""
+    parts = urlsplit(_web_address(value))
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("plain http would show the credentials; use https (http is for 127.0.0.1)")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta())]
+Start = Annotated[timedelta, BeforeValidator(_start)]
+Text = Annotated[str, BeforeValidator(_stripped)]
+OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
+Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+
+
+class Section(BaseModel):
+    """A table of config.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MouseflowSection(Section):
+    """The account. Exactly one of `region` and `base_url` is given."""
+
+    base_url: OptionalText = None
+    region: Annotated[Literal["eu", "us"] | None, Field(validate_default=True)] = None
+    email: Text
+    api_key: Secret
+    time_zone: Text = "UTC"
+    requests_per_second: float = Field(2, gt=0, le=100)
+    app_url: Text = "https://app.mouseflow.com"
+    share_url: OptionalText = None
+
+    @field_validator("email")
+    @classmethod
+    def _email(cls, value: str) -> str:
+        # A Basic user name ends at its first colon (RFC 7617).
+        if ":" in value or not value.isprintable():
+            raise ValueError("write the e-mail address that the API key belongs to")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        return None if value is None else _private_address(value)
+
+    @field_validator("region")
+    @classmethod
+    def _region(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("base_url") is not None:
+            raise ValueError("give region or base_url, not both")
+        if value is None and info.data.get("base_url", "faulty") is None:
+            raise ValueError("missing; write eu or us, where the account lives")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("no such time zone; write one such as Europe/Copenhagen") from error
+        return value
+
+    @field_validator("app_url")
+    @classmethod
+    def _app_url(cls, value: str) -> str:
+        return _web_address(value)
+
+    @field_validator("share_url")
+    @classmethod
+    def _share_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if value.count("{token}") != 1 or re.search(r"[{}]", value.replace("{token}", "")):
+            raise ValueError("write an address with {token} where the share's token stands")
+        return _web_address(value)
+
+
+class SlackSection(Section):
+    """Where messages go; with neither a token nor a webhook no rule may post."""
+
+    bot_token: OptionalSecret = None
+    webhook_url: OptionalSecret = None
+    channel: OptionalText = None
+    ops_channel: OptionalText = None
+    base_url: OptionalText = None
+
+    @field_validator("bot_token")
+    @classmethod
+    def _bot_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().isascii():
+            raise ValueError("write the token as Slack shows it (xoxb-...)")
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if info.data.get("bot_token") is not None:
+            raise ValueError("give bot_token or webhook_url, not both")
+        _private_address(value.get_secret_value())
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        return None if value is None else _private_address(value)
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is any way to post."""
+        return self.bot_token is not None or self.webhook_url is not None
+
+
+class RulesSection(Section):
+    """Where the rule files are."""
+
+    paths: Texts = Field(("rules",), min_length=1)
+    allow_delete: bool = False
+
+
+class PollSection(Section):
+    """How often to look. `start` is how far back the very first poll looks, zero for now."""
+
+    recordings: Duration = timedelta(seconds=60)
+    feedback: Duration = timedelta(minutes=5)
+    reports: Duration = timedelta(minutes=15)
+    settle: Duration = timedelta(minutes=35)
+    start: Start = timedelta()
+
+    @field_validator("recordings", "feedback", "reports")
+    @classmethod
+    def _not_too_often(cls, value: timedelta) -> timedelta:
+        if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
+            raise ValueError("from 100ms to 1d")
+        return value
+
+
+class StoreSection(Section):
+    """Where the bot remembers. A PostgreSQL address may hold a password: it is never shown."""
+
+    url: Annotated[Text, Field(repr=False)] = "sqlite:///data/bot.db"
+    keep: Duration = timedelta(days=90)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
+            return value
+        if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"} and rest:
+            return value
+        raise ValueError("write sqlite:///data/bot.db or postgresql://user@host/database")
+
+    @field_validator("keep")
+    @classmethod
+    def _keep(cls, value: timedelta) -> timedelta:
+        if value < timedelta(days=2):
+            raise ValueError("2d at least: a shorter memory would act on old sessions again")
+        return value
+
+
+class WebSection(Section):
+    """The status page: `listen` is host:port, or empty to turn it off."""
+
+    listen: str = "127.0.0.1:8080"
+    token: OptionalSecret = None
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        if value.strip() and _host_and_port(value) is None:
+            raise ValueError('write host:port, such as 127.0.0.1:8080, or "" to turn it off')
+        return value.strip()
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port, None where the page is off."""
+        return _host_and_port(self.listen)
+
+
+def _host_and_port(listen: str) -> tuple[str, int] | None:
+    host, _, port = listen.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        return None
+    return host, int(port)
+
+
+class LogSection(Section):
+    """How to log; `auto` is text on a terminal and JSON elsewhere."""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, with `load` as the only way to make one."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+    )
+
+    mouseflow: MouseflowSection
+    slack: SlackSection = SlackSection()
+    rules: RulesSection = RulesSection()
+    poll: PollSection = PollSection()
+    store: StoreSection = StoreSection()
+    web: WebSection = WebSection()
+    log: LogSection = LogSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Source, *_: Source, **__: Source
+    ) -> tuple[Source, ...]:
+        """Only what `load` gathered: nothing is read behind its back."""
+        return (init_settings,)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, so that logs and reports can strike them out."""
+        given = (
+            self.mouseflow.api_key,
+            self.slack.bot_token,
+            self.slack.webhook_url,
+            self.web.token,
+        )
+        password = _password(self.store.url)
+        return (
+            *(secret.get_secret_value() for secret in given if secret is not None),
+            *([password] if password else []),
+        )
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def variable(path: tuple[str, ...]) -> str:
+    """The environment variable of a key: ("slack", "channel") is BOT_SLACK__CHANNEL."""
+    return PREFIX + "__".join(path).upper()
+
+
+def keys() -> Iterator[tuple[str, str]]:
+    """Every section and key there is."""
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, Section):
+            for key in model.model_fields:
+                yield section, key
