@@ -10,7 +10,7 @@ from bot.mouseflow import reading
 from bot.mouseflow.errors import BadAnswer
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording, RecordingPage
-from bot.mouseflow.request import Pairs, Request, json_body, place
+from bot.mouseflow.request import Pairs, Request, json_body, number, place
 from bot.mouseflow.shapes import Rows, days
 
 _ALL = "/websites/{website-id}/recordings"
@@ -32,7 +32,7 @@ def list(
     (`bot.mouseflow.paging`).
     """
     query: Pairs = filters.pairs() if filters else ()
-    query += _number("limit", limit) + _number("offset", offset)
+    query += number("limit", limit) + number("offset", offset)
     if expand:
         query += (("expand", "true"),)
     path = place(_ALL, website_id=website)
@@ -173,7 +173,7 @@ def _page_row_by_row(body: bytes) -> RecordingPage:
 
 def _names(website: str, tail: str, limit: int | None) -> Request[Rows[str]]:
     path = place(_ALL, website_id=website) + tail
-    return Request("GET", path, f"GET {_ALL}{tail}", reading.strings, _number("limit", limit))
+    return Request("GET", path, f"GET {_ALL}{tail}", reading.strings, number("limit", limit))
 
 
 def _act(
@@ -198,14 +198,6 @@ def _tag(tag: str) -> Pairs:
     if not tag.strip() or "," in tag:
         raise ValueError(f"not a tag: {tag!r}; a tag is not empty and has no comma")
     return (("tag", tag),)
-
-
-def _number(name: str, value: int | None) -> Pairs:
-    if value is None:
-        return ()
-    if value < 0:
-        raise ValueError(f"{name} may not be negative")
-    return ((name, str(value)),)
 
 
 def _path(website: str, recording: str) -> str:

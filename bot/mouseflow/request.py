@@ -53,6 +53,15 @@ def place(template: str, **names: str) -> str:
     return path
 
 
+def number(name: str, value: int | None) -> Pairs:
+    """A whole number as a query, nothing for None; raises ValueError for a negative one."""
+    if value is None:
+        return ()
+    if value < 0:
+        raise ValueError(f"{name} may not be negative")
+    return ((name, str(value)),)
+
+
 def json_body(value: Any) -> bytes:
     """The value as JSON, in the order given."""
     return msgspec.json.encode(value)
