@@ -21,19 +21,7 @@ def read(
     site: Site, campaigns: Iterable[Campaign], before: Mapping[str, int]
 ) -> list[CampaignSubject]:
     """The campaigns as subjects; `before` holds the responses at the last look, by id."""
-    return [
-        CampaignSubject(
-            website=site,
-            id=campaign.id,
-            name=campaign.name or "",
-            enabled=campaign.enabled,
-            responses=responses,
-            impressions=campaign.report.impressions if campaign.report else None,
-            new_responses=growth(before.get(campaign.id), responses),
-        )
-        for campaign in campaigns
-        if (responses := campaign.report.responses if campaign.report else None, True)
-    ]
+    return [_subject(site, campaign, before.get(campaign.id)) for campaign in campaigns]
 
 
 def baselines(campaigns: Iterable[Campaign]) -> dict[str, int]:
@@ -43,3 +31,17 @@ def baselines(campaigns: Iterable[Campaign]) -> dict[str, int]:
         for campaign in campaigns
         if campaign.report and campaign.report.responses is not None
     }
+
+
+def _subject(site: Site, campaign: Campaign, before: int | None) -> CampaignSubject:
+    report = campaign.report
+    responses = report.responses if report else None
+    return CampaignSubject(
+        website=site,
+        id=campaign.id,
+        name=campaign.name or "",
+        enabled=campaign.enabled,
+        responses=responses,
+        impressions=report.impressions if report else None,
+        new_responses=growth(before, responses),
+    )
