@@ -1,0 +1,1 @@
+"""The commands, one file each; the parser and the only error boundary are in `main`."""

@@ -1,0 +1,68 @@
+"""The daemon: watches the account until SIGTERM or SIGINT, then finishes what is in flight.
+
+A second signal ends it at once; nothing is lost by that, the next start goes on where this
+one stopped. SIGHUP reads the rule files again.
+"""
+
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
+
+
+def options(parser: ArgumentParser) -> None:
+    """The daemon is configured by its file alone."""
+
+
+def run(args: Namespace) -> int:
+    """Watch until told to stop."""
+    _leave_at_once()  # before the heavy imports: they take a second, and PID 1 has no defaults
+    import asyncio
+
+    from bot import daemon, logs
+    from bot.cli.given import settings
+
+    configured = settings(args)
+    logs.configure(configured.log.format, configured.log.level)
+
+    async def watch() -> None:
+        stop, reload = asyncio.Event(), asyncio.Event()
+        _heed(asyncio.get_running_loop(), stop, reload)
+        await daemon.run(configured, stop=stop, reload=reload)
+
+    asyncio.run(watch())
+    return 0
+
+
+def _leave_at_once() -> None:
+    """While nothing has begun, there is nothing to finish."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _heed(
+    loop: "asyncio.AbstractEventLoop", stop: "asyncio.Event", reload: "asyncio.Event"
+) -> None:
+    """Turn signals into events from now on."""
+
+    def end(number: signal.Signals) -> None:
+        if stop.is_set():
+            print("mouseflow-bot: told twice, leaving at once", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)

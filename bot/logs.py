@@ -1,0 +1,180 @@
+"""Logging: one pipeline for our own and foreign records, with secrets struck out last.
+
+Sole owner of the structlog set-up. JSON lines where a program reads, text on a terminal.
+"""
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.types import Processor
+
+QUIET = ("httpx", "httpcore", "apscheduler", "slack_sdk", "aiohttp", "asyncio", "uvicorn")
+"""Libraries that say nothing below a warning: their chatter holds addresses with queries."""
+
+STRUCK = "[redacted]"
+_PATTERNS = re.compile(
+    r"xox[a-z](?:\.xox[a-z])?-[\w-]+|xapp-[\w-]+"  # Slack's tokens
+    r"|(?i:basic|bearer)\s+[\w+/=.~-]{8,}"
+    r"|hooks\.slack\.com/(?:services|workflows|triggers)/[^\s\"'<>]+"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user and password in an address
+)
+_KEYS = re.compile(
+    r"(?i)^(authorization|cookie|set-cookie)$|(^|[_-])(api_?key|token|password|secret|webhook_url)$"
+)
+# Control characters move a terminal's cursor or fake a second line; bidi marks reorder text.
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (9, 10)
+} | {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
+_LINE = _CONTROLS | {10: "\\n", 9: "\\t"}
+_DEPTH = 6
+_LONGEST = 8192
+
+
+class Scrubber:
+    """Strikes secrets out of texts: what looks like one, and the values registered here."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._exact: re.Pattern[str] | None = None
+        self.register(secrets)
+
+    def register(self, secrets: Iterable[str]) -> None:
+        """From now on strike out these values; shorter ones than four letters are words."""
+        known = sorted({each for each in secrets if len(each) >= 4}, key=len, reverse=True)
+        self._exact = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        if self._exact is not None:
+            text = self._exact.sub(STRUCK, text)
+        return _PATTERNS.sub(STRUCK, text)
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """A value of an event without secrets, plain enough to be written."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if depth > _DEPTH:
+            return "..."
+        if isinstance(value, Mapping):
+            return {
+                self.text(str(key)): STRUCK
+                if _KEYS.search(str(key))
+                else self.value(each, depth + 1)
+                for key, each in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.value(each, depth + 1) for each in value]
+        return self.text(value if isinstance(value, str) else str(value))
+
+
+scrubber = Scrubber()
+"""The process's own: commands register the configured secrets with it before they begin."""
+
+
+def neutral(text: str, longest: int = _LONGEST) -> str:
+    """The text on one line, harmless on a terminal: control and direction marks are escaped."""
+    if len(text) > longest:
+        text = text[:longest] + "..."
+    return text.translate(_LINE)
+
+
+def presentable(text: str) -> str:
+    """A text of several lines for a terminal: without secrets, control marks escaped."""
+    return scrubber.text(text).translate(_CONTROLS)
+
+
+def _redacted(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last step before writing, so that nothing is added behind it."""
+    return {
+        key: STRUCK if _KEYS.search(key) else scrubber.value(value) for key, value in event.items()
+    }
+
+
+def _neutralised(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _neutral_value(value, key == "exception") for key, value in event.items()}
+
+
+def _ordered(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad and what stand first in a line."""
+    return {key: event[key] for key in ("timestamp", "level", "event") if key in event} | {**event}
+
+
+def _neutral_value(value: Any, lines: bool = False) -> Any:
+    if isinstance(value, str):
+        return value.translate(_CONTROLS) if lines else neutral(value)
+    if isinstance(value, dict):
+        return {neutral(key): _neutral_value(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_neutral_value(each) for each in value]
+    return value
+
+
+def configure(style: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+    """Send every record to `stream` (standard error); `style` is auto, json or text."""
+    stream = stream or sys.stderr
+    as_json = style == "json" or (style == "auto" and not stream.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    target = logging.StreamHandler(stream)
+    target.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                *(_json() if as_json else _text(stream)),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [target]
+    root.setLevel(level.upper())
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(capture=True)
+    warnings.simplefilter("default", DeprecationWarning)
+
+
+def _json() -> list[Processor]:
+    return [
+        structlog.processors.ExceptionRenderer(
+            # Locals hold tokens and visitors' data.
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+        ),
+        _redacted,
+        _neutralised,
+        _ordered,
+        structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+    ]
+
+
+def _text(stream: TextIO) -> list[Processor]:
+    return [
+        structlog.processors.format_exc_info,
+        _redacted,
+        _neutralised,
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24, sort_keys=False),
+    ]
