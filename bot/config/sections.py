@@ -27,8 +27,11 @@ PREFIX = "BOT_"
 
 
 def _duration(value: object) -> object:
-    if isinstance(value, str):
-        return duration(value)
+    try:
+        if isinstance(value, str):
+            return duration(value)
+    except ValueError:
+        pass  # its words repeat what was written, and that may be a misplaced secret
     raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
 
 
