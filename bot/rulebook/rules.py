@@ -98,12 +98,50 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """Steer the recording rate, in percent, so that a budget lasts to the period's end."""
+
+    low: float = 10.0
+    high: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStep:
+    """What to do, once a period, when so many percent of the budget are used."""
+
+    at: float
+    do: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Recordings that websites may use up together in a period.
+
+    `starts_on` is the day of the month (1-31) for months and the weekday (1 = Monday) for
+    weeks. `steps` are in ascending order.
+    """
+
+    id: str
+    websites: tuple[str, ...]
+    recordings: int
+    period: Literal["day", "week", "month"] = "month"
+    starts_on: int = 1
+    steps: tuple[BudgetStep, ...] = ()
+    resume: bool = False
+    pace: Pace | None = None
+    summary: str = ""
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSet:
     """All rules of all files, in file order, with the lints that were not silenced."""
 
     rules: tuple[Rule, ...] = ()
     warnings: tuple[Fault, ...] = ()
     digest: str = ""
+    budgets: tuple[Budget, ...] = ()
 
     def watching(self, kind: Kind) -> tuple[Rule, ...]:
         """The rules about one kind of subject."""

@@ -1,0 +1,216 @@
+"""Where the reader stands in a file: collects faults, and reads single values in plain words."""
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from bot.errors import Fault
+from bot.rulebook.spans import Entry, Items, Keys, Node, Scalar
+from bot.wording import duration
+
+T = TypeVar("T")
+
+_MEANT = {
+    "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
+    "unless": "except", "exclude": "except",
+    "then": "do", "action": "do", "actions": "do",
+    "description": "summary", "name": "summary", "title": "summary",
+    "on": "watch", "source": "watch", "subject": "watch",
+    "site": "websites", "website": "websites", "sites": "websites",
+    "and": "all", "or": "any", "none": "not",
+    "gte": "min", "gt": "over", "lte": "max", "lt": "under", "above": "over", "below": "under",
+    "at_least": "min", "at_most": "max", "regex": "matches", "equals": "the value itself",
+    "language": "lang", "pageviews": "pages", "length": "duration", "url": "entry_url",
+    "new_visitor": "visitor_type", "rate": "recording_rate", "message": "text",
+}  # fmt: skip
+"""Words of other tools, and what they are here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A spot in a file. `faults` is shared by all places of all files."""
+
+    file: str
+    faults: list[Fault]
+    path: str = ""
+    line: int = 1
+    column: int = 1
+
+    def at(self, name: str | int, where: Entry | Node) -> "Place":
+        """The place of a key or item inside this one."""
+        path = f"{self.path}.{name}" if self.path else str(name)
+        return Place(self.file, self.faults, path, where.line, where.column)
+
+    def on(self, where: Entry | Node) -> "Place":
+        """The same path, pointing at this node."""
+        return Place(self.file, self.faults, self.path, where.line, where.column)
+
+    def fault(self, message: str) -> None:
+        """Note an error here."""
+        self.faults.append(Fault(self.file, self.line, self.column, self.path, message))
+
+    def warn(self, lint: str, message: str) -> Fault:
+        """A lint's finding here; the caller decides whether it was silenced."""
+        return Fault(self.file, self.line, self.column, self.path, message, lint)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path that is not a list's index: what people call this value."""
+        parts = [part for part in self.path.split(".") if not part.isdigit()]
+        return parts[-1] if parts else "the file"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean friction?` or nothing."""
+    known = list(known)
+    meant = _MEANT.get(word.lower())
+    if meant and (meant in known or " " in meant):
+        return f"; did you mean {meant}?"
+    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, 1, 0.6)
+    if not close:
+        close = difflib.get_close_matches(word.lower(), known, 1, 0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names: Collection[str], last: str = "or") -> str:
+    """`a, b or c`."""
+    names = list(names)
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def unknown(word: str, known: Collection[str], what: str = "key") -> str:
+    """The message for a name that is not known here."""
+    hint = nearest(word, known)
+    tail = "" if hint or len(known) > 14 else f"; known here: {', '.join(known)}"
+    return f"unknown {what}{hint or tail}"
+
+
+def mapping(
+    node: Node,
+    place: Place,
+    known: Collection[str],
+    required: Collection[str] = (),
+    example: str = "",
+) -> Keys | None:
+    """The node as a mapping with these keys only; None and a fault where it is none."""
+    if not isinstance(node, Keys):
+        hint = f" such as {example}" if example else f" with the keys {listed(known, 'and')}"
+        place.on(node).fault(f"write a mapping{hint}")
+        return None
+    for entry in node:
+        if entry.key not in known:
+            place.at(entry.key, entry).fault(unknown(entry.key, known))
+    for key in required:
+        if key not in node.entries:
+            place.fault(f"the key {key} is missing")
+    return node
+
+
+def part(keys: Keys, key: str, place: Place, read: Callable[[Node, Place], T | None]) -> T | None:
+    """The value under a key, read; None where the key is missing or the value has a fault."""
+    entry = keys.entries.get(key)
+    return read(entry.node, place.at(key, entry)) if entry else None
+
+
+def text(node: Node, place: Place) -> str | None:
+    """A text. A number, date or word is taken as it was written."""
+    if isinstance(node, Scalar) and node.value is not None:
+        if node.source.strip():
+            return node.source
+        place.on(node).fault(f"{place.name} is empty")
+    else:
+        place.on(node).fault(f"{place.name} wants a text")
+    return None
+
+
+def texts(node: Node, place: Place) -> tuple[str, ...] | None:
+    """A text or a list of texts."""
+    if not isinstance(node, Items):
+        one = text(node, place)
+        return None if one is None else (one,)
+    if not node.items:
+        place.on(node).fault(f"{place.name} has an empty list; write at least one value")
+        return None
+    read = [text(item, place.at(index, item)) for index, item in enumerate(node.items)]
+    good = tuple(value for value in read if value is not None)
+    return good if len(good) == len(read) else None
+
+
+def flag(node: Node, place: Place) -> bool | None:
+    """True or false."""
+    if isinstance(node, Scalar) and isinstance(node.value, bool):
+        return node.value
+    place.on(node).fault(f"{place.name} wants true or false")
+    return None
+
+
+def is_number(node: Node) -> bool:
+    """Whether the node is a finite number, written without quotes."""
+    return (
+        isinstance(node, Scalar)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
+        and _finite(node.value)
+    )
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
+    """Reads a whole number within these limits."""
+
+    def read(node: Node, place: Place) -> int | None:
+        if isinstance(node, Scalar) and type(node.value) is int and low <= node.value <= high:
+            return node.value
+        place.on(node).fault(f"{place.name} wants a whole number from {low} to {high:,}")
+        return None
+
+    return read
+
+
+def choice(*choices: str) -> Callable[[Node, Place], str | None]:
+    """Reads one of these words."""
+
+    def read(node: Node, place: Place) -> str | None:
+        source = node.source if isinstance(node, Scalar) else ""
+        if source in choices:
+            return source
+        hint = nearest(source, choices) if source else ""
+        place.on(node).fault(f"{place.name} is one of {listed(choices)}{hint}")
+        return None
+
+    return read
+
+
+def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
+    """Reads a text with a parser that raises ValueError in plain words."""
+
+    def read(node: Node, place: Place) -> T | None:
+        known = isinstance(node, Scalar) and node.value is not None
+        source = node.source if known and isinstance(node, Scalar) else ""
+        try:
+            return parse(source)
+        except ValueError as error:
+            place.on(node).fault(str(error))
+            return None
+
+    return read
+
+
+def length(node: Node, place: Place) -> timedelta | None:
+    """A duration above zero."""
+    value = worded(duration)(node, place)
+    if value is not None and not value:
+        place.on(node).fault(f"{place.name} wants a time longer than nothing")
+        return None
+    return value

@@ -1,0 +1,296 @@
+"""What one field must be, as written: a value, a list, bounds or operators -> wants."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bot.rulebook.conditions import (
+    Bounds,
+    Change,
+    Every,
+    Exists,
+    Is,
+    NoneOf,
+    Numbers,
+    OneOf,
+    Pattern,
+    Wants,
+)
+from bot.rulebook.fields import NUMERIC, Field
+from bot.rulebook.patterns import problem as pattern_problem
+from bot.rulebook.places import (
+    Place,
+    flag,
+    is_number,
+    length,
+    listed,
+    nearest,
+    part,
+    text,
+    texts,
+    unknown,
+    worded,
+)
+from bot.rulebook.spans import Items, Keys, Node, Scalar
+from bot.rulebook.units import milliseconds, percent
+
+BOUNDS = ("min", "max", "over", "under")
+CHANGES = ("drops_by", "rises_by", "against")
+TEXT_OPERATORS = ("not", "matches", "exists")
+OPEN_CHOICES = frozenset({"browser", "os"})
+"""Fields whose choices are the API filter's words, while rows may hold others."""
+
+_PATHS = frozenset({"saw_page", "entry_page", "exit_page", "path"})
+_SHARES = frozenset({"scroll", "conversion", "recording_rate"})
+
+
+def checked_path(place: Place) -> Callable[[str], str]:
+    """Notes a path that no page can have, and passes it on."""
+
+    def check(path: str) -> str:
+        if not path.startswith(("/", "*")):
+            hint = "the path alone, such as /checkout*" if "://" in path else f"/{path}"
+            place.warn(
+                "never-holds", f"{path} fits no page, since paths begin with /; write {hint}"
+            )
+        return path
+
+    return check
+
+
+def wants(node: Node, place: Place, field: Field) -> list[Wants] | None:
+    """What the field's value must be, all of it; None and faults where it cannot be read."""
+    if isinstance(node, Keys):
+        return _operators(node, place, field)
+    want: Wants | None
+    if field.type == "flag":
+        wanted = flag(node, place)
+        want = None if wanted is None else Is(wanted)
+    elif field.type in NUMERIC:
+        want = _numbers(node, place, field)
+    else:
+        values = _texts(node, place, field)
+        want = None if values is None else OneOf(values)
+    return None if want is None else [want]
+
+
+def _texts(node: Node, place: Place, field: Field) -> tuple[str, ...] | None:
+    values = texts(node, place)
+    if values is None:
+        return None
+    if isinstance(node, Items):
+        spots = [place.at(index, item) for index, item in enumerate(node.items)]
+    else:
+        spots = [place.on(node)]
+    good = [_sensible(value, spot, field) for value, spot in zip(values, spots, strict=True)]
+    return values if all(good) else None
+
+
+def _sensible(value: str, place: Place, field: Field) -> bool:
+    """Whether the field can ever have the value; says so where not."""
+    if field.name in _PATHS:
+        checked_path(place)(value)
+    if field.name == "tags" and "," in value:
+        place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
+    if not field.choices or "*" in value or field.normal(value) in field.choices:
+        return True
+    message = f"{field.name} is one of {listed(field.choices)}{nearest(value, field.choices)}"
+    if field.name in OPEN_CHOICES:
+        place.warn("unusual-value", f"{message}, as far as the API's filters know")
+        return True
+    place.fault(message)
+    return False
+
+
+def _numbers(node: Node, place: Place, field: Field) -> Numbers | None:
+    items = node.items if isinstance(node, Items) else [node]
+    if not items:
+        place.on(node).fault(f"{field.name} has an empty list; write at least one value")
+        return None
+    values = [figure(item, place.on(item), field) for item in items]
+    good = tuple(value for value in values if value is not None)
+    if len(good) != len(values):
+        return None
+    if field.name == "friction":
+        place.on(node).warn(
+            "friction-exact", "hardly any session has exactly this friction; write {min: 2.5}"
+        )
+    return Numbers(good)
+
+
+def figure(node: Node, place: Place, field: Field) -> float | None:
+    """One number in the field's base unit."""
+    if field.type == "duration":
+        return worded(milliseconds)(node, place)
+    if field.type == "percent":
+        return worded(percent)(node, place)
+    if is_number(node) and isinstance(node, Scalar) and isinstance(node.value, (int, float)):
+        value = float(node.value)
+        if field.name == "friction" and value > 50:
+            place.warn(
+                "friction-scale",
+                "friction is a small sum of event weights, well under 1 on average, not 0-100; "
+                "hardly any session gets above 50",
+            )
+        return value
+    place.on(node).fault(_wants_number(node, field))
+    return None
+
+
+def _wants_number(node: Node, field: Field) -> str:
+    example = field.examples[0] if field.examples and field.type != "variables" else "{min: 5}"
+    quoted = isinstance(node, Scalar) and node.quoted and _looks_numeric(node.source)
+    tail = "; write it without quotes" if quoted else ""
+    return f"{field.name} wants a number or a bound such as {example}{tail}"
+
+
+def _looks_numeric(source: str) -> bool:
+    try:
+        float(source)
+    except ValueError:
+        return False
+    return True
+
+
+def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
+    known = operators(field)
+    before = len(place.faults)
+    for entry in node:
+        if entry.key not in known:
+            place.at(entry.key, entry).fault(_unknown_operator(entry.key, field, known))
+    if not node.entries:
+        example = field.examples[0] if field.examples else "{exists: true}"
+        place.on(node).fault(f"{field.name} has nothing to compare with; write {example}")
+    wanted: list[Wants] = []
+    for read in _READERS:
+        want = read(node, place, field, known)
+        if want is not None:
+            wanted.append(want)
+    errors = [fault for fault in place.faults[before:] if fault.lint is None]
+    return None if errors else wanted
+
+
+def operators(field: Field) -> tuple[str, ...]:
+    """The operators that fit the field."""
+    if field.type in NUMERIC:
+        changes = CHANGES if field.watch != "recordings" else ()
+        return (*BOUNDS, "exists", *changes)
+    if field.type == "flag":
+        return ("exists",)
+    if field.type == "variables":
+        return (*TEXT_OPERATORS, *BOUNDS)
+    if field.type == "texts":
+        return (*TEXT_OPERATORS, "all")
+    return TEXT_OPERATORS
+
+
+_ALL_OPERATORS = (*BOUNDS, *CHANGES, *TEXT_OPERATORS, "all")
+
+
+def _unknown_operator(name: str, field: Field, known: Sequence[str]) -> str:
+    hint = nearest(name, known)
+    if name in _ALL_OPERATORS and not hint:
+        why = " on recordings" if name in CHANGES and field.type in NUMERIC else ""
+        more = (
+            "; to exclude numbers, write not around the field"
+            if name == "not" and field.type in NUMERIC
+            else ""
+        )
+        return f"{name} does not fit {field.name}{why}; use {listed(known)}{more}"
+    return unknown(name, known, "operator")
+
+
+def _read_bounds(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
+    found = [entry for entry in node if entry.key in BOUNDS and entry.key in known]
+    values: dict[str, float] = {}
+    for entry in found:
+        value = figure(entry.node, place.at(entry.key, entry).on(entry.node), field)
+        if value is not None:
+            values[entry.key] = value
+    if not found or len(values) != len(found):
+        return None
+    bounds = Bounds(**values)
+    if empty(bounds):
+        place.on(node).warn("never-holds", "no number is within these bounds")
+    elif field.name in _SHARES and _beyond_percent(bounds):
+        place.on(node).warn("never-holds", f"{field.name} is a share between 0% and 100%")
+    elif field.name == "hour" and (bounds.min or 0) > 23:
+        place.on(node).warn("never-holds", "hours go from 0 to 23")
+    return bounds
+
+
+def empty(bounds: Bounds) -> bool:
+    """Whether no number is within."""
+    lows = [value for value in (bounds.min, bounds.over) if value is not None]
+    highs = [value for value in (bounds.max, bounds.under) if value is not None]
+    if not lows or not highs:
+        return False
+    low, high = max(lows), min(highs)
+    strict = bounds.over == low or bounds.under == high
+    return low > high or (low == high and strict)
+
+
+def _beyond_percent(bounds: Bounds) -> bool:
+    low = max(-1.0 if value is None else value for value in (bounds.min, bounds.over))
+    high = min(101.0 if value is None else value for value in (bounds.max, bounds.under))
+    return low > 100 or high < 0 or bounds.over == 100 or bounds.under == 0
+
+
+def _read_change(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
+    if "against" not in known or not any(key in node.entries for key in CHANGES):
+        return None
+    drops = part(node, "drops_by", place, worded(percent))
+    rises = part(node, "rises_by", place, worded(percent))
+    against = part(node, "against", place, length)
+    if "drops_by" not in node.entries and "rises_by" not in node.entries:
+        place.on(node).fault("against goes with drops_by or rises_by")
+        return None
+    if "against" not in node.entries:
+        place.on(node).fault("say against how long ago, such as against: 7d")
+        return None
+    for key, share in (("drops_by", drops), ("rises_by", rises)):
+        if share is not None and (share <= 0 or (key == "drops_by" and share > 100)):
+            place.at(key, node.entries[key]).fault(f"{key} wants a percentage such as 20%")
+    if against is None:
+        return None
+    return Change(drops, rises, round(against.total_seconds() * 1000))
+
+
+def _read_not(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
+    values = _operand_texts("not", node, place, field, known)
+    return None if values is None else NoneOf(values)
+
+
+def _read_all(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
+    values = _operand_texts("all", node, place, field, known)
+    return None if values is None else Every(values)
+
+
+def _operand_texts(
+    key: str, node: Keys, place: Place, field: Field, known: Iterable[str]
+) -> tuple[str, ...] | None:
+    entry = node.entries.get(key)
+    if entry is None or key not in known:
+        return None
+    return _texts(entry.node, place.at(key, entry), field)
+
+
+def _read_matches(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
+    entry = node.entries.get("matches")
+    if entry is None or "matches" not in known:
+        return None
+    here = place.at("matches", entry)
+    regex = text(entry.node, here)
+    if regex is None:
+        return None
+    trouble = pattern_problem(regex)
+    if trouble:
+        here.on(entry.node).fault(f"this is no regular expression: {trouble}")
+        return None
+    return Pattern(regex)
+
+
+def _read_exists(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
+    wanted = part(node, "exists", place, flag)
+    return None if wanted is None else Exists(wanted)
+
+
+_READERS = (_read_bounds, _read_change, _read_not, _read_all, _read_matches, _read_exists)

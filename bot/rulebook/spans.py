@@ -1,0 +1,104 @@
+"""A file's text as a tree of nodes that know where they stand: the same for YAML and TOML."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+MAX_NODES = 200_000
+
+
+class Unreadable(Exception):
+    """The text is not the format it should be. `line` and `column` count from 1."""
+
+    def __init__(self, line: int, column: int, message: str) -> None:
+        self.line = line
+        self.column = column
+        self.message = message
+        super().__init__(message)
+
+
+@dataclass(slots=True)
+class Scalar:
+    """One value. `source` is what the author wrote (without quotes); `quoted` tells how.
+
+    `value` is a text, a number, a flag or None. Dates and times of day stay texts.
+    """
+
+    value: str | int | float | bool | None
+    source: str
+    quoted: bool
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Items:
+    """A list."""
+
+    items: list["Node"]
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """One key of a mapping, with the place of the key."""
+
+    key: str
+    line: int
+    column: int
+    node: "Node"
+
+
+@dataclass(slots=True)
+class Keys:
+    """A mapping, in the order of the file; it stands where its first key or its brace stands."""
+
+    line: int
+    column: int
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries.values())
+
+    def get(self, key: str) -> "Node | None":
+        """The value under the key, None where the key is missing."""
+        entry = self.entries.get(key)
+        return entry.node if entry else None
+
+
+Node = Scalar | Items | Keys
+
+
+def decoded(data: bytes) -> str:
+    """The bytes as text with plain line ends; raises Unreadable for what is no UTF-8 text."""
+    if len(data) > MAX_BYTES:
+        megabytes = len(data) / 1_000_000
+        raise Unreadable(
+            1, 1, f"the file is too big ({megabytes:.1f} MB); a rule file has at most 1 MB"
+        )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Unreadable(1, 1, "the file is UTF-16; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        good = data[: error.start].decode("utf-8", "replace")
+        raise Unreadable(*place(good, len(good)), "this is not UTF-8 text; save as UTF-8") from None
+    if "\0" in text:
+        raise Unreadable(*place(text, text.index("\0")), "this is a binary file, not text")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def place(text: str, offset: int) -> tuple[int, int]:
+    """Line and column, from 1, of an offset in the text."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def plain(node: Node) -> object:
+    """The node as ordinary Python data."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Items):
+        return [plain(item) for item in node.items]
+    return {entry.key: plain(entry.node) for entry in node}

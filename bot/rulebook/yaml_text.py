@@ -1,0 +1,226 @@
+"""YAML text to nodes: the YAML 1.2 core schema, without surprises and without bombs."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from bot.rulebook.spans import (
+    MAX_DEPTH,
+    MAX_NODES,
+    Entry,
+    Items,
+    Keys,
+    Node,
+    Scalar,
+    Unreadable,
+    place,
+)
+
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: dict[str, bool | None] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True,
+    "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+def parse(text: str) -> Node:
+    """The one document of the text; raises Unreadable with the place and plain words."""
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        return _Tree(yaml.parse(text)).document()
+    except ReaderError as error:
+        where = place(text, error.position)
+        raise Unreadable(*where, f"the character {error.character!r} cannot stand here") from None
+    except MarkedYAMLError as error:
+        raise _unreadable(error, text) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise Unreadable(1, 1, f"this is not YAML: {error}") from None
+
+
+def scalar(source: str) -> str | int | float | bool | None:
+    """What a plain (unquoted) YAML 1.2 scalar means: `NO`, `on`, `12:30` and dates are texts."""
+    if source in _WORDS:
+        return _WORDS[source]
+    if len(source) > 40:
+        return source
+    if _INTEGER.fullmatch(source):
+        return int(source, 0) if source[:2] in ("0o", "0x") else int(source)
+    if _DECIMAL.fullmatch(source):
+        return float(source)
+    return source
+
+
+class _Tree:
+    """Builds nodes from the parser's events with its own stack, so that nothing recurses."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._anchors: dict[str, Node | None] = {}
+        self._sizes: dict[int, int] = {}
+        self._nodes = 0
+
+    def document(self) -> Node:
+        root: Node | None = None
+        for event in self._events:
+            if isinstance(event, DocumentStartEvent):
+                if root is not None:
+                    raise _at(event, "a second document starts here; write one per file")
+            elif isinstance(
+                event, (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent)
+            ):
+                root = self._node(event)
+        if root is None:
+            raise Unreadable(1, 1, "the file is empty; it starts with version: 1")
+        return root
+
+    def _node(self, event: Any) -> Node:
+        """The node that starts with the event, read to its end."""
+        root, opened = self._start(event)
+        stack: list[tuple[Node, str | None, int]] = [(root, _anchor(event), self._nodes)]
+        pending: list[tuple[str, int, int] | None] = [None]
+        while opened and stack:
+            event = next(self._events)
+            parent = stack[-1][0]
+            if isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                self._close(*stack.pop())
+                pending.pop()
+                continue
+            if isinstance(parent, Keys) and pending[-1] is None:
+                pending[-1] = self._key(event, parent)
+                continue
+            node, nested = self._start(event)
+            _attach(parent, pending[-1], node)
+            pending[-1] = None
+            if nested:
+                if len(stack) >= MAX_DEPTH:
+                    raise _at(event, f"nested too deeply; {MAX_DEPTH} levels are the limit")
+                stack.append((node, _anchor(event), self._nodes))
+                pending.append(None)
+        return root
+
+    def _start(self, event: Any) -> tuple[Node, bool]:
+        """The event's node and whether its content follows."""
+        self._count(event, 1)
+        if isinstance(event, AliasEvent):
+            return self._alias(event), False
+        mark = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        anchor = _anchor(event)
+        node: Node
+        if isinstance(event, ScalarEvent):
+            quoted = event.style is not None or event.tag in ("!", "tag:yaml.org,2002:str")
+            value = event.value if quoted else scalar(event.value)
+            node = Scalar(value, event.value, quoted, line, column)
+            if anchor:
+                self._anchors[anchor] = node
+                self._sizes[id(node)] = 1
+            return node, False
+        node = (
+            Keys(line, column) if isinstance(event, MappingStartEvent) else Items([], line, column)
+        )
+        if anchor:
+            self._anchors[anchor] = None  # known, not usable inside itself
+        return node, True
+
+    def _close(self, node: Node, anchor: str | None, before: int) -> None:
+        if anchor:
+            self._anchors[anchor] = node
+            self._sizes[id(node)] = self._nodes - before + 1
+
+    def _alias(self, event: Any) -> Node:
+        if event.anchor not in self._anchors:
+            raise _at(event, f"no &{event.anchor} stands before this alias")
+        node = self._anchors[event.anchor]
+        if node is None:
+            raise _at(event, f"*{event.anchor} stands inside itself")
+        self._count(event, self._sizes[id(node)])
+        return node
+
+    def _count(self, event: Any, more: int) -> None:
+        self._nodes += more
+        if self._nodes > MAX_NODES:
+            raise _at(event, f"the aliases unfold to more than {MAX_NODES:,} values")
+
+    def _key(self, event: Any, parent: Keys) -> tuple[str, int, int]:
+        if isinstance(event, AliasEvent):
+            raise _at(event, "a key cannot be an alias; write the name")
+        if not isinstance(event, ScalarEvent):
+            raise _at(event, "a key is a plain name, not a list or a mapping")
+        if event.value == "<<" and event.style is None:
+            raise _at(event, "merge keys are not part of YAML 1.2; repeat the keys")
+        if event.value in parent.entries:
+            first = parent.entries[event.value]
+            raise _at(event, f"duplicate key {event.value}; it stands on line {first.line} already")
+        return event.value, event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _attach(parent: Node, key: tuple[str, int, int] | None, node: Node) -> None:
+    if isinstance(parent, Items):
+        parent.items.append(node)
+    elif isinstance(parent, Keys) and key is not None:
+        parent.entries[key[0]] = Entry(*key, node)
+
+
+def _anchor(event: Any) -> str | None:
+    return event.anchor if not isinstance(event, AliasEvent) else None
+
+
+def _at(event: Any, message: str) -> Unreadable:
+    mark = event.start_mark
+    return Unreadable(mark.line + 1, mark.column + 1, message)
+
+
+_PLAIN = {
+    "found character '\\t' that cannot start any token": "a tab cannot indent; use spaces",
+    "mapping values are not allowed here": "a colon where none can stand; is the text before it "
+    "to be quoted, or the indentation wrong?",
+    "could not find expected ':'": "a key without its colon",
+    "expected <block end>, but found '<block mapping start>'": "the indentation does not fit the "
+    "lines above",
+    "expected <block end>, but found '<block sequence start>'": "the indentation does not fit the "
+    "lines above",
+    "expected <block end>, but found '<scalar>'": "text after a quoted value; quote the whole",
+    "expected ',' or ']', but got '<stream end>'": "a [ is not closed",
+    "expected ',' or '}', but got '<stream end>'": "a { is not closed",
+    "found unexpected end of stream": "a quote is not closed",
+}
+
+
+def _unreadable(error: MarkedYAMLError, text: str) -> Unreadable:
+    """The parser's own error in words that say what to mend."""
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    problem = str(error.problem or error.context or "it cannot be read")
+    lines = text.split("\n")
+    here = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in here[: len(here) - len(here.lstrip())]:
+        return Unreadable(
+            line, here.index("\t") + 1, _PLAIN["found character '\\t' that cannot start any token"]
+        )
+    if "cannot start any token" in problem and here[column - 1 : column] in (
+        "@",
+        "`",
+        "%",
+        "*",
+        "&",
+    ):
+        return Unreadable(line, column, f"text cannot begin with {here[column - 1]}; quote it")
+    known = _PLAIN.get(problem)
+    if known and error.context_mark and "not closed" in known:
+        line, column = error.context_mark.line + 1, error.context_mark.column + 1
+    return Unreadable(line, column, known or f"this is not YAML: {problem}")
