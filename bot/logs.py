@@ -93,9 +93,7 @@ def presentable(text: str) -> str:
 
 def _redacted(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The last step before writing, so that nothing is added behind it."""
-    return {
-        key: STRUCK if _KEYS.search(key) else scrubber.value(value) for key, value in event.items()
-    }
+    return {**scrubber.value(event)}
 
 
 def _neutralised(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -34,6 +34,12 @@ class _Named(EnvSettingsSource):
         return self._values
 
 
+def _named(values: Mapping[str, str]) -> dict[str, Any]:
+    """The settings by section; unknown names are told elsewhere."""
+    known = {variable(path) for path in keys()}
+    return _Named({name: value for name, value in values.items() if name.upper() in known})()
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class _Place:
     """Where a setting was written; places sort as a reader goes through them."""
@@ -82,13 +88,16 @@ def load(
     places = [{name: name for name in variables}, secret_places]
     for names in places:
         problems += _unknown_names(names)
-    merged = _merged({"mouseflow": {}}, written, _Named(secret_values)(), _Named(variables)())
+    merged = _merged({"mouseflow": {}}, written, _named(secret_values), _named(variables))
     try:
         settings = Settings(**merged)
     except ValidationError as error:
         origins = _Origins(path, text, places)
         details = error.errors(include_url=False, include_input=False)
-        found = sorted((origins.place(_path(each)), _problem(each)) for each in details)
+        found = sorted(
+            ((origins.place(_path(each)), _problem(each)) for each in details),
+            key=lambda each: (each[0].line == 0, each),
+        )
         problems = [f"{place}{said}" for place, said in found] + problems
         raise ConfigError("\n".join(problems)) from None
     if problems:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -26,22 +26,23 @@ PREFIX = "BOT_"
 """What the names of environment variables and secret files begin with."""
 
 
-def _duration(value: object) -> object:
+def _duration(value: object) -> timedelta:
     try:
-        if isinstance(value, str):
-            return duration(value)
+        length = duration(value) if isinstance(value, str) else timedelta()
     except ValueError:
-        pass  # its words repeat what was written, and that may be a misplaced secret
-    raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
+        length = timedelta()  # its words repeat what was written: it may be a misplaced secret
+    if length <= timedelta():
+        raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
+    return length
 
 
-def _start(value: object) -> object:
+def _start(value: object) -> timedelta:
     if value == "now":
         return timedelta()
     try:
         return _duration(value)
-    except ValueError as error:
-        raise ValueError('write "now" or how far back, such as 24h') from error
+    except ValueError:
+        raise ValueError('write "now" or how far back, such as 24h') from None
 
 
 def _stripped(value: object) -> object:
@@ -58,12 +59,21 @@ def _listed(value: object) -> object:
     return value
 
 
-def _web_address(value: str) -> str:
-    parts = urlsplit(value)
+def _parts(value: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises for a port that is none
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("write a whole address, such as https://example.com")
     if parts.username or parts.password:
         raise ValueError("no user or password in an address")
+    return parts
+
+
+def _web_address(value: str) -> str:
+    _parts(value)
     return value
 
 
@@ -79,13 +89,13 @@ def is_loopback(host: str) -> bool:
 
 def _private_address(value: str) -> str:
     """Credentials travel to this address, so plain http is for this machine only."""
-    parts = urlsplit(_web_address(value))
+    parts = _parts(value)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("plain http would show the credentials; use https (http is for 127.0.0.1)")
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta())]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Start = Annotated[timedelta, BeforeValidator(_start)]
 Text = Annotated[str, BeforeValidator(_stripped)]
 OptionalText = Annotated[str | None, BeforeValidator(_stripped)]

@@ -1,0 +1,313 @@
+"""What the configuration promises: precedence, every problem at once, and no secret shown."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bot.config import Settings, load
+from bot.config.places import locate
+from bot.config.sections import keys, variable
+from bot.errors import ConfigError
+
+ENOUGH = {
+    "BOT_MOUSEFLOW__REGION": "eu",
+    "BOT_MOUSEFLOW__EMAIL": "ops@example.com",
+    "BOT_MOUSEFLOW__API_KEY": "k3y-of-the-account",
+}
+FILE = """\
+[mouseflow]
+region = "eu"
+email = "ops@example.com"
+api_key = "from-the-file"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(path: Path | None, environ: dict[str, str], *dirs: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ, dirs)
+    return str(caught.value).splitlines()
+
+
+def test_the_environment_alone_is_enough_and_the_rest_has_defaults() -> None:
+    read = load(None, ENOUGH)
+    assert read.mouseflow.region == "eu"
+    assert read.mouseflow.api_key.get_secret_value() == "k3y-of-the-account"
+    assert read.poll.recordings == timedelta(seconds=60)
+    assert read.poll.settle == timedelta(minutes=35)
+    assert read.poll.start == timedelta()
+    assert read.store.url == "sqlite:///data/bot.db"
+    assert read.web.address == ("127.0.0.1", 8080)
+    assert not read.slack.configured
+
+
+def test_the_environment_wins_over_secret_files_and_those_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, FILE + '[slack]\nchannel = "#file"\nops_channel = "#ops-file"\n')
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "bot_mouseflow__api_key").write_text("from-the-secret\n")
+    (secrets / "bot_slack__channel").write_text("#secret")
+    read = load(path, {"BOT_SLACK__CHANNEL": "#environment"}, [secrets])
+    assert read.mouseflow.api_key.get_secret_value() == "from-the-secret"
+    assert read.slack.channel == "#environment"
+    assert read.slack.ops_channel == "#ops-file"
+
+
+def test_the_first_directory_of_secrets_wins(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "BOT_MOUSEFLOW__API_KEY").write_text(f"{name}-key")
+    rest = {name: value for name, value in ENOUGH.items() if "API_KEY" not in name}
+    read = load(None, rest, [tmp_path / "none", tmp_path / "first", tmp_path / "second"])
+    assert read.mouseflow.api_key.get_secret_value() == "first-key"
+
+
+def test_every_problem_is_told_at_once_with_its_place(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """\
+# the account
+[mouseflow]
+regoin = "eu"
+email = "ops@example.com"
+time_zone = "Europe/Nowhere"
+base_url = "http://example.com"
+
+[slak]
+channel = "#x"
+
+[poll]
+settle = 35
+recordings = "60"
+feedback = "2d"
+
+[rules]
+paths = []
+allow_delete = "perhaps"
+
+[web]
+listen = "8080"
+""",
+    )
+    environ = {
+        "BOT_LOG__LEVEL": "loud",
+        "BOT_SLAK__CHANNEL": "#x",
+        "BOT_MOUSEFLOW_API_KEY": "one underscore is missing",
+    }
+    assert problems(path, environ) == [
+        f"{path}:2:2: mouseflow.api_key: missing; write it here or set BOT_MOUSEFLOW__API_KEY",
+        f"{path}:3:1: mouseflow.regoin: unknown key; did you mean region?",
+        f"{path}:5:1: mouseflow.time_zone: no such time zone; write one such as Europe/Copenhagen",
+        f"{path}:6:1: mouseflow.base_url: plain http would show the credentials; "
+        "use https (http is for 127.0.0.1)",
+        f"{path}:8:2: slak: unknown section; did you mean slack?",
+        f"{path}:12:1: poll.settle: write a duration with a unit, such as 60s, 5m, 1h or 7d",
+        f"{path}:13:1: poll.recordings: write a duration with a unit, such as 60s, 5m, 1h or 7d",
+        f"{path}:14:1: poll.feedback: from 100ms to 1d",
+        f"{path}:17:1: rules.paths: give one at least",
+        f"{path}:18:1: rules.allow_delete: write true or false",
+        f'{path}:21:1: web.listen: write host:port, such as 127.0.0.1:8080, or "" to turn it off',
+        "BOT_LOG__LEVEL: log.level: write one of debug, info, warning or error",
+        "BOT_SLAK__CHANNEL: unknown setting; did you mean BOT_SLACK__CHANNEL?",
+        "BOT_MOUSEFLOW_API_KEY: unknown setting; did you mean BOT_MOUSEFLOW__API_KEY?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('[mouseflow]\nregion = "asia"', "write one of eu or us"),
+        ('[mouseflow]\nemail = "a:b@example.com"', "write the e-mail address"),
+        ('[mouseflow]\nbase_url = "http://localhost.example.com"', "plain http"),
+        ('[mouseflow]\nbase_url = "ftp://example.com"', "whole address"),
+        ('[mouseflow]\nbase_url = "https://me:pw@example.com"', "no user or password"),
+        ('[mouseflow]\nbase_url = "https://["', "whole address"),
+        ('[mouseflow]\nbase_url = "https://example.com"\nregion = "eu"', "not both"),
+        ('[mouseflow]\nshare_url = "https://example.com/"', "{token}"),
+        ('[mouseflow]\nshare_url = "https://example.com/{token}/{id}"', "{token}"),
+        ("[mouseflow]\nrequests_per_second = 0", "must be more than 0"),
+        ("[mouseflow]\nrequests_per_second = 1000", "must be at most 100"),
+        ('[mouseflow]\nchannel = "#x"', "did you mean slack.channel?"),
+        ('[slack]\nbot_token = "xoxb-1"\nwebhook_url = "https://example.com"', "not both"),
+        ('[slack]\nwebhook_url = "http://example.com/x"', "plain http"),
+        ("[slack]\nchannel = 5", "write a text in quotes"),
+        ("slack = 5", "write a table with keys"),
+        ('[poll]\nstart = "yesterday"', 'write "now" or how far back'),
+        ('[poll]\nsettle = "0s"', "write a duration with a unit"),
+        ('[store]\nurl = "bot.db"', "write sqlite:///"),
+        ('[store]\nurl = "mysql://localhost/x"', "write sqlite:///"),
+        ('[store]\nkeep = "1d"', "2d at least"),
+        ('[web]\nlisten = "127.0.0.1:99999"', "host:port"),
+        ('[log]\nformat = "xml"', "write one of auto, json or text"),
+        ('[rules]\npaths = "a"\nalow_delete = true', "did you mean allow_delete?"),
+    ],
+)
+def test_a_wrong_value_is_explained_at_its_line(tmp_path: Path, lines: str, said: str) -> None:
+    path = written(tmp_path, lines + "\n")
+    rest = {
+        name: value
+        for name, value in ENOUGH.items()
+        if name.split("__")[1].lower() not in lines
+        and not (name.endswith("REGION") and "base_url" in lines)
+    }
+    (found,) = problems(path, rest)
+    assert said in found
+    last = lines.count("\n") + 1
+    assert found.startswith(f"{path}:{last}:1: ")
+
+
+def test_a_file_that_is_not_toml_is_named_with_line_and_column(tmp_path: Path) -> None:
+    path = written(tmp_path, '[mouseflow]\nregion = eu"\n')
+    (found,) = problems(path, {})
+    assert found.startswith(f"{path}:2:10: not TOML: ")
+    (tmp_path / "other.toml").write_bytes(b"\xff\xfe")
+    assert "UTF-8" in problems(tmp_path / "other.toml", {})[0]
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path / "config.toml", ENOUGH)
+    assert "no such file" in found
+
+
+def test_without_credentials_each_missing_key_is_named() -> None:
+    assert problems(None, {}) == [
+        "mouseflow.api_key: missing; write it here or set BOT_MOUSEFLOW__API_KEY",
+        "mouseflow.email: missing; write it here or set BOT_MOUSEFLOW__EMAIL",
+        "mouseflow.region: missing; write eu or us, where the account lives",
+    ]
+
+
+def test_empty_variables_mean_not_given_except_where_empty_says_something() -> None:
+    empty = ENOUGH | {"BOT_SLACK__BOT_TOKEN": "", "BOT_SLACK__CHANNEL": " ", "BOT_WEB__LISTEN": ""}
+    read = load(None, empty)
+    assert read.slack.bot_token is None
+    assert read.slack.channel is None
+    assert read.web.address is None
+    assert "missing" in problems(None, ENOUGH | {"BOT_MOUSEFLOW__API_KEY": "  "})[0]
+
+
+def test_a_pasted_key_may_have_blanks_around_it() -> None:
+    read = load(None, ENOUGH | {"BOT_MOUSEFLOW__API_KEY": " key\n"})
+    assert read.mouseflow.api_key.get_secret_value() == "key"
+
+
+def test_lists_numbers_and_switches_can_be_given_in_the_environment() -> None:
+    read = load(
+        None,
+        ENOUGH
+        | {
+            "BOT_RULES__PATHS": "rules, more/rules.toml",
+            "BOT_RULES__ALLOW_DELETE": "true",
+            "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "0.5",
+            "BOT_POLL__START": "1d12h",
+            "bot_web__listen": "[::1]:9000",
+        },
+    )
+    assert read.rules.paths == ("rules", "more/rules.toml")
+    assert read.rules.allow_delete is True
+    assert read.mouseflow.requests_per_second == 0.5
+    assert read.poll.start == timedelta(hours=36)
+    assert read.web.address == ("::1", 9000)
+
+
+def test_variables_of_a_kubernetes_service_named_bot_are_not_ours() -> None:
+    links = {
+        "BOT_SERVICE_HOST": "10.0.0.1",
+        "BOT_SERVICE_PORT": "80",
+        "BOT_SERVICE_PORT_HTTP": "80",
+        "BOT_PORT": "tcp://10.0.0.1:80",
+        "BOT_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "BOT_PORT_80_TCP_ADDR": "10.0.0.1",
+        "BOT_CONFIG": "/etc/bot.toml",
+        "ROBOT_SLACK__CHANNEL": "#x",
+    }
+    assert load(None, ENOUGH | links) == load(None, ENOUGH)
+
+
+def test_an_unknown_secret_file_is_an_error_and_others_files_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "bot_slack__tokn").write_text("xoxb-oops")
+    (tmp_path / "database_password").write_text("not ours")
+    (found,) = problems(None, ENOUGH, tmp_path)
+    assert found == (
+        f"{tmp_path / 'bot_slack__tokn'}: unknown setting; did you mean bot_slack__bot_token?"
+    )
+
+
+def test_settings_cannot_be_changed() -> None:
+    read = load(None, ENOUGH)
+    with pytest.raises(ValueError, match="frozen"):
+        read.web.listen = "0.0.0.0:80"
+
+
+SECRET = "zq9-SECRET-zq9"
+
+
+@pytest.mark.parametrize("path", list(keys()), ids=".".join)
+def test_no_value_is_ever_shown_wherever_a_secret_was_pasted(
+    tmp_path: Path, path: tuple[str, str]
+) -> None:
+    for environ in (ENOUGH | {variable(path): SECRET}, {variable(path): SECRET}):
+        try:
+            shown = repr(load(None, environ).model_copy(update={"log": None}))
+        except ConfigError as error:
+            shown = f"{error} {error.__cause__!r} {error.__context__!s}"
+        hidden = path[1] not in {"email", "channel", "ops_channel", "paths"}
+        assert SECRET not in shown or not hidden
+    file = written(tmp_path, f'[{path[0]}]\n{path[1]}x = "{SECRET}"\n')
+    assert SECRET not in "\n".join(problems(file, {}))
+
+
+def test_every_secret_value_is_known_to_who_strikes_them_out() -> None:
+    read = load(
+        None,
+        ENOUGH
+        | {
+            "BOT_SLACK__BOT_TOKEN": "xoxb-1-a",
+            "BOT_WEB__TOKEN": "web-token",
+            "BOT_STORE__URL": "postgresql://bot:db-password@db/bot",
+        },
+    )
+    assert set(read.secrets()) == {"k3y-of-the-account", "xoxb-1-a", "web-token", "db-password"}
+    shown = f"{read!r} {read}"
+    assert not [secret for secret in read.secrets() if secret in shown]
+
+
+SECTION = st.sampled_from(["mouseflow", "slack", "poll", "x"])
+KEY = st.sampled_from(["region", "channel", "settle", "a", "quoted key"])
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(SECTION, st.dictionaries(KEY, st.booleans(), min_size=1), min_size=1))
+def test_every_key_is_found_on_the_line_where_it_is_written(
+    tables: dict[str, dict[str, bool]],
+) -> None:
+    lines, places = [], {}
+    for section, values in tables.items():
+        lines += ["", f"# {section} region channel settle", f"[{section}]"]
+        for key, value in values.items():
+            lines.append(f'  "{key}" = {str(value).lower()}  # "{key}" too')
+            places[section, key] = (len(lines), 4)
+    for path, place in places.items():
+        assert locate("\n".join(lines), path) == place
+
+
+def test_a_key_of_a_table_on_one_line_or_with_dots_is_found() -> None:
+    assert locate("a.b = 1\n", ("a", "b")) == (1, 3)
+    assert locate('x = 1\npoll = {settle = "5m"}\n', ("poll", "settle")) == (2, 9)
+    assert locate('[rules]\npaths = [\n "a",\n]\nallow = 1\n', ("rules", "allow")) == (5, 1)
+    assert locate('[rules]\npaths = [\n "a",\n]\n', ("rules", "absent")) == (1, 2)
+    assert locate("", ("rules",)) == (1, 1)
+
+
+def test_settings_have_every_section_of_the_documentation() -> None:
+    assert list(Settings.model_fields) == [
+        "mouseflow", "slack", "rules", "poll", "store", "web", "log",
+    ]  # fmt: skip

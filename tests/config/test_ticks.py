@@ -1,0 +1,81 @@
+"""What ticks promise: at once, then at the interval, also when the clock is set back."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from bot.schedule import Schedule, set_back
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PATIENCE = 5.0
+
+
+async def ticked(event: asyncio.Event, times: int = 1) -> None:
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(times):
+            await event.wait()
+            event.clear()
+
+
+async def test_the_first_tick_comes_at_once_and_others_follow() -> None:
+    schedule, event = Schedule(), asyncio.Event()
+    schedule.every("recordings", timedelta(milliseconds=5), event)
+    schedule.start()
+    await ticked(event, times=3)
+    await schedule.stop()
+
+
+async def test_after_the_stop_no_tick_comes() -> None:
+    schedule, event = Schedule(), asyncio.Event()
+    schedule.every("recordings", timedelta(milliseconds=2), event)
+    schedule.start()
+    await ticked(event)
+    await schedule.stop()
+    event.clear()
+    await asyncio.sleep(0.01)
+    assert not event.is_set()
+    await schedule.stop()
+
+
+async def test_a_known_name_gets_the_new_interval_and_a_forgotten_one_none() -> None:
+    schedule, slow, fast = Schedule(), asyncio.Event(), asyncio.Event()
+    schedule.every("feedback", timedelta(hours=1), slow)
+    schedule.start()
+    await ticked(slow)
+    schedule.every("feedback", timedelta(milliseconds=2), fast)
+    await ticked(fast, times=2)
+    assert not slow.is_set()
+    schedule.forget("feedback")
+    schedule.forget("feedback")
+    await asyncio.sleep(0)
+    fast.clear()
+    await asyncio.sleep(0.01)
+    assert not fast.is_set()
+    await schedule.stop()
+
+
+async def test_a_clock_set_back_does_not_stop_the_ticks() -> None:
+    schedule, event = Schedule(watch=timedelta(milliseconds=2)), asyncio.Event()
+    with time_machine.travel(NOW, tick=True) as clock:
+        schedule.every("recordings", timedelta(minutes=1), event)
+        schedule.start()
+        await ticked(event)
+        clock.move_to(NOW - timedelta(hours=1))
+        await ticked(event)  # not an hour later
+        await schedule.stop()
+
+
+async def test_an_interval_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="recordings"):
+        Schedule().every("recordings", timedelta(), asyncio.Event())
+
+
+@pytest.mark.parametrize(
+    ("wall", "steady", "lost"),
+    [(60, 60, 0), (-3540, 60, 3600), (3660, 60, 0), (59.5, 60, 0.5)],
+)
+def test_only_a_step_back_counts(wall: float, steady: float, lost: float) -> None:
+    before, after = (NOW, 1000.0), (NOW + timedelta(seconds=wall), 1000.0 + steady)
+    assert set_back(before, after) == timedelta(seconds=lost)
