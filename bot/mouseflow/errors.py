@@ -93,7 +93,7 @@ class ServerError(Unavailable):
 
 
 class Maintenance(Unavailable):
-    """503: temporarily offline. Nothing was done."""
+    """503: temporarily offline."""
 
 
 class Unreachable(Unavailable):
@@ -141,8 +141,8 @@ _MEANING = {
     500: "the server had a problem",
     503: "offline for maintenance",
 }
-# Nothing was done when the API says that it did not take the request.
-_NOT_DONE = {425, 429, 503}
+# The API did not take the request. A 503 may also come from a machine in between, afterwards.
+_NOT_DONE = (425, 429)
 
 
 def failure(
@@ -150,8 +150,8 @@ def failure(
 ) -> Denied | Gone | Refused | Unavailable:
     """The error for an answer that is not 2xx.
 
-    `hint` is added for people. A write that met a 408 or a 5xx other than 503 may have taken
-    effect: its `unknown` is true.
+    `hint` is added for people. A write that met a 408 or a 5xx may have taken effect: its
+    `unknown` is true.
     """
     text = shown(body)
     reason = f"{asked.method} {asked.path}: {status} {_MEANING.get(status, '')}".rstrip()
@@ -164,9 +164,8 @@ def failure(
     return _told(_GIVE_UP.get(status, Refused)(reason, hint), asked, status, text)
 
 
-def unreachable(asked: Asked, reason: str, *, sent: bool) -> Unreachable:
-    """The error for a call without an answer; `sent` if the request may have gone out."""
-    unknown = sent and asked.method != "GET"
+def unreachable(asked: Asked, reason: str, *, unknown: bool) -> Unreachable:
+    """The error for a call without an answer; `unknown` if it may have taken effect."""
     error = Unreachable(f"{asked.method} {asked.path}: {reason}", unknown=unknown)
     return _told(error, asked, None, "")
 

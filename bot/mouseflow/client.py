@@ -1,0 +1,351 @@
+"""Sends requests to the Mouseflow API: the one place that knows httpx.
+
+httpx leaks a place in its pool whenever a request is cancelled or waits for the pool too
+long, until nothing goes any more. Hence four rules: no pool time-out, a line of our own
+before it, no request in flight is ever cancelled (a caller may go, the request ends by its
+time-outs), and a client that hangs all the same is thrown away and built anew.
+"""
+
+import asyncio
+import base64
+import logging
+import random as randomness
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from bot import __version__
+from bot.errors import BotError, ConfigError
+from bot.mouseflow.address import base_url
+from bot.mouseflow.errors import (
+    BadAnswer,
+    CallFailed,
+    TooManyRequests,
+    Unavailable,
+    failure,
+    unreachable,
+    unreadable,
+)
+from bot.mouseflow.pacing import Budget, Priority, backoff, retry_after
+from bot.mouseflow.request import Request
+from bot.mouseflow.standing import OTHER_REGION, Standing
+from bot.mouseflow.turns import Turns
+
+T = TypeVar("T")
+
+# httpx writes every full URL, with what people typed into filters, at INFO.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+_LARGEST_BODY = 256 * 1024 * 1024
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.ProxyError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One attempt, for metrics and logs: `status` is None without an answer.
+
+    `route` is the request's template, never a path. `attempt` counts from 1; `seconds` is
+    the time between sending and the end of the answer. `problem` names the error's class,
+    empty for success.
+    """
+
+    method: str
+    route: str
+    status: int | None
+    seconds: float
+    attempt: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class AsyncMouseflow:
+    """The API of one account: one rate budget, one line, one pause after a 429.
+
+    `region_or_base_url` is "eu", "us" or a URL; plain http is taken for loopback only.
+    `timeout` is the longest silence in seconds. A request is tried `tries` times, and not
+    after `patience` seconds; then `Unavailable` is raised. After a 401 nothing is sent for a
+    minute, doubling up to an hour with each further one: calls fail at once meanwhile.
+    `observe` is told of every attempt.
+
+    Raises ConfigError for an address or credentials that can't be right.
+    """
+
+    def __init__(
+        self,
+        region_or_base_url: str,
+        email: str,
+        api_key: str,
+        *,
+        requests_per_second: float = 2.0,
+        burst: int = 4,
+        concurrency: int = 4,
+        timeout: float = 30.0,
+        tries: int = 3,
+        patience: float = 60.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = randomness.random,
+        observe: Callable[[Sent], None] | None = None,
+    ) -> None:
+        self.base_url = base_url(region_or_base_url)
+        if not email or not api_key or ":" in email:
+            raise ConfigError("Mouseflow needs an email and an API key; an email has no colon")
+        self._auth = httpx.BasicAuth(email, api_key)
+        pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
+        self._secrets = (pair, api_key, email)
+        self._timeout, self._tries, self._patience = timeout, tries, patience
+        self._concurrency = concurrency
+        self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
+        self._standing = Standing(clock, monotonic, random)
+        self._observe = observe or (lambda _sent: None)
+        self._closed = False
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._tls: ssl.SSLContext | None = None
+        self._http: httpx.AsyncClient | None = None
+        self._turns = Turns(
+            Budget(requests_per_second, burst),
+            concurrency,
+            pause=self._standing.paused_for,
+            monotonic=monotonic,
+            sleep=sleep,
+        )
+
+    def __repr__(self) -> str:
+        return f"AsyncMouseflow({self.base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def pause_until(self) -> datetime | None:
+        """Until when the whole account rests after a 429; can be set, from a store. Aware."""
+        return self._standing.pause_until
+
+    @pause_until.setter
+    def pause_until(self, moment: datetime | None) -> None:
+        self._standing.pause_until = moment
+
+    async def send(self, request: Request[T], *, priority: Priority | None = None) -> T:
+        """What the API answers, as the request reads it.
+
+        Writes go before reads unless `priority` says otherwise. Raises the errors of
+        `bot.mouseflow.errors`. When the caller is cancelled, a request in flight still ends.
+        """
+        if priority is None:
+            priority = Priority.POLL if request.method == "GET" else Priority.ACTION
+        unknown = False
+        began: float | None = None
+        attempt = 0
+        while True:
+            self._stop_early(request, unknown=unknown)
+            if not await self._turns.take(priority):
+                self._stop_early(request, unknown=unknown, sent_home=True)
+            attempt += 1
+            began = self._monotonic() if began is None else began
+            try:
+                return await self._undisturbed(request, attempt)
+            except Unavailable as error:
+                unknown = error.unknown = error.unknown or unknown
+                delay = self._again_in(request, error, attempt, began)
+                if delay is None:
+                    raise
+            await self._sleep(delay)
+
+    async def aclose(self) -> None:
+        """Lets what is in flight end, fails what still waits, and closes the connections."""
+        self._closed = True
+        self._turns.send_home()
+        if self._in_flight:
+            await asyncio.wait(set(self._in_flight))
+        if self._http is not None:
+            http, self._http = self._http, None
+            await http.aclose()
+
+    def _stop_early(self, request: Request[Any], *, unknown: bool, sent_home: bool = False) -> None:
+        """Raises where sending would be useless, or forbidden for a while."""
+        if self._closed:
+            raise unreachable(request, "the client is closed", unknown=unknown)
+        locked = self._standing.locked(request)
+        if locked is not None:
+            raise locked
+        if sent_home or self._standing.paused_for() > self._patience:
+            resting = self._standing.resting(request)
+            resting.unknown = unknown
+            raise resting
+
+    def _again_in(
+        self, request: Request[Any], error: Unavailable, attempt: int, began: float
+    ) -> float | None:
+        """Seconds until the next try, None if there is to be none."""
+        if attempt >= self._tries or (error.unknown and not request.repeatable):
+            return None
+        delay = backoff(attempt, self._random())
+        if isinstance(error, TooManyRequests):
+            delay = self._standing.paused_for()
+        elif error.after is not None:
+            delay += error.after.total_seconds()
+        left = began + self._patience - self._monotonic()
+        return delay if delay <= left else None
+
+    async def _undisturbed(self, request: Request[T], attempt: int) -> T:
+        """One attempt in a task of its own, which a cancelled caller leaves running."""
+        task = asyncio.create_task(self._attempt(request, attempt))
+        self._in_flight.add(task)
+        task.add_done_callback(self._landed)
+        return await asyncio.shield(task)
+
+    def _landed(self, task: "asyncio.Task[Any]") -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled():
+            task.exception()  # taken, so that a caller who has gone leaves no warning
+
+    async def _attempt(self, request: Request[T], attempt: int) -> T:
+        began = self._monotonic()
+        status: int | None = None
+        problem = ""
+        try:
+            reply = await self._reply(request)
+            status = reply.status
+            return self._read(request, reply)
+        except BotError as error:
+            problem = type(error).__name__
+            raise
+        finally:
+            self._turns.give_back()
+            seconds = self._monotonic() - began
+            self._observe(Sent(request.method, request.route, status, seconds, attempt, problem))
+
+    async def _reply(self, request: Request[Any]) -> _Reply:
+        """The answer, or Unreachable. A client that hangs beyond all time-outs is thrown away."""
+        writes = request.method != "GET"
+        http = self._http = self._http or self._built()
+        exchange = asyncio.create_task(self._exchange(http, request))
+        done, _pending = await asyncio.wait({exchange}, timeout=4 * self._timeout)
+        if not done:
+            exchange.cancel()
+            self._http = None
+            closing = asyncio.create_task(http.aclose())
+            self._in_flight.add(closing)
+            closing.add_done_callback(self._landed)
+            raise unreachable(request, "no answer beyond all time-outs", unknown=writes)
+        failed = exchange.exception()
+        if failed is None:
+            return exchange.result()
+        if not isinstance(failed, httpx.HTTPError | OSError):
+            raise failed
+        # Not chained: httpx's errors hold the request with its Authorization header.
+        unknown = writes and not isinstance(failed, _NEVER_SENT)
+        raise unreachable(request, self._without_secrets(_said(failed)), unknown=unknown)
+
+    async def _exchange(self, http: httpx.AsyncClient, request: Request[Any]) -> _Reply:
+        headers = {"Content-Type": "application/json"} if request.body is not None else None
+        message = http.build_request(
+            request.method,
+            self.base_url + request.target,
+            content=request.body,
+            headers=headers,
+        )
+        last = self._monotonic() + 2 * self._timeout
+        response = await http.send(message, stream=True)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if self._monotonic() > last:
+                    raise httpx.ReadTimeout("the answer comes too slowly")
+                if len(body) > _LARGEST_BODY:
+                    raise httpx.ReadError("the answer is too large")
+        finally:
+            await response.aclose()
+        return _Reply(response.status_code, response.headers, bytes(body))
+
+    def _read(self, request: Request[T], reply: _Reply) -> T:
+        if not 200 <= reply.status < 300:
+            raise self._failure(request, reply)
+        self._standing.welcomed()
+        try:
+            return request.read(reply.body)
+        except BadAnswer as problem:
+            body = self._without_secrets(reply.body.decode("utf-8", "replace")).encode()
+            error = unreadable(request, reply.status, body, problem)
+        raise error
+
+    def _failure(self, request: Request[Any], reply: _Reply) -> CallFailed:
+        after = retry_after(reply.headers.get("Retry-After"), self._clock())
+        if reply.status == 401:
+            self._standing.lock()
+            self._turns.send_home()
+        if reply.status == 429:
+            after = self._standing.rest(after)
+            if self._standing.paused_for() > self._patience:
+                self._turns.send_home()
+        body = self._without_secrets(reply.body[:4096].decode("utf-8", "replace")).encode()
+        return failure(request, reply.status, body, after, _hint(request, reply.status))
+
+    def _built(self) -> httpx.AsyncClient:
+        local = self.base_url.startswith("http:")
+        if self._tls is None:
+            # Loopback needs none: an empty one saves the time to load the certificates.
+            empty = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._tls = empty if local else httpx.create_ssl_context()
+        return httpx.AsyncClient(
+            auth=self._auth,
+            headers={
+                "Accept": "application/json",
+                "User-Agent": f"mouseflow-bot/{__version__}",
+            },
+            timeout=httpx.Timeout(self._timeout, connect=min(10.0, self._timeout), pool=None),
+            limits=httpx.Limits(max_connections=self._concurrency, keepalive_expiry=5),
+            follow_redirects=False,
+            verify=self._tls,
+            trust_env=not local,
+        )
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text
+
+
+def _hint(request: Request[Any], status: int) -> str:
+    if status == 401 or (status in (403, 404) and request.route == "GET /websites"):
+        return OTHER_REGION
+    if status == 403 and request.method != "GET":
+        return "the website may be read-only for this user"
+    if 300 <= status < 400:
+        return "redirects are not followed: check the address"
+    return ""
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
