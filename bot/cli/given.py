@@ -49,3 +49,8 @@ def settings(args: Namespace) -> "Settings":
         raise
     scrubber.register(loaded.secrets())
     return loaded
+
+
+def lock_file(url: str) -> Path:
+    """The lock beside a `sqlite:///` store."""
+    return Path(url.partition(":///")[2].partition("?")[0] + ".lock")

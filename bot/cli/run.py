@@ -27,7 +27,8 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from bot import daemon, logs
-    from bot.cli.given import settings
+    from bot.cli.given import lock_file, settings
+    from bot.cli.heartbeat import beat
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
@@ -35,7 +36,11 @@ def run(args: Namespace) -> int:
     async def watch() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()
         _heed(asyncio.get_running_loop(), stop, reload)
-        await daemon.run(configured, stop=stop, reload=reload)
+        heart = asyncio.create_task(beat(lock_file(configured.store.url)))
+        try:
+            await daemon.run(configured, stop=stop, reload=reload)
+        finally:
+            heart.cancel()
 
     asyncio.run(watch())
     return 0
