@@ -1,0 +1,44 @@
+# syntax=docker/dockerfile:1
+# mouseflow-bot in a container: no compiler, no root, and nothing to write but /data.
+#
+#   docker build --tag mouseflow-bot .
+#   docker run --rm mouseflow-bot demo
+#   docker run --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+#     -v ./config.toml:/config.toml:ro -v ./rules:/rules:ro -v mouseflow:/data \
+#     -e BOT_MOUSEFLOW__API_KEY -e BOT_SLACK__BOT_TOKEN mouseflow-bot
+#
+# Pin it by digest: --build-arg BASE=python:3.11-slim@sha256:...
+ARG BASE=python:3.11-slim
+
+FROM ${BASE} AS build
+WORKDIR /src
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv /opt/mouseflow-bot
+# The dependencies first: they change less often than the code.
+COPY requirements.txt ./
+RUN /opt/mouseflow-bot/bin/pip install --require-hashes --only-binary :all: -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY bot ./bot
+RUN /opt/mouseflow-bot/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/mouseflow-bot/bin/pip uninstall --yes --quiet setuptools pip \
+    && /opt/mouseflow-bot/bin/python -m compileall -q /opt/mouseflow-bot
+
+FROM ${BASE}
+COPY --from=build /opt/mouseflow-bot /opt/mouseflow-bot
+# For `demo` alone: the daemon reads /rules, which is yours to mount.
+COPY rules /opt/mouseflow-bot/share/mouseflow-bot/rules
+RUN mkdir /data && chown 65532:65532 /data
+ENV PATH=/opt/mouseflow-bot/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+# The defaults of the configuration are relative: config.toml, rules and data/bot.db are
+# /config.toml, /rules and /data/bot.db here.
+WORKDIR /
+USER 65532:65532
+VOLUME /data
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["mouseflow-bot", "healthcheck"]
+ENTRYPOINT ["mouseflow-bot"]
+CMD ["run"]
