@@ -1,16 +1,37 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from bot.ports import Ports, Task
-from bot.subjects import Subject
+from bot.errors import GiveUp, TryLater
+from bot.mouseflow.errors import BadCredentials, Forbidden, Gone
+from bot.mouseflow.request import Request
+from bot.ports import CannotLook, Ports, SlackPost, Task
+from bot.subjects import Kind, RecordingSubject, Subject
+from bot.wording.units import SPAN_PATTERN, duration
 
-WRITE, SHARE, POST = 0, 1, 2
+T = TypeVar("T")
+
+WRITE, SHARE, POST, LAST = 0, 1, 2, 3
 """The order in which a match's actions are performed."""
+
+SETTLING = timedelta(seconds=10)
+"""How long a post whose outcome is unknown may still turn up in the channel."""
+
+NOUNS: dict[Kind, str] = {
+    "recordings": "recording",
+    "feedback": "campaign",
+    "funnels": "funnel",
+    "forms": "form",
+    "pages": "page",
+    "websites": "website",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +47,22 @@ class Done:
     """An action has taken effect. `note` goes to the audit log, `result` to later steps."""
 
     note: str = ""
-    result: str | None = None
+    result: str | None = field(default=None, repr=False)
     follow: tuple[Later, ...] = field(default=())
 
 
 class Action(BaseModel):
     """One thing to do for one match. Values in; `perform` reaches the world through ports.
 
-    `kind` names the action in the store and the audit log, `rank` orders it within a match.
+    `kind` names the action in the store and the audit log, `rank` orders it within a match,
+    `watches` are the kinds of subjects it fits. Survives `model_dump_json` and
+    `model_validate_json`, which is how it waits in the store.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
     rank: ClassVar[int] = WRITE
+    watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
 
     def lane(self, subject: Subject, default_channel: str) -> str:
         """What the step queues behind: steps of one lane are performed one after another."""
@@ -47,3 +71,145 @@ class Action(BaseModel):
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Make it so. Safe to repeat; raises GiveUp or TryLater."""
         raise TypeError(f"{type(self).__name__} is not an action of its own")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong inside a written value: where (`path` below the key), and what.
+
+    `line` and `column` count from 1 within the text that `path` leads to.
+    """
+
+    path: tuple[str | int, ...]
+    line: int
+    column: int
+    message: str
+
+
+def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One key of `do`: what may be written there, for which subjects, and the steps it means.
+
+    `written` is a type for pydantic's TypeAdapter (validate and JSON Schema). `problems`
+    looks deeper, knowing the kind of subject. `example` is YAML. `needs` names a setting
+    that must be on.
+    """
+
+    key: str
+    written: Any
+    subjects: tuple[Kind, ...]
+    steps: Callable[[Any], tuple[Action, ...]]
+    about: str
+    example: str
+    problems: Callable[[Any, Kind], tuple[Problem, ...]] = _nothing
+    needs: str = ""
+
+
+class Written(BaseModel):
+    """A mapping as written in a rule file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("duration", "write a number and a unit: 90s, 5m, 1h or 7d")
+    try:
+        return duration(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("duration", "{why}", {"why": str(wrong)}) from None
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": SPAN_PATTERN, "examples": ["7d"]}),
+]
+"""A time span as written in a rule file."""
+
+
+async def send(request: Request[T], task: Task, ports: Ports) -> T:
+    """The API's answer. What can't be mended by asking again becomes GiveUp with a remedy.
+
+    A refused password is everybody's problem, not this step's: the step waits.
+    """
+    noun, website = NOUNS[task.subject.kind], task.subject.website
+    try:
+        return await ports.mouseflow.send(request)
+    except Gone as error:
+        raise GiveUp(f"the {noun} is gone", "nothing can be done for it any more") from error
+    except Forbidden as error:
+        raise GiveUp(
+            f"the website {website.name or website.id} is read-only for the API user",
+            "give that user write access in Mouseflow, or leave the website out of the rule",
+        ) from error
+    except BadCredentials as error:
+        raise TryLater("Mouseflow refuses the email or the API key", lane=True) from error
+
+
+async def away(request: Request[None], look: Request[Any], task: Task, ports: Ports) -> bool:
+    """Takes something away; False where it was away already.
+
+    Nothing says what a DELETE of something absent answers. A 404 can mean that or that the
+    recording is gone, so it is told apart by looking.
+    """
+    try:
+        await ports.mouseflow.send(request)
+    except Gone:
+        await send(look, task, ports)
+        return False
+    except (Forbidden, BadCredentials):
+        await send(request, task, ports)
+    return True
+
+
+def recording(task: Task) -> RecordingSubject:
+    """The recording that the task is about; raises GiveUp for a task about something else."""
+    if not isinstance(task.subject, RecordingSubject):
+        raise GiveUp(f"a {NOUNS[task.subject.kind]} is not a recording", "mend the rule")
+    return task.subject
+
+
+async def post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
+    """Posts the message unless an earlier attempt has: looks for its key in the channel first.
+
+    The result is the message's timestamp. Where the channel can't be read, a post whose
+    outcome is unknown is repeated, and the note says so.
+    """
+    if not post.channel:
+        raise GiveUp(
+            "there is no channel to post to", "write a channel in the rule, or set slack.channel"
+        )
+    note = f"posted to {post.channel}"
+    if task.attempted:
+        try:
+            found = await ports.slack.find(post.channel, post.key, task.attempted)
+        except CannotLook:
+            note += "; an earlier attempt may have posted it too: the channel can't be read"
+        except TryLater as error:
+            # Not being able to look leaves the first attempt's outcome as unknown as it was.
+            raise TryLater(
+                error.reason, after=error.after, unknown=True, lane=error.lane
+            ) from error
+        else:
+            if found is not None:
+                return Done(f"an earlier attempt had posted it to {post.channel}", found)
+            if task.now - task.attempted < SETTLING:
+                raise TryLater(
+                    "an earlier attempt may still turn up in the channel",
+                    after=SETTLING,
+                    unknown=True,
+                )
+            note += "; an earlier attempt had not arrived"
+    return Done(note, await ports.slack.post(post))
+
+
+def opaque(key: str) -> str:
+    """A step's key for the eyes of others: Slack shows message metadata to every member."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -1,0 +1,45 @@
+"""Deleting a recording for good."""
+
+from typing import Any, ClassVar, Literal
+
+from bot.actions.base import LAST, Action, Done, Spec, recording, send
+from bot.errors import GiveUp
+from bot.mouseflow import recordings
+from bot.mouseflow.errors import Gone
+from bot.ports import Ports, Task
+
+
+class Delete(Action):
+    """Deletes the recording, after all other actions of the match.
+
+    Safe to repeat: what is gone already counts as deleted.
+    """
+
+    kind: ClassVar[str] = "delete"
+    rank: ClassVar[int] = LAST
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        subject = recording(task)
+        try:
+            await send(recordings.delete(subject.website.id, subject.recording.id), task, ports)
+        except GiveUp as error:
+            if isinstance(error.__cause__, Gone):
+                return Done("was deleted already")
+            raise
+        return Done("deleted")
+
+
+def _steps(written: Any) -> tuple[Action, ...]:
+    return (Delete(),)
+
+
+DELETE = Spec(
+    key="delete",
+    written=Literal[True],
+    subjects=Delete.watches,
+    steps=_steps,
+    about="deletes the recording for good; there is no way back",
+    example="delete: true",
+    needs="rules.allow_delete",
+)

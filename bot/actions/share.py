@@ -1,0 +1,136 @@
+"""Making a recording or a heatmap public, and private again."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from pydantic import Field, StrictBool
+
+from bot.actions.base import SHARE as SHARE_RANK
+from bot.actions.base import Action, Done, Duration, Later, Spec, Written, away, send
+from bot.errors import GiveUp, TryLater
+from bot.mouseflow import heatmaps, recordings
+from bot.mouseflow.models import HeatmapPage, Recording
+from bot.mouseflow.request import Request
+from bot.ports import Ports, Task
+from bot.subjects import Kind, PageSubject, RecordingSubject, Subject
+from bot.wording.units import lasting
+
+_SHAREABLE: tuple[Kind, ...] = ("recordings", "pages")
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    look: Request[Recording] | Request[HeatmapPage]
+    share: Request[str] | Request[str | None]
+    unshare: Request[None]
+
+
+def _calls(subject: Subject) -> _Calls:
+    site = subject.website.id
+    if isinstance(subject, RecordingSubject):
+        id_ = subject.recording.id
+        return _Calls(
+            recordings.detail(site, id_),
+            recordings.share(site, id_),
+            recordings.unshare(site, id_),
+        )
+    if isinstance(subject, PageSubject):
+        return _Calls(
+            heatmaps.page(site, subject.path),
+            heatmaps.share(site, subject.path),
+            heatmaps.unshare(site, subject.path),
+        )
+    raise GiveUp(f"{subject.kind} can't be shared", "mend the rule")
+
+
+async def _token(calls: _Calls, task: Task, ports: Ports) -> str | None:
+    look: Request[Any] = calls.look
+    token: str | None = (await send(look, task, ports)).token
+    return token or None
+
+
+class Unshare(Action):
+    """Ends a share. With a `token` only that share: one that a person made since stays.
+
+    Safe to repeat: shared or not.
+    """
+
+    kind: ClassVar[str] = "unshare"
+    rank: ClassVar[int] = SHARE_RANK
+    watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
+    token: str | None = Field(default=None, repr=False)
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        calls = _calls(task.subject)
+        present = await _token(calls, task, ports)
+        if present is None:
+            return Done("was not shared")
+        if self.token is not None and present != self.token:
+            return Done("left alone: somebody has shared it anew since")
+        await away(calls.unshare, calls.look, task, ports)
+        return Done("share ended")
+
+
+class Share(Action):
+    """Makes the recording, or the page's heatmap, public; `expires` ends that by itself.
+
+    Safe to repeat: a share that is there is used and never made twice, since a second one
+    may replace the token. Only what the bot itself shared expires: a token that was there
+    when the rule matched is somebody else's.
+    """
+
+    kind: ClassVar[str] = "share"
+    rank: ClassVar[int] = SHARE_RANK
+    watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
+    expires: timedelta | None = None
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so; the result is the token."""
+        calls = _calls(task.subject)
+        present = await _token(calls, task, ports)
+        if present is not None:
+            if task.attempted and not _was_shared(task.subject):
+                return self._shared(present, "shared by an earlier attempt")
+            return Done("was shared already", present)
+        share: Request[Any] = calls.share
+        token = await send(share, task, ports) or await _token(calls, task, ports)
+        if not token:
+            raise TryLater("shared, but the API shows no token yet", unknown=True)
+        return self._shared(token, "shared")
+
+    def _shared(self, token: str, note: str) -> Done:
+        if self.expires is None:
+            return Done(note, token)
+        follow = (Later(Unshare(token=token), self.expires),)
+        return Done(f"{note} for {lasting(self.expires)}", token, follow)
+
+
+def _was_shared(subject: Subject) -> bool:
+    return isinstance(subject, RecordingSubject) and bool(subject.recording.token)
+
+
+class ShareOptions(Written):
+    """A share that ends by itself."""
+
+    expires: Duration
+
+
+def _steps(written: Any) -> tuple[Action, ...]:
+    if isinstance(written, ShareOptions):
+        return (Share(expires=written.expires),)
+    return (Share(),) if written else (Unshare(),)
+
+
+SHARE = Spec(
+    key="share",
+    written=StrictBool | ShareOptions,
+    subjects=_SHAREABLE,
+    steps=_steps,
+    about=(
+        "makes the recording (or the page's heatmap) public: anybody with the address sees it; "
+        "`{expires: 7d}` ends that after a while, `false` ends a share, whoever made it"
+    ),
+    example="share: {expires: 7d}",
+)

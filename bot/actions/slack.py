@@ -1,0 +1,238 @@
+"""Posting to Slack: a match, the end of one, a digest of many, and news of the bot itself."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bot.actions.base import POST, Action, Done, Problem, Spec, Written, opaque, post_once
+from bot.ports import Addresses, Ports, SlackPost, Task
+from bot.subjects import Kind, Subject
+from bot.wording import messages
+from bot.wording.messages import Entry, Message
+from bot.wording.templates import BadText, names_used, render
+from bot.wording.text_check import LONGEST, check_text
+from bot.wording.units import RATE_PATTERN, rate
+
+ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
+Overflow = Literal["digest", "drop"]
+
+_CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
+
+
+class _Post(Action):
+    """What all posts have in common: a channel, `slack.channel` where it is left empty."""
+
+    rank: ClassVar[int] = POST
+    watches: ClassVar[tuple[Kind, ...]] = ALL
+    channel: str = ""
+
+    def lane(self, subject: Subject, default_channel: str) -> str:
+        """Posts to one channel go out in order, and wait together when Slack says so."""
+        return f"slack:{self.channel or default_channel}"
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """What is posted."""
+        raise TypeError(f"{type(self).__name__} says nothing of its own")
+
+    def default(self, addresses: Addresses) -> str:
+        """Where it goes when no channel is written."""
+        return addresses.channel
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Post it, once."""
+        message = self.message(task, ports.addresses)
+        post = SlackPost(
+            channel=self.channel or self.default(ports.addresses),
+            text=message.text,
+            blocks=message.blocks,
+            key=opaque(task.key),
+        )
+        return await post_once(post, task, ports)
+
+
+class Slack(_Post):
+    """Posts a match. `at_most` is (times, window); what is over goes into a digest, or nowhere.
+
+    Safe to repeat: a post whose outcome is unknown is looked for in the channel first.
+    """
+
+    kind: ClassVar[str] = "slack"
+    text: str | None = None
+    at_most: tuple[int, timedelta] | None = None
+    overflow: Overflow = "digest"
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The author's text, or the built-in message where there is none or it fails."""
+        if self.text is None:
+            return messages.match(task, addresses)
+        try:
+            text = render(self.text, task, addresses)
+        except BadText:
+            # A match is worth more than its wording: a text that meets data it did not foresee
+            # must not cost the post.
+            return messages.match(task, addresses)
+        linked = bool(names_used(self.text) & {"url", "link", "share_url"})
+        return (
+            messages.written(task, addresses, text, linked)
+            if text
+            else messages.match(task, addresses)
+        )
+
+
+class Resolved(_Post):
+    """Posts that a level's condition, true since `began`, no longer holds."""
+
+    kind: ClassVar[str] = "resolved"
+    watches: ClassVar[tuple[Kind, ...]] = ALL[1:]
+    began: datetime
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """What it was, how it stands, and how long it lasted."""
+        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+
+
+class DigestEntry(Written):
+    """One match among those that a digest shows, in words."""
+
+    where: str
+    what: str
+    url: str = ""
+
+
+class Digest(_Post):
+    """Posts many matches of one rule as one message.
+
+    `counts` says how many for which reason (`over the limit`, `outside working hours`);
+    `worst` holds the few to show, worst first; `window` is the time they fell into.
+    """
+
+    kind: ClassVar[str] = "digest"
+    counts: dict[str, int]
+    worst: tuple[DigestEntry, ...] = ()
+    window: timedelta
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """How many, the worst few with links, and how many more."""
+        shown = [Entry(e.where, e.what, e.url) for e in self.worst]
+        summary = task.summary or task.rule
+        return messages.digest(summary, task.rule, self.counts, shown, self.window)
+
+
+class Notice(_Post):
+    """Posts news of the bot itself to the people who run it (`slack.ops_channel`)."""
+
+    kind: ClassVar[str] = "notice"
+    title: str
+    lines: tuple[str, ...] = ()
+
+    def default(self, addresses: Addresses) -> str:
+        """The ops channel, else the channel of everything."""
+        return addresses.ops_channel or addresses.channel
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The title and its lines."""
+        return messages.notice(self.title, self.lines)
+
+
+def digest_entry(task: Task, addresses: Addresses) -> DigestEntry:
+    """The match in one line, to be kept until its digest is posted."""
+    entry = messages.entry(task, addresses)
+    return DigestEntry(where=entry.where, what=entry.what, url=entry.url)
+
+
+def _channel(value: Any) -> Any:
+    if value is None:
+        raise PydanticCustomError(
+            "channel", 'there is no channel here; # begins a comment, so quote it: "#alerts"'
+        )
+    if not isinstance(value, str) or not _CHANNEL.fullmatch(value):
+        raise PydanticCustomError(
+            "channel", 'write a channel such as "#alerts", or its id such as C0123ABCD'
+        )
+    return value
+
+
+def _at_most(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
+    try:
+        return rate(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("text", "write a text")
+    return value
+
+
+Channel = Annotated[
+    str,
+    BeforeValidator(_channel),
+    WithJsonSchema({"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
+]
+AtMost = Annotated[
+    tuple[int, timedelta],
+    BeforeValidator(_at_most),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
+]
+Text = Annotated[
+    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
+]
+
+
+class SlackWritten(Written):
+    """One post as written in a rule file."""
+
+    channel: Channel | None = Field(
+        default=None, description="where to post; left out: slack.channel of the configuration"
+    )
+    text: Text | None = Field(default=None, description="a template; left out: the bot's message")
+    at_most: AtMost | None = Field(default=None, description="such as 10 per hour")
+    overflow: Overflow = Field(default="digest", description="what happens to what is over it")
+
+
+SlackValue = SlackWritten | Annotated[list[SlackWritten], Field(min_length=1, max_length=10)]
+
+
+def _posts(written: Any) -> list[SlackWritten]:
+    return [written] if isinstance(written, SlackWritten) else list(written)
+
+
+def _steps(written: Any) -> tuple[Action, ...]:
+    return tuple(
+        Slack(
+            channel=post.channel or "",
+            text=post.text,
+            at_most=post.at_most,
+            overflow=post.overflow,
+        )
+        for post in _posts(written)
+    )
+
+
+def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
+    several = not isinstance(written, SlackWritten)
+    return tuple(
+        Problem(
+            ((place, "text") if several else ("text",)), fault.line, fault.column, fault.message
+        )
+        for place, post in enumerate(_posts(written))
+        if post.text is not None
+        for fault in check_text(post.text, kind)
+    )
+
+
+SLACK = Spec(
+    key="slack",
+    written=SlackValue,
+    subjects=ALL,
+    steps=_steps,
+    about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
+    example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',
+    problems=_problems,
+)

@@ -1,0 +1,109 @@
+"""Putting tags on a recording and taking them off again."""
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bot.actions.base import Action, Done, Spec, away, recording, send
+from bot.mouseflow import recordings
+from bot.ports import Ports, Task
+
+LONGEST = 100
+# The tracker writes a star as the tag "*"; "shared" is the system's own (the API document,
+# L4384); a comma separates tags in filters and can't be escaped (L4372).
+_RESERVED = {"*", "shared"}
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _tag(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise PydanticCustomError("tag", "a tag may not be empty")
+    if len(name) > LONGEST:
+        raise PydanticCustomError("tag", "a tag has at most 100 characters")
+    if "," in name:
+        raise PydanticCustomError("tag", "a tag may not have a comma; write a list: [a, b]")
+    if name.lower() in _RESERVED:
+        raise PydanticCustomError("tag", "{tag} is Mouseflow's own tag", {"tag": repr(name)})
+    if _INVISIBLE.search(name):
+        raise PydanticCustomError("tag", "a tag may not have control characters")
+    return name
+
+
+TagName = Annotated[
+    str,
+    AfterValidator(_tag),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[^,]+$"}),
+]
+Tags = TagName | Annotated[list[TagName], Field(min_length=1, max_length=50)]
+
+
+class Tag(Action):
+    """Puts a tag on the recording.
+
+    Safe to repeat: a tag is there or not. After an attempt with an unknown outcome the
+    recording is read again and a tag that is there is left alone.
+    """
+
+    kind: ClassVar[str] = "tag"
+    tag: TagName
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        subject = recording(task)
+        place = (subject.website.id, subject.recording.id)
+        if self.tag in subject.recording.tags:
+            return Done(f"had the tag {self.tag} already")
+        if task.attempted:
+            seen = await send(recordings.detail(*place), task, ports)
+            if self.tag in seen.tags:
+                return Done(f"has the tag {self.tag} from an earlier attempt")
+        await send(recordings.tag(*place, self.tag), task, ports)
+        return Done(f"tagged {self.tag}")
+
+
+class Untag(Action):
+    """Takes a tag off the recording. Safe to repeat: a tag is there or not."""
+
+    kind: ClassVar[str] = "untag"
+    tag: TagName
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        subject = recording(task)
+        place = (subject.website.id, subject.recording.id)
+        request = recordings.untag(*place, self.tag)
+        was = await away(request, recordings.detail(*place), task, ports)
+        return Done(f"took off the tag {self.tag}" if was else f"had no tag {self.tag}")
+
+
+def _names(written: str | list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([written] if isinstance(written, str) else written))
+
+
+def _tags(written: Any) -> tuple[Action, ...]:
+    return tuple(Tag(tag=name) for name in _names(written))
+
+
+def _untags(written: Any) -> tuple[Action, ...]:
+    return tuple(Untag(tag=name) for name in _names(written))
+
+
+TAG = Spec(
+    key="tag",
+    written=Tags,
+    subjects=Tag.watches,
+    steps=_tags,
+    about="puts a tag, or each tag of a list, on the recording; the whole team sees tags",
+    example="tag: [friction, checkout]",
+)
+UNTAG = Spec(
+    key="untag",
+    written=Tags,
+    subjects=Untag.watches,
+    steps=_untags,
+    about="takes a tag, or each tag of a list, off the recording",
+    example="untag: to-review",
+)

@@ -1,0 +1,43 @@
+"""Marking a recording as watched, or as not watched."""
+
+from typing import Any, ClassVar
+
+from pydantic import StrictBool
+
+from bot.actions.base import Action, Done, Spec, away, recording, send
+from bot.mouseflow import recordings
+from bot.ports import Ports, Task
+
+
+class Watched(Action):
+    """Marks the recording as watched by the API user (the API document, L843), or as not.
+
+    Safe to repeat: the mark is there or not.
+    """
+
+    kind: ClassVar[str] = "watched"
+    on: bool = True
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        subject = recording(task)
+        place = (subject.website.id, subject.recording.id)
+        if self.on:
+            await send(recordings.watch(*place), task, ports)
+            return Done("marked as watched")
+        was = await away(recordings.unwatch(*place), recordings.detail(*place), task, ports)
+        return Done("marked as not watched" if was else "was not watched")
+
+
+def _steps(written: Any) -> tuple[Action, ...]:
+    return (Watched(on=written),)
+
+
+WATCHED = Spec(
+    key="watched",
+    written=StrictBool,
+    subjects=Watched.watches,
+    steps=_steps,
+    about="`true` marks the recording as watched by the API user, `false` as not watched",
+    example="watched: true",
+)

@@ -1,0 +1,58 @@
+"""Slack's Block Kit, as far as the bot speaks it: small functions that keep Slack's limits.
+
+Limits: 50 blocks, 3000 characters a text, 150 a header, 2000 a field, 10 fields and context
+elements, 75 a button's text, 3000 its address. Texts are `verbatim`, so Slack makes no link
+or mention of what only looks like one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot.wording.plain import clean, cut_mrkdwn, size
+
+Block = Mapping[str, Any]
+
+TEXT, HEADER, FIELD, BUTTON, ADDRESS = 3000, 150, 2000, 75, 3000
+MOST_BLOCKS, MOST_FIELDS, MOST_ELEMENTS = 50, 10, 10
+
+
+def text(mrkdwn: str, limit: int = TEXT) -> Block:
+    """A mrkdwn text object; `mrkdwn` has been made harmless before."""
+    return {"type": "mrkdwn", "text": cut_mrkdwn(mrkdwn, limit) or " ", "verbatim": True}
+
+
+def header(title: str) -> Block:
+    """A header: plain text, in which nothing can be formatted or linked."""
+    words = clean(title, HEADER) or "–"
+    return {"type": "header", "text": {"type": "plain_text", "text": words, "emoji": True}}
+
+
+def section(mrkdwn: str) -> Block:
+    """A paragraph."""
+    return {"type": "section", "text": text(mrkdwn)}
+
+
+def table(rows: Sequence[tuple[str, str]]) -> Block:
+    """Labels (ours) with values (mrkdwn) in two columns; ten at most."""
+    fields = [text(f"*{label}*\n{value}", FIELD) for label, value in rows[:MOST_FIELDS]]
+    return {"type": "section", "fields": fields}
+
+
+def context(*lines: str) -> Block:
+    """Small print; each line is mrkdwn."""
+    return {"type": "context", "elements": [text(line) for line in lines[:MOST_ELEMENTS]]}
+
+
+def buttons(links: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
+    """A row of buttons (label, address), without those whose address Slack would refuse."""
+    fit = [(label, url) for label, url in links if url and size(url) <= ADDRESS]
+    elements = [
+        {
+            "type": "button",
+            "text": {"type": "plain_text", "text": label[:BUTTON], "emoji": False},
+            "url": url,
+            "action_id": f"link-{place}",
+        }
+        for place, (label, url) in enumerate(fit, 1)
+    ]
+    return ({"type": "actions", "elements": elements},) if elements else ()

@@ -1,0 +1,153 @@
+"""Texts that a rule's author writes: Jinja2 in a sandbox, checked on loading, bounded in use.
+
+The language is cut down to what a message needs: names, parts of items, `if`, `for`, tests,
+comparisons and the filters below. There are no calls, no assignments, no macros and no
+repetition of texts, so a text ends soon whatever it says.
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bot.ports import Addresses, Task
+from bot.wording.names import LIST_LIMIT, values
+from bot.wording.plain import NOTHING, cut_mrkdwn, mrkdwn
+from bot.wording.units import lasting
+from bot.wording.values import Safe, number, path
+
+LONGEST, LONGEST_OUTPUT = 3000, 2900
+_VALUE = 500
+
+
+class BadText(ValueError):
+    """The text can't be filled in. Says why, in plain words."""
+
+
+def _duration(value: Any) -> str:
+    """Milliseconds as `1 min 35 s`."""
+    return lasting(timedelta(milliseconds=float(value)))
+
+
+def _join(value: Iterable[Any], separator: str = ", ") -> str:
+    items = islice(value, LIST_LIMIT)
+    return separator[:20].join(_text(item) for item in items)[: 2 * _VALUE]
+
+
+def _round(value: float, digits: int = 0) -> float:
+    rounded = round(float(value), digits)
+    return int(rounded) if digits <= 0 else rounded
+
+
+def _default(value: Any, other: Any = "") -> Any:
+    return other if value is None or value in ("", ()) else value
+
+
+def _truncate(value: Any, length: int = 80) -> str:
+    text = _text(value)
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…"
+
+
+def _list(value: Any) -> tuple[Any, ...]:
+    return tuple(islice(value, LIST_LIMIT))
+
+
+FILTERS = {
+    "default": _default,
+    "duration": _duration,
+    "first": lambda value: next(iter(value), None),
+    "join": _join,
+    "last": lambda value: next(reversed(_list(value)), None),
+    "length": len,
+    "lower": lambda value: _text(value).lower(),
+    "number": number,
+    "path": path,
+    "round": _round,
+    "sort": lambda value: tuple(sorted(_list(value), key=_text)),
+    "truncate": _truncate,
+    "unique": lambda value: tuple(dict.fromkeys(_list(value))),
+    "upper": lambda value: _text(value).upper(),
+}
+"""The filters of a text; `docs/messages.md` says what each does."""
+
+TESTS = ("defined", "none", "divisibleby", "even", "odd", "in", "number", "string")
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Arithmetic is for numbers: a repeated text has no end."""
+
+    intercepted_binops = frozenset({"*", "+", "-", "/", "//"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if not all(isinstance(side, int | float) for side in (left, right)):
+            raise SecurityError(f"{operator} needs numbers on both sides; ~ joins texts")
+        return super().call_binop(context, operator, left, right)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if type(value) is float:
+        return number(value) if math.isfinite(value) else NOTHING
+    if isinstance(value, tuple | list):
+        return _join(value)
+    if isinstance(value, dict):
+        return _join(f"{key}={item}" for key, item in value.items())
+    return str(value)
+
+
+def _printed(value: Any) -> Any:
+    """What an expression prints: harmless unless we made it ourselves."""
+    if isinstance(value, Undefined | Safe):
+        return value
+    return Safe(mrkdwn(_text(value), _VALUE))
+
+
+def _sandbox() -> _Sandbox:
+    made = _Sandbox(
+        undefined=StrictUndefined, finalize=_printed, autoescape=False, keep_trailing_newline=False
+    )
+    made.globals.clear()
+    made.filters = dict(FILTERS)
+    known = made.tests
+    made.tests = {name: known[name] for name in known if name in TESTS or not name.isalpha()}
+    return made
+
+
+ENVIRONMENT = _sandbox()
+"""Reads and fills in texts; nothing in it changes."""
+
+
+def names_used(text: str) -> set[str]:
+    """The names that the text uses; empty for a text that can't be read."""
+    try:
+        return set(meta.find_undeclared_variables(ENVIRONMENT.parse(text)))
+    except TemplateError:
+        return set()
+
+
+def render(text: str, task: Task, addresses: Addresses) -> str:
+    """The text as mrkdwn, filled in for this match; raises BadText where it can't be."""
+    parts, length = [], 0
+    try:
+        for part in ENVIRONMENT.from_string(text).generate(values(task, addresses)):
+            parts.append(part)
+            length += len(part)
+            if length > LONGEST_OUTPUT:
+                break
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as wrong:
+        raise BadText(_reason(wrong)) from wrong
+    return cut_mrkdwn("".join(parts).strip(), LONGEST_OUTPUT)
+
+
+def _reason(wrong: Exception) -> str:
+    first = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
+    return f"the text can't be filled in: {first[:200]}"
