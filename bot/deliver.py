@@ -1,0 +1,410 @@
+"""Performs the steps of the outbox as they fall due, each lane in order, lanes side by side.
+
+A step is claimed in one transaction, performed, and settled in another, which also claims
+the next one of its lane. What the process was doing when it died is found `sending` and
+comes back as an attempt whose outcome is unknown.
+"""
+
+import asyncio
+import random
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+import structlog
+from pydantic import ValidationError
+
+from bot.actions.base import Action, Done
+from bot.backoff import lane_opens, next_try
+from bot.errors import GiveUp, StoreError, TryLater
+from bot.ports import Ports, Task
+from bot.store import Connection, Store, outbox
+from bot.store.folding import fold_backlog
+from bot.store.lanes import due_lanes, failures, next_due, pause_lane
+from bot.store.matches import NewStep
+from bot.store.outbox import Claim
+from bot.subjects import reread
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+HOLD_TRIES = 5
+"""So often a failing step is tried at the head of its lane, to keep the order."""
+LANES_AT_ONCE = 16
+"""How many lanes are worked side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things may take.
+
+    After `patience` a lane no longer waits for a call, which goes on; after `abandon` the
+    call is cancelled. `drain` is how long a stop waits for the calls in flight, `idle` how
+    long the queue is left unseen (commands beside the daemon write into it).
+    """
+
+    patience: timedelta = timedelta(seconds=90)
+    abandon: timedelta = timedelta(minutes=10)
+    drain: timedelta = timedelta(seconds=20)
+    idle: timedelta = timedelta(seconds=15)
+    store_retry: timedelta = timedelta(seconds=2)
+
+
+USUAL = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one drain did."""
+
+    done: int = 0
+    postponed: int = 0
+    dead: int = 0
+
+
+def nothing(_: str) -> None:
+    """The checkpoint of every day: does nothing. Tests pass one that kills the process."""
+
+
+async def drain(
+    store: Store,
+    ports: Ports,
+    actions: Mapping[str, type[Action]],
+    *,
+    clock: Callable[[], datetime],
+    chance: Callable[[], float] = random.random,
+    timing: Timing = USUAL,
+    checkpoint: Callable[[str], None] = nothing,
+) -> Drained:
+    """Perform all that is due and can be performed now, then return.
+
+    Raises StoreError where the store can't be written; what was in flight then comes back
+    as an attempt with an unknown outcome.
+    """
+    delivery = Delivery(
+        store,
+        ports,
+        actions,
+        clock=clock,
+        chance=chance,
+        timing=timing,
+        checkpoint=checkpoint,
+    )
+    return await delivery.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class _Performed:
+    done: Done
+    follow: tuple[NewStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """`until` None keeps the step at the head of its lane; `pause` is what pauses the lane."""
+
+    until: datetime | None
+    reason: str
+    attempted: datetime | None
+    pause: TryLater | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    reason: str
+    remedy: str
+
+
+_Outcome = _Performed | _Again | _Dead
+
+
+class Delivery:
+    """A drain that goes on: what runs now, and what failed last.
+
+    `clock` tells the time, `chance` gives numbers from 0 to 1, `checkpoint` is called with a
+    name at each point at which a process can die.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ports: Ports,
+        actions: Mapping[str, type[Action]],
+        *,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float] = random.random,
+        timing: Timing = USUAL,
+        checkpoint: Callable[[str], None] = nothing,
+    ) -> None:
+        self._store = store
+        self._ports = ports
+        self._actions = actions
+        self._clock = clock
+        self._chance = chance
+        self._timing = timing
+        self._checkpoint = checkpoint
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._late: set[asyncio.Task[None]] = set()
+        self._faults: dict[str, str] = {}
+        self._counts: Counter[type[_Outcome]] = Counter()
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._patient = False
+
+    def wake(self) -> None:
+        """Something new is in the outbox."""
+        self._woken.set()
+
+    async def drain(self) -> Drained:
+        """Perform all that is due and can be performed now, then return."""
+        self._counts.clear()
+        while await self._start_due() or self._lanes or self._late:
+            await self._wait_for(*self._lanes.values(), *self._late)
+        done, postponed, dead = (self._counts[kind] for kind in (_Performed, _Again, _Dead))
+        return Drained(done, postponed, dead)
+
+    async def run_until_stopped(self, stop: asyncio.Event) -> None:
+        """Perform steps as they fall due until `stop` is set, then finish the calls in flight.
+
+        While the store can't be written, what was done is held on to and written later.
+        """
+        self._patient = True
+        stopped, woken = asyncio.create_task(stop.wait()), asyncio.create_task(self._woken.wait())
+        try:
+            while not stop.is_set():
+                await self._start_due()
+                await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
+                if woken.done():
+                    self._woken.clear()
+                    woken = asyncio.create_task(self._woken.wait())
+        finally:
+            self._stopping = True
+            stopped.cancel()
+            woken.cancel()
+            await self._finish_in_flight()
+
+    async def _wait_for(self, *running: "asyncio.Task[Any]", nap: float | None = None) -> None:
+        await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        for lane, task in list(self._lanes.items()):
+            if task.done():
+                del self._lanes[lane]
+                task.result()
+        for task in [late for late in self._late if late.done()]:
+            self._late.remove(task)
+            task.result()
+
+    async def _finish_in_flight(self) -> None:
+        in_flight = {*self._lanes.values(), *self._late}
+        if not in_flight:
+            return
+        _, left = await asyncio.wait(in_flight, timeout=self._timing.drain.total_seconds())
+        if left:
+            # Their steps stay `sending` and are looked up at the next start.
+            log.warning("deliver.left_in_flight", calls=len(left))
+
+    async def _start_due(self) -> bool:
+        """Start the lanes that have something to do; False if there is none."""
+        now = self._clock()
+        while await self._kept(lambda conn: fold_backlog(conn, now)):
+            pass
+        due = await self._kept(lambda conn: due_lanes(conn, now))
+        for lane in [lane for lane in due if lane not in self._lanes]:
+            if len(self._lanes) < LANES_AT_ONCE:
+                self._lanes[lane] = asyncio.create_task(self._work(lane))
+        return bool(due)
+
+    async def _nap(self) -> float:
+        idle = self._timing.idle
+        if len(self._lanes) >= LANES_AT_ONCE:
+            return idle.total_seconds()
+        busy = frozenset(self._lanes)
+        due = await self._kept(lambda conn: next_due(conn, busy))
+        wait = idle if due is None else min(due - self._clock(), idle)
+        return max(wait.total_seconds(), 0.0)
+
+    async def _work(self, lane: str) -> None:
+        self._checkpoint("claim.before")
+        claimed = await self._kept(lambda conn: self._claimed(conn, lane))
+        while claimed is not None:
+            claimed = await self._performed(claimed)
+
+    def _claimed(self, conn: Connection, lane: str) -> Claim | None:
+        if self._stopping:
+            return None
+        return outbox.claim(conn, lane, self._clock(), uuid4().hex)
+
+    async def _performed(self, claimed: Claim) -> Claim | None:
+        """Perform the step and write down what came of it; returns the next one of the lane."""
+        self._checkpoint("claim.after")
+        attempt = asyncio.create_task(self._attempt(claimed))
+        patience = self._timing.patience.total_seconds()
+        if (await asyncio.wait({attempt}, timeout=patience))[0]:
+            return await self._settled(claimed, attempt.result(), go_on=True)
+        # Never cancelled in flight: the step stays `sending`, only its lane goes on.
+        log.warning("deliver.overdue", step=claimed.key, seconds=patience)
+        self._late.add(asyncio.create_task(self._finish_late(claimed, attempt)))
+        return await self._kept(lambda conn: self._claimed(conn, claimed.lane))
+
+    async def _finish_late(self, claimed: Claim, attempt: "asyncio.Task[_Outcome]") -> None:
+        longer = (self._timing.abandon - self._timing.patience).total_seconds()
+        if not (await asyncio.wait({attempt}, timeout=longer))[0]:
+            attempt.cancel()
+            await asyncio.wait({attempt})
+        hung = TryLater("no answer, and the call was abandoned", unknown=True)
+        outcome = self._judged(claimed, hung) if attempt.cancelled() else attempt.result()
+        await self._settled(claimed, outcome, go_on=False)
+
+    async def _attempt(self, claimed: Claim) -> _Outcome:
+        try:
+            action, task = self._read(claimed)
+            self._checkpoint("call.before")
+            done = await action.perform(task, self._ports)
+            self._checkpoint("call.after")
+            return _Performed(done, self._follow(claimed, task, done))
+        except Exception as error:
+            # The one place that takes every error: a bug in one step must not stop the others.
+            return self._judged(claimed, error)
+
+    def _read(self, claimed: Claim) -> tuple[Action, Task]:
+        try:
+            action = self._actions[claimed.action].model_validate_json(claimed.params)
+            subject = reread(claimed.subject)
+        except (KeyError, ValidationError, msgspec.MsgspecError) as error:
+            raise GiveUp(
+                f"this version can't read the stored step ({claimed.action})",
+                "was it written by another version? go back to that one and retry it there",
+            ) from error
+        task = Task(
+            key=claimed.key,
+            rule=claimed.rule,
+            summary=claimed.summary,
+            subject=subject,
+            matched=claimed.matched,
+            now=self._clock(),
+            why=claimed.why,
+            attempted=claimed.attempted,
+            results=claimed.results,
+        )
+        return action, task
+
+    def _follow(self, claimed: Claim, task: Task, done: Done) -> tuple[NewStep, ...]:
+        now = self._clock()
+        return tuple(
+            NewStep(
+                key=f"{claimed.key}/{later.action.kind}-{number}",
+                rank=later.action.rank,
+                lane=later.action.lane(task.subject, self._ports.addresses.channel),
+                kind=later.action.kind,
+                params=later.action.model_dump_json(),
+                due=now + later.after,
+            )
+            for number, later in enumerate(done.follow, 1)
+        )
+
+    def _judged(self, claimed: Claim, error: Exception) -> _Outcome:
+        now = self._clock()
+        reason = _told(error)
+        until = next_try(
+            error, claimed.attempts, now, self._chance, first_tried=claimed.first_tried
+        )
+        if isinstance(error, GiveUp):
+            return _Dead(reason, error.remedy)
+        if until is None:
+            return _Dead(reason, f"tried {claimed.attempts} times; mend the cause and retry it")
+        if not isinstance(error, TryLater):
+            return _Again(until, reason, claimed.began, None)
+        if claimed.attempts < HOLD_TRIES or error.lane:
+            until = None
+        return _Again(until, reason, _unknown_since(claimed, error), error)
+
+    async def _settled(self, claimed: Claim, outcome: _Outcome, *, go_on: bool) -> Claim | None:
+        """Write the outcome down and, in the same transaction, claim the lane's next step."""
+        self._checkpoint("settle.before")
+
+        def write(conn: Connection) -> tuple[bool, Claim | None]:
+            ours = self._write(conn, claimed, outcome)
+            self._checkpoint("settle.inside")
+            paused = isinstance(outcome, _Again) and outcome.pause is not None
+            return ours, self._claimed(conn, claimed.lane) if go_on and not paused else None
+
+        ours, following = await self._kept(write)
+        self._checkpoint("settle.after")
+        self._log(claimed, outcome, ours)
+        return following
+
+    def _write(self, conn: Connection, claimed: Claim, outcome: _Outcome) -> bool:
+        now = self._clock()
+        match outcome:
+            case _Performed(done, follow):
+                return outbox.settle(
+                    conn, claimed, now, note=done.note, result=done.result, follow=follow
+                )
+            case _Dead(reason, remedy):
+                return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy)
+            case _Again(until, reason, attempted, pause):
+                if pause is not None:
+                    tries = failures(conn, claimed.lane) + 1
+                    opens = lane_opens(pause, tries, now, self._chance)
+                    pause_lane(conn, claimed.lane, opens, reason)
+                return outbox.postpone(
+                    conn, claimed, now, until=until, reason=reason, attempted=attempted
+                )
+
+    def _log(self, claimed: Claim, outcome: _Outcome, ours: bool) -> None:
+        step = {"step": claimed.key, "action": claimed.action, "lane": claimed.lane}
+        if not ours:
+            log.warning("deliver.lost_claim", **step)
+            return
+        self._counts[type(outcome)] += 1
+        match outcome:
+            case _Performed(done):
+                self._faults.pop(claimed.lane, None)
+                log.info("deliver.settled", note=done.note, attempts=claimed.attempts, **step)
+            case _Dead(reason, remedy):
+                log.error("deliver.given_up", reason=reason, remedy=remedy, **step)
+            case _Again(until, reason):
+                # During an outage one line says so, not one for each attempt.
+                if self._faults.get(claimed.lane) != reason:
+                    self._faults[claimed.lane] = reason
+                    log.warning("deliver.postponed", reason=reason, until=until, **step)
+
+    async def _kept(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work; while running as a daemon, again until the store takes it."""
+        failed = False
+        while True:
+            try:
+                return await self._store.run(work)
+            except StoreError as error:
+                if not self._patient or self._stopping:
+                    raise
+                if not failed:
+                    log.error("deliver.store_failed", reason=str(error))  # noqa: TRY400
+                failed = True
+                await asyncio.sleep(self._timing.store_retry.total_seconds())
+
+
+def _unknown_since(claimed: Claim, error: TryLater) -> datetime | None:
+    """When the attempt began whose outcome is not known now, if there is one.
+
+    Where it is this attempt, but it asks for a while to look again, the earlier one stays:
+    the wait counts from there.
+    """
+    if not error.unknown or (claimed.attempted and error.after):
+        return claimed.attempted
+    return claimed.began
+
+
+def _told(error: Exception) -> str:
+    """The reason for people. Of a bug only its kind and place: its text may hold anything."""
+    if isinstance(error, GiveUp | TryLater):
+        return error.reason
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"a fault in the bot: {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+    )

@@ -1,0 +1,240 @@
+"""The store: one SQLite connection in one thread; a unit of work is one function run whole.
+
+A task that is cancelled can't split a unit of work: once handed over, it runs to its end and
+is committed or rolled back as a whole.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import StaticPool
+
+from bot.errors import ConfigError, StoreError
+from bot.store.faults import told
+from bot.store.lock import Lock
+from bot.store.tables import APPLICATION_ID, SCHEMA_VERSION, metadata
+
+T = TypeVar("T")
+
+BUSY_MS = 5_000
+"""How long a write waits for another process (a command beside the daemon)."""
+
+
+class Store:
+    """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`."""
+
+    def __init__(
+        self,
+        place: str,
+        open_connection: Callable[[], sqlite3.Connection],
+        *,
+        lock: Lock | None = None,
+        begin: str = "BEGIN IMMEDIATE",
+    ) -> None:
+        self.place = place
+        self._lock = lock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._engine: Engine = create_engine(
+            "sqlite://", creator=open_connection, poolclass=StaticPool
+        )
+        # IMMEDIATE takes the write lock at once: a unit of work never fails half-way because
+        # another process wrote meanwhile.
+        event.listen(self._engine, "begin", lambda conn: conn.exec_driver_sql(begin))
+        self._connection: Connection | None = None
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` whole in one transaction; raises StoreError and whatever `work` raises."""
+        future = asyncio.wrap_future(self._submit(work))
+        future.add_done_callback(_seen)
+        return await asyncio.shield(future)
+
+    def do(self, work: Callable[[Connection], T]) -> T:
+        """The same for commands that have no event loop; blocks until it is done."""
+        return self._submit(work).result()
+
+    def close(self) -> None:
+        """Wait for the work in hand, close the file and give the lock back."""
+        self._thread.submit(self._close).result()
+        self._thread.shutdown()
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _submit(self, work: Callable[[Connection], T]) -> "Future[T]":
+        return self._thread.submit(self._whole, work)
+
+    def _whole(self, work: Callable[[Connection], T]) -> T:
+        with told(self.place):
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                return work(self._connection)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+
+
+def open_store(url: str, *, read_only: bool = False, exclusive: bool = True) -> Store:
+    """Open the store at `url`, a `sqlite:///` URL; made and given its tables where it is missing.
+
+    `exclusive` keeps other bots out; commands beside a running daemon open it without.
+    `read_only` changes nothing and needs no lock. Raises ConfigError for a URL that this
+    version can't serve, StoreError for a store that can't be used as it is.
+    """
+    path = database_path(url)
+    if read_only:
+        if not path.exists():
+            raise StoreError(f"{path} does not exist yet; the bot makes it at its first start")
+        return _ready(Store(str(path), lambda: _read_only(path), begin="BEGIN"), create=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path.parent}: can't be made ({error.strerror})") from error
+    lock = Lock(path) if exclusive else None
+    return _ready(Store(str(path), lambda: _writable(path), lock=lock), create=True)
+
+
+def in_memory_copy(url: str) -> Store:
+    """A store in memory that begins as what `url` holds, for dry runs; nothing is written.
+
+    Where there is no store yet, it begins empty. Raises like `open_store`.
+    """
+    path = database_path(url)
+
+    def copy() -> sqlite3.Connection:
+        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        if path.exists():
+            with closing(_untouched(path)) as source:
+                source.backup(memory)
+        return memory
+
+    return _ready(Store(str(path), copy), create=True)
+
+
+def backup(url: str, file: Path) -> None:
+    """Write a whole, consistent copy of the store to `file`, also while the daemon runs.
+
+    Raises StoreError where `file` exists already, can't be written, or the store can't be read.
+    """
+    path = database_path(url)
+    if not path.exists():
+        raise StoreError(f"{path} does not exist; there is nothing to back up")
+    if file.exists():
+        raise StoreError(f"{file} exists already; name another file")
+    with told(path), closing(_connect(path, "ro")) as source:
+        source.execute("VACUUM INTO ?", (str(file),))
+
+
+def database_path(url: str) -> Path:
+    """The file that a store's URL names; raises ConfigError where this version can't serve it."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError("store.url is not a URL; write it like sqlite:///data/bot.db") from error
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        raise ConfigError(
+            "store.url: this version keeps its store in SQLite only; "
+            "write it like sqlite:///data/bot.db and run one bot"
+        )
+    if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise ConfigError("store.url must name a file, like sqlite:///data/bot.db")
+    return Path(parsed.database)
+
+
+def _ready(store: Store, *, create: bool) -> Store:
+    try:
+        store.do(lambda connection: _checked(connection, store.place, create=create))
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _checked(connection: Connection, place: str, *, create: bool) -> None:
+    version = _version(connection)
+    if create and version == 0 and not _tables(connection):
+        metadata.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return
+    if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
+        raise StoreError(f"{place}: it is a database of another program; is store.url right?")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{place}: it was written by a newer mouseflow-bot (format {version}, this one knows "
+            f"{SCHEMA_VERSION}); use that version, or restore the backup made before it"
+        )
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def _tables(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one())
+
+
+def _writable(path: Path) -> sqlite3.Connection:
+    # A step must be on the disk as `sending` before the call goes out, also when the power
+    # fails: hence FULL; NORMAL could lose the last commits.
+    return _connect(
+        path,
+        "rwc",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    )
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return _connect(path, "ro", "PRAGMA query_only = ON")
+
+
+def _untouched(path: Path) -> sqlite3.Connection:
+    """Reads a store without leaving a file behind.
+
+    Opening a WAL database makes two files beside it even for reading. Where there is no log,
+    nobody is at work and the file alone is the whole store; else those files exist already.
+    """
+    log = path.with_name(path.name + "-wal")
+    return _connect(path, "ro" if log.exists() else "ro&immutable=1")
+
+
+def _connect(path: Path, mode: str, *settings: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        for setting in (f"PRAGMA busy_timeout = {BUSY_MS}", *settings):
+            connection.execute(setting)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _seen(future: "asyncio.Future[Any]") -> None:
+    # Whoever waited may have been cancelled; its work's error must not warn at exit.
+    if not future.cancelled():
+        future.exception()

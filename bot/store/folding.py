@@ -1,0 +1,305 @@
+"""Posts that must not go out now: folded into the digest of their rule and channel, or withheld.
+
+The digest is a step of the outbox like any other. Its `params` (JSON) are
+
+    channel   of the posts that it stands for, as their rule wrote it
+    total     how many there are
+    reasons   why they were held back -> how many
+    since     when the first of them matched, ISO 8601
+    items     the worst few, worst first: {subject, matched, why}
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bot.limits import (
+    SHOWN_IN_A_DIGEST,
+    Limit,
+    Post,
+    Posting,
+    Reason,
+    Window,
+    admit,
+    badness,
+    digest_waits,
+)
+from bot.store.audit import Note, record
+from bot.store.rule_states import snoozed_until
+from bot.store.tables import (
+    DIGEST,
+    FOLDED,
+    WITHHELD,
+    digests,
+    matches,
+    steps,
+    windows,
+)
+from bot.store.times import moment, ms
+from bot.subjects import reread
+
+QUEUE_BOUND = 200
+"""More posts than this never wait on one lane; the newer ones are folded into digests."""
+FOLD_AT_ONCE = 200
+"""How many posts one transaction folds, so that no other work waits long."""
+
+MATCH_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
+    matches.c[name].label(f"m_{name}")
+    for name in (
+        "rule",
+        "website",
+        "subject_key",
+        "summary",
+        "subject",
+        "why",
+        "matched",
+        "happened",
+        "posting",
+    )
+)
+_ERASE = text(
+    "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
+    " (SELECT 1 FROM steps WHERE match_id = :match AND state IN ('pending', 'sending', 'dead'))"
+)
+_read_posting = msgspec.json.Decoder(Posting).decode
+
+
+def erase_ended(conn: Connection, match: int) -> None:
+    """Once every step of a match has ended, what it knew of the visitor goes; its keys stay."""
+    conn.execute(_ERASE, {"match": match})
+
+
+def erase_digest(conn: Connection, step: int) -> None:
+    """A digest that is out need not remember what it showed."""
+    conn.execute(update(steps).where(steps.c.id == step).values(params="{}"))
+
+
+def held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
+    """Is this step, due now, held back by a limit? If so that has been written down.
+
+    `row` is a step with the columns of its match. An attempt whose outcome is unknown is
+    never held back: it may be out already.
+    """
+    if row.rank != 2 or row.unknown_since is not None:
+        return False
+    if row.action == DIGEST:
+        return _digest_waits(conn, row, now)
+    params = msgspec.json.decode(row.params)
+    if "channel" not in params:
+        return False
+    limit = None if row.admitted else _limit(params)
+    verdict = admit(
+        now,
+        happened=moment(row.m_happened),
+        posting=_read_posting(row.m_posting),
+        limit=limit,
+        window=_window(conn, row) if limit else None,
+        snoozed_until=snoozed_until(conn, row.m_rule),
+    )
+    if isinstance(verdict, Post):
+        if verdict.window:
+            _keep_window(conn, row, verdict.window)
+        return False
+    if verdict.drop:
+        _withhold(conn, row, verdict.reason, now)
+    else:
+        _fold(conn, row, params, verdict.reason, verdict.until, now)
+    return True
+
+
+def fold_backlog(conn: Connection, now: datetime) -> int:
+    """Fold the newest posts of every lane that has more than QUEUE_BOUND of them.
+
+    Returns how many were held back; call it again while that is not 0.
+    """
+    held = 0
+    for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
+        for row in conn.execute(_BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).all():
+            params = msgspec.json.decode(row.params)
+            if params.get("overflow") == "drop":
+                _withhold(conn, row, Reason.QUEUE_FULL, now)
+            else:
+                _fold(conn, row, params, Reason.QUEUE_FULL, now, now)
+            held += 1
+    return held
+
+
+_FULL = text(
+    "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
+    " AND steps.state = 'pending' AND steps.rank = 2 LIMIT 1 OFFSET :bound)"
+)
+_BACKLOG = (
+    select(steps, *MATCH_COLUMNS)
+    .join(matches, matches.c.id == steps.c.match_id)
+    .where(
+        steps.c.lane == bindparam("lane"),
+        text("steps.state = 'pending' AND steps.rank = 2 AND steps.unknown_since IS NULL"),
+        text("steps.action <> 'digest' AND json_type(steps.params, '$.channel') NOT NULL"),
+    )
+    .order_by(steps.c.id)
+    .limit(FOLD_AT_ONCE)
+    .offset(bindparam("bound"))
+)
+
+
+def _limit(params: dict[str, Any]) -> Limit | None:
+    at_most = params.get("at_most")
+    if not at_most:
+        return None
+    window = timedelta(milliseconds=at_most["window_ms"])
+    return Limit(at_most["times"], window, params.get("overflow") or "digest")
+
+
+def _window(conn: Connection, row: Row[Any]) -> Window | None:
+    query = select(windows.c.began, windows.c.used).where(
+        windows.c.rule == row.m_rule, windows.c.lane == row.lane
+    )
+    found = conn.execute(query).first()
+    return Window(moment(found.began), found.used) if found else None
+
+
+def _keep_window(conn: Connection, row: Row[Any], window: Window) -> None:
+    values = {"began": ms(window.began), "used": window.used}
+    write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
+    conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
+    # A retry of this post must not be counted a second time.
+    conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
+
+
+def _digest_waits(conn: Connection, row: Row[Any], now: datetime) -> bool:
+    until = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
+    if until is not None:
+        conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(until)))
+        return True
+    # From here on it is being sent; what is held back later goes into another one.
+    conn.execute(delete(digests).where(digests.c.step_id == row.id))
+    return False
+
+
+def _withhold(conn: Connection, row: Row[Any], reason: Reason, now: datetime) -> None:
+    _end_held_back(conn, row, "step.withheld", WITHHELD, reason, now)
+
+
+def _fold(
+    conn: Connection,
+    row: Row[Any],
+    params: dict[str, Any],
+    reason: Reason,
+    due: datetime,
+    now: datetime,
+) -> None:
+    item = {
+        "subject": msgspec.json.decode(row.m_subject),
+        "matched": moment(row.m_matched),
+        "why": msgspec.json.decode(row.m_why),
+    }
+    digest = _open_digest(conn, row)
+    if digest is None:
+        digest = _begin_digest(conn, row, params, due, now)
+    content = msgspec.json.decode(digest.params)
+    content["total"] += 1
+    content["reasons"][reason] = content["reasons"].get(reason, 0) + 1
+    content["items"] = _worst([*content["items"], item])
+    write = update(steps).where(steps.c.id == digest.id)
+    conn.execute(write.values(params=msgspec.json.encode(content).decode()))
+    _end_held_back(conn, row, "step.folded", FOLDED, reason, now, digest.id)
+
+
+def _worst(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def rank(item: dict[str, Any]) -> float:
+        return -badness(reread(msgspec.json.encode(item["subject"])))
+
+    return sorted(items, key=rank)[:SHOWN_IN_A_DIGEST]
+
+
+def _open_digest(conn: Connection, row: Row[Any]) -> Row[int, str] | None:
+    query = (
+        select(steps.c.id, steps.c.params)
+        .join(digests, digests.c.step_id == steps.c.id)
+        .where(digests.c.rule == row.m_rule, digests.c.lane == row.lane)
+    )
+    return conn.execute(query).first()
+
+
+def _begin_digest(
+    conn: Connection, row: Row[Any], params: dict[str, Any], due: datetime, now: datetime
+) -> Row[int, str]:
+    # A match of its own, so that it is sent, retried and erased like any other step. The
+    # first post that it stands for names it for ever.
+    key = f"digest/{row.key}"
+    match_id = conn.execute(
+        insert(matches)
+        .values(
+            key=key,
+            rule=row.m_rule,
+            kind=DIGEST,
+            website=row.m_website,
+            subject_key=row.m_subject_key,
+            summary=row.m_summary,
+            subject=row.m_subject,
+            why="[]",
+            posting=row.m_posting,
+            matched=ms(now),
+            happened=row.m_happened,
+        )
+        .returning(matches.c.id)
+    ).scalar_one()
+    content = {
+        "channel": params["channel"],
+        "total": 0,
+        "reasons": {},
+        "since": moment(row.m_matched),
+        "items": [],
+    }
+    digest = conn.execute(
+        insert(steps)
+        .values(
+            match_id=match_id,
+            key=f"{key}/digest-1",
+            rank=2,
+            lane=row.lane,
+            action=DIGEST,
+            params=msgspec.json.encode(content).decode(),
+            due=ms(due),
+            created=ms(now),
+        )
+        .returning(steps.c.id, steps.c.params)
+    ).one()
+    conn.execute(upsert(digests).values(rule=row.m_rule, lane=row.lane, step_id=digest.id))
+    return digest
+
+
+def _end_held_back(
+    conn: Connection,
+    row: Row[Any],
+    kind: str,
+    state: str,
+    reason: Reason,
+    now: datetime,
+    digest: int | None = None,
+) -> None:
+    ended = {"state": state, "ended": ms(now), "fault": str(reason), "digest_id": digest}
+    conn.execute(update(steps).where(steps.c.id == row.id).values(**ended))
+    erase_ended(conn, row.match_id)
+    note = Note(
+        kind=kind,
+        rule=row.m_rule,
+        website=row.m_website,
+        subject=row.m_subject_key,
+        step=row.key,
+        text=reason,
+    )
+    record(conn, now, [note])

@@ -1,0 +1,92 @@
+"""Lanes: what queues behind one Slack channel or one website, and until when it must wait."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select, text, update
+
+from bot.store.tables import lanes
+from bot.store.times import moment, ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """`failures` counts the failures in a row; `reason` says why the lane waits."""
+
+    lane: str
+    paused_until: datetime | None
+    reason: str
+    failures: int
+
+
+_DUE = text(
+    "SELECT lane FROM lanes WHERE paused_until <= :now AND EXISTS (SELECT 1 FROM steps"
+    " WHERE steps.lane = lanes.lane AND steps.state = 'pending' AND steps.due <= :now)"
+    " ORDER BY lane"
+)
+_NEXT = text(
+    "SELECT lane, max(paused_until, (SELECT min(steps.due) FROM steps"
+    " WHERE steps.lane = lanes.lane AND steps.state = 'pending')) AS due FROM lanes"
+)
+_WORKS = (
+    update(lanes)
+    .where(lanes.c.lane == bindparam("which"), lanes.c.failures > 0)
+    .values(failures=0, paused_until=0, reason="")
+)
+
+
+def due_lanes(conn: Connection, now: datetime) -> list[str]:
+    """The lanes that may be used and have a step that is due."""
+    return list(conn.execute(_DUE, {"now": ms(now)}).scalars())
+
+
+def next_due(conn: Connection, busy: Collection[str] = ()) -> datetime | None:
+    """When the next step is due on a lane that is not `busy`; may be in the past.
+
+    None if nothing waits.
+    """
+    times = [row.due for row in conn.execute(_NEXT) if row.due is not None and row.lane not in busy]
+    return moment(min(times)) if times else None
+
+
+def failures(conn: Connection, lane: str) -> int:
+    """How many attempts on this lane have failed in a row."""
+    return conn.execute(select(lanes.c.failures).where(lanes.c.lane == lane)).scalar() or 0
+
+
+def pause_lane(conn: Connection, lane: str, until: datetime, reason: str) -> None:
+    """One more failure in a row: nothing is done on the lane before `until`."""
+    conn.execute(
+        update(lanes)
+        .where(lanes.c.lane == lane)
+        .values(paused_until=ms(until), reason=reason, failures=lanes.c.failures + 1)
+    )
+
+
+def lane_works(conn: Connection, lane: str) -> None:
+    """Something got through."""
+    conn.execute(_WORKS, {"which": lane})
+
+
+def open_lanes(conn: Connection) -> None:
+    """Try every lane at once again, as a person asked."""
+    conn.execute(update(lanes).values(paused_until=0))
+
+
+def lane_states(conn: Connection, now: datetime) -> list[LaneState]:
+    """The lanes in trouble or waiting, for people."""
+    query = (
+        select(lanes)
+        .where((lanes.c.paused_until > ms(now)) | (lanes.c.failures > 0))
+        .order_by(lanes.c.lane)
+    )
+    return [
+        LaneState(
+            lane=row.lane,
+            paused_until=moment(row.paused_until) if row.paused_until > ms(now) else None,
+            reason=row.reason,
+            failures=row.failures,
+        )
+        for row in conn.execute(query)
+    ]

@@ -1,0 +1,105 @@
+"""How each level rule stands with each subject, and the history of the subjects' figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from bot.levels import Level
+from bot.store.tables import figures as _figures
+from bot.store.tables import levels as _levels
+from bot.store.times import moment, moment_or_none, ms, ms_or_none
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLevel:
+    """A rule's level at one subject with the figures last seen there."""
+
+    level: Level
+    figures: Figures
+
+
+def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
+    """How the rule stands with the website's subjects, by their key."""
+    query = select(_levels).where(_levels.c.rule == rule, _levels.c.website == website)
+    return {
+        row.subject: KeptLevel(
+            Level(moment_or_none(row.true_since), moment_or_none(row.fired), row.episode),
+            msgspec.json.decode(row.figures) if row.figures else {},
+        )
+        for row in conn.execute(query)
+    }
+
+
+def save_level(
+    conn: Connection,
+    rule: str,
+    website: str,
+    subject: str,
+    level: Level,
+    at: datetime,
+    figures: Figures | None = None,
+) -> None:
+    """Remember the level, and the figures it was judged by."""
+    values = {
+        "true_since": ms_or_none(level.true_since),
+        "fired": ms_or_none(level.fired),
+        "episode": level.episode,
+        "figures": msgspec.json.encode(figures).decode() if figures else "",
+        "at": ms(at),
+    }
+    write = insert(_levels).values(rule=rule, website=website, subject=subject, **values)
+    conn.execute(
+        write.on_conflict_do_update(index_elements=["rule", "website", "subject"], set_=values)
+    )
+
+
+def forget_level(conn: Connection, rule: str, website: str, subject: str) -> None:
+    """The subject is gone for good."""
+    conn.execute(
+        delete(_levels).where(
+            _levels.c.rule == rule, _levels.c.website == website, _levels.c.subject == subject
+        )
+    )
+
+
+def add_figures(
+    conn: Connection, kind: str, website: str, subject: str, values: Figures, at: datetime
+) -> None:
+    """Add to the history of the subject's figures."""
+    rows = [
+        {
+            "kind": kind,
+            "website": website,
+            "subject": subject,
+            "name": name,
+            "at": ms(at),
+            "value": value,
+        }
+        for name, value in values.items()
+    ]
+    if rows:
+        conn.execute(insert(_figures).on_conflict_do_nothing(), rows)
+
+
+def figure_history(
+    conn: Connection, kind: str, website: str, subject: str, name: str, since: datetime
+) -> list[tuple[datetime, float]]:
+    """The figure since then, oldest first."""
+    query = (
+        select(_figures.c.at, _figures.c.value)
+        .where(
+            _figures.c.kind == kind,
+            _figures.c.website == website,
+            _figures.c.subject == subject,
+            _figures.c.name == name,
+            _figures.c.at >= ms(since),
+        )
+        .order_by(_figures.c.at)
+    )
+    return [(moment(row.at), row.value) for row in conn.execute(query)]

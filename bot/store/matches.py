@@ -1,0 +1,178 @@
+"""What a poll found, written in one transaction: watermark, recordings, matches and their steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bot.limits import Posting
+from bot.store.audit import Note, record
+from bot.store.recordings import SeenRecording, mark_vanished, save_recordings
+from bot.store.tables import lanes, matches, steps
+from bot.store.times import moment, ms
+from bot.store.watermarks import set_watermark
+
+WAIT_FOR_SHARE_MS = 15 * 60_000
+"""A post waits for its match's share, so that it can carry the link, but not longer than this."""
+SHARE, POST = 1, 2
+"""The ranks of `bot.actions.base`, which is above this layer's knowledge of actions."""
+
+NO_LIMITS = Posting()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStep:
+    """One action to take. `kind` and `params` (JSON) are the action, `key` names it for ever."""
+
+    key: str
+    rank: int
+    lane: str
+    kind: str
+    params: str
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMatch:
+    """A rule matched a subject. `match_key` is unique for ever; a known one is ignored.
+
+    `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
+    what it tells about took place (None: when it matched), `posting` what limits its posts.
+    """
+
+    rule: str
+    kind: str
+    website: str
+    subject_key: str
+    match_key: str
+    subject: bytes
+    matched: datetime
+    steps: Sequence[NewStep]
+    why: tuple[str, ...] = ()
+    summary: str = ""
+    happened: datetime | None = None
+    posting: Posting = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollOutcome:
+    """All that one poll of one source changes. `watermark` None leaves the old one."""
+
+    source: str
+    website: str
+    at: datetime
+    watermark: str | None = None
+    seen: Sequence[SeenRecording] = ()
+    vanished: Sequence[str] = ()
+    matches: Sequence[NewMatch] = ()
+    notes: Sequence[Note] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptMatch:
+    """A match as the store has it, without the subject's data."""
+
+    id: int
+    key: str
+    rule: str
+    kind: str
+    website: str
+    subject_key: str
+    matched: datetime
+
+
+def commit_poll(conn: Connection, outcome: PollOutcome) -> tuple[str, ...]:
+    """Write the poll down; returns the keys of the matches that are new."""
+    save_recordings(conn, outcome.website, outcome.seen, outcome.at)
+    mark_vanished(conn, outcome.website, outcome.vanished)
+    if outcome.watermark is not None:
+        set_watermark(conn, outcome.source, outcome.website, outcome.watermark, outcome.at)
+    new = tuple(match.match_key for match in outcome.matches if add_match(conn, match))
+    record(conn, outcome.at, outcome.notes)
+    return new
+
+
+def add_match(conn: Connection, match: NewMatch) -> bool:
+    """Write a match and its steps down; False, and no change, if its key is known."""
+    add = upsert(matches).values(
+        key=match.match_key,
+        rule=match.rule,
+        kind=match.kind,
+        website=match.website,
+        subject_key=match.subject_key,
+        summary=match.summary,
+        subject=match.subject if match.steps else None,
+        why=msgspec.json.encode(match.why).decode(),
+        posting=msgspec.json.encode(match.posting).decode(),
+        matched=ms(match.matched),
+        happened=ms(match.happened or match.matched),
+    )
+    match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
+    if match_id is None:
+        return False
+    add_steps(conn, match_id, match.steps, match.matched)
+    note = Note(
+        kind="match",
+        rule=match.rule,
+        website=match.website,
+        subject=match.subject_key,
+        text="; ".join(match.why),
+        details={"steps": [step.key for step in match.steps]},
+    )
+    record(conn, match.matched, [note])
+    return True
+
+
+def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime) -> None:
+    """Put the steps of a match into the outbox, in the order in which they are performed."""
+    shares = any(step.rank == SHARE for step in new)
+    rows = []
+    for step in sorted(new, key=lambda step: step.rank):
+        waits = shares and step.rank == POST
+        due = ms(step.due)
+        rows.append(
+            {
+                "match_id": match_id,
+                "key": step.key,
+                "rank": step.rank,
+                "lane": step.lane,
+                "action": step.kind,
+                "params": step.params,
+                "due": due + WAIT_FOR_SHARE_MS if waits else due,
+                "waits": due if waits else None,
+                "created": ms(now),
+            }
+        )
+    if rows:
+        conn.execute(insert(steps), rows)
+        used = [{"lane": lane} for lane in sorted({step.lane for step in new})]
+        conn.execute(upsert(lanes).on_conflict_do_nothing(), used)
+
+
+def matches_of(
+    conn: Connection, *, website: str = "", subject_key: str = "", rule: str = "", limit: int = 100
+) -> list[KeptMatch]:
+    """The newest matches first; every filter given must hold."""
+    query = select(matches).order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
+    for column, wanted in (
+        (matches.c.website, website),
+        (matches.c.subject_key, subject_key),
+        (matches.c.rule, rule),
+    ):
+        if wanted:
+            query = query.where(column == wanted)
+    return [
+        KeptMatch(
+            id=row.id,
+            key=row.key,
+            rule=row.rule,
+            kind=row.kind,
+            website=row.website,
+            subject_key=row.subject_key,
+            matched=moment(row.matched),
+        )
+        for row in conn.execute(query)
+    ]

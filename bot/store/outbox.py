@@ -1,0 +1,264 @@
+"""The outbox: a step is pending, then sending, then done, dead, folded into a digest or withheld.
+
+A step is written down as `sending`, under a token, before its call goes out, and only the
+holder of that token can settle it. So a process that dies in between leaves a step whose
+outcome is unknown, and one that was frozen meanwhile can't settle what another took over.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, and_, bindparam, select, text, update
+
+from bot.store.audit import Note, record
+from bot.store.folding import MATCH_COLUMNS, erase_digest, erase_ended, held_back
+from bot.store.lanes import lane_works
+from bot.store.matches import SHARE, NewStep, add_steps
+from bot.store.tables import DEAD, DIGEST, DONE, PENDING, SENDING, matches, steps
+from bot.store.times import moment, moment_or_none, ms, ms_or_none
+
+AT_ONCE = 200
+"""How many posts one transaction folds at most, so that no other work waits long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A step that is ours to perform now. `token` proves it when the outcome is written down.
+
+    `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
+    unknown. `results` holds what earlier steps of the match brought, by kind of action.
+    """
+
+    step: int
+    token: str
+    key: str
+    rank: int
+    lane: str
+    action: str
+    params: str
+    match: int
+    rule: str
+    website: str
+    subject_key: str
+    summary: str
+    subject: bytes
+    why: tuple[str, ...]
+    matched: datetime
+    attempts: int
+    first_tried: datetime
+    began: datetime
+    attempted: datetime | None
+    results: Mapping[str, str]
+
+
+_DUE = (
+    select(steps, *MATCH_COLUMNS)
+    .join(matches, matches.c.id == steps.c.match_id)
+    .where(steps.c.lane == bindparam("lane"), steps.c.due <= bindparam("now"))
+    # A literal, not a parameter: only so does SQLite use the partial index.
+    .where(text("steps.state = 'pending'"))
+    .order_by(steps.c.due, steps.c.id)
+    .limit(1)
+)
+_SEND = (
+    update(steps)
+    .where(steps.c.id == bindparam("step"))
+    .values(
+        state=SENDING,
+        token=bindparam("new_token"),
+        began=bindparam("now"),
+        first_tried=bindparam("first"),
+        attempts=steps.c.attempts + 1,
+    )
+)
+_RESULTS = select(steps.c.action, steps.c.result).where(
+    steps.c.match_id == bindparam("match"), steps.c.result.is_not(None)
+)
+
+
+def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | None:
+    """The lane's first step that is due, marked `sending` under `token`; None if there is none.
+
+    Posts that must not go out now are folded into their digest or withheld on the way.
+    """
+    for _ in range(AT_ONCE):
+        row = conn.execute(_DUE, {"lane": lane, "now": ms(now)}).first()
+        if row is None:
+            return None
+        if not held_back(conn, row, now):
+            return _sent(conn, row, now, token)
+    return None
+
+
+def _sent(conn: Connection, row: Row[Any], now: datetime, token: str) -> Claim:
+    at = ms(now)
+    first = at if row.first_tried is None else row.first_tried
+    conn.execute(_SEND, {"step": row.id, "new_token": token, "now": at, "first": first})
+    results = (
+        {each.action: each.result for each in conn.execute(_RESULTS, {"match": row.match_id})}
+        if row.rank > 0
+        else {}
+    )
+    return Claim(
+        step=row.id,
+        token=token,
+        key=row.key,
+        rank=row.rank,
+        lane=row.lane,
+        action=row.action,
+        params=row.params,
+        match=row.match_id,
+        rule=row.m_rule,
+        website=row.m_website,
+        subject_key=row.m_subject_key,
+        summary=row.m_summary,
+        subject=row.m_subject or b"",
+        why=tuple(msgspec.json.decode(row.m_why)),
+        matched=moment(row.m_matched),
+        attempts=row.attempts + 1,
+        first_tried=moment(first),
+        began=moment(at),
+        attempted=moment_or_none(row.unknown_since),
+        results=results,
+    )
+
+
+def settle(
+    conn: Connection,
+    claimed: Claim,
+    now: datetime,
+    *,
+    note: str = "",
+    result: str | None = None,
+    follow: Sequence[NewStep] = (),
+) -> bool:
+    """The step has taken effect. False, and no change, if the claim is no longer ours.
+
+    `result` is kept for later steps of the match, `follow` are steps that come after.
+    """
+    if not _end(conn, claimed, state=DONE, ended=ms(now), result=result, fault="", remedy=""):
+        return False
+    if claimed.action == DIGEST:
+        erase_digest(conn, claimed.step)
+    add_steps(conn, claimed.match, follow, now)
+    lane_works(conn, claimed.lane)
+    _after(conn, claimed)
+    _record(conn, claimed, now, "step.done", note)
+    return True
+
+
+def give_up(
+    conn: Connection, claimed: Claim, now: datetime, *, reason: str, remedy: str = ""
+) -> bool:
+    """The step becomes a dead letter. False if the claim is no longer ours.
+
+    The match's data stays until the step is retried or too old to keep.
+    """
+    if not _end(conn, claimed, state=DEAD, ended=ms(now), fault=reason, remedy=remedy):
+        return False
+    _after(conn, claimed)
+    _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)
+    return True
+
+
+def postpone(
+    conn: Connection,
+    claimed: Claim,
+    now: datetime,
+    *,
+    until: datetime | None,
+    reason: str,
+    attempted: datetime | None,
+) -> bool:
+    """The step is tried again at `until`. False if the claim is no longer ours.
+
+    `until` None keeps its place at the head of its lane, which the caller pauses. `attempted`
+    is the attempt whose outcome is unknown now, if there is one.
+    """
+    values: dict[str, str | int | None] = {
+        "state": PENDING,
+        "fault": reason,
+        "unknown_since": ms_or_none(attempted),
+    }
+    if until is not None:
+        values["due"] = ms(until)
+    if not _end(conn, claimed, **values):
+        return False
+    _record(conn, claimed, now, "step.postponed", reason, until=until)
+    return True
+
+
+def recover(conn: Connection, now: datetime) -> int:
+    """After a start: what was `sending` when the last process died has an unknown outcome.
+
+    Only the holder of the store's lock may call this. Returns how many steps came back.
+    """
+    interrupted = (
+        update(steps)
+        .where(text("state = 'sending'"))
+        .values(state=PENDING, token=None, unknown_since=steps.c.began)
+        .returning(steps.c.key, steps.c.match_id)
+    )
+    found = conn.execute(interrupted).all()
+    for step in found:
+        match = conn.execute(select(matches).where(matches.c.id == step.match_id)).one()
+        note = Note(
+            kind="step.interrupted",
+            rule=match.rule,
+            website=match.website,
+            subject=match.subject_key,
+            step=step.key,
+            text="the bot stopped during the attempt; what came of it is not known",
+        )
+        record(conn, now, [note])
+    return len(found)
+
+
+def _end(conn: Connection, claimed: Claim, **values: object) -> bool:
+    ours = and_(
+        steps.c.id == bindparam("step"),
+        steps.c.token == bindparam("our_token"),
+        text("state = 'sending'"),
+    )
+    write = update(steps).where(ours).values(token=None, **values)
+    done = conn.execute(write, {"step": claimed.step, "our_token": claimed.token})
+    return done.rowcount == 1
+
+
+_RELEASE_POSTS = text(
+    "UPDATE steps SET due = waits, waits = NULL WHERE match_id = :match AND waits IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM steps AS share WHERE share.match_id = :match"
+    " AND share.rank = 1 AND share.id < steps.id AND share.state IN ('pending', 'sending'))"
+)
+
+
+def _after(conn: Connection, claimed: Claim) -> None:
+    if claimed.rank == SHARE:
+        conn.execute(_RELEASE_POSTS, {"match": claimed.match})
+    erase_ended(conn, claimed.match)
+
+
+def _record(
+    conn: Connection,
+    claimed: Claim,
+    now: datetime,
+    kind: str,
+    text: str,
+    until: datetime | None = None,
+) -> None:
+    details: dict[str, object] = {"attempt": claimed.attempts, "began": claimed.began}
+    if until is not None:
+        details["until"] = until
+    note = Note(
+        kind=kind,
+        rule=claimed.rule,
+        website=claimed.website,
+        subject=claimed.subject_key,
+        step=claimed.key,
+        text=text,
+        details=details,
+    )
+    record(conn, now, [note])

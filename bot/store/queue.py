@@ -1,0 +1,154 @@
+"""The queue for people: how long it is, what is stuck and why, and trying dead letters again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, text, update
+
+from bot.store.audit import Note, record
+from bot.store.lanes import open_lanes
+from bot.store.tables import FOLDED, PENDING, WITHHELD, matches, steps
+from bot.store.times import moment, moment_or_none, ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFigures:
+    """`due` counts what is due already, `oldest` is when the oldest of those was due."""
+
+    pending: int
+    due: int
+    sending: int
+    dead: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepState:
+    """A step and how it stands. `fault` is why it waits, failed or was held back."""
+
+    id: int
+    key: str
+    rule: str
+    website: str
+    subject_key: str
+    lane: str
+    action: str
+    state: str
+    due: datetime
+    attempts: int
+    ended: datetime | None
+    fault: str
+    remedy: str
+    unknown: bool
+
+
+def queue_figures(conn: Connection, now: datetime) -> QueueFigures:
+    """How long the queue is."""
+    # Literal states, so that the partial indexes are used.
+    counted = text(
+        "SELECT count(*), count(*) FILTER (WHERE due <= :now), min(due) FROM steps"
+        " WHERE state = 'pending'"
+    )
+    pending, due, oldest = conn.execute(counted, {"now": ms(now)}).one()
+    sending = conn.execute(text("SELECT count(*) FROM steps WHERE state = 'sending'")).scalar_one()
+    dead = conn.execute(text("SELECT count(*) FROM steps WHERE state = 'dead'")).scalar_one()
+    late = oldest is not None and oldest <= ms(now)
+    return QueueFigures(
+        pending=pending,
+        due=due,
+        sending=sending,
+        dead=dead,
+        oldest=moment(oldest) if late else None,
+    )
+
+
+def dead_letters(conn: Connection, limit: int = 100) -> list[StepState]:
+    """The steps that were given up, newest first."""
+    query = (
+        _STEPS.where(text("steps.state = 'dead'"))
+        .order_by(steps.c.ended.desc(), steps.c.id.desc())
+        .limit(limit)
+    )
+    return _states(conn, query)
+
+
+def steps_of(conn: Connection, match_key: str) -> list[StepState]:
+    """The fate of every step of a match, in the order in which they are performed."""
+    return _states(conn, _STEPS.where(matches.c.key == match_key).order_by(steps.c.id))
+
+
+def retry(
+    conn: Connection, now: datetime, *, ids: Sequence[int] | None = None, rule: str = ""
+) -> int:
+    """Requeue dead letters: those with the ids, or of the rule, or all. Returns how many.
+
+    Their lanes are tried at once, whatever they were waiting for.
+    """
+    query = select(
+        steps.c.id, steps.c.key, matches.c.rule, matches.c.website, matches.c.subject_key
+    )
+    query = query.join(matches).where(text("steps.state = 'dead'"))
+    if ids is not None:
+        query = query.where(steps.c.id.in_(ids))
+    if rule:
+        query = query.where(matches.c.rule == rule)
+    found = conn.execute(query).all()
+    for row in found:
+        again = {"state": PENDING, "due": ms(now), "attempts": 0, "first_tried": None}
+        write = update(steps).where(steps.c.id == row.id)
+        conn.execute(write.values(**again, ended=None, fault="", remedy=""))
+        note = Note(
+            kind="step.retried",
+            rule=row.rule,
+            website=row.website,
+            subject=row.subject_key,
+            step=row.key,
+            text="requeued by hand",
+        )
+        record(conn, now, [note])
+    if found:
+        open_lanes(conn)
+    return len(found)
+
+
+def withheld(conn: Connection, rule: str, since: datetime) -> int:
+    """How many of the rule's posts were folded into digests or withheld since then."""
+    query = (
+        select(func.count())
+        .select_from(steps.join(matches))
+        .where(
+            matches.c.rule == rule,
+            matches.c.matched >= ms(since),
+            steps.c.state.in_((FOLDED, WITHHELD)),
+        )
+    )
+    return conn.execute(query).scalar_one()
+
+
+_STEPS = select(steps, matches.c.rule, matches.c.website, matches.c.subject_key).join(
+    matches, matches.c.id == steps.c.match_id
+)
+
+
+def _states(conn: Connection, query: Select[Any]) -> list[StepState]:
+    return [
+        StepState(
+            id=row.id,
+            key=row.key,
+            rule=row.rule,
+            website=row.website,
+            subject_key=row.subject_key,
+            lane=row.lane,
+            action=row.action,
+            state=row.state,
+            due=moment(row.due),
+            attempts=row.attempts,
+            ended=moment_or_none(row.ended),
+            fault=row.fault,
+            remedy=row.remedy,
+            unknown=row.unknown_since is not None,
+        )
+        for row in conn.execute(query)
+    ]

@@ -1,0 +1,118 @@
+"""What is remembered of a rule beside its matches: paused by its safety, snoozed, edited."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from bot.store.audit import Note, record
+from bot.store.tables import matches
+from bot.store.tables import rule_states as _table
+from bot.store.times import moment_or_none, ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleState:
+    """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it."""
+
+    rule: str
+    digest: str = ""
+    paused_at: datetime | None = None
+    paused_why: str = ""
+    snoozed_until: datetime | None = None
+    snoozed_at: datetime | None = None
+
+
+def rule_states(conn: Connection) -> dict[str, RuleState]:
+    """What is remembered of each rule, by its id; rules never heard of are left out."""
+    return {
+        row.rule: RuleState(
+            rule=row.rule,
+            digest=row.digest,
+            paused_at=moment_or_none(row.paused_at),
+            paused_why=row.paused_why,
+            snoozed_until=moment_or_none(row.snoozed_until),
+            snoozed_at=moment_or_none(row.snoozed_at),
+        )
+        for row in conn.execute(select(_table))
+    }
+
+
+def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> frozenset[str]:
+    """Remember the rules as they now run (id -> fingerprint); returns those that changed.
+
+    A rule that was paused by its safety and has been edited since runs again.
+    """
+    known = rule_states(conn)
+    changed = {
+        rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
+    }
+    for rule, digest in digests.items():
+        if rule not in known or rule in changed:
+            _save(conn, rule, digest=digest)
+    for rule in sorted(changed):
+        if known[rule].paused_at is not None:
+            resume_rule(conn, rule, at, "the rule was edited")
+    return frozenset(changed)
+
+
+def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
+    """Pause the rule until `resume_rule`; False if it was paused already."""
+    state = rule_states(conn).get(rule)
+    if state and state.paused_at is not None:
+        return False
+    _save(conn, rule, paused_at=ms(at), paused_why=reason)
+    record(conn, at, [Note(kind="rule.paused", rule=rule, text=reason)])
+    return True
+
+
+def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
+    """Let a paused rule run again; False if it was not paused."""
+    write = (
+        update(_table)
+        .where(_table.c.rule == rule, _table.c.paused_at.is_not(None))
+        .values(paused_at=None, paused_why="")
+    )
+    resumed = conn.execute(write).rowcount == 1
+    if resumed:
+        record(conn, at, [Note(kind="rule.resumed", rule=rule, text=reason)])
+    return resumed
+
+
+def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
+    """Hold the rule's posts back until then; they come in one digest when it ends."""
+    _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(at))
+    text = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}"
+    record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=text)])
+
+
+def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
+    """End the rule's snooze before its time; False if it was not snoozed."""
+    write = (
+        update(_table)
+        .where(_table.c.rule == rule, _table.c.snoozed_until > ms(at))
+        .values(snoozed_until=ms(at))
+    )
+    ended = conn.execute(write).rowcount == 1
+    if ended:
+        record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text="ended by hand")])
+    return ended
+
+
+def snoozed_until(conn: Connection, rule: str) -> datetime | None:
+    """When the rule's snooze ends or ended; None if it never had one."""
+    query = select(_table.c.snoozed_until).where(_table.c.rule == rule)
+    return moment_or_none(conn.execute(query).scalar_one_or_none())
+
+
+def matches_since(conn: Connection, rule: str, since: datetime) -> int:
+    """How often the rule has matched since then, for its safety."""
+    query = select(func.count()).where(matches.c.rule == rule, matches.c.matched >= ms(since))
+    return conn.execute(query).scalar_one()
+
+
+def _save(conn: Connection, rule: str, **values: int | str) -> None:
+    write = insert(_table).values(rule=rule, **values)
+    conn.execute(write.on_conflict_do_update(index_elements=["rule"], set_=values))

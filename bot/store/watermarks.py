@@ -1,0 +1,34 @@
+"""How far each source has read each website."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+
+from bot.store.tables import watermarks
+from bot.store.times import moment, ms
+
+
+def watermark(conn: Connection, source: str, website: str) -> str | None:
+    """What the source handed over last time for this website; None at first."""
+    query = select(watermarks.c.data).where(
+        watermarks.c.source == source, watermarks.c.website == website
+    )
+    return conn.execute(query).scalar_one_or_none()
+
+
+def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetime]]:
+    """(source, website) -> what was handed over, and when."""
+    rows = conn.execute(select(watermarks))
+    return {(row.source, row.website): (row.data, moment(row.at)) for row in rows}
+
+
+def set_watermark(conn: Connection, source: str, website: str, data: str, at: datetime) -> None:
+    """Remember how far the source has read; belongs into the transaction of what it read."""
+    write = insert(watermarks).values(source=source, website=website, data=data, at=ms(at))
+    conn.execute(
+        write.on_conflict_do_update(
+            index_elements=["source", "website"],
+            set_={"data": write.excluded.data, "at": write.excluded.at},
+        )
+    )
