@@ -1,0 +1,321 @@
+"""Which recordings of a website meet a query, counted over a whole day's arrivals at once.
+
+Most recordings are one of a few hundred scripts, so a filter is decided once per script and
+looked up per recording. Only what can differ is judged one by one: sessions that may still be
+live, recordings that somebody marked, and planted ones.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+
+from bot.simulator import ids
+from bot.simulator.filters import EVERYTHING, UNMARKED, Facts, Query, matches
+from bot.simulator.sessions import Script, Seen, length, seen
+from bot.simulator.site import Marks, Site
+from bot.simulator.traffic import DAY, Day, Pool, arrivals, pool
+
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+PLANTED = 0  # the "day" of planted recordings
+
+_DAYS: "OrderedDict[tuple[str, int], Day]" = OrderedDict()
+_DAYS_KEPT = 400
+_CROWD = 900  # so many people return to each website
+_IDENTITY = re.compile(r"[0-9a-f.#]{3,}")  # only such a search can hit an address or an id
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A recording's place and script. `start` in ms since 1970."""
+
+    ref: int
+    start: int
+    script: Script
+    final: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query in full: the filters, the time range of starts in ms, the moment, the API user."""
+
+    wanted: Query
+    since: int
+    until: int
+    now: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The recordings that meet a query, by the UTC day they began, and the planted ones."""
+
+    days: tuple[tuple[int, Sequence[int]], ...]
+    planted: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.planted) + sum(len(picks) for _, picks in self.days)
+
+
+def pack(day: int, index: int) -> int:
+    """The reference of the `index`-th arrival of a day (a proleptic ordinal)."""
+    return day << 24 | index
+
+
+def unpack(ref: int) -> tuple[int, int]:
+    return ref >> 24, ref & 0xFFFFFF
+
+
+def day_of(ms: int) -> int:
+    """The UTC day of a moment."""
+    return EPOCH_DAY + ms // DAY
+
+
+def midnight(day: int) -> int:
+    return (day - EPOCH_DAY) * DAY
+
+
+def scripts(site: Site) -> Pool:
+    return pool(site.seed % 8, site.plan.kinds)
+
+
+def arrived(site: Site, day: int) -> Day:
+    """The arrivals of a day, generated when first asked for; the last few hundred are kept."""
+    key = (f"{site.id} {site.seed} {site.plan}", day)
+    found = _DAYS.get(key)
+    if found is None:
+        found = _DAYS[key] = arrivals(site.plan, site.seed, date.fromordinal(day))
+        while len(_DAYS) > _DAYS_KEPT:
+            _DAYS.popitem(last=False)
+    else:
+        _DAYS.move_to_end(key)
+    return found
+
+
+def visit(site: Site, ref: int) -> Visit | None:
+    """The recording a reference stands for, whether or not it has begun."""
+    day, index = unpack(ref)
+    if day == PLANTED:
+        if index >= len(site.planted):
+            return None
+        planted = site.planted[index]
+        return Visit(ref, planted.start, planted.script, seen(planted.script))
+    if not site.plan.since.toordinal() <= day < date.max.toordinal():
+        return None
+    arrivals_ = arrived(site, day)
+    if index >= len(arrivals_.starts):
+        return None
+    start = midnight(day) + arrivals_.starts[index]
+    kind = arrivals_.kinds[index]
+    if not _recorded(site, start, arrivals_.lots[index]):
+        return None
+    return Visit(ref, start, scripts(site).scripts[kind], scripts(site).finals[kind])
+
+
+def observed(site: Site, who: Visit, now: int) -> Seen:
+    """The session as the server knows it: as far as it has come, with what people changed."""
+    age = now - who.start
+    state = who.final if age >= length(who.script) else seen(who.script, age)
+    marks = site.marks.get(who.ref)
+    return state if marks is None else marked(state, marks)
+
+
+def marked(state: Seen, marks: Marks) -> Seen:
+    """The session with tags and variables as the marks changed them."""
+    tags = {tag: None for tag in (*state.tags, *marks.tagged) if tag not in marks.untagged}
+    on_pages = {t for view in state.views for t in view.tags}
+    values = {} if marks.replaced else dict(state.variables)
+    for key, value in (marks.variables or {}).items():
+        values[key] = value
+    kept = tuple((key, value) for key, value in values.items() if value != "")
+    return replace(
+        state, tags=tuple(tags), variables=kept, all_tags=frozenset(tags) | on_pages
+    )  # fmt: skip
+
+
+def visitor_id(site: Site, who: Visit) -> str:
+    """The visitor's id (L766); people who return have it in several recordings."""
+    visitor = who.script.visitor
+    if visitor.id:
+        return visitor.id
+    if visitor.returning:
+        return ids.digest("person", site.id, ids.number(site.id, who.ref) % _CROWD).hex()[:32]
+    return ids.digest("person", site.id, who.ref, "new").hex()[:32]
+
+
+def address(site: Site, who: Visit) -> str:
+    """The visitor's IP address, masked where the website says so (L746)."""
+    last = "###" if site.settings.get("anonymizeIps") else str(ids.number("ip", who.ref) % 254 + 1)
+    return f"{who.script.visitor.network}.{last}"
+
+
+def find(site: Site, asked: Asked) -> Found:
+    """Every recording that meets the query."""
+    until = min(asked.until, asked.now + 1)
+    first = max(day_of(asked.since), site.plan.since.toordinal())
+    days = []
+    if site.plan.per_day:
+        for day in range(first, day_of(until - 1) + 1):
+            picks = _picked(site, day, replace(asked, until=until))
+            if picks:
+                days.append((day, picks))
+    planted = tuple(
+        index
+        for index, one in enumerate(site.planted)
+        if asked.since <= one.start < until and _one_fits(site, pack(PLANTED, index), asked)
+    )
+    return Found(tuple(days), planted)
+
+
+def starts(site: Site, found: Found) -> Iterator[tuple[int, "Sequence[int]", Sequence[int]]]:
+    """For each day: its midnight in ms, the arrivals' times, and the indices found."""
+    for day, picks in found.days:
+        yield midnight(day), arrived(site, day).starts, picks
+
+
+def between(site: Site, found: Found, since: int, until: int) -> int:
+    """How many of the found recordings began in [since, until)."""
+    total = sum(1 for i in found.planted if since <= site.planted[i].start < until)
+    for zero, times, picks in starts(site, found):
+        if zero >= until or zero + DAY <= since:
+            continue
+        low = bisect_left(times, since - zero) if since > zero else 0
+        high = bisect_left(times, until - zero) if until < zero + DAY else len(times)
+        total += bisect_left(picks, high) - bisect_left(picks, low)
+    return total
+
+
+def newest(
+    site: Site, found: Found, now: int, *, by_activity: bool, offset: int, limit: int
+) -> list[int]:
+    """References of the found recordings, latest first, from `offset` on, at most `limit`."""
+    planted: dict[int, list[tuple[int, int]]] = {}
+    for index in found.planted:
+        ref = pack(PLANTED, index)
+        key = _sort_key(site, ref, now, by_activity)
+        planted.setdefault(day_of(key), []).append((key, ref))
+    picks = dict(found.days)
+    days = set(picks) | set(planted) | ({day + 1 for day in picks} if by_activity else set())
+    out: list[int] = []
+    skip = offset
+    for day in sorted(days, reverse=True):
+        if len(out) >= limit:
+            break
+        entries = planted.get(day, []) + _entries(site, picks, day, now, by_activity)
+        if skip >= len(entries):
+            skip -= len(entries)
+            continue
+        entries.sort(reverse=True)
+        out.extend(ref for _, ref in entries[skip : skip + limit - len(out)])
+        skip = 0
+    return out
+
+
+def _entries(
+    site: Site, picks: dict[int, Sequence[int]], day: int, now: int, by_activity: bool
+) -> list[tuple[int, int]]:
+    """(sort key, reference) of the day's bucket: where the sort key falls into that day."""
+    if not by_activity:
+        zero, times = midnight(day), arrived(site, day).starts if day in picks else ()
+        return [(zero + times[i], pack(day, i)) for i in picks.get(day, ())]
+    entries = []
+    for began in (day - 1, day):
+        indices = picks.get(began, ())
+        if began < day and indices:  # only the last of yesterday can reach into today
+            earliest = DAY - scripts(site).longest
+            low = bisect_left(arrived(site, began).starts, earliest)
+            indices = indices[bisect_left(indices, low) :]
+        for key, ref in _activity(site, began, indices, now):
+            if day_of(key) == day:
+                entries.append((key, ref))
+    return entries
+
+
+def _activity(site: Site, day: int, indices: Sequence[int], now: int) -> Iterator[tuple[int, int]]:
+    if not indices:
+        return
+    zero, known, finals = midnight(day), arrived(site, day), scripts(site).finals
+    for i in indices:
+        start = zero + known.starts[i]
+        yield min(start + finals[known.kinds[i]].last, max(now, start)), pack(day, i)
+
+
+def _sort_key(site: Site, ref: int, now: int, by_activity: bool) -> int:
+    who = visit(site, ref)
+    if who is None:
+        raise LookupError(ref)
+    return who.start + observed(site, who, now).last if by_activity else who.start
+
+
+def _picked(site: Site, day: int, asked: Asked) -> Sequence[int]:
+    """The indices of a day's arrivals that meet the query, ascending."""
+    known, zero = arrived(site, day), midnight(day)
+    low = bisect_left(known.starts, max(0, asked.since - zero))
+    high = bisect_left(known.starts, asked.until - zero) if asked.until < zero + DAY else None
+    indices = _kept(site, known, zero, low, len(known.starts) if high is None else high)
+    marks = site.marked.get(day, set())
+    if _IDENTITY.fullmatch(asked.wanted.search):
+        return [i for i in indices if _one_fits(site, pack(day, i), asked)]
+    if asked.wanted == EVERYTHING and not marks:
+        return indices
+    settled = asked.now - scripts(site).longest - zero
+    cut = len(known.starts) if settled >= DAY else bisect_right(known.starts, max(settled, -1))
+    fits, kinds = _fits(site.seed % 8, site.plan.kinds, asked.wanted), known.kinds
+    picks = [i for i in indices if i < cut and fits[kinds[i]] and i not in marks]
+    lone = [i for i in indices if (i >= cut or i in marks) and _one_fits(site, pack(day, i), asked)]
+    return sorted(picks + lone) if lone else picks
+
+
+@lru_cache(maxsize=512)
+def _fits(seed: int, kinds: int, wanted: Query) -> bytes:
+    return bytes(matches(wanted, final) for final in pool(seed, kinds).finals)
+
+
+def _one_fits(site: Site, ref: int, asked: Asked) -> bool:
+    who = visit(site, ref)
+    if who is None:
+        return False
+    marks = site.marks.get(ref)
+    if marks is not None and marks.deleted:
+        return False
+    facts = UNMARKED
+    if marks is not None or asked.wanted.search:
+        facts = Facts(
+            watched=marks is not None and asked.user in marks.watched,
+            starred=marks is not None and asked.user in marks.starred,
+            texts=(address(site, who), visitor_id(site, who)),
+        )
+    return matches(asked.wanted, observed(site, who, asked.now), facts)
+
+
+def _kept(site: Site, known: Day, zero: int, low: int, high: int) -> Sequence[int]:
+    """Of the arrivals low..high those that were recorded: a stopped website records none."""
+    rates = _rates(site, zero)
+    if all(rate >= 100 for _, rate in rates):
+        return range(low, high)
+    borders = [_index(known, since - zero) for since, _ in rates]
+    kept: list[int] = []
+    for (_, rate), start, end in zip(rates, borders, [*borders[1:], high], strict=True):
+        piece = range(max(start, low), min(end, high))
+        kept.extend(piece if rate >= 100 else (i for i in piece if known.lots[i] < rate))
+    return kept
+
+
+def _rates(site: Site, zero: int) -> list[tuple[int, float]]:
+    """The recorded shares that matter on the day that begins at `zero`, ascending."""
+    first = max(0, bisect_right(site.rates, zero, key=lambda rate: rate[0]) - 1)
+    return site.rates[first : bisect_left(site.rates, zero + DAY, key=lambda rate: rate[0])]
+
+
+def _index(known: Day, time: int) -> int:
+    if time <= 0:
+        return 0
+    return len(known.starts) if time >= DAY else bisect_left(known.starts, time)
+
+
+def _recorded(site: Site, start: int, lot: int) -> bool:
+    return lot < site.rates[bisect_right(site.rates, start, key=lambda rate: rate[0]) - 1][1]
