@@ -1,0 +1,162 @@
+"""Judges recordings by the cheapest knowledge first: the row, then asked facts, then the detail."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from bot.errors import TryLater
+from bot.mouseflow import recordings
+from bot.mouseflow.errors import Gone
+from bot.mouseflow.filters import SessionFilters
+from bot.mouseflow.models import Recording
+from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
+from bot.poll.facts import VisitorType, friction_bands, visitor_types
+from bot.ports import Mouseflow
+from bot.rulebook.rules import Rule
+from bot.sources.recordings import merge
+from bot.subjects import Band, RecordingSubject, Site
+
+NO_RULES: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A recording to judge now, with what was asked about it before, if that still holds."""
+
+    row: Recording
+    settled: bool
+    friction: Band | None = None
+    visitor_type: VisitorType | None = None
+    asked: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A recording with the rules that match. `gone`: it was deleted meanwhile.
+
+    `open` tells that its detail could not be had this time, so it must be judged again.
+    """
+
+    due: Due
+    subject: RecordingSubject
+    rules: tuple[Rule, ...] = ()
+    gone: bool = False
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What judging brought, and what it cost in calls for details."""
+
+    judged: tuple[Judged, ...]
+    details: int
+
+
+@dataclass(slots=True)
+class Bench:
+    """One website's rules, the recordings to be judged by them, and whom to ask.
+
+    `matched` holds the rules each recording has matched before, by its id. `held` tells that
+    the server ignores the friction filter, so that rules with friction can't be judged.
+    """
+
+    mouseflow: Mouseflow
+    site: Site
+    zone: str
+    book: Book
+    window: SessionFilters
+    limit: int
+    matched: Mapping[str, frozenset[str]]
+    held: bool
+    now: datetime
+
+    async def judge(self, dues: Sequence[Due]) -> Verdicts:
+        """Raises the errors of the calls, except where they concern one detail alone."""
+        subjects = {due.row.id: self._subject(due) for due in dues}
+        settled = {due.row.id: due.settled for due in dues}
+        subjects.update(await self._with_facts(subjects, settled))
+        wanting = [
+            subject for key, subject in subjects.items() if self._undecided(subject, settled[key])
+        ]
+        details = await asyncio.gather(*map(self._detail, wanting))
+        found = {subject.key: detail for subject, detail in zip(wanting, details, strict=True)}
+        judged = tuple(self._verdict(due, subjects[due.row.id], found) for due in dues)
+        return Verdicts(judged, len(wanting))
+
+    def _subject(self, due: Due) -> RecordingSubject:
+        row = due.row
+        exact = row.friction if row.friction is not None else row.friction_score
+        return RecordingSubject(
+            website=self.site,
+            recording=row,
+            zone=self.zone,
+            friction=Band.exactly(exact) if exact is not None else due.friction,
+            visitor_type=due.visitor_type,
+        )
+
+    async def _with_facts(
+        self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
+    ) -> dict[str, RecordingSubject]:
+        open_rules = {
+            key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
+        }
+        frustrated = [
+            subjects[key].recording
+            for key, rules in open_rules.items()
+            if subjects[key].friction is None and any(map(asks_friction, rules))
+        ]
+        visitors = [
+            subjects[key].recording
+            for key, rules in open_rules.items()
+            if subjects[key].visitor_type is None and any(map(asks_visitor_type, rules))
+        ]
+        bands = await friction_bands(
+            self.mouseflow, self.site.id, self.window, frustrated, self.book.thresholds, self.limit
+        )
+        types = await visitor_types(self.mouseflow, self.site.id, self.window, visitors, self.limit)
+        return {
+            key: msgspec.structs.replace(
+                subjects[key],
+                friction=bands.get(key, subjects[key].friction),
+                visitor_type=types.get(key, subjects[key].visitor_type),
+            )
+            for key in bands.keys() | types.keys()
+        }
+
+    def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
+        return self._in_play(subject.key, self._sheet(settled).undecided(subject))
+
+    def _sheet(self, settled: bool) -> Sheet:
+        return self.book.final if settled else self.book.early
+
+    def _in_play(self, key: str, rules: Sequence[Rule]) -> list[Rule]:
+        before = self.matched.get(key, NO_RULES)
+        return [
+            rule
+            for rule in rules
+            if rule.id not in before
+            and before.isdisjoint(rule.was)
+            and not (self.held and asks_friction(rule))
+        ]
+
+    async def _detail(self, subject: RecordingSubject) -> Recording | Exception:
+        try:
+            return await self.mouseflow.send(recordings.detail(self.site.id, subject.key))
+        except (Gone, TryLater) as error:
+            return error
+
+    def _verdict(
+        self, due: Due, subject: RecordingSubject, details: Mapping[str, Recording | Exception]
+    ) -> Judged:
+        detail = details.get(subject.key)
+        if isinstance(detail, Gone):
+            return Judged(due, subject, gone=True)
+        if isinstance(detail, Recording):
+            whole = merge(subject.recording, detail)
+            subject = msgspec.structs.replace(subject, recording=whole)
+        sheet = self._sheet(due.settled)
+        rules = self._in_play(subject.key, sheet.matching(subject))
+        return Judged(due, subject, tuple(rules), open=isinstance(detail, Exception))

@@ -1,0 +1,123 @@
+"""Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+from bot.mouseflow import paging, recordings
+from bot.mouseflow.filters import SessionFilters
+from bot.mouseflow.models import Recording, RecordingPage
+from bot.mouseflow.shapes import Unreadable
+from bot.ports import Mouseflow
+from bot.sources.recordings import Order, order_of, sort_key
+
+ROW_CAP = 10_000
+"""More rows than this the API does not give at once, as users of it report."""
+
+STEP = 4
+"""By how much a deeper read asks for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was read of a window: distinct rows, newest first.
+
+    `count` is the server's number for the window, `limit` how many rows were asked for.
+    `unreadable` names rows of the answer that could not be read. `exhausted` tells that every
+    way to read more has been tried.
+    """
+
+    rows: tuple[Recording, ...]
+    count: int
+    limit: int
+    order: Order
+    unreadable: tuple[Unreadable, ...] = ()
+    exhausted: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Was everything in the window read?"""
+        return len(self.rows) + len(self.unreadable) >= self.count
+
+    @property
+    def capped(self) -> bool:
+        """Did the server give fewer rows than were asked for and than there are?"""
+        return not self.whole and len(self.rows) + len(self.unreadable) < self.limit
+
+    def covers(self, row: Recording) -> bool:
+        """Would this row be among the rows, were it in the window?"""
+        if self.whole:
+            return True
+        if not self.rows:
+            return False
+        key, last = sort_key(row, self.order), sort_key(self.rows[-1], self.order)
+        return key is not None and last is not None and key > last
+
+
+async def read(mouseflow: Mouseflow, website: str, filters: SessionFilters, limit: int) -> Listing:
+    """The newest rows of the window, so many at most."""
+    return _listing(
+        await mouseflow.send(recordings.list(website, filters, limit=limit)), limit=limit
+    )
+
+
+async def deeper(
+    mouseflow: Mouseflow, website: str, filters: SessionFilters, listing: Listing
+) -> Listing:
+    """Four times as deep; what the server's cap keeps back is read by other ways.
+
+    Gives the same listing back where nothing more can be read.
+    """
+    if listing.whole or listing.exhausted:
+        return listing
+    if not listing.capped and listing.limit < ROW_CAP:
+        limit = min(ROW_CAP, listing.limit * STEP)
+        return await read(mouseflow, website, filters, limit)
+    return await _by_parts(mouseflow, website, filters, listing)
+
+
+async def _by_parts(
+    mouseflow: Mouseflow, website: str, filters: SessionFilters, listing: Listing
+) -> Listing:
+    rows = {row.id: row for row in listing.rows}
+    unreadable = list(listing.unreadable)
+    missed = 0
+    async for part in paging.read(mouseflow, website, filters, limit=ROW_CAP):
+        rows.update((row.id, row) for row in part.recordings)
+        unreadable += part.unreadable
+        missed = part.missed
+    return Listing(
+        rows=tuple(rows.values()),
+        count=len(rows) + len(unreadable) + missed,
+        limit=ROW_CAP,
+        order="unknown",
+        unreadable=tuple(unreadable),
+        exhausted=True,
+    )
+
+
+def of_days(start: date, end: date) -> SessionFilters:
+    """The window's filter: `end` is exclusive (API document, L4133)."""
+    return SessionFilters(fromdate=start, todate=end)
+
+
+def narrowed(
+    filters: SessionFilters, *, friction: float | None = None, returning: bool = False
+) -> SessionFilters:
+    """The same window, only recordings that the server judges so."""
+    return replace(
+        filters,
+        frictionmin=friction,
+        visitortype="returning" if returning else None,
+    )
+
+
+def _listing(page: RecordingPage, limit: int) -> Listing:
+    distinct = {row.id: row for row in page.recordings}
+    rows = tuple(distinct.values())
+    return Listing(
+        rows=rows,
+        count=max(page.count, len(rows)),
+        limit=limit,
+        order=order_of(page.recordings),
+        unreadable=page.unreadable,
+    )

@@ -1,0 +1,178 @@
+"""Turns what was found into matches, inside the transaction that writes the poll down.
+
+`once_per`, `count` and `safety` need the store's memory, and their answer must be written with
+the match, or a restart would count twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from bot.limits import Hours, Posting, Reason, enough, trips
+from bot.rulebook.catalogue import field
+from bot.rulebook.decide import match_key, steps
+from bot.rulebook.rules import Count, Rule
+from bot.store.audit import Note, record
+from bot.store.counts import once_mark, once_seen, tally, tally_clear
+from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.store.recordings import matched_rules
+from bot.store.rule_states import matches_since, pause_rule, rule_states
+from bot.subjects import Subject, written
+
+ALIASES = {"visitor": "visitor_id"}
+"""Words of `once_per` and `count` that are not the field's own name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A rule and a subject that matches it.
+
+    `happened` is when what it tells about took place, `episode` tells one firing of a level
+    from the next and is empty for recordings, which match once.
+    """
+
+    rule: Rule
+    subject: Subject
+    happened: datetime
+    why: tuple[str, ...] = ()
+    episode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Where posts go that name no channel, and the zone that active hours count in."""
+
+    channel: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a poll: the keys of the new matches, and the rules paused by their safety."""
+
+    matches: tuple[str, ...] = ()
+    paused: tuple[tuple[str, str], ...] = ()
+
+
+def settle(
+    conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
+) -> Settled:
+    """Write the poll down with its matches; one that is held back has a reason and no steps."""
+    paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
+    known = matched_rules(conn, outcome.website, {each.subject.key for each in found})
+    matches: list[NewMatch] = []
+    tripped: list[tuple[str, str]] = []
+    notes: list[Note] = []
+    for each in found:
+        if not each.episode and each.rule.id in known.get(each.subject.key, ()):
+            continue
+        reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each, outcome.at)
+        if reason is None and (why := _trips(conn, each.rule, len(matches), outcome.at)):
+            reason = Reason.PAUSED
+            paused.add(each.rule.id)
+            tripped.append((each.rule.id, why))
+        matches.append(_match(each, outcome.at, routing, held=reason is not None))
+        if reason is not None:
+            notes.append(_note(each, reason))
+    new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
+    record(conn, outcome.at, notes)
+    return Settled(new, tuple(tripped))
+
+
+def posting(rule: Rule, zone: str) -> Posting:
+    """What the rule says of its posts, as the delivery needs it."""
+    active = rule.active
+    return Posting(
+        hours=Hours(active.days, active.start, active.end, zone) if active else None,
+        act_up_to=rule.after_downtime.act_up_to if rule.watch == "recordings" else None,
+        older=rule.after_downtime.older,
+    )
+
+
+def _held(conn: Connection, each: Found, now: datetime) -> Reason | None:
+    rule = each.rule
+    if rule.count is not None and not _enough(conn, each, rule.count):
+        return Reason.BELOW_COUNT
+    if rule.once_per is None:
+        return None
+    value = _value(rule.once_per.field, each.subject)
+    if value is None:
+        return None
+    if once_seen(conn, rule.id, value, now):
+        return Reason.ONCE_PER
+    once_mark(conn, rule.id, value, now + rule.once_per.window)
+    return None
+
+
+def _enough(conn: Connection, each: Found, count: Count) -> bool:
+    value = _value(count.by, each.subject)
+    if value is None:
+        return False
+    since = each.happened - count.within
+    counted = tally(conn, each.rule.id, value, each.subject.key, each.happened, since)
+    if not enough(counted, count.at_least):
+        return False
+    tally_clear(conn, each.rule.id, value)
+    return True
+
+
+def _value(name: str, subject: Subject) -> str | None:
+    """What the subject is counted by; None where it has no such value."""
+    if name == "website":
+        return subject.website.id
+    value = field(subject.kind, "entry_page" if name == "page" else ALIASES.get(name, name)).get(
+        subject
+    )
+    return None if value in (None, "", ()) else str(value)
+
+
+def _trips(conn: Connection, rule: Rule, pending: int, now: datetime) -> str | None:
+    if rule.safety is None:
+        return None
+    so_far = matches_since(conn, rule.id, now - rule.safety.window) + pending
+    if not trips(so_far + 1, rule.safety.times):
+        return None
+    why = f"more than {rule.safety.times} matches within {rule.safety.window}"
+    return why if pause_rule(conn, rule.id, why, now) else None
+
+
+def _match(each: Found, now: datetime, routing: Routing, *, held: bool) -> NewMatch:
+    rule, subject = each.rule, each.subject
+    key = match_key(rule.id, subject, each.episode)
+    planned = () if held else tuple(steps(rule, subject, key, routing.channel))
+    return NewMatch(
+        rule=rule.id,
+        kind=rule.watch,
+        website=subject.website.id,
+        subject_key=subject.key,
+        match_key=key,
+        subject=written(subject),
+        matched=now,
+        steps=[
+            NewStep(
+                key=step.key,
+                rank=step.rank,
+                lane=step.lane,
+                kind=step.action.kind,
+                params=step.action.model_dump_json(),
+                due=now,
+            )
+            for step in planned
+        ],
+        why=each.why,
+        summary=rule.summary or rule.id,
+        happened=each.happened,
+        posting=posting(rule, routing.zone),
+    )
+
+
+def _note(each: Found, reason: Reason) -> Note:
+    return Note(
+        kind="suppressed",
+        rule=each.rule.id,
+        website=each.subject.website.id,
+        subject=each.subject.key,
+        text=str(reason),
+    )

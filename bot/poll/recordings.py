@@ -1,0 +1,280 @@
+"""One look at a website's recordings: read what is new, judge it, write all of it down at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from bot.mouseflow.models import Recording
+from bot.poll.book import Book
+from bot.poll.facts import VisitorType, friction_is_ignored
+from bot.poll.judging import Bench, Due, Judged
+from bot.poll.matching import Found, Routing, Settled, settle
+from bot.poll.window import Look, Mark, Pace, frame, look, sweep_is_due
+from bot.ports import Mouseflow
+from bot.rulebook.explain import why
+from bot.sources.recordings import (
+    aware,
+    fingerprint,
+    last_activity,
+    packed,
+    settled,
+    unpacked,
+)
+from bot.store.audit import Note
+from bot.store.database import Store
+from bot.store.matches import PollOutcome
+from bot.store.recordings import SeenRecording, known_recordings, matched_rules
+from bot.store.watermarks import watermark
+from bot.subjects import Band, Site
+
+SOURCE = "recordings"
+
+LAG = timedelta(minutes=2)
+"""Friction may be counted a little after the activity that caused it."""
+
+PATIENCE = 10
+"""Polls that may fail to bring a recording's detail before it is judged without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A live session between two polls: its row, and what was asked about it when."""
+
+    row: bytes
+    friction: Band | None
+    visitor_type: VisitorType | None
+    asked: datetime
+
+
+@dataclass(slots=True)
+class Memory:
+    """What helps from poll to poll and may be lost: a restart reads a little more, once.
+
+    `tries` counts failed details by recording, `said` holds unreadable rows named before.
+    """
+
+    live: dict[str, Waiting] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+    friction_ignored: bool | None = None
+    tries: dict[str, int] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every poll of an account works with. `start` is how far back the first poll looks."""
+
+    mouseflow: Mouseflow
+    store: Store
+    zone: ZoneInfo
+    settle: timedelta
+    start: timedelta
+    routing: Routing
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll did: rows read, recordings judged, details asked, and what came of it."""
+
+    read: int
+    judged: int
+    details: int
+    unread: int
+    settled: Settled
+    held: tuple[str, ...] = ()
+
+
+async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime) -> Polled:
+    """One look. Raises the errors of `bot.mouseflow.errors`, and then nothing has changed."""
+    text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
+    mark = msgspec.json.decode(text, type=Mark) if text else None
+    since = mark.since if mark else now - desk.start
+    window = frame(now, mark.polled if mark else since, desk.zone)
+    seen = await look(
+        desk.mouseflow, desk.store, site.id, mark, window, memory.pace, memory.live,
+        since=since, now=now,
+    )  # fmt: skip
+    if book.thresholds and memory.friction_ignored is None:
+        memory.friction_ignored = await friction_is_ignored(desk.mouseflow, site.id, window.filters)
+    dues = _due(seen, desk, memory, now)
+    ids = [due.row.id for due in dues]
+    bench = Bench(
+        mouseflow=desk.mouseflow,
+        site=site,
+        zone=desk.zone.key,
+        book=book,
+        window=window.filters,
+        limit=max(memory.pace.depth, len(dues)),
+        matched=await desk.store.run(partial(matched_rules, website=site.id, ids=ids)),
+        held=bool(memory.friction_ignored),
+        now=now,
+    )
+    verdicts = await bench.judge(dues)
+    vanished = await _vanished(seen, site, desk.store)
+    waiting = _put_off(verdicts.judged, memory)
+    outcome = _outcome(seen, verdicts.judged, waiting, vanished, mark, memory, site, now)
+    found = [
+        Found(rule=rule, subject=judged.subject, happened=_happened(judged, now),
+              why=why(rule, judged.subject))
+        for judged in verdicts.judged
+        if judged.due.row.id not in waiting
+        for rule in judged.rules
+    ]  # fmt: skip
+    result = await desk.store.run(
+        partial(settle, outcome=outcome, found=found, routing=desk.routing)
+    )
+    _remember(seen, verdicts.judged, waiting, vanished, memory, now)
+    unread = len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing))
+    return Polled(len(seen.listing.rows), len(dues), verdicts.details, unread, result)
+
+
+def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
+    """What to judge: rows that are new or have grown, and sessions that have become final."""
+    clock = max(now, _newest(seen) or now)
+    dues = {row.id: Due(row, settled(row, clock, desk.settle)) for row in seen.grown}
+    for row in seen.listing.rows:
+        if row.id in seen.known.live and row.id not in memory.live and row.id not in dues:
+            dues[row.id] = Due(row, settled(row, clock, desk.settle))
+    for key, waiting in memory.live.items():
+        if key in dues:
+            continue
+        row = unpacked(waiting.row)
+        if settled(row, clock, desk.settle):
+            dues[key] = _final(row, waiting)
+    return list(dues.values())
+
+
+def _final(row: Recording, waiting: Waiting) -> Due:
+    """A session at its end; facts asked well after its last activity still hold."""
+    at = last_activity(row)
+    if at is not None and waiting.asked < at + LAG:
+        return Due(row, True)
+    return Due(row, True, waiting.friction, waiting.visitor_type, waiting.asked)
+
+
+def _put_off(judged: Sequence[Judged], memory: Memory) -> frozenset[str]:
+    """Recordings whose detail could not be had, as long as patience lasts."""
+    waiting = set()
+    for each in judged:
+        key = each.due.row.id
+        if not each.open:
+            memory.tries.pop(key, None)
+        elif memory.tries.get(key, 0) < PATIENCE:
+            memory.tries[key] = memory.tries.get(key, 0) + 1
+            waiting.add(key)
+    return frozenset(waiting)
+
+
+def _outcome(
+    seen: Look,
+    judged: Sequence[Judged],
+    waiting: frozenset[str],
+    vanished: frozenset[str],
+    mark: Mark | None,
+    memory: Memory,
+    site: Site,
+    now: datetime,
+) -> PollOutcome:
+    final = {
+        each.due.row.id: each.due.settled and each.due.row.id not in waiting for each in judged
+    }
+    gone = vanished | {each.due.row.id for each in judged if each.gone}
+    rows = {each.due.row.id: each.due.row for each in judged}
+    rows |= {row.id: row for row in seen.fresh}
+    newest = max(filter(None, (_newest(seen), mark.newest if mark else seen.since)))
+    return PollOutcome(
+        source=SOURCE,
+        website=site.id,
+        at=now,
+        watermark=msgspec.json.encode(
+            Mark(since=seen.since, polled=now, newest=newest,
+                 accepted=seen.difference + len(vanished))
+        ).decode(),
+        seen=[
+            SeenRecording(
+                id=row.id,
+                fingerprint=fingerprint(row),
+                settled=final.get(row.id, True),
+                closed=final.get(row.id, True),
+                created=aware(row.created) if row.created else None,
+                last_activity=aware(row.last_activity) if row.last_activity else None,
+            )
+            for row in rows.values()
+        ],
+        vanished=sorted(gone),
+        notes=_notes(seen, judged, mark, memory, site),
+    )  # fmt: skip
+
+
+def _notes(
+    seen: Look, judged: Sequence[Judged], mark: Mark | None, memory: Memory, site: Site
+) -> list[Note]:
+    notes = []
+    for row in seen.listing.unreadable:
+        name = row.id or f"row {row.index}"
+        if name not in memory.said:
+            memory.said.add(name)
+            notes.append(
+                Note(kind="poll.unreadable", website=site.id, subject=name, text=row.reason)
+            )
+    if seen.missing > 0 and mark is not None and not seen.listing.whole:
+        text = f"{seen.missing} recordings are counted but could not be read"
+        notes.append(Note(kind="poll.truncated", website=site.id, text=text))
+    for each in judged:
+        if each.open and memory.tries.get(each.due.row.id, PATIENCE) >= PATIENCE:
+            text = "judged without its detail, which could not be had"
+            notes.append(
+                Note(kind="poll.undetailed", website=site.id, subject=each.due.row.id, text=text)
+            )
+    return notes
+
+
+async def _vanished(seen: Look, site: Site, store: Store) -> frozenset[str]:
+    """Recordings known in the window that a whole reading of it does not have any more."""
+    if not seen.listing.whole or seen.difference >= 0:
+        return frozenset()
+    known = await store.run(partial(known_recordings, website=site.id, since=seen.frame.start))
+    there = {row.id for row in seen.listing.rows} | {
+        row.id for row in seen.listing.unreadable if row.id
+    }
+    return frozenset(
+        key
+        for key, row in known.items()
+        if key not in there and (row.created is None or row.created < seen.frame.end)
+    )
+
+
+def _remember(
+    seen: Look,
+    judged: Sequence[Judged],
+    waiting: frozenset[str],
+    vanished: frozenset[str],
+    memory: Memory,
+    now: datetime,
+) -> None:
+    for each in judged:
+        row = each.due.row
+        if each.gone or (each.due.settled and row.id not in waiting):
+            memory.live.pop(row.id, None)
+        else:
+            memory.live[row.id] = Waiting(
+                packed(row), each.subject.friction, each.subject.visitor_type, each.due.asked or now
+            )
+    for key in vanished:
+        memory.live.pop(key, None)
+    if seen.listing.whole or sweep_is_due(memory.pace, now):
+        memory.pace.swept = now
+    memory.pace.learn(seen, frozenset(memory.live))
+
+
+def _newest(seen: Look) -> datetime | None:
+    stamps = [aware(row.last_activity) for row in seen.listing.rows if row.last_activity]
+    return max(stamps, default=None)
+
+
+def _happened(judged: Judged, now: datetime) -> datetime:
+    return min(now, last_activity(judged.due.row) or now)
