@@ -74,8 +74,8 @@ class Mouseflow:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-class _NoMore(Exception):  # noqa: N818 - StopAsyncIteration can't leave a coroutine
-    pass
+class _NoMore(Exception):
+    """The end of an iterator: a coroutine may not raise StopAsyncIteration itself."""
 
 
 async def _next(items: AsyncIterator[T]) -> T:

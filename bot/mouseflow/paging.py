@@ -189,7 +189,6 @@ class _Reading:
     async def missed(self, filters: SessionFilters) -> int:
         """How many recordings the server counts now beyond those that were seen."""
         page = await self._ask(filters, 1)
-        self._part(page, set())
         return max(0, page.count - len(self._seen) - len(self._spoilt))
 
     @property

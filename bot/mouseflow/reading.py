@@ -26,7 +26,7 @@ def nothing(_body: bytes) -> None:
     """Reads a write's answer: any 2xx is success, whatever the body (empty, text, HTML)."""
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+def decode(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
     """The body by this decoder.
 
     Raises msgspec.ValidationError where JSON has another shape, BadAnswer where it is no JSON.
@@ -35,10 +35,10 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(body)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, RecursionError) as broken:
-        mended = _mended(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
+        mended = _mended(bytes(body))
         if mended is None:
-            raise BadAnswer(_not_json(body, broken)) from None
+            raise BadAnswer(_not_json(bytes(body), broken)) from None
         return decoder.decode(mended)
 
 
@@ -114,7 +114,7 @@ def strings(body: bytes) -> Rows[str]:
 
 def texts(raws: Sequence[Raw]) -> Rows[str]:
     """The strings among these values; the others are named in `unreadable`."""
-    values = [msgspec.json.decode(raw) for raw in raws]
+    values = [decode(raw, _decoder(Any)) for raw in raws]
     found = Rows(value for value in values if isinstance(value, str))
     found.unreadable = tuple(
         Unreadable(None, index, f"Expected `str`, got `{type(value).__name__}`")
@@ -148,17 +148,19 @@ def row_by_row(
     """The rows that can be read, and the names of those that can't."""
     good: list[S] = []
     bad: list[Unreadable] = []
-    decoder = _decoder(kind)
     for index, raw in enumerate(raws):
         try:
-            good.append(decoder.decode(raw))
-        except msgspec.ValidationError:
-            value = msgspec.json.decode(raw)
-            try:
-                good.append(salvaged(value, kind))
-            except msgspec.ValidationError as wrong:
-                bad.append(Unreadable(_id_of(value, id_key), index, str(wrong)))
+            good.append(_row(raw, kind))
+        except (msgspec.ValidationError, BadAnswer) as wrong:
+            bad.append(Unreadable(_id_of(raw, id_key), index, str(wrong)))
     return tuple(good), tuple(bad)
+
+
+def _row(raw: Raw, kind: type[S]) -> S:
+    try:
+        return decode(raw, _decoder(kind))  # type: ignore[no-any-return]
+    except msgspec.ValidationError:
+        return salvaged(decode(raw, _decoder(Any)), kind)
 
 
 def salvaged(value: Any, kind: type[S]) -> S:
@@ -205,7 +207,11 @@ def _iso(text: str) -> Any:
         return text
 
 
-def _id_of(value: Any, id_key: str) -> str | None:
+def _id_of(raw: Raw, id_key: str) -> str | None:
+    try:
+        value = decode(raw, _decoder(Any))
+    except BadAnswer:
+        return None
     found = value.get(id_key) if isinstance(value, dict) else None
     return str(found)[:100] if isinstance(found, str | int) else None
 

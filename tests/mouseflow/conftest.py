@@ -1,0 +1,71 @@
+"""What the tests of the API client share: a local server, a clock that obeys, clients."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from mouseflow_wire import Time, Wire
+
+from bot.mouseflow.client import AsyncMouseflow, Sent
+
+EMAIL = "my@email.com"
+KEY = "token1234"
+SAMPLES = Path(__file__).parent / "samples"
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    wire = Wire()
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield wire
+    server.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.001)  # lets the ends of the connections meet
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def sent() -> list[Sent]:
+    return []
+
+
+@pytest.fixture
+async def make(
+    wire: Wire, time: Time, sent: list[Sent]
+) -> AsyncIterator[Callable[..., AsyncMouseflow]]:
+    """Makes clients of the wire, on the obedient clock, closed at the end."""
+    async with AsyncExitStack() as closing:
+
+        def client(address: str = "", **options: object) -> AsyncMouseflow:
+            settings = {
+                "clock": time.clock,
+                "monotonic": time.monotonic,
+                "sleep": time.sleep,
+                "random": lambda: 0.5,
+                "observe": sent.append,
+                "requests_per_second": 100.0,
+                "burst": 50,
+                "timeout": 5.0,
+            }
+            api = AsyncMouseflow(address or wire.url, EMAIL, KEY, **(settings | options))
+            closing.push_async_callback(api.aclose)
+            return api
+
+        yield client
+
+
+@pytest.fixture
+def api(make: Callable[..., AsyncMouseflow]) -> AsyncMouseflow:
+    return make()
+
+
+@pytest.fixture
+def sample() -> Callable[[str], bytes]:
+    return lambda name: (SAMPLES / f"{name}.json").read_bytes()

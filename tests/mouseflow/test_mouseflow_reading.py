@@ -1,0 +1,200 @@
+"""Answers that are not as documented: one bad row costs only itself, nothing is invented."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.mouseflow import feedback, heatmaps, recordings, websites
+from bot.mouseflow.errors import BadAnswer
+
+LIST = recordings.list("w")
+SITES = websites.list()
+
+
+def page(*rows, count=None, **more):
+    answer = {"recordings": list(rows), "chart": {}, "count": len(rows) if count is None else count}
+    return json.dumps(answer | more).encode()
+
+
+def test_a_malformed_row_is_set_aside_and_named():
+    read = LIST.read(page({"id": "a"}, {"id": "b", "duration": "long"}, {"id": "c"}))
+    assert [row.id for row in read.recordings] == ["a", "c"]
+    (bad,) = read.unreadable
+    assert (bad.id, bad.index) == ("b", 1)
+    assert "duration" in bad.reason
+    assert "long" not in bad.reason
+
+
+@pytest.mark.parametrize("row", [{}, {"id": ""}, {"id": None}, {"id": 7}, "text", None, [], 3])
+def test_a_row_without_an_id_is_set_aside(row):
+    read = LIST.read(page({"id": "a"}, row))
+    assert [found.id for found in read.recordings] == ["a"]
+    assert read.unreadable[0].index == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name", "wanted"),
+    [
+        ("duration", 158952.0, "duration", 158952),
+        ("duration", "158952", "duration", 158952),
+        ("duration", 1.6, "duration", 2),
+        ("duration", "", "duration", None),
+        ("duration", None, "duration", None),
+        ("tags", None, "tags", ()),
+        ("variables", "", "variables", ()),
+        ("created", "", "created", None),
+        ("lat", "", "lat", None),
+        ("lat", "52.5", "lat", 52.5),
+        ("starred", "true", "starred", True),
+        ("starred", 1, "starred", True),
+        ("pageViews", None, "page_views", None),
+        ("pageViews", [], "page_views", ()),
+    ],
+)
+def test_what_is_harmless_is_put_right(field, value, name, wanted):
+    read = LIST.read(page({"id": "a", field: value}))
+    assert read.unreadable == ()
+    assert getattr(read.recordings[0], name) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["2015-09-23T09:46:08Z", "2015-09-23T09:46:08.5452158+02:00", "20150923T094608+0200"]
+)
+def test_every_form_of_iso_8601_is_a_date(text):
+    (row,) = LIST.read(page({"id": "a", "created": text})).recordings
+    assert (row.created.year, row.created.second) == (2015, 8)
+    assert row.created.tzinfo is not None
+
+
+def test_one_bad_page_view_does_not_hide_behind_the_good_ones():
+    read = LIST.read(page({"id": "a", "pageViews": [{"id": "v"}, {"scroll": "far"}]}))
+    assert read.recordings == ()
+    assert read.unreadable[0].id == "a"
+
+
+def test_unknown_keys_are_ignored():
+    (row,) = LIST.read(page({"id": "a", "new": {"deep": [1]}}, more=1)).recordings
+    assert row.id == "a"
+
+
+def test_a_friction_that_the_api_never_documented_is_kept():
+    (row,) = LIST.read(page({"id": "a", "friction": 3, "frictionScore": 2.5})).recordings
+    assert (row.friction, row.friction_score) == (3.0, 2.5)
+
+
+def test_half_an_emoji_costs_neither_the_page_nor_the_row():
+    """Referrers are cut by length (L753), which splits what needs two code units."""
+    body = page({"id": "a", "referrer": "X"}, {"id": "b"})
+    for bad in (rb"\ud83d", b"\xff\xfe", b"\xf0\x9f"):
+        read = LIST.read(body.replace(b"X", bad))
+        assert [row.id for row in read.recordings] == ["a", "b"]
+        read.recordings[0].referrer.encode()
+        beside = page({"id": "c", "duration": ""}, {"id": "a", "referrer": "X"}, {"id": 1})
+        read = LIST.read(beside.replace(b"X", bad))
+        assert [row.id for row in read.recordings] == ["c", "a"]
+
+
+def test_a_count_alone_is_an_answer():
+    read = LIST.read(b'{"count": 12}')
+    assert (read.count, read.recordings, read.chart) == (12, (), {})
+    assert LIST.read(b'{"count": 12, "recordings": null, "chart": null}').count == 12
+    assert LIST.read(page({"id": "a"}, count=3.0)).count == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"<!doctype html><p>secret</p>", "HTML"),
+        (b"\xef\xbb\xbf<html>secret", "HTML"),
+        (b'{"recordings": [{"id": "secret"', "half a JSON"),
+        (b"secret: it works", "not JSON"),
+        (b'{"count": 1, "recordings": ' + b"[" * 100_000, "JSON"),
+        (b'["secret"]', "another shape"),
+        (b'{"error": "secret"}', "another shape"),
+        (b'{"recordings": "secret", "count": 1}', "another shape"),
+        (b'{"recordings": [], "count": "secret"}', "another shape"),
+    ],
+)
+def test_what_is_no_list_of_recordings_is_said_without_quoting_it(body, said):
+    with pytest.raises(BadAnswer, match=said) as caught:
+        LIST.read(body)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_byte_order_mark_does_not_matter():
+    assert LIST.read(b"\xef\xbb\xbf" + page({"id": "a"})).count == 1
+
+
+def test_lists_of_other_things_set_bad_rows_aside_too():
+    read = SITES.read(b'[{"id": "a", "isDemo": ""}, {"name": "nameless"}, {"id": "b"}]')
+    assert [site.id for site in read] == ["a", "b"]
+    assert (read[0].is_demo, read.unreadable[0].index) == (None, 1)
+    assert SITES.read(b"[]").unreadable == ()
+    pages = heatmaps.pages("w").read(b'{"count": 2, "pages": [{"views": 1.0}, {"views": "x"}]}')
+    assert (pages.count, pages.pages[0].views, len(pages.unreadable)) == (2, 1, 1)
+    names = recordings.tags("w").read(b'["a", 1, null, "b"]')
+    assert (tuple(names), [bad.index for bad in names.unreadable]) == (("a", "b"), [1, 2])
+
+
+@pytest.mark.parametrize("report", [{"responses": 12}, [{"responses": 12}]])
+def test_a_report_may_be_an_object_or_a_list_of_one(report):
+    body = json.dumps([{"campaignId": "c", "report": report}]).encode()
+    (campaign,) = feedback.list("w").read(body)
+    assert campaign.report.responses == 12
+
+
+@pytest.mark.parametrize("body", [b'"HQ70-_w"', b"HQ70-_w", b" HQ70-_w\n", b'{"token":"HQ70-_w"}'])
+def test_a_share_token_comes_in_quotes_or_without(body):
+    assert recordings.share("w", "r").read(body) == "HQ70-_w"
+    assert heatmaps.share("w", "/").read(body) == "HQ70-_w"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b'""', b"null", b"<html>", b'{"tok": 1}', b"7", b"[]", b"a b"]
+)
+def test_what_is_no_token_is_never_taken_for_one(body):
+    with pytest.raises(BadAnswer, match="no sharing token"):
+        recordings.share("w", "r").read(body)
+    assert heatmaps.share("w", "/").read(body) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b"<html>", b"{}", b"null", b"\xff"])
+def test_any_body_will_do_after_a_write(body):
+    assert recordings.star("w", "r").read(body) is None
+    assert websites.update("w", name="n").read(body) is None
+    assert feedback.create("w", {}).read(body) is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "tags", "created", "pages", "x"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(rows=st.lists(json_values, max_size=5), count=json_values)
+def test_no_json_at_all_breaks_the_reader(rows, count):
+    body = json.dumps({"recordings": rows, "count": count}).encode()
+    try:
+        read = LIST.read(body)
+    except BadAnswer:
+        return
+    assert len(read.recordings) + len(read.unreadable) == len(rows)
+
+
+@settings(deadline=None, max_examples=200)
+@given(body=st.binary(max_size=60))
+def test_no_bytes_at_all_break_the_readers(body):
+    for request in (LIST, SITES, heatmaps.pages("w"), recordings.tags("w"), feedback.list("w")):
+        try:
+            request.read(body)
+        except BadAnswer:
+            continue
