@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bot.mouseflow.models import PageView
-from bot.rulebook.fields import Field, Value, folded_path, page, text
+from bot.rulebook.fields import Field, folded_path, page, text
 from bot.subjects import Band, RecordingSubject
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -73,7 +73,8 @@ def friction(subject: RecordingSubject) -> Band | None:
     """The band that was asked for, or the value itself should an answer ever hold one."""
     if subject.friction is not None:
         return subject.friction
-    exact = subject.recording.friction
+    recording = subject.recording
+    exact = recording.friction if recording.friction is not None else recording.friction_score
     return None if exact is None or exact != exact else Band.exactly(exact)
 
 
@@ -90,11 +91,12 @@ def page_of(view: PageView) -> str | None:
 
 
 def entry(subject: RecordingSubject) -> str | None:
-    """The page the session began with, as the row says or else the detail's first page."""
+    """Where the session began: the row's page, its address, or else the detail's first page."""
     recording = subject.recording
-    if recording.entry_page or not recording.page_views:
-        return recording.entry_page or recording.entry
-    return recording.entry_page or page_of(recording.page_views[0])
+    first = recording.entry_page or recording.entry
+    if first or not recording.page_views:
+        return first
+    return page_of(recording.page_views[0])
 
 
 def _entry_url(subject: RecordingSubject) -> str | None:
@@ -102,6 +104,11 @@ def _entry_url(subject: RecordingSubject) -> str | None:
     if not recording.entry and recording.page_views:
         return recording.page_views[0].uri
     return recording.entry
+
+
+def has_detail(subject: RecordingSubject) -> bool:
+    """Whether the recording's detail is there, with its page views."""
+    return subject.recording.page_views is not None
 
 
 def knows_pages(subject: RecordingSubject) -> bool:
@@ -145,12 +152,15 @@ _view: Callable[..., Field] = partial(Field, watch="recordings", source="detail"
 
 
 def _word(name: str, meaning: str, *, attribute: str = "", **more: Any) -> Field:
-    raw = attrgetter("recording." + (attribute or name))
-    return _one(name=name, type="text", meaning=meaning, raw=raw, clean=text, **more)
+    attribute = attribute or name
+    raw = attrgetter("recording." + attribute)
+    more |= {"raw": raw, "attribute": attribute, "clean": text}
+    return _one(name=name, type="text", meaning=meaning, **more)
 
 
-def _flag(name: str, meaning: str, raw: Callable[[Any], Value], **more: Any) -> Field:
-    return _one(name=name, type="flag", meaning=meaning, raw=raw, examples=("true",), **more)
+def _flag(name: str, meaning: str, **more: Any) -> Field:
+    more.setdefault("raw", attrgetter("recording." + name))
+    return _one(name=name, type="flag", meaning=meaning, examples=("true",), **more)
 
 
 PAGE_PARTS: tuple[Field, ...] = (
@@ -208,6 +218,7 @@ PAGE_PARTS: tuple[Field, ...] = (
 RECORDING_FIELDS: tuple[Field, ...] = (
     _one(
         name="friction",
+        known=lambda subject: friction(subject) is not None,
         type="number",
         meaning="sum of the weights of the session's friction events (a site's average is "
         "well under 1); the server judges it and never says the figure",
@@ -222,6 +233,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         type="duration",
         meaning="time of activity, not the time from start to end",
         raw=attrgetter("recording.duration"),
+        attribute="duration",
         unit="ms",
         api_filter="visitmin, visitmax",
         examples=("{over: 60s}",),
@@ -229,7 +241,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="pages",
-        detail_fills=True,
+        known=lambda subject: _pages(subject) is not None or has_detail(subject),
         type="number",
         meaning="how many pages were seen",
         raw=_pages,
@@ -240,6 +252,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="saw_page",
+        known=knows_pages,
         type="texts",
         meaning="path of any page that was seen",
         raw=journey,
@@ -251,6 +264,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="page",
+        known=has_detail,
         type="items",
         meaning="one single page view that meets all of its parts",
         raw=attrgetter("recording.page_views"),
@@ -261,6 +275,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="journey",
+        known=knows_pages,
         type="texts",
         meaning="paths that were seen in this order, others may lie between",
         raw=journey,
@@ -271,7 +286,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="entry_page",
-        detail_fills=True,
+        known=lambda subject: bool(entry(subject)) or has_detail(subject),
         type="text",
         meaning="path of the first page",
         raw=entry,
@@ -282,6 +297,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="exit_page",
+        known=knows_pages,
         type="text",
         meaning="path of the last page",
         raw=_exit,
@@ -293,7 +309,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="entry_url",
-        detail_fills=True,
+        known=lambda subject: bool(subject.recording.entry) or has_detail(subject),
         type="text",
         meaning="full address of the first page, with its query",
         raw=_entry_url,
@@ -307,7 +323,12 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         api_filter="country",
         examples=("de", "[de, at, ch]"),
     ),
-    _word("region", "region of the visitor", detail_fills=True, examples=("Bavaria",)),
+    _word(
+        "region",
+        "region of the visitor",
+        known=lambda subject: bool(subject.recording.region) or has_detail(subject),
+        examples=("Bavaria",),
+    ),
     _word("city", "city of the visitor, by the address", examples=("Berlin",)),
     _word("isp", "provider or organisation of the visitor's address", examples=("*telekom*",)),
     _word(
@@ -376,6 +397,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="visitor_type",
+        known=lambda subject: subject.visitor_type is not None,
         type="text",
         meaning="whether the visitor came for the first time; the server judges it",
         raw=attrgetter("visitor_type"),
@@ -386,6 +408,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="tags",
+        known=has_detail,
         type="texts",
         meaning="tags of the session or of any of its pages",
         raw=tags,
@@ -400,6 +423,8 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         type="variables",
         meaning="variables the site has set, by their names",
         raw=attrgetter("recording.variables"),
+        attribute="variables",
+        clean=_texts,
         api_filter="vars",
         personal=True,
         examples=("{cart-value: {min: 100}}",),
@@ -407,19 +432,19 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _flag(
         "watched",
         "whether the API's user has watched the recording",
-        attrgetter("recording.watched"),
+        attribute="watched",
         api_filter="watched",
     ),
     _flag(
         "starred",
         "whether the API's user has starred the recording",
-        attrgetter("recording.starred"),
+        attribute="starred",
         api_filter="star",
     ),
     _flag(
         "shared",
         "whether the recording is public by a link",
-        lambda subject: bool(subject.recording.token),
+        raw=lambda subject: bool(subject.recording.token),
     ),
     _one(
         name="weekday",

@@ -1,0 +1,153 @@
+"""One field's share of the compiled decision: from a value to the terms it does not refute.
+
+An axis holds every test that the rules make of one field. Its tables map what is seen to the
+set of tests met, a whole number with one bit per test, and that to a mask with one bit per
+term. Tables fill as values come by and are bounded in entries and in characters.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from bot.rulebook.conditions import Bounds, Numbers
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+L = TypeVar("L", bound=Hashable)
+
+ENTRIES = 16_384
+CHARACTERS = 1 << 20
+LONGEST = 4096
+
+Pair = tuple[int, int]
+"""Masks of the terms that are surely not refuted, and of those that may not be."""
+
+
+class Memo(dict[K, V], Generic[K, V]):
+    """A table that works out what it lacks, and forgets everything rather than grow for ever."""
+
+    __slots__ = ("_characters", "_work")
+
+    def __init__(self, work: Callable[[K], V]) -> None:
+        super().__init__()
+        self._work = work
+        self._characters = 0
+
+    def __missing__(self, key: K) -> V:
+        value = self._work(key)
+        size = _characters(key)
+        if size > LONGEST:
+            return value  # hostile, and hardly seen again
+        if len(self) >= ENTRIES or self._characters + size > CHARACTERS:
+            self.clear()
+            self._characters = 0
+        self._characters += size
+        self[key] = value
+        return value
+
+
+def _characters(key: Any) -> int:
+    if isinstance(key, str):
+        return len(key)
+    return sum(map(_characters, key)) + 8 * len(key) if isinstance(key, tuple) else 8
+
+
+def ones(bits: int) -> Iterator[int]:
+    """The places of the bits that are set, lowest first."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
+
+
+class Axis(Generic[L]):
+    """The tests of one field, and which terms want each of them met or not met.
+
+    Most terms want one single test of a field, so their share is kept apart: it is put
+    together from the few tests that are met, not from the many that are not.
+    """
+
+    def __init__(self, wants: Mapping[L, tuple[int, int]], everything: int) -> None:
+        self.leaves = tuple(wants)
+        self.met = tuple(yes for yes, _no in wants.values())
+        self.unmet = tuple(no for _yes, no in wants.values())
+        self.everything = everything
+        self.every_leaf = (1 << len(self.leaves)) - 1
+        seen = several = 0
+        for yes in self.met:
+            several |= seen & yes
+            seen |= yes
+        self._single = seen & ~several
+        self._wanting_several = [(1 << j, y) for j, y in enumerate(self.met) if y & several]
+        self.mask: Memo[int, int] = Memo(self._mask)
+        self.pair: Memo[Pair, Pair] = Memo(self._pair)
+        self.unknown: Pair = self._pair((0, 0))
+
+    def _mask(self, met: int) -> int:
+        """The terms not refuted when exactly these tests are met."""
+        wanted = barred = 0
+        for j in ones(met):
+            wanted |= self.met[j]
+            barred |= self.unmet[j]
+        bad = (self._single & ~wanted) | barred
+        for bit, yes in self._wanting_several:
+            if not met & bit:
+                bad |= yes
+        return self.everything & ~bad
+
+    def _pair(self, known: Pair) -> Pair:
+        """The masks when the first tests are surely met, and the second surely not."""
+        met, failed = known
+        unsure = lost = 0
+        for j, (yes, no) in enumerate(zip(self.met, self.unmet, strict=True)):
+            bit = 1 << j
+            if met & bit:
+                unsure |= no
+                lost |= no
+            elif failed & bit:
+                unsure |= yes
+                lost |= yes
+            else:
+                unsure |= yes | no
+        return self.everything & ~unsure, self.everything & ~lost
+
+
+def segments(
+    tests: Iterable[tuple[Numbers | Bounds, int]], within: Callable[[int], V]
+) -> tuple[list[float], "Memo[int, V]"]:
+    """Cuts on the number line, and what holds between them, by `bisect_right(cuts, x)`.
+
+    `tests` are the comparisons with their bits; `within` makes a value of the bits that hold.
+    Between two cuts no comparison changes, so any point there stands for all.
+    """
+    spans = [(span, bit) for wants, bit in tests for span in _spans(wants)]
+    cuts = sorted({edge for (low, high), _ in spans for edge in (low, high) if math.isfinite(edge)})
+
+    def work(place: int) -> V:
+        point = cuts[place - 1] if place else -math.inf
+        bits = 0
+        for (low, high), bit in spans:
+            if low <= point and (point < high or high == math.inf):
+                bits |= bit
+        return within(bits)
+
+    return cuts, Memo(work)
+
+
+def _spans(wants: Numbers | Bounds) -> Iterator[tuple[float, float]]:
+    """The half-open spans of the numbers wanted: from the first up to, not with, the second."""
+    if isinstance(wants, Numbers):
+        for value in wants.values:
+            yield value, math.nextafter(value, math.inf)
+        return
+    low, high = -math.inf, math.inf
+    if wants.min is not None:
+        low = wants.min
+    if wants.over is not None:
+        low = max(low, math.nextafter(wants.over, math.inf))
+    if wants.under is not None:
+        high = wants.under
+    if wants.max is not None:
+        high = min(high, math.nextafter(wants.max, math.inf))
+    if low < high:
+        yield low, high

@@ -1,0 +1,323 @@
+"""One column of the compiled decision: how a recording's field becomes a mask of terms.
+
+A column answers twice. `mask` is the verdict with what is known now. `pair`, where the field may
+not be known yet, gives the terms that hold whatever comes, and those that still may.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.rulebook.axes import Axis, Memo, Pair, segments
+from bot.rulebook.bags import Bag, Texts
+from bot.rulebook.conditions import Bounds, Exists, Journey, Numbers, OneItem, OneOf, Test
+from bot.rulebook.fields import Field
+from bot.rulebook.operators import sees, texts_of
+from bot.rulebook.recording_fields import entry, knows_pages
+from bot.rulebook.terms import Leaf
+from bot.subjects import Band, RecordingSubject
+
+Wanted = Mapping[Leaf, tuple[int, int]]
+"""The tests of one field, each with the terms that want it met, and not met."""
+
+Mask = Callable[[RecordingSubject], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`table` maps the plain attribute of that name to masks, where that is all there is."""
+
+    mask: Mask
+    pair: Callable[[RecordingSubject], Pair] | None = None
+    attribute: str = ""
+    table: Memo[Any, int] | None = None
+
+
+def column(about: Field, wants: Wanted, everything: int) -> Column:
+    """The column of a recording's field."""
+    axis: Axis[Any] = Axis(wants, everything)
+    if about.name == "journey":
+        return _journeys(about, axis)
+    if about.type == "items":
+        return _items(about, axis)
+    if about.name == "saw_page":
+        return _paths(about, axis)
+    if about.type in ("texts", "variables"):
+        return _bag(about, axis)
+    if about.numeric and about.source != "asked":
+        return _figures(about, axis)
+    return _single(about, axis)
+
+
+def _single(about: Field, axis: Axis[Any]) -> Column:
+    """One value: a text, a flag, or a band of friction."""
+    work = _text_work(about, axis) if about.type == "text" else _plain_work(about, axis)
+    answers: Memo[Any, Pair] = Memo(work)
+    table: Memo[Any, int] = Memo(lambda raw: axis.mask[answers[raw][0]])
+    raw, known = about.raw, about.known
+    if known is None:
+        return Column(lambda subject: table[raw(subject)], None, about.attribute, table)
+    silent = axis.mask[0]
+
+    def mask(subject: RecordingSubject) -> int:
+        value = raw(subject)
+        return table[value] if value or known(subject) else silent
+
+    def pair(subject: RecordingSubject) -> Pair:
+        return axis.pair[answers[raw(subject)]] if known(subject) else axis.unknown
+
+    return Column(mask, pair)
+
+
+def _text_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
+    bag = Bag(axis.leaves, about)
+
+    def work(raw: Any) -> Pair:
+        bits = 0
+        for text in texts_of(about.clean(raw)):
+            bits |= bag.bits(text)
+        met = bag.met(bits)
+        return met, axis.every_leaf & ~met
+
+    return work
+
+
+def _plain_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
+    tests = [(sees(about, leaf.wants), 1 << j) for j, leaf in enumerate(axis.leaves)]
+
+    def work(raw: Any) -> Pair:
+        value: Band | bool | None = about.clean(raw)  # type: ignore[assignment]
+        met = failed = 0
+        for see, bit in tests:
+            answer = see(value)
+            if answer:
+                met |= bit
+            elif answer is False:
+                failed |= bit
+        return met, failed
+
+    return work
+
+
+def _figures(about: Field, axis: Axis[Any]) -> Column:
+    """A number: its place among the thresholds says everything."""
+    tests = [
+        (leaf.wants, 1 << j)
+        for j, leaf in enumerate(axis.leaves)
+        if isinstance(leaf.wants, Numbers | Bounds)
+    ]
+    there, absent = _existence(axis.leaves)
+    cuts, table = segments(tests, lambda bits: axis.mask[bits | there])
+    missing, silent = axis.mask[absent], axis.mask[0]
+    raw, known = about.raw, about.known
+
+    def mask(subject: RecordingSubject) -> int:
+        figure = raw(subject)
+        if figure is None or figure != figure:
+            return missing if known is None or known(subject) else silent
+        return table[bisect_right(cuts, figure)]
+
+    def pair(subject: RecordingSubject) -> Pair:
+        if known is not None and not known(subject):
+            return axis.unknown
+        now = mask(subject)
+        return now, now
+
+    return Column(mask, pair if known else None)
+
+
+def _existence(leaves: Iterable[Test]) -> tuple[int, int]:
+    """The bits of the tests that any value meets, and that the lack of one meets."""
+    there = absent = 0
+    for j, leaf in enumerate(leaves):
+        if isinstance(leaf.wants, Exists):
+            there |= leaf.wants.wanted << j
+            absent |= (not leaf.wants.wanted) << j
+    return there, absent
+
+
+def _bag(about: Field, axis: Axis[Any]) -> Column:
+    """Tags and variables: a set of texts, with those of the page views where they count."""
+    bag = Bag(axis.leaves, about)
+    each: Memo[str, int] = Memo(bag.bits)
+
+    def together(texts: tuple[str, ...]) -> int:
+        bits = 0
+        for text in texts:
+            bits |= each[text]
+        return bits
+
+    own: Memo[tuple[str, ...], int] = Memo(together)
+    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
+    if about.type == "variables":
+        table: Memo[Any, int] = Memo(lambda texts: masks[together(texts)])
+        return Column(lambda it: table[it.recording.variables], None, about.attribute, table)
+    masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
+    pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
+
+    def mask(subject: RecordingSubject) -> int:
+        recording = subject.recording
+        bits = own[recording.tags]
+        if recording.page_views is None:
+            # What is not known to be absent may still come; a verdict takes it for a no.
+            return masks_so_far[bits]
+        for view in recording.page_views:
+            if view.tags:
+                bits |= own[view.tags]
+        return masks[bits]
+
+    def pair(subject: RecordingSubject) -> Pair:
+        if subject.recording.page_views is None:
+            return pairs[own[subject.recording.tags]]
+        now = mask(subject)
+        return now, now
+
+    return Column(mask, pair)
+
+
+def _paths(about: Field, axis: Axis[Any]) -> Column:
+    """The paths of all pages seen."""
+    bag = Bag(axis.leaves, about)
+    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(raw) if raw else 0)
+    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
+    masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
+    pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
+
+    def bits_of(subject: RecordingSubject) -> int:
+        bits = each[entry(subject)]
+        for view in subject.recording.page_views or ():
+            bits |= each[view.website_page or view.uri]
+        return bits
+
+    def mask(subject: RecordingSubject) -> int:
+        bits = bits_of(subject)
+        return masks[bits] if knows_pages(subject) else masks_so_far[bits]
+
+    def pair(subject: RecordingSubject) -> Pair:
+        bits = bits_of(subject)
+        if knows_pages(subject):
+            return masks[bits], masks[bits]
+        return pairs[bits]
+
+    return Column(mask, pair)
+
+
+def _items(about: Field, axis: Axis[Any]) -> Column:
+    """Page views: one of them must meet all tests of a leaf."""
+    parts = [part for part in about.parts if _asked(axis.leaves, part)]
+    looks = [_part(part, axis) for part in parts]
+
+    def met(views: Iterable[Any]) -> int:
+        met = 0
+        for view in views:
+            bits = axis.every_leaf
+            for look in looks:
+                bits &= look(view)
+                if not bits:
+                    break
+            met |= bits
+        return met
+
+    def mask(subject: RecordingSubject) -> int:
+        return axis.mask[met(subject.recording.page_views or ())]
+
+    def pair(subject: RecordingSubject) -> Pair:
+        if subject.recording.page_views is None:
+            return axis.unknown
+        now = mask(subject)
+        return now, now
+
+    return Column(mask, pair)
+
+
+def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
+    return any(test.field == part.name for leaf in leaves for test in leaf.tests)
+
+
+def _tests_of(part: Field, leaves: Sequence[OneItem]) -> list[tuple[Any, int]]:
+    return [
+        (test.wants, 1 << j)
+        for j, leaf in enumerate(leaves)
+        for test in leaf.tests
+        if test.field == part.name
+    ]
+
+
+def _part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
+    """From one page view to the leaves that this part of it does not refute."""
+    if part.numeric:
+        return _figure_part(part, axis)
+    checks = [(sees(part, wants), bit) for wants, bit in _tests_of(part, axis.leaves)]
+    raw = part.raw
+
+    def work(value: Any) -> int:
+        bits = axis.every_leaf
+        clean = part.clean(value)
+        for see, bit in checks:
+            if bits & bit and not see(clean):
+                bits ^= bit
+        return bits
+
+    table: Memo[Any, int] = Memo(work)
+    return lambda view: table[raw(view)]
+
+
+def _figure_part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
+    """The same for a number of a page view, by its place among the thresholds."""
+    tests = _tests_of(part, axis.leaves)
+    spans = [
+        (wants, 1 << k) for k, (wants, _) in enumerate(tests) if isinstance(wants, Numbers | Bounds)
+    ]
+    there = sum(1 << k for k, (wants, _) in enumerate(tests) if wants == Exists(True))
+    absent = sum(1 << k for k, (wants, _) in enumerate(tests) if wants == Exists(False))
+
+    def within(passed: int) -> int:
+        bits = axis.every_leaf
+        for k, (_, bit) in enumerate(tests):
+            if not passed >> k & 1:
+                bits &= ~bit
+        return bits
+
+    cuts, table = segments(spans, lambda passed: within(passed | there))
+    missing = within(absent)
+    raw = part.raw
+
+    def look(view: Any) -> int:
+        figure = raw(view)
+        if figure is None or figure != figure:
+            return missing
+        return table[bisect_right(cuts, figure)]
+
+    return look
+
+
+def _journeys(about: Field, axis: Axis[Journey]) -> Column:
+    """Paths in order: every leaf is a row of bits, and one step on is one shift."""
+    texts = Texts(about.normal)
+    starts = free = 0
+    accept: list[int] = []
+    for leaf in axis.leaves:
+        starts |= 1 << free
+        for path in leaf.paths:
+            texts.add(OneOf((path,)), 1 << free)
+            free += 1
+        accept.append(1 << free)
+        free += 1
+    each: Memo[str, int] = Memo(texts.bits)
+
+    def met(paths: Iterable[str]) -> int:
+        state = starts
+        for path in paths:
+            state |= (state & each[path]) << 1
+        return sum(1 << j for j, end in enumerate(accept) if state & end)
+
+    def mask(subject: RecordingSubject) -> int:
+        return axis.mask[met(about.raw(subject))]
+
+    def pair(subject: RecordingSubject) -> Pair:
+        found = met(about.raw(subject))
+        failed = axis.every_leaf & ~found if knows_pages(subject) else 0
+        return axis.pair[found, failed]
+
+    return Column(mask, pair)

@@ -1,0 +1,239 @@
+"""What a condition means, spelled out a second time and as simply as can be.
+
+Nothing here comes from the catalogue, the operators or the tree walk: it reads the recording
+itself, with `re` where the product has its own globs, and answers yes or no.
+"""
+
+import itertools
+import math
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from bot.rulebook import conditions as c
+
+DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+REFERRERS = {"search": "searchengines", "link": "links"}
+PLAIN = {
+    "country": "country",
+    "region": "region",
+    "city": "city",
+    "isp": "isp",
+    "ip": "ip",
+    "lang": "lang",
+    "browser": "browser",
+    "browser_version": "browser_version",
+    "os": "os",
+    "os_version": "os_version",
+    "device": "device",
+    "screen": "screen_res",
+    "user_agent": "user_agent",
+    "referrer": "referrer",
+    "referrer_type": "referrer_type",
+    "visitor_id": "visitor_id",
+    "visitor_name": "visitor_name",
+}
+PATHS = {"saw_page", "journey", "entry_page", "exit_page", "path"}
+
+
+def pathname(address):
+    address = re.sub(r"[?#].*$", "", address.strip(), flags=re.DOTALL)
+    address = re.sub(r"^[^/]*://[^/]*", "", address) or "/"
+    if not address.startswith(("/", "*")):
+        host = re.match(r"^[^/]*\.[^/]*", address)
+        page = re.search(r"\.(html?|php|aspx?|jsp)$", address, re.IGNORECASE)
+        is_host = host and ("/" in address or not page)
+        address = address[host.end() :] or "/" if is_host else "/" + address
+    return address.rstrip("/") or "/"
+
+
+def seen_paths(recording):
+    entry = recording.entry_page or recording.entry
+    paths = [pathname(v.website_page or v.uri) for v in recording.page_views or ()]
+    if entry:
+        first = pathname(entry)
+        if not paths or paths[0].lower() != first.lower():
+            paths.insert(0, first)
+    return paths
+
+
+def all_pages_known(recording):
+    return recording.page_views is not None or (
+        recording.pages == 1 and bool(recording.entry_page or recording.entry)
+    )
+
+
+def value(name, subject):
+    """(is it known, the value)"""
+    r = subject.recording
+    detail = r.page_views is not None
+    if name in PLAIN:
+        text = getattr(r, PLAIN[name]) or None
+        return (text is not None or detail or name != "region"), text
+    if name in ("saw_page", "journey"):
+        return all_pages_known(r), seen_paths(r)
+    if name == "exit_page":
+        return all_pages_known(r), (seen_paths(r) or [None])[-1]
+    if name == "entry_page":
+        entry = r.entry_page or r.entry or (r.page_views and seen_paths(r) and seen_paths(r)[0])
+        return bool(entry) or detail, pathname(entry) if entry else None
+    if name == "entry_url":
+        url = r.entry or (r.page_views[0].uri if r.page_views else None)
+        return bool(r.entry) or detail, url or None
+    if name == "tags":
+        tags = set(r.tags).union(*(v.tags for v in r.page_views or ()))
+        return detail, sorted(t for t in tags if t)
+    if name == "pages":
+        count = len(r.page_views) if r.pages is None and detail else r.pages
+        return count is not None or detail, count
+    if name == "page":
+        return detail, list(r.page_views or ())
+    if name == "visitor_type":
+        return subject.visitor_type is not None, subject.visitor_type
+    if name == "friction":
+        return subject.friction is not None, subject.friction
+    if name in ("weekday", "hour"):
+        if r.created is None:
+            return True, None
+        local: datetime = r.created.astimezone(ZoneInfo(subject.zone))
+        return True, DAYS[local.weekday()] if name == "weekday" else local.hour
+    if name == "shared":
+        return True, bool(r.token)
+    if name == "variables":
+        return True, list(r.variables)
+    return True, getattr(r, name)
+
+
+def view_value(name, view):
+    if name == "path":
+        address = view.website_page or view.uri
+        return pathname(address) if address else None
+    if name == "tags":
+        return [tag for tag in view.tags if tag]
+    return {
+        "title": view.title or None,
+        "time": view.visit_time,
+        "engagement": view.engagement_time,
+        "scroll": view.scroll,
+    }[name]
+
+
+def canonical(name, text):
+    if name in PATHS:
+        text = pathname(text)
+    text = text.casefold()
+    if name == "referrer_type":
+        return REFERRERS.get(text, text)
+    return text
+
+
+def alike(name, text, pattern):
+    pieces = map(re.escape, canonical(name, pattern).split("*"))
+    return re.fullmatch(".*".join(pieces), canonical(name, text), re.DOTALL) is not None
+
+
+def texts(found):
+    if found is None:
+        return []
+    return [found] if isinstance(found, str) else [text for text in found if text]
+
+
+def figures(found):
+    if isinstance(found, list):
+        numbers = [as_number(text) for text in found]
+        return [n for n in numbers if n is not None]
+    return [] if found is None else [found]
+
+
+def as_number(text):
+    plain = re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", text, re.IGNORECASE)
+    return float(text) if plain and math.isfinite(float(text)) else None
+
+
+def within(x, w):
+    return (
+        (w.min is None or x >= w.min)
+        and (w.max is None or x <= w.max)
+        and (w.over is None or x > w.over)
+        and (w.under is None or x < w.under)
+    )
+
+
+def meets(name, wants, found, *, of_variable=False):
+    """The plain meaning of each operator."""
+    many = isinstance(found, list) and not of_variable
+    if name == "friction":
+        return band_meets(wants, found)
+    match wants:
+        case c.OneOf(values):
+            return any(alike(name, t, v) for t in texts(found) for v in values)
+        case c.NoneOf(values):
+            some = many or bool(texts(found))
+            return some and not any(alike(name, t, v) for t in texts(found) for v in values)
+        case c.Every(values):
+            return all(any(alike(name, t, v) for t in texts(found)) for v in values)
+        case c.Pattern(regex):
+            return any(re.search(regex, t, re.IGNORECASE) for t in texts(found))
+        case c.Exists(wanted):
+            return (found not in (None, [])) is wanted
+        case c.Is(wanted):
+            return found is wanted
+        case c.Numbers(values):
+            return any(x in values for x in figures(found))
+        case c.Bounds():
+            return any(within(x, wants) for x in figures(found))
+    raise AssertionError(wants)
+
+
+def band_meets(wants, band):
+    """Whether every friction that the band allows meets the wants."""
+    if isinstance(wants, c.Exists):
+        return (band is not None) is wants.wanted
+    if band is None:
+        return False
+    ranges = (
+        [wants] if isinstance(wants, c.Bounds) else [c.Bounds(min=v, max=v) for v in wants.values]
+    )
+    return any(
+        (w.min is None or band.low >= w.min)
+        and (w.over is None or band.low > w.over)
+        and (w.max is None or (band.high <= w.max + 1e-6 and band.low <= w.max))
+        and (w.under is None or band.high <= w.under)
+        for w in ranges
+    )
+
+
+def holds(condition, subject):
+    match condition:
+        case c.All(parts):
+            return all(holds(part, subject) for part in parts)
+        case c.AnyOf(parts):
+            return any(holds(part, subject) for part in parts)
+        case c.Not(part):
+            return not holds(part, subject)
+        case c.OneItem(field, tests):
+            return any(
+                all(meets(t.field, t.wants, view_value(t.field, view)) for t in tests)
+                for view in value(field, subject)[1]
+            )
+        case c.Journey(paths):
+            _, seen = value("journey", subject)
+            return any(
+                all(alike("journey", t, p) for t, p in zip(chosen, paths, strict=True))
+                for chosen in itertools.combinations(seen, len(paths))
+            )
+        case c.Test(field, wants, key):
+            return test_holds(field, wants, key, subject)
+    raise AssertionError(condition)
+
+
+def test_holds(name, wants, key, subject):
+    known, found = value(name, subject)
+    if key is not None:
+        pairs = [item.split("=", 1) for item in found if "=" in item]
+        named = [v for k, v in pairs if k.casefold() == key.casefold() and v]
+        return meets(name, wants, named, of_variable=True)
+    absence = isinstance(wants, c.NoneOf) or wants == c.Exists(False)
+    if not known and (absence or not isinstance(found, list)):
+        return False
+    return meets(name, wants, found)

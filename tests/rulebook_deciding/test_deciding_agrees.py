@@ -1,0 +1,56 @@
+"""The compiled decision, the tree walk and a naive evaluator say the same of everything."""
+
+from deciding_naive import holds as naive_holds
+from deciding_worlds import conditions, learnt, rule_sets, subjects
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.rulebook.compile import Decider
+from bot.rulebook.evaluate import holds, matches, needs, verdict
+from bot.rulebook.evaluate import whole as whole_rule
+
+many = settings(max_examples=400, deadline=None)
+
+
+@many
+@given(conditions, subjects)
+def test_the_tree_walk_means_what_the_operators_say(condition, subject):
+    assert holds(condition, subject) == naive_holds(condition, subject)
+
+
+@many
+@given(rule_sets, st.lists(subjects, min_size=1, max_size=4), st.sampled_from([1, 4, 64]))
+def test_the_compiled_rules_match_what_the_tree_walk_matches(rules, seen, most_terms):
+    decider = Decider(rules, most_terms)
+    assert decider.matches_all(seen) == [
+        tuple(i for i, rule in enumerate(rules) if matches(rule, subject)) for subject in seen
+    ]
+
+
+@many
+@given(conditions, learnt())
+def test_a_verdict_holds_whatever_is_learnt_later(condition, recording):
+    row, whole = recording
+    early = verdict(condition, row)
+    if early is not None:
+        assert early == holds(condition, whole)
+        assert not needs(condition, row)
+    else:
+        assert needs(condition, row)
+
+
+@many
+@given(rule_sets, learnt(), st.sampled_from([1, 64]))
+def test_what_candidates_decide_nothing_learnt_later_changes(rules, recording, most_terms):
+    row, whole = recording
+    decider = Decider(rules, most_terms)
+    early, final = decider.candidates(row), set(decider.matches(whole))
+    assert set(early.sure) <= final <= {*early.sure, *early.open}
+
+
+@many
+@given(rule_sets, learnt(), st.sampled_from([1, 64]))
+def test_candidates_leave_nothing_open_that_the_tree_walk_knows(rules, recording, most_terms):
+    row, _ = recording
+    for index in Decider(rules, most_terms).candidates(row).open:
+        assert verdict(whole_rule(rules[index]), row) is None
