@@ -20,7 +20,7 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Copy the store."""
     from bot.cli.given import settings
-    from bot.store.database import backup
+    from bot.store import backup
 
     url = settings(args).store.url
     file: Path = args.file or Path(f"bot-{datetime.now(UTC):%Y%m%d-%H%M%S}.db")

@@ -53,8 +53,7 @@ def run(args: Namespace) -> int:
     """Show the entries that meet all filters."""
     from bot.cli import show
     from bot.cli.given import settings
-    from bot.store import audit
-    from bot.store.database import open_store
+    from bot.store import audit, open_store
 
     with open_store(settings(args).store.url, read_only=True) as store:
         entries = store.do(

@@ -36,7 +36,7 @@ def length(text: str) -> timedelta:
 def run(args: Namespace) -> int:
     """Mute the rule, or end its snooze."""
     from bot.cli.given import settings
-    from bot.store.database import open_store
+    from bot.store import open_store
     from bot.store.rule_states import end_snooze, rule_states, snooze
 
     if (args.length is None) == (not args.end):

@@ -1,0 +1,70 @@
+"""Serves the simulated Mouseflow API and Slack on this machine, until it is interrupted.
+
+Prints the configuration that points a bot at them.
+"""
+
+import asyncio
+import signal
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from bot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bot.simulator.server import Simulator
+
+EXAMPLE = "mouseflow-bot simulate --port 8700 --slack-port 8701"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("--port", type=int, default=8700, metavar="P", help="default: 8700")
+    parser.add_argument(
+        "--slack-port", type=int, default=8701, metavar="P", help="default: 8701; 0: any free one"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="which traffic (1)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="X", help="how fast its clock goes (1)"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    from bot.simulator.server import Simulator
+
+    simulator = Simulator(
+        seed=args.seed, speed=args.speed, port=args.port, slack_port=args.slack_port
+    )
+    try:
+        asyncio.run(_serve(simulator))
+    except OSError as error:
+        raise ConfigError(f"cannot listen there: {error.strerror}; name another --port") from None
+    return 0
+
+
+async def _serve(simulator: "Simulator") -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with simulator.serving():
+        print(configuration(simulator), flush=True)
+        await stop.wait()
+
+
+def configuration(simulator: "Simulator") -> str:
+    """A config.toml for a bot that is to talk to the simulator."""
+    return (
+        "# serving; Ctrl-C ends it. A config.toml for a bot beside it:\n"
+        "[mouseflow]\n"
+        f'base_url = "{simulator.mouseflow_url}"\n'
+        f'email = "{simulator.email}"\n'
+        f'api_key = "{simulator.api_key}"\n'
+        f'time_zone = "{simulator.quirks.time_zone}"\n'
+        "[slack]\n"
+        f'base_url = "{simulator.slack_url}"\n'
+        f'bot_token = "{simulator.slack.token}"\n'
+        'channel = "#mouseflow"\n'
+        "[poll]\n"
+        'recordings = "5s"'
+    )

@@ -1,0 +1,166 @@
+"""Shows what the daemon knows, read from its store without disturbing it.
+
+Websites and how far each was read, rules, the queue, lanes on hold, dead letters.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bot.store import Connection
+    from bot.store.lanes import LaneState
+    from bot.store.queue import QueueFigures, StepState
+
+EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a source was read for a website, and when."""
+
+    source: str
+    website: str
+    read: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLine:
+    """A rule the daemon has run. `snoozed_until` is None where that is over."""
+
+    rule: str
+    matches: int
+    matches_today: int
+    paused_at: datetime | None
+    paused_why: str
+    snoozed_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that `status` shows. `daemon` is "alive", or what is wrong with it."""
+
+    now: datetime
+    daemon: str
+    watermarks: "Sequence[Watermark]"
+    rules: "Sequence[RuleLine]"
+    queue: "QueueFigures"
+    lanes: "Sequence[LaneState]"
+    dead: "Sequence[StepState]"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: Namespace) -> int:
+    """Show it. Dead letters are shown, not a problem of this command."""
+    import time
+
+    from bot.cli import show
+    from bot.cli.given import lock_file, settings
+    from bot.cli.healthcheck import unhealthy
+    from bot.store import open_store
+
+    url = settings(args).store.url
+    daemon = unhealthy(lock_file(url), 60, time.time()) or "alive"
+    with open_store(url, read_only=True) as store:
+        status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
+    if args.json:
+        show.document(asdict(status))
+    else:
+        shown(status)
+    return 0
+
+
+def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
+    """The status at that moment, in one look."""
+    from bot.store.lanes import lane_states
+    from bot.store.queue import dead_letters, queue_figures
+    from bot.store.rule_states import matches_since, rule_states
+    from bot.store.watermarks import all_watermarks
+
+    beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
+    return Status(
+        now=now,
+        daemon=daemon,
+        watermarks=[
+            Watermark(source, website, at)
+            for (source, website), (_, at) in sorted(all_watermarks(conn).items())
+        ],
+        rules=[
+            RuleLine(
+                rule=rule,
+                matches=matches_since(conn, rule, beginning),
+                matches_today=matches_since(conn, rule, day),
+                paused_at=state.paused_at,
+                paused_why=state.paused_why,
+                snoozed_until=_if_later(state.snoozed_until, now),
+            )
+            for rule, state in sorted(rule_states(conn).items())
+        ],
+        queue=queue_figures(conn, now),
+        lanes=lane_states(conn, now),
+        dead=dead_letters(conn),
+    )
+
+
+def _if_later(at: datetime | None, now: datetime) -> datetime | None:
+    return at if at is not None and at > now else None
+
+
+def shown(status: Status) -> None:
+    """The status as text."""
+    from bot.cli import show
+
+    now = status.now
+    show.line(f"daemon: {status.daemon}")
+    show.line()
+    show.line("read so far" if status.watermarks else "nothing was read yet")
+    show.table((mark.website, mark.source, show.ago(mark.read, now)) for mark in status.watermarks)
+    show.line()
+    show.line(show.counted(len(status.rules), "rule"))
+    show.table(
+        (
+            line.rule,
+            show.counted(line.matches, "match", "matches"),
+            f"{line.matches_today} in a day",
+            _state(line, now),
+        )
+        for line in status.rules
+    )
+    queue = status.queue
+    late = f", the oldest due {show.ago(queue.oldest, now)}" if queue.oldest else ""
+    show.line(
+        f"\nqueue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} under way"
+    )
+    show.table(
+        (lane.lane, f"on hold until {show.moment(lane.paused_until)}", lane.reason)
+        if lane.paused_until
+        else (lane.lane, show.counted(lane.failures, "failure"), lane.reason)
+        for lane in status.lanes
+    )
+    show.line()
+    show.line(show.counted(queue.dead, "dead letter"))
+    show.table(
+        (str(step.id), step.rule, step.action, step.subject_key, _why(step)) for step in status.dead
+    )
+    if queue.dead:
+        show.line("`mouseflow-bot retry` requeues them")
+
+
+def _state(line: RuleLine, now: datetime) -> str:
+    from bot.cli import show
+
+    if line.paused_at:
+        return f"paused {show.ago(line.paused_at, now)}: {line.paused_why}"
+    if line.snoozed_until:
+        return f"snoozed, ends {show.ago(line.snoozed_until, now)}"
+    return ""
+
+
+def _why(step: "StepState") -> str:
+    return f"{step.fault}; {step.remedy}" if step.remedy else step.fault
