@@ -10,6 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from bot.actions.base import Action
 from bot.limits import Hours, Posting, Reason, enough, trips
 from bot.rulebook.catalogue import field
 from bot.rulebook.decide import match_key, steps
@@ -29,8 +30,9 @@ ALIASES = {"visitor": "visitor_id"}
 class Found:
     """A rule and a subject that matches it.
 
-    `happened` is when what it tells about took place, `episode` tells one firing of a level
-    from the next and is empty for recordings, which match once.
+    `happened` is when what it tells about took place. `episode` tells one firing of a level
+    from the next and is empty for recordings, which match once. `actions` stand in for the
+    rule's own, as at the end of an episode.
     """
 
     rule: Rule
@@ -38,6 +40,7 @@ class Found:
     happened: datetime
     why: tuple[str, ...] = ()
     episode: str = ""
+    actions: tuple[Action, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,8 @@ def _trips(conn: Connection, rule: Rule, pending: int, now: datetime) -> str | N
 def _match(each: Found, now: datetime, routing: Routing, *, held: bool) -> NewMatch:
     rule, subject = each.rule, each.subject
     key = match_key(rule.id, subject, each.episode)
-    planned = () if held else tuple(steps(rule, subject, key, routing.channel))
+    actions = rule.do if each.actions is None else each.actions
+    planned = () if held else tuple(steps(actions, subject, key, routing.channel))
     return NewMatch(
         rule=rule.id,
         kind=rule.watch,

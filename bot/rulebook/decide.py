@@ -1,7 +1,7 @@
 """(rule, subject) -> the steps that a match calls for, each with a key for ever."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -34,13 +34,15 @@ def match_key(rule_id: str, subject: Subject, episode: str = "") -> str:
     return f"{rule_id}/{subject.website.id}/{subject.key}{tail}"
 
 
-def steps(rule: Rule, subject: Subject, key: str, default_channel: str) -> Iterator[Step]:
-    """The rule's actions for this subject, writes first, then shares, then posts.
+def steps(
+    actions: Iterable[Action], subject: Subject, key: str, default_channel: str
+) -> Iterator[Step]:
+    """The actions for this subject, writes first, then shares, then posts.
 
     Keys count per kind of action, so a star put before an alert renames no alert.
     """
     counts: Counter[str] = Counter()
-    for action in sorted(rule.do, key=lambda action: action.rank):
+    for action in sorted(actions, key=lambda action: action.rank):
         counts[action.kind] += 1
         yield Step(
             key=f"{key}/{action.kind}-{counts[action.kind]}",
