@@ -1,16 +1,10 @@
 """Posts that must not go out now: folded into the digest of their rule and channel, or withheld.
 
-The digest is a step of the outbox like any other. Its `params` (JSON) are
-
-    channel   of the posts that it stands for, as their rule wrote it
-    total     how many there are
-    reasons   why they were held back -> how many
-    since     when the first of them matched, ISO 8601
-    items     the worst few, worst first: {subject, matched, why}
+The digest is a step of the outbox like any other; its `params` are a DigestContent.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import (
@@ -42,6 +36,7 @@ from bot.store.rule_states import snoozed_until
 from bot.store.tables import (
     DIGEST,
     FOLDED,
+    POST,
     WITHHELD,
     digests,
     matches,
@@ -49,10 +44,13 @@ from bot.store.tables import (
     windows,
 )
 from bot.store.times import moment, ms
-from bot.subjects import reread
+from bot.subjects import Subject, reread
 
 QUEUE_BOUND = 200
 """More posts than this never wait on one lane; the newer ones are folded into digests."""
+FOLDABLE = frozenset({"slack", "resolved"})
+"""The kinds of posts that a digest can stand for. Webhooks speak to programs, and notices of
+the bot itself must be seen: nothing holds these back."""
 FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that no other work waits long."""
 
@@ -74,7 +72,41 @@ _ERASE = text(
     "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
     " (SELECT 1 FROM steps WHERE match_id = :match AND state IN ('pending', 'sending', 'dead'))"
 )
+
+
+class DigestItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A match that a digest shows."""
+
+    subject: Subject
+    matched: datetime
+    why: tuple[str, ...] = ()
+
+
+class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a digest stands for, as it waits in the outbox.
+
+    `channel` is that of the posts, as their rule wrote it, `since` when the first of them
+    matched, `counts` says how many were held back for which reason, `worst` are the worst
+    few, worst first.
+    """
+
+    channel: str
+    since: datetime
+    counts: dict[str, int]
+    worst: tuple[DigestItem, ...] = ()
+
+
+class _PostParams(msgspec.Struct, frozen=True):
+    """What is read here of a post's parameters."""
+
+    channel: str = ""
+    at_most: tuple[int, timedelta] | None = None
+    overflow: Literal["digest", "drop"] = "digest"
+
+
 _read_posting = msgspec.json.Decoder(Posting).decode
+_read_params = msgspec.json.Decoder(_PostParams).decode
+_read_content = msgspec.json.Decoder(DigestContent).decode
 
 
 def erase_ended(conn: Connection, match: int) -> None:
@@ -93,13 +125,21 @@ def held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
     `row` is a step with the columns of its match. An attempt whose outcome is unknown is
     never held back: it may be out already.
     """
-    if row.rank != 2 or row.unknown_since is not None:
+    if row.rank != POST or row.unknown_since is not None:
         return False
+    try:
+        return _held_back(conn, row, now)
+    except msgspec.MsgspecError:
+        # Not readable, so it can't be judged; the attempt will meet the same and give it up.
+        return False
+
+
+def _held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
     if row.action == DIGEST:
         return _digest_waits(conn, row, now)
-    params = msgspec.json.decode(row.params)
-    if "channel" not in params:
+    if row.action not in FOLDABLE:
         return False
+    params = _read_params(row.params)
     limit = None if row.admitted else _limit(params)
     verdict = admit(
         now,
@@ -116,7 +156,7 @@ def held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
     if verdict.drop:
         _withhold(conn, row, verdict.reason, now)
     else:
-        _fold(conn, row, params, verdict.reason, verdict.until, now)
+        _fold(conn, row, params.channel, verdict.reason, verdict.until, now)
     return True
 
 
@@ -128,13 +168,20 @@ def fold_backlog(conn: Connection, now: datetime) -> int:
     held = 0
     for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
         for row in conn.execute(_BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).all():
-            params = msgspec.json.decode(row.params)
-            if params.get("overflow") == "drop":
-                _withhold(conn, row, Reason.QUEUE_FULL, now)
-            else:
-                _fold(conn, row, params, Reason.QUEUE_FULL, now, now)
-            held += 1
+            held += _fold_for_space(conn, row, now)
     return held
+
+
+def _fold_for_space(conn: Connection, row: Row[Any], now: datetime) -> bool:
+    try:
+        params = _read_params(row.params)
+        if params.overflow == "drop":
+            _withhold(conn, row, Reason.QUEUE_FULL, now)
+        else:
+            _fold(conn, row, params.channel, Reason.QUEUE_FULL, now, now)
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 _FULL = text(
@@ -147,7 +194,7 @@ _BACKLOG = (
     .where(
         steps.c.lane == bindparam("lane"),
         text("steps.state = 'pending' AND steps.rank = 2 AND steps.unknown_since IS NULL"),
-        text("steps.action <> 'digest' AND json_type(steps.params, '$.channel') NOT NULL"),
+        steps.c.action.in_(sorted(FOLDABLE)),
     )
     .order_by(steps.c.id)
     .limit(FOLD_AT_ONCE)
@@ -155,12 +202,8 @@ _BACKLOG = (
 )
 
 
-def _limit(params: dict[str, Any]) -> Limit | None:
-    at_most = params.get("at_most")
-    if not at_most:
-        return None
-    window = timedelta(milliseconds=at_most["window_ms"])
-    return Limit(at_most["times"], window, params.get("overflow") or "digest")
+def _limit(params: _PostParams) -> Limit | None:
+    return Limit(*params.at_most, params.overflow) if params.at_most else None
 
 
 def _window(conn: Connection, row: Row[Any]) -> Window | None:
@@ -196,33 +239,31 @@ def _withhold(conn: Connection, row: Row[Any], reason: Reason, now: datetime) ->
 def _fold(
     conn: Connection,
     row: Row[Any],
-    params: dict[str, Any],
+    channel: str,
     reason: Reason,
     due: datetime,
     now: datetime,
 ) -> None:
-    item = {
-        "subject": msgspec.json.decode(row.m_subject),
-        "matched": moment(row.m_matched),
-        "why": msgspec.json.decode(row.m_why),
-    }
-    digest = _open_digest(conn, row)
-    if digest is None:
-        digest = _begin_digest(conn, row, params, due, now)
-    content = msgspec.json.decode(digest.params)
-    content["total"] += 1
-    content["reasons"][reason] = content["reasons"].get(reason, 0) + 1
-    content["items"] = _worst([*content["items"], item])
+    item = DigestItem(
+        subject=reread(row.m_subject),
+        matched=moment(row.m_matched),
+        why=tuple(msgspec.json.decode(row.m_why)),
+    )
+    digest = _open_digest(conn, row) or _begin_digest(conn, row, channel, due, now)
+    content = _read_content(digest.params)
+    content = DigestContent(
+        channel=content.channel,
+        since=content.since,
+        counts={**content.counts, reason: content.counts.get(reason, 0) + 1},
+        worst=_worst((*content.worst, item)),
+    )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
     _end_held_back(conn, row, "step.folded", FOLDED, reason, now, digest.id)
 
 
-def _worst(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    def rank(item: dict[str, Any]) -> float:
-        return -badness(reread(msgspec.json.encode(item["subject"])))
-
-    return sorted(items, key=rank)[:SHOWN_IN_A_DIGEST]
+def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
+    return tuple(sorted(items, key=lambda item: -badness(item.subject))[:SHOWN_IN_A_DIGEST])
 
 
 def _open_digest(conn: Connection, row: Row[Any]) -> Row[int, str] | None:
@@ -235,7 +276,7 @@ def _open_digest(conn: Connection, row: Row[Any]) -> Row[int, str] | None:
 
 
 def _begin_digest(
-    conn: Connection, row: Row[Any], params: dict[str, Any], due: datetime, now: datetime
+    conn: Connection, row: Row[Any], channel: str, due: datetime, now: datetime
 ) -> Row[int, str]:
     # A match of its own, so that it is sent, retried and erased like any other step. The
     # first post that it stands for names it for ever.
@@ -257,19 +298,13 @@ def _begin_digest(
         )
         .returning(matches.c.id)
     ).scalar_one()
-    content = {
-        "channel": params["channel"],
-        "total": 0,
-        "reasons": {},
-        "since": moment(row.m_matched),
-        "items": [],
-    }
+    content = DigestContent(channel=channel, since=moment(row.m_matched), counts={})
     digest = conn.execute(
         insert(steps)
         .values(
             match_id=match_id,
             key=f"{key}/digest-1",
-            rank=2,
+            rank=POST,
             lane=row.lane,
             action=DIGEST,
             params=msgspec.json.encode(content).decode(),

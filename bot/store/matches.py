@@ -11,14 +11,12 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bot.limits import Posting
 from bot.store.audit import Note, record
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings
-from bot.store.tables import lanes, matches, steps
+from bot.store.tables import POST, SHARE, lanes, matches, steps
 from bot.store.times import moment, ms
 from bot.store.watermarks import set_watermark
 
 WAIT_FOR_SHARE_MS = 15 * 60_000
 """A post waits for its match's share, so that it can carry the link, but not longer than this."""
-SHARE, POST = 1, 2
-"""The ranks of `bot.actions.base`, which is above this layer's knowledge of actions."""
 
 NO_LIMITS = Posting()
 

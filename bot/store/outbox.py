@@ -7,17 +7,17 @@ outcome is unknown, and one that was frozen meanwhile can't settle what another 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, select, text, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, select, text, update
 
 from bot.store.audit import Note, record
 from bot.store.folding import MATCH_COLUMNS, erase_digest, erase_ended, held_back
 from bot.store.lanes import lane_works
-from bot.store.matches import SHARE, NewStep, add_steps
-from bot.store.tables import DEAD, DIGEST, DONE, PENDING, SENDING, matches, steps
+from bot.store.matches import NewStep, add_steps
+from bot.store.tables import DEAD, DIGEST, DONE, PENDING, SENDING, SHARE, matches, steps
 from bot.store.times import moment, moment_or_none, ms, ms_or_none
 
 AT_ONCE = 200
@@ -191,15 +191,23 @@ def postpone(
     return True
 
 
-def recover(conn: Connection, now: datetime) -> int:
+def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
     """After a start: what was `sending` when the last process died has an unknown outcome.
 
-    Only the holder of the store's lock may call this. Returns how many steps came back.
+    A step that was being repeated waits until `settling` after its last attempt began, so
+    that what that one sent can be seen. Only the holder of the store's lock may call this.
+    Returns how many steps came back.
     """
+    repeated = func.max(steps.c.due, steps.c.began + settling // timedelta(milliseconds=1))
     interrupted = (
         update(steps)
         .where(text("state = 'sending'"))
-        .values(state=PENDING, token=None, unknown_since=steps.c.began)
+        .values(
+            state=PENDING,
+            token=None,
+            unknown_since=func.coalesce(steps.c.unknown_since, steps.c.began),
+            due=case((steps.c.unknown_since.is_(None), steps.c.due), else_=repeated),
+        )
         .returning(steps.c.key, steps.c.match_id)
     )
     found = conn.execute(interrupted).all()

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, func, select, text, update
 
 from bot.store.audit import Note, record
 from bot.store.lanes import open_lanes
+from bot.store.rule_states import resume_rule
 from bot.store.tables import FOLDED, PENDING, WITHHELD, matches, steps
 from bot.store.times import moment, moment_or_none, ms
 
@@ -84,8 +85,11 @@ def retry(
 ) -> int:
     """Requeue dead letters: those with the ids, or of the rule, or all. Returns how many.
 
-    Their lanes are tried at once, whatever they were waiting for.
+    Their lanes are tried at once, whatever they were waiting for. A rule that its safety
+    has paused runs again.
     """
+    if rule:
+        resume_rule(conn, rule, now, "resumed by hand")
     query = select(
         steps.c.id, steps.c.key, matches.c.rule, matches.c.website, matches.c.subject_key
     )

@@ -33,6 +33,8 @@ PENDING, SENDING, DONE, DEAD, FOLDED, WITHHELD = (
 )
 """The states of a step. Open: pending, sending. Ended: the others; dead ones can be retried."""
 
+SHARE, POST = 1, 2
+"""The ranks of `bot.actions.base` that the outbox treats in a way of their own."""
 DIGEST = "digest"
 """The kind of action that posts a digest."""
 

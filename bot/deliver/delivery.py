@@ -7,35 +7,28 @@ comes back as an attempt whose outcome is unknown.
 
 import asyncio
 import random
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import msgspec
 import structlog
-from pydantic import ValidationError
 
-from bot.actions.base import Action, Done
-from bot.backoff import lane_opens, next_try
-from bot.errors import GiveUp, StoreError, TryLater
-from bot.ports import Ports, Task
+from bot.actions.base import Action
+from bot.backoff import lane_opens
+from bot.deliver.attempt import Again, Dead, Outcome, Performed, following, judged, read_back
+from bot.errors import StoreError, TryLater
+from bot.ports import Ports
 from bot.store import Connection, Store, outbox
 from bot.store.folding import fold_backlog
 from bot.store.lanes import due_lanes, failures, next_due, pause_lane
-from bot.store.matches import NewStep
 from bot.store.outbox import Claim
-from bot.subjects import reread
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-HOLD_TRIES = 5
-"""So often a failing step is tried at the head of its lane, to keep the order."""
 LANES_AT_ONCE = 16
 """How many lanes are worked side by side."""
 
@@ -99,31 +92,6 @@ async def drain(
     return await delivery.drain()
 
 
-@dataclass(frozen=True, slots=True)
-class _Performed:
-    done: Done
-    follow: tuple[NewStep, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """`until` None keeps the step at the head of its lane; `pause` is what pauses the lane."""
-
-    until: datetime | None
-    reason: str
-    attempted: datetime | None
-    pause: TryLater | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Dead:
-    reason: str
-    remedy: str
-
-
-_Outcome = _Performed | _Again | _Dead
-
-
 class Delivery:
     """A drain that goes on: what runs now, and what failed last.
 
@@ -152,7 +120,7 @@ class Delivery:
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._late: set[asyncio.Task[None]] = set()
         self._faults: dict[str, str] = {}
-        self._counts: Counter[type[_Outcome]] = Counter()
+        self._counts: Counter[type[Outcome]] = Counter()
         self._woken = asyncio.Event()
         self._stopping = False
         self._patient = False
@@ -166,7 +134,7 @@ class Delivery:
         self._counts.clear()
         while await self._start_due() or self._lanes or self._late:
             await self._wait_for(*self._lanes.values(), *self._late)
-        done, postponed, dead = (self._counts[kind] for kind in (_Performed, _Again, _Dead))
+        done, postponed, dead = (self._counts[kind] for kind in (Performed, Again, Dead))
         return Drained(done, postponed, dead)
 
     async def run_until_stopped(self, stop: asyncio.Event) -> None:
@@ -251,86 +219,39 @@ class Delivery:
         self._late.add(asyncio.create_task(self._finish_late(claimed, attempt)))
         return await self._kept(lambda conn: self._claimed(conn, claimed.lane))
 
-    async def _finish_late(self, claimed: Claim, attempt: "asyncio.Task[_Outcome]") -> None:
+    async def _finish_late(self, claimed: Claim, attempt: "asyncio.Task[Outcome]") -> None:
         longer = (self._timing.abandon - self._timing.patience).total_seconds()
         if not (await asyncio.wait({attempt}, timeout=longer))[0]:
             attempt.cancel()
             await asyncio.wait({attempt})
         hung = TryLater("no answer, and the call was abandoned", unknown=True)
-        outcome = self._judged(claimed, hung) if attempt.cancelled() else attempt.result()
+        if attempt.cancelled():
+            outcome: Outcome = judged(claimed, hung, self._clock(), self._chance)
+        else:
+            outcome = attempt.result()
         await self._settled(claimed, outcome, go_on=False)
 
-    async def _attempt(self, claimed: Claim) -> _Outcome:
+    async def _attempt(self, claimed: Claim) -> Outcome:
+        addresses = self._ports.addresses
         try:
-            action, task = self._read(claimed)
+            action, task = read_back(claimed, self._actions, addresses, self._clock())
             self._checkpoint("call.before")
             done = await action.perform(task, self._ports)
             self._checkpoint("call.after")
-            return _Performed(done, self._follow(claimed, task, done))
+            now = self._clock()
+            return Performed(done, following(claimed, task.subject, done, addresses.channel, now))
         except Exception as error:
             # The one place that takes every error: a bug in one step must not stop the others.
-            return self._judged(claimed, error)
+            return judged(claimed, error, self._clock(), self._chance)
 
-    def _read(self, claimed: Claim) -> tuple[Action, Task]:
-        try:
-            action = self._actions[claimed.action].model_validate_json(claimed.params)
-            subject = reread(claimed.subject)
-        except (KeyError, ValidationError, msgspec.MsgspecError) as error:
-            raise GiveUp(
-                f"this version can't read the stored step ({claimed.action})",
-                "was it written by another version? go back to that one and retry it there",
-            ) from error
-        task = Task(
-            key=claimed.key,
-            rule=claimed.rule,
-            summary=claimed.summary,
-            subject=subject,
-            matched=claimed.matched,
-            now=self._clock(),
-            why=claimed.why,
-            attempted=claimed.attempted,
-            results=claimed.results,
-        )
-        return action, task
-
-    def _follow(self, claimed: Claim, task: Task, done: Done) -> tuple[NewStep, ...]:
-        now = self._clock()
-        return tuple(
-            NewStep(
-                key=f"{claimed.key}/{later.action.kind}-{number}",
-                rank=later.action.rank,
-                lane=later.action.lane(task.subject, self._ports.addresses.channel),
-                kind=later.action.kind,
-                params=later.action.model_dump_json(),
-                due=now + later.after,
-            )
-            for number, later in enumerate(done.follow, 1)
-        )
-
-    def _judged(self, claimed: Claim, error: Exception) -> _Outcome:
-        now = self._clock()
-        reason = _told(error)
-        until = next_try(
-            error, claimed.attempts, now, self._chance, first_tried=claimed.first_tried
-        )
-        if isinstance(error, GiveUp):
-            return _Dead(reason, error.remedy)
-        if until is None:
-            return _Dead(reason, f"tried {claimed.attempts} times; mend the cause and retry it")
-        if not isinstance(error, TryLater):
-            return _Again(until, reason, claimed.began, None)
-        if claimed.attempts < HOLD_TRIES or error.lane:
-            until = None
-        return _Again(until, reason, _unknown_since(claimed, error), error)
-
-    async def _settled(self, claimed: Claim, outcome: _Outcome, *, go_on: bool) -> Claim | None:
+    async def _settled(self, claimed: Claim, outcome: Outcome, *, go_on: bool) -> Claim | None:
         """Write the outcome down and, in the same transaction, claim the lane's next step."""
         self._checkpoint("settle.before")
 
         def write(conn: Connection) -> tuple[bool, Claim | None]:
             ours = self._write(conn, claimed, outcome)
             self._checkpoint("settle.inside")
-            paused = isinstance(outcome, _Again) and outcome.pause is not None
+            paused = isinstance(outcome, Again) and outcome.pause is not None
             return ours, self._claimed(conn, claimed.lane) if go_on and not paused else None
 
         ours, following = await self._kept(write)
@@ -338,37 +259,37 @@ class Delivery:
         self._log(claimed, outcome, ours)
         return following
 
-    def _write(self, conn: Connection, claimed: Claim, outcome: _Outcome) -> bool:
+    def _write(self, conn: Connection, claimed: Claim, outcome: Outcome) -> bool:
         now = self._clock()
         match outcome:
-            case _Performed(done, follow):
+            case Performed(done, follow):
                 return outbox.settle(
                     conn, claimed, now, note=done.note, result=done.result, follow=follow
                 )
-            case _Dead(reason, remedy):
+            case Dead(reason, remedy):
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy)
-            case _Again(until, reason, attempted, pause):
+            case Again(until, reason, attempted, pause, settling):
                 if pause is not None:
                     tries = failures(conn, claimed.lane) + 1
                     opens = lane_opens(pause, tries, now, self._chance)
-                    pause_lane(conn, claimed.lane, opens, reason)
+                    pause_lane(conn, claimed.lane, max(opens, now + settling), reason)
                 return outbox.postpone(
                     conn, claimed, now, until=until, reason=reason, attempted=attempted
                 )
 
-    def _log(self, claimed: Claim, outcome: _Outcome, ours: bool) -> None:
+    def _log(self, claimed: Claim, outcome: Outcome, ours: bool) -> None:
         step = {"step": claimed.key, "action": claimed.action, "lane": claimed.lane}
         if not ours:
             log.warning("deliver.lost_claim", **step)
             return
         self._counts[type(outcome)] += 1
         match outcome:
-            case _Performed(done):
+            case Performed(done):
                 self._faults.pop(claimed.lane, None)
                 log.info("deliver.settled", note=done.note, attempts=claimed.attempts, **step)
-            case _Dead(reason, remedy):
+            case Dead(reason, remedy):
                 log.error("deliver.given_up", reason=reason, remedy=remedy, **step)
-            case _Again(until, reason):
+            case Again(until, reason):
                 # During an outage one line says so, not one for each attempt.
                 if self._faults.get(claimed.lane) != reason:
                     self._faults[claimed.lane] = reason
@@ -387,24 +308,3 @@ class Delivery:
                     log.error("deliver.store_failed", reason=str(error))  # noqa: TRY400
                 failed = True
                 await asyncio.sleep(self._timing.store_retry.total_seconds())
-
-
-def _unknown_since(claimed: Claim, error: TryLater) -> datetime | None:
-    """When the attempt began whose outcome is not known now, if there is one.
-
-    Where it is this attempt, but it asks for a while to look again, the earlier one stays:
-    the wait counts from there.
-    """
-    if not error.unknown or (claimed.attempted and error.after):
-        return claimed.attempted
-    return claimed.began
-
-
-def _told(error: Exception) -> str:
-    """The reason for people. Of a bug only its kind and place: its text may hold anything."""
-    if isinstance(error, GiveUp | TryLater):
-        return error.reason
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"a fault in the bot: {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
-    )
