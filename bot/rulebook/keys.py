@@ -35,9 +35,7 @@ class Key:
 
 RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("summary", "what the rule is for, in a line; messages show it", "Cross visitors"),
-    Key(
-        "watch", f"what the rule looks at: {', '.join(KINDS)}", "recordings", required=True
-    ),
+    Key("watch", f"what the rule looks at: {', '.join(KINDS)}", "recordings", required=True),
     Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
     Key("when", "the conditions, all of which must hold", "{friction: {min: 2.5}}", required=True),
     Key("except", "conditions none of which may hold", "{tags: [internal, load-test]}"),
@@ -63,8 +61,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("active", "when posts may go out, in the account's zone", "mon-fri 08:00-18:00"),
     Key(
         "after_downtime",
-        "what becomes of matches older than act_up_to when the bot catches up: one digest, "
-        "or drop",
+        "what becomes of matches older than act_up_to when the bot catches up: one digest, or drop",
         "{act_up_to: 6h, older: digest}",
         RECORDINGS,
     ),
@@ -85,7 +82,12 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
 
 BUDGET_KEYS: Final[tuple[Key, ...]] = (
     Key("summary", "what the budget is for, in a line", "Credits of the plan"),
-    Key("websites", "names, ids or globs of websites, counted together", "[myshop.com]", required=True),
+    Key(
+        "websites",
+        "names, ids or globs of websites, counted together",
+        "[myshop.com]",
+        required=True,
+    ),
     Key("recordings", "how many recordings a period may have", "50000", required=True),
     Key("period", "day, week or month", "month", required=True),
     Key(
@@ -93,7 +95,11 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
         "the first day of the period: of the month (1-31), or of the week (1 is Monday)",
         "15",
     ),
-    Key("steps", "what to do, once a period, at a share of the budget", "{95%: {recording_rate: 25}}"),
+    Key(
+        "steps",
+        "what to do, once a period, at a share of the budget",
+        "{95%: {recording_rate: 25}}",
+    ),
     Key("resume", "whether the next period undoes what this budget did", "true"),
     Key(
         "pace",

@@ -1,38 +1,19 @@
-"""Users' regular expressions through RE2, which takes linear time on any input."""
-
-from functools import lru_cache
-from typing import Any
+"""What is wrong with a user's regular expression, in words."""
 
 import re2
+
+from bot.rulebook.operators import found
 
 _LONGEST = 1000
 
 
-def _options() -> Any:
-    options = re2.Options()
-    options.log_errors = False  # or RE2 writes to standard error
-    options.case_sensitive = False
-    options.max_mem = 8 << 20
-    return options
-
-
-@lru_cache(maxsize=1024)
-def compiled(regex: str) -> Any:
-    """The expression, ready to `search` without regard to case; raises ValueError."""
-    if len(regex) > _LONGEST:
-        raise ValueError(f"longer than {_LONGEST} characters")
-    try:
-        return re2.compile(regex, _options())
-    except re2.error as error:
-        said = error.args[0] if error.args else "not understood"
-        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-        raise ValueError(words) from None
-
-
 def problem(regex: str) -> str | None:
-    """What is wrong with the expression, None where nothing is."""
+    """What RE2 does not understand in the expression, None where all is well."""
+    if len(regex) > _LONGEST:
+        return f"it is longer than {_LONGEST} characters"
     try:
-        compiled(regex)
-    except ValueError as error:
-        return str(error)
+        found(regex)
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     return None

@@ -95,6 +95,7 @@ class Rule:
     tests: tuple[RuleTest, ...] = ()
     file: str = ""
     line: int = 0
+    column: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class Budget:
     summary: str = ""
     file: str = ""
     line: int = 0
+    column: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from bot.rulebook.rules import Active, Rate
 from bot.wording import duration
+from bot.wording import rate as times_and_window
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOWS = {
@@ -15,7 +16,6 @@ _WINDOWS = {
     "day": timedelta(days=1),
     "week": timedelta(weeks=1),
 }
-_RATE = re.compile(r"(\d{1,9})\s*(?:per|/)\s*(\S.*)")
 _PERCENT = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?) ?%?")
 _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
 _DAY = timedelta(days=1)
@@ -58,18 +58,7 @@ def percent(text: str) -> float:
 
 def rate(text: str) -> Rate:
     """`10 per hour`, `3 per 15m`: how many within which window; raises ValueError."""
-    found = _RATE.fullmatch(text.strip().lower())
-    problem = ValueError("write a rate such as 10 per hour, 3 per 15m or 50 per day")
-    if not found:
-        raise problem
-    times, window = int(found[1]), found[2].strip()
-    try:
-        length = _WINDOWS.get(window) or duration(window)
-    except ValueError:
-        raise problem from None
-    if times < 1 or not length:
-        raise ValueError("a rate allows at least 1 within some time")
-    return Rate(times, length)
+    return Rate(*times_and_window(text))
 
 
 def written_rate(limit: Rate) -> str:

@@ -1,0 +1,181 @@
+"""Rule files -> one rule set, or every fault of every file at once."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TypeVar
+
+from bot.errors import Fault, RuleErrors
+from bot.rulebook import toml_text, yaml_text
+from bot.rulebook.keys import FILE_KEYS, names
+from bot.rulebook.lints import LINTS, lints
+from bot.rulebook.places import Place, mapping, texts, unknown
+from bot.rulebook.read_budgets import budget
+from bot.rulebook.read_do import Allowed
+from bot.rulebook.read_rule import named, rule
+from bot.rulebook.rules import Budget, Rule, RuleSet
+from bot.rulebook.spans import Entry, Keys, Node, Unreadable, decoded
+
+FORMATS = {".yaml": yaml_text.parse, ".yml": yaml_text.parse, ".toml": toml_text.parse}
+"""How each kind of file becomes nodes."""
+
+ALLOWED = Allowed()
+"""What rules may do where the configuration is not known."""
+
+T = TypeVar("T", Rule, Budget)
+Silences = set[tuple[str, str, str]]
+"""(file, path or empty for the whole file, lint id)."""
+
+
+def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> RuleSet:
+    """All rules and budgets of the files, each given as (name to show, content).
+
+    Raises RuleErrors with every fault of every file, by file, line and column.
+    """
+    faults: list[Fault] = []
+    silences: Silences = set()
+    rules: list[Rule] = []
+    budgets: list[Budget] = []
+    ids: list[Place] = []
+    for name, data in files:
+        root = _parsed(name, data, faults)
+        if root is not None:
+            _file(root, Place(name, faults), allowed, _Found(rules, budgets, silences, ids))
+    faults += _doubles(ids) + _renames(rules)
+    errors = sorted(fault for fault in set(faults) if fault.lint is None)
+    if errors:
+        raise RuleErrors(errors)
+    warnings = {*faults, *lints(rules, allowed)}
+    heard = sorted((fault for fault in warnings if not _silent(fault, silences)), key=_order)
+    return RuleSet(tuple(rules), tuple(heard), _digest(files), tuple(budgets))
+
+
+def _order(fault: Fault) -> tuple[str, int, int, str, str]:
+    return fault.file, fault.line, fault.column, fault.path, fault.message
+
+
+def _parsed(name: str, data: bytes, faults: list[Fault]) -> Node | None:
+    parse = FORMATS.get(PurePath(name).suffix.lower())
+    if parse is None:
+        faults.append(Fault(name, 1, 1, "", "rule files end in .yaml, .yml or .toml"))
+        return None
+    try:
+        return parse(decoded(data))
+    except Unreadable as error:
+        faults.append(Fault(name, error.line, error.column, "", error.message))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the files have brought so far; `ids` are the places of all rules and budgets."""
+
+    rules: list[Rule]
+    budgets: list[Budget]
+    silences: Silences
+    ids: list[Place]
+
+
+def _file(root: Node, place: Place, allowed: Allowed, into: _Found) -> None:
+    keys = mapping(root, place, names(FILE_KEYS))
+    if keys is None:
+        return
+    _version(keys, place)
+    into.silences.update(_silence(keys, place, ""))
+    if "rules" not in keys.entries and "budgets" not in keys.entries:
+        place.fault("the file has no rules; write them under rules:")
+    for entry, here in _section(keys, "rules", place):
+        into.ids.append(here)
+        if named(entry, here, "rule"):
+            _add(rule(entry, here, allowed), into.rules)
+            if isinstance(entry.node, Keys):
+                into.silences.update(_silence(entry.node, here, here.path))
+    for entry, here in _section(keys, "budgets", place):
+        into.ids.append(here)
+        if named(entry, here, "budget"):
+            _add(budget(entry, here, allowed), into.budgets)
+
+
+def _add(found: T | None, into: list[T]) -> None:
+    if found is not None:
+        into.append(found)
+
+
+def _version(keys: Keys, place: Place) -> None:
+    entry = keys.entries.get("version")
+    if entry is None:
+        place.fault("the key version is missing; write version 1 at the top")
+        return
+    value = getattr(entry.node, "value", None)
+    if type(value) is not int or value != 1:
+        place.at("version", entry.node).fault("this bot reads version 1 of the rule language")
+
+
+def _section(keys: Keys, key: str, place: Place) -> Iterator[tuple[Entry, Place]]:
+    """The entries under a top-level key, each with its place."""
+    section = keys.entries.get(key)
+    if section is None:
+        return
+    here = place.at(key, section)
+    if not isinstance(section.node, Keys) or not section.node.entries:
+        here.on(section.node).fault(f"write {key} by their ids: a mapping of id and {key[:-1]}")
+        return
+    for entry in section.node:
+        yield entry, here.at(entry.key, entry)
+
+
+def _silence(keys: Keys, place: Place, path: str) -> Silences:
+    entry = keys.entries.get("silence")
+    if entry is None:
+        return set()
+    here = place.at("silence", entry)
+    ids = texts(entry.node, here) or ()
+    for lint in ids:
+        if lint not in LINTS:
+            here.on(entry.node).fault(unknown(lint, tuple(LINTS), "warning"))
+    return {(place.file, path, lint) for lint in ids}
+
+
+def _silent(fault: Fault, silences: Silences) -> bool:
+    return any(
+        fault.file == file and fault.lint == lint and f"{fault.path}.".startswith(path)
+        for file, path, lint in ((f, f"{p}." if p else "", lint) for f, p, lint in silences)
+    )
+
+
+def _doubles(ids: Sequence[Place]) -> list[Fault]:
+    """An id is one rule's alone, whichever file it stands in."""
+    first: dict[str, Place] = {}
+    faults = []
+    for here in ids:
+        other = first.setdefault(here.path, here)
+        if other is not here:
+            message = f"this id stands at {other.file}:{other.line} already"
+            faults.append(Fault(here.file, here.line, here.column, here.path, message))
+    return faults
+
+
+def _renames(rules: Sequence[Rule]) -> list[Fault]:
+    """An old id passes its state to one rule, and only when no rule bears it any more."""
+    present = {rule.id: rule for rule in rules}
+    claims = Counter(old for rule in rules for old in rule.was)
+    faults = []
+    for item in rules:
+        for old in item.was:
+            if old in present:
+                faults.append(_fault(item, f"{old} is still the id of a rule"))
+            elif claims[old] > 1:
+                faults.append(_fault(item, f"{old} is claimed by several rules"))
+    return faults
+
+
+def _fault(item: Rule, message: str) -> Fault:
+    return Fault(item.file, item.line, item.column, f"rules.{item.id}.was", message)
+
+
+def _digest(files: Sequence[tuple[str, bytes]]) -> str:
+    """Names the files' content: the same files in any order have the same digest."""
+    content = sorted(hashlib.sha256(data).hexdigest() for _, data in files)
+    return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
