@@ -9,8 +9,10 @@ from bot.errors import ConfigError
 
 if TYPE_CHECKING:
     from bot.config import Settings
+    from bot.rulebook.rules import RuleSet
 
 DEFAULT = Path("config.toml")
+DEFAULT_RULES = ("rules",)
 SECRETS = Path("/run/secrets")
 
 
@@ -49,6 +51,35 @@ def settings(args: Namespace) -> "Settings":
         raise
     scrubber.register(loaded.secrets())
     return loaded
+
+
+def configured(args: Namespace) -> bool:
+    """Whether there is any configuration: a file, or settings in the environment or as secrets."""
+    if config_path(args) is not None:
+        return True
+    return any(name.upper().startswith("BOT_MOUSEFLOW__") for name in os.environ) or any(
+        directory.is_dir() and any(directory.glob("bot_mouseflow__*"))
+        for directory in secrets_dirs()
+    )
+
+
+def rules(args: Namespace, settings: "Settings | None") -> "RuleSet":
+    """The rules under `args.paths`, else those of the settings.
+
+    Without settings nothing is said about what they allow. Raises ConfigError or RuleErrors
+    with every problem.
+    """
+    from bot.config.allowed import allowed
+    from bot.rule_files import texts
+    from bot.rulebook.read import read
+    from bot.rulebook.read_do import Allowed
+
+    paths = args.paths or (settings.rules.paths if settings else DEFAULT_RULES)
+    files = texts(paths)
+    if not files:
+        places = ", ".join(map(str, paths))
+        raise ConfigError(f"{places}: no rule files there (.yaml, .yml or .toml)")
+    return read(files, allowed=allowed(settings) if settings else Allowed(delete=True))
 
 
 def lock_file(url: str) -> Path:

@@ -1,0 +1,93 @@
+"""Validates configuration and rules, and tells every problem of all files at once.
+
+With paths it checks those rule files instead of the configured ones, and needs no
+configuration. Warnings carry the id that silences them, and are no reason to fail.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.errors import BotError, ConfigError, Fault, RuleErrors
+
+if TYPE_CHECKING:
+    from bot.config import Settings
+    from bot.rulebook.rules import RuleSet
+
+EXAMPLE = (
+    "mouseflow-bot check\nmouseflow-bot check rules/checkout.yaml\nmouseflow-bot check --online"
+)
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="rule files or folders")
+    parser.add_argument(
+        "--online", action="store_true", help="also ask Mouseflow and Slack (changes nothing)"
+    )
+    parser.add_argument("--json", action="store_true", help="the problems as JSON")
+
+
+def run(args: Namespace) -> int:
+    """Check all there is to check; 1 if anything must be mended."""
+    from bot.cli import given
+
+    problems: list[str | Fault] = []
+    settings: Settings | None = None
+    book: RuleSet | None = None
+    if given.configured(args) or not args.paths:
+        try:
+            settings = given.settings(args)
+        except ConfigError as error:
+            problems += str(error).splitlines()
+    try:
+        book = given.rules(args, settings)
+    except RuleErrors as error:
+        problems += error.faults
+    except ConfigError as error:
+        problems += str(error).splitlines()
+    if args.online and settings is not None and book is not None:
+        problems += _online(settings, book)
+    _tell(args, problems, book)
+    return 1 if problems else 0
+
+
+def _online(settings: "Settings", book: "RuleSet") -> list[str]:
+    import asyncio
+
+    from bot.cli.online import problems
+
+    try:
+        return asyncio.run(problems(settings, book))
+    except BotError as error:
+        return [str(error)]
+
+
+def _tell(args: Namespace, problems: "list[str | Fault]", book: "RuleSet | None") -> None:
+    from bot.cli import show
+
+    warnings = book.warnings if book else ()
+    if args.json:
+        show.document(
+            {
+                "problems": [_plain(problem) for problem in problems],
+                "warnings": [_plain(warning) for warning in warnings],
+            }
+        )
+        return
+    for problem in problems:
+        show.line(str(problem))
+    for warning in warnings:
+        show.line(f"warning: {warning}")
+    if book is not None and not problems:
+        files = {rule.file for rule in book.rules}
+        show.line(
+            f"ok: {show.counted(len(book.rules), 'rule')} in {show.counted(len(files), 'file')}"
+        )
+
+
+def _plain(problem: "str | Fault") -> dict[str, Any]:
+    if isinstance(problem, Fault):
+        names = ("file", "line", "column", "path", "message", "lint")
+        return {name: getattr(problem, name) for name in names}
+    return {"message": problem}
