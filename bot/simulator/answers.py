@@ -45,13 +45,17 @@ def row(world: World, site: Site, ref: int, user: str) -> dict[str, Any]:
     answer |= {
         "ip": timeline.address(site, who),
         "entry": f"https://{site.host}{first.path}{first.query}" if first else "",
-        "entryPage": first.path if first else "",
+        "entryPage": _entry_page(world, site, first.path) if first else "",
         "duration": state.duration,
         "pages": len(state.views),
     }
     answer |= _tail(site, who, state, marks, user)
     answer["playbackUrl"] = f"/websites/{site.id}/recordings/{name}/play"
     return answer
+
+
+def _entry_page(world: World, site: Site, path: str) -> str:
+    return f"{site.host}{path}" if world.quirks.entry_page_host else path
 
 
 def detail(world: World, site: Site, who: Visit, user: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from bot.simulator import truth
 from bot.simulator.ask import answer
-from bot.simulator.clock import milliseconds
 from bot.simulator.edge import CONTROL
 from bot.simulator.faults import Fault
 from bot.simulator.quirks import Quirks
@@ -124,14 +123,12 @@ def plant(sim: "Simulator", body: bytes) -> dict[str, str]:
     """Adds a recording and answers its id."""
     wanted = msgspec.json.decode(body, type=Recording)
     site = sim.world.site(wanted.website)
-    start = sim.clock.now() + timedelta(seconds=wanted.start)
-    return {"id": sim.world.plant(site, _script(wanted), start)}
+    return {"id": sim.add(site.id, _script(wanted), start=wanted.start)}
 
 
 def remove(sim: "Simulator", recording: str) -> None:
     """Deletes a recording, as a person would."""
-    site, who, _ = sim.world.truth(recording)
-    sim.world.delete(site, who)
+    sim.delete(recording)
 
 
 def intervene(sim: "Simulator", name: str, body: bytes) -> None:
@@ -140,17 +137,13 @@ def intervene(sim: "Simulator", name: str, body: bytes) -> None:
     given = {k: v for k, v in msgspec.structs.asdict(changes).items() if v is not None}
     if given.get("status", "Recording") not in ("NotInstalled", "Recording", "Stopped", "Paused"):
         raise Refused(400, "No such status.")
-    sim.world.change(sim.world.site(name), given, by="person")
+    sim.intervene(name, **given)
 
 
 def respond(sim: "Simulator", body: bytes) -> None:
     """Adds answers to a feedback campaign."""
     wanted = msgspec.json.decode(body, type=Responses)
-    for one in sim.world.site(wanted.website).campaigns.values():
-        if wanted.campaign in (one.id, one.settings.get("name")):
-            one.extra += [milliseconds(sim.clock.now())] * wanted.responses
-            return
-    raise Refused(404, "No such campaign.")
+    sim.respond(wanted.website, wanted.campaign, wanted.responses)
 
 
 def advance(sim: "Simulator", body: bytes) -> dict[str, str]:
@@ -244,8 +237,8 @@ def _json(serve: Callable[[Request, bytes], Any]) -> Callable[[Request], Awaitab
             found = serve(request, await request.body())
         except Refused as refused:
             return answer({"error": refused.message}, refused.status)
-        except LookupError:
-            return answer({"error": "No such recording."}, 404)
+        except LookupError as missing:
+            return answer({"error": f"Not found: {missing}"}, 404)
         except (msgspec.MsgspecError, TypeError) as wrong:
             return answer({"error": str(wrong)}, 400)
         return answer({"ok": True} if found is None else found)

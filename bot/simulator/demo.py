@@ -1,6 +1,6 @@
 """The demo's account: two shops and a read-only one, with trouble in them that begins at once."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from bot.simulator import ids, scenarios
@@ -93,6 +93,19 @@ def demo_sites(now: datetime, seed: int) -> list[Site]:
     campaign = next(iter(shop.campaigns.values()))
     campaign.extra += [begin + second * 1000 for second in SURGE]
     return [shop, outlet, partner]
+
+
+def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]:
+    """Many busy websites at once, for measurements: shop-1.example, shop-2.example, ..."""
+    return [
+        website(
+            ids.website_id("shop", seed, n),
+            f"shop-{n}.example",
+            plan=Plan(per_day=per_day, since=since),
+            seed=seed * 1000 + n,
+        )
+        for n in range(1, count + 1)
+    ]
 
 
 def _furnish(site: Site) -> None:

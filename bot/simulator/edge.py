@@ -16,6 +16,8 @@ from bot.simulator.quirks import Quirks
 DROP = "simulator.drop"  # the ASGI extension with which our server closes a connection
 CONTROL = "/_simulator"
 
+# The faults with which a call takes effect all the same.
+_EFFECTIVE = ("half", "close_after", "delay", "delay_after")
 _MAINTENANCE = "<!doctype html><html><head><title>Oops</title></head><body><h1>Oops</h1></body>"
 
 
@@ -81,17 +83,17 @@ class Edge:
             await self._app(scope, receive, send)
             return
         body = await _body(receive)
-        fault = self._fault(scope["method"], scope["path"])
-        seconds = self._quirks().slow if self._side == "mouseflow" else 0.0
-        if fault is not None:
-            seconds += fault.seconds
-        if seconds:
-            await asyncio.sleep(seconds)
+        fault = self._fault(scope["method"], scope["path"], body)
+        after = fault is not None and fault.kind == "delay_after"
+        if not after:
+            await self._wait(fault)
         messages: list[Message] = []
-        if fault is None or fault.kind in ("half", "close_after", "delay"):
+        if fault is None or fault.kind in _EFFECTIVE:
             messages = await _collected(self._app, scope, body)
         elif fault.kind in ("status", "html"):
             messages = await _collected(self._failure(fault), scope, body)
+        if after:
+            await self._wait(fault)
         dropped = fault is not None and fault.kind in ("close", "close_after")
         self._record(scope, body, 0 if dropped else messages[0]["status"])
         if dropped:
@@ -102,8 +104,14 @@ class Edge:
         for message in messages:
             await send(message)
 
-    def _fault(self, method: str, path: str) -> Fault | None:
-        fault = self._faults.take(self._side, method, path)
+    async def _wait(self, fault: Fault | None) -> None:
+        seconds = self._quirks().slow if self._side == "mouseflow" else 0.0
+        seconds += fault.seconds if fault is not None else 0.0
+        if seconds:
+            await asyncio.sleep(seconds)
+
+    def _fault(self, method: str, path: str, body: bytes) -> Fault | None:
+        fault = self._faults.take(self._side, method, path, body)
         if fault is not None or self._side != "mouseflow":
             return fault
         quirks = self._quirks()

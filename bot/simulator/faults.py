@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Side = Literal["mouseflow", "slack"]
-Kind = Literal["status", "html", "half", "close", "close_after", "delay"]
+Kind = Literal["status", "html", "half", "close", "close_after", "delay", "delay_after"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,9 +14,10 @@ class Fault:
 
     `status` answers with that status, `html` with a page of HTML, `half` cuts the true
     answer's body in half, `close` drops the connection before anything happens,
-    `close_after` once the call has taken effect, `delay` only waits. `seconds` is waited
-    before any of them. `retry_after` (seconds) goes with a status. `method` and `path` (a
-    part of it) restrict which calls fit; `skip` lets so many fitting calls pass first.
+    `close_after` once the call has taken effect, `delay` waits before the call takes effect,
+    `delay_after` before it is answered. `seconds` is waited with every kind.
+    `retry_after` (seconds) goes with a status. `method`, `path` and `body` (parts of them)
+    restrict which calls fit; `skip` lets so many fitting calls pass first.
     """
 
     kind: Kind
@@ -27,14 +28,16 @@ class Fault:
     seconds: float = 0.0
     method: str = ""
     path: str = ""
+    body: str = ""
     skip: int = 0
 
-    def fits(self, side: Side, method: str, path: str) -> bool:
+    def fits(self, side: Side, method: str, path: str, body: bytes = b"") -> bool:
         """Whether a call is one that this fault is meant for."""
         return (
             side == self.side
             and (not self.method or method == self.method.upper())
             and self.path in path
+            and self.body.encode() in body
         )
 
 
@@ -61,11 +64,11 @@ class Faults:
         with self._lock:
             return tuple(self._pending)
 
-    def take(self, side: Side, method: str, path: str) -> Fault | None:
+    def take(self, side: Side, method: str, path: str, body: bytes = b"") -> Fault | None:
         """The fault for this call, used up once; None if the call is to succeed."""
         with self._lock:
             for n, fault in enumerate(self._pending):
-                if not fault.fits(side, method, path):
+                if not fault.fits(side, method, path, body):
                     continue
                 if fault.skip:
                     self._pending[n] = replace(fault, skip=fault.skip - 1)

@@ -25,6 +25,7 @@ class Quirks:
     time_zone: str = "Europe/Copenhagen"
     clock_skew: timedelta = timedelta()
     default_days: int = 30
+    entry_page_host: bool = False  # entryPage has the host in front, as in L757
     stale_detail: bool = False  # a detail's lastActivity and duration lag (L917, L947)
     # what is not documented at all
     friction_in_answers: bool = False

@@ -15,14 +15,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from bot.simulator import demo, truth
-from bot.simulator.clock import Clock, Now, real
+from bot.simulator.clock import Clock, Now, milliseconds, real
 from bot.simulator.control import control_app
 from bot.simulator.edge import CONTROL, DROP, Call, Edge
 from bot.simulator.faults import Fault, Faults
 from bot.simulator.mouseflow import failure, mouseflow_app
 from bot.simulator.quirks import Quirks
+from bot.simulator.scenarios import SCENARIOS
+from bot.simulator.sessions import Script
 from bot.simulator.site import Site
-from bot.simulator.slack import SlackWorkspace, slack_app, slack_refusal
+from bot.simulator.slack import slack_app, slack_refusal
+from bot.simulator.workspace import SlackWorkspace
 from bot.simulator.world import World
 
 MOUSEFLOW_PORT = 8700
@@ -90,6 +93,47 @@ class Simulator:
     def advance(self, seconds: float) -> None:
         """Lets time pass at once."""
         self.clock.advance(timedelta(seconds=seconds))
+
+    def add(
+        self, website: str, scenario: str | Script, *, start: float = 0.0, **options: Any
+    ) -> str:
+        """Plants a recording that begins `start` seconds from now; returns its id.
+
+        `scenario` is one of `scenarios.SCENARIOS` (options go to it) or a script of
+        `scenarios.session`. `website` is a name or an id.
+        """
+        script = scenario if isinstance(scenario, Script) else SCENARIOS[scenario](**options)
+        begin = self.clock.now() + timedelta(seconds=start)
+        return self.world.plant(self.world.site(website), script, begin)
+
+    def intervene(self, website: str, **changes: Any) -> None:
+        """Changes a website as a person would: `sim.intervene("myshop.com", status="Stopped")`."""
+        self.world.change(self.world.site(website), changes, by="person")
+
+    def respond(self, website: str, campaign: str, responses: int = 1) -> None:
+        """Adds answers to a feedback campaign (by name or id) at this moment."""
+        for one in self.world.site(website).campaigns.values():
+            if campaign in (one.id, one.settings.get("name")):
+                one.extra += [milliseconds(self.clock.now())] * responses
+                return
+        raise LookupError(campaign)
+
+    def delete(self, recording: str) -> None:
+        """Deletes a recording as a person would."""
+        site, who, _ = self.world.truth(recording)
+        self.world.delete(site, who)
+
+    def effect(self, recording: str) -> truth.Effect:
+        """What was done to that recording."""
+        return truth.effect(self.world, recording)
+
+    def friction(self, recording: str) -> float:
+        """That recording's friction now, which no answer tells."""
+        return truth.friction(self.world, recording)
+
+    def tags(self, recording: str) -> frozenset[str]:
+        """That recording's tags now, the session's and its pages'."""
+        return truth.tags(self.world, recording)
 
     def effects(self) -> list[truth.Effect]:
         """What was done to recordings, with how often each write was called."""

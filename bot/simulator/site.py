@@ -89,6 +89,7 @@ class Site:
     funnels: dict[str, Funnel] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
     shared_pages: dict[str, str] = field(default_factory=dict)
+    kept_from: int = 0  # ms; what began before has expired
     events: list[tuple[int, str]] = field(default_factory=list)  # (ms, status set to)
 
     def __post_init__(self) -> None:

@@ -7,8 +7,7 @@ live, recordings that somebody marked, and planted ones.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -22,8 +21,6 @@ from bot.simulator.traffic import DAY, Day, Pool, arrivals, pool
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 PLANTED = 0  # the "day" of planted recordings
 
-_DAYS: "OrderedDict[tuple[str, int], Day]" = OrderedDict()
-_DAYS_KEPT = 400
 _CROWD = 900  # so many people return to each website
 _IDENTITY = re.compile(r"[0-9a-f.#]{3,}")  # only such a search can hit an address or an id
 
@@ -84,16 +81,8 @@ def scripts(site: Site) -> Pool:
 
 
 def arrived(site: Site, day: int) -> Day:
-    """The arrivals of a day, generated when first asked for; the last few hundred are kept."""
-    key = (f"{site.id} {site.seed} {site.plan}", day)
-    found = _DAYS.get(key)
-    if found is None:
-        found = _DAYS[key] = arrivals(site.plan, site.seed, date.fromordinal(day))
-        while len(_DAYS) > _DAYS_KEPT:
-            _DAYS.popitem(last=False)
-    else:
-        _DAYS.move_to_end(key)
-    return found
+    """The arrivals of a day."""
+    return arrivals(site.plan, site.seed, date.fromordinal(day))
 
 
 def visit(site: Site, ref: int) -> Visit | None:
@@ -156,6 +145,7 @@ def address(site: Site, who: Visit) -> str:
 def find(site: Site, asked: Asked) -> Found:
     """Every recording that meets the query."""
     until = min(asked.until, asked.now + 1)
+    asked = replace(asked, since=max(asked.since, site.kept_from))
     first = max(day_of(asked.since), site.plan.since.toordinal())
     days = []
     if site.plan.per_day:
@@ -203,36 +193,53 @@ def newest(
     out: list[int] = []
     skip = offset
     for day in sorted(days, reverse=True):
-        if len(out) >= limit:
-            break
-        entries = planted.get(day, []) + _entries(site, picks, day, now, by_activity)
-        if skip >= len(entries):
-            skip -= len(entries)
+        wanted = skip + limit - len(out)
+        late = _late(site, picks, day - 1, now) if by_activity else []
+        later = len(_late(site, picks, day, now)) if by_activity else 0
+        size = len(planted.get(day, ())) + len(picks.get(day, ())) - later + len(late)
+        if skip >= size:
+            skip -= size
             continue
+        if wanted <= skip:
+            break
+        entries = planted.get(day, []) + late
+        entries += _entries(site, picks, day, now, by_activity, wanted + later)
         entries.sort(reverse=True)
-        out.extend(ref for _, ref in entries[skip : skip + limit - len(out)])
+        out.extend(ref for _, ref in entries[skip:wanted])
         skip = 0
     return out
 
 
+_Picks = Mapping[int, Sequence[int]]
+
+
 def _entries(
-    site: Site, picks: dict[int, Sequence[int]], day: int, now: int, by_activity: bool
+    site: Site, picks: _Picks, day: int, now: int, by_activity: bool, wanted: int
 ) -> list[tuple[int, int]]:
-    """(sort key, reference) of the day's bucket: where the sort key falls into that day."""
+    """(sort key, reference) of those that began on that day and have their sort key in it.
+
+    Only as many as can be among the `wanted` latest: a session is no older by its last
+    activity than by its start, and no younger than by its start and the longest session.
+    """
+    indices = picks.get(day, ())
+    if not indices:
+        return []
+    zero, times = midnight(day), arrived(site, day).starts
     if not by_activity:
-        zero, times = midnight(day), arrived(site, day).starts if day in picks else ()
-        return [(zero + times[i], pack(day, i)) for i in picks.get(day, ())]
-    entries = []
-    for began in (day - 1, day):
-        indices = picks.get(began, ())
-        if began < day and indices:  # only the last of yesterday can reach into today
-            earliest = DAY - scripts(site).longest
-            low = bisect_left(arrived(site, began).starts, earliest)
-            indices = indices[bisect_left(indices, low) :]
-        for key, ref in _activity(site, began, indices, now):
-            if day_of(key) == day:
-                entries.append((key, ref))
-    return entries
+        return [(zero + times[i], pack(day, i)) for i in indices[-wanted:]]
+    earliest = times[indices[max(0, len(indices) - wanted)]] - scripts(site).longest
+    low = bisect_left(indices, bisect_left(times, max(0, earliest)))
+    return [one for one in _activity(site, day, indices[low:], now) if one[0] < zero + DAY]
+
+
+def _late(site: Site, picks: _Picks, day: int, now: int) -> list[tuple[int, int]]:
+    """Of those that began on that day the ones that went on after its midnight."""
+    indices = picks.get(day, ())
+    if not indices:
+        return []
+    low = bisect_left(arrived(site, day).starts, DAY - scripts(site).longest)
+    tail = indices[bisect_left(indices, low) :]
+    return [one for one in _activity(site, day, tail, now) if one[0] >= midnight(day + 1)]
 
 
 def _activity(site: Site, day: int, indices: Sequence[int], now: int) -> Iterator[tuple[int, int]]:
@@ -240,8 +247,10 @@ def _activity(site: Site, day: int, indices: Sequence[int], now: int) -> Iterato
         return
     zero, known, finals = midnight(day), arrived(site, day), scripts(site).finals
     for i in indices:
-        start = zero + known.starts[i]
-        yield min(start + finals[known.kinds[i]].last, max(now, start)), pack(day, i)
+        start, final = zero + known.starts[i], finals[known.kinds[i]]
+        live = start + final.last > now
+        last = seen(final.script, now - start).last if live else final.last
+        yield start + last, pack(day, i)
 
 
 def _sort_key(site: Site, ref: int, now: int, by_activity: bool) -> int:

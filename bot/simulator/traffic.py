@@ -77,8 +77,9 @@ def visitors(plan: Plan, seed: int, day: date) -> int:
     return round(expected * (1 + stray))
 
 
+@lru_cache(maxsize=400)  # a day of 20,000 takes 140 kB
 def arrivals(plan: Plan, seed: int, day: date) -> Day:
-    """Who comes on a day."""
+    """Who comes on a day (UTC)."""
     count = visitors(plan, seed, day)
     chance = random.Random(f"arrivals {seed} {day.toordinal()}")
     hours = chance.choices(range(24), cum_weights=_HOURS_UP, k=count)

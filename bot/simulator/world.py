@@ -13,6 +13,8 @@ from bot.simulator.sessions import Script, Seen, seen
 from bot.simulator.site import Marks, Planted, Site
 from bot.simulator.timeline import Asked, Found, Visit
 
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 class Refused(Exception):
     """The API would answer with this status. `message` is shown to the caller."""
@@ -68,8 +70,7 @@ class World:
     def find(self, site: Site, wanted: Query, window: Window, user: str) -> Found:
         """The recordings that meet the filters and began within the window."""
         since, until = self.range(window)
-        delay = self.quirks.visibility_delay // timedelta(milliseconds=1)
-        until = min(until, self.now() - delay + 1)
+        until = min(until, self.now() - self.quirks.visibility_delay // _MILLISECOND + 1)
         return timeline.find(site, Asked(wanted, since, until, self.now(), user))
 
     def chart(self, site: Site, found: Found, window: Window) -> dict[str, int]:
@@ -97,10 +98,10 @@ class World:
         """A recording by id; raises Refused 404, or 410 if it was deleted."""
         ref = ids.recording_ref(site.key, recording)
         who = None if ref is None else timeline.visit(site, ref)
-        if who is None or who.start > self.now():
+        if who is None or who.start > self.now() - self.quirks.visibility_delay // _MILLISECOND:
             raise Refused(404, "No such recording.")
         marks = site.marks.get(who.ref)
-        if marks is not None and marks.deleted:
+        if who.start < site.kept_from or (marks is not None and marks.deleted):
             raise Refused(410, "The recording has been deleted.")
         return who
 
@@ -155,14 +156,23 @@ class World:
         """Removes the recording; from now on it is 410."""
         self.marks(site, who).deleted = True
 
+    def expire(self, site: Site, before: datetime) -> None:
+        """Removes every recording that began earlier; counts shrink."""
+        site.kept_from = milliseconds(before)
+
     def change(self, site: Site, settings: Mapping[str, Any], *, by: str = "api") -> None:
-        """Changes a website's settings; a changed status or rate changes who is recorded."""
+        """Changes a website's settings; a changed status or rate changes who is recorded.
+
+        The API cannot switch on a website that has no credits (L147) or no script.
+        """
+        if by == "api" and site.status in ("Paused", "NotInstalled"):
+            settings = {key: value for key, value in settings.items() if key != "status"}
         site.settings.update(settings)
         if "status" in settings:
             site.events.append((self.now(), f"{by}:{site.status}"))
         if site.recorded != site.rates[-1][1]:
-            delay = self.quirks.status_delay // timedelta(milliseconds=1)
-            site.rates.append((self.now() + delay, site.recorded))
+            since = self.now() + self.quirks.status_delay // _MILLISECOND
+            site.rates.append((since, site.recorded))
 
     def plant(self, site: Site, script: Script, start: datetime) -> str:
         """Puts a recording into the world, which may begin later; returns its id."""
