@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bot.actions import delete, share, slack, star, tag, variables, watched
+from bot.actions import (
+    delete,
+    enabled,
+    recording,
+    recording_rate,
+    share,
+    slack,
+    star,
+    tag,
+    variables,
+    watched,
+    webhook,
+)
 from bot.actions.base import Action, Spec
 
 _STEPS: tuple[type[Action], ...] = (
@@ -15,10 +27,14 @@ _STEPS: tuple[type[Action], ...] = (
     share.Share,
     share.Unshare,
     delete.Delete,
+    recording.RecordingSwitch,
+    recording_rate.RecordingRate,
+    enabled.Enabled,
     slack.Slack,
     slack.Digest,
     slack.Resolved,
     slack.Notice,
+    webhook.Webhook,
 )
 
 _SPECS: tuple[Spec, ...] = (
@@ -29,7 +45,11 @@ _SPECS: tuple[Spec, ...] = (
     variables.VARIABLES,
     share.SHARE,
     delete.DELETE,
+    recording.RECORDING,
+    recording_rate.RECORDING_RATE,
+    enabled.ENABLED,
     slack.SLACK,
+    webhook.WEBHOOK,
 )
 
 ACTIONS: Mapping[str, type[Action]] = MappingProxyType({step.kind: step for step in _STEPS})

@@ -194,9 +194,9 @@ async def post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
             note += "; an earlier attempt may have posted it too: the channel can't be read"
         except TryLater as error:
             # Not being able to look leaves the first attempt's outcome as unknown as it was.
-            raise TryLater(
-                error.reason, after=error.after, unknown=True, lane=error.lane
-            ) from error
+            # `after` is always said: it keeps the time from which the next look counts.
+            after = error.after or SETTLING
+            raise TryLater(error.reason, after=after, unknown=True, lane=error.lane) from error
         else:
             if found is not None:
                 return Done(f"an earlier attempt had posted it to {post.channel}", found)

@@ -4,14 +4,15 @@ import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import POST, Action, Done, Problem, Spec, Written, opaque, post_once
+from bot.actions.base import LAST, POST, Action, Done, Problem, Spec, Written, opaque, post_once
 from bot.ports import Addresses, Ports, SlackPost, Task
-from bot.subjects import Kind, Subject
+from bot.subjects import Kind, Subject, reread
 from bot.wording import messages
-from bot.wording.messages import Entry, Message
+from bot.wording.messages import Message
 from bot.wording.templates import BadText, names_used, render
 from bot.wording.text_check import LONGEST, check_text
 from bot.wording.units import RATE_PATTERN, rate
@@ -53,15 +54,22 @@ class _Post(Action):
         return await post_once(post, task, ports)
 
 
+class AtMost(Written):
+    """So many posts within a window; the store counts them."""
+
+    times: int
+    window_ms: int
+
+
 class Slack(_Post):
-    """Posts a match. `at_most` is (times, window); what is over goes into a digest, or nowhere.
+    """Posts a match. What is over `at_most` goes into a digest, or nowhere.
 
     Safe to repeat: a post whose outcome is unknown is looked for in the channel first.
     """
 
     kind: ClassVar[str] = "slack"
     text: str | None = None
-    at_most: tuple[int, timedelta] | None = None
+    at_most: AtMost | None = None
     overflow: Overflow = "digest"
 
     def message(self, task: Task, addresses: Addresses) -> Message:
@@ -75,11 +83,9 @@ class Slack(_Post):
             # must not cost the post.
             return messages.match(task, addresses)
         linked = bool(names_used(self.text) & {"url", "link", "share_url"})
-        return (
-            messages.written(task, addresses, text, linked)
-            if text
-            else messages.match(task, addresses)
-        )
+        if not text:
+            return messages.match(task, addresses)
+        return messages.written(task, addresses, text, linked)
 
 
 class Resolved(_Post):
@@ -94,37 +100,47 @@ class Resolved(_Post):
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
 
-class DigestEntry(Written):
-    """One match among those that a digest shows, in words."""
+class DigestItem(Written):
+    """One match among the worst few that a digest shows: its subject as the store keeps it."""
 
-    where: str
-    what: str
-    url: str = ""
+    subject: dict[str, Any]
+    matched: datetime
+    why: tuple[str, ...] = ()
 
 
 class Digest(_Post):
     """Posts many matches of one rule as one message.
 
-    `counts` says how many for which reason (`over the limit`, `outside working hours`);
-    `worst` holds the few to show, worst first; `window` is the time they fell into.
+    `reasons` says how many were held back for which reason, `total` how many in all; `items`
+    holds the worst few, worst first; `since` is when the first of them matched.
     """
 
     kind: ClassVar[str] = "digest"
-    counts: dict[str, int]
-    worst: tuple[DigestEntry, ...] = ()
-    window: timedelta
+    total: int
+    reasons: dict[str, int]
+    since: datetime
+    items: tuple[DigestItem, ...] = ()
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
-        shown = [Entry(e.where, e.what, e.url) for e in self.worst]
-        summary = task.summary or task.rule
-        return messages.digest(summary, task.rule, self.counts, shown, self.window)
+        return messages.digest(
+            task,
+            addresses,
+            total=self.total,
+            reasons=self.reasons,
+            since=self.since,
+            worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
+        )
 
 
 class Notice(_Post):
-    """Posts news of the bot itself to the people who run it (`slack.ops_channel`)."""
+    """Posts news of the bot itself to the people who run it (`slack.ops_channel`).
+
+    It ranks behind the posts of rules, since no rule's limit may hold it back.
+    """
 
     kind: ClassVar[str] = "notice"
+    rank: ClassVar[int] = LAST
     title: str
     lines: tuple[str, ...] = ()
 
@@ -135,12 +151,6 @@ class Notice(_Post):
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The title and its lines."""
         return messages.notice(self.title, self.lines)
-
-
-def digest_entry(task: Task, addresses: Addresses) -> DigestEntry:
-    """The match in one line, to be kept until its digest is posted."""
-    entry = messages.entry(task, addresses)
-    return DigestEntry(where=entry.where, what=entry.what, url=entry.url)
 
 
 def _channel(value: Any) -> Any:
@@ -159,9 +169,10 @@ def _at_most(value: Any) -> Any:
     if not isinstance(value, str):
         raise PydanticCustomError("rate", "write a rate such as 10 per hour")
     try:
-        return rate(value)
+        times, window = rate(value)
     except ValueError as wrong:
         raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
+    return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
 
 
 def _text(value: Any) -> Any:
@@ -175,8 +186,8 @@ Channel = Annotated[
     BeforeValidator(_channel),
     WithJsonSchema({"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
 ]
-AtMost = Annotated[
-    tuple[int, timedelta],
+Rate = Annotated[
+    AtMost,
     BeforeValidator(_at_most),
     WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
 ]
@@ -192,7 +203,7 @@ class SlackWritten(Written):
         default=None, description="where to post; left out: slack.channel of the configuration"
     )
     text: Text | None = Field(default=None, description="a template; left out: the bot's message")
-    at_most: AtMost | None = Field(default=None, description="such as 10 per hour")
+    at_most: Rate | None = Field(default=None, description="such as 10 per hour")
     overflow: Overflow = Field(default="digest", description="what happens to what is over it")
 
 

@@ -1,15 +1,15 @@
 """The bot's own messages: a match, its end, a digest, a notice, as Block Kit with plain words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from bot.ports import Addresses, Task
-from bot.subjects import Kind
+from bot.subjects import Kind, Subject
 from bot.wording.blocks import Block, buttons, context, header, section, table
 from bot.wording.names import values
-from bot.wording.plain import NOTHING, clean, cut_mrkdwn, mrkdwn
+from bot.wording.plain import NOTHING, cut_mrkdwn, mrkdwn
 from bot.wording.units import lasting
 from bot.wording.values import number
 
@@ -93,45 +93,39 @@ def notice(title: str, lines: Sequence[str]) -> Message:
     return Message(cut_mrkdwn(text, FALLBACK), (header(title), *((section(body),) if body else ())))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One match of a digest, already in words; none of them is mrkdwn yet."""
-
-    where: str
-    what: str
-    url: str = ""
-
-
 def digest(
-    summary: str, rule: str, counts: Mapping[str, int], worst: Sequence[Entry], lasted: timedelta
+    task: Task,
+    addresses: Addresses,
+    *,
+    total: int,
+    reasons: Mapping[str, int],
+    since: datetime,
+    worst: Sequence[Subject],
 ) -> Message:
-    """Many matches in one message: how many for which reason, the worst few, how many more."""
-    total = sum(counts.values())
+    """Many matches of one rule: how many for which reason, the worst few, how many more."""
     noun = "match" if total == 1 else "matches"
-    title = f"{number(total)} more {noun}: {summary}"
-    reasons = " · ".join(f"{number(n)} {mrkdwn(reason)}" for reason, n in counts.items())
-    listed = worst[:10]
-    left = total - len(listed)
-    lines = [f"{place}. {_entry(entry)}" for place, entry in enumerate(listed, 1)]
-    lines += [f"and {number(left)} more"] if listed and left > 0 else []
+    title = f"{number(total)} more {noun}: {task.summary or task.rule}"
+    why = " · ".join(f"{number(n)} {mrkdwn(reason)}" for reason, n in reasons.items())
+    lines = [f"{place}. {_line(task, s, addresses)}" for place, s in enumerate(worst[:10], 1)]
+    left = total - len(lines)
+    lines += [f"and {number(left)} more"] if lines and left > 0 else []
+    lasted = lasting(max(task.now - since, timedelta()))
     return Message(
-        cut_mrkdwn(f"{mrkdwn(title)} ({reasons})", FALLBACK),
+        cut_mrkdwn(f"{mrkdwn(title)} ({why})", FALLBACK),
         (
             header(title),
-            section(f"{reasons}, within {lasting(lasted)}"),
+            section(why or "held back"),
             *(section(line) for line in lines),
-            context(f"Rule {mrkdwn(rule)}"),
+            context(f"Rule {mrkdwn(task.rule)} · since {lasted}"),
         ),
     )
 
 
-def entry(task: Task, addresses: Addresses) -> Entry:
-    """A match in one line, for a digest."""
-    told = values(task, addresses)
-    rows = [f"{label.lower()} {value}" for label, value in _brief(task.subject.kind, told)]
-    return Entry(
-        where=clean(_place(told)), what=clean(", ".join(rows)), url=str(told.get("url") or "")
-    )
+def _line(task: Task, subject: Subject, addresses: Addresses) -> str:
+    told = values(replace(task, subject=subject, results={}), addresses)
+    facts = [f"{label} {said(told[name])}" for label, name in _BRIEF[subject.kind] if told[name]]
+    link = f" · <{told['url']}|watch>" if told["url"] else ""
+    return f"*{mrkdwn(_place(told))}* {', '.join(facts)}{link}"
 
 
 def _place(told: Values) -> str:
@@ -143,26 +137,13 @@ def _place(told: Values) -> str:
     return f"{site}{page}" if page.startswith("/") else f"{site} {page}".strip()
 
 
-def _entry(entry: Entry) -> str:
-    link = f" · <{entry.url}|watch>" if entry.url else ""
-    return f"*{mrkdwn(entry.where)}* {mrkdwn(entry.what)}{link}"
-
-
-def _brief(kind: Kind, told: Values) -> list[Row]:
-    return [
-        (label, str(number(told[name]) if type(told[name]) in (int, float) else told[name]))
-        for label, name in _BRIEF[kind]
-        if told.get(name) is not None
-    ]
-
-
 _BRIEF: Mapping[Kind, tuple[tuple[str, str], ...]] = {
-    "recordings": (("Friction", "friction"), ("Active", "duration"), ("Pages", "pages")),
-    "feedback": (("New responses", "new_responses"), ("Responses", "responses")),
-    "funnels": (("Conversion", "conversion"), ("Entered", "entered")),
-    "forms": (("Completion", "completion"), ("Visits", "visits")),
-    "pages": (("Views", "views"), ("Visit time", "visit_time")),
-    "websites": (("Status", "status"), ("Budget used", "budget_used")),
+    "recordings": (("friction", "friction"), ("active", "duration"), ("pages", "pages")),
+    "feedback": (("new responses", "new_responses"), ("responses", "responses")),
+    "funnels": (("conversion", "conversion"), ("entered", "entered")),
+    "forms": (("completion", "completion"), ("visits", "visits")),
+    "pages": (("views", "views"), ("visit time", "visit_time")),
+    "websites": (("status", "status"), ("budget used", "budget_used")),
 }
 
 

@@ -1,0 +1,91 @@
+"""Setting the share of the sessions that a website records."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bot.actions.base import Action, Done, Spec, send
+from bot.errors import TryLater
+from bot.mouseflow import websites
+from bot.ports import Ports, Task
+from bot.subjects import Kind, WebsiteSubject
+
+
+class RecordingRate(Action):
+    """Sets the recording rate in percent, and reads it again to be sure.
+
+    Safe to repeat: it sets. The result is the rate before, in percent, for whoever wants to
+    put it back.
+    """
+
+    kind: ClassVar[str] = "recording_rate"
+    watches: ClassVar[tuple[Kind, ...]] = ("websites",)
+    rate: Annotated[int, Field(ge=2, le=100)]
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        before = await self._rate(task, ports)
+        if before == self.rate:
+            earlier = _seen(task) if task.attempted else before
+            return Done(f"records {self.rate} % already", _text(earlier))
+        site = task.subject.website.id
+        await send(websites.update(site, recording_rate=self.rate), task, ports)
+        after = await self._rate(task, ports)
+        if after != self.rate:
+            raise TryLater(f"{self.rate} % was written, but the rate is {after}", unknown=True)
+        return Done(f"recorded {_text(before) or '?'} %, records {self.rate} %", _text(before))
+
+    async def _rate(self, task: Task, ports: Ports) -> int | None:
+        return (await send(websites.detail(task.subject.website.id), task, ports)).recording_rate
+
+
+def _seen(task: Task) -> int | None:
+    return task.subject.recording_rate if isinstance(task.subject, WebsiteSubject) else None
+
+
+def _text(rate: int | None) -> str | None:
+    return None if rate is None else str(rate)
+
+
+def _percent(value: Any) -> int:
+    text = str(value).removesuffix("%").strip() if isinstance(value, int | str) else ""
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise PydanticCustomError("rate", "write a whole percentage, such as 25")
+    rate = int(text)
+    if rate == 0:
+        raise PydanticCustomError("rate", "to record nothing, write recording: stop")
+    if rate == 1:
+        # The API document says "1 for all" (L667) where it says "100 for all" three times.
+        raise PydanticCustomError("rate", "1 is ambiguous in Mouseflow's API; write 2 or more")
+    if rate > 100:
+        raise PydanticCustomError("rate", "at most 100, which records all sessions")
+    return rate
+
+
+Percent = Annotated[
+    int,
+    BeforeValidator(_percent),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 2, "maximum": 100},
+                {"type": "string", "pattern": "^([2-9]|[1-9][0-9]|100) ?%$"},
+            ]
+        }
+    ),
+]
+
+
+def _steps(written: Any) -> tuple[Action, ...]:
+    return (RecordingRate(rate=written),)
+
+
+RECORDING_RATE = Spec(
+    key="recording_rate",
+    written=Percent,
+    subjects=RecordingRate.watches,
+    steps=_steps,
+    about="records so many of a hundred sessions, from 2 to 100",
+    example="recording_rate: 25",
+)

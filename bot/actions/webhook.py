@@ -1,0 +1,216 @@
+"""Calling an outside URL with a match as signed JSON."""
+
+import hashlib
+import hmac
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from msgspec import Struct
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bot.actions.base import POST, Action, Done, Spec, Written
+from bot.ports import Addresses, Ports, Task
+from bot.subjects import Band, Kind, RecordingSubject, Subject
+from bot.wording import links
+from bot.wording.names import NAMES
+from bot.wording.plain import clean
+from bot.wording.values import Friction, Percent, Span
+
+ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
+VERSION = 1
+TIMESTAMP = "Mouseflow-Bot-Timestamp"
+SIGNATURE = "Mouseflow-Bot-Signature"
+SIGN_WITH = "Mouseflow-Bot-Sign-With"
+"""An instruction to the port, never sent: where it finds the secret to sign with."""
+KEY = "Idempotency-Key"
+
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
+
+
+class Website(Struct, frozen=True):
+    """The website that the match is about."""
+
+    id: str
+    name: str
+
+
+class Body(Struct, frozen=True, kw_only=True):
+    """What is sent: version 1. Later versions may add keys; a receiver ignores what it does
+    not know. `subject` holds what `docs/messages.md` lists for the kind, without personal data.
+    """
+
+    version: Literal[1] = 1
+    event: Literal["match"] = "match"
+    key: str
+    rule: str
+    summary: str
+    kind: Kind
+    website: Website
+    matched: datetime
+    why: tuple[str, ...]
+    subject: dict[str, Any]
+    url: str | None
+    share_url: str | None
+
+
+class Webhook(Action):
+    """Posts the match to a URL.
+
+    Safe to repeat: the receiver sees the same `Idempotency-Key` and body again, and a call
+    whose outcome is unknown is repeated, so delivery is at-least-once.
+    """
+
+    kind: ClassVar[str] = "webhook"
+    rank: ClassVar[int] = POST
+    watches: ClassVar[tuple[Kind, ...]] = ALL
+    url: str = Field(repr=False)
+    secret: str | None = Field(default=None, repr=False)
+
+    def lane(self, subject: Subject, default_channel: str) -> str:
+        """Calls to one host wait for each other."""
+        return f"webhook:{self._host}"
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Make it so."""
+        content = body(task, ports.addresses)
+        await ports.webhook.call(self.url, content, headers(task, content, self.secret))
+        return Done(f"called {self._host}")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+
+def body(task: Task, addresses: Addresses) -> bytes:
+    """The JSON body for this match: the same bytes for every attempt."""
+    subject = task.subject
+    return msgspec.json.encode(
+        Body(
+            key=task.key,
+            rule=task.rule,
+            summary=task.summary or task.rule,
+            kind=subject.kind,
+            website=Website(subject.website.id, subject.website.name),
+            matched=task.matched,
+            why=tuple(clean(line) for line in task.why),
+            subject=_facts(subject),
+            url=links.playback(subject, addresses),
+            share_url=links.public(task.results.get("share"), addresses),
+        )
+    )
+
+
+def headers(task: Task, content: bytes, secret: str | None) -> Mapping[str, str]:
+    """The headers of a call. A secret given by reference is left for the port to find."""
+    stamp = str(int(task.now.timestamp()))
+    # A key may end in a page's path, and visitors make paths: encoded, it fits into a header.
+    key = quote(task.key, safe="/:")
+    made = {"Content-Type": "application/json", KEY: key, TIMESTAMP: stamp}
+    if secret is None:
+        return made
+    if _REFERENCE.fullmatch(secret):
+        return made | {SIGN_WITH: secret}
+    return made | {SIGNATURE: signature(secret.encode(), stamp, content)}
+
+
+def signature(secret: bytes, stamp: str, content: bytes) -> str:
+    """`sha256=` and the HMAC of `<timestamp>.<body>`; the timestamp is against replays."""
+    signed = hmac.new(secret, stamp.encode() + b"." + content, hashlib.sha256)
+    return f"sha256={signed.hexdigest()}"
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    facts = {
+        name: _plain(spec.read(subject))
+        for name, spec in NAMES[subject.kind].items()
+        if not spec.personal
+    }
+    if isinstance(subject, RecordingSubject):
+        # People read a time in the account's zone, programs an instant.
+        facts["friction"] = _band(subject.friction)
+        facts["started"] = subject.recording.created
+        facts["last_activity"] = subject.recording.last_activity
+    return facts
+
+
+def _band(band: Band | None) -> dict[str, float | None] | None:
+    if band is None:
+        return None
+    ends = {"at_least": band.low, "below": band.high}
+    return {name: end if math.isfinite(end) else None for name, end in ends.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Span):
+        return int(value)
+    if isinstance(value, Percent):
+        return round(float(value), 4)
+    if isinstance(value, Friction):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value[:100]]
+    return clean(value, 500) if isinstance(value, str) else value
+
+
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or re.search(r"[\s\x00-\x1f]", url):
+        raise PydanticCustomError("url", "write an address that begins with https:// or http://")
+    if parts.username or parts.password:
+        raise PydanticCustomError("url", "an address may not hold a password; use secret")
+    return url
+
+
+def _secret(secret: str) -> str:
+    if secret.startswith(("env:", "file:")) and not _REFERENCE.fullmatch(secret):
+        raise PydanticCustomError(
+            "secret", "write env:NAME of an environment variable, or file:/path/to/the/secret"
+        )
+    if len(secret) < 8:
+        raise PydanticCustomError("secret", "a secret has at least 8 characters")
+    return secret
+
+
+Url = Annotated[
+    str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})
+]
+Secret = Annotated[str, AfterValidator(_secret), WithJsonSchema({"type": "string", "minLength": 8})]
+
+
+class WebhookWritten(Written):
+    """A call as written in a rule file."""
+
+    url: Url = Field(repr=False, description="where to send the match")
+    secret: Secret | None = Field(
+        default=None, repr=False, description="signs the body; better env:NAME or file:/path"
+    )
+
+
+WebhookValue = WebhookWritten | Annotated[list[WebhookWritten], Field(min_length=1, max_length=10)]
+
+
+def _steps(written: Any) -> tuple[Action, ...]:
+    calls = [written] if isinstance(written, WebhookWritten) else written
+    return tuple(Webhook(url=call.url, secret=call.secret) for call in calls)
+
+
+WEBHOOK = Spec(
+    key="webhook",
+    written=WebhookValue,
+    subjects=ALL,
+    steps=_steps,
+    about="posts the match as JSON to a URL, signed with HMAC-SHA256 if a secret is given",
+    example="webhook: {url: https://example.com/hook, secret: env:HOOK_SECRET}",
+)
