@@ -14,7 +14,7 @@ from bot.rulebook.bags import Bag, Texts
 from bot.rulebook.conditions import Bounds, Exists, Journey, Numbers, OneItem, OneOf, Test
 from bot.rulebook.fields import Field
 from bot.rulebook.operators import sees, texts_of
-from bot.rulebook.recording_fields import entry, knows_pages
+from bot.rulebook.recording_values import entry, knows_pages
 from bot.rulebook.terms import Leaf
 from bot.subjects import Band, RecordingSubject
 

@@ -7,9 +7,8 @@ leave standing are true. Nothing is generated or executed from text.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from bot.rulebook import evaluate
 from bot.rulebook.axes import Memo, ones
@@ -24,8 +23,7 @@ MOST_TERMS = 64
 """A rule that would need more terms is decided by the tree walk instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Rules by their index: those that match whatever else may be learnt of the recording,
     and those that still depend on it. All others do not match."""
 

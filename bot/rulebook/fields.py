@@ -88,7 +88,8 @@ class Field:
     `raw` takes the value from the subject in the cheapest hashable form, `clean` makes it a
     Value as people know it. `normal` says how texts are compared and is applied both to what
     is seen and to what is written (it keeps `*`). `choices` are the values that make sense,
-    in order, in normal form. `grows` tells that an active session only adds to the value.
+    in order, in normal form. `grows` tells that an active session only adds to the value,
+    `changes` that it may become any other; else it stays what it was at the start.
     `known` tells whether the subject holds all there is to know; None: it always does.
     `attribute` is the recording's attribute, where `raw` is nothing but that. `personal`
     values are not posted unless the rule's own text names them. `parts` are the fields of one
@@ -108,6 +109,7 @@ class Field:
     examples: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     grows: bool = False
+    changes: bool = False
     known: Callable[[Any], bool] | None = None
     attribute: str = ""
     personal: bool = False

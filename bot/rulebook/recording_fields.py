@@ -1,154 +1,36 @@
 """The fields of a recording: the API's row, its detail, and what only the server can judge."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from bot.mouseflow.models import PageView
 from bot.rulebook.fields import Field, folded_path, page, text
-from bot.subjects import Band, RecordingSubject
-
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-REFERRERS = ("searchengines", "links", "direct", "social", "email")
-DEVICES = ("desktop", "tablet", "phone")
-VISITORS = ("first", "returning")
-BROWSERS = ("chrome", "firefox", "safari", "ie", "edge", "opera", "android")
-SYSTEMS = (
-    "windows",
-    "mac os",
-    "linux",
-    "ios",
-    "android",
-    "blackberry os",
-    "windows phone",
+from bot.rulebook.recording_values import (
+    BROWSERS,
+    DEVICES,
+    REFERRERS,
+    SYSTEMS,
+    VISITORS,
+    WEEKDAYS,
+    entry,
+    entry_url,
+    exit_page,
+    filled,
+    friction,
+    has_detail,
+    hour,
+    journey,
+    knows_pages,
+    page_count,
+    referrer_word,
+    tags,
+    weekday,
+    weekday_word,
 )
 
-_REFERRER_WORDS = {
-    # The row says Search and Link (L836), the filter searchengines and links (L4246).
-    "search": "searchengines",
-    "searchengine": "searchengines",
-    "link": "links",
-}
-
-
-def referrer_word(value: str) -> str:
-    """The filter's word for a kind of referrer, whichever of the two words is given."""
-    word = value.casefold()
-    return _REFERRER_WORDS.get(word, word)
-
-
-def weekday_word(value: str) -> str:
-    """`Monday`, `mon` and `MON` are one day."""
-    word = value.casefold()
-    return word[:3] if word.endswith("day") else word
-
-
-@lru_cache(maxsize=64)
-def zone(name: str) -> ZoneInfo:
-    """The time zone of that name; raises ZoneInfoNotFoundError."""
-    return ZoneInfo(name)
-
-
-def started(subject: RecordingSubject) -> Any:
-    """When the session started, in the account's zone; the API's times carry an offset (L738)."""
-    created = subject.recording.created
-    if created is None or created.tzinfo is None:
-        return created  # without an offset it is the account's own time already
-    return created.astimezone(zone(subject.zone))
-
-
-def _weekday(subject: RecordingSubject) -> str | None:
-    start = started(subject)
-    return None if start is None else WEEKDAYS[start.weekday()]
-
-
-def _hour(subject: RecordingSubject) -> int | None:
-    start = started(subject)
-    return None if start is None else int(start.hour)
-
-
-def friction(subject: RecordingSubject) -> Band | None:
-    """The band that was asked for, or the value itself should an answer ever hold one."""
-    if subject.friction is not None:
-        return subject.friction
-    recording = subject.recording
-    exact = recording.friction if recording.friction is not None else recording.friction_score
-    return None if exact is None or exact != exact else Band.exactly(exact)
-
-
-def _pages(subject: RecordingSubject) -> int | None:
-    recording = subject.recording
-    if recording.pages is None and recording.page_views is not None:
-        return len(recording.page_views)  # the detail has no count of its own (L913-977)
-    return recording.pages
-
-
-def page_of(view: PageView) -> str | None:
-    """The page's path: the normalised one first, the address where it is missing (L924-925)."""
-    return page(view.website_page or view.uri)
-
-
-def entry(subject: RecordingSubject) -> str | None:
-    """Where the session began: the row's page, its address, or else the detail's first page."""
-    recording = subject.recording
-    first = recording.entry_page or recording.entry
-    if first or not recording.page_views:
-        return first
-    return page_of(recording.page_views[0])
-
-
-def _entry_url(subject: RecordingSubject) -> str | None:
-    recording = subject.recording
-    if not recording.entry and recording.page_views:
-        return recording.page_views[0].uri
-    return recording.entry
-
-
-def has_detail(subject: RecordingSubject) -> bool:
-    """Whether the recording's detail is there, with its page views."""
-    return subject.recording.page_views is not None
-
-
-def knows_pages(subject: RecordingSubject) -> bool:
-    """Whether every page seen is known: the detail is there, or the entry page was the only one."""
-    recording = subject.recording
-    return recording.page_views is not None or (recording.pages == 1 and bool(entry(subject)))
-
-
-def journey(subject: RecordingSubject) -> tuple[str, ...]:
-    """The paths seen in order, as far as they are known: the entry page at least."""
-    views = subject.recording.page_views or ()
-    seen = tuple(found for view in views if (found := page_of(view)))
-    first = page(entry(subject))
-    if first and (not seen or seen[0].casefold() != first.casefold()):
-        return (first, *seen)
-    return seen
-
-
-def _exit(subject: RecordingSubject) -> str | None:
-    if not knows_pages(subject):
-        return None
-    seen = journey(subject)
-    return seen[-1] if seen else None
-
-
-def tags(subject: RecordingSubject) -> tuple[str, ...]:
-    """The session's tags and every page's: neither holds all of the other (L929-966)."""
-    recording = subject.recording
-    found = dict.fromkeys(recording.tags)
-    for view in recording.page_views or ():
-        found.update(dict.fromkeys(view.tags))
-    return tuple(found)
-
-
-def _texts(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(value for value in values if value)
-
-
 _one = partial(Field, watch="recordings")
-_view: Callable[..., Field] = partial(Field, watch="recordings", source="detail", grows=True)
+_view: Callable[..., Field] = partial(Field, watch="recordings", source="detail")
 
 
 def _word(name: str, meaning: str, *, attribute: str = "", **more: Any) -> Field:
@@ -160,7 +42,7 @@ def _word(name: str, meaning: str, *, attribute: str = "", **more: Any) -> Field
 
 def _flag(name: str, meaning: str, **more: Any) -> Field:
     more.setdefault("raw", attrgetter("recording." + name))
-    return _one(name=name, type="flag", meaning=meaning, examples=("true",), **more)
+    return _one(name=name, type="flag", meaning=meaning, changes=True, examples=("true",), **more)
 
 
 PAGE_PARTS: tuple[Field, ...] = (
@@ -183,6 +65,7 @@ PAGE_PARTS: tuple[Field, ...] = (
     ),
     _view(
         name="time",
+        grows=True,
         type="duration",
         meaning="time between opening and leaving the page",
         raw=attrgetter("visit_time"),
@@ -191,6 +74,7 @@ PAGE_PARTS: tuple[Field, ...] = (
     ),
     _view(
         name="engagement",
+        grows=True,
         type="duration",
         meaning="time of activity on the page",
         raw=attrgetter("engagement_time"),
@@ -199,6 +83,7 @@ PAGE_PARTS: tuple[Field, ...] = (
     ),
     _view(
         name="scroll",
+        grows=True,
         type="percent",
         meaning="how far down the page was seen",
         raw=attrgetter("scroll"),
@@ -207,10 +92,11 @@ PAGE_PARTS: tuple[Field, ...] = (
     ),
     _view(
         name="tags",
+        grows=True,
         type="texts",
         meaning="tags of the page view, such as click-rage",
         raw=attrgetter("tags"),
-        clean=_texts,
+        clean=filled,
         examples=("click-rage",),
     ),
 )
@@ -241,10 +127,10 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="pages",
-        known=lambda subject: _pages(subject) is not None or has_detail(subject),
+        known=lambda subject: page_count(subject) is not None or has_detail(subject),
         type="number",
         meaning="how many pages were seen",
-        raw=_pages,
+        raw=page_count,
         unit="pages",
         api_filter="pagesmin, pagesmax",
         examples=("{min: 3}",),
@@ -297,10 +183,11 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="exit_page",
+        changes=True,
         known=knows_pages,
         type="text",
         meaning="path of the last page",
-        raw=_exit,
+        raw=exit_page,
         clean=page,
         normal=folded_path,
         source="detail",
@@ -312,7 +199,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         known=lambda subject: bool(subject.recording.entry) or has_detail(subject),
         type="text",
         meaning="full address of the first page, with its query",
-        raw=_entry_url,
+        raw=entry_url,
         clean=text,
         personal=True,
         examples=("*utm_campaign=spring*",),
@@ -392,6 +279,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _word(
         "visitor_name",
         "name the site has given the visitor",
+        changes=True,
         personal=True,
         examples=("{exists: true}",),
     ),
@@ -412,7 +300,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         type="texts",
         meaning="tags of the session or of any of its pages",
         raw=tags,
-        clean=_texts,
+        clean=filled,
         source="detail",
         api_filter="tags",
         examples=("submit", "{all: [submit, click-rage]}", "{not: internal}"),
@@ -420,11 +308,12 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     ),
     _one(
         name="variables",
+        changes=True,
         type="variables",
         meaning="variables the site has set, by their names",
         raw=attrgetter("recording.variables"),
         attribute="variables",
-        clean=_texts,
+        clean=filled,
         api_filter="vars",
         personal=True,
         examples=("{cart-value: {min: 100}}",),
@@ -450,7 +339,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         name="weekday",
         type="text",
         meaning="day the session started, in the account's zone",
-        raw=_weekday,
+        raw=weekday,
         normal=weekday_word,
         choices=WEEKDAYS,
         examples=("[sat, sun]",),
@@ -459,7 +348,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         name="hour",
         type="number",
         meaning="hour the session started, in the account's zone (0-23)",
-        raw=_hour,
+        raw=hour,
         unit="h",
         examples=("{min: 9, under: 17}",),
     ),

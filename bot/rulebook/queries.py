@@ -1,0 +1,201 @@
+"""What a rule set needs of the API: facts to ask, filters that narrow, details, and when to fire.
+
+Pure: rules in, values out. The list's row costs nothing more; a friction threshold or a visitor
+type is one more query for all recordings together; a detail is one more call per recording.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.rulebook.catalogue import field
+from bot.rulebook.conditions import (
+    All,
+    AnyOf,
+    Bounds,
+    Condition,
+    Every,
+    Exists,
+    Journey,
+    NoneOf,
+    Not,
+    Numbers,
+    OneItem,
+    OneOf,
+    Pattern,
+    Test,
+    Wants,
+)
+from bot.rulebook.decide import applies
+from bot.rulebook.evaluate import field_of, whole
+from bot.rulebook.fields import Field
+from bot.rulebook.logic import leaves
+from bot.rulebook.operators import OVER
+from bot.rulebook.rules import Rule
+from bot.subjects import Kind, Site
+
+VisitorType = Literal["first", "returning"]
+
+
+def thresholds(rules: Iterable[Rule]) -> tuple[float, ...]:
+    """The frictions of which "at least that much" must be asked, ascending, each once.
+
+    Everything comes down to it: `under 5` is "not at least 5", `over 5` is "at least a little
+    more than 5", since the API has no other question (L4388).
+    """
+    found = {
+        threshold
+        for rule in rules
+        for test in _tests(rule, "friction")
+        for threshold in _thresholds(test.wants)
+    }
+    return tuple(sorted(found))
+
+
+def _thresholds(wants: Wants) -> Iterator[float]:
+    if isinstance(wants, Numbers):
+        for value in wants.values:
+            yield from (value, value + OVER)
+    elif isinstance(wants, Bounds):
+        yield from (it for it in (wants.min, wants.under) if it is not None)
+        yield from (it + OVER for it in (wants.over, wants.max) if it is not None)
+
+
+def asks_friction(rule: Rule) -> bool:
+    """Whether the rule depends on what only the friction filter tells."""
+    return any(True for _ in _tests(rule, "friction"))
+
+
+def asks_visitor_type(rule: Rule) -> bool:
+    """Whether the rule depends on what only the visitor filter tells."""
+    return any(True for _ in _tests(rule, "visitor_type"))
+
+
+def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
+    """The visitor types to ask for: one is enough, all others are of the other type (L4245)."""
+    return ("returning",) if any(map(asks_visitor_type, rules)) else ()
+
+
+def needs_detail(rule: Rule) -> bool:
+    """Whether some recording's row may not be enough for the rule."""
+    return rule.watch == "recordings" and any(
+        field_of(leaf, rule.watch).source == "detail" for leaf in leaves(whole(rule))
+    )
+
+
+def _tests(rule: Rule, name: str) -> Iterator[Test]:
+    if rule.watch == "recordings":
+        for leaf in leaves(whole(rule)):
+            if isinstance(leaf, Test) and leaf.field == name:
+                yield leaf
+
+
+def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
+    """The (field, ms ago) pairs of a level's own past that the rule compares with."""
+    conditions = (whole(rule), rule.until)
+    return frozenset(
+        (leaf.field, leaf.wants.against)
+        for condition in conditions
+        for leaf in leaves(condition)
+        if isinstance(leaf, Test) and hasattr(leaf.wants, "against")
+    )
+
+
+def fires_early(rule: Rule) -> bool:
+    """Whether the rule's condition, once true, stays true while the session goes on.
+
+    Then it need not wait until the session is settled. Levels are always judged at once.
+    """
+    return rule.watch != "recordings" or _stays(whole(rule), True, rule.watch)
+
+
+def _stays(condition: Condition, wanted: bool, kind: Kind) -> bool:
+    if isinstance(condition, Not):
+        return _stays(condition.part, not wanted, kind)
+    if isinstance(condition, All | AnyOf):
+        return all(_stays(part, wanted, kind) for part in condition.parts)
+    if isinstance(condition, Journey):
+        return wanted
+    if isinstance(condition, OneItem):
+        about = field(kind, condition.field)
+        return wanted and all(
+            _test_stays(about.part(test.field), test.wants, True) for test in condition.tests
+        )
+    return _test_stays(field(kind, condition.field), condition.wants, wanted)
+
+
+def _test_stays(about: Field, wants: Wants, wanted: bool) -> bool:
+    if about.changes:
+        return False
+    if not about.grows:
+        return True
+    return _rises(wants) if wanted else _falls(wants)
+
+
+def _rises(wants: Wants) -> bool:
+    """Whether more of the value can't make a yes a no."""
+    if isinstance(wants, Bounds):
+        return wants.max is None and wants.under is None
+    return isinstance(wants, OneOf | Every | Pattern) or wants == Exists(True)
+
+
+def _falls(wants: Wants) -> bool:
+    """Whether more of the value can't make a no a yes."""
+    if isinstance(wants, Bounds):
+        return wants.min is None and wants.over is None
+    return isinstance(wants, NoneOf) or wants == Exists(False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one poll of a website asks for, for all of its rules together.
+
+    `calls` is the least: one list, and one query for every fact. A detail comes on top for
+    each recording of which a rule in `detailed` still depends on it.
+    """
+
+    rules: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    visitor_types: tuple[VisitorType, ...]
+    detailed: tuple[str, ...]
+    early: tuple[str, ...]
+
+    @property
+    def calls(self) -> int:
+        """The calls of one poll with something new, without details."""
+        return 1 + len(self.thresholds) + len(self.visitor_types) if self.rules else 0
+
+
+def plan(rules: Iterable[Rule], site: Site) -> Plan:
+    """The plan of the recording rules that watch this website."""
+    watching = [rule for rule in rules if rule.watch == "recordings" and applies(rule, site)]
+    return Plan(
+        rules=tuple(rule.id for rule in watching),
+        thresholds=thresholds(watching),
+        visitor_types=visitor_types(watching),
+        detailed=tuple(rule.id for rule in watching if needs_detail(rule)),
+        early=tuple(rule.id for rule in watching if fires_early(rule)),
+    )
+
+
+def lines(made: Plan) -> list[str]:
+    """The plan in words, for people."""
+    if not made.rules:
+        return ["no rule watches recordings here: nothing is asked"]
+    found = [f"{made.calls} calls when something is new: the list"]
+    found += [f"  a query for friction of at least {it:.7g}" for it in made.thresholds]
+    found += [f"  a query for {it} visitors" for it in made.visitor_types]
+    if made.detailed:
+        found.append(
+            f"and a detail for each recording that still depends on it in {_some(made.detailed)}"
+        )
+    waiting = [rule for rule in made.rules if rule not in made.early]
+    if waiting:
+        found.append(f"waiting until a session is settled: {_some(waiting)}")
+    return found
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
