@@ -24,14 +24,16 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Watch until told to stop."""
     _leave_at_once()  # before the heavy imports: they take a second, and PID 1 has no defaults
-    import asyncio
-
-    from bot import daemon, logs
+    from bot import logs
     from bot.cli.given import lock_file, settings
-    from bot.cli.heartbeat import beat
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
+
+    import asyncio
+
+    from bot import daemon
+    from bot.cli.heartbeat import beat
 
     async def watch() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()

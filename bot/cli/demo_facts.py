@@ -1,0 +1,73 @@
+"""What the demo's report tells, gathered from the store and the simulator."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bot.cli.demo_report import Action, Outcome, Posted, RuleOutcome, as_text, grouped
+from bot.store.audit import history
+from bot.store.matches import matches_of
+from bot.store.queue import dead_letters, steps_of
+from bot.store.recordings import known_recordings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from bot.rulebook.rules import Rule, RuleSet
+    from bot.simulator.server import Simulator
+    from bot.store import Connection
+    from bot.store.queue import StepState
+
+_MOST = 100_000
+
+
+def gathered(
+    conn: "Connection",
+    simulator: "Simulator",
+    book: "RuleSet",
+    *,
+    seconds: float,
+    since: "datetime",
+) -> Outcome:
+    """The outcome so far. `since` is how far back the bot looked."""
+    known = [known_recordings(conn, site, since) for site in simulator.world.sites]
+    return Outcome(
+        seconds=seconds,
+        websites=sum(1 for seen in known if seen),
+        recordings=sum(map(len, known)),
+        rules=[_rule(conn, rule) for rule in book.rules],
+        posts=[
+            Posted(message.channel, as_text(message.text, message.blocks))
+            for message in simulator.slack.messages
+        ],
+        calls=grouped((call.side, call.method, call.path) for call in simulator.calls),
+        faults=[f"{step.rule}: {step.action}: {step.fault}" for step in dead_letters(conn)],
+    )
+
+
+def _rule(conn: "Connection", rule: "Rule") -> RuleOutcome:
+    matches = matches_of(conn, rule=rule.id, limit=_MOST)
+    steps = [step for match in matches for step in steps_of(conn, match.key)]
+    reasons = history(conn, rule=rule.id, kind="match", limit=2)
+    return RuleOutcome(
+        rule=rule.id,
+        summary=rule.summary,
+        file=rule.file,
+        matches=len(matches),
+        actions=_actions(steps),
+        examples=[(entry.subject, entry.text) for entry in reasons],
+    )
+
+
+def _actions(steps: "Sequence[StepState]") -> list[Action]:
+    states = Counter((step.action, step.state) for step in steps)
+    return [
+        Action(
+            kind=kind,
+            done=states[kind, "done"],
+            waiting=states[kind, "pending"] + states[kind, "sending"],
+            failed=states[kind, "dead"],
+            withheld=states[kind, "folded"] + states[kind, "withheld"],
+        )
+        for kind in dict.fromkeys(step.action for step in steps)
+    ]
