@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bot.errors import ConfigError
 from bot.rulebook.read import read
+from bot.rulebook.read_do import Allowed
 from bot.rulebook.rules import RuleSet
 
 SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
@@ -40,9 +41,12 @@ def texts(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
     return read_so_far
 
 
-def load(paths: Sequence[str | Path], *, allow_delete: bool = False) -> RuleSet:
-    """The rule set of these paths; raises RuleErrors with every fault, ConfigError for a path."""
-    return read(texts(paths), allow_delete=allow_delete)
+def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
+    """The rule set of these paths; raises RuleErrors with every fault, ConfigError for a path.
+
+    `allowed` is what the configuration lets rules do.
+    """
+    return read(texts(paths), allowed=allowed)
 
 
 def signature(paths: Sequence[str | Path]) -> Signature:

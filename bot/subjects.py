@@ -179,4 +179,5 @@ def written(subject: Subject) -> bytes:
 
 def reread(data: bytes | str) -> Subject:
     """The subject that `written` wrote; raises msgspec.ValidationError for anything else."""
-    return _decoder.decode(data)
+    subject: Subject = _decoder.decode(data)
+    return subject

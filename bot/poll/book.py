@@ -29,8 +29,7 @@ class Sheet:
 
     def undecided(self, subject: RecordingSubject) -> list[Rule]:
         """The rules whose verdict still depends on a fact to ask or on the detail."""
-        _sure, rest = self.decider.candidates(subject)
-        return [self.rules[index] for index in rest]
+        return [self.rules[index] for index in self.decider.candidates(subject).open]
 
 
 class Book:

@@ -1,7 +1,7 @@
 """One look at a website's recordings: read what is new, judge it, write all of it down at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -62,6 +62,13 @@ class Memory:
     friction_ignored: bool | None = None
     tries: dict[str, int] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+
+    def forget_facts(self) -> None:
+        """Other rules ask other things: what was asked of live sessions is asked again."""
+        self.live = {
+            key: replace(waiting, friction=None, visitor_type=None)
+            for key, waiting in self.live.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,359 @@
+"""The composition root: builds everything once, starts it, reloads the rules, and shuts down."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from bot import rule_files
+from bot.actions import ACTIONS
+from bot.config import Settings
+from bot.config.allowed import allowed
+from bot.deliver import Delivery, Drained
+from bot.dry import Diary, DryMouseflow, DrySlack, DryWebhook, Silent
+from bot.errors import BotError, ConfigError, RuleErrors, StoreError
+from bot.mouseflow import Priority, Request
+from bot.mouseflow.client import AsyncMouseflow
+from bot.mouseflow.errors import Denied
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk
+from bot.ports import Addresses, Mouseflow, Ports
+from bot.rulebook.rules import RuleSet
+from bot.schedule import Schedule
+from bot.slack.poster import SLACK, SlackPoster, WebhookPoster
+from bot.store import Store, in_memory_copy, open_store
+from bot.store.retention import forget
+from bot.subjects import Site
+from bot.watching import Watcher
+from bot.webhook import WebhookCaller
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+LOOK_AT_FILES = timedelta(seconds=3)
+"""How often the rule files are looked at for changes."""
+
+TIDY = timedelta(hours=1)
+"""How often what is older than `[store] keep` is forgotten."""
+
+ASK_AGAIN = timedelta(seconds=15)
+"""How soon the websites are asked for again while the API is away at the start."""
+
+
+def utc() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Urgent:
+    """The account's client, with every request in one lane of its line."""
+
+    api: AsyncMouseflow
+    priority: Priority
+
+    async def send(self, request: Request[T]) -> T:
+        return await self.api.send(request, priority=self.priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The ways out: whom the polls ask, and what the actions may touch."""
+
+    asking: Mouseflow
+    acting: Ports
+
+
+def rules_of(settings: Settings) -> RuleSet:
+    """The rules as the files have them now; raises RuleErrors or ConfigError."""
+    return rule_files.load(settings.rules.paths, allowed(settings))
+
+
+@asynccontextmanager
+async def outside(settings: Settings) -> AsyncIterator[Outside]:
+    """Client, poster and webhook caller for these settings, closed in the end."""
+    flow = settings.mouseflow
+    api = AsyncMouseflow(
+        flow.base_url or flow.region or "",
+        flow.email,
+        flow.api_key.get_secret_value(),
+        requests_per_second=flow.requests_per_second,
+        burst=max(4, round(flow.requests_per_second)),
+    )
+    slack, webhook = _poster(settings), WebhookCaller()
+    addresses = Addresses(
+        app_url=flow.app_url,
+        share_url=flow.share_url or "",
+        channel=settings.slack.channel or "",
+        ops_channel=settings.slack.ops_channel or "",
+    )
+    try:
+        acting = Ports(Urgent(api, Priority.ACTION), slack, webhook, addresses)
+        yield Outside(Urgent(api, Priority.POLL), acting)
+    finally:
+        await api.aclose()
+        await webhook.close()
+        await slack.close()
+
+
+def _poster(settings: Settings) -> SlackPoster | WebhookPoster | Silent:
+    slack = settings.slack
+    if slack.bot_token is not None:
+        return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
+    if slack.webhook_url is not None:
+        return WebhookPoster(slack.webhook_url)
+    return Silent()
+
+
+def desk_of(settings: Settings, store: Store, asking: Mouseflow) -> Desk:
+    """What every poll works with."""
+    zone = settings.mouseflow.time_zone
+    return Desk(
+        mouseflow=asking,
+        store=store,
+        zone=ZoneInfo(zone),
+        settle=settings.poll.settle,
+        start=settings.poll.start,
+        routing=Routing(settings.slack.channel or "", zone),
+    )
+
+
+async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event) -> None:
+    """Watch the account until `stop` is set; `reload` reads the rule files again.
+
+    Raises RuleErrors, ConfigError or StoreError where it can't even start, among them wrong
+    credentials. After the start only `stop` ends it.
+    """
+    rules = rules_of(settings)
+    with open_store(settings.store.url) as store:
+        async with outside(settings) as out:
+            await _Daemon(settings, store, out, rules).run(stop, reload)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What `once` did. `failed` names the looks that failed, `diary` is that of a dry run."""
+
+    websites: int
+    failed: tuple[str, ...]
+    drained: Drained
+    diary: Diary | None = None
+
+
+async def once(
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    tell: Callable[[Store, Round], None] = lambda _store, _round: None,
+) -> Round:
+    """Look at every source once, perform all that is due, return.
+
+    A dry run works on a copy of the store in memory and changes nothing anywhere. `tell` is
+    called before the store is closed. Raises what `run` raises at its start.
+    """
+    rules = rules_of(settings)
+    opened = in_memory_copy if dry_run else open_store
+    with opened(settings.store.url) as store:
+        async with outside(settings) as out:
+            diary = Diary() if dry_run else None
+            ways = out if diary is None else _dry(out, diary)
+            daemon = _Daemon(settings, store, ways, rules)
+            did = await daemon.once(diary)
+            tell(store, did)
+            return did
+
+
+def _dry(out: Outside, diary: Diary) -> Outside:
+    acting = Ports(
+        DryMouseflow(out.acting.mouseflow, diary),
+        DrySlack(diary),
+        DryWebhook(diary),
+        out.acting.addresses,
+    )
+    return Outside(out.asking, acting)
+
+
+class _Daemon:
+    """One account under watch: polls, delivery, reload and tidying as tasks of one group."""
+
+    def __init__(self, settings: Settings, store: Store, out: Outside, rules: RuleSet) -> None:
+        self._settings = settings
+        self._store = store
+        self._delivery = Delivery(store, out.acting, ACTIONS, clock=utc)
+        slack = settings.slack
+        self._watcher = Watcher(
+            desk_of(settings, store, out.asking),
+            rules,
+            ops=(slack.ops_channel or slack.channel or "") if slack.configured else None,
+            wake=self._delivery.wake,
+            clock=utc,
+        )
+        self._schedule = Schedule()
+        self._polls: dict[str, asyncio.Task[None]] = {}
+
+    async def once(self, diary: Diary | None) -> Round:
+        """One look at every source, then one drain."""
+        watcher = self._watcher
+        await watcher.use(watcher.rules)
+        await self._first_sites()
+        failed = []
+        for place in list(watcher.places.values()):
+            for look in (watcher.poll_recordings, watcher.poll_feedback):
+                if not await look(place.site):
+                    failed += list(watcher.outages.failing)
+        drained = await self._delivery.drain()
+        return Round(len(watcher.places), tuple(dict.fromkeys(failed)), drained, diary)
+
+    async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
+        """Until `stop`; then intake ends, and what is in flight is finished."""
+        watcher = self._watcher
+        await watcher.use(watcher.rules)
+        delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
+        watching = [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._reload(reload)),
+            asyncio.create_task(self._tidy()),
+        ]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait(
+                {stopping, delivering, *watching}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done - {stopping}:
+                task.result()  # none of them ends by itself: an error is passed on
+        finally:
+            stop.set()
+            log.info("daemon.stopping")
+            await self._schedule.stop()
+            await _ended([stopping, *watching, *self._polls.values()])
+            await delivering
+            log.info("daemon.stopped")
+
+    async def _watch(self) -> None:
+        """Find the websites, then poll each one when its time comes."""
+        await self._first_sites()
+        log.info("daemon.watching", websites=len(self._watcher.places))
+        self._schedule.start()
+        again = self._ticks("websites", self._settings.poll.reports)
+        while True:
+            self._keep_up()
+            await again.wait()
+            again.clear()
+            try:
+                await self._watcher.find_sites()
+            except BotError as error:
+                self._watcher.outages.failed("websites", error, utc())
+            else:
+                self._watcher.outages.works("websites", utc())
+
+    async def _first_sites(self) -> None:
+        """Ask for the websites until the API answers; wrong credentials end the start."""
+        while True:
+            try:
+                await self._watcher.find_sites()
+            except Denied as error:
+                raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
+            except BotError as error:
+                self._watcher.outages.failed("websites", error, utc())
+                await asyncio.sleep(ASK_AGAIN.total_seconds())
+            else:
+                self._watcher.outages.works("websites", utc())
+                return
+
+    def _keep_up(self) -> None:
+        """A poll for every website under watch, and for no other."""
+        poll = self._settings.poll
+        wanted: dict[str, tuple[timedelta, Callable[[Site], Awaitable[bool]], Site]] = {}
+        for key, place in self._watcher.places.items():
+            wanted[f"recordings/{key}"] = (
+                poll.recordings, self._watcher.poll_recordings, place.site,
+            )  # fmt: skip
+            wanted[f"feedback/{key}"] = (poll.feedback, self._watcher.poll_feedback, place.site)
+        for name in self._polls.keys() - wanted.keys():
+            self._schedule.forget(name)
+            self._polls.pop(name).cancel()
+        for name, (interval, look, site) in wanted.items():
+            if name not in self._polls:
+                tick = self._ticks(name, interval)
+                self._polls[name] = asyncio.create_task(_at_each(tick, partial(look, site)))
+
+    def _ticks(self, name: str, interval: timedelta) -> asyncio.Event:
+        tick = asyncio.Event()
+        self._schedule.every(name, interval, tick)
+        return tick
+
+    async def _reload(self, asked: asyncio.Event) -> None:
+        """Take up changed rule files, looked at now and then or when told to."""
+        seen = self._signature()
+        while True:
+            told = await _set_within(asked, LOOK_AT_FILES)
+            now = self._signature()
+            if not told and now == seen:
+                continue
+            asked.clear()
+            seen = now
+            await self._take_up()
+
+    async def _take_up(self) -> None:
+        """Load the files on trial; with a fault the old rules go on."""
+        try:
+            rules = rules_of(self._settings)
+        except (RuleErrors, ConfigError) as error:
+            faults = str(error).splitlines()
+            log.error("rules.refused", faults=faults)  # noqa: TRY400 - a user's mistake
+            first = "\n".join(faults[:5])
+            await self._watcher.say(
+                "The changed rule files are not taken up; the old rules go on", first
+            )
+            return
+        await self._watcher.use(rules)
+        self._keep_up()
+
+    def _signature(self) -> rule_files.Signature | None:
+        try:
+            return rule_files.signature(self._settings.rules.paths)
+        except ConfigError:
+            return None
+
+    async def _tidy(self) -> None:
+        """Forget now and then what is older than anything the bot still looks at."""
+        while True:
+            before = utc() - self._settings.store.keep
+            try:
+                while await self._store.run(partial(forget, before=before)):
+                    pass
+            except StoreError as error:
+                log.error("store.not_tidied", reason=str(error))  # noqa: TRY400 - told in words
+            await asyncio.sleep(TIDY.total_seconds())
+
+
+async def _at_each(tick: asyncio.Event, look: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        await tick.wait()
+        tick.clear()
+        await look()
+
+
+async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
+    try:
+        async with asyncio.timeout(wait.total_seconds()):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them and wait; a poll that is cut off has changed nothing."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("daemon.fault", reason=repr(outcome))
