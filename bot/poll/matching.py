@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from bot.actions.base import Action
 from bot.limits import Hours, Posting, Reason, enough, trips
 from bot.rulebook.catalogue import field
 from bot.rulebook.decide import match_key, steps
 from bot.rulebook.rules import Count, Rule
+from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.counts import once_mark, once_seen, tally, tally_clear
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
