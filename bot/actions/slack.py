@@ -199,8 +199,8 @@ Text = Annotated[
 class SlackWritten(Written):
     """One post as written in a rule file."""
 
-    channel: Channel | None = Field(
-        default=None, description="where to post; left out: slack.channel of the configuration"
+    channel: Channel = Field(
+        default="", description="where to post; left out: slack.channel of the configuration"
     )
     text: Text | None = Field(default=None, description="a template; left out: the bot's message")
     at_most: Rate | None = Field(default=None, description="such as 10 per hour")
@@ -217,7 +217,7 @@ def _posts(written: Any) -> list[SlackWritten]:
 def _steps(written: Any) -> tuple[Action, ...]:
     return tuple(
         Slack(
-            channel=post.channel or "",
+            channel=post.channel,
             text=post.text,
             at_most=post.at_most,
             overflow=post.overflow,

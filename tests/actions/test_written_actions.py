@@ -1,0 +1,119 @@
+"""What may be written under `do:`: what it becomes, and the plain words for what is wrong."""
+
+from datetime import timedelta
+
+import pytest
+from action_world import reread
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+
+from bot.actions import ACTIONS, WRITTEN
+from bot.actions.slack import ALL, SLACK, AtMost, Slack
+
+
+def steps(key, value):
+    spec = WRITTEN[key]
+    return spec.steps(TypeAdapter(spec.written).validate_python(value))
+
+
+def fault(key, value):
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(WRITTEN[key].written).validate_python(value)
+    return "; ".join(error["msg"] for error in raised.value.errors(include_url=False))
+
+
+@pytest.mark.parametrize("key", WRITTEN)
+def test_every_example_is_valid_and_its_steps_survive_the_store(key):
+    spec = WRITTEN[key]
+    ((name, value),) = YAML(typ="safe", pure=True).load(spec.example).items()
+    made = steps(name, value)
+    assert made
+    for step in made:
+        assert reread(step) == step
+        assert ACTIONS[step.kind] is type(step)
+        assert set(spec.subjects) <= set(step.watches)
+
+
+@pytest.mark.parametrize("key", WRITTEN)
+def test_every_written_form_has_a_json_schema(key):
+    assert TypeAdapter(WRITTEN[key].written).json_schema()
+
+
+def test_a_list_of_tags_is_one_step_for_each():
+    assert [step.tag for step in steps("tag", ["a", "b", "a"])] == ["a", "b"]
+
+
+def test_share_false_takes_the_share_away():
+    assert [step.kind for step in steps("share", False)] == ["unshare"]
+    (share,) = steps("share", {"expires": "7d"})
+    assert share.expires == timedelta(days=7)
+
+
+def test_several_posts_are_several_steps():
+    first, second = steps("slack", [{"channel": "#a", "at_most": "10 per hour"}, {}])
+    assert first == Slack(channel="#a", at_most=AtMost(times=10, window_ms=3_600_000))
+    assert second == Slack()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tag", "a,b", "may not have a comma"),
+        ("tag", " ", "may not be empty"),
+        ("tag", "*", "Mouseflow's own tag"),
+        ("tag", "Shared", "Mouseflow's own tag"),
+        ("tag", "x" * 101, "at most 100 characters"),
+        ("tag", "a\nb", "control characters"),
+        ("star", "yes", "boolean"),
+        ("variables", {"a=b": 1}, "may not have ="),
+        ("variables", {"a": [1]}, "write a text or a number"),
+        ("variables", {"a": "x" * 2001}, "at most 2000 characters"),
+        ("variables", {}, "at least 1"),
+        ("share", {"expires": "7"}, "is not a time span"),
+        ("share", {"expires": 7}, "a number and a unit"),
+        ("slack", {"channel": None}, "# begins a comment"),
+        ("slack", {"channel": "alerts"}, 'such as "#alerts"'),
+        ("slack", {"at_most": "10"}, "is not a rate"),
+        ("slack", {"at_most": "0 per hour"}, "from 1 to 999999"),
+        ("slack", {"chanel": "#a"}, "Extra inputs"),
+        ("webhook", {"url": "ftp://example.com"}, "begins with https://"),
+        ("webhook", {"url": "https://u:p@example.com"}, "may not hold a password"),
+        ("webhook", {"url": "https://a.com", "secret": "env:A B"}, "env:NAME"),
+        ("webhook", {"url": "https://a.com", "secret": "short"}, "at least 8"),
+        ("recording", "pause", "'start' or 'stop'"),
+        ("recording_rate", 0, "recording: stop"),
+        ("recording_rate", 1, "ambiguous"),
+        ("recording_rate", 101, "at most 100"),
+        ("recording_rate", "lots", "whole percentage"),
+        ("delete", False, "True"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(key, value, message):
+    assert message in fault(key, value)
+
+
+def test_no_error_repeats_a_secret():
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(WRITTEN["webhook"].written).validate_python(
+            {"url": "https://u:hunter2@example.com", "secret": "hunter2"}
+        )
+    assert "hunter2" not in str(raised.value.errors(include_input=False))
+
+
+def test_a_wrong_text_is_found_where_it_stands():
+    written = TypeAdapter(SLACK.written).validate_python([{}, {"text": "a\n{{ frction }}"}])
+    (problem,) = SLACK.problems(written, "recordings")
+    assert (problem.path, problem.line, problem.column) == ((1, "text"), 2, 4)
+    assert "did you mean friction?" in problem.message
+
+
+def test_only_what_takes_a_recording_away_needs_leave():
+    assert {key: spec.needs for key, spec in WRITTEN.items() if spec.needs} == {
+        "delete": "rules.allow_delete"
+    }
+
+
+def test_posts_fit_every_subject_and_writes_only_theirs():
+    assert all(set(WRITTEN[key].subjects) == set(ALL) for key in ("slack", "webhook"))
+    assert WRITTEN["recording"].subjects == ("websites",)
+    assert set(WRITTEN["share"].subjects) == {"recordings", "pages"}
