@@ -65,9 +65,9 @@ class Mouseflow:
         if self._loop.is_closed():
             return
         self._wait(self._api.aclose())
+        self._wait(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:

@@ -72,7 +72,7 @@ def backoff(attempt: int, chance: float, *, first: float = 0.5, longest: float =
 
     `attempt` counts from 1, `chance` is random in 0..1.
     """
-    return float(chance * min(longest, first * 2 ** min(attempt, 32)))
+    return float(chance * min(longest, first * 2 ** min(attempt - 1, 32)))
 
 
 def pause_without_hint(times: int, chance: float) -> timedelta:

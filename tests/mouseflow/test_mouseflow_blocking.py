@@ -1,0 +1,88 @@
+"""The door for scripts: the same client, without an event loop of one's own."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from threading import Thread
+
+import pytest
+
+from bot.errors import ConfigError
+from bot.mouseflow import Mouseflow, SessionFilters, errors, paging, recordings, websites
+from bot.mouseflow.models import Website
+from bot.simulator.demo import MYSHOP
+from bot.simulator.server import Simulator
+
+
+@pytest.fixture(scope="module")
+def sim():
+    with Simulator(seed=1) as running:
+        yield running
+
+
+def opened(sim, **options):
+    return Mouseflow(
+        sim.mouseflow_url, sim.email, sim.api_key, requests_per_second=1000, burst=100, **options
+    )
+
+
+def test_a_script_sends_and_reads(sim):
+    with opened(sim) as api:
+        sites = api.send(websites.list())
+        assert all(isinstance(site, Website) for site in sites)
+        page = api.send(recordings.list(MYSHOP, limit=3))
+        assert (len(page.recordings), page.count > 3) == (3, True)
+
+
+def test_errors_come_through_as_they_are(sim):
+    with opened(sim) as api, pytest.raises(errors.NotFound, match="404"):
+        api.send(recordings.detail(MYSHOP, "nobody"))
+
+
+async def test_it_works_where_a_loop_is_running_already(sim):
+    with opened(sim) as api:
+        assert api.send(websites.list())
+
+
+def test_several_threads_may_share_it(sim):
+    found = []
+    with opened(sim) as api:
+        threads = [Thread(target=lambda: found.append(api.send(websites.list()))) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 5
+
+
+def test_a_long_list_is_read_part_by_part(sim):
+    today = sim.clock.now().date()
+    days = SessionFilters(fromdate=today - timedelta(days=3), todate=today + timedelta(days=2))
+    with opened(sim) as api:
+        parts = list(api.each(lambda api: paging.read(api, MYSHOP, days, limit=20)))
+        ids = [row.id for part in parts for row in part.recordings]
+        count = api.send(recordings.list(MYSHOP, days, limit=1)).count
+    assert len(ids) == len(set(ids)) >= count > 20
+    assert all(part.missed == 0 for part in parts)
+
+
+def test_closing_twice_is_nothing_and_wrong_settings_leave_no_thread(sim):
+    api = opened(sim)
+    api.close()
+    api.close()
+    with pytest.raises(ConfigError):
+        Mouseflow("http://example.com", "a@b.c", "key")
+
+
+def test_its_repr_holds_no_credential(sim):
+    with opened(sim) as api:
+        assert sim.api_key not in repr(api)
+
+
+def test_requests_alone_need_no_http_library():
+    code = (
+        "import sys; from bot.mouseflow import recordings, paging, SessionFilters, Request;"
+        "recordings.list('w', SessionFilters(country='de'));"
+        "sys.exit('httpx' in sys.modules or 'asyncio' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

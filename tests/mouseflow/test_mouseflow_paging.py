@@ -1,0 +1,285 @@
+"""A long list is read to its end where the server allows it, and where not, it is said."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.mouseflow import paging
+from bot.mouseflow.filters import SessionFilters
+from bot.mouseflow.models import PageView, Recording, RecordingPage
+from bot.mouseflow.shapes import Unreadable
+
+FIRST = date(2026, 3, 1)
+WEEK = SessionFilters(fromdate=FIRST, todate=FIRST + timedelta(days=7))
+
+
+@dataclass(frozen=True)
+class Session:
+    id: str
+    day: date
+    duration: int
+    device: str
+
+
+@dataclass
+class Server:
+    """A list of sessions, newest first, with the abilities of a server."""
+
+    sessions: list[Session]
+    cap: int = 10_000
+    offset: bool = False
+    ignored: frozenset[str] = frozenset()
+    exclusive: bool = False  # do duration bounds leave out their value?
+    expand: bool = False
+    broken: frozenset[str] = frozenset()
+    queries: list[dict[str, str]] = field(default_factory=list)
+
+    async def send(self, request):
+        asked = dict(request.query)
+        self.queries.append(asked)
+        found = [one for one in self.sessions if self._fits(one, asked)]
+        start = int(asked.get("offset", "0")) if self.offset else 0
+        rows = found[start : start + min(int(asked["limit"]), self.cap)]
+        views = (PageView(id="v"),) if self.expand and asked.get("expand") == "true" else None
+        return RecordingPage(
+            recordings=tuple(
+                Recording(id=one.id, page_views=views) for one in rows if one.id not in self.broken
+            ),
+            unreadable=tuple(
+                Unreadable(one.id, index, "bad")
+                for index, one in enumerate(rows)
+                if one.id in self.broken
+            ),
+            chart={},
+            count=len(found),
+        )
+
+    def _fits(self, one, asked):
+        edge = 1 if self.exclusive else 0
+        tests = {
+            "fromdate": lambda value: one.day >= date.fromisoformat(value),
+            "todate": lambda value: one.day < date.fromisoformat(value),
+            "visitmin": lambda value: one.duration >= int(value) + edge,
+            "visitmax": lambda value: one.duration <= int(value) - edge,
+            "device": lambda value: one.device == value,
+        }
+        return all(
+            tests[name](value)
+            for name, value in asked.items()
+            if name in tests and name not in self.ignored
+        )
+
+
+def sessions(number, *, days=7, longest=600_000, devices=("desktop", "tablet", "phone")):
+    """Sessions spread evenly over days, durations and devices."""
+    return [
+        Session(
+            f"s{n}",
+            FIRST + timedelta(days=n % days),
+            n * 7919 % longest,
+            devices[n % len(devices)],
+        )
+        for n in range(number)
+    ]
+
+
+async def everything(server, filters=WEEK, **options):
+    parts = [part async for part in paging.read(server, "w", filters, **options)]
+    ids = Counter(row.id for part in parts for row in part.recordings)
+    return ids, sum(part.missed for part in parts), parts
+
+
+def whole(server):
+    return Counter({one.id: 1 for one in server.sessions})
+
+
+async def test_a_short_list_costs_one_call():
+    server = Server(sessions(30))
+    assert await everything(server) == (whole(server), 0, [paging.Part(_rows(server))])
+    assert len(server.queries) == 1
+
+
+def _rows(server):
+    return tuple(Recording(id=one.id) for one in server.sessions)
+
+
+async def test_a_longer_list_is_read_by_a_larger_limit():
+    server = Server(sessions(300))
+    ids, missed, _parts = await everything(server, limit=50)
+    assert (ids, missed) == (whole(server), 0)
+    assert [query["limit"] for query in server.queries] == ["50", "310"]
+    assert all("offset" not in query for query in server.queries)
+
+
+async def test_an_offset_is_used_when_allowed_and_honoured():
+    server = Server(sessions(1000), cap=100, offset=True)
+    ids, missed, _parts = await everything(server, offset=True, limit=50)
+    assert (ids, missed) == (whole(server), 0)
+    assert all("device" not in query for query in server.queries)
+    assert len(server.queries) <= 14
+
+
+async def test_an_offset_is_not_sent_unless_allowed():
+    server = Server(sessions(1000), cap=100, offset=True)
+    await everything(server)
+    assert all("offset" not in query for query in server.queries)
+
+
+async def test_an_ignored_offset_is_noticed_once_and_the_window_is_split():
+    server = Server(sessions(1000), cap=100)
+    ids, missed, _parts = await everything(server, offset=True)
+    assert (ids, missed) == (whole(server), 0)
+    assert sum("offset" in query for query in server.queries) == 1
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+async def test_a_single_busy_day_is_split_by_duration(exclusive):
+    server = Server(sessions(2000, days=1), cap=100, exclusive=exclusive)
+    ids, missed, _parts = await everything(server, replace(WEEK, todate=FIRST + timedelta(days=1)))
+    assert (ids, missed) == (whole(server), 0)
+
+
+async def test_sessions_of_the_same_length_are_split_by_device():
+    server = Server(sessions(240, days=1, longest=1), cap=100)
+    ids, missed, _parts = await everything(server)
+    assert (ids, missed) == (whole(server), 0)
+    assert any("device" in query for query in server.queries)
+
+
+async def test_what_can_not_be_read_is_counted_and_said():
+    server = Server(sessions(500, days=1, longest=1, devices=("desktop",)), cap=100)
+    ids, missed, parts = await everything(server)
+    assert (sum(ids.values()), missed) == (100, 400)
+    assert "400 recordings could not be read" in parts[-1].why
+    assert "at most 100 rows" in parts[-1].why
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [{"visitmin", "visitmax"}, {"fromdate", "todate"}, {"device"}],
+    ids=min,
+)
+async def test_an_ignored_filter_is_noticed_and_costs_few_calls(ignored):
+    server = Server(sessions(3000), cap=100, ignored=frozenset(ignored))
+    ids, missed, _parts = await everything(server)
+    assert set(ids.values()) == {1}
+    assert sum(ids.values()) + missed == 3000
+    assert len(server.queries) < 300
+
+
+async def test_a_server_that_ignores_everything_is_given_up_soon():
+    every = {"fromdate", "todate", "visitmin", "visitmax", "device"}
+    server = Server(sessions(3000), cap=100, ignored=frozenset(every))
+    ids, missed, _parts = await everything(server, offset=True)
+    assert (sum(ids.values()), missed) == (100, 2900)
+    assert len(server.queries) < 15
+
+
+async def test_the_number_of_calls_is_bounded():
+    server = Server(sessions(5000), cap=1)
+    ids, missed, _parts = await everything(server, most_calls=40)
+    assert len(server.queries) <= 50
+    assert sum(ids.values()) + missed == 5000
+
+
+async def test_unreadable_rows_are_named_once_and_not_called_missed():
+    server = Server(sessions(300), broken=frozenset({"s7", "s250"}))
+    ids, missed, parts = await everything(server, limit=50)
+    assert (sum(ids.values()), missed) == (298, 0)
+    assert sorted(row.id for part in parts for row in part.unreadable) == ["s250", "s7"]
+
+
+async def test_rows_that_arrive_meanwhile_hide_no_others():
+    class Live(Server):
+        async def send(self, request):
+            new = Session(f"new{len(self.queries)}", FIRST, 5, "phone")
+            self.sessions.insert(0, new)
+            return await super().send(request)
+
+    server = Live(sessions(1000), cap=100, offset=True)
+    ids, _missed, _parts = await everything(server, offset=True)
+    assert {f"s{n}" for n in range(1000)} <= set(ids)
+    assert set(ids.values()) == {1}
+
+
+@pytest.mark.parametrize("one_date", [{"fromdate": FIRST}, {"todate": FIRST}, {}])
+async def test_a_window_without_both_dates_is_refused(one_date):
+    with pytest.raises(ValueError, match="fromdate and todate"):
+        await everything(Server([]), SessionFilters(**one_date))
+
+
+@pytest.mark.parametrize("honoured", [True, False])
+async def test_undocumented_arguments_are_probed(honoured):
+    server = Server(sessions(10), offset=honoured, expand=honoured)
+    assert await paging.probe_offset(server, "w", WEEK) is honoured
+    assert await paging.probe_expand(server, "w", WEEK) is honoured
+    assert await paging.probe_offset(Server(sessions(1)), "w", WEEK) is False
+    assert await paging.probe_expand(Server([]), "w", WEEK) is False
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(0, 90_000_000), max_size=120),
+    days=st.integers(1, 9),
+    cap=st.integers(2, 60),
+    limit=st.integers(1, 60),
+    offset=st.booleans(),
+    honoured=st.booleans(),
+    exclusive=st.booleans(),
+)
+async def test_each_recording_comes_once_or_is_counted_as_missed(
+    lengths, days, cap, limit, offset, honoured, exclusive
+):
+    many = [
+        Session(f"s{n}", FIRST + timedelta(days=n % days), length, "phone")
+        for n, length in enumerate(lengths)
+    ]
+    server = Server(many, cap=cap, offset=honoured, exclusive=exclusive)
+    window = replace(WEEK, todate=FIRST + timedelta(days=9))
+    ids, missed, _parts = await everything(server, window, limit=limit, offset=offset)
+    assert all(times == 1 for times in ids.values())
+    assert len(ids) + missed == len(many)
+
+
+@settings(deadline=None)
+@given(
+    low=st.none() | st.integers(0, 90_000_000),
+    width=st.none() | st.integers(0, 90_000_000),
+    duration=st.integers(0, 180_000_000),
+    exclusive=st.booleans(),
+)
+def test_the_halves_of_a_range_of_durations_hold_what_the_whole_holds(
+    low, width, duration, exclusive
+):
+    def span(number):
+        return None if number is None else timedelta(milliseconds=number)
+
+    high = None if width is None else (low or 0) + width
+    piece = replace(WEEK, visitmin=span(low), visitmax=span(high))
+    halves = paging.by_duration(piece)
+    one = Session("s", FIRST, duration, "phone")
+
+    def holds(filters):
+        return Server([], exclusive=exclusive)._fits(one, dict(filters.pairs()))
+
+    if halves and holds(piece):
+        assert any(holds(half) for half in halves)
+    for half in halves:
+        assert half != piece
+
+
+@settings(deadline=None)
+@given(days=st.integers(1, 400))
+def test_the_halves_of_a_window_are_its_days(days):
+    piece = replace(WEEK, todate=FIRST + timedelta(days=days))
+    halves = paging.by_days(piece)
+    if days == 1:
+        assert halves == ()
+        return
+    first, second = halves
+    assert (first.fromdate, second.todate) == (piece.fromdate, piece.todate)
+    assert first.fromdate < first.todate == second.fromdate < second.todate
