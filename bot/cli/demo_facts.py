@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bot.cli.demo_report import Action, Outcome, Posted, RuleOutcome, as_text, grouped
+from bot.cli.demo_report import Action, Outcome, Posted, RuleOutcome, grouped
+from bot.cli.slack_text import as_text
 from bot.store.audit import history
 from bot.store.matches import matches_of
 from bot.store.queue import dead_letters, steps_of

@@ -5,10 +5,10 @@ from bot.cli.demo_report import (
     Outcome,
     Posted,
     RuleOutcome,
-    as_text,
     grouped,
     report,
 )
+from bot.cli.slack_text import as_text
 
 OUTCOME = Outcome(
     seconds=25.2,

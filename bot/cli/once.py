@@ -1,0 +1,138 @@
+"""Polls every source once, performs all that is due, and exits: for cron, or to try things out.
+
+With --dry-run it says what it would do and writes nothing anywhere: not to Mouseflow, not
+to Slack, not to the store.
+"""
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bot.daemon import Round
+    from bot.store import Connection, Store
+
+EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A match of this round: `steps` are (action, state, what was wrong with it)."""
+
+    rule: str
+    website: str
+    subject: str
+    why: str
+    steps: tuple[tuple[str, str, str], ...]
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+
+
+def run(args: Namespace) -> int:
+    """One round; 1 if a source could not be read or a step was given up."""
+    from bot import logs
+    from bot.cli.given import settings
+
+    configured = settings(args)
+    logs.configure(configured.log.format, configured.log.level)
+
+    from bot import daemon
+
+    began, found = datetime.now(UTC), list[Found]()
+
+    def tell(store: "Store", _: "Round") -> None:
+        found.extend(store.do(lambda conn: matches(conn, began)))
+
+    did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
+    _show(args, did, found)
+    return 1 if did.failed or did.drained.dead else 0
+
+
+def matches(conn: "Connection", began: datetime) -> list[Found]:
+    """What has matched since then, with the fate of every step."""
+    from bot.store.audit import history
+    from bot.store.matches import matches_of
+    from bot.store.queue import steps_of
+
+    why = {
+        (entry.rule, entry.subject): entry.text
+        for entry in history(conn, kind="match", since=began, limit=_MOST)
+    }
+    new = [match for match in matches_of(conn, limit=_MOST) if match.matched >= began]
+    return [
+        Found(
+            match.rule,
+            match.website,
+            match.subject_key,
+            why.get((match.rule, match.subject_key), ""),
+            tuple((step.action, step.state, step.fault) for step in steps_of(conn, match.key)),
+        )
+        for match in reversed(new)
+    ]
+
+
+def _show(args: Namespace, did: "Round", found: list[Found]) -> None:
+    from bot.cli import show
+
+    if args.json:
+        show.document(_plain(did, found))
+        return
+    for match in found:
+        show.line(f"{match.rule} matched {match.subject}: {match.why}")
+        for action, state, fault in match.steps:
+            outcome = "would be done" if did.diary and state == "done" else state
+            show.line(f"    {action}: {outcome}" + (f" ({fault})" if fault else ""))
+    for channel, text in _posts(did):
+        show.line()
+        show.line(f"would be posted to {channel}:")
+        for line in text.splitlines():
+            show.line(f"    {line}")
+    for failure in did.failed:
+        show.line(f"could not be read: {failure}")
+    drained = did.drained
+    show.line(
+        f"{show.counted(did.websites, 'website')}, {show.counted(len(found), 'match', 'matches')}, "
+        f"{show.counted(drained.done, 'action')} {'to do' if did.diary else 'done'}, "
+        f"{drained.postponed} put off, {drained.dead} given up"
+        + ("; nothing was changed" if did.diary else "")
+    )
+
+
+def _posts(did: "Round") -> list[tuple[str, str]]:
+    from bot.cli.slack_text import as_text
+
+    posts = did.diary.posts if did.diary else ()
+    return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
+
+
+def _plain(did: "Round", found: list[Found]) -> dict[str, Any]:
+    return {
+        "dry_run": did.diary is not None,
+        "websites": did.websites,
+        "failed": did.failed,
+        "done": did.drained.done,
+        "postponed": did.drained.postponed,
+        "dead": did.drained.dead,
+        "matches": [
+            {
+                "rule": match.rule,
+                "website": match.website,
+                "subject": match.subject,
+                "why": match.why,
+                "steps": [
+                    {"action": action, "state": state, "fault": fault}
+                    for action, state, fault in match.steps
+                ],
+            }
+            for match in found
+        ],
+        "would_write": did.diary.writes if did.diary else [],
+        "would_post": [{"channel": channel, "text": text} for channel, text in _posts(did)],
+    }

@@ -1,0 +1,55 @@
+"""Runs the tests written in rule files; a test that fails shows why.
+
+With paths it reads those rule files instead of the configured ones, and needs no
+configuration.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from bot.errors import ConfigError
+
+EXAMPLE = "mouseflow-bot test\nmouseflow-bot test rules/checkout.yaml --junit report.xml"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="rule files or folders")
+    parser.add_argument(
+        "--rule", action="append", default=[], metavar="ID", help="of this rule; may be repeated"
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write the outcome as XML")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+
+
+def run(args: Namespace) -> int:
+    """Run them; 1 if one fails, or if there is none."""
+    from dataclasses import asdict
+
+    from bot.cli import given, show
+    from bot.rulebook import rule_tests
+
+    settings = given.settings(args) if given.configured(args) and not args.paths else None
+    results = rule_tests.run(given.rules(args, settings), only=args.rule)
+    failed = [result for result in results if not result.passed]
+    if args.junit:
+        _write(args.junit, rule_tests.junit(results))
+    if args.json:
+        show.document([{**asdict(result), "passed": result.passed} for result in results])
+    else:
+        for result in failed:
+            for line in str(result).splitlines():
+                show.line(line)
+        rules = len({result.rule for result in results})
+        show.line(
+            f"{show.counted(len(results), 'test')} of {show.counted(rules, 'rule')}: "
+            + (f"{len(failed)} failed" if failed else "all passed" if results else "nothing to run")
+        )
+    return 1 if failed or not results else 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
