@@ -76,7 +76,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
         LOOKING_BACK,
     ),
     Key("was", "the rule's earlier ids, so that it keeps its state", "old-name"),
-    Key("tests", "subjects with the outcome to expect", "[{given: {…}, expect: match}]"),
+    Key("tests", "subjects with the outcome to expect", "[{given: {friction: 3}, expect: match}]"),
     Key("silence", "ids of warnings that are meant to be so", "[personal-data]"),
 )
 
@@ -110,8 +110,16 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
 
 FILE_KEYS: Final[tuple[Key, ...]] = (
     Key("version", "the version of the rule language, always 1", "1", required=True),
-    Key("rules", "the rules by their ids", "{checkout-friction: {…}}"),
-    Key("budgets", "the budgets by their ids", "{monthly-credits: {…}}"),
+    Key(
+        "rules",
+        "the rules by their ids",
+        "{checkout-friction: {watch: recordings, when: {friction: {min: 2.5}}, do: {star: true}}}",
+    ),
+    Key(
+        "budgets",
+        "the budgets by their ids",
+        "{credits: {websites: [myshop.com], recordings: 50000, period: month, pace: true}}",
+    ),
     Key("silence", "ids of warnings that are meant to be so in this file", "[same-rule]"),
 )
 

@@ -162,7 +162,7 @@ def _unread_by(rule: Rule, test: RuleTest, index: int, read: set[str]) -> Iterat
     if test.text is not None:
         return  # the built-in message may show anything
     for name in test.given:
-        if name not in read and name != "website":
+        if name not in read and name not in ("website", "before"):
             yield Fault(
                 rule.file, test.line, test.column,
                 f"rules.{rule.id}.tests.{index}.given.{name}",

@@ -38,7 +38,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
         )
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
-    pace: Pace | bool | None = part(keys, "pace", place, _pace)
+    pace = part(keys, "pace", place, _pace)
     if not steps and not pace and "steps" not in keys.entries and "pace" not in keys.entries:
         place.fault("this budget does nothing; give it steps, or pace: true")
     if len(place.faults) > before or websites is None or recordings is None or period is None:
@@ -51,7 +51,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
         starts_on=starts or 1,
         steps=steps or (),
         resume=bool(resume),
-        pace=pace if isinstance(pace, Pace) else None,
+        pace=pace,
         summary=summary or "",
         file=place.file,
         line=entry.line,
@@ -84,11 +84,10 @@ def _share(entry: Entry, place: Place) -> float | None:
     return at
 
 
-def _pace(node: Node, place: Place) -> Pace | bool | None:
-    """False for no steering; the caller treats it like a pace that was not written."""
+def _pace(node: Node, place: Place) -> Pace | None:
     if not isinstance(node, Keys):
         wanted = flag(node, place)
-        return Pace() if wanted else wanted
+        return Pace() if wanted else None
     keys = mapping(node, place, ("min", "max"))
     low, high = (part(node, key, place, _rate) for key in ("min", "max"))
     if keys is None or (low is None and "min" in node.entries):

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bot.actions import WRITTEN
+from bot.actions import ACTIONS, WRITTEN
 from bot.rulebook.catalogue import fields
 from bot.rulebook.fields import NUMERIC, Field
-from bot.rulebook.keys import TEST_KEYS, names, required
+from bot.rulebook.keys import TEST_KEYS, names
 from bot.rulebook.places import (
     Place,
     flag,
@@ -85,7 +85,7 @@ def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None
 
 def _actions(node: Node, place: Place) -> tuple[str, ...] | None:
     kinds = texts(node, place)
-    wrong = [kind for kind in kinds or () if kind not in WRITTEN]
+    wrong = [kind for kind in kinds or () if kind not in WRITTEN and kind not in ACTIONS]
     for kind in wrong:
         place.on(node).fault(unknown(kind, tuple(WRITTEN), "action"))
     return None if wrong else kinds
@@ -103,6 +103,8 @@ def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
         here = place.at(entry.key, entry)
         if entry.key == "website" and "website" not in known:
             value: Any = text(entry.node, here)
+        elif entry.key == "before" and kind != "recordings":
+            value = _before(entry.node, here, known)
         elif entry.key not in known:
             here.fault(unknown(entry.key, [*known, "website"], "field"))
             value = None
@@ -166,6 +168,21 @@ def _value(node: Node, place: Place, field: Field) -> Any:
     return value
 
 
+def _before(node: Node, place: Place, known: Mapping[str, Field]) -> Mapping[str, float] | None:
+    """Figures of the past, for conditions on a change."""
+    numeric = tuple(name for name, field in known.items() if field.numeric)
+    keys = mapping(node, place, numeric, example="{conversion: 20%}")
+    if keys is None:
+        return None
+    found = {
+        entry.key: figure(entry.node, place.at(entry.key, entry).on(entry.node), known[entry.key])
+        for entry in keys
+        if entry.key in numeric
+    }
+    good = {name: value for name, value in found.items() if value is not None}
+    return good if len(good) == len(keys.entries) else None
+
+
 def _texts(node: Node, place: Place) -> tuple[str, ...] | None:
     """Texts; none at all is a fine thing to give."""
     return () if isinstance(node, Items) and not node.items else texts(node, place)
@@ -185,6 +202,3 @@ def _variables(node: Node, place: Place) -> tuple[tuple[str, str], ...] | None:
     pairs = [(entry.key, text(entry.node, place.at(entry.key, entry))) for entry in node]
     good = tuple((key, value) for key, value in pairs if value is not None)
     return good if len(good) == len(pairs) else None
-
-
-__all__ = ["given", "required", "tests"]

@@ -144,7 +144,7 @@ class _Tree:
 
     def _alias(self, event: Any) -> Node:
         if event.anchor not in self._anchors:
-            raise _at(event, f"no &{event.anchor} stands before this alias")
+            raise _at(event, f"no &{event.anchor} stands before; quote a text that begins with *")
         node = self._anchors[event.anchor]
         if node is None:
             raise _at(event, f"*{event.anchor} stands inside itself")
