@@ -1,0 +1,258 @@
+"""What the commands about the store promise: they read it beside the daemon, and say why."""
+
+import asyncio
+import fcntl
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.cli.healthcheck import unhealthy
+from bot.cli.heartbeat import beat
+from bot.cli.main import main
+from bot.store import Connection, open_store, outbox
+from bot.store.audit import Note, history, record
+from bot.store.lanes import pause_lane
+from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.store.rule_states import pause_rule, rule_states, rules_loaded
+
+HOSTILE = "/checkout\x1b[2J\nfake line"
+NOW = datetime.now(UTC)
+
+
+def step(key: str, lane: str) -> NewStep:
+    return NewStep(key=key, rank=0, lane=lane, kind="star", params="{}", due=NOW)
+
+
+def filled(conn: Connection) -> None:
+    rules_loaded(conn, {"checkout": "1", "rage": "1"}, NOW)
+    match = NewMatch(
+        rule="checkout",
+        kind="recordings",
+        website="w1",
+        subject_key="r1",
+        match_key="checkout/w1/r1",
+        subject=b"{}",
+        matched=NOW,
+        why=(f"saw_page {HOSTILE}",),
+        steps=[step("checkout/w1/r1/star-1", "mouseflow:w1"), step("second", "slack:#x")],
+    )
+    commit_poll(
+        conn,
+        PollOutcome(source="recordings", website="w1", at=NOW, watermark="{}", matches=[match]),
+    )
+    claimed = outbox.claim(conn, "mouseflow:w1", NOW, "token")
+    assert claimed is not None
+    outbox.give_up(conn, claimed, NOW, reason="no such recording", remedy="nothing to do")
+    pause_lane(conn, "slack:#x", NOW + timedelta(hours=1), "Slack asked to wait")
+    pause_rule(conn, "rage", "over 200 matches an hour", NOW)
+    record(conn, NOW, [Note(kind="poll.failed", text="the API is away", website="w1")])
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("BOT_"):
+            monkeypatch.delenv(name)
+    (tmp_path / "config.toml").write_text(
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\napi_key = "the-key-itself"\n'
+    )
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(filled)
+    return tmp_path
+
+
+def read_store() -> "tuple[dict[str, object], list[str]]":
+    with open_store("sqlite:///data/bot.db", read_only=True) as store:
+        return store.do(rule_states), [entry.kind for entry in store.do(history)]
+
+
+def test_status_tells_all_that_stands_still_and_why(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status"]) == 0
+    told = capsys.readouterr().out
+    assert "daemon: the daemon is not running" in told
+    assert "w1  recordings  " in told
+    assert "2 rules" in told
+    assert "checkout  1 match    1 in a day" in told
+    assert "over 200 matches an hour" in told
+    assert "queue: 1 waiting (1 due" in told
+    assert "slack:#x  on hold until " in told
+    assert "Slack asked to wait" in told
+    assert "1 dead letter" in told
+    assert "1  checkout  star  r1  no such recording; nothing to do" in told
+
+
+def test_status_as_json_has_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert read["queue"]["dead"] == 1
+    assert [rule["rule"] for rule in read["rules"]] == ["checkout", "rage"]
+    assert read["dead"][0]["fault"] == "no such recording"
+    assert read["watermarks"][0]["website"] == "w1"
+    assert datetime.fromisoformat(read["watermarks"][0]["read"]).utcoffset() == timedelta()
+    assert read["lanes"][0]["reason"] == "Slack asked to wait"
+
+
+def test_status_reads_beside_a_daemon_and_changes_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db"):
+        assert main(["status"]) == 0
+        assert "daemon: alive" in capsys.readouterr().out
+
+
+def test_without_a_store_it_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in (place / "data").iterdir():
+        file.unlink()
+    for name in ("status", "history", "backup"):
+        assert main([name]) == 1
+        assert "does not exist" in capsys.readouterr().err
+    assert list((place / "data").iterdir()) == []
+
+
+def test_history_can_be_narrowed_and_read_by_programs(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*arguments: str) -> list[dict[str, object]]:
+        assert main(["history", "--json", *arguments]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert [entry["kind"] for entry in told()] == [
+        "poll.failed", "rule.paused", "step.dead", "match",
+    ]  # fmt: skip
+    link = "https://app.mouseflow.com/websites/w1/recordings/r1/play?x=1"
+    assert [entry["kind"] for entry in told("--recording", link)] == ["step.dead", "match"]
+    assert [entry["kind"] for entry in told("--rule", "rage")] == ["rule.paused"]
+    assert [entry["kind"] for entry in told("--kind", "step")] == ["step.dead"]
+    assert len(told("--website", "w1")) == 3
+    assert len(told("--limit", "1")) == 1
+    assert told("--since", "1h") == told()
+    assert told("--since", "2999-01-01") == []
+
+
+def test_history_keeps_a_visitors_text_on_its_line(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["history", "--kind", "match"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1
+    assert "\x1b" not in told
+    assert "saw_page /checkout" in told
+    assert main(["history", "--kind", "unheard.of"]) == 0
+    assert "nothing of that kind" in capsys.readouterr().out
+
+
+def test_retry_requeues_dead_letters_and_says_how_many(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["retry", "99"]) == 1
+    assert "requeued 0 dead letters" in capsys.readouterr().out
+    assert main(["retry"]) == 0
+    assert "requeued 1 dead letter\n" in capsys.readouterr().out
+    assert "step.retried" in read_store()[1]
+    assert main(["retry"]) == 0
+
+
+def test_snooze_always_has_an_end_and_can_be_ended(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["snooze", "checkout", "2h"]) == 0
+    assert "checkout: posts are held back until" in capsys.readouterr().out
+    assert main(["status"]) == 0
+    assert "snoozed, ends in" in capsys.readouterr().out
+    assert main(["snooze", "checkout", "--end"]) == 0
+    assert "posts again" in capsys.readouterr().out
+    assert main(["snooze", "checkout", "--end"]) == 0
+    assert "was not snoozed" in capsys.readouterr().out
+    assert read_store()[1][:2] == ["rule.snooze_ended", "rule.snoozed"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["checkout"], ["checkout", "2h", "--end"], ["checkout", "31d"], ["checkout", "x"]]
+)
+def test_a_snooze_without_a_sensible_end_is_wrong_usage(
+    place: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["snooze", *arguments])
+    assert left.value.code == 2
+    capsys.readouterr()
+
+
+def test_snoozing_an_unknown_rule_names_the_nearest(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["snooze", "chekout", "2h"]) == 1
+    assert "did you mean checkout?" in capsys.readouterr().err
+
+
+def test_snooze_and_retry_work_beside_a_daemon(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db"):
+        assert main(["snooze", "checkout", "2h"]) == 0
+        assert main(["retry"]) == 0
+    capsys.readouterr()
+
+
+def test_a_backup_is_a_whole_store_and_never_overwrites(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db"):
+        assert main(["backup", "copy.db"]) == 0
+    assert "wrote copy.db" in capsys.readouterr().out
+    with open_store("sqlite:///copy.db", read_only=True) as store:
+        assert len(store.do(history)) == 4
+    assert main(["backup", "copy.db"]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_healthcheck_sees_a_daemon_that_is_gone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["healthcheck"]) == 1
+    assert "not running" in capsys.readouterr().err
+    with open_store("sqlite:///data/bot.db"):
+        assert main(["healthcheck"]) == 0
+        assert main(["healthcheck", "--within", "-1"]) == 1
+        assert "no heartbeat" in capsys.readouterr().err
+    (place / "data" / "bot.db.lock").unlink()
+    assert main(["healthcheck"]) == 1
+
+
+def test_the_healthcheck_finds_the_store_as_the_daemon_does(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(f"sqlite:///{place}/other.db"):
+        assert main(["healthcheck"]) == 1
+        monkeypatch.setenv("BOT_STORE__URL", f"sqlite:///{place}/other.db")
+        assert main(["healthcheck"]) == 0
+        monkeypatch.delenv("BOT_STORE__URL")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place / "secrets"))
+        (place / "secrets").mkdir()
+        (place / "secrets" / "bot_store__url").write_text(f"sqlite:///{place}/other.db\n")
+        assert main(["healthcheck"]) == 0
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+        with (place / "config.toml").open("a") as config:
+            config.write(f'[store]\nurl = "sqlite:///{place}/other.db"\n')
+        assert main(["healthcheck"]) == 0
+    capsys.readouterr()
+
+
+async def test_a_heart_that_beats_keeps_the_daemon_healthy(tmp_path: Path) -> None:
+    lock = tmp_path / "bot.db.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        now = datetime.now(UTC).timestamp()
+        assert "no heartbeat" in (unhealthy(lock, 60, now) or "")
+        heart = asyncio.create_task(beat(lock, 0.001))
+        await asyncio.sleep(0.005)
+        assert unhealthy(lock, 60, now) is None
+        heart.cancel()
