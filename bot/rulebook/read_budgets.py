@@ -39,7 +39,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
-    if not steps and not pace and "steps" not in keys.entries and "pace" not in keys.entries:
+    if "steps" not in keys.entries and pace is None and len(place.faults) == before:
         place.fault("this budget does nothing; give it steps, or pace: true")
     if len(place.faults) > before or websites is None or recordings is None or period is None:
         return None

@@ -1,0 +1,49 @@
+"""The example rules: they load without a warning, pass their tests, and fit the schema."""
+
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from bot.rulebook.catalogue import KINDS
+from bot.rulebook.read import FORMATS, read
+from bot.rulebook.read_do import Allowed
+from bot.rulebook.rule_tests import run
+from bot.rulebook.schema import json_schema
+from bot.rulebook.spans import decoded, plain
+
+RULES = Path(__file__).parents[2] / "rules"
+FILES = sorted(path for path in RULES.iterdir() if path.suffix in FORMATS)
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return read([(path.name, path.read_bytes()) for path in FILES], allowed=Allowed())
+
+
+def test_the_examples_load_without_a_warning(examples):
+    assert examples.warnings == ()
+    assert len(examples.rules) >= 8
+    assert {path.suffix for path in FILES} == {".yaml", ".toml"}
+
+
+def test_the_examples_cover_what_the_bot_polls_at_once(examples):
+    watched = {rule.watch for rule in examples.rules}
+    assert watched <= set(KINDS)
+    assert {"recordings", "feedback", "websites"} <= watched
+
+
+def test_each_example_has_a_test_that_matches_and_one_that_does_not(examples):
+    for rule in examples.rules:
+        assert {test.match for test in rule.tests} == {True, False}, rule.id
+
+
+def test_all_tests_of_the_examples_pass(examples):
+    assert [str(result) for result in run(examples) if not result.passed] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_each_example_fits_the_schema(path):
+    data = plain(FORMATS[path.suffix](decoded(path.read_bytes())))
+    found = Draft202012Validator(json_schema()).iter_errors(data)
+    assert [error.message for error in found] == []
