@@ -1,6 +1,7 @@
 """Runs a command and turns whatever it raises into words and an exit code."""
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from bot.cli.parser import command, parser
 
-    args = parser(arguments).parse_args(arguments)
+    try:
+        args = parser(arguments).parse_args(arguments)
+    finally:
+        sys.stdout.flush()  # after --help, while a broken pipe can still be handled
     code = command(args.command).run(args)
     sys.stdout.flush()
     return code
@@ -53,13 +57,13 @@ def _heed_termination() -> None:
 
 def _reader_left() -> bool:
     """After `history | head` the reader has what it wanted: not a fault, whoever raised it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    watched = select.poll()
+    watched.register(sys.stdout.fileno(), select.POLLERR)
+    left = any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
+    if left:
         # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return left
 
 
 def _say(text: str) -> None:
