@@ -1,0 +1,288 @@
+"""What a rule author meets: init, check, test, schema and simulate, as real commands."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+from xml.etree import ElementTree as Xml
+
+import jsonschema
+import pytest
+
+from bot.cli.main import main
+from bot.cli.online import channels, read_only_websites, unknown_websites
+from bot.config import load
+from bot.rulebook.read import read
+from bot.subjects import Site
+
+ROOT = Path(__file__).parents[2]
+KEY = {"BOT_MOUSEFLOW__API_KEY": "the-key-itself"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("BOT_"):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert main(list(arguments)) == code, capsys.readouterr()
+    return capsys.readouterr().out
+
+
+def test_init_writes_files_that_check_and_test_find_good(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = told(capsys, "init")
+    assert "wrote config.toml" in said
+    monkeypatch.setenv(*next(iter(KEY.items())))
+    assert told(capsys, "check") == "ok: 1 rule in 1 file\n"
+    assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
+    schema = json.loads((place / "rules/rules.schema.json").read_text())
+    assert schema == json.loads(told(capsys, "schema"))
+    assert stat.S_IMODE((place / "config.toml").stat().st_mode) == 0o600
+
+
+def test_the_first_rule_file_is_what_its_schema_says(place: Path) -> None:
+    from ruamel.yaml import YAML
+
+    from bot.cli.init import first_files
+
+    files = first_files()
+    written = YAML(typ="safe", pure=True).load(files["rules/first.yaml"])
+    jsonschema.validate(written, json.loads(files["rules/rules.schema.json"]))
+
+
+def test_init_touches_nothing_that_is_there(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "rules").mkdir()
+    (place / "rules/first.yaml").write_text("mine")
+    assert main(["init"]) == 1
+    assert "already there, nothing was written: rules/first.yaml" in capsys.readouterr().err
+    assert not (place / "config.toml").exists()
+    assert (place / "rules/first.yaml").read_text() == "mine"
+
+
+def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "init", "deep/er")
+    assert (place / "deep/er/rules/first.yaml").exists()
+    (place / "file").write_text("")
+    assert main(["init", "file/x"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+BAD = """\
+version: 1
+rules:
+  one:
+    watch: recordings
+    when: {frction: {min: 2}}
+    do: {star: true}
+  two:
+    watch: recordings
+    when: {pages: {min: many}}
+    do: {tag: [x], delete: true}
+  three:
+    watch: recordings
+    when: {pages: {min: 5}}
+    do: {slack: {}}
+"""
+
+
+def test_check_tells_every_problem_of_configuration_and_rules(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "config.toml").write_text('[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n')
+    (place / "rules").mkdir()
+    (place / "rules/bad.yaml").write_text(BAD)
+    (place / "rules/worse.toml").write_text("version = 1\n[rules.x\n")
+    lines = told(capsys, "check", code=1).splitlines()
+    assert lines[0].startswith("config.toml:1:2: mouseflow.api_key: missing")
+    assert (
+        "rules/bad.yaml:5:12: rules.one.when.frction: unknown field; did you mean friction?"
+        in lines
+    )
+    assert any(line.startswith("rules/bad.yaml:9:") for line in lines)
+    assert any(line.startswith("rules/worse.toml:2:") for line in lines)
+    problems = json.loads(told(capsys, "check", "--json", code=1))["problems"]
+    assert len(problems) == len(lines)
+
+
+def test_check_says_what_this_configuration_forbids(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(*next(iter(KEY.items())))
+    config = '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n'
+    rules = BAD.replace("frction", "friction").replace("many", "2")
+    (place / "config.toml").write_text(config)
+    (place / "rules").mkdir()
+    (place / "rules/posts.yaml").write_text(rules)
+    lines = told(capsys, "check", code=1).splitlines()
+    assert any("rules.two.do.delete" in line for line in lines)
+    assert any("rules.three.do.slack" in line for line in lines)
+    (place / "config.toml").write_text(
+        config + '[slack]\nbot_token = "xoxb-1"\nchannel = "#x"\n[rules]\nallow_delete = true\n'
+    )
+    assert "ok: 3 rules in 1 file" in told(capsys, "check")
+
+
+def test_check_of_named_files_needs_no_configuration(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "mine.yaml").write_text(BAD.replace("frction", "friction").replace("many", "2"))
+    assert told(capsys, "check", "mine.yaml").endswith("ok: 3 rules in 1 file\n")
+    assert "no such rule file" in told(capsys, "check", "other.yaml", code=1)
+    (place / "empty").mkdir()
+    assert "no rule files there" in told(capsys, "check", "empty", code=1)
+
+
+def test_warnings_are_shown_and_are_no_reason_to_fail(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "odd.yaml").write_text(
+        "version: 1\nrules:\n  odd:\n    watch: recordings\n"
+        "    when: {friction: {min: 80}}\n    do: {star: true}\n"
+    )
+    said = told(capsys, "check", "odd.yaml")
+    assert said.startswith("warning: odd.yaml:5:")
+    assert said.endswith("ok: 1 rule in 1 file\n")
+    assert len(json.loads(told(capsys, "check", "odd.yaml", "--json"))["warnings"]) == 1
+
+
+def test_a_failing_test_shows_why_and_fails_the_build(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = (ROOT / "bot/cli/first/first.yaml").read_text()
+    (place / "first.yaml").write_text(first.replace("duration: 95s", "duration: 5s"))
+    said = told(capsys, "test", "first.yaml", "--junit", "report.xml", code=1)
+    assert "first.yaml:" in said
+    assert "slow and cross: expected a match, found none" in said
+    assert "duration" in said
+    assert said.endswith("3 tests of 1 rule: 1 failed\n")
+    suites = Xml.parse(place / "report.xml").getroot()
+    assert suites.attrib["tests"] == "3"
+    assert suites.attrib["failures"] == "1"
+    results = json.loads(told(capsys, "test", "first.yaml", "--json", code=1))
+    assert [result["passed"] for result in results] == [False, True, True]
+    assert main(["test", "first.yaml", "--junit", "no/such/place.xml"]) == 1
+
+
+def test_no_test_at_all_is_a_failure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "bot/cli/first/first.yaml").read_text().partition("    tests:")[0]
+    (place / "untested.yaml").write_text(text)
+    assert "nothing to run" in told(capsys, "test", "untested.yaml", code=1)
+
+
+RULES = b"""\
+version: 1
+rules:
+  one:
+    watch: recordings
+    websites: [myshop.com, yourshop.*]
+    when: {pages: {min: 2}}
+    do: {star: true, tag: x, slack: {channel: "#one"}}
+  two:
+    watch: recordings
+    when: {pages: {min: 3}}
+    do: {slack: {}}
+"""
+
+
+def test_websites_that_are_not_there_or_read_only_are_named() -> None:
+    rules = read([("r.yaml", RULES)]).rules
+    sites = [Site("w1", "MyShop.com", read_only=True), Site("w2", "other.com")]
+    (unknown,) = unknown_websites(rules, sites)
+    assert "r.yaml:3: rules.one.websites: yourshop.*: the account has no such website" in unknown
+    assert "MyShop.com, other.com" in unknown
+    (refused,) = read_only_websites(rules, sites)
+    assert "may only read MyShop.com; star, tag will fail there" in refused
+    assert read_only_websites(rules, [Site("w2", "other.com", read_only=True)]) == []
+
+
+def test_every_channel_that_is_posted_to_is_looked_at() -> None:
+    rules = read([("r.yaml", RULES)]).rules
+    environ = {
+        "BOT_MOUSEFLOW__REGION": "eu",
+        "BOT_MOUSEFLOW__EMAIL": "ops@example.com",
+        **KEY,
+        "BOT_SLACK__CHANNEL": "#all",
+    }
+    assert channels(load(None, environ), rules) == ["#all", "#one"]
+    environ["BOT_SLACK__OPS_CHANNEL"] = "#ops"
+    assert channels(load(None, environ), rules) == ["#all", "#one", "#ops"]
+
+
+class Simulation:
+    """`mouseflow-bot simulate` as a process of its own, on free ports."""
+
+    def __init__(self, directory: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0"],
+            cwd=directory,
+            env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        lines = []
+        while not lines or not lines[-1].startswith("recordings"):
+            lines.append(self._process.stdout.readline())
+            assert lines[-1], "it ended early"
+        self.config = "".join(lines)
+        self.url = re.findall(r'base_url = "(.+?)"', self.config)[0]
+
+    def end(self, number: signal.Signals) -> int:
+        self._process.send_signal(number)
+        code = self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_simulator_prints_a_configuration_with_which_check_goes_online(
+    place: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulation = Simulation(place)
+    try:
+        (place / "config.toml").write_text(simulation.config)
+        (place / "rules").mkdir()
+        (place / "rules/mine.yaml").write_text(
+            "version: 1\nrules:\n  one:\n    watch: recordings\n    websites: [myshop.com]\n"
+            '    when: {friction: {min: 2}}\n    do: {slack: {channel: "#ux"}}\n'
+        )
+        assert told(capsys, "check", "--online") == "ok: 1 rule in 1 file\n"
+        text = (place / "rules/mine.yaml").read_text()
+        (place / "rules/mine.yaml").write_text(text.replace("myshop", "noshop").replace("ux", "no"))
+        said = told(capsys, "check", "--online", code=1)
+        assert "noshop.com: the account has no such website" in said
+        assert "Slack: #no: " in said
+        config = simulation.config.replace("simulator-key", "wrong").replace("xoxb-", "xoxb-not-")
+        (place / "config.toml").write_text(config)
+        said = told(capsys, "check", "--online", code=1)
+        assert "Mouseflow: " in said
+        assert "wrong" not in said.replace("is wrong", "").replace("are wrong", "")
+        assert "xoxb" not in said
+    finally:
+        assert simulation.end(number) == 0
+
+
+def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simulation = Simulation(place)
+    try:
+        port = simulation.url.rpartition(":")[2]
+        assert main(["simulate", "--port", port]) == 1
+        assert "cannot listen there" in capsys.readouterr().err
+        with pytest.raises(OSError, match="401"):
+            urlopen(f"{simulation.url}/websites")
+    finally:
+        simulation.end(signal.SIGTERM)
