@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, text
 
 from bot.store.tables import audit
 from bot.store.times import moment, ms
@@ -76,22 +77,13 @@ def history(
     `kind` is a whole kind (`step.done`) or the first part of one (`step`). `before` is the
     id of the last entry seen, to go on from there.
     """
-    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
-    for column, wanted in ((audit.c.rule, rule), (audit.c.subject, subject)):
-        if wanted:
-            query = query.where(column == wanted)
-    if website:
-        query = query.where(audit.c.website == website)
-    if kind:
-        # "/" is the character after "."; a range can use the index, LIKE can not.
-        family = (audit.c.kind >= f"{kind}.") & (audit.c.kind < f"{kind}/")
-        query = query.where((audit.c.kind == kind) | family)
-    if since is not None:
-        query = query.where(audit.c.at >= ms(since))
-    if until is not None:
-        query = query.where(audit.c.at < ms(until))
-    if before is not None:
-        query = query.where(audit.c.id < before)
+    query = _matching(rule, subject, website, since, until, before)
+    queries = (
+        [query.where(audit.c.kind == each) for each in _kinds(conn, kind)] if kind else [query]
+    )
+    # A query for each kind walks the index of kinds; one for all of them would sort.
+    found = chain.from_iterable(conn.execute(query.limit(limit)) for query in queries)
+    newest = sorted(found, key=lambda row: row.id, reverse=True)[:limit]
     return [
         Entry(
             id=row.id,
@@ -104,5 +96,46 @@ def history(
             step=row.step,
             details=msgspec.json.decode(row.details) if row.details else {},
         )
-        for row in conn.execute(query)
+        for row in newest
     ]
+
+
+def _matching(
+    rule: str,
+    subject: str,
+    website: str,
+    since: datetime | None,
+    until: datetime | None,
+    before: int | None,
+) -> Select[Any]:
+    query = select(audit).order_by(audit.c.id.desc())
+    for column, wanted in (
+        (audit.c.rule, rule),
+        (audit.c.subject, subject),
+        (audit.c.website, website),
+    ):
+        if wanted:
+            # The literal lets SQLite use the index, which leaves the empty ones out.
+            query = query.where(column == wanted, text(f"audit.{column.name} <> ''"))
+    if since is not None:
+        query = query.where(audit.c.at >= ms(since))
+    if until is not None:
+        query = query.where(audit.c.at < ms(until))
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    return query
+
+
+def _kinds(conn: Connection, kind: str) -> list[str]:
+    """The kinds in use that are `kind`, or begin with it and a dot."""
+    found = [kind]
+    # "/" is the character after "."; each turn is one look into the index.
+    after = f"{kind}."
+    while after := conn.execute(_NEXT_KIND, {"after": after, "end": f"{kind}/"}).scalar() or "":
+        found.append(after)
+    return found
+
+
+_NEXT_KIND = select(func.min(audit.c.kind)).where(
+    audit.c.kind > bindparam("after"), audit.c.kind < bindparam("end")
+)

@@ -42,6 +42,7 @@ class Store:
     ) -> None:
         self.place = place
         self._lock = lock
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._engine: Engine = create_engine(
             "sqlite://", creator=open_connection, poolclass=StaticPool
@@ -62,12 +63,14 @@ class Store:
         return self._submit(work).result()
 
     def close(self) -> None:
-        """Wait for the work in hand, close the file and give the lock back."""
+        """Wait for the work in hand, close the file and give the lock back; twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
         self._thread.submit(self._close).result()
         self._thread.shutdown()
         if self._lock:
             self._lock.release()
-            self._lock = None
 
     def __enter__(self) -> "Store":
         return self

@@ -1,0 +1,250 @@
+"""What the store remembers of rules, counts, levels and budgets, and the audit log."""
+
+from datetime import date, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+from store_samples import HOUR, MINUTE, NOW, VISITOR, match, poll
+
+from bot.levels import Level
+from bot.store import in_memory_copy
+from bot.store.audit import Note, history, record
+from bot.store.budgets import (
+    Ownership,
+    budget_steps_done,
+    disown,
+    keep_highest,
+    mark_budget_step,
+    own,
+    owned,
+    used,
+)
+from bot.store.counts import once_mark, once_seen, tallied, tally, tally_clear
+from bot.store.levels import add_figures, figure_history, forget_level, levels, save_level
+from bot.store.matches import commit_poll
+from bot.store.rule_states import (
+    end_snooze,
+    matches_since,
+    pause_rule,
+    resume_rule,
+    rule_states,
+    rules_loaded,
+    snooze,
+    snoozed_until,
+)
+
+DAY = timedelta(days=1)
+
+
+def test_a_rule_paused_by_its_safety_stays_paused_until_resumed(store):
+    assert store.do(lambda conn: pause_rule(conn, "rage", "201 matches in an hour", NOW))
+    assert not store.do(lambda conn: pause_rule(conn, "rage", "again", NOW + HOUR))
+    state = store.do(rule_states)["rage"]
+    assert (state.paused_at, state.paused_why) == (NOW, "201 matches in an hour")
+    assert store.do(lambda conn: resume_rule(conn, "rage", NOW, "by hand"))
+    assert not store.do(lambda conn: resume_rule(conn, "rage", NOW, "by hand"))
+    assert store.do(rule_states)["rage"].paused_at is None
+
+
+def test_an_edited_rule_runs_again_and_an_unchanged_one_stays_paused(store):
+    digests = {"rage": "1", "slow": "1"}
+    assert store.do(lambda conn: rules_loaded(conn, digests, NOW)) == frozenset()
+    for rule in digests:
+        store.do(lambda conn, rule=rule: pause_rule(conn, rule, "too many", NOW))
+    changed = store.do(lambda conn: rules_loaded(conn, {"rage": "2", "slow": "1"}, NOW))
+    assert changed == {"rage"}
+    states = store.do(rule_states)
+    assert states["rage"].paused_at is None
+    assert states["slow"].paused_at == NOW
+
+
+def test_a_snooze_has_an_end_and_can_end_early(store):
+    store.do(lambda conn: snooze(conn, "rage", NOW + HOUR, NOW))
+    assert store.do(lambda conn: snoozed_until(conn, "rage")) == NOW + HOUR
+    assert store.do(lambda conn: end_snooze(conn, "rage", NOW + MINUTE))
+    assert store.do(lambda conn: snoozed_until(conn, "rage")) == NOW + MINUTE
+    assert not store.do(lambda conn: end_snooze(conn, "rage", NOW + MINUTE))
+    assert store.do(lambda conn: snoozed_until(conn, "other")) is None
+
+
+def test_human_acts_are_in_the_audit_log(store):
+    store.do(lambda conn: snooze(conn, "rage", NOW + HOUR, NOW))
+    store.do(lambda conn: end_snooze(conn, "rage", NOW))
+    assert [entry.kind for entry in store.do(history)] == ["rule.snooze_ended", "rule.snoozed"]
+
+
+def test_matches_of_a_rule_are_counted_for_its_safety(store):
+    times = (NOW - 2 * HOUR, NOW - MINUTE, NOW)
+    found = [match(f"r{n}", [], at=at) for n, at in enumerate(times)]
+    store.do(lambda conn: commit_poll(conn, poll(*found)))
+    assert store.do(lambda conn: matches_since(conn, "checkout", NOW - HOUR)) == 2
+    assert store.do(lambda conn: matches_since(conn, "other", NOW - HOUR)) == 0
+
+
+def test_once_per_remembers_a_value_until_its_time(store):
+    store.do(lambda conn: once_mark(conn, "rage", "anna", NOW + DAY))
+    seen = lambda rule, value, at: store.do(lambda conn: once_seen(conn, rule, value, at))  # noqa: E731
+    assert seen("rage", "anna", NOW + DAY - MINUTE)
+    assert not seen("rage", "anna", NOW + DAY)
+    assert not seen("rage", "bert", NOW)
+    assert not seen("slow", "anna", NOW)
+    store.do(lambda conn: once_mark(conn, "rage", "anna", NOW + 2 * DAY))
+    assert seen("rage", "anna", NOW + DAY)
+
+
+def test_values_of_visitors_are_kept_as_hashes_only(store, tmp_path):
+    store.do(lambda conn: once_mark(conn, "rage", VISITOR, NOW))
+    store.do(lambda conn: tally(conn, "rage", VISITOR, "r1", NOW, NOW))
+    store.close()
+    assert VISITOR.encode() not in (tmp_path / "bot.db").read_bytes()
+
+
+def test_a_subject_is_counted_once_within_the_window(store):
+    def count(subject, at, value="de"):
+        return store.do(lambda conn: tally(conn, "many", value, subject, at, at - 10 * MINUTE))
+
+    assert count("r1", NOW) == 1
+    assert count("r1", NOW) == 1
+    assert count("r2", NOW + 5 * MINUTE) == 2
+    assert count("r3", NOW + 5 * MINUTE, "fr") == 1
+    assert count("r4", NOW + 12 * MINUTE) == 2
+    since = NOW + 2 * MINUTE
+    assert store.do(lambda conn: tallied(conn, "many", "de", since)) == ["r2", "r4"]
+    store.do(lambda conn: tally_clear(conn, "many", "de"))
+    assert count("r5", NOW + 12 * MINUTE) == 1
+    assert count("r6", NOW + 12 * MINUTE, "fr") == 2
+
+
+def test_levels_survive(store):
+    level = Level(NOW, NOW + HOUR, 3)
+    store.do(lambda conn: save_level(conn, "dip", "w1", "f1", Level(NOW), NOW))
+    figures = {"conversion": 2.5}
+    store.do(lambda conn: save_level(conn, "dip", "w1", "f1", level, NOW, figures))
+    store.do(lambda conn: save_level(conn, "dip", "w1", "f2", Level(), NOW))
+    kept = store.do(lambda conn: levels(conn, "dip", "w1"))
+    assert kept["f1"].level == level
+    assert kept["f1"].figures == figures
+    assert kept["f2"].level == Level()
+    store.do(lambda conn: forget_level(conn, "dip", "w1", "f1"))
+    assert list(store.do(lambda conn: levels(conn, "dip", "w1"))) == ["f2"]
+    assert store.do(lambda conn: levels(conn, "dip", "w2")) == {}
+
+
+def test_the_history_of_a_figure_is_in_order(store):
+    for hours, value in ((2, 3.0), (0, 1.0), (1, 2.0)):
+        at = NOW + hours * HOUR
+        values = {"conversion": value, "entered": 10}
+        store.do(lambda conn, at=at, v=values: add_figures(conn, "funnels", "w1", "f1", v, at))
+    found = store.do(
+        lambda conn: figure_history(conn, "funnels", "w1", "f1", "conversion", NOW + HOUR)
+    )
+    assert found == [(NOW + HOUR, 2.0), (NOW + 2 * HOUR, 3.0)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 50)), max_size=20))
+def test_the_ledger_keeps_the_highest_count_of_each_day(counts):
+    with in_memory_copy("sqlite:////nowhere/at/all.db") as store:
+        for day, count in counts:
+            seen = {date(2026, 3, day): count}
+            store.do(lambda conn, seen=seen: keep_highest(conn, "w1", seen, NOW))
+        first, last = date(2026, 3, 1), date(2026, 3, 3)
+        found = store.do(lambda conn: used(conn, ["w1", "w2"], first, last))
+    highest: dict[date, int] = {}
+    for day, count in counts:
+        highest[date(2026, 3, day)] = max(count, highest.get(date(2026, 3, day), 0))
+    assert found == ({"w1": highest} if counts else {})
+
+
+def test_the_ledger_gives_only_the_days_asked(store):
+    counts = {date(2026, 2, 28): 1, date(2026, 3, 1): 2, date(2026, 3, 2): 3}
+    store.do(lambda conn: keep_highest(conn, "w1", counts, NOW))
+    found = store.do(lambda conn: used(conn, ["w1"], date(2026, 3, 1), date(2026, 3, 1)))
+    assert found == {"w1": {date(2026, 3, 1): 2}}
+
+
+def test_a_budget_step_acts_once_a_period(store):
+    mark = lambda period: store.do(  # noqa: E731
+        lambda conn: mark_budget_step(conn, "credits", period, "80%", NOW)
+    )
+    assert mark("2026-03")
+    assert not mark("2026-03")
+    assert mark("2026-04")
+    done = store.do(lambda conn: budget_steps_done(conn, "credits", "2026-03"))
+    assert done == {"80%": NOW}
+
+
+def test_the_bot_knows_which_websites_it_stopped_itself(store):
+    held = Ownership(
+        website="w1", owner="credits", at=NOW, reason="100% used", status="Stopped", rate=25
+    )
+    store.do(lambda conn: own(conn, held))
+    assert store.do(owned) == {"w1": held}
+    assert store.do(lambda conn: disown(conn, "w1", NOW + HOUR, "a person started it"))
+    assert not store.do(lambda conn: disown(conn, "w1", NOW + HOUR, "again"))
+    assert store.do(owned) == {}
+    told = [(entry.kind, entry.rule, entry.text) for entry in store.do(history)]
+    assert told == [
+        ("website.released", "credits", "a person started it"),
+        ("website.held", "credits", "100% used"),
+    ]
+
+
+def test_history_is_filtered_by_all_that_is_asked(store):
+    notes = [
+        Note(kind="step.done", rule="rage", website="w1", subject="r1", step="k", details={"n": 1}),
+        Note(kind="step.dead", rule="rage", website="w2", subject="r2"),
+        Note(kind="steps", rule="slow", website="w1", subject="r1"),
+    ]
+    for minute, note in enumerate(notes):
+        at = NOW + minute * MINUTE
+        store.do(lambda conn, at=at, note=note: record(conn, at, [note]))
+
+    def found(**asked):
+        return [entry.kind for entry in store.do(lambda conn: history(conn, **asked))]
+
+    assert found() == ["steps", "step.dead", "step.done"]
+    assert found(rule="rage") == ["step.dead", "step.done"]
+    assert found(rule="rage", website="w1") == ["step.done"]
+    assert found(subject="r1") == ["steps", "step.done"]
+    assert found(kind="step") == ["step.dead", "step.done"]
+    assert found(kind="step.dead") == ["step.dead"]
+    assert found(since=NOW + MINUTE) == ["steps", "step.dead"]
+    assert found(until=NOW + MINUTE) == ["step.done"]
+    assert found(limit=1) == ["steps"]
+    newest = store.do(lambda conn: history(conn, limit=1))[0]
+    assert found(before=newest.id) == ["step.dead", "step.done"]
+    assert store.do(lambda conn: history(conn, kind="step.done"))[0].details == {"n": 1}
+
+
+def test_no_filter_of_the_history_has_to_sort_or_read_every_line(store):
+    """At a million lines, walking an index is what keeps it quick."""
+    asked = [
+        {"rule": "x"},
+        {"subject": "x"},
+        {"website": "x"},
+        {"kind": "step.done"},
+        {"kind": "step"},
+        {"since": NOW},
+        {},
+    ]
+    for filters in asked:
+        plan = store.do(lambda conn, f=filters: _plan(conn, f))
+        assert "TEMP B-TREE" not in plan, (filters, plan)
+        assert "USING" in plan or not {"rule", "subject", "website"} & filters.keys(), plan
+
+
+def _plan(conn, filters) -> str:
+    seen: list[str] = []
+
+    def explain(_conn, _cursor, statement, parameters, *_):
+        rows = conn.connection.driver_connection.execute(
+            f"EXPLAIN QUERY PLAN {statement}", parameters
+        )
+        seen.extend(row[3] for row in rows)
+
+    event.listen(conn, "before_cursor_execute", explain)
+    history(conn, **filters)
+    event.remove(conn, "before_cursor_execute", explain)
+    return "; ".join(seen)

@@ -1,0 +1,247 @@
+"""Opening the store: what is wrong is said with what to do, and nothing is lost or touched."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from store_samples import NOW, match, poll, url
+
+from bot.errors import ConfigError, StoreError
+from bot.store import backup, in_memory_copy, open_store
+from bot.store.audit import Note, history, record
+from bot.store.matches import commit_poll, matches_of
+from bot.store.watermarks import set_watermark, watermark
+
+
+def note(conn, text: str = "something") -> None:
+    record(conn, NOW, [Note(kind="test", text=text)])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_what_was_stored_is_there_after_a_restart(tmp_path):
+    with open_store(url(tmp_path)) as store:
+        store.do(lambda conn: commit_poll(conn, poll(match())))
+    with open_store(url(tmp_path)) as store:
+        assert store.do(lambda conn: watermark(conn, "recordings", "w1")) == '{"to":1}'
+
+
+def test_every_commit_is_on_the_disk_before_it_counts(tmp_path):
+    with open_store(url(tmp_path)) as store:
+        pragmas = {
+            name: store.do(
+                lambda conn, name=name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            )
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 5000,
+    }
+
+
+def test_a_second_bot_is_refused_and_told_which_process_has_the_store(tmp_path):
+    with open_store(url(tmp_path)), pytest.raises(StoreError, match=rf"process {os.getpid()}\b"):
+        open_store(url(tmp_path))
+
+
+def test_the_lock_goes_with_its_process(tmp_path):
+    dies = (
+        "import os, sys; from bot.store import open_store\n"
+        "open_store(sys.argv[1]); print('open', flush=True); os.kill(os.getpid(), 9)"
+    )
+    ended = subprocess.run([sys.executable, "-c", dies, url(tmp_path)], capture_output=True)
+    assert ended.returncode == -9
+    assert ended.stdout == b"open\n"
+    open_store(url(tmp_path)).close()
+
+
+def test_commands_write_beside_a_running_daemon(tmp_path):
+    with open_store(url(tmp_path)) as daemon, open_store(url(tmp_path), exclusive=False) as command:
+        command.do(note)
+        assert [entry.text for entry in daemon.do(history)] == ["something"]
+
+
+def test_a_reader_sees_what_the_daemon_wrote_and_changes_nothing(tmp_path):
+    with open_store(url(tmp_path)) as daemon:
+        daemon.do(note)
+        with open_store(url(tmp_path), read_only=True) as reader:
+            assert len(reader.do(history)) == 1
+            with pytest.raises(StoreError, match="read-only"):
+                reader.do(note)
+
+
+def test_reading_a_store_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(StoreError, match="does not exist yet"):
+        open_store(url(tmp_path), read_only=True)
+
+
+def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
+    open_store(url(tmp_path)).close()
+    with sqlite3.connect(tmp_path / "bot.db") as raw:
+        raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(StoreError, match="newer mouseflow-bot"):
+        open_store(url(tmp_path))
+    # The refusal gave the lock back.
+    with pytest.raises(StoreError, match="newer mouseflow-bot"):
+        open_store(url(tmp_path))
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path):
+    with sqlite3.connect(tmp_path / "bot.db") as raw:
+        raw.execute("CREATE TABLE theirs (x)")
+    raw.close()
+    with pytest.raises(StoreError, match="another program"):
+        open_store(url(tmp_path))
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "bot.db").write_bytes(b"This is a letter to my aunt. " * 100)
+    with pytest.raises(StoreError, match=r"bot\.db: this file is not a SQLite database"):
+        open_store(url(tmp_path))
+
+
+def test_a_damaged_file_says_to_restore_a_backup(tmp_path):
+    with open_store(url(tmp_path)) as store:
+        store.do(lambda conn: commit_poll(conn, poll(*(match(f"r{n}") for n in range(200)))))
+    file = tmp_path / "bot.db"
+    data = bytearray(file.read_bytes())
+    for page in range(1, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 512] = b"\xff" * 512
+    file.write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"), open_store(url(tmp_path)) as store:
+        store.do(lambda conn: matches_of(conn, limit=1000))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="right to write"):
+        open_store(url(tmp_path))
+    tmp_path.chmod(0o700)
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(store):
+    store.do(note)
+    store.do(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count = 60"))
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.do(lambda conn: [note(conn, "x" * 10_000) for _ in range(1000)])
+    assert [entry.text for entry in store.do(history)] == ["something"]
+    store.do(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count = 100000"))
+    store.do(note)
+    assert len(store.do(history)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("postgresql://db/bot", "SQLite only"),
+        ("postgresql+psycopg://db/bot", "SQLite only"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("mysql://db/bot", "must name a file"),
+        ("data/bot.db", "not a URL"),
+    ],
+)
+def test_a_url_that_this_version_cant_serve_is_a_fault_of_the_configuration(wrong, says):
+    with pytest.raises(ConfigError, match=says):
+        open_store(wrong)
+
+
+def test_a_dry_run_without_a_store_makes_no_file(tmp_path):
+    with in_memory_copy(f"sqlite:///{tmp_path}/data/bot.db") as copy:
+        copy.do(note)
+        assert len(copy.do(history)) == 1
+    assert files(tmp_path) == {}
+
+
+def test_a_dry_run_sees_the_store_and_leaves_every_file_as_it_was(tmp_path):
+    with open_store(url(tmp_path)) as store:
+        store.do(note)
+    before = files(tmp_path)
+    with in_memory_copy(url(tmp_path)) as copy:
+        copy.do(note)
+        assert len(copy.do(history)) == 2
+    assert files(tmp_path) == before
+
+
+def test_a_dry_run_beside_the_daemon_sees_its_last_commit_and_changes_nothing(tmp_path):
+    with open_store(url(tmp_path)) as daemon:
+        daemon.do(note)
+        before = {name: data for name, data in files(tmp_path).items() if not name.endswith("-shm")}
+        with in_memory_copy(url(tmp_path)) as copy:
+            copy.do(note)
+            assert len(copy.do(history)) == 2
+        after = files(tmp_path)
+        assert {name: after[name] for name in before} == before
+        assert after.keys() - before.keys() == {"bot.db-shm"}
+        assert len(daemon.do(history)) == 1
+
+
+def test_a_backup_while_running_is_whole(tmp_path):
+    with open_store(url(tmp_path)) as daemon:
+        daemon.do(note)
+        backup(url(tmp_path), tmp_path / "copy.db")
+        daemon.do(note)
+    with open_store(f"sqlite:///{tmp_path}/copy.db") as copy:
+        assert len(copy.do(history)) == 1
+
+
+def test_a_backup_never_overwrites(tmp_path):
+    open_store(url(tmp_path)).close()
+    (tmp_path / "precious").write_text("precious")
+    with pytest.raises(StoreError, match="exists already"):
+        backup(url(tmp_path), tmp_path / "precious")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_backup_of_nothing_says_so(tmp_path):
+    with pytest.raises(StoreError, match="nothing to back up"):
+        backup(url(tmp_path), tmp_path / "copy.db")
+
+
+def test_a_unit_of_work_that_fails_leaves_no_trace(store):
+    def fails(conn):
+        note(conn)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.do(fails)
+    assert store.do(history) == []
+
+
+async def test_cancellation_cant_split_a_unit_of_work(store):
+    started, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(conn):
+        note(conn, "first half")
+        loop.call_soon_threadsafe(started.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+        note(conn, "second half")
+
+    waiting = asyncio.create_task(store.run(slow))
+    await started.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go_on.set()
+    assert len(await store.run(history)) == 2
+
+
+async def test_units_of_work_run_one_after_another(store):
+    def raise_by_one(conn):
+        seen = int(watermark(conn, "s", "w") or 0)
+        set_watermark(conn, "s", "w", str(seen + 1), NOW)
+
+    await asyncio.gather(*(store.run(raise_by_one) for _ in range(50)))
+    assert await store.run(lambda conn: watermark(conn, "s", "w")) == "50"

@@ -1,0 +1,137 @@
+"""What a poll writes: watermark, recordings and matches in one transaction, each match once."""
+
+from datetime import timedelta
+
+import pytest
+from store_samples import HOUR, MINUTE, NOW, POST, SHARE, VISITOR, match, poll, seen, step
+
+from bot.store.audit import Note, history
+from bot.store.matches import commit_poll, matches_of
+from bot.store.queue import queue_figures, steps_of
+from bot.store.recordings import known_recordings, live_recordings, matched_rules
+from bot.store.retention import forget
+from bot.store.watermarks import all_watermarks, watermark
+
+
+def commit(store, outcome):
+    return store.do(lambda conn: commit_poll(conn, outcome))
+
+
+def test_a_poll_is_written_whole_or_not_at_all(store):
+    good = match("r1")
+    twice = [step("same"), step("same")]
+    with pytest.raises(Exception, match="UNIQUE"):
+        commit(store, poll(good, match("r2", twice), seen=[seen()], notes=[Note(kind="poll")]))
+    assert store.do(lambda conn: watermark(conn, "recordings", "w1")) is None
+    assert store.do(lambda conn: known_recordings(conn, "w1", NOW)) == {}
+    assert store.do(lambda conn: matches_of(conn)) == []
+    assert store.do(history) == []
+
+
+def test_a_match_is_made_once_ever(store):
+    assert commit(store, poll(match("r1"))) == ("checkout/w1/r1",)
+    changed = match("r1", [step("another")], at=NOW + HOUR)
+    assert commit(store, poll(changed, match("r2"))) == ("checkout/w1/r2",)
+    assert [found.subject_key for found in store.do(matches_of)] == ["r2", "r1"]
+    assert store.do(lambda conn: steps_of(conn, "checkout/w1/r1"))[0].key.endswith("/tag-1")
+
+
+def test_two_rules_can_match_one_recording(store):
+    commit(store, poll(match("r1"), match("r1", rule="rage"), match("r2", rule="rage")))
+    assert store.do(lambda conn: matched_rules(conn, "w1", ["r1", "r2", "r3"])) == {
+        "r1": {"checkout", "rage"},
+        "r2": {"rage"},
+    }
+    assert store.do(lambda conn: matched_rules(conn, "w2", ["r1"])) == {}
+
+
+def test_matched_rules_takes_any_number_of_recordings(store):
+    commit(store, poll(match("r1999")))
+    ids = [f"r{n}" for n in range(2000)]
+    assert list(store.do(lambda conn: matched_rules(conn, "w1", ids))) == ["r1999"]
+
+
+def test_steps_queue_in_the_order_writes_share_posts(store):
+    mixed = [step("post", POST), step("share", SHARE), step("one"), step("two")]
+    commit(store, poll(match("r1", mixed)))
+    fate = store.do(lambda conn: steps_of(conn, "checkout/w1/r1"))
+    assert [each.key for each in fate] == ["one", "two", "share", "post"]
+
+
+def test_a_poll_without_a_watermark_keeps_the_old_one(store):
+    commit(store, poll())
+    commit(store, poll(watermark=None))
+    assert store.do(all_watermarks) == {("recordings", "w1"): ('{"to":1}', NOW)}
+
+
+def test_recordings_are_kept_up_to_date(store):
+    commit(store, poll(seen=[seen("r1"), seen("r2"), seen("r3")]))
+    later = seen("r1", fingerprint="two", settled=True, last_activity=NOW + MINUTE)
+    closed = seen("r2", closed=True)
+    commit(store, poll(seen=[later, closed], vanished=["r3"]))
+    assert store.do(lambda conn: known_recordings(conn, "w1", NOW)) == {"r1": later, "r2": closed}
+    assert store.do(lambda conn: live_recordings(conn, "w1")) == {}
+
+
+def test_live_recordings_are_those_that_must_be_looked_at_again(store):
+    commit(store, poll(seen=[seen("live"), seen("done", settled=True), seen("shut", closed=True)]))
+    assert list(store.do(lambda conn: live_recordings(conn, "w1"))) == ["live"]
+    assert store.do(lambda conn: live_recordings(conn, "w2")) == {}
+
+
+def test_a_recording_that_comes_back_is_known_again(store):
+    commit(store, poll(seen=[seen("r1")]))
+    commit(store, poll(vanished=["r1"]))
+    commit(store, poll(seen=[seen("r1")]))
+    assert list(store.do(lambda conn: live_recordings(conn, "w1"))) == ["r1"]
+
+
+def test_known_recordings_begin_where_asked(store):
+    commit(
+        store, poll(seen=[seen("old", created=NOW - HOUR), seen("new"), seen("odd", created=None)])
+    )
+    assert set(store.do(lambda conn: known_recordings(conn, "w1", NOW))) == {"new", "odd"}
+
+
+def test_times_survive_to_the_millisecond(store):
+    exact = NOW + timedelta(microseconds=123_456)
+    commit(store, poll(seen=[seen("r1", last_activity=exact)]))
+    kept = store.do(lambda conn: known_recordings(conn, "w1", NOW))["r1"].last_activity
+    assert kept == NOW + timedelta(milliseconds=123)
+
+
+def test_a_match_without_steps_keeps_nothing_of_the_visitor(store, tmp_path):
+    commit(store, poll(match("r1", [])))
+    store.close()
+    assert VISITOR.encode() not in (tmp_path / "bot.db").read_bytes()
+
+
+def test_old_things_are_forgotten_and_what_is_open_stays(store):
+    old = NOW - 100 * HOUR
+    commit(
+        store,
+        poll(
+            match("open", at=old),
+            match("ended", [], at=old),
+            match("new", []),
+            at=old,
+            seen=[seen("gone", created=old), seen("kept")],
+            notes=[Note(kind="poll")],
+        ),
+    )
+    while store.do(lambda conn: forget(conn, NOW)):
+        pass
+    assert {found.subject_key for found in store.do(matches_of)} == {"open", "new"}
+    assert store.do(lambda conn: queue_figures(conn, NOW)).pending == 1
+    assert list(store.do(lambda conn: known_recordings(conn, "w1", old))) == ["kept"]
+    assert [entry.subject for entry in store.do(history)] == ["new"]
+    assert store.do(lambda conn: watermark(conn, "recordings", "w1")) is not None
+
+
+def test_forgetting_goes_in_small_portions(store):
+    notes = [Note(kind="poll")] * 4500
+    commit(store, poll(at=NOW - HOUR, notes=notes))
+    portions = []
+    while portion := store.do(lambda conn: forget(conn, NOW)):
+        portions.append(portion)
+    assert portions == [2000, 2000, 500]
