@@ -110,7 +110,7 @@ def headers(task: Task, content: bytes, secret: str | None) -> Mapping[str, str]
     """The headers of a call. A secret given by reference is left for the port to find."""
     stamp = str(int(task.now.timestamp()))
     # A key may end in a page's path, and visitors make paths: encoded, it fits into a header.
-    key = quote(task.key, safe="/:")
+    key = quote(task.key, safe="/:", errors="replace")
     made = {"Content-Type": "application/json", KEY: key, TIMESTAMP: stamp}
     if secret is None:
         return made

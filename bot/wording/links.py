@@ -5,6 +5,9 @@ from urllib.parse import quote
 from bot.ports import Addresses
 from bot.subjects import RecordingSubject, Subject
 
+LONGEST = 2000
+"""No real id makes a longer address, and Slack refuses a message for one."""
+
 
 def playback(subject: Subject, addresses: Addresses) -> str | None:
     """Where the recording is watched (needs a login), None for all other subjects.
@@ -13,8 +16,9 @@ def playback(subject: Subject, addresses: Addresses) -> str | None:
     """
     if not isinstance(subject, RecordingSubject):
         return None
-    website, recording = quote(subject.website.id, safe=""), quote(subject.recording.id, safe="")
-    return f"{addresses.app_url.rstrip('/')}/websites/{website}/recordings/{recording}/play"
+    website, recording = _encoded(subject.website.id), _encoded(subject.recording.id)
+    url = f"{addresses.app_url.rstrip('/')}/websites/{website}/recordings/{recording}/play"
+    return url if len(url) <= LONGEST else None
 
 
 def public(token: str | None, addresses: Addresses) -> str | None:
@@ -24,4 +28,9 @@ def public(token: str | None, addresses: Addresses) -> str | None:
     """
     if not token or not addresses.share_url:
         return None
-    return addresses.share_url.replace("{token}", quote(token, safe=""))
+    url = addresses.share_url.replace("{token}", _encoded(token))
+    return url if len(url) <= LONGEST else None
+
+
+def _encoded(part: str) -> str:
+    return quote(part, safe="", errors="replace")

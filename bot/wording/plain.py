@@ -31,17 +31,24 @@ def clean(value: Any, limit: int = VALUE_LIMIT) -> str:
     surrogates go.
     """
     raw = str(value)[: 4 * limit]
-    text = " ".join("".join(map(_kept, raw)).split())
+    text = raw if raw.isprintable() else raw.translate(_KEPT)
+    text = " ".join(text.split())
     return cut(text, limit)
 
 
-def _kept(char: str) -> str:
-    if " " < char < "\x7f":
-        return char
-    category = unicodedata.category(char)
-    if category in _SPACES:
-        return " "
-    return "" if category in _DROPPED or ord(char) & 0xFFFE == 0xFFFE else char
+class _Kept(dict[int, str]):
+    """What becomes of each character; computed when first met, kept for the common ones."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        kept = "" if category in _DROPPED or code & 0xFFFE == 0xFFFE else chr(code)
+        kept = " " if category in _SPACES else kept
+        if code < 0x3000:
+            self[code] = kept
+        return kept
+
+
+_KEPT = _Kept()
 
 
 def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
@@ -52,7 +59,7 @@ def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
 
 def size(text: str) -> int:
     """The length as Slack may count it: in UTF-16 units."""
-    return len(text) + sum(char > "\uffff" for char in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def cut(text: str, limit: int) -> str:

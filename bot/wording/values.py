@@ -52,7 +52,7 @@ class Address:
     text: str
 
     def __str__(self) -> str:
-        return quote(clean(self.text), safe="/:?#[]@!$&'()*+,;=%-._~")
+        return quote(clean(self.text), safe="/:?#[]@!$&'()*+,;=%-._~", errors="replace")
 
 
 def number(value: float) -> str:

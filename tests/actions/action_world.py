@@ -195,7 +195,9 @@ class World:
     account: Account = field(default_factory=Account)
     slack: Channel = field(default_factory=Channel)
     webhook: Receiver = field(default_factory=Receiver)
-    addresses: Addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
+    addresses: Addresses = field(
+        default_factory=lambda: Addresses(channel="#mouseflow", ops_channel="#ops")
+    )
 
     @property
     def ports(self) -> Ports:
