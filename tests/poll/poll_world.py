@@ -1,0 +1,161 @@
+"""A simulated account on a clock that tests turn, and polls against it without sockets."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import msgspec
+
+from bot.mouseflow import recordings
+from bot.mouseflow.errors import BadAnswer, failure, unreachable, unreadable
+from bot.poll.book import Book
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk, Memory, Polled, poll
+from bot.rulebook.evaluate import matches
+from bot.rulebook.read import read
+from bot.rulebook.rules import Rule, RuleSet
+from bot.simulator.inprocess import InProcess
+from bot.simulator.quirks import Quirks
+from bot.simulator.server import Simulator
+from bot.simulator.site import Site as PretendSite
+from bot.simulator.site import website
+from bot.simulator.traffic import Plan
+from bot.sources.recordings import merge
+from bot.store import Store, open_store
+from bot.store.matches import matches_of
+from bot.subjects import Band, RecordingSubject, Site
+
+START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
+
+
+def quiet() -> PretendSite:
+    """A website whose only visitors are those that a test plants."""
+    return website("site-1", "myshop.com", plan=Plan(per_day=0))
+
+
+class Direct:
+    """Sends to the simulator's application: no sockets, no rate budget, no second tries."""
+
+    def __init__(self, sim: Simulator) -> None:
+        self._http = httpx.AsyncClient(
+            transport=InProcess(sim.mouseflow_app),
+            base_url="http://127.0.0.1",
+            auth=(sim.email, sim.api_key),
+            headers={"Accept": "application/json"},
+        )
+
+    async def send(self, request):
+        headers = {"Content-Type": "application/json"} if request.body else {}
+        try:
+            answer = await self._http.request(
+                request.method, request.target, content=request.body, headers=headers
+            )
+        except httpx.HTTPError as error:
+            raise unreachable(request, str(error), unknown=True) from error
+        if answer.status_code >= 300:
+            raise failure(request, answer.status_code, answer.content, None)
+        try:
+            return request.read(answer.content)
+        except BadAnswer as problem:
+            raise unreadable(request, answer.status_code, answer.content, problem) from problem
+
+
+def rules(text: str) -> RuleSet:
+    """A rule set from YAML rules without their frame."""
+    body = "\n".join("  " + line for line in text.strip().splitlines())
+    return read([("rules.yaml", f"version: 1\nrules:\n{body}\n".encode())])
+
+
+class Account:
+    """One website under watch: simulator, store, rules, and the memory of the polls."""
+
+    def __init__(
+        self,
+        path: Path,
+        text: str,
+        *,
+        quirks: Quirks | None = None,
+        zone: str | None = None,
+        start: timedelta = timedelta(hours=1),
+        sites: list[PretendSite] | None = None,
+    ) -> None:
+        self.now = START
+        quirks = quirks or Quirks()
+        self.sim = Simulator(
+            seed=7,
+            sites=[quiet()] if sites is None else sites,
+            quirks=quirks,
+            now=lambda: self.now,
+        )
+        pretend = next(iter(self.sim.world.sites.values()))
+        self.site = Site(id=pretend.id, name="myshop.com")
+        self.rules = rules(text).rules
+        self.path = path
+        self.zone = zone or quirks.time_zone
+        self.start = start
+        self.memory = Memory()
+        self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
+        self.sender = Direct(self.sim)
+
+    def restart(self) -> None:
+        """The process is gone and comes back: the store stays, what was in memory does not."""
+        self.store.close()
+        self.store = open_store(f"sqlite:///{self.path / 'bot.db'}")
+        self.memory = Memory()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def wait(self, **time: float) -> None:
+        self.now += timedelta(**time)
+
+    @property
+    def calls(self) -> list[str]:
+        """Paths of the calls so far."""
+        return [call.path for call in self.sim.calls]
+
+    async def poll(self) -> Polled:
+        desk = Desk(
+            mouseflow=self.sender,
+            store=self.store,
+            zone=ZoneInfo(self.zone),
+            settle=timedelta(minutes=35),
+            start=self.start,
+            routing=Routing("#mouseflow", self.zone),
+        )
+        return await poll(self.site, Book(self.rules, self.site), desk, self.memory, self.now)
+
+    def matched(self, rule: str = "") -> set[tuple[str, str]]:
+        """(rule, recording) of every match so far."""
+        found = self.store.do(lambda conn: matches_of(conn, rule=rule, limit=100_000))
+        keys = [(match.rule, match.subject_key) for match in found]
+        assert len(keys) == len(set(keys)), "a recording matched a rule twice"
+        return set(keys)
+
+    async def truth(self, ids: Iterable[str]) -> set[tuple[str, str]]:
+        """(rule, recording) of every match that an omniscient judge sees now."""
+        found = set()
+        for each in ids:
+            subject = await self.subject(each)
+            found |= {(rule.id, each) for rule in self.rules if matches(rule, subject)}
+        return found
+
+    async def subject(self, recording: str) -> RecordingSubject:
+        """The recording with everything that there is to know of it."""
+        site, _who, seen = self.sim.world.truth(recording)
+        detail = await self.sender.send(recordings.detail(site.id, recording))
+        row = msgspec.structs.replace(detail, pages=len(detail.page_views or ()))
+        return RecordingSubject(
+            website=self.site,
+            recording=merge(row, detail),
+            zone=self.zone,
+            friction=Band.exactly(self.sim.friction(recording)),
+            visitor_type="returning" if seen.script.visitor.returning else "first",
+        )
+
+
+def only(rule: Rule, **changes: object) -> Rule:
+    return replace(rule, **changes)

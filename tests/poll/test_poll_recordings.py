@@ -1,0 +1,123 @@
+"""What a poll of recordings promises: nothing missed, nothing twice, few calls."""
+
+import pytest
+from poll_world import Account
+
+from bot.mouseflow.errors import Unavailable
+
+CHECKOUT = """
+checkout-friction:
+  watch: recordings
+  when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
+  do: {tag: friction}
+"""
+ALL_OF_THEM = CHECKOUT + """
+bounce:
+  watch: recordings
+  when: {device: phone, pages: {max: 1}, duration: {under: 10s}, entry_page: /landing*}
+  do: {tag: bounce}
+rage:
+  watch: recordings
+  when: {page: {path: /product*, tags: click-rage}}
+  do: {tag: rage}
+regulars:
+  watch: recordings
+  when: {visitor_type: returning, friction: {min: 5}}
+  do: {tag: regular}
+"""
+
+
+@pytest.fixture
+def account(tmp_path):
+    opened = []
+
+    def make(text=CHECKOUT, **options):
+        opened.append(Account(tmp_path, text, **options))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+async def test_a_condition_that_stays_true_fires_within_one_poll_of_becoming_true(account):
+    shop = account()
+    who = shop.sim.add("myshop.com", "checkout-friction", calm_for=80)
+    shop.wait(seconds=60)
+    await shop.poll()
+    assert shop.matched() == set()
+    shop.wait(seconds=60)
+    assert shop.sim.friction(who) >= 2.5
+    await shop.poll()
+    assert shop.matched() == {("checkout-friction", who)}
+
+
+async def test_a_condition_that_may_still_change_waits_until_the_session_is_settled(account):
+    shop = account(ALL_OF_THEM)
+    who = shop.sim.add("myshop.com", "phone-bounce")
+    shop.wait(minutes=5)
+    await shop.poll()
+    assert shop.matched("bounce") == set()
+    shop.wait(minutes=31)
+    await shop.poll()
+    assert shop.matched("bounce") == {("bounce", who)}
+
+
+async def test_a_restart_between_two_polls_changes_nothing(account):
+    shop = account(ALL_OF_THEM)
+    who = shop.sim.add("myshop.com", "phone-bounce")
+    shop.wait(minutes=5)
+    await shop.poll()
+    shop.restart()
+    shop.wait(minutes=31)
+    await shop.poll()
+    assert shop.matched("bounce") == {("bounce", who)}
+
+
+async def test_the_first_poll_begins_where_it_is_told_to(account):
+    shop = account()
+    shop.sim.add("myshop.com", "checkout-friction", start=-3 * 3600)
+    recent = shop.sim.add("myshop.com", "checkout-friction", start=-1800)
+    await shop.poll()
+    assert shop.matched() == {("checkout-friction", recent)}
+
+
+async def test_a_poll_that_fails_half_way_changes_nothing(account):
+    shop = account()
+    who = shop.sim.add("myshop.com", "checkout-friction", start=-300)
+    shop.sim.fail("status", status=503, times=1, skip=2)
+    with pytest.raises(Unavailable):
+        await shop.poll()
+    assert shop.matched() == set()
+    await shop.poll()
+    assert shop.matched() == {("checkout-friction", who)}
+
+
+async def test_a_detail_is_fetched_only_where_the_verdict_depends_on_it(account):
+    shop = account()
+    for start in range(-900, 0, 60):
+        shop.sim.add("myshop.com", "search-bounce", start=start)
+    who = shop.sim.add("myshop.com", "checkout-friction", start=-300)
+    await shop.poll()
+    assert shop.matched() == {("checkout-friction", who)}
+    details = [path for path in shop.calls if "/recordings/" in path]
+    assert details == [f"/websites/{shop.site.id}/recordings/{who}"]
+
+
+async def test_a_filter_that_the_server_ignores_holds_the_rules_that_need_it(account):
+    shop = account(ALL_OF_THEM)
+    shop.sim.behave(ignored_filters=frozenset({"frictionmin"}))
+    shop.sim.add("myshop.com", "purchase", start=-3600)
+    raging = shop.sim.add("myshop.com", "rage-on-product", start=-3600)
+    await shop.poll()
+    assert shop.memory.friction_ignored
+    assert shop.matched() == {("rage", raging)}
+
+
+async def test_a_quiet_poll_costs_one_call(account):
+    shop = account()
+    await shop.poll()
+    before = len(shop.calls)
+    shop.wait(minutes=1)
+    await shop.poll()
+    assert len(shop.calls) - before == 1
