@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -134,6 +134,10 @@ class Simulator:
     def tags(self, recording: str) -> frozenset[str]:
         """That recording's tags now, the session's and its pages'."""
         return truth.tags(self.world, recording)
+
+    def switches(self, website: str) -> list[tuple[datetime, str, str]]:
+        """When the website's status was set, by whom ("api" or "person"), and to what."""
+        return truth.switches(self.world, website)
 
     def effects(self) -> list[truth.Effect]:
         """What was done to recordings, with how often each write was called."""
