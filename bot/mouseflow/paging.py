@@ -89,9 +89,11 @@ async def read(
             elif found:
                 todo += [(piece, n) for piece, n, short in reversed(found) if short > 0]
                 break
-    missed = await reading.missed(filters)
-    if missed:
-        yield Part(missed=missed, why=_why(missed, reading))
+    # What came meanwhile, or grew out of the range that was read, stands at the top now.
+    async for part in reading.query(filters):
+        yield part
+    if reading.missed:
+        yield Part(missed=reading.missed, why=_why(reading))
 
 
 async def probe_offset(api: Sender, website: str, filters: SessionFilters) -> bool:
@@ -186,10 +188,10 @@ class _Reading:
                 self.offset = before > self.cap
                 break
 
-    async def missed(self, filters: SessionFilters) -> int:
-        """How many recordings the server counts now beyond those that were seen."""
-        page = await self._ask(filters, 1)
-        return max(0, page.count - len(self._seen) - len(self._spoilt))
+    @property
+    def missed(self) -> int:
+        """How many the latest query counts beyond what was seen in all, if it is the whole."""
+        return max(0, self.count - len(self._seen) - len(self._spoilt))
 
     @property
     def _overlap(self) -> int:
@@ -217,9 +219,9 @@ class _Reading:
         return Part(recordings=tuple(new.values()), unreadable=unknown)
 
 
-def _why(missed: int, reading: _Reading) -> str:
+def _why(reading: _Reading) -> str:
     return (
-        f"{missed} recordings could not be read: the server gives at most {reading.cap} rows "
-        f"of a query, {'does not honour offset, ' if not reading.offset else ''}"
+        f"{reading.missed} recordings could not be read: the server gives at most {reading.cap} "
+        f"rows of a query, {'' if reading.offset else 'does not honour offset, '}"
         f"and smaller queries did not bring the rest ({reading.calls} calls)"
     )

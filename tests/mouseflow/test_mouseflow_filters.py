@@ -106,13 +106,13 @@ def parsed(target):
     return SessionFilters(**found)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(filters=session_filters())
 def test_any_filters_survive_the_way_through_the_request_line(filters):
     assert parsed(recordings.list("w", filters).target) == filters
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(filters=session_filters())
 def test_the_simulator_reads_what_was_meant(filters):
     query = recordings.list("w", filters).target.partition("?")[2]

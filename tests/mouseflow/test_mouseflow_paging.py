@@ -206,6 +206,23 @@ async def test_rows_that_arrive_meanwhile_hide_no_others():
     assert set(ids.values()) == {1}
 
 
+async def test_a_live_session_that_outgrows_its_range_meanwhile_is_not_missed():
+    class Growing(Server):
+        async def send(self, request):
+            if len(self.queries) == 12:  # too short for the ranges still to come, then in none
+                grown = next(one for one in self.sessions if one.id == "s1")
+                self.sessions.remove(grown)
+                self.sessions.insert(0, replace(grown, duration=1))
+            return await super().send(request)
+
+    many = sessions(1000, days=1)
+    many[1] = replace(many[1], duration=599_999)
+    server = Growing(many, cap=100)
+    ids, missed, _parts = await everything(server)
+    assert (ids, missed) == (whole(server), 0)
+    assert len(server.queries) > 12
+
+
 @pytest.mark.parametrize("one_date", [{"fromdate": FIRST}, {"todate": FIRST}, {}])
 async def test_a_window_without_both_dates_is_refused(one_date):
     with pytest.raises(ValueError, match="fromdate and todate"):
