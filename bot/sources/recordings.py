@@ -7,6 +7,7 @@ sides and finds out for itself what is new.
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -87,13 +88,18 @@ def sort_key(recording: Recording, order: Order) -> datetime | None:
 def merge(row: Recording, detail: Recording) -> Recording:
     """Row and detail together: each lacks fields that the other has (L737-770, L913-977).
 
-    The detail is the later answer and wins, except where it says nothing.
+    The detail is the later answer and wins, except where it says nothing, or lags behind the
+    row in what can only grow (L917, L947).
     """
     said = {
         name: value
         for name in Recording.__struct_fields__
         if (value := getattr(detail, name)) not in (None, "", ())
     }
+    if row.duration is not None and detail.duration is not None:
+        said["duration"] = max(row.duration, detail.duration)
+    if row.last_activity and detail.last_activity:
+        said["last_activity"] = max(row.last_activity, detail.last_activity, key=aware)
     return msgspec.structs.replace(row, **said)
 
 
@@ -108,4 +114,4 @@ def unpacked(data: bytes) -> Recording:
 
 
 def _falls(stamps: Sequence[datetime]) -> bool:
-    return all(left >= right for left, right in zip(stamps, stamps[1:], strict=False))
+    return all(left >= right for left, right in pairwise(stamps))

@@ -113,6 +113,7 @@ async def test_the_matches_are_those_of_an_omniscient_judge(seed, tmp_path):
         shop.wait(minutes=minutes)
         shop.sim.faults.clear()
         await shop.poll()
+    shop.sim.behave(stale_detail=False)
     there = [each for each in planted if each not in deleted]
     found = {(rule, each) for rule, each in shop.matched() if each not in deleted}
     assert found == await shop.truth(there)
