@@ -1,5 +1,6 @@
 """What a command is given to work with: the settings and the rules that the options name."""
 
+import gc
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -74,6 +75,8 @@ def rules(args: Namespace, settings: "Settings | None") -> "RuleSet":
     from bot.rulebook.read import read
     from bot.rulebook.read_do import Allowed
 
+    # A command ends soon, and rule files become very many objects, none of them garbage.
+    gc.disable()
     paths = args.paths or (settings.rules.paths if settings else DEFAULT_RULES)
     files = texts(paths)
     if not files:
