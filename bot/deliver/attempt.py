@@ -10,14 +10,14 @@ import msgspec
 from pydantic import ValidationError
 
 from bot.actions.base import SETTLING, Action, Done
-from bot.actions.slack import Digest, digest_entry
+from bot.actions.slack import Digest, DigestItem
 from bot.backoff import next_try
 from bot.errors import GiveUp, TryLater
 from bot.ports import Addresses, Task
 from bot.store.folding import DigestContent
 from bot.store.matches import NewStep
 from bot.store.outbox import Claim
-from bot.subjects import Subject, reread
+from bot.subjects import Subject, reread, written
 
 HOLD_TRIES = 5
 """So often a failing step is tried at the head of its lane, to keep the order."""
@@ -64,7 +64,7 @@ def read_back(
     try:
         task = _task(claimed, reread(claimed.subject), now)
         if claimed.action == Digest.kind:
-            return _digest(claimed, addresses, now), task
+            return _digest(claimed), task
         return actions[claimed.action].model_validate_json(claimed.params), task
     except (KeyError, ValidationError, msgspec.MsgspecError) as error:
         raise GiveUp(
@@ -137,26 +137,19 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
     )
 
 
-def _digest(claimed: Claim, addresses: Addresses, now: datetime) -> Digest:
+def _digest(claimed: Claim) -> Digest:
     content = msgspec.json.decode(claimed.params, type=DigestContent)
-    worst = tuple(
-        digest_entry(
-            Task(
-                key=claimed.key,
-                rule=claimed.rule,
-                summary=claimed.summary,
-                subject=item.subject,
-                matched=item.matched,
-                now=now,
-                why=item.why,
-            ),
-            addresses,
-        )
-        for item in content.worst
-    )
     return Digest(
         channel=content.channel,
-        counts=content.counts,
-        worst=worst,
-        window=max(now - content.since, timedelta()),
+        total=sum(content.counts.values()),
+        reasons=content.counts,
+        since=content.since,
+        items=tuple(
+            DigestItem(
+                subject=msgspec.json.decode(written(item.subject)),
+                matched=item.matched,
+                why=item.why,
+            )
+            for item in content.worst
+        ),
     )
