@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from bot.simulator.server import Simulator
 
 
+class Happening(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """An event in a planted session: [second, tag] or [second, tag, friction]."""
+
+    at: float
+    tag: str
+    friction: float | None = None
+
+
 class Recording(msgspec.Struct, forbid_unknown_fields=True):
     """A session to plant: a scenario, or pages with the seconds on each.
 
@@ -35,7 +43,7 @@ class Recording(msgspec.Struct, forbid_unknown_fields=True):
     start: float = 0.0
     options: dict[str, Any] = {}
     pages: list[tuple[str, float]] = []
-    events: list[tuple[float, str] | tuple[float, str, float]] = []
+    events: list[Happening] = []
     variables: list[tuple[float, str, str]] = []
     visitor: dict[str, Any] = {}
 
@@ -205,10 +213,13 @@ def _script(wanted: Recording) -> Script:
         if wanted.visitor:
             script = replace(script, visitor=replace(script.visitor, **wanted.visitor))
         return script
+    events = [
+        (e.at, e.tag) if e.friction is None else (e.at, e.tag, e.friction) for e in wanted.events
+    ]
     if not wanted.pages:
         raise Refused(400, "A recording needs a scenario or pages.")
     return session(
-        wanted.pages, wanted.events, variables=wanted.variables,
+        wanted.pages, events, variables=wanted.variables,
         visitor=Visitor(**wanted.visitor),
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Live sessions: visible when they start, growing while they last, then settled."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 from bot.simulator.scenarios import session
 from bot.simulator.sessions import length, seen
@@ -85,7 +86,7 @@ async def test_a_skewed_clock_shows_in_every_time(stand):
 
 def test_what_was_seen_of_a_session_is_only_ever_added_to():
     states = [seen(SCRIPT, age) for age in range(0, length(SCRIPT) + 1, 500)]
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         assert before.duration <= after.duration
         assert before.last <= after.last
         assert before.friction <= after.friction

@@ -1,0 +1,51 @@
+"""The simulator is one line away for people who test their own code."""
+
+import threading
+
+import httpx
+import pytest
+
+from bot.simulator.server import Simulator, serve
+
+pytest_plugins = ["pytester"]
+
+
+def test_one_line_gives_a_fixture(pytester):
+    pytester.makeconftest('pytest_plugins = ["bot.simulator.pytest"]')
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+    pytester.makepyfile(
+        """
+        import httpx
+
+        def test_mine(mouseflow_simulator, empty_mouseflow_simulator):
+            sim = mouseflow_simulator
+            auth = (sim.email, sim.api_key)
+            listed = httpx.get(f"{sim.mouseflow_url}/websites", auth=auth).json()
+            assert [site["name"] for site in listed][0] == "myshop.com"
+            empty = empty_mouseflow_simulator
+            assert httpx.get(f"{empty.mouseflow_url}/websites", auth=auth).json() == []
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:anyio", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+
+
+def test_a_with_block_runs_it_in_a_thread_and_stops_it():
+    with Simulator(seed=1) as sim:
+        answer = httpx.get(f"{sim.mouseflow_url}/websites", auth=(sim.email, sim.api_key))
+        assert answer.status_code == 200
+        url = sim.mouseflow_url
+        assert "simulator" in {thread.name for thread in threading.enumerate()}
+    assert "simulator" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/websites")
+
+
+def test_a_port_that_is_taken_is_an_error():
+    with Simulator(sites=[]) as sim:
+        port = int(sim.mouseflow_url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match="address already in use"):
+            serve(port=port, slack_port=0)
+        second = Simulator(sites=[], port=port)
+        with pytest.raises(OSError, match="address already in use"):
+            second.__enter__()
