@@ -5,6 +5,7 @@ import re2
 from bot.rulebook.operators import found
 
 _LONGEST = 1000
+_PERL = "there is no look-ahead and no look-behind in RE2; use not, or except"
 
 
 def problem(regex: str) -> str | None:
@@ -15,5 +16,6 @@ def problem(regex: str) -> str | None:
         found(regex)
     except re2.error as error:
         said = error.args[0] if error.args else ""
-        return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        return _PERL if words.startswith("invalid perl operator") else words
     return None

@@ -25,6 +25,8 @@ _MEANT = {
     "at_least": "min", "at_most": "max", "regex": "matches", "equals": "the value itself",
     "language": "lang", "pageviews": "pages", "length": "duration", "url": "entry_url",
     "new_visitor": "visitor_type", "rate": "recording_rate", "message": "text",
+    "mobile": "phone", "smartphone": "phone", "pc": "desktop", "new": "first",
+    "search": "searchengines", "off": "stop", "halt": "stop",
 }  # fmt: skip
 """Words of other tools, and what they are here."""
 
@@ -52,9 +54,13 @@ class Place:
         """Note an error here."""
         self.faults.append(Fault(self.file, self.line, self.column, self.path, message))
 
-    def warn(self, lint: str, message: str) -> Fault:
-        """A lint's finding here; the caller decides whether it was silenced."""
-        return Fault(self.file, self.line, self.column, self.path, message, lint)
+    def warn(self, lint: str, message: str) -> None:
+        """Note a lint's finding here; it can be silenced."""
+        self.faults.append(Fault(self.file, self.line, self.column, self.path, message, lint))
+
+    def errors(self) -> int:
+        """How many errors have been noted so far, anywhere."""
+        return sum(fault.lint is None for fault in self.faults)
 
     @property
     def name(self) -> str:
@@ -63,16 +69,23 @@ class Place:
         return parts[-1] if parts else "the file"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean friction?` or nothing."""
+def suggestion(word: str, known: Iterable[str]) -> str | None:
+    """The known name that the word is most likely meant to be."""
     known = list(known)
     meant = _MEANT.get(word.lower())
     if meant and (meant in known or " " in meant):
-        return f"; did you mean {meant}?"
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, 1, 0.6)
-    if not close:
-        close = difflib.get_close_matches(word.lower(), known, 1, 0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+        return meant
+    for spelt in (word.lower().replace("-", "_"), word.lower()):
+        close = difflib.get_close_matches(spelt, known, 1, 0.6)
+        if close:
+            return close[0]
+    return None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean friction?` or nothing."""
+    meant = suggestion(word, known)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def listed(names: Collection[str], last: str = "or") -> str:
@@ -102,11 +115,12 @@ def mapping(
         hint = f" such as {example}" if example else f" with the keys {listed(known, 'and')}"
         place.on(node).fault(f"write a mapping{hint}")
         return None
-    for entry in node:
-        if entry.key not in known:
-            place.at(entry.key, entry).fault(unknown(entry.key, known))
+    strange = [entry for entry in node if entry.key not in known]
+    for entry in strange:
+        place.at(entry.key, entry).fault(unknown(entry.key, known))
+    meant = {suggestion(entry.key, known) for entry in strange}
     for key in required:
-        if key not in node.entries:
+        if key not in node.entries and key not in meant:
             place.fault(f"the key {key} is missing")
     return node
 
@@ -119,7 +133,9 @@ def part(keys: Keys, key: str, place: Place, read: Callable[[Node, Place], T | N
 
 def text(node: Node, place: Place) -> str | None:
     """A text. A number, date or word is taken as it was written."""
-    if isinstance(node, Scalar) and node.value is not None:
+    if isinstance(node, Scalar) and node.value is None:
+        place.on(node).fault(f"{place.name} has no value")
+    elif isinstance(node, Scalar):
         if node.source.strip():
             return node.source
         place.on(node).fault(f"{place.name} is empty")

@@ -11,7 +11,7 @@ from bot.errors import Fault, RuleErrors
 from bot.rulebook import toml_text, yaml_text
 from bot.rulebook.keys import FILE_KEYS, names
 from bot.rulebook.lints import LINTS, lints
-from bot.rulebook.places import Place, mapping, texts, unknown
+from bot.rulebook.places import Place, mapping, suggestion, texts, unknown
 from bot.rulebook.read_budgets import budget
 from bot.rulebook.read_do import Allowed
 from bot.rulebook.read_rule import named, rule
@@ -84,7 +84,7 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found) -> None:
         return
     _version(keys, place)
     into.silences.update(_silence(keys, place, ""))
-    if "rules" not in keys.entries and "budgets" not in keys.entries:
+    if not any(suggestion(entry.key, ("rules", "budgets")) for entry in keys):
         place.fault("the file has no rules; write them under rules:")
     for entry, here in _section(keys, "rules", place):
         into.ids.append(here)

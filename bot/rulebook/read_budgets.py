@@ -23,10 +23,10 @@ _PERIODS = ("day", "week", "month")
 
 def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     """One budget under its id; None and faults where it has any."""
+    before = place.errors()
     keys = mapping(entry.node, place, names(BUDGET_KEYS), required(BUDGET_KEYS))
     if keys is None:
         return None
-    before = len(place.faults)
     summary = part(keys, "summary", place, text)
     websites = part(keys, "websites", place, texts)
     recordings = part(keys, "recordings", place, whole(1, 1_000_000_000))
@@ -39,9 +39,9 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
-    if "steps" not in keys.entries and pace is None and len(place.faults) == before:
+    if "steps" not in keys.entries and pace is None and place.errors() == before:
         place.fault("this budget does nothing; give it steps, or pace: true")
-    if len(place.faults) > before or websites is None or recordings is None or period is None:
+    if place.errors() > before or websites is None or recordings is None or period is None:
         return None
     return Budget(
         id=entry.key,

@@ -13,7 +13,7 @@ from bot.rulebook.conditions import (
     Test,
 )
 from bot.rulebook.fields import Field
-from bot.rulebook.places import Place, listed, nearest, texts, unknown
+from bot.rulebook.places import Place, listed, texts, unknown
 from bot.rulebook.read_values import checked_path, wants
 from bot.rulebook.spans import Entry, Items, Keys, Node
 from bot.subjects import Kind
@@ -75,8 +75,7 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
         for other in KINDS
         if other != kind and any(field.name == name for field in fields(other))
     ]
-    hint = nearest(name, [*known, *GROUPS])
-    if others and not hint:
+    if others:
         return f"{name} is a field of {listed(others, 'and')}, not of {kind}"
     return unknown(name, [*known, *GROUPS], "field")
 

@@ -36,8 +36,8 @@ _LIMITS = {
     "less_than": "less than {lt}",
     "string_too_short": "at least {min_length} characters",
     "string_too_long": "at most {max_length} characters",
-    "too_short": "at least {min_length}",
-    "too_long": "at most {max_length}",
+    "too_short": "{min_length} value or more",
+    "too_long": "{max_length} values at most",
 }
 
 

@@ -35,6 +35,7 @@ from bot.rulebook.spans import Entry, Keys, Node
 from bot.rulebook.units import active, rate
 from bot.subjects import Kind
 
+_EXAMPLE = "{watch: recordings, when: {tags: submit}, do: {star: true}}"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FITS = {key.name: key.kinds for key in RULE_KEYS}
 
@@ -49,10 +50,10 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     """One rule under its id; None and faults where it has any."""
-    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS))
+    before = place.errors()
+    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE)
     if keys is None:
         return None
-    before = sum(fault.lint is None for fault in place.faults)
     kind: Kind | None = part(keys, "watch", place, _kind)
     if kind is None:
         return None
@@ -77,7 +78,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         "was": read("was", texts),
         "tests": read("tests", lambda n, p: tests(n, p, kind)),
     }
-    if sum(fault.lint is None for fault in place.faults) > before:
+    if place.errors() > before:
         return None
     known = {name: value for name, value in values.items() if value is not None}
     return Rule(

@@ -152,20 +152,21 @@ def _looks_numeric(source: str) -> bool:
 
 def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
     known = operators(field)
-    before = len(place.faults)
+    before = place.errors()
     for entry in node:
         if entry.key not in known:
             place.at(entry.key, entry).fault(_unknown_operator(entry.key, field, known))
     if not node.entries:
         example = field.examples[0] if field.examples else "{exists: true}"
-        place.on(node).fault(f"{field.name} has nothing to compare with; write {example}")
+        place.on(node).fault(
+            f"{field.name} has nothing to compare with; write {field.name}: {example}"
+        )
     wanted: list[Wants] = []
     for read in _READERS:
         want = read(node, place, field, known)
         if want is not None:
             wanted.append(want)
-    errors = [fault for fault in place.faults[before:] if fault.lint is None]
-    return None if errors else wanted
+    return None if place.errors() > before else wanted
 
 
 def operators(field: Field) -> tuple[str, ...]:

@@ -48,6 +48,9 @@ def parse(text: str) -> Node:
 
 _PLAIN = {
     "Cannot overwrite a value": "this key stands twice",
+    "Cannot declare": "this table stands twice",
+    "Duplicate inline table key": "this key stands twice",
+    "Illegal character '\\n'": "a quote is not closed",
     "Expected '=' after a key in a key/value pair": "a key wants = and a value after it",
     "Invalid value": "this is no value; is a text to be quoted?",
     "Unclosed array": "a [ is not closed",
@@ -69,11 +72,13 @@ def _unreadable(problem: str, text: str) -> Unreadable:
         last = text.rstrip("\n")
         line = int(found[1] or last.count("\n") + 1)
         column = int(found[2] or len(last) - last.rfind("\n"))
-    if problem.startswith("Cannot declare"):
-        problem = "this table stands twice"
-    elif problem.startswith("Duplicate inline table key"):
-        problem = "this key stands twice"
-    return Unreadable(line, column, _PLAIN.get(problem) or f"this is not TOML: {problem}")
+    here = text.split("\n")[line - 1]
+    if problem.startswith("Invalid initial character") and len(here) < column:
+        return Unreadable(line, column, "a table in { } stands on one line; use [a.table] for more")
+    for beginning, words in _PLAIN.items():
+        if problem.startswith(beginning):
+            return Unreadable(line, column, words)
+    return Unreadable(line, column, f"this is not TOML: {problem}")
 
 
 class _Scanner:

@@ -173,7 +173,14 @@ def _attach(parent: Node, key: tuple[str, int, int] | None, node: Node) -> None:
     if isinstance(parent, Items):
         parent.items.append(node)
     elif isinstance(parent, Keys) and key is not None:
-        parent.entries[key[0]] = Entry(*key, node)
+        parent.entries[key[0]] = Entry(*key, _seen(node, *key))
+
+
+def _seen(node: Node, key: str, line: int, column: int) -> Node:
+    """A value that is not there stands behind its key, not where the next thing stands."""
+    if isinstance(node, Scalar) and not node.source and not node.quoted:
+        return Scalar(None, "", False, line, column + len(key) + 1)
+    return node
 
 
 def _anchor(event: Any) -> str | None:
@@ -195,10 +202,13 @@ _PLAIN = {
     "expected <block end>, but found '<block sequence start>'": "the indentation does not fit the "
     "lines above",
     "expected <block end>, but found '<scalar>'": "text after a quoted value; quote the whole",
-    "expected ',' or ']', but got '<stream end>'": "a [ is not closed",
-    "expected ',' or '}', but got '<stream end>'": "a { is not closed",
     "found unexpected end of stream": "a quote is not closed",
 }
+
+
+_UNCLOSED = re.compile(r"expected ',' or '([]}])', but got .*")
+_COMMENT = re.compile(r"(?m)^[^#\n]*[{\[][^#\n\]}]*[:,\[{] +(?P<mark>#)")
+"""A comment that begins inside brackets, where a text was meant."""
 
 
 def _unreadable(error: MarkedYAMLError, text: str) -> Unreadable:
@@ -221,6 +231,13 @@ def _unreadable(error: MarkedYAMLError, text: str) -> Unreadable:
     ):
         return Unreadable(line, column, f"text cannot begin with {here[column - 1]}; quote it")
     known = _PLAIN.get(problem)
+    unclosed = _UNCLOSED.fullmatch(problem)
+    if unclosed:
+        opened = {"]": "[", "}": "{"}[unclosed[1]]
+        known = f"a {opened} is not closed"
+    if "<stream end>" in problem and (comment := _COMMENT.search(text)):
+        where = place(text, comment.start("mark"))
+        return Unreadable(*where, "# begins a comment here; quote a text that starts with #")
     if known and error.context_mark and "not closed" in known:
         line, column = error.context_mark.line + 1, error.context_mark.column + 1
     return Unreadable(line, column, known or f"this is not YAML: {problem}")
