@@ -5,11 +5,11 @@ match they caused, and out again to the actions. So each is a msgspec Struct of 
 """
 
 import math
-import sys
 from typing import ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from bot.mouseflow.models import Recording
 
@@ -24,17 +24,26 @@ class Site(Struct, frozen=True):
     read_only: bool = False
 
 
-class Band(Struct, frozen=True):
+_NO_LOW, _NO_HIGH = -math.inf, math.inf
+
+
+class Band(Struct, frozen=True, omit_defaults=True):
     """What the API let us know of a recording's friction.
 
     The API never says a friction; it only filters by a threshold (L4386-4392). `low` is the
-    highest asked threshold that the recording reached, `high` the lowest one that it did not
-    reach; where there is none, the least and the greatest float, since JSON has no infinity.
-    A value known exactly has `high` just above `low`.
+    highest asked threshold that the recording reached (-inf if none), `high` the lowest one
+    that it did not reach (inf if none). A value known exactly has `high` just above `low`.
     """
 
-    low: float = -sys.float_info.max
-    high: float = sys.float_info.max
+    low: float = _NO_LOW
+    high: float = _NO_HIGH
+
+    def __post_init__(self) -> None:
+        # JSON has no infinity: an open end is left out, which msgspec does for the very object.
+        if self.low == _NO_LOW:
+            force_setattr(self, "low", _NO_LOW)
+        if self.high == _NO_HIGH:
+            force_setattr(self, "high", _NO_HIGH)
 
     @classmethod
     def exactly(cls, value: float) -> "Band":
