@@ -1,0 +1,134 @@
+"""Calling a webhook's receiver: signed, once, never redirected, every answer judged."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bot.actions.webhook import SIGN_WITH, SIGNATURE, TIMESTAMP, signature
+from bot.errors import GiveUp, TryLater
+from bot.webhook import WebhookCaller, secret_from
+
+HEADERS = {"Content-Type": "application/json", TIMESTAMP: "1772452980"}
+BODY = b'{"version":1}'
+
+
+class Receiver:
+    """Answers as it is told, and remembers what it was sent."""
+
+    def __init__(self):
+        self.got = []
+        self.answer = web.Response(status=204)
+        self.drops = False
+        self.url = ""
+        self.gone = asyncio.Event()
+        self.hangs = False
+
+    async def take(self, request):
+        self.got.append((request.path, await request.read(), dict(request.headers)))
+        if self.drops:
+            request.transport.abort()
+        if self.hangs:
+            await self.gone.wait()
+        return self.answer
+
+
+@pytest.fixture
+async def receiver():
+    made = Receiver()
+    app = web.Application()
+    app.router.add_post("/{tail:.*}", made.take)
+    server = TestServer(app)
+    await server.start_server()
+    made.url = str(server.make_url("/hook/t0ken"))
+    yield made
+    made.gone.set()
+    await server.close()
+
+
+@pytest.fixture
+async def caller():
+    made = WebhookCaller(trust_env=False, secrets={"env:HOOK": "correct horse"}.get)
+    yield made
+    await made.close()
+
+
+async def test_a_call_arrives_as_it_is(receiver, caller):
+    await caller.call(receiver.url, BODY, HEADERS | {"Idempotency-Key": "k"})
+    ((path, body, headers),) = receiver.got
+    assert (path, body, headers["Idempotency-Key"]) == ("/hook/t0ken", BODY, "k")
+
+
+async def test_a_secret_by_reference_signs_and_is_not_sent(receiver, caller):
+    await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:HOOK"})
+    ((_, _, headers),) = receiver.got
+    assert headers[SIGNATURE] == signature(b"correct horse", HEADERS[TIMESTAMP], BODY)
+    assert SIGN_WITH not in headers
+
+
+async def test_a_secret_that_is_not_there_stops_the_call(receiver, caller):
+    with pytest.raises(GiveUp, match="env:OTHER"):
+        await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:OTHER"})
+    assert receiver.got == []
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
+async def test_a_receiver_in_trouble_is_tried_again(receiver, caller, status):
+    receiver.answer = web.Response(status=status, headers={"Retry-After": "7"})
+    with pytest.raises(TryLater) as raised:
+        await caller.call(receiver.url, BODY, HEADERS)
+    assert raised.value.after == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 410])
+async def test_a_refusal_or_a_redirect_is_final(receiver, caller, status):
+    receiver.answer = web.Response(status=status, headers={"Location": "/elsewhere"})
+    with pytest.raises(GiveUp):
+        await caller.call(receiver.url, BODY, HEADERS)
+    assert len(receiver.got) == 1
+
+
+async def test_a_dropped_call_may_have_arrived(receiver, caller):
+    receiver.drops = True
+    with pytest.raises(TryLater) as raised:
+        await caller.call(receiver.url, BODY, HEADERS)
+    assert (raised.value.unknown, len(receiver.got)) == (True, 1)
+
+
+async def test_a_receiver_that_hangs_is_not_waited_for(receiver):
+    hasty = WebhookCaller(timeout=timedelta(milliseconds=50), trust_env=False)
+    receiver.hangs = True
+    with pytest.raises(TryLater, match="did not answer in time") as raised:
+        await hasty.call(receiver.url, BODY, HEADERS)
+    assert raised.value.unknown
+    await hasty.close()
+
+
+async def test_a_receiver_that_cannot_be_reached_has_surely_got_nothing(caller):
+    with pytest.raises(TryLater) as raised:
+        await caller.call("http://127.0.0.1:9/hook/t0ken", BODY, HEADERS)
+    assert not raised.value.unknown
+    assert "t0ken" not in str(raised.value)
+
+
+async def test_no_error_or_log_line_has_the_address_or_the_secret(receiver, caller, caplog):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.CRITICAL, "aiohttp.access")  # the pretend server's own
+    receiver.answer = web.Response(status=400, text="correct horse")
+    with pytest.raises(GiveUp) as raised:
+        await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:HOOK"})
+    shown = f"{raised.value} {caplog.text} {caller!r}"
+    assert "t0ken" not in shown
+    assert "correct horse" not in shown
+
+
+def test_secrets_are_read_from_files_and_the_environment(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("from a file\n")
+    monkeypatch.setenv("HOOK_SECRET", "from the environment")
+    assert secret_from(f"file:{tmp_path}/secret") == "from a file"
+    assert secret_from("env:HOOK_SECRET") == "from the environment"
+    assert secret_from(f"file:{tmp_path}/none") is None
+    assert secret_from("env:NO_SUCH_SECRET") is None

@@ -1,0 +1,99 @@
+"""A small pretend Slack on loopback: posts, history, list of channels, and every trouble."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+
+@dataclass
+class PretendSlack:
+    """Its channel, what was asked, and how it misbehaves: each trouble once, in order."""
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    troubles: list[Any] = field(default_factory=list)
+    refuses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    page: int = 2
+    url: str = ""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.asked.append(("chat.postMessage", body))
+        trouble = self.troubles.pop(0) if self.troubles else None
+        if trouble == "drop before":
+            request.transport.abort()
+            return web.Response()
+        if trouble is None or trouble in ("drop after", "hang"):
+            if "chat.postMessage" in self.refuses:
+                return web.json_response({"ok": False, **self.refuses["chat.postMessage"]})
+            self.messages.append({"ts": f"{1772452800 + len(self.messages)}.000100", **body})
+        if trouble == "drop after":
+            request.transport.abort()
+            return web.Response()
+        if trouble == "hang":
+            await request.content.read()
+            await self.gone.wait()
+        if isinstance(trouble, web.Response):
+            return trouble
+        return web.json_response(
+            {"ok": True, "ts": self.messages[-1]["ts"], "channel": "C0123ABCD"}
+        )
+
+    async def history(self, request: web.Request) -> web.Response:
+        self.asked.append(("conversations.history", dict(request.query)))
+        if "conversations.history" in self.refuses:
+            return web.json_response({"ok": False, **self.refuses["conversations.history"]})
+        if request.query["channel"] != "C0123ABCD":
+            return web.json_response({"ok": False, "error": "channel_not_found"})
+        seen = [m for m in self.messages if float(m["ts"]) > float(request.query["oldest"])]
+        start = int(request.query.get("cursor") or 0)
+        more = str(start + self.page) if start + self.page < len(seen) else ""
+        return web.json_response(
+            {
+                "ok": True,
+                "messages": seen[::-1][start : start + self.page],
+                "response_metadata": {"next_cursor": more},
+            }
+        )
+
+    async def channels(self, request: web.Request) -> web.Response:
+        self.asked.append(("conversations.list", dict(request.query)))
+        if "conversations.list" in self.refuses:
+            return web.json_response({"ok": False, **self.refuses["conversations.list"]})
+        second = request.query.get("cursor") == "next"
+        found = {"id": "C0123ABCD", "name": "alerts"} if second else {"id": "C9", "name": "other"}
+        cursor = "" if second else "next"
+        return web.json_response(
+            {"ok": True, "channels": [found], "response_metadata": {"next_cursor": cursor}}
+        )
+
+    async def hook(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(("hook", await request.json()))
+        trouble = self.troubles.pop(0) if self.troubles else None
+        if trouble == "drop after":
+            request.transport.abort()
+        return trouble if isinstance(trouble, web.Response) else web.Response(text="ok")
+
+
+@asynccontextmanager
+async def serving(slack: PretendSlack) -> AsyncIterator[PretendSlack]:
+    """Slack listening; its `url` is the base address."""
+    app = web.Application()
+    app.router.add_post("/api/chat.postMessage", slack.post)
+    app.router.add_get("/api/conversations.history", slack.history)
+    app.router.add_get("/api/conversations.list", slack.channels)
+    app.router.add_post("/services/T1/B1/s3cret", slack.hook)
+    server = TestServer(app)
+    await server.start_server()
+    slack.url = str(server.make_url("/"))
+    try:
+        yield slack
+    finally:
+        slack.gone.set()
+        await server.close()

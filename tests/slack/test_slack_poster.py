@@ -1,0 +1,241 @@
+"""Posting to Slack: once, with every refusal explained, and looked up when the answer is lost."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+from slack_world import PretendSlack, serving
+
+from bot.errors import GiveUp, TryLater
+from bot.ports import CannotLook, SlackPost
+from bot.slack.answers import REMEDIES
+from bot.slack.poster import SlackPoster, WebhookPoster
+
+TOKEN = SecretStr("xoxb-s3cret")
+SINCE = datetime(2026, 3, 2, 12, tzinfo=UTC)
+POST = SlackPost(
+    channel="#alerts", text="hello", blocks=({"type": "section"},), key="0123456789abcdef"
+)
+
+
+@pytest.fixture
+async def slack():
+    async with serving(PretendSlack()) as world:
+        yield world
+
+
+@pytest.fixture
+async def poster(slack):
+    made = SlackPoster(TOKEN, base_url=f"{slack.url}api/", timeout=timedelta(seconds=5))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def hook(slack):
+    made = WebhookPoster(SecretStr(f"{slack.url}services/T1/B1/s3cret"))
+    yield made
+    await made.close()
+
+
+async def test_a_post_carries_its_key_and_unfurls_nothing(slack, poster):
+    assert await poster.post(POST) == "1772452800.000100"
+    (message,) = slack.messages
+    assert message["metadata"] == {
+        "event_type": "mouseflow_alert",
+        "event_payload": {"key": POST.key},
+    }
+    assert (message["unfurl_links"], message["unfurl_media"]) == (False, False)
+    assert message["blocks"] == [{"type": "section"}]
+    assert message["client_msg_id"]
+
+
+async def test_twenty_lost_answers_make_twenty_posts_and_each_is_found(slack, poster):
+    slack.troubles = ["drop after"] * 20
+    for number in range(20):
+        post = SlackPost("#alerts", "hello", key=f"key-{number}")
+        with pytest.raises(TryLater) as raised:
+            await poster.post(post)
+        assert raised.value.unknown
+        assert await poster.find("#alerts", post.key, SINCE) == slack.messages[number]["ts"]
+    assert len(slack.messages) == 20
+
+
+async def test_what_never_arrived_is_not_found(slack, poster):
+    slack.troubles = ["drop before"]
+    with pytest.raises(TryLater) as raised:
+        await poster.post(POST)
+    assert raised.value.unknown
+    assert await poster.find("#alerts", POST.key, SINCE) is None
+
+
+async def test_a_timeout_leaves_the_outcome_unknown(slack):
+    hasty = SlackPoster(TOKEN, base_url=f"{slack.url}api/", timeout=timedelta(milliseconds=50))
+    slack.troubles = ["hang"]
+    with pytest.raises(TryLater, match="did not answer in time") as raised:
+        await hasty.post(POST)
+    assert raised.value.unknown
+    await hasty.close()
+
+
+async def test_a_slack_that_cannot_be_reached_has_surely_posted_nothing():
+    alone = SlackPoster(TOKEN, base_url="http://127.0.0.1:9/api/")
+    with pytest.raises(TryLater) as raised:
+        await alone.post(POST)
+    assert not raised.value.unknown
+    await alone.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("30", 30), ("0", 1), ("999999", 3600), ("soon", 30), (None, 30)]
+)
+async def test_a_rate_limit_pauses_the_channel_for_as_long_as_slack_asks(
+    slack, poster, header, seconds
+):
+    headers = {"Retry-After": header} if header else {}
+    slack.troubles = [
+        web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers=headers)
+    ]
+    with pytest.raises(TryLater) as raised:
+        await poster.post(POST)
+    error = raised.value
+    assert (error.after, error.lane, error.unknown) == (timedelta(seconds=seconds), True, False)
+    assert slack.messages == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 500, "text": "oops"},
+        {"status": 503, "text": "<html>", "content_type": "text/html"},
+        {"status": 200, "text": "<html>", "content_type": "text/html"},
+        {"status": 200, "text": '{"ok": tr', "content_type": "application/json"},
+        {"status": 200, "text": "plain"},
+    ],
+)
+async def test_an_answer_that_is_not_slacks_leaves_the_outcome_unknown(slack, poster, answer):
+    slack.troubles = [web.Response(**answer)]
+    with pytest.raises(TryLater) as raised:
+        await poster.post(POST)
+    assert raised.value.unknown
+
+
+@pytest.mark.parametrize("code", ["duplicate_message_not_found", "internal_error", "fatal_error"])
+async def test_a_refusal_that_may_hide_a_post_leaves_the_outcome_unknown(slack, poster, code):
+    slack.refuses["chat.postMessage"] = {"error": code}
+    with pytest.raises(TryLater) as raised:
+        await poster.post(POST)
+    assert raised.value.unknown
+
+
+@pytest.mark.parametrize("code", [*REMEDIES, "something_new"])
+async def test_a_refusal_is_given_up_with_what_to_do(slack, poster, code):
+    slack.refuses["chat.postMessage"] = {"error": code}
+    with pytest.raises(GiveUp, match=code) as raised:
+        await poster.post(POST)
+    assert raised.value.remedy
+
+
+async def test_a_missing_scope_is_named(slack, poster):
+    slack.refuses["chat.postMessage"] = {"error": "missing_scope", "needed": "chat:write.public"}
+    with pytest.raises(GiveUp) as raised:
+        await poster.post(POST)
+    assert "chat:write.public" in raised.value.remedy
+
+
+async def test_the_invitation_is_the_remedy_for_a_channel_that_the_bot_is_not_in(slack, poster):
+    slack.refuses["chat.postMessage"] = {"error": "not_in_channel"}
+    with pytest.raises(GiveUp) as raised:
+        await poster.post(POST)
+    assert "/invite" in raised.value.remedy
+
+
+async def test_a_message_is_found_on_a_later_page_of_the_history(slack, poster):
+    for number in range(7):
+        await poster.post(SlackPost("#alerts", "hello", key=f"key-{number}"))
+    assert await poster.find("#alerts", "key-0", SINCE) == slack.messages[0]["ts"]
+    asked = [query for method, query in slack.asked if method == "conversations.history"]
+    assert len(asked) == 4
+    assert all(query["include_all_metadata"] == "true" for query in asked)
+
+
+async def test_the_history_is_read_from_a_minute_before_the_attempt(slack, poster):
+    await poster.post(POST)
+    assert await poster.find("#alerts", POST.key, SINCE + timedelta(seconds=59)) is not None
+    assert await poster.find("#alerts", POST.key, SINCE + timedelta(seconds=61)) is None
+
+
+async def test_a_channel_is_resolved_from_a_post_without_asking_for_the_list(slack, poster):
+    await poster.post(POST)
+    await poster.find("#alerts", POST.key, SINCE)
+    assert "conversations.list" not in [method for method, _ in slack.asked]
+
+
+async def test_after_a_restart_the_channel_is_looked_up_in_the_list_once(slack, poster):
+    await poster.find("#alerts", POST.key, SINCE)
+    await poster.find("#alerts", POST.key, SINCE)
+    methods = [method for method, _ in slack.asked]
+    assert methods.count("conversations.list") == 2  # two pages, one time
+    assert methods.count("conversations.history") == 2
+
+
+@pytest.mark.parametrize("method", ["conversations.history", "conversations.list"])
+@pytest.mark.parametrize("code", ["missing_scope", "not_in_channel"])
+async def test_without_the_scope_to_look_it_says_that_it_cannot(slack, poster, method, code):
+    slack.refuses[method] = {"error": code}
+    with pytest.raises(CannotLook):
+        await poster.find("#alerts", POST.key, SINCE)
+
+
+async def test_a_channel_that_nobody_can_see_cannot_be_looked_at(poster):
+    with pytest.raises(CannotLook, match="#nowhere"):
+        await poster.find("#nowhere", POST.key, SINCE)
+
+
+async def test_no_log_line_error_or_repr_has_the_token_or_the_message(slack, poster, caplog):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.CRITICAL, "aiohttp.access")  # the pretend server's own
+    slack.refuses["chat.postMessage"] = {"error": "invalid_auth"}
+    with pytest.raises(GiveUp) as raised:
+        await poster.post(POST)
+    shown = f"{caplog.text} {raised.value} {poster!r} {vars(poster)!r}"
+    assert "s3cret" not in shown
+    assert "hello" not in caplog.text
+
+
+async def test_a_webhook_posts_and_says_that_it_cannot_look(slack, hook):
+    assert await hook.post(POST) == ""
+    assert slack.asked[0][1]["text"] == "hello"
+    with pytest.raises(CannotLook):
+        await hook.find("#alerts", POST.key, SINCE)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "error"),
+    [
+        (429, "rate_limited", TryLater),
+        (500, "rollup_error", TryLater),
+        (404, "no_service", GiveUp),
+        (403, "invalid_token", GiveUp),
+        (410, "channel_is_archived", GiveUp),
+        (400, "<html>a page</html>", GiveUp),
+    ],
+)
+async def test_a_webhooks_refusals_are_told_apart(slack, hook, caplog, status, text, error):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.CRITICAL, "aiohttp.access")  # the pretend server's own
+    slack.troubles = [web.Response(status=status, text=text)]
+    with pytest.raises(error) as raised:
+        await hook.post(POST)
+    assert "s3cret" not in f"{raised.value} {caplog.text} {hook!r} {vars(hook)!r}"
+    assert "<html>" not in str(raised.value)
+
+
+async def test_a_webhooks_lost_answer_leaves_the_outcome_unknown(slack, hook):
+    slack.troubles = ["drop after"]
+    with pytest.raises(TryLater) as raised:
+        await hook.post(POST)
+    assert raised.value.unknown
+    assert "s3cret" not in str(raised.value)
