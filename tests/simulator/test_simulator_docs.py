@@ -1,0 +1,31 @@
+"""What docs/simulator.md shows works, and it names every switch, fault and scenario there is."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from bot.simulator.faults import Kind
+from bot.simulator.quirks import Quirks
+from bot.simulator.scenarios import SCENARIOS
+
+PAGE = Path(__file__).parents[2].joinpath("docs", "simulator.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python run\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_has_examples():
+    assert len(EXAMPLES) == 3
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs(example):
+    exec(compile(example, "docs/simulator.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "name", [*(field.name for field in fields(Quirks)), *get_args(Kind), *SCENARIOS]
+)
+def test_the_page_names_it(name):
+    assert f"`{name}`" in PAGE
