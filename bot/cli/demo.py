@@ -44,10 +44,13 @@ def run(args: Namespace) -> int:
 
     from bot import logs
 
-    logs.configure("text", "error")
     rules = args.rules or rules_directory()
-    with TemporaryDirectory(prefix="mouseflow-bot-demo-") as folder:
-        asyncio.run(_demo(args, rules, Path(folder)))
+    with TemporaryDirectory(prefix="mouseflow-bot-demo-") as name:
+        folder = Path(name)
+        with (folder / "bot.log").open("w", encoding="utf-8") as log:
+            logs.configure("text", "info", log)
+            asyncio.run(_demo(args, rules, folder))
+            logs.configure("text", "warning")
     return 0
 
 
@@ -82,8 +85,10 @@ async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
         await watch(settings.store.url, stop, args.seconds)
         if args.keep and not stop.is_set():
             await _tell(simulator, settings, book, time.monotonic() - began)
-            print(f"\nIt goes on; Ctrl-C ends it. The store is {folder / 'bot.db'},")
-            print(f"the account {simulator.mouseflow_url}, Slack {simulator.slack_url}")
+            print(f"\nIt goes on; Ctrl-C ends it. Its store and log are in {folder},")
+            print(
+                f"the account is {simulator.mouseflow_url}, Slack {simulator.slack_url}", flush=True
+            )
             await stop.wait()
         stop.set()
         await work

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bot.cli.demo_progress import short
 from bot.cli.demo_report import Action, Outcome, Posted, RuleOutcome, grouped
 from bot.cli.slack_text import as_text
 from bot.store.audit import history
@@ -56,7 +57,7 @@ def _rule(conn: "Connection", rule: "Rule") -> RuleOutcome:
         file=rule.file,
         matches=len(matches),
         actions=_actions(steps),
-        examples=[(entry.subject, entry.text) for entry in reasons],
+        examples=[(short(entry.subject), entry.text) for entry in reasons],
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 LOOK = 0.25
 """Seconds between two looks at the store."""
-LINES = 60
+LINES = 40
 """Events shown; what comes after them is only counted."""
-SHOWN = ("match", "step.done", "step.dead", "rule.paused")
+SHOWN = ("match", "step.dead", "rule.paused")
+SUMMARY = 5.0
+"""Seconds between two lines of counts where there is no terminal."""
 
 Say = Callable[[str], None]
 Advance = Callable[[float, str], None]
@@ -29,7 +32,7 @@ async def watch(url: str, stop: asyncio.Event, seconds: float) -> None:
     from bot.store.audit import history
 
     end = time.monotonic() + seconds
-    seen, counts = 0, {"match": 0, "step.done": 0}
+    seen, counts = 0, Counter[str]()
     store: Store | None = None
     try:
         with _screen(seconds) as (say, advance):
@@ -37,16 +40,15 @@ async def watch(url: str, stop: asyncio.Event, seconds: float) -> None:
                 await asyncio.sleep(LOOK)
                 store = store or _opened(url)
                 entries = await store.run(lambda conn: history(conn, limit=500)) if store else []
-                for entry in reversed(entries):
-                    if entry.id > seen and entry.kind in SHOWN:
-                        seen = entry.id
-                        counts[entry.kind] = counts.get(entry.kind, 0) + 1
-                        if sum(counts.values()) <= LINES:
-                            say(event(entry))
+                for entry in reversed([entry for entry in entries if entry.id > seen]):
+                    seen = entry.id
+                    counts[entry.kind] += 1
+                    if entry.kind in SHOWN and sum(counts[kind] for kind in SHOWN) <= LINES:
+                        say(event(entry))
                 advance(
                     seconds - max(end - time.monotonic(), 0),
                     f"{show.counted(counts['match'], 'match', 'matches')}, "
-                    f"{show.counted(counts['step.done'], 'action')}",
+                    f"{show.counted(counts['step.done'], 'action')} done",
                 )
     finally:
         if store is not None:
@@ -55,12 +57,17 @@ async def watch(url: str, stop: asyncio.Event, seconds: float) -> None:
 
 def event(entry: "Entry") -> str:
     """An entry of the audit log as one line."""
-    at = f"{entry.at:%H:%M:%S}"
+    at, subject = f"{entry.at:%H:%M:%S}", short(entry.subject)
     if entry.kind == "match":
-        return f"{at}  {entry.rule} matched {entry.subject}: {entry.text}"
+        return f"{at}  {entry.rule} matched {subject}: {entry.text}"
     action = entry.step.rpartition("/")[2].rpartition("-")[0]
-    outcome = {"step.done": "done", "step.dead": "given up"}.get(entry.kind, entry.kind)
-    return f"{at}    {action or entry.rule} {outcome}" + (f": {entry.text}" if entry.text else "")
+    outcome = "given up" if entry.kind == "step.dead" else entry.kind
+    return f"{at}  {' '.join(filter(None, (entry.rule, action, outcome, subject)))}: {entry.text}"
+
+
+def short(subject: str) -> str:
+    """Enough of an id to tell it from others on the screen."""
+    return f"{subject[:8]}…" if len(subject) > 20 and subject.isalnum() else subject
 
 
 def _opened(url: str) -> "Store | None":
@@ -77,7 +84,7 @@ def _opened(url: str) -> "Store | None":
 def _screen(seconds: float) -> Iterator[tuple[Say, Advance]]:
     """Lines, and on a terminal a bar below them."""
     if not sys.stdout.isatty():
-        yield show.line, lambda _done, _text: sys.stdout.flush()
+        yield show.line, _now_and_then()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -98,3 +105,17 @@ def _screen(seconds: float) -> Iterator[tuple[Say, Advance]]:
             progress.update(bar, completed=done, description=text)
 
         yield say, advance
+
+
+def _now_and_then() -> Advance:
+    """A line of counts every few seconds."""
+    told = 0.0
+
+    def advance(done: float, text: str) -> None:
+        nonlocal told
+        if done - told >= SUMMARY:
+            told = done
+            show.line(f"   … {done:.0f} s: {text}")
+        sys.stdout.flush()
+
+    return advance

@@ -9,8 +9,8 @@ from bot.cli.show import counted
 
 EXAMPLES = 2
 """Matches shown of each rule."""
-MESSAGES = 3
-"""Messages shown of each channel: the rest is counted."""
+MESSAGES = 2
+"""Messages shown of each channel, of different kinds if there are: the rest is counted."""
 WIDTH = 78
 
 
@@ -119,7 +119,8 @@ def _action(action: Action) -> str:
         )
         if number
     ]
-    return f"{action.kind} {action.done}" + (f" ({', '.join(more)})" if more else "")
+    done = [str(action.done)] if action.done or not more else []
+    return " ".join((action.kind, *done, *([f"({', '.join(more)})"] if more else [])))
 
 
 def _posts(posts: Sequence[Posted]) -> Iterator[str]:
@@ -129,13 +130,25 @@ def _posts(posts: Sequence[Posted]) -> Iterator[str]:
     for channel in dict.fromkeys(post.channel for post in posts):
         those = [post for post in posts if post.channel == channel]
         yield f"  #{channel.lstrip('#')}: {counted(len(those), 'message')}"
-        for post in those[:MESSAGES]:
+        shown = _different(those)[:MESSAGES]
+        for post in shown:
             yield "    ┌" + "─" * (WIDTH - 6)
             yield from (f"    │ {line}" for line in post.text.splitlines())
             yield "    └" + "─" * (WIDTH - 6)
-        if len(those) > MESSAGES:
-            yield f"    and {len(those) - MESSAGES} more"
+        if len(those) > len(shown):
+            yield f"    and {len(those) - len(shown)} more"
         yield ""
+
+
+def _different(posts: Sequence[Posted]) -> list[Posted]:
+    """First one of each title, then the others."""
+    firsts: dict[str, Posted] = {}
+    others = []
+    for post in posts:
+        title = post.text.partition("\n")[0]
+        if firsts.setdefault(title, post) is not post:
+            others.append(post)
+    return [*firsts.values(), *others]
 
 
 def _calls(outcome: Outcome) -> Iterator[str]:
@@ -149,7 +162,8 @@ def _calls(outcome: Outcome) -> Iterator[str]:
 def _faults(faults: Sequence[str]) -> Iterator[str]:
     if faults:
         yield from _heading("What went wrong")
-        yield from (f"  {fault}" for fault in faults)
+        for fault, times in Counter(faults).items():
+            yield f"  {fault}" + (f" ({times} times)" if times > 1 else "")
         yield ""
 
 

@@ -24,6 +24,7 @@ OUTCOME = Outcome(
                 Action("tag", 3),
                 Action("star", 2, waiting=1),
                 Action("slack", 1, withheld=1, failed=1),
+                Action("unshare", 0, waiting=3),
             ],
             examples=[("r1", "friction 3.2, needs 2.5 or more"), ("r2", ""), ("r3", "unseen")],
         ),
@@ -31,10 +32,10 @@ OUTCOME = Outcome(
     ],
     posts=[
         Posted("checkout-alerts", "TROUBLE\nWhere: /checkout"),
-        *[Posted("ops", f"news {number}") for number in range(5)],
+        *[Posted("ops", text) for text in ("news 0", "news 0", "old news\nx", "news 0", "more")],
     ],
     calls=[("mouseflow  GET    /websites/{id}/recordings", 31), ("slack      POST   /api/x", 1)],
-    faults=["checkout-friction: slack: channel_not_found"],
+    faults=["checkout-friction: slack: channel_not_found"] * 2,
 )
 TOLD = """\
 What the bot did
@@ -46,7 +47,7 @@ Rule by rule
 ────────────
   checkout-friction  (rules/checkout.yaml)
     Frustrated visitors in the checkout
-    3 matches: tag 3, star 2 (1 to come), slack 1 (1 in a digest, 1 given up)
+    3 matches: tag 3, star 2 (1 to come), slack 1 (1 in a digest, 1 given up), unshare (3 to come)
       r1: friction 3.2, needs 2.5 or more
       r2
 
@@ -66,12 +67,10 @@ What the team saw in Slack
     │ news 0
     └────────────────────────────────────────────────────────────────────────
     ┌────────────────────────────────────────────────────────────────────────
-    │ news 1
+    │ old news
+    │ x
     └────────────────────────────────────────────────────────────────────────
-    ┌────────────────────────────────────────────────────────────────────────
-    │ news 2
-    └────────────────────────────────────────────────────────────────────────
-    and 2 more
+    and 3 more
 
 What it cost
 ────────────
@@ -81,7 +80,7 @@ What it cost
 
 What went wrong
 ───────────────
-  checkout-friction: slack: channel_not_found
+  checkout-friction: slack: channel_not_found (2 times)
 
 What to do next
 ───────────────
