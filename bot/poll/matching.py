@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bot.actions.base import Action
+from bot.actions.base import POST, Action
 from bot.limits import Hours, Posting, Reason, enough, trips
 from bot.rulebook.catalogue import field
 from bot.rulebook.decide import match_key, steps
@@ -23,6 +23,9 @@ from bot.subjects import Subject, written
 
 ALIASES = {"visitor": "visitor_id"}
 """Words of `once_per` and `count` that are not the field's own name."""
+
+
+READ_ONLY = "left out, since the API user may only read this website"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +78,13 @@ def settle(
             reason = Reason.PAUSED
             paused.add(each.rule.id)
             tripped.append((each.rule.id, why))
-        matches.append(_match(each, outcome.at, routing, held=reason is not None))
+        actions = () if reason else each.rule.do if each.actions is None else each.actions
+        allowed = tuple(action for action in actions if _may(action, each.subject))
+        matches.append(_match(each, allowed, outcome.at, routing))
         if reason is not None:
-            notes.append(_note(each, reason))
+            notes.append(_note(each, str(reason)))
+        if left_out := [action.kind for action in actions if action not in allowed]:
+            notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
     return Settled(new, tuple(tripped))
@@ -140,11 +147,14 @@ def _trips(conn: Connection, rule: Rule, pending: int, now: datetime) -> str | N
     return why if pause_rule(conn, rule.id, why, now) else None
 
 
-def _match(each: Found, now: datetime, routing: Routing, *, held: bool) -> NewMatch:
+def _may(action: Action, subject: Subject) -> bool:
+    """Nothing is written to a website that the API user may only read; posts go out."""
+    return action.rank >= POST or not subject.website.read_only
+
+
+def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:
     rule, subject = each.rule, each.subject
     key = match_key(rule.id, subject, each.episode)
-    actions = rule.do if each.actions is None else each.actions
-    planned = () if held else tuple(steps(actions, subject, key, routing.channel))
     return NewMatch(
         rule=rule.id,
         kind=rule.watch,
@@ -162,7 +172,7 @@ def _match(each: Found, now: datetime, routing: Routing, *, held: bool) -> NewMa
                 params=step.action.model_dump_json(),
                 due=now,
             )
-            for step in planned
+            for step in steps(actions, subject, key, routing.channel)
         ],
         why=each.why,
         summary=rule.summary or rule.id,
@@ -171,11 +181,11 @@ def _match(each: Found, now: datetime, routing: Routing, *, held: bool) -> NewMa
     )
 
 
-def _note(each: Found, reason: Reason) -> Note:
+def _note(each: Found, reason: str) -> Note:
     return Note(
         kind="suppressed",
         rule=each.rule.id,
         website=each.subject.website.id,
         subject=each.subject.key,
-        text=str(reason),
+        text=reason,
     )

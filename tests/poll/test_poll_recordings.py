@@ -4,6 +4,9 @@ import pytest
 from poll_world import Account
 
 from bot.mouseflow.errors import Unavailable
+from bot.store.audit import history
+from bot.store.queue import steps_of
+from bot.subjects import Site
 
 CHECKOUT = """
 checkout-friction:
@@ -121,3 +124,15 @@ async def test_a_quiet_poll_costs_one_call(account):
     shop.wait(minutes=1)
     await shop.poll()
     assert len(shop.calls) - before == 1
+
+
+async def test_a_read_only_website_is_posted_about_and_never_written_to(account):
+    shop = account(CHECKOUT.replace("do: {tag: friction}", "do: {tag: friction, slack: {}}"))
+    shop.site = Site(id=shop.site.id, name=shop.site.name, read_only=True)
+    who = shop.sim.add("myshop.com", "checkout-friction", start=-300)
+    await shop.poll()
+    key = f"checkout-friction/{shop.site.id}/{who}"
+    planned = shop.store.do(lambda conn: steps_of(conn, key))
+    assert [step.action for step in planned] == ["slack"]
+    notes = shop.store.do(lambda conn: history(conn, kind="suppressed"))
+    assert ["may only read" in note.text for note in notes] == [True]
