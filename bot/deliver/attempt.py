@@ -10,14 +10,12 @@ import msgspec
 from pydantic import ValidationError
 
 from bot.actions.base import SETTLING, Action, Done
-from bot.actions.slack import Digest, DigestItem
 from bot.backoff import next_try
 from bot.errors import GiveUp, TryLater
-from bot.ports import Addresses, Task
-from bot.store.folding import DigestContent
+from bot.ports import Task
 from bot.store.matches import NewStep
 from bot.store.outbox import Claim
-from bot.subjects import Subject, reread, written
+from bot.subjects import Subject, reread
 
 HOLD_TRIES = 5
 """So often a failing step is tried at the head of its lane, to keep the order."""
@@ -58,14 +56,12 @@ Outcome = Performed | Again | Dead
 
 
 def read_back(
-    claimed: Claim, actions: Mapping[str, type[Action]], addresses: Addresses, now: datetime
+    claimed: Claim, actions: Mapping[str, type[Action]], now: datetime
 ) -> tuple[Action, Task]:
     """The step as an action and its task; raises GiveUp for one that this version can't read."""
     try:
-        task = _task(claimed, reread(claimed.subject), now)
-        if claimed.action == Digest.kind:
-            return _digest(claimed), task
-        return actions[claimed.action].model_validate_json(claimed.params), task
+        action = actions[claimed.action].model_validate_json(claimed.params)
+        return action, _task(claimed, reread(claimed.subject), now)
     except (KeyError, ValidationError, msgspec.MsgspecError) as error:
         raise GiveUp(
             f"this version can't read the stored step ({claimed.action})",
@@ -134,22 +130,4 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         why=claimed.why,
         attempted=claimed.attempted,
         results=claimed.results,
-    )
-
-
-def _digest(claimed: Claim) -> Digest:
-    content = msgspec.json.decode(claimed.params, type=DigestContent)
-    return Digest(
-        channel=content.channel,
-        total=sum(content.counts.values()),
-        reasons=content.counts,
-        since=content.since,
-        items=tuple(
-            DigestItem(
-                subject=msgspec.json.decode(written(item.subject)),
-                matched=item.matched,
-                why=item.why,
-            )
-            for item in content.worst
-        ),
     )

@@ -232,14 +232,14 @@ class Delivery:
         await self._settled(claimed, outcome, go_on=False)
 
     async def _attempt(self, claimed: Claim) -> Outcome:
-        addresses = self._ports.addresses
+        channel = self._ports.addresses.channel
         try:
-            action, task = read_back(claimed, self._actions, addresses, self._clock())
+            action, task = read_back(claimed, self._actions, self._clock())
             self._checkpoint("call.before")
             done = await action.perform(task, self._ports)
             self._checkpoint("call.after")
-            now = self._clock()
-            return Performed(done, following(claimed, task.subject, done, addresses.channel, now))
+            follow = following(claimed, task.subject, done, channel, self._clock())
+            return Performed(done, follow)
         except Exception as error:
             # The one place that takes every error: a bug in one step must not stop the others.
             return judged(claimed, error, self._clock(), self._chance)

@@ -83,24 +83,30 @@ class DigestItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a digest stands for, as it waits in the outbox.
+    """The parameters of a digest, as the action `digest` reads them.
 
-    `channel` is that of the posts, as their rule wrote it, `since` when the first of them
-    matched, `counts` says how many were held back for which reason, `worst` are the worst
-    few, worst first.
+    `channel` is that of the posts, as their rule wrote it, `total` how many they are,
+    `reasons` how many were held back for which reason, `since` when the first of them
+    matched, `items` the worst few, worst first.
     """
 
     channel: str
     since: datetime
-    counts: dict[str, int]
-    worst: tuple[DigestItem, ...] = ()
+    total: int = 0
+    reasons: dict[str, int] = {}
+    items: tuple[DigestItem, ...] = ()
+
+
+class _AtMost(msgspec.Struct, frozen=True):
+    times: int
+    window_ms: int
 
 
 class _PostParams(msgspec.Struct, frozen=True):
     """What is read here of a post's parameters."""
 
     channel: str = ""
-    at_most: tuple[int, timedelta] | None = None
+    at_most: _AtMost | None = None
     overflow: Literal["digest", "drop"] = "digest"
 
 
@@ -203,7 +209,10 @@ _BACKLOG = (
 
 
 def _limit(params: _PostParams) -> Limit | None:
-    return Limit(*params.at_most, params.overflow) if params.at_most else None
+    rate = params.at_most
+    if rate is None:
+        return None
+    return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
 
 
 def _window(conn: Connection, row: Row[Any]) -> Window | None:
@@ -254,8 +263,9 @@ def _fold(
     content = DigestContent(
         channel=content.channel,
         since=content.since,
-        counts={**content.counts, reason: content.counts.get(reason, 0) + 1},
-        worst=_worst((*content.worst, item)),
+        total=content.total + 1,
+        reasons={**content.reasons, reason: content.reasons.get(reason, 0) + 1},
+        items=_worst((*content.items, item)),
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
@@ -298,7 +308,7 @@ def _begin_digest(
         )
         .returning(matches.c.id)
     ).scalar_one()
-    content = DigestContent(channel=channel, since=moment(row.m_matched), counts={})
+    content = DigestContent(channel=channel, since=moment(row.m_matched))
     digest = conn.execute(
         insert(steps)
         .values(

@@ -14,8 +14,8 @@ from bot.store.queue import steps_of, withheld
 from bot.store.rule_states import snooze
 
 LANE = "slack:#alerts"
-LIMITED = '{"channel":"#alerts","at_most":[2,"PT1H"],"overflow":"digest"}'
-DROPPING = '{"channel":"#alerts","at_most":[2,"PT1H"],"overflow":"drop"}'
+LIMITED = '{"channel":"#alerts","at_most":{"times":2,"window_ms":3600000},"overflow":"digest"}'
+DROPPING = '{"channel":"#alerts","at_most":{"times":2,"window_ms":3600000},"overflow":"drop"}'
 OFFICE = Hours(frozenset(range(5)), 8 * 60, 18 * 60, "UTC")
 
 
@@ -68,10 +68,10 @@ def test_what_is_over_the_limit_goes_into_one_digest_when_the_window_ends(store,
     assert sent() == ["post-0", "post-1"]
     assert sent(NOW + HOUR - SECOND) == []
     content = digest(NOW + HOUR)
-    assert content.counts == {"over the limit": 7}
+    assert content.reasons == {"over the limit": 7}
     assert content.channel == "#alerts"
     assert content.since == NOW
-    assert [item.subject.key for item in content.worst] == ["r8", "r7", "r6", "r5", "r4"]
+    assert [item.subject.key for item in content.items] == ["r8", "r7", "r6", "r5", "r4"]
     assert reasons(store) == [("step.folded", "over the limit")] * 7
 
 
@@ -117,7 +117,7 @@ def test_a_snoozed_rule_posts_one_digest_when_the_snooze_ends(store, add, sent, 
     add(*posts('{"channel":"#alerts"}', 3))
     assert sent() == []
     content = digest(NOW + 2 * HOUR)
-    assert content.counts == {"snoozed": 3}
+    assert content.reasons == {"snoozed": 3}
 
 
 def test_a_snooze_holds_a_digest_back_that_was_waiting(store, add, sent):
@@ -133,14 +133,14 @@ def test_outside_active_hours_posts_wait_for_a_digest_in_the_morning(add, sent, 
     add(*posts(LIMITED, 3, at=evening, posting=Posting(hours=OFFICE)))
     assert sent(evening) == []
     assert sent(evening + 11 * HOUR) == []
-    assert digest(evening + 12 * HOUR).counts == {"outside active hours": 3}
+    assert digest(evening + 12 * HOUR).reasons == {"outside active hours": 3}
 
 
 def test_what_is_too_old_goes_into_a_digest_at_once_or_is_dropped(store, add, sent, digest):
     old = {"happened": NOW - 7 * HOUR}
     add(*posts(LIMITED, 2, **old, posting=Posting(act_up_to=6 * HOUR)))
     add(*posts(LIMITED, 1, 8, **old, posting=Posting(act_up_to=6 * HOUR, older="drop")))
-    assert digest(NOW).counts == {"too old to be posted alone": 2}
+    assert digest(NOW).reasons == {"too old to be posted alone": 2}
     assert reasons(store)[0] == ("step.withheld", "too old to be posted alone")
 
 
@@ -150,7 +150,7 @@ def test_different_reasons_share_one_digest(store, add, sent, digest):
     store.do(lambda conn: snooze(conn, "checkout", NOW + MINUTE, NOW))
     add(*posts(count=1, start=7))
     assert sent() == []
-    assert digest(NOW + HOUR).counts == {"over the limit": 1, "snoozed": 1}
+    assert digest(NOW + HOUR).reasons == {"over the limit": 1, "snoozed": 1}
 
 
 def test_a_post_that_may_be_out_already_is_never_held_back(store, add):
@@ -192,7 +192,7 @@ def test_a_digest_that_was_given_up_keeps_what_it_shows(store, add, sent, digest
     params = store.do(
         lambda conn: conn.exec_driver_sql("SELECT params FROM steps WHERE state='dead'").scalar()
     )
-    assert len(msgspec.json.decode(params, type=DigestContent).worst) == 3
+    assert len(msgspec.json.decode(params, type=DigestContent).items) == 3
 
 
 def test_a_full_queue_is_folded_into_digests_and_its_oldest_posts_stay(store, add, sent):
