@@ -197,7 +197,7 @@ def _campaign_rows(told: Values) -> list[Row]:
         ("Responses", "responses"),
         ("Impressions", "impressions"),
         ("Response rate", "response_rate"),
-        ("On", "enabled"),
+        ("Enabled", "enabled"),
     )
 
 

@@ -8,10 +8,11 @@ repetition of texts, so a text ends soon whatever it says.
 import math
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -22,7 +23,7 @@ from bot.wording.plain import NOTHING, cut_mrkdwn, mrkdwn
 from bot.wording.units import lasting
 from bot.wording.values import Safe, number, path
 
-LONGEST, LONGEST_OUTPUT = 3000, 2900
+LONGEST_OUTPUT = 2900
 _VALUE = 500
 
 
@@ -80,7 +81,20 @@ TESTS = ("defined", "none", "divisibleby", "even", "odd", "in", "number", "strin
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Arithmetic is for numbers: a repeated text has no end."""
+    """Arithmetic is for numbers, since a repeated text has no end. A mapping has no methods,
+    and what it or a list does not have is no data, as a field that is missing.
+    """
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return obj.get(attribute) if isinstance(obj, dict) else super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if not isinstance(obj, dict | tuple):
+            return super().getitem(obj, argument)
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            return None
 
     intercepted_binops = frozenset({"*", "+", "-", "/", "//"})
 
@@ -91,7 +105,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value == ():
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -134,11 +148,16 @@ def names_used(text: str) -> set[str]:
         return set()
 
 
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Template:
+    return ENVIRONMENT.from_string(text)
+
+
 def render(text: str, task: Task, addresses: Addresses) -> str:
     """The text as mrkdwn, filled in for this match; raises BadText where it can't be."""
     parts, length = [], 0
     try:
-        for part in ENVIRONMENT.from_string(text).generate(values(task, addresses)):
+        for part in _compiled(text).generate(values(task, addresses)):
             parts.append(part)
             length += len(part)
             if length > LONGEST_OUTPUT:

@@ -12,7 +12,7 @@ from bot.ports import Addresses
 from bot.subjects import Kind
 from bot.wording.names import COMMON, NAMES
 from bot.wording.samples import SAMPLES
-from bot.wording.templates import ENVIRONMENT, BadText, render
+from bot.wording.templates import ENVIRONMENT, FILTERS, BadText, render
 
 LONGEST = 3000
 IN_LINKS = ("url", "share_url")
@@ -140,6 +140,10 @@ def _unknown(tree: nodes.Template, kind: Kind) -> Iterator[Found]:
             near = get_close_matches(name.name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             yield name.lineno, name.name, f"unknown name {name.name}{hint}"
+    for used in tree.find_all(nodes.Filter):
+        if used.name not in FILTERS:
+            near = get_close_matches(used.name, FILTERS, n=1) or [", ".join(FILTERS)]
+            yield used.lineno, used.name, f"unknown filter {used.name}; there is {near[0]}"
     for parent, part, line in _parts_used(tree):
         allowed = items.get(parent, _LOOP if parent == "loop" else _own_parts(parent, kind))
         if part.startswith("_") or (allowed is not None and part not in allowed):

@@ -70,6 +70,8 @@ def lasting(length: timedelta) -> str:
     seconds = length.total_seconds()
     if 0 < abs(seconds) < 1:
         return f"{round(seconds * 1000)} ms"
+    if abs(seconds) < 10 and round(seconds, 1) != round(seconds):
+        return f"{seconds:.1f} s"
     left, parts = round(abs(seconds)), []
     for unit, size in _STEPS:
         count, left = divmod(left, size)
