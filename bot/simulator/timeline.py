@@ -271,12 +271,31 @@ def _picked(site: Site, day: int, asked: Asked) -> Sequence[int]:
         return [i for i in indices if _one_fits(site, pack(day, i), asked)]
     if asked.wanted == EVERYTHING and not marks:
         return indices
-    settled = asked.now - scripts(site).longest - zero
-    cut = len(known.starts) if settled >= DAY else bisect_right(known.starts, max(settled, -1))
-    fits, kinds = _fits(site.seed % 8, site.plan.kinds, asked.wanted), known.kinds
+    kinds, lengths = known.kinds, scripts(site).lengths
+    fits = _fits(site.seed % 8, site.plan.kinds, asked.wanted)
+    age, times = asked.now - zero, known.starts  # at a time of day, age - time is the session's age
+    settled = age - scripts(site).longest
+    cut = len(times) if settled >= DAY else bisect_right(times, max(settled, -1))
     picks = [i for i in indices if i < cut and fits[kinds[i]] and i not in marks]
-    lone = [i for i in indices if (i >= cut or i in marks) and _one_fits(site, pack(day, i), asked)]
+    old = {i for i in marks if i < cut and _contains(indices, i)}
+    lone = [i for i in old if _fits_alone(site, day, i, asked)]
+    for i in indices[bisect_left(indices, cut) :]:
+        if i in marks or age - times[i] < lengths[kinds[i]]:
+            fitting = _fits_alone(site, day, i, asked)
+        else:
+            fitting = bool(fits[kinds[i]])
+        if fitting:
+            picks.append(i)
     return sorted(picks + lone) if lone else picks
+
+
+def _contains(indices: Sequence[int], index: int) -> bool:
+    place = bisect_left(indices, index)
+    return place < len(indices) and indices[place] == index
+
+
+def _fits_alone(site: Site, day: int, index: int, asked: Asked) -> bool:
+    return _one_fits(site, pack(day, index), asked)
 
 
 @lru_cache(maxsize=512)

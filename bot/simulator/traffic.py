@@ -40,10 +40,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Scripts with what is left of each when it is over; `longest` in ms."""
+    """Scripts with what is left of each when it is over; `lengths` and `longest` in ms."""
 
     scripts: tuple[Script, ...]
     finals: tuple[Seen, ...]
+    lengths: tuple[int, ...]
     longest: int
 
 
@@ -61,8 +62,8 @@ def pool(seed: int, kinds: int) -> Pool:
     """The scripts that a seed stands for."""
     chance = random.Random(f"pool {seed}")
     scripts = tuple(_script(chance) for _ in range(kinds))
-    longest = max(map(length, scripts), default=0)
-    return Pool(scripts, tuple(map(seen, scripts)), longest)
+    lengths = tuple(map(length, scripts))
+    return Pool(scripts, tuple(map(seen, scripts)), lengths, max(lengths, default=0))
 
 
 def visitors(plan: Plan, seed: int, day: date) -> int:
