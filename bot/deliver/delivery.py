@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import structlog
 
-from bot.actions.base import Action
+from bot.actions.base import SETTLING, Action
 from bot.backoff import lane_opens
 from bot.deliver.attempt import Again, Dead, Outcome, Performed, following, judged, read_back
 from bot.errors import StoreError, TryLater
@@ -77,8 +77,8 @@ async def drain(
 ) -> Drained:
     """Perform all that is due and can be performed now, then return.
 
-    Raises StoreError where the store can't be written; what was in flight then comes back
-    as an attempt with an unknown outcome.
+    The store must be open exclusively, or in memory. Raises StoreError where the store can't
+    be written; what was in flight then comes back as an attempt with an unknown outcome.
     """
     delivery = Delivery(
         store,
@@ -95,6 +95,7 @@ async def drain(
 class Delivery:
     """A drain that goes on: what runs now, and what failed last.
 
+    The store must be open exclusively: what is `sending` at the start counts as interrupted.
     `clock` tells the time, `chance` gives numbers from 0 to 1, `checkpoint` is called with a
     name at each point at which a process can die.
     """
@@ -122,6 +123,7 @@ class Delivery:
         self._faults: dict[str, str] = {}
         self._counts: Counter[type[Outcome]] = Counter()
         self._woken = asyncio.Event()
+        self._recovered = False
         self._stopping = False
         self._patient = False
 
@@ -132,6 +134,7 @@ class Delivery:
     async def drain(self) -> Drained:
         """Perform all that is due and can be performed now, then return."""
         self._counts.clear()
+        await self._recover()
         while await self._start_due() or self._lanes or self._late:
             await self._wait_for(*self._lanes.values(), *self._late)
         done, postponed, dead = (self._counts[kind] for kind in (Performed, Again, Dead))
@@ -145,6 +148,7 @@ class Delivery:
         self._patient = True
         stopped, woken = asyncio.create_task(stop.wait()), asyncio.create_task(self._woken.wait())
         try:
+            await self._recover()
             while not stop.is_set():
                 await self._start_due()
                 await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
@@ -156,6 +160,16 @@ class Delivery:
             stopped.cancel()
             woken.cancel()
             await self._finish_in_flight()
+
+    async def _recover(self) -> None:
+        """Once: what the last process was doing when it died has an unknown outcome."""
+        if self._recovered:
+            return
+        self._recovered = True
+        now = self._clock()
+        interrupted = await self._kept(lambda conn: outbox.recover(conn, now, SETTLING))
+        if interrupted:
+            log.warning("deliver.recovered", steps=interrupted)
 
     async def _wait_for(self, *running: "asyncio.Task[Any]", nap: float | None = None) -> None:
         await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
