@@ -1,0 +1,218 @@
+"""What run, once and demo promise, as real processes against the simulated account."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.simulator import scenarios
+from bot.simulator.server import Simulator
+from bot.simulator.site import Planted, website
+
+ROOT = Path(__file__).parents[2]
+PLANTED = "zq9-PLANTED-zq9"
+RULE = """\
+version: 1
+rules:
+  trouble:
+    summary: Trouble on the site
+    watch: recordings
+    when: {friction: {min: 2.5}}
+    do: {tag: trouble, slack: {channel: "#ux"}}
+"""
+PATIENCE = 30.0
+
+
+class Place:
+    """A directory with a configuration for the simulated account, and ways to run the bot."""
+
+    def __init__(self, directory: Path, simulator: Simulator) -> None:
+        self.directory = directory
+        self.simulator = simulator
+        (directory / "rules").mkdir()
+        (directory / "rules/trouble.yaml").write_text(RULE)
+        (directory / "config.toml").write_text(
+            "[mouseflow]\n"
+            f'base_url = "{simulator.mouseflow_url}"\n'
+            f'email = "{simulator.email}"\n'
+            f'time_zone = "{simulator.quirks.time_zone}"\n'
+            "requests_per_second = 50\n"
+            "[slack]\n"
+            f'base_url = "{simulator.slack_url}"\n'
+            "[poll]\n"
+            'recordings = "200ms"\nfeedback = "1s"\nstart = "2h"\n'
+            '[web]\nlisten = ""\n'
+        )
+        self.environ = {
+            "PYTHONPATH": str(ROOT),
+            "BOT_MOUSEFLOW__API_KEY": simulator.api_key,
+            "BOT_SLACK__BOT_TOKEN": simulator.slack.token,
+            "BOT_WEB__TOKEN": f"{PLANTED}-web",
+        }
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "bot", *arguments],
+            cwd=self.directory,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ended(self, process: "subprocess.Popen[str]", code: int = 0) -> tuple[str, str]:
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code, out + err
+        for secret in (PLANTED, self.simulator.api_key, self.simulator.slack.token):
+            assert secret not in out + err
+        return out, err
+
+    def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
+        return self.ended(self.start(*arguments), code)
+
+    def writes(self) -> list[str]:
+        return [call.path for call in self.simulator.calls if call.method != "GET"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    site = website("w1", "myshop.com")
+    now = int(time.time() * 1000)
+    site.planted += [
+        Planted(now - 3_600_000, scenarios.checkout_friction()),
+        Planted(now - 3_500_000, scenarios.purchase()),
+    ]
+    with Simulator(sites=[site], users={"ops@example.com": f"{PLANTED}-key"}) as simulator:
+        yield Place(tmp_path, simulator)
+
+
+def wait_for(what: Callable[[], Any], process: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.005)
+
+
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing_anywhere(place: Place) -> None:
+    before = sorted(place.directory.rglob("*"))
+    told = json.loads(place.run("once", "--dry-run", "--json")[0])
+    assert told["dry_run"] is True
+    assert {match["rule"] for match in told["matches"]} == {"trouble"}
+    assert [step["action"] for step in told["matches"][0]["steps"]] == ["tag", "slack"]
+    assert told["would_write"]
+    assert {post["channel"] for post in told["would_post"]} == {"#ux"}
+    assert place.writes() == []
+    assert sorted(place.directory.rglob("*")) == before
+    text = place.run("once", "--dry-run")[0]
+    assert "trouble matched" in text
+    assert "    tag: would be done" in text
+    assert "would be posted to #ux:" in text
+    assert text.endswith("; nothing was changed\n")
+    assert place.writes() == []
+
+
+def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
+    first = json.loads(place.run("once", "--json")[0])
+    assert (first["dry_run"], first["done"], first["dead"]) == (False, 2, 0)
+    writes, posts = place.writes(), len(place.simulator.slack.messages)
+    assert (len(writes), posts) == (2, 1)
+    second = json.loads(place.run("once", "--json")[0])
+    assert (second["matches"], second["done"]) == ([], 0)
+    assert place.writes() == writes
+
+
+def test_the_daemon_acts_reloads_and_ends_in_order(place: Place) -> None:
+    process = place.start("run")
+    try:
+        wait_for(lambda: place.simulator.slack.messages, process)
+        assert place.run("healthcheck")[0] == "alive\n"
+        assert "daemon: alive" in place.run("status")[0]
+        assert "in use by another mouseflow-bot" in place.run("once", code=1)[1]
+        file = place.directory / "rules/trouble.yaml"
+        file.write_text(RULE.replace("friction:", "frction:"))
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+        polls = len(place.simulator.calls)
+        wait_for(lambda: len(place.simulator.calls) > polls, process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+    _, log = place.ended(process)
+    assert all(json.loads(line) for line in log.splitlines())
+    assert "did you mean friction?" in log
+    assert place.run("healthcheck", code=1)[0] == ""
+
+
+def test_wrong_credentials_end_it_with_a_clear_message_and_no_hammering(place: Place) -> None:
+    place.environ["BOT_MOUSEFLOW__API_KEY"] = f"{PLANTED}-wrong"
+    said = place.run("run", code=1)[1]
+    assert "401" in said or "API key" in said
+    assert "Traceback" not in said
+    assert len(place.simulator.calls) <= 2
+
+
+def test_a_broken_rule_file_at_the_start_is_told_whole(place: Place) -> None:
+    (place.directory / "rules/more.toml").write_text("version = 2\nrules = 3\n")
+    (place.directory / "rules/trouble.yaml").write_text(RULE.replace("friction:", "frction:"))
+    lines = place.run("run", code=1)[1].splitlines()
+    assert any(line.startswith("rules/more.toml:1:") for line in lines)
+    assert any("did you mean friction?" in line for line in lines)
+    assert len(place.simulator.calls) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_while_it_starts_it_leaves_quietly(place: Place, number: int) -> None:
+    process = place.start("run")
+    wait_for(lambda: handles(process.pid, number), process)
+    process.send_signal(number)
+    place.ended(process)
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether that process has a handler of its own for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    hung_up = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+    if not int(hung_up.split()[1], 16) >> (signal.SIGHUP - 1) & 1:
+        return False  # the last of the early ones is not set yet
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_told_twice_it_ends_at_once(place: Place) -> None:
+    place.simulator.fail("delay", seconds=60.0, times=100)
+    process = place.start("run")
+    wait_for(lambda: (place.directory / "data/bot.db.lock").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode in {0, 128 + signal.SIGTERM}
+    assert "Traceback" not in err
+
+
+def test_the_demo_tells_a_newcomer_what_happened_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "demo", "--seconds", "1.5", "--rules", str(ROOT / "rules")],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for heading in (
+        "What the bot did", "Rule by rule", "What the team saw in Slack", "What it cost",
+        "What to do next",
+    ):  # fmt: skip
+        assert f"\n{heading}\n" in done.stdout
+    assert " matched " in done.stdout
+    assert "simulator-key" not in done.stdout
+    assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
