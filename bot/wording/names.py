@@ -289,12 +289,31 @@ COMMON: Mapping[str, str] = MappingProxyType(
         "website": "name of the website",
         "matched": "when the rule matched",
         "why": "list of short lines: why the rule matched",
-        "url": "address of the recording (empty for other subjects)",
-        "link": "ready link to the recording",
-        "share_url": "public address, where the rule shares and the account's address is known",
     }
 )
 """What every message may use."""
+
+_PUBLIC = {
+    "share_url": "public address; empty unless the rule shares and `mouseflow.share_url` is set"
+}
+LINKS: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
+    {
+        "recordings": {
+            "url": "address of the recording (needs a login)",
+            "link": "ready link to it",
+            **_PUBLIC,
+        },
+        "pages": _PUBLIC,
+    }
+)
+"""Addresses made by ourselves, for the kinds of subjects that have one."""
+
+
+def known(kind: Kind) -> Mapping[str, str]:
+    """Every name that a text about this kind may use, with its meaning."""
+    own = {name: spec.meaning for name, spec in NAMES[kind].items()}
+    return {**COMMON, **LINKS.get(kind, {}), **own}
+
 
 PERSONAL: frozenset[str] = frozenset(
     name.name for names in NAMES.values() for name in names.values() if name.personal

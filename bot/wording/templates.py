@@ -6,6 +6,7 @@ repetition of texts, so a text ends soon whatever it says.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
@@ -24,6 +25,8 @@ from bot.wording.units import lasting
 from bot.wording.values import Safe, number, path
 
 LONGEST_OUTPUT = 2900
+# `<{{ share_url }}|watch>` where nothing is shared: the label stays, as plain words.
+_NO_ADDRESS = re.compile(r"<\|([^<>]*)>")
 _VALUE = 500
 
 
@@ -164,7 +167,8 @@ def render(text: str, task: Task, addresses: Addresses) -> str:
                 break
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as wrong:
         raise BadText(_reason(wrong)) from wrong
-    return cut_mrkdwn("".join(parts).strip(), LONGEST_OUTPUT)
+    linked = _NO_ADDRESS.sub(r"\1", "".join(parts))
+    return cut_mrkdwn(linked.strip(), LONGEST_OUTPUT)
 
 
 def _reason(wrong: Exception) -> str:

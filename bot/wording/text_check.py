@@ -10,7 +10,7 @@ from jinja2.exceptions import TemplateSyntaxError
 
 from bot.ports import Addresses
 from bot.subjects import Kind
-from bot.wording.names import COMMON, NAMES
+from bot.wording.names import NAMES, known
 from bot.wording.samples import SAMPLES
 from bot.wording.templates import ENVIRONMENT, FILTERS, BadText, render
 
@@ -129,15 +129,15 @@ def _base(node: nodes.Node) -> str | None:
 
 
 def _unknown(tree: nodes.Template, kind: Kind) -> Iterator[Found]:
-    known = {**COMMON, **NAMES[kind]}
+    names = known(kind)
     items = {
         loop.target.name: _parts(_base(loop.iter), kind)
         for loop in tree.find_all(nodes.For)
         if isinstance(loop.target, nodes.Name)
     }
     for name in tree.find_all(nodes.Name):
-        if name.name not in known and name.name not in items and name.name != "loop":
-            near = get_close_matches(name.name, known, n=1)
+        if name.name not in names and name.name not in items and name.name != "loop":
+            near = get_close_matches(name.name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             yield name.lineno, name.name, f"unknown name {name.name}{hint}"
     for used in tree.find_all(nodes.Filter):
@@ -180,7 +180,7 @@ def _open_links(tree: nodes.Template) -> Iterator[Found]:
             elif opened is not None and "|" not in opened:
                 name = node.name if isinstance(node, nodes.Name) else ""
                 if opened or name not in IN_LINKS:
-                    names = " or ".join(f"<{{{{ {known} }}}}|label>" for known in IN_LINKS)
+                    names = " or ".join(f"<{{{{ {link} }}}}|label>" for link in IN_LINKS)
                     yield node.lineno, name, f"no value may stand between < and >, but {names}"
                 opened += "…"
 

@@ -7,7 +7,7 @@ import pytest
 
 from bot.ports import Addresses
 from bot.subjects import Band
-from bot.wording.names import COMMON, NAMES, PERSONAL
+from bot.wording.names import COMMON, LINKS, NAMES, PERSONAL
 from bot.wording.samples import SAMPLES
 from bot.wording.templates import BadText, names_used, render
 from bot.wording.text_check import check_text
@@ -72,7 +72,17 @@ def test_every_name_of_every_kind_can_be_used(kind):
         for part in spec.parts:
             assert shown(f"{{% for x in {name} %}}{{{{ x.{part} }}}}{{% endfor %}}", kind)
     for name in COMMON:
-        assert check_text(f"{{{{ {name} }}}}", kind) == []
+        assert shown(f"{{{{ {name} }}}}", kind) != ""
+    for name in LINKS.get(kind, ()):
+        assert shown(f"<{{{{ {name} }}}}|x>" if name != "link" else "{{ link }}", kind) != "x"
+
+
+def test_a_link_without_an_address_keeps_its_words():
+    assert render("see <{{ share_url }}|the *replay*>", TASK, Addresses()) == "see the *replay*"
+
+
+def test_a_subject_without_an_address_has_no_name_for_one():
+    assert "unknown name url" in check_text("{{ url }}", "websites")[0].message
 
 
 @pytest.mark.parametrize(

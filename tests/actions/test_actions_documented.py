@@ -1,0 +1,89 @@
+"""The documents say all that there is, and nothing that there is not."""
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.actions import WRITTEN
+from bot.actions.webhook import KEY, SIGN_WITH, SIGNATURE, TIMESTAMP, Body, body
+from bot.ports import Addresses
+from bot.wording.names import COMMON, LINKS, NAMES
+from bot.wording.samples import SAMPLES
+from bot.wording.templates import FILTERS, TESTS
+from bot.wording.text_check import check_text
+
+DOCS = Path(__file__).parents[2] / "docs"
+ACTIONS = (DOCS / "actions.md").read_text()
+MESSAGES = (DOCS / "messages.md").read_text()
+
+
+def section(text, title):
+    return text.split(f"\n{title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+@pytest.mark.parametrize("spec", WRITTEN.values(), ids=lambda spec: spec.key)
+def test_every_action_is_in_the_table_and_has_a_section_with_its_example(spec):
+    assert re.search(
+        rf"^\| `{spec.key}` \| [^|]+ \| {re.escape(spec.about)} \|$", ACTIONS, re.MULTILINE
+    )
+    assert spec.example in section(ACTIONS, f"## {spec.key}")
+
+
+def test_no_section_is_about_an_action_that_is_not_there():
+    assert re.findall(r"^## (.+)$", ACTIONS, re.MULTILINE) == list(WRITTEN)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_every_name_is_documented_with_its_meaning_and_privacy(kind):
+    part = re.split(r"\n##", MESSAGES.split(f"`watch: {kind}`", 1)[1])[0].partition("Names marked")[
+        0
+    ]
+    for name, spec in NAMES[kind].items():
+        personal = " (personal)" if spec.personal else ""
+        assert f"| `{name}` | {spec.meaning}{personal} |" in part
+        for item, meaning in spec.parts.items():
+            assert f"| `{item}` | {meaning} |" in part
+    assert set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) - _items(kind) == {
+        *NAMES[kind],
+        *LINKS.get(kind, ()),
+    }
+    for name, meaning in LINKS.get(kind, {}).items():
+        assert f"| `{name}` | {meaning} |" in part
+
+
+def _items(kind):
+    items = {item for spec in NAMES[kind].values() for item in spec.parts}
+    return items - set(NAMES[kind])
+
+
+def test_the_example_of_a_text_is_a_good_one():
+    text = re.search(r"text: \|\n((?: {10}.*\n)+)", MESSAGES)[1]
+    assert check_text(re.sub(r"^ {10}", "", text, flags=re.MULTILINE), "recordings") == []
+
+
+def test_every_common_name_filter_and_test_is_documented():
+    for name, meaning in COMMON.items():
+        assert f"| `{name}` | {meaning} |" in MESSAGES
+    assert re.findall(r"^\| `(\w+)` \|", section(MESSAGES, "## Filters"), re.MULTILINE) == list(
+        FILTERS
+    )
+    for name in TESTS:
+        assert re.search(rf"`(is )?{name}\b", section(MESSAGES, "## Tests"))
+
+
+def test_the_webhooks_example_is_what_is_really_sent():
+    example = json.loads(ACTIONS.split("```json", 1)[1].split("```", 1)[0])
+    addresses = Addresses(share_url="https://share.example.com/{token}")
+    assert example == json.loads(body(SAMPLES["recordings"], addresses))
+
+
+def test_every_key_and_header_of_a_webhook_is_documented():
+    for name in Body.__struct_fields__:
+        assert f"| `{name}` |" in ACTIONS
+    for header in (KEY, TIMESTAMP, SIGNATURE):
+        assert f"| `{header}` |" in ACTIONS
+    assert SIGN_WITH not in ACTIONS
+    assert msgspec.json.schema(Body)
