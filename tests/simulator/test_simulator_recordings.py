@@ -5,6 +5,7 @@ from datetime import date, datetime
 
 import pytest
 
+from bot.simulator import ids, timeline
 from bot.simulator.scenarios import SEARCHER, session
 from bot.simulator.sessions import Visitor
 
@@ -280,6 +281,28 @@ async def test_a_lower_rate_records_fewer(stand):
     assert len({row["id"] for row in answer["recordings"]}) == answer["count"]
     some = answer["recordings"][0]["id"]
     assert (await stand.detail(some, "busy"))["id"] == some
+
+
+@pytest.mark.parametrize("rate", [0, 1, 50, 99])
+async def test_an_arrival_that_was_not_recorded_has_no_detail(stand, rate):
+    stand.moment = stand.moment.replace(hour=0)
+    stand.sim.intervene("busy.example", recordingRate=rate)
+    stand.later(days=6)
+    site = stand.sim.world.site("busy")
+    days = range(date(2026, 11, 24).toordinal(), date(2026, 11, 30).toordinal())
+    refs = [
+        timeline.pack(day, n)
+        for day in days
+        for n in range(len(timeline.arrived(site, day).starts))
+    ]
+    had = {ids.recording_id(site.key, ref) for ref in refs if timeline.visit(site, ref) is not None}
+    window = {"fromdate": "2026-11-24T00:00:00", "todate": "2026-12-01"}
+    listed = await stand.ids("busy", **window)
+    assert had <= listed
+    assert len(listed - had) <= 10  # those of the hour before midnight UTC, all recorded
+    missing = next(r for r in refs if ids.recording_id(site.key, r) not in had)
+    name = ids.recording_id(site.key, missing)
+    assert (await stand.api.get(f"/websites/busy/recordings/{name}")).status_code == 404
 
 
 async def test_expired_recordings_are_gone_and_no_longer_counted(stand):
