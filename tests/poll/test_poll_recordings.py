@@ -14,7 +14,9 @@ checkout-friction:
   when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
   do: {tag: friction}
 """
-ALL_OF_THEM = CHECKOUT + """
+ALL_OF_THEM = (
+    CHECKOUT
+    + """
 bounce:
   watch: recordings
   when: {device: phone, pages: {max: 1}, duration: {under: 10s}, entry_page: /landing*}
@@ -28,6 +30,7 @@ regulars:
   when: {visitor_type: returning, friction: {min: 5}}
   do: {tag: regular}
 """
+)
 
 
 @pytest.fixture

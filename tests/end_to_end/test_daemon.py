@@ -1,0 +1,148 @@
+"""What the daemon promises as a process: once, whatever happens to it or to the API."""
+
+import random
+import signal
+
+import pytest
+from daemon_world import RULE, Daemon, until
+
+from bot.simulator.server import Simulator
+from bot.simulator.site import website
+from bot.simulator.traffic import Plan
+
+ONCE = {"tag friction": 1, "tag checkout": 1, "share": 1}
+
+
+@pytest.fixture
+def sim():
+    site = website("8fc2ace2-75bc-8ba4-b424-c8916670b990", "myshop.com", plan=Plan(per_day=0))
+    with Simulator(seed=3, sites=[site]) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def daemon(tmp_path, sim):
+    made = []
+
+    def make(rules=RULE, **settings):
+        made.append(Daemon(tmp_path, sim, rules, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each.process is not None:
+            each.kill()
+
+
+def posts(sim, channel="#checkout-alerts"):
+    return sim.slack.in_channel(channel)
+
+
+def acted(sim, who):
+    """Tagged and shared by exactly one call each; a star is there or not, however often set."""
+    calls = dict(sim.effect(who).calls)
+    return calls.pop("star", 0) >= 1 and calls == ONCE
+
+
+async def test_a_frustrated_session_is_tagged_starred_shared_and_posted_once(sim, daemon):
+    bot = daemon()
+    bot.start()
+    who = sim.add("myshop.com", "checkout-friction", start=-79.5, calm_for=80)
+    until(lambda: posts(sim) and acted(sim, who))
+    assert sim.friction(who) >= 2.5
+    assert len(posts(sim)) == 1
+    assert bot.stop() == 0
+
+
+async def test_killed_five_times_nothing_is_lost_and_nothing_done_twice(sim, daemon):
+    bot = daemon()
+    chance = random.Random(11)
+    planted = []
+    for _ in range(5):
+        planted += [sim.add("myshop.com", "checkout-friction", start=-300) for _ in range(3)]
+        bot.start()
+        before = len(sim.calls)
+        calls = chance.randint(1, 25)
+        until(lambda: len(sim.calls) >= before + calls or all(acted(sim, w) for w in planted))
+        bot.kill()
+    bot.start()
+    until(lambda: all(acted(sim, who) for who in planted) and len(posts(sim)) >= len(planted))
+    assert bot.stop() == 0
+    assert len(posts(sim)) == len(planted)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 429},
+        {"kind": "status", "status": 429, "retry_after": 1},
+        {"kind": "html"},
+        {"kind": "half"},
+        {"kind": "close"},
+        {"kind": "close_after"},
+        {"kind": "delay", "seconds": 1},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+async def test_after_any_trouble_every_match_is_acted_on_once_and_the_log_stays_short(
+    sim, daemon, fault
+):
+    bot = daemon()
+    who = sim.add("myshop.com", "checkout-friction", start=-300)
+    sim.fail(**fault, times=4, skip=1)
+    bot.start()
+    until(lambda: posts(sim) and acted(sim, who))
+    assert len(posts(sim)) == 1
+    assert bot.stop() == 0
+    warnings = [line for line in bot.events() if line["level"] in ("warning", "error")]
+    assert len(warnings) <= 4
+
+
+async def test_a_wrong_password_is_told_clearly_and_not_hammered(sim, daemon):
+    bot = daemon(BOT_MOUSEFLOW__API_KEY="wrong-key")
+    done = bot.run("run")
+    assert done.returncode == 1
+    assert "401" in done.stderr or "key" in done.stderr
+    assert "wrong-key" not in done.stderr + done.stdout
+    assert len(sim.calls) == 1
+
+
+async def test_a_broken_rule_file_at_the_start_ends_it_with_every_fault(sim, daemon):
+    bot = daemon(RULE.replace("friction: {min", "frction: {min").replace("tag:", "tags:"))
+    done = bot.run("run")
+    assert done.returncode == 1
+    assert "checkout.yaml:7:12" in done.stderr
+    assert "did you mean friction?" in done.stderr
+    assert "did you mean tag?" in done.stderr
+
+
+async def test_a_broken_rule_file_while_it_runs_leaves_the_old_rules_in_force(sim, daemon):
+    bot = daemon()
+    bot.start()
+    until(lambda: bot.events("daemon.watching"))
+    bot.rule_file.write_text(RULE.replace("friction: {min", "frction: {min"))
+    bot.tell(signal.SIGHUP)
+    until(lambda: bot.events("rules.refused") and sim.slack.in_channel("#ops"))
+    who = sim.add("myshop.com", "checkout-friction", start=-300)
+    until(lambda: acted(sim, who))
+    assert bot.stop() == 0
+
+
+async def test_changed_rule_files_are_taken_up_without_being_told(sim, daemon):
+    bot = daemon()
+    bot.start()
+    until(lambda: bot.events("daemon.watching"))
+    bot.rule_file.write_text(RULE.replace("[friction, checkout]", "edited"))
+    until(lambda: len(bot.events("rules.loaded")) == 2)
+    who = sim.add("myshop.com", "checkout-friction", start=-300)
+    until(lambda: "tag edited" in sim.effect(who).calls)
+    assert bot.stop() == 0
+
+
+async def test_sigterm_ends_it_at_once_when_there_is_nothing_to_do(sim, daemon):
+    bot = daemon()
+    bot.start()
+    until(lambda: bot.events("daemon.watching"))
+    assert bot.stop() == 0
+    assert bot.events("daemon.stopped")
