@@ -13,6 +13,8 @@ from bot.wording import duration
 
 T = TypeVar("T")
 
+_STRANGE = 100
+
 _MEANT = {
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
     "unless": "except", "exclude": "except",
@@ -116,6 +118,9 @@ def mapping(
         place.on(node).fault(f"write a mapping{hint}")
         return None
     strange = [entry for entry in node if entry.key not in known]
+    if len(strange) > _STRANGE:
+        place.on(node).fault(f"{len(strange):,} unknown keys; is this a rule file?")
+        return None
     for entry in strange:
         place.at(entry.key, entry).fault(unknown(entry.key, known))
     meant = {suggestion(entry.key, known) for entry in strange}

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
-MAX_NODES = 200_000
+MAX_NODES = 100_000
+"""More than a thousand rules have, in one file."""
+
+TOO_MANY = f"more than {MAX_NODES:,} values, counting what aliases repeat"
 
 
 class Unreadable(Exception):

@@ -5,6 +5,8 @@ import tomllib
 
 from bot.rulebook.spans import (
     MAX_DEPTH,
+    MAX_NODES,
+    TOO_MANY,
     Entry,
     Items,
     Keys,
@@ -89,6 +91,7 @@ class _Scanner:
         self._at = 0
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
         self._line = 0
+        self._nodes = 0
         self._root = Keys(1, 1)
 
     def document(self) -> Node:
@@ -184,6 +187,9 @@ class _Scanner:
         target.entries[name] = Entry(name, line, column, node)
 
     def _value(self, depth: int) -> Node:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise self.fault(self._at, TOO_MANY)
         if depth > MAX_DEPTH:
             raise self.fault(self._at, f"nested too deeply; {MAX_DEPTH} levels are the limit")
         first = self._peek()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -15,11 +16,14 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import Scanner
 
 from bot.rulebook.spans import (
     MAX_DEPTH,
     MAX_NODES,
+    TOO_MANY,
     Entry,
     Items,
     Keys,
@@ -31,6 +35,8 @@ from bot.rulebook.spans import (
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# ruamel takes quadratic time over a long tag.
+_LONG_TAG = re.compile(r"![^\s\"']{500}")
 _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True,
@@ -40,7 +46,10 @@ _WORDS: dict[str, bool | None] = {
 
 def parse(text: str) -> Node:
     """The one document of the text; raises Unreadable with the place and plain words."""
+    if long := _LONG_TAG.search(text):
+        raise Unreadable(*place(text, long.start()), "! begins a tag here; quote the text")
     yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner, yaml.Parser = _Scanner, _Parser
     try:
         return _Tree(yaml.parse(text)).document()
     except ReaderError as error:
@@ -63,6 +72,35 @@ def scalar(source: str) -> str | int | float | bool | None:
     if _DECIMAL.fullmatch(source):
         return float(source)
     return source
+
+
+class _Scanner(Scanner):
+    """ruamel's scanner; its busiest questions are answered without a detour."""
+
+    @cached_property
+    def reader(self) -> Any:
+        return self.loader.reader
+
+    def need_more_tokens(self) -> bool:
+        if self.done or not self.tokens:
+            return not self.done
+        if not self.possible_simple_keys:
+            return False
+        self.stale_possible_simple_keys()
+        return bool(self.next_possible_simple_key() == self.tokens_taken)
+
+    def check_token(self, *choices: Any) -> bool:
+        while self.need_more_tokens():
+            self.fetch_more_tokens()
+        return bool(self.tokens) and (not choices or isinstance(self.tokens[0], choices))
+
+
+class _Parser(Parser):
+    """ruamel's parser, which looks its scanner up once."""
+
+    @cached_property
+    def scanner(self) -> Any:
+        return self.loader.scanner
 
 
 class _Tree:
@@ -154,9 +192,10 @@ class _Tree:
     def _count(self, event: Any, more: int) -> None:
         self._nodes += more
         if self._nodes > MAX_NODES:
-            raise _at(event, f"the aliases unfold to more than {MAX_NODES:,} values")
+            raise _at(event, TOO_MANY)
 
     def _key(self, event: Any, parent: Keys) -> tuple[str, int, int]:
+        self._count(event, 1)
         if isinstance(event, AliasEvent):
             raise _at(event, "a key cannot be an alias; write the name")
         if not isinstance(event, ScalarEvent):
