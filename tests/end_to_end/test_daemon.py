@@ -57,16 +57,19 @@ async def test_a_frustrated_session_is_tagged_starred_shared_and_posted_once(sim
 async def test_killed_five_times_nothing_is_lost_and_nothing_done_twice(sim, daemon):
     bot = daemon()
     chance = random.Random(11)
-    planted = []
+    planted: list[str] = []
+
+    def all_done():
+        return all(acted(sim, who) for who in planted)
+
     for _ in range(5):
         planted += [sim.add("myshop.com", "checkout-friction", start=-300) for _ in range(3)]
         bot.start()
-        before = len(sim.calls)
-        calls = chance.randint(1, 25)
-        until(lambda: len(sim.calls) >= before + calls or all(acted(sim, w) for w in planted))
+        enough = len(sim.calls) + chance.randint(1, 25)
+        until(lambda enough=enough: len(sim.calls) >= enough or all_done())
         bot.kill()
     bot.start()
-    until(lambda: all(acted(sim, who) for who in planted) and len(posts(sim)) >= len(planted))
+    until(lambda: all_done() and len(posts(sim)) >= len(planted))
     assert bot.stop() == 0
     assert len(posts(sim)) == len(planted)
 
