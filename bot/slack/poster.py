@@ -123,7 +123,14 @@ class SlackPoster:
         return self._ids[channel]
 
     async def _learn(self, channel: str) -> None:
-        asked: dict[str, Any] = {"limit": 1000, "exclude_archived": "true"}
+        """Private channels need a scope of their own: without it, the public ones are listed."""
+        try:
+            await self._search(channel, "public_channel,private_channel")
+        except CannotLook:
+            await self._search(channel, "public_channel")
+
+    async def _search(self, channel: str, types: str) -> None:
+        asked: dict[str, Any] = {"limit": 1000, "exclude_archived": "true", "types": types}
         for _ in range(_PAGES):
             answer = await self._look("conversations.list", asked)
             for known in answer.get("channels") or ():

@@ -19,6 +19,7 @@ class PretendSlack:
     troubles: list[Any] = field(default_factory=list)
     refuses: dict[str, dict[str, Any]] = field(default_factory=dict)
     page: int = 2
+    public_only: bool = False
     url: str = ""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -66,6 +67,8 @@ class PretendSlack:
         self.asked.append(("conversations.list", dict(request.query)))
         if "conversations.list" in self.refuses:
             return web.json_response({"ok": False, **self.refuses["conversations.list"]})
+        if "private" in request.query["types"] and self.public_only:
+            return web.json_response({"ok": False, "error": "missing_scope"})
         second = request.query.get("cursor") == "next"
         found = {"id": "C0123ABCD", "name": "alerts"} if second else {"id": "C9", "name": "other"}
         cursor = "" if second else "next"

@@ -181,6 +181,16 @@ async def test_after_a_restart_the_channel_is_looked_up_in_the_list_once(slack, 
     assert methods.count("conversations.history") == 2
 
 
+async def test_without_the_scope_for_private_channels_the_public_ones_are_still_found(
+    slack, poster
+):
+    slack.public_only = True
+    await poster.post(POST)
+    fresh = SlackPoster(TOKEN, base_url=f"{slack.url}api/")
+    assert await fresh.find("#alerts", POST.key, SINCE) == slack.messages[0]["ts"]
+    await fresh.close()
+
+
 @pytest.mark.parametrize("method", ["conversations.history", "conversations.list"])
 @pytest.mark.parametrize("code", ["missing_scope", "not_in_channel"])
 async def test_without_the_scope_to_look_it_says_that_it_cannot(slack, poster, method, code):
