@@ -134,9 +134,8 @@ def shown(status: Status) -> None:
     )
     queue = status.queue
     late = f", the oldest due {show.ago(queue.oldest, now)}" if queue.oldest else ""
-    show.line(
-        f"\nqueue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} under way"
-    )
+    show.line()
+    show.line(f"queue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} under way")
     show.table(
         (lane.lane, f"on hold until {show.moment(lane.paused_until)}", lane.reason)
         if lane.paused_until

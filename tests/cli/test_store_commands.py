@@ -80,7 +80,7 @@ def test_status_tells_all_that_stands_still_and_why(
     assert "2 rules" in told
     assert "checkout  1 match    1 in a day" in told
     assert "over 200 matches an hour" in told
-    assert "queue: 1 waiting (1 due" in told
+    assert "\nqueue: 1 waiting (1 due" in told
     assert "slack:#x  on hold until " in told
     assert "Slack asked to wait" in told
     assert "1 dead letter" in told
