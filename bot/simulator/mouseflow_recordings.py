@@ -27,10 +27,12 @@ EDITABLE: dict[str, type | tuple[type, ...]] = {
 
 
 def websites(ask: Ask) -> Response:
+    """All websites (L139)."""
     return answer([answers.website_row(site) for site in ask.world.sites.values()])
 
 
 def reorder(ask: Ask) -> Response:
+    """A new order, which must name every website (L213-217)."""
     wanted = ask.json().get("websiteIds")
     known = ask.world.sites
     if not isinstance(wanted, list) or sorted(map(str, wanted)) != sorted(known):
@@ -42,10 +44,12 @@ def reorder(ask: Ask) -> Response:
 
 
 def website_detail(ask: Ask) -> Response:
+    """One website's settings (L307)."""
     return answer(ask.site.settings)
 
 
 def create_website(ask: Ask) -> Response:
+    """A new website; only `domain` is mandatory (L331)."""
     body = ask.json()
     domain = body.get("domain")
     if not isinstance(domain, str) or not domain:
@@ -60,6 +64,7 @@ def create_website(ask: Ask) -> Response:
 
 
 def change_website(ask: Ask) -> Response:
+    """Any of the settings (L636), and `recordingStatus` (L511, L573); `status` is only read."""
     body = ask.json()
     changes = _editable({k: v for k, v in body.items() if k not in ("recordingStatus", "status")})
     if "recordingStatus" in body:
@@ -71,6 +76,7 @@ def change_website(ask: Ask) -> Response:
 
 
 def recordings(ask: Ask) -> Response:
+    """The latest recordings, with the count and the chart of all that fit (L811-850)."""
     world, site, quirks = ask.world, ask.site, ask.world.quirks
     wanted, window = ask.wanted, ask.window
     found = world.find(site, wanted, window, ask.user)
@@ -95,6 +101,7 @@ def recordings(ask: Ask) -> Response:
 
 
 def recording(ask: Ask) -> Response:
+    """One recording with its page views (L981)."""
     who = ask.visit
     if ask.world.quirks.detail_marks_watched:
         ask.world.marks(ask.site, who).watched.add(ask.user)
@@ -102,26 +109,31 @@ def recording(ask: Ask) -> Response:
 
 
 def delete_recording(ask: Ask) -> Response:
+    """Removes a recording; from then on it is 410 (L1745)."""
     ask.world.delete(ask.site, ask.visit)
     return done(ask)
 
 
 def star(ask: Ask) -> Response:
+    """Stars for the calling user alone (L842, L1082)."""
     _marks(ask, "star").starred.add(ask.user)
     return done(ask)
 
 
 def unstar(ask: Ask) -> Response:
+    """Takes the user's star away (L1138)."""
     _marks(ask, "unstar").starred.discard(ask.user)
     return done(ask)
 
 
 def watched(ask: Ask) -> Response:
+    """Marks as watched by the calling user (L1685)."""
     _marks(ask, "watched").watched.add(ask.user)
     return done(ask)
 
 
 def unwatched(ask: Ask) -> Response:
+    """Marks as not watched by the calling user (L1689)."""
     _marks(ask, "unwatched").watched.discard(ask.user)
     return done(ask)
 
@@ -132,6 +144,7 @@ def tags(ask: Ask) -> Response:
 
 
 def tag(ask: Ask) -> Response:
+    """Adds a tag, given as a query parameter (L1268)."""
     name = ask.required("tag")
     _marks(ask, f"tag {name}")
     ask.world.tag(ask.site, ask.visit, name, on=True)
@@ -139,6 +152,7 @@ def tag(ask: Ask) -> Response:
 
 
 def untag(ask: Ask) -> Response:
+    """Removes a tag (L1322)."""
     name = ask.required("tag")
     _marks(ask, f"untag {name}")
     ask.world.tag(ask.site, ask.visit, name, on=False)
@@ -160,6 +174,7 @@ def bulk_tag(ask: Ask) -> Response:
 
 
 def bulk_untag(ask: Ask) -> Response:
+    """Takes a tag from many recordings at once."""
     if not ask.world.quirks.bulk_tag:
         raise Refused(404)
     name = ask.required("tag")
@@ -169,10 +184,12 @@ def bulk_untag(ask: Ask) -> Response:
 
 
 def variables(ask: Ask) -> Response:
+    """Every variable key in use (L1387)."""
     return answer(limited(answers.known_variables(ask.site), ask.limit(None)))
 
 
 def set_variables(ask: Ask) -> Response:
+    """Sets variables; an empty text removes one (L1451-1461)."""
     values = {}
     for key, value in ask.json().items():
         if isinstance(value, bool | dict | list) or value is None or not key or "=" in key:
@@ -190,6 +207,7 @@ def share(ask: Ask) -> Response:
 
 
 def unshare(ask: Ask) -> Response:
+    """Makes the recording private again (L1577)."""
     _marks(ask, "unshare")
     ask.world.unshare(ask.site, ask.visit)
     return done(ask)

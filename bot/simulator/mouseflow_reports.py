@@ -54,6 +54,7 @@ def page_urls(ask: Ask) -> Response:
 
 
 def share_page(ask: Ask) -> Response:
+    """Shares a heatmap; the document shows no answer (L2155)."""
     url = _known_page(ask)
     if url not in ask.site.shared_pages:
         ask.site.shared_pages[url] = ids.token("page", ask.site.id, url)
@@ -61,20 +62,24 @@ def share_page(ask: Ask) -> Response:
 
 
 def unshare_page(ask: Ask) -> Response:
+    """Stops sharing a heatmap (L2159)."""
     ask.site.shared_pages.pop(_known_page(ask), None)
     return done(ask)
 
 
 def funnels(ask: Ask) -> Response:
+    """Every funnel with its counts (L2254)."""
     counted = _counted(ask)
     return answer([reports.funnel_report(one, counted) for one in ask.site.funnels.values()])
 
 
 def funnel(ask: Ask) -> Response:
+    """One funnel with its counts (L2339)."""
     return answer(reports.funnel_report(_funnel(ask), _counted(ask)))
 
 
 def create_funnel(ask: Ask) -> Response:
+    """A new funnel, nobody counted yet (L2446)."""
     body = ask.json()
     if not isinstance(body.get("name"), str) or not body["name"]:
         raise Refused(400, "name is required.")
@@ -85,6 +90,7 @@ def create_funnel(ask: Ask) -> Response:
 
 
 def edit_funnel(ask: Ask) -> Response:
+    """Changes what is named (L2517)."""
     one, body = _funnel(ask), ask.json()
     if "steps" in body:
         one.steps = _steps(body["steps"])
@@ -93,20 +99,24 @@ def edit_funnel(ask: Ask) -> Response:
 
 
 def delete_funnel(ask: Ask) -> Response:
+    """Removes a funnel (L2596)."""
     del ask.site.funnels[_funnel(ask).id]
     return done(ask)
 
 
 def forms(ask: Ask) -> Response:
+    """Every form with its counters (L2719)."""
     counted = _counted(ask)
     return answer([reports.form_row(form, counted, full=False) for form in ask.site.forms.values()])
 
 
 def form(ask: Ask) -> Response:
+    """One form with all that is known of its fields (L2855)."""
     return answer(reports.form_row(_form(ask), _counted(ask), full=True))
 
 
 def available_forms(ask: Ask) -> Response:
+    """The forms on a page (L2968)."""
     url = ask.required("url")
     return answer(
         [
@@ -121,6 +131,7 @@ def available_forms(ask: Ask) -> Response:
 
 
 def create_form(ask: Ask) -> Response:
+    """A new form; `url` and `target` are mandatory (L2985)."""
     body = ask.json()
     for key in ("url", "target"):
         if not isinstance(body.get(key), str) or not body[key]:
@@ -152,20 +163,24 @@ def edit_form(ask: Ask) -> Response:
 
 
 def delete_form(ask: Ask) -> Response:
+    """Removes a form (L3255)."""
     del ask.site.forms[_form(ask).id]
     return done(ask)
 
 
 def campaigns(ask: Ask) -> Response:
+    """Every feedback campaign with its report (L3431)."""
     window = ask.window
     return answer([reports.campaign(ask.world, one, window) for one in ask.site.campaigns.values()])
 
 
 def campaign(ask: Ask) -> Response:
+    """One feedback campaign with its report (L3540)."""
     return answer(reports.campaign(ask.world, _campaign(ask), ask.window))
 
 
 def create_campaign(ask: Ask) -> Response:
+    """A new campaign; answers it without a report (L3792)."""
     settings = _settings(ask.json())
     if not settings.get("name"):
         raise Refused(400, "name is required.")
@@ -181,6 +196,7 @@ def update_campaign(ask: Ask) -> Response:
 
 
 def delete_campaign(ask: Ask) -> Response:
+    """Removes a campaign (L4020)."""
     del ask.site.campaigns[_campaign(ask).id]
     return done(ask)
 

@@ -105,6 +105,7 @@ def _need(workspace: SlackWorkspace, *scopes: str) -> None:
 
 
 def auth_test(workspace: SlackWorkspace, _: Mapping[str, Any]) -> dict[str, Any]:
+    """Who the token belongs to."""
     return {
         "url": "https://simulator.slack.com/",
         "team": "Simulator",
@@ -117,6 +118,7 @@ def auth_test(workspace: SlackWorkspace, _: Mapping[str, Any]) -> dict[str, Any]
 
 
 def post_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Posts to a channel named by id or by name."""
     _need(workspace, "chat:write")
     channel = _channel(workspace, arguments)
     if channel.archived:
@@ -129,6 +131,7 @@ def post_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dic
 
 
 def update_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes a message that was posted."""
     _need(workspace, "chat:write")
     channel = _channel(workspace, arguments)
     old = next(
@@ -148,6 +151,7 @@ def update_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> d
 
 
 def history(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A channel's messages, newest first, in pages; wants the channel's id."""
     channel = workspace.channels.get(str(arguments.get("channel", "")))
     if channel is None:  # a name is not accepted here
         raise SlackError("channel_not_found")
@@ -175,6 +179,7 @@ def history(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str
 
 
 def list_channels(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The channels the bot can see, in pages."""
     _need(workspace, *READ_SCOPES)
     kinds = str(arguments.get("types") or "public_channel")
     skip_archived = _true(arguments.get("exclude_archived"))
@@ -194,6 +199,7 @@ def list_channels(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> di
 
 
 def channel_info(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """One channel, by id."""
     channel = workspace.channels.get(str(arguments.get("channel", "")))
     if channel is None or (channel.private and not channel.member):
         raise SlackError("channel_not_found")

@@ -260,6 +260,19 @@ async def test_a_row_may_lack_all_that_is_optional_or_be_malformed(stand):
     assert row["duration"] == "a while"
 
 
+async def test_rows_may_come_in_reverse(stand):
+    rows = await stand.rows("busy", limit=9)
+    stand.sim.behave(reversed_rows=True)
+    assert await stand.rows("busy", limit=9) == rows[::-1]
+
+
+async def test_the_window_without_dates_may_have_another_length(stand):
+    stand.sim.behave(default_days=7)
+    answer = await stand.get("/websites/busy/recordings", limit=0)
+    assert len(answer["chart"]) == 7
+    assert answer["count"] == sum(answer["chart"].values())
+
+
 async def test_a_stopped_website_records_nobody(stand):
     stand.moment = stand.moment.replace(hour=6)
     before = (await stand.get("/websites/busy/recordings", limit=0))["count"]
