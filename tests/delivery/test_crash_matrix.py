@@ -1,0 +1,52 @@
+"""Killed with -9 at any point and started again, every action has taken effect exactly once."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from crash_matrix import POINTS, SCENARIOS, World, documented, table
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(Path(tmp_path_factory.mktemp("stores"))).open() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+def test_whatever_kills_the_bot_the_action_takes_effect_once(world: World, kind: str):
+    cells = world.deaths(kind)
+    for cell in cells:
+        assert cell.killed == signal.SIGKILL, f"{cell.point} was never reached"
+        assert cell.effect.times == 1, cell
+        assert cell.left.keys() <= {"done", "folded", "pending"}, cell
+    assert column(table({kind: cells}), kind) == column(documented(), kind), (
+        "the page is stale: run tests/delivery/crash_matrix.py --write"
+    )
+    on_disk = column(table({kind: cells}), "on disk")
+    page = column(documented(), "on disk")
+    assert [page[row] for row, state in on_disk.items() if state != "–"] == [
+        state for state in on_disk.values() if state != "–"
+    ]
+
+
+def test_the_page_has_every_point_and_every_action():
+    page = documented()
+    assert all(f"`{point}`" in page for point in POINTS)
+    assert all(kind in page for kind in SCENARIOS)
+    cells = sum(len(scenario.points) for scenario in SCENARIOS.values())
+    assert cells >= 40
+
+
+def column(text: str, title: str) -> dict[str, str]:
+    """The column of that title, by the first cell of each row."""
+    found: dict[str, str] = {}
+    place = None
+    for line in text.splitlines():
+        row = [cell.strip() for cell in line.strip("|").split("|")]
+        if row[0] == "killed":
+            place = row.index(title) if title in row else None
+        elif place is not None and row[0].startswith("`"):
+            found[row[0]] = row[place]
+    return found
