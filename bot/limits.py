@@ -15,11 +15,11 @@ SHOWN_IN_A_DIGEST = 5
 class Reason(StrEnum):
     """Why something did not happen (at once). The words stand in the audit log."""
 
-    SNOOZED = "the rule is snoozed"
-    OUTSIDE_HOURS = "outside the rule's active hours"
-    OVER_LIMIT = "over the rule's at_most"
-    TOO_OLD = "too old for a post of its own"
-    QUEUE_FULL = "the queue of this channel is full"
+    SNOOZED = "snoozed"
+    OUTSIDE_HOURS = "outside active hours"
+    OVER_LIMIT = "over the limit"
+    TOO_OLD = "too old to be posted alone"
+    QUEUE_FULL = "the channel's queue is full"
     ONCE_PER = "once_per: matched before for this value"
     BELOW_COUNT = "count: not enough yet"
     PAUSED = "the rule is paused by its safety"
