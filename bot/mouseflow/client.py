@@ -81,9 +81,10 @@ class AsyncMouseflow:
     """The API of one account: one rate budget, one line, one pause after a 429.
 
     `region_or_base_url` is "eu", "us" or a URL; plain http is taken for loopback only.
-    `timeout` is the longest silence in seconds. A request is tried `tries` times, and not
-    after `patience` seconds; then `Unavailable` is raised. After a 401 nothing is sent for a
-    minute, doubling up to an hour with each further one: calls fail at once meanwhile.
+    `timeout` is the longest silence in seconds, `longest` the longest call whatever comes: a
+    client still busy then hangs, and a new one takes its place. A request is tried `tries`
+    times, and not after `patience` seconds; then `Unavailable` is raised. After a 401 nothing
+    is sent for a minute, doubling up to an hour with each further one: calls fail at once.
     `observe` is told of every attempt.
 
     Raises ConfigError for an address or credentials that can't be right.
@@ -99,6 +100,7 @@ class AsyncMouseflow:
         burst: int = 4,
         concurrency: int = 4,
         timeout: float = 30.0,
+        longest: float = 120.0,
         tries: int = 3,
         patience: float = 60.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -113,7 +115,8 @@ class AsyncMouseflow:
         self._auth = httpx.BasicAuth(email, api_key)
         pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
         self._secrets = (pair, api_key, email)
-        self._timeout, self._tries, self._patience = timeout, tries, patience
+        self._timeout, self._longest = timeout, longest
+        self._tries, self._patience = tries, patience
         self._concurrency = concurrency
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
         self._standing = Standing(clock, monotonic, random)
@@ -248,7 +251,7 @@ class AsyncMouseflow:
         writes = request.method != "GET"
         http = self._http = self._http or self._built()
         exchange = asyncio.create_task(self._exchange(http, request))
-        done, _pending = await asyncio.wait({exchange}, timeout=4 * self._timeout)
+        done, _pending = await asyncio.wait({exchange}, timeout=self._longest)
         if not done:
             exchange.cancel()
             self._http = None

@@ -131,7 +131,7 @@ def by_duration(filters: SessionFilters) -> tuple[SessionFilters, ...]:
     """Short and long sessions apart; nothing where the range can't be split any more.
 
     Whether bounds include their value is not documented, so the halves overlap by a
-    millisecond on each side: a session just between them is in one of them at least.
+    millisecond: a session just between them is in one of them at least.
     """
     low = filters.visitmin or timedelta(0)
     high = filters.visitmax
@@ -143,7 +143,7 @@ def by_duration(filters: SessionFilters) -> tuple[SessionFilters, ...]:
         middle = low + (high - low) // _TICK // 2 * _TICK
         if high - low < 4 * _TICK:
             return ()
-    return replace(filters, visitmax=middle + _TICK), replace(filters, visitmin=middle - _TICK)
+    return replace(filters, visitmax=middle), replace(filters, visitmin=middle - _TICK)
 
 
 def by_device(filters: SessionFilters) -> tuple[SessionFilters, ...]:

@@ -4,6 +4,8 @@ import asyncio
 import gc
 import logging
 import traceback
+import weakref
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +14,8 @@ from mouseflow_wire import cut, half, held, reply
 from bot.errors import ConfigError, GiveUp, TryLater
 from bot.mouseflow import errors, recordings, websites
 from bot.mouseflow.client import AsyncMouseflow
-from bot.mouseflow.pacing import Priority
+from bot.mouseflow.pacing import Budget, Priority
+from bot.mouseflow.turns import Turns
 
 SITES = websites.list()
 STAR = recordings.star("w", "r")
@@ -278,6 +281,28 @@ def make_impatient(api: AsyncMouseflow) -> AsyncMouseflow:
     return api
 
 
+async def test_several_refusals_at_once_are_one(make, wire, time):
+    release = asyncio.Event()
+    wire.answers.extend(held(release, reply(429)) for _ in range(4))
+    api = make(concurrency=4, random=lambda: 1.0)
+    calls = [asyncio.create_task(api.send(SITES)) for _ in range(4)]
+    await wire.requests(4)
+    release.set()
+    await asyncio.gather(*calls)
+    wire.answers.append(reply(429))
+    started = time.seconds
+    await api.send(SITES)
+    assert time.seconds - started == pytest.approx(5)
+
+
+async def test_a_shorter_pause_does_not_cut_a_longer_one(make, time):
+    api = make()
+    long = time.clock() + timedelta(seconds=50)
+    api.pause_until = long
+    api._standing.rest(timedelta(seconds=2))
+    assert api.pause_until == long
+
+
 # Wrong credentials.
 
 
@@ -294,6 +319,18 @@ async def test_after_a_401_nothing_is_sent_for_a_growing_while(api, wire, time):
         with pytest.raises(errors.BadCredentials, match="not sent"):
             await api.send(SITES)
         time.seconds += 2
+
+
+async def test_several_401_at_once_are_one(make, wire, time):
+    release = asyncio.Event()
+    wire.answers.extend(held(release, reply(401)) for _ in range(4))
+    api = make(concurrency=4)
+    calls = [asyncio.create_task(api.send(SITES)) for _ in range(4)]
+    await wire.requests(4)
+    release.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    time.seconds += 61
+    await api.send(SITES)
 
 
 async def test_a_401_ends_the_line(make, wire):
@@ -460,20 +497,13 @@ async def test_a_cancelled_call_that_fails_leaves_no_warning(make, wire):
 async def test_a_client_that_hangs_is_thrown_away(make, wire):
     """Beyond all time-outs only a wedged client can be the cause; the next call has a new one."""
     release = asyncio.Event()
-
-    async def endless_head(writer):
-        while not release.is_set():
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            await writer.drain()
-            await asyncio.sleep(0.002)
-
-    wire.answers.append(endless_head)
-    api = make(timeout=0.01, tries=1)
+    wire.answers.append(held(release, reply()))
+    api = make(timeout=100.0, longest=0.01, tries=1)
     with pytest.raises(errors.Unreachable, match="beyond all time-outs") as caught:
         await api.send(STAR)
     assert caught.value.unknown is True
     release.set()
-    await make(tries=1).send(SITES)
+    api._longest = 100.0
     await api.send(SITES)
 
 
@@ -589,3 +619,40 @@ async def test_a_closed_connection_between_two_calls_is_not_noticed(api, wire):
 
 def test_aware_time_is_the_default():
     assert AsyncMouseflow("eu", "a@b.c", "k")._clock() <= datetime.now(UTC)
+
+
+async def test_an_answer_is_let_go_once_it_is_given(api):
+    """Nothing that was sent is kept, or a daemon's memory would grow with every call."""
+
+    class Thing:
+        """Can be referred to weakly."""
+
+    thing = await api.send(replace(SITES, read=lambda _body: Thing()))
+    seen = weakref.ref(thing)
+    del thing
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert seen() is None
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_turn_is_not_lost_when_its_taker_leaves_in_that_instant(steps):
+    turns = Turns(Budget(1000.0, 100), 1, pause=float, monotonic=float, sleep=asyncio.sleep)
+    assert await turns.take(Priority.POLL)
+    leaving = asyncio.create_task(turns.take(Priority.POLL))
+    await _steps(3)
+    turns.give_back()
+    await _steps(steps)
+    gone = leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    if not gone:
+        turns.give_back()
+    following = asyncio.create_task(turns.take(Priority.POLL))
+    await _steps(10)
+    assert following.done()
+
+
+async def _steps(number):
+    for _ in range(number):
+        await asyncio.sleep(0)

@@ -159,16 +159,16 @@ async def test_what_can_not_be_read_is_counted_and_said():
 
 
 @pytest.mark.parametrize(
-    "ignored",
-    [{"visitmin", "visitmax"}, {"fromdate", "todate"}, {"device"}],
-    ids=min,
+    ("ignored", "most"),
+    [({"visitmin", "visitmax"}, 60), ({"fromdate", "todate"}, 120), ({"device"}, 110)],
+    ids=["durations", "dates", "device"],
 )
-async def test_an_ignored_filter_is_noticed_and_costs_few_calls(ignored):
+async def test_an_ignored_filter_is_noticed_and_costs_few_calls(ignored, most):
     server = Server(sessions(3000), cap=100, ignored=frozenset(ignored))
     ids, missed, _parts = await everything(server)
     assert set(ids.values()) == {1}
     assert sum(ids.values()) + missed == 3000
-    assert len(server.queries) < 300
+    assert len(server.queries) < most
 
 
 async def test_a_server_that_ignores_everything_is_given_up_soon():
