@@ -35,7 +35,7 @@ _SPAN: Schema = {"type": "string", "pattern": SPAN_PATTERN}
 _PERCENT: Schema = {"type": ["string", "number"], "pattern": r"^\s*-?[0-9]+(\.[0-9]+)?\s*%?\s*$"}
 _RATE: Schema = {"type": "string", "pattern": RATE_PATTERN}
 _FLAG: Schema = {"type": "boolean"}
-_OPERATORS: Mapping[str, str] = {
+OPERATORS: Mapping[str, str] = {
     "min": "at least this much",
     "max": "at most this much",
     "over": "more than this",
@@ -49,8 +49,6 @@ _OPERATORS: Mapping[str, str] = {
     "against": "how long ago the past is",
 }
 """What each operator asks; the docs name them all too."""
-
-OPERATORS = tuple(_OPERATORS)
 
 
 def json_schema() -> Schema:
@@ -235,7 +233,7 @@ def _operator_object(field: Field) -> Schema:
         "against": _SPAN,
     }
     properties = {
-        name: values[name] | {"description": _OPERATORS[name]} for name in operators(field)
+        name: values[name] | {"description": OPERATORS[name]} for name in operators(field)
     }
     found = _object(properties) | {"minProperties": 1}
     if "against" in properties:

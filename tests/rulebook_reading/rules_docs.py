@@ -1,0 +1,106 @@
+"""The tables of docs/rules.md, made from the catalogue; run it to write them.
+
+python tests/rulebook_reading/rules_docs.py
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from bot.actions import WRITTEN
+from bot.rulebook.catalogue import KINDS, fields
+from bot.rulebook.fields import Field
+from bot.rulebook.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
+from bot.rulebook.lints import LINTS
+from bot.rulebook.schema import OPERATORS
+
+DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
+BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", re.DOTALL)
+
+FROM = {
+    "row": "the list",
+    "detail": "one more call",
+    "asked": "the API alone",
+}
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _field_rows(found: Iterable[Field], prefix: str = "") -> Iterable[list[str]]:
+    for field in found:
+        kind = (
+            field.type if not field.unit or field.unit == "ms" else f"{field.type} ({field.unit})"
+        )
+        words = f"; one of {', '.join(map(_code, field.choices))}" if field.choices else ""
+        marks = "; personal data" if field.personal else ""
+        yield [
+            _code(f"{prefix}{field.name}"),
+            kind,
+            f"{field.meaning}{words}{marks}",
+            ", ".join(map(_code, field.examples)),
+            FROM[field.source] + (f" (`{field.api_filter}`)" if field.api_filter else ""),
+        ]
+        yield from _field_rows(field.parts, f"{prefix}{field.name}: ")
+
+
+def _keys(keys: Iterable[Key]) -> str:
+    rows = (
+        [
+            _code(key.name) + (" (needed)" if key.required else ""),
+            key.meaning,
+            _code(key.example),
+            "all" if key.kinds == KINDS else ", ".join(key.kinds),
+        ]
+        for key in keys
+    )
+    return table(("key", "meaning", "example", "for"), rows)
+
+
+def tables() -> Mapping[str, str]:
+    """Every generated table by its name."""
+    heads = ("field", "type", "meaning", "examples", "known from")
+    made = {f"fields-{kind}": table(heads, _field_rows(fields(kind))) for kind in KINDS}
+    made["file-keys"] = _keys(FILE_KEYS)
+    made["rule-keys"] = _keys(RULE_KEYS)
+    made["budget-keys"] = _keys(BUDGET_KEYS)
+    made["test-keys"] = _keys(TEST_KEYS)
+    made["operators"] = table(
+        ("operator", "holds where"), ([_code(name), text] for name, text in OPERATORS.items())
+    )
+    made["actions"] = table(
+        ("action", "for", "what it does", "example"),
+        (
+            [_code(spec.key), ", ".join(spec.subjects), spec.about, _code(spec.example)]
+            for spec in WRITTEN.values()
+        ),
+    )
+    made["warnings"] = table(
+        ("id", "what it finds"), ([_code(lint), text] for lint, text in LINTS.items())
+    )
+    return made
+
+
+def filled(text: str) -> str:
+    """The document with its tables as they are now; raises KeyError for an unknown table."""
+    made = tables()
+    return BLOCK.sub(
+        lambda found: f"<!-- table: {found[1]} -->\n{made[found[1]]}<!-- end of table -->",
+        text,
+    )
+
+
+if __name__ == "__main__":
+    DOCS.write_text(filled(DOCS.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,86 @@
+"""docs/rules.md: every field, operator, action, key and warning is there, and its examples work."""
+
+import re
+import textwrap
+
+import pytest
+from rules_docs import BLOCK, DOCS, filled, tables
+
+from bot.actions import WRITTEN
+from bot.rulebook.catalogue import KINDS, fields
+from bot.rulebook.fields import NUMERIC
+from bot.rulebook.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
+from bot.rulebook.lints import LINTS
+from bot.rulebook.read import read
+from bot.rulebook.read_values import operators
+from bot.rulebook.rule_tests import run
+
+TEXT = DOCS.read_text(encoding="utf-8")
+
+
+def examples():
+    """The indented blocks, without their indentation."""
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, re.MULTILINE)
+    return [textwrap.dedent(block).strip("\n") + "\n" for block in blocks]
+
+
+def test_the_tables_are_those_of_the_code():
+    assert filled(TEXT) == TEXT
+
+
+def test_every_table_stands_once():
+    assert sorted(BLOCK.findall(TEXT)) == sorted(tables())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_and_part_is_explained(kind):
+    section = tables()[f"fields-{kind}"]
+    for field in fields(kind):
+        assert field.meaning in section
+        assert f"| `{field.name}` |" in TEXT
+        for part in field.parts:
+            assert f"| `{field.name}: {part.name}` |" in TEXT
+
+
+def test_every_operator_of_every_field_is_explained():
+    known = {name for kind in KINDS for field in fields(kind) for name in operators(field)}
+    assert {name for name in known if f"| `{name}` |" not in TEXT} == set()
+    assert any(field.type in NUMERIC for field in fields("recordings"))
+
+
+def test_every_action_key_and_warning_is_explained():
+    keys = [key.name for key in (*FILE_KEYS, *RULE_KEYS, *BUDGET_KEYS, *TEST_KEYS)]
+    for name in (*keys, *WRITTEN, *LINTS):
+        assert f"| `{name}`" in TEXT
+
+
+def test_the_whole_examples_load_and_pass_their_tests():
+    whole = [text for text in examples() if re.search(r"^version\b", text, re.MULTILINE)]
+    assert len(whole) == 2
+    for text in whole:
+        name = "a.yaml" if "version: 1" in text else "a.toml"
+        ruleset = read([(name, text.encode())])
+        assert ruleset.warnings == ()
+        assert [result.passed for result in run(ruleset)] == [True]
+
+
+def test_the_two_examples_say_the_same():
+    loaded = []
+    for text in examples():
+        if re.search(r"^version\b", text, re.MULTILINE):
+            name = "a.yaml" if "version: 1" in text else "a.toml"
+            (rule,) = read([(name, text.encode())]).rules
+            loaded.append((rule.id, rule.watch, rule.summary, rule.when, rule.excepts, rule.do))
+    assert loaded[0] == loaded[1]
+
+
+def test_the_budget_example_loads():
+    (text,) = [text for text in examples() if text.startswith("budgets:")]
+    (budget,) = read([("a.yaml", f"version: 1\n{text}".encode())]).budgets
+    assert [step.at for step in budget.steps] == [80, 95, 100]
+
+
+def test_the_condition_example_loads():
+    (text,) = [text for text in examples() if text.startswith("when:")]
+    head = "version: 1\nrules:\n  one:\n    watch: recordings\n    do: {star: true}\n"
+    assert read([("a.yaml", (head + textwrap.indent(text, "    ")).encode())]).rules
