@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.cli.given import lock_file
 from bot.cli.healthcheck import unhealthy
 from bot.cli.heartbeat import beat
 from bot.cli.main import main
 from bot.store import Connection, open_store, outbox
 from bot.store.audit import Note, history, record
+from bot.store.database import database_path
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.rule_states import pause_rule, rule_states, rules_loaded
@@ -242,6 +244,14 @@ def test_the_healthcheck_finds_the_store_as_the_daemon_does(
             config.write(f'[store]\nurl = "sqlite:///{place}/other.db"\n')
         assert main(["healthcheck"]) == 0
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///data/bot.db", "sqlite:////var/lib/my bot/bot.db", "sqlite:///b.db?timeout=5"]
+)
+def test_the_heartbeat_is_on_the_lock_that_the_store_takes(url: str) -> None:
+    database = database_path(url)
+    assert lock_file(url) == database.with_name(database.name + ".lock")
 
 
 async def test_a_heart_that_beats_keeps_the_daemon_healthy(tmp_path: Path) -> None:
