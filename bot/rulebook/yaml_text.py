@@ -242,6 +242,7 @@ _PLAIN = {
     "lines above",
     "expected <block end>, but found '<scalar>'": "text after a quoted value; quote the whole",
     "found unexpected end of stream": "a quote is not closed",
+    "expected the node content, but found '<stream end>'": "a [ or a { is not closed",
 }
 
 

@@ -1,0 +1,147 @@
+"""Warnings: each lint finds its fault, leaves good rules alone, and can be silenced."""
+
+import pytest
+from faulty import FAULTS, cases, said
+
+from bot.rulebook.lints import LINTS
+from bot.rulebook.read import ALLOWED, read
+from bot.rulebook.read_do import Allowed
+
+RULE = """
+version: 1
+rules:
+  one:
+    watch: {watch}
+    when: {when}
+    {more}
+    do: {do}
+"""
+
+
+def warned(when, more="summary: x", do="{star: true}", watch="recordings", allowed=ALLOWED):
+    text = RULE.format(when=when, more=more, do=do, watch=watch)
+    found = read([("a.yaml", text.encode())], allowed=allowed).warnings
+    return [fault.lint for fault in found]
+
+
+def test_each_lint_has_a_golden_case_or_a_test_of_its_own():
+    golden = {lint for lint in LINTS for path in cases() if f"[{lint}]" in said(path)}
+    assert set(LINTS) - golden == {"share-without-url"}
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{device: phone, all: [{device: desktop}]}",
+        "{pages: {min: 5}, all: [{pages: {under: 5}}]}",
+        "{pages: 3, any: [{pages: 4}], all: [{pages: {max: 2}}]}",
+        "{pages: 3, all: [{pages: {over: 3}}]}",
+        "{starred: true, not: {starred: true}}",
+        "{starred: true, all: [{starred: false}]}",
+        "{country: de, all: [{country: {not: [de, at]}}]}",
+        "{country: {exists: false}, all: [{country: de}]}",
+        "{any: [{device: phone, all: [{device: tablet}]}, {pages: 1, all: [{pages: 2}]}]}",
+        "{duration: {over: 60s}, not: {duration: {min: 30s}}}",
+        "{duration: {min: 60s, under: 60s}}",
+        "{hour: {min: 24}}",
+    ],
+)
+def test_what_can_never_hold_is_found(when):
+    assert "never-holds" in warned(when)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{tags: a, all: [{tags: b}]}",
+        "{device: phone, any: [{device: [phone, tablet]}]}",
+        "{country: 'd*', all: [{country: de}]}",
+        "{pages: {min: 5}, all: [{pages: {max: 5}}]}",
+        "{duration: {min: 60s}, not: {duration: {over: 90s}}}",
+        "{variables: {a: x}, all: [{variables: {a: y}}]}",
+        "{visitor_name: {exists: false}, not: {visitor_id: {exists: false}}}",
+        "{any: [{device: phone, all: [{device: tablet}]}, {pages: {min: 1}}]}",
+        "{saw_page: /a, all: [{saw_page: /b}]}",
+    ],
+)
+def test_what_can_hold_is_left_alone(when):
+    assert warned(when) == []
+
+
+@pytest.mark.parametrize(
+    ("when", "excepts"),
+    [
+        ("{country: de}", "{country: [de, at]}"),
+        ("{country: de}", "{country: 'd*'}"),
+        ("{friction: {min: 5}, tags: a}", "{friction: {over: 2}}"),
+        ("{pages: 3}", "{pages: {min: 2, max: 4}}"),
+        ("{country: de}", "{country: {exists: true}}"),
+        ("{tags: a, city: x}", "{all: [{city: x}, {tags: [a, b]}]}"),
+        ("{any: [{tags: a}, {tags: b}]}", "{tags: [a, b], city: x}"),
+        ("{page: {path: /a, tags: x}}", "{page: {path: /a*}}"),
+    ],
+)
+def test_a_rule_that_its_exceptions_swallow_is_found(when, excepts):
+    assert warned(when, f"except: {excepts}") == ["shadowed"]
+
+
+@pytest.mark.parametrize(
+    ("when", "excepts"),
+    [
+        ("{country: [de, at]}", "{country: de}"),
+        ("{friction: {min: 2}}", "{friction: {min: 5}}"),
+        ("{country: 'd*'}", "{country: de}"),
+        ("{tags: a}", "{all: [{tags: a}, {city: x}]}"),
+        ("{page: {path: /a}}", "{page: {path: /a, tags: x}}"),
+    ],
+)
+def test_a_rule_with_room_beside_its_exceptions_is_left_alone(when, excepts):
+    assert warned(when, f"except: {excepts}") == []
+
+
+def test_a_share_without_an_address_is_found_where_the_configuration_is_known():
+    share = {"do": "{share: {expires: 7d}}"}
+    assert warned("{tags: a}", **share) == []
+    assert warned("{tags: a}", **share, allowed=Allowed(share_url=True)) == []
+    assert warned("{tags: a}", **share, allowed=Allowed(share_url=False)) == ["share-without-url"]
+
+
+def test_friction_beside_a_page_with_tags_is_left_alone():
+    assert warned("{friction: {min: 5}, page: {path: /checkout*, tags: click-rage}}") == []
+
+
+def test_personal_data_in_the_built_in_message_is_no_matter():
+    assert warned("{tags: a}", do="{slack: {}}") == []
+    assert warned("{tags: a}", do="{slack: {text: '{{ friction }} {{ city }}'}}") == []
+    assert warned("{tags: a}", do="{slack: {text: '{{ visitor_name }}'}}") == ["personal-data"]
+
+
+def linted():
+    return [path for path in cases() if "lint-" in path.name]
+
+
+@pytest.mark.parametrize("path", linted(), ids=lambda path: path.name)
+def test_each_warning_can_be_silenced_in_its_file(path):
+    data = path.read_bytes()
+    lints = {fault.lint for fault in read([(path.name, data)]).warnings}
+    ids = str(sorted(lints))
+    line = f"silence: {ids}\n" if path.suffix == ".yaml" else f"silence = {ids}\n"
+    assert lints
+    assert read([(path.name, line.encode() + data)]).warnings == ()
+
+
+def test_each_warning_can_be_silenced_in_its_rule():
+    silent = "silence: [friction-scale]"
+    assert warned("{friction: {min: 60}}", silent) == []
+    assert warned("{friction: {min: 60}}", "silence: never-holds") == ["friction-scale"]
+
+
+def test_silence_holds_for_that_rule_and_that_file_alone():
+    text = (FAULTS / "lint-friction-scale.yaml").read_text()
+    quiet = text.replace("    watch", "    silence: friction-scale\n    watch")
+    loud = text.replace("one:", "one-two:")
+    found = read([("a.yaml", quiet.encode()), ("b.yaml", loud.encode())]).warnings
+    scale = [fault for fault in found if fault.lint == "friction-scale"]
+    assert [(fault.file, fault.path) for fault in scale] == [
+        ("b.yaml", "rules.one-two.when.friction.min")
+    ]
