@@ -35,10 +35,11 @@ _MEANT = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A spot in a file. `faults` is shared by all places of all files."""
+    """A spot in a file. `faults` and `warnings` are shared by all places of all files."""
 
     file: str
     faults: list[Fault]
+    warnings: list[Fault]
     path: str = ""
     line: int = 1
     column: int = 1
@@ -46,11 +47,11 @@ class Place:
     def at(self, name: str | int, where: Entry | Node) -> "Place":
         """The place of a key or item inside this one."""
         path = f"{self.path}.{name}" if self.path else str(name)
-        return Place(self.file, self.faults, path, where.line, where.column)
+        return Place(self.file, self.faults, self.warnings, path, where.line, where.column)
 
     def on(self, where: Entry | Node) -> "Place":
         """The same path, pointing at this node."""
-        return Place(self.file, self.faults, self.path, where.line, where.column)
+        return Place(self.file, self.faults, self.warnings, self.path, where.line, where.column)
 
     def fault(self, message: str) -> None:
         """Note an error here."""
@@ -58,11 +59,7 @@ class Place:
 
     def warn(self, lint: str, message: str) -> None:
         """Note a lint's finding here; it can be silenced."""
-        self.faults.append(Fault(self.file, self.line, self.column, self.path, message, lint))
-
-    def errors(self) -> int:
-        """How many errors have been noted so far, anywhere."""
-        return sum(fault.lint is None for fault in self.faults)
+        self.warnings.append(Fault(self.file, self.line, self.column, self.path, message, lint))
 
     @property
     def name(self) -> str:

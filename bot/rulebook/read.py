@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TypeVar
 
@@ -35,21 +35,23 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
     Raises RuleErrors with every fault of every file, by file, line and column.
     """
     faults: list[Fault] = []
-    silences: Silences = set()
-    rules: list[Rule] = []
-    budgets: list[Budget] = []
-    ids: list[Place] = []
+    warnings: list[Fault] = []
+    found = _Found()
     for name, data in files:
         root = _parsed(name, data, faults)
         if root is not None:
-            _file(root, Place(name, faults), allowed, _Found(rules, budgets, silences, ids))
-    faults += _doubles(ids) + _renames(rules)
-    errors = sorted(fault for fault in set(faults) if fault.lint is None)
-    if errors:
-        raise RuleErrors(errors)
-    warnings = {*faults, *lints(rules, allowed)}
-    heard = sorted((fault for fault in warnings if not _silent(fault, silences)), key=_order)
-    return RuleSet(tuple(rules), tuple(heard), _digest(files), tuple(budgets))
+            _file(root, Place(name, faults, warnings), allowed, found)
+    faults += _doubles(found.ids) + _renames(found.rules)
+    if faults:
+        raise RuleErrors(sorted(set(faults), key=_order))
+    warnings += lints(found.rules, allowed)
+    heard = {fault for fault in warnings if not _silent(fault, found.silences)}
+    return RuleSet(
+        tuple(found.rules),
+        tuple(sorted(heard, key=_order)),
+        _digest(files),
+        tuple(found.budgets),
+    )
 
 
 def _order(fault: Fault) -> tuple[str, int, int, str, str]:
@@ -72,10 +74,10 @@ def _parsed(name: str, data: bytes, faults: list[Fault]) -> Node | None:
 class _Found:
     """What the files have brought so far; `ids` are the places of all rules and budgets."""
 
-    rules: list[Rule]
-    budgets: list[Budget]
-    silences: Silences
-    ids: list[Place]
+    rules: list[Rule] = field(default_factory=list)
+    budgets: list[Budget] = field(default_factory=list)
+    silences: Silences = field(default_factory=set)
+    ids: list[Place] = field(default_factory=list)
 
 
 def _file(root: Node, place: Place, allowed: Allowed, into: _Found) -> None:
@@ -139,10 +141,8 @@ def _silence(keys: Keys, place: Place, path: str) -> Silences:
 
 
 def _silent(fault: Fault, silences: Silences) -> bool:
-    return any(
-        fault.file == file and fault.lint == lint and f"{fault.path}.".startswith(path)
-        for file, path, lint in ((f, f"{p}." if p else "", lint) for f, p, lint in silences)
-    )
+    rule = ".".join(fault.path.split(".")[:2])  # ids hold no dot
+    return any((fault.file, path, fault.lint) in silences for path in ("", rule))
 
 
 def _doubles(ids: Sequence[Place]) -> list[Fault]:

@@ -23,7 +23,7 @@ _PERIODS = ("day", "week", "month")
 
 def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     """One budget under its id; None and faults where it has any."""
-    before = place.errors()
+    before = len(place.faults)
     keys = mapping(entry.node, place, names(BUDGET_KEYS), required(BUDGET_KEYS))
     if keys is None:
         return None
@@ -39,9 +39,9 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
-    if "steps" not in keys.entries and pace is None and place.errors() == before:
+    if "steps" not in keys.entries and pace is None and len(place.faults) == before:
         place.fault("this budget does nothing; give it steps, or pace: true")
-    if place.errors() > before or websites is None or recordings is None or period is None:
+    if len(place.faults) > before or websites is None or recordings is None or period is None:
         return None
     return Budget(
         id=entry.key,

@@ -1,7 +1,7 @@
 """`do` as written -> actions: each key's own type checks it, this module finds words and places."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -115,7 +115,7 @@ def _inside(leaf: Node, place: Place, line: int, column: int) -> tuple[Place, st
     if not isinstance(leaf, Scalar) or "\n" in leaf.source.strip():
         return place, f" (line {line} of the text)"
     shift = leaf.column + column - (0 if leaf.quoted else 1)
-    return Place(place.file, place.faults, place.path, leaf.line, shift), ""
+    return replace(place, line=leaf.line, column=shift), ""
 
 
 def _nothing(node: Node, place: Place) -> Iterator[Place]:

@@ -50,7 +50,7 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     """One rule under its id; None and faults where it has any."""
-    before = place.errors()
+    before = len(place.faults)
     keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE)
     if keys is None:
         return None
@@ -78,7 +78,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         "was": read("was", texts),
         "tests": read("tests", lambda n, p: tests(n, p, kind)),
     }
-    if place.errors() > before:
+    if len(place.faults) > before:
         return None
     known = {name: value for name, value in values.items() if value is not None}
     return Rule(

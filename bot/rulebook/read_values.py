@@ -152,7 +152,7 @@ def _looks_numeric(source: str) -> bool:
 
 def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
     known = operators(field)
-    before = place.errors()
+    before = len(place.faults)
     for entry in node:
         if entry.key not in known:
             place.at(entry.key, entry).fault(_unknown_operator(entry.key, field, known))
@@ -166,7 +166,7 @@ def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
         want = read(node, place, field, known)
         if want is not None:
             wanted.append(want)
-    return None if place.errors() > before else wanted
+    return None if len(place.faults) > before else wanted
 
 
 def operators(field: Field) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ def json_schema() -> Schema:
         "budget": _budget(),
         "silence": _one_or_more({"enum": list(LINTS)}),
     }
+    definitions |= _operator_definitions()
     for kind in KINDS:
         definitions[f"when-{kind}"] = _when(kind)
         definitions[f"given-{kind}"] = _given(kind)
@@ -198,13 +199,23 @@ def _wants(field: Field) -> Schema:
         parts = {part.name: _described_field(part, _wants(part)) for part in field.parts}
         return _object(parts) | {"minProperties": 1}
     if field.type == "variables":
-        value = {"anyOf": [*_one_or_more(_TEXT)["anyOf"], _operator_object(field)]}
+        value = {"anyOf": [*_one_or_more(_TEXT)["anyOf"], _ref(_operators_of(field))]}
         return {"type": "object", "minProperties": 1, "additionalProperties": value}
     if field.name == "journey":
         return _one_or_more(_TEXT)
-    if field.type == "flag":
-        return {"anyOf": [_FLAG, _operator_object(field)]}
-    return {"anyOf": [*_one_or_more(_scalar(field))["anyOf"], _operator_object(field)]}
+    value = _FLAG if field.type == "flag" else _one_or_more(_scalar(field))
+    return {"anyOf": [*value.get("anyOf", [value]), _ref(_operators_of(field))]}
+
+
+def _operators_of(field: Field) -> str:
+    """Names the definition of the operators that fit the field; many fields share one."""
+    level = "-of-a-level" if field.numeric and field.watch != "recordings" else ""
+    return f"{field.type}-operators{level}"
+
+
+def _operator_definitions() -> Schema:
+    every = [part for kind in KINDS for field in fields(kind) for part in (field, *field.parts)]
+    return {_operators_of(f): _operator_object(f) for f in every if f.type != "items"}
 
 
 def _scalar(field: Field) -> Schema:

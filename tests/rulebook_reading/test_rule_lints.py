@@ -1,7 +1,7 @@
 """Warnings: each lint finds its fault, leaves good rules alone, and can be silenced."""
 
 import pytest
-from faulty import FAULTS, cases, said
+from faulty import FAULTS, cases, expected
 
 from bot.rulebook.lints import LINTS
 from bot.rulebook.read import ALLOWED, read
@@ -25,7 +25,7 @@ def warned(when, more="summary: x", do="{star: true}", watch="recordings", allow
 
 
 def test_each_lint_has_a_golden_case_or_a_test_of_its_own():
-    golden = {lint for lint in LINTS for path in cases() if f"[{lint}]" in said(path)}
+    golden = {lint for lint in LINTS for text in expected().values() if f"[{lint}]" in text}
     assert set(LINTS) - golden == {"share-without-url"}
 
 
