@@ -1,6 +1,7 @@
 """Posting to Slack: a match, the end of one, a digest of many, and news of the bot itself."""
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -51,7 +52,8 @@ class _Post(Action):
             blocks=message.blocks,
             key=opaque(task.key),
         )
-        return await post_once(post, task, ports)
+        done = await post_once(post, task, ports)
+        return replace(done, note=f"{done.note}; {message.note}") if message.note else done
 
 
 class AtMost(Written):
@@ -80,8 +82,9 @@ class Slack(_Post):
             text = render(self.text, task, addresses)
         except BadText:
             # A match is worth more than its wording: a text that meets data it did not foresee
-            # must not cost the post.
-            return messages.match(task, addresses)
+            # must not cost the post. What went wrong may repeat a visitor's words: not noted.
+            note = "in the bot's own words, for the rule's text can't be filled in here"
+            return replace(messages.match(task, addresses), note=note)
         linked = bool(names_used(self.text) & {"url", "link", "share_url"})
         if not text:
             return messages.match(task, addresses)

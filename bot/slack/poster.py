@@ -51,7 +51,7 @@ class SlackPoster:
     async def post(self, post: SlackPost) -> str:
         """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be out)."""
         body: dict[str, Any] = {
-            "channel": self._ids.get(post.channel, post.channel),
+            "channel": post.channel,
             "text": post.text,
             "unfurl_links": False,
             "unfurl_media": False,

@@ -19,10 +19,14 @@ _WHY_LINES, _PATHS, _TAGS, _PARTS = 8, 8, 10, 8
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message ready to post: `text` is what notifications and old clients show."""
+    """A message ready to post: `text` is what notifications and old clients show.
+
+    `note` is for the audit log: what is unusual about it.
+    """
 
     text: str
     blocks: tuple[Block, ...] = ()
+    note: str = ""
 
 
 Row = tuple[str, str]

@@ -130,7 +130,11 @@ def _printed(value: Any) -> Any:
 
 def _sandbox() -> _Sandbox:
     made = _Sandbox(
-        undefined=StrictUndefined, finalize=_printed, autoescape=False, keep_trailing_newline=False
+        undefined=StrictUndefined,
+        finalize=_printed,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.globals.clear()
     made.filters = dict(FILTERS)

@@ -87,8 +87,9 @@ async def test_a_text_that_meets_data_it_did_not_foresee_does_not_cost_the_post(
     world = World()
     text = "{{ duration / pages }}"
     lacking = task(recording={"pages": None})
-    await Slack(channel="#a", text=text).perform(lacking, world.ports)
+    done = await Slack(channel="#a", text=text).perform(lacking, world.ports)
     assert world.slack.posts[0].blocks[0]["type"] == "header"
+    assert "the rule's text can't be filled in" in done.note
 
 
 async def test_a_text_of_the_rule_is_posted_with_a_button_unless_it_has_its_own_link():

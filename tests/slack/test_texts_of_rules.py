@@ -52,6 +52,7 @@ def shown(text, kind="recordings"):
         ("{{ link }}", "<https://app.mouseflow.com/websites/w1/recordings/r1/play|recording>"),
         ("<{{ share_url }}|public>", "<https://share.example/T0KEN|public>"),
         ("{{ tags | sort | unique | join }}", "click-rage"),
+        ("a\n{% if pages > 1 %}\nb\n{% endif %}\nc", "a\nb\nc"),
         ("5 < 6: {{ country }}", "5 < 6: de"),
     ],
 )
