@@ -97,7 +97,9 @@ class Account:
                 return None
             return self._on_recording(method, route.rpartition("/")[2], query, sent)
         if "/feedback/" in route:
-            return self._on(method, self.campaign, sent)
+            if method == "PUT" and not self.deaf:  # it may well take a part for the whole
+                self.campaign = {"report": self.campaign["report"], **sent}
+            return self._on("GET", self.campaign, {})
         if "pagelist" in route:
             return json.dumps(self.page).encode()
         if "heatmaps" in route:

@@ -98,6 +98,15 @@ async def test_a_tag_that_was_there_costs_no_call():
     assert world.account.calls == []
 
 
+async def test_a_tag_whose_answer_was_lost_is_seen_and_not_put_on_again():
+    world = World()
+    world.account.lost[f"POST {ONE}/tag"] = 1
+    with pytest.raises(TryLater):
+        await Tag(tag="friction").perform(unshared(), world.ports)
+    await Tag(tag="friction").perform(again(unshared()), world.ports)
+    assert len(world.account.writes) == 1
+
+
 async def test_taking_off_a_tag_that_is_absent_is_done_even_if_the_api_says_404():
     world = World()
     world.account.status[f"DELETE {ONE}/tag"] = 404

@@ -48,6 +48,13 @@ async def test_a_switch_whose_answer_was_lost_counts_as_ours_and_is_not_repeated
     assert (done.result, len(world.account.writes)) == ("changed", 1)
 
 
+async def test_a_switch_that_somebody_else_threw_in_the_meantime_is_not_claimed():
+    world = World()
+    world.account.website["status"] = "Stopped"
+    done = await STOP.perform(task("websites"), world.ports)
+    assert (done.result, world.account.writes) == ("unchanged", [])
+
+
 @pytest.mark.parametrize(
     ("action", "kind"),
     [(STOP, "websites"), (RecordingRate(rate=25), "websites"), (Enabled(on=False), "feedback")],
