@@ -1,59 +1,40 @@
-"""The registry of actions: one line for each kind of step, one for each key of `do`."""
+"""The registry of actions: one line for each key of `do`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bot.actions import (
-    delete,
-    enabled,
-    recording,
-    recording_rate,
-    share,
-    slack,
-    star,
-    tag,
-    variables,
-    watched,
-    webhook,
-)
 from bot.actions.base import Action, Spec
-
-_STEPS: tuple[type[Action], ...] = (
-    tag.Tag,
-    tag.Untag,
-    star.Star,
-    watched.Watched,
-    variables.Variables,
-    share.Share,
-    share.Unshare,
-    delete.Delete,
-    recording.RecordingSwitch,
-    recording_rate.RecordingRate,
-    enabled.Enabled,
-    slack.Slack,
-    slack.Digest,
-    slack.Resolved,
-    slack.Notice,
-    webhook.Webhook,
-)
+from bot.actions.delete import DELETE
+from bot.actions.enabled import ENABLED
+from bot.actions.recording import RECORDING
+from bot.actions.recording_rate import RECORDING_RATE
+from bot.actions.share import SHARE
+from bot.actions.slack import SLACK
+from bot.actions.star import STAR
+from bot.actions.tag import TAG, UNTAG
+from bot.actions.variables import VARIABLES
+from bot.actions.watched import WATCHED
+from bot.actions.webhook import WEBHOOK
 
 _SPECS: tuple[Spec, ...] = (
-    tag.TAG,
-    tag.UNTAG,
-    star.STAR,
-    watched.WATCHED,
-    variables.VARIABLES,
-    share.SHARE,
-    delete.DELETE,
-    recording.RECORDING,
-    recording_rate.RECORDING_RATE,
-    enabled.ENABLED,
-    slack.SLACK,
-    webhook.WEBHOOK,
+    TAG,
+    UNTAG,
+    STAR,
+    WATCHED,
+    VARIABLES,
+    SHARE,
+    DELETE,
+    RECORDING,
+    RECORDING_RATE,
+    ENABLED,
+    SLACK,
+    WEBHOOK,
 )
-
-ACTIONS: Mapping[str, type[Action]] = MappingProxyType({step.kind: step for step in _STEPS})
-"""The model of each kind of step: how the store reads a step back."""
 
 WRITTEN: Mapping[str, Spec] = MappingProxyType({spec.key: spec for spec in _SPECS})
 """Each key of `do`, in the order of the docs."""
+
+ACTIONS: Mapping[str, type[Action]] = MappingProxyType(
+    {model.kind: model for spec in _SPECS for model in spec.models}
+)
+"""The model of each kind of step: how the store reads a step back."""

@@ -94,14 +94,15 @@ def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:
 class Spec:
     """One key of `do`: what may be written there, for which subjects, and the steps it means.
 
-    `written` is a type for pydantic's TypeAdapter (validate and JSON Schema). `problems`
-    looks deeper, knowing the kind of subject. `example` is YAML. `needs` names a setting
-    that must be on.
+    `written` is a type for pydantic's TypeAdapter (validate and JSON Schema). `models` are all
+    the steps that the key may lead to, at once or later. `problems` looks deeper, knowing the
+    kind of subject. `example` is YAML. `needs` names a setting that must be on.
     """
 
     key: str
     written: Any
     subjects: tuple[Kind, ...]
+    models: tuple[type[Action], ...]
     steps: Callable[[Any], tuple[Action, ...]]
     about: str
     example: str

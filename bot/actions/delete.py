@@ -38,6 +38,7 @@ DELETE = Spec(
     key="delete",
     written=Literal[True],
     subjects=Delete.watches,
+    models=(Delete,),
     steps=_steps,
     about="deletes the recording for good; there is no way back",
     example="delete: true",

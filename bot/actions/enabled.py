@@ -84,6 +84,7 @@ ENABLED = Spec(
     key="enabled",
     written=StrictBool,
     subjects=Enabled.watches,
+    models=(Enabled,),
     steps=_steps,
     about="switches the feedback campaign on (`true`) or off (`false`)",
     example="enabled: false",

@@ -63,6 +63,7 @@ RECORDING = Spec(
     key="recording",
     written=Literal["start", "stop"],
     subjects=RecordingSwitch.watches,
+    models=(RecordingSwitch,),
     steps=_steps,
     about=(
         "`stop` or `start` the recording of the website; leaves Paused and NotInstalled alone; "

@@ -85,6 +85,7 @@ RECORDING_RATE = Spec(
     key="recording_rate",
     written=Percent,
     subjects=RecordingRate.watches,
+    models=(RecordingRate,),
     steps=_steps,
     about="records so many of a hundred sessions, from 2 to 100",
     example="recording_rate: 25",

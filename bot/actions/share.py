@@ -127,6 +127,7 @@ SHARE = Spec(
     key="share",
     written=StrictBool | ShareOptions,
     subjects=_SHAREABLE,
+    models=(Share, Unshare),
     steps=_steps,
     about=(
         "makes the recording (or the page's heatmap) public: anybody with the address sees it; "

@@ -245,6 +245,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=ALL,
+    models=(Slack, Digest, Resolved, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -37,6 +37,7 @@ STAR = Spec(
     key="star",
     written=StrictBool,
     subjects=Star.watches,
+    models=(Star,),
     steps=_steps,
     about="`true` stars the recording, `false` takes the star away; stars are the API user's own",
     example="star: true",

@@ -93,6 +93,7 @@ VARIABLES = Spec(
     key="variables",
     written=Pairs,
     subjects=Variables.watches,
+    models=(Variables,),
     steps=_steps,
     about='sets custom variables of the recording; `""` removes one; others stay as they are',
     example="variables: {reviewed-by: bot, cart-value: 100}",

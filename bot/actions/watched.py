@@ -37,6 +37,7 @@ WATCHED = Spec(
     key="watched",
     written=StrictBool,
     subjects=Watched.watches,
+    models=(Watched,),
     steps=_steps,
     about="`true` marks the recording as watched by the API user, `false` as not watched",
     example="watched: true",

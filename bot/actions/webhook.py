@@ -210,6 +210,7 @@ WEBHOOK = Spec(
     key="webhook",
     written=WebhookValue,
     subjects=ALL,
+    models=(Webhook,),
     steps=_steps,
     about="posts the match as JSON to a URL, signed with HMAC-SHA256 if a secret is given",
     example="webhook: {url: https://example.com/hook, secret: env:HOOK_SECRET}",

@@ -175,7 +175,8 @@ def _recording_rows(told: Values) -> list[Row]:
     friction = [("Friction", said(told["friction"]))] if told["friction"] is not None else []
     browser = " ".join(str(told[n]) for n in ("browser", "browser_version") if told[n])
     system = " ".join(str(told[n]) for n in ("os", "os_version") if told[n])
-    who = [told["visitor_type"], told["country"], told["device"], browser, system]
+    country = (told["country"] or "").upper()
+    who = [told["visitor_type"], country, told["device"], browser, system]
     tags = [("Tags", said(told["tags"][:_TAGS]))] if told["tags"] else []
     return [
         ("Website", said(told["website"])),

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
 from bot.actions import ACTIONS, WRITTEN
+from bot.actions.base import Action
 from bot.actions.slack import ALL, SLACK, AtMost, Slack
 
 
@@ -32,6 +33,20 @@ def test_every_example_is_valid_and_its_steps_survive_the_store(key):
         assert reread(step) == step
         assert ACTIONS[step.kind] is type(step)
         assert set(spec.subjects) <= set(step.watches)
+
+
+def test_every_kind_of_step_can_be_read_back_under_its_own_name():
+    models = [model for spec in WRITTEN.values() for model in spec.models]
+    assert len({model.kind for model in models}) == len(models) == len(ACTIONS)
+    leaves = {model for model in every_action(Action) if "kind" in vars(model)}
+    assert set(ACTIONS.values()) == leaves
+
+
+def every_action(model):
+    for inner in model.__subclasses__():
+        if inner.__module__.startswith("bot."):
+            yield inner
+            yield from every_action(inner)
 
 
 @pytest.mark.parametrize("key", WRITTEN)

@@ -28,7 +28,7 @@ def test_a_recordings_message_says_what_where_how_bad_who_and_why():
         "*Saw*\n/cart → /checkout/pay",
         "*Friction*\n2.5 to 5",
         "*Active*\n1 min 35 s on 2 pages",
-        "*Visitor*\nreturning · de · Phone · Safari 17 · iOS 17.2",
+        "*Visitor*\nreturning · DE · Phone · Safari 17 · iOS 17.2",
         "*Started*\n2 Mar 2026 12:00 (UTC)",
         "*Tags*\nclick-rage",
     ]
