@@ -5,7 +5,8 @@ import contextlib
 import os
 from pathlib import Path
 
-INTERVAL = 5.0
+INTERVAL = 1.0
+"""Seconds between two beats."""
 
 
 async def beat(lock: Path, interval: float = INTERVAL) -> None:

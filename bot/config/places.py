@@ -29,7 +29,7 @@ def locate(text: str, path: tuple[str, ...]) -> tuple[int, int]:
 def _within(lines: list[str], begin: int, end: int, key: str) -> tuple[int, int]:
     for number in range(begin, end):
         column = lines[number].find(key)
-        if column >= 0 and not lines[number].lstrip().startswith("#"):
+        if column >= 0:
             return number + 1, column + 1
     return end, 1
 

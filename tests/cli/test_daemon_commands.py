@@ -1,6 +1,7 @@
 """What run, once and demo promise, as real processes against the simulated account."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -128,11 +129,21 @@ def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
     assert place.writes() == writes
 
 
+def test_once_says_by_its_exit_code_that_something_was_given_up(place: Place) -> None:
+    place.simulator.slack.channels.clear()
+    out, _ = place.run("once", code=1)
+    assert "slack: dead (" in out
+    assert "1 given up" in out
+
+
 def test_the_daemon_acts_reloads_and_ends_in_order(place: Place) -> None:
     process = place.start("run")
     try:
         wait_for(lambda: place.simulator.slack.messages, process)
         assert place.run("healthcheck")[0] == "alive\n"
+        lock = place.directory / "data/bot.db.lock"
+        os.utime(lock, (1, 1))
+        wait_for(lambda: lock.stat().st_mtime > 1, process)  # its heart beats
         assert "daemon: alive" in place.run("status")[0]
         assert "in use by another mouseflow-bot" in place.run("once", code=1)[1]
         file = place.directory / "rules/trouble.yaml"

@@ -50,7 +50,8 @@ def filled(conn: Connection) -> None:
     outbox.give_up(conn, claimed, NOW, reason="no such recording", remedy="nothing to do")
     pause_lane(conn, "slack:#x", NOW + timedelta(hours=1), "Slack asked to wait")
     pause_rule(conn, "rage", "over 200 matches an hour", NOW)
-    record(conn, NOW, [Note(kind="poll.failed", text="the API is away", website="w1")])
+    text = "the API is away, says the-key-itself"
+    record(conn, NOW, [Note(kind="poll.failed", text=text, website="w1")])
 
 
 @pytest.fixture
@@ -135,6 +136,16 @@ def test_history_can_be_narrowed_and_read_by_programs(
     assert len(told("--limit", "1")) == 1
     assert told("--since", "1h") == told()
     assert told("--since", "2999-01-01") == []
+
+
+def test_a_secret_that_got_into_the_store_is_not_shown(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["history"], ["history", "--json"]):
+        assert main(arguments) == 0
+        shown = capsys.readouterr().out
+        assert "the API is away" in shown
+        assert "the-key-itself" not in shown
 
 
 def test_history_keeps_a_visitors_text_on_its_line(

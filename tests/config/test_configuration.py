@@ -164,6 +164,15 @@ def test_a_wrong_value_is_explained_at_its_line(tmp_path: Path, lines: str, said
     assert found.startswith(f"{path}:{last}:1: ")
 
 
+def test_the_file_is_gone_through_before_what_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, FILE + '[log]\nlevel = "loud"\n')
+    told = problems(Path("config.toml"), {"BOT_LOG__FORMAT": "xml"})
+    assert [each.partition(": ")[0] for each in told] == ["config.toml:6:1", "BOT_LOG__FORMAT"]
+
+
 def test_a_file_that_is_not_toml_is_named_with_line_and_column(tmp_path: Path) -> None:
     path = written(tmp_path, '[mouseflow]\nregion = eu"\n')
     (found,) = problems(path, {})
