@@ -24,40 +24,52 @@ Pair = tuple[int, int]
 
 
 class Memo(dict[K, V], Generic[K, V]):
-    """A table that works out what it lacks, and forgets everything rather than grow for ever."""
+    """A table that works out what it lacks, and forgets everything rather than grow for ever.
 
-    __slots__ = ("_characters", "_work")
+    `weigh` gives the characters of a key where strangers choose its length.
+    """
 
-    def __init__(self, work: Callable[[K], V]) -> None:
+    __slots__ = ("_characters", "_weigh", "_work")
+
+    def __init__(self, work: Callable[[K], V], weigh: Callable[[K], int] | None = None) -> None:
         super().__init__()
         self._work = work
+        self._weigh = weigh
         self._characters = 0
 
     def __missing__(self, key: K) -> V:
         value = self._work(key)
-        size = _characters(key)
-        if size > LONGEST:
-            return value  # hostile, and hardly seen again
-        if len(self) >= ENTRIES or self._characters + size > CHARACTERS:
+        if self._weigh is not None:
+            size = self._weigh(key)
+            if size > LONGEST:
+                return value  # hostile, and hardly seen again
+            self._characters += size
+        if len(self) >= ENTRIES or self._characters > CHARACTERS:
             self.clear()
             self._characters = 0
-        self._characters += size
         self[key] = value
         return value
 
 
-def _characters(key: Any) -> int:
-    if isinstance(key, str):
-        return len(key)
-    return sum(map(_characters, key)) + 8 * len(key) if isinstance(key, tuple) else 8
+def length(text: Any) -> int:
+    """The weight of a text, or of none."""
+    return len(text) if text else 0
 
 
-def ones(bits: int) -> Iterator[int]:
+def lengths(texts: tuple[str, ...]) -> int:
+    """The weight of several texts."""
+    return sum(map(len, texts)) + 8 * len(texts)
+
+
+def ones(bits: int) -> list[int]:
     """The places of the bits that are set, lowest first."""
-    while bits:
-        low = bits & -bits
-        yield low.bit_length() - 1
-        bits ^= low
+    digits = bin(bits)[:1:-1]
+    places: list[int] = []
+    at = digits.find("1")
+    while at >= 0:
+        places.append(at)
+        at = digits.find("1", at + 1)
+    return places
 
 
 class Axis(Generic[L]):

@@ -111,6 +111,11 @@ class Bag:
         texts.always |= atom
         return atom
 
+    @property
+    def asks_absence(self) -> bool:
+        """Whether some test wants a text not to be there."""
+        return any(barred for _, _, _, barred in self._rules)
+
     def bits(self, text: str) -> int:
         """What this one text brings."""
         if not text:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.rulebook.axes import Axis, Memo, Pair, segments
+from bot.rulebook.axes import Axis, Memo, Pair, length, lengths, segments
 from bot.rulebook.bags import Bag, Texts
 from bot.rulebook.conditions import Bounds, Exists, Journey, Numbers, OneItem, OneOf, Test
 from bot.rulebook.fields import Field
@@ -24,14 +24,26 @@ Wanted = Mapping[Leaf, tuple[int, int]]
 Mask = Callable[[RecordingSubject], int]
 
 
-@dataclass(frozen=True, slots=True)
+Cuts = tuple[list[float], Memo[int, int], int]
+"""Thresholds, the mask between them by place, and the mask of no figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """`table` maps the plain attribute of that name to masks, where that is all there is."""
+    """`mask` and `pair` are right for every recording; the rest is a shorter way for most.
+
+    A bare row is a recording without page views whose entry page is there. For it the mask is
+    that of `attribute`, by `table` or among `cuts`, or else it is `constant`. Where `always` is
+    set that also holds for recordings with their detail.
+    """
 
     mask: Mask
     pair: Callable[[RecordingSubject], Pair] | None = None
     attribute: str = ""
     table: Memo[Any, int] | None = None
+    cuts: Cuts | None = None
+    constant: int | None = None
+    always: bool = False
 
 
 def column(about: Field, wants: Wanted, everything: int) -> Column:
@@ -53,11 +65,18 @@ def column(about: Field, wants: Wanted, everything: int) -> Column:
 def _single(about: Field, axis: Axis[Any]) -> Column:
     """One value: a text, a flag, or a band of friction."""
     work = _text_work(about, axis) if about.type == "text" else _plain_work(about, axis)
-    answers: Memo[Any, Pair] = Memo(work)
-    table: Memo[Any, int] = Memo(lambda raw: axis.mask[answers[raw][0]])
+    long = length if about.type == "text" else None
+    answers: Memo[Any, Pair] = Memo(work, long)
+    table: Memo[Any, int] = Memo(lambda raw: axis.mask[answers[raw][0]], long)
     raw, known = about.raw, about.known
     if known is None:
-        return Column(lambda subject: table[raw(subject)], None, about.attribute, table)
+        attribute = about.attribute
+        return Column(
+            mask=lambda it: table[raw(it)],
+            attribute=attribute,
+            table=table if attribute else None,
+            always=bool(attribute),
+        )
     silent = axis.mask[0]
 
     def mask(subject: RecordingSubject) -> int:
@@ -67,7 +86,9 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
     def pair(subject: RecordingSubject) -> Pair:
         return axis.pair[answers[raw(subject)]] if known(subject) else axis.unknown
 
-    return Column(mask, pair)
+    bare: Memo[Any, int] = Memo(lambda value: table[value] if value else silent, long)
+    attribute = "entry_page" if about.name == "entry_page" else about.attribute
+    return Column(mask=mask, pair=pair, attribute=attribute, table=bare if attribute else None)
 
 
 def _text_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
@@ -124,7 +145,17 @@ def _figures(about: Field, axis: Axis[Any]) -> Column:
         now = mask(subject)
         return now, now
 
-    return Column(mask, pair if known else None)
+    if known is None:
+        cuts_of_row, attribute = (cuts, table, missing), about.attribute
+    else:  # a row without the figure leaves it open; the detail's page views may tell it
+        cuts_of_row, attribute = (cuts, table, silent), about.name
+    return Column(
+        mask=mask,
+        pair=pair if known else None,
+        attribute=attribute,
+        cuts=cuts_of_row if attribute else None,
+        always=known is None and bool(attribute),
+    )
 
 
 def _existence(leaves: Iterable[Test]) -> tuple[int, int]:
@@ -140,7 +171,7 @@ def _existence(leaves: Iterable[Test]) -> tuple[int, int]:
 def _bag(about: Field, axis: Axis[Any]) -> Column:
     """Tags and variables: a set of texts, with those of the page views where they count."""
     bag = Bag(axis.leaves, about)
-    each: Memo[str, int] = Memo(bag.bits)
+    each: Memo[str, int] = Memo(bag.bits, length)
 
     def together(texts: tuple[str, ...]) -> int:
         bits = 0
@@ -148,11 +179,16 @@ def _bag(about: Field, axis: Axis[Any]) -> Column:
             bits |= each[text]
         return bits
 
-    own: Memo[tuple[str, ...], int] = Memo(together)
+    own: Memo[tuple[str, ...], int] = Memo(together, lengths)
     masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
     if about.type == "variables":
-        table: Memo[Any, int] = Memo(lambda texts: masks[together(texts)])
-        return Column(lambda it: table[it.recording.variables], None, about.attribute, table)
+        table: Memo[Any, int] = Memo(lambda texts: masks[together(texts)], lengths)
+        return Column(
+            mask=lambda it: table[it.recording.variables],
+            attribute="variables",
+            table=table,
+            always=True,
+        )
     masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
     pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
 
@@ -173,13 +209,14 @@ def _bag(about: Field, axis: Axis[Any]) -> Column:
         now = mask(subject)
         return now, now
 
-    return Column(mask, pair)
+    bare: Memo[Any, int] = Memo(lambda texts: masks_so_far[together(texts)], lengths)
+    return Column(mask=mask, pair=pair, attribute="tags", table=bare)
 
 
 def _paths(about: Field, axis: Axis[Any]) -> Column:
     """The paths of all pages seen."""
     bag = Bag(axis.leaves, about)
-    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(raw) if raw else 0)
+    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(raw) if raw else 0, length)
     masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
     masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
     pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
@@ -200,7 +237,10 @@ def _paths(about: Field, axis: Axis[Any]) -> Column:
             return masks[bits], masks[bits]
         return pairs[bits]
 
-    return Column(mask, pair)
+    if bag.asks_absence:  # then it matters whether the entry page was the only one
+        return Column(mask=mask, pair=pair)
+    bare: Memo[Any, int] = Memo(lambda raw: masks[each[raw]], length)
+    return Column(mask=mask, pair=pair, attribute="entry_page", table=bare)
 
 
 def _items(about: Field, axis: Axis[Any]) -> Column:
@@ -228,7 +268,7 @@ def _items(about: Field, axis: Axis[Any]) -> Column:
         now = mask(subject)
         return now, now
 
-    return Column(mask, pair)
+    return Column(mask=mask, pair=pair, constant=axis.mask[0])
 
 
 def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
@@ -259,7 +299,7 @@ def _part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
                 bits ^= bit
         return bits
 
-    table: Memo[Any, int] = Memo(work)
+    table: Memo[Any, int] = Memo(work, lengths if part.type == "texts" else length)
     return lambda view: table[raw(view)]
 
 
@@ -304,7 +344,7 @@ def _journeys(about: Field, axis: Axis[Journey]) -> Column:
             free += 1
         accept.append(1 << free)
         free += 1
-    each: Memo[str, int] = Memo(texts.bits)
+    each: Memo[str, int] = Memo(texts.bits, length)
 
     def met(paths: Iterable[str]) -> int:
         state = starts
@@ -320,4 +360,4 @@ def _journeys(about: Field, axis: Axis[Journey]) -> Column:
         failed = axis.every_leaf & ~found if knows_pages(subject) else 0
         return axis.pair[found, failed]
 
-    return Column(mask, pair)
+    return Column(mask=mask, pair=pair)

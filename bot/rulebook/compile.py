@@ -7,8 +7,10 @@ leave standing are true. Nothing is generated or executed from text.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple
+from functools import partial
+from operator import and_, attrgetter
+from struct import unpack
+from typing import NamedTuple
 
 from bot.rulebook import evaluate
 from bot.rulebook.axes import Memo, ones
@@ -17,10 +19,16 @@ from bot.rulebook.decide import applies
 from bot.rulebook.evaluate import Past, field_of, no_past, whole
 from bot.rulebook.rules import Rule
 from bot.rulebook.terms import Leaf, Term, terms
+from bot.rulebook.walk import walk
 from bot.subjects import RecordingSubject, Site, Subject
 
 MOST_TERMS = 64
 """A rule that would need more terms is decided by the tree walk instead."""
+
+WORD = 32
+FEW = 128
+
+_website = attrgetter("website")
 
 
 class Candidates(NamedTuple):
@@ -59,9 +67,19 @@ class Decider:
             self._planes.append((len(flat), (1 << len(plane)) - 1))
             flat += plane
         self._everything = (1 << len(flat)) - 1
-        self._sites = self._site_table(flat)
-        self._rules: Memo[int, tuple[int, ...]] = Memo(self._indexes)
-        self._arrange(_columns(flat, self._everything))
+        # Which terms are for which website; no table where all rules watch every one.
+        everywhere = not any(self.rules[index].websites for index in fast)
+        self._sites = None if everywhere else self._site_table(flat)
+        self._words = [
+            Memo(partial(self._word, first)) for first in range(0, len(self._order), WORD)
+        ]
+        # Of few rules the same sets come again and again; of many hardly one set comes twice.
+        few = len(self._order) <= FEW
+        self._indexes = Memo(self._rules_of).__getitem__ if few else self._rules_of
+        columns = _columns(flat, self._everything)
+        self._final = walk(columns, self._everything)
+        self._row = walk([it for it in columns if it.pair is None], self._everything)
+        self._pairs = [it.pair for it in columns if it.pair is not None]
 
     def _site_table(self, flat: Sequence[tuple[int, Term]]) -> Memo[Site, int]:
         by_rule: dict[int, int] = defaultdict(int)
@@ -72,16 +90,6 @@ class Decider:
             return sum(bits for index, bits in by_rule.items() if applies(self.rules[index], site))
 
         return Memo(work)
-
-    def _arrange(self, columns: Sequence[Column]) -> None:
-        plain = [it for it in columns if it.attribute]
-        names = [it.attribute for it in plain]
-        self._tables = [it.table for it in plain if it.table is not None]
-        # One call fetches all plain values; `id` keeps the answer a tuple when there is one.
-        self._values: Any = attrgetter("id", *names) if names else None
-        self._known = [it.mask for it in columns if not it.attribute and it.pair is None]
-        self._open = [it.mask for it in columns if it.pair is not None]
-        self._pairs = [it.pair for it in columns if it.pair is not None]
 
     def matches(self, subject: Subject, past: Past = no_past) -> tuple[int, ...]:
         """The rules that match, in order, with what is known of the subject now."""
@@ -94,45 +102,30 @@ class Decider:
     def matches_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[int, ...]]:
         """The rules that match each of the recordings."""
         kept = subjects if isinstance(subjects, Sequence) else list(subjects)
-        found = [self._rules[terms] for terms in self._masks(kept)]
+        masks: Iterable[int] = map(self._final, kept)
+        if self._sites is not None:
+            here = map(self._sites.__getitem__, map(_website, kept))
+            masks = map(and_, masks, here)
+        found = list(map(self._indexes, masks))
         if self._slow:
             for at, subject in enumerate(kept):
                 found[at] = tuple(sorted((*found[at], *self._slowly(subject))))
         return found
 
-    def _masks(self, subjects: Iterable[RecordingSubject]) -> Iterator[int]:
-        """The terms that are true, of each recording."""
-        for subject in subjects:
-            terms = self._row(subject)
-            for mask in self._open:
-                if not terms:
-                    break
-                terms &= mask(subject)
-            yield terms
-
-    def _row(self, subject: RecordingSubject) -> int:
-        """The terms not refuted by what every row tells."""
-        terms = self._sites[subject.website]
-        if self._values is not None:
-            values = iter(self._values(subject.recording))
-            next(values)
-            for table, value in zip(self._tables, values, strict=False):
-                terms &= table[value]
-        for mask in self._known:
-            terms &= mask(subject)
-        return terms
-
     def candidates(self, subject: RecordingSubject) -> Candidates:
         """What can be said of a recording before its detail and all asked facts are there."""
-        sure = possible = self._row(subject)
+        sure = self._row(subject)
+        if self._sites is not None:
+            sure &= self._sites[subject.website]
+        possible = sure
         for pair in self._pairs:
             if not possible:
                 break
             now, later = pair(subject)
             sure &= now
             possible &= later
-        certain = self._rules[sure]
-        hopeful = set(self._rules[possible]).difference(certain)
+        certain = self._indexes(sure)
+        hopeful = set(self._indexes(possible)).difference(certain)
         if self._slow:
             answers = {index: self._verdict(index, subject) for index in self._slow}
             certain = tuple(sorted((*certain, *(i for i, it in answers.items() if it))))
@@ -146,13 +139,23 @@ class Decider:
     def _slowly(self, subject: RecordingSubject) -> Iterator[int]:
         return (i for i in self._slow if evaluate.matches(self.rules[i], subject))
 
-    def _indexes(self, terms: int) -> tuple[int, ...]:
+    def _rules_of(self, terms: int) -> tuple[int, ...]:
         """The rules of which at least one term is true."""
         found = 0
         for shift, plane in self._planes:
             found |= terms >> shift & plane
-        order = self._order
-        return tuple(sorted(order[place] for place in ones(found)))
+        indexes: list[int] = []
+        count = len(self._words)
+        words = unpack(f"<{count}I", found.to_bytes(count * WORD // 8, "little"))
+        for table, word in zip(self._words, words, strict=True):
+            if word:
+                indexes += table[word]
+        indexes.sort()
+        return tuple(indexes)
+
+    def _word(self, first: int, word: int) -> list[int]:
+        """The rules that the set bits of one word stand for, the first bit for that place."""
+        return [self._order[first + place] for place in ones(word)]
 
 
 def _columns(flat: Sequence[tuple[int, Term]], everything: int) -> list[Column]:
