@@ -289,6 +289,14 @@ def test_the_halves_of_a_range_of_durations_hold_what_the_whole_holds(
         assert half != piece
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("duration", [29_999, 30_000, 30_001])
+def test_a_session_just_between_two_ranges_is_in_one(duration, exclusive):
+    one = Session("s", FIRST, duration, "phone")
+    halves = paging.by_duration(WEEK)
+    assert any(Server([], exclusive=exclusive)._fits(one, dict(h.pairs())) for h in halves)
+
+
 @settings(deadline=None)
 @given(days=st.integers(1, 400))
 def test_the_halves_of_a_window_are_its_days(days):
