@@ -1,11 +1,12 @@
 """What can be configured: every section and key of config.toml, its default and its checks."""
 
+import base64
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -315,18 +316,19 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret value, so that logs and reports can strike them out."""
+        """Every secret value in every form it travels in, to be struck out of all output."""
         given = (
             self.mouseflow.api_key,
             self.slack.bot_token,
             self.slack.webhook_url,
             self.web.token,
         )
-        password = _password(self.store.url)
-        return (
-            *(secret.get_secret_value() for secret in given if secret is not None),
-            *([password] if password else []),
-        )
+        values = {secret.get_secret_value() for secret in given if secret is not None}
+        pair = f"{self.mouseflow.email}:{self.mouseflow.api_key.get_secret_value()}"
+        values.add(base64.b64encode(pair.encode()).decode())
+        if password := _password(self.store.url):
+            values |= {password, unquote(password)}
+        return tuple(sorted(values))
 
 
 def _password(url: str) -> str | None:

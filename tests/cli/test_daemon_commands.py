@@ -124,6 +124,10 @@ def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
     assert (first["dry_run"], first["done"], first["dead"]) == (False, 2, 0)
     writes, posts = place.writes(), len(place.simulator.slack.messages)
     assert (len(writes), posts) == (2, 1)
+    files = {path: path.read_bytes() for path in (place.directory / "data").iterdir()}
+    dry = json.loads(place.run("once", "--dry-run", "--json")[0])
+    assert (dry["matches"], dry["would_write"]) == ([], [])
+    assert {path: path.read_bytes() for path in (place.directory / "data").iterdir()} == files
     second = json.loads(place.run("once", "--json")[0])
     assert (second["matches"], second["done"]) == ([], 0)
     assert place.writes() == writes

@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.config import Settings, load
+from bot.config.allowed import allowed
 from bot.config.places import locate
 from bot.config.sections import keys, variable
 from bot.errors import ConfigError
+from bot.rulebook.read_do import Allowed
 
 ENOUGH = {
     "BOT_MOUSEFLOW__REGION": "eu",
@@ -281,10 +283,17 @@ def test_every_secret_value_is_known_to_who_strikes_them_out() -> None:
         | {
             "BOT_SLACK__BOT_TOKEN": "xoxb-1-a",
             "BOT_WEB__TOKEN": "web-token",
-            "BOT_STORE__URL": "postgresql://bot:db-password@db/bot",
+            "BOT_STORE__URL": "postgresql://bot:db%2Fpassword@db/bot",
         },
     )
-    assert set(read.secrets()) == {"k3y-of-the-account", "xoxb-1-a", "web-token", "db-password"}
+    assert set(read.secrets()) == {
+        "k3y-of-the-account",
+        "b3BzQGV4YW1wbGUuY29tOmszeS1vZi10aGUtYWNjb3VudA==",
+        "xoxb-1-a",
+        "web-token",
+        "db%2Fpassword",
+        "db/password",
+    }
     shown = f"{read!r} {read}"
     assert not [secret for secret in read.secrets() if secret in shown]
 
@@ -314,6 +323,20 @@ def test_a_key_of_a_table_on_one_line_or_with_dots_is_found() -> None:
     assert locate('[rules]\npaths = [\n "a",\n]\nallow = 1\n', ("rules", "allow")) == (5, 1)
     assert locate('[rules]\npaths = [\n "a",\n]\n', ("rules", "absent")) == (1, 2)
     assert locate("", ("rules",)) == (1, 1)
+
+
+def test_the_configuration_says_what_rules_may_do() -> None:
+    bare = allowed(load(None, ENOUGH))
+    assert (bare.delete, bare.posts, bare.channel, bare.share_url) == (False, False, False, False)
+    token = ENOUGH | {"BOT_SLACK__BOT_TOKEN": "xoxb-1", "BOT_RULES__ALLOW_DELETE": "true"}
+    assert allowed(load(None, token)) == Allowed(
+        delete=True, posts=True, channel=False, share_url=False
+    )
+    assert allowed(load(None, token | {"BOT_SLACK__CHANNEL": "#x"})).channel
+    hook = ENOUGH | {"BOT_SLACK__WEBHOOK_URL": "https://hooks.slack.com/services/T/B/x"}
+    assert allowed(load(None, hook)).channel
+    shared = ENOUGH | {"BOT_MOUSEFLOW__SHARE_URL": "https://example.com/{token}"}
+    assert allowed(load(None, shared)).share_url
 
 
 def test_settings_have_every_section_of_the_documentation() -> None:
