@@ -72,7 +72,7 @@ def _warning(rule: Rule, lint: str, message: str, below: str = "") -> Fault:
 def _hopeless(rule: Rule) -> Iterator[Fault]:
     if impossible(rule.when, rule.watch):
         yield _warning(rule, "never-holds", "these conditions exclude one another", "when")
-    elif rule.excepts is not None and implies(rule.when, rule.excepts):
+    elif rule.excepts is not None and implies(rule.when, rule.excepts, rule.watch):
         message = "whatever meets when also meets except, so this rule never matches"
         yield _warning(rule, "shadowed", message, "except")
 

@@ -1,9 +1,9 @@
 """What can be said of conditions without any data: can it ever hold, does one imply another?"""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
-from bot.rulebook.catalogue import field
+from bot.rulebook.catalogue import field, fields
 from bot.rulebook.conditions import (
     All,
     AnyOf,
@@ -20,10 +20,13 @@ from bot.rulebook.conditions import (
     Test,
     Wants,
 )
+from bot.rulebook.fields import Field, named
 from bot.rulebook.operators import glob
 from bot.subjects import Kind
 
 _LOW, _HIGH = float("-inf"), float("inf")
+_SEVERAL_NAMES = frozenset({"campaign", "funnel", "form", "website"})
+"""Fields of one thing that is known by its name and by its id."""
 
 
 def leaves(condition: Condition | None) -> Iterator[Test | OneItem | Journey]:
@@ -60,7 +63,7 @@ def _flat(condition: All) -> Iterator[Condition]:
 def _contradict(one: Condition, other: Condition, kind: Kind) -> bool:
     if isinstance(one, Not) or isinstance(other, Not):
         inner, outer = (one, other) if isinstance(one, Not) else (other, one)
-        return isinstance(inner, Not) and implies(outer, inner.part)
+        return isinstance(inner, Not) and implies(outer, inner.part, kind)
     if not (isinstance(one, Test) and isinstance(other, Test)):
         return False
     if (one.field, one.key) != (other.field, other.key):
@@ -68,11 +71,12 @@ def _contradict(one: Condition, other: Condition, kind: Kind) -> bool:
     wants = (one.wants, other.wants)
     if Exists(wanted=False) in wants:
         return any(not isinstance(want, Exists | NoneOf) for want in wants)
-    single = one.key is None and field(kind, one.field).type not in ("texts", "variables")
-    return single and _exclude(*wants)
+    about = field(kind, one.field)
+    single = about.type not in ("texts", "variables") and about.name not in _SEVERAL_NAMES
+    return single and _exclude(*wants, about)
 
 
-def _exclude(one: Wants, other: Wants) -> bool:
+def _exclude(one: Wants, other: Wants, about: Field) -> bool:
     """Whether no single value is both."""
     if isinstance(one, Is) and isinstance(other, Is):
         return one != other
@@ -80,10 +84,12 @@ def _exclude(one: Wants, other: Wants) -> bool:
         return _apart(one, other)
     if isinstance(one, OneOf) and isinstance(other, OneOf):
         plain = not any("*" in value for value in (*one.values, *other.values))
-        return plain and not _folded(one.values) & _folded(other.values)
+        return plain and set(map(about.normal, one.values)).isdisjoint(
+            map(about.normal, other.values)
+        )
     for wanted, barred in ((one, other), (other, one)):
         if isinstance(wanted, OneOf) and isinstance(barred, NoneOf):
-            return _covered(wanted.values, barred.values)
+            return _covered(wanted.values, barred.values, about)
     return False
 
 
@@ -113,34 +119,39 @@ def _ends(bounds: Bounds) -> tuple[tuple[float, int], tuple[float, int]]:
     return max(lows), min(highs)
 
 
-def implies(one: Condition, other: Condition) -> bool:
+def implies(one: Condition, other: Condition, kind: Kind) -> bool:
     """Whether all that meets `one` meets `other`; False where that is not plain."""
     if one == other:
         return True
     if isinstance(other, All):
-        return all(implies(one, part) for part in other.parts)
+        return all(implies(one, part, kind) for part in other.parts)
     if isinstance(one, AnyOf):
-        return all(implies(part, other) for part in one.parts)
-    if isinstance(other, AnyOf) and any(implies(one, part) for part in other.parts):
+        return all(implies(part, other, kind) for part in one.parts)
+    if isinstance(other, AnyOf) and any(implies(one, part, kind) for part in other.parts):
         return True
     if isinstance(one, All):
-        return any(implies(part, other) for part in one.parts)
-    if isinstance(one, OneItem) and isinstance(other, OneItem):
-        return one.field == other.field and all(
-            any(_test_implies(have, want) for have in one.tests) for want in other.tests
+        return any(implies(part, other, kind) for part in one.parts)
+    if isinstance(one, OneItem) and isinstance(other, OneItem) and one.field == other.field:
+        parts = field(kind, one.field).parts
+        return all(
+            any(_test_implies(have, want, parts) for have in one.tests) for want in other.tests
         )
-    return isinstance(one, Test) and isinstance(other, Test) and _test_implies(one, other)
+    if isinstance(one, Test) and isinstance(other, Test):
+        return _test_implies(one, other, fields(kind))
+    return False
 
 
-def _test_implies(one: Test, other: Test) -> bool:
-    return (one.field, one.key) == (other.field, other.key) and _narrower(one.wants, other.wants)
+def _test_implies(one: Test, other: Test, known: Sequence[Field]) -> bool:
+    if (one.field, one.key) != (other.field, other.key):
+        return False
+    return _narrower(one.wants, other.wants, named(known, one.field))
 
 
-def _narrower(one: Wants, other: Wants) -> bool:
+def _narrower(one: Wants, other: Wants, about: Field) -> bool:
     if one == other:
         return True
     if isinstance(one, OneOf) and isinstance(other, OneOf):
-        return _covered(one.values, other.values)
+        return _covered(one.values, other.values, about)
     if isinstance(one, Numbers | Bounds) and isinstance(other, Bounds):
         if isinstance(one, Bounds):
             return _within(one, other)
@@ -155,11 +166,7 @@ def _within(one: Bounds, other: Bounds) -> bool:
     return low >= lowest and high <= highest
 
 
-def _covered(values: Iterable[str], patterns: Iterable[str]) -> bool:
+def _covered(values: Iterable[str], patterns: Iterable[str], about: Field) -> bool:
     """Whether each value is one of the patterns or is like one. A value's own `*` is a text."""
-    likes = [glob(pattern.casefold()) for pattern in patterns]
-    return all(any(like(value.casefold()) for like in likes) for value in values)
-
-
-def _folded(values: Iterable[str]) -> set[str]:
-    return {value.casefold() for value in values}
+    likes = [glob(about.normal(pattern)) for pattern in patterns]
+    return all(any(like(about.normal(value)) for like in likes) for value in values)
