@@ -20,6 +20,8 @@ LOOK = 0.25
 LINES = 40
 """Events shown; what comes after them is only counted."""
 SHOWN = ("match", "step.dead", "rule.paused")
+STARTS_WITHIN = 30.0
+"""Seconds that a slow machine may take until the first poll; they do not count."""
 SUMMARY = 5.0
 """Seconds between two lines of counts where there is no terminal."""
 
@@ -28,11 +30,12 @@ Advance = Callable[[float, str], None]
 
 
 async def watch(url: str, stop: asyncio.Event, seconds: float) -> None:
-    """Show events for so many seconds, or until `stop`."""
+    """Show events until `stop`, or for so many seconds from the first poll."""
     from bot.store.audit import history
+    from bot.store.watermarks import all_watermarks
 
-    end = time.monotonic() + seconds
-    seen, counts = 0, Counter[str]()
+    end = time.monotonic() + seconds + STARTS_WITHIN
+    polled, seen, counts = False, 0, Counter[str]()
     store: Store | None = None
     try:
         with _screen(seconds) as (say, advance):
@@ -40,13 +43,15 @@ async def watch(url: str, stop: asyncio.Event, seconds: float) -> None:
                 await asyncio.sleep(LOOK)
                 store = store or _opened(url)
                 entries = await store.run(lambda conn: history(conn, limit=500)) if store else []
+                if store and not polled and await store.run(all_watermarks):
+                    polled, end = True, time.monotonic() + seconds
                 for entry in reversed([entry for entry in entries if entry.id > seen]):
                     seen = entry.id
                     counts[entry.kind] += 1
                     if entry.kind in SHOWN and sum(counts[kind] for kind in SHOWN) <= LINES:
                         say(event(entry))
                 advance(
-                    seconds - max(end - time.monotonic(), 0),
+                    max(seconds - max(end - time.monotonic(), 0), 0),
                     f"{show.counted(counts['match'], 'match', 'matches')}, "
                     f"{show.counted(counts['step.done'], 'action')} done",
                 )
