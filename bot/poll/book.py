@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from bot.poll.tags import required_tags
 from bot.rulebook.compile import Decider
 from bot.rulebook.decide import applies
 from bot.rulebook.queries import asks_friction, asks_visitor_type, fires_early, thresholds
@@ -46,6 +47,7 @@ class Book:
         self.final = Sheet(watching)
         self.early = Sheet(tuple(rule for rule in watching if fires_early(rule)))
         self.thresholds = thresholds(watching)
+        self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 
     @property
     def waits(self) -> bool:

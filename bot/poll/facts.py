@@ -35,10 +35,10 @@ async def friction_bands(
         if not reached:
             break
         filters = narrowed(window, friction=threshold)
-        members = await _members(mouseflow, website, filters, reached.values(), limit)
-        for key in reached.keys() - members:
+        found = await members(mouseflow, website, filters, reached.values(), limit)
+        for key in reached.keys() - found:
             bands[key] = Band(low, threshold)
-        reached = {key: row for key, row in reached.items() if key in members}
+        reached = {key: row for key, row in reached.items() if key in found}
         low = threshold
     bands.update(dict.fromkeys(reached, Band(low)))
     return bands
@@ -55,8 +55,8 @@ async def visitor_types(
     if not rows:
         return {}
     filters = narrowed(window, returning=True)
-    members = await _members(mouseflow, website, filters, rows, limit)
-    return {row.id: "returning" if row.id in members else "first" for row in rows}
+    found = await members(mouseflow, website, filters, rows, limit)
+    return {row.id: "returning" if row.id in found else "first" for row in rows}
 
 
 async def friction_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:
@@ -68,7 +68,7 @@ async def friction_is_ignored(mouseflow: Mouseflow, website: str, window: Sessio
     return (await read(mouseflow, website, filters, limit=1)).count > 0
 
 
-async def _members(
+async def members(
     mouseflow: Mouseflow,
     website: str,
     filters: SessionFilters,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -13,7 +13,8 @@ from bot.mouseflow.errors import Gone
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
-from bot.poll.facts import VisitorType, friction_bands, visitor_types
+from bot.poll.facts import VisitorType, friction_bands, members, visitor_types
+from bot.poll.tags import TagFilter
 from bot.ports import Mouseflow
 from bot.rulebook.rules import Rule
 from bot.sources.recordings import merge
@@ -71,6 +72,7 @@ class Bench:
     limit: int
     matched: Mapping[str, frozenset[str]]
     held: bool
+    tags: TagFilter
     now: datetime
 
     async def judge(self, dues: Sequence[Due]) -> Verdicts:
@@ -78,8 +80,14 @@ class Bench:
         subjects = {due.row.id: self._subject(due) for due in dues}
         settled = {due.row.id: due.settled for due in dues}
         subjects.update(await self._with_facts(subjects, settled))
+        undecided = {
+            key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
+        }
+        refuted = await self._without_tags(subjects, undecided)
         wanting = [
-            subject for key, subject in subjects.items() if self._undecided(subject, settled[key])
+            subjects[key]
+            for key, rules in undecided.items()
+            if any((key, rule.id) not in refuted for rule in rules)
         ]
         details = await asyncio.gather(*map(self._detail, wanting))
         found = {subject.key: detail for subject, detail in zip(wanting, details, strict=True)}
@@ -125,6 +133,31 @@ class Bench:
             )
             for key in bands.keys() | types.keys()
         }
+
+    async def _without_tags(
+        self,
+        subjects: Mapping[str, RecordingSubject],
+        undecided: Mapping[str, Sequence[Rule]],
+    ) -> frozenset[tuple[str, str]]:
+        """(recording, rule) where a tag that the rule requires is on no page either."""
+        open_to: dict[str, dict[str, list[str]]] = {}
+        for key, rules in undecided.items():
+            for rule in rules:
+                for tag in self.book.required_tags[rule.id] - set(subjects[key].recording.tags):
+                    open_to.setdefault(tag, {}).setdefault(key, []).append(rule.id)
+        refuted: set[tuple[str, str]] = set()
+        for tag, keys in open_to.items():
+            if not await self.tags.trusted(
+                self.mouseflow, self.site.id, self.window, tag, self.now
+            ):
+                continue
+            rows = [subjects[key].recording for key in keys]
+            filters = replace(self.window, tags=(tag,))
+            there = await members(self.mouseflow, self.site.id, filters, rows, self.limit)
+            refuted |= {
+                (key, rule) for key, ids in keys.items() if key not in there for rule in ids
+            }
+        return frozenset(refuted)
 
     def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
         return self._in_play(subject.key, self._sheet(settled).undecided(subject))

@@ -13,6 +13,7 @@ from bot.poll.book import Book
 from bot.poll.facts import VisitorType, friction_is_ignored
 from bot.poll.judging import Bench, Due, Judged
 from bot.poll.matching import Found, Routing, Settled, settle
+from bot.poll.tags import TagFilter
 from bot.poll.window import Look, Mark, Pace, frame, look, sweep_is_due
 from bot.ports import Mouseflow
 from bot.rulebook.explain import why
@@ -60,6 +61,7 @@ class Memory:
     live: dict[str, Waiting] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
     friction_ignored: bool | None = None
+    tags: TagFilter = field(default_factory=TagFilter)
     tries: dict[str, int] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
 
@@ -118,6 +120,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         limit=max(memory.pace.depth, len(dues)),
         matched=await desk.store.run(partial(matched_rules, website=site.id, ids=ids)),
         held=bool(memory.friction_ignored),
+        tags=memory.tags,
         now=now,
     )
     verdicts = await bench.judge(dues)

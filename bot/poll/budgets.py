@@ -1,0 +1,163 @@
+"""One look at the budgets: count, see how the websites stand, decide, write it down at once.
+
+Nothing is switched here: the decisions go into the outbox with what remembers them, in one
+transaction, so that a step acts once whatever happens.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from bot import budgets as core
+from bot.budgets import Period, Standing
+from bot.errors import GiveUp, TryLater
+from bot.mouseflow import websites
+from bot.poll.budget_acts import Scene, Tally, act
+from bot.poll.budget_marks import SiteMark, set_site_mark, site_mark
+from bot.poll.counting import HISTORY, STRAGGLERS, count_days, dates_are_ignored, first_day
+from bot.poll.recordings import Desk
+from bot.poll.switches import learn, settled_switches
+from bot.rulebook.decide import named
+from bot.rulebook.rules import Budget
+from bot.store import Connection
+from bot.store.budgets import keep_highest, owned, used
+from bot.store.levels import forget_figures
+from bot.subjects import Site
+
+
+@dataclass(slots=True)
+class BudgetMemory:
+    """What may be lost: whether the API heeds dates, by website."""
+
+    heeds_dates: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetsLooked:
+    """What came of a look. `used` is the highest percentage of any budget, by website.
+
+    `ignored` are websites where the API heeds no dates: nothing can be counted there.
+    """
+
+    matches: tuple[str, ...] = ()
+    used: Mapping[str, float] = field(default_factory=dict)
+    ignored: tuple[Site, ...] = ()
+    failed: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the API told of one website; None where that call failed."""
+
+    site: Site
+    days: Mapping[date, int] | None
+    standing: Standing | None
+
+
+def covered(budget: Budget, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The websites that the budget counts, by name, id or glob."""
+    return tuple(site for site in sites if named(budget.websites, site))
+
+
+def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
+    """The budget's present period."""
+    return core.period(now.astimezone(zone).date(), budget.period, budget.starts_on)
+
+
+async def look(
+    budgets: Sequence[Budget],
+    sites: Sequence[Site],
+    desk: Desk,
+    memory: BudgetMemory,
+    now: datetime,
+    ops: str | None,
+) -> BudgetsLooked:
+    """One look at all budgets. `ops` is where news go that no budget has a channel for.
+
+    A website that can't be asked is judged by what was known of it; the error is handed over.
+    """
+    begins: dict[str, date] = {}
+    watched: dict[str, Site] = {}
+    for budget in budgets:
+        for site in covered(budget, sites):
+            first = period_of(budget, now, desk.zone).first
+            watched[site.id] = site
+            begins[site.id] = min(begins.get(site.id, first), first)
+    counted: list[Counted] = []
+    failed: Exception | None = None
+    for site in watched.values():
+        seen, error = await _asked(site, begins[site.id], desk, memory, now)
+        counted.append(seen)
+        failed = failed or error
+    work = partial(
+        settle, budgets=budgets, counted=counted, routing=desk.routing, zone=desk.zone,
+        now=now, ops=ops,
+    )  # fmt: skip
+    tally = await desk.store.run(work)
+    ignored = tuple(
+        site for site in watched.values() if memory.heeds_dates.get(site.id) is False
+    )  # fmt: skip
+    return BudgetsLooked(tuple(tally.matches), tally.used, ignored, failed)
+
+
+async def _asked(
+    site: Site, begins: date, desk: Desk, memory: BudgetMemory, now: datetime
+) -> tuple[Counted, Exception | None]:
+    today = now.astimezone(desk.zone).date()
+    days: Mapping[date, int] | None = None
+    try:
+        if not memory.heeds_dates.get(site.id):
+            ignored = await dates_are_ignored(desk.mouseflow, site.id)
+            memory.heeds_dates[site.id] = not ignored
+        if memory.heeds_dates[site.id]:
+            days = await _counted(site, begins, today, desk)
+        detail = await desk.mouseflow.send(websites.detail(site.id))
+    except (GiveUp, TryLater) as error:
+        return Counted(site, days, None), error
+    read_only = site.read_only or bool(detail.read_only)
+    standing = Standing(site.id, detail.status, detail.recording_rate, read_only)
+    return Counted(site, days, standing), None
+
+
+async def _counted(site: Site, begins: date, today: date, desk: Desk) -> Mapping[date, int]:
+    def known(conn: Connection) -> tuple[set[date], SiteMark | None]:
+        days = used(conn, [site.id], begins, today).get(site.id, {})
+        return set(days), site_mark(conn, site.id)
+
+    days, mark = await desk.store.run(known)
+    last = mark.at.astimezone(desk.zone).date() if mark else None
+    first = first_day(days, begins, today, last)
+    needed = min(first_day(days, begins, today, last or begins), today - STRAGGLERS)
+    return await count_days(desk.mouseflow, site.id, first, today, max(needed, first))
+
+
+def settle(
+    conn: Connection,
+    budgets: Sequence[Budget],
+    counted: Sequence[Counted],
+    routing: "Routing",
+    zone: ZoneInfo,
+    now: datetime,
+    ops: str | None,
+) -> Tally:
+    """Write the counts down, look after what was switched, and decide what each budget does."""
+    scene = Scene(zone=zone, now=now, ops=ops, routing=routing, budgets=budgets)
+    for seen in counted:
+        mark = site_mark(conn, seen.site.id)
+        if seen.days is not None:
+            learn(conn, seen.site.id, seen.days, mark, seen.standing, now, zone)
+            keep_highest(conn, seen.site.id, seen.days, now)
+        scene.sites[seen.site.id] = seen.site
+        scene.marks[seen.site.id] = settled_switches(conn, seen.site.id, mark, seen.standing, now)
+        if seen.standing is not None:
+            scene.standings[seen.site.id] = seen.standing
+        scene.before[seen.site.id] = mark
+    scene.holds.update(owned(conn))
+    tally = act(conn, scene)
+    for website, left in scene.marks.items():
+        if website in scene.standings:
+            set_site_mark(conn, website, left)
+    forget_figures(conn, now - HISTORY * 1.25)
+    return tally
