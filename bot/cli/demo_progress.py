@@ -31,33 +31,47 @@ Advance = Callable[[float, str], None]
 
 async def watch(url: str, stop: asyncio.Event, seconds: float) -> None:
     """Show events until `stop`, or for so many seconds from the first poll."""
-    from bot.store.audit import history
+    with _screen(seconds) as (say, advance):
+        store = await _polled(url, stop)
+        if store is not None:
+            with store:
+                await _follow(store, stop, seconds, say, advance)
+
+
+async def _polled(url: str, stop: asyncio.Event) -> "Store | None":
+    """The store once the daemon has polled, None if it does not come to that."""
     from bot.store.watermarks import all_watermarks
 
-    end = time.monotonic() + seconds + STARTS_WITHIN
-    polled, seen, counts = False, 0, Counter[str]()
-    store: Store | None = None
-    try:
-        with _screen(seconds) as (say, advance):
-            while not stop.is_set() and time.monotonic() < end:
-                await asyncio.sleep(LOOK)
-                store = store or _opened(url)
-                entries = await store.run(lambda conn: history(conn, limit=500)) if store else []
-                if store and not polled and await store.run(all_watermarks):
-                    polled, end = True, time.monotonic() + seconds
-                for entry in reversed([entry for entry in entries if entry.id > seen]):
-                    seen = entry.id
-                    counts[entry.kind] += 1
-                    if entry.kind in SHOWN and sum(counts[kind] for kind in SHOWN) <= LINES:
-                        say(event(entry))
-                advance(
-                    max(seconds - max(end - time.monotonic(), 0), 0),
-                    f"{show.counted(counts['match'], 'match', 'matches')}, "
-                    f"{show.counted(counts['step.done'], 'action')} done",
-                )
-    finally:
-        if store is not None:
-            store.close()
+    end = time.monotonic() + STARTS_WITHIN
+    store = None
+    while not stop.is_set() and time.monotonic() < end:
+        store = store or _opened(url)
+        if store is not None and await store.run(all_watermarks):
+            return store
+        await asyncio.sleep(LOOK)
+    return store
+
+
+async def _follow(
+    store: "Store", stop: asyncio.Event, seconds: float, say: Say, advance: Advance
+) -> None:
+    from bot.store.audit import history
+
+    seen, counts = 0, Counter[str]()
+    begin = time.monotonic()
+    while not stop.is_set() and (passed := time.monotonic() - begin) < seconds:
+        entries = await store.run(lambda conn: history(conn, limit=500))
+        for entry in reversed([entry for entry in entries if entry.id > seen]):
+            seen = entry.id
+            counts[entry.kind] += 1
+            if entry.kind in SHOWN and sum(counts[kind] for kind in SHOWN) <= LINES:
+                say(event(entry))
+        matches, actions = counts["match"], counts["step.done"]
+        advance(
+            passed,
+            f"{show.counted(matches, 'match', 'matches')}, {show.counted(actions, 'action')} done",
+        )
+        await asyncio.sleep(LOOK)
 
 
 def event(entry: "Entry") -> str:
