@@ -46,7 +46,8 @@ async def _polled(url: str, stop: asyncio.Event) -> "Store | None":
     store = None
     while not stop.is_set() and time.monotonic() < end:
         store = store or _opened(url)
-        if store is not None and await store.run(all_watermarks):
+        marks = await store.run(all_watermarks) if store is not None else {}
+        if marks:
             return store
         await asyncio.sleep(LOOK)
     return store
