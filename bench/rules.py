@@ -172,7 +172,8 @@ def report(rows: list[dict], rounds: int) -> list[str]:
     here, absent = installed()
     lines = [
         f"Python {platform.python_version()}, {len(rows):,} recordings, one in four with its page "
-        f"views; µs of processor time per recording, best of {rounds} interleaved rounds, our tables cold.",
+        "views; µs of processor time per recording, the best of "
+        f"{rounds} interleaved rounds, our tables cold.",
         "",
         "| engine | " + " | ".join(f"{size:,} rules" for size in SIZES) + " |",
         "|---|" + "---:|" * len(SIZES),

@@ -7,9 +7,11 @@ term. Tables fill as values come by and are bounded in entries and in characters
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from bot.rulebook.conditions import Bounds, Numbers
+from bot.rulebook.conditions import Bounds, Exists, Numbers, Test
+from bot.subjects import RecordingSubject
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -54,6 +56,11 @@ class Memo(dict[K, V], Generic[K, V]):
 def length(text: Any) -> int:
     """The weight of a text, or of none."""
     return len(text) if text else 0
+
+
+def weight(value: Any) -> int:
+    """The weight of a value that may be a text."""
+    return len(value) if isinstance(value, str) else 8
 
 
 def lengths(texts: tuple[str, ...]) -> int:
@@ -124,6 +131,16 @@ class Axis(Generic[L]):
         return self.everything & ~unsure, self.everything & ~lost
 
 
+def existence(leaves: Iterable[Test]) -> tuple[int, int]:
+    """The bits of the tests that any value meets, and that the lack of one meets."""
+    there = absent = 0
+    for j, leaf in enumerate(leaves):
+        if isinstance(leaf.wants, Exists):
+            there |= leaf.wants.wanted << j
+            absent |= (not leaf.wants.wanted) << j
+    return there, absent
+
+
 def segments(
     tests: Iterable[tuple[Numbers | Bounds, int]], within: Callable[[int], V]
 ) -> tuple[list[float], "Memo[int, V]"]:
@@ -163,3 +180,30 @@ def _spans(wants: Numbers | Bounds) -> Iterator[tuple[float, float]]:
         high = min(high, math.nextafter(wants.max, math.inf))
     if low < high:
         yield low, high
+
+
+Mask = Callable[[RecordingSubject], int]
+
+
+Cuts = tuple[list[float], Memo[int, int], int]
+"""Thresholds, the mask between them by place, and the mask of no figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """`mask` and `pair` are right for every recording; the rest is a shorter way for most.
+
+    A bare row is a recording without page views whose entry page is there. For it the mask is
+    that of `attribute`, by `table` or among `cuts`, or else it is `constant`. Where `always` is
+    set that also holds for recordings with their detail. `few` tells that the attribute has
+    few values in practice.
+    """
+
+    mask: Mask
+    pair: Callable[[RecordingSubject], Pair] | None = None
+    attribute: str = ""
+    table: Memo[Any, int] | None = None
+    cuts: Cuts | None = None
+    constant: int | None = None
+    always: bool = False
+    few: bool = False

@@ -5,15 +5,24 @@ not be known yet, gives the terms that hold whatever comes, and those that still
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from bot.rulebook.axes import Axis, Memo, Pair, length, lengths, segments
-from bot.rulebook.bags import Bag, Texts
-from bot.rulebook.conditions import Bounds, Exists, Journey, Numbers, OneItem, OneOf, Test
+from bot.rulebook.axes import (
+    Axis,
+    Column,
+    Memo,
+    Pair,
+    existence,
+    length,
+    lengths,
+    segments,
+)
+from bot.rulebook.bags import Bag
+from bot.rulebook.conditions import Bounds, Numbers
 from bot.rulebook.fields import Field
 from bot.rulebook.operators import sees, texts_of
+from bot.rulebook.page_columns import items, journeys
 from bot.rulebook.recording_values import entry, knows_pages
 from bot.rulebook.terms import Leaf
 from bot.subjects import Band, RecordingSubject
@@ -21,38 +30,14 @@ from bot.subjects import Band, RecordingSubject
 Wanted = Mapping[Leaf, tuple[int, int]]
 """The tests of one field, each with the terms that want it met, and not met."""
 
-Mask = Callable[[RecordingSubject], int]
-
-
-Cuts = tuple[list[float], Memo[int, int], int]
-"""Thresholds, the mask between them by place, and the mask of no figure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """`mask` and `pair` are right for every recording; the rest is a shorter way for most.
-
-    A bare row is a recording without page views whose entry page is there. For it the mask is
-    that of `attribute`, by `table` or among `cuts`, or else it is `constant`. Where `always` is
-    set that also holds for recordings with their detail.
-    """
-
-    mask: Mask
-    pair: Callable[[RecordingSubject], Pair] | None = None
-    attribute: str = ""
-    table: Memo[Any, int] | None = None
-    cuts: Cuts | None = None
-    constant: int | None = None
-    always: bool = False
-
 
 def column(about: Field, wants: Wanted, everything: int) -> Column:
     """The column of a recording's field."""
     axis: Axis[Any] = Axis(wants, everything)
     if about.name == "journey":
-        return _journeys(about, axis)
+        return journeys(about, axis)
     if about.type == "items":
-        return _items(about, axis)
+        return items(about, axis)
     if about.name == "saw_page":
         return _paths(about, axis)
     if about.type in ("texts", "variables"):
@@ -76,6 +61,7 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
             attribute=attribute,
             table=table if attribute else None,
             always=bool(attribute),
+            few=bool(about.choices) or about.type == "flag",
         )
     silent = axis.mask[0]
 
@@ -128,7 +114,7 @@ def _figures(about: Field, axis: Axis[Any]) -> Column:
         for j, leaf in enumerate(axis.leaves)
         if isinstance(leaf.wants, Numbers | Bounds)
     ]
-    there, absent = _existence(axis.leaves)
+    there, absent = existence(axis.leaves)
     cuts, table = segments(tests, lambda bits: axis.mask[bits | there])
     missing, silent = axis.mask[absent], axis.mask[0]
     raw, known = about.raw, about.known
@@ -156,16 +142,6 @@ def _figures(about: Field, axis: Axis[Any]) -> Column:
         cuts=cuts_of_row if attribute else None,
         always=known is None and bool(attribute),
     )
-
-
-def _existence(leaves: Iterable[Test]) -> tuple[int, int]:
-    """The bits of the tests that any value meets, and that the lack of one meets."""
-    there = absent = 0
-    for j, leaf in enumerate(leaves):
-        if isinstance(leaf.wants, Exists):
-            there |= leaf.wants.wanted << j
-            absent |= (not leaf.wants.wanted) << j
-    return there, absent
 
 
 def _bag(about: Field, axis: Axis[Any]) -> Column:
@@ -241,123 +217,3 @@ def _paths(about: Field, axis: Axis[Any]) -> Column:
         return Column(mask=mask, pair=pair)
     bare: Memo[Any, int] = Memo(lambda raw: masks[each[raw]], length)
     return Column(mask=mask, pair=pair, attribute="entry_page", table=bare)
-
-
-def _items(about: Field, axis: Axis[Any]) -> Column:
-    """Page views: one of them must meet all tests of a leaf."""
-    parts = [part for part in about.parts if _asked(axis.leaves, part)]
-    looks = [_part(part, axis) for part in parts]
-
-    def met(views: Iterable[Any]) -> int:
-        met = 0
-        for view in views:
-            bits = axis.every_leaf
-            for look in looks:
-                bits &= look(view)
-                if not bits:
-                    break
-            met |= bits
-        return met
-
-    def mask(subject: RecordingSubject) -> int:
-        return axis.mask[met(subject.recording.page_views or ())]
-
-    def pair(subject: RecordingSubject) -> Pair:
-        if subject.recording.page_views is None:
-            return axis.unknown
-        now = mask(subject)
-        return now, now
-
-    return Column(mask=mask, pair=pair, constant=axis.mask[0])
-
-
-def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
-    return any(test.field == part.name for leaf in leaves for test in leaf.tests)
-
-
-def _tests_of(part: Field, leaves: Sequence[OneItem]) -> list[tuple[Any, int]]:
-    return [
-        (test.wants, 1 << j)
-        for j, leaf in enumerate(leaves)
-        for test in leaf.tests
-        if test.field == part.name
-    ]
-
-
-def _part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
-    """From one page view to the leaves that this part of it does not refute."""
-    if part.numeric:
-        return _figure_part(part, axis)
-    checks = [(sees(part, wants), bit) for wants, bit in _tests_of(part, axis.leaves)]
-    raw = part.raw
-
-    def work(value: Any) -> int:
-        bits = axis.every_leaf
-        clean = part.clean(value)
-        for see, bit in checks:
-            if bits & bit and not see(clean):
-                bits ^= bit
-        return bits
-
-    table: Memo[Any, int] = Memo(work, lengths if part.type == "texts" else length)
-    return lambda view: table[raw(view)]
-
-
-def _figure_part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
-    """The same for a number of a page view, by its place among the thresholds."""
-    tests = _tests_of(part, axis.leaves)
-    spans = [
-        (wants, 1 << k) for k, (wants, _) in enumerate(tests) if isinstance(wants, Numbers | Bounds)
-    ]
-    there = sum(1 << k for k, (wants, _) in enumerate(tests) if wants == Exists(True))
-    absent = sum(1 << k for k, (wants, _) in enumerate(tests) if wants == Exists(False))
-
-    def within(passed: int) -> int:
-        bits = axis.every_leaf
-        for k, (_, bit) in enumerate(tests):
-            if not passed >> k & 1:
-                bits &= ~bit
-        return bits
-
-    cuts, table = segments(spans, lambda passed: within(passed | there))
-    missing = within(absent)
-    raw = part.raw
-
-    def look(view: Any) -> int:
-        figure = raw(view)
-        if figure is None or figure != figure:
-            return missing
-        return table[bisect_right(cuts, figure)]
-
-    return look
-
-
-def _journeys(about: Field, axis: Axis[Journey]) -> Column:
-    """Paths in order: every leaf is a row of bits, and one step on is one shift."""
-    texts = Texts(about.normal)
-    starts = free = 0
-    accept: list[int] = []
-    for leaf in axis.leaves:
-        starts |= 1 << free
-        for path in leaf.paths:
-            texts.add(OneOf((path,)), 1 << free)
-            free += 1
-        accept.append(1 << free)
-        free += 1
-    each: Memo[str, int] = Memo(texts.bits, length)
-
-    def met(paths: Iterable[str]) -> int:
-        state = starts
-        for path in paths:
-            state |= (state & each[path]) << 1
-        return sum(1 << j for j, end in enumerate(accept) if state & end)
-
-    def mask(subject: RecordingSubject) -> int:
-        return axis.mask[met(about.raw(subject))]
-
-    def pair(subject: RecordingSubject) -> Pair:
-        found = met(about.raw(subject))
-        failed = axis.every_leaf & ~found if knows_pages(subject) else 0
-        return axis.pair[found, failed]
-
-    return Column(mask=mask, pair=pair)

@@ -13,8 +13,8 @@ from struct import unpack
 from typing import NamedTuple
 
 from bot.rulebook import evaluate
-from bot.rulebook.axes import Memo, ones
-from bot.rulebook.columns import Column, column
+from bot.rulebook.axes import Column, Memo, ones
+from bot.rulebook.columns import column
 from bot.rulebook.decide import applies
 from bot.rulebook.evaluate import Past, field_of, no_past, whole
 from bot.rulebook.rules import Rule

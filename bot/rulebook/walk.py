@@ -1,23 +1,23 @@
 """The compiled decision's loop: all columns' masks of one recording, the short way where it can."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from functools import reduce
+from operator import and_, attrgetter
+from typing import Any, NamedTuple
 
 from bot.mouseflow.models import Recording
-from bot.rulebook.axes import Memo
-from bot.rulebook.columns import Column, Cuts, Mask
+from bot.rulebook.axes import Column, Cuts, Mask, Memo, length, weight
 from bot.subjects import RecordingSubject
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """The order of work: one fetch of plain values for the tables, one for the thresholds, and
-    what is left to the columns themselves."""
+class _Way(NamedTuple):
+    """The order of work: values of few choices looked up together, then texts one by one, then
+    numbers among their thresholds, and what is left to the columns themselves."""
 
     start: int
+    choices: Callable[[Recording], Hashable]
+    chosen: Memo[Hashable, int]
     texts: Callable[[Recording], tuple[Any, ...]]
     tables: tuple[Memo[Any, int], ...]
     figures: Callable[[Recording], tuple[Any, ...]]
@@ -30,37 +30,27 @@ def walk(columns: Sequence[Column], everything: int) -> Mask:
     bare = _way(columns, everything)
     full = _way([_full(column) for column in columns], everything)
 
-    def terms_of(way: _Way) -> Mask:
-        start, texts, tables = way.start, way.texts, way.tables
-        figures, cuts, rest = way.figures, way.cuts, way.rest
-
-        def terms(subject: RecordingSubject) -> int:
-            recording = subject.recording
-            left = start
-            for table, value in zip(tables, texts(recording), strict=False):
-                left &= table[value]
-            for (edges, table, missing), figure in zip(cuts, figures(recording), strict=False):
-                if figure is None or figure != figure:  # NaN has no place among thresholds
-                    left &= missing
-                else:
-                    left &= table[bisect_right(edges, figure)]
-            for mask in rest:
-                if not left:
-                    break
-                left &= mask(subject)
-            return left
-
-        return terms
-
-    of_bare, of_full = terms_of(bare), terms_of(full)
-
-    def either(subject: RecordingSubject) -> int:
+    def terms(subject: RecordingSubject) -> int:
         recording = subject.recording
-        if recording.page_views is None and recording.entry_page:
-            return of_bare(subject)
-        return of_full(subject)
+        is_bare = recording.page_views is None and recording.entry_page
+        left, choices, chosen, texts, tables, figures, cuts, rest = bare if is_bare else full
+        left &= chosen[choices(recording)]
+        for table, value in zip(tables, texts(recording), strict=False):
+            left &= table[value]
+        if not left:
+            return 0
+        for (edges, table, missing), figure in zip(cuts, figures(recording), strict=False):
+            if figure is None or figure != figure:  # NaN has no place among thresholds
+                left &= missing
+            else:
+                left &= table[bisect_right(edges, figure)]
+        for mask in rest:
+            if not left:
+                return 0
+            left &= mask(subject)
+        return left
 
-    return either
+    return terms
 
 
 def _full(column: Column) -> Column:
@@ -69,22 +59,48 @@ def _full(column: Column) -> Column:
 
 
 def _way(columns: Sequence[Column], everything: int) -> _Way:
-    tables = [(it.attribute, it.table) for it in columns if it.table is not None]
-    cuts = [(it.attribute, it.cuts) for it in columns if it.cuts is not None]
+    tables: dict[str, list[Memo[Any, int]]] = {}
+    few: list[tuple[str, Memo[Any, int]]] = []
+    cuts: list[tuple[str, Cuts]] = []
     start, rest = everything, []
     for column in columns:
         if column.constant is not None:
             start &= column.constant
-        elif column.table is None and column.cuts is None:
+        elif column.cuts is not None:
+            cuts.append((column.attribute, column.cuts))
+        elif column.table is None:
             rest.append(column.mask)
+        elif column.few:
+            few.append((column.attribute, column.table))
+        else:
+            tables.setdefault(column.attribute, []).append(column.table)
     return _Way(
         start=start,
-        texts=_fetch([name for name, _ in tables]),
-        tables=tuple(table for _, table in tables),
+        choices=_fetch([name for name, _ in few]),
+        chosen=_together([table for _, table in few]),
+        texts=_fetch(list(tables)),
+        tables=tuple(map(_merged, tables.values())),
         figures=_fetch([name for name, _ in cuts]),
         cuts=tuple(edges for _, edges in cuts),
         rest=tuple(rest),
     )
+
+
+def _merged(tables: Sequence[Memo[Any, int]]) -> Memo[Any, int]:
+    """One table in place of several about the same attribute."""
+    if len(tables) == 1:
+        return tables[0]
+    return Memo(lambda value: reduce(and_, (table[value] for table in tables)), length)
+
+
+def _together(tables: Sequence[Memo[Any, int]]) -> Memo[Any, int]:
+    """One table over the values of several attributes, each of which has few."""
+
+    def work(values: Sequence[Any]) -> int:
+        pairs = zip(tables, values, strict=True)
+        return reduce(and_, (table[value] for table, value in pairs), -1)
+
+    return Memo(work, lambda values: sum(map(weight, values)))
 
 
 def _fetch(names: Sequence[str]) -> Callable[[Recording], tuple[Any, ...]]:
