@@ -1,5 +1,6 @@
 """The example rules: they load without a warning, pass their tests, and fit the schema."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_each_example_fits_the_schema(path):
     data = plain(FORMATS[path.suffix](decoded(path.read_bytes())))
     found = Draft202012Validator(json_schema()).iter_errors(data)
     assert [error.message for error in found] == []
+
+
+def test_the_schema_beside_the_examples_is_current():
+    text = (RULES / "rules.schema.json").read_text(encoding="utf-8")
+    assert json.loads(text) == json_schema(), (
+        "write it anew: mouseflow-bot schema > rules/rules.schema.json"
+    )

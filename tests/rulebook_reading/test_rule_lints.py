@@ -92,6 +92,7 @@ def test_a_rule_that_its_exceptions_swallow_is_found(when, excepts):
         ("{friction: {min: 2}}", "{friction: {min: 5}}"),
         ("{country: 'd*'}", "{country: de}"),
         ("{tags: a}", "{all: [{tags: a}, {city: x}]}"),
+        ("{any: [{tags: a}, {tags: b}]}", "{tags: a}"),
         ("{page: {path: /a}}", "{page: {path: /a, tags: x}}"),
     ],
 )
