@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
     with TemporaryDirectory(prefix="mouseflow-bot-demo-") as name:
         folder = Path(name)
         with (folder / "bot.log").open("w", encoding="utf-8") as log:
-            logs.configure("text", "info", log)
+            logs.configure("json", "info", log)
             asyncio.run(_demo(args, rules, folder))
             logs.configure("text", "warning")
     return 0
@@ -84,7 +84,7 @@ async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
         work.add_done_callback(lambda _: stop.set())
         await watch(settings.store.url, stop, args.seconds)
         if args.keep and not stop.is_set():
-            await _tell(simulator, settings, book, time.monotonic() - began)
+            await _tell(simulator, settings, book, folder, time.monotonic() - began)
             print(f"\nIt goes on; Ctrl-C ends it. Its store and log are in {folder},")
             print(
                 f"the account is {simulator.mouseflow_url}, Slack {simulator.slack_url}", flush=True
@@ -92,7 +92,7 @@ async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
             await stop.wait()
         stop.set()
         await work
-        await _tell(simulator, settings, book, time.monotonic() - began)
+        await _tell(simulator, settings, book, folder, time.monotonic() - began)
 
 
 def demo_settings(simulator: "Simulator", rules: Path, folder: Path) -> "Settings":
@@ -140,17 +140,18 @@ def _introduce(rules: Path, count: int, seconds: float) -> None:
 
 
 async def _tell(
-    simulator: "Simulator", settings: "Settings", book: "RuleSet", seconds: float
+    simulator: "Simulator", settings: "Settings", book: "RuleSet", folder: Path, seconds: float
 ) -> None:
     from bot.cli import show
     from bot.cli.demo_facts import gathered
     from bot.cli.demo_report import report
     from bot.store import open_store
 
+    log = (folder / "bot.log").read_text(encoding="utf-8")
     since = datetime.now(UTC) - BACK - timedelta(seconds=seconds)
     with open_store(settings.store.url, read_only=True) as store:
         outcome = await store.run(
-            lambda conn: gathered(conn, simulator, book, seconds=seconds, since=since)
+            lambda conn: gathered(conn, simulator, book, log, seconds=seconds, since=since)
         )
     print()
     for line in report(outcome):

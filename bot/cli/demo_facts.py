@@ -1,5 +1,6 @@
 """What the demo's report tells, gathered from the store and the simulator."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -27,11 +28,12 @@ def gathered(
     conn: "Connection",
     simulator: "Simulator",
     book: "RuleSet",
+    log: str,
     *,
     seconds: float,
     since: "datetime",
 ) -> Outcome:
-    """The outcome so far. `since` is how far back the bot looked."""
+    """The outcome so far. `since` is how far back the bot looked, `log` its log as JSON lines."""
     known = [known_recordings(conn, site, since) for site in simulator.world.sites]
     return Outcome(
         seconds=seconds,
@@ -43,8 +45,23 @@ def gathered(
             for message in simulator.slack.messages
         ],
         calls=grouped((call.side, call.method, call.path) for call in simulator.calls),
-        faults=[f"{step.rule}: {step.action}: {step.fault}" for step in dead_letters(conn)],
+        faults=[
+            *(f"{step.rule}: {step.action}: {step.fault}" for step in dead_letters(conn)),
+            *troubles(log),
+        ],
     )
+
+
+def troubles(log: str) -> list[str]:
+    """What the log warns of; what became of single steps is told elsewhere."""
+    found = []
+    for line in log.splitlines():
+        entry = json.loads(line)
+        event = entry.get("event", "")
+        if entry.get("level") in {"warning", "error"} and not event.startswith("deliver."):
+            about = [str(entry[key]) for key in ("website", "what", "reason") if entry.get(key)]
+            found.append(": ".join([event, *about]))
+    return found
 
 
 def _rule(conn: "Connection", rule: "Rule") -> RuleOutcome:

@@ -1,5 +1,8 @@
 """What the demo tells: what each rule did, what the team saw, what it cost, what is next."""
 
+import json
+
+from bot.cli.demo_facts import troubles
 from bot.cli.demo_report import (
     Action,
     Outcome,
@@ -123,6 +126,17 @@ def test_a_slack_message_reads_as_text() -> None:
         "rule x · now",
     ]
     assert as_text("only &amp; text", []) == "only & text"
+
+
+def test_what_the_log_warns_of_is_told() -> None:
+    lines = [
+        {"level": "info", "event": "poll.decided"},
+        {"level": "warning", "event": "poll.failing", "what": "feedback", "reason": "away"},
+        {"level": "error", "event": "deliver.given_up", "reason": "told as a dead letter"},
+        {"level": "error", "event": "daemon.fault"},
+    ]
+    log = "\n".join(map(json.dumps, lines))
+    assert troubles(log) == ["poll.failing: feedback: away", "daemon.fault"]
 
 
 def test_calls_are_counted_by_what_they_ask() -> None:
