@@ -183,11 +183,8 @@ async def post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     The result is the message's timestamp. Where the channel can't be read, a post whose
     outcome is unknown is repeated, and the note says so.
     """
-    if not post.channel:
-        raise GiveUp(
-            "there is no channel to post to", "write a channel in the rule, or set slack.channel"
-        )
-    note = f"posted to {post.channel}"
+    place = post.channel or "the webhook's channel"
+    note = f"posted to {place}"
     if task.attempted:
         try:
             found = await ports.slack.find(post.channel, post.key, task.attempted)
@@ -200,7 +197,7 @@ async def post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
             raise TryLater(error.reason, after=after, unknown=True, lane=error.lane) from error
         else:
             if found is not None:
-                return Done(f"an earlier attempt had posted it to {post.channel}", found)
+                return Done(f"an earlier attempt had posted it to {place}", found)
             if task.now - task.attempted < SETTLING:
                 raise TryLater(
                     "an earlier attempt may still turn up in the channel",

@@ -50,6 +50,11 @@ class SlackPoster:
 
     async def post(self, post: SlackPost) -> str:
         """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be out)."""
+        if not post.channel:
+            raise GiveUp(
+                "there is no channel to post to",
+                "write a channel in the rule, or set slack.channel",
+            )
         body: dict[str, Any] = {
             "channel": post.channel,
             "text": post.text,

@@ -115,8 +115,8 @@ async def test_a_receiver_that_cannot_be_reached_has_surely_got_nothing(caller):
 
 
 async def test_no_error_or_log_line_has_the_address_or_the_secret(receiver, caller, caplog):
-    caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.CRITICAL, "aiohttp.access")  # the pretend server's own
+    caplog.set_level(logging.DEBUG)  # last, since it is the level of what is kept, too
     receiver.answer = web.Response(status=400, text="correct horse")
     with pytest.raises(GiveUp) as raised:
         await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:HOOK"})

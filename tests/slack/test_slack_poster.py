@@ -52,6 +52,14 @@ async def test_a_post_carries_its_key_and_unfurls_nothing(slack, poster):
     assert message["client_msg_id"]
 
 
+async def test_a_bot_token_needs_a_channel_and_a_webhook_does_not(poster, hook):
+    post = SlackPost("", "hello")
+    with pytest.raises(GiveUp) as raised:
+        await poster.post(post)
+    assert "slack.channel" in raised.value.remedy
+    assert await hook.post(post) == ""
+
+
 async def test_twenty_lost_answers_make_twenty_posts_and_each_is_found(slack, poster):
     slack.troubles = ["drop after"] * 20
     for number in range(20):
@@ -205,8 +213,8 @@ async def test_a_channel_that_nobody_can_see_cannot_be_looked_at(poster):
 
 
 async def test_no_log_line_error_or_repr_has_the_token_or_the_message(slack, poster, caplog):
-    caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.CRITICAL, "aiohttp.access")  # the pretend server's own
+    caplog.set_level(logging.DEBUG)  # last, since it is the level of what is kept, too
     slack.refuses["chat.postMessage"] = {"error": "invalid_auth"}
     with pytest.raises(GiveUp) as raised:
         await poster.post(POST)
@@ -234,8 +242,8 @@ async def test_a_webhook_posts_and_says_that_it_cannot_look(slack, hook):
     ],
 )
 async def test_a_webhooks_refusals_are_told_apart(slack, hook, caplog, status, text, error):
-    caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.CRITICAL, "aiohttp.access")  # the pretend server's own
+    caplog.set_level(logging.DEBUG)  # last, since it is the level of what is kept, too
     slack.troubles = [web.Response(status=status, text=text)]
     with pytest.raises(error) as raised:
         await hook.post(POST)

@@ -78,6 +78,12 @@ def test_every_name_of_every_kind_can_be_used(kind):
         assert shown(f"<{{{{ {name} }}}}|x>" if name != "link" else "{{ link }}", kind) != "x"
 
 
+@pytest.mark.parametrize("name", ["range", "lipsum", "dict", "cycler", "namespace"])
+def test_even_unchecked_a_text_has_nothing_to_call(name):
+    with pytest.raises(BadText):
+        render(f"{{{{ {name} }}}}", TASK, APP)
+
+
 def test_a_link_without_an_address_keeps_its_words():
     assert render("see <{{ share_url }}|the *replay*>", TASK, Addresses()) == "see the *replay*"
 
