@@ -9,7 +9,7 @@ from bot.rulebook.compile import Decider
 from bot.rulebook.evaluate import holds, matches, needs, verdict
 from bot.rulebook.evaluate import whole as whole_rule
 
-many = settings(max_examples=250, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 
 @many

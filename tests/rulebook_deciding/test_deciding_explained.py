@@ -1,0 +1,193 @@
+"""An explanation says why and how far off; what goes into messages holds nothing personal."""
+
+import pytest
+from deciding_worlds import conditions, learnt, rules
+from hypothesis import given, settings
+
+from bot.mouseflow.models import PageView, Recording
+from bot.rulebook import conditions as c
+from bot.rulebook.evaluate import matches
+from bot.rulebook.explain import explain, lines, why
+from bot.rulebook.rules import Rule
+from bot.subjects import Band, FunnelStep, FunnelSubject, RecordingSubject, Site
+
+SITE = Site("w1", "myshop.com")
+WHEN = c.All(
+    (
+        c.Test("friction", c.Bounds(min=2.5)),
+        c.Test("saw_page", c.OneOf(("/checkout*",))),
+        c.Test("duration", c.Bounds(over=60_000)),
+    )
+)
+RULE = Rule(
+    id="checkout-friction",
+    watch="recordings",
+    when=WHEN,
+    do=(),
+    websites=("myshop.com",),
+    excepts=c.Test("tags", c.OneOf(("internal", "load-test"))),
+)
+
+
+def subject(**values):
+    values = {"id": "r", "duration": 95_000, "pages": 2, **values}
+    return RecordingSubject(website=SITE, recording=Recording(**values), friction=Band(2.5, 5))
+
+
+def only(when, **more):
+    return Rule(id="r", watch="recordings", when=when, do=(), **more)
+
+
+def test_a_match_is_explained_with_what_was_seen():
+    seen = subject(page_views=(PageView(website_page="/checkout/pay"),), tags=("submit",))
+    assert lines(explain(RULE, seen)) == [
+        "✓ checkout-friction matches",
+        "  ✓ website myshop.com: myshop.com",
+        "  when",
+        "    ✓ friction at least 2.5: at least 2.5, under 5, the API decides (frictionmin)",
+        "    ✓ saw_page /checkout*: /checkout/pay",
+        "    ✓ duration over 60 s: 1 min 35 s",
+        "  except any of these",
+        "    ✗ tags internal or load-test: submit",
+    ]
+
+
+def test_a_miss_is_explained_with_how_far_off_it_is_and_what_is_not_known():
+    assert lines(explain(RULE, subject(duration=58_000))) == [
+        "✗ checkout-friction does not match",
+        "  ✓ website myshop.com: myshop.com",
+        "  when",
+        "    ✓ friction at least 2.5: at least 2.5, under 5, the API decides (frictionmin)",
+        "    ? saw_page /checkout*: no data, needs the recording's detail",
+        "    ✗ duration over 60 s: 58 s, needs over 60 s (2 s short)",
+        "  except any of these",
+        "    ? tags internal or load-test: no data, needs the recording's detail",
+    ]
+
+
+def test_the_closest_page_view_is_shown_when_none_will_do():
+    page = c.OneItem(
+        "page", (c.Test("path", c.OneOf(("/pay",))), c.Test("time", c.Bounds(min=10_000)))
+    )
+    seen = subject(
+        page_views=(
+            PageView(website_page="/", visit_time=1),
+            PageView(website_page="/pay", visit_time=9_000),
+        )
+    )
+    assert lines(explain(only(page), seen))[3:] == [
+        "    ✗ one page with path /pay, time at least 10 s: 2 pages, the closest",
+        "      ✓ path /pay: /pay",
+        "      ✗ time at least 10 s: 9 s, needs at least 10 s (1 s short)",
+    ]
+
+
+def test_a_rule_about_something_else_says_so():
+    funnels = Rule(id="f", watch="funnels", when=c.All(()), do=())
+    assert lines(explain(funnels, subject())) == [
+        "✗ f does not match",
+        "  ✗ it watches funnels only",
+    ]
+
+
+def test_a_change_says_what_was_or_that_there_is_no_history_yet():
+    rule = Rule(
+        id="f",
+        watch="funnels",
+        when=c.Test("conversion", c.Change(drops_by=20, against=7 * 86_400_000)),
+        do=(),
+    )
+    steps = (FunnelStep("a", "/", 200), FunnelStep("b", "/b", 50))
+    funnel = FunnelSubject(website=SITE, id="f1", steps=steps)
+    known = lines(explain(rule, funnel, lambda name, ago: 40.0))
+    assert known[0] == "✓ f matches"
+    assert known[-1] == "    ✓ conversion down by 20 % against 7 d ago: 25 %, was 40 %"
+    assert lines(explain(rule, funnel))[-1].endswith("no data, not enough history yet")
+    assert why(rule, funnel, lambda name, ago: 40.0) == (
+        "conversion down by 20 % against 7 d ago: 25 %, was 40 %",
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "values", "reasons"),
+    [
+        (c.Test("friction", c.Bounds(min=2.5)), {}, ("friction at least 2.5",)),
+        (c.Test("duration", c.Bounds(over=60_000)), {}, ("1 min 35 s, over 60 s",)),
+        (c.Test("pages", c.Bounds(min=2)), {}, ("pages 2, at least 2",)),
+        (c.Test("saw_page", c.OneOf(("/a*",))), {"entry_page": "/ab"}, ("saw /ab",)),
+        (c.Test("tags", c.OneOf(("x", "y"))), {"tags": ("y", "z")}, ("tag y",)),
+        (c.Test("country", c.OneOf(("de",))), {"country": "de"}, ("country de",)),
+        (c.Not(c.Test("country", c.OneOf(("us",)))), {"country": "de"}, ("not country us",)),
+        (c.Test("starred", c.Is(True)), {"starred": True}, ("starred",)),
+        (c.Journey(("/a", "/b*")), {}, ("went /a → /b*",)),
+        (
+            c.OneItem("page", (c.Test("path", c.OneOf(("/b",))), c.Test("tags", c.OneOf(("x",))))),
+            {},
+            ("on /b: tags x",),
+        ),
+    ],
+)
+def test_the_reasons_of_a_match_are_short_and_name_what_was_seen(when, values, reasons):
+    views = (PageView(website_page="/a"), PageView(website_page="/b", tags=("x",)))
+    seen = subject(**({"page_views": views} | values if "went" in reasons[0] or "on" in reasons[0]
+                      else values))  # fmt: skip
+    assert why(only(when), seen) == reasons
+
+
+def test_only_the_branches_that_hold_are_reasons():
+    either = c.AnyOf((c.Test("country", c.OneOf(("de",))), c.Test("device", c.OneOf(("phone",)))))
+    assert why(only(either), subject(country="fr", device="Phone")) == ("device Phone",)
+
+
+SECRETS = {
+    "ip": "203.0.113.9",
+    "visitor_id": "v-secret",
+    "visitor_name": "Jane Roe",
+    "entry": "https://shop.my/?token=secret",
+    "referrer": "https://mail.example/?q=secret",
+}
+
+
+def test_reasons_never_hold_a_personal_value():
+    names = {"entry": "entry_url"}
+    tests = [c.Test(names.get(name, name), c.Exists()) for name in SECRETS]
+    tests.append(c.Test("variables", c.OneOf(("se*",)), "email"))
+    seen = subject(**SECRETS, variables=("email=secret@example.com",))
+    reasons = why(only(c.All(tuple(tests))), seen)
+    assert len(reasons) == len(tests)
+    said = " ".join(reasons)
+    assert not [secret for secret in [*SECRETS.values(), "secret"] if secret in said]
+    assert "variable email as the rule asks" in reasons
+
+
+def test_what_visitors_choose_can_not_steer_the_terminal():
+    seen = subject(entry_page="/\x1b[31mred\u202e", country="\x1b]0;x\x07")
+    tests = c.All((c.Test("entry_page", c.Exists()), c.Test("country", c.Exists())))
+    text = "\n".join([*lines(explain(only(tests), seen)), *why(only(tests), seen)])
+    assert not set(text) & {"\x1b", "\x07", "\u202e"}
+
+
+@settings(max_examples=80, deadline=None)
+@given(rules, learnt())
+def test_every_rule_can_be_explained_and_the_verdict_is_the_same(rule, recording):
+    for seen in recording:
+        found = explain(rule, seen)
+        assert found.matches == matches(rule, seen)
+        assert found.matches == (
+            found.website.holds
+            and found.when.holds
+            and (found.excepts is None or not found.excepts.holds)
+        )
+        assert all(isinstance(line, str) and "\n" not in line for line in lines(found))
+        assert all(why(rule, seen)) or not found.matches
+
+
+@settings(max_examples=100, deadline=None)
+@given(conditions, learnt())
+def test_a_part_marked_as_decided_counts_as_it_is_marked(condition, recording):
+    def check(part):
+        assert part.answer is None or part.answer == part.holds
+        for inner in part.parts:
+            check(inner)
+
+    check(explain(only(condition), recording[0]).when)

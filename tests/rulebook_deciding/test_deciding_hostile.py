@@ -1,0 +1,152 @@
+"""Hostile recordings cost time in proportion and no memory, and never raise."""
+
+import tracemalloc
+
+import pytest
+from deciding_worlds import SITES
+
+from bot.mouseflow.models import PageView, Recording
+from bot.rulebook import axes
+from bot.rulebook import conditions as c
+from bot.rulebook.compile import Decider
+from bot.rulebook.evaluate import matches
+from bot.rulebook.fields import number, path
+from bot.rulebook.operators import glob
+from bot.rulebook.rules import Rule
+from bot.subjects import RecordingSubject
+
+HUGE = "a" * 1_000_000
+
+
+def subject(**values):
+    return RecordingSubject(website=SITES[0], recording=Recording(id="r", **values))
+
+
+def rule(*tests):
+    return Rule(id="r", watch="recordings", when=c.All(tests), do=())
+
+
+def agreed(rules, seen):
+    """What both ways of deciding say; they must say the same."""
+    found = Decider(rules).matches(seen)
+    assert found == tuple(i for i, it in enumerate(rules) if matches(it, seen))
+    return found
+
+
+@pytest.mark.parametrize(
+    "regex", ["(a+)+$", "(a|a)*b", "(.*a){20}b", "(a|aa)+$", "^(([a-z])+.)+[A-Z]([a-z])+$"]
+)
+def test_an_expression_that_ruins_backtracking_is_searched_in_a_megabyte(regex):
+    """A backtracking matcher would not end within a lifetime."""
+    agreed([rule(c.Test("user_agent", c.Pattern(regex)))], subject(user_agent=HUGE + "!"))
+
+
+def test_many_stars_are_looked_for_in_a_megabyte():
+    stars = "*a" * 30
+    assert not glob(stars + "*b")(HUGE)
+    assert glob(stars + "*")(HUGE)
+
+
+def test_a_huge_value_is_judged_and_not_kept():
+    rules = [rule(c.Test("user_agent", c.OneOf(("*b",)))), rule(c.Test("tags", c.OneOf(("x",))))]
+    decider = Decider(rules)
+    decider.matches(subject(user_agent="Firefox"))
+    tracemalloc.start()
+    try:
+        for letter in "bcdefghij":
+            seen = subject(user_agent=HUGE + letter, tags=(HUGE + letter, "x"))
+            assert decider.matches(seen) == ((0, 1) if letter == "b" else (1,))
+            del seen
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000
+
+
+def test_a_flood_of_distinct_values_leaves_tables_bounded():
+    decider = Decider(
+        [
+            rule(
+                c.Test("visitor_id", c.OneOf(("v1*",))),
+                c.Test("variables", c.Bounds(min=5), "n"),
+                c.Test("tags", c.Every(("t1",))),
+            )
+        ]
+    )
+
+    def flood(start):
+        for n in range(start, start + 40_000):
+            seen = subject(
+                visitor_id=f"v{n}" * 20, variables=(f"n={n}",), tags=(f"t{n}", "t1"), page_views=()
+            )
+            assert decider.matches(seen) == ((0,) if f"v{n}".startswith("v1") and n >= 5 else ())
+
+    flood(0)
+    tracemalloc.start()
+    try:
+        flood(40_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 30_000_000
+
+
+def test_a_table_forgets_rather_than_grow_and_still_answers():
+    asked = []
+    table = axes.Memo(lambda key: asked.append(key) or len(key), axes.length)
+    assert all(table[f"{n:0100}"] == 100 for n in range(50_000))
+    assert len(table) <= axes.ENTRIES
+    assert sum(map(len, table)) <= axes.CHARACTERS
+    before = len(asked)
+    assert table["0" * 5000] == table["0" * 5000] == 5000
+    assert len(asked) == before + 2  # too long to be kept
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"user_agent": "\ud800", "lang": "\x00", "entry_page": "http://[::1"},
+        {"variables": ("=", "==", "n=nan", "n=inf", "n=1_0", "n=" + "9" * 5000, "", "n")},
+        {"tags": ("", "\ud83d", "İ" * 50), "entry": "://", "referrer": "?#"},
+        {"page_views": (PageView(), PageView(uri="", website_page="//"), PageView(uri="::")) },
+        {"duration": float("nan"), "pages": 10**400, "page_views": (PageView(scroll=-1),)},
+    ],
+)  # fmt: skip
+def test_strange_values_are_judged_and_never_raise(values):
+    tests = [
+        c.Test("user_agent", c.Pattern("[a-z]")),
+        c.Test("entry_page", c.OneOf(("/*",))),
+        c.Test("variables", c.Bounds(min=0), "n"),
+        c.Test("variables", c.Pattern("nan"), "n"),
+        c.Test("tags", c.OneOf(("i̇*",))),
+        c.Test("saw_page", c.OneOf(("*",))),
+        c.Test("duration", c.Bounds(min=0)),
+        c.Test("pages", c.Bounds(over=3)),
+        c.Test("referrer", c.OneOf(("*#*",))),
+    ]
+    agreed([rule(test) for test in tests], subject(**values))
+
+
+def test_numbers_in_variables_are_plain_numbers():
+    assert [number(text) for text in ("12.5", " 7 ", "-3", "1e3")] == [12.5, 7, -3, 1000]
+    assert {number(text) for text in ("nan", "inf", "1_000", "", "x", "9" * 5000)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://shop.my/landing?x=1#top", "/landing"),
+        ("shop.my/landing", "/landing"),
+        ("/landing/", "/landing"),
+        ("https://shop.my", "/"),
+        ("shop.my", "/"),
+        ("index.html", "/index.html"),
+        ("/", "/"),
+        ("*checkout*", "*checkout*"),
+        ("checkout", "/checkout"),
+        ("/go?to=https://x.y/z", "/go"),
+        ("http://[broken", "/"),
+    ],
+)
+def test_a_page_is_one_page_however_it_is_written(address, expected):
+    assert path(address) == expected

@@ -1,0 +1,258 @@
+"""What is asked of the API: each fact once, filters that lose nothing, and when a rule may fire."""
+
+from datetime import timedelta
+
+import pytest
+from deciding_worlds import conditions, learnt, rules, subjects
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from bot.mouseflow.filters import SessionFilters
+from bot.mouseflow.models import PageView
+from bot.rulebook import conditions as c
+from bot.rulebook.evaluate import answer, matches, needs
+from bot.rulebook.narrowing import likely, narrowing, narrowing_of_all
+from bot.rulebook.operators import OVER
+from bot.rulebook.queries import (
+    asks_friction,
+    asks_visitor_type,
+    changes_asked,
+    fires_early,
+    lines,
+    needs_detail,
+    plan,
+    thresholds,
+    visitor_types,
+)
+from bot.rulebook.rules import Rule
+from bot.subjects import Band, Site
+
+
+def rule(when, rule_id="r", **more):
+    return Rule(id=rule_id, watch="recordings", when=when, do=(), **more)
+
+
+def friction(**bounds):
+    return c.Test("friction", c.Bounds(**bounds))
+
+
+def test_every_friction_bound_becomes_a_threshold_to_reach_each_once_and_ascending():
+    asked = [rule(friction(min=5)), rule(friction(over=2)), rule(c.Not(friction(under=2.5)))]
+    asked.append(rule(friction(max=2), excepts=friction(min=5)))
+    assert thresholds(asked) == (2 + OVER, 2.5, 5)
+    assert thresholds([rule(c.Test("country", c.OneOf(("de",))))]) == ()
+
+
+@given(
+    st.sampled_from([0.0, 2.0, 2.0000005, 2.5, 3.0, 7.0]),
+    st.builds(
+        c.Bounds,
+        min=st.none() | st.sampled_from([2.0, 2.5]),
+        over=st.none() | st.sampled_from([2.0, 3.0]),
+        max=st.none() | st.sampled_from([2.5, 3.0]),
+        under=st.none() | st.sampled_from([3.0, 2.5]),
+    ),
+    subjects,
+)
+@settings(max_examples=100, deadline=None)
+def test_the_thresholds_asked_are_enough_to_decide(figure, bounds, seen):
+    """A server that knows the friction answers each threshold; then nothing is unknown."""
+    test = c.Test("friction", bounds)
+    asked = thresholds([rule(test)])
+    reached = [it for it in asked if figure >= it]
+    band = Band(
+        max(reached, default=Band().low),
+        min((it for it in asked if figure < it), default=Band().high),
+    )
+    said = answer(test, replace(seen, friction=band))
+    exact = answer(test, replace(seen, friction=Band.exactly(figure)))
+    if abs(figure - 2) > OVER or figure == 2:  # finer than the API can be asked
+        assert said is exact
+    else:
+        assert said is not None
+
+
+def test_facts_are_asked_only_where_a_rule_depends_on_them():
+    visitors = rule(c.Test("visitor_type", c.OneOf(("first",))))
+    assert asks_visitor_type(visitors)
+    assert not asks_friction(visitors)
+    assert asks_friction(rule(c.All(()), excepts=friction(min=1)))
+    assert visitor_types([visitors]) == ("returning",)
+    assert visitor_types([rule(friction(min=1))]) == ()
+
+
+@pytest.mark.parametrize(
+    ("when", "early"),
+    [
+        (friction(min=2.5), True),
+        (friction(over=2.5), True),
+        (friction(under=5), False),
+        (c.Not(friction(min=2.5)), False),
+        (c.Test("duration", c.Bounds(min=60_000)), True),
+        (c.Test("duration", c.Bounds(min=60_000, max=90_000)), False),
+        (c.Not(c.Test("duration", c.Bounds(under=60_000))), True),
+        (c.Test("pages", c.Numbers((3.0,))), False),
+        (c.Test("saw_page", c.OneOf(("/a",))), True),
+        (c.Test("saw_page", c.NoneOf(("/a",))), False),
+        (c.Not(c.Test("saw_page", c.OneOf(("/a",)))), False),
+        (c.Test("tags", c.Every(("a",))), True),
+        (c.Test("tags", c.Exists(False)), False),
+        (c.Journey(("/a", "/b")), True),
+        (c.Test("exit_page", c.OneOf(("/a",))), False),
+        (c.Test("variables", c.OneOf(("a",)), "plan"), False),
+        (c.Test("country", c.NoneOf(("us",))), True),
+        (c.Not(c.Test("country", c.OneOf(("us",)))), True),
+        (c.Test("starred", c.Is(False)), False),
+        (c.OneItem("page", (c.Test("path", c.OneOf(("/a",))),)), True),
+        (c.OneItem("page", (c.Test("time", c.Bounds(under=5)),)), False),
+        (c.AnyOf((friction(min=1), c.Test("exit_page", c.OneOf(("/",))))), False),
+        (c.All((friction(min=1), c.Test("lang", c.Exists(False)))), True),
+    ],
+)
+def test_a_rule_fires_early_only_if_its_condition_stays_true(when, early):
+    assert fires_early(rule(when)) is early
+    assert fires_early(rule(c.All(()), excepts=when)) is fires_early(rule(c.Not(when)))
+
+
+def longer(view):
+    """The page view a while later."""
+    time = view.visit_time
+    return view if time is None else replace(view, visit_time=time + 70_000)
+
+
+@given(
+    conditions,
+    learnt(),
+    st.lists(
+        st.builds(
+            PageView,
+            website_page=st.just("/cart"),
+            uri=st.just("/cart"),
+            visit_time=st.just(9),
+            tags=st.just(("submit",)),
+        ),
+        max_size=2,
+    ),
+)
+@settings(max_examples=150, deadline=None)  # fmt: skip
+def test_a_rule_that_fires_early_still_matches_when_the_session_has_grown(when, seen, more):
+    wanted, (_, early) = rule(when), seen
+    if not fires_early(wanted) or not matches(wanted, early):
+        return
+    recording = early.recording
+    views = tuple(map(longer, recording.page_views or ()))
+    first = (views[0].website_page or views[0].uri) if views else None
+    grown = replace(
+        recording,
+        page_views=(*views, *more),
+        entry_page=recording.entry_page or recording.entry or first,
+        pages=None if recording.pages is None else recording.pages + len(more),
+        duration=None if recording.duration is None else recording.duration + 30_000,
+        tags=(*recording.tags, "click-rage"),
+    )
+    later = replace(early, recording=grown, friction=Band.exactly(early.friction.low + 3))
+    assert matches(wanted, later)
+
+
+@given(rules, learnt())
+@settings(max_examples=100, deadline=None)
+def test_a_rule_that_needs_no_detail_and_no_fact_is_decided_by_the_row(wanted, seen):
+    row, _ = seen
+    asked = needs(wanted.when, row)
+    if "asked" in asked:
+        assert asks_friction(wanted) or asks_visitor_type(wanted)
+    if "detail" in asked:
+        assert needs_detail(wanted) or row.recording.pages is None or not row.recording.entry
+
+
+def test_filters_narrow_only_by_what_they_mean_exactly():
+    when = c.All(
+        (
+            c.Test("country", c.OneOf(("DE",))),
+            c.Test("device", c.OneOf(("Phone",))),
+            c.Test("referrer_type", c.OneOf(("Search",))),
+            c.Test("browser", c.OneOf(("lynx",))),
+            c.Test("duration", c.Bounds(over=60_000, max=90_000.5)),
+            c.Test("pages", c.Bounds(min=3)),
+            c.Test("saw_page", c.OneOf(("/Checkout",))),
+            c.Test("tags", c.OneOf(("submit",))),
+            c.Test("starred", c.Is(True)),
+            friction(min=2.5),
+            c.AnyOf((c.Test("os", c.OneOf(("linux",))), c.Test("os", c.OneOf(("ios",))))),
+            c.Not(c.Test("screen", c.OneOf(("1x1",)))),
+        )
+    )
+    exact = SessionFilters(
+        country="de",
+        device="phone",
+        referrer="searchengines",
+        visitmin=timedelta(seconds=60),
+        visitmax=timedelta(milliseconds=90_001),
+        pagesmin=3,
+        star=True,
+    )
+    assert narrowing(rule(when)) == exact
+    close = likely(rule(when))
+    assert (close.funnel, close.tags, close.frictionmin) == ("/checkout", ("submit",), 2.5)
+
+
+def test_filters_of_several_rules_are_what_all_of_them_share():
+    german = c.Test("country", c.OneOf(("de",)))
+    one = rule(
+        c.All((german, c.Test("pages", c.Bounds(min=3)), c.Test("device", c.OneOf(("phone",)))))
+    )
+    two = rule(c.All((german, c.Test("pages", c.Bounds(min=5)))))
+    assert narrowing_of_all([one, two]) == SessionFilters(country="de", pagesmin=3)
+    assert narrowing_of_all([one, rule(c.All(()))]) == SessionFilters()
+    assert narrowing_of_all([]) == SessionFilters()
+
+
+@given(rules, learnt())
+@settings(max_examples=100, deadline=None)
+def test_narrowing_lets_every_match_through(wanted, seen):
+    _, whole = seen
+    filters = narrowing(wanted)
+    if not matches(wanted, whole):
+        return
+    r = whole.recording
+    for name, value in (("country", r.country), ("device", r.device), ("browser", r.browser),
+                        ("os", r.os)):  # fmt: skip
+        asked = getattr(filters, name)
+        assert asked is None or asked == value.casefold()
+    count = len(r.page_views) if r.pages is None else r.pages
+    assert filters.pagesmin is None or count >= filters.pagesmin
+    assert filters.pagesmax is None or count <= filters.pagesmax
+    length = None if r.duration is None else timedelta(milliseconds=r.duration)
+    assert filters.visitmin is None or length >= filters.visitmin
+    assert filters.visitmax is None or length <= filters.visitmax
+    assert filters.star is None or r.starred is filters.star
+
+
+def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
+    site = Site("w1", "myshop.com")
+    set_ = [
+        rule(friction(min=2.5), "angry"),
+        rule(c.Test("visitor_type", c.OneOf(("first",))), "new"),
+        rule(c.Test("exit_page", c.OneOf(("/pay",))), "left", websites=("MYSHOP.*",)),
+        rule(friction(min=9), "elsewhere", websites=("other.com",)),
+    ]
+    made = plan(set_, site)
+    assert made.rules == ("angry", "new", "left")
+    assert (made.thresholds, made.visitor_types, made.calls) == ((2.5,), ("returning",), 3)
+    assert (made.detailed, made.early) == (("left",), ("angry", "new"))
+    assert lines(made) == [
+        "3 calls when something is new: the list",
+        "  a query for friction of at least 2.5",
+        "  a query for returning visitors",
+        "and a detail for each recording that still depends on it in left",
+        "waiting until a session is settled: left",
+    ]
+    assert plan([], site).calls == 0
+    assert lines(plan([], site)) == ["no rule watches recordings here: nothing is asked"]
+
+
+def test_the_past_that_a_level_compares_with_is_named():
+    drop = c.Test("conversion", c.Change(drops_by=20, against=1000))
+    funnels = Rule(id="f", watch="funnels", when=c.All((drop,)), do=(), until=c.Not(drop))
+    assert changes_asked(funnels) == {("conversion", 1000)}
