@@ -9,6 +9,7 @@ from bot.rulebook.conditions import (
     AnyOf,
     Bounds,
     Condition,
+    Every,
     Exists,
     Is,
     Journey,
@@ -25,6 +26,11 @@ from bot.rulebook.operators import glob
 from bot.subjects import Kind
 
 _LOW, _HIGH = float("-inf"), float("inf")
+_MOST = 300
+"""Bigger conditions are not compared: that would take long, and a warning is no must."""
+
+_Known = dict[tuple[int, int], bool]
+
 _SEVERAL_NAMES = frozenset({"campaign", "funnel", "form", "website"})
 """Fields of one thing that is known by its name and by its id."""
 
@@ -40,6 +46,21 @@ def leaves(condition: Condition | None) -> Iterator[Test | OneItem | Journey]:
         yield condition
 
 
+def _size(condition: Condition) -> int:
+    """How many tests, each with its values, the tree has: comparing two costs the product."""
+    found = 0
+    for leaf in leaves(condition):
+        tests = leaf.tests if isinstance(leaf, OneItem) else (leaf,)
+        found += sum(len(_values(test)) for test in tests)
+    return found
+
+
+def _values(test: Test | Journey) -> tuple[object, ...]:
+    if isinstance(test, Journey):
+        return test.paths
+    return test.wants.values if isinstance(test.wants, OneOf | NoneOf | Every) else (test.wants,)
+
+
 def impossible(condition: Condition, kind: Kind) -> bool:
     """Whether no subject of this kind can meet the condition; False where that is not plain."""
     if isinstance(condition, AnyOf):
@@ -49,6 +70,8 @@ def impossible(condition: Condition, kind: Kind) -> bool:
     parts = list(_flat(condition))
     if any(impossible(part, kind) for part in parts):
         return True
+    if _size(condition) > _MOST:
+        return False
     return any(_contradict(one, other, kind) for one, other in combinations(parts, 2))
 
 
@@ -121,16 +144,30 @@ def _ends(bounds: Bounds) -> tuple[tuple[float, int], tuple[float, int]]:
 
 def implies(one: Condition, other: Condition, kind: Kind) -> bool:
     """Whether all that meets `one` meets `other`; False where that is not plain."""
+    if max(_size(one), _size(other)) > _MOST:
+        return False
+    return _implies(one, other, kind, {})
+
+
+def _implies(one: Condition, other: Condition, kind: Kind, known: _Known) -> bool:
+    """Each pair of parts is looked at once, or deep nests would take for ever."""
+    pair = (id(one), id(other))
+    if pair not in known:
+        known[pair] = _look(one, other, kind, known)
+    return known[pair]
+
+
+def _look(one: Condition, other: Condition, kind: Kind, known: _Known) -> bool:
     if one == other:
         return True
     if isinstance(other, All):
-        return all(implies(one, part, kind) for part in other.parts)
+        return all(_implies(one, part, kind, known) for part in other.parts)
     if isinstance(one, AnyOf):
-        return all(implies(part, other, kind) for part in one.parts)
-    if isinstance(other, AnyOf) and any(implies(one, part, kind) for part in other.parts):
+        return all(_implies(part, other, kind, known) for part in one.parts)
+    if isinstance(other, AnyOf) and any(_implies(one, p, kind, known) for p in other.parts):
         return True
     if isinstance(one, All):
-        return any(implies(part, other, kind) for part in one.parts)
+        return any(_implies(part, other, kind, known) for part in one.parts)
     if isinstance(one, OneItem) and isinstance(other, OneItem) and one.field == other.field:
         parts = field(kind, one.field).parts
         return all(

@@ -146,3 +146,24 @@ def test_silence_holds_for_that_rule_and_that_file_alone():
     assert [(fault.file, fault.path) for fault in scale] == [
         ("b.yaml", "rules.one-two.when.friction.min")
     ]
+
+
+def nested(group, depth):
+    return f"{{{group}: [" * depth + "{country: de}" + "]}" * depth
+
+
+@pytest.mark.parametrize(
+    ("when", "excepts"),
+    [
+        (nested("all", 14), nested("any", 14).replace("de", "at")),
+        (nested("any", 14), nested("all", 14).replace("de", "at")),
+        (f"{{any: {[{'tags': f't{n}'} for n in range(3000)]}}}",) * 2,
+        (f"{{all: {[{'tags': f't{n}'} for n in range(3000)]}}}",) * 2,
+        (
+            f"{{tags: {[f't{n}' for n in range(9000)]}}}",
+            f"{{tags: {[f'u{n}' for n in range(9000)]}}}",
+        ),
+    ],
+)
+def test_looking_for_warnings_ends_soon_on_any_condition(when, excepts):
+    assert set(warned(when, f"except: {excepts}")) <= {"shadowed"}
