@@ -134,9 +134,14 @@ class Delivery:
     async def drain(self) -> Drained:
         """Perform all that is due and can be performed now, then return."""
         self._counts.clear()
-        await self._recover()
-        while await self._start_due() or self._lanes or self._late:
-            await self._wait_for(*self._lanes.values(), *self._late)
+        try:
+            await self._recover()
+            while await self._start_due() or self._lanes or self._late:
+                await self._wait_for(*self._lanes.values(), *self._late)
+        except BaseException:
+            self._stopping = True
+            await self._finish_in_flight()
+            raise
         done, postponed, dead = (self._counts[kind] for kind in (Performed, Again, Dead))
         return Drained(done, postponed, dead)
 

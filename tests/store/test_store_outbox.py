@@ -258,6 +258,14 @@ def test_a_dead_letter_can_be_retried_with_all_it_needs(outbox):
     assert VISITOR.encode() in again.subject
 
 
+def test_a_dead_letter_that_may_have_arrived_is_looked_for_when_it_is_retried(outbox):
+    outbox.add(match("r1"))
+    outbox.postpone(outbox.claim(), NOW, attempted=NOW)
+    outbox.give_up(outbox.claim())
+    outbox.store.do(lambda conn: retry(conn, NOW + HOUR))
+    assert outbox.claim(now=NOW + HOUR).attempted == NOW
+
+
 def test_retry_takes_ids_a_rule_or_all(outbox):
     outbox.add(match("r1"), match("r2"), match("r1", rule="rage"))
     while claimed := outbox.claim():
