@@ -18,6 +18,9 @@ VisitorType = Literal["first", "returning"]
 IMPOSSIBLE = 1_000_000_000.0
 """No session is that frustrated: a server that counts one ignores the filter."""
 
+SPARE = 10
+"""Rows to ask for beyond those in question."""
+
 
 async def friction_bands(
     mouseflow: Mouseflow,
@@ -25,7 +28,6 @@ async def friction_bands(
     window: SessionFilters,
     rows: Collection[Recording],
     thresholds: Sequence[float],
-    limit: int,
 ) -> dict[str, Band]:
     """The band of each row's friction, by recording id, as far as the thresholds tell."""
     bands: dict[str, Band] = {}
@@ -35,7 +37,7 @@ async def friction_bands(
         if not reached:
             break
         filters = narrowed(window, friction=threshold)
-        found = await members(mouseflow, website, filters, reached.values(), limit)
+        found = await members(mouseflow, website, filters, reached.values())
         for key in reached.keys() - found:
             bands[key] = Band(low, threshold)
         reached = {key: row for key, row in reached.items() if key in found}
@@ -49,13 +51,12 @@ async def visitor_types(
     website: str,
     window: SessionFilters,
     rows: Collection[Recording],
-    limit: int,
 ) -> dict[str, VisitorType]:
     """Whether each row's visitor came back, by recording id."""
     if not rows:
         return {}
     filters = narrowed(window, returning=True)
-    found = await members(mouseflow, website, filters, rows, limit)
+    found = await members(mouseflow, website, filters, rows)
     return {row.id: "returning" if row.id in found else "first" for row in rows}
 
 
@@ -73,10 +74,12 @@ async def members(
     website: str,
     filters: SessionFilters,
     rows: Collection[Recording],
-    limit: int,
 ) -> frozenset[str]:
-    """Which of the rows the filter lets through; reads until each one is decided."""
-    listing = await read(mouseflow, website, filters, limit)
+    """Which of the rows the filter lets through; reads until each one is decided.
+
+    What is newer than these rows is mostly among them, so hardly more rows are asked for.
+    """
+    listing = await read(mouseflow, website, filters, len(rows) + SPARE)
     while not _decided(listing, rows):
         further = await deeper(mouseflow, website, filters, listing)
         if further is listing:

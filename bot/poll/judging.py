@@ -21,6 +21,8 @@ from bot.sources.recordings import merge
 from bot.subjects import Band, RecordingSubject, Site
 
 NO_RULES: frozenset[str] = frozenset()
+FIRST = 8
+"""Details to fetch before looking whether they have shown a way to need fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,6 @@ class Bench:
     zone: str
     book: Book
     window: SessionFilters
-    limit: int
     matched: Mapping[str, frozenset[str]]
     held: bool
     tags: TagFilter
@@ -79,20 +80,26 @@ class Bench:
         """Raises the errors of the calls, except where they concern one detail alone."""
         subjects = {due.row.id: self._subject(due) for due in dues}
         settled = {due.row.id: due.settled for due in dues}
-        subjects.update(await self._with_facts(subjects, settled))
+        subjects = await self._with_facts(subjects, settled)
         undecided = {
             key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
         }
-        refuted = await self._without_tags(subjects, undecided)
-        wanting = [
-            subjects[key]
-            for key, rules in undecided.items()
-            if any((key, rule.id) not in refuted for rule in rules)
-        ]
-        details = await asyncio.gather(*map(self._detail, wanting))
-        found = {subject.key: detail for subject, detail in zip(wanting, details, strict=True)}
+        wanting = {key: rules for key, rules in undecided.items() if rules}
+        found: dict[str, Recording | Exception] = {}
+        for batch in (FIRST, len(wanting)):
+            refuted = await self._without_tags(subjects, wanting)
+            needed = [
+                subjects[key]
+                for key, rules in wanting.items()
+                if key not in found and any((key, rule.id) not in refuted for rule in rules)
+            ]
+            details = await asyncio.gather(*map(self._detail, needed[:batch]))
+            for subject, detail in zip(needed, details, strict=False):
+                found[subject.key] = detail
+                if isinstance(detail, Recording):
+                    self.tags.learn(subject.recording, detail)
         judged = tuple(self._verdict(due, subjects[due.row.id], found) for due in dues)
-        return Verdicts(judged, len(wanting))
+        return Verdicts(judged, len(found))
 
     def _subject(self, due: Due) -> RecordingSubject:
         row = due.row
@@ -108,31 +115,29 @@ class Bench:
     async def _with_facts(
         self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
     ) -> dict[str, RecordingSubject]:
-        open_rules = {
-            key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
-        }
+        known = dict(subjects)
         frustrated = [
-            subjects[key].recording
-            for key, rules in open_rules.items()
-            if subjects[key].friction is None and any(map(asks_friction, rules))
-        ]
-        visitors = [
-            subjects[key].recording
-            for key, rules in open_rules.items()
-            if subjects[key].visitor_type is None and any(map(asks_visitor_type, rules))
+            subject.recording
+            for key, subject in known.items()
+            if subject.friction is None
+            and any(map(asks_friction, self._undecided(subject, settled[key])))
         ]
         bands = await friction_bands(
-            self.mouseflow, self.site.id, self.window, frustrated, self.book.thresholds, self.limit
+            self.mouseflow, self.site.id, self.window, frustrated, self.book.thresholds
         )
-        types = await visitor_types(self.mouseflow, self.site.id, self.window, visitors, self.limit)
-        return {
-            key: msgspec.structs.replace(
-                subjects[key],
-                friction=bands.get(key, subjects[key].friction),
-                visitor_type=types.get(key, subjects[key].visitor_type),
-            )
-            for key in bands.keys() | types.keys()
-        }
+        for key, band in bands.items():
+            known[key] = msgspec.structs.replace(known[key], friction=band)
+        # Only now: where friction has decided, the visitor need not be asked about.
+        visitors = [
+            subject.recording
+            for key, subject in known.items()
+            if subject.visitor_type is None
+            and any(map(asks_visitor_type, self._undecided(subject, settled[key])))
+        ]
+        types = await visitor_types(self.mouseflow, self.site.id, self.window, visitors)
+        for key, kind in types.items():
+            known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
+        return known
 
     async def _without_tags(
         self,
@@ -153,7 +158,7 @@ class Bench:
                 continue
             rows = [subjects[key].recording for key in keys]
             filters = replace(self.window, tags=(tag,))
-            there = await members(self.mouseflow, self.site.id, filters, rows, self.limit)
+            there = await members(self.mouseflow, self.site.id, filters, rows)
             refuted |= {
                 (key, rule) for key, ids in keys.items() if key not in there for rule in ids
             }

@@ -8,7 +8,7 @@ from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording, RecordingPage
 from bot.mouseflow.shapes import Unreadable
 from bot.ports import Mouseflow
-from bot.sources.recordings import Order, order_of, sort_key
+from bot.sources.recordings import UNSHARP, Order, order_of, sort_key
 
 ROW_CAP = 10_000
 """More rows than this the API does not give at once, as users of it report."""
@@ -50,7 +50,7 @@ class Listing:
         if not self.rows:
             return False
         key, last = sort_key(row, self.order), sort_key(self.rows[-1], self.order)
-        return key is not None and last is not None and key > last
+        return key is not None and last is not None and key > last + UNSHARP
 
 
 async def read(mouseflow: Mouseflow, website: str, filters: SessionFilters, limit: int) -> Listing:

@@ -117,7 +117,6 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         zone=desk.zone.key,
         book=book,
         window=window.filters,
-        limit=max(memory.pace.depth, len(dues)),
         matched=await desk.store.run(partial(matched_rules, website=site.id, ids=ids)),
         held=bool(memory.friction_ignored),
         tags=memory.tags,

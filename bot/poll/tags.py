@@ -2,8 +2,8 @@
 
 A row names the session's tags, not those of its pages (API document, L929-944 against
 L963-966). The `tags` filter may cover both, but the document does not say so (L4372). It is
-used only where it has been seen to: an answer had a recording whose row lacks the tag, and an
-impossible tag counts nothing.
+used only where it has been seen to: it let a recording through that has the tag on a page
+alone, and an impossible tag kept the same recording out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bot.mouseflow.filters import SessionFilters
+from bot.mouseflow.models import Recording
+from bot.poll.facts import members
 from bot.poll.listing import read
 from bot.ports import Mouseflow
 from bot.rulebook.conditions import All, AnyOf, Condition, Every, Not, OneItem, OneOf, Test
@@ -20,9 +22,6 @@ from bot.rulebook.rules import Rule
 IMPOSSIBLE = "mouseflow-bot-no-such-tag"
 ASK_AGAIN = timedelta(hours=1)
 """How soon a filter that has not been seen to cover pages is tried again."""
-
-SAMPLE = 50
-"""Rows to look through for a proof."""
 
 
 TRACKER_TAGS = frozenset({
@@ -43,31 +42,38 @@ class TagFilter:
     covers_pages: bool = False
     spelled: set[str] = field(default_factory=lambda: set(TRACKER_TAGS))
     asked: dict[str, datetime] = field(default_factory=dict)
+    witness: tuple[Recording, str] | None = None
+
+    def learn(self, row: Recording, detail: Recording) -> None:
+        """A recording with a tag on a page that its row lacks can show what the filter covers."""
+        if self.witness is None and not self.covers_pages:
+            tags = {tag for view in detail.page_views or () for tag in view.tags}
+            hidden = sorted(tags - set(row.tags) - set(detail.tags))
+            if hidden and not set(hidden[0]) & set(",*"):
+                self.witness = row, hidden[0]
 
     async def trusted(
         self, mouseflow: Mouseflow, website: str, window: SessionFilters, tag: str, now: datetime
     ) -> bool:
         """May a recording that the filter leaves out be taken to lack the tag everywhere?"""
-        asked = self.asked.get(tag)
-        if not self._proven(tag) and (asked is None or now - asked >= ASK_AGAIN):
-            self.asked[tag] = now
-            await self._try(mouseflow, website, window, tag)
-        return self._proven(tag)
-
-    def _proven(self, tag: str) -> bool:
+        if not self.covers_pages and self.witness is not None and self._may_ask("", now):
+            row, hidden = self.witness
+            self.witness = None
+            there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
+            nobody = await members(mouseflow, website, replace(window, tags=(IMPOSSIBLE,)), [row])
+            self.covers_pages = row.id in there and row.id not in nobody
+        if tag not in self.spelled and self._may_ask(tag, now):
+            found = await read(mouseflow, website, replace(window, tags=(tag,)), 1)
+            if found.count:
+                self.spelled.add(tag)
         return self.covers_pages and tag in self.spelled
 
-    async def _try(
-        self, mouseflow: Mouseflow, website: str, window: SessionFilters, tag: str
-    ) -> None:
-        found = await read(mouseflow, website, replace(window, tags=(tag,)), SAMPLE)
-        if not found.rows:
-            return
-        nobody = await read(mouseflow, website, replace(window, tags=(IMPOSSIBLE,)), 1)
-        if nobody.count:
-            return
-        self.spelled.add(tag)
-        self.covers_pages |= any(tag not in row.tags for row in found.rows)
+    def _may_ask(self, tag: str, now: datetime) -> bool:
+        asked = self.asked.get(tag)
+        if asked is not None and now - asked < ASK_AGAIN:
+            return False
+        self.asked[tag] = now
+        return True
 
 
 def required_tags(rule: Rule) -> frozenset[str]:

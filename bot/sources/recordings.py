@@ -19,6 +19,9 @@ Order = Literal["activity", "created", "unknown"]
 LONGEST_SESSION = timedelta(hours=1)
 """A session ends after an hour on a page at the latest (the vendor's help pages)."""
 
+UNSHARP = timedelta(seconds=5)
+"""Rows that were flushed together may stand in any order among themselves."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Recording).decode
 
@@ -63,7 +66,10 @@ def fingerprint(recording: Recording) -> str:
 
 
 def order_of(rows: Sequence[Recording]) -> Order:
-    """How this answer is sorted, newest first; "unknown" unless it is plain from the rows."""
+    """How this answer is sorted, newest first; "unknown" unless it is plain from the rows.
+
+    Neighbours may be out of order by `UNSHARP`.
+    """
     if len(rows) < 2:
         return "unknown"
     by_activity = [aware(row.last_activity) for row in rows if row.last_activity]
@@ -114,4 +120,4 @@ def unpacked(data: bytes) -> Recording:
 
 
 def _falls(stamps: Sequence[datetime]) -> bool:
-    return all(left >= right for left, right in pairwise(stamps))
+    return all(left + UNSHARP >= right for left, right in pairwise(stamps))

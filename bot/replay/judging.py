@@ -1,0 +1,279 @@
+"""Judges a website's past day by the present rules, page by page, the cheapest knowledge first."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from bot.mouseflow import Request, paging, recordings
+from bot.mouseflow.models import Recording
+from bot.poll.book import Book, asks_friction, asks_visitor_type
+from bot.poll.facts import VisitorType, friction_is_ignored
+from bot.poll.judging import Bench, Due, Judged
+from bot.poll.tags import TagFilter
+from bot.ports import Mouseflow
+from bot.replay.asked import Asked
+from bot.replay.spans import Slice, Span, window
+from bot.rulebook.rules import Rule
+from bot.sources.recordings import settled
+from bot.store import Store
+from bot.store.recordings import matched_rules
+from bot.subjects import Band, RecordingSubject, Site
+
+T = TypeVar("T")
+
+PAGE = 5_000
+"""Rows of one page where the API honours `offset`; else a page is as large as it gives."""
+
+AT_ONCE = 200
+"""Recordings that are judged to the end together: so many details are in memory at most."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """The way to the account, with the number of calls that took it."""
+
+    real: Mouseflow
+    calls: int = 0
+
+    async def send(self, request: Request[T]) -> T:
+        self.calls += 1
+        return await self.real.send(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a look back works with. Sessions without activity for `settle` are final."""
+
+    mouseflow: Mouseflow
+    store: Store
+    zone: ZoneInfo
+    settle: timedelta
+    span: Span
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """A website made ready.
+
+    `held` tells that its API ignores the friction filter, `offset` that it honours offsets;
+    `counts` how many recordings it has a day.
+    """
+
+    site: Site
+    book: Book
+    held: bool = False
+    offset: bool = False
+    counts: dict[date, int] = field(default_factory=dict)
+    tags: TagFilter = field(default_factory=TagFilter)
+
+    @property
+    def page(self) -> int:
+        """Rows to ask for at once."""
+        return PAGE if self.offset else paging.LARGEST_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some recordings of a slice: how many were looked at, and those that some rule matches.
+
+    `before` has (rule, recording) of matches that the store knew already. `missed` counts
+    recordings that could not be read, `open` those judged without their detail.
+    """
+
+    read: int = 0
+    judged: tuple[Judged, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    details: int = 0
+    missed: int = 0
+    open: int = 0
+    ids: tuple[str, ...] = ()
+
+
+async def place(past: Past, site: Site, rules: Iterable[Rule]) -> Place:
+    """Find out what the website's API can do: up to four calls. Raises the errors of the calls."""
+    book = Book(rules, site)
+    if not book.final.rules:
+        return Place(site, book)
+    days = window(past.span, past.zone)
+    page = await past.mouseflow.send(recordings.list(site.id, days, limit=1))
+    held = bool(book.thresholds) and await friction_is_ignored(past.mouseflow, site.id, days)
+    offset = page.count > PAGE and await paging.probe_offset(past.mouseflow, site.id, days)
+    return Place(site, book, held, offset, dict(page.chart))
+
+
+async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
+    """The slice in batches, in no order to rely on; a page of rows is in memory at most.
+
+    Raises the errors of the calls.
+    """
+    asked = Asked(
+        past.mouseflow,
+        at.site.id,
+        slice_.filters,
+        at.book.thresholds,
+        page=at.page,
+        offset=at.offset,
+    )
+    async for part in paging.read(
+        past.mouseflow,
+        at.site.id,
+        slice_.filters,
+        limit=at.page,
+        largest_limit=at.page,
+        offset=at.offset,
+    ):
+        rows = [row for row in part.recordings if past.span.holds(row)]
+        hopeful = await _hopeful(past, at, slice_, asked, rows)
+        yield Batch(
+            read=len(rows),
+            missed=part.missed + len(part.unreadable),
+            ids=tuple(row.id for row in rows),
+        )
+        for some in _chunks(hopeful, AT_ONCE):
+            yield await _judged(past, at, slice_, some)
+    if asked.missed:
+        yield Batch(missed=asked.missed)
+
+
+async def _hopeful(
+    past: Past, at: Place, slice_: Slice, asked: Asked, rows: Iterable[Recording]
+) -> list[RecordingSubject]:
+    """What some rule may still match when all asked facts are known, too."""
+    found, by_friction, by_visitor = _possible(past, at, rows)
+    bands = await asked.bands(by_friction)
+    types = await asked.visitor_types(by_visitor)
+    if bands or types:
+        candidates = at.book.final.decider.candidates
+        told = (_told(subject, bands, types) for subject in found)
+        found = [subject for subject in told if any(candidates(subject))]
+    return [
+        subject for subject in found if await _may_have_its_tags(past, at, slice_, asked, subject)
+    ]
+
+
+def _possible(
+    past: Past, at: Place, rows: Iterable[Recording]
+) -> tuple[list[RecordingSubject], set[str], set[str]]:
+    """What some rule may match, and of which of these friction or visitor must be asked."""
+    rules = at.book.final.rules
+    friction = frozenset(i for i, rule in enumerate(rules) if asks_friction(rule))
+    visitors = frozenset(i for i, rule in enumerate(rules) if asks_visitor_type(rule))
+    held = friction if at.held else frozenset[int]()
+    candidates = at.book.final.decider.candidates
+    found: list[RecordingSubject] = []
+    by_friction: set[str] = set()
+    by_visitor: set[str] = set()
+    for row in rows:
+        subject = _subject(past, at, row)
+        sure, undecided = candidates(subject)
+        if not (sure or undecided) or (held and held.issuperset((*sure, *undecided))):
+            continue
+        found.append(subject)
+        if not undecided:
+            continue
+        if subject.friction is None and not held and not friction.isdisjoint(undecided):
+            by_friction.add(row.id)
+        if not visitors.isdisjoint(undecided):
+            by_visitor.add(row.id)
+    return found, by_friction, by_visitor
+
+
+def _told(
+    subject: RecordingSubject, bands: Mapping[str, Band], types: Mapping[str, VisitorType]
+) -> RecordingSubject:
+    return RecordingSubject(
+        website=subject.website,
+        recording=subject.recording,
+        zone=subject.zone,
+        friction=bands.get(subject.key, subject.friction),
+        visitor_type=types.get(subject.key),
+    )
+
+
+async def _may_have_its_tags(
+    past: Past, at: Place, slice_: Slice, asked: Asked, subject: RecordingSubject
+) -> bool:
+    """Does some rule need no tag that the recording lacks, on the session and on its pages?"""
+    sure, undecided = at.book.final.decider.candidates(subject)
+    if sure:
+        return True
+    for index in undecided:
+        lacking = at.book.required_tags[at.book.final.rules[index].id] - set(subject.recording.tags)
+        if not [tag for tag in lacking if await _absent(past, at, slice_, asked, tag, subject.key)]:
+            return True
+    return False
+
+
+async def _absent(past: Past, at: Place, slice_: Slice, asked: Asked, tag: str, key: str) -> bool:
+    # Each day is another chance to see whether the filter covers the tags of pages.
+    day = datetime.combine(slice_.day, time(), past.zone)
+    if not await at.tags.trusted(past.mouseflow, at.site.id, slice_.filters, tag, day):
+        return False
+    return key not in await asked.tagged(tag)
+
+
+def _subject(past: Past, at: Place, row: Recording) -> RecordingSubject:
+    exact = row.friction if row.friction is not None else row.friction_score
+    return RecordingSubject(
+        website=at.site,
+        recording=row,
+        zone=past.zone.key,
+        friction=None if exact is None else Band.exactly(exact),
+    )
+
+
+async def _judged(
+    past: Past, at: Place, slice_: Slice, subjects: Sequence[RecordingSubject]
+) -> Batch:
+    ids = [subject.key for subject in subjects]
+    known = await past.store.run(partial(matched_rules, website=at.site.id, ids=ids))
+    bench = Bench(
+        mouseflow=past.mouseflow,
+        site=at.site,
+        zone=past.zone.key,
+        book=at.book,
+        window=slice_.filters,
+        matched=known,
+        held=at.held,
+        tags=_asked_already(at, past.now),
+        now=past.now,
+    )
+    verdicts = await bench.judge(
+        [
+            Due(
+                subject.recording,
+                settled(subject.recording, past.now, past.settle),
+                subject.friction,
+                subject.visitor_type,
+                past.now,
+            )
+            for subject in subjects
+        ]
+    )
+    return Batch(
+        judged=tuple(each for each in verdicts.judged if each.rules and not each.gone),
+        before=tuple(
+            (rule.id, key)
+            for key, rules in known.items()
+            for rule in at.book.final.rules
+            if not rules.isdisjoint((rule.id, *rule.was))
+        ),
+        details=verdicts.details,
+        open=sum(each.open for each in verdicts.judged),
+    )
+
+
+def _asked_already(at: Place, now: datetime) -> TagFilter:
+    """A filter that asks nothing any more: tags have been asked for, for the whole slice."""
+    return TagFilter(asked={tag: now for tags in at.book.required_tags.values() for tag in tags})
+
+
+def _chunks(
+    subjects: Sequence[RecordingSubject], size: int
+) -> Iterator[Sequence[RecordingSubject]]:
+    for start in range(0, len(subjects), size):
+        yield subjects[start : start + size]
