@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from bot.poll.tags import required_tags
+from bot.poll.tags import named_tags, own_tags, required_tags
 from bot.rulebook.compile import Decider
 from bot.rulebook.decide import applies
 from bot.rulebook.queries import asks_friction, asks_visitor_type, fires_early, thresholds
@@ -37,16 +37,19 @@ class Book:
     """The recording rules that watch this website.
 
     `final` holds all of them, for sessions that can't change any more; `early` those whose
-    condition stays true once it is true, so that they need not wait for the end.
+    condition stays true once it is true, so that they need not wait for the end. `unheeded`
+    are the bot's own tags that no rule names: they must not make rules match.
     """
 
     def __init__(self, rules: Iterable[Rule], site: Site) -> None:
+        rules = tuple(rules)
         watching = tuple(
             rule for rule in rules if rule.watch == "recordings" and applies(rule, site)
         )
         self.final = Sheet(watching)
         self.early = Sheet(tuple(rule for rule in watching if fires_early(rule)))
         self.thresholds = thresholds(watching)
+        self.unheeded = own_tags(rules) - named_tags(watching)
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 
     @property

@@ -14,7 +14,7 @@ from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
 from bot.poll.facts import VisitorType, friction_bands, members, visitor_types
-from bot.poll.tags import TagFilter
+from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
 from bot.rulebook.rules import Rule
 from bot.sources.recordings import merge
@@ -106,7 +106,7 @@ class Bench:
         exact = row.friction if row.friction is not None else row.friction_score
         return RecordingSubject(
             website=self.site,
-            recording=row,
+            recording=without(row, self.book.unheeded),
             zone=self.zone,
             friction=Band.exactly(exact) if exact is not None else due.friction,
             visitor_type=due.visitor_type,
@@ -193,7 +193,7 @@ class Bench:
         if isinstance(detail, Gone):
             return Judged(due, subject, gone=True)
         if isinstance(detail, Recording):
-            whole = merge(subject.recording, detail)
+            whole = without(merge(subject.recording, detail), self.book.unheeded)
             subject = msgspec.structs.replace(subject, recording=whole)
         sheet = self._sheet(due.settled)
         rules = self._in_play(subject.key, sheet.matching(subject))

@@ -10,12 +10,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import msgspec
+
+from bot.actions.tag import Tag
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.facts import members
 from bot.poll.listing import read
 from bot.ports import Mouseflow
-from bot.rulebook.conditions import All, AnyOf, Condition, Every, Not, OneItem, OneOf, Test
+from bot.rulebook.conditions import (
+    All,
+    AnyOf,
+    Condition,
+    Every,
+    NoneOf,
+    Not,
+    OneItem,
+    OneOf,
+    Test,
+)
 from bot.rulebook.evaluate import whole
 from bot.rulebook.rules import Rule
 
@@ -74,6 +87,40 @@ class TagFilter:
             return False
         self.asked[tag] = now
         return True
+
+
+def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
+    """The tags that these rules put on recordings, in lower case."""
+    return frozenset(
+        action.tag.casefold() for rule in rules for action in rule.do if isinstance(action, Tag)
+    )
+
+
+def named_tags(rules: Iterable[Rule]) -> frozenset[str]:
+    """The tags that conditions of these rules spell out, in lower case; globs name none."""
+    return frozenset(tag.casefold() for rule in rules for tag in _spelled(whole(rule)))
+
+
+def without(recording: Recording, unheeded: frozenset[str]) -> Recording:
+    """The recording as if nobody had put these tags on it."""
+    tags = tuple(tag for tag in recording.tags if tag.casefold() not in unheeded)
+    if len(tags) == len(recording.tags):
+        return recording
+    return msgspec.structs.replace(recording, tags=tags)
+
+
+def _spelled(condition: Condition) -> Iterator[str]:
+    match condition:
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _spelled(part)
+        case Not(part):
+            yield from _spelled(part)
+        case OneItem(tests=tests):
+            for test in tests:
+                yield from _spelled(test)
+        case Test(field="tags", wants=OneOf(values) | NoneOf(values) | Every(values)):
+            yield from (value for value in values if "*" not in value)
 
 
 def required_tags(rule: Rule) -> frozenset[str]:

@@ -4,6 +4,7 @@ import pytest
 from poll_world import Account
 
 from bot.mouseflow.errors import Unavailable
+from bot.mouseflow.recordings import tag
 from bot.store.audit import history
 from bot.store.queue import steps_of
 from bot.subjects import Site
@@ -139,3 +140,39 @@ async def test_a_read_only_website_is_posted_about_and_never_written_to(account)
     assert [step.action for step in planned] == ["slack"]
     notes = shop.store.do(lambda conn: history(conn, kind="suppressed"))
     assert ["may only read" in note.text for note in notes] == [True]
+
+
+OWN_TAGS = """
+first:
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {tag: shop-friction}
+by-glob:
+  watch: recordings
+  when: {tags: shop-*}
+  do: {tag: glob}
+"""
+NAMED = (
+    OWN_TAGS
+    + """
+by-name:
+  watch: recordings
+  when: {tags: shop-friction}
+  do: {tag: named}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(OWN_TAGS, {"first"}), (NAMED, {"first", "by-glob", "by-name"})]
+)
+async def test_the_bots_own_tags_make_no_rule_match_unless_some_rule_names_them(
+    account, text, expected
+):
+    shop = account(text)
+    who = shop.sim.add("myshop.com", "checkout-friction", start=-300)
+    await shop.poll()
+    await shop.sender.send(tag(shop.site.id, who, "shop-friction"))
+    shop.wait(minutes=40)
+    await shop.poll()
+    assert {rule for rule, _ in shop.matched()} == expected
