@@ -29,7 +29,6 @@ from bot.schedule import Schedule
 from bot.slack.poster import SLACK, SlackPoster, WebhookPoster
 from bot.store import Store, in_memory_copy, open_store
 from bot.store.retention import forget
-from bot.subjects import Site
 from bot.watching import Watcher
 from bot.webhook import WebhookCaller
 
@@ -202,9 +201,13 @@ class _Daemon:
         watcher = self._watcher
         await watcher.use(watcher.rules)
         await self._first_sites()
-        failed = []
+        failed = [] if await watcher.poll_budgets() else list(watcher.outages.failing)
         for place in list(watcher.places.values()):
-            for look in (watcher.poll_recordings, watcher.poll_feedback):
+            for look in (
+                watcher.poll_recordings,
+                watcher.poll_feedback,
+                watcher.poll_reports,
+            ):
                 if not await look(place.site):
                     failed += list(watcher.outages.failing)
         drained = await self._delivery.drain()
@@ -267,21 +270,25 @@ class _Daemon:
                 return
 
     def _keep_up(self) -> None:
-        """A poll for every website under watch, and for no other."""
-        poll = self._settings.poll
-        wanted: dict[str, tuple[timedelta, Callable[[Site], Awaitable[bool]], Site]] = {}
-        for key, place in self._watcher.places.items():
-            wanted[f"recordings/{key}"] = (
-                poll.recordings, self._watcher.poll_recordings, place.site,
-            )  # fmt: skip
-            wanted[f"feedback/{key}"] = (poll.feedback, self._watcher.poll_feedback, place.site)
+        """A poll for every website under watch, and for no other; one for all budgets."""
+        poll, watcher = self._settings.poll, self._watcher
+        wanted: dict[str, tuple[timedelta, Callable[[], Awaitable[bool]]]] = {}
+        if watcher.rules.budgets:
+            wanted["budgets"] = (poll.reports, watcher.poll_budgets)
+        for key, place in watcher.places.items():
+            for name, interval, look in (
+                ("recordings", poll.recordings, watcher.poll_recordings),
+                ("feedback", poll.feedback, watcher.poll_feedback),
+                ("reports", poll.reports, watcher.poll_reports),
+            ):
+                wanted[f"{name}/{key}"] = (interval, partial(look, place.site))
         for name in self._polls.keys() - wanted.keys():
             self._schedule.forget(name)
             self._polls.pop(name).cancel()
-        for name, (interval, look, site) in wanted.items():
+        for name, (interval, poll_once) in wanted.items():
             if name not in self._polls:
                 tick = self._ticks(name, interval)
-                self._polls[name] = asyncio.create_task(_at_each(tick, partial(look, site)))
+                self._polls[name] = asyncio.create_task(_at_each(tick, poll_once))
 
     def _ticks(self, name: str, interval: timedelta) -> asyncio.Event:
         tick = asyncio.Event()

@@ -11,8 +11,11 @@ import structlog
 from bot.errors import BotError
 from bot.mouseflow import websites
 from bot.outages import Outages
-from bot.poll import levels, recordings
+from bot.poll import budgets, levels, recordings
+from bot.poll.answers import LevelMemory
 from bot.poll.book import Book
+from bot.poll.budget_scene import covered
+from bot.poll.budgets import BudgetMemory
 from bot.poll.matching import Settled
 from bot.poll.notices import notice
 from bot.poll.recordings import Desk, Memory
@@ -20,11 +23,15 @@ from bot.rulebook.decide import applies
 from bot.rulebook.rules import Rule, RuleSet
 from bot.store import Connection
 from bot.store.audit import Note, record
+from bot.store.levels import rename_levels
 from bot.store.matches import add_match
 from bot.store.rule_states import rules_loaded
-from bot.subjects import Site
+from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
+
+REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
+"""What is looked at with the reports, in this order."""
 
 
 @dataclass(slots=True)
@@ -34,6 +41,7 @@ class Place:
     site: Site
     book: Book
     memory: Memory = field(default_factory=Memory)
+    levels: LevelMemory = field(default_factory=LevelMemory)
 
 
 class Watcher:
@@ -55,6 +63,7 @@ class Watcher:
         self.desk = desk
         self.rules = rules
         self.places: dict[str, Place] = {}
+        self.budget_memory = BudgetMemory()
         self.outages = Outages()
         self._ops = ops
         self._wake = wake
@@ -83,6 +92,9 @@ class Watcher:
 
         def work(conn: Connection) -> frozenset[str]:
             record(conn, now, [note])
+            for rule in rules.rules:
+                for old in rule.was:
+                    rename_levels(conn, old, rule.id)
             return rules_loaded(conn, fingerprints, now)
 
         changed = await self.desk.store.run(work)
@@ -109,12 +121,66 @@ class Watcher:
 
     async def poll_feedback(self, site: Site) -> bool:
         """One look at the website's feedback campaigns; false where it failed."""
+        return await self._poll_levels("feedback", site)
+
+    async def poll_reports(self, site: Site) -> bool:
+        """One look at the website's funnels, forms, pages and switch; false where one failed."""
+        went_well = [await self._poll_levels(kind, site) for kind in REPORTS]
+        return all(went_well)
+
+    async def poll_budgets(self) -> bool:
+        """One look at all budgets; false where a website could not be asked."""
+        counted = self.rules.budgets
+        sites = [place.site for place in self.places.values()]
+        if not counted:
+            return True
 
         async def look() -> Settled:
-            looked = await levels.poll_feedback(site, self.rules.rules, self.desk, self._clock())
+            looked = await budgets.look(
+                counted, sites, self.desk, self.budget_memory, self._clock(), self._ops
+            )
+            for website, used in looked.used.items():
+                if website in self.places:
+                    self.places[website].levels.budget_used = used
+            for site in (site for site in looked.ignored if site.id in self.places):
+                await self._once(
+                    self.places[site.id], "dates", f"Budgets cannot count on {site.name}",
+                    "The API ignores dates there: a day before there was any visit counts visits.",
+                )  # fmt: skip
+            if looked.matches:
+                self._wake()
+            if looked.failed:
+                raise looked.failed
+            return Settled()
+
+        return await self._tried("budgets", None, look)
+
+    async def _poll_levels(self, kind: Kind, site: Site) -> bool:
+        place = self.places[site.id]
+
+        async def look() -> Settled:
+            looked = await levels.look(
+                kind, site, self.rules.rules, self.desk, place.levels, self._clock()
+            )
+            for name in looked.ignored:
+                await self._once(
+                    place, f"{kind}/{name}", f"Rules with {name} are held on {site.name}",
+                    f"The API ignores that filter for {kind}: the figures are of all visitors.",
+                )  # fmt: skip
+            if looked.unread:
+                log.warning("poll.unread", website=site.name, kind=kind, rows=looked.unread)
+            if looked.failed:
+                raise looked.failed
             return looked.settled
 
-        return await self._tried(f"feedback of {site.name}", site, look)
+        return await self._tried(f"{kind} of {site.name}", site, look)
+
+    async def _once(self, place: Place, about: str, title: str, line: str) -> None:
+        """Say it, unless it was said before."""
+        if about not in place.levels.said:
+            place.levels.said.add(about)
+            log.error("poll.filter_ignored", website=place.site.name, filter=about)
+            await self.say(title, line, site=place.site)
 
     async def say(self, title: str, *lines: str, site: Site | None = None) -> None:
         """Tell the ops channel, if there is one; kept in the outbox until Slack takes it."""
@@ -131,7 +197,9 @@ class Watcher:
             await self.desk.store.run(partial(add_match, match=match))
             self._wake()
 
-    async def _tried(self, name: str, site: Site, look: Callable[[], Awaitable[Settled]]) -> bool:
+    async def _tried(
+        self, name: str, site: Site | None, look: Callable[[], Awaitable[Settled]]
+    ) -> bool:
         try:
             settled = await look()
         except BotError as error:
@@ -174,21 +242,22 @@ class Watcher:
         before = self.places
         self.places = {}
         for site in sites:
-            if not any(applies(rule, site) for rule in self.rules.rules):
+            if not any(applies(rule, site) for rule in self.rules.rules) and not any(
+                covered(budget, [site]) for budget in self.rules.budgets
+            ):
                 continue
             book = Book(self.rules.rules, site)
             known = before.get(site.id)
             memory = known.memory if known else Memory()
+            looked = known.levels if known else LevelMemory()
             if known and known.book.final.rules != book.final.rules:
                 memory.forget_facts()
-            self.places[site.id] = Place(site, book, memory)
+            self.places[site.id] = Place(site, book, memory, looked)
 
     def _named(self, name: str) -> bool:
-        return any(
-            name.casefold() == wanted.casefold()
-            for rule in self.rules.rules
-            for wanted in rule.websites
-        )
+        lists = [rule.websites for rule in self.rules.rules]
+        lists += [budget.websites for budget in self.rules.budgets]
+        return any(name.casefold() == wanted.casefold() for names in lists for wanted in names)
 
 
 def fingerprint(rule: Rule) -> str:

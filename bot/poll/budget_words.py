@@ -1,7 +1,7 @@
 """The words of budgets: how much is used, when it will end, what was done about it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from bot.budgets import Change, Period
@@ -32,13 +32,14 @@ def title(budget: Budget, at: float) -> str:
 def forecast(ends: datetime | None, period: Period, zone: ZoneInfo) -> str:
     """When the budget will be used up at the present rate."""
     if ends is None:
-        return f"at this rate it lasts until the period ends on {period.end:%a} {_day(period.end)}"
+        return f"at this rate it lasts until the period ends on {day(period.end)}"
     local = ends.astimezone(zone)
-    return f"at this rate the budget ends on {local:%A} {_day(local)} {local:%H:%M}"
+    return f"at this rate the budget ends on {local:%A} {local.day} {local:%b %H:%M}"
 
 
-def _day(at: datetime | object) -> str:
-    return f"{getattr(at, 'day', '')} {at:%b}"
+def day(at: date) -> str:
+    """`Sun 15 Mar`."""
+    return f"{at:%a} {at.day} {at:%b}"
 
 
 def done(name: str, changes: Sequence[Change], status: str | None, rate: int | None) -> str:

@@ -10,16 +10,16 @@ from datetime import date, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from bot import budgets as core
-from bot.budgets import Period, Standing
+from bot.budgets import Standing
 from bot.errors import GiveUp, TryLater
 from bot.mouseflow import websites
-from bot.poll.budget_acts import Scene, Tally, act
+from bot.poll.budget_acts import act
 from bot.poll.budget_marks import SiteMark, set_site_mark, site_mark
+from bot.poll.budget_scene import Scene, Tally, covered, period_of
 from bot.poll.counting import HISTORY, STRAGGLERS, count_days, dates_are_ignored, first_day
+from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
 from bot.poll.switches import learn, settled_switches
-from bot.rulebook.decide import named
 from bot.rulebook.rules import Budget
 from bot.store import Connection
 from bot.store.budgets import keep_highest, owned, used
@@ -54,16 +54,6 @@ class Counted:
     site: Site
     days: Mapping[date, int] | None
     standing: Standing | None
-
-
-def covered(budget: Budget, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """The websites that the budget counts, by name, id or glob."""
-    return tuple(site for site in sites if named(budget.websites, site))
-
-
-def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
-    """The budget's present period."""
-    return core.period(now.astimezone(zone).date(), budget.period, budget.starts_on)
 
 
 async def look(
@@ -137,7 +127,7 @@ def settle(
     conn: Connection,
     budgets: Sequence[Budget],
     counted: Sequence[Counted],
-    routing: "Routing",
+    routing: Routing,
     zone: ZoneInfo,
     now: datetime,
     ops: str | None,
@@ -145,19 +135,20 @@ def settle(
     """Write the counts down, look after what was switched, and decide what each budget does."""
     scene = Scene(zone=zone, now=now, ops=ops, routing=routing, budgets=budgets)
     for seen in counted:
-        mark = site_mark(conn, seen.site.id)
+        website = seen.site.id
+        mark = site_mark(conn, website)
         if seen.days is not None:
-            learn(conn, seen.site.id, seen.days, mark, seen.standing, now, zone)
-            keep_highest(conn, seen.site.id, seen.days, now)
-        scene.sites[seen.site.id] = seen.site
-        scene.marks[seen.site.id] = settled_switches(conn, seen.site.id, mark, seen.standing, now)
+            learn(conn, website, seen.days, mark, seen.standing, now, zone)
+            keep_highest(conn, website, seen.days, now)
+        scene.sites[website] = seen.site
+        scene.before[website] = mark
+        scene.marks[website] = settled_switches(conn, website, mark, seen.standing, now)
         if seen.standing is not None:
-            scene.standings[seen.site.id] = seen.standing
-        scene.before[seen.site.id] = mark
+            scene.standings[website] = seen.standing
     scene.holds.update(owned(conn))
     tally = act(conn, scene)
     for website, left in scene.marks.items():
-        if website in scene.standings:
+        if website in scene.standings or scene.before[website]:
             set_site_mark(conn, website, left)
     forget_figures(conn, now - HISTORY * 1.25)
     return tally

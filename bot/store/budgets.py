@@ -1,31 +1,17 @@
-"""The budgets' ledger, the steps done in each period, and which websites the bot holds."""
+"""The budgets' ledger, the steps done in each period, and what the bot holds of which website."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.budgets import Hold, Switch
 from bot.store.audit import Note, record
-from bot.store.tables import budget_steps, ledger, ownership
+from bot.store.tables import budget_steps, figures, ledger, ownership, steps
 from bot.store.times import moment, ms
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ownership:
-    """The bot changed this website's recording and may change it back.
-
-    `owner` is the budget (or rule) that did, `status` and `rate` (percent) are what the
-    website showed after the change; anything else seen later is a person's doing.
-    """
-
-    website: str
-    owner: str
-    at: datetime
-    reason: str
-    status: str
-    rate: int | None = None
+_SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
@@ -79,43 +65,111 @@ def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: 
     return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
 
 
-def owned(conn: Connection) -> dict[str, Ownership]:
-    """The websites whose recording the bot has changed, by their id."""
-    return {
-        row.website: Ownership(
-            website=row.website,
+def budget_steps_in(conn: Connection, budget: str, since: datetime) -> int:
+    """How many steps of the budget have acted since then, whatever the period."""
+    query = select(func.count()).where(
+        budget_steps.c.budget == budget, budget_steps.c.at >= ms(since)
+    )
+    return conn.execute(query).scalar_one()
+
+
+def owned(conn: Connection) -> dict[tuple[str, Switch], Hold]:
+    """What the bot has set and may set back, by website and switch."""
+    found: dict[tuple[str, Switch], Hold] = {}
+    for row in conn.execute(select(ownership)):
+        website, _, name = row.website.partition(" ")
+        switch = next(each for each in _SWITCHES if each == name)
+        found[website, switch] = Hold(
+            website=website,
+            switch=switch,
             owner=row.owner,
             at=moment(row.at),
             reason=row.reason,
-            status=row.status,
-            rate=row.rate,
+            set_to=row.status,
+            before=row.rate,
         )
-        for row in conn.execute(select(ownership))
-    }
+    return found
 
 
-def own(conn: Connection, held: Ownership) -> None:
-    """Remember that the bot changed the website."""
+def own(conn: Connection, held: Hold) -> None:
+    """Remember that the bot has set this."""
     values = {
         "owner": held.owner,
         "at": ms(held.at),
         "reason": held.reason,
-        "status": held.status,
-        "rate": held.rate,
+        "status": held.set_to,
+        "rate": held.before,
     }
-    write = insert(ownership).values(website=held.website, **values)
+    write = insert(ownership).values(website=_row(held.website, held.switch), **values)
     conn.execute(write.on_conflict_do_update(index_elements=["website"], set_=values))
-    record(conn, held.at, [_note("website.held", held.website, held.owner, held.reason)])
+    text = f"{held.switch} set to {held.set_to}: {held.reason}"
+    record(conn, held.at, [_note("website.held", held.website, held.owner, text)])
 
 
-def disown(conn: Connection, website: str, at: datetime, reason: str) -> bool:
-    """The bot no longer holds the website (`reason`: undone, or a person stepped in)."""
-    held = owned(conn).get(website)
+def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
+    """The bot no longer holds this (`reason`: undone, or a person stepped in)."""
+    held = owned(conn).get((website, switch))
     if held is None:
         return False
-    conn.execute(delete(ownership).where(ownership.c.website == website))
-    record(conn, at, [_note("website.released", website, held.owner, reason)])
+    conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
+    text = f"{switch}: {reason}"
+    record(conn, at, [_note("website.released", website, held.owner, text)])
     return True
+
+
+def step_outcome(conn: Connection, key: str) -> tuple[str, str | None] | None:
+    """The state of the outbox's step and its result; None where there is no such step."""
+    row = conn.execute(select(steps.c.state, steps.c.result).where(steps.c.key == key)).first()
+    return None if row is None else (row.state, row.result)
+
+
+_VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}
+
+
+def visitors(conn: Connection, website: str, since: datetime) -> dict[datetime, float]:
+    """The website's visitors by the hour, of the hours in which it recorded."""
+    query = select(figures.c.at, figures.c.value).where(
+        figures.c.kind == _VISITORS["kind"],
+        figures.c.website == website,
+        figures.c.subject == _VISITORS["subject"],
+        figures.c.name == _VISITORS["name"],
+        figures.c.at >= ms(since),
+    )
+    return {moment(row.at): row.value for row in conn.execute(query)}
+
+
+def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]) -> None:
+    """Add visitors to the hours that begin then."""
+    rows = [
+        {**_VISITORS, "website": website, "at": ms(at), "value": value}
+        for at, value in hours.items()
+    ]
+    if rows:
+        write = insert(figures)
+        conn.execute(
+            write.on_conflict_do_update(
+                index_elements=["kind", "website", "subject", "name", "at"],
+                set_={"value": figures.c.value + write.excluded.value},
+            ),
+            rows,
+        )
+
+
+def drop_visitors(conn: Connection, website: str, first: datetime, last: datetime) -> None:
+    """Forget the hours from the one that holds `first` to `last`: they were not recorded whole."""
+    conn.execute(
+        delete(figures).where(
+            figures.c.kind == _VISITORS["kind"],
+            figures.c.website == website,
+            figures.c.at > ms(first - timedelta(hours=1)),
+            figures.c.at <= ms(last),
+        )
+    )
+
+
+def _row(website: str, switch: Switch) -> str:
+    """A website has a row for each of its switches; ids have no spaces."""
+    return f"{website} {switch}"
 
 
 def _note(kind: str, website: str, owner: str, text: str) -> Note:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, exists, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.levels import Level
@@ -15,13 +16,23 @@ from bot.store.times import moment, moment_or_none, ms, ms_or_none
 
 Figures = Mapping[str, float]
 
+GRAIN = timedelta(minutes=15)
+"""One figure is kept of each such stretch of time, the first one seen in it."""
+
+AT_ONCE = 2_000
+"""How many old figures one transaction forgets, so that no other work waits long."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeptLevel:
-    """A rule's level at one subject with the figures last seen there."""
+    """A rule's level at one subject with the figures last seen there, and when it was written.
+
+    `figures` is the subject's JSON where the level was written by a look that saw it.
+    """
 
     level: Level
-    figures: Figures
+    figures: Mapping[str, Any]
+    at: datetime | None = None
 
 
 def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
@@ -31,6 +42,7 @@ def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
         row.subject: KeptLevel(
             Level(moment_or_none(row.true_since), moment_or_none(row.fired), row.episode),
             msgspec.json.decode(row.figures) if row.figures else {},
+            moment(row.at),
         )
         for row in conn.execute(query)
     }
@@ -43,7 +55,7 @@ def save_level(
     subject: str,
     level: Level,
     at: datetime,
-    figures: Figures | None = None,
+    figures: Mapping[str, Any] | None = None,
 ) -> None:
     """Remember the level, and the figures it was judged by."""
     values = {
@@ -66,6 +78,21 @@ def forget_level(conn: Connection, rule: str, website: str, subject: str) -> Non
             _levels.c.rule == rule, _levels.c.website == website, _levels.c.subject == subject
         )
     )
+
+
+def rename_levels(conn: Connection, old: str, new: str) -> int:
+    """The rule has another id now: its levels go on under it, where it has none of its own.
+
+    Returns how many levels were taken over.
+    """
+    other = _levels.alias()
+    known = exists().where(
+        other.c.rule == new, other.c.website == _levels.c.website,
+        other.c.subject == _levels.c.subject,
+    )  # fmt: skip
+    return conn.execute(
+        update(_levels).where(_levels.c.rule == old, ~known).values(rule=new)
+    ).rowcount
 
 
 def add_figures(
@@ -103,3 +130,40 @@ def figure_history(
         .order_by(_figures.c.at)
     )
     return [(moment(row.at), row.value) for row in conn.execute(query)]
+
+
+def figure_at(
+    conn: Connection, kind: str, website: str, subject: str, name: str, around: datetime,
+    slack: timedelta,
+) -> float | None:  # fmt: skip
+    """The figure as it stood at that time: the last one seen until then, at most `slack` older."""
+    query = (
+        select(_figures.c.value)
+        .where(
+            _figures.c.kind == kind,
+            _figures.c.website == website,
+            _figures.c.subject == subject,
+            _figures.c.name == name,
+            _figures.c.at <= ms(around),
+            _figures.c.at >= ms(around - slack),
+        )
+        .order_by(_figures.c.at.desc())
+        .limit(1)
+    )
+    return conn.execute(query).scalar_one_or_none()
+
+
+def grain(at: datetime) -> datetime:
+    """The stretch of time that a figure seen at this moment is kept for."""
+    return moment(ms(at) - ms(at) % (GRAIN // timedelta(milliseconds=1)))
+
+
+_OLD = text(
+    "DELETE FROM figures WHERE (kind, website, subject, name, at) IN"
+    " (SELECT kind, website, subject, name, at FROM figures WHERE at < :limit LIMIT :some)"
+)
+
+
+def forget_figures(conn: Connection, before: datetime) -> int:
+    """Forget some of the figures that are older; returns how many."""
+    return conn.execute(_OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from store_samples import HOUR, MINUTE, NOW, VISITOR, match, poll
 
+from bot.budgets import Hold
 from bot.levels import Level
 from bot.store import in_memory_copy
 from bot.store.audit import Note, history, record
 from bot.store.budgets import (
-    Ownership,
     budget_steps_done,
     disown,
     keep_highest,
@@ -176,18 +176,22 @@ def test_a_budget_step_acts_once_a_period(store):
 
 
 def test_the_bot_knows_which_websites_it_stopped_itself(store):
-    held = Ownership(
-        website="w1", owner="credits", at=NOW, reason="100% used", status="Stopped", rate=25
-    )
+    held = Hold("w1", "recording", "budget:credits", NOW, "100 % used", "Stopped")
     store.do(lambda conn: own(conn, held))
-    assert store.do(owned) == {"w1": held}
-    assert store.do(lambda conn: disown(conn, "w1", NOW + HOUR, "a person started it"))
-    assert not store.do(lambda conn: disown(conn, "w1", NOW + HOUR, "again"))
+    rate = Hold("w1", "recording_rate", "budget:credits", NOW, "95 % used", "25", 100)
+    store.do(lambda conn: own(conn, rate))
+    assert store.do(owned) == {("w1", "recording"): held, ("w1", "recording_rate"): rate}
+    later, why = NOW + HOUR, "a person started it"
+    assert store.do(lambda conn: disown(conn, "w1", "recording", later, why))
+    assert not store.do(lambda conn: disown(conn, "w1", "recording", later, "again"))
+    assert store.do(lambda conn: disown(conn, "w1", "recording_rate", later, why))
     assert store.do(owned) == {}
     told = [(entry.kind, entry.rule, entry.text) for entry in store.do(history)]
     assert told == [
-        ("website.released", "credits", "a person started it"),
-        ("website.held", "credits", "100% used"),
+        ("website.released", "budget:credits", "recording_rate: a person started it"),
+        ("website.released", "budget:credits", "recording: a person started it"),
+        ("website.held", "budget:credits", "recording_rate set to 25: 95 % used"),
+        ("website.held", "budget:credits", "recording set to Stopped: 100 % used"),
     ]
 
 

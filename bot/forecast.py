@@ -1,0 +1,151 @@
+"""Forecasts: when a budget will be used up, and which recording rate makes it last.
+
+All is counted in visitors: what would be recorded at a rate of 100 %. A history is the
+visitors of each hour in which the website recorded; hours without recording are left out.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+HOUR = timedelta(hours=1)
+
+LOOK_BACK = timedelta(days=28)
+"""The history that weekdays and hours are learned from."""
+
+A_WEEK = 7 * 24 * 0.9
+"""So many hours of history know the weekdays."""
+
+LATELY, SINCE_YESTERDAY = 8, 24
+"""Hours that tell the present level: the higher of both counts, so that a surge is seen soon."""
+
+FULL = 0.992
+"""The share of the budget that pacing aims at: what is left over is for chance."""
+
+DEAD_BAND = 0.04
+"""A rate is left alone while the better one differs by no more than this share of it."""
+
+OFTEN = timedelta(hours=1)
+"""The least time between two changes of a rate."""
+
+Hours = Mapping[datetime, float]
+"""Visitors by the hour (its beginning, UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a website's visitors are expected to do. `level` multiplies the usual profile."""
+
+    zone: ZoneInfo
+    mean: float
+    weekdays: tuple[float, ...]
+    hours: tuple[float, ...]
+    level: float
+
+    def usual(self, hour: datetime) -> float:
+        """The visitors that such an hour has had so far."""
+        local = hour.astimezone(self.zone)
+        return self.mean * self.weekdays[local.weekday()] * self.hours[local.hour]
+
+    def expected(self, hour: datetime) -> float:
+        """The visitors expected in the hour that begins then."""
+        return self.usual(hour) * self.level
+
+
+def traffic(history: Hours, now: datetime, zone: ZoneInfo) -> Traffic:
+    """Learn from the history: hours of the day at once, weekdays after a week."""
+    since = now - LOOK_BACK
+    known = {at: count for at, count in history.items() if since <= at and at + HOUR <= now}
+    mean = sum(known.values()) / len(known) if known else 0.0
+    flat = Traffic(zone, mean, (1.0,) * 7, (1.0,) * 24, 1.0)
+    if mean <= 0:
+        return flat
+    hours = _factors(known, lambda at: at.astimezone(zone).hour, 24, mean)
+    weekdays: tuple[float, ...] = (1.0,) * 7
+    if len(known) >= A_WEEK:
+        weekdays = _factors(known, lambda at: at.astimezone(zone).weekday(), 7, mean)
+    learned = Traffic(zone, mean, weekdays, hours, 1.0)
+    return Traffic(zone, mean, weekdays, hours, _level(learned, known))
+
+
+def _factors(
+    known: Hours, group: Callable[[datetime], int], count: int, mean: float
+) -> tuple[float, ...]:
+    """By how much the hours of each group differ from all hours."""
+    sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for at, value in known.items():
+        pair = sums[group(at)]
+        pair[0] += value
+        pair[1] += 1
+    # A few average hours are mixed in, so that a single odd one does not decide.
+    return tuple(
+        (sums[index][0] + mean) / ((sums[index][1] + 1) * mean) if index in sums else 1.0
+        for index in range(count)
+    )
+
+
+def _level(learned: Traffic, known: Hours) -> float:
+    newest = sorted(known)[-SINCE_YESTERDAY:]
+    return max(_ratio(learned, known, newest), _ratio(learned, known, newest[-LATELY:]))
+
+
+def _ratio(learned: Traffic, known: Hours, hours: Iterable[datetime]) -> float:
+    hours = list(hours)
+    usual = sum(map(learned.usual, hours))
+    return sum(known[at] for at in hours) / usual if usual > 0 else 1.0
+
+
+def recorded(websites: Iterable[tuple[Traffic, float]], hour: datetime) -> float:
+    """The recordings expected in the hour that begins then: (traffic, rate in percent) each."""
+    return sum(traffic.expected(hour) * rate / 100 for traffic, rate in websites)
+
+
+def coming(websites: Iterable[tuple[Traffic, float]], now: datetime, end: datetime) -> float:
+    """The recordings expected from now on."""
+    websites = list(websites)
+    return sum(share * recorded(websites, hour) for hour, share in _hours(now, end))
+
+
+def runs_out(
+    websites: Iterable[tuple[Traffic, float]], left: float, now: datetime, end: datetime
+) -> datetime | None:
+    """When so many recordings will have been made; None if that is not before the end."""
+    websites = list(websites)
+    if left <= 0:
+        return now
+    for hour, share in _hours(now, end):
+        expected = recorded(websites, hour) * share
+        if expected >= left:
+            return max(hour, now) + HOUR * share * (left / expected)
+        left -= expected
+    return None
+
+
+def _hours(now: datetime, end: datetime) -> Iterable[tuple[datetime, float]]:
+    """The hours from now to the end, each with the share of it that lies between."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    while hour < end:
+        yield hour, (min(hour + HOUR, end) - max(hour, now)) / HOUR
+        hour += HOUR
+
+
+def paced_rate(
+    websites: Iterable[Traffic],
+    left: float,
+    now: datetime,
+    end: datetime,
+    low: float,
+    high: float,
+) -> int | None:
+    """The rate in percent at which so many recordings last to the end; None without a history."""
+    expected = coming([(each, 100.0) for each in websites], now, end)
+    if expected <= 0:
+        return None
+    return round(max(low, min(high, 100 * left / expected)))
+
+
+def worth_changing(rate: int | None, better: int) -> bool:
+    """Whether the better rate is far enough from the one that is set."""
+    return rate is None or abs(better - rate) >= max(1, better * DEAD_BAND)

@@ -1,0 +1,186 @@
+"""What one look at the budgets works on: the websites as they stand, each budget beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from bot import budgets as core
+from bot import forecast
+from bot.actions.recording import RecordingSwitch
+from bot.actions.recording_rate import RecordingRate
+from bot.actions.slack import Slack
+from bot.budgets import RECORDING, Hold, Period, Standing, Step, Switch
+from bot.forecast import Traffic
+from bot.poll.budget_marks import BudgetMark, SiteMark, budget_mark
+from bot.poll.budget_words import owner, percent
+from bot.poll.matching import Routing
+from bot.rulebook.rules import Budget, BudgetStep
+from bot.store import Connection
+from bot.store.budgets import budget_steps_done, used, visitors
+from bot.subjects import Site
+
+
+def covered(budget: Budget, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The websites that the budget counts, by name, id or glob."""
+    return tuple(
+        site
+        for site in sites
+        if any(
+            fnmatchcase(name.casefold(), wanted.casefold())
+            for wanted in budget.websites
+            for name in (site.name, site.id)
+        )
+    )
+
+
+def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
+    """The budget's present period."""
+    return core.period(now.astimezone(zone).date(), budget.period, budget.starts_on)
+
+
+def step_of(written: BudgetStep) -> Step:
+    """A step as the core knows it: what it switches."""
+    recording = [each.to for each in written.do if isinstance(each, RecordingSwitch)]
+    rates = [each.rate for each in written.do if isinstance(each, RecordingRate)]
+    return Step(written.at, recording[0] if recording else None, rates[0] if rates else None)
+
+
+@dataclass(slots=True)
+class Scene:
+    """The websites of one look. What is decided about them is added as it is decided.
+
+    `before` is each website at the last look, `marks` what will be remembered of it.
+    """
+
+    zone: ZoneInfo
+    now: datetime
+    ops: str | None
+    routing: Routing
+    budgets: Sequence[Budget]
+    sites: dict[str, Site] = field(default_factory=dict)
+    before: dict[str, SiteMark | None] = field(default_factory=dict)
+    marks: dict[str, SiteMark] = field(default_factory=dict)
+    standings: dict[str, Standing] = field(default_factory=dict)
+    holds: dict[tuple[str, Switch], Hold] = field(default_factory=dict)
+
+    def busy(self, website: str, switch: Switch) -> bool:
+        """Whether such a switch is still under way."""
+        return any(each.switch == switch for each in self.marks[website].pending)
+
+    def holds_of(self, website: str) -> list[Hold]:
+        """What the bot holds of the website."""
+        return [hold for (site, _switch), hold in self.holds.items() if site == website]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the look: keys of new matches, and the websites' used percentage."""
+
+    matches: list[str] = field(default_factory=list)
+    used: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class View:
+    """One budget beside the websites that it counts. `done` are its steps of this period."""
+
+    budget: Budget
+    scene: Scene
+    period: Period
+    sites: Sequence[Site]
+    used: int
+    done: dict[str, datetime]
+    mark: BudgetMark | None
+    histories: dict[str, dict[datetime, float]]
+
+    @property
+    def owner(self) -> str:
+        return owner(self.budget)
+
+    @property
+    def percent(self) -> float:
+        return percent(self.used, self.budget.recordings)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(map(step_of, self.budget.steps))
+
+    @cached_property
+    def traffic(self) -> dict[str, Traffic]:
+        """What each website's visitors are expected to do."""
+        scene = self.scene
+        return {
+            site: forecast.traffic(history, scene.now, scene.zone)
+            for site, history in self.histories.items()
+        }
+
+    def rates(self) -> list[tuple[Traffic, float]]:
+        """Each website's traffic with the share of it that is recorded now."""
+        return [(self.traffic[site.id], self._rate(site)) for site in self.sites]
+
+    def _rate(self, site: Site) -> float:
+        standing = self.scene.standings.get(site.id)
+        if standing is None:
+            return 100.0
+        if standing.state != RECORDING:
+            return 0.0
+        return 100.0 if standing.rate is None else float(standing.rate)
+
+    @property
+    def end(self) -> datetime:
+        """When the period is over."""
+        return self.period.ends(self.scene.zone)
+
+    @cached_property
+    def ends(self) -> datetime | None:
+        """When the budget will be used up at the present rates; None if it lasts."""
+        left = self.budget.recordings - self.used
+        return forecast.runs_out(self.rates(), left, self.scene.now, self.end)
+
+    @cached_property
+    def expected(self) -> float:
+        """What the period will have used at its end, at the present rates."""
+        return self.used + forecast.coming(self.rates(), self.scene.now, self.end)
+
+    @cached_property
+    def per_hour(self) -> float:
+        """Recordings expected in the hour to come."""
+        now = self.scene.now
+        return forecast.coming(self.rates(), now, now + timedelta(hours=1))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Where the budget posts."""
+        posts = [a for step in self.budget.steps for a in step.do if isinstance(a, Slack)]
+        return tuple(dict.fromkeys(a.channel or self.scene.routing.channel for a in posts))
+
+    @property
+    def stops(self) -> bool:
+        """Whether some step stops recording."""
+        return any(step.recording == "stop" for step in self.steps)
+
+    def justifies(self, hold: Hold) -> bool:
+        """Whether this budget gives reason for what is held."""
+        paced = self.budget.pace is not None
+        return core.justified(hold, self.steps, self.budget.recordings, self.used, paced)
+
+
+def view_of(conn: Connection, scene: Scene, budget: Budget) -> View:
+    """The budget as it stands in this look."""
+    period = period_of(budget, scene.now, scene.zone)
+    sites = covered(budget, list(scene.sites.values()))
+    ids = [site.id for site in sites]
+    since = scene.now - forecast.LOOK_BACK
+    return View(
+        budget=budget,
+        scene=scene,
+        period=period,
+        sites=sites,
+        used=core.total(used(conn, ids, period.first, period.end), period),
+        done=budget_steps_done(conn, owner(budget), period.name),
+        mark=budget_mark(conn, budget.id),
+        histories={site: visitors(conn, site, since) for site in ids},
+    )
