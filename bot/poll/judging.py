@@ -85,21 +85,41 @@ class Bench:
             key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
         }
         wanting = {key: rules for key, rules in undecided.items() if rules}
-        found: dict[str, Recording | Exception] = {}
-        for batch in (FIRST, len(wanting)):
-            refuted = await self._without_tags(subjects, wanting)
-            needed = [
-                subjects[key]
-                for key, rules in wanting.items()
-                if key not in found and any((key, rule.id) not in refuted for rule in rules)
-            ]
-            details = await asyncio.gather(*map(self._detail, needed[:batch]))
-            for subject, detail in zip(needed, details, strict=False):
-                found[subject.key] = detail
-                if isinstance(detail, Recording):
-                    self.tags.learn(subject.recording, detail)
-        judged = tuple(self._verdict(due, subjects[due.row.id], found) for due in dues)
-        return Verdicts(judged, len(found))
+        details = await self._details(subjects, wanting)
+        judged = tuple(self._verdict(due, subjects[due.row.id], details) for due in dues)
+        return Verdicts(judged, len(details))
+
+    async def _details(
+        self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
+    ) -> dict[str, Recording | Exception]:
+        """The details that some rule still depends on; the first few may show how to need fewer."""
+        proven = self.tags.covers_pages
+        needed = await self._needed(subjects, wanting)
+        found = await self._fetch(needed if proven else needed[:FIRST])
+        if len(found) == len(needed):
+            return found
+        for subject in needed[:FIRST]:
+            detail = found[subject.key]
+            if isinstance(detail, Recording):
+                self.tags.learn(subject.recording, detail)
+        rest = {key: rules for key, rules in wanting.items() if key not in found}
+        return found | await self._fetch(await self._needed(subjects, rest))
+
+    async def _needed(
+        self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
+    ) -> list[RecordingSubject]:
+        refuted = await self._without_tags(subjects, wanting)
+        return [
+            subjects[key]
+            for key, rules in wanting.items()
+            if any((key, rule.id) not in refuted for rule in rules)
+        ]
+
+    async def _fetch(
+        self, subjects: Sequence[RecordingSubject]
+    ) -> dict[str, Recording | Exception]:
+        details = await asyncio.gather(*map(self._detail, subjects))
+        return {subject.key: detail for subject, detail in zip(subjects, details, strict=True)}
 
     def _subject(self, due: Due) -> RecordingSubject:
         row = due.row
