@@ -1,7 +1,7 @@
 """How long `check` takes to read and lint a big rule set: python bench/check.py [RULES] [FILES].
 
-Prints the median processor time of five runs, for the files as they are: half of them YAML, half TOML, each
-rule with conditions, exceptions, four actions and two tests.
+Prints the median processor time of five runs. Half of the files are YAML, half TOML; each rule
+has conditions, exceptions, four actions and two tests.
 """
 
 import statistics

@@ -61,6 +61,9 @@ _PLAIN = {
     "Expected newline or end of document after a statement": "one key and value per line; is a "
     "text to be quoted?",
     "Invalid initial character for a key part": "a key is expected here",
+    "Expected ']' at the end": "a [table] wants its ]",
+    "Expected ']]' at the end": "a [[table]] wants its ]]",
+    'Expected "\'"': "a quote is not closed",
     "Invalid statement": "a key or a [table] is expected here",
 }
 

@@ -243,6 +243,12 @@ _PLAIN = {
     "expected <block end>, but found '<scalar>'": "text after a quoted value; quote the whole",
     "found unexpected end of stream": "a quote is not closed",
     "expected the node content, but found '<stream end>'": "a [ or a { is not closed",
+    "expected <block end>, but found '}'": "a } that closes nothing; quote the text",
+    "expected <block end>, but found ']'": "a ] that closes nothing; quote the text",
+    "expected the node content, but found '}'": "a } that closes nothing; quote the text",
+    "expected the node content, but found ']'": "a ] that closes nothing; quote the text",
+    "sequence entries are not allowed here": "a list begins on a line of its own",
+    "mapping keys are not allowed here": "text cannot begin with ?; quote it",
 }
 
 
