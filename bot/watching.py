@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 
 import structlog
 
+from bot.catching_up import catch_up
 from bot.errors import BotError
 from bot.mouseflow import websites
 from bot.outages import Outages
@@ -29,6 +30,9 @@ from bot.store.rule_states import rules_loaded
 from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
+
+AWAY = timedelta(minutes=10)
+"""Without a look for longer than this, people are told when there is one again."""
 
 REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
 """What is looked at with the reports, in this order."""
@@ -68,6 +72,7 @@ class Watcher:
         self._ops = ops
         self._wake = wake
         self._clock = clock
+        self._back: datetime | None = None
 
     async def find_sites(self) -> Sequence[Site]:
         """Ask for the account's websites; those that some rule watches are under watch now.
@@ -107,17 +112,44 @@ class Watcher:
         place = self.places[site.id]
 
         async def look() -> Settled:
+            await self._catch_up(place)
             polled = await recordings.poll(site, place.book, self.desk, place.memory, self._clock())
             if polled.judged:
                 log.info("poll.decided", website=site.name, read=polled.read,
                          judged=polled.judged, details=polled.details,
                          matches=len(polled.settled.matches))  # fmt: skip
+            if polled.since is not None:
+                await self._back_after(polled.since)
             await self._doubts(place, polled.unread)
             return polled.settled
 
         if not place.book.final.rules:
             return True
         return await self._tried(f"recordings of {site.name}", site, look)
+
+    async def _catch_up(self, place: Place) -> None:
+        """After hours without a poll what was missed comes first, and people are told."""
+        site = place.site
+        rules = place.book.final.rules
+        missed = await catch_up(site, rules, self.desk, self._clock())
+        if missed is None:
+            return
+        log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,
+                 matches=missed.matches, unread=missed.missed)  # fmt: skip
+        await self._back_after(missed.since)
+        await self._tell_paused(missed.paused, site)
+
+    async def _back_after(self, since: datetime) -> None:
+        """One line for the account: the other websites have been away as long."""
+        now = self._clock()
+        if now - since < AWAY or (self._back is not None and now - self._back < AWAY):
+            return
+        self._back = now
+        await self.say(
+            f"Reading again: nothing was read since {since:%d %b %Y %H:%M} UTC",
+            "What was missed is caught up. Posts about matches older than their rule's act_up_to "
+            "come in one digest.",
+        )
 
     async def poll_feedback(self, site: Site) -> bool:
         """One look at the website's feedback campaigns; false where it failed."""
@@ -213,14 +245,17 @@ class Watcher:
         self.outages.works(name, self._clock())
         if settled.matches:
             self._wake()
-        for rule, reason in settled.paused:
+        await self._tell_paused(settled.paused, site)
+        return True
+
+    async def _tell_paused(self, paused: Sequence[tuple[str, str]], site: Site | None) -> None:
+        for rule, reason in paused:
             log.warning("rule.paused", rule=rule, reason=reason)
             await self.say(
                 f"The rule {rule} is paused", reason,
                 f"mouseflow-bot retry {rule} lets it run again, and so does an edited rule",
                 site=site,
             )  # fmt: skip
-        return True
 
     async def _doubts(self, place: Place, unread: int) -> None:
         """What the last look could not vouch for is said once."""
@@ -262,5 +297,5 @@ class Watcher:
 
 def fingerprint(rule: Rule) -> str:
     """Changes when the rule says something else; where it stands in its file does not count."""
-    bare = replace(rule, file="", line=0, tests=())
+    bare = replace(rule, file="", line=0, column=1, tests=())
     return blake2b(repr(bare).encode(), digest_size=8).hexdigest()

@@ -20,6 +20,7 @@ COMMANDS = {
     "init": "writes a first config.toml, rule file and JSON Schema",
     "check": "validates configuration and rules, every problem at once",
     "test": "runs the tests written in rule files",
+    "replay": "judges past recordings by the present rules",
     "schema": "prints the JSON Schema of rule files",
     "status": "what the daemon knows: websites, rules, queue, dead letters",
     "history": "the audit log: what was done, and why or why not",

@@ -87,14 +87,17 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a poll did: rows read, recordings judged, details asked, and what came of it."""
+    """What a poll did: rows read, recordings judged, details asked, and what came of it.
+
+    `since` is when the last look was before it, None at the first one.
+    """
 
     read: int
     judged: int
     details: int
     unread: int
     settled: Settled
-    held: tuple[str, ...] = ()
+    since: datetime | None = None
 
 
 async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime) -> Polled:
@@ -138,7 +141,8 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     )
     _remember(seen, verdicts.judged, waiting, vanished, memory, now)
     unread = len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing))
-    return Polled(len(seen.listing.rows), len(dues), verdicts.details, unread, result)
+    before = mark.polled if mark else None
+    return Polled(len(seen.listing.rows), len(dues), verdicts.details, unread, result, before)
 
 
 def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
@@ -230,7 +234,7 @@ def _notes(
             notes.append(
                 Note(kind="poll.unreadable", website=site.id, subject=name, text=row.reason)
             )
-    if seen.missing > 0 and mark is not None and not seen.listing.whole:
+    if seen.missing > 0 and not seen.listing.whole:
         text = f"{seen.missing} recordings are counted but could not be read"
         notes.append(Note(kind="poll.truncated", website=site.id, text=text))
     for each in judged:

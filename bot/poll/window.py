@@ -31,13 +31,19 @@ class Mark(Struct, frozen=True, kw_only=True):
 
     Nothing without activity since `since` is judged. `newest` is the latest activity seen.
     `accepted` is the difference between the server's count of the window and what is known
-    of it, where that has been looked into and can't be closed.
+    of it, where that has been looked into and can't be closed; None before the first poll
+    and after catching up, when most of the window is not known.
     """
 
     since: datetime
     polled: datetime
     newest: datetime
-    accepted: int = 0
+    accepted: int | None = None
+
+    @classmethod
+    def after(cls, since: datetime, polled: datetime) -> "Mark":
+        """Where the first ordinary poll is to begin."""
+        return cls(since=since, polled=polled, newest=since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +91,12 @@ class Look:
     known: Coverage
     since: datetime
     difference: int
-    accepted: int = 0
+    accepted: int | None = None
 
     @property
     def missing(self) -> int:
         """Recordings that are counted and not known; below nothing where some have vanished."""
-        return self.difference - self.accepted
+        return 0 if self.accepted is None else self.difference - self.accepted
 
     @property
     def fresh(self) -> list[Recording]:
@@ -142,7 +148,7 @@ async def look(
         work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
         known = await store.run(work)
         difference = _difference(listing, known, window)
-        accepted = mark.accepted if mark else 0
+        accepted = mark.accepted if mark else None
         found = Look(window, listing, known, since, difference, accepted)
         if _enough(found, mark, pace, at_hand, now):
             return found
@@ -163,7 +169,7 @@ def _enough(
     listing, known = found.listing, found.known
     if listing.whole:
         return True
-    if mark is None:
+    if mark is None or mark.accepted is None:
         below = timedelta(0) if listing.order == "activity" else LONGEST_SESSION
         return _reaches(listing, found.since - below)
     if found.missing > 0 or (found.missing < 0 and sweep_is_due(pace, now)):

@@ -1,0 +1,86 @@
+"""After downtime, or at a first start that looks far back: reads what was missed, day by day.
+
+Each day is read page by page and judged as it comes, so that memory stays flat, and what has
+been caught up is remembered after each day. The ordinary polls then go on from the last hours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from functools import partial
+
+import msgspec
+
+from bot.poll.matching import settle
+from bot.poll.recordings import SOURCE, Desk
+from bot.poll.window import Mark
+from bot.replay.judging import Past, judge, place
+from bot.replay.spans import Span, slices
+from bot.replay.writing import founds
+from bot.rulebook.rules import Rule
+from bot.store.matches import PollOutcome
+from bot.store.watermarks import watermark
+from bot.subjects import Site
+
+RECENT = timedelta(hours=2)
+"""What the ordinary polls read by themselves, since they must watch live sessions anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What was missed since then, and what came of it. `paused`: rules that their safety paused."""
+
+    since: datetime
+    read: int
+    matches: int
+    missed: int
+    paused: tuple[tuple[str, str], ...]
+
+
+async def catch_up(site: Site, rules: Sequence[Rule], desk: Desk, now: datetime) -> CaughtUp | None:
+    """Read what the ordinary polls would have to read at once; None where that is little.
+
+    Raises the errors of the calls and of the store; the days done so far stay done.
+    """
+    text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
+    mark = msgspec.json.decode(text, type=Mark) if text else None
+    back_to = mark.polled if mark else now - desk.start
+    if now - back_to <= RECENT:
+        return None
+    since = mark.since if mark else back_to
+    past = Past(
+        mouseflow=desk.mouseflow,
+        store=desk.store,
+        zone=desk.zone,
+        settle=desk.settle,
+        span=Span(back_to - RECENT, now),
+        now=now,
+    )
+    at = await place(past, site, rules)
+    read = matches = missed = 0
+    paused: list[tuple[str, str]] = []
+    for each in slices([site], past.span, past.zone):
+        async for batch in judge(past, at, each):
+            read += batch.read
+            missed += batch.missed
+            found = [one for one in founds(batch.judged, now) if one.happened >= since]
+            outcome = PollOutcome(source=SOURCE, website=site.id, at=now)
+            settled = await desk.store.run(
+                partial(settle, outcome=outcome, found=found, routing=desk.routing)
+            )
+            matches += len(settled.matches)
+            paused += settled.paused
+        done = datetime.combine(each.day + timedelta(days=1), time(), desk.zone)
+        await _remember(site, desk, Mark.after(since, min(max(done, back_to), now - RECENT)), now)
+    await _remember(site, desk, Mark.after(now - RECENT, now), now)
+    return CaughtUp(back_to, read, matches, missed, tuple(paused))
+
+
+async def _remember(site: Site, desk: Desk, mark: Mark, now: datetime) -> None:
+    outcome = PollOutcome(
+        source=SOURCE,
+        website=site.id,
+        at=now,
+        watermark=msgspec.json.encode(mark).decode(),
+    )
+    await desk.store.run(partial(settle, outcome=outcome, found=(), routing=desk.routing))

@@ -1,0 +1,198 @@
+"""Judges past recordings by the present rules and tells what matches; acts with --apply only.
+
+Without --apply nothing is changed anywhere: the matches are tried on a copy of the store. With
+it they are written into the bot's own store, where the daemon finds their actions; a
+recording that matched a rule before is not acted on again. Ctrl-C ends it, --resume goes on.
+"""
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bot.cli.looking_back import moment
+
+if TYPE_CHECKING:
+    from bot.config import Settings
+    from bot.replay.progress import Folder, Progress
+    from bot.rulebook.rules import Rule, RuleSet
+    from bot.store import Store
+
+EXAMPLE = (
+    "mouseflow-bot replay --since 7d\n"
+    "mouseflow-bot replay --since 30d --rule checkout-friction --apply\n"
+    "mouseflow-bot replay --resume"
+)
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument(
+        "--since", type=moment, metavar="WHEN", help="from then: 7d, or 2026-11-24T12:00"
+    )
+    parser.add_argument("--until", type=moment, metavar="WHEN", help="up to then (default: now)")
+    parser.add_argument(
+        "--rule", action="append", default=[], metavar="ID", help="by this rule; may be repeated"
+    )
+    parser.add_argument(
+        "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
+    )
+    parser.add_argument("--apply", action="store_true", help="act on what matches")
+    parser.add_argument("--resume", action="store_true", help="go on with the one that was ended")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+    parser.set_defaults(paths=[], usage_error=parser.error)
+
+
+def run(args: Namespace) -> int:
+    """Judge the span; 1 where something in it could not be judged."""
+    from bot import logs
+    from bot.cli import given
+    from bot.replay.progress import Folder
+    from bot.store.database import database_path
+
+    if not args.resume and args.since is None:
+        args.usage_error("say from when on: --since 7d, or --resume")
+    if args.resume and (args.since or args.until or args.rule or args.website or args.apply):
+        args.usage_error("--resume goes on with what was asked before; leave the other options out")
+    settings = given.settings(args)
+    logs.configure(settings.log.format, settings.log.level)
+    rules = given.rules(args, settings)
+    folder = Folder(database_path(settings.store.url))
+    progress = _resumed(folder, rules) if args.resume else _begun(args, folder, settings, rules)
+    try:
+        asyncio.run(_replay(settings, rules, folder, progress, quiet=args.json))
+    except KeyboardInterrupt:
+        return _interrupted(folder)
+    folder.clear()
+    _show(args, progress)
+    tally = progress.tally
+    return 1 if tally.missed or tally.undetailed or tally.held else 0
+
+
+def _begun(args: Namespace, folder: "Folder", settings: "Settings", rules: "RuleSet") -> "Progress":
+    from bot.cli.looking_back import utc
+    from bot.errors import ConfigError
+    from bot.replay.choosing import chosen
+    from bot.replay.progress import Progress
+
+    now = utc()
+    until = min(args.until or now, now)
+    if args.since >= until:
+        raise ConfigError("--since must lie before --until, and both in the past")
+    if args.apply and args.since < now - settings.store.keep:
+        raise ConfigError(
+            f"--apply goes back as far as the store remembers matches (store.keep), which is "
+            f"{settings.store.keep.days}d: older ones could be acted on twice"
+        )
+    ids = tuple(rule.id for rule in chosen(rules.rules, args.rule))
+    if not ids:
+        raise ConfigError("no rule watches recordings; there is nothing to look back with")
+    progress = Progress(
+        since=args.since, until=until, apply=args.apply, rules=ids,
+        websites=tuple(args.website), digest=rules.digest, now=now,
+    )  # fmt: skip
+    folder.begin()
+    folder.save(progress)
+    return progress
+
+
+def _resumed(folder: "Folder", rules: "RuleSet") -> "Progress":
+    from bot.errors import ConfigError
+
+    progress = folder.load()
+    if progress is None:
+        raise ConfigError("there is no replay to go on with; start one with --since")
+    if progress.digest != rules.digest:
+        raise ConfigError(
+            "the rule files have changed since that replay began: start it anew with --since"
+        )
+    return progress
+
+
+async def _replay(
+    settings: "Settings", rules: "RuleSet", folder: "Folder", progress: "Progress", *, quiet: bool
+) -> None:
+    from zoneinfo import ZoneInfo
+
+    from bot.cli import looking_back
+    from bot.mouseflow import websites
+    from bot.poll.matching import Routing
+    from bot.replay.choosing import chosen, watched
+    from bot.replay.judging import Past
+    from bot.replay.run import replay
+    from bot.replay.spans import Span
+
+    zone = ZoneInfo(settings.mouseflow.time_zone)
+    ours: tuple[Rule, ...] = chosen(rules.rules, progress.rules)
+    with _store(settings, folder, progress) as store:
+        async with looking_back.account(settings) as account:
+            past = Past(
+                mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
+                span=Span(progress.since, progress.until), now=progress.now,
+            )  # fmt: skip
+            rows = await account.send(websites.list())
+            sites = watched(rows, ours, progress.websites)
+            routing = Routing(settings.slack.channel or "", zone.key)
+            with looking_back.progress("replay", quiet=quiet) as tell:
+                await replay(
+                    past, account, sites, ours, routing, progress, keep=folder.save, tell=tell
+                )
+
+
+@contextmanager
+def _store(settings: "Settings", folder: "Folder", progress: "Progress") -> Iterator["Store"]:
+    """The bot's own store, shared with a daemon, or a copy of it to try things on."""
+    from bot.store import backup, open_store
+    from bot.store.database import database_path
+
+    url = settings.store.url
+    if progress.apply:
+        with open_store(url, exclusive=False) as store:
+            yield store
+        return
+    if not folder.trial.exists() and database_path(url).exists():
+        backup(url, folder.trial)
+    with open_store(f"sqlite:///{folder.trial}", exclusive=False) as store:
+        yield store
+
+
+def _interrupted(folder: "Folder") -> int:
+    import sys
+
+    from bot.cli.main import INTERRUPTED
+
+    progress = folder.load()
+    done = len(progress.done) if progress else 0
+    print(
+        f"interrupted after {done} days of websites; "
+        "`mouseflow-bot replay --resume` goes on from there",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
+
+
+def _show(args: Namespace, progress: "Progress") -> None:
+    from bot.cli import show
+    from bot.replay.tally import plain, remarks, table
+
+    if args.json:
+        show.document(_plain(progress, plain(progress.tally, progress.rules)))
+        return
+    show.line(f"{show.moment(progress.since)} to {show.moment(progress.until)}")
+    show.table(table(progress.tally, progress.rules))
+    for remark in remarks(progress.tally):
+        show.line(remark)
+    if progress.apply:
+        show.line("the actions are in the queue; the daemon (or `mouseflow-bot once`) does them")
+    else:
+        show.line("nothing was changed; --apply acts on the new matches")
+
+
+def _plain(progress: "Progress", outcome: dict[str, object]) -> dict[str, Any]:
+    return {
+        "since": progress.since,
+        "until": progress.until,
+        "applied": progress.apply,
+        **outcome,
+    }

@@ -1,0 +1,1 @@
+"""Looking back: past recordings judged by the present rules, one of them or many."""

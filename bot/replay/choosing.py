@@ -1,0 +1,78 @@
+"""Which rules and websites a look back is about, from what people write."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from bot.errors import ConfigError
+from bot.mouseflow.models import Website
+from bot.rulebook.decide import applies
+from bot.rulebook.rules import Rule
+from bot.subjects import Site
+
+
+def chosen(rules: Sequence[Rule], wanted: Iterable[str]) -> tuple[Rule, ...]:
+    """The recording rules of these ids, all of them where none is named.
+
+    Raises ConfigError for an id that no rule has, and for a rule about something else.
+    """
+    ids = tuple(dict.fromkeys(wanted))
+    found = [one(rules, each) for each in ids] if ids else list(rules)
+    other = [rule for rule in found if rule.watch != "recordings"]
+    if ids and other:
+        raise ConfigError(
+            f"{other[0].id}: it watches {other[0].watch}; only rules about recordings "
+            "can be looked back with, since the API keeps no past of the others"
+        )
+    return tuple(rule for rule in found if rule.watch == "recordings")
+
+
+def one(rules: Iterable[Rule], wanted: str) -> Rule:
+    """The rule of that id; raises ConfigError that names the nearest one."""
+    by_id = {rule.id: rule for rule in rules}
+    if wanted in by_id:
+        return by_id[wanted]
+    near = get_close_matches(wanted, by_id, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{wanted}: no such rule in the rule files{hint}")
+
+
+def watched(
+    websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
+) -> tuple[Site, ...]:
+    """The websites that some rule watches, or those of them that are named (by name or id).
+
+    Demo websites are left out unless a rule or the call names them. Raises ConfigError for a
+    name that no website has.
+    """
+    rows = tuple(websites)
+    sites = {row.id: site(row) for row in rows}
+    names = tuple(wanted)
+    if names:
+        picked = [_named(sites.values(), name) for name in names]
+        return tuple(dict.fromkeys(picked))
+    demo = {row.id for row in rows if row.is_demo}
+    return tuple(
+        each
+        for each in sites.values()
+        if any(applies(rule, each) for rule in rules)
+        and (each.id not in demo or _by_name(each, rules))
+    )
+
+
+def site(row: Website) -> Site:
+    """The website as rules know it."""
+    return Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
+
+
+def _named(sites: Iterable[Site], wanted: str) -> Site:
+    known = tuple(sites)
+    for each in known:
+        if wanted.casefold() in (each.id.casefold(), each.name.casefold()):
+            return each
+    near = get_close_matches(wanted, [each.name for each in known], 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{wanted}: the account has no such website{hint}")
+
+
+def _by_name(each: Site, rules: Sequence[Rule]) -> bool:
+    return any(each.name.casefold() == name.casefold() for rule in rules for name in rule.websites)

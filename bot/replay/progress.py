@@ -1,0 +1,79 @@
+"""How far a replay has come, in a folder beside the store, so that it can be gone on with."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from bot.errors import StoreError
+from bot.replay.posts import Posts
+from bot.replay.tally import Tally
+
+KEPT = "progress.json"
+TRIAL = "trial.db"
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """What was asked, which slices are done, and what was found in them.
+
+    `digest` is that of the rule set: with other rules the rest could not be added to it.
+    `took` is the time of the runs so far, in seconds.
+    """
+
+    since: datetime
+    until: datetime
+    apply: bool
+    rules: tuple[str, ...]
+    websites: tuple[str, ...]
+    digest: str
+    now: datetime
+    took: float = 0.0
+    done: list[str] = []
+    tally: Tally = msgspec.field(default_factory=Tally)
+    posts: Posts = msgspec.field(default_factory=Posts)
+
+
+class Folder:
+    """The folder of an unfinished replay. Raises StoreError where it can't be used."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".replay")
+
+    @property
+    def trial(self) -> Path:
+        """Where the store on trial is, for a replay that only looks."""
+        return self.path / TRIAL
+
+    def begin(self) -> None:
+        """An empty folder; what an earlier replay left is gone."""
+        self.clear()
+        try:
+            self.path.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"{self.path}: can't be made ({error.strerror})") from error
+
+    def load(self) -> Progress | None:
+        """What was kept; None where there is no replay to go on with."""
+        try:
+            data = (self.path / KEPT).read_bytes()
+            return msgspec.json.decode(data, type=Progress)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise StoreError(
+                f"{self.path / KEPT}: can't be read; start the replay anew without --resume"
+            ) from error
+
+    def save(self, progress: Progress) -> None:
+        """Keep it; a crash leaves the old or the new one, never half of it."""
+        new = self.path / f"{KEPT}.new"
+        try:
+            new.write_bytes(msgspec.json.encode(progress))
+            new.replace(self.path / KEPT)
+        except OSError as error:
+            raise StoreError(f"{new}: can't be written ({error.strerror})") from error
+
+    def clear(self) -> None:
+        """Nothing is left of it."""
+        shutil.rmtree(self.path, ignore_errors=True)

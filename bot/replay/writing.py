@@ -1,0 +1,113 @@
+"""Writes matches of the past into a store, with the guarantees of any poll, and counts them.
+
+The store is the bot's own (`--apply`) or one on trial, which is thrown away: what would be done
+is found out by doing it there.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from bot.actions.slack import Slack
+from bot.poll.judging import Judged
+from bot.poll.matching import Found, Routing, posting, settle
+from bot.replay.posts import Posts
+from bot.replay.tally import Tally
+from bot.rulebook.decide import match_key
+from bot.rulebook.explain import why
+from bot.rulebook.rules import Rule
+from bot.sources.recordings import last_activity
+from bot.store import Connection
+from bot.store.audit import history
+from bot.store.matches import PollOutcome
+from bot.store.queue import steps_of
+
+SOURCE = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one match: the kinds of its steps, or why it has none."""
+
+    found: Found
+    at: datetime
+    steps: tuple[str, ...]
+    held: str = ""
+
+
+def founds(judged: Iterable[Judged], now: datetime) -> list[Found]:
+    """Each match, with the time of the session's end."""
+    return [
+        Found(
+            rule=rule,
+            subject=each.subject,
+            happened=min(now, last_activity(each.due.row) or now),
+            why=why(rule, each.subject),
+        )
+        for each in judged
+        for rule in each.rules
+    ]
+
+
+def write(
+    conn: Connection, website: str, found: Sequence[Found], routing: Routing, now: datetime | None
+) -> tuple[list[Written], dict[str, str]]:
+    """Write the matches down, oldest first; gives the new ones, and the rules that were paused.
+
+    With `now` None each is written as of the moment it happened, as a bot would have that
+    had been at work then.
+    """
+    ordered = sorted(found, key=lambda each: each.happened)
+    groups = [ordered] if now is not None else [[each] for each in ordered]
+    written: list[Written] = []
+    paused: dict[str, str] = {}
+    for group in groups:
+        if not group:
+            continue
+        at = now or group[0].happened
+        outcome = PollOutcome(source=SOURCE, website=website, at=at)
+        settled = settle(conn, outcome, group, routing)
+        new = frozenset(settled.matches)
+        paused.update(settled.paused)
+        written += [_written(conn, each, at) for each in group if _key(each) in new]
+    return written, paused
+
+
+def _written(conn: Connection, each: Found, at: datetime) -> Written:
+    steps = tuple(step.action for step in steps_of(conn, _key(each)))
+    if steps or not each.rule.do:
+        return Written(each, at, steps)
+    notes = history(
+        conn, kind="suppressed", rule=each.rule.id, subject=each.subject.key, limit=1
+    )  # fmt: skip
+    return Written(each, at, (), notes[0].text if notes else "held back")
+
+
+def count(
+    tally: Tally, posts: Posts, day: date, written: Iterable[Written], routing: Routing
+) -> None:
+    """Add to the tally what was written."""
+    for each in written:
+        rule = each.found.rule
+        line = tally.line(rule.id, day)
+        line.new += 1
+        if each.held:
+            line.held[each.held] = line.held.get(each.held, 0) + 1
+        for kind in each.steps:
+            line.steps[kind] = line.steps.get(kind, 0) + 1
+        for action in _posts(rule, each.steps):
+            key = f"{rule.id}/{action.lane(each.found.subject, routing.channel)}"
+            limits = posting(rule, routing.zone)
+            fate = posts.fate(key, action, limits, each.found.happened, each.at)
+            line.posts += fate == "alone"
+            line.digests += fate == "digest"
+            line.folded += fate in ("digest", "folded")
+            line.dropped += fate == "dropped"
+
+
+def _posts(rule: Rule, steps: Sequence[str]) -> list[Slack]:
+    return [action for action in rule.do if isinstance(action, Slack)] if "slack" in steps else []
+
+
+def _key(each: Found) -> str:
+    return match_key(each.rule.id, each.subject)

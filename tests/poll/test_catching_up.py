@@ -1,0 +1,84 @@
+"""After downtime of days everything missed is read and judged, once, and in memory-sized pieces."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from poll_world import Account
+from test_poll_recordings import ALL_OF_THEM
+
+from bot.catching_up import RECENT, catch_up
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk
+from bot.simulator.quirks import Quirks
+
+STORIES = ["checkout-friction", "phone-bounce", "rage-on-product", "regular-in-trouble", "purchase"]
+
+
+@pytest.fixture
+def shop(tmp_path):
+    made = Account(tmp_path, ALL_OF_THEM, start=timedelta())
+    yield made
+    made.close()
+
+
+async def caught_up(shop):
+    desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
+                Routing("#mouseflow", shop.zone))  # fmt: skip
+    return await catch_up(shop.site, shop.rules, desk, shop.now)
+
+
+def visitors(shop, days, per_day):
+    """Sessions spread over the days to come."""
+    step = 86_400 / per_day
+    return [
+        shop.sim.add("myshop.com", STORIES[n % len(STORIES)], start=60 + n * step)
+        for n in range(days * per_day)
+    ]
+
+
+async def test_after_days_of_downtime_every_match_is_found_once(shop):
+    await shop.poll()
+    planted = visitors(shop, days=4, per_day=25)
+    shop.wait(days=4, hours=1)
+    assert (await caught_up(shop)).matches > 0
+    await shop.poll()
+    shop.wait(minutes=40)
+    await shop.poll()
+    assert shop.matched() == await shop.truth(planted)
+    assert await caught_up(shop) is None
+
+
+async def test_a_catch_up_that_is_cut_off_goes_on_where_it_was(shop):
+    await shop.poll()
+    planted = visitors(shop, days=3, per_day=20)
+    shop.wait(days=3, hours=3)
+    shop.sim.fail("status", status=503, times=8, skip=12)
+    with pytest.raises(Exception, match="503"):
+        await caught_up(shop)
+    so_far = shop.matched()
+    shop.sim.faults.clear()
+    shop.restart()
+    await caught_up(shop)
+    await shop.poll()
+    assert so_far < shop.matched() == await shop.truth(planted)
+
+
+async def test_a_first_start_that_looks_far_back_judges_what_was_active_since_then(tmp_path):
+    shop = Account(tmp_path, ALL_OF_THEM, start=timedelta(days=2), quirks=Quirks(row_cap=20))
+    old = shop.sim.add("myshop.com", "checkout-friction", start=-3 * 86_400)
+    recent = [
+        shop.sim.add("myshop.com", "checkout-friction", start=-hours * 3600)
+        for hours in range(3, 46, 2)
+    ]
+    await caught_up(shop)
+    await shop.poll()
+    assert shop.matched() == await shop.truth(recent)
+    assert old not in {who for _, who in shop.matched()}
+    shop.close()
+
+
+async def test_a_short_gap_is_left_to_the_ordinary_poll(shop):
+    await shop.poll()
+    shop.wait(seconds=RECENT.total_seconds() - 1)
+    assert await caught_up(shop) is None
