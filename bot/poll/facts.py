@@ -79,9 +79,14 @@ async def members(
 
     What is newer than these rows is mostly among them, so hardly more rows are asked for.
     """
+    wanted = frozenset(row.id for row in rows)
+
+    async def sift(some: Sequence[Recording]) -> list[Recording]:
+        return [row for row in some if row.id in wanted]
+
     listing = await read(mouseflow, website, filters, len(rows) + SPARE)
     while not _decided(listing, rows):
-        further = await deeper(mouseflow, website, filters, listing)
+        further = await deeper(mouseflow, website, filters, listing, sift)
         if further is listing:
             break
         listing = further

@@ -1,5 +1,6 @@
 """Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -13,8 +14,15 @@ from bot.sources.recordings import UNSHARP, Order, order_of, sort_key
 ROW_CAP = 10_000
 """More rows than this the API does not give at once, as users of it report."""
 
+AT_ONCE = 2_500
+"""Rows to ask for at once while the API lets a longer list be read in parts."""
+
 STEP = 4
 """By how much a deeper read asks for more."""
+
+
+Sift = Callable[[Sequence[Recording]], Awaitable[Sequence[Recording]]]
+"""Gives those rows back that the poll must look at; the others are known and as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +30,37 @@ class Listing:
     """What was read of a window: distinct rows, newest first.
 
     `count` is the server's number for the window, `limit` how many rows were asked for.
-    `unreadable` names rows of the answer that could not be read. `exhausted` tells that every
-    way to read more has been tried.
+    `passed` holds the ids of rows that were read and are known, where a long reading keeps
+    only the others. `unreadable` names rows of the answer that could not be read.
+    `exhausted` tells that every way to read more has been tried.
     """
 
     rows: tuple[Recording, ...]
     count: int
     limit: int
     order: Order
+    passed: frozenset[str] = frozenset()
     unreadable: tuple[Unreadable, ...] = ()
     exhausted: bool = False
 
     @property
     def whole(self) -> bool:
         """Was everything in the window read?"""
-        return len(self.rows) + len(self.unreadable) >= self.count
+        return self._read >= self.count
 
     @property
     def capped(self) -> bool:
         """Did the server give fewer rows than were asked for and than there are?"""
-        return not self.whole and len(self.rows) + len(self.unreadable) < self.limit
+        return not self.whole and self._read < self.limit
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Every recording that was read."""
+        return self.passed.union(row.id for row in self.rows)
+
+    @property
+    def _read(self) -> int:
+        return len(self.rows) + len(self.passed) + len(self.unreadable)
 
     def covers(self, row: Recording) -> bool:
         """Would this row be among the rows, were it in the window?"""
@@ -61,35 +80,47 @@ async def read(mouseflow: Mouseflow, website: str, filters: SessionFilters, limi
 
 
 async def deeper(
-    mouseflow: Mouseflow, website: str, filters: SessionFilters, listing: Listing
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    listing: Listing,
+    sift: Sift,
 ) -> Listing:
-    """Four times as deep; what the server's cap keeps back is read by other ways.
+    """Four times as deep; beyond some thousand rows all of the window, in parts.
 
-    Gives the same listing back where nothing more can be read.
+    Of the parts only what `sift` gives back is kept, so that memory stays flat. Gives the
+    same listing back where nothing more can be read.
     """
     if listing.whole or listing.exhausted:
         return listing
-    if not listing.capped and listing.limit < ROW_CAP:
-        limit = min(ROW_CAP, listing.limit * STEP)
-        return await read(mouseflow, website, filters, limit)
-    return await _by_parts(mouseflow, website, filters, listing)
+    if not listing.capped and listing.limit < AT_ONCE:
+        return await read(mouseflow, website, filters, min(AT_ONCE, listing.limit * STEP))
+    return await _by_parts(mouseflow, website, filters, sift)
 
 
 async def _by_parts(
-    mouseflow: Mouseflow, website: str, filters: SessionFilters, listing: Listing
+    mouseflow: Mouseflow, website: str, filters: SessionFilters, sift: Sift
 ) -> Listing:
-    rows = {row.id: row for row in listing.rows}
-    unreadable = list(listing.unreadable)
+    offset = await paging.probe_offset(mouseflow, website, filters)
+    limit = AT_ONCE if offset else ROW_CAP
+    rows: dict[str, Recording] = {}
+    passed: set[str] = set()
+    unreadable: list[Unreadable] = []
     missed = 0
-    async for part in paging.read(mouseflow, website, filters, limit=ROW_CAP):
-        rows.update((row.id, row) for row in part.recordings)
+    async for part in paging.read(
+        mouseflow, website, filters, limit=limit, largest_limit=limit, offset=offset
+    ):
+        kept = {row.id: row for row in await sift(part.recordings)}
+        rows |= kept
+        passed.update(row.id for row in part.recordings if row.id not in kept)
         unreadable += part.unreadable
         missed = part.missed
     return Listing(
         rows=tuple(rows.values()),
-        count=len(rows) + len(unreadable) + missed,
-        limit=ROW_CAP,
+        count=len(rows) + len(passed) + len(unreadable) + missed,
+        limit=limit,
         order="unknown",
+        passed=frozenset(passed),
         unreadable=tuple(unreadable),
         exhausted=True,
     )

@@ -251,9 +251,7 @@ async def _vanished(seen: Look, site: Site, store: Store) -> frozenset[str]:
     if not seen.listing.whole or seen.difference >= 0:
         return frozenset()
     known = await store.run(partial(known_recordings, website=site.id, since=seen.frame.start))
-    there = {row.id for row in seen.listing.rows} | {
-        row.id for row in seen.listing.unreadable if row.id
-    }
+    there = seen.listing.ids.union(row.id for row in seen.listing.unreadable if row.id)
     return frozenset(
         key
         for key, row in known.items()

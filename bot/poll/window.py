@@ -1,6 +1,6 @@
 """Reads a website's window so that nothing new is missed, by holding it against the count."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
@@ -142,17 +142,30 @@ async def look(
     `cached` names the live sessions whose rows are at hand: the others must be read again.
     """
     at_hand = frozenset(cached)
+
+    async def known_of(ids: Sequence[str]) -> Coverage:
+        work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
+        return await store.run(work)
+
+    async def sift(rows: Sequence[Recording]) -> list[Recording]:
+        """What is new, has changed, or is live and not at hand."""
+        known = await known_of([row.id for row in rows])
+        live = known.live - at_hand
+        return [
+            row
+            for row in rows
+            if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
+        ]
+
     listing = await read(mouseflow, website, window.filters, pace.depth)
     while True:
-        ids = [row.id for row in listing.rows]
-        work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
-        known = await store.run(work)
+        known = await known_of([row.id for row in listing.rows])
         difference = _difference(listing, known, window)
         accepted = mark.accepted if mark else None
         found = Look(window, listing, known, since, difference, accepted)
         if _enough(found, mark, pace, at_hand, now):
             return found
-        further = await deeper(mouseflow, website, window.filters, listing)
+        further = await deeper(mouseflow, website, window.filters, listing, sift)
         if further is listing:
             return found
         listing = further
@@ -174,7 +187,7 @@ def _enough(
         return _reaches(listing, found.since - below)
     if found.missing > 0 or (found.missing < 0 and sweep_is_due(pace, now)):
         return False
-    ids = {row.id for row in listing.rows}
+    ids = listing.ids
     if known.live - at_hand - ids:
         return False
     if listing.order == "activity":

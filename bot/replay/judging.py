@@ -24,7 +24,7 @@ from bot.subjects import Band, RecordingSubject, Site
 
 T = TypeVar("T")
 
-PAGE = 5_000
+PAGE = 2_000
 """Rows of one page where the API honours `offset`; else a page is as large as it gives."""
 
 AT_ONCE = 200
