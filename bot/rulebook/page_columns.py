@@ -16,17 +16,20 @@ from bot.subjects import RecordingSubject
 def items(about: Field, axis: Axis[Any]) -> Column:
     """Page views: one of them must meet all tests of a leaf."""
     parts = [part for part in about.parts if _asked(axis.leaves, part)]
-    looks = [_part(part, axis) for part in parts]
+    texts = [(part.raw, _text_part(part, axis)) for part in parts if not part.numeric]
+    figures = [_figure_part(part, axis) for part in parts if part.numeric]
+    every_leaf = axis.every_leaf
 
     def met(views: Iterable[Any]) -> int:
         met = 0
         for view in views:
-            bits = axis.every_leaf
-            for look in looks:
-                bits &= look(view)
-                if not bits:
-                    break
-            met |= bits
+            bits = every_leaf
+            for raw, table in texts:
+                bits &= table[raw(view)]
+            if bits:
+                for look in figures:
+                    bits &= look(view)
+                met |= bits
         return met
 
     def mask(subject: RecordingSubject) -> int:
@@ -45,8 +48,8 @@ def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
     return any(test.field == part.name for leaf in leaves for test in leaf.tests)
 
 
-def _part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
-    """From one page view to the leaves that this part of it does not refute."""
+def _tests_of(part: Field, axis: Axis[OneItem]) -> tuple[list[Test], Callable[[int], int]]:
+    """The tests of this part, and from those met to the leaves that are not refuted by it."""
     tests = [
         (test, 1 << j)
         for j, leaf in enumerate(axis.leaves)
@@ -55,17 +58,19 @@ def _part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
     ]
 
     def left(met: int) -> int:
-        """The leaves all of whose tests are among those met."""
         bits = axis.every_leaf
         for k, (_, leaf) in enumerate(tests):
             if not met >> k & 1:
                 bits &= ~leaf
         return bits
 
-    if part.numeric:
-        return _figure_part(part, [test for test, _ in tests], left)
-    bag = Bag([test for test, _ in tests], part)
-    raw = part.raw
+    return [test for test, _ in tests], left
+
+
+def _text_part(part: Field, axis: Axis[OneItem]) -> Memo[Any, int]:
+    """From what one page view shows of this part to the leaves it does not refute."""
+    tests, left = _tests_of(part, axis)
+    bag = Bag(tests, part)
 
     def work(value: Any) -> int:
         bits = 0
@@ -73,14 +78,12 @@ def _part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
             bits |= bag.bits(text)
         return left(bag.met(bits))
 
-    table: Memo[Any, int] = Memo(work, lengths if part.type == "texts" else length)
-    return lambda view: table[raw(view)]
+    return Memo(work, lengths if part.type == "texts" else length)
 
 
-def _figure_part(
-    part: Field, tests: Sequence[Test], left: Callable[[int], int]
-) -> Callable[[Any], int]:
-    """The same for a number of a page view, by its place among the thresholds."""
+def _figure_part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
+    """The same for a number, by its place among the thresholds."""
+    tests, left = _tests_of(part, axis)
     spans = [
         (test.wants, 1 << k)
         for k, test in enumerate(tests)

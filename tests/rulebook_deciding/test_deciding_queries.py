@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.mouseflow.filters import SessionFilters
-from bot.mouseflow.models import PageView
+from bot.mouseflow.models import PageView, Recording
 from bot.rulebook import conditions as c
+from bot.rulebook.compile import Decider
 from bot.rulebook.evaluate import answer, matches, needs
 from bot.rulebook.narrowing import likely, narrowing, narrowing_of_all
 from bot.rulebook.operators import OVER
@@ -26,7 +27,7 @@ from bot.rulebook.queries import (
     visitor_types,
 )
 from bot.rulebook.rules import Rule
-from bot.subjects import Band, Site
+from bot.subjects import Band, RecordingSubject, Site
 
 
 def rule(when, rule_id="r", **more):
@@ -164,6 +165,24 @@ def test_a_rule_that_needs_no_detail_and_no_fact_is_decided_by_the_row(wanted, s
         assert asks_friction(wanted) or asks_visitor_type(wanted)
     if "detail" in asked:
         assert needs_detail(wanted) or row.recording.pages is None or not row.recording.entry
+
+
+def test_a_session_of_one_page_needs_no_detail_to_know_its_pages():
+    recording = Recording(id="r", pages=1, entry_page="/cart")
+    alone = RecordingSubject(website=Site("w1", "myshop.com"), recording=recording)
+    several = replace(alone, recording=replace(recording, pages=2))
+    tests = {
+        "saw_page": (c.Test("saw_page", c.OneOf(("/pay",))), False),
+        "absent": (c.Test("saw_page", c.NoneOf(("/pay",))), True),
+        "exit_page": (c.Test("exit_page", c.OneOf(("/cart",))), True),
+        "journey": (c.Journey(("/cart", "/pay")), False),
+    }
+    for condition, met in tests.values():
+        decider = Decider([rule(condition)])
+        assert decider.candidates(alone) == (((0,) if met else ()), ())
+        assert decider.candidates(several) == ((), (0,))
+        assert not needs(condition, alone)
+        assert needs(condition, several) == {"detail"}
 
 
 def test_filters_narrow_only_by_what_they_mean_exactly():
