@@ -8,10 +8,11 @@ outcome is unknown, and one that was frozen meanwhile can't settle what another 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, case, func, select, text, update
+from sqlalchemy import Connection, Row, Update, and_, bindparam, case, func, select, text, update
 
 from bot.store.audit import Note, record
 from bot.store.folding import MATCH_COLUMNS, erase_digest, erase_ended, held_back
@@ -225,15 +226,24 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
     return len(found)
 
 
+_OURS = and_(
+    steps.c.id == bindparam("step"),
+    steps.c.token == bindparam("our_token"),
+    text("state = 'sending'"),
+)
+
+
+@cache
+def _ending(*columns: str) -> Update:
+    # Made once for each set of columns: making a statement costs more than running it.
+    new: dict[str, Any] = {column: bindparam(f"new_{column}") for column in columns}
+    return update(steps).where(_OURS).values(token=None, **new)
+
+
 def _end(conn: Connection, claimed: Claim, **values: object) -> bool:
-    ours = and_(
-        steps.c.id == bindparam("step"),
-        steps.c.token == bindparam("our_token"),
-        text("state = 'sending'"),
-    )
-    write = update(steps).where(ours).values(token=None, **values)
-    done = conn.execute(write, {"step": claimed.step, "our_token": claimed.token})
-    return done.rowcount == 1
+    ours = {"step": claimed.step, "our_token": claimed.token}
+    new = {f"new_{column}": value for column, value in values.items()}
+    return conn.execute(_ending(*values), ours | new).rowcount == 1
 
 
 _RELEASE_POSTS = text(
