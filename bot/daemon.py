@@ -24,6 +24,7 @@ from bot.mouseflow.errors import Denied
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
 from bot.ports import Addresses, Mouseflow, Ports
+from bot.rulebook import rule_tests
 from bot.rulebook.rules import RuleSet
 from bot.schedule import Schedule
 from bot.slack.poster import SLACK, SlackPoster, WebhookPoster
@@ -40,6 +41,9 @@ LOOK_AT_FILES = timedelta(seconds=3)
 
 TIDY = timedelta(hours=1)
 """How often what is older than `[store] keep` is forgotten."""
+
+APART = timedelta(milliseconds=250)
+"""How far apart polls begin, or less where there are many websites: all within one interval."""
 
 ASK_AGAIN = timedelta(seconds=15)
 """How soon the websites are asked for again while the API is away at the start."""
@@ -273,26 +277,30 @@ class _Daemon:
         """A poll for every website under watch, and for no other; one for all budgets."""
         poll, watcher = self._settings.poll, self._watcher
         wanted: dict[str, tuple[timedelta, Callable[[], Awaitable[bool]]]] = {}
+        for name, interval, look in (
+            ("recordings", poll.recordings, watcher.poll_recordings),
+            ("feedback", poll.feedback, watcher.poll_feedback),
+            ("reports", poll.reports, watcher.poll_reports),
+        ):
+            for key, place in watcher.places.items():
+                wanted[f"{name}/{key}"] = (interval, partial(look, place.site))
         if watcher.rules.budgets:
             wanted["budgets"] = (poll.reports, watcher.poll_budgets)
-        for key, place in watcher.places.items():
-            for name, interval, look in (
-                ("recordings", poll.recordings, watcher.poll_recordings),
-                ("feedback", poll.feedback, watcher.poll_feedback),
-                ("reports", poll.reports, watcher.poll_reports),
-            ):
-                wanted[f"{name}/{key}"] = (interval, partial(look, place.site))
         for name in self._polls.keys() - wanted.keys():
             self._schedule.forget(name)
             self._polls.pop(name).cancel()
+        first = timedelta()
         for name, (interval, poll_once) in wanted.items():
             if name not in self._polls:
-                tick = self._ticks(name, interval)
+                tick = self._ticks(name, interval, first)
                 self._polls[name] = asyncio.create_task(_at_each(tick, poll_once))
+                first += min(APART, interval / len(watcher.places))
 
-    def _ticks(self, name: str, interval: timedelta) -> asyncio.Event:
+    def _ticks(
+        self, name: str, interval: timedelta, first: timedelta = timedelta()
+    ) -> asyncio.Event:
         tick = asyncio.Event()
-        self._schedule.every(name, interval, tick)
+        self._schedule.every(name, interval, tick, first=first)
         return tick
 
     async def _reload(self, asked: asyncio.Event) -> None:
@@ -308,16 +316,15 @@ class _Daemon:
             await self._take_up()
 
     async def _take_up(self) -> None:
-        """Load the files on trial; with a fault the old rules go on."""
+        """Load the files on trial, with their own tests; with a fault the old rules go on."""
         try:
             rules = rules_of(self._settings)
         except (RuleErrors, ConfigError) as error:
-            faults = str(error).splitlines()
-            log.error("rules.refused", faults=faults)  # noqa: TRY400 - a user's mistake
-            first = "\n".join(faults[:5])
-            await self._watcher.say(
-                "The changed rule files are not taken up; the old rules go on", first
-            )
+            await self._watcher.refuse(str(error).splitlines())
+            return
+        failed = [str(result) for result in rule_tests.run(rules) if not result.passed]
+        if failed:
+            await self._watcher.refuse([line for text in failed for line in text.splitlines()])
             return
         await self._watcher.use(rules)
         self._keep_up()

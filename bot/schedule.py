@@ -31,8 +31,15 @@ class Schedule:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
-    def every(self, name: str, interval: timedelta, event: asyncio.Event) -> None:
-        """Set that event now and then once an interval. A known name gets the new interval.
+    def every(
+        self,
+        name: str,
+        interval: timedelta,
+        event: asyncio.Event,
+        *,
+        first: timedelta = timedelta(),
+    ) -> None:
+        """Set that event after `first` and then once an interval. A known name gets the new one.
 
         Raises ValueError for an interval that is not longer than nothing.
         """
@@ -45,7 +52,7 @@ class Schedule:
             args=(event,),
             id=name,
             name=name,
-            next_run_time=datetime.now(UTC),
+            next_run_time=datetime.now(UTC) + first,
             replace_existing=True,
         )
 

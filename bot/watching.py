@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 
+import msgspec
 import structlog
 
 from bot.catching_up import catch_up
@@ -26,7 +27,8 @@ from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.levels import rename_levels
 from bot.store.matches import add_match
-from bot.store.rule_states import rules_loaded
+from bot.store.rule_states import rename_rule, rules_loaded
+from bot.store.watermarks import WEBSITES, set_watermark
 from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
@@ -86,6 +88,15 @@ class Watcher:
             if not each.is_demo or self._named(each.name or each.id)
         ]
         self._place(sites)
+        await self.desk.store.run(
+            partial(
+                set_watermark,
+                source=WEBSITES,
+                website="",
+                data=msgspec.json.encode({site.id: site.name for site in sites}).decode(),
+                at=self._clock(),
+            )
+        )
         return sites
 
     async def use(self, rules: RuleSet) -> None:
@@ -100,12 +111,22 @@ class Watcher:
             for rule in rules.rules:
                 for old in rule.was:
                     rename_levels(conn, old, rule.id)
+                    rename_rule(conn, old, rule.id)
             return rules_loaded(conn, fingerprints, now)
 
         changed = await self.desk.store.run(work)
         self.rules = rules
         self._place([place.site for place in self.places.values()])
         log.info("rules.loaded", rules=len(rules.rules), changed=sorted(changed))
+
+    async def refuse(self, faults: Sequence[str]) -> None:
+        """The changed rule files have faults: the rules in force go on, and people are told."""
+        log.error("rules.refused", faults=list(faults))
+        title = "The changed rule files are not taken up; the old rules go on"
+        note = Note(kind="rules.refused", text=faults[0], details={"faults": list(faults)})
+        await self.desk.store.run(partial(record, at=self._clock(), notes=[note]))
+        more = [f"and {len(faults) - 5} more lines"] if len(faults) > 5 else []
+        await self.say(title, *faults[:5], *more)
 
     async def poll_recordings(self, site: Site) -> bool:
         """One look at the website's recordings; false where it failed, which is logged."""

@@ -39,11 +39,20 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A changed rule set that was not taken up: the rules before it are still in force."""
+
+    at: datetime
+    faults: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it."""
 
     now: datetime
     daemon: str
+    refused: "Refused | None"
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
@@ -81,15 +90,18 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.store.lanes import lane_states
     from bot.store.queue import dead_letters, queue_figures
     from bot.store.rule_states import matches_since, rule_states
-    from bot.store.watermarks import all_watermarks
+    from bot.store.watermarks import all_watermarks, website_names
 
+    names = website_names(conn)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     return Status(
         now=now,
         daemon=daemon,
+        refused=_refused(conn),
         watermarks=[
-            Watermark(source, website, at)
+            Watermark(source, names.get(website, website), at)
             for (source, website), (_, at) in sorted(all_watermarks(conn).items())
+            if website
         ],
         rules=[
             RuleLine(
@@ -112,6 +124,17 @@ def _if_later(at: datetime | None, now: datetime) -> datetime | None:
     return at if at is not None and at > now else None
 
 
+def _refused(conn: "Connection") -> Refused | None:
+    """The latest rule set, if it was refused."""
+    from bot.store.audit import history
+
+    latest = history(conn, kind="rules", limit=1)
+    if not latest or latest[0].kind != "rules.refused":
+        return None
+    faults = latest[0].details.get("faults")
+    return Refused(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
+
+
 def shown(status: Status) -> None:
     """The status as text."""
     from bot.cli import show
@@ -123,6 +146,12 @@ def shown(status: Status) -> None:
     show.table((mark.website, mark.source, show.ago(mark.read, now)) for mark in status.watermarks)
     show.line()
     show.line(show.counted(len(status.rules), "rule"))
+    if status.refused:
+        show.line(
+            f"changed rule files were refused {show.ago(status.refused.at, now)}; "
+            "the rules before them are in force"
+        )
+        show.table((fault,) for fault in status.refused.faults)
     show.table(
         (
             line.rule,

@@ -109,7 +109,7 @@ def _held(conn: Connection, each: Found, now: datetime) -> Reason | None:
     value = _value(rule.once_per.field, each.subject)
     if value is None:
         return None
-    if once_seen(conn, rule.id, value, now):
+    if any(once_seen(conn, name, value, now) for name in (rule.id, *rule.was)):
         return Reason.ONCE_PER
     once_mark(conn, rule.id, value, now + rule.once_per.window)
     return None

@@ -2,11 +2,21 @@
 
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.tables import watermarks
 from bot.store.times import moment, ms
+
+WEBSITES = "websites"
+"""The source under which the names of the account's websites are kept, for no website."""
+
+
+def website_names(conn: Connection) -> dict[str, str]:
+    """The account's websites by id, as the daemon last saw them."""
+    data = watermark(conn, WEBSITES, "")
+    return msgspec.json.decode(data, type=dict[str, str]) if data else {}
 
 
 def watermark(conn: Connection, source: str, website: str) -> str | None:

@@ -149,3 +149,34 @@ async def test_sigterm_ends_it_at_once_when_there_is_nothing_to_do(sim, daemon):
     until(lambda: bot.events("daemon.watching"))
     assert bot.stop() == 0
     assert bot.events("daemon.stopped")
+
+
+async def test_rules_that_fail_their_own_tests_are_not_taken_up_and_status_says_so(sim, daemon):
+    bot = daemon()
+    bot.start()
+    until(lambda: bot.events("daemon.watching"))
+    tests = """
+    tests:
+      - {name: calm, given: {friction: 1, duration: 95s, pages: [/checkout]}, expect: match}
+"""
+    bot.rule_file.write_text(RULE.rstrip() + "\n" + tests.strip("\n") + "\n")
+    until(lambda: bot.events("rules.refused") and sim.slack.in_channel("#ops"))
+    assert "refused" in bot.run("status").stdout
+    bot.rule_file.write_text(RULE.replace("tag: [friction, checkout]", "tag: mended"))
+    until(lambda: len(bot.events("rules.loaded")) == 2)
+    assert "refused" not in bot.run("status").stdout
+    assert bot.stop() == 0
+
+
+async def test_a_renamed_rule_does_not_fire_again(sim, daemon):
+    bot = daemon()
+    bot.start()
+    who = sim.add("myshop.com", "checkout-friction", start=-300)
+    until(lambda: posts(sim) and acted(sim, who))
+    renamed = RULE.replace("  checkout-friction:\n", "  renamed:\n    was: checkout-friction\n")
+    bot.rule_file.write_text(renamed)
+    until(lambda: len(bot.events("rules.loaded")) == 2)
+    again = sim.add("myshop.com", "checkout-friction", start=-300)
+    until(lambda: acted(sim, again) and len(posts(sim)) == 2)
+    assert acted(sim, who)
+    assert bot.stop() == 0
