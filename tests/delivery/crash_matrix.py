@@ -174,11 +174,11 @@ class World:
         killed = self.run([self.job(cell, scenario, kill_at=cell.point) for cell in cells])
         for cell, signal in zip(cells, killed, strict=True):
             cell.killed = signal
-            cell.on_disk = next(iter(_states(cell.store)[::-1]), "no match")
+            cell.on_disk = next(iter(step_states(cell.store)[::-1]), "no match")
         self.sim.advance(60)
         self.run([self.job(cell, scenario, polls=2) for cell in cells])
         for cell in cells:
-            cell.left = Counter(_states(cell.store))
+            cell.left = Counter(step_states(cell.store))
             cell.effect = scenario.effect(self, cell)
         return cells
 
@@ -237,7 +237,7 @@ def _receiver(keys: list[str]) -> type[BaseHTTPRequestHandler]:
     return Receiver
 
 
-def _states(store: Path) -> list[str]:
+def step_states(store: Path) -> list[str]:
     with contextlib.closing(sqlite3.connect(store)) as raw:
         return [state for (state,) in raw.execute("SELECT state FROM steps ORDER BY id")]
 

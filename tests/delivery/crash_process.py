@@ -73,8 +73,14 @@ async def bot(job: dict[str, Any]) -> None:
     def clock() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=job["ahead"])
 
+    passes = job.get("passes", 0)
+
     def checkpoint(name: str) -> None:
-        if name == job.get("kill_at"):
+        nonlocal passes
+        if name != job.get("kill_at"):
+            return
+        passes -= 1
+        if passes < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with open_store(job["store"]) as store:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from crash_matrix import POINTS, SCENARIOS, World, documented, table
+from crash_storm import storm
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,13 @@ def test_the_page_has_every_point_and_every_action():
     assert all(kind in page for kind in SCENARIOS)
     cells = sum(len(scenario.points) for scenario in SCENARIOS.values())
     assert cells >= 40
+
+
+def test_random_kills_under_load_lose_and_double_nothing(tmp_path: Path):
+    counts = storm(8, tmp_path)
+    assert counts["kills"] == 8
+    assert counts["recordings"] >= 24
+    assert (counts["lost"], counts["doubled"], counts["unsettled"]) == (0, 0, 0)
 
 
 def column(text: str, title: str) -> dict[str, str]:

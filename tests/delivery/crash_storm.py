@@ -1,0 +1,68 @@
+"""Kills the bot at random moments under load, and counts what was lost or doubled.
+
+python tests/delivery/crash_storm.py [KILLS]     1000 by default
+"""
+
+import json
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from crash_matrix import POINTS, Cell, Scenario, World, slack_effect, step_states
+
+LOAD = Scenario(
+    [("tag", {"tag": "seen"}), ("share", {}), ("slack", {"channel": ""})], slack_effect(1)
+)
+A_ROUND = 3
+"""New recordings between two kills."""
+
+
+def storm(kills: int, folder: Path, seed: int = 1) -> Counter:
+    """Kill so often, then let the bot finish; what was performed, lost and doubled."""
+    chance, counts = random.Random(seed), Counter()
+    with World(folder).open() as world:
+        cell = Cell("storm", "", folder / "storm.db", [], world.channel())
+        while counts["kills"] < kills:
+            cell.recordings += world.recordings(A_ROUND)
+            # The point is drawn, and how often it is passed before it kills.
+            point, passes = chance.choice(list(POINTS)), chance.randrange(6)
+            job = world.job(cell, LOAD, kill_at=point, passes=passes)
+            job["recordings"] = cell.recordings[-20:]
+            counts["kills"] += world.run([job])[0] != 0
+            world.sim.advance(60)
+        for _ in range(3):
+            world.run([world.job(cell, LOAD, polls=2)])
+            world.sim.advance(60)
+        _count(world, cell, counts)
+    return counts
+
+
+def _count(world: World, cell: Cell, counts: Counter) -> None:
+    effects = [world.sim.effect(recording) for recording in cell.recordings]
+    posts = Counter(
+        json.dumps(message.metadata)
+        for message in world.sim.slack.messages
+        if message.channel == cell.channel.lstrip("#")
+    )
+    counts["recordings"] = len(effects)
+    counts["lost"] = sum("seen" not in effect.tags for effect in effects)
+    counts["lost"] += sum(not effect.token for effect in effects)
+    counts["lost"] += len(effects) - len(posts)
+    counts["doubled"] = sum(posts.values()) - len(posts)
+    counts["doubled"] += sum(effect.calls.get("share", 0) > 1 for effect in effects)
+    counts["unsettled"] = sum(state != "done" for state in step_states(cell.store))
+
+
+def main() -> None:
+    kills = int(sys.argv[1]) if sys.argv[1:] else 1000
+    with tempfile.TemporaryDirectory() as folder:
+        counts = storm(kills, Path(folder))
+    print(", ".join(f"{counts[name]} {name}" for name in ("kills", "recordings", "lost")), end=", ")
+    print(f"{counts['doubled']} doubled, {counts['unsettled']} unsettled")
+    raise SystemExit(bool(counts["lost"] or counts["doubled"] or counts["unsettled"]))
+
+
+if __name__ == "__main__":
+    main()
