@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 HOUR = timedelta(hours=1)
@@ -46,12 +47,19 @@ class Traffic:
 
     def usual(self, hour: datetime) -> float:
         """The visitors that such an hour has had so far."""
-        local = hour.astimezone(self.zone)
-        return self.mean * self.weekdays[local.weekday()] * self.hours[local.hour]
+        weekday, of_day = _local(hour, self.zone)
+        return self.mean * self.weekdays[weekday] * self.hours[of_day]
 
     def expected(self, hour: datetime) -> float:
         """The visitors expected in the hour that begins then."""
         return self.usual(hour) * self.level
+
+
+@lru_cache(maxsize=8_192)
+def _local(hour: datetime, zone: ZoneInfo) -> tuple[int, int]:
+    """The weekday (0 = Monday) and the hour of the day there."""
+    local = hour.astimezone(zone)
+    return local.weekday(), local.hour
 
 
 def traffic(history: Hours, now: datetime, zone: ZoneInfo) -> Traffic:
@@ -62,10 +70,10 @@ def traffic(history: Hours, now: datetime, zone: ZoneInfo) -> Traffic:
     flat = Traffic(zone, mean, (1.0,) * 7, (1.0,) * 24, 1.0)
     if mean <= 0:
         return flat
-    hours = _factors(known, lambda at: at.astimezone(zone).hour, 24, mean)
+    hours = _factors(known, lambda at: _local(at, zone)[1], 24, mean)
     weekdays: tuple[float, ...] = (1.0,) * 7
     if len(known) >= A_WEEK:
-        weekdays = _factors(known, lambda at: at.astimezone(zone).weekday(), 7, mean)
+        weekdays = _factors(known, lambda at: _local(at, zone)[0], 7, mean)
     learned = Traffic(zone, mean, weekdays, hours, 1.0)
     return Traffic(zone, mean, weekdays, hours, _level(learned, known))
 

@@ -144,9 +144,11 @@ def _rate(mark: SiteMark, now: datetime) -> int:
 def _by_day(
     days: Mapping[date, int], factor: float, now: datetime, zone: ZoneInfo
 ) -> dict[datetime, float]:
-    """Whole days as hours, all alike: it is not known better."""
+    """Whole days as hours, all alike: it is not known better. Days before the first visit are
+    left out, since the website may not have been there."""
     found: dict[datetime, float] = {}
-    for day, count in days.items():
+    since = min((day for day, count in days.items() if count), default=now.date())
+    for day, count in ((day, count) for day, count in days.items() if day >= since):
         begins = midnight(day, zone)
         ends = min(midnight(day + timedelta(days=1), zone), now)
         for hour, value in _spread(begins, ends, count * factor).items():

@@ -1,0 +1,228 @@
+"""A light account on a virtual clock: arrivals, switches, people, deletions and outages.
+
+It answers what the budgets ask (websites, switches, counts by day) from plain numbers, so
+that a year passes in seconds. Decisions, store, outbox and actions are the real ones.
+"""
+
+import json
+import math
+from datetime import UTC, date, datetime, timedelta
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
+
+from bot.actions import ACTIONS
+from bot.deliver import Delivery
+from bot.errors import TryLater
+from bot.poll.budget_marks import budget_mark
+from bot.poll.budgets import BudgetMemory, BudgetsLooked, look
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk
+from bot.ports import Addresses, Ports, SlackPost
+from bot.rulebook.read import read
+from bot.store import Store, in_memory_copy
+from bot.store.audit import history
+from bot.store.budgets import owned
+from bot.subjects import Site
+
+ZONE = ZoneInfo("Europe/Copenhagen")
+HOUR = timedelta(hours=1)
+START = datetime(2026, 1, 15, 8, tzinfo=UTC)
+
+
+def budgets(text: str):
+    """Budgets from YAML without their frame."""
+    body = "\n".join("  " + line for line in text.strip("\n").splitlines())
+    rule = "rules:\n  r: {watch: websites, when: {status: Paused}, do: {slack: {}}}\n"
+    return read([("b.yaml", f"version: 1\n{rule}budgets:\n{body}\n".encode())]).budgets
+
+
+class Shop:
+    """A website: how many come in an hour, who is recorded, and what people do to it.
+
+    `log` holds every change of the status or the rate: (when, who, what). A change made
+    through the API reaches visitors after `delay`.
+    """
+
+    def __init__(self, name, per_day=1000.0, *, status="Recording", rate=100, read_only=False,
+                 delay=timedelta(minutes=20), shape=lambda at: 1.0):  # fmt: skip
+        self.id, self.name, self.read_only = f"id-{name}", name, read_only
+        self.per_day, self.shape, self.delay = per_day, shape, delay
+        self.status, self.rate = status, rate
+        self.log: list[tuple[datetime, str, str]] = []
+        self.made: dict[date, float] = {}
+        self.deleted: dict[date, int] = {}
+        self._effective: list[tuple[datetime, float]] = []
+
+    def has_been_there(self, since: datetime, until: datetime) -> None:
+        """Recordings of a time before the bot."""
+        self.pass_time(since, until)
+
+    def recorded_share(self, now: datetime) -> float:
+        share = self._effective[0][1] if self._effective else self._share()
+        for at, value in self._effective:
+            if at <= now:
+                share = value
+        return share
+
+    def _share(self) -> float:
+        return self.rate / 100 if self.status == "Recording" else 0.0
+
+    def pass_time(self, start: datetime, end: datetime) -> None:
+        """What is recorded between the two moments."""
+        at = start
+        while at < end:
+            stop = min(at + timedelta(minutes=15), end)
+            made = self.per_day * self.shape(at) * self.recorded_share(at)
+            day = at.astimezone(ZONE).date()
+            self.made[day] = self.made.get(day, 0.0) + made * ((stop - at) / timedelta(days=1))
+            at = stop
+
+    def set(self, now: datetime, who: str, *, status=None, rate=None) -> None:
+        before = self._share()
+        if not self._effective:
+            self._effective.append((datetime.min.replace(tzinfo=UTC), before))
+        if status is not None and status != self.status:
+            self.status = status
+            self.log.append((now, who, status))
+        if rate is not None and rate != self.rate:
+            self.rate = rate
+            self.log.append((now, who, f"{rate} %"))
+        self._effective.append((now + (self.delay if who == "bot" else timedelta()), self._share()))
+        self._effective = self._effective[-40:]
+
+    def true_count(self, day: date) -> int:
+        """All recordings ever made on the day."""
+        return math.floor(self.made.get(day, 0.0) + 1e-9)
+
+    def count(self, day: date) -> int:
+        """Those that are still there."""
+        return max(0, self.true_count(day) - self.deleted.get(day, 0))
+
+
+class Account:
+    """The API's answers about the shops; `broken` fails every call, `broken_writes` the writes."""
+
+    def __init__(self, shops, clock, *, chart=True, dates=True) -> None:
+        self.shops = {shop.id: shop for shop in shops}
+        self.clock = clock
+        self.chart, self.dates = chart, dates
+        self.broken = self.broken_writes = False
+        self.calls: list[str] = []
+
+    async def send(self, request):
+        self.calls.append(f"{request.method} {request.target}")
+        if self.broken or (self.broken_writes and request.method != "GET"):
+            raise TryLater("the account is away", lane=True)
+        shop = self.shops[unquote(request.path.split("/")[2])]
+        if request.method == "PUT":
+            body = json.loads(request.body)
+            assert not shop.read_only, "a read-only website was written to"
+            assert shop.status in ("Recording", "Stopped"), f"{shop.status} was touched"
+            shop.set(self.clock(), "bot", status=body.get("recordingStatus"),
+                     rate=body.get("recordingRate"))  # fmt: skip
+            return request.read(b"")
+        if request.path.endswith("/recordings"):
+            return request.read(json.dumps(self._counts(shop, dict(request.query))).encode())
+        detail = {"id": shop.id, "name": shop.name, "status": shop.status,
+                  "recordingRate": shop.rate, "readOnly": shop.read_only}  # fmt: skip
+        return request.read(json.dumps(detail).encode())
+
+    def _counts(self, shop, query):
+        assert query["limit"] == "1", "only counts are asked for"
+        first, end = (date.fromisoformat(query[name]) for name in ("fromdate", "todate"))
+        if not self.dates:
+            first, end = date(2000, 1, 1), date(2100, 1, 1)
+        days = {day: shop.count(day) for day in shop.made if first <= day < end}
+        chart = {day.isoformat(): count for day, count in days.items()} if self.chart else {}
+        return {"recordings": [], "count": sum(days.values()), "chart": chart}
+
+
+class Slack:
+    def __init__(self, clock) -> None:
+        self.clock = clock
+        self.posts: list[tuple[datetime, str, str]] = []
+
+    async def post(self, post: SlackPost) -> str:
+        said = [post.text]
+        for block in post.blocks:
+            said.append(json.dumps(block, ensure_ascii=False))
+        self.posts.append((self.clock(), post.channel, " ".join(said)))
+        return str(len(self.posts))
+
+    async def find(self, channel, key, since):
+        return None
+
+    def said(self, words: str) -> list[str]:
+        return [text for _at, _channel, text in self.posts if words in text]
+
+
+class NoWebhook:
+    async def call(self, url, body, headers) -> None:
+        raise AssertionError("nothing here calls out")
+
+
+class World:
+    """Shops, budgets and the bot; time passes only when it is told to."""
+
+    def __init__(self, text, *shops, start=START, ops="#ops", **api):
+        self.now = start
+        self.budgets = budgets(text)
+        self.shops = list(shops)
+        self.account = Account(shops, lambda: self.now, **api)
+        self.slack = Slack(lambda: self.now)
+        self.ops = ops
+        self.store: Store = in_memory_copy("sqlite:////nowhere/at/all.db")
+        for shop in shops:
+            shop.has_been_there(start - timedelta(days=30), start)
+        self.restart()
+
+    def restart(self) -> None:
+        """The process comes back: the store stays, what was in memory does not."""
+        self.memory = BudgetMemory()
+        ports = Ports(self.account, self.slack, NoWebhook(), Addresses(channel="#usual"))
+        self.delivery = Delivery(
+            self.store, ports, ACTIONS, clock=lambda: self.now, chance=lambda: 0.0
+        )
+
+    def wait(self, **time: float) -> None:
+        end = self.now + timedelta(**time)
+        for shop in self.shops:
+            shop.pass_time(self.now, end)
+        self.now = end
+
+    async def look(self) -> BudgetsLooked:
+        sites = [Site(shop.id, shop.name, shop.read_only) for shop in self.shops]
+        desk = Desk(
+            mouseflow=self.account,
+            store=self.store,
+            zone=ZONE,
+            settle=timedelta(minutes=35),
+            start=HOUR,
+            routing=Routing("#usual", str(ZONE)),
+        )
+        return await look(self.budgets, sites, desk, self.memory, self.now, self.ops)
+
+    async def poll(self) -> BudgetsLooked:
+        """A look and what it has put into the outbox."""
+        looked = await self.look()
+        await self.delivery.drain()
+        return looked
+
+    async def run(self, *, every=HOUR, until=lambda: False, **time: float) -> None:
+        """Let time pass, with polls."""
+        end = self.now + timedelta(**time)
+        while self.now < end and not until():
+            self.wait(seconds=every.total_seconds())
+            await self.poll()
+
+    def mark(self, budget="credits"):
+        return self.store.do(lambda conn: budget_mark(conn, budget))
+
+    def holds(self):
+        return self.store.do(owned)
+
+    def audit(self, kind=""):
+        return self.store.do(lambda conn: history(conn, kind=kind, limit=100_000))
+
+    def close(self) -> None:
+        self.store.close()

@@ -1,0 +1,257 @@
+"""What a budget does to websites: its steps, setting back, and standing aside for people."""
+
+from datetime import date, timedelta
+
+import pytest
+from budget_world import Shop, World
+
+from bot.store.budgets import used
+
+MONTHLY = """
+credits:
+  websites: [myshop.com]
+  recordings: 30000
+  period: month
+  steps:
+    80%: {slack: {channel: "#ops"}}
+    95%: {recording_rate: 25, slack: {channel: "#ops"}}
+    100%: {recording: stop, slack: {channel: "#ops"}}
+  resume: true
+"""
+
+
+@pytest.fixture
+def world():
+    made = []
+
+    def make(text=MONTHLY, *shops, **options):
+        made.append(World(text, *(shops or [Shop("myshop.com", 1500)]), **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def january(shop):
+    return sum(shop.true_count(day) for day in shop.made if (day.year, day.month) == (2026, 1))
+
+
+def log(shop):
+    return [(who, what) for _at, who, what in shop.log]
+
+
+async def test_a_month_posts_throttles_stops_and_the_next_one_goes_on(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=16)
+    assert log(shop) == [("bot", "25 %"), ("bot", "Stopped")]
+    assert [len(bot.slack.said(f"{at} % used")) for at in (80, 95, 100)] == [1, 1, 1]
+    used = january(shop)
+    assert 0.98 * 30_000 <= used <= 30_000 * 1.01
+    await bot.run(days=3)
+    assert log(shop)[2:] == [("bot", "100 %"), ("bot", "Recording")]
+    assert len(bot.slack.said("set back")) == 1
+    assert bot.holds() == {}
+
+
+async def test_messages_say_used_forecast_and_what_was_done(world):
+    bot = world()
+    await bot.run(days=31, until=lambda: bot.now.month == 2)
+    first, second, third = (bot.slack.said(f"{at} % used")[0] for at in (80, 95, 100))
+    assert "24,0" in first and "of 30,000 recordings (80." in first
+    assert "at this rate the budget ends on" in first
+    assert "recording rate 100 % → 25 %" in second
+    assert "myshop.com: recording stops" in third
+
+
+async def test_the_forecast_comes_true(world):
+    bot = world()
+    await bot.run(days=2)
+    ends = bot.mark().ends
+    bot.budgets = ()
+    while january(bot.shops[0]) < 30_000:
+        bot.wait(minutes=15)
+    assert abs(ends - bot.now) < timedelta(hours=6)
+
+
+async def test_a_person_who_starts_again_is_respected_and_told_about(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.status == "Stopped")
+    bot.wait(hours=1)
+    shop.set(bot.now, "person", status="Recording")
+    await bot.run(days=1)
+    assert log(shop)[-1] == ("person", "Recording")
+    assert len(bot.slack.said("a person changed recording to Recording")) == 1
+
+
+async def test_what_a_person_stopped_stays_stopped_in_the_new_period(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.rate == 25)
+    shop.set(bot.now, "person", status="Stopped")
+    shop.made[bot.now.date()] += 3000  # from elsewhere: the stop step is reached as well
+    await bot.run(days=15, until=lambda: bot.now.month == 2 and bot.now.day == 2)
+    assert shop.status == "Stopped"
+    assert ("bot", "Stopped") not in log(shop) and ("bot", "Recording") not in log(shop)
+    assert len(bot.slack.said("was stopped, not by the bot")) == 1
+    assert len(bot.slack.said("stays stopped in the new period")) == 1
+
+
+async def test_started_and_stopped_by_a_person_after_the_bots_stop_it_stays_stopped(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.status == "Stopped")
+    await bot.run(hours=1)
+    shop.set(bot.now, "person", status="Recording")
+    await bot.run(hours=1)
+    shop.set(bot.now, "person", status="Stopped")
+    await bot.run(days=20, until=lambda: bot.now.month == 2 and bot.now.day == 2)
+    assert log(shop)[-2:] == [("person", "Stopped"), ("bot", "100 %")]
+    assert len(bot.slack.said("stays stopped in the new period")) == 1
+
+
+@pytest.mark.parametrize("status", ["Paused", "NotInstalled"])
+async def test_mouseflows_own_states_are_never_touched(world, status):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.rate == 25)
+    shop.set(bot.now, "mouseflow", status=status)
+    shop.made[bot.now.date()] += 3000
+    await bot.run(days=20, until=lambda: bot.now.month == 2 and bot.now.day == 2)
+    assert log(shop) == [("bot", "25 %"), ("mouseflow", status)]  # the account asserts it too
+    shop.set(bot.now, "mouseflow", status="Recording")
+    await bot.run(hours=1)
+    assert log(shop)[-1] == ("bot", "100 %")
+
+
+async def test_read_only_websites_are_counted_and_never_written(world):
+    text = MONTHLY.replace("[myshop.com]", '["*"]')
+    bot = world(text, Shop("myshop.com", 1000), Shop("partner.com", 500, read_only=True))
+    await bot.run(days=16)
+    assert [what for _who, what in log(bot.shops[0])] == ["25 %", "Stopped"]
+    assert bot.shops[1].log == []
+    assert "partner.com: left alone, it is read-only for the bot" in bot.slack.said("100 % used")[0]
+
+
+async def test_deleted_recordings_stay_used(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=1)
+    used = bot.mark().used
+    for day in shop.made:
+        shop.deleted[day] = shop.true_count(day) // 2
+    await bot.run(hours=1)
+    assert bot.mark().used >= used
+
+
+async def test_an_outage_over_the_end_of_the_period_is_made_up_for(world):
+    bot = world(MONTHLY.replace("30000", "44000"))
+    shop = bot.shops[0]
+    await bot.run(days=15, every=timedelta(hours=2))
+    bot.account.broken = True
+    await bot.run(days=2, every=timedelta(hours=2))
+    bot.account.broken = False
+    while bot.now.month == 1:
+        await bot.run(hours=2)
+    await bot.run(hours=2)
+    counted = bot.store.do(lambda conn: _ledger(conn, shop, 1))
+    assert counted == january(shop)
+
+
+def _ledger(conn, shop, month):
+    found = used(conn, [shop.id], date(2026, month, 1), date(2026, month, 31))
+    return sum(found[shop.id].values())
+
+
+async def test_a_raised_budget_sets_back_what_it_stopped(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.status == "Stopped")
+    await bot.run(hours=1)
+    bot.budgets = type(bot)(MONTHLY.replace("30000", "60000")).budgets
+    await bot.run(hours=1)
+    assert shop.status == "Recording" and shop.rate == 100
+
+
+async def test_steps_act_once_also_across_restarts_and_lost_switches_are_tried_again(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: bot.mark() and bot.mark().used > 28_000)
+    bot.account.broken_writes = True
+    await bot.run(hours=10)
+    assert shop.log == []
+    bot.account.broken_writes = False
+    for _ in range(6):
+        bot.restart()
+        await bot.run(hours=3)
+    assert log(shop) == [("bot", "25 %")]
+    assert len(bot.slack.said("95 % used")) == 1
+
+
+async def test_where_the_chart_is_missing_days_are_counted_one_by_one(world):
+    bot = world(chart=False)
+    await bot.run(days=3)
+    shop = bot.shops[0]
+    assert bot.mark().used == january(shop)
+
+
+async def test_a_look_makes_a_handful_of_calls(world):
+    bot = world()
+    await bot.run(days=2)
+    bot.account.calls.clear()
+    bot.wait(minutes=15)
+    await bot.look()
+    assert len(bot.account.calls) == 2  # the counts of all days, and the switch
+
+
+async def test_where_the_api_ignores_dates_nothing_is_counted_or_switched(world):
+    bot = world(dates=False)
+    bot.wait(days=40)
+    looked = await bot.poll()
+    assert [site.name for site in looked.ignored] == ["myshop.com"]
+    assert bot.shops[0].log == [] and bot.mark().used == 0
+
+
+async def test_every_change_is_in_the_audit_log_with_its_figure(world):
+    bot = world()
+    await bot.run(days=18)
+    held = [entry.text for entry in bot.audit("website.held")]
+    released = [entry.text for entry in bot.audit("website.released")]
+    assert len(held) == 2 and len(released) == 2
+    assert all("of 30,000 recordings (" in text for text in (*held, *released))
+
+
+async def test_two_budgets_share_a_website_the_looser_does_not_undo_the_tighter(world):
+    text = """
+credits:
+  websites: [myshop.com]
+  recordings: 34000
+  period: month
+  steps: {100%: {recording: stop}}
+  resume: true
+daily:
+  websites: [myshop.com]
+  recordings: 1000
+  period: day
+  steps: {100%: {recording: stop}}
+  resume: true
+"""
+    bot = world(text)
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: bot.now.month == 2)
+    mornings = [at for at, _who, what in shop.log if what == "Recording"]
+    assert len(mornings) >= 8  # the day's budget starts again every morning
+    assert january(shop) <= 34_000 * 1.02
+
+
+async def test_a_budget_that_is_gone_leaves_the_website_as_it_is_and_says_so(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.status == "Stopped")
+    await bot.run(hours=1)
+    bot.budgets = type(bot)(MONTHLY.replace("credits:", "other:").replace("30000", "90000")).budgets
+    await bot.run(hours=1)
+    assert shop.status == "Stopped" and bot.holds() == {}
+    assert "in no rule file" in bot.audit("website.released")[0].text
