@@ -16,7 +16,7 @@ from bot.simulator.quirks import Quirks
 from bot.simulator.scenarios import SCENARIOS, session
 from bot.simulator.sessions import Visitor
 
-WORLDS = int(os.environ.get("POLL_WORLDS", "120"))
+WORLDS = int(os.environ.get("POLL_WORLDS", "200"))
 
 RULES = """
 checkout-friction:

@@ -1,0 +1,92 @@
+"""How long from a poll that could see a recording to its Slack post, with the real daemon.
+
+    python -m bench.latency            # 20 recordings, polls every five seconds
+
+The daemon runs as a process of its own against the simulator on loopback, with the default
+rate budget. Each session is frustrated from the moment it becomes visible; the time is taken
+from the first list call after that to the arrival of the message at Slack.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bot.simulator.clock import milliseconds
+from bot.simulator.server import Simulator
+from bot.simulator.site import website
+from bot.simulator.traffic import Plan
+
+RULE = """
+version: 1
+rules:
+  checkout-friction:
+    watch: recordings
+    when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
+    do: {tag: friction, slack: {channel: "#checkout-alerts"}}
+"""
+RECORDINGS = 20
+
+
+def main() -> None:
+    site = website("8fc2ace2-75bc-8ba4-b424-c8916670b990", "myshop.com", plan=Plan(per_day=0))
+    with Simulator(seed=3, sites=[site]) as sim, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "rules").mkdir()
+        (folder / "rules" / "checkout.yaml").write_text(RULE)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
+            "BOT_MOUSEFLOW__EMAIL": sim.email,
+            "BOT_MOUSEFLOW__API_KEY": sim.api_key,
+            "BOT_SLACK__BASE_URL": sim.slack_url,
+            "BOT_SLACK__BOT_TOKEN": sim.slack.token,
+            "BOT_SLACK__CHANNEL": "#mouseflow",
+            "BOT_POLL__RECORDINGS": "5s",
+            "BOT_WEB__LISTEN": "",
+        }
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "bot", "run"],
+            cwd=folder, env=environment, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            print(told(measured(sim)))
+        finally:
+            daemon.terminate()
+            daemon.wait(30)
+
+
+def measured(sim: Simulator) -> list[float]:
+    """Seconds from the poll to the post, for each recording."""
+    taken = []
+    while not any(call.path.endswith("/recordings") for call in sim.calls):
+        time.sleep(0.05)
+    for number in range(RECORDINGS):
+        sim.add("myshop.com", "checkout-friction", start=-85, calm_for=80)
+        visible = milliseconds(sim.clock.now())
+        while len(sim.slack.in_channel("#checkout-alerts")) <= number:
+            time.sleep(0.005)
+        post = sim.slack.in_channel("#checkout-alerts")[number]
+        poll = next(
+            call.at
+            for call in list(sim.calls)
+            if call.path.endswith("/recordings") and call.at >= visible
+        )
+        taken.append(float(post.ts) - poll / 1000)
+    return taken
+
+
+def told(taken: list[float]) -> str:
+    high = sorted(taken)[int(len(taken) * 0.95)]
+    return (
+        f"from poll to post: median {statistics.median(taken):.3f} s (goal under 0.3), "
+        f"95 % within {high:.3f} s, {len(taken)} recordings"
+    )
+
+
+if __name__ == "__main__":
+    main()
