@@ -56,7 +56,7 @@ async def catch_up(site: Site, rules: Sequence[Rule], desk: Desk, now: datetime)
         span=Span(back_to - RECENT, now),
         now=now,
     )
-    at = await place(past, site, rules)
+    at = await place(past, site, rules, rules)
     read = matches = missed = 0
     paused: list[tuple[str, str]] = []
     for each in slices([site], past.span, past.zone):

@@ -15,6 +15,7 @@ from bot import rule_files
 from bot.actions import ACTIONS
 from bot.config import Settings
 from bot.config.allowed import allowed
+from bot.config.channels import channels
 from bot.deliver import Delivery, Drained
 from bot.dry import Diary, DryMouseflow, DrySlack, DryWebhook, Silent
 from bot.errors import BotError, ConfigError, RuleErrors, StoreError
@@ -23,13 +24,14 @@ from bot.mouseflow.client import AsyncMouseflow
 from bot.mouseflow.errors import Denied
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
-from bot.ports import Addresses, Mouseflow, Ports
+from bot.ports import Addresses, CannotLook, Mouseflow, Ports
 from bot.rulebook import rule_tests
 from bot.rulebook.rules import RuleSet
 from bot.schedule import Schedule
 from bot.slack.poster import SLACK, SlackPoster, WebhookPoster
 from bot.store import Store, in_memory_copy, open_store
 from bot.store.retention import forget
+from bot.store.watermarks import set_blind_channels
 from bot.watching import Watcher
 from bot.webhook import WebhookCaller
 
@@ -188,6 +190,7 @@ class _Daemon:
     def __init__(self, settings: Settings, store: Store, out: Outside, rules: RuleSet) -> None:
         self._settings = settings
         self._store = store
+        self._slack = out.acting.slack
         self._delivery = Delivery(store, out.acting, ACTIONS, clock=utc)
         slack = settings.slack
         self._watcher = Watcher(
@@ -247,6 +250,7 @@ class _Daemon:
         await self._first_sites()
         log.info("daemon.watching", websites=len(self._watcher.places))
         self._schedule.start()
+        self._polls["channels"] = asyncio.create_task(self._try_to_look())
         again = self._ticks("websites", self._settings.poll.reports)
         while True:
             self._keep_up()
@@ -258,6 +262,20 @@ class _Daemon:
                 self._watcher.outages.failed("websites", error, utc())
             else:
                 self._watcher.outages.works("websites", utc())
+
+    async def _try_to_look(self) -> None:
+        """Find out in which channels posts can't be looked up, and so are at-least-once."""
+        blind = []
+        for channel in channels(self._settings, self._watcher.rules.rules):
+            try:
+                await self._slack.find(channel, "no such key", utc())
+            except CannotLook:
+                blind.append(channel)
+            except BotError as error:
+                log.warning("slack.not_tried", channel=channel, reason=str(error))
+        if blind:
+            log.warning("slack.at_least_once", channels=blind)
+        await self._store.run(partial(set_blind_channels, channels=blind, at=utc()))
 
     async def _first_sites(self) -> None:
         """Ask for the websites until the API answers; wrong credentials end the start."""
@@ -286,7 +304,7 @@ class _Daemon:
                 wanted[f"{name}/{key}"] = (interval, partial(look, place.site))
         if watcher.rules.budgets:
             wanted["budgets"] = (poll.reports, watcher.poll_budgets)
-        for name in self._polls.keys() - wanted.keys():
+        for name in self._polls.keys() - wanted.keys() - {"channels"}:
             self._schedule.forget(name)
             self._polls.pop(name).cancel()
         first = timedelta()

@@ -151,8 +151,7 @@ class Watcher:
     async def _catch_up(self, place: Place) -> None:
         """After hours without a poll what was missed comes first, and people are told."""
         site = place.site
-        rules = place.book.final.rules
-        missed = await catch_up(site, rules, self.desk, self._clock())
+        missed = await catch_up(site, self.rules.rules, self.desk, self._clock())
         if missed is None:
             return
         log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,

@@ -107,6 +107,7 @@ async def _slack(settings: "Settings", book: "RuleSet") -> list[str]:
     """Looks into each channel that rules post to; a webhook can't be tried without a post."""
     if settings.slack.bot_token is None:
         return []
+    from bot.config.channels import channels
     from bot.ports import CannotLook
     from bot.slack.poster import SLACK, SlackPoster
 
@@ -126,13 +127,3 @@ async def _slack(settings: "Settings", book: "RuleSet") -> list[str]:
     finally:
         await poster.close()
     return found
-
-
-def channels(settings: "Settings", rules: "Iterable[Rule]") -> list[str]:
-    """Every channel that anything is posted to."""
-    named = {settings.slack.ops_channel}
-    for rule in rules:
-        for action in rule.do:
-            if action.kind == "slack":
-                named.add(getattr(action, "channel", "") or settings.slack.channel)
-    return sorted(channel for channel in named if channel)

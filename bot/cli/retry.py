@@ -1,29 +1,62 @@
-"""Requeues dead letters, the steps that were given up; `status` shows them with their reasons."""
+"""Requeues dead letters, the steps that were given up, and lets paused rules run again.
+
+`status` shows both with their reasons. A rule's id stands for all of its dead letters, and
+ends the pause that its safety has made.
+"""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-EXAMPLE = "mouseflow-bot retry\nmouseflow-bot retry 17 23"
+if TYPE_CHECKING:
+    from bot.store import Connection
+
+EXAMPLE = "mouseflow-bot retry\nmouseflow-bot retry 17 23\nmouseflow-bot retry checkout-friction"
 
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
-        "ids", nargs="*", type=int, metavar="ID", help="the numbers in `status` (default: all)"
+        "what",
+        nargs="*",
+        metavar="ID|RULE",
+        help="numbers of dead letters in `status`, or ids of rules (default: all dead letters)",
     )
-    parser.add_argument("--rule", default="", help="only those of this rule")
 
 
 def run(args: Namespace) -> int:
-    """Requeue, and say how many; a number that is no dead letter is a problem."""
+    """Requeue, and say what was done; what names neither is a problem."""
     from bot.cli.given import settings
     from bot.cli.show import counted
     from bot.store import open_store
-    from bot.store.queue import retry
 
+    ids = [int(what) for what in args.what if what.isdigit()]
+    rules = [what for what in args.what if not what.isdigit()]
     with open_store(settings(args).store.url, exclusive=False) as store:
-        requeued = store.do(
-            lambda conn: retry(conn, datetime.now(UTC), ids=args.ids or None, rule=args.rule)
+        requeued, resumed, unknown = store.do(
+            lambda conn: retried(conn, ids, rules, datetime.now(UTC))
         )
     print(f"requeued {counted(requeued, 'dead letter')}")
-    return 1 if requeued < len(set(args.ids)) else 0
+    for rule in resumed:
+        print(f"{rule} runs again")
+    for what in unknown:
+        print(f"{what}: no dead letter has that number, and no rule was run that has this id")
+    return 1 if unknown else 0
+
+
+def retried(
+    conn: "Connection", ids: Sequence[int], rules: Sequence[str], now: datetime
+) -> tuple[int, list[str], list[str]]:
+    """How many dead letters were requeued, which rules resumed, and which names mean nothing."""
+    from bot.store.queue import retry
+    from bot.store.rule_states import resume_rule, rule_states
+
+    if not ids and not rules:
+        return retry(conn, now), [], []
+    counts = {str(number): retry(conn, now, ids=[number]) for number in ids}
+    known = rule_states(conn)
+    resumed = [rule for rule in rules if resume_rule(conn, rule, now, "by hand")]
+    counts |= {rule: retry(conn, now, rule=rule) for rule in rules}
+    unknown = [what for what, requeued in counts.items() if not requeued and what not in known]
+    return sum(counts.values()), resumed, unknown

@@ -53,6 +53,7 @@ class Status:
     now: datetime
     daemon: str
     refused: "Refused | None"
+    at_least_once: Sequence[str]
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
@@ -90,7 +91,7 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.store.lanes import lane_states
     from bot.store.queue import dead_letters, queue_figures
     from bot.store.rule_states import matches_since, rule_states
-    from bot.store.watermarks import all_watermarks, website_names
+    from bot.store.watermarks import all_watermarks, blind_channels, website_names
 
     names = website_names(conn)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
@@ -98,6 +99,7 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
         now=now,
         daemon=daemon,
         refused=_refused(conn),
+        at_least_once=blind_channels(conn),
         watermarks=[
             Watermark(source, names.get(website, website), at)
             for (source, website), (_, at) in sorted(all_watermarks(conn).items())
@@ -161,6 +163,12 @@ def shown(status: Status) -> None:
         )
         for line in status.rules
     )
+    if status.at_least_once:
+        show.line()
+        show.line(
+            f"posts to {', '.join(status.at_least_once)} are at-least-once: the bot may not read "
+            "there, so a post whose outcome is unknown is repeated"
+        )
     queue = status.queue
     late = f", the oldest due {show.ago(queue.oldest, now)}" if queue.oldest else ""
     show.line()

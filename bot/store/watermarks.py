@@ -1,5 +1,6 @@
 """How far each source has read each website."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,6 +18,21 @@ def website_names(conn: Connection) -> dict[str, str]:
     """The account's websites by id, as the daemon last saw them."""
     data = watermark(conn, WEBSITES, "")
     return msgspec.json.decode(data, type=dict[str, str]) if data else {}
+
+
+CHANNELS = "slack"
+"""The source under which the channels are kept that the bot may not read, for no website."""
+
+
+def blind_channels(conn: Connection) -> list[str]:
+    """The channels in which a post can't be looked up, as the daemon last tried."""
+    data = watermark(conn, CHANNELS, "")
+    return msgspec.json.decode(data, type=list[str]) if data else []
+
+
+def set_blind_channels(conn: Connection, channels: Sequence[str], at: datetime) -> None:
+    """Remember them."""
+    set_watermark(conn, CHANNELS, "", msgspec.json.encode(channels).decode(), at)
 
 
 def watermark(conn: Connection, source: str, website: str) -> str | None:

@@ -180,3 +180,27 @@ async def test_a_renamed_rule_does_not_fire_again(sim, daemon):
     until(lambda: acted(sim, again) and len(posts(sim)) == 2)
     assert acted(sim, who)
     assert bot.stop() == 0
+
+
+async def test_a_rule_that_matches_too_often_is_paused_until_a_person_retries_it(sim, daemon):
+    bot = daemon(RULE.rstrip() + "\n    safety: {at_most: 2 per hour}\n")
+    bot.start()
+    until(lambda: bot.events("daemon.watching"))
+    for _ in range(4):
+        sim.add("myshop.com", "checkout-friction", start=-300)
+    until(lambda: [post for post in sim.slack.in_channel("#ops") if "paused" in post.text])
+    assert len(posts(sim)) <= 2
+    assert "paused" in bot.run("status").stdout
+    assert bot.run("retry", "no-such-rule").returncode == 1
+    assert "runs again" in bot.run("retry", "checkout-friction").stdout
+    assert "paused" not in bot.run("status").stdout
+    assert bot.stop() == 0
+
+
+async def test_where_posts_cannot_be_looked_up_status_says_at_least_once(sim, daemon):
+    sim.slack.scopes -= {"channels:history"}
+    bot = daemon()
+    bot.start()
+    until(lambda: bot.events("slack.at_least_once"))
+    until(lambda: "at-least-once" in bot.run("status").stdout)
+    assert bot.stop() == 0
