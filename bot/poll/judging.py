@@ -92,18 +92,26 @@ class Bench:
     async def _details(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
     ) -> dict[str, Recording | Exception]:
-        """The details that some rule still depends on; the first few may show how to need fewer."""
-        proven = self.tags.covers_pages
+        """The details that some rule still depends on.
+
+        They are fetched a few at first, then more at a time: any of them may show that the
+        tag filter covers pages, and then hardly any are needed.
+        """
         needed = await self._needed(subjects, wanting)
-        found = await self._fetch(needed if proven else needed[:FIRST])
-        if len(found) == len(needed):
-            return found
-        for subject in needed[:FIRST]:
-            detail = found[subject.key]
-            if isinstance(detail, Recording):
-                self.tags.learn(subject.recording, detail)
-        rest = {key: rules for key, rules in wanting.items() if key not in found}
-        return found | await self._fetch(await self._needed(subjects, rest))
+        found: dict[str, Recording | Exception] = {}
+        batch = len(needed) if self.tags.covers_pages else FIRST
+        while needed:
+            details = await self._fetch(needed[:batch])
+            found |= details
+            needed = needed[batch:]
+            batch *= 2
+            for key, detail in details.items():
+                if isinstance(detail, Recording):
+                    self.tags.learn(subjects[key].recording, detail)
+            if needed and self.tags.witness is not None:
+                rest = {subject.key: wanting[subject.key] for subject in needed}
+                needed = await self._needed(subjects, rest)
+        return found
 
     async def _needed(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
