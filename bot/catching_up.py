@@ -11,8 +11,9 @@ from functools import partial
 
 import msgspec
 
+from bot.errors import TryLater
 from bot.poll.matching import settle
-from bot.poll.recordings import SOURCE, Desk
+from bot.poll.recordings import PATIENCE, SOURCE, Desk
 from bot.poll.window import Mark
 from bot.replay.judging import Past, judge, place
 from bot.replay.spans import Span, slices
@@ -37,10 +38,14 @@ class CaughtUp:
     paused: tuple[tuple[str, str], ...]
 
 
-async def catch_up(site: Site, rules: Sequence[Rule], desk: Desk, now: datetime) -> CaughtUp | None:
+async def catch_up(
+    site: Site, rules: Sequence[Rule], desk: Desk, tries: dict[str, int], now: datetime
+) -> CaughtUp | None:
     """Read what the ordinary polls would have to read at once; None where that is little.
 
-    Raises the errors of the calls and of the store; the days done so far stay done.
+    `tries` counts how often details of a day could not be had; after some tries they are
+    judged without. Raises the errors of the calls and of the store; the days done so far
+    stay done.
     """
     text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Mark) if text else None
@@ -60,9 +65,11 @@ async def catch_up(site: Site, rules: Sequence[Rule], desk: Desk, now: datetime)
     read = matches = missed = 0
     paused: list[tuple[str, str]] = []
     for each in slices([site], past.span, past.zone):
+        open_ = 0
         async for batch in judge(past, at, each):
             read += batch.read
             missed += batch.missed
+            open_ += batch.open
             found = [one for one in founds(batch.judged, now) if one.happened >= since]
             outcome = PollOutcome(source=SOURCE, website=site.id, at=now)
             settled = await desk.store.run(
@@ -70,6 +77,9 @@ async def catch_up(site: Site, rules: Sequence[Rule], desk: Desk, now: datetime)
             )
             matches += len(settled.matches)
             paused += settled.paused
+        if open_ and tries.setdefault(each.name, 0) < PATIENCE:
+            tries[each.name] += 1
+            raise TryLater(f"{open_} recordings' details of {each.day} could not be had")
         done = datetime.combine(each.day + timedelta(days=1), time(), desk.zone)
         await _remember(site, desk, Mark.after(since, min(max(done, back_to), now - RECENT)), now)
     await _remember(site, desk, Mark.after(now - RECENT, now), now)

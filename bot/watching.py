@@ -151,7 +151,8 @@ class Watcher:
     async def _catch_up(self, place: Place) -> None:
         """After hours without a poll what was missed comes first, and people are told."""
         site = place.site
-        missed = await catch_up(site, self.rules.rules, self.desk, self._clock())
+        tries = place.memory.tries
+        missed = await catch_up(site, self.rules.rules, self.desk, tries, self._clock())
         if missed is None:
             return
         log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,

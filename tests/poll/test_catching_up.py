@@ -8,6 +8,7 @@ from poll_world import Account
 from test_poll_recordings import ALL_OF_THEM
 
 from bot.catching_up import RECENT, catch_up
+from bot.errors import TryLater
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
 from bot.simulator.quirks import Quirks
@@ -25,7 +26,7 @@ def shop(tmp_path):
 async def caught_up(shop):
     desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
                 Routing("#mouseflow", shop.zone))  # fmt: skip
-    return await catch_up(shop.site, shop.rules, desk, shop.now)
+    return await catch_up(shop.site, shop.rules, desk, shop.memory.tries, shop.now)
 
 
 def visitors(shop, days, per_day):
@@ -53,8 +54,8 @@ async def test_a_catch_up_that_is_cut_off_goes_on_where_it_was(shop):
     await shop.poll()
     planted = visitors(shop, days=3, per_day=20)
     shop.wait(days=3, hours=3)
-    shop.sim.fail("status", status=503, times=8, skip=12)
-    with pytest.raises(Exception, match="503"):
+    shop.sim.fail("status", status=503, times=1000, skip=12)
+    with pytest.raises(TryLater):
         await caught_up(shop)
     so_far = shop.matched()
     shop.sim.faults.clear()
