@@ -136,7 +136,15 @@ async def _replay(
             routing = Routing(settings.slack.channel or "", zone.key)
             with looking_back.progress("replay", quiet=quiet) as tell:
                 await replay(
-                    past, account, sites, ours, routing, progress, keep=folder.save, tell=tell
+                    past,
+                    account,
+                    sites,
+                    ours,
+                    rules.rules,
+                    routing,
+                    progress,
+                    keep=folder.save,
+                    tell=tell,
                 )
 
 

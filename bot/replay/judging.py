@@ -1,6 +1,6 @@
 """Judges a website's past day by the present rules, page by page, the cheapest knowledge first."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import partial
@@ -11,8 +11,8 @@ from bot.mouseflow import Request, paging, recordings
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, asks_friction, asks_visitor_type
 from bot.poll.facts import VisitorType, friction_is_ignored
-from bot.poll.judging import Bench, Due, Judged
-from bot.poll.tags import TagFilter
+from bot.poll.judging import FIRST, Bench, Due, Judged
+from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
 from bot.replay.asked import Asked
 from bot.replay.spans import Slice, Span, window
@@ -80,10 +80,12 @@ class Place:
 class Batch:
     """Some recordings of a slice: how many were looked at, and those that some rule matches.
 
-    `before` has (rule, recording) of matches that the store knew already. `missed` counts
-    recordings that could not be read, `open` those judged without their detail.
+    `passed` counts also those that lie beside the span. `before` has (rule, recording) of
+    matches that the store knew already. `missed` counts recordings that could not be read,
+    `open` those judged without their detail.
     """
 
+    passed: int = 0
     read: int = 0
     judged: tuple[Judged, ...] = ()
     before: tuple[tuple[str, str], ...] = ()
@@ -93,9 +95,13 @@ class Batch:
     ids: tuple[str, ...] = ()
 
 
-async def place(past: Past, site: Site, rules: Iterable[Rule]) -> Place:
-    """Find out what the website's API can do: up to four calls. Raises the errors of the calls."""
+async def place(past: Past, site: Site, rules: Iterable[Rule], everything: Iterable[Rule]) -> Place:
+    """Find out what the website's API can do: up to four calls. Raises the errors of the calls.
+
+    `everything` are the rules of all files, whose own tags make no rule match.
+    """
     book = Book(rules, site)
+    book.unheeded = Book(everything, site).unheeded
     if not book.final.rules:
         return Place(site, book)
     days = window(past.span, past.zone)
@@ -127,20 +133,21 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
         offset=at.offset,
     ):
         rows = [row for row in part.recordings if past.span.holds(row)]
-        hopeful = await _hopeful(past, at, slice_, asked, rows)
+        hopeful = await _hopeful(past, at, asked, rows)
         yield Batch(
+            passed=len(part.recordings),
             read=len(rows),
             missed=part.missed + len(part.unreadable),
             ids=tuple(row.id for row in rows),
         )
-        for some in _chunks(hopeful, AT_ONCE):
+        async for some in _detailed(past, at, slice_, asked, hopeful):
             yield await _judged(past, at, slice_, some)
     if asked.missed:
         yield Batch(missed=asked.missed)
 
 
 async def _hopeful(
-    past: Past, at: Place, slice_: Slice, asked: Asked, rows: Iterable[Recording]
+    past: Past, at: Place, asked: Asked, rows: Iterable[Recording]
 ) -> list[RecordingSubject]:
     """What some rule may still match when all asked facts are known, too."""
     found, by_friction, by_visitor = _possible(past, at, rows)
@@ -150,9 +157,26 @@ async def _hopeful(
         candidates = at.book.final.decider.candidates
         told = (_told(subject, bands, types) for subject in found)
         found = [subject for subject in told if any(candidates(subject))]
-    return [
-        subject for subject in found if await _may_have_its_tags(past, at, slice_, asked, subject)
-    ]
+    return found
+
+
+async def _detailed(
+    past: Past, at: Place, slice_: Slice, asked: Asked, hopeful: Iterable[RecordingSubject]
+) -> AsyncIterator[list[RecordingSubject]]:
+    """The hopeful in groups to judge to the end, without those that lack a tag they need.
+
+    The details of the first few may show that the tag filter tells of pages, too.
+    """
+    some: list[RecordingSubject] = []
+    most = AT_ONCE if at.tags.covers_pages else FIRST
+    for subject in hopeful:
+        if await _may_have_its_tags(past, at, slice_, asked, subject):
+            some.append(subject)
+        if len(some) >= most:
+            yield some
+            some, most = [], AT_ONCE
+    if some:
+        yield some
 
 
 def _possible(
@@ -220,7 +244,7 @@ def _subject(past: Past, at: Place, row: Recording) -> RecordingSubject:
     exact = row.friction if row.friction is not None else row.friction_score
     return RecordingSubject(
         website=at.site,
-        recording=row,
+        recording=without(row, at.book.unheeded),
         zone=past.zone.key,
         friction=None if exact is None else Band.exactly(exact),
     )
@@ -254,6 +278,8 @@ async def _judged(
             for subject in subjects
         ]
     )
+    for each in verdicts.judged:
+        at.tags.learn(each.due.row, each.subject.recording)
     return Batch(
         judged=tuple(each for each in verdicts.judged if each.rules and not each.gone),
         before=tuple(
@@ -270,10 +296,3 @@ async def _judged(
 def _asked_already(at: Place, now: datetime) -> TagFilter:
     """A filter that asks nothing any more: tags have been asked for, for the whole slice."""
     return TagFilter(asked={tag: now for tags in at.book.required_tags.values() for tag in tags})
-
-
-def _chunks(
-    subjects: Sequence[RecordingSubject], size: int
-) -> Iterator[Sequence[RecordingSubject]]:
-    for start in range(0, len(subjects), size):
-        yield subjects[start : start + size]

@@ -35,6 +35,7 @@ async def replay(
     mouseflow: Counted,
     sites: Sequence[Site],
     rules: Sequence[Rule],
+    everything: Sequence[Rule],
     routing: Routing,
     progress: Progress,
     *,
@@ -51,7 +52,7 @@ async def replay(
     of the calls and of the store.
     """
     before = progress.tally.calls
-    places = {site.id: await place(past, site, rules) for site in sites}
+    places = {site.id: await place(past, site, rules, everything) for site in sites}
     progress.tally.held = [each.site.name for each in places.values() if each.held]
     done = frozenset(progress.done)
     todo = [
@@ -98,8 +99,8 @@ class _Work:
             if len(self._waiting) >= MOST_WAITING:
                 await self._write()
             seen(batch.ids)
-            if batch.read:
-                tell(batch.read)
+            if batch.passed:
+                tell(batch.passed)
         await self._write()
 
     async def _write(self) -> None:

@@ -58,12 +58,14 @@ def write(
     had been at work then.
     """
     ordered = sorted(found, key=lambda each: each.happened)
-    groups = [ordered] if now is not None else [[each] for each in ordered]
+    if now is None:
+        groups = [[each] for each in ordered]
+    else:  # a rule's safety counts its own matches alone
+        rules = dict.fromkeys(each.rule.id for each in ordered)
+        groups = [[each for each in ordered if each.rule.id == rule] for rule in rules]
     written: list[Written] = []
     paused: dict[str, str] = {}
     for group in groups:
-        if not group:
-            continue
         at = now or group[0].happened
         outcome = PollOutcome(source=SOURCE, website=website, at=at)
         settled = settle(conn, outcome, group, routing)
