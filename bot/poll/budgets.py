@@ -16,7 +16,7 @@ from bot.mouseflow import websites
 from bot.poll.budget_acts import act
 from bot.poll.budget_marks import SiteMark, set_site_mark, site_mark
 from bot.poll.budget_scene import Scene, Tally, covered, period_of
-from bot.poll.counting import HISTORY, STRAGGLERS, count_days, dates_are_ignored, first_day
+from bot.poll.counting import HISTORY, count_days, dates_are_ignored, first_day
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
 from bot.poll.switches import learn, settled_switches
@@ -119,8 +119,7 @@ async def _counted(site: Site, begins: date, today: date, desk: Desk) -> Mapping
     days, mark = await desk.store.run(known)
     last = mark.at.astimezone(desk.zone).date() if mark else None
     first = first_day(days, begins, today, last)
-    needed = min(first_day(days, begins, today, last or begins), today - STRAGGLERS)
-    return await count_days(desk.mouseflow, site.id, first, today, max(needed, first))
+    return await count_days(desk.mouseflow, site.id, first, today, days)
 
 
 def settle(

@@ -38,12 +38,12 @@ def first_day(known: Collection[date], begins: date, today: date, last: date | N
 
 
 async def count_days(
-    mouseflow: Mouseflow, website: str, first: date, today: date, needed: date
+    mouseflow: Mouseflow, website: str, first: date, today: date, known: Collection[date]
 ) -> Mapping[date, int]:
     """Recordings by day, from `first` to `today`; raises the errors of the calls.
 
-    Where the chart is missing or does not add up to the count, single days are asked for, as
-    many as are needed since `needed` and as the patience of one look allows: today first.
+    Where the chart is missing or does not add up to the count, single days are asked for:
+    the newest, then those not `known` yet, as many as the patience of one look allows.
     """
     end = today + DAY
     page = await mouseflow.send(
@@ -54,7 +54,8 @@ async def count_days(
     if sum(chart.values()) == page.count:
         return {day: chart.get(day, 0) for day in days}
     found = {}
-    for day in [day for day in reversed(days) if day >= needed][:FEW]:
+    wanted = [day for day in reversed(days) if day >= today - STRAGGLERS or day not in known]
+    for day in wanted[:FEW]:
         filters = SessionFilters(fromdate=day, todate=day + DAY)
         answer = await mouseflow.send(recordings.list(website, filters, limit=1))
         found[day] = answer.count

@@ -143,9 +143,7 @@ class Slack:
         self.posts: list[tuple[datetime, str, str]] = []
 
     async def post(self, post: SlackPost) -> str:
-        said = [post.text]
-        for block in post.blocks:
-            said.append(json.dumps(block, ensure_ascii=False))
+        said = [post.text, *(json.dumps(block, ensure_ascii=False) for block in post.blocks)]
         self.posts.append((self.clock(), post.channel, " ".join(said)))
         return str(len(self.posts))
 

@@ -59,7 +59,8 @@ async def test_messages_say_used_forecast_and_what_was_done(world):
     bot = world()
     await bot.run(days=31, until=lambda: bot.now.month == 2)
     first, second, third = (bot.slack.said(f"{at} % used")[0] for at in (80, 95, 100))
-    assert "24,0" in first and "of 30,000 recordings (80." in first
+    assert "24,0" in first
+    assert "of 30,000 recordings (80." in first
     assert "at this rate the budget ends on" in first
     assert "recording rate 100 % → 25 %" in second
     assert "myshop.com: recording stops" in third
@@ -94,7 +95,8 @@ async def test_what_a_person_stopped_stays_stopped_in_the_new_period(world):
     shop.made[bot.now.date()] += 3000  # from elsewhere: the stop step is reached as well
     await bot.run(days=15, until=lambda: bot.now.month == 2 and bot.now.day == 2)
     assert shop.status == "Stopped"
-    assert ("bot", "Stopped") not in log(shop) and ("bot", "Recording") not in log(shop)
+    assert ("bot", "Stopped") not in log(shop)
+    assert ("bot", "Recording") not in log(shop)
     assert len(bot.slack.said("was stopped, not by the bot")) == 1
     assert len(bot.slack.said("stays stopped in the new period")) == 1
 
@@ -172,7 +174,8 @@ async def test_a_raised_budget_sets_back_what_it_stopped(world):
     await bot.run(hours=1)
     bot.budgets = type(bot)(MONTHLY.replace("30000", "60000")).budgets
     await bot.run(hours=1)
-    assert shop.status == "Recording" and shop.rate == 100
+    assert shop.status == "Recording"
+    assert shop.rate == 100
 
 
 async def test_steps_act_once_also_across_restarts_and_lost_switches_are_tried_again(world):
@@ -211,7 +214,8 @@ async def test_where_the_api_ignores_dates_nothing_is_counted_or_switched(world)
     bot.wait(days=40)
     looked = await bot.poll()
     assert [site.name for site in looked.ignored] == ["myshop.com"]
-    assert bot.shops[0].log == [] and bot.mark().used == 0
+    assert bot.shops[0].log == []
+    assert bot.mark().used == 0
 
 
 async def test_every_change_is_in_the_audit_log_with_its_figure(world):
@@ -219,7 +223,8 @@ async def test_every_change_is_in_the_audit_log_with_its_figure(world):
     await bot.run(days=18)
     held = [entry.text for entry in bot.audit("website.held")]
     released = [entry.text for entry in bot.audit("website.released")]
-    assert len(held) == 2 and len(released) == 2
+    assert len(held) == 2
+    assert len(released) == 2
     assert all("of 30,000 recordings (" in text for text in (*held, *released))
 
 
@@ -253,5 +258,6 @@ async def test_a_budget_that_is_gone_leaves_the_website_as_it_is_and_says_so(wor
     await bot.run(hours=1)
     bot.budgets = type(bot)(MONTHLY.replace("credits:", "other:").replace("30000", "90000")).budgets
     await bot.run(hours=1)
-    assert shop.status == "Stopped" and bot.holds() == {}
+    assert shop.status == "Stopped"
+    assert bot.holds() == {}
     assert "in no rule file" in bot.audit("website.released")[0].text
