@@ -27,13 +27,25 @@ FIRST = 8
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A recording to judge now, with what was asked about it before, if that still holds."""
+    """A recording to judge now, with what was asked about it before, if that still holds.
+
+    `quiet` tells that a live session has had no activity for a little while: what all rules
+    may want to know of it is asked now, while it still stands near the top of the lists;
+    `before` is the friction asked when it last grew: where that is the same, nothing has
+    changed that a detail could tell.
+    """
 
     row: Recording
     settled: bool
     friction: Band | None = None
     visitor_type: VisitorType | None = None
     asked: datetime | None = None
+    quiet: bool = False
+    before: Band | None = None
+
+    def told(self, friction: Band | None) -> bool:
+        """Has the row been judged before with all that is known now?"""
+        return self.quiet and self.before is not None and self.before == friction
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +92,13 @@ class Bench:
         """Raises the errors of the calls, except where they concern one detail alone."""
         subjects = {due.row.id: self._subject(due) for due in dues}
         settled = {due.row.id: due.settled for due in dues}
-        subjects = await self._with_facts(subjects, settled)
+        wide = {due.row.id: due.settled or due.quiet for due in dues}
+        subjects = await self._with_facts(subjects, wide)
         undecided = {
             key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
         }
-        wanting = {key: rules for key, rules in undecided.items() if rules}
+        told = {due.row.id for due in dues if due.told(subjects[due.row.id].friction)}
+        wanting = {key: rules for key, rules in undecided.items() if rules and key not in told}
         details = await self._details(subjects, wanting)
         judged = tuple(self._verdict(due, subjects[due.row.id], details) for due in dues)
         return Verdicts(judged, len(details))

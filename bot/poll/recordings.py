@@ -158,6 +158,8 @@ def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
         row = unpacked(waiting.row)
         if settled(row, clock, desk.settle):
             dues[key] = _final(row, waiting)
+        elif (at := last_activity(row)) and waiting.asked < at + LAG <= clock:
+            dues[key] = Due(row, settled=False, quiet=True, before=waiting.friction)
     return list(dues.values())
 
 
@@ -267,13 +269,17 @@ def _remember(
     memory: Memory,
     now: datetime,
 ) -> None:
+    clock = max(now, _newest(seen) or now)
     for each in judged:
         row = each.due.row
         if each.gone or (each.due.settled and row.id not in waiting):
             memory.live.pop(row.id, None)
         else:
             memory.live[row.id] = Waiting(
-                packed(row), each.subject.friction, each.subject.visitor_type, each.due.asked or now
+                packed(row),
+                each.subject.friction,
+                each.subject.visitor_type,
+                each.due.asked or clock,
             )
     for key in vanished:
         memory.live.pop(key, None)
