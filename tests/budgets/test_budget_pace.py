@@ -41,7 +41,7 @@ SURGES = {
 @pytest.mark.parametrize("surge", SURGES)
 async def test_a_month_is_used_to_97_to_100_percent_without_stopping(surge):
     shop = Shop("myshop.com", 1500, shape=seasonal(SURGES[surge]), delay=timedelta(minutes=30))
-    bot = World(PACED, shop, start=datetime(2026, 2, 28, 12, tzinfo=UTC))
+    bot = World(PACED, shop, start=datetime(2026, 2, 28, 23, tzinfo=UTC))
     try:
         await bot.run(days=32, until=lambda: bot.now.astimezone(ZONE).month == 4)
         used = sum(shop.true_count(day) for day in shop.made if day.month == 3)
@@ -56,7 +56,8 @@ async def test_a_month_is_used_to_97_to_100_percent_without_stopping(surge):
 
 async def test_a_rate_that_a_person_sets_is_left_alone_until_the_next_period():
     shop = Shop("myshop.com", 1500, shape=seasonal())
-    bot = World(PACED, shop, start=datetime(2026, 3, 26, 12, tzinfo=UTC))
+    weekly = PACED.replace("30000", "7000").replace("month", "week")
+    bot = World(weekly, shop, start=datetime(2026, 3, 10, 12, tzinfo=UTC))
     try:
         await bot.run(hours=3)
         assert shop.log
@@ -64,7 +65,7 @@ async def test_a_rate_that_a_person_sets_is_left_alone_until_the_next_period():
         await bot.run(days=2)
         assert shop.log[-1][1:] == ("person", "50 %")
         assert bot.slack.said("a person changed the recording rate to 50 %")
-        await bot.run(days=5)
+        await bot.run(days=4)
         assert shop.log[-1][1] == "bot"
     finally:
         bot.close()
