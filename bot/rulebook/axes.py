@@ -6,8 +6,11 @@ term. Tables fill as values come by and are bounded in entries and in characters
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any, Generic, TypeVar
 
 from bot.rulebook.conditions import Bounds, Exists, Numbers, Test
@@ -92,6 +95,7 @@ class Axis(Generic[L]):
         self.unmet = tuple(no for _yes, no in wants.values())
         self.everything = everything
         self.every_leaf = (1 << len(self.leaves)) - 1
+        self.wants = reduce(or_, self.met)
         seen = several = 0
         for yes in self.met:
             several |= seen & yes
@@ -143,24 +147,25 @@ def existence(leaves: Iterable[Test]) -> tuple[int, int]:
 
 def segments(
     tests: Iterable[tuple[Numbers | Bounds, int]], within: Callable[[int], V]
-) -> tuple[list[float], "Memo[int, V]"]:
+) -> tuple[list[float], list[V]]:
     """Cuts on the number line, and what holds between them, by `bisect_right(cuts, x)`.
 
     `tests` are the comparisons with their bits; `within` makes a value of the bits that hold.
-    Between two cuts no comparison changes, so any point there stands for all.
+    Between two cuts no comparison changes, so one value stands for all.
     """
-    spans = [(span, bit) for wants, bit in tests for span in _spans(wants)]
-    cuts = sorted({edge for (low, high), _ in spans for edge in (low, high) if math.isfinite(edge)})
-
-    def work(place: int) -> V:
-        point = cuts[place - 1] if place else -math.inf
-        bits = 0
-        for (low, high), bit in spans:
-            if low <= point and (point < high or high == math.inf):
-                bits |= bit
-        return within(bits)
-
-    return cuts, Memo(work)
+    begins: dict[float, int] = defaultdict(int)
+    ends: dict[float, int] = defaultdict(int)
+    for wants, bit in tests:
+        for low, high in _spans(wants):
+            begins[low] |= bit
+            ends[high] |= bit
+    cuts = sorted(edge for edge in {*begins, *ends} if math.isfinite(edge))
+    bits = begins[-math.inf]
+    held = [within(bits)]
+    for cut in cuts:
+        bits = bits & ~ends[cut] | begins[cut]
+        held.append(within(bits))
+    return cuts, held
 
 
 def _spans(wants: Numbers | Bounds) -> Iterator[tuple[float, float]]:
@@ -185,8 +190,8 @@ def _spans(wants: Numbers | Bounds) -> Iterator[tuple[float, float]]:
 Mask = Callable[[RecordingSubject], int]
 
 
-Cuts = tuple[list[float], Memo[int, int], int]
-"""Thresholds, the mask between them by place, and the mask of no figure."""
+Cuts = tuple[list[float], list[int], int]
+"""Thresholds, the masks between them by place, and the mask of no figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +201,7 @@ class Column:
     A bare row is a recording without page views whose entry page is there. For it the mask is
     that of `attribute`, by `table` or among `cuts`, or else it is `constant`. Where `always` is
     set that also holds for recordings with their detail. `few` tells that the attribute has
-    few values in practice.
+    few values in practice, and `wants` which terms want some test of the column met.
     """
 
     mask: Mask
@@ -207,3 +212,4 @@ class Column:
     constant: int | None = None
     always: bool = False
     few: bool = False
+    wants: int = 0

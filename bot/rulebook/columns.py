@@ -57,6 +57,7 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
     if known is None:
         attribute = about.attribute
         return Column(
+            wants=axis.wants,
             mask=lambda it: table[raw(it)],
             attribute=attribute,
             table=table if attribute else None,
@@ -74,7 +75,13 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
 
     bare: Memo[Any, int] = Memo(lambda value: table[value] if value else silent, long)
     attribute = "entry_page" if about.name == "entry_page" else about.attribute
-    return Column(mask=mask, pair=pair, attribute=attribute, table=bare if attribute else None)
+    return Column(
+        wants=axis.wants,
+        mask=mask,
+        pair=pair,
+        attribute=attribute,
+        table=bare if attribute else None,
+    )
 
 
 def _text_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
@@ -136,6 +143,7 @@ def _figures(about: Field, axis: Axis[Any]) -> Column:
     else:  # a row without the figure leaves it open; the detail's page views may tell it
         cuts_of_row, attribute = (cuts, table, silent), about.name
     return Column(
+        wants=axis.wants,
         mask=mask,
         pair=pair if known else None,
         attribute=attribute,
@@ -160,6 +168,7 @@ def _bag(about: Field, axis: Axis[Any]) -> Column:
     if about.type == "variables":
         table: Memo[Any, int] = Memo(lambda texts: masks[together(texts)], lengths)
         return Column(
+            wants=axis.wants,
             mask=lambda it: table[it.recording.variables],
             attribute="variables",
             table=table,
@@ -186,7 +195,7 @@ def _bag(about: Field, axis: Axis[Any]) -> Column:
         return now, now
 
     bare: Memo[Any, int] = Memo(lambda texts: masks_so_far[together(texts)], lengths)
-    return Column(mask=mask, pair=pair, attribute="tags", table=bare)
+    return Column(wants=axis.wants, mask=mask, pair=pair, attribute="tags", table=bare)
 
 
 def _paths(about: Field, axis: Axis[Any]) -> Column:
@@ -214,6 +223,6 @@ def _paths(about: Field, axis: Axis[Any]) -> Column:
         return pairs[bits]
 
     if bag.asks_absence:  # then it matters whether the entry page was the only one
-        return Column(mask=mask, pair=pair)
+        return Column(wants=axis.wants, mask=mask, pair=pair)
     bare: Memo[Any, int] = Memo(lambda raw: masks[each[raw]], length)
-    return Column(mask=mask, pair=pair, attribute="entry_page", table=bare)
+    return Column(wants=axis.wants, mask=mask, pair=pair, attribute="entry_page", table=bare)

@@ -41,7 +41,7 @@ def items(about: Field, axis: Axis[Any]) -> Column:
         now = mask(subject)
         return now, now
 
-    return Column(mask=mask, pair=pair, constant=axis.mask[0])
+    return Column(wants=axis.wants, mask=mask, pair=pair, constant=axis.mask[0])
 
 
 def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
@@ -131,4 +131,4 @@ def journeys(about: Field, axis: Axis[Journey]) -> Column:
         failed = axis.every_leaf & ~found if knows_pages(subject) else 0
         return axis.pair[found, failed]
 
-    return Column(mask=mask, pair=pair)
+    return Column(wants=axis.wants, mask=mask, pair=pair)
