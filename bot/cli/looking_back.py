@@ -12,7 +12,7 @@ from bot.cli import show
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.replay.judging import Counted
+    from bot.poll.judging import Counted
 
 SUMMARY = 5.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -44,7 +44,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
     """
     from bot.daemon import Urgent, outside
     from bot.mouseflow import Priority
-    from bot.replay.judging import Counted
+    from bot.poll.judging import Counted
 
     if daemon_runs(settings.store.url):
         flow = settings.mouseflow

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from bot.budgets import Switch
 from bot.store import Connection
-from bot.store.watermarks import set_watermark, watermark
+from bot.store.watermarks import all_watermarks, set_watermark, watermark
 
 SITES, BUDGETS = "budget-websites", "budgets"
 """The sources' names in the table of watermarks."""
@@ -101,3 +101,12 @@ def budget_mark(conn: Connection, budget: str) -> BudgetMark | None:
 def set_budget_mark(conn: Connection, budget: str, mark: BudgetMark) -> None:
     """Remember the budget, for the next look and for people."""
     set_watermark(conn, BUDGETS, budget, msgspec.json.encode(mark).decode(), mark.at)
+
+
+def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
+    """Every budget that was looked at, by its id."""
+    return {
+        name: msgspec.json.decode(text, type=BudgetMark)
+        for (source, name), (text, _at) in sorted(all_watermarks(conn).items())
+        if source == BUDGETS
+    }

@@ -1,14 +1,16 @@
 """Judges recordings by the cheapest knowledge first: the row, then asked facts, then the detail."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from bot.errors import TryLater
-from bot.mouseflow import recordings
+from bot.mouseflow import Request, recordings
 from bot.mouseflow.errors import Gone
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
@@ -19,6 +21,8 @@ from bot.ports import Mouseflow
 from bot.rulebook.rules import Rule
 from bot.sources.recordings import merge
 from bot.subjects import Band, RecordingSubject, Site
+
+T = TypeVar("T")
 
 NO_RULES: frozenset[str] = frozenset()
 FIRST = 8
@@ -71,14 +75,27 @@ class Verdicts:
 
 
 @dataclass(slots=True)
+class Counted:
+    """The way to the account, with the number of calls that took it."""
+
+    real: Mouseflow
+    calls: int = 0
+
+    async def send(self, request: Request[T]) -> T:
+        self.calls += 1
+        return await self.real.send(request)
+
+
+@dataclass(slots=True)
 class Bench:
     """One website's rules, the recordings to be judged by them, and whom to ask.
 
     `matched` holds the rules each recording has matched before, by its id. `held` tells that
     the server ignores the friction filter, so that rules with friction can't be judged.
+    `costs` counts for each rule the calls that it had a part in.
     """
 
-    mouseflow: Mouseflow
+    mouseflow: Counted
     site: Site
     zone: str
     book: Book
@@ -87,6 +104,7 @@ class Bench:
     held: bool
     tags: TagFilter
     now: datetime
+    costs: Counter[str] = field(default_factory=Counter)
 
     async def judge(self, dues: Sequence[Due]) -> Verdicts:
         """Raises the errors of the calls, except where they concern one detail alone."""
@@ -117,6 +135,7 @@ class Bench:
         while needed:
             details = await self._fetch(needed[:batch])
             found |= details
+            self.costs.update(rule.id for key in details for rule in wanting[key])
             needed = needed[batch:]
             batch *= 2
             for key, detail in details.items():
@@ -158,28 +177,41 @@ class Bench:
         self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
     ) -> dict[str, RecordingSubject]:
         known = dict(subjects)
-        frustrated = [
-            subject.recording
-            for key, subject in known.items()
-            if subject.friction is None
-            and any(map(asks_friction, self._undecided(subject, settled[key])))
-        ]
+        frustrated = self._asking(known, settled, asks_friction)
+        unknown = [known[key].recording for key in frustrated if known[key].friction is None]
+        before = self.mouseflow.calls
         bands = await friction_bands(
-            self.mouseflow, self.site.id, self.window, frustrated, self.book.thresholds
+            self.mouseflow, self.site.id, self.window, unknown, self.book.thresholds
         )
+        self._charge(frustrated.values(), self.mouseflow.calls - before)
         for key, band in bands.items():
             known[key] = msgspec.structs.replace(known[key], friction=band)
         # Only now: where friction has decided, the visitor need not be asked about.
-        visitors = [
-            subject.recording
-            for key, subject in known.items()
-            if subject.visitor_type is None
-            and any(map(asks_visitor_type, self._undecided(subject, settled[key])))
-        ]
-        types = await visitor_types(self.mouseflow, self.site.id, self.window, visitors)
+        visitors = self._asking(known, settled, asks_visitor_type)
+        unknown = [known[key].recording for key in visitors if known[key].visitor_type is None]
+        before = self.mouseflow.calls
+        types = await visitor_types(self.mouseflow, self.site.id, self.window, unknown)
+        self._charge(visitors.values(), self.mouseflow.calls - before)
         for key, kind in types.items():
             known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
         return known
+
+    def _asking(
+        self,
+        subjects: Mapping[str, RecordingSubject],
+        settled: Mapping[str, bool],
+        asks: Callable[[Rule], bool],
+    ) -> dict[str, list[Rule]]:
+        """The recordings of which some rule still depends on that fact, with these rules."""
+        found = {
+            key: [rule for rule in self._undecided(subject, settled[key]) if asks(rule)]
+            for key, subject in subjects.items()
+        }
+        return {key: rules for key, rules in found.items() if rules}
+
+    def _charge(self, rules: Iterable[Sequence[Rule]], calls: int) -> None:
+        for name in {rule.id for some in rules for rule in some}:
+            self.costs[name] += calls
 
     async def _without_tags(
         self,
@@ -194,6 +226,7 @@ class Bench:
                     open_to.setdefault(tag, {}).setdefault(key, []).append(rule.id)
         refuted: set[tuple[str, str]] = set()
         for tag, keys in open_to.items():
+            before = self.mouseflow.calls
             if not await self.tags.trusted(
                 self.mouseflow, self.site.id, self.window, tag, self.now
             ):
@@ -201,6 +234,8 @@ class Bench:
             rows = [subjects[key].recording for key in keys]
             filters = replace(self.window, tags=(tag,))
             there = await members(self.mouseflow, self.site.id, filters, rows)
+            for name in {rule for ids in keys.values() for rule in ids}:
+                self.costs[name] += self.mouseflow.calls - before
             refuted |= {
                 (key, rule) for key, ids in keys.items() if key not in there for rule in ids
             }

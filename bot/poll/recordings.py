@@ -1,5 +1,6 @@
 """One look at a website's recordings: read what is new, judge it, write all of it down at once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ import msgspec
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book
 from bot.poll.facts import VisitorType, friction_is_ignored
-from bot.poll.judging import Bench, Due, Judged
+from bot.poll.judging import Bench, Counted, Due, Judged
 from bot.poll.matching import Found, Routing, Settled, settle
 from bot.poll.tags import TagFilter
 from bot.poll.window import Look, Mark, Pace, frame, look, sweep_is_due
@@ -36,6 +37,8 @@ SOURCE = "recordings"
 
 LAG = timedelta(minutes=2)
 """Friction may be counted a little after the activity that caused it."""
+
+HOUR = timedelta(hours=1)
 
 PATIENCE = 10
 """Polls that may fail to bring a recording's detail before it is judged without."""
@@ -64,6 +67,16 @@ class Memory:
     tags: TagFilter = field(default_factory=TagFilter)
     tries: dict[str, int] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+    costs: Counter[str] = field(default_factory=Counter)
+    counted_since: datetime | None = None
+    friction_tried: datetime | None = None
+
+    def must_try_friction(self, now: datetime) -> bool:
+        """Is it time to see whether the server heeds the friction filter? Once, if it does."""
+        if self.friction_ignored is False:
+            return False
+        tried, self.friction_tried = self.friction_tried, now
+        return tried is None or now - tried >= HOUR
 
     def forget_facts(self) -> None:
         """Other rules ask other things: what was asked of live sessions is asked again."""
@@ -110,12 +123,12 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         desk.mouseflow, desk.store, site.id, mark, window, memory.pace, memory.live,
         since=since, now=now,
     )  # fmt: skip
-    if book.thresholds and memory.friction_ignored is None:
+    if book.thresholds and memory.must_try_friction(now):
         memory.friction_ignored = await friction_is_ignored(desk.mouseflow, site.id, window.filters)
     dues = _due(seen, desk, memory, now)
     ids = [due.row.id for due in dues]
     bench = Bench(
-        mouseflow=desk.mouseflow,
+        mouseflow=Counted(desk.mouseflow),
         site=site,
         zone=desk.zone.key,
         book=book,
@@ -128,6 +141,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     verdicts = await bench.judge(dues)
     vanished = await _vanished(seen, site, desk.store)
     waiting = _put_off(verdicts.judged, memory)
+    memory.costs += bench.costs
     outcome = _outcome(seen, verdicts.judged, waiting, vanished, mark, memory, site, now)
     found = [
         Found(rule=rule, subject=judged.subject, happened=_happened(judged, now),
@@ -221,14 +235,18 @@ def _outcome(
             for row in rows.values()
         ],
         vanished=sorted(gone),
-        notes=_notes(seen, judged, mark, memory, site),
+        notes=_notes(seen, judged, memory, site, now),
     )  # fmt: skip
 
 
 def _notes(
-    seen: Look, judged: Sequence[Judged], mark: Mark | None, memory: Memory, site: Site
+    seen: Look,
+    judged: Sequence[Judged],
+    memory: Memory,
+    site: Site,
+    now: datetime,
 ) -> list[Note]:
-    notes = []
+    notes = _costs(memory, site, now)
     for row in seen.listing.unreadable:
         name = row.id or f"row {row.index}"
         if name not in memory.said:
@@ -246,6 +264,16 @@ def _notes(
                 Note(kind="poll.undetailed", website=site.id, subject=each.due.row.id, text=text)
             )
     return notes
+
+
+def _costs(memory: Memory, site: Site, now: datetime) -> list[Note]:
+    """Once an hour: how many calls each rule has had a part in."""
+    since, memory.counted_since = memory.counted_since or now, memory.counted_since or now
+    if now - since < HOUR or not memory.costs:
+        return []
+    costs, memory.costs, memory.counted_since = memory.costs, Counter(), now
+    text = f"calls for rules since {since:%H:%M} UTC, each with all the rules that needed it"
+    return [Note(kind="poll.cost", website=site.id, text=text, details=dict(costs))]
 
 
 async def _vanished(seen: Look, site: Site, store: Store) -> frozenset[str]:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from bot.mouseflow import Request, paging, recordings
+from bot.mouseflow import paging, recordings
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, asks_friction, asks_visitor_type
 from bot.poll.facts import VisitorType, friction_is_ignored
-from bot.poll.judging import FIRST, Bench, Due, Judged
+from bot.poll.judging import FIRST, Bench, Counted, Due, Judged
 from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
 from bot.replay.asked import Asked
@@ -29,18 +29,6 @@ PAGE = 2_000
 
 AT_ONCE = 200
 """Recordings that are judged to the end together: so many details are in memory at most."""
-
-
-@dataclass(slots=True)
-class Counted:
-    """The way to the account, with the number of calls that took it."""
-
-    real: Mouseflow
-    calls: int = 0
-
-    async def send(self, request: Request[T]) -> T:
-        self.calls += 1
-        return await self.real.send(request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +244,7 @@ async def _judged(
     ids = [subject.key for subject in subjects]
     known = await past.store.run(partial(matched_rules, website=at.site.id, ids=ids))
     bench = Bench(
-        mouseflow=past.mouseflow,
+        mouseflow=Counted(past.mouseflow),
         site=at.site,
         zone=past.zone.key,
         book=at.book,

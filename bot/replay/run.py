@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from bot.poll.judging import Counted
 from bot.poll.matching import Found, Routing
-from bot.replay.judging import Counted, Past, Place, judge, place
+from bot.replay.judging import Past, Place, judge, place
 from bot.replay.posts import Posts
 from bot.replay.progress import Progress
 from bot.replay.spans import Slice, slices

@@ -176,3 +176,15 @@ async def test_the_bots_own_tags_make_no_rule_match_unless_some_rule_names_them(
     shop.wait(minutes=40)
     await shop.poll()
     assert {rule for rule, _ in shop.matched()} == expected
+
+
+async def test_the_audit_log_says_once_an_hour_what_each_rule_costs(account):
+    shop = account()
+    await shop.poll()
+    for _ in range(61):
+        shop.sim.add("myshop.com", "checkout-friction", start=-120)
+        shop.wait(minutes=1)
+        await shop.poll()
+    notes = shop.store.do(lambda conn: history(conn, kind="poll.cost"))
+    assert len(notes) == 1
+    assert notes[0].details["checkout-friction"] >= 61
