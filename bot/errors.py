@@ -1,11 +1,11 @@
 """The error tree, cut by what the caller does next: mend something, give up, or try later.
 
-    BotError
-    ├── ConfigError     mend the configuration; the command ends with status 1
-    ├── RuleErrors      mend the rule files; holds every fault found
-    ├── StoreError      mend the store: locked, read-only, full, corrupted, too new
-    ├── GiveUp          asking again cannot help; the step becomes a dead letter
-    └── TryLater        asking again may help; says when, and whether the outcome is unknown
+BotError
+├── ConfigError     mend the configuration; the command ends with status 1
+├── RuleErrors      mend the rule files; holds every fault found
+├── StoreError      mend the store: locked, read-only, full, corrupted, too new
+├── GiveUp          asking again cannot help; the step becomes a dead letter
+└── TryLater        asking again may help; says when, and whether the outcome is unknown
 """
 
 from collections.abc import Sequence
