@@ -1,0 +1,264 @@
+"""Why a rule matches a recording or not, part by part, and what became of its actions.
+
+RECORDING is an id or a pasted link to the playback. A recording that was deleted since is
+explained from what the store keeps. --plan shows what the rule's polls ask, and what it costs.
+"""
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from bot.config import Settings
+    from bot.replay.fate import Outcome, Remembered
+    from bot.replay.one import Address, Known
+    from bot.rulebook.explain import Explanation
+    from bot.rulebook.queries import Plan
+    from bot.rulebook.rules import Rule, RuleSet
+    from bot.store import Connection
+    from bot.subjects import Site
+
+EXAMPLE = (
+    "mouseflow-bot explain checkout-friction 4a1b2c\n"
+    "mouseflow-bot explain checkout-friction https://app.mouseflow.com/websites/W/recordings/R/play\n"
+    "mouseflow-bot explain checkout-friction --plan"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found out. Without `explanation` the recording is not there (any more)."""
+
+    explanation: "Explanation | None"
+    remembered: "Remembered"
+    outcomes: "list[Outcome]"
+    future: list[str]
+    site: "Site | None"
+    plan: "Plan | None"
+    calls: int
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("rule", metavar="RULE", help="the rule's id")
+    parser.add_argument("recording", nargs="?", metavar="RECORDING", help="an id or a pasted link")
+    parser.add_argument("--website", default="", metavar="W", help="its name or id, if known")
+    parser.add_argument("--plan", action="store_true", help="what its polls ask, and the cost")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(paths=[], usage_error=parser.error)
+
+
+def run(args: Namespace) -> int:
+    """Explain; 1 where the recording is not to be found."""
+    from bot import logs
+    from bot.cli import given, show
+    from bot.replay.choosing import one
+
+    if args.recording is None and not args.plan:
+        args.usage_error("say which recording, by its id or a link, or ask for --plan")
+    settings = given.settings(args)
+    logs.configure(settings.log.format, settings.log.level)
+    rules = given.rules(args, settings)
+    rule = one(rules.rules, args.rule)
+    if args.recording is None:
+        plans = asyncio.run(_plans(args, settings, rules, rule))
+        show.document(_plain_plans(plans)) if args.json else _show_plans(rule, plans)
+        return 0
+    found = asyncio.run(_explained(args, settings, rules, rule))
+    show.document(_plain(rule, found)) if args.json else _show(rule, found)
+    return 0 if found.explanation or found.remembered.match else 1
+
+
+async def _plans(
+    args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule"
+) -> "list[tuple[Site, Plan, Plan]]":
+    """Each website that the rule watches: its own plan, and that of all rules there."""
+    from bot.cli.looking_back import account
+    from bot.mouseflow import websites
+    from bot.replay.choosing import watched
+    from bot.rulebook.queries import plan
+
+    async with account(settings) as api:
+        rows = await api.send(websites.list())
+        sites = watched(rows, [rule], [args.website] if args.website else [])
+        return [(site, plan([rule], site), plan(rules.rules, site)) for site in sites]
+
+
+def _show_plans(rule: "Rule", plans: "list[tuple[Site, Plan, Plan]]") -> None:
+    from bot.cli import show
+    from bot.rulebook.queries import lines
+
+    if rule.watch != "recordings":
+        show.line(f"{rule.id} watches {rule.watch}: one look for all rules together")
+        return
+    for site, own, every in plans:
+        show.line(f"{site.name}: {rule.id} alone needs")
+        for text in lines(own):
+            show.line(f"  {text}")
+        show.line(f"  all {len(every.rules)} rules there together: {every.calls} calls")
+    if not plans:
+        show.line(f"{rule.id} watches no website of the account")
+
+
+def _plain_plans(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    return [
+        {"website": site.id, "name": site.name, **asdict(own), "calls": own.calls,
+         "calls_of_all_rules": every.calls}
+        for site, own, every in plans
+    ]  # fmt: skip
+
+
+async def _explained(
+    args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule"
+) -> Found:
+    from bot.cli.looking_back import account, utc
+    from bot.mouseflow import websites
+    from bot.replay import fate, one
+    from bot.replay.fate import Remembered
+    from bot.rulebook.explain import explain
+    from bot.rulebook.queries import plan
+
+    where = one.address(args.recording)
+    known = _remembered(settings, rule, where)
+    async with account(settings) as api:
+        rows = await api.send(websites.list())
+        sites = _sites(rows, rules, args.website, where, known)
+        there = await one.find(api, sites, where.recording)
+        now = utc()
+        if there is None:
+            return Found(None, known or Remembered(), _past(known, now), [], None, None, api.calls)
+        site, detail = there
+        known = known or _remembered_at(settings, rule, site)
+        seen: Known = await one.look(
+            api, site, detail, rule, rules.rules, settings.mouseflow.time_zone
+        )
+        explanation = explain(rule, seen.subject)
+        future = (
+            []
+            if known.match
+            else fate.future(
+                rule, seen.subject, explanation, known,
+                held=seen.held, settle=settings.poll.settle, now=now,
+            )
+        )  # fmt: skip
+        asked = plan([rule], site)
+        return Found(explanation, known, _past(known, now), future, site, asked, api.calls)
+
+
+def _past(known: "Remembered | None", now: "datetime") -> "list[Outcome]":
+    from bot.replay import fate
+
+    return fate.past(known, now) if known and known.match else []
+
+
+def _sites(
+    rows: "Any", rules: "RuleSet", named: str, where: "Address", known: "Remembered | None"
+) -> "tuple[Site, ...]":
+    """Where to look for the recording: as named, as linked, as remembered, else all watched."""
+    from bot.replay.choosing import site, watched
+
+    sure = named or where.website or (known.match.website if known and known.match else "")
+    if sure:
+        return watched(rows, rules.rules, [sure])
+    first = watched(rows, rules.rules)
+    return tuple(dict.fromkeys((*first, *map(site, rows))))
+
+
+def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Remembered | None":
+    """The stored decision about this rule and recording, if there is one."""
+    from bot.store import open_store
+    from bot.store.database import database_path
+
+    if not database_path(settings.store.url).exists():
+        return None
+    with open_store(settings.store.url, read_only=True) as store:
+        return store.do(lambda conn: _decision(conn, rule, where))
+
+
+def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered | None":
+    from bot.replay.fate import Remembered
+    from bot.store.audit import history
+    from bot.store.matches import matches_of
+    from bot.store.queue import steps_of
+    from bot.store.rule_states import rule_states
+
+    for name in (rule.id, *rule.was):
+        found = matches_of(
+            conn, rule=name, subject_key=where.recording, website=where.website, limit=1
+        )
+        for match in found:
+            notes = history(conn, rule=name, subject=where.recording)
+            steps = steps_of(conn, match.key)
+            return Remembered(match, steps, notes, rule_states(conn).get(name))
+    return None
+
+
+def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembered":
+    """What the store knows without a decision: the rule's state, and since when it watches."""
+    from bot.replay.fate import Remembered
+    from bot.store import open_store
+    from bot.store.database import database_path
+
+    if not database_path(settings.store.url).exists():
+        return Remembered()
+    with open_store(settings.store.url, read_only=True) as store:
+        return store.do(lambda conn: _watch(conn, rule, site))
+
+
+def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
+    import msgspec
+
+    from bot.poll.recordings import SOURCE
+    from bot.poll.window import Mark
+    from bot.replay.fate import Remembered
+    from bot.store.rule_states import rule_states
+    from bot.store.watermarks import watermark
+
+    text = watermark(conn, SOURCE, site.id)
+    since = msgspec.json.decode(text, type=Mark).since if text else None
+    return Remembered(state=rule_states(conn).get(rule.id), watching=since)
+
+
+def _show(rule: "Rule", found: Found) -> None:
+    from bot.cli import show
+    from bot.replay import fate
+    from bot.rulebook import queries
+    from bot.rulebook.explain import lines
+
+    if found.explanation:
+        for text in lines(found.explanation):
+            show.line(text)
+    else:
+        show.line("the API has no such recording; it may have been deleted")
+    for text in fate.lines(found.remembered, found.outcomes):
+        show.line(text)
+    for text in found.future:
+        show.line(text)
+    if found.plan:
+        show.line("what the rule's polls ask")
+        for text in queries.lines(found.plan):
+            show.line(f"  {text}")
+    show.line(f"this explanation took {show.counted(found.calls, 'call')}")
+
+
+def _plain(rule: "Rule", found: Found) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    match = found.remembered.match
+    return {
+        "rule": rule.id,
+        "website": found.site.id if found.site else match.website if match else None,
+        "there": found.explanation is not None,
+        "explanation": asdict(found.explanation) if found.explanation else None,
+        "matched": match.matched if match else None,
+        "why": [note.text for note in found.remembered.notes if note.kind == "match"],
+        "actions": [asdict(outcome) for outcome in found.outcomes],
+        "now": found.future,
+        "plan": asdict(found.plan) if found.plan else None,
+        "calls": found.calls,
+    }

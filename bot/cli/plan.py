@@ -1,0 +1,204 @@
+"""The rule files against the running rules over the last days: what would change.
+
+Judges the past days by the rules in the files, as a bot would have that had run them then, and
+holds it against the matches that the store has. Changes nothing anywhere.
+"""
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.cli.looking_back import moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from bot.config import Settings
+    from bot.replay.comparing import Calls, Change, Pair, Work
+    from bot.replay.progress import Progress
+    from bot.replay.spans import Span
+    from bot.replay.tally import Line
+    from bot.rulebook.rules import RuleSet
+    from bot.store import Connection
+    from bot.subjects import Site
+
+EXAMPLE = "mouseflow-bot plan\nmouseflow-bot plan --since 7d --json"
+MOST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What the store knows of the rules that run."""
+
+    digests: dict[str, str]
+    starts: "dict[str, datetime]"
+    matches: "set[Pair]"
+    work: "Work"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("--since", type=moment, metavar="WHEN", help="from then (default: 3d)")
+    parser.add_argument(
+        "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="the plan as JSON")
+    parser.set_defaults(paths=[])
+
+
+def run(args: Namespace) -> int:
+    """Judge, compare and show; 1 where something could not be judged."""
+    from tempfile import TemporaryDirectory
+
+    from bot import logs
+    from bot.cli import given
+
+    settings = given.settings(args)
+    logs.configure(settings.log.format, settings.log.level)
+    rules = given.rules(args, settings)
+    with TemporaryDirectory(prefix="mouseflow-bot-") as folder:
+        return asyncio.run(_plan(args, settings, rules, folder))
+
+
+async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder: str) -> int:
+    from datetime import timedelta
+    from pathlib import Path
+    from zoneinfo import ZoneInfo
+
+    from bot.cli import looking_back
+    from bot.mouseflow import websites
+    from bot.poll.matching import Routing
+    from bot.replay import comparing
+    from bot.replay.choosing import chosen, watched
+    from bot.replay.judging import Past
+    from bot.replay.progress import Progress
+    from bot.replay.run import replay
+    from bot.replay.spans import Span
+    from bot.replay.tally import summed
+    from bot.store import open_store
+    from bot.watching import fingerprint
+
+    now, zone = looking_back.utc(), ZoneInfo(settings.mouseflow.time_zone)
+    span = Span(args.since or now - timedelta(days=3), now)
+    ours = chosen(rules.rules, [])
+    progress = Progress(
+        since=span.since, until=now, apply=False, rules=tuple(rule.id for rule in ours),
+        websites=tuple(args.website), digest=rules.digest, now=now,
+    )  # fmt: skip
+    seen: set[str] = set()
+    trial = f"sqlite:///{Path(folder) / 'trial.db'}"
+    with open_store(trial) as store:
+        async with looking_back.account(settings) as account:
+            past = Past(
+                mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
+                span=span, now=now,
+            )  # fmt: skip
+            rows = await account.send(websites.list())
+            sites = watched(rows, ours, args.website)
+            routing = Routing(settings.slack.channel or "", zone.key)
+            with looking_back.progress("plan", quiet=args.json) as tell:
+                await replay(
+                    past, account, sites, ours, rules.rules, routing, progress,
+                    keep=lambda _progress: None, tell=tell, live=True, seen=seen.update,
+                )  # fmt: skip
+        would = store.do(_matches)
+    running = _running(settings, sites, span, seen)
+    after, earlier = comparing.watched_since(would, running.starts)
+    digests = {rule.id: fingerprint(rule) for rule in rules.rules}
+    known = comparing.states(ours, digests, running.digests)
+    changes = comparing.compare(ours, known, running.matches, after)
+    line = summed(progress.tally.total(rule) for rule in progress.rules)
+    cost = comparing.calls(
+        ours, sites, settings.poll.recordings, progress.tally.details, line.writes, span
+    )
+    _show(args, span, changes, running, line, cost, progress, earlier)
+    tally = progress.tally
+    return 1 if tally.missed or tally.undetailed or tally.held else 0
+
+
+def _matches(conn: "Connection") -> "list[tuple[Pair, str, datetime]]":
+    from bot.store.matches import matches_of
+
+    return [
+        ((match.rule, match.subject_key), match.website, match.matched)
+        for match in matches_of(conn, limit=MOST)
+        if match.kind == "recordings"
+    ]
+
+
+def _running(
+    settings: "Settings", sites: "tuple[Site, ...]", span: "Span", seen: set[str]
+) -> Running:
+    """The running rules' matches of the recordings that were read; nothing without a store."""
+    from bot.replay.comparing import Work
+    from bot.store import open_store
+    from bot.store.database import database_path
+
+    path: Path = database_path(settings.store.url)
+    if not path.exists():
+        return Running({}, {}, set(), Work())
+    with open_store(settings.store.url, read_only=True) as store:
+        return store.do(lambda conn: _known(conn, sites, span, seen))
+
+
+def _known(conn: "Connection", sites: "tuple[Site, ...]", span: "Span", seen: set[str]) -> Running:
+    import msgspec
+
+    from bot.poll.recordings import SOURCE
+    from bot.poll.window import Mark
+    from bot.replay.comparing import Work
+    from bot.store.matches import matches_of
+    from bot.store.queue import steps_of
+    from bot.store.rule_states import rule_states
+    from bot.store.watermarks import watermark
+
+    marks = {site.id: watermark(conn, SOURCE, site.id) for site in sites}
+    starts = {
+        key: msgspec.json.decode(text, type=Mark).since for key, text in marks.items() if text
+    }
+    old = [
+        match
+        for match in matches_of(conn, limit=MOST)
+        if match.kind == "recordings" and match.matched >= span.since and match.subject_key in seen
+    ]
+    steps = [step for match in old for step in steps_of(conn, match.key)]
+    posts = sum(
+        step.action == "slack" and step.state not in ("folded", "withheld") for step in steps
+    )
+    work = Work(sum(step.action not in ("slack", "webhook") for step in steps), posts)
+    digests = {rule: state.digest for rule, state in rule_states(conn).items() if state.digest}
+    return Running(digests, starts, {(it.rule, it.subject_key) for it in old}, work)
+
+
+def _show(
+    args: Namespace, span: "Span", changes: "list[Change]", running: Running, line: "Line",
+    cost: "Calls", progress: "Progress", earlier: int,
+) -> None:  # fmt: skip
+    from dataclasses import asdict
+
+    from bot.cli import show
+    from bot.replay import comparing
+    from bot.replay.tally import plain, remarks
+
+    if args.json:
+        show.document(
+            {
+                "since": span.since, "until": span.until,
+                "rules": [asdict(change) for change in changes],
+                "calls_a_day": asdict(cost), "running": asdict(running.work),
+                "before_the_bot_watched": earlier,
+                "outcome": plain(progress.tally, progress.rules),
+            }
+        )  # fmt: skip
+        return
+    show.line(f"{show.moment(span.since)} to {show.moment(span.until)}")
+    show.table(comparing.rows(changes))
+    if not running.digests:
+        show.line("the store knows no running rules yet, so everything is new")
+    if earlier:
+        show.line(f"{earlier} matches lie before the bot began to watch and are left out")
+    for text in (*comparing.costs(running.work, line, cost, span), *remarks(progress.tally)):
+        show.line(text)
+    show.line("nothing was changed")

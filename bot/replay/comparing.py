@@ -1,0 +1,137 @@
+"""The rule files against what the running rules have matched: gained, lost, and what it costs."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from bot.replay.spans import Span
+from bot.replay.tally import Line
+from bot.rulebook.queries import plan
+from bot.rulebook.rules import Rule
+from bot.subjects import Site
+
+State = Literal["new", "changed", "same", "gone"]
+Pair = tuple[str, str]
+"""A rule's id and a recording's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What matches called for: actions that change something, and posts that go out alone."""
+
+    writes: int = 0
+    posts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one rule: recordings that match with the files alone, or without them."""
+
+    rule: str
+    state: State
+    before: int
+    after: int
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+def states(
+    rules: Iterable[Rule], digests: Mapping[str, str], running: Mapping[str, str]
+) -> dict[str, State]:
+    """How each rule of the files stands to the one that runs; both are known by fingerprint."""
+    found: dict[str, State] = {}
+    for rule in rules:
+        old = next((running[it] for it in (rule.id, *rule.was) if it in running), None)
+        found[rule.id] = "new" if old is None else "same" if old == digests[rule.id] else "changed"
+    return found
+
+
+def compare(
+    rules: Sequence[Rule],
+    known: Mapping[str, State],
+    before: Collection[Pair],
+    after: Collection[Pair],
+) -> list[Change]:
+    """Each rule of the files, then those that are gone and had matches."""
+    renamed = {old: rule.id for rule in rules for old in rule.was}
+    old = {(renamed.get(rule, rule), key) for rule, key in before}
+    new = set(after)
+    ids = [rule.id for rule in rules]
+    gone = sorted({rule for rule, _ in old} - set(ids))
+    return [
+        _change(rule, known.get(rule, "gone"), _keys(old, rule), _keys(new, rule))
+        for rule in (*ids, *gone)
+    ]
+
+
+def _change(rule: str, state: State, old: set[str], new: set[str]) -> Change:
+    return Change(
+        rule, state, len(old), len(new), tuple(sorted(new - old)), tuple(sorted(old - new))
+    )  # fmt: skip
+
+
+def _keys(pairs: Iterable[Pair], rule: str) -> set[str]:
+    return {key for each, key in pairs if each == rule}
+
+
+def rows(changes: Iterable[Change]) -> list[tuple[str, ...]]:
+    """The changes as texts, with headings."""
+    found: list[tuple[str, ...]] = [("rule", "", "matches", "were", "gained", "lost")]
+    for each in changes:
+        counts = (each.after, each.before, len(each.gained), len(each.lost))
+        found.append((each.rule, each.state, *map(str, counts)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Calls a day: `polling` is the most, were there something new at every poll."""
+
+    polling: float
+    details: float
+    writes: float
+
+
+def calls(
+    rules: Sequence[Rule],
+    sites: Iterable[Site],
+    interval: timedelta,
+    details: int,
+    writes: int,
+    span: Span,
+) -> Calls:
+    """What the rules cost a day, from their plan and from what a look back has needed."""
+    polls = timedelta(days=1) / interval
+    each = sum(plan(rules, site).calls for site in sites)
+    return Calls(polls * each, details / span.days, writes / span.days)
+
+
+def costs(now: Work, line: Line, cost: Calls, span: Span) -> list[str]:
+    """Posts, writes and calls a day, in words."""
+    days = span.days
+    posts = (line.posts + line.digests) / days
+    return [
+        f"posts a day: {posts:.1f}, of them {line.digests / days:.1f} digests"
+        f" (the running rules: {now.posts / days:.1f})",
+        f"writes a day: {line.writes / days:.1f} (the running rules: {now.writes / days:.1f})",
+        f"calls a day: at most {cost.polling:.0f} for polling, about {cost.details:.0f} for "
+        f"details, {cost.writes:.0f} for writes",
+    ]
+
+
+def watched_since(pairs: Iterable[tuple[Pair, str, datetime]], starts: Mapping[str, datetime],
+                  ) -> tuple[set[Pair], int]:  # fmt: skip
+    """The matches (pair, website, when) that the running bot could have had, and how many not.
+
+    `starts` has when it began to watch each website. One that it never watched counts whole.
+    """
+    kept: set[Pair] = set()
+    earlier = 0
+    for pair, website, at in pairs:
+        start = starts.get(website)
+        if start is not None and at < start:
+            earlier += 1
+        else:
+            kept.add(pair)
+    return kept, earlier
