@@ -26,6 +26,7 @@ COMMANDS = {
     "tune": "how many matches a day at other thresholds",
     "schema": "prints the JSON Schema of rule files",
     "status": "what the daemon knows: websites, rules, queue, dead letters",
+    "budget": "explains budgets: figures per day, steps done, what comes next",
     "history": "the audit log: what was done, and why or why not",
     "retry": "requeues steps that were given up",
     "snooze": "mutes a rule's posts for a while",

@@ -69,20 +69,24 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Show it. Dead letters are shown, not a problem of this command."""
     import time
+    from zoneinfo import ZoneInfo
 
-    from bot.cli import show
+    from bot.cli import budget, show
     from bot.cli.given import lock_file, settings
     from bot.cli.healthcheck import unhealthy
     from bot.store import open_store
 
-    url = settings(args).store.url
+    configured = settings(args)
+    url = configured.store.url
     daemon = unhealthy(lock_file(url), 60, time.time()) or "alive"
     with open_store(url, read_only=True) as store:
         status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
+        budgets = store.do(budget.gathered)
     if args.json:
-        show.document(asdict(status))
-    else:
-        shown(status)
+        show.document(asdict(status) | {"budgets": [budget.plain(each) for each in budgets]})
+        return 0
+    shown(status)
+    budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
     return 0
 
 
@@ -103,7 +107,7 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
         watermarks=[
             Watermark(source, names.get(website, website), at)
             for (source, website), (_, at) in sorted(all_watermarks(conn).items())
-            if website
+            if website and source != "budgets"
         ],
         rules=[
             RuleLine(
