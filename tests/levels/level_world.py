@@ -1,0 +1,132 @@
+"""A website with campaigns, funnels, forms and pages whose figures a test sets by hand."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from bot.errors import TryLater
+from bot.poll.answers import LevelMemory
+from bot.poll.levels import Looked, look
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk
+from bot.rulebook.read import read
+from bot.store import in_memory_copy
+from bot.store.audit import history
+from bot.store.levels import rename_levels
+from bot.store.queue import steps_of
+from bot.subjects import Site
+
+SITE = Site("w1", "myshop.com")
+
+
+def rules(text):
+    body = "\n".join("  " + line for line in text.strip("\n").splitlines())
+    return read([("r.yaml", f"version: 1\nrules:\n{body}\n".encode())]).rules
+
+
+class Figures:
+    """The API: plain answers. `ignores` names query filters that have no effect."""
+
+    def __init__(self) -> None:
+        self.campaigns: dict[str, dict] = {}
+        self.funnels: dict[str, list[int]] = {}
+        self.forms: dict[str, dict] = {}
+        self.pages: dict[str, dict] = {}
+        self.page_count: int | None = None
+        self.website = {
+            "id": "w1",
+            "name": "myshop.com",
+            "status": "Recording",
+            "recordingRate": 100,
+        }
+        self.ignores: set[str] = set()
+        self.broken: set[str] = set()
+        self.calls: list[str] = []
+
+    async def send(self, request):
+        self.calls.append(request.target)
+        tail = request.path.removeprefix("/websites/w1").strip("/")
+        if tail.partition("/")[0] in self.broken:
+            raise TryLater("the account is away")
+        return request.read(json.dumps(self._answer(tail, dict(request.query))).encode())
+
+    def _answer(self, tail, query):
+        for name in self.ignores:
+            query.pop(name, None)
+            query.pop("todate" if name == "fromdate" else name, None)
+        nobody = query.get("fromdate", "2026") < "2001"
+        few = query.get("device") == "tablet" or query.get("country") == "aq"
+        share = 0 if nobody else 0.1 if few else 1
+        kind, _, one = tail.partition("/")
+        if kind == "feedback":
+            return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+        if kind == "funnels":
+            return [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+        if kind == "forms":
+            found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
+            return found[0] if one else [{**each, "fields": []} for each in found]
+        if kind == "pagelist":
+            rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
+            return {"pages": rows, "count": self.page_count or len(rows)}
+        return self.website
+
+    def _funnel(self, key, counts, share):
+        steps = [{"name": f"step {n}", "url": f"/{n}", "count": int(count * share)}
+                 for n, count in enumerate(counts)]  # fmt: skip
+        return {"funnelId": key, "name": key, "steps": steps}
+
+    def _scaled(self, figures, share):
+        return {k: int(v * share) if isinstance(v, int) else v for k, v in figures.items()}
+
+
+class World:
+    """Rules of one kind beside the figures; time passes only when it is told to."""
+
+    def __init__(self, kind, text, start=datetime(2026, 3, 10, 9, tzinfo=UTC)) -> None:
+        self.kind = kind
+        self.rules = rules(text)
+        self.api = Figures()
+        self.now = start
+        self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
+        self.memory = LevelMemory()
+
+    def restart(self) -> None:
+        self.memory = LevelMemory()
+
+    def renamed(self, text) -> None:
+        self.rules = rules(text)
+
+        def work(conn):
+            for rule in self.rules:
+                for old in rule.was:
+                    rename_levels(conn, old, rule.id)
+
+        self.store.do(work)
+
+    async def look(self, **wait: float) -> Looked:
+        """Let time pass, then look."""
+        self.now += timedelta(**(wait or {"minutes": 15}))
+        desk = Desk(
+            mouseflow=self.api,
+            store=self.store,
+            zone=ZoneInfo("Europe/Copenhagen"),
+            settle=timedelta(minutes=35),
+            start=timedelta(hours=1),
+            routing=Routing("#mouseflow", "Europe/Copenhagen"),
+        )
+        return await look(self.kind, SITE, self.rules, desk, self.memory, self.now)
+
+    async def looked(self, **wait: float) -> list[str]:
+        """What a look has brought, as the posts it calls for: `slack` or `resolved`, by rule."""
+        settled = (await self.look(**wait)).settled
+
+        def posts(conn):
+            return [f"{s.rule}: {s.action}" for key in settled.matches for s in steps_of(conn, key)]
+
+        return self.store.do(posts)
+
+    def why(self):
+        return [entry.text for entry in self.store.do(lambda conn: history(conn, kind="match"))]
+
+    def notes(self, kind):
+        return [entry.text for entry in self.store.do(lambda conn: history(conn, kind=kind))]

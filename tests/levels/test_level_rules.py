@@ -1,0 +1,241 @@
+"""Levels fire when they become true, once an episode, and say their end; state survives."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from level_world import World
+
+from bot.store.retention import forget
+
+FUNNEL = """
+dip:
+  watch: funnels
+  when: {conversion: {under: 20%}}
+  do: {slack: {channel: "#ux"}}
+"""
+SITE = """
+off:
+  watch: websites
+  when: {status: NotInstalled}
+  resolved: true
+  do: {slack: {channel: "#ops"}}
+"""
+
+
+async def test_a_rule_fires_once_until_its_condition_was_false():
+    world = World("funnels", FUNNEL)
+    found = []
+    for completed in (50, 10, 10, 10, 50, 10):
+        world.api.funnels["checkout"] = [100, completed]
+        found.append(await world.looked())
+    assert found == [[], ["dip: slack"], [], [], [], ["dip: slack"]]
+
+
+async def test_it_must_have_held_for_so_long():
+    world = World("funnels", FUNNEL + "  for: 1h\n")
+    world.api.funnels["checkout"] = [100, 10]
+    found = [await world.looked(minutes=30) for _ in range(4)]
+    assert found == [[], [], ["dip: slack"], []]
+
+
+async def test_until_decides_when_it_may_fire_again():
+    world = World("funnels", FUNNEL + "  until: {conversion: {over: 40%}}\n")
+    found = []
+    for completed in (10, 30, 10, 50, 10):
+        world.api.funnels["checkout"] = [100, completed]
+        found.append(await world.looked())
+    assert found == [["dip: slack"], [], [], [], ["dip: slack"]]
+
+
+async def test_the_end_is_posted_where_the_rule_says_so():
+    world = World("websites", SITE)
+    found = []
+    for status in ("Recording", "NotInstalled", "NotInstalled", "Recording", "Recording"):
+        world.api.website["status"] = status
+        found.append(await world.looked())
+    assert found == [[], ["off: slack"], [], ["off: resolved"], []]
+
+
+async def test_a_subject_that_disappears_is_over():
+    world = World("funnels", FUNNEL + "  resolved: true\n")
+    world.api.funnels["checkout"] = [100, 10]
+    assert await world.looked() == ["dip: slack"]
+    del world.api.funnels["checkout"]
+    assert await world.looked() == ["dip: resolved"]
+    assert await world.looked() == []
+    world.api.funnels["checkout"] = [100, 10]
+    assert await world.looked() == ["dip: slack"]
+
+
+async def test_what_is_missing_from_a_cut_list_is_not_gone():
+    world = World("pages", """
+slow:
+  watch: pages
+  when: {render_time: {over: 4s}}
+  resolved: true
+  do: {slack: {channel: "#ux"}}
+""")  # fmt: skip
+    world.api.pages["/cart"] = {"views": 100, "renderTime": 5000}
+    assert await world.looked() == ["slow: slack"]
+    del world.api.pages["/cart"]
+    world.api.page_count = 1
+    assert await world.looked() == []
+    assert (await world.look()).unread == 1
+
+
+async def test_state_survives_a_restart_and_another_name():
+    world = World("funnels", FUNNEL)
+    world.api.funnels["checkout"] = [100, 10]
+    assert await world.looked() == ["dip: slack"]
+    world.restart()
+    assert await world.looked() == []
+    world.renamed(FUNNEL.replace("dip:", "sag:") + "  was: dip\n")
+    assert await world.looked() == []
+
+
+async def test_a_long_episode_is_not_forgotten_and_fired_again():
+    world = World("funnels", FUNNEL)
+    world.api.funnels["checkout"] = [100, 10]
+    assert await world.looked() == ["dip: slack"]
+    for _ in range(100):
+        assert await world.looked(days=1) == []
+        old = world.now - timedelta(days=90)
+        world.store.do(lambda conn, old=old: forget(conn, old))
+
+
+FEEDBACK = """
+answers:
+  watch: feedback
+  when: {new_responses: {min: 1}}
+  do: {slack: {channel: "#support"}}
+"""
+
+
+async def test_new_responses_fire_at_each_increase_after_a_baseline():
+    world = World("feedback", FEEDBACK)
+    found = []
+    for responses in (40, 40, 42, 43, 5, 5, 6):
+        world.api.campaigns["c"] = {"name": "NPS", "report": {"responses": responses}}
+        found.append(len(await world.looked()))
+    assert found == [0, 0, 1, 1, 0, 0, 1]
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=20))
+@settings(deadline=None, max_examples=25)
+async def test_no_response_is_told_twice_and_no_fall_is_news(counts):
+    world = World("feedback", FEEDBACK)
+    found = []
+    for responses in counts:
+        world.api.campaigns["c"] = {"name": "NPS", "report": {"responses": responses}}
+        found.append(len(await world.looked()))
+    rises = [int(now > before) for before, now in itertools.pairwise(counts)]
+    assert found == [0, *rises]
+    world.store.close()
+
+
+CHANGE = """
+sagging:
+  watch: funnels
+  when: {conversion: {drops_by: 20%, against: 7d}}
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+async def test_a_figure_is_compared_with_its_own_past():
+    world = World("funnels", CHANGE)
+    world.api.funnels["checkout"] = [1000, 300]
+    assert await world.looked() == []
+    assert world.notes("level.no_history")
+    for _ in range(7):
+        assert await world.looked(days=1) == []
+    world.api.funnels["checkout"] = [1000, 250]
+    assert await world.looked(hours=1) == []
+    world.api.funnels["checkout"] = [1000, 230]
+    assert await world.looked(hours=1) == ["sagging: slack"]
+    assert "was 30 %" in world.why()[0]
+
+
+async def test_figures_are_thinned_and_forgotten():
+    world = World("funnels", FUNNEL)
+    world.api.funnels["checkout"] = [100, 50]
+    for _ in range(60):
+        await world.look(minutes=1)
+    count = lambda: world.store.do(  # noqa: E731
+        lambda conn: conn.exec_driver_sql("SELECT count(*) FROM figures").scalar_one()
+    )
+    assert count() == 5 * 3
+    await world.look(days=50)
+    assert count() == 3
+
+
+async def test_one_request_serves_all_rules_with_the_same_question():
+    text = "".join(FUNNEL.replace("dip:", f"dip-{n}:") for n in range(5))
+    text += FUNNEL.replace("dip:", "phones:") + "  visitors: {device: phone}\n"
+    world = World("funnels", text)
+    world.api.funnels["checkout"] = [5, 1]
+    await world.look()
+    assert len(world.api.calls) == 2
+
+
+async def test_over_last_and_visitors_become_the_apis_filters():
+    world = World("funnels", FUNNEL + "  over_last: 7d\n  visitors: {device: phone, country: de}\n")
+    await world.look()
+    (call,) = world.api.calls
+    assert "fromdate=2026-03-03" in call
+    assert "todate=2026-03-11" in call
+    assert "device=phone" in call
+    assert "country=de" in call
+
+
+@pytest.mark.parametrize(
+    ("name", "aspect"), [("fromdate", "over_last"), ("device", "device"), ("country", "country")]
+)
+async def test_a_filter_that_the_api_ignores_holds_the_rule(name, aspect):
+    world = World("funnels", FUNNEL + "  over_last: 7d\n  visitors: {device: phone, country: de}\n")
+    world.api.funnels["checkout"] = [1000, 10]
+    world.api.ignores.add(name)
+    looked = await world.look()
+    assert looked.ignored == (aspect,)
+    assert looked.settled.matches == ()
+    assert world.notes("level.held")
+
+
+async def test_filters_that_work_are_asked_about_once_a_day():
+    world = World("funnels", FUNNEL + "  over_last: 7d\n")
+    world.api.funnels["checkout"] = [1000, 10]
+    assert await world.looked() == ["dip: slack"]
+    world.api.calls.clear()
+    await world.look()
+    assert len(world.api.calls) == 1
+
+
+async def test_a_question_that_fails_does_not_silence_the_others():
+    world = World("forms", """
+unsent:
+  watch: forms
+  when: {completion: {under: 30%}}
+  do: {slack: {channel: "#ux"}}
+stuck:
+  watch: forms
+  visitors: {device: phone}
+  when: {field: {name: phone, dropped: {over: 50}}}
+  do: {slack: {channel: "#ux"}}
+""")  # fmt: skip
+    world.api.forms["f"] = {
+        "alias": "Sign-up", "visits": 400, "interactions": 100, "submits": 20, "success": 10,
+        "fields": [{"target": "phone", "dropped": 60}],
+    }  # fmt: skip
+    assert sorted(await world.looked()) == ["stuck: slack", "unsent: slack"]
+
+
+async def test_a_broken_answer_leaves_everything_as_it_was():
+    world = World("funnels", FUNNEL)
+    world.api.funnels["checkout"] = [100, 10]
+    world.api.broken.add("funnels")
+    with pytest.raises(Exception, match="away"):
+        await world.look()
+    world.api.broken.clear()
+    assert await world.looked() == ["dip: slack"]
