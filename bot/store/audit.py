@@ -7,8 +7,9 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, text
+from sqlalchemy import Connection, Select, bindparam, func, select, text
 
+from bot.store.plain import Value, execute_many
 from bot.store.tables import audit
 from bot.store.times import moment, ms
 
@@ -38,12 +39,15 @@ class Entry(Note):
     at: datetime
 
 
-_INSERT = insert(audit)
+_INSERT = (
+    "INSERT INTO audit (at, kind, rule, website, subject, step, text, details)"
+    " VALUES (:at, :kind, :rule, :website, :subject, :step, :text, :details)"
+)
 
 
 def record(conn: Connection, at: datetime, notes: Iterable[Note]) -> None:
     """Write the notes down, all at the same moment."""
-    rows = [
+    rows: list[dict[str, Value]] = [
         {
             "at": ms(at),
             "kind": note.kind,
@@ -57,7 +61,7 @@ def record(conn: Connection, at: datetime, notes: Iterable[Note]) -> None:
         for note in notes
     ]
     if rows:
-        conn.execute(_INSERT, rows)
+        execute_many(conn, _INSERT, rows)
 
 
 def history(

@@ -21,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 from bot.errors import ConfigError, StoreError
 from bot.store.faults import told
 from bot.store.lock import Lock
+from bot.store.plain import execute
 from bot.store.tables import APPLICATION_ID, SCHEMA_VERSION, metadata
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Store:
         )
         # IMMEDIATE takes the write lock at once: a unit of work never fails half-way because
         # another process wrote meanwhile.
-        event.listen(self._engine, "begin", lambda conn: conn.exec_driver_sql(begin))
+        event.listen(self._engine, "begin", lambda conn: execute(conn, begin, {}))
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:

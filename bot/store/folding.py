@@ -4,20 +4,10 @@ The digest is a step of the outbox like any other; its `params` are a DigestCont
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    bindparam,
-    delete,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.limits import (
@@ -32,6 +22,7 @@ from bot.limits import (
     digest_waits,
 )
 from bot.store.audit import Note, record
+from bot.store.plain import execute
 from bot.store.rule_states import snoozed_until
 from bot.store.tables import (
     DIGEST,
@@ -44,6 +35,7 @@ from bot.store.tables import (
     windows,
 )
 from bot.store.times import moment, ms
+from bot.store.waiting import SELECT_WAITING, Waiting
 from bot.subjects import Subject, reread
 
 QUEUE_BOUND = 200
@@ -54,21 +46,7 @@ the bot itself must be seen: nothing holds these back."""
 FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that no other work waits long."""
 
-MATCH_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
-    matches.c[name].label(f"m_{name}")
-    for name in (
-        "rule",
-        "website",
-        "subject_key",
-        "summary",
-        "subject",
-        "why",
-        "matched",
-        "happened",
-        "posting",
-    )
-)
-_ERASE = text(
+_ERASE = (
     "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
     " (SELECT 1 FROM steps WHERE match_id = :match AND state IN ('pending', 'sending', 'dead'))"
 )
@@ -117,7 +95,7 @@ _read_content = msgspec.json.Decoder(DigestContent).decode
 
 def erase_ended(conn: Connection, match: int) -> None:
     """Once every step of a match has ended, what it knew of the visitor goes; its keys stay."""
-    conn.execute(_ERASE, {"match": match})
+    execute(conn, _ERASE, {"match": match})
 
 
 def erase_digest(conn: Connection, step: int) -> None:
@@ -125,11 +103,10 @@ def erase_digest(conn: Connection, step: int) -> None:
     conn.execute(update(steps).where(steps.c.id == step).values(params="{}"))
 
 
-def held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
+def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
     """Is this step, due now, held back by a limit? If so that has been written down.
 
-    `row` is a step with the columns of its match. An attempt whose outcome is unknown is
-    never held back: it may be out already.
+    An attempt whose outcome is unknown is never held back: it may be out already.
     """
     if row.rank != POST or row.unknown_since is not None:
         return False
@@ -140,7 +117,7 @@ def held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
         return False
 
 
-def _held_back(conn: Connection, row: Row[Any], now: datetime) -> bool:
+def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
     if row.action == DIGEST:
         return _digest_waits(conn, row, now)
     if row.action not in FOLDABLE:
@@ -173,12 +150,12 @@ def fold_backlog(conn: Connection, now: datetime) -> int:
     """
     held = 0
     for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
-        for row in conn.execute(_BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).all():
-            held += _fold_for_space(conn, row, now)
+        rows = execute(conn, _BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).fetchall()
+        held += sum(_fold_for_space(conn, Waiting(*row), now) for row in rows)
     return held
 
 
-def _fold_for_space(conn: Connection, row: Row[Any], now: datetime) -> bool:
+def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
     try:
         params = _read_params(row.params)
         if params.overflow == "drop":
@@ -195,16 +172,9 @@ _FULL = text(
     " AND steps.state = 'pending' AND steps.rank = 2 LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
-    select(steps, *MATCH_COLUMNS)
-    .join(matches, matches.c.id == steps.c.match_id)
-    .where(
-        steps.c.lane == bindparam("lane"),
-        text("steps.state = 'pending' AND steps.rank = 2 AND steps.unknown_since IS NULL"),
-        steps.c.action.in_(sorted(FOLDABLE)),
-    )
-    .order_by(steps.c.id)
-    .limit(FOLD_AT_ONCE)
-    .offset(bindparam("bound"))
+    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending' AND steps.rank = 2"
+    f" AND steps.unknown_since IS NULL AND steps.action IN {tuple(sorted(FOLDABLE))}"
+    f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
 )
 
 
@@ -215,7 +185,7 @@ def _limit(params: _PostParams) -> Limit | None:
     return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
 
 
-def _window(conn: Connection, row: Row[Any]) -> Window | None:
+def _window(conn: Connection, row: Waiting) -> Window | None:
     query = select(windows.c.began, windows.c.used).where(
         windows.c.rule == row.m_rule, windows.c.lane == row.lane
     )
@@ -223,7 +193,7 @@ def _window(conn: Connection, row: Row[Any]) -> Window | None:
     return Window(moment(found.began), found.used) if found else None
 
 
-def _keep_window(conn: Connection, row: Row[Any], window: Window) -> None:
+def _keep_window(conn: Connection, row: Waiting, window: Window) -> None:
     values = {"began": ms(window.began), "used": window.used}
     write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
@@ -231,7 +201,7 @@ def _keep_window(conn: Connection, row: Row[Any], window: Window) -> None:
     conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
 
 
-def _digest_waits(conn: Connection, row: Row[Any], now: datetime) -> bool:
+def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
     until = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
     if until is not None:
         conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(until)))
@@ -241,20 +211,20 @@ def _digest_waits(conn: Connection, row: Row[Any], now: datetime) -> bool:
     return False
 
 
-def _withhold(conn: Connection, row: Row[Any], reason: Reason, now: datetime) -> None:
+def _withhold(conn: Connection, row: Waiting, reason: Reason, now: datetime) -> None:
     _end_held_back(conn, row, "step.withheld", WITHHELD, reason, now)
 
 
 def _fold(
     conn: Connection,
-    row: Row[Any],
+    row: Waiting,
     channel: str,
     reason: Reason,
     due: datetime,
     now: datetime,
 ) -> None:
     item = DigestItem(
-        subject=reread(row.m_subject),
+        subject=reread(row.m_subject or b""),
         matched=moment(row.m_matched),
         why=tuple(msgspec.json.decode(row.m_why)),
     )
@@ -276,7 +246,7 @@ def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
     return tuple(sorted(items, key=lambda item: -badness(item.subject))[:SHOWN_IN_A_DIGEST])
 
 
-def _open_digest(conn: Connection, row: Row[Any]) -> Row[int, str] | None:
+def _open_digest(conn: Connection, row: Waiting) -> Row[int, str] | None:
     query = (
         select(steps.c.id, steps.c.params)
         .join(digests, digests.c.step_id == steps.c.id)
@@ -286,7 +256,7 @@ def _open_digest(conn: Connection, row: Row[Any]) -> Row[int, str] | None:
 
 
 def _begin_digest(
-    conn: Connection, row: Row[Any], channel: str, due: datetime, now: datetime
+    conn: Connection, row: Waiting, channel: str, due: datetime, now: datetime
 ) -> Row[int, str]:
     # A match of its own, so that it is sent, retried and erased like any other step. The
     # first post that it stands for names it for ever.
@@ -329,7 +299,7 @@ def _begin_digest(
 
 def _end_held_back(
     conn: Connection,
-    row: Row[Any],
+    row: Waiting,
     kind: str,
     state: str,
     reason: Reason,

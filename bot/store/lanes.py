@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, select, text, update
 
+from bot.store.plain import execute
 from bot.store.tables import lanes
 from bot.store.times import moment, ms
 
@@ -30,9 +31,8 @@ _NEXT = text(
     " WHERE steps.lane = lanes.lane AND steps.state = 'pending')) AS due FROM lanes"
 )
 _WORKS = (
-    update(lanes)
-    .where(lanes.c.lane == bindparam("which"), lanes.c.failures > 0)
-    .values(failures=0, paused_until=0, reason="")
+    "UPDATE lanes SET failures = 0, paused_until = 0, reason = ''"
+    " WHERE lane = :lane AND failures > 0"
 )
 
 
@@ -66,7 +66,7 @@ def pause_lane(conn: Connection, lane: str, until: datetime, reason: str) -> Non
 
 def lane_works(conn: Connection, lane: str) -> None:
     """Something got through."""
-    conn.execute(_WORKS, {"which": lane})
+    execute(conn, _WORKS, {"lane": lane})
 
 
 def open_lanes(conn: Connection) -> None:

@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Update, and_, bindparam, case, func, select, text, update
+from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.store.audit import Note, record
-from bot.store.folding import MATCH_COLUMNS, erase_digest, erase_ended, held_back
+from bot.store.folding import erase_digest, erase_ended, held_back
 from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
-from bot.store.tables import DEAD, DIGEST, DONE, PENDING, SENDING, SHARE, matches, steps
+from bot.store.plain import Value, execute
+from bot.store.tables import DEAD, DIGEST, DONE, PENDING, SHARE, matches, steps
 from bot.store.times import moment, moment_or_none, ms, ms_or_none
+from bot.store.waiting import SELECT_WAITING, Waiting
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that no other work waits long."""
@@ -55,29 +56,16 @@ class Claim:
     results: Mapping[str, str]
 
 
+# The states are literals, not parameters: only so does SQLite use the partial indexes.
 _DUE = (
-    select(steps, *MATCH_COLUMNS)
-    .join(matches, matches.c.id == steps.c.match_id)
-    .where(steps.c.lane == bindparam("lane"), steps.c.due <= bindparam("now"))
-    # A literal, not a parameter: only so does SQLite use the partial index.
-    .where(text("steps.state = 'pending'"))
-    .order_by(steps.c.due, steps.c.id)
-    .limit(1)
+    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.due <= :now"
+    " AND steps.state = 'pending' ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
-    update(steps)
-    .where(steps.c.id == bindparam("step"))
-    .values(
-        state=SENDING,
-        token=bindparam("new_token"),
-        began=bindparam("now"),
-        first_tried=bindparam("first"),
-        attempts=steps.c.attempts + 1,
-    )
+    "UPDATE steps SET state = 'sending', token = :token, began = :now, first_tried = :first,"
+    " attempts = attempts + 1 WHERE id = :step"
 )
-_RESULTS = select(steps.c.action, steps.c.result).where(
-    steps.c.match_id == bindparam("match"), steps.c.result.is_not(None)
-)
+_RESULTS = "SELECT action, result FROM steps WHERE match_id = :match AND result IS NOT NULL"
 
 
 def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | None:
@@ -86,23 +74,20 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
     Posts that must not go out now are folded into their digest or withheld on the way.
     """
     for _ in range(AT_ONCE):
-        row = conn.execute(_DUE, {"lane": lane, "now": ms(now)}).first()
-        if row is None:
+        found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
+        if found is None:
             return None
+        row = Waiting(*found)
         if not held_back(conn, row, now):
             return _sent(conn, row, now, token)
     return None
 
 
-def _sent(conn: Connection, row: Row[Any], now: datetime, token: str) -> Claim:
+def _sent(conn: Connection, row: Waiting, now: datetime, token: str) -> Claim:
     at = ms(now)
     first = at if row.first_tried is None else row.first_tried
-    conn.execute(_SEND, {"step": row.id, "new_token": token, "now": at, "first": first})
-    results = (
-        {each.action: each.result for each in conn.execute(_RESULTS, {"match": row.match_id})}
-        if row.rank > 0
-        else {}
-    )
+    execute(conn, _SEND, {"step": row.id, "token": token, "now": at, "first": first})
+    results = dict(execute(conn, _RESULTS, {"match": row.match_id})) if row.rank else {}
     return Claim(
         step=row.id,
         token=token,
@@ -179,7 +164,7 @@ def postpone(
     `until` None keeps its place at the head of its lane, which the caller pauses. `attempted`
     is the attempt whose outcome is unknown now, if there is one.
     """
-    values: dict[str, str | int | None] = {
+    values: dict[str, Value] = {
         "state": PENDING,
         "fault": reason,
         "unknown_since": ms_or_none(attempted),
@@ -226,27 +211,22 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
     return len(found)
 
 
-_OURS = and_(
-    steps.c.id == bindparam("step"),
-    steps.c.token == bindparam("our_token"),
-    text("state = 'sending'"),
-)
-
-
 @cache
-def _ending(*columns: str) -> Update:
-    # Made once for each set of columns: making a statement costs more than running it.
-    new: dict[str, Any] = {column: bindparam(f"new_{column}") for column in columns}
-    return update(steps).where(_OURS).values(token=None, **new)
+def _ending(*columns: str) -> str:
+    # Made of this module's own column names; every value is a parameter.
+    new = ", ".join(f"{column} = :{column}" for column in columns)
+    return (
+        f"UPDATE steps SET token = NULL, {new}"  # noqa: S608
+        " WHERE id = :step AND token = :ours AND state = 'sending'"
+    )
 
 
-def _end(conn: Connection, claimed: Claim, **values: object) -> bool:
-    ours = {"step": claimed.step, "our_token": claimed.token}
-    new = {f"new_{column}": value for column, value in values.items()}
-    return conn.execute(_ending(*values), ours | new).rowcount == 1
+def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
+    ours: dict[str, Value] = {"step": claimed.step, "ours": claimed.token}
+    return execute(conn, _ending(*values), ours | values).rowcount == 1
 
 
-_RELEASE_POSTS = text(
+_RELEASE_POSTS = (
     "UPDATE steps SET due = waits, waits = NULL WHERE match_id = :match AND waits IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM steps AS share WHERE share.match_id = :match"
     " AND share.rank = 1 AND share.id < steps.id AND share.state IN ('pending', 'sending'))"
@@ -255,7 +235,7 @@ _RELEASE_POSTS = text(
 
 def _after(conn: Connection, claimed: Claim) -> None:
     if claimed.rank == SHARE:
-        conn.execute(_RELEASE_POSTS, {"match": claimed.match})
+        execute(conn, _RELEASE_POSTS, {"match": claimed.match})
     erase_ended(conn, claimed.match)
 
 
