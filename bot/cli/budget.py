@@ -106,6 +106,8 @@ def outlook(mark: "BudgetMark", zone: Any) -> str:
     """When it ends at the present rates."""
     if mark.ends is None:
         return f"at the present rates it lasts: about {mark.expected:,.0f} at the period's end"
+    if mark.ends <= mark.at:
+        return "it is used up"
     local = mark.ends.astimezone(zone)
     return f"at the present rates it ends on {local:%A} {local.day} {local:%b %H:%M}"
 

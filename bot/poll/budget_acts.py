@@ -89,7 +89,7 @@ def _post_step(
     posts = [action for action in step.do if action.rank >= POST]
     why = [f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"]
     if not any(each.recording == "stop" for each in view.steps if each.at <= step.at):
-        why.append(words.forecast(view.ends, view.period, view.scene.zone))
+        why.append(words.forecast(view.ends, view.scene.now, view.period, view.scene.zone))
     title = words.title(view.budget, step.at)
     post(conn, view, f"{name}/post", title, (*why, *said), posts, tally)
 

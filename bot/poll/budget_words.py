@@ -29,8 +29,10 @@ def title(budget: Budget, at: float) -> str:
     return f"{budget.summary or f'Budget {budget.id}'}: {at:g} % used"
 
 
-def forecast(ends: datetime | None, period: Period, zone: ZoneInfo) -> str:
+def forecast(ends: datetime | None, now: datetime, period: Period, zone: ZoneInfo) -> str:
     """When the budget will be used up at the present rate."""
+    if ends is not None and ends <= now:
+        return "the budget is used up"
     if ends is None:
         return f"at this rate it lasts until the period ends on {day(period.end)}"
     local = ends.astimezone(zone)

@@ -1,4 +1,7 @@
-"""The demo's account: two shops and a read-only one, with trouble in them that begins at once."""
+"""The demo's account: two shops, a read-only one and one without the recording script.
+
+Trouble in them begins at once.
+"""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,6 +14,7 @@ from bot.simulator.traffic import Plan
 
 MYSHOP = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
 OUTLET = "47ed74ad-f36e-4ba0-be1b-ca9d79b69688"
+BLOG = "d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1"
 READ_ONLY = "6793a2a8-9be8-42ce-4fb1-9107e379dfde"
 CHANNELS = ("mouseflow", "checkout-alerts", "ux", "support", "ops")
 
@@ -86,13 +90,14 @@ def demo_sites(now: datetime, seed: int) -> list[Site]:
         READ_ONLY, "mysecondshop.com", plan=Plan(per_day=120, since=since), seed=seed + 2,
         read_only=True,
     )  # fmt: skip
+    blog = website(BLOG, "blog.myshop.com", status="NotInstalled", plan=Plan(per_day=0))
     _furnish(shop)
     begin = milliseconds(now)
     shop.planted += [Planted(begin + round(at * 1000), script) for at, script in TIMELINE]
     outlet.planted.append(Planted(begin - 30_000, scenarios.script_error(38)))
     campaign = next(iter(shop.campaigns.values()))
     campaign.extra += [begin + second * 1000 for second in SURGE]
-    return [shop, outlet, partner]
+    return [shop, outlet, partner, blog]
 
 
 def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]:

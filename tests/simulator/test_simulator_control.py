@@ -46,7 +46,7 @@ def asked(control, method, path, body=None):
 def test_the_state_tells_what_there_is(control):
     state = asked(control, "GET", "/state")
     assert [site["name"] for site in state["websites"]] == [
-        "myshop.com", "outlet.myshop.com", "mysecondshop.com",
+        "myshop.com", "outlet.myshop.com", "mysecondshop.com", "blog.myshop.com",
     ]  # fmt: skip
     assert state["seed"] == 5
     assert "checkout-friction" in state["scenarios"]

@@ -101,7 +101,7 @@ async def test_feedback_surges_by_five_between_two_looks():
 
 def test_the_demos_account_has_a_read_only_website():
     sites = demo.demo_sites(NOW, 1)
-    assert [site.read_only for site in sites] == [False, False, True]
+    assert [site.read_only for site in sites] == [False, False, True, False]
     assert sites[0].settings["name"] == "myshop.com"
 
 

@@ -1,0 +1,144 @@
+"""The daemon's own watch over budgets, against the whole simulator on a turned clock."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from bot.actions import ACTIONS
+from bot.deliver import Delivery
+from bot.mouseflow.errors import failure
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk
+from bot.ports import Addresses, Ports
+from bot.rulebook.read import read
+from bot.simulator.inprocess import InProcess
+from bot.simulator.quirks import Quirks
+from bot.simulator.server import Simulator
+from bot.simulator.site import website
+from bot.simulator.traffic import Plan
+from bot.slack.poster import SlackPoster
+from bot.store import in_memory_copy
+from bot.watching import Watcher
+
+START = datetime(2026, 3, 12, 6, tzinfo=UTC)
+ID = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
+RULES = b"""
+version: 1
+rules:
+  used-up:
+    watch: websites
+    when: {budget_used: {min: 90%}}
+    do: {slack: {channel: "#mouseflow"}}
+budgets:
+  credits:
+    websites: [myshop.com]
+    recordings: 4500
+    period: week
+    starts_on: 1
+    steps:
+      80%: {slack: {channel: "#ops"}}
+      95%: {recording_rate: 25, slack: {channel: "#ops"}}
+      100%: {recording: stop, slack: {channel: "#ops"}}
+    resume: true
+"""
+
+
+class Direct:
+    """Mouseflow's port onto the simulator's application, without sockets."""
+
+    def __init__(self, sim):
+        self._http = httpx.AsyncClient(
+            transport=InProcess(sim.mouseflow_app),
+            base_url="http://127.0.0.1",
+            auth=(sim.email, sim.api_key),
+            headers={"Accept": "application/json", "Content-Type": "application/json"},
+        )
+
+    async def send(self, request):
+        answer = await self._http.request(request.method, request.target, content=request.body)
+        if answer.status_code >= 300:
+            raise failure(request, answer.status_code, answer.content, None)
+        return request.read(answer.content)
+
+
+class Running:
+    """Simulator, watcher and delivery, as the daemon puts them together."""
+
+    def __init__(self):
+        self.now = START
+        site = website(ID, "myshop.com", plan=Plan(per_day=1000, since=date(2026, 1, 1)))
+        quirks = Quirks(status_delay=timedelta(minutes=20))
+        self.sim = Simulator(seed=5, sites=[site], quirks=quirks, now=lambda: self.now)
+        self.site = self.sim.world.site("myshop.com")
+
+    async def __aenter__(self):
+        self._serving = self.sim.serving()
+        await self._serving.__aenter__()
+        self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
+        self.slack = SlackPoster(SecretStr(self.sim.slack.token), base_url=self.sim.slack_url)
+        direct = Direct(self.sim)
+        desk = Desk(direct, self.store, ZoneInfo("Europe/Copenhagen"), timedelta(minutes=35),
+                    timedelta(hours=1), Routing("#mouseflow", "Europe/Copenhagen"))  # fmt: skip
+        ports = Ports(direct, self.slack, None, Addresses(channel="#mouseflow"))
+        self.delivery = Delivery(self.store, ports, ACTIONS, clock=lambda: self.now)
+        rules = read([("r.yaml", RULES)])
+        self.watcher = Watcher(
+            desk, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
+        )
+        await self.watcher.use(rules)
+        await self.watcher.find_sites()
+        return self
+
+    async def __aexit__(self, *error):
+        await self.slack.close()
+        self.store.close()
+        await self._serving.__aexit__(*error)
+
+    async def run(self, until, **most):
+        end = self.now + timedelta(**most)
+        while not until() and self.now < end:
+            self.now += timedelta(hours=1)
+            for place in list(self.watcher.places.values()):
+                assert await self.watcher.poll_budgets()
+                assert await self.watcher.poll_reports(place.site)
+            await self.delivery.drain()
+
+    def said(self, words, channel="#ops"):
+        return [m for m in self.sim.slack.in_channel(channel) if words in f"{m.text} {m.blocks}"]
+
+    def switches(self):
+        return [(who, status) for _at, who, status in self.sim.switches("myshop.com")]
+
+
+@pytest.fixture
+async def running():
+    async with Running() as made:
+        yield made
+
+
+async def test_80_posts_95_throttles_100_stops_and_the_next_week_resumes(running):
+    await running.run(lambda: running.said("80 % used"), days=4)
+    assert running.site.recorded == 100
+    await running.run(lambda: running.said("95 % used"), days=4)
+    assert running.site.recorded == 25
+    await running.run(lambda: running.site.status == "Stopped", days=4)
+    assert running.said("100 % used")
+    assert running.now < datetime(2026, 3, 16, tzinfo=UTC)
+    await running.run(lambda: running.site.recorded == 100, days=4)
+    assert running.now - datetime(2026, 3, 15, 23, tzinfo=UTC) <= timedelta(hours=1)
+    assert running.switches() == [("api", "Stopped"), ("api", "Recording")]
+    assert len(running.said("90 %", "#mouseflow")) >= 1  # the rule sees budget_used
+
+
+async def test_what_a_person_stopped_in_between_stays_so_and_the_channel_is_told(running):
+    await running.run(lambda: running.site.status == "Stopped", days=5)
+    running.sim.intervene("myshop.com", status="Recording")
+    await running.run(lambda: running.said("a person changed recording"), hours=2)
+    running.sim.intervene("myshop.com", status="Stopped")
+    await running.run(lambda: running.now.day == 18, days=6)
+    assert running.site.status == "Stopped"
+    assert running.switches()[-1] == ("person", "Stopped")
+    assert running.said("stays stopped in the new period")
