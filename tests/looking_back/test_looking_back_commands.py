@@ -1,0 +1,292 @@
+"""What explain, replay, plan and tune promise, as real processes beside a simulated account."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.simulator.server import Simulator
+from bot.simulator.site import website
+from bot.simulator.traffic import Plan
+
+ROOT = Path(__file__).parents[2]
+RULE = """\
+version: 1
+rules:
+  bounce:
+    summary: Gone at once
+    watch: recordings
+    when: {pages: {max: 1}, duration: {under: 10s}}
+    do: {tag: bounce, slack: {channel: "#ux", at_most: 1 per day}}
+  friction:
+    watch: recordings
+    when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
+    do: {star: true}
+"""
+
+
+class Place:
+    """A directory with a configuration for the simulated account, and ways to run the bot."""
+
+    def __init__(self, directory: Path, simulator: Simulator) -> None:
+        self.directory, self.sim = directory, simulator
+        self.rules = directory / "rules/rules.yaml"
+        self.rules.parent.mkdir()
+        self.rules.write_text(RULE)
+        self.environ = {
+            "PYTHONPATH": str(ROOT),
+            "PATH": os.environ["PATH"],
+            "BOT_MOUSEFLOW__BASE_URL": simulator.mouseflow_url,
+            "BOT_MOUSEFLOW__EMAIL": simulator.email,
+            "BOT_MOUSEFLOW__API_KEY": simulator.api_key,
+            "BOT_MOUSEFLOW__TIME_ZONE": simulator.quirks.time_zone,
+            "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "100",
+            "BOT_SLACK__BASE_URL": simulator.slack_url,
+            "BOT_SLACK__BOT_TOKEN": simulator.slack.token,
+            "BOT_POLL__START": "2h",
+            "BOT_WEB__LISTEN": "",
+        }
+
+    def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "bot", *arguments],
+            cwd=self.directory, env=self.environ | environ, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, out + err
+        assert self.sim.api_key not in out + err
+        return out if code in (0, 1) and out else err
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def writes(self) -> list[str]:
+        return [call.path for call in self.sim.calls if call.method != "GET"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    quiet = website("site-1", "myshop.com", plan=Plan(per_day=0))
+    with Simulator(seed=7, sites=[quiet]) as simulator:
+        yield Place(tmp_path, simulator)
+
+
+def matched(told: dict, rule: str) -> int:
+    return told["rules"][rule]["total"]["new"]
+
+
+def test_a_replay_changes_nothing_anywhere_until_it_is_told_to(place: Place) -> None:
+    for hours in (100, 50, 3):
+        place.sim.add("myshop.com", "phone-bounce", start=-hours * 3600)
+    told = place.json("replay", "--since", "5d")
+    assert matched(told, "bounce") == 3
+    total = told["rules"]["bounce"]["total"]
+    assert total["actions"] == {"tag": 3, "slack": 3}
+    assert (total["posts"], total["folded"], total["digests"]) == (1, 2, 1)
+    assert place.writes() == []
+    assert list((place.directory / "data").iterdir()) == []
+    text = place.run("replay", "--since", "3d", "--until", "1d", "--rule", "bounce")
+    assert "nothing was changed; --apply acts on the new matches" in text
+    assert "friction" not in text
+
+
+def test_an_applied_replay_acts_once_however_often_and_beside_whom(place: Place) -> None:
+    old = place.sim.add("myshop.com", "phone-bounce", start=-50 * 3600)
+    new = place.sim.add("myshop.com", "phone-bounce", start=-3600)
+    place.run("once")
+    assert place.sim.tags(new) >= {"bounce"}
+    assert "bounce" not in place.sim.tags(old)
+    for known in (1, 2):
+        told = place.json("replay", "--since", "3d", "--apply")
+        assert told["rules"]["bounce"]["total"]["known"] == known
+        place.run("once")
+    assert place.sim.tags(old) >= {"bounce"}
+    tags = [path for path in place.writes() if path.endswith("/tag")]
+    assert len(tags) == 2
+    # One post for the new session; the old one is older than act_up_to and comes in a digest.
+    assert len(place.sim.slack.messages) == 2
+
+
+def test_a_replay_works_beside_the_daemon_which_takes_its_actions_up(place: Place) -> None:
+    old = place.sim.add("myshop.com", "phone-bounce", start=-50 * 3600)
+    daemon = place.start("run", BOT_POLL__RECORDINGS="1s", BOT_LOG__FORMAT="json")
+    try:
+        until(lambda: (place.directory / "data/bot.db.lock").exists())
+        until(lambda: (place.directory / "data/bot.db.lock").read_text() != "")
+        told = place.json("replay", "--since", "3d", "--apply")
+        assert matched(told, "bounce") == 1
+        until(lambda: "bounce" in place.sim.tags(old))
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        out, err = daemon.communicate(timeout=30)
+    assert daemon.returncode == 0, out + err
+
+
+def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
+    for hours in (200, 150, 100, 50, 3):
+        place.sim.add("myshop.com", "phone-bounce", start=-hours * 3600)
+    place.sim.behave(slow=0.05)
+    process = place.start("replay", "--since", "9d", "--apply")
+    kept = place.directory / "data/bot.db.replay/progress.json"
+    until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "`mouseflow-bot replay --resume` goes on from there" in err
+    place.sim.behave(slow=0.0)
+    before = len(place.sim.calls)
+    told = place.json("replay", "--resume")
+    total = told["rules"]["bounce"]["total"]
+    assert total["matches"] == 5
+    assert told["applied"]
+    assert len(place.sim.calls) - before < told["calls"]
+    assert not kept.parent.exists()
+    assert "there is no replay to go on with" in place.run("replay", "--resume", code=1)
+
+
+def test_a_replay_is_not_gone_on_with_by_other_rules(place: Place) -> None:
+    place.sim.behave(slow=0.05)
+    process = place.start("replay", "--since", "9d")
+    kept = place.directory / "data/bot.db.replay/progress.json"
+    until(lambda: kept.exists() and json.loads(kept.read_bytes())["done"])
+    process.kill()
+    process.communicate()
+    place.rules.write_text(RULE.replace("2.5", "2.6"))
+    assert "the rule files have changed" in place.run("replay", "--resume", code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "code"),
+    [
+        (["replay"], "say from when on", 2),
+        (["replay", "--resume", "--apply"], "leave the other options out", 2),
+        (["replay", "--since", "200d", "--apply"], "--apply goes back as far as", 1),
+        (["replay", "--since", "3d", "--until", "4d"], "--since must lie before --until", 1),
+        (["replay", "--since", "3d", "--rule", "bouce"], "did you mean bounce?", 1),
+        (["replay", "--since", "3d", "--website", "myshp.com"], "did you mean myshop.com?", 1),
+        (["tune", "bouce"], "did you mean bounce?", 1),
+        (["tune", "bounce", "--field", "friction"], "has no threshold of friction", 1),
+        (["tune", "bounce", "--rungs", "many"], "write numbers such as", 2),
+        (["explain", "bouce", "r1"], "did you mean bounce?", 1),
+        (["explain", "bounce"], "say which recording", 2),
+        (["explain", "bounce", "nowhere"], "the API has no such recording", 1),
+    ],
+)
+def test_what_cannot_be_done_is_said(place: Place, arguments, told, code) -> None:
+    assert told in place.run(*arguments, code=code)
+
+
+def test_a_match_is_explained_part_by_part_with_the_fate_of_its_actions(place: Place) -> None:
+    who = place.sim.add("myshop.com", "checkout-friction", start=-3600)
+    before = place.run("explain", "friction", who)
+    assert before.startswith("✓ friction matches\n")
+    assert "✓ friction at least 2.5: at least 2.5, the API decides (frictionmin)" in before
+    assert "it matches, but the bot has not polled this website yet" in before
+    place.run("once")
+    text = place.run("explain", "friction", who)
+    assert "  star-1: done " in text
+    assert "a query for friction of at least 2.5" in text
+    told = place.json("explain", "friction", f"http://x/websites/site-1/recordings/{who}/play")
+    assert told["explanation"]["matches"] is True
+    assert [it["state"].split()[0] for it in told["actions"]] == ["done"]
+    assert told["now"] == []
+    assert told["calls"] <= 6
+
+
+def test_a_session_that_does_not_match_is_explained_with_the_distance(place: Place) -> None:
+    who = place.sim.add("myshop.com", "checkout-friction", start=-3600)
+    text = place.run("explain", "bounce", who, "--website", "myshop.com")
+    assert text.startswith("✗ bounce does not match\n")
+    assert "✗ pages at most 1: 4, needs at most 1" in text
+    assert "nothing: it does not match" in text
+    calm = place.sim.add("myshop.com", "purchase", start=-7200)
+    text = place.run("explain", "friction", calm)
+    assert "✗ friction at least 2.5: under 2.5" in text
+
+
+def test_a_deleted_recording_is_explained_from_the_stored_decision(place: Place) -> None:
+    who = place.sim.add("myshop.com", "phone-bounce", start=-3600)
+    place.run("once")
+    place.sim.delete(who)
+    text = place.run("explain", "bounce", who)
+    assert "the API has no such recording; it may have been deleted" in text
+    assert "matched 20" in text
+    assert "  tag-1: done " in text
+    told = place.json("explain", "bounce", who)
+    assert (told["there"], told["website"]) == (False, "site-1")
+
+
+def test_the_plan_of_a_rule_and_its_cost_are_shown(place: Place) -> None:
+    text = place.run("explain", "friction", "--plan")
+    assert "2 calls when something is new: the list" in text
+    assert "a query for friction of at least 2.5" in text
+    assert json.loads(place.run("explain", "friction", "--plan", "--json"))[0]["calls"] == 2
+
+
+def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
+    place.sim.add("myshop.com", "checkout-friction", start=-3600)
+    short = place.sim.add("myshop.com", "phone-bounce", start=-4000)
+    longer = place.sim.add("myshop.com", "search-bounce", start=-5000)
+    early = place.sim.add("myshop.com", "phone-bounce", start=-40 * 3600)
+    place.run("once")
+    same = {each["rule"]: each for each in place.json("plan")["rules"]}
+    assert [(it["state"], it["gained"], it["lost"]) for it in same.values()] == [
+        ("same", [], []),
+        ("same", [], []),
+    ]
+    assert same["bounce"]["after"] == 2
+    place.rules.write_text(
+        RULE.replace("under: 10s", "under: 6.5s").replace("friction:", "trouble:", 1)
+    )
+    files = sorted(place.directory.rglob("*"))
+    writes = place.writes()
+    told = place.json("plan")
+    changed = {each["rule"]: each for each in told["rules"]}
+    assert (changed["bounce"]["state"], changed["bounce"]["lost"]) == ("changed", [longer])
+    assert changed["trouble"]["state"] == "new"
+    assert len(changed["trouble"]["gained"]) == 1
+    assert (changed["friction"]["state"], len(changed["friction"]["lost"])) == ("gone", 1)
+    assert told["before_the_bot_watched"] == 1
+    assert early not in str(told["rules"])
+    assert short not in str(told["rules"])
+    assert place.writes() == writes
+    assert sorted(place.directory.rglob("*")) == files
+    assert "calls a day: at most" in place.run("plan")
+
+
+def test_a_curve_counts_what_the_account_has_at_each_threshold(place: Place) -> None:
+    for hours in (30, 40, 50):
+        place.sim.add("myshop.com", "checkout-friction", start=-hours * 3600)
+    place.sim.add("myshop.com", "purchase", start=-30 * 3600)
+    place.sim.add("myshop.com", "checkout-friction", start=-1)  # today: not counted
+    told = place.json("tune", "friction", "--since", "5d", "--rungs", "0,99")
+    assert [(it["threshold"], it["a_day"], it["present"]) for it in told["curve"]] == [
+        (0.0, pytest.approx(4 / told["days"]), False),
+        (2.5, pytest.approx(3 / told["days"]), True),
+        (99.0, 0.0, False),
+    ]
+    assert told["not_counted"] == ["saw_page /checkout*"]
+    text = place.run("tune", "friction", "--since", "5d")
+    assert "≥ 2.5  0." in text
+    assert "← now" in text
+    assert "not counted, there is no filter for it: saw_page /checkout*" in text
+    lists = [call for call in place.sim.calls if call.path.endswith("/recordings")]
+    assert all("limit=1" in call.query for call in lists)
+
+
+def until(condition, seconds: float = 30) -> None:
+    """Wait for another process to get somewhere."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.005)
