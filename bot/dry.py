@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar, cast
+
+import msgspec
 
 from bot.errors import GiveUp
 from bot.mouseflow import Request
+from bot.mouseflow.models import WebsiteDetail
 from bot.ports import Mouseflow, SlackPost
 
 T = TypeVar("T")
@@ -27,12 +30,26 @@ class DryMouseflow:
 
     real: Mouseflow
     diary: Diary
+    changed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def send(self, request: Request[T]) -> T:
         if request.method == "GET":
-            return await self.real.send(request)
+            return _as_changed(await self.real.send(request), self.changed.get(request.path, {}))
         self.diary.writes.append(f"{request.method} {request.target}")
+        if request.method == "PUT" and request.body:
+            self.changed.setdefault(request.path, {}).update(msgspec.json.decode(request.body))
         return request.read(b'"dry-run"')
+
+
+_FIELDS = {"recordingStatus": "status", "recordingRate": "recording_rate"}
+
+
+def _as_changed(answer: T, changes: dict[str, Any]) -> T:
+    """The answer as it would be after the writes: actions read again what they have written."""
+    if isinstance(answer, WebsiteDetail):
+        known = {_FIELDS[name]: value for name, value in changes.items() if name in _FIELDS}
+        return msgspec.structs.replace(answer, **known)
+    return cast(T, answer | changes) if isinstance(answer, dict) else answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """How budgets put their decisions into the outbox: switches, posts, and news for people."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -102,12 +103,17 @@ def post(
     """Post, once for all websites of the budget."""
     if not view.sites:
         return
+    if not posts:
+        text = "; ".join((title, *why))
+        record(conn, view.scene.now, [Note(kind="budget.step", rule=view.owner, text=text)])
+        return
     site = view.sites[0]
     if len(view.sites) > 1:
         names = ", ".join(each.name for each in view.sites)
         site = Site(id=site.id, name=names, read_only=site.read_only)
     key = f"{view.owner}/{view.period.name}/{label}"
-    if add_match(conn, _match(view, key, site, posts, title, why)):
+    match = _match(view, key, site, posts, title, why)
+    if add_match(conn, dataclasses.replace(match, subject_key=view.budget.id)):
         tally.matches.append(key)
 
 

@@ -3,8 +3,12 @@
 from datetime import date, timedelta
 
 import pytest
-from budget_world import Shop, World
+from budget_world import NoWebhook, Shop, World
 
+from bot.actions import ACTIONS
+from bot.deliver import Delivery
+from bot.dry import Diary, DryMouseflow, DrySlack
+from bot.ports import Addresses, Ports
 from bot.store.budgets import used
 
 MONTHLY = """
@@ -261,3 +265,17 @@ async def test_a_budget_that_is_gone_leaves_the_website_as_it_is_and_says_so(wor
     assert shop.status == "Stopped"
     assert bot.holds() == {}
     assert "in no rule file" in bot.audit("website.released")[0].text
+
+
+async def test_a_dry_run_shows_what_would_be_switched_and_switches_nothing(world):
+    bot = world(MONTHLY.replace("30000", "20000"))
+    diary = Diary()
+    ports = Ports(
+        DryMouseflow(bot.account, diary), DrySlack(diary), NoWebhook(), Addresses(channel="#usual")
+    )
+    bot.delivery = Delivery(bot.store, ports, ACTIONS, clock=lambda: bot.now)
+    await bot.look()
+    drained = await bot.delivery.drain()
+    assert (drained.done, drained.postponed, drained.dead) == (5, 0, 0)
+    assert diary.writes == ["PUT /websites/id-myshop.com"] * 2
+    assert bot.shops[0].log == []
