@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from bot.mouseflow import paging
+from bot.mouseflow import paging, recordings
 from bot.mouseflow.filters import SessionFilters
 from bot.poll.facts import VisitorType
 from bot.poll.listing import narrowed
@@ -14,7 +14,8 @@ from bot.subjects import Band
 class Asked:
     """The answers for one window, fetched when they are first needed and kept as ids alone.
 
-    `missed` counts recordings that such a query counts and would not give.
+    `missed` counts recordings that such a query counts and would not give. `live` tells that
+    more recordings may come meanwhile: they are not missed.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Asked:
         *,
         page: int,
         offset: bool,
+        live: bool,
     ) -> None:
         self.missed = 0
         self._mouseflow = mouseflow
@@ -34,8 +36,9 @@ class Asked:
         self._thresholds = sorted(thresholds)
         self._page = page
         self._offset = offset
+        self._live = live
         self._reaching: dict[float, frozenset[str]] = {}
-        self._returning: frozenset[str] | None = None
+        self._returning: dict[float | None, frozenset[str]] = {}
         self._tagged: dict[str, frozenset[str]] = {}
 
     async def bands(self, ids: Collection[str]) -> dict[str, Band]:
@@ -50,11 +53,19 @@ class Asked:
             reached, low = reached & members, threshold
         return bands | dict.fromkeys(reached, Band(low))
 
-    async def visitor_types(self, ids: Collection[str]) -> dict[str, VisitorType]:
-        """Whether each recording's visitor came back."""
-        if self._returning is None and ids:
-            self._returning = await self._members(narrowed(self._window, returning=True))
-        back = self._returning or frozenset()
+    async def visitor_types(
+        self, ids: Collection[str], friction: float | None = None
+    ) -> dict[str, VisitorType]:
+        """Whether each recording's visitor came back.
+
+        All of them are known to have reached that friction, which makes the answer short.
+        """
+        if not ids:
+            return {}
+        back = self._returning.get(friction)
+        if back is None:
+            filters = narrowed(self._window, friction=friction, returning=True)
+            back = self._returning[friction] = await self._members(filters)
         return {key: "returning" if key in back else "first" for key in ids}
 
     async def tagged(self, tag: str) -> frozenset[str]:
@@ -74,6 +85,8 @@ class Asked:
 
     async def _members(self, filters: SessionFilters) -> frozenset[str]:
         found: set[str] = set()
+        missed = 0
+        expected = await self._count(filters) if self._live else None
         async for part in paging.read(
             self._mouseflow,
             self._website,
@@ -83,5 +96,18 @@ class Asked:
             offset=self._offset,
         ):
             found.update(row.id for row in part.recordings)
-            self.missed += part.missed
+            missed += part.missed
+        self.missed += lacking(missed, expected, len(found))
         return frozenset(found)
+
+    async def _count(self, filters: SessionFilters) -> int:
+        request = recordings.list(self._website, filters, limit=1)
+        return (await self._mouseflow.send(request)).count
+
+
+def lacking(missed: int, expected: int | None, read: int) -> int:
+    """How many of those `missed` were there when the reading began, with so many `expected`.
+
+    Without knowing what was there, all of them.
+    """
+    return missed if expected is None else max(0, min(missed, expected - read))

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import partial
+from math import inf
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from bot.poll.facts import VisitorType, friction_is_ignored
 from bot.poll.judging import FIRST, Bench, Counted, Due, Judged
 from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
-from bot.replay.asked import Asked
+from bot.replay.asked import Asked, lacking
 from bot.replay.spans import Slice, Span, window
 from bot.rulebook.rules import Rule
 from bot.sources.recordings import settled
@@ -111,7 +112,9 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
         at.book.thresholds,
         page=at.page,
         offset=at.offset,
+        live=slice_.day >= past.now.astimezone(past.zone).date(),
     )
+    passed = 0
     async for part in paging.read(
         past.mouseflow,
         at.site.id,
@@ -122,10 +125,11 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
     ):
         rows = [row for row in part.recordings if past.span.holds(row)]
         hopeful = await _hopeful(past, at, asked, rows)
+        passed += len(part.recordings)
         yield Batch(
             passed=len(part.recordings),
             read=len(rows),
-            missed=part.missed + len(part.unreadable),
+            missed=lacking(part.missed, at.counts.get(slice_.day), passed) + len(part.unreadable),
             ids=tuple(row.id for row in rows),
         )
         async for some in _detailed(past, at, slice_, asked, hopeful):
@@ -138,14 +142,52 @@ async def _hopeful(
     past: Past, at: Place, asked: Asked, rows: Iterable[Recording]
 ) -> list[RecordingSubject]:
     """What some rule may still match when all asked facts are known, too."""
-    found, by_friction, by_visitor = _possible(past, at, rows)
-    bands = await asked.bands(by_friction)
-    types = await asked.visitor_types(by_visitor)
-    if bands or types:
-        candidates = at.book.final.decider.candidates
-        told = (_told(subject, bands, types) for subject in found)
+    candidates = at.book.final.decider.candidates
+    asking = _asking(at)
+    found: list[RecordingSubject] = []
+    frictions: set[str] = set()
+    for row in rows:
+        subject = _subject(past, at, row)
+        sure, undecided = candidates(subject)
+        if not (sure or undecided):
+            continue
+        if at.held and asking.friction.issuperset((*sure, *undecided)):
+            continue
+        found.append(subject)
+        if subject.friction is None and not asking.friction.isdisjoint(undecided):
+            frictions.add(row.id)
+    if frictions and not at.held:
+        bands = await asked.bands(frictions)
+        told = (_told(subject, bands, {}) for subject in found)
         found = [subject for subject in told if any(candidates(subject))]
-    return found
+    if not asking.visitors:
+        return found
+    visitors = [it for it in found if not asking.visitors.isdisjoint(candidates(it).open)]
+    types = await asked.visitor_types({it.key for it in visitors}, _least(at, visitors))
+    told = (_told(it, {}, types) if it.key in types else it for it in found)
+    return [it for it in told if it.key not in types or any(candidates(it))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """The rules, by their index, that depend on friction and on the visitor's type."""
+
+    friction: frozenset[int]
+    visitors: frozenset[int]
+
+
+def _asking(at: Place) -> _Asking:
+    rules = at.book.final.rules
+    return _Asking(
+        frozenset(index for index, rule in enumerate(rules) if asks_friction(rule)),
+        frozenset(index for index, rule in enumerate(rules) if asks_visitor_type(rule)),
+    )
+
+
+def _least(at: Place, subjects: Iterable[RecordingSubject]) -> float | None:
+    """The highest threshold that all of them have reached, None where some reached none."""
+    least = min((it.friction.low if it.friction else -inf for it in subjects), default=-inf)
+    return least if least in at.book.thresholds and least > 0 else None
 
 
 async def _detailed(
@@ -167,33 +209,6 @@ async def _detailed(
         yield some
 
 
-def _possible(
-    past: Past, at: Place, rows: Iterable[Recording]
-) -> tuple[list[RecordingSubject], set[str], set[str]]:
-    """What some rule may match, and of which of these friction or visitor must be asked."""
-    rules = at.book.final.rules
-    friction = frozenset(i for i, rule in enumerate(rules) if asks_friction(rule))
-    visitors = frozenset(i for i, rule in enumerate(rules) if asks_visitor_type(rule))
-    held = friction if at.held else frozenset[int]()
-    candidates = at.book.final.decider.candidates
-    found: list[RecordingSubject] = []
-    by_friction: set[str] = set()
-    by_visitor: set[str] = set()
-    for row in rows:
-        subject = _subject(past, at, row)
-        sure, undecided = candidates(subject)
-        if not (sure or undecided) or (held and held.issuperset((*sure, *undecided))):
-            continue
-        found.append(subject)
-        if not undecided:
-            continue
-        if subject.friction is None and not held and not friction.isdisjoint(undecided):
-            by_friction.add(row.id)
-        if not visitors.isdisjoint(undecided):
-            by_visitor.add(row.id)
-    return found, by_friction, by_visitor
-
-
 def _told(
     subject: RecordingSubject, bands: Mapping[str, Band], types: Mapping[str, VisitorType]
 ) -> RecordingSubject:
@@ -202,7 +217,7 @@ def _told(
         recording=subject.recording,
         zone=subject.zone,
         friction=bands.get(subject.key, subject.friction),
-        visitor_type=types.get(subject.key),
+        visitor_type=types.get(subject.key, subject.visitor_type),
     )
 
 

@@ -50,10 +50,11 @@ class CutOff(Exception):
 
 
 class Direct:
-    """Sends to the simulator's application; `fail_at` breaks off at that call."""
+    """Sends to the simulator's application; breaks off at call `fail_at`, does `between` calls."""
 
     def __init__(self, sim: Simulator) -> None:
         self.fail_at = 0
+        self.between = lambda: None
         self.sent: list[str] = []
         self._http = httpx.AsyncClient(
             transport=InProcess(sim.mouseflow_app),
@@ -66,6 +67,7 @@ class Direct:
         self.sent.append(request.target)
         if len(self.sent) == self.fail_at:
             raise CutOff
+        self.between()
         answer = await self._http.request(request.method, request.target, content=request.body)
         if answer.status_code >= 300:
             raise failure(request, answer.status_code, answer.content, None)
