@@ -3,12 +3,14 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from operator import and_, attrgetter
-from typing import Any, NamedTuple
+from operator import and_, attrgetter, or_
+from typing import Any, NamedTuple, TypeVar
 
 from bot.mouseflow.models import Recording
 from bot.rulebook.axes import Column, Mask, Memo, length, weight
 from bot.subjects import RecordingSubject
+
+T = TypeVar("T")
 
 Fetch = Callable[[Recording], Any]
 
@@ -58,10 +60,12 @@ def walk(columns: Sequence[Column], everything: int) -> Mask:
                 left &= missing
             else:
                 left &= masks[bisect_right(edges, figure)]
-        for mask in rest:
             if not left:
                 return 0
+        for mask in rest:
             left &= mask(subject)
+            if not left:
+                return 0
         return left
 
     return terms
@@ -74,33 +78,43 @@ def _full(column: Column) -> Column:
 
 def _way(columns: Sequence[Column], everything: int) -> _Way:
     start = reduce(and_, (it.constant for it in columns if it.constant is not None), everything)
-    order = _telling_first([it for it in columns if it.constant is None], start)
-    looks: dict[str, list[Column]] = {}
-    for column in order:
+    by_table: dict[str, list[Column]] = {}
+    figures, rest = [], []
+    for column in columns:
         if column.table is not None:
-            looks.setdefault("" if column.few else column.attribute, []).append(column)
+            by_table.setdefault("" if column.few else column.attribute, []).append(column)
+        elif column.cuts is not None:
+            figures.append((_Figure(attrgetter(column.attribute), *column.cuts), column.wants))
+        elif column.constant is None:
+            rest.append((column.mask, column.wants))
+    looks = [(_look(some), reduce(or_, (it.wants for it in some))) for some in by_table.values()]
     return _Way(
         start=start,
-        looks=tuple(_together(some) if some[0].few else _merged(some) for some in looks.values()),
-        figures=tuple(_Figure(attrgetter(it.attribute), *it.cuts) for it in order if it.cuts),
-        rest=tuple(it.mask for it in order if it.cuts is None and it.table is None),
+        looks=_telling_first(looks, start),
+        figures=_telling_first(figures, start),
+        rest=_telling_first(rest, start),
     )
 
 
-def _telling_first(columns: Iterable[Column], open_terms: int) -> list[Column]:
-    """The columns in an order that tends to leave no term early: each next one is that of which
-    most terms want something that no earlier column was asked for."""
-    left, order = list(columns), []
-    while left:
-        most = max(left, key=lambda it: (it.wants & open_terms).bit_count())
-        left.remove(most)
-        order.append(most)
-        open_terms &= ~most.wants
-    return order
+def _telling_first(steps: Iterable[tuple[T, int]], terms: int) -> tuple[T, ...]:
+    """The steps, each with the terms that want something of it, in an order that tends to leave
+    no term early: next is always the one wanted by most terms that no earlier one could refute."""
+    todo, order, spared = list(steps), [], terms
+    while todo:
+        most = max(todo, key=lambda it: (it[1] & spared).bit_count())
+        todo.remove(most)
+        order.append(most[0])
+        spared = spared & ~most[1] or terms  # once each had its chance, all have another
+    return tuple(order)
+
+
+def _look(columns: Sequence[Column]) -> _Look:
+    """One table in place of the several of these columns."""
+    return _together(columns) if len(columns) > 1 and columns[0].few else _merged(columns)
 
 
 def _merged(columns: Sequence[Column]) -> _Look:
-    """One table in place of several about the same attribute."""
+    """One table about one attribute."""
     fetch = attrgetter(columns[0].attribute)
     tables = _tables(columns)
     if len(tables) == 1:
@@ -111,8 +125,6 @@ def _merged(columns: Sequence[Column]) -> _Look:
 def _together(columns: Sequence[Column]) -> _Look:
     """One table over the values of several attributes, each of which has few."""
     tables = _tables(columns)
-    if len(tables) == 1:
-        return _merged(columns)
 
     def work(values: Sequence[Any]) -> int:
         pairs = zip(tables, values, strict=True)
