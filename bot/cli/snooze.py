@@ -5,8 +5,12 @@ What was held back comes as one digest when the snooze ends.
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from bot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bot.store import Connection
 
 EXAMPLE = "mouseflow-bot snooze checkout-friction 2h\nmouseflow-bot snooze checkout-friction --end"
 LONGEST = timedelta(days=30)
@@ -37,7 +41,7 @@ def run(args: Namespace) -> int:
     """Mute the rule, or end its snooze."""
     from bot.cli.given import settings
     from bot.store import open_store
-    from bot.store.rule_states import end_snooze, rule_states, snooze
+    from bot.store.rule_states import rule_states, snooze
 
     if (args.length is None) == (not args.end):
         args.usage_error("say how long, such as 2h, or --end")
@@ -45,13 +49,26 @@ def run(args: Namespace) -> int:
     with open_store(settings(args).store.url, exclusive=False) as store:
         _known(args.rule, list(store.do(rule_states)))
         if args.end:
-            ended = store.do(lambda conn: end_snooze(conn, args.rule, now))
-            print(f"{args.rule}: {'posts again' if ended else 'was not snoozed'}")
+            print(f"{args.rule}: {store.do(lambda conn: _ended(conn, args.rule, now))}")
         else:
             until = now + args.length
             store.do(lambda conn: snooze(conn, args.rule, until, now))
             print(f"{args.rule}: posts are held back until {until:%Y-%m-%d %H:%M}Z")
     return 0
+
+
+def _ended(conn: "Connection", rule: str, now: datetime) -> str:
+    from bot.cli import show
+    from bot.limits import Reason
+    from bot.store.rule_states import end_snooze, rule_states, withheld
+
+    since = rule_states(conn)[rule].snoozed_at
+    if since is None or not end_snooze(conn, rule, now):
+        return "was not snoozed"
+    held = withheld(conn, rule, since, Reason.SNOOZED)
+    return f"posts again; {show.counted(held, 'post')} held back" + (
+        ", which one digest tells of now" if held else ""
+    )
 
 
 def _known(rule: str, known: list[str]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bot.store import Connection
     from bot.store.lanes import LaneState
     from bot.store.queue import QueueFigures, StepState
+    from bot.store.rule_states import RuleState
 
 EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
@@ -28,7 +29,10 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class RuleLine:
-    """A rule the daemon has run. `snoozed_until` is None where that is over."""
+    """A rule the daemon has run. `snoozed_until` is None where that is over.
+
+    `snoozed` is how many posts the snooze has held back so far.
+    """
 
     rule: str
     matches: int
@@ -36,6 +40,7 @@ class RuleLine:
     paused_at: datetime | None
     paused_why: str
     snoozed_until: datetime | None
+    snoozed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
                 paused_at=state.paused_at,
                 paused_why=state.paused_why,
                 snoozed_until=_if_later(state.snoozed_until, now),
+                snoozed=_snoozed(conn, state, now),
             )
             for rule, state in sorted(rule_states(conn).items())
         ],
@@ -128,6 +134,15 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
 
 def _if_later(at: datetime | None, now: datetime) -> datetime | None:
     return at if at is not None and at > now else None
+
+
+def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
+    from bot.limits import Reason
+    from bot.store.rule_states import withheld
+
+    if state.snoozed_at is None or _if_later(state.snoozed_until, now) is None:
+        return 0
+    return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
 
 
 def _refused(conn: "Connection") -> Refused | None:
@@ -198,7 +213,8 @@ def _state(line: RuleLine, now: datetime) -> str:
     if line.paused_at:
         return f"paused {show.ago(line.paused_at, now)}: {line.paused_why}"
     if line.snoozed_until:
-        return f"snoozed, ends {show.ago(line.snoozed_until, now)}"
+        held = show.counted(line.snoozed, "post")
+        return f"snoozed, ends {show.ago(line.snoozed_until, now)}, {held} held back"
     return ""
 
 

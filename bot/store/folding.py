@@ -103,6 +103,16 @@ def erase_digest(conn: Connection, step: int) -> None:
     conn.execute(update(steps).where(steps.c.id == step).values(params="{}"))
 
 
+def receipt(params: str) -> str:
+    """What a digest stands for: how many posts, and why they were held back."""
+    try:
+        content = _read_content(params)
+    except msgspec.MsgspecError:
+        return "a digest"
+    why = ", ".join(f"{count} {reason}" for reason, count in content.reasons.items())
+    return f"stands for posts held back: {why}"
+
+
 def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
     """Is this step, due now, held back by a limit? If so that has been written down.
 

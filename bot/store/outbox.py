@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.store.audit import Note, record
-from bot.store.folding import erase_digest, erase_ended, held_back
+from bot.store.folding import erase_digest, erase_ended, held_back, receipt
 from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
 from bot.store.plain import Value, execute
@@ -128,6 +128,7 @@ def settle(
     if not _end(conn, claimed, state=DONE, ended=ms(now), result=result, fault="", remedy=""):
         return False
     if claimed.action == DIGEST:
+        note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
     add_steps(conn, claimed.match, follow, now)
     lane_works(conn, claimed.lane)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, text, update
+from sqlalchemy import Connection, Select, select, text, update
 
 from bot.store.audit import Note, record
 from bot.store.lanes import open_lanes
 from bot.store.rule_states import resume_rule
-from bot.store.tables import FOLDED, PENDING, WITHHELD, matches, steps
+from bot.store.tables import PENDING, matches, steps
 from bot.store.times import moment, moment_or_none, ms
 
 
@@ -115,20 +115,6 @@ def retry(
     if found:
         open_lanes(conn)
     return len(found)
-
-
-def withheld(conn: Connection, rule: str, since: datetime) -> int:
-    """How many of the rule's posts were folded into digests or withheld since then."""
-    query = (
-        select(func.count())
-        .select_from(steps.join(matches))
-        .where(
-            matches.c.rule == rule,
-            matches.c.matched >= ms(since),
-            steps.c.state.in_((FOLDED, WITHHELD)),
-        )
-    )
-    return conn.execute(query).scalar_one()
 
 
 _STEPS = select(steps, matches.c.rule, matches.c.website, matches.c.subject_key).join(

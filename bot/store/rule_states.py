@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.limits import Reason
 from bot.store.audit import Note, record
-from bot.store.tables import matches
+from bot.store.tables import FOLDED, WITHHELD, digests, matches, steps
 from bot.store.tables import rule_states as _table
-from bot.store.times import moment_or_none, ms
+from bot.store.times import moment, moment_or_none, ms
+
+LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,16 +99,22 @@ def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
 
 
 def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
-    """End the rule's snooze before its time; False if it was not snoozed."""
-    write = (
-        update(_table)
-        .where(_table.c.rule == rule, _table.c.snoozed_until > ms(at))
-        .values(snoozed_until=ms(at))
-    )
-    ended = conn.execute(write).rowcount == 1
-    if ended:
-        record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text="ended by hand")])
-    return ended
+    """End the rule's snooze before its time; False if it was not snoozed.
+
+    The digest of what it held back is due at once.
+    """
+    query = select(_table.c.snoozed_until, _table.c.snoozed_at)
+    found = conn.execute(query.where(_table.c.rule == rule)).first()
+    if found is None or found.snoozed_until is None or found.snoozed_until <= ms(at):
+        return False
+    conn.execute(update(_table).where(_table.c.rule == rule).values(snoozed_until=ms(at)))
+    waiting = select(digests.c.step_id).where(digests.c.rule == rule)
+    bring_forward = update(steps).where(steps.c.id.in_(waiting), steps.c.due == found.snoozed_until)
+    conn.execute(bring_forward.values(due=ms(at)))
+    held = withheld(conn, rule, moment(found.snoozed_at), Reason.SNOOZED)
+    text = f"ended by hand; posts held back: {held}"
+    record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=text)])
+    return True
 
 
 def snoozed_until(conn: Connection, rule: str) -> datetime | None:
@@ -117,6 +126,23 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
 def matches_since(conn: Connection, rule: str, since: datetime) -> int:
     """How often the rule has matched since then, for its safety."""
     query = select(func.count()).where(matches.c.rule == rule, matches.c.matched >= ms(since))
+    return conn.execute(query).scalar_one()
+
+
+def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> int:
+    """How many of the rule's posts were held back for that reason since then."""
+    query = (
+        select(func.count())
+        .select_from(steps.join(matches))
+        .where(
+            matches.c.rule == rule,
+            # Older than that no post waits; it spares the rule's whole past.
+            matches.c.matched >= ms(since - LONGEST_WAIT),
+            steps.c.ended >= ms(since),
+            steps.c.fault == str(reason),
+            steps.c.state.in_((FOLDED, WITHHELD)),
+        )
+    )
     return conn.execute(query).scalar_one()
 
 

@@ -13,12 +13,14 @@ from bot.cli.given import lock_file
 from bot.cli.healthcheck import unhealthy
 from bot.cli.heartbeat import beat
 from bot.cli.main import main
+from bot.mouseflow.models import Recording
 from bot.store import Connection, open_store, outbox
 from bot.store.audit import Note, history, record
 from bot.store.database import database_path
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.rule_states import pause_rule, rule_states, rules_loaded
+from bot.subjects import RecordingSubject, Site, written
 
 HOSTILE = "/checkout\x1b[2J\nfake line"
 NOW = datetime.now(UTC)
@@ -52,6 +54,28 @@ def filled(conn: Connection) -> None:
     pause_rule(conn, "rage", "over 200 matches an hour", NOW)
     text = "the API is away, says the-key-itself"
     record(conn, NOW, [Note(kind="poll.failed", text=text, website="w1")])
+
+
+def held_back_posts(conn: Connection) -> None:
+    """Two posts fall due while the rule is snoozed."""
+    subject = written(RecordingSubject(website=Site("w1", "w1"), recording=Recording(id="r2")))
+    now = datetime.now(UTC)
+    for name in ("r2", "r3"):
+        post = NewStep(
+            key=f"post-{name}", rank=2, lane="slack:#y", kind="slack", params="{}", due=now
+        )
+        match = NewMatch(
+            rule="checkout",
+            kind="recordings",
+            website="w1",
+            subject_key=name,
+            match_key=f"checkout/w1/{name}",
+            subject=subject,
+            matched=now,
+            steps=[post],
+        )
+        commit_poll(conn, PollOutcome(source="recordings", website="w1", at=now, matches=[match]))
+    assert outbox.claim(conn, "slack:#y", now, "token") is None
 
 
 @pytest.fixture
@@ -177,12 +201,18 @@ def test_snooze_always_has_an_end_and_can_be_ended(
     assert main(["snooze", "checkout", "2h"]) == 0
     assert "checkout: posts are held back until" in capsys.readouterr().out
     assert main(["status"]) == 0
-    assert "snoozed, ends in" in capsys.readouterr().out
+    assert ", 0 posts held back" in capsys.readouterr().out
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(held_back_posts)
+    assert main(["status"]) == 0
+    assert "snoozed, ends in" in (told := capsys.readouterr().out)
+    assert ", 2 posts held back" in told
     assert main(["snooze", "checkout", "--end"]) == 0
-    assert "posts again" in capsys.readouterr().out
+    assert "posts again; 2 posts held back, which one digest tells of" in capsys.readouterr().out
     assert main(["snooze", "checkout", "--end"]) == 0
     assert "was not snoozed" in capsys.readouterr().out
-    assert read_store()[1][:2] == ["rule.snooze_ended", "rule.snoozed"]
+    kinds = [kind for kind in read_store()[1] if kind.startswith("rule.snooze")]
+    assert kinds == ["rule.snooze_ended", "rule.snoozed"]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bot.simulator.server import Simulator
+from bot.simulator.site import Campaign, website
 
 POLL_POINTS = {
     "poll.before": "before the poll's transaction",
@@ -35,7 +36,11 @@ STEP_POINTS = {
     "settle.inside": "in the settling transaction, not committed",
     "settle.after": "settled",
 }
-POINTS = POLL_POINTS | STEP_POINTS
+REPLAY_POINTS = {
+    "slice.before": "a replay has written a day, not yet that it is done with it",
+    "slice.after": "it has, and has not begun the next",
+}
+POINTS = POLL_POINTS | REPLAY_POINTS | STEP_POINTS
 NEXT = {
     "no match": "the poll sees the recording again and matches it",
     "pending": "it is performed as if nothing had happened",
@@ -57,17 +62,26 @@ class Effect:
 
 @dataclass(frozen=True)
 class Scenario:
-    """An action to die in. `first` makes it run once before (an hour or a week earlier)."""
+    """An action to die in. `first` makes it run once before (an hour or a week earlier).
+
+    `about` is what it is done to; all but recordings of the shop have a website of their own,
+    which has the status `status`. `budget` is the step of a budget that is used up.
+    """
 
     actions: list[tuple[str, dict[str, Any]]]
     effect: Callable[["World", "Cell"], Effect]
     recordings: int = 1
-    step: str = ""
     first: int = 0
+    about: Literal["recording", "website", "campaign"] = "recording"
+    source: Literal["matches", "budget", "replay"] = "matches"
+    status: str = "Recording"
+    budget: str = ""
 
     @property
     def points(self) -> dict[str, str]:
-        return STEP_POINTS if self.first else POINTS
+        if self.source == "replay":
+            return POLL_POINTS | REPLAY_POINTS  # its steps are like all others
+        return STEP_POINTS if self.first else POLL_POINTS | STEP_POINTS
 
 
 @dataclass
@@ -79,6 +93,7 @@ class Cell:
     store: Path
     recordings: list[str]
     channel: str
+    website: str
     killed: int = 0
     on_disk: str = ""
     effect: Effect = field(default_factory=lambda: Effect(0, 0))
@@ -114,8 +129,33 @@ def webhook_effect(world: "World", cell: Cell) -> Effect:
     return Effect(len(set(calls)), len(calls))
 
 
+def writes(world: "World", cell: Cell) -> int:
+    """The calls that changed something on the website."""
+    site = f"/websites/{cell.website}/"
+    return sum(call.method != "GET" and site in f"{call.path}/" for call in world.sim.calls)
+
+
+def website_effect(holds: Callable[[Any], bool]) -> Callable[["World", Cell], Effect]:
+    def effect(world: "World", cell: Cell) -> Effect:
+        return Effect(int(holds(world.sim.world.site(cell.website))), writes(world, cell))
+
+    return effect
+
+
+def replay_effect(world: "World", cell: Cell) -> Effect:
+    """Each recording tagged, and posted once: the posts of one recording, if all are alike."""
+    tags = [world.sim.effect(each).calls.get("tag seen", 0) for each in cell.recordings]
+    posted = slack_effect(len(cell.recordings))(world, cell)
+    return Effect(posted.times if tags == [1] * len(tags) else 99, 1)
+
+
+def deleted_effect(world: "World", cell: Cell) -> Effect:
+    seen = world.sim.effect(cell.recordings[0])
+    return Effect(int(seen.deleted), seen.calls.get("delete", 0))
+
+
 LIMITED = {"channel": "", "at_most": {"times": 1, "window_ms": HOUR * 1000}}
-SITE = "myshop.com"
+SITE, CAMPAIGN = "myshop.com", "campaign"
 SCENARIOS: dict[str, Scenario] = {
     "tag": Scenario(
         [("tag", {"tag": "seen"})],
@@ -134,6 +174,54 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "slack": Scenario([("slack", {"channel": ""})], slack_effect(1)),
     "webhook": Scenario([("webhook", {"url": ""})], webhook_effect),
+    "watched": Scenario(
+        [("watched", {})], recording_effect("watched", lambda seen: bool(seen.watched))
+    ),
+    "delete": Scenario([("delete", {})], deleted_effect),
+    "recording: stop": Scenario(
+        [("recording", {"to": "stop"})],
+        website_effect(lambda site: site.status == "Stopped"),
+        about="website",
+    ),
+    "recording: start": Scenario(
+        [("recording", {"to": "start"})],
+        website_effect(lambda site: site.status == "Recording"),
+        about="website",
+        status="Stopped",
+    ),
+    "recording_rate": Scenario(
+        [("recording_rate", {"rate": 25})],
+        website_effect(lambda site: site.recorded == 25),
+        about="website",
+    ),
+    "enabled": Scenario(
+        [("enabled", {"on": False})],
+        website_effect(lambda site: not site.campaigns[CAMPAIGN].settings["enabled"]),
+        about="campaign",
+    ),
+    "resolved": Scenario(
+        [("resolved", {"channel": "", "began": "2026-01-01T00:00:00Z"})],
+        slack_effect(1),
+        about="website",
+    ),
+    "notice": Scenario(
+        [("notice", {"channel": "", "title": "News"})], slack_effect(1), about="website"
+    ),
+    "budget: stop": Scenario(
+        [],
+        website_effect(lambda site: site.status == "Stopped"),
+        about="website",
+        source="budget",
+        budget="{recording: stop}",
+    ),
+    "budget: post": Scenario(
+        [],
+        slack_effect(1),
+        about="website",
+        source="budget",
+        budget="{slack: {channel: '#CHANNEL'}}",
+    ),
+    "replay": Scenario([], replay_effect, recordings=2, about="website", source="replay"),
     "digest": Scenario([("slack", LIMITED)], slack_effect(2), recordings=3, first=HOUR),
 }
 
@@ -196,7 +284,12 @@ class World:
             "slack": self.sim.slack_url,
             "slack_token": self.sim.slack.token,
             "ahead": (self.sim.clock.now() - datetime.now(UTC)).total_seconds(),
-            "website": self.sim.world.site(SITE).id,
+            "source": scenario.source,
+            "website": cell.website,
+            "about": scenario.about,
+            "status": scenario.status,
+            "channel": cell.channel,
+            "budget": scenario.budget.replace("#CHANNEL", cell.channel),
             "rule": "rule",
             "recordings": cell.recordings,
             "actions": actions,
@@ -208,9 +301,19 @@ class World:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def recordings(self, count: int) -> list[str]:
-        """New sessions, over and done."""
-        return [self.sim.add(SITE, "checkout-friction", start=-3600) for _ in range(count)]
+    def recordings(self, count: int, site: str = SITE) -> list[str]:
+        """New sessions, over and done, each a day older than the next."""
+        days = range(count) if site != SITE else [0] * count
+        starts = [-3600 - day * 24 * 3600 for day in days]
+        return [self.sim.add(site, "checkout-friction", start=start) for start in starts]
+
+    def website(self, status: str) -> str:
+        """A new website where nobody comes by, with a campaign."""
+        self._made += 1
+        site = website(f"site-{self._made}", f"site-{self._made}.example", status=status)
+        site.campaigns[CAMPAIGN] = Campaign(CAMPAIGN, {"name": "Asked", "enabled": True})
+        self.sim.world.sites[site.id] = site
+        return site.id
 
     def channel(self) -> str:
         """A new channel."""
@@ -220,7 +323,14 @@ class World:
     def _cell(self, kind: str, point: str, scenario: Scenario) -> Cell:
         channel = self.channel()
         store = self.folder / f"{channel[1:]}.db"
-        return Cell(kind, point, store, self.recordings(scenario.recordings), channel)
+        if scenario.about == "recording":
+            shop = self.sim.world.site(SITE).id
+            return Cell(kind, point, store, self.recordings(scenario.recordings), channel, shop)
+        site = self.website(scenario.status)
+        recordings = [CAMPAIGN]
+        if scenario.about == "website":
+            recordings = self.recordings(scenario.recordings, site)
+        return Cell(kind, point, store, recordings, channel, site)
 
 
 def _receiver(keys: list[str]) -> type[BaseHTTPRequestHandler]:

@@ -10,21 +10,18 @@ import os
 import signal
 import sys
 import traceback
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from crash_sources import SOURCES, clock_ahead
 from pydantic import SecretStr
 
 from bot.actions import ACTIONS
 from bot.deliver import Delivery
 from bot.mouseflow.client import AsyncMouseflow
-from bot.mouseflow.models import Recording
 from bot.ports import Addresses, Ports
 from bot.slack.poster import SlackPoster
 from bot.store import open_store
-from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.subjects import RecordingSubject, Site, written
 from bot.webhook import WebhookCaller
 
 AT_ONCE = 4
@@ -70,9 +67,8 @@ def forked(job: dict[str, Any]) -> int:
 async def bot(job: dict[str, Any]) -> None:
     """Polls once and delivers what is due, until it dies at `kill_at` or is through."""
 
-    def clock() -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=job["ahead"])
-
+    clock = clock_ahead(job["ahead"])
+    source = SOURCES[job["source"]]
     passes = job.get("passes", 0)
 
     def checkpoint(name: str) -> None:
@@ -84,9 +80,6 @@ async def bot(job: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with open_store(job["store"]) as store:
-        checkpoint("poll.before")
-        await store.run(lambda conn: polled(conn, job, clock(), checkpoint))
-        checkpoint("poll.after")
         mouseflow = AsyncMouseflow(
             job["mouseflow"], job["email"], job["api_key"], requests_per_second=1000, burst=1000
         )
@@ -95,56 +88,19 @@ async def bot(job: dict[str, Any]) -> None:
         ports = Ports(mouseflow, slack, webhook, Addresses())
         delivery = Delivery(store, ports, ACTIONS, clock=clock, checkpoint=checkpoint)
         try:
+            checkpoint("poll.before")
+            await source(job, store, mouseflow, clock(), checkpoint)
+            checkpoint("poll.after")
             if job.get("for_ever"):
                 await delivery.run_until_stopped(asyncio.Event())
             await delivery.drain()
             for _ in range(job.get("polls", 1) - 1):
-                await store.run(lambda conn: polled(conn, job, clock(), checkpoint))
+                await source(job, store, mouseflow, clock(), checkpoint)
                 await delivery.drain()
         finally:
             await mouseflow.aclose()
             await slack.close()
             await webhook.close()
-
-
-def polled(conn, job, now, checkpoint) -> None:
-    """The same recordings match at every poll, as overlapping polls see them again."""
-    matches = [match(job, recording, now) for recording in job["recordings"]]
-    outcome = PollOutcome(
-        source="recordings", website=job["website"], at=now, watermark="{}", matches=matches
-    )
-    commit_poll(conn, outcome)
-    checkpoint("poll.inside")
-
-
-def match(job: dict[str, Any], recording: str, now: datetime) -> NewMatch:
-    site = Site(job["website"], job["website"])
-    subject = RecordingSubject(website=site, recording=Recording(id=recording))
-    key = f"{job['rule']}/{site.id}/{recording}"
-    actions = [ACTIONS[kind].model_validate(params) for kind, params in job["actions"]]
-    steps = [
-        NewStep(
-            key=f"{key}/{action.kind}-{n}",
-            rank=action.rank,
-            lane=action.lane(subject, ""),
-            kind=action.kind,
-            params=action.model_dump_json(),
-            due=now,
-        )
-        for n, action in enumerate(actions, 1)
-    ]
-    return NewMatch(
-        rule=job["rule"],
-        kind="recordings",
-        website=site.id,
-        subject_key=recording,
-        match_key=key,
-        subject=written(subject),
-        matched=now,
-        steps=steps,
-        why=("because",),
-        summary=job["rule"],
-    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from crash_matrix import POINTS, Cell, Scenario, World, slack_effect, step_states
+from crash_matrix import SITE, Cell, Scenario, World, slack_effect, step_states
 
 LOAD = Scenario(
     [("tag", {"tag": "seen"}), ("share", {}), ("slack", {"channel": ""})], slack_effect(1)
@@ -23,11 +23,13 @@ def storm(kills: int, folder: Path, seed: int = 1) -> Counter:
     """Kill so often, then let the bot finish; what was performed, lost and doubled."""
     chance, counts = random.Random(seed), Counter()
     with World(folder).open() as world:
-        cell = Cell("storm", "", folder / "storm.db", [], world.channel())
+        cell = Cell(
+            "storm", "", folder / "storm.db", [], world.channel(), world.sim.world.site(SITE).id
+        )
         while counts["kills"] < kills:
             cell.recordings += world.recordings(A_ROUND)
             # The point is drawn, and how often it is passed before it kills.
-            point, passes = chance.choice(list(POINTS)), chance.randrange(6)
+            point, passes = chance.choice(list(LOAD.points)), chance.randrange(6)
             job = world.job(cell, LOAD, kill_at=point, passes=passes)
             job["recordings"] = cell.recordings[-20:]
             counts["kills"] += world.run([job])[0] != 0

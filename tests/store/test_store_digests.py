@@ -4,14 +4,14 @@ import msgspec
 import pytest
 from store_samples import HOUR, MINUTE, NOW, POST, SECOND, VISITOR, match, poll, step
 
-from bot.limits import Hours, Posting
+from bot.limits import Hours, Posting, Reason
 from bot.store import folding
 from bot.store.audit import history
 from bot.store.folding import DigestContent, fold_backlog
 from bot.store.matches import commit_poll
 from bot.store.outbox import claim, give_up, postpone, settle
-from bot.store.queue import steps_of, withheld
-from bot.store.rule_states import snooze
+from bot.store.queue import steps_of
+from bot.store.rule_states import end_snooze, snooze, withheld
 
 LANE = "slack:#alerts"
 LIMITED = '{"channel":"#alerts","at_most":{"times":2,"window_ms":3600000},"overflow":"digest"}'
@@ -96,7 +96,8 @@ def test_overflow_drop_withholds_with_a_reason_and_posts_no_digest(store, add, s
     assert sent() == ["post-0", "post-1"]
     assert sent(NOW + HOUR) == []
     assert reasons(store) == [("step.withheld", "over the limit")] * 3
-    assert store.do(lambda conn: withheld(conn, "checkout", NOW)) == 3
+    assert store.do(lambda conn: withheld(conn, "checkout", NOW, Reason.OVER_LIMIT)) == 3
+    assert store.do(lambda conn: withheld(conn, "checkout", NOW, Reason.SNOOZED)) == 0
 
 
 def test_limits_count_for_each_rule_and_channel_by_itself(add, sent):
@@ -118,6 +119,24 @@ def test_a_snoozed_rule_posts_one_digest_when_the_snooze_ends(store, add, sent, 
     assert sent() == []
     content = digest(NOW + 2 * HOUR)
     assert content.reasons == {"snoozed": 3}
+
+
+def test_a_snooze_leaves_a_receipt_of_what_it_held_back(store, add, sent):
+    store.do(lambda conn: snooze(conn, "checkout", NOW + 2 * HOUR, NOW))
+    add(*posts('{"channel":"#alerts"}', 3))
+    assert sent() == []
+    assert store.do(lambda conn: withheld(conn, "checkout", NOW, Reason.SNOOZED)) == 3
+    assert sent(NOW + 2 * HOUR) == ["digest/post-0/digest-1"]
+    assert store.do(history)[0].text.endswith("stands for posts held back: 3 snoozed")
+
+
+def test_a_snooze_ended_by_hand_posts_its_digest_at_once(store, add, sent):
+    store.do(lambda conn: snooze(conn, "checkout", NOW + 2 * HOUR, NOW))
+    add(*posts('{"channel":"#alerts"}', 3))
+    assert sent(NOW + MINUTE) == []
+    assert store.do(lambda conn: end_snooze(conn, "checkout", NOW + MINUTE))
+    assert store.do(history)[0].text == "ended by hand; posts held back: 3"
+    assert sent(NOW + MINUTE) == ["digest/post-0/digest-1"]
 
 
 def test_a_snooze_holds_a_digest_back_that_was_waiting(store, add, sent):

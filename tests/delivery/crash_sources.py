@@ -1,0 +1,165 @@
+"""What puts steps into the outbox in the crash tests: recordings, a budget, a replay."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from bot.actions import ACTIONS
+from bot.mouseflow.client import AsyncMouseflow
+from bot.mouseflow.models import Recording
+from bot.poll import budgets
+from bot.poll.judging import Counted
+from bot.poll.matching import Routing
+from bot.poll.recordings import Desk
+from bot.replay.judging import Past
+from bot.replay.progress import Folder, Progress
+from bot.replay.run import replay
+from bot.replay.spans import Span
+from bot.rulebook.read import read
+from bot.rulebook.rules import RuleSet
+from bot.store import Store
+from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.subjects import CampaignSubject, RecordingSubject, Site, Subject, WebsiteSubject, written
+
+Job = dict[str, Any]
+Checkpoint = Callable[[str], None]
+Source = Callable[[Job, Store, AsyncMouseflow, datetime, Checkpoint], Awaitable[None]]
+ZONE = ZoneInfo("UTC")
+
+
+class Dying:
+    """The store of a poll: can die inside its first transaction that writes something."""
+
+    def __init__(self, store: Store, checkpoint: Checkpoint) -> None:
+        self._store, self._checkpoint = store, checkpoint
+        self.wrote = False
+
+    async def run(self, work):
+        def whole(conn):
+            raw = conn.connection.driver_connection
+            before = raw.total_changes
+            done = work(conn)
+            if raw.total_changes > before:
+                self.wrote = True
+                self._checkpoint("poll.inside")
+            return done
+
+        return await self._store.run(whole)
+
+
+async def matches(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
+    """The same subjects match at every poll, as overlapping polls see them again."""
+    outcome = PollOutcome(
+        source="recordings",
+        website=job["website"],
+        at=now,
+        watermark="{}",
+        matches=[match(job, subject, now) for subject in subjects(job)],
+    )
+    await Dying(store, checkpoint).run(lambda conn: commit_poll(conn, outcome))
+
+
+async def budget(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
+    """A look at a budget that is used up."""
+    desk = Desk(
+        mouseflow=mouseflow,
+        store=Dying(store, checkpoint),
+        zone=ZONE,
+        settle=timedelta(minutes=35),
+        start=timedelta(),
+        routing=Routing("", ZONE.key),
+    )
+    of = f"websites: ['{job['website']}'], recordings: 1, period: month"
+    rules = ruleset(
+        "rules: {unused: {watch: websites, when: {status: Paused}, do: {slack: {}}}}\n"
+        f"budgets: {{credits: {{{of}, steps: {{100%: {job['budget']}}}}}}}"
+    )
+    site = Site(job["website"], job["website"])
+    await budgets.look(rules.budgets, [site], desk, budgets.BudgetMemory(), now, None)
+
+
+async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
+    """`replay --apply` over two days, gone on with where an earlier one was cut off."""
+    rules = ruleset(
+        "rules: {past: {watch: recordings, when: {pages: {min: 1}},"
+        f" do: {{tag: seen, slack: {{channel: '{job['channel']}'}}}}}}}}"
+    )
+    folder = Folder(Path(job["store"].removeprefix("sqlite:///")))
+    progress = folder.load()
+    if progress is None:
+        folder.begin()
+        progress = Progress(
+            since=now - timedelta(days=2), until=now, apply=True, rules=("past",),
+            websites=(job["website"],), digest=rules.digest, now=now,
+        )  # fmt: skip
+    dying = Dying(store, checkpoint)
+    past = Past(
+        mouseflow=Counted(mouseflow), store=dying, zone=ZONE,
+        settle=timedelta(minutes=1), span=Span(progress.since, progress.until), now=progress.now,
+    )  # fmt: skip
+
+    def keep(progress: Progress) -> None:
+        if dying.wrote:
+            checkpoint("slice.before")
+        folder.save(progress)
+        if dying.wrote:
+            checkpoint("slice.after")
+
+    await replay(
+        past, past.mouseflow, [Site(job["website"], job["website"])], rules.rules, rules.rules,
+        Routing("", ZONE.key), progress, keep=keep, tell=lambda _read, _expected: None,
+    )  # fmt: skip
+
+
+SOURCES: dict[str, Source] = {"matches": matches, "budget": budget, "replay": replayed}
+
+
+def ruleset(text: str) -> RuleSet:
+    return read([("rules.yaml", f"version: 1\n{text}\n".encode())])
+
+
+def subjects(job: Job) -> Sequence[Subject]:
+    site = Site(job["website"], job["website"])
+    if job["about"] == "website":
+        return [WebsiteSubject(website=site, status=job["status"], recording_rate=100)]
+    if job["about"] == "campaign":
+        return [CampaignSubject(website=site, id=campaign) for campaign in job["recordings"]]
+    return [
+        RecordingSubject(website=site, recording=Recording(id=recording))
+        for recording in job["recordings"]
+    ]
+
+
+def match(job: Job, subject: Subject, now: datetime) -> NewMatch:
+    key = f"{job['rule']}/{subject.website.id}/{subject.key}"
+    actions = [ACTIONS[kind].model_validate(params) for kind, params in job["actions"]]
+    steps = [
+        NewStep(
+            key=f"{key}/{action.kind}-{n}",
+            rank=action.rank,
+            lane=action.lane(subject, ""),
+            kind=action.kind,
+            params=action.model_dump_json(),
+            due=now,
+        )
+        for n, action in enumerate(actions, 1)
+    ]
+    return NewMatch(
+        rule=job["rule"],
+        kind=subject.kind,
+        website=subject.website.id,
+        subject_key=subject.key,
+        match_key=key,
+        subject=written(subject),
+        matched=now,
+        steps=steps,
+        why=("because",),
+        summary=job["rule"],
+    )
+
+
+def clock_ahead(seconds: float) -> Callable[[], datetime]:
+    """The world's clock, which is ahead of ours by so much."""
+    return lambda: datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,143 @@
+"""Every silence has a name, and the audit log has a row for all that was decided or done."""
+
+from datetime import timedelta
+
+import pytest
+from delivery_world import HOUR, MINUTE, NOW, SITE, Bench, Post, World, Write, match, subject
+
+from bot.actions import ACTIONS
+from bot.actions.slack import AtMost
+from bot.deliver import Delivery
+from bot.errors import GiveUp, TryLater
+from bot.limits import Hours, Posting, Reason
+from bot.mouseflow.errors import BadCredentials
+from bot.poll.matching import READ_ONLY, Found, Routing, settle
+from bot.ports import Ports
+from bot.rulebook.read import read
+from bot.store.audit import history
+from bot.store.folding import QUEUE_BOUND
+from bot.store.lanes import lane_states
+from bot.store.matches import PollOutcome
+from bot.store.queue import dead_letters, retry, steps_of
+from bot.store.rule_states import end_snooze, rules_loaded, snooze
+from bot.subjects import RecordingSubject, Site
+
+ROUTING = Routing("#usual", "UTC")
+NIGHT = Hours(frozenset(range(7)), 20 * 60, 22 * 60, "UTC")
+RULES = """
+version: 1
+rules:
+  plain: {watch: recordings, when: {pages: 1}, do: {tag: seen, slack: {}}}
+  once: {watch: recordings, when: {pages: 1}, once_per: {visitor: 1d}, do: {tag: seen}}
+  many: {watch: recordings, when: {pages: 1}, count: {at_least: 9, within: 1h}, do: {tag: seen}}
+  safe: {watch: recordings, when: {pages: 1}, safety: {at_most: 1 per hour}, do: {tag: seen}}
+"""
+BY_A_LIMIT_OF_POSTS = {
+    Reason.SNOOZED: {},
+    Reason.OUTSIDE_HOURS: {"posting": Posting(hours=NIGHT)},
+    Reason.OVER_LIMIT: {},
+    Reason.TOO_OLD: {"posting": Posting(act_up_to=timedelta())},
+    Reason.QUEUE_FULL: {},
+}
+BY_ITS_RULE = {Reason.ONCE_PER: "once", Reason.BELOW_COUNT: "many", Reason.PAUSED: "safe"}
+
+
+def audit(bench: Bench, key: str) -> list[tuple[str, str]]:
+    """What `history --recording KEY` shows, the oldest first."""
+    entries = bench.store.do(lambda conn: history(conn, subject=key))
+    return [(entry.kind, entry.text) for entry in reversed(entries)]
+
+
+def matched(bench: Bench, rule: str, key: str, site: Site = SITE) -> None:
+    rules = {each.id: each for each in read([("r.yaml", RULES.encode())]).rules}
+    seen = RecordingSubject(website=site, recording=subject(key).recording)
+    found = [Found(rule=rules[rule], subject=seen, happened=NOW, why=("pages 1",))]
+    outcome = PollOutcome(source="recordings", website=site.id, at=NOW)
+    bench.store.do(lambda conn: settle(conn, outcome, found, ROUTING))
+
+
+def test_every_reason_is_held_by_a_test_here():
+    assert {*BY_A_LIMIT_OF_POSTS, *BY_ITS_RULE} == set(Reason)
+
+
+@pytest.mark.parametrize("reason", BY_A_LIMIT_OF_POSTS)
+async def test_a_post_held_back_has_one_row_with_its_reason(bench, reason):
+    if reason is Reason.SNOOZED:
+        bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    if reason is Reason.QUEUE_FULL:
+        bench.add(*(match(f"older-{n}", Post(name="older")) for n in range(QUEUE_BOUND)))
+    limit = AtMost(times=1, window_ms=3_600_000) if reason is Reason.OVER_LIMIT else None
+    bench.clock.advance(MINUTE)
+    more = BY_A_LIMIT_OF_POSTS[reason]
+    bench.add(*(match(key, Post(name=key, at_most=limit), **more) for key in ("r1", "r2")))
+    await bench.drain()
+    assert audit(bench, "r2")[:2] == [("match", "because"), ("step.folded", str(reason))]
+    assert "r2" not in bench.world.done
+
+
+@pytest.mark.parametrize("reason", BY_ITS_RULE)
+def test_a_match_held_back_has_one_row_with_its_reason(bench, reason):
+    for key in ("r1", "r2"):
+        matched(bench, BY_ITS_RULE[reason], key)
+    assert audit(bench, "r2") == [("match", "pages 1"), ("suppressed", str(reason))]
+
+
+def test_what_may_not_be_written_to_a_website_is_named(bench):
+    matched(bench, "plain", "r1", Site("w2", "other.example", read_only=True))
+    assert audit(bench, "r1") == [("match", "pages 1"), ("suppressed", f"{READ_ONLY}: tag")]
+
+
+async def test_every_attempt_every_outcome_and_every_human_act_has_a_row(bench):
+    bench.world.fail("write", TryLater("busy"), GiveUp("gone", "nothing to do"))
+    bench.add(match("r1", Write(name="write")))
+    await bench.drain_for(MINUTE, timedelta(seconds=10))
+    now = bench.clock()
+    bench.store.do(lambda conn: retry(conn, now))
+    await bench.drain()
+    bench.store.do(lambda conn: rules_loaded(conn, {"rule": "1"}, now))
+    bench.store.do(lambda conn: snooze(conn, "rule", now + HOUR, now))
+    bench.store.do(lambda conn: end_snooze(conn, "rule", now))
+    assert audit(bench, "r1") == [
+        ("match", "because"),
+        ("step.postponed", "busy"),
+        ("step.dead", "gone; nothing to do"),
+        ("step.retried", "requeued by hand"),
+        ("step.done", "did write"),
+    ]
+    kinds = [entry.kind for entry in bench.store.do(lambda conn: history(conn, kind="rule"))]
+    assert kinds == ["rule.snooze_ended", "rule.snoozed"]
+
+
+class LockedOut(World):
+    """An account that refuses the key while it is `out`."""
+
+    out = True
+
+    async def send(self, request):
+        self.tried.append(request.target)
+        if self.out:
+            raise BadCredentials("401")
+
+
+async def test_a_refused_key_pauses_the_lane_and_makes_no_dead_letter(bench):
+    account = LockedOut()
+    ports = Ports(account, bench.slack, bench.ports.webhook, bench.ports.addresses)
+    delivery = Delivery(
+        bench.store, ports, ACTIONS, clock=bench.clock, chance=lambda: 1.0
+    )  # fmt: skip
+    for key in ("r1", "r2", "r3"):
+        bench.add(match(key, ACTIONS["star"]()))
+    for _ in range(24 * 60):
+        await delivery.drain()
+        bench.clock.advance(MINUTE)
+    assert bench.store.do(dead_letters) == []
+    [lane] = bench.store.do(lambda conn: lane_states(conn, bench.clock()))
+    assert lane.reason == "Mouseflow refuses the email or the API key"
+    # One call every few minutes for the lane, not one for each step.
+    assert len(account.tried) < 24 * 60 / 4
+    account.out = False
+    bench.clock.advance(HOUR)
+    await delivery.drain()
+    for key in ("r1", "r2", "r3"):
+        fate = bench.store.do(lambda conn, key=key: steps_of(conn, f"rule/w1/{key}"))
+        assert [step.state for step in fate] == ["done"]
