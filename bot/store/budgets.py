@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.budgets import Hold, Switch
@@ -65,14 +66,6 @@ def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: 
     return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
 
 
-def budget_steps_in(conn: Connection, budget: str, since: datetime) -> int:
-    """How many steps of the budget have acted since then, whatever the period."""
-    query = select(func.count()).where(
-        budget_steps.c.budget == budget, budget_steps.c.at >= ms(since)
-    )
-    return conn.execute(query).scalar_one()
-
-
 def owned(conn: Connection) -> dict[tuple[str, Switch], Hold]:
     """What the bot has set and may set back, by website and switch."""
     found: dict[tuple[str, Switch], Hold] = {}
@@ -102,8 +95,8 @@ def own(conn: Connection, held: Hold) -> None:
     }
     write = insert(ownership).values(website=_row(held.website, held.switch), **values)
     conn.execute(write.on_conflict_do_update(index_elements=["website"], set_=values))
-    text = f"{held.switch} set to {held.set_to}: {held.reason}"
-    record(conn, held.at, [_note("website.held", held.website, held.owner, text)])
+    said = f"{held.switch} set to {held.set_to}: {held.reason}"
+    record(conn, held.at, [_note("website.held", held.website, held.owner, said)])
 
 
 def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
@@ -112,8 +105,8 @@ def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason:
     if held is None:
         return False
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
-    text = f"{switch}: {reason}"
-    record(conn, at, [_note("website.released", website, held.owner, text)])
+    said = f"{switch}: {reason}"
+    record(conn, at, [_note("website.released", website, held.owner, said)])
     return True
 
 
@@ -128,14 +121,15 @@ _VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}
 
 def visitors(conn: Connection, website: str, since: datetime) -> dict[datetime, float]:
     """The website's visitors by the hour, of the hours in which it recorded."""
-    query = select(figures.c.at, figures.c.value).where(
-        figures.c.kind == _VISITORS["kind"],
-        figures.c.website == website,
-        figures.c.subject == _VISITORS["subject"],
-        figures.c.name == _VISITORS["name"],
-        figures.c.at >= ms(since),
-    )
-    return {moment(row.at): row.value for row in conn.execute(query)}
+    rows = conn.execute(_HOURS, {"website": website, "since": ms(since)}).all()
+    return {_hour(at): value for at, value in rows}
+
+
+_HOURS = text(
+    "SELECT at, value FROM figures WHERE kind = 'visitors' AND website = :website"
+    " AND subject = '' AND name = 'visitors' AND at >= :since"
+)
+_hour = lru_cache(maxsize=2_048)(moment)
 
 
 def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]) -> None:

@@ -279,3 +279,33 @@ async def test_a_dry_run_shows_what_would_be_switched_and_switches_nothing(world
     assert (drained.done, drained.postponed, drained.dead) == (5, 0, 0)
     assert diary.writes == ["PUT /websites/id-myshop.com"] * 2
     assert bot.shops[0].log == []
+
+
+async def test_what_a_person_stopped_before_the_bot_could_is_not_the_bots(world):
+    bot = world(MONTHLY.replace("30000", "20000"))
+    shop = bot.shops[0]
+    await bot.look()
+    shop.set(bot.now, "person", status="Stopped")
+    await bot.delivery.drain()
+    await bot.run(days=18)
+    assert shop.status == "Stopped"
+    assert ("bot", "Recording") not in log(shop)
+
+
+async def test_after_two_throttles_the_rate_goes_back_to_what_it_was_at_first(world):
+    text = MONTHLY.replace('80%: {slack: {channel: "#ops"}}', "80%: {recording_rate: 60}")
+    bot = world(text, Shop("myshop.com", 1500, rate=90))
+    await bot.run(days=18)
+    rates = [what for _who, what in log(bot.shops[0]) if what.endswith("%")]
+    assert rates == ["60 %", "25 %", "90 %"]
+
+
+async def test_what_a_person_started_again_is_not_stopped_twice_in_a_period(world):
+    bot = world(MONTHLY.replace("30000", "24000"))
+    shop = bot.shops[0]
+    await bot.run(days=16, until=lambda: shop.status == "Stopped")
+    await bot.run(hours=1)
+    shop.set(bot.now, "person", status="Recording")
+    bot.restart()
+    await bot.run(days=4)
+    assert log(shop)[-1] == ("person", "Recording")

@@ -58,7 +58,7 @@ async def test_a_year_of_accidents(seed):
     broken_until = bot.now
     end = bot.now + timedelta(days=365)
     while bot.now < end:
-        bot.wait(hours=6)
+        bot.wait(hours=8)
         first = period(bot.now.astimezone(ZONE).date(), "month", starts).first
         if people(chance, bot):
             disturbed.add(first)

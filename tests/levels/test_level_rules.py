@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from level_world import World
 
+from bot.sources.feedback import growth
 from bot.store.retention import forget
 
 FUNNEL = """
@@ -239,3 +240,11 @@ async def test_a_broken_answer_leaves_everything_as_it_was():
         await world.look()
     world.api.broken.clear()
     assert await world.looked() == ["dip: slack"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [(None, 7, None), (7, None, None), (7, 5, None), (7, 7, 0), (7, 9, 2)],
+)
+def test_growth_is_never_negative_and_needs_two_looks(before, after, news):
+    assert growth(before, after) == news
