@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bot.cli.looking_back import moment
+from bot.errors import BotError
 
 if TYPE_CHECKING:
     from bot.config import Settings
@@ -59,11 +60,26 @@ def run(args: Namespace) -> int:
     logs.configure(settings.log.format, settings.log.level)
     rules = given.rules(args, settings)
     folder = Folder(database_path(settings.store.url))
-    progress = _resumed(folder, rules) if args.resume else _begun(args, folder, settings, rules)
+    try:
+        progress = _resumed(folder, rules) if args.resume else _begun(args, folder, settings, rules)
+        return _run(args, settings, rules, folder, progress)
+    finally:
+        folder.release()
+
+
+def _run(
+    args: Namespace, settings: "Settings", rules: "RuleSet", folder: "Folder", progress: "Progress"
+) -> int:
+    from bot.cli.main import INTERRUPTED
+
     try:
         asyncio.run(_replay(settings, rules, folder, progress, quiet=args.json))
     except KeyboardInterrupt:
-        return _interrupted(folder)
+        _ended_early(folder)
+        return INTERRUPTED
+    except BotError:
+        _ended_early(folder)
+        raise
     folder.clear()
     _show(args, progress)
     tally = progress.tally
@@ -100,6 +116,7 @@ def _begun(args: Namespace, folder: "Folder", settings: "Settings", rules: "Rule
 def _resumed(folder: "Folder", rules: "RuleSet") -> "Progress":
     from bot.errors import ConfigError
 
+    folder.take()
     progress = folder.load()
     if progress is None:
         raise ConfigError("there is no replay to go on with; start one with --since")
@@ -165,19 +182,16 @@ def _store(settings: "Settings", folder: "Folder", progress: "Progress") -> Iter
         yield store
 
 
-def _interrupted(folder: "Folder") -> int:
+def _ended_early(folder: "Folder") -> None:
     import sys
-
-    from bot.cli.main import INTERRUPTED
 
     progress = folder.load()
     done = len(progress.done) if progress else 0
     print(
-        f"interrupted after {done} days of websites; "
+        f"ended early, with {done} days of websites done; "
         "`mouseflow-bot replay --resume` goes on from there",
         file=sys.stderr,
     )
-    return INTERRUPTED
 
 
 def _show(args: Namespace, progress: "Progress") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from bot.errors import ConfigError
 from bot.mouseflow import recordings
 from bot.mouseflow.errors import Gone
 from bot.mouseflow.filters import SessionFilters
@@ -43,9 +44,15 @@ class Known:
 
 
 def address(text: str) -> Address:
-    """An id, or a pasted link to the playback (API document, L761)."""
+    """An id, or a pasted link to the playback (API document, L761).
+
+    Raises ConfigError for what can be neither.
+    """
     found = _LINK.search(text)
-    return Address(found[2], found[1] or "") if found else Address(text.strip())
+    made = Address(found[2], found[1] or "") if found else Address(text.strip())
+    if {made.recording, made.website} & {".", ".."} or not made.recording or "/" in made.recording:
+        raise ConfigError("that is neither a recording's id nor a link to one")
+    return made
 
 
 async def find(

@@ -9,6 +9,7 @@ import msgspec
 from bot.errors import StoreError
 from bot.replay.posts import Posts
 from bot.replay.tally import Tally
+from bot.store.lock import Lock
 
 KEPT = "progress.json"
 TRIAL = "trial.db"
@@ -35,10 +36,14 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 class Folder:
-    """The folder of an unfinished replay. Raises StoreError where it can't be used."""
+    """The folder of an unfinished replay, for one process at a time.
+
+    Raises StoreError where it can't be used, or another replay is at work in it.
+    """
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".replay")
+        self._lock: Lock | None = None
 
     @property
     def trial(self) -> Path:
@@ -46,12 +51,20 @@ class Folder:
         return self.path / TRIAL
 
     def begin(self) -> None:
-        """An empty folder; what an earlier replay left is gone."""
-        self.clear()
+        """An empty folder that is ours; what an earlier replay left is gone."""
         try:
-            self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.path}: can't be made ({error.strerror})") from error
+        self.take()
+        for file in self.path.iterdir():
+            if self._lock is not None and file != self._lock.path:
+                file.unlink()
+
+    def take(self) -> None:
+        """Keep other replays out of the folder until it is cleared or this process ends."""
+        if self._lock is None and self.path.exists():
+            self._lock = Lock(self.path / "replay")
 
     def load(self) -> Progress | None:
         """What was kept; None where there is no replay to go on with."""
@@ -77,3 +90,10 @@ class Folder:
     def clear(self) -> None:
         """Nothing is left of it."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        """Let others in; what is kept stays."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None

@@ -58,11 +58,7 @@ def write(
     had been at work then.
     """
     ordered = sorted(found, key=lambda each: each.happened)
-    if now is None:
-        groups = [[each] for each in ordered]
-    else:  # a rule's safety counts its own matches alone
-        rules = dict.fromkeys(each.rule.id for each in ordered)
-        groups = [[each for each in ordered if each.rule.id == rule] for rule in rules]
+    groups = [[each] for each in ordered] if now is None else [ordered] if ordered else []
     written: list[Written] = []
     paused: dict[str, str] = {}
     for group in groups:

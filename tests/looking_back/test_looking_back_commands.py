@@ -160,6 +160,7 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     process = place.start("replay", "--since", "9d", "--apply")
     kept = place.directory / "data/bot.db.replay/progress.json"
     until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)
+    assert "in use by another mouseflow-bot" in place.run("replay", "--resume", code=1)
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=30)[1]
     assert process.returncode == 130
@@ -186,9 +187,19 @@ def test_a_replay_is_not_gone_on_with_by_other_rules(place: Place) -> None:
     assert "the rule files have changed" in place.run("replay", "--resume", code=1)
 
 
+def test_a_replay_that_an_outage_ends_says_how_to_go_on(place: Place) -> None:
+    place.sim.fail("status", status=401, times=99, skip=6)
+    err = place.run("replay", "--since", "9d", code=1)
+    assert "`mouseflow-bot replay --resume` goes on from there" in err
+    place.sim.faults.clear()
+    place.sim.add("myshop.com", "phone-bounce", start=-3600)
+    assert matched(place.json("replay", "--resume"), "bounce") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "told", "code"),
     [
+        (["explain", "bounce", ".."], "neither a recording's id nor a link", 1),
         (["replay"], "say from when on", 2),
         (["replay", "--resume", "--apply"], "leave the other options out", 2),
         (["replay", "--since", "200d", "--apply"], "--apply goes back as far as", 1),
