@@ -20,8 +20,12 @@ from bot.replay.spans import Span, slices
 from bot.replay.writing import founds
 from bot.rulebook.rules import Rule
 from bot.store.matches import PollOutcome
+from bot.store.recordings import close_older, live_recordings
 from bot.store.watermarks import watermark
 from bot.subjects import Site
+
+DAY = timedelta(days=1)
+"""No session is live for longer."""
 
 RECENT = timedelta(hours=2)
 """What the ordinary polls read by themselves, since they must watch live sessions anyway."""
@@ -48,17 +52,20 @@ async def catch_up(
     stay done.
     """
     text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
-    mark = msgspec.json.decode(text, type=Mark) if text else None
+    mark = msgspec.json.decode(text, type=Mark).until(now) if text else None
     back_to = mark.polled if mark else now - desk.start
     if now - back_to <= RECENT:
         return None
     since = mark.since if mark else back_to
+    live = await desk.store.run(partial(live_recordings, website=site.id))
+    known = [row.created for row in live.values() if row.created and row.created > back_to - DAY]
+    began = min(known, default=back_to)
     past = Past(
         mouseflow=desk.mouseflow,
         store=desk.store,
         zone=desk.zone,
         settle=desk.settle,
-        span=Span(back_to - RECENT, now),
+        span=Span(min(back_to - RECENT, began), now),
         now=now,
     )
     at = await place(past, site, rules, rules)
@@ -82,6 +89,7 @@ async def catch_up(
             raise TryLater(f"{open_} recordings' details of {each.day} could not be had")
         done = datetime.combine(each.day + timedelta(days=1), time(), desk.zone)
         await _remember(site, desk, Mark.after(since, min(max(done, back_to), now - RECENT)), now)
+    await desk.store.run(partial(close_older, website=site.id, than=now - DAY))
     await _remember(site, desk, Mark.after(now - RECENT, now), now)
     return CaughtUp(back_to, read, matches, missed, tuple(paused))
 

@@ -30,7 +30,7 @@ from bot.rulebook.rules import RuleSet
 from bot.schedule import Schedule
 from bot.slack.poster import SLACK, SlackPoster, WebhookPoster
 from bot.store import Store, in_memory_copy, open_store
-from bot.store.retention import forget
+from bot.store.retention import forget, may_forget
 from bot.store.watermarks import set_blind_channels
 from bot.watching import Watcher
 from bot.webhook import WebhookCaller
@@ -43,6 +43,9 @@ LOOK_AT_FILES = timedelta(seconds=3)
 
 TIDY = timedelta(hours=1)
 """How often what is older than `[store] keep` is forgotten."""
+
+AWAY = timedelta(minutes=10)
+"""Without a look for longer than this, people are told when there is one again."""
 
 APART = timedelta(milliseconds=250)
 """How far apart polls begin, or less where there are many websites: all within one interval."""
@@ -168,7 +171,7 @@ async def once(
         async with outside(settings) as out:
             diary = Diary() if dry_run else None
             ways = out if diary is None else _dry(out, diary)
-            daemon = _Daemon(settings, store, ways, rules)
+            daemon = _Daemon(settings, store, ways, rules, once=True)
             did = await daemon.once(diary)
             tell(store, did)
             return did
@@ -187,7 +190,15 @@ def _dry(out: Outside, diary: Diary) -> Outside:
 class _Daemon:
     """One account under watch: polls, delivery, reload and tidying as tasks of one group."""
 
-    def __init__(self, settings: Settings, store: Store, out: Outside, rules: RuleSet) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        out: Outside,
+        rules: RuleSet,
+        *,
+        once: bool = False,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._slack = out.acting.slack
@@ -199,6 +210,7 @@ class _Daemon:
             ops=(slack.ops_channel or slack.channel or "") if slack.configured else None,
             wake=self._delivery.wake,
             clock=utc,
+            away=None if once else max(AWAY, 3 * settings.poll.recordings),
         )
         self._schedule = Schedule()
         self._polls: dict[str, asyncio.Task[None]] = {}
@@ -207,7 +219,7 @@ class _Daemon:
         """One look at every source, then one drain."""
         watcher = self._watcher
         await watcher.use(watcher.rules)
-        await self._first_sites()
+        await watcher.find_sites()
         failed = [] if await watcher.poll_budgets() else list(watcher.outages.failing)
         for place in list(watcher.places.values()):
             for look in (
@@ -331,7 +343,11 @@ class _Daemon:
                 continue
             asked.clear()
             seen = now
-            await self._take_up()
+            try:
+                await self._take_up()
+            except BotError as error:
+                log.error("rules.not_taken_up", reason=str(error))  # noqa: TRY400 - in words
+                seen = None
 
     async def _take_up(self) -> None:
         """Load the files on trial, with their own tests; with a fault the old rules go on."""
@@ -355,9 +371,10 @@ class _Daemon:
 
     async def _tidy(self) -> None:
         """Forget now and then what is older than anything the bot still looks at."""
+        keep = self._settings.store.keep
         while True:
-            before = utc() - self._settings.store.keep
             try:
+                before = await self._store.run(partial(may_forget, keep=keep, now=utc()))
                 while await self._store.run(partial(forget, before=before)):
                     pass
             except StoreError as error:

@@ -22,7 +22,10 @@ def found(paths: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(_inside(path))
+            try:
+                files += sorted(_inside(path))
+            except OSError as error:
+                raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
         elif path.exists():
             files.append(path)
         else:

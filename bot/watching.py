@@ -28,13 +28,10 @@ from bot.store.audit import Note, record
 from bot.store.levels import rename_levels
 from bot.store.matches import add_match
 from bot.store.rule_states import rename_rule, rules_loaded
-from bot.store.watermarks import WEBSITES, set_watermark
+from bot.store.watermarks import WEBSITES, forget_watermark, set_watermark
 from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
-
-AWAY = timedelta(minutes=10)
-"""Without a look for longer than this, people are told when there is one again."""
 
 REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
 """What is looked at with the reports, in this order."""
@@ -54,7 +51,8 @@ class Watcher:
     """The rules in force and the websites they watch; polls one of them at a time it is told.
 
     `wake` is called when there is something new in the outbox. `ops` is the channel for news
-    of the bot itself, None where there is nobody to tell.
+    of the bot itself, None where there is nobody to tell. After longer than `away` without a
+    look it is told when there is one again; None: never.
     """
 
     def __init__(
@@ -65,6 +63,7 @@ class Watcher:
         ops: str | None,
         wake: Callable[[], None],
         clock: Callable[[], datetime],
+        away: timedelta | None = None,
     ) -> None:
         self.desk = desk
         self.rules = rules
@@ -74,7 +73,9 @@ class Watcher:
         self._ops = ops
         self._wake = wake
         self._clock = clock
+        self._away = away
         self._back: datetime | None = None
+        self._sites: Sequence[Site] = ()
 
     async def find_sites(self) -> Sequence[Site]:
         """Ask for the account's websites; those that some rule watches are under watch now.
@@ -87,6 +88,7 @@ class Watcher:
             for each in found
             if not each.is_demo or self._named(each.name or each.id)
         ]
+        self._sites = sites
         self._place(sites)
         await self.desk.store.run(
             partial(
@@ -116,7 +118,7 @@ class Watcher:
 
         changed = await self.desk.store.run(work)
         self.rules = rules
-        self._place([place.site for place in self.places.values()])
+        self._place(self._sites)
         log.info("rules.loaded", rules=len(rules.rules), changed=sorted(changed))
 
     async def refuse(self, faults: Sequence[str]) -> None:
@@ -130,7 +132,10 @@ class Watcher:
 
     async def poll_recordings(self, site: Site) -> bool:
         """One look at the website's recordings; false where it failed, which is logged."""
-        place = self.places[site.id]
+        place = self.places.get(site.id)
+        if place is None:
+            return True
+        site = place.site
 
         async def look() -> Settled:
             await self._catch_up(place)
@@ -144,9 +149,11 @@ class Watcher:
             await self._doubts(place, polled.unread)
             return polled.settled
 
-        if not place.book.final.rules:
-            return True
-        return await self._tried(f"recordings of {site.name}", site, look)
+        if place.book.final.rules:
+            return await self._tried(f"recordings of {site.name}", site, look)
+        # A rule that comes later begins then: it does not act on what no rule watched.
+        await self.desk.store.run(partial(forget_watermark, source="recordings", website=site.id))
+        return True
 
     async def _catch_up(self, place: Place) -> None:
         """After hours without a poll what was missed comes first, and people are told."""
@@ -157,13 +164,19 @@ class Watcher:
             return
         log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,
                  matches=missed.matches, unread=missed.missed)  # fmt: skip
+        # What was live before has been read again; its rows of then say nothing any more.
+        place.memory.live.clear()
         await self._back_after(missed.since)
         await self._tell_paused(missed.paused, site)
 
     async def _back_after(self, since: datetime) -> None:
         """One line for the account: the other websites have been away as long."""
         now = self._clock()
-        if now - since < AWAY or (self._back is not None and now - self._back < AWAY):
+        if (
+            self._away is None
+            or now - since < self._away
+            or (self._back is not None and now - self._back < self._away)
+        ):
             return
         self._back = now
         await self.say(
@@ -209,7 +222,10 @@ class Watcher:
         return await self._tried("budgets", None, look)
 
     async def _poll_levels(self, kind: Kind, site: Site) -> bool:
-        place = self.places[site.id]
+        place = self.places.get(site.id)
+        if place is None:
+            return True
+        site = place.site
 
         async def look() -> Settled:
             looked = await levels.look(
@@ -255,6 +271,9 @@ class Watcher:
     ) -> bool:
         try:
             settled = await look()
+            if settled.matches:
+                self._wake()
+            await self._tell_paused(settled.paused, site)
         except BotError as error:
             self.outages.failed(name, error, self._clock())
             return False
@@ -264,9 +283,6 @@ class Watcher:
                 log.exception("poll.fault", what=name)
             return False
         self.outages.works(name, self._clock())
-        if settled.matches:
-            self._wake()
-        await self._tell_paused(settled.paused, site)
         return True
 
     async def _tell_paused(self, paused: Sequence[tuple[str, str]], site: Site | None) -> None:

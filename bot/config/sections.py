@@ -249,8 +249,8 @@ class StoreSection(Section):
     @field_validator("keep")
     @classmethod
     def _keep(cls, value: timedelta) -> timedelta:
-        if value < timedelta(days=2):
-            raise ValueError("2d at least: a shorter memory would act on old sessions again")
+        if value < timedelta(days=4):
+            raise ValueError("4d at least: a shorter memory would act on old sessions again")
         return value
 
 

@@ -28,6 +28,10 @@ class Sheet:
         """The rules that match with what is known now."""
         return [self.rules[index] for index in self.decider.matches(subject)]
 
+    def sure(self, subject: RecordingSubject) -> list[Rule]:
+        """The rules that match whatever else may be learnt."""
+        return [self.rules[index] for index in self.decider.candidates(subject).sure]
+
     def undecided(self, subject: RecordingSubject) -> list[Rule]:
         """The rules whose verdict still depends on a fact to ask or on the detail."""
         return [self.rules[index] for index in self.decider.candidates(subject).open]

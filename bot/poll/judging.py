@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
-from bot.errors import TryLater
+from bot.errors import GiveUp, TryLater
 from bot.mouseflow import Request, recordings
-from bot.mouseflow.errors import Gone
+from bot.mouseflow.errors import BadCredentials, Gone
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
@@ -260,8 +260,10 @@ class Bench:
     async def _detail(self, subject: RecordingSubject) -> Recording | Exception:
         try:
             return await self.mouseflow.send(recordings.detail(self.site.id, subject.key))
-        except (Gone, TryLater) as error:
-            return error
+        except BadCredentials:
+            raise
+        except (GiveUp, TryLater) as error:
+            return error  # it concerns this recording alone
 
     def _verdict(
         self, due: Due, subject: RecordingSubject, details: Mapping[str, Recording | Exception]
@@ -273,5 +275,8 @@ class Bench:
             whole = without(merge(subject.recording, detail), self.book.unheeded)
             subject = msgspec.structs.replace(subject, recording=whole)
         sheet = self._sheet(due.settled)
-        rules = self._in_play(subject.key, sheet.matching(subject))
-        return Judged(due, subject, tuple(rules), open=isinstance(detail, Exception))
+        if isinstance(detail, Exception):
+            # What is not known must not make an `except` or a `not` come true.
+            rules = self._in_play(subject.key, sheet.sure(subject))
+            return Judged(due, subject, tuple(rules), open=True)
+        return Judged(due, subject, tuple(self._in_play(subject.key, sheet.matching(subject))))

@@ -68,8 +68,10 @@ class Listing:
             return True
         if not self.rows:
             return False
-        key, last = sort_key(row, self.order), sort_key(self.rows[-1], self.order)
-        return key is not None and last is not None and key > last + UNSHARP
+        orders: tuple[Order, ...] = (
+            ("activity", "created") if self.order == "both" else (self.order,)
+        )
+        return all(_above(row, self.rows[-1], order) for order in orders)
 
 
 async def read(mouseflow: Mouseflow, website: str, filters: SessionFilters, limit: int) -> Listing:
@@ -142,13 +144,24 @@ def narrowed(
     )
 
 
+def _above(row: Recording, last: Recording, order: Order) -> bool:
+    key, end = sort_key(row, order), sort_key(last, order)
+    return key is not None and end is not None and key > end + UNSHARP
+
+
 def _listing(page: RecordingPage, limit: int) -> Listing:
     distinct = {row.id: row for row in page.recordings}
     rows = tuple(distinct.values())
     return Listing(
         rows=rows,
-        count=max(page.count, len(rows)),
+        count=_counted(page, limit),
         limit=limit,
         order=order_of(page.recordings),
         unreadable=page.unreadable,
     )
+
+
+def _counted(page: RecordingPage, limit: int) -> int:
+    """The server's count; where it is less than what came, there may be more than came."""
+    came = len(page.recordings) + len(page.unreadable)
+    return page.count if page.count >= came else came + (came >= limit)

@@ -20,6 +20,7 @@ from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.recordings import matched_rules
 from bot.store.rule_states import matches_since, pause_rule, rule_states
 from bot.subjects import Subject, written
+from bot.wording.units import lasting
 
 ALIASES = {"visitor": "visitor_id"}
 """Words of `once_per` and `count` that are not the field's own name."""
@@ -70,11 +71,11 @@ def settle(
     matches: list[NewMatch] = []
     tripped: list[tuple[str, str]] = []
     notes: list[Note] = []
-    for each in found:
+    for each in sorted(found, key=lambda each: each.happened):
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
-        reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each, outcome.at)
-        if reason is None and (why := _trips(conn, each.rule, len(matches), outcome.at)):
+        reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each)
+        if reason is None and (why := _trips(conn, each, matches, outcome.at)):
             reason = Reason.PAUSED
             paused.add(each.rule.id)
             tripped.append((each.rule.id, why))
@@ -100,7 +101,8 @@ def posting(rule: Rule, zone: str) -> Posting:
     )
 
 
-def _held(conn: Connection, each: Found, now: datetime) -> Reason | None:
+def _held(conn: Connection, each: Found) -> Reason | None:
+    """By the times at which things happened, so that catching up counts as the day itself did."""
     rule = each.rule
     if rule.count is not None and not _enough(conn, each, rule.count):
         return Reason.BELOW_COUNT
@@ -109,9 +111,9 @@ def _held(conn: Connection, each: Found, now: datetime) -> Reason | None:
     value = _value(rule.once_per.field, each.subject)
     if value is None:
         return None
-    if any(once_seen(conn, name, value, now) for name in (rule.id, *rule.was)):
+    if any(once_seen(conn, name, value, each.happened) for name in (rule.id, *rule.was)):
         return Reason.ONCE_PER
-    once_mark(conn, rule.id, value, now + rule.once_per.window)
+    once_mark(conn, rule.id, value, each.happened + rule.once_per.window)
     return None
 
 
@@ -137,14 +139,18 @@ def _value(name: str, subject: Subject) -> str | None:
     return None if value in (None, "", ()) else str(value)
 
 
-def _trips(conn: Connection, rule: Rule, pending: int, now: datetime) -> str | None:
-    if rule.safety is None:
+def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
+    """Why the rule's safety pauses it now; what happened before its window is no flood."""
+    safety, rule = each.rule.safety, each.rule.id
+    if safety is None or each.happened < now - safety.window:
         return None
-    so_far = matches_since(conn, rule.id, now - rule.safety.window) + pending
-    if not trips(so_far + 1, rule.safety.times):
+    since = now - safety.window
+    waiting = sum(match.rule == rule and (match.happened or now) >= since for match in pending)
+    so_far = matches_since(conn, rule, since) + waiting
+    if not trips(so_far + 1, safety.times):
         return None
-    why = f"more than {rule.safety.times} matches within {rule.safety.window}"
-    return why if pause_rule(conn, rule.id, why, now) else None
+    why = f"more than {safety.times} matches within {lasting(safety.window)}"
+    return why if pause_rule(conn, rule, why, now) else None
 
 
 def _may(action: Action, subject: Subject) -> bool:

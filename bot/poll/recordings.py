@@ -15,7 +15,7 @@ from bot.poll.facts import VisitorType, friction_is_ignored
 from bot.poll.judging import Bench, Counted, Due, Judged
 from bot.poll.matching import Found, Routing, Settled, settle
 from bot.poll.tags import TagFilter
-from bot.poll.window import Look, Mark, Pace, frame, look, sweep_is_due
+from bot.poll.window import AHEAD, Look, Mark, Pace, frame, look, sweep_is_due
 from bot.ports import Mouseflow
 from bot.rulebook.explain import why
 from bot.sources.recordings import (
@@ -39,6 +39,9 @@ LAG = timedelta(minutes=2)
 """Friction may be counted a little after the activity that caused it."""
 
 HOUR = timedelta(hours=1)
+
+MOST_SAID = 1_000
+"""Unreadable rows to name one by one."""
 
 PATIENCE = 10
 """Polls that may fail to bring a recording's detail before it is judged without."""
@@ -67,19 +70,22 @@ class Memory:
     tags: TagFilter = field(default_factory=TagFilter)
     tries: dict[str, int] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+    generation: int = 0
     costs: Counter[str] = field(default_factory=Counter)
     counted_since: datetime | None = None
     friction_tried: datetime | None = None
 
     def must_try_friction(self, now: datetime) -> bool:
-        """Is it time to see whether the server heeds the friction filter? Once, if it does."""
-        if self.friction_ignored is False:
+        """Is it time to see whether the server heeds the friction filter? Once an hour."""
+        tried = self.friction_tried
+        if tried is not None and now - tried < HOUR:
             return False
-        tried, self.friction_tried = self.friction_tried, now
-        return tried is None or now - tried >= HOUR
+        self.friction_tried = now
+        return True
 
     def forget_facts(self) -> None:
         """Other rules ask other things: what was asked of live sessions is asked again."""
+        self.generation += 1
         self.live = {
             key: replace(waiting, friction=None, visitor_type=None)
             for key, waiting in self.live.items()
@@ -116,7 +122,8 @@ class Polled:
 async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime) -> Polled:
     """One look. Raises the errors of `bot.mouseflow.errors`, and then nothing has changed."""
     text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
-    mark = msgspec.json.decode(text, type=Mark) if text else None
+    mark = msgspec.json.decode(text, type=Mark).until(now) if text else None
+    generation = memory.generation
     since = mark.since if mark else now - desk.start
     window = frame(now, mark.polled if mark else since, desk.zone)
     seen = await look(
@@ -154,6 +161,8 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         partial(settle, outcome=outcome, found=found, routing=desk.routing)
     )
     _remember(seen, verdicts.judged, waiting, vanished, memory, now)
+    if memory.generation != generation:
+        memory.forget_facts()  # the rules changed meanwhile: others were asked about
     unread = len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing))
     before = mark.polled if mark else None
     return Polled(len(seen.listing.rows), len(dues), verdicts.details, unread, result, before)
@@ -161,7 +170,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
 
 def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
     """What to judge: rows that are new or have grown, and sessions that have become final."""
-    clock = max(now, _newest(seen) or now)
+    clock = _clock(seen, now)
     dues = {row.id: Due(row, settled(row, clock, desk.settle)) for row in seen.grown}
     for row in seen.listing.rows:
         if row.id in seen.known.live and row.id not in memory.live and row.id not in dues:
@@ -172,6 +181,8 @@ def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
         row = unpacked(waiting.row)
         if settled(row, clock, desk.settle):
             dues[key] = _final(row, waiting)
+        elif key in memory.tries:
+            dues[key] = Due(row, settled=False)
         elif (at := last_activity(row)) and waiting.asked < at + LAG <= clock:
             dues[key] = Due(row, settled=False, quiet=True, before=waiting.friction)
     return list(dues.values())
@@ -195,6 +206,8 @@ def _put_off(judged: Sequence[Judged], memory: Memory) -> frozenset[str]:
         elif memory.tries.get(key, 0) < PATIENCE:
             memory.tries[key] = memory.tries.get(key, 0) + 1
             waiting.add(key)
+        elif each.due.settled:
+            memory.tries.pop(key)
     return frozenset(waiting)
 
 
@@ -214,7 +227,7 @@ def _outcome(
     gone = vanished | {each.due.row.id for each in judged if each.gone}
     rows = {each.due.row.id: each.due.row for each in judged}
     rows |= {row.id: row for row in seen.fresh}
-    newest = max(filter(None, (_newest(seen), mark.newest if mark else seen.since)))
+    newest = max(min(_newest(seen) or seen.since, now + AHEAD), mark.newest if mark else seen.since)
     return PollOutcome(
         source=SOURCE,
         website=site.id,
@@ -249,7 +262,7 @@ def _notes(
     notes = _costs(memory, site, now)
     for row in seen.listing.unreadable:
         name = row.id or f"row {row.index}"
-        if name not in memory.said:
+        if name not in memory.said and len(memory.said) < MOST_SAID:
             memory.said.add(name)
             notes.append(
                 Note(kind="poll.unreadable", website=site.id, subject=name, text=row.reason)
@@ -297,7 +310,7 @@ def _remember(
     memory: Memory,
     now: datetime,
 ) -> None:
-    clock = max(now, _newest(seen) or now)
+    clock = _clock(seen, now)
     for each in judged:
         row = each.due.row
         if each.gone or (each.due.settled and row.id not in waiting):
@@ -319,6 +332,12 @@ def _remember(
 def _newest(seen: Look) -> datetime | None:
     stamps = [aware(row.last_activity) for row in seen.listing.rows if row.last_activity]
     return max(stamps, default=None)
+
+
+def _clock(seen: Look, now: datetime) -> datetime:
+    """The time, by the server's rows where our clock is a little behind."""
+    newest = _newest(seen)
+    return now if newest is None else max(now, min(newest, now + AHEAD))
 
 
 def _happened(judged: Judged, now: datetime) -> datetime:

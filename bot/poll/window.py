@@ -7,6 +7,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
@@ -21,6 +22,9 @@ OVERLAP = timedelta(minutes=5)
 
 SWEEP = timedelta(hours=1)
 """A count that shrinks is looked into this often at most."""
+
+AHEAD = timedelta(minutes=5)
+"""A row that is newer than this far from now has a wrong time."""
 
 LEAST = 50
 """Rows to ask for at least; the API's own default (L855)."""
@@ -39,6 +43,15 @@ class Mark(Struct, frozen=True, kw_only=True):
     polled: datetime
     newest: datetime
     accepted: int | None = None
+
+    def until(self, now: datetime) -> "Mark":
+        """The same, should the clock have been ahead when it was written."""
+        return replace(
+            self,
+            since=min(self.since, now),
+            polled=min(self.polled, now),
+            newest=min(self.newest, now + AHEAD),
+        )
 
     @classmethod
     def after(cls, since: datetime, polled: datetime) -> "Mark":

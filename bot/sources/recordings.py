@@ -14,7 +14,8 @@ import msgspec
 
 from bot.mouseflow.models import Recording
 
-Order = Literal["activity", "created", "unknown"]
+Order = Literal["activity", "created", "both", "unknown"]
+"""What an answer falls by; "both" where the rows do not tell which of the two it is."""
 
 LONGEST_SESSION = timedelta(hours=1)
 """A session ends after an hour on a page at the latest (the vendor's help pages)."""
@@ -72,13 +73,15 @@ def order_of(rows: Sequence[Recording]) -> Order:
     """
     if len(rows) < 2:
         return "unknown"
-    by_activity = [aware(row.last_activity) for row in rows if row.last_activity]
-    if len(by_activity) == len(rows) and _falls(by_activity):
+    activity = [aware(row.last_activity) for row in rows if row.last_activity]
+    created = [aware(row.created) for row in rows if row.created]
+    by_activity = len(activity) == len(rows) and _falls(activity)
+    by_created = len(created) == len(rows) and _falls(created)
+    if by_activity and by_created:
+        return "both"
+    if by_activity:
         return "activity"
-    by_created = [aware(row.created) for row in rows if row.created]
-    if len(by_created) == len(rows) and _falls(by_created):
-        return "created"
-    return "unknown"
+    return "created" if by_created else "unknown"
 
 
 def sort_key(recording: Recording, order: Order) -> datetime | None:
@@ -86,6 +89,7 @@ def sort_key(recording: Recording, order: Order) -> datetime | None:
     at = {
         "activity": recording.last_activity,
         "created": recording.created,
+        "both": recording.created,
         "unknown": None,
     }[order]
     return aware(at) if at else None

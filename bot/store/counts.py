@@ -41,7 +41,7 @@ def tally(
     key = _hash(rule, value)
     write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
     conn.execute(write.on_conflict_do_nothing())
-    query = select(func.count()).where(*_tallied(rule, key, since))
+    query = select(func.count()).where(*_tallied(rule, key, since), tallies.c.at <= ms(at))
     return conn.execute(query).scalar_one()
 
 

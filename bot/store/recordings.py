@@ -69,6 +69,16 @@ def mark_vanished(conn: Connection, website: str, ids: Iterable[str]) -> None:
         )
 
 
+def close_older(conn: Connection, website: str, than: datetime) -> None:
+    """Recordings made before then are not looked at any more, though nothing said they ended."""
+    conn.execute(
+        update(recordings)
+        .where(recordings.c.website == website, recordings.c.created < ms(than))
+        .where(text("settled = 0 AND closed = 0 AND vanished = 0"))
+        .values(settled=1, closed=1)
+    )
+
+
 def known_recordings(conn: Connection, website: str, since: datetime) -> dict[str, SeenRecording]:
     """The recordings made at `since` or later that are known and have not vanished, by id."""
     return _by_id(conn, website, (recordings.c.created >= ms(since)) & (recordings.c.vanished == 0))

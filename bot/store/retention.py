@@ -1,12 +1,13 @@
 """Forgetting what is older than anything that the bot still looks at."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from bot.store.tables import audit, figures, levels, matches, once, recordings, tallies
 from bot.store.times import ms
+from bot.store.watermarks import all_watermarks
 
 AT_ONCE = 2_000
 """How many rows of a table one transaction deletes, so that no other work waits long."""
@@ -15,6 +16,17 @@ _OPEN = text(
     "NOT EXISTS (SELECT 1 FROM steps WHERE steps.match_id = matches.id"
     " AND steps.state IN ('pending', 'sending'))"
 )
+
+
+def may_forget(conn: Connection, keep: timedelta, now: datetime) -> datetime:
+    """Before when nothing is needed: `keep` ago, and well before what is still to be read.
+
+    After a downtime longer than `keep` what was done before it must be known until all that
+    was missed has been read, or it would be done again.
+    """
+    read = [at for (source, website), (_, at) in all_watermarks(conn).items()
+            if source == "recordings" and website]  # fmt: skip
+    return min([now, *read]) - keep
 
 
 def forget(conn: Connection, before: datetime) -> int:

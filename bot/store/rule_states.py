@@ -124,8 +124,10 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
 
 
 def matches_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How often the rule has matched since then, for its safety."""
-    query = select(func.count()).where(matches.c.rule == rule, matches.c.matched >= ms(since))
+    """How often the rule has matched since then what happened since then, for its safety."""
+    query = select(func.count()).where(
+        matches.c.rule == rule, matches.c.matched >= ms(since), matches.c.happened >= ms(since)
+    )
     return conn.execute(query).scalar_one()
 
 

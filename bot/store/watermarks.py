@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.tables import watermarks
@@ -47,6 +47,13 @@ def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetim
     """(source, website) -> what was handed over, and when."""
     rows = conn.execute(select(watermarks))
     return {(row.source, row.website): (row.data, moment(row.at)) for row in rows}
+
+
+def forget_watermark(conn: Connection, source: str, website: str) -> None:
+    """The next look at this website will be a first one."""
+    conn.execute(
+        delete(watermarks).where(watermarks.c.source == source, watermarks.c.website == website)
+    )
 
 
 def set_watermark(conn: Connection, source: str, website: str, data: str, at: datetime) -> None:

@@ -15,8 +15,9 @@ import jsonschema
 import pytest
 
 from bot.cli.main import main
-from bot.cli.online import channels, read_only_websites, unknown_websites
+from bot.cli.online import read_only_websites, unknown_websites
 from bot.config import load
+from bot.config.channels import channels
 from bot.rulebook.read import read
 from bot.subjects import Site
 

@@ -146,7 +146,7 @@ listen = "8080"
         ('[poll]\nsettle = "0s"', "write a duration with a unit"),
         ('[store]\nurl = "bot.db"', "write sqlite:///"),
         ('[store]\nurl = "mysql://localhost/x"', "write sqlite:///"),
-        ('[store]\nkeep = "1d"', "2d at least"),
+        ('[store]\nkeep = "1d"', "4d at least"),
         ('[web]\nlisten = "127.0.0.1:99999"', "host:port"),
         ('[log]\nformat = "xml"', "write one of auto, json or text"),
         ('[rules]\npaths = "a"\nalow_delete = true', "did you mean allow_delete?"),
