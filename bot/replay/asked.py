@@ -41,6 +41,11 @@ class Asked:
         self._returning: dict[float | None, frozenset[str]] = {}
         self._tagged: dict[str, frozenset[str]] = {}
 
+    @property
+    def begun(self) -> bool:
+        """Has the lowest threshold been asked, so that most bands cost no call?"""
+        return bool(self._reaching)
+
     async def bands(self, ids: Collection[str]) -> dict[str, Band]:
         """Each recording's friction, as far as the thresholds tell."""
         bands: dict[str, Band] = {}

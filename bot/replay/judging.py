@@ -139,15 +139,16 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
 
 
 async def _hopeful(
-    past: Past, at: Place, asked: Asked, rows: Iterable[Recording]
+    past: Past, at: Place, asked: Asked, rows: Sequence[Recording]
 ) -> list[RecordingSubject]:
     """What some rule may still match when all asked facts are known, too."""
     candidates = at.book.final.decider.candidates
     asking = _asking(at)
     found: list[RecordingSubject] = []
     frictions: set[str] = set()
+    known = await asked.bands([row.id for row in rows]) if asked.begun else {}
     for row in rows:
-        subject = _subject(past, at, row)
+        subject = _subject(past, at, row, known.get(row.id))
         sure, undecided = candidates(subject)
         if not (sure or undecided):
             continue
@@ -243,13 +244,13 @@ async def _absent(past: Past, at: Place, slice_: Slice, asked: Asked, tag: str, 
     return key not in await asked.tagged(tag)
 
 
-def _subject(past: Past, at: Place, row: Recording) -> RecordingSubject:
+def _subject(past: Past, at: Place, row: Recording, friction: Band | None) -> RecordingSubject:
     exact = row.friction if row.friction is not None else row.friction_score
     return RecordingSubject(
         website=at.site,
         recording=without(row, at.book.unheeded),
         zone=past.zone.key,
-        friction=None if exact is None else Band.exactly(exact),
+        friction=friction if exact is None else Band.exactly(exact),
     )
 
 
