@@ -33,13 +33,17 @@ RECENT = timedelta(hours=2)
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """What was missed since then, and what came of it. `paused`: rules that their safety paused."""
+    """What was missed since then, and what came of it. `paused`: rules that their safety paused.
+
+    `first` tells that nothing was missed: it was the first start, told to look back so far.
+    """
 
     since: datetime
     read: int
     matches: int
     missed: int
     paused: tuple[tuple[str, str], ...]
+    first: bool = False
 
 
 async def catch_up(
@@ -91,7 +95,7 @@ async def catch_up(
         await _remember(site, desk, Mark.after(since, min(max(done, back_to), now - RECENT)), now)
     await desk.store.run(partial(close_older, website=site.id, than=now - DAY))
     await _remember(site, desk, Mark.after(now - RECENT, now), now)
-    return CaughtUp(back_to, read, matches, missed, tuple(paused))
+    return CaughtUp(back_to, read, matches, missed, tuple(paused), first=mark is None)
 
 
 async def _remember(site: Site, desk: Desk, mark: Mark, now: datetime) -> None:

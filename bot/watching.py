@@ -88,6 +88,8 @@ class Watcher:
             for each in found
             if not each.is_demo or self._named(each.name or each.id)
         ]
+        if sites != self._sites:
+            self._warn_of_unknown(sites)
         self._sites = sites
         self._place(sites)
         await self.desk.store.run(
@@ -100,6 +102,13 @@ class Watcher:
             )
         )
         return sites
+
+    def _warn_of_unknown(self, sites: Sequence[Site]) -> None:
+        """A rule for a website that the account does not have would be silent for ever."""
+        for rule in self.rules.rules:
+            for name in rule.websites:
+                if not any(applies(replace(rule, websites=(name,)), site) for site in sites):
+                    log.warning("rules.unknown_website", rule=rule.id, website=name)
 
     async def use(self, rules: RuleSet) -> None:
         """From the next poll on these rules hold; their state is kept by id."""
@@ -117,9 +126,16 @@ class Watcher:
             return rules_loaded(conn, fingerprints, now)
 
         changed = await self.desk.store.run(work)
+        before = {rule.id for rule in self.rules.rules}
         self.rules = rules
         self._place(self._sites)
-        log.info("rules.loaded", rules=len(rules.rules), changed=sorted(changed))
+        log.info(
+            "rules.loaded",
+            rules=len(rules.rules),
+            changed=sorted(changed),
+            added=sorted(fingerprints.keys() - before),
+            removed=sorted(before - fingerprints.keys()),
+        )
 
     async def refuse(self, faults: Sequence[str]) -> None:
         """The changed rule files have faults: the rules in force go on, and people are told."""
@@ -166,7 +182,8 @@ class Watcher:
                  matches=missed.matches, unread=missed.missed)  # fmt: skip
         # What was live before has been read again; its rows of then say nothing any more.
         place.memory.live.clear()
-        await self._back_after(missed.since)
+        if not missed.first:
+            await self._back_after(missed.since)
         await self._tell_paused(missed.paused, site)
 
     async def _back_after(self, since: datetime) -> None:

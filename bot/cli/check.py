@@ -38,6 +38,7 @@ def run(args: Namespace) -> int:
     if given.configured(args) or not args.paths:
         try:
             settings = given.settings(args)
+            _usable(settings.store.url)
         except ConfigError as error:
             problems += str(error).splitlines()
     try:
@@ -50,6 +51,13 @@ def run(args: Namespace) -> int:
         problems += _online(settings, book)
     _tell(args, problems, book)
     return 1 if problems else 0
+
+
+def _usable(url: str) -> None:
+    """Raises ConfigError for a store that this version can't serve."""
+    from bot.store.database import database_path
+
+    database_path(url)
 
 
 def _online(settings: "Settings", book: "RuleSet") -> list[str]:

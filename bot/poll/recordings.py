@@ -39,6 +39,7 @@ LAG = timedelta(minutes=2)
 """Friction may be counted a little after the activity that caused it."""
 
 HOUR = timedelta(hours=1)
+SOON = timedelta(minutes=5)
 
 MOST_SAID = 1_000
 """Unreadable rows to name one by one."""
@@ -76,9 +77,9 @@ class Memory:
     friction_tried: datetime | None = None
 
     def must_try_friction(self, now: datetime) -> bool:
-        """Is it time to see whether the server heeds the friction filter? Once an hour."""
-        tried = self.friction_tried
-        if tried is not None and now - tried < HOUR:
+        """Is it time to see whether the server heeds the friction filter? Sooner if it did not."""
+        tried, again = self.friction_tried, SOON if self.friction_ignored else HOUR
+        if tried is not None and now - tried < again:
             return False
         self.friction_tried = now
         return True

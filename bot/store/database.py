@@ -197,6 +197,9 @@ def _tables(connection: Connection) -> int:
 
 
 def _writable(path: Path) -> sqlite3.Connection:
+    # It holds what visitors did: for the bot's own eyes. SQLite gives its log the same rights.
+    if not path.exists():
+        path.touch(mode=0o600)
     # A step must be on the disk as `sending` before the call goes out, also when the power
     # fails: hence FULL; NORMAL could lose the last commits.
     return _connect(
