@@ -1,0 +1,98 @@
+"""What polls promise when clocks, details and counts can't be trusted."""
+
+from datetime import timedelta
+
+import pytest
+from poll_world import Account
+from test_poll_recordings import CHECKOUT
+
+from bot.store.rule_states import rule_states
+
+
+@pytest.fixture
+def account(tmp_path):
+    opened = []
+
+    def make(text=CHECKOUT, **options):
+        opened.append(Account(tmp_path, text, **options))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=12), timedelta(days=3)], ids=str)
+async def test_a_look_by_a_clock_that_was_ahead_deafens_nobody(account, ahead):
+    shop = account(start=timedelta())
+    await shop.poll()
+    right = shop.now
+    shop.now = right + ahead
+    shop.sim.clock.advance(-ahead)
+    await shop.poll()
+    shop.sim.clock.advance(ahead)
+    shop.now = right + timedelta(minutes=2)
+    who = shop.sim.add("myshop.com", "checkout-friction", start=10)
+    for _ in range(60):
+        shop.wait(minutes=1)
+        await shop.poll()
+    assert shop.matched() == {("checkout-friction", who)}
+
+
+@pytest.mark.parametrize("status", [400, 403, 418, 500])
+async def test_one_recording_whose_detail_is_refused_stops_no_other(account, status):
+    shop = account()
+    refused = shop.sim.add("myshop.com", "checkout-friction", start=-400)
+    shop.sim.fail("status", status=status, times=10_000, path=f"/recordings/{refused}")
+    other = shop.sim.add("myshop.com", "checkout-friction", start=-300)
+    await shop.poll()
+    assert shop.matched() == {("checkout-friction", other)}
+
+
+async def test_a_safety_counts_the_matches_of_its_own_rule_alone(account):
+    shop = account("""
+often:
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {tag: often}
+careful:
+  watch: recordings
+  when: {friction: {min: 2.5}, device: tablet}
+  do: {tag: careful}
+  safety: {at_most: 2 per hour}
+""")
+    for start in range(-400, -200, 20):
+        shop.sim.add("myshop.com", "checkout-friction", start=start)
+    await shop.poll()
+    states = shop.store.do(rule_states)
+    assert not any(state.paused_at for state in states.values())
+
+
+async def test_what_is_not_known_makes_no_exception_come_true(account):
+    shop = account("""
+calm:
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  except: {saw_page: /checkout*}
+  do: {tag: calm}
+""")
+    shop.sim.add("myshop.com", "checkout-friction", start=-3000)
+    shop.sim.fail("status", status=500, times=10_000, path="/recordings/")
+    for _ in range(20):
+        await shop.poll()
+        shop.wait(minutes=1)
+    assert shop.matched() == set()
+    assert not shop.memory.tries
+
+
+async def test_a_filter_that_is_heeded_again_lets_the_held_rules_go_on(account):
+    shop = account()
+    shop.sim.add("myshop.com", "purchase", start=-3000)
+    shop.sim.behave(ignored_filters=frozenset({"frictionmin"}))
+    await shop.poll()
+    shop.sim.behave(ignored_filters=frozenset())
+    who = shop.sim.add("myshop.com", "checkout-friction", start=1)
+    for _ in range(45):
+        shop.wait(minutes=1)
+        await shop.poll()
+    assert shop.matched() == {("checkout-friction", who)}
