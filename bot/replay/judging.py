@@ -152,8 +152,6 @@ async def _hopeful(
         sure, undecided = candidates(subject)
         if not (sure or undecided):
             continue
-        if at.held and asking.friction.issuperset((*sure, *undecided)):
-            continue
         found.append(subject)
         if subject.friction is None and not asking.friction.isdisjoint(undecided):
             frictions.add(row.id)

@@ -52,13 +52,12 @@ def founds(judged: Iterable[Judged], now: datetime) -> list[Found]:
 def write(
     conn: Connection, website: str, found: Sequence[Found], routing: Routing, now: datetime | None
 ) -> tuple[list[Written], dict[str, str]]:
-    """Write the matches down, oldest first; gives the new ones, and the rules that were paused.
+    """Write the matches down; gives the new ones, and the rules that were paused.
 
-    With `now` None each is written as of the moment it happened, as a bot would have that
-    had been at work then.
+    They come oldest first. With `now` None each is written as of the moment it happened, as a
+    bot would have that had been at work then.
     """
-    ordered = sorted(found, key=lambda each: each.happened)
-    groups = [[each] for each in ordered] if now is None else [ordered] if ordered else []
+    groups = [[each] for each in found] if now is None else [found]
     written: list[Written] = []
     paused: dict[str, str] = {}
     for group in groups:

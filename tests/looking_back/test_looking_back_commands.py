@@ -125,6 +125,8 @@ def test_an_applied_replay_acts_once_however_often_and_beside_whom(place: Place)
     place.run("once")
     assert place.sim.tags(new) >= {"bounce"}
     assert "bounce" not in place.sim.tags(old)
+    dry = place.json("replay", "--since", "3d")["rules"]["bounce"]["total"]
+    assert (dry["new"], dry["known"]) == (1, 1)
     for known in (1, 2):
         told = place.json("replay", "--since", "3d", "--apply")
         assert told["rules"]["bounce"]["total"]["known"] == known
@@ -233,6 +235,10 @@ def test_a_match_is_explained_part_by_part_with_the_fate_of_its_actions(place: P
     assert [it["state"].split()[0] for it in told["actions"]] == ["done"]
     assert told["now"] == []
     assert told["calls"] <= 6
+    lists = [call.query for call in place.sim.calls if call.path.endswith("/recordings")]
+    rows = [query for query in lists[-told["calls"] :] if not query.endswith("limit=1")]
+    assert rows
+    assert all("visitmin=" in query and "visitmax=" in query for query in rows[-2:])
 
 
 def test_a_session_that_does_not_match_is_explained_with_the_distance(place: Place) -> None:
@@ -277,6 +283,9 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
         ("same", [], []),
     ]
     assert same["bounce"]["after"] == 2
+    # Sessions from before the span are no loss, whenever they matched.
+    later = place.json("plan", "--since", "66m")["rules"]
+    assert [(it["before"], it["after"], it["lost"]) for it in later] == [(0, 0, []), (1, 1, [])]
     place.rules.write_text(
         RULE.replace("under: 10s", "under: 6.5s").replace("friction:", "trouble:", 1)
     )

@@ -69,6 +69,13 @@ def test_posts_over_the_limit_share_a_digest_until_its_window_ends():
     assert fates == ["alone", "alone", "digest", "folded", "folded", "alone", "alone", "digest"]
 
 
+def test_a_digest_that_is_open_takes_whatever_is_held_back():
+    state = Posts()
+    assert [post(state, minute, at_most=1) for minute in (0, 1)] == ["alone", "digest"]
+    now = NOW + timedelta(minutes=2)
+    assert post(state, -600, now=now, at_most=1, act_up_to=HOUR) == "folded"
+
+
 def test_posts_that_a_rule_drops_are_dropped():
     state = Posts()
     fates = [post(state, minute, at_most=1, overflow="drop") for minute in (0, 1)]

@@ -111,6 +111,14 @@ async def test_each_question_is_asked_once_a_day_and_details_only_where_a_rule_d
     assert 0 < len(details) < len(known)
 
 
+async def test_a_question_is_asked_once_a_day_also_where_a_day_has_many_pages(world):
+    shop = world(quirks=Quirks(row_cap=40))
+    await shop.replay()
+    for question in ("visitortype=", "frictionmin="):
+        # A list that the server cuts off is looked at once more in the end.
+        assert set(Counter(lists(shop.sender.sent, question)).values()) <= {1, 2}
+
+
 async def test_a_replay_again_finds_the_same_and_acts_on_nothing_twice(world):
     shop = world()
     first = await shop.replay()
