@@ -76,6 +76,7 @@ class Watcher:
         self._away = away
         self._back: datetime | None = None
         self._sites: Sequence[Site] = ()
+        self._missing: dict[str, Site] = {}
 
     async def find_sites(self) -> Sequence[Site]:
         """Ask for the account's websites; those that some rule watches are under watch now.
@@ -90,6 +91,7 @@ class Watcher:
         ]
         if sites != self._sites:
             self._warn_of_unknown(sites)
+        await self._end_gone(sites)
         self._sites = sites
         self._place(sites)
         await self.desk.store.run(
@@ -102,6 +104,17 @@ class Watcher:
             )
         )
         return sites
+
+    async def _end_gone(self, sites: Sequence[Site]) -> None:
+        """A website that two lists in a row do not have is gone, and its levels end."""
+        there = {site.id for site in sites}
+        missing = {site.id: site for site in self._sites if site.id not in there}
+        for key in self._missing.keys() - there:
+            site = self._missing[key]
+            log.warning("websites.gone", website=site.name)
+            await levels.website_gone(site, self.rules.rules, self.desk, self._clock())
+            self._wake()
+        self._missing = missing
 
     def _warn_of_unknown(self, sites: Sequence[Site]) -> None:
         """A rule for a website that the account does not have would be silent for ever."""
