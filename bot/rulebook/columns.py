@@ -20,7 +20,7 @@ from bot.rulebook.axes import (
 )
 from bot.rulebook.bags import Bag
 from bot.rulebook.conditions import Bounds, Numbers
-from bot.rulebook.fields import Field
+from bot.rulebook.fields import Field, page
 from bot.rulebook.operators import sees, texts_of
 from bot.rulebook.page_columns import items, journeys
 from bot.rulebook.recording_values import entry, knows_pages
@@ -201,7 +201,7 @@ def _bag(about: Field, axis: Axis[Any]) -> Column:
 def _paths(about: Field, axis: Axis[Any]) -> Column:
     """The paths of all pages seen."""
     bag = Bag(axis.leaves, about)
-    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(raw) if raw else 0, length)
+    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(page(raw) or ""), length)
     masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
     masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
     pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])

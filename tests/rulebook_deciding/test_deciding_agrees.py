@@ -1,13 +1,18 @@
 """The compiled decision, the tree walk and a naive evaluator say the same of everything."""
 
+import pytest
 from deciding_naive import holds as naive_holds
-from deciding_worlds import conditions, learnt, rule_sets, subjects
+from deciding_worlds import SITES, conditions, learnt, rule_sets, subjects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.mouseflow.models import PageView, Recording
+from bot.rulebook import conditions as c
 from bot.rulebook.compile import Decider
 from bot.rulebook.evaluate import holds, matches, needs, verdict
 from bot.rulebook.evaluate import whole as whole_rule
+from bot.rulebook.rules import Rule
+from bot.subjects import RecordingSubject
 
 many = settings(max_examples=150, deadline=None)
 
@@ -54,3 +59,23 @@ def test_candidates_leave_nothing_open_that_the_tree_walk_knows(rules, recording
     row, _ = recording
     for index in Decider(rules, most_terms).candidates(row).open:
         assert verdict(whole_rule(rules[index]), row) is None
+
+
+PAID = "https://shop.my/checkout/pay?id=1#top"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"entry_page": PAID},
+        {"entry": PAID, "pages": 3},
+        {"entry_page": "/", "page_views": (PageView(uri=PAID),)},
+    ],
+)
+def test_an_expression_is_searched_in_the_path_of_a_page_seen_however_the_page_is_written(seen):
+    paid = c.Test("saw_page", c.Pattern("^/checkout/(pay|ship)$"))
+    decider = Decider([Rule(id="r", watch="recordings", when=paid, do=())])
+    subject = RecordingSubject(website=SITES[0], recording=Recording(id="r1", **seen))
+    assert holds(paid, subject)
+    assert decider.matches(subject) == (0,)
+    assert decider.candidates(subject) == ((0,), ())
