@@ -19,14 +19,13 @@ from bot.poll.book import Book
 from bot.poll.budget_scene import covered
 from bot.poll.budgets import BudgetMemory
 from bot.poll.matching import Settled
-from bot.poll.notices import notice
+from bot.poll.notices import announce
 from bot.poll.recordings import Desk, Memory
 from bot.rulebook.decide import applies
 from bot.rulebook.rules import Rule, RuleSet
 from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.levels import rename_levels
-from bot.store.matches import add_match
 from bot.store.rule_states import rename_rule, rules_loaded
 from bot.store.watermarks import WEBSITES, forget_watermark, set_watermark
 from bot.subjects import Kind, Site
@@ -65,7 +64,7 @@ class Watcher:
         clock: Callable[[], datetime],
         away: timedelta | None = None,
     ) -> None:
-        self.desk = desk
+        self.desk = replace(desk, routing=replace(desk.routing, ops=ops))
         self.rules = rules
         self.places: dict[str, Place] = {}
         self.budget_memory = BudgetMemory()
@@ -179,7 +178,7 @@ class Watcher:
             return polled.settled
 
         if place.book.final.rules:
-            return await self._tried(f"recordings of {site.name}", site, look)
+            return await self._tried(f"recordings of {site.name}", look)
         # A rule that comes later begins then: it does not act on what no rule watched.
         await self.desk.store.run(partial(forget_watermark, source="recordings", website=site.id))
         return True
@@ -197,7 +196,7 @@ class Watcher:
         place.memory.live.clear()
         if not missed.first:
             await self._back_after(missed.since)
-        await self._tell_paused(missed.paused, site)
+        self._log_paused(missed.paused)
 
     async def _back_after(self, since: datetime) -> None:
         """One line for the account: the other websites have been away as long."""
@@ -249,7 +248,7 @@ class Watcher:
                 raise looked.failed
             return Settled()
 
-        return await self._tried("budgets", None, look)
+        return await self._tried("budgets", look)
 
     async def _poll_levels(self, kind: Kind, site: Site) -> bool:
         place = self.places.get(site.id)
@@ -272,7 +271,7 @@ class Watcher:
                 raise looked.failed
             return looked.settled
 
-        return await self._tried(f"{kind} of {site.name}", site, look)
+        return await self._tried(f"{kind} of {site.name}", look)
 
     async def _once(self, place: Place, about: str, title: str, line: str) -> None:
         """Say it, unless it was said before."""
@@ -283,27 +282,18 @@ class Watcher:
 
     async def say(self, title: str, *lines: str, site: Site | None = None) -> None:
         """Tell the ops channel, if there is one; kept in the outbox until Slack takes it."""
-        now = self._clock()
-        await self.desk.store.run(
-            partial(
-                record,
-                at=now,
-                notes=[Note(kind="notice", text=title, details={"lines": list(lines)})],
-            )
+        work = partial(
+            announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site
         )
-        if self._ops is not None:
-            match = notice(title, lines, now, self._ops, site)
-            await self.desk.store.run(partial(add_match, match=match))
-            self._wake()
+        await self.desk.store.run(work)
+        self._wake()
 
-    async def _tried(
-        self, name: str, site: Site | None, look: Callable[[], Awaitable[Settled]]
-    ) -> bool:
+    async def _tried(self, name: str, look: Callable[[], Awaitable[Settled]]) -> bool:
         try:
             settled = await look()
             if settled.matches:
                 self._wake()
-            await self._tell_paused(settled.paused, site)
+            self._log_paused(settled.paused)
         except BotError as error:
             self.outages.failed(name, error, self._clock())
             return False
@@ -315,14 +305,12 @@ class Watcher:
         self.outages.works(name, self._clock())
         return True
 
-    async def _tell_paused(self, paused: Sequence[tuple[str, str]], site: Site | None) -> None:
+    def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:
+        """People are told by what was written with the pause."""
         for rule, reason in paused:
             log.warning("rule.paused", rule=rule, reason=reason)
-            await self.say(
-                f"The rule {rule} is paused", reason,
-                f"mouseflow-bot retry {rule} lets it run again, and so does an edited rule",
-                site=site,
-            )  # fmt: skip
+        if paused:
+            self._wake()
 
     async def _doubts(self, place: Place, unread: int) -> None:
         """What the last look could not vouch for is said once."""

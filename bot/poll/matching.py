@@ -10,6 +10,7 @@ from datetime import datetime
 
 from bot.actions.base import POST, Action
 from bot.limits import Hours, Posting, Reason, enough, trips
+from bot.poll.notices import announce
 from bot.rulebook.catalogue import field
 from bot.rulebook.decide import match_key, steps
 from bot.rulebook.rules import Count, Rule
@@ -48,10 +49,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Where posts go that name no channel, and the zone that active hours count in."""
+    """Where posts go that name no channel, and the zone that active hours count in.
+
+    `ops` is the channel for news of the bot itself; None where there is nobody to tell.
+    """
 
     channel: str
     zone: str
+    ops: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def settle(
             reason = Reason.PAUSED
             paused.add(each.rule.id)
             tripped.append((each.rule.id, why))
+            _tell(conn, each, why, outcome.at, routing)
         actions = () if reason else each.rule.do if each.actions is None else each.actions
         allowed = tuple(action for action in actions if _may(action, each.subject))
         matches.append(_match(each, allowed, outcome.at, routing))
@@ -151,6 +157,13 @@ def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: date
         return None
     why = f"more than {safety.times} matches within {lasting(safety.window)}"
     return why if pause_rule(conn, rule, why, now) else None
+
+
+def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routing) -> None:
+    rule = each.rule.id
+    remedy = f"mouseflow-bot retry {rule} lets it run again, and so does an edited rule"
+    title = f"The rule {rule} is paused"
+    announce(conn, title, (why, remedy), now, routing.ops, each.subject.website)
 
 
 def _may(action: Action, subject: Subject) -> bool:

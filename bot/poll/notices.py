@@ -5,7 +5,9 @@ from datetime import datetime
 from hashlib import blake2b
 
 from bot.actions.slack import Notice
-from bot.store.matches import NewMatch, NewStep
+from bot.store import Connection
+from bot.store.audit import Note, record
+from bot.store.matches import NewMatch, NewStep, add_match
 from bot.subjects import Site, WebsiteSubject, written
 
 RULE = "mouseflow-bot"
@@ -41,3 +43,22 @@ def notice(
         why=(title,),
         summary=title,
     )
+
+
+def announce(
+    conn: Connection,
+    title: str,
+    lines: Sequence[str],
+    now: datetime,
+    channel: str | None,
+    site: Site | None = None,
+) -> None:
+    """Write the news into the audit log and, where there is a channel for it, into the outbox.
+
+    Belongs into the transaction of what it tells about: then neither is there without the other.
+    """
+    website = site.id if site else ""
+    told = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
+    record(conn, now, [told])
+    if channel is not None:
+        add_match(conn, notice(title, lines, now, channel, site))

@@ -81,6 +81,7 @@ class Account:
         zone: str | None = None,
         start: timedelta = timedelta(hours=1),
         sites: list[PretendSite] | None = None,
+        ops: str | None = None,
     ) -> None:
         self.now = START
         quirks = quirks or Quirks()
@@ -96,6 +97,7 @@ class Account:
         self.path = path
         self.zone = zone or quirks.time_zone
         self.start = start
+        self.ops = ops
         self.memory = Memory()
         self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
         self.sender = Direct(self.sim)
@@ -124,7 +126,7 @@ class Account:
             zone=ZoneInfo(self.zone),
             settle=timedelta(minutes=35),
             start=self.start,
-            routing=Routing("#mouseflow", self.zone),
+            routing=Routing("#mouseflow", self.zone, self.ops),
         )
         return await poll(self.site, Book(self.rules, self.site), desk, self.memory, self.now)
 
