@@ -75,7 +75,9 @@ class DryWebhook:
 
     diary: Diary
 
-    async def call(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    async def call(
+        self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
+    ) -> None:
         self.diary.hooks.append(url.partition("?")[0])
 
     async def close(self) -> None:

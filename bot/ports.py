@@ -45,7 +45,11 @@ class Slack(Protocol):
 class Webhook(Protocol):
     """Calls an outside URL; raises GiveUp or TryLater."""
 
-    async def call(self, url: str, body: bytes, headers: Mapping[str, str]) -> None: ...
+    async def call(
+        self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
+    ) -> None:
+        """Posts the body, signed with `secret`, which may name its place (`env:NAME`)."""
+        ...
 
 
 class CannotLook(Exception):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bot.actions.webhook import SIGN_WITH, SIGNATURE, TIMESTAMP, signature
+from bot.actions.webhook import REFERENCE, SIGNATURE, TIMESTAMP, signature
 from bot.errors import GiveUp, TryLater
 
 TIMEOUT = timedelta(seconds=15)
@@ -46,10 +46,12 @@ class WebhookCaller:
         self._secrets = secrets
         self._session: aiohttp.ClientSession | None = None
 
-    async def call(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    async def call(
+        self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
+    ) -> None:
         """Posts the body; raises GiveUp, or TryLater (`unknown` where it may have arrived)."""
         host = urlsplit(url).hostname or "?"
-        signed = self._signed(body, headers)
+        signed = self._signed(body, headers, secret)
         try:
             async with self._open().post(
                 url, data=body, headers=signed, allow_redirects=False
@@ -74,15 +76,16 @@ class WebhookCaller:
             self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=self._trust_env)
         return self._session
 
-    def _signed(self, body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+    def _signed(
+        self, body: bytes, headers: Mapping[str, str], secret: str | None
+    ) -> dict[str, str]:
         sent = {"User-Agent": "mouseflow-bot", **headers}
-        reference = sent.pop(SIGN_WITH, None)
-        if reference is None:
-            return sent
-        secret = self._secrets(reference)
         if secret is None:
-            raise GiveUp(f"the secret {reference} is not there", "set it, then retry the step")
-        return sent | {SIGNATURE: signature(secret.encode(), sent[TIMESTAMP], body)}
+            return sent
+        found = self._secrets(secret) if REFERENCE.fullmatch(secret) else secret
+        if found is None:
+            raise GiveUp(f"the secret {secret} is not there", "set it, then retry the step")
+        return sent | {SIGNATURE: signature(found.encode(), sent[TIMESTAMP], body)}
 
 
 def _judge(host: str, status: int, after: str) -> None:

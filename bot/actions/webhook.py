@@ -26,11 +26,10 @@ ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", 
 VERSION = 1
 TIMESTAMP = "Mouseflow-Bot-Timestamp"
 SIGNATURE = "Mouseflow-Bot-Signature"
-SIGN_WITH = "Mouseflow-Bot-Sign-With"
-"""An instruction to the port, never sent: where it finds the secret to sign with."""
 KEY = "Idempotency-Key"
 
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
+REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
+"""A secret that stands elsewhere."""
 
 
 class Website(Struct, frozen=True):
@@ -79,7 +78,7 @@ class Webhook(Action):
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Make it so."""
         content = body(task, ports.addresses)
-        await ports.webhook.call(self.url, content, headers(task, content, self.secret))
+        await ports.webhook.call(self.url, content, headers(task), self.secret)
         return Done(f"called {self._host}")
 
     @property
@@ -106,17 +105,12 @@ def body(task: Task, addresses: Addresses) -> bytes:
     )
 
 
-def headers(task: Task, content: bytes, secret: str | None) -> Mapping[str, str]:
-    """The headers of a call. A secret given by reference is left for the port to find."""
+def headers(task: Task) -> Mapping[str, str]:
+    """The headers of a call, which the port signs."""
     stamp = str(int(task.now.timestamp()))
     # A key may end in a page's path, and visitors make paths: encoded, it fits into a header.
     key = quote(task.key, safe="/:", errors="replace")
-    made = {"Content-Type": "application/json", KEY: key, TIMESTAMP: stamp}
-    if secret is None:
-        return made
-    if _REFERENCE.fullmatch(secret):
-        return made | {SIGN_WITH: secret}
-    return made | {SIGNATURE: signature(secret.encode(), stamp, content)}
+    return {"Content-Type": "application/json", KEY: key, TIMESTAMP: stamp}
 
 
 def signature(secret: bytes, stamp: str, content: bytes) -> str:
@@ -174,7 +168,7 @@ def _url(url: str) -> str:
 
 
 def _secret(secret: str) -> str:
-    if secret.startswith(("env:", "file:")) and not _REFERENCE.fullmatch(secret):
+    if secret.startswith(("env:", "file:")) and not REFERENCE.fullmatch(secret):
         raise PydanticCustomError(
             "secret", "write env:NAME of an environment variable, or file:/path/to/the/secret"
         )

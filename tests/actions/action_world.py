@@ -184,10 +184,12 @@ class Channel:
 class Receiver:
     """A pretend webhook receiver."""
 
-    calls: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
+    calls: list[tuple[str, bytes, Mapping[str, str], str | None]] = field(default_factory=list)
 
-    async def call(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
-        self.calls.append((url, body, headers))
+    async def call(
+        self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
+    ) -> None:
+        self.calls.append((url, body, headers, secret))
 
 
 @dataclass

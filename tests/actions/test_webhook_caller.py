@@ -1,6 +1,8 @@
 """Calling a webhook's receiver: signed, once, never redirected, every answer judged."""
 
 import asyncio
+import hashlib
+import hmac
 import logging
 from datetime import timedelta
 
@@ -8,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bot.actions.webhook import SIGN_WITH, SIGNATURE, TIMESTAMP, signature
+from bot.actions.webhook import SIGNATURE, TIMESTAMP, signature
 from bot.errors import GiveUp, TryLater
 from bot.webhook import WebhookCaller, secret_from
 
@@ -62,16 +64,26 @@ async def test_a_call_arrives_as_it_is(receiver, caller):
     assert (path, body, headers["Idempotency-Key"]) == ("/hook/t0ken", BODY, "k")
 
 
-async def test_a_secret_by_reference_signs_and_is_not_sent(receiver, caller):
-    await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:HOOK"})
+@pytest.mark.parametrize("secret", ["correct horse", "env:HOOK"])
+async def test_the_signature_covers_timestamp_and_body(receiver, caller, secret):
+    await caller.call(receiver.url, BODY, HEADERS, secret)
+    ((_, content, headers),) = receiver.got
+    signed = headers[TIMESTAMP].encode() + b"." + content
+    expected = hmac.new(b"correct horse", signed, hashlib.sha256).hexdigest()
+    assert headers[SIGNATURE] == f"sha256={expected}"
+    assert not [value for value in headers.values() if secret in value]
+    assert signature(b"other", "1", content) != signature(b"other", "2", content)
+
+
+async def test_without_a_secret_nothing_is_signed(receiver, caller):
+    await caller.call(receiver.url, BODY, HEADERS)
     ((_, _, headers),) = receiver.got
-    assert headers[SIGNATURE] == signature(b"correct horse", HEADERS[TIMESTAMP], BODY)
-    assert SIGN_WITH not in headers
+    assert SIGNATURE not in headers
 
 
 async def test_a_secret_that_is_not_there_stops_the_call(receiver, caller):
     with pytest.raises(GiveUp, match="env:OTHER"):
-        await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:OTHER"})
+        await caller.call(receiver.url, BODY, HEADERS, "env:OTHER")
     assert receiver.got == []
 
 
@@ -119,7 +131,7 @@ async def test_no_error_or_log_line_has_the_address_or_the_secret(receiver, call
     caplog.set_level(logging.DEBUG)  # last, since it is the level of what is kept, too
     receiver.answer = web.Response(status=400, text="correct horse")
     with pytest.raises(GiveUp) as raised:
-        await caller.call(receiver.url, BODY, HEADERS | {SIGN_WITH: "env:HOOK"})
+        await caller.call(receiver.url, BODY, HEADERS, "env:HOOK")
     shown = f"{raised.value} {caplog.text} {caller!r}"
     assert "t0ken" not in shown
     assert "correct horse" not in shown

@@ -155,7 +155,7 @@ class Slack:
 
 
 class NoWebhook:
-    async def call(self, url, body, headers) -> None:
+    async def call(self, url, body, headers, secret=None) -> None:
         raise AssertionError("nothing here calls out")
 
 

@@ -124,7 +124,7 @@ class SlackWorld:
 
 
 class NoWebhook:
-    async def call(self, url, body, headers) -> None:
+    async def call(self, url, body, headers, secret=None) -> None:
         raise AssertionError("nothing here calls out")
 
 
