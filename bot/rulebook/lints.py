@@ -1,26 +1,28 @@
 """Warnings about rules that can be read but hardly mean what they say; each can be silenced."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from bot.actions.share import Share
 from bot.actions.slack import Slack
-from bot.errors import Fault
 from bot.rulebook.conditions import (
     All,
     AnyOf,
     Condition,
     Journey,
     Not,
-    OneItem,
 )
 from bot.rulebook.logic import implies, impossible, leaves
-from bot.rulebook.places import listed
+from bot.rulebook.places import Place, listed, text_place
 from bot.rulebook.read_do import Allowed
-from bot.rulebook.rules import Rule, RuleTest
+from bot.rulebook.rules import Rule
+from bot.rulebook.spans import Items, Keys, Node
+from bot.rulebook.written import Written, everywhere, parts, together
+from bot.subjects import Kind
 from bot.wording.names import NAMES
 from bot.wording.templates import names_used
+from bot.wording.text_check import first_use
 
 LINTS: Final = MappingProxyType(
     {
@@ -48,69 +50,93 @@ _SAME_DATA = (
 """Fields that are made of the same data: giving one gives something of the others."""
 
 
-def lints(rules: Sequence[Rule], allowed: Allowed) -> Iterator[Fault]:
-    """What the rules as wholes give reason to warn about."""
-    yield from _same(rules)
-    for rule in rules:
-        yield from _hopeless(rule)
-        yield from _friction_on_page(rule)
-        yield from _personal(rule)
-        yield from _unread(rule)
-        if allowed.share_url is False and any(isinstance(act, Share) for act in rule.do):
-            yield _warning(
-                rule, "share-without-url",
+def lints(found: Sequence[Written], allowed: Allowed) -> None:
+    """Warns, each at its place, of what the rules as wholes give reason to."""
+    _same(found)
+    for written in found:
+        _hopeless(written)
+        _friction_on_page(written)
+        _personal(written)
+        _unread(written)
+        if allowed.share_url is False and any(isinstance(act, Share) for act in written.rule.do):
+            written.at("do", "share").warn(
+                "share-without-url",
                 "the recording becomes public, but messages cannot link to it; set share_url "
-                "under [mouseflow] in the configuration", "do.share",
-            )  # fmt: skip
+                "under [mouseflow] in the configuration",
+            )
 
 
-def _warning(rule: Rule, lint: str, message: str, below: str = "") -> Fault:
-    path = f"rules.{rule.id}" + (f".{below}" if below else "")
-    return Fault(rule.file, rule.line, rule.column, path, message, lint)
-
-
-def _hopeless(rule: Rule) -> Iterator[Fault]:
+def _hopeless(written: Written) -> None:
+    rule = written.rule
     if impossible(rule.when, rule.watch):
-        yield _warning(rule, "never-holds", "these conditions exclude one another", "when")
+        place, node = written.reach("when")
+        place, message = _contradiction(node, rule.when, place, rule.watch)
+        place.warn("never-holds", message)
     elif rule.excepts is not None and implies(rule.when, rule.excepts, rule.watch):
-        message = "whatever meets when also meets except, so this rule never matches"
-        yield _warning(rule, "shadowed", message, "except")
+        place, node = written.reach("except")
+        swallows = (
+            part.place
+            for part in parts(node, rule.excepts, place)
+            if implies(rule.when, part.condition, rule.watch)
+        )
+        next(swallows, place).warn(
+            "shadowed", "whatever meets when also meets this, so the rule never matches"
+        )
 
 
-def _friction_on_page(rule: Rule) -> Iterator[Fault]:
-    found = list(leaves(rule.when))
-    bare = [
-        leaf
-        for leaf in found
-        if isinstance(leaf, OneItem)
-        and leaf.field == "page"
-        and {test.field for test in leaf.tests} <= {"path", "title"}
-    ]
-    if bare and "friction" in fields_read(found):
-        yield _warning(
-            rule, "friction-on-page",
-            "friction speaks of the whole session, not of this page; write saw_page, or ask for "
-            "the page's tags, such as tags: click-rage", "when",
-        )  # fmt: skip
+def _contradiction(node: Node, condition: Condition, place: Place, kind: Kind) -> tuple[Place, str]:
+    """The first key that cannot hold beside another one, or by itself."""
+    found = list(together(node, condition, place))
+    for part in found:
+        if impossible(part.condition, kind):
+            if not (isinstance(part.node, Items) and isinstance(part.condition, AnyOf)):
+                return part.place, "nothing can meet all of this"
+            branch = part.node.items[0]
+            inside = part.place.at(0, branch)
+            return _contradiction(branch, part.condition.parts[0], inside, kind)
+    for index, other in enumerate(found):
+        for one in found[:index]:
+            if impossible(All((one.condition, other.condition)), kind):
+                return other.place, f"nothing can meet this and {one.key} (line {one.place.line})"
+    return place, "these conditions exclude one another"
 
 
-def _personal(rule: Rule) -> Iterator[Fault]:
-    personal = {name for name, about in NAMES[rule.watch].items() if about.personal}
-    for action in rule.do:
-        if isinstance(action, Slack) and action.text:
-            named = sorted(personal & names_used(action.text))
-            if named:
-                message = f"the text posts personal data: {listed(named, 'and')}"
-                yield _warning(rule, "personal-data", message, "do.slack.text")
+def _friction_on_page(written: Written) -> None:
+    place, node = written.reach("when")
+    if "friction" not in fields_read(leaves(written.rule.when)):
+        return
+    for here, key, value in everywhere(node, place):
+        if key == "page" and isinstance(value, Keys) and value.entries.keys() <= {"path", "title"}:
+            here.warn(
+                "friction-on-page",
+                "friction speaks of the whole session, not of this page; write saw_page, or ask "
+                "for the page's tags, such as tags: click-rage",
+            )
 
 
-def _same(rules: Sequence[Rule]) -> Iterator[Fault]:
+def _personal(written: Written) -> None:
+    about = NAMES[written.rule.watch]
+    personal = {name for name in about if about[name].personal}
+    posts = [action for action in written.rule.do if isinstance(action, Slack)]
+    for index, post in enumerate(posts):
+        named = sorted(personal & names_used(post.text or ""))
+        if post.text and named:
+            several = isinstance(written.reach("do", "slack")[1], Items)
+            path = ("do", "slack", index, "text") if several else ("do", "slack", "text")
+            place, text = written.reach(*path)
+            spot, words = text_place(text, place, *first_use(post.text, named))
+            message = f"the text posts personal data: {listed(named, 'and')}{words}"
+            spot.warn("personal-data", message)
+
+
+def _same(found: Sequence[Written]) -> None:
     first: dict[Any, Rule] = {}
-    for rule in rules:
+    for written in found:
+        rule = written.rule
         other = first.setdefault(_essence(rule), rule)
         if other is not rule:
             message = f"this does the same as {other.id} ({other.file}:{other.line})"
-            yield _warning(rule, "same-rule", message)
+            written.place.warn("same-rule", message)
 
 
 def _essence(rule: Rule) -> Any:
@@ -141,7 +167,8 @@ def fields_read(found: Iterable[Any]) -> set[str]:
     return {"journey" if isinstance(leaf, Journey) else leaf.field for leaf in found}
 
 
-def _unread(rule: Rule) -> Iterator[Fault]:
+def _unread(written: Written) -> None:
+    rule = written.rule
     if not rule.tests:
         return
     read = set()
@@ -155,16 +182,9 @@ def _unread(rule: Rule) -> Iterator[Fault]:
     for same in _SAME_DATA:
         read |= same if read & same else set()
     for index, test in enumerate(rule.tests):
-        yield from _unread_by(rule, test, index, read)
-
-
-def _unread_by(rule: Rule, test: RuleTest, index: int, read: set[str]) -> Iterator[Fault]:
-    if test.text is not None:
-        return  # the built-in message may show anything
-    for name in test.given:
-        if name not in read and name not in ("website", "before"):
-            yield Fault(
-                rule.file, test.line, test.column,
-                f"rules.{rule.id}.tests.{index}.given.{name}",
-                "the rule does not read this field", "unread-given",
-            )  # fmt: skip
+        if test.text is not None:
+            continue  # the built-in message may show anything
+        for name in test.given:
+            if name not in read and name not in ("website", "before"):
+                place = written.at("tests", index, "given", name)
+                place.warn("unread-given", "the rule does not read this field")

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -66,6 +66,26 @@ class Place:
         """The last part of the path that is not a list's index: what people call this value."""
         parts = [part for part in self.path.split(".") if not part.isdigit()]
         return parts[-1] if parts else "the file"
+
+
+def item_place(node: Node, index: int, place: Place) -> Place:
+    """The place of a list's item, or of the value that stands for a list of one."""
+    if isinstance(node, Items):
+        return place.at(index, node.items[index])
+    return place.on(node)
+
+
+def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place, str]:
+    """The place of a spot inside a text, or the text's and the line in words.
+
+    `line` and `column` count from 1 within the text.
+    """
+    lines = text.lines if isinstance(text, Scalar) else ()
+    if not lines:
+        several = isinstance(text, Scalar) and "\n" in text.source.strip()
+        return place.on(text), f" (line {line} of the text)" if several else ""
+    row, begin = lines[min(line, len(lines)) - 1]
+    return replace(place, line=row, column=begin + column - 1), ""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:

@@ -5,18 +5,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TypeVar
 
 from bot.errors import Fault, RuleErrors
 from bot.rulebook import toml_text, yaml_text
 from bot.rulebook.keys import FILE_KEYS, names
 from bot.rulebook.lints import LINTS, lints
-from bot.rulebook.places import Place, mapping, suggestion, texts, unknown
+from bot.rulebook.places import Place, item_place, mapping, suggestion, texts, unknown
 from bot.rulebook.read_budgets import budget
 from bot.rulebook.read_do import Allowed
 from bot.rulebook.read_rule import named, rule
-from bot.rulebook.rules import Budget, Rule, RuleSet
+from bot.rulebook.rules import Budget, RuleSet
 from bot.rulebook.spans import Entry, Keys, Node, Unreadable, decoded
+from bot.rulebook.written import Written
 
 FORMATS = {".yaml": yaml_text.parse, ".yml": yaml_text.parse, ".toml": toml_text.parse}
 """How each kind of file becomes nodes."""
@@ -24,7 +24,6 @@ FORMATS = {".yaml": yaml_text.parse, ".yml": yaml_text.parse, ".toml": toml_text
 ALLOWED = Allowed()
 """What rules may do where the configuration is not known."""
 
-T = TypeVar("T", Rule, Budget)
 Silences = set[tuple[str, str, str]]
 """(file, path or empty for the whole file, lint id)."""
 
@@ -41,13 +40,15 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
         root = _parsed(name, data, faults)
         if root is not None:
             _file(root, Place(name, faults, warnings), allowed, found)
-    faults += _doubles(found.ids) + _renames(found.rules)
+    rules = tuple(written.rule for written in found.rules)
+    faults += _doubles(found.ids)
+    _renames(found.rules)
     if faults:
         raise RuleErrors(sorted(set(faults), key=_order))
-    warnings += lints(found.rules, allowed)
+    lints(found.rules, allowed)
     heard = {fault for fault in warnings if not _silent(fault, found.silences)}
     return RuleSet(
-        tuple(found.rules),
+        rules,
         tuple(sorted(heard, key=_order)),
         _digest(files),
         tuple(found.budgets),
@@ -74,7 +75,7 @@ def _parsed(name: str, data: bytes, faults: list[Fault]) -> Node | None:
 class _Found:
     """What the files have brought so far; `ids` are the places of all rules and budgets."""
 
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[Written] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
@@ -91,18 +92,15 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found) -> None:
     for entry, here in _section(keys, "rules", place):
         into.ids.append(here)
         if named(entry, here, "rule"):
-            _add(rule(entry, here, allowed), into.rules)
+            good = rule(entry, here, allowed)
             if isinstance(entry.node, Keys):
                 into.silences.update(_silence(entry.node, here, here.path))
+                into.rules.extend([Written(good, entry.node, here)] if good else [])
     for entry, here in _section(keys, "budgets", place):
         into.ids.append(here)
         if named(entry, here, "budget"):
-            _add(budget(entry, here, allowed), into.budgets)
-
-
-def _add(found: T | None, into: list[T]) -> None:
-    if found is not None:
-        into.append(found)
+            limits = budget(entry, here, allowed)
+            into.budgets.extend([limits] if limits else [])
 
 
 def _version(keys: Keys, place: Place) -> None:
@@ -134,9 +132,9 @@ def _silence(keys: Keys, place: Place, path: str) -> Silences:
         return set()
     here = place.at("silence", entry)
     ids = texts(entry.node, here) or ()
-    for lint in ids:
+    for index, lint in enumerate(ids):
         if lint not in LINTS:
-            here.on(entry.node).fault(unknown(lint, tuple(LINTS), "warning"))
+            item_place(entry.node, index, here).fault(unknown(lint, tuple(LINTS), "warning"))
     return {(place.file, path, lint) for lint in ids}
 
 
@@ -157,22 +155,18 @@ def _doubles(ids: Sequence[Place]) -> list[Fault]:
     return faults
 
 
-def _renames(rules: Sequence[Rule]) -> list[Fault]:
+def _renames(rules: Sequence[Written]) -> None:
     """An old id passes its state to one rule, and only when no rule bears it any more."""
-    present = {rule.id: rule for rule in rules}
-    claims = Counter(old for rule in rules for old in rule.was)
-    faults = []
-    for item in rules:
-        for old in item.was:
+    present = {written.rule.id for written in rules}
+    claims = Counter(old for written in rules for old in written.rule.was)
+    for written in rules:
+        for index, old in enumerate(written.rule.was):
+            was, node = written.reach("was")
+            place = item_place(node, index, was)
             if old in present:
-                faults.append(_fault(item, f"{old} is still the id of a rule"))
+                place.fault(f"{old} is still the id of a rule")
             elif claims[old] > 1:
-                faults.append(_fault(item, f"{old} is claimed by several rules"))
-    return faults
-
-
-def _fault(item: Rule, message: str) -> Fault:
-    return Fault(item.file, item.line, item.column, f"rules.{item.id}.was", message)
+                place.fault(f"{old} is claimed by several rules")
 
 
 def _digest(files: Sequence[tuple[str, bytes]]) -> str:

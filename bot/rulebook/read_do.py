@@ -1,7 +1,7 @@
 """`do` as written -> actions: each key's own type checks it, this module finds words and places."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from bot.actions import WRITTEN
 from bot.actions.base import Action, Spec
-from bot.rulebook.places import Place, listed, nearest, unknown
+from bot.rulebook.places import Place, listed, nearest, text_place, unknown
 from bot.rulebook.spans import Entry, Items, Keys, Node, Scalar
 from bot.subjects import Kind
 
@@ -105,17 +105,9 @@ def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, 
     problems = spec.problems(written, kind)
     for problem in problems:
         where, leaf = _locate(problem.path, entry.node, place.on(entry.node))
-        spot, words = _inside(leaf, where, problem.line, problem.column)
+        spot, words = text_place(leaf, where, problem.line, problem.column)
         spot.fault(problem.message + words)
     return None if problems else spec.steps(written)
-
-
-def _inside(leaf: Node, place: Place, line: int, column: int) -> tuple[Place, str]:
-    """The place of a spot in a text, and where it is in words where the text has many lines."""
-    if not isinstance(leaf, Scalar) or "\n" in leaf.source.strip():
-        return place, f" (line {line} of the text)"
-    shift = leaf.column + column - (0 if leaf.quoted else 1)
-    return replace(place, line=leaf.line, column=shift), ""
 
 
 def _nothing(node: Node, place: Place) -> Iterator[Place]:

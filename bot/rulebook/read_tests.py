@@ -10,6 +10,7 @@ from bot.rulebook.keys import TEST_KEYS, names
 from bot.rulebook.places import (
     Place,
     flag,
+    item_place,
     listed,
     mapping,
     part,
@@ -85,9 +86,11 @@ def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None
 
 def _actions(node: Node, place: Place) -> tuple[str, ...] | None:
     kinds = texts(node, place)
-    wrong = [kind for kind in kinds or () if kind not in WRITTEN and kind not in ACTIONS]
-    for kind in wrong:
-        place.on(node).fault(unknown(kind, tuple(WRITTEN), "action"))
+    wrong = False
+    for index, kind in enumerate(kinds or ()):
+        if kind not in WRITTEN and kind not in ACTIONS:
+            item_place(node, index, place).fault(unknown(kind, tuple(WRITTEN), "action"))
+            wrong = True
     return None if wrong else kinds
 
 

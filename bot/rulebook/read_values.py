@@ -16,6 +16,7 @@ from bot.rulebook.conditions import (
 )
 from bot.rulebook.fields import NUMERIC, Field
 from bot.rulebook.patterns import problem as pattern_problem
+from bot.rulebook.phrases import wanted
 from bot.rulebook.places import (
     Place,
     flag,
@@ -62,8 +63,8 @@ def wants(node: Node, place: Place, field: Field) -> list[Wants] | None:
         return _operators(node, place, field)
     want: Wants | None
     if field.type == "flag":
-        wanted = flag(node, place)
-        want = None if wanted is None else Is(wanted)
+        said = flag(node, place)
+        want = None if said is None else Is(said)
     elif field.type in NUMERIC:
         want = _numbers(node, place, field)
     else:
@@ -161,12 +162,12 @@ def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
         place.on(node).fault(
             f"{field.name} has nothing to compare with; write {field.name}: {example}"
         )
-    wanted: list[Wants] = []
+    found: list[Wants] = []
     for read in _READERS:
         want = read(node, place, field, known)
         if want is not None:
-            wanted.append(want)
-    return None if len(place.faults) > before else wanted
+            found.append(want)
+    return None if len(place.faults) > before else found
 
 
 def operators(field: Field) -> tuple[str, ...]:
@@ -210,7 +211,8 @@ def _read_bounds(node: Keys, place: Place, field: Field, known: Sequence[str]) -
         return None
     bounds = Bounds(**values)
     if empty(bounds):
-        place.on(node).warn("never-holds", "no number is within these bounds")
+        last = place.at(found[-1].key, found[-1])
+        last.warn("never-holds", f"nothing is {wanted(field, bounds)}")
     elif field.name in _SHARES and _beyond_percent(bounds):
         place.on(node).warn("never-holds", f"{field.name} is a share between 0% and 100%")
     elif field.name == "hour" and (bounds.min or 0) > 23:
@@ -290,8 +292,8 @@ def _read_matches(node: Keys, place: Place, field: Field, known: Sequence[str]) 
 
 
 def _read_exists(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    wanted = part(node, "exists", place, flag)
-    return None if wanted is None else Exists(wanted)
+    there = part(node, "exists", place, flag)
+    return None if there is None else Exists(there)
 
 
 _READERS = (_read_bounds, _read_change, _read_not, _read_all, _read_matches, _read_exists)

@@ -26,6 +26,8 @@ class Scalar:
     """One value. `source` is what the author wrote (without quotes); `quoted` tells how.
 
     `value` is a text, a number, a flag or None. Dates and times of day stay texts.
+    `lines` are the places where the lines of the text begin; empty where the file writes them
+    in another way than they read (escapes, folded lines).
     """
 
     value: str | int | float | bool | None
@@ -33,6 +35,7 @@ class Scalar:
     quoted: bool
     line: int
     column: int
+    lines: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True)

@@ -239,9 +239,12 @@ class _Scanner:
             raise self.fault(start, "a quote is not closed")
         self._at = found.end()
         raw = found.group()
-        bare = len(quote) == 1 and "\\" not in raw
+        plain = "\\" not in raw
+        bare = len(quote) == 1 and plain
         value = raw[1:-1] if bare else tomllib.loads(f"v={raw}")["v"]
-        return Scalar(value, value, True, *self._place(start))
+        line, column = self._place(start)
+        lines = _lines(line, column + len(quote), raw[len(quote) :], value) if plain else ()
+        return Scalar(value, value, True, line, column, lines)
 
     def _bare(self) -> Scalar:
         start = self._at
@@ -251,6 +254,14 @@ class _Scanner:
         self._at = found.end()
         source = found.group()
         return Scalar(_bare_value(source), source, False, *self._place(start))
+
+
+def _lines(line: int, column: int, raw: str, value: str) -> tuple[tuple[int, int], ...]:
+    """Where the lines of a text begin; a line end right behind the quotes is none of it."""
+    if raw.startswith("\n"):
+        line, column = line + 1, 1
+    further = range(line + 1, line + 1 + value.count("\n"))
+    return ((line, column), *((row, 1) for row in further))
 
 
 def _bare_value(source: str) -> str | int | float | bool:

@@ -51,7 +51,7 @@ def parse(text: str) -> Node:
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner, yaml.Parser = _Scanner, _Parser
     try:
-        return _Tree(yaml.parse(text)).document()
+        return _Tree(yaml.parse(text), text).document()
     except ReaderError as error:
         where = place(text, error.position)
         raise Unreadable(*where, f"the character {error.character!r} cannot stand here") from None
@@ -106,11 +106,16 @@ class _Parser(Parser):
 class _Tree:
     """Builds nodes from the parser's events with its own stack, so that nothing recurses."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
+    def __init__(self, events: Iterator[Any], text: str) -> None:
         self._events = events
+        self._text = text
         self._anchors: dict[str, Node | None] = {}
         self._sizes: dict[int, int] = {}
         self._nodes = 0
+
+    @cached_property
+    def _rows(self) -> list[str]:
+        return self._text.split("\n")
 
     def document(self) -> Node:
         root: Node | None = None
@@ -163,7 +168,7 @@ class _Tree:
         if isinstance(event, ScalarEvent):
             quoted = event.style is not None or event.tag in ("!", "tag:yaml.org,2002:str")
             value = event.value if quoted else scalar(event.value)
-            node = Scalar(value, event.value, quoted, line, column)
+            node = Scalar(value, event.value, quoted, line, column, self._lines(event))
             if anchor:
                 self._anchors[anchor] = node
                 self._sizes[id(node)] = 1
@@ -174,6 +179,24 @@ class _Tree:
         if anchor:
             self._anchors[anchor] = None  # known, not usable inside itself
         return node, True
+
+    def _lines(self, event: Any) -> tuple[tuple[int, int], ...]:
+        """Where the lines of a text begin, if they stand in the file as they read."""
+        start, end, style = event.start_mark, event.end_mark, event.style
+        if style == "|":
+            return self._block_lines(start.line + 1, event.value)
+        marks = 2 if style else 0
+        if start.line == end.line and end.column - start.column == len(event.value) + marks:
+            return ((start.line + 1, start.column + 1 + marks // 2),)
+        return ()
+
+    def _block_lines(self, first: int, value: str) -> tuple[tuple[int, int], ...]:
+        rows = value.rstrip("\n").split("\n")
+        here = self._rows[first : first + len(rows)]
+        indent = min(
+            (len(raw) - len(row) for raw, row in zip(here, rows, strict=False) if row), default=0
+        )
+        return tuple((first + number, indent + 1) for number in range(1, len(rows) + 1))
 
     def _close(self, node: Node, anchor: str | None, before: int) -> None:
         if anchor:

@@ -1,7 +1,7 @@
 """What is wrong with a rule author's text: found when the rules load, each with its place."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -98,6 +98,13 @@ def _column(text: str, line: int, word: str) -> int:
     here = lines[line - 1] if line <= len(lines) else ""
     found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", here) if word else None
     return found.start() + 1 if found else 1
+
+
+def first_use(text: str, names: Collection[str]) -> tuple[int, int]:
+    """Line and column of the first of these names in a text that can be read."""
+    used = ENVIRONMENT.parse(text).find_all(nodes.Name)
+    first = min((name.lineno, name.name) for name in used if name.name in names)
+    return first[0], _column(text, *first)
 
 
 def _forbidden(tree: nodes.Node) -> Iterator[Found]:

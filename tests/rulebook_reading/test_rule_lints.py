@@ -167,3 +167,109 @@ def nested(group, depth):
 )
 def test_looking_for_warnings_ends_soon_on_any_condition(when, excepts):
     assert set(warned(when, f"except: {excepts}")) <= {"shadowed"}
+
+
+SPOTS = """\
+version: 1
+rules:
+  one:
+    watch: recordings
+    when:
+      device: phone
+      {when}
+    {more}
+    do:
+      star: true
+      {do}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lint", "path", "key", "parts"),
+    [
+        ("never-holds", "when.not", "not:", {"when": "not: {device: phone}"}),
+        ("never-holds", "when.all.0.device", "device:", {"when": "all: [{device: desktop}]"}),
+        (
+            "never-holds",
+            "when.any.0.all.0.pages",
+            "pages: 2",
+            {"when": "any: [{pages: 1, all: [{pages: 2}]}]"},
+        ),
+        (
+            "never-holds",
+            "when.all.1.country",
+            "country: at",
+            {"when": "all: [{country: de}, {pages: 1, country: at}]"},
+        ),
+        ("never-holds", "when.pages.under", "under:", {"when": "pages: {min: 5, under: 5}"}),
+        ("friction-scale", "when.friction.min", "60}", {"when": "friction: {min: 60}"}),
+        ("tag-comma", "when.tags.not.1", "'b,c'", {"when": "tags: {not: [a, 'b,c']}"}),
+        ("shadowed", "except.device", "device:", {"more": "except: {country: de, device: 'p*'}"}),
+        (
+            "shadowed",
+            "except",
+            "except:",
+            {"when": "any: [{tags: a}, {tags: b}]", "more": "except: {tags: a, all: [{tags: b}]}"},
+        ),
+        (
+            "friction-on-page",
+            "when.all.0.page",
+            "page:",
+            {"when": "all: [{page: {path: /a}}, {friction: {min: 5}}]"},
+        ),
+        (
+            "personal-data",
+            "do.slack.text",
+            "ip }}",
+            {"do": "slack: {text: '{{ country }} {{ ip }}'}"},
+        ),
+        (
+            "personal-data",
+            "do.slack.1.text",
+            "ip }}",
+            {"do": "slack: [{}, {text: 'by {{ ip }}'}]"},
+        ),
+        ("share-without-url", "do.share", "share:", {"do": "share: {expires: 7d}"}),
+        (
+            "unread-given",
+            "tests.0.given.country",
+            "country:",
+            {"more": "tests: [{given: {device: phone, country: de}, expect: match}]"},
+        ),
+    ],
+)
+def test_each_warning_points_at_the_key_it_is_about(lint, path, key, parts):
+    blank = {"when": "duration: {min: 1s}", "more": "summary: x", "do": "tag: a"}
+    text = SPOTS
+    for name, part in (blank | parts).items():
+        text = text.replace(f"{{{name}}}", part)
+    (found,) = read([("a.yaml", text.encode())], allowed=Allowed(share_url=False)).warnings
+    assert (found.lint, found.path) == (lint, f"rules.one.{path}")
+    assert text.splitlines()[found.line - 1][found.column - 1 :].startswith(key)
+
+
+def test_warnings_point_into_toml_tables_and_lines_of_long_texts():
+    text = """\
+version = 1
+[rules.one]
+watch = "recordings"
+when."device" = "phone"
+except = { pages = 3, "device" = "phone" }
+[[rules.one.do.slack]]
+[[rules.one.do.slack]]
+text = \"\"\"
+From {{ country }}:
+  {{ ip }} again
+\"\"\"
+"""
+    found = read([("a.toml", text.encode())]).warnings
+    assert [(fault.lint, fault.line, fault.column) for fault in found] == [
+        ("shadowed", 5, 23),
+        ("personal-data", 10, 6),
+    ]
+
+
+def test_two_conditions_that_exclude_one_another_are_both_named():
+    text = SPOTS.replace("{when}", "all: [{device: desktop}]").replace("{more}", "summary: x")
+    (found,) = read([("a.yaml", text.replace("{do}", "tag: a").encode())]).warnings
+    assert found.message == "nothing can meet this and device (line 6)"
