@@ -13,7 +13,7 @@ import random as randomness
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -85,7 +85,8 @@ class AsyncMouseflow:
     client still busy then hangs, and a new one takes its place. A request is tried `tries`
     times, and not after `patience` seconds; then `Unavailable` is raised. After a 401 nothing
     is sent for a minute, doubling up to an hour with each further one: calls fail at once.
-    `observe` is told of every attempt.
+    `observe` is told of every attempt. `transport` takes the place of the network, such as
+    the simulator's `InProcess`.
 
     Raises ConfigError for an address or credentials that can't be right.
     """
@@ -108,6 +109,7 @@ class AsyncMouseflow:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = randomness.random,
         observe: Callable[[Sent], None] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url(region_or_base_url)
         if not email or not api_key or ":" in email:
@@ -121,6 +123,7 @@ class AsyncMouseflow:
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
         self._standing = Standing(clock, monotonic, random)
         self._observe = observe or (lambda _sent: None)
+        self._transport = transport
         self._closed = False
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._tls: ssl.SSLContext | None = None
@@ -159,17 +162,19 @@ class AsyncMouseflow:
     async def send(self, request: Request[T], *, priority: Priority | None = None) -> T:
         """What the API answers, as the request reads it.
 
-        Writes go before reads unless `priority` says otherwise. Raises the errors of
-        `bot.mouseflow.errors`. When the caller is cancelled, a request in flight still ends.
+        Writes go before reads unless `priority` says otherwise, and websites take turns.
+        Raises the errors of `bot.mouseflow.errors`. When the caller is cancelled, a request
+        in flight still ends.
         """
         if priority is None:
             priority = Priority.POLL if request.method == "GET" else Priority.ACTION
+        call = self._turns.call(priority, request.website)
         unknown = False
         began: float | None = None
         attempt = 0
         while True:
             self._stop_early(request, unknown=unknown)
-            if not await self._turns.take(priority):
+            if not await self._turns.take(call):
                 self._stop_early(request, unknown=unknown, sent_home=True)
             attempt += 1
             began = self._monotonic() if began is None else began
@@ -180,7 +185,10 @@ class AsyncMouseflow:
                 delay = self._again_in(request, error, attempt, began)
                 if delay is None:
                     raise
-            await self._sleep(delay)
+                # Back into its place at once: the line itself waits for the pause's end.
+                call = replace(call, refused=isinstance(error, TooManyRequests))
+            if not call.refused:
+                await self._sleep(delay)
 
     async def aclose(self) -> None:
         """Lets what is in flight end, fails what still waits, and closes the connections."""
@@ -330,6 +338,7 @@ class AsyncMouseflow:
             follow_redirects=False,
             verify=self._tls,
             trust_env=not local,
+            transport=self._transport,
         )
 
     def _without_secrets(self, text: str) -> str:

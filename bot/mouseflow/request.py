@@ -37,6 +37,11 @@ class Request(Generic[T]):
         pairs = (f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in self.query)
         return f"{self.path}?{'&'.join(pairs)}"
 
+    @property
+    def website(self) -> str:
+        """The id in the path, percent-encoded; "" where the request is about the account."""
+        return self.path.split("/")[2] if "/websites/{website-id}" in self.route else ""
+
 
 def place(template: str, **names: str) -> str:
     """The template with each `{name}` replaced by its value, percent-encoded.

@@ -639,8 +639,8 @@ async def test_an_answer_is_let_go_once_it_is_given(api):
 @pytest.mark.parametrize("steps", range(8))
 async def test_a_turn_is_not_lost_when_its_taker_leaves_in_that_instant(steps):
     turns = Turns(Budget(1000.0, 100), 1, pause=float, monotonic=float, sleep=asyncio.sleep)
-    assert await turns.take(Priority.POLL)
-    leaving = asyncio.create_task(turns.take(Priority.POLL))
+    assert await turns.take(turns.call(Priority.POLL))
+    leaving = asyncio.create_task(turns.take(turns.call(Priority.POLL)))
     await _steps(3)
     turns.give_back()
     await _steps(steps)
@@ -648,7 +648,7 @@ async def test_a_turn_is_not_lost_when_its_taker_leaves_in_that_instant(steps):
     await asyncio.gather(leaving, return_exceptions=True)
     if not gone:
         turns.give_back()
-    following = asyncio.create_task(turns.take(Priority.POLL))
+    following = asyncio.create_task(turns.take(turns.call(Priority.POLL)))
     await _steps(10)
     assert following.done()
 
