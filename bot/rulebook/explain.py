@@ -1,10 +1,22 @@
 """Why a rule matches a subject or not: the condition as a tree, with what is seen at each part."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.rulebook.conditions import All, AnyOf, Change, Condition, Journey, Not, OneItem, Test
+from bot.rulebook.conditions import (
+    All,
+    AnyOf,
+    Change,
+    Condition,
+    Every,
+    Journey,
+    NoneOf,
+    Not,
+    OneItem,
+    OneOf,
+    Test,
+)
 from bot.rulebook.decide import applies
 from bot.rulebook.evaluate import Past, answer, field_of, holds, leaf_test, matches, no_past
 from bot.rulebook.fields import Field
@@ -235,16 +247,22 @@ def _reason(leaf: Leaf, subject: Subject, past: Past) -> str:
     return _text_reason(leaf, about, value, subject)
 
 
+_SEEN = {"saw_page": "saw", "tags": "tag"}
+_NOT_SEEN = {"saw_page": "did not see", "tags": "no tag"}
+
+
 def _text_reason(leaf: Test, about: Field, value: Any, subject: Subject) -> str:
-    """The text, or of several those that meet the test alone."""
-    name = {"saw_page": "saw", "tags": "tag"}.get(about.name, about.name)
+    """The text, or of several those that the test asks for; what is absent is named as asked."""
     if about.type == "flag":
         return about.name if value else f"not {about.name}"
-    see = leaf_test(leaf, subject.kind)
-    alone = [text for text in texts_of(value) if see((text,))]
-    if about.type == "texts" and not alone:
+    if about.type == "texts" and isinstance(leaf.wants, NoneOf):
+        return f"{_NOT_SEEN[about.name]} {wanted(about, OneOf(leaf.wants.values))}"
+    one = OneOf(leaf.wants.values) if isinstance(leaf.wants, Every) else leaf.wants
+    see = leaf_test(replace(leaf, wants=one), subject.kind)
+    met = tuple(text for text in texts_of(value) if see((text,)))
+    if about.type == "texts" and not met:
         return f"{about.name} {wanted(about, leaf.wants)}"
-    return f"{name} {seen(about, tuple(alone) or value) or 'absent'}"
+    return f"{_SEEN.get(about.name, about.name)} {seen(about, met or value) or 'absent'}"
 
 
 def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:

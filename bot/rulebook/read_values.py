@@ -296,4 +296,4 @@ def _read_exists(node: Keys, place: Place, field: Field, known: Sequence[str]) -
     return None if there is None else Exists(there)
 
 
-_READERS = (_read_bounds, _read_change, _read_not, _read_all, _read_matches, _read_exists)
+_READERS = (_read_bounds, _read_change, _read_all, _read_matches, _read_not, _read_exists)

@@ -134,6 +134,20 @@ def test_the_reasons_of_a_match_are_short_and_name_what_was_seen(when, values, r
     assert why(only(when), seen) == reasons
 
 
+def test_what_a_rule_asks_of_tags_in_several_ways_is_said_once_each():
+    asks = (
+        c.Test("tags", c.Every(("x", "y*"))),
+        c.Test("tags", c.NoneOf(("bot", "qa"))),
+        c.Test("saw_page", c.OneOf(("/a",))),
+        c.Test("saw_page", c.NoneOf(("/c",))),
+    )
+    views = (PageView(website_page="/a"), PageView(website_page="/b"))
+    seen = subject(tags=("x", "yes", "z"), page_views=views)
+    assert why(only(c.All(asks)), seen) == (
+        "tag x and yes", "no tag bot or qa", "saw /a", "did not see /c",
+    )  # fmt: skip
+
+
 def test_only_the_branches_that_hold_are_reasons():
     either = c.AnyOf((c.Test("country", c.OneOf(("de",))), c.Test("device", c.OneOf(("phone",)))))
     assert why(only(either), subject(country="fr", device="Phone")) == ("device Phone",)

@@ -69,7 +69,7 @@ def faults(*files, allowed=ALLOWED):
         ("{tags: {all: [a, b]}}", Asks("tags", Every(("a", "b")))),
         (
             "{tags: {all: a, not: b}}",
-            All((Asks("tags", NoneOf(("b",))), Asks("tags", Every(("a",))))),
+            All((Asks("tags", Every(("a",))), Asks("tags", NoneOf(("b",))))),
         ),
         ("{city: {matches: '^b'}}", Asks("city", Pattern("^b"))),
         ("{visitor_name: {exists: false}}", Asks("visitor_name", Exists(False))),
