@@ -25,8 +25,8 @@ from bot.rulebook.decide import applies
 from bot.rulebook.rules import Rule, RuleSet
 from bot.store import Connection
 from bot.store.audit import Note, record
-from bot.store.levels import rename_levels
-from bot.store.rule_states import rename_rule, rules_loaded
+from bot.store.renames import rename_rule
+from bot.store.rule_states import rules_loaded
 from bot.store.watermarks import WEBSITES, forget_watermark, set_watermark
 from bot.subjects import Kind, Site
 
@@ -133,8 +133,7 @@ class Watcher:
             record(conn, now, [note])
             for rule in rules.rules:
                 for old in rule.was:
-                    rename_levels(conn, old, rule.id)
-                    rename_rule(conn, old, rule.id)
+                    rename_rule(conn, old, rule.id, now)
             return rules_loaded(conn, fingerprints, now)
 
         changed = await self.desk.store.run(work)
@@ -351,6 +350,6 @@ class Watcher:
 
 
 def fingerprint(rule: Rule) -> str:
-    """Changes when the rule says something else; where it stands in its file does not count."""
-    bare = replace(rule, file="", line=0, column=1, tests=())
+    """Changes when the rule says something else; its name and its place do not count."""
+    bare = replace(rule, id="", was=(), file="", line=0, column=1, tests=())
     return blake2b(repr(bare).encode(), digest_size=8).hexdigest()

@@ -187,12 +187,15 @@ def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered
     from bot.store.queue import steps_of
     from bot.store.rule_states import rule_states
 
-    for name in (rule.id, *rule.was):
+    names = (rule.id, *rule.was)
+    for name in names:
         found = matches_of(
             conn, rule=name, subject_key=where.recording, website=where.website, limit=1
         )
         for match in found:
-            notes = history(conn, rule=name, subject=where.recording)
+            # The audit log keeps the name that the rule had then.
+            noted = history(conn, subject=where.recording)
+            notes = [note for note in noted if note.rule in names]
             steps = steps_of(conn, match.key)
             return Remembered(match, steps, notes, rule_states(conn).get(name))
     return None

@@ -16,14 +16,14 @@ from bot.store.times import ms
 
 def once_seen(conn: Connection, rule: str, value: str, now: datetime) -> bool:
     """Is the rule's one match for this value still remembered?"""
-    query = select(once.c.until).where(once.c.rule == rule, once.c.value == _hash(rule, value))
+    query = select(once.c.until).where(once.c.rule == rule, once.c.value == _hash(value))
     until = conn.execute(query).scalar_one_or_none()
     return until is not None and until > ms(now)
 
 
 def once_mark(conn: Connection, rule: str, value: str, until: datetime) -> None:
     """Remember until then that the rule matched for this value."""
-    write = insert(once).values(rule=rule, value=_hash(rule, value), until=ms(until))
+    write = insert(once).values(rule=rule, value=_hash(value), until=ms(until))
     conn.execute(
         write.on_conflict_do_update(
             index_elements=["rule", "value"], set_={"until": write.excluded.until}
@@ -38,7 +38,7 @@ def tally(
 
     The same subject counts once, however often it is told.
     """
-    key = _hash(rule, value)
+    key = _hash(value)
     write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
     conn.execute(write.on_conflict_do_nothing())
     query = select(func.count()).where(*_tallied(rule, key, since), tallies.c.at <= ms(at))
@@ -49,7 +49,7 @@ def tallied(conn: Connection, rule: str, value: str, since: datetime) -> Sequenc
     """The subjects counted under this value since then, oldest first."""
     query = (
         select(tallies.c.subject)
-        .where(*_tallied(rule, _hash(rule, value), since))
+        .where(*_tallied(rule, _hash(value), since))
         .order_by(tallies.c.at, tallies.c.subject)
     )
     return conn.execute(query).scalars().all()
@@ -57,14 +57,13 @@ def tallied(conn: Connection, rule: str, value: str, since: datetime) -> Sequenc
 
 def tally_clear(conn: Connection, rule: str, value: str) -> None:
     """Start counting anew for this value, after it made its match."""
-    conn.execute(
-        delete(tallies).where(tallies.c.rule == rule, tallies.c.value == _hash(rule, value))
-    )
+    conn.execute(delete(tallies).where(tallies.c.rule == rule, tallies.c.value == _hash(value)))
 
 
 def _tallied(rule: str, key: bytes, since: datetime) -> tuple[ColumnElement[bool], ...]:
     return tallies.c.rule == rule, tallies.c.value == key, tallies.c.at >= ms(since)
 
 
-def _hash(rule: str, value: str) -> bytes:
-    return blake2b(value.encode(), digest_size=16, key=rule.encode()[:64]).digest()
+def _hash(value: str) -> bytes:
+    # Without the rule's id, so that a renamed rule knows the values again.
+    return blake2b(value.encode(), digest_size=16).digest()

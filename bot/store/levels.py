@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, exists, select, text, update
+from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.levels import Level
@@ -78,21 +78,6 @@ def forget_level(conn: Connection, rule: str, website: str, subject: str) -> Non
             _levels.c.rule == rule, _levels.c.website == website, _levels.c.subject == subject
         )
     )
-
-
-def rename_levels(conn: Connection, old: str, new: str) -> int:
-    """The rule has another id now: its levels go on under it, where it has none of its own.
-
-    Returns how many levels were taken over.
-    """
-    other = _levels.alias()
-    known = exists().where(
-        other.c.rule == new, other.c.website == _levels.c.website,
-        other.c.subject == _levels.c.subject,
-    )  # fmt: skip
-    return conn.execute(
-        update(_levels).where(_levels.c.rule == old, ~known).values(rule=new)
-    ).rowcount
 
 
 def add_figures(

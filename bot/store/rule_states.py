@@ -61,13 +61,6 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     return frozenset(changed)
 
 
-def rename_rule(conn: Connection, old: str, new: str) -> None:
-    """The rule has another id now: what is remembered of it goes on, where there is nothing yet."""
-    known = rule_states(conn)
-    if old in known and new not in known:
-        conn.execute(update(_table).where(_table.c.rule == old).values(rule=new))
-
-
 def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
     """Pause the rule until `resume_rule`; False if it was paused already."""
     state = rule_states(conn).get(rule)

@@ -12,8 +12,8 @@ from bot.poll.recordings import Desk
 from bot.rulebook.read import read
 from bot.store import in_memory_copy
 from bot.store.audit import history
-from bot.store.levels import rename_levels
 from bot.store.queue import steps_of
+from bot.store.renames import rename_rule
 from bot.subjects import Site
 
 SITE = Site("w1", "myshop.com")
@@ -99,7 +99,7 @@ class World:
         def work(conn):
             for rule in self.rules:
                 for old in rule.was:
-                    rename_levels(conn, old, rule.id)
+                    rename_rule(conn, old, rule.id, self.now)
 
         self.store.do(work)
 

@@ -1,0 +1,38 @@
+"""A rule gets another id: all that is remembered under the old one goes on under the new one."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, update
+
+from bot.store.audit import Note, record
+from bot.store.tables import (
+    digests,
+    levels,
+    matches,
+    once,
+    ownership,
+    rule_states,
+    tallies,
+    windows,
+)
+
+_KEPT_BY_RULE = (rule_states, windows, digests, once, tallies, levels)
+
+
+def rename_rule(conn: Connection, old: str, new: str, at: datetime) -> bool:
+    """Hand all of it over; False where nothing is remembered of the old id.
+
+    What the new id has of its own stays as it is. The keys of matches and steps keep the old
+    id, since they name things for ever, and so does what stands in the audit log already.
+    """
+    moved = 0
+    for table in _KEPT_BY_RULE:
+        write = update(table).where(table.c.rule == old).values(rule=new)
+        moved += conn.execute(write.prefix_with("OR IGNORE")).rowcount
+        conn.execute(delete(table).where(table.c.rule == old))
+    moved += conn.execute(update(matches).where(matches.c.rule == old).values(rule=new)).rowcount
+    holds = update(ownership).where(ownership.c.owner == old).values(owner=new)
+    moved += conn.execute(holds).rowcount
+    if moved:
+        record(conn, at, [Note(kind="rule.renamed", rule=new, text=f"was {old}")])
+    return moved > 0
