@@ -3,9 +3,12 @@
 A plain copy of the database file would lack what is still in its log.
 """
 
+import os
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from bot.errors import ConfigError
 
 EXAMPLE = "mouseflow-bot backup /backups/bot.db"
 
@@ -15,16 +18,39 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", type=Path, help="where to write (default: bot-<date>-<time>.db)"
     )
+    parser.add_argument("--json", action="store_true", help="what was written, as JSON")
 
 
 def run(args: Namespace) -> int:
     """Copy the store."""
-    from bot.cli.given import settings
+    from bot.cli import given, show
     from bot.store import backup
 
-    url = settings(args).store.url
+    configured = given.settings(args, offline=True)
     file: Path = args.file or Path(f"bot-{datetime.now(UTC):%Y%m%d-%H%M%S}.db")
-    backup(url, file)
-    print(f"wrote {file} ({file.stat().st_size / 1024:.0f} KiB)")
-    print(f"to restore: stop the bot, put {file} in the place of {url}, start the bot")
+    store = given.store_file(configured)
+    _writable(file)
+    backup(configured.store.url, file)
+    size = file.stat().st_size
+    if args.json:
+        show.document({"file": str(file), "bytes": size})
+        return 0
+    print(f"wrote {file} ({size / 1024:.0f} KiB)")
+    print(f"to restore: stop the bot, put {file} in the place of {store}, start the bot")
     return 0
+
+
+def _writable(file: Path) -> None:
+    """Raises ConfigError for a place where no file can be made."""
+    folder = file.parent
+    try:
+        if file.is_dir():
+            raise ConfigError(
+                f"{file}: that is a folder; name a file in it, such as {file / 'bot.db'}"
+            )
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: there is no such folder; make it, or name another place")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{folder}: this user may not write there; name another place")

@@ -37,13 +37,11 @@ def run(args: Namespace) -> int:
     """Explain it; a budget that the daemon has not looked at is a problem."""
     from zoneinfo import ZoneInfo
 
-    from bot.cli import show
-    from bot.cli.given import settings
+    from bot.cli import given, show
     from bot.errors import ConfigError
-    from bot.store import open_store
 
-    configured = settings(args)
-    with open_store(configured.store.url, read_only=True) as store:
+    configured = given.settings(args, offline=True)
+    with given.stored(configured, read_only=True) as store:
         told = [each for each in store.do(gathered) if args.id in (None, each.id)]
     if not told and args.id:
         raise ConfigError(f"the daemon has not looked at a budget named {args.id}")

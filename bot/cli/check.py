@@ -37,20 +37,37 @@ def run(args: Namespace) -> int:
     book: RuleSet | None = None
     if given.configured(args) or not args.paths:
         try:
-            settings = given.settings(args)
+            settings = given.settings(args, offline=not args.online)
             _usable(settings.store.url)
         except ConfigError as error:
             problems += str(error).splitlines()
     try:
-        book = given.rules(args, settings)
+        book = given.rules(args, settings, offline=not args.online)
     except RuleErrors as error:
         problems += error.faults
     except ConfigError as error:
         problems += str(error).splitlines()
     if args.online and settings is not None and book is not None:
         problems += _online(settings, book)
-    _tell(args, problems, book)
+    notes = not_given(settings, book) if settings is not None else []
+    _tell(args, problems, book, notes)
     return 1 if problems else 0
+
+
+def not_given(settings: "Settings", book: "RuleSet | None") -> list[str]:
+    """Secrets that are not here. They may be where the daemon runs, so it is no problem yet."""
+    found = []
+    if not settings.mouseflow.api_key.get_secret_value():
+        found.append(
+            "mouseflow.api_key: not given here; all that asks Mouseflow needs it: "
+            "set BOT_MOUSEFLOW__API_KEY"
+        )
+    posting = book is not None and any(a.kind == "slack" for rule in book.rules for a in rule.do)
+    if posting and not settings.slack.configured:
+        found.append(
+            "slack.bot_token: not given here; rules that post need it: set BOT_SLACK__BOT_TOKEN"
+        )
+    return found
 
 
 def _usable(url: str) -> None:
@@ -71,10 +88,12 @@ def _online(settings: "Settings", book: "RuleSet") -> list[str]:
         return [str(error)]
 
 
-def _tell(args: Namespace, problems: "list[str | Fault]", book: "RuleSet | None") -> None:
+def _tell(
+    args: Namespace, problems: "list[str | Fault]", book: "RuleSet | None", notes: list[str]
+) -> None:
     from bot.cli import show
 
-    warnings = book.warnings if book else ()
+    warnings = [*(book.warnings if book else ()), *notes]
     if args.json:
         show.document(
             {

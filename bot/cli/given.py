@@ -6,11 +6,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.errors import ConfigError
+from bot.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from bot.config import Settings
     from bot.rulebook.rules import RuleSet
+    from bot.store import Store
 
 DEFAULT = Path("config.toml")
 DEFAULT_RULES = ("rules",)
@@ -32,17 +33,18 @@ def secrets_dirs() -> list[Path]:
     return [*([Path(credentials)] if credentials else []), SECRETS]
 
 
-def settings(args: Namespace) -> "Settings":
+def settings(args: Namespace, *, offline: bool = False) -> "Settings":
     """The checked settings, their secrets registered to be struck out of all output.
 
-    Raises ConfigError with every problem.
+    A command that asks nobody outside (`offline`) needs no API key. Raises ConfigError with
+    every problem.
     """
     from bot.config import load
     from bot.logs import scrubber
 
     path = config_path(args)
     try:
-        loaded = load(path, os.environ, secrets_dirs())
+        loaded = load(path, os.environ, secrets_dirs(), offline=offline)
     except ConfigError as error:
         if path is None:
             raise ConfigError(
@@ -64,11 +66,11 @@ def configured(args: Namespace) -> bool:
     )
 
 
-def rules(args: Namespace, settings: "Settings | None") -> "RuleSet":
+def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False) -> "RuleSet":
     """The rules under `args.paths`, else those of the settings.
 
-    Without settings nothing is said about what they allow. Raises ConfigError or RuleErrors
-    with every problem.
+    Without settings nothing is said about what they allow; `offline` as for `settings`.
+    Raises ConfigError or RuleErrors with every problem.
     """
     from bot.config.allowed import allowed
     from bot.rule_files import texts
@@ -82,7 +84,29 @@ def rules(args: Namespace, settings: "Settings | None") -> "RuleSet":
     if not files:
         places = ", ".join(map(str, paths))
         raise ConfigError(f"{places}: no rule files there (.yaml, .yml or .toml)")
-    return read(files, allowed=allowed(settings) if settings else Allowed(delete=True))
+    may = allowed(settings, offline=offline) if settings else Allowed(delete=True)
+    return read(files, allowed=may)
+
+
+def store_file(settings: "Settings") -> Path:
+    """Where the store is; raises StoreError where there is none."""
+    from bot.store.database import database_path
+
+    path = database_path(settings.store.url)
+    if not path.exists():
+        raise StoreError(f"no store at {path}: the daemon has not run here yet")
+    return path
+
+
+def stored(settings: "Settings", *, read_only: bool = False) -> "Store":
+    """The store that the daemon has made, opened beside it.
+
+    Raises StoreError where there is none, and makes none.
+    """
+    from bot.store import open_store
+
+    store_file(settings)
+    return open_store(settings.store.url, read_only=read_only, exclusive=False)
 
 
 def lock_file(url: str) -> Path:

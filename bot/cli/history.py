@@ -3,12 +3,24 @@
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bot.store import Connection
 
 EXAMPLE = (
     "mouseflow-bot history --rule checkout-friction --since 2h\n"
     "mouseflow-bot history --recording 4a1b2c --json"
 )
+
+KINDS = (
+    "budget.step", "level.held", "level.no_history", "match", "notice", "poll.cost",
+    "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused", "rule.resumed",
+    "rule.snooze_ended", "rule.snoozed", "rules.loaded", "rules.refused", "step.dead",
+    "step.done", "step.folded", "step.interrupted", "step.postponed", "step.retried",
+    "step.withheld", "suppressed", "website.held", "website.person", "website.released",
+)  # fmt: skip
+"""What the audit log tells of; one that is not here is known where the log has it."""
 
 _RECORDING = re.compile(r"/recordings/([^/?#]+)")
 
@@ -19,13 +31,14 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--recording", default="", type=recording_id, help="about this one: an id or a pasted link"
     )
-    parser.add_argument("--website", default="", metavar="ID", help="about this website")
+    parser.add_argument("--website", default="", metavar="W", help="about this one: name or id")
     parser.add_argument("--kind", default="", help="of this kind, such as step.done, or step")
     parser.add_argument(
         "--since", type=since, metavar="WHEN", help="from then: 2h, 7d, or 2026-11-24T12:00"
     )
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="default: 100")
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(usage_error=parser.error)
 
 
 def recording_id(text: str) -> str:
@@ -51,17 +64,18 @@ def since(text: str) -> datetime:
 
 def run(args: Namespace) -> int:
     """Show the entries that meet all filters."""
-    from bot.cli import show
-    from bot.cli.given import settings
-    from bot.store import audit, open_store
+    from bot.cli import given, show
+    from bot.store import audit
 
-    with open_store(settings(args).store.url, read_only=True) as store:
+    with given.stored(given.settings(args, offline=True), read_only=True) as store:
+        if args.kind and (wrong := store.do(lambda conn: unknown_kind(conn, args.kind))):
+            args.usage_error(wrong)
         entries = store.do(
             lambda conn: audit.history(
                 conn,
-                rule=args.rule,
+                rule=_rule(conn, args.rule),
                 subject=args.recording,
-                website=args.website,
+                website=_website(conn, args.website),
                 kind=args.kind,
                 since=args.since,
                 limit=max(args.limit, 1),
@@ -80,6 +94,45 @@ def run(args: Namespace) -> int:
     else:
         show.line("nothing of that kind was recorded")
     return 0
+
+
+def unknown_kind(conn: "Connection", kind: str) -> str:
+    """What is wrong with a kind that is none, empty for one that there is."""
+    from bot.cli.nearest import hint
+    from bot.store.audit import history
+
+    families = {each.partition(".")[0] for each in KINDS}
+    if kind in KINDS or kind in families or history(conn, kind=kind, limit=1):
+        return ""
+    known = sorted({*families, *KINDS})
+    near = hint(kind, known, f"there are {', '.join(known)}")
+    return f"--kind {kind}: there is no such kind{near}"
+
+
+def _rule(conn: "Connection", rule: str) -> str:
+    """The rule's id as the store has it; raises ConfigError for one never heard of."""
+    from bot.cli.nearest import one_of
+    from bot.store.audit import history
+    from bot.store.rule_states import rule_states
+
+    if not rule or history(conn, rule=rule, limit=1):
+        return rule
+    return one_of(rule, rule_states(conn), "the daemon has run no such rule")
+
+
+def _website(conn: "Connection", website: str) -> str:
+    """The website's id; raises ConfigError for one that the daemon has not seen."""
+    from bot.cli.nearest import one_of
+    from bot.store.audit import history
+    from bot.store.watermarks import website_names
+
+    ids = website_names(conn)
+    if not website or website in ids or history(conn, website=website, limit=1):
+        return website
+    names = sorted(ids.values())
+    seen = f"it knows {', '.join(names[:10])}" if names else ""
+    name = one_of(website, names, "the daemon has seen no such website", seen)
+    return next(id_ for id_, known in ids.items() if known == name)
 
 
 def _plain(entry: Any) -> dict[str, Any]:

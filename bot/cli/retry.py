@@ -1,9 +1,10 @@
 """Requeues dead letters, the steps that were given up, and lets paused rules run again.
 
 `status` shows both with their reasons. A rule's id stands for all of its dead letters, and
-ends the pause that its safety has made.
+ends the pause that its safety has made. Where one name means nothing, nothing is done.
 """
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bot.store import Connection
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 EXAMPLE = "mouseflow-bot retry\nmouseflow-bot retry 17 23\nmouseflow-bot retry checkout-friction"
 
@@ -23,40 +26,51 @@ def options(parser: ArgumentParser) -> None:
         metavar="ID|RULE",
         help="numbers of dead letters in `status`, or ids of rules (default: all dead letters)",
     )
+    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
 
 
 def run(args: Namespace) -> int:
     """Requeue, and say what was done; what names neither is a problem."""
-    from bot.cli.given import settings
-    from bot.cli.show import counted
-    from bot.store import open_store
+    from bot.cli import given, show
 
-    ids = [int(what) for what in args.what if what.isdigit()]
-    rules = [what for what in args.what if not what.isdigit()]
-    with open_store(settings(args).store.url, exclusive=False) as store:
-        requeued, resumed, unknown = store.do(
-            lambda conn: retried(conn, ids, rules, datetime.now(UTC))
-        )
-    print(f"requeued {counted(requeued, 'dead letter')}")
+    ids = [int(what) for what in args.what if _NUMBER.fullmatch(what)]
+    rules = [what for what in args.what if not _NUMBER.fullmatch(what)]
+    with given.stored(given.settings(args, offline=True)) as store:
+        requeued, resumed = store.do(lambda conn: retried(conn, ids, rules, datetime.now(UTC)))
+    if args.json:
+        show.document({"requeued": requeued, "resumed": resumed})
+        return 0
+    if requeued or resumed:
+        print(f"requeued {show.counted(requeued, 'dead letter')}")
+    else:
+        print(f"there is no dead letter{' of those rules' if rules else ''}")
     for rule in resumed:
         print(f"{rule} runs again")
-    for what in unknown:
-        print(f"{what}: no dead letter has that number, and no rule was run that has this id")
-    return 1 if unknown else 0
+    return 0
 
 
 def retried(
     conn: "Connection", ids: Sequence[int], rules: Sequence[str], now: datetime
-) -> tuple[int, list[str], list[str]]:
-    """How many dead letters were requeued, which rules resumed, and which names mean nothing."""
+) -> tuple[int, list[str]]:
+    """How many dead letters were requeued, and which rules run again.
+
+    Raises ConfigError for a number that no dead letter has, and for a rule never heard of.
+    """
+    from bot.cli.nearest import one_of
+    from bot.errors import ConfigError
     from bot.store.queue import retry
     from bot.store.rule_states import resume_rule, rule_states
 
     if not ids and not rules:
-        return retry(conn, now), [], []
-    counts = {str(number): retry(conn, now, ids=[number]) for number in ids}
+        return retry(conn, now), []
     known = rule_states(conn)
-    resumed = [rule for rule in rules if resume_rule(conn, rule, now, "by hand")]
-    counts |= {rule: retry(conn, now, rule=rule) for rule in rules}
-    unknown = [what for what, requeued in counts.items() if not requeued and what not in known]
-    return sum(counts.values()), resumed, unknown
+    named = [one_of(rule, known, "no rule was run that has this id") for rule in rules]
+    count = 0
+    for number in ids:
+        if not retry(conn, now, ids=[number]):
+            raise ConfigError(
+                f"{number}: no dead letter has that number; `mouseflow-bot status` shows them"
+            )
+        count += 1
+    resumed = [rule for rule in named if resume_rule(conn, rule, now, "by hand")]
+    return count + sum(retry(conn, now, rule=rule) for rule in named), resumed

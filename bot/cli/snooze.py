@@ -7,8 +7,6 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from bot.errors import ConfigError
-
 if TYPE_CHECKING:
     from bot.store import Connection
 
@@ -21,6 +19,7 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("rule", help="the rule's id")
     parser.add_argument("length", nargs="?", type=length, help="how long: 30m, 2h, 7d")
     parser.add_argument("--end", action="store_true", help="end the snooze now")
+    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -39,42 +38,50 @@ def length(text: str) -> timedelta:
 
 def run(args: Namespace) -> int:
     """Mute the rule, or end its snooze."""
-    from bot.cli.given import settings
-    from bot.store import open_store
+    from bot.cli import given, show
+    from bot.cli.nearest import one_of
     from bot.store.rule_states import rule_states, snooze
 
-    if (args.length is None) == (not args.end):
+    if args.length is None and not args.end:
         args.usage_error("say how long, such as 2h, or --end")
+    if args.length is not None and args.end:
+        args.usage_error(
+            f"a snooze begins or ends: give {show.span(args.length)} or --end, not both"
+        )
     now = datetime.now(UTC)
-    with open_store(settings(args).store.url, exclusive=False) as store:
-        _known(args.rule, list(store.do(rule_states)))
+    with given.stored(given.settings(args, offline=True)) as store:
+        names, lists = store.do(rule_states), "`mouseflow-bot status` lists the rules"
+        rule = one_of(args.rule, names, "the daemon has no such rule", lists)
         if args.end:
-            print(f"{args.rule}: {store.do(lambda conn: _ended(conn, args.rule, now))}")
-        else:
-            until = now + args.length
-            store.do(lambda conn: snooze(conn, args.rule, until, now))
-            print(f"{args.rule}: posts are held back until {until:%Y-%m-%d %H:%M}Z")
+            _tell_end(rule, store.do(lambda conn: _ended(conn, rule, now)), as_json=args.json)
+            return 0
+        until = now + args.length
+        store.do(lambda conn: snooze(conn, rule, until, now))
+    if args.json:
+        show.document({"rule": rule, "until": until})
+    else:
+        print(f"{rule}: posts are held back until {until:%Y-%m-%d %H:%M}Z")
     return 0
 
 
-def _ended(conn: "Connection", rule: str, now: datetime) -> str:
-    from bot.cli import show
+def _ended(conn: "Connection", rule: str, now: datetime) -> int | None:
+    """How many posts the snooze has held back; None where there was none."""
     from bot.limits import Reason
     from bot.store.rule_states import end_snooze, rule_states, withheld
 
     since = rule_states(conn)[rule].snoozed_at
     if since is None or not end_snooze(conn, rule, now):
-        return "was not snoozed"
-    held = withheld(conn, rule, since, Reason.SNOOZED)
-    return f"posts again; {show.counted(held, 'post')} held back" + (
-        ", which one digest tells of now" if held else ""
-    )
+        return None
+    return withheld(conn, rule, since, Reason.SNOOZED)
 
 
-def _known(rule: str, known: list[str]) -> None:
-    from difflib import get_close_matches
+def _tell_end(rule: str, held: int | None, *, as_json: bool) -> None:
+    from bot.cli import show
 
-    if rule not in known:
-        near = get_close_matches(rule, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else "; `mouseflow-bot status` lists the rules"
-        raise ConfigError(f"{rule}: the daemon has no such rule{hint}")
+    if as_json:
+        show.document({"rule": rule, "ended": held is not None, "held_back": held or 0})
+    elif held is None:
+        print(f"{rule}: was not snoozed")
+    else:
+        digest = ", which one digest tells of now" if held else ""
+        print(f"{rule}: posts again; {show.counted(held, 'post')} held back{digest}")

@@ -77,14 +77,13 @@ def run(args: Namespace) -> int:
     from zoneinfo import ZoneInfo
 
     from bot.cli import budget, show
-    from bot.cli.given import lock_file, settings
+    from bot.cli.given import lock_file, settings, stored
     from bot.cli.healthcheck import unhealthy
-    from bot.store import open_store
 
-    configured = settings(args)
+    configured = settings(args, offline=True)
     url = configured.store.url
     daemon = unhealthy(lock_file(url), 60, time.time()) or "alive"
-    with open_store(url, read_only=True) as store:
+    with stored(configured, read_only=True) as store:
         status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
         budgets = store.do(budget.gathered)
     if args.json:

@@ -29,8 +29,9 @@ def run(args: Namespace) -> int:
     from bot.cli import given, show
     from bot.rulebook import rule_tests
 
-    settings = given.settings(args) if given.configured(args) and not args.paths else None
-    results = rule_tests.run(given.rules(args, settings), only=args.rule)
+    asked = given.configured(args) and not args.paths
+    settings = given.settings(args, offline=True) if asked else None
+    results = rule_tests.run(given.rules(args, settings, offline=True), only=args.rule)
     failed = [result for result in results if not result.passed]
     if args.junit:
         _write(args.junit, rule_tests.junit(results))

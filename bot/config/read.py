@@ -1,7 +1,8 @@
 """Reads the configuration from file, environment and secret files, and tells all its problems.
 
 For each key the environment (`BOT_SECTION__KEY`) wins over a secret file
-(`bot_section__key`), that over config.toml, and that over the default.
+(`bot_section__key`), that over config.toml, and that over the default. Relative paths count
+from where they were written: the file's folder, else where the bot is started.
 """
 
 import difflib
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
+from bot.config.anchors import beside, url_beside
 from bot.config.places import locate
 from bot.config.sections import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
@@ -62,22 +64,32 @@ class _Origins:
     text: str
     named: Sequence[Mapping[str, str]]
 
-    def place(self, path: tuple[str, ...]) -> _Place:
+    def name(self, path: tuple[str, ...]) -> str | None:
+        """The variable or secret file that gave it, None where the file or a default did."""
         wanted = variable(path)
         for names in self.named:
             for name, shown in names.items():
                 if name.upper() == wanted:
-                    return _Place(shown)
-        if self.file is None:
-            return _Place("")
+                    return shown
+        return None
+
+    def place(self, path: tuple[str, ...]) -> _Place:
+        name = self.name(path)
+        if name is not None or self.file is None:
+            return _Place(name or "")
         return _Place(str(self.file), *locate(self.text, path))
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], secrets_dirs: Iterable[Path] = ()
+    path: Path | None,
+    environ: Mapping[str, str],
+    secrets_dirs: Iterable[Path] = (),
+    *,
+    offline: bool = False,
 ) -> Settings:
     """The settings of that file (None: no file), environment and directories of secret files.
 
+    Who asks nobody (`offline`) needs no API key; it is then empty where it is not given.
     Raises ConfigError whose text lists every problem, one a line, and shows no value.
     """
     problems: list[str] = []
@@ -85,14 +97,17 @@ def load(
     written = _toml(path, text) if path is not None else {}
     secret_values, secret_places = _secret_files(secrets_dirs, problems)
     variables = {name: value for name, value in environ.items() if _is_ours(name)}
-    places = [{name: name for name in variables}, secret_places]
-    for names in places:
+    for names in ({name: name for name in variables}, secret_places):
         problems += _unknown_names(names)
+    secret_values, variables = _given(secret_values), _given(variables)
+    places = [{name: name for name in variables}, {it: secret_places[it] for it in secret_values}]
+    origins = _Origins(path, text, places)
     merged = _merged({"mouseflow": {}}, written, _named(secret_values), _named(variables))
+    if offline:
+        _do_without_key(merged)
     try:
         settings = Settings(**merged)
     except ValidationError as error:
-        origins = _Origins(path, text, places)
         details = error.errors(include_url=False, include_input=False)
         found = sorted(
             ((origins.place(_path(each)), _problem(each)) for each in details),
@@ -102,7 +117,32 @@ def load(
         raise ConfigError("\n".join(problems)) from None
     if problems:
         raise ConfigError("\n".join(problems))
-    return settings
+    return _anchored(settings, origins)
+
+
+def _given(values: Mapping[str, str]) -> dict[str, str]:
+    """Without the empty ones, as from `${TOKEN:-}`; an empty `web.listen` says something: off."""
+    off = variable(("web", "listen"))
+    return {name: it for name, it in values.items() if it.strip() or name.upper() == off}
+
+
+def _do_without_key(merged: dict[str, Any]) -> None:
+    account = merged["mouseflow"]
+    if isinstance(account, dict) and not str(account.get("api_key") or "").strip():
+        merged["mouseflow"] = account | {"api_key": SecretStr("")}
+
+
+def _anchored(settings: Settings, origins: _Origins) -> Settings:
+    """What the file or a default says counts from the file's folder."""
+    if origins.file is None:
+        return settings
+    folder, rules, store = origins.file.parent, settings.rules, settings.store
+    if origins.name(("rules", "paths")) is None:
+        paths = tuple(beside(folder, path) for path in rules.paths)
+        rules = rules.model_copy(update={"paths": paths})
+    if origins.name(("store", "url")) is None:
+        store = store.model_copy(update={"url": url_beside(folder, store.url)})
+    return settings.model_copy(update={"rules": rules, "store": store})
 
 
 def _text(path: Path) -> str:

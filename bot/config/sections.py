@@ -324,11 +324,12 @@ class Settings(BaseSettings):
             self.web.token,
         )
         values = {secret.get_secret_value() for secret in given if secret is not None}
-        pair = f"{self.mouseflow.email}:{self.mouseflow.api_key.get_secret_value()}"
-        values.add(base64.b64encode(pair.encode()).decode())
+        if key := self.mouseflow.api_key.get_secret_value():
+            pair = f"{self.mouseflow.email}:{key}"
+            values.add(base64.b64encode(pair.encode()).decode())
         if password := _password(self.store.url):
             values |= {password, unquote(password)}
-        return tuple(sorted(values))
+        return tuple(sorted(values - {""}))
 
 
 def _password(url: str) -> str | None:

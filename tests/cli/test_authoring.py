@@ -44,6 +44,12 @@ def test_init_writes_files_that_check_and_test_find_good(
 ) -> None:
     said = told(capsys, "init")
     assert "wrote config.toml" in said
+    without_key = told(capsys, "check").splitlines()
+    assert without_key == [
+        "warning: mouseflow.api_key: not given here; all that asks Mouseflow needs it: "
+        "set BOT_MOUSEFLOW__API_KEY",
+        "ok: 1 rule in 1 file",
+    ]
     monkeypatch.setenv(*next(iter(KEY.items())))
     assert told(capsys, "check") == "ok: 1 rule in 1 file\n"
     assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
@@ -81,6 +87,15 @@ def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "cannot be written" in capsys.readouterr().err
 
 
+POSTS = """\
+version: 1
+rules:
+  posts:
+    watch: recordings
+    when: {pages: {min: 5}}
+    do: {slack: {}}
+    tests: [{name: many, given: {pages: 6}, expect: match}]
+"""
 BAD = """\
 version: 1
 rules:
@@ -102,12 +117,15 @@ rules:
 def test_check_tells_every_problem_of_configuration_and_rules(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "config.toml").write_text('[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n')
+    (place / "config.toml").write_text('[mouseflow]\nregion = "eu"\nemial = "ops@example.com"\n')
     (place / "rules").mkdir()
     (place / "rules/bad.yaml").write_text(BAD)
     (place / "rules/worse.toml").write_text("version = 1\n[rules.x\n")
+    assert "config.toml:1:2: mouseflow.api_key: missing" in told(
+        capsys, "check", "--online", code=1
+    )
     lines = told(capsys, "check", code=1).splitlines()
-    assert lines[0].startswith("config.toml:1:2: mouseflow.api_key: missing")
+    assert lines[0].startswith("config.toml:1:2: mouseflow.email: missing")
     assert (
         "rules/bad.yaml:5:12: rules.one.when.frction: unknown field; did you mean friction?"
         in lines
@@ -130,10 +148,45 @@ def test_check_says_what_this_configuration_forbids(
     lines = told(capsys, "check", code=1).splitlines()
     assert any("rules.two.do.delete" in line for line in lines)
     assert any("rules.three.do.slack" in line for line in lines)
+    text = config + '[slack]\nbot_token = "xoxb-1"\nchannel = "#x"\n[rules]\nallow_delete = true\n'
+    (place / "config.toml").write_text(text)
+    assert told(capsys, "check") == "ok: 3 rules in 1 file\n"
+
+
+def test_check_and_test_need_no_token_where_the_rules_are_written(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In CI the configuration is there and the secrets are not."""
     (place / "config.toml").write_text(
-        config + '[slack]\nbot_token = "xoxb-1"\nchannel = "#x"\n[rules]\nallow_delete = true\n'
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n[slack]\nchannel = "#x"\n'
     )
-    assert "ok: 3 rules in 1 file" in told(capsys, "check")
+    (place / "rules").mkdir()
+    (place / "rules/posts.yaml").write_text(POSTS)
+    assert told(capsys, "check").splitlines() == [
+        "warning: mouseflow.api_key: not given here; all that asks Mouseflow needs it: "
+        "set BOT_MOUSEFLOW__API_KEY",
+        "warning: slack.bot_token: not given here; rules that post need it: "
+        "set BOT_SLACK__BOT_TOKEN",
+        "ok: 1 rule in 1 file",
+    ]
+    assert told(capsys, "test") == "1 test of 1 rule: all passed\n"
+
+
+def test_rules_lie_beside_the_configuration_from_wherever_it_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "etc/rules").mkdir(parents=True)
+    (place / "etc/config.toml").write_text(
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n'
+    )
+    (place / "etc/rules/bad.yaml").write_text(BAD)
+    said = told(capsys, "check", "--config", "etc/config.toml", code=1)
+    assert "etc/rules/bad.yaml:5:12: rules.one.when.frction: unknown field" in said
+    (place / "etc/rules/bad.yaml").unlink()
+    said = told(capsys, "check", "--config", "etc/config.toml", code=1)
+    assert "etc/rules: no rule files there" in said
+    assert main(["status", "--config", "etc/config.toml"]) == 1
+    assert capsys.readouterr().err.startswith("no store at etc/data/bot.db: ")
 
 
 def test_check_of_named_files_needs_no_configuration(

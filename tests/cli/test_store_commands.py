@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ from bot.store.database import database_path
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.rule_states import pause_rule, rule_states, rules_loaded
+from bot.store.watermarks import WEBSITES, set_watermark
 from bot.subjects import RecordingSubject, Site, written
 
 HOSTILE = "/checkout\x1b[2J\nfake line"
 NOW = datetime.now(UTC)
+SITES = '{"w1": "myshop.com"}'
 
 
 def step(key: str, lane: str) -> NewStep:
@@ -133,13 +136,32 @@ def test_status_reads_beside_a_daemon_and_changes_nothing(
         assert "daemon: alive" in capsys.readouterr().out
 
 
-def test_without_a_store_it_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["history"], ["budget"], ["backup"], ["retry"], ["snooze", "checkout", "2h"]],
+)
+def test_without_a_store_it_is_said_and_none_is_made(
+    place: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     for file in (place / "data").iterdir():
         file.unlink()
-    for name in ("status", "history", "backup"):
-        assert main([name]) == 1
-        assert "does not exist" in capsys.readouterr().err
+    assert main(arguments) == 1
+    said = "no store at data/bot.db: the daemon has not run here yet\n"
+    assert capsys.readouterr().err == said
     assert list((place / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["history"], ["budget"], ["backup"], ["retry"], ["snooze", "checkout", "2h"]],
+)
+def test_what_asks_nobody_needs_no_key(
+    place: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "config.toml").write_text('[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n')
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert main(["once"]) == 1
+    assert "mouseflow.api_key: missing" in capsys.readouterr().err
 
 
 def test_history_can_be_narrowed_and_read_by_programs(
@@ -180,19 +202,88 @@ def test_history_keeps_a_visitors_text_on_its_line(
     assert told.count("\n") == 1
     assert "\x1b" not in told
     assert "saw_page /checkout" in told
-    assert main(["history", "--kind", "unheard.of"]) == 0
+    assert main(["history", "--kind", "step.postponed"]) == 0
     assert "nothing of that kind" in capsys.readouterr().out
+    assert main(["history", "--kind", "step.postponed", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "code"),
+    [
+        (["history", "--kind", "stpe.dead"], "did you mean step.dead?", 2),
+        (["history", "--kind", "steps"], "did you mean step?", 2),
+        (["history", "--rule", "chekout"], "did you mean checkout?", 1),
+        (["history", "--website", "mysop.com"], "did you mean myshop.com?", 1),
+        (["history", "--website", "nothing-like-it"], "no such website; it knows myshop.com", 1),
+        (["history", "--limit", "none"], "--limit", 2),
+        (["retry", "chekout"], "did you mean checkout?", 1),
+        (["retry", "99"], "99: no dead letter has that number", 1),
+        (["snooze", "chekout", "2h"], "did you mean checkout?", 1),
+        (["snooze", "checkout"], "say how long, such as 2h, or --end", 2),
+        (["snooze", "checkout", "2h", "--end"], "give 2h or --end, not both", 2),
+    ],
+)
+def test_a_name_that_nothing_has_is_not_taken_for_an_empty_answer(
+    place: Path, arguments: list[str], told: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(partial(set_watermark, source=WEBSITES, website="", data=SITES, at=NOW))
+    try:
+        status = main(arguments)
+    except SystemExit as left:
+        status = left.code
+    out, err = capsys.readouterr()
+    assert (status, told in err) == (code, True), out + err
+    assert out == ""
+
+
+def test_history_knows_a_website_by_its_name(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(partial(set_watermark, source=WEBSITES, website="", data=SITES, at=NOW))
+    assert main(["history", "--website", "MyShop.com", "--kind", "match"]) == 0
+    assert "checkout" in capsys.readouterr().out
 
 
 def test_retry_requeues_dead_letters_and_says_how_many(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["retry", "99"]) == 1
-    assert "requeued 0 dead letters" in capsys.readouterr().out
     assert main(["retry"]) == 0
     assert "requeued 1 dead letter\n" in capsys.readouterr().out
     assert "step.retried" in read_store()[1]
     assert main(["retry"]) == 0
+    assert capsys.readouterr().out == "there is no dead letter\n"
+
+
+def test_retry_does_nothing_while_one_name_means_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["retry", "1", "chekout"]) == 1
+    assert "did you mean checkout?" in capsys.readouterr().err
+    assert "step.retried" not in read_store()[1]
+
+
+def test_what_was_done_can_be_read_by_programs(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*arguments: str, code: int = 0) -> dict[str, object]:
+        assert main([*arguments, "--json"]) == code
+        return json.loads(capsys.readouterr().out)
+
+    assert told("retry", "1", "rage") == {"requeued": 1, "resumed": ["rage"]}
+    begun = told("snooze", "checkout", "2h")
+    assert datetime.fromisoformat(str(begun["until"])) > datetime.now(UTC)
+    assert told("snooze", "checkout", "--end") == {
+        "rule": "checkout", "ended": True, "held_back": 0,
+    }  # fmt: skip
+    assert told("snooze", "checkout", "--end")["ended"] is False
+    copy = told("backup", "copy.db")
+    assert copy == {"file": "copy.db", "bytes": (place / "copy.db").stat().st_size}
+    assert told("healthcheck", code=1)["healthy"] is False
+    with open_store("sqlite:///data/bot.db"):
+        assert told("healthcheck") == {"healthy": True, "fault": None}
 
 
 def test_snooze_always_has_an_end_and_can_be_ended(
@@ -253,6 +344,26 @@ def test_a_backup_is_a_whole_store_and_never_overwrites(
         assert len(store.do(history)) == 4
     assert main(["backup", "copy.db"]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("no/such/copy.db", "no/such: there is no such folder; make it, or name another place"),
+        ("data", "data: that is a folder; name a file in it, such as data/bot.db"),
+        ("config.toml/copy.db", "config.toml: there is no such folder"),
+        ("x" * 300, "cannot be written: File name too long"),
+    ],
+)
+def test_a_backup_that_cannot_be_written_blames_its_place_and_not_the_store(
+    place: Path, file: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(place.rglob("*"))
+    assert main(["backup", file]) == 1
+    err = capsys.readouterr().err
+    assert told in err
+    assert "bot.db: " not in err
+    assert sorted(place.rglob("*")) == before
 
 
 def test_the_healthcheck_sees_a_daemon_that_is_gone(

@@ -205,6 +205,27 @@ def test_empty_variables_mean_not_given_except_where_empty_says_something() -> N
     assert "missing" in problems(None, ENOUGH | {"BOT_MOUSEFLOW__API_KEY": "  "})[0]
 
 
+@pytest.mark.parametrize("path", [path for path in keys() if path != ("web", "listen")])
+def test_an_empty_variable_or_secret_leaves_what_the_file_says(
+    tmp_path: Path, path: tuple[str, str]
+) -> None:
+    file = written(tmp_path, FILE + '[slack]\nbot_token = "xoxb-of-the-file"\n')
+    assert load(file, {variable(path): "", "BOT_SLACK__BOT_TOKEN": ""}) == load(file, {})
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / variable(path).lower()).write_text("\n")
+    assert load(file, {}, [tmp_path / "secrets"]) == load(file, {})
+
+
+def test_who_asks_nobody_needs_no_key_but_everything_else_is_checked(tmp_path: Path) -> None:
+    keyless = FILE.replace('api_key = "from-the-file"\n', "")
+    read = load(written(tmp_path, keyless), {"BOT_MOUSEFLOW__API_KEY": ""}, offline=True)
+    assert read.mouseflow.api_key.get_secret_value() == ""
+    assert read.secrets() == ()
+    assert load(written(tmp_path, FILE), {}, offline=True) == load(written(tmp_path, FILE), {})
+    with pytest.raises(ConfigError, match="time_zone"):
+        load(written(tmp_path, keyless + 'time_zone = "Nowhere"\n'), {}, offline=True)
+
+
 def test_a_pasted_key_may_have_blanks_around_it() -> None:
     read = load(None, ENOUGH | {"BOT_MOUSEFLOW__API_KEY": " key\n"})
     assert read.mouseflow.api_key.get_secret_value() == "key"
@@ -337,6 +358,16 @@ def test_the_configuration_says_what_rules_may_do() -> None:
     assert allowed(load(None, hook)).channel
     shared = ENOUGH | {"BOT_MOUSEFLOW__SHARE_URL": "https://example.com/{token}"}
     assert allowed(load(None, shared)).share_url
+
+
+def test_where_secrets_are_kept_elsewhere_rules_may_post() -> None:
+    """On a developer's machine or in CI neither key nor token is there, and rules are checked."""
+    keyless = {name: value for name, value in ENOUGH.items() if not name.endswith("KEY")}
+    away = load(None, keyless, offline=True)
+    assert (allowed(away, offline=True).posts, allowed(away).posts) == (True, False)
+    planned = load(None, ENOUGH | {"BOT_SLACK__CHANNEL": "#x"}, offline=True)
+    assert (allowed(planned, offline=True).posts, allowed(planned).posts) == (True, False)
+    assert not allowed(load(None, ENOUGH), offline=True).posts
 
 
 def test_settings_have_every_section_of_the_documentation() -> None:
