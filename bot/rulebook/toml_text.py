@@ -14,6 +14,7 @@ from bot.rulebook.spans import (
     Scalar,
     Unreadable,
 )
+from bot.wording.toml_faults import toml_fault
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -30,7 +31,6 @@ _STRINGS = {
 _LONG_KEY = re.compile(
     r"(?<![\w\"'-])(?:(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*\.[ \t]*){60}"
 )
-_WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def parse(text: str) -> Node:
@@ -42,48 +42,10 @@ def parse(text: str) -> Node:
     except RecursionError:
         raise Unreadable(1, 1, f"nested too deeply; {MAX_DEPTH} levels are the limit") from None
     except ValueError as error:
-        raise _unreadable(str(error), text) from None
+        raise Unreadable(*toml_fault(text, error)) from None
     if not _BLANK.sub("", text, count=1):
         raise Unreadable(1, 1, "the file is empty; it starts with version = 1")
     return _Scanner(text).document()
-
-
-_PLAIN = {
-    "Cannot overwrite a value": "this key stands twice",
-    "Cannot declare": "this table stands twice",
-    "Duplicate inline table key": "this key stands twice",
-    "Illegal character '\\n'": "a quote is not closed",
-    "Expected '=' after a key in a key/value pair": "a key wants = and a value after it",
-    "Invalid value": "this is no value; is a text to be quoted?",
-    "Unclosed array": "a [ is not closed",
-    "Unclosed inline table": "a { is not closed",
-    "Unterminated string": "a quote is not closed",
-    "Expected newline or end of document after a statement": "one key and value per line; is a "
-    "text to be quoted?",
-    "Invalid initial character for a key part": "a key is expected here",
-    "Expected ']' at the end": "a [table] wants its ]",
-    "Expected ']]' at the end": "a [[table]] wants its ]]",
-    'Expected "\'"': "a quote is not closed",
-    "Invalid statement": "a key or a [table] is expected here",
-}
-
-
-def _unreadable(problem: str, text: str) -> Unreadable:
-    """tomllib's error in words that say what to mend."""
-    found = _WHERE.search(problem)
-    line, column = 1, 1
-    if found:
-        problem = problem[: found.start()]
-        last = text.rstrip("\n")
-        line = int(found[1] or last.count("\n") + 1)
-        column = int(found[2] or len(last) - last.rfind("\n"))
-    here = text.split("\n")[line - 1]
-    if problem.startswith("Invalid initial character") and len(here) < column:
-        return Unreadable(line, column, "a table in { } stands on one line; use [a.table] for more")
-    for beginning, words in _PLAIN.items():
-        if problem.startswith(beginning):
-            return Unreadable(line, column, words)
-    return Unreadable(line, column, f"this is not TOML: {problem}")
 
 
 class _Scanner:
