@@ -21,6 +21,7 @@ from bot.config.anchors import beside, url_beside
 from bot.config.places import locate
 from bot.config.sections import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
+from bot.wording.toml_faults import toml_fault
 
 _SECRET_FILE_LIMIT = 64 * 1024
 
@@ -156,17 +157,12 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-
-
 def _toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        place = _TOML_PLACE.search(message)
-        at = f"{place[1]}:{place[2]}" if place and place[1] else f"{text.count(chr(10)) + 1}:1"
-        raise ConfigError(f"{path}:{at}: not TOML: {_TOML_PLACE.sub('', message)}") from None
+        line, column, said = toml_fault(text, error)
+        raise ConfigError(f"{path}:{line}:{column}: {said}") from None
 
 
 def _secret_files(
