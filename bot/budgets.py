@@ -16,6 +16,9 @@ Switch = Literal["recording", "recording_rate"]
 RECORDING, STOPPED = "recording", "stopped"
 """The only two statuses that the bot ever changes, in lower case."""
 
+BUDGET = "budget:"
+"""Begins the name of every budget as an owner; no rule's id has a colon."""
+
 LATE = timedelta(minutes=30)
 """How long a change needs to reach visitors, whose browsers keep the recording script."""
 
@@ -136,9 +139,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A switch that the bot has set on a website, by which budget and to what.
+    """A switch that the bot has set on a website: by which budget or rule, and to what.
 
-    `set_to` is a status or a rate in percent as text, `before` the rate to go back to.
+    `set_to` is a status or a rate in percent as text, `before` the rate to go back to. What a
+    rule has stopped no budget starts again.
     """
 
     website: str
@@ -148,6 +152,11 @@ class Hold:
     reason: str
     set_to: str
     before: int | None = None
+
+    @property
+    def rule(self) -> str:
+        """The rule that holds it; empty for a budget."""
+        return "" if self.owner.startswith(BUDGET) else self.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +186,7 @@ def due(steps: Sequence[Step], recordings: int, used: float, per_hour: float) ->
 def changes(step: Step, standing: Standing, holds: Sequence[Hold]) -> tuple[Change, ...]:
     """What the step changes on this website; nothing where the website is not ours to switch.
 
-    A person's stop is left as it is, and a rate is set only where there is recording.
+    A person's stop, or a rule's, is left as it is, and a rate is set only where there is recording.
     """
     if not standing.ours_to_switch:
         return ()
@@ -186,13 +195,13 @@ def changes(step: Step, standing: Standing, holds: Sequence[Hold]) -> tuple[Chan
         found.append(Change(site, "recording_rate", str(step.rate)))
     if step.recording == "stop" and standing.state == RECORDING:
         found.append(Change(site, "recording", "stop"))
-    if step.recording == "start" and standing.state == STOPPED and _stopped_by_us(holds):
+    if step.recording == "start" and standing.state == STOPPED and _stopped_by_a_budget(holds):
         found.append(Change(site, "recording", "start"))
     return tuple(found)
 
 
-def _stopped_by_us(holds: Sequence[Hold]) -> bool:
-    return any(hold.switch == "recording" for hold in holds)
+def _stopped_by_a_budget(holds: Sequence[Hold]) -> bool:
+    return any(hold.switch == "recording" and not hold.rule for hold in holds)
 
 
 Seen = Literal["as left", "changed", "unknown"]

@@ -74,13 +74,18 @@ def _act_on(
         changes |= {change.switch: change for change in own}
         status = "read-only for the bot" if standing.read_only else standing.status
         if not own and step.recording == "stop" and standing.state == STOPPED:
-            status = "Stopped already"
+            status = _stopped_already(scene, site)
         said[step.name(recordings)] = words.done(site.name, own, status, standing.rate)
     if changes:
         label = f"{fresh[-1].at:g}%"
         reason = f"{label} step at {words.figure(view.used, view.budget)}"
         switch(conn, view, site, list(changes.values()), label, reason, tally)
     return said
+
+
+def _stopped_already(scene: Scene, site: Site) -> str:
+    hold = scene.holds.get((site.id, "recording"))
+    return f"Stopped already by the rule {hold.rule}" if hold and hold.rule else "Stopped already"
 
 
 def _post_step(

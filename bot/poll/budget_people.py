@@ -1,4 +1,4 @@
-"""Budgets beside people: what somebody else has changed is noticed, left so, and said."""
+"""Budgets beside people and rules: what others have changed is noticed, left so, and said."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,21 @@ from bot.subjects import Site
 
 
 def stand_aside(conn: Connection, scene: Scene, views: Sequence[View], tally: Tally) -> None:
-    """Notice what people have changed, leave it so, and say it."""
+    """Notice what people and rules have changed, leave it so, and say it."""
     owners = {view.owner: view for view in views}
     for (website, switch), hold in list(scene.holds.items()):
         standing, site = scene.standings.get(website), scene.sites.get(website)
         view = owners.get(hold.owner)
-        if view is None:
+        if view is None and not hold.rule:
             _orphan(conn, scene, hold)
             continue
         if not standing or not site or scene.busy(website, switch):
             continue
         if core.seen(hold, standing) == "changed":
             now_is = standing.status if switch == "recording" else f"{standing.rate} %"
-            _intervened(conn, view, site, hold, str(now_is), tally)
+            _let_go(conn, scene, hold, str(now_is))
+            if view:
+                _intervened(conn, view, site, hold, str(now_is), tally)
     for view in views:
         for site in view.sites:
             _stopped_by_others(conn, view, site, tally)
@@ -38,42 +40,50 @@ def _orphan(conn: Connection, scene: Scene, hold: Hold) -> None:
     disown(conn, hold.website, hold.switch, scene.now, reason)
 
 
+def _let_go(conn: Connection, scene: Scene, hold: Hold, now_is: str) -> None:
+    del scene.holds[hold.website, hold.switch]
+    who = scene.by_whom(hold.website, hold.switch)
+    disown(conn, hold.website, hold.switch, scene.now, f"{who} made it {now_is}")
+
+
 def _intervened(
     conn: Connection, view: View, site: Site, hold: Hold, now_is: str, tally: Tally
 ) -> None:
     scene = view.scene
-    del scene.holds[hold.website, hold.switch]
-    disown(conn, site.id, hold.switch, scene.now, f"a person made it {now_is}")
     mark_budget_step(conn, view.owner, view.period.name, f"aside {site.id}", scene.now)
     view.done[f"aside {site.id}"] = scene.now
     what = "recording" if hold.switch == "recording" else "the recording rate"
     say(
         conn, view, site, tally,
-        f"{site.name}: a person changed {what} to {now_is}",
-        f"the bot had set it to {hold.set_to} ({hold.reason})",
-        "the bot steps aside: it leaves that so, and sets nothing back",
+        f"{site.name}: {scene.by_whom(site.id, hold.switch)} changed {what} to {now_is}",
+        f"the budget had set it to {hold.set_to} ({hold.reason})",
+        "the budget steps aside: it leaves that so, and sets nothing back",
     )  # fmt: skip
 
 
 def _stopped_by_others(conn: Connection, view: View, site: Site, tally: Tally) -> None:
-    """A stop that is not the bot's: noticed when it happens, and when a period begins with it."""
+    """A stop that is no budget's: noticed when it happens, and when a period begins with it."""
     scene = view.scene
     standing, before = scene.standings.get(site.id), scene.before.get(site.id)
-    ours = (site.id, "recording") in scene.holds or scene.busy(site.id, "recording")
+    hold = scene.holds.get((site.id, "recording"))
+    rule = hold.rule if hold else ""
+    ours = (hold and not rule) or scene.busy(site.id, "recording")
     if standing is None or standing.state != STOPPED or ours or not view.stops:
         return
-    if before and (before.status or "").casefold() == RECORDING:
+    recorded = before and (before.status or "").casefold() == RECORDING
+    if site.id in scene.stopped if rule else recorded:
         say(
             conn, view, site, tally,
-            f"{site.name} was stopped, not by the bot",
+            f"{site.name} was stopped{f' by the rule {rule}' if rule else ', not by the bot'}",
             f"{words.figure(view.used, view.budget)} used",
-            "it stays stopped until somebody starts it: the bot starts only what it stopped",
+            "it stays stopped until somebody starts it: a budget starts only what it stopped",
         )  # fmt: skip
     if view.mark and view.mark.period != view.period.name and _had_stopped(conn, view):
         say(
             conn, view, site, tally,
             f"{site.name} stays stopped in the new period",
-            "somebody else stopped it, and the bot starts only what it stopped itself",
+            f"{f'the rule {rule}' if rule else 'somebody else'} stopped it, and a budget starts "
+            "only what it stopped itself",
         )  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from bot.forecast import Traffic
 from bot.poll.budget_marks import BudgetMark, SiteMark, budget_mark
 from bot.poll.budget_words import owner, percent
 from bot.poll.matching import Routing
+from bot.poll.switches import last_by_a_rule
 from bot.rulebook.rules import Budget, BudgetStep
 from bot.store import Connection
-from bot.store.budgets import budget_steps_done, used, visitors
+from bot.store.budgets import Switching, budget_steps_done, used, visitors
 from bot.subjects import Site
 
 
@@ -52,7 +53,9 @@ def step_of(written: BudgetStep) -> Step:
 class Scene:
     """The websites of one look. What is decided about them is added as it is decided.
 
-    `before` is each website at the last look, `marks` what will be remembered of it.
+    `before` is each website at the last look, `marks` what will be remembered of it;
+    `switched` what the bot did to its switches in between. `stopped` are the websites that a
+    rule has stopped since then.
     """
 
     zone: ZoneInfo
@@ -63,12 +66,20 @@ class Scene:
     sites: dict[str, Site] = field(default_factory=dict)
     before: dict[str, SiteMark | None] = field(default_factory=dict)
     marks: dict[str, SiteMark] = field(default_factory=dict)
+    switched: dict[str, Sequence[Switching]] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
     standings: dict[str, Standing] = field(default_factory=dict)
     holds: dict[tuple[str, Switch], Hold] = field(default_factory=dict)
 
     def busy(self, website: str, switch: Switch) -> bool:
-        """Whether such a switch is still under way."""
-        return any(each.switch == switch for each in self.marks[website].pending)
+        """Whether such a switch is still under way, by a budget or a rule."""
+        begun = any(each.switch == switch and each.ended is None for each in self.switched[website])
+        return begun or any(each.switch == switch for each in self.marks[website].pending)
+
+    def by_whom(self, website: str, switch: Switch) -> str:
+        """Who has made the switch as it stands, if it was not a budget."""
+        rule = last_by_a_rule(self.switched[website], switch, self.standings[website])
+        return f"the rule {rule.owner}" if rule else "a person"
 
     def holds_of(self, website: str) -> list[Hold]:
         """What the bot holds of the website."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from bot.budgets import Change, Period
+from bot.budgets import BUDGET, Change, Period
 from bot.rulebook.rules import Budget
 
 
 def owner(budget: Budget) -> str:
     """The budget's name in the audit log and the store; no rule's id has a colon."""
-    return f"budget:{budget.id}"
+    return f"{BUDGET}{budget.id}"
 
 
 def percent(used: float, recordings: int) -> float:

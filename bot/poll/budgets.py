@@ -19,10 +19,10 @@ from bot.poll.budget_scene import Scene, Tally, covered, period_of
 from bot.poll.counting import HISTORY, count_days, dates_are_ignored, first_day
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
-from bot.poll.switches import learn, settled_switches
+from bot.poll.switches import learn, own_stop_of_a_rule, settled_switches, switched
 from bot.rulebook.rules import Budget
 from bot.store import Connection
-from bot.store.budgets import keep_highest, owned, used
+from bot.store.budgets import Switching, keep_highest, owned, used
 from bot.store.levels import forget_figures
 from bot.subjects import Site
 
@@ -49,11 +49,15 @@ class BudgetsLooked:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the API told of one website; None where that call failed."""
+    """What the API told of one website; None where that call failed.
+
+    `switched` is what the bot had done to its switches before it was asked.
+    """
 
     site: Site
     days: Mapping[date, int] | None
     standing: Standing | None
+    switched: Sequence[Switching] = ()
 
 
 async def look(
@@ -97,6 +101,11 @@ async def _asked(
 ) -> tuple[Counted, Exception | None]:
     today = now.astimezone(desk.zone).date()
     days: Mapping[date, int] | None = None
+
+    def before(conn: Connection) -> Sequence[Switching]:
+        return switched(conn, site.id, site_mark(conn, site.id), now)
+
+    begun = await desk.store.run(before)
     try:
         if not memory.heeds_dates.get(site.id):
             ignored = await dates_are_ignored(desk.mouseflow, site.id)
@@ -108,7 +117,7 @@ async def _asked(
         return Counted(site, days, None), error
     read_only = site.read_only or bool(detail.read_only)
     standing = Standing(site.id, detail.status, detail.recording_rate, read_only)
-    return Counted(site, days, standing), None
+    return Counted(site, days, standing, begun), None
 
 
 async def _counted(site: Site, begins: date, today: date, desk: Desk) -> Mapping[date, int]:
@@ -141,9 +150,15 @@ def settle(
             keep_highest(conn, website, seen.days, now)
         scene.sites[website] = seen.site
         scene.before[website] = mark
-        scene.marks[website] = settled_switches(conn, website, mark, seen.standing, now)
-        if seen.standing is not None:
-            scene.standings[website] = seen.standing
+        scene.switched[website] = switched(conn, website, mark, now)
+        # Switched while it was asked, it may have answered of before or after: wait for a look.
+        sure = scene.switched[website] == seen.switched
+        standing = seen.standing if sure else None
+        scene.marks[website] = settled_switches(conn, website, mark, standing, now)
+        if standing is not None:
+            scene.standings[website] = standing
+            if own_stop_of_a_rule(conn, website, seen.switched, standing):
+                scene.stopped.add(website)
     scene.holds.update(owned(conn))
     tally = act(conn, scene)
     for website, left in scene.marks.items():

@@ -1,22 +1,24 @@
 """What became of the switches in the outbox, and what a website's counts teach of its visitors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from bot.actions.recording import CHANGED
-from bot.budgets import LATE, RECORDING, Hold, Standing, midnight
+from bot.budgets import BUDGET, LATE, RECORDING, STOPPED, Hold, Standing, Switch, midnight
 from bot.poll.budget_marks import Pending, SiteMark
 from bot.store import Connection
 from bot.store.budgets import (
+    Switching,
     add_visitors,
     disown,
     drop_visitors,
     own,
     owned,
     step_outcome,
+    switchings,
     used,
 )
 
@@ -24,6 +26,9 @@ HOUR = timedelta(hours=1)
 
 LONGEST_GAP = 6 * HOUR
 """What came in a longer time between two looks tells nothing of its single hours."""
+
+FIRST_LOOK = timedelta(days=90)
+"""How far back the first look at a website asks what rules have done to it."""
 
 STATUS = {"stop": "Stopped", "start": "Recording"}
 """What a website shows after a switch."""
@@ -98,6 +103,58 @@ def _own(
             before=before,
         ),
     )
+
+
+def switched(
+    conn: Connection, website: str, mark: SiteMark | None, now: datetime
+) -> tuple[Switching, ...]:
+    """What the bot has done to the website's switches since the last look, and what is under way.
+
+    Where this is not the same before and after the website was asked, its answer can't be told
+    to be of the one time or the other.
+    """
+    return switchings(conn, website, mark.at if mark else now - FIRST_LOOK)
+
+
+def last_by_a_rule(
+    switching: Sequence[Switching], switch: Switch, standing: Standing
+) -> Switching | None:
+    """What made the switch as it stands, if that was the last to be done and a rule's."""
+    done = [each for each in switching if each.switch == switch and _changed(each)]
+    if not done or done[-1].owner.startswith(BUDGET):
+        return None
+    seen = standing.state if switch == "recording" else str(standing.rate)
+    return done[-1] if STATUS.get(done[-1].to, done[-1].to).casefold() == seen else None
+
+
+def _changed(each: Switching) -> bool:
+    if each.ended is None:
+        return False
+    return each.result == CHANGED if each.switch == "recording" else each.result != each.to
+
+
+def own_stop_of_a_rule(
+    conn: Connection, website: str, switching: Sequence[Switching], standing: Standing
+) -> bool:
+    """Write down that a rule holds the website it has stopped; True where that is new."""
+    last = last_by_a_rule(switching, "recording", standing)
+    if last is None or last.ended is None or standing.state != STOPPED:
+        return False
+    known = owned(conn).get((website, "recording"))
+    if known and known.at >= last.ended:
+        return False
+    own(
+        conn,
+        Hold(
+            website=website,
+            switch="recording",
+            owner=last.owner,
+            at=last.ended,
+            reason=f"the rule {last.owner}",
+            set_to=STATUS[last.to],
+        ),
+    )
+    return True
 
 
 def learn(

@@ -1,16 +1,19 @@
 """The budgets' ledger, the steps done in each period, and what the bot holds of which website."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
+import msgspec
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.budgets import Hold, Switch
 from bot.store.audit import Note, record
+from bot.store.rule_states import LONGEST_WAIT
 from bot.store.tables import budget_steps, figures, ledger, ownership, steps
-from bot.store.times import moment, ms
+from bot.store.times import moment, moment_or_none, ms
 
 _SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
@@ -114,6 +117,53 @@ def step_outcome(conn: Connection, key: str) -> tuple[str, str | None] | None:
     """The state of the outbox's step and its result; None where there is no such step."""
     row = conn.execute(select(steps.c.state, steps.c.result).where(steps.c.key == key)).first()
     return None if row is None else (row.state, row.result)
+
+
+@dataclass(frozen=True, slots=True)
+class Switching:
+    """A step of the outbox that sets a switch of a website, as far as it has begun.
+
+    `owner` is a rule or a budget, `to` as a Change has it. `ended` is None while it is under
+    way; `result` is what the action left.
+    """
+
+    key: str
+    switch: Switch
+    owner: str
+    to: str
+    ended: datetime | None
+    result: str | None
+
+
+_BEGUN = text(
+    "SELECT steps.key, action, rule, params, ended, result"
+    " FROM matches JOIN steps ON steps.match_id = matches.id"
+    " WHERE matches.website = :website AND matches.subject_key = :website"
+    " AND matches.matched >= :matched AND action IN ('recording', 'recording_rate')"
+    " AND ((state IN ('pending', 'sending') AND (attempts > 0 OR unknown_since IS NOT NULL))"
+    " OR (state = 'done' AND ended >= :since)) ORDER BY ended, steps.id"
+)
+
+
+def switchings(conn: Connection, website: str, since: datetime) -> tuple[Switching, ...]:
+    """What was done to the website's switches since then, oldest first, and what is under way."""
+    values = {
+        "website": website,
+        "since": ms(since),
+        # Older than that no step waits; it spares the website's whole past.
+        "matched": ms(since - LONGEST_WAIT),
+    }
+    return tuple(
+        Switching(
+            key=row.key,
+            switch=row.action,
+            owner=row.rule,
+            to=str(next(iter(msgspec.json.decode(row.params).values()))),
+            ended=moment_or_none(row.ended),
+            result=row.result,
+        )
+        for row in conn.execute(_BEGUN, values)
+    )
 
 
 _VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}

@@ -100,13 +100,17 @@ class Shop:
 
 
 class Account:
-    """The API's answers about the shops; `broken` fails every call, `broken_writes` the writes."""
+    """The API's answers about the shops; `broken` fails every call, `broken_writes` the writes.
+
+    `meanwhile` happens once, just before or just after a website's switch is read.
+    """
 
     def __init__(self, shops, clock, *, chart=True, dates=True) -> None:
         self.shops = {shop.id: shop for shop in shops}
         self.clock = clock
         self.chart, self.dates = chart, dates
         self.broken = self.broken_writes = False
+        self.meanwhile = None
         self.calls: list[str] = []
 
     async def send(self, request):
@@ -123,8 +127,13 @@ class Account:
             return request.read(b"")
         if request.path.endswith("/recordings"):
             return request.read(json.dumps(self._counts(shop, dict(request.query))).encode())
+        (before, happens), self.meanwhile = self.meanwhile or (None, None), None
+        if before:
+            await happens()
         detail = {"id": shop.id, "name": shop.name, "status": shop.status,
                   "recordingRate": shop.rate, "readOnly": shop.read_only}  # fmt: skip
+        if before is False:
+            await happens()
         return request.read(json.dumps(detail).encode())
 
     def _counts(self, shop, query):
