@@ -21,6 +21,10 @@ class Unreadable(Exception):
         super().__init__(message)
 
 
+class Empty(Unreadable):
+    """There is nothing in the text."""
+
+
 @dataclass(slots=True)
 class Scalar:
     """One value. `source` is what the author wrote (without quotes); `quoted` tells how.

@@ -7,6 +7,7 @@ from bot.rulebook.spans import (
     MAX_DEPTH,
     MAX_NODES,
     TOO_MANY,
+    Empty,
     Entry,
     Items,
     Keys,
@@ -44,7 +45,7 @@ def parse(text: str) -> Node:
     except ValueError as error:
         raise Unreadable(*toml_fault(text, error)) from None
     if not _BLANK.sub("", text, count=1):
-        raise Unreadable(1, 1, "the file is empty; it starts with version = 1")
+        raise Empty(1, 1, "the file is empty; it starts with version = 1")
     return _Scanner(text).document()
 
 

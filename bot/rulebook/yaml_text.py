@@ -18,12 +18,13 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import ReaderError
-from ruamel.yaml.scanner import Scanner
+from ruamel.yaml.scanner import Scanner, ScannerError
 
 from bot.rulebook.spans import (
     MAX_DEPTH,
     MAX_NODES,
     TOO_MANY,
+    Empty,
     Entry,
     Items,
     Keys,
@@ -32,6 +33,7 @@ from bot.rulebook.spans import (
     Unreadable,
     place,
 )
+from bot.rulebook.yaml_faults import yaml_fault
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -44,14 +46,18 @@ _WORDS: dict[str, bool | None] = {
 }  # fmt: skip
 
 
-def parse(text: str) -> Node:
-    """The one document of the text; raises Unreadable with the place and plain words."""
+def parse(text: str, doubles: list[Unreadable] | None = None) -> Node:
+    """The one document of the text; raises Unreadable with the place and plain words.
+
+    A key that stands twice is noted in `doubles`, if given, and its first value kept.
+    """
     if long := _LONG_TAG.search(text):
         raise Unreadable(*place(text, long.start()), "! begins a tag here; quote the text")
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner, yaml.Parser = _Scanner, _Parser
     try:
-        return _Tree(yaml.parse(text), text).document()
+        tree = _Tree(yaml.parse(text), text)
+        root = tree.document()
     except ReaderError as error:
         where = place(text, error.position)
         raise Unreadable(*where, f"the character {error.character!r} cannot stand here") from None
@@ -59,6 +65,11 @@ def parse(text: str) -> Node:
         raise _unreadable(error, text) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise Unreadable(1, 1, f"this is not YAML: {error}") from None
+    if doubles is None and tree.doubles:
+        raise tree.doubles[0]
+    if doubles is not None:
+        doubles += tree.doubles
+    return root
 
 
 def scalar(source: str) -> str | int | float | bool | None:
@@ -89,6 +100,17 @@ class _Scanner(Scanner):
         self.stale_possible_simple_keys()
         return bool(self.next_possible_simple_key() == self.tokens_taken)
 
+    def scan_flow_scalar(self, style: Any) -> Any:
+        """A text in quotes. Lines that stand no deeper than its key are not of it (YAML 1.2)."""
+        token = super().scan_flow_scalar(style)
+        start, end = token.start_mark, token.end_mark
+        if start.line != end.line:
+            rows = self.reader.buffer[start.index : end.index].split("\n")[1:]
+            if any(row.strip() and len(row) - len(row.lstrip(" ")) <= self.indent for row in rows):
+                problem = "found unexpected end of stream"
+                raise ScannerError("", start, problem, end)
+        return token
+
     def check_token(self, *choices: Any) -> bool:
         while self.need_more_tokens():
             self.fetch_more_tokens()
@@ -103,6 +125,10 @@ class _Parser(Parser):
         return self.loader.scanner
 
 
+_Key = tuple[str | None, int, int]
+"""A key and its place; without a name it stands twice, and its value is dropped."""
+
+
 class _Tree:
     """Builds nodes from the parser's events with its own stack, so that nothing recurses."""
 
@@ -112,6 +138,7 @@ class _Tree:
         self._anchors: dict[str, Node | None] = {}
         self._sizes: dict[int, int] = {}
         self._nodes = 0
+        self.doubles: list[Unreadable] = []
 
     @cached_property
     def _rows(self) -> list[str]:
@@ -128,14 +155,14 @@ class _Tree:
             ):
                 root = self._node(event)
         if root is None:
-            raise Unreadable(1, 1, "the file is empty; it starts with version: 1")
+            raise Empty(1, 1, "the file is empty; it starts with version: 1")
         return root
 
     def _node(self, event: Any) -> Node:
         """The node that starts with the event, read to its end."""
         root, opened = self._start(event)
         stack: list[tuple[Node, str | None, int]] = [(root, _anchor(event), self._nodes)]
-        pending: list[tuple[str, int, int] | None] = [None]
+        pending: list[_Key | None] = [None]
         while opened and stack:
             event = next(self._events)
             parent = stack[-1][0]
@@ -166,7 +193,9 @@ class _Tree:
         anchor = _anchor(event)
         node: Node
         if isinstance(event, ScalarEvent):
-            quoted = event.style is not None or event.tag in ("!", "tag:yaml.org,2002:str")
+            quoted = event.style is not None or event.tag is not None
+            if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
+                raise _at(event, "! begins a tag here; quote the text")
             value = event.value if quoted else scalar(event.value)
             node = Scalar(value, event.value, quoted, line, column, self._lines(event))
             if anchor:
@@ -217,25 +246,31 @@ class _Tree:
         if self._nodes > MAX_NODES:
             raise _at(event, TOO_MANY)
 
-    def _key(self, event: Any, parent: Keys) -> tuple[str, int, int]:
+    def _key(self, event: Any, parent: Keys) -> _Key:
         self._count(event, 1)
         if isinstance(event, AliasEvent):
             raise _at(event, "a key cannot be an alias; write the name")
+        if isinstance(event, MappingStartEvent) and event.flow_style:
+            raise _at(event, "a text that begins with { wants quotes")
         if not isinstance(event, ScalarEvent):
             raise _at(event, "a key is a plain name, not a list or a mapping")
         if event.value == "<<" and event.style is None:
             raise _at(event, "merge keys are not part of YAML 1.2; repeat the keys")
         if event.value in parent.entries:
             first = parent.entries[event.value]
-            raise _at(event, f"duplicate key {event.value}; it stands on line {first.line} already")
+            message = f"duplicate key {event.value}; it stands on line {first.line} already"
+            self.doubles.append(_at(event, message))
+            return None, event.start_mark.line + 1, event.start_mark.column + 1
         return event.value, event.start_mark.line + 1, event.start_mark.column + 1
 
 
-def _attach(parent: Node, key: tuple[str, int, int] | None, node: Node) -> None:
+def _attach(parent: Node, key: _Key | None, node: Node) -> None:
     if isinstance(parent, Items):
         parent.items.append(node)
     elif isinstance(parent, Keys) and key is not None:
-        parent.entries[key[0]] = Entry(*key, _seen(node, *key))
+        name, line, column = key
+        if name is not None:
+            parent.entries[name] = Entry(name, line, column, _seen(node, name, line, column))
 
 
 def _seen(node: Node, key: str, line: int, column: int) -> Node:
@@ -254,59 +289,11 @@ def _at(event: Any, message: str) -> Unreadable:
     return Unreadable(mark.line + 1, mark.column + 1, message)
 
 
-_PLAIN = {
-    "found character '\\t' that cannot start any token": "a tab cannot indent; use spaces",
-    "mapping values are not allowed here": "a colon where none can stand; is the text before it "
-    "to be quoted, or the indentation wrong?",
-    "could not find expected ':'": "a key without its colon",
-    "expected <block end>, but found '<block mapping start>'": "the indentation does not fit the "
-    "lines above",
-    "expected <block end>, but found '<block sequence start>'": "the indentation does not fit the "
-    "lines above",
-    "expected <block end>, but found '<scalar>'": "text after a quoted value; quote the whole",
-    "found unexpected end of stream": "a quote is not closed",
-    "expected the node content, but found '<stream end>'": "a [ or a { is not closed",
-    "expected <block end>, but found '}'": "a } that closes nothing; quote the text",
-    "expected <block end>, but found ']'": "a ] that closes nothing; quote the text",
-    "expected the node content, but found '}'": "a } that closes nothing; quote the text",
-    "expected the node content, but found ']'": "a ] that closes nothing; quote the text",
-    "sequence entries are not allowed here": "a list begins on a line of its own",
-    "mapping keys are not allowed here": "text cannot begin with ?; quote it",
-}
-
-
-_UNCLOSED = re.compile(r"expected ',' or '([]}])', but got .*")
-_COMMENT = re.compile(r"(?m)^[^#\n]*[{\[][^#\n\]}]*[:,\[{] +(?P<mark>#)")
-"""A comment that begins inside brackets, where a text was meant."""
-
-
 def _unreadable(error: MarkedYAMLError, text: str) -> Unreadable:
-    """The parser's own error in words that say what to mend."""
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    problem = str(error.problem or error.context or "it cannot be read")
-    lines = text.split("\n")
-    here = lines[line - 1] if line <= len(lines) else ""
-    if "\t" in here[: len(here) - len(here.lstrip())]:
-        return Unreadable(
-            line, here.index("\t") + 1, _PLAIN["found character '\\t' that cannot start any token"]
-        )
-    if "cannot start any token" in problem and here[column - 1 : column] in (
-        "@",
-        "`",
-        "%",
-        "*",
-        "&",
-    ):
-        return Unreadable(line, column, f"text cannot begin with {here[column - 1]}; quote it")
-    known = _PLAIN.get(problem)
-    unclosed = _UNCLOSED.fullmatch(problem)
-    if unclosed:
-        opened = {"]": "[", "}": "{"}[unclosed[1]]
-        known = f"a {opened} is not closed"
-    if "<stream end>" in problem and (comment := _COMMENT.search(text)):
-        where = place(text, comment.start("mark"))
-        return Unreadable(*where, "# begins a comment here; quote a text that starts with #")
-    if known and error.context_mark and "not closed" in known:
-        line, column = error.context_mark.line + 1, error.context_mark.column + 1
-    return Unreadable(line, column, known or f"this is not YAML: {problem}")
+    spot, began = _spot(error.problem_mark), _spot(error.context_mark)
+    problem = str(error.problem or error.context or "")
+    return yaml_fault(text, problem, spot or began or (1, 1), began)
+
+
+def _spot(mark: Any) -> tuple[int, int] | None:
+    return (mark.line + 1, mark.column + 1) if mark else None
