@@ -1,12 +1,15 @@
 """The rules of one website, made ready for its polls."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from bot.poll.tags import named_tags, own_tags, required_tags
+from bot.poll.tags import VISITORS_TAGS, named_tags, own_tags, required_tags
 from bot.rulebook.compile import Decider
+from bot.rulebook.conditions import Every, NoneOf, OneItem, OneOf, Test
 from bot.rulebook.decide import applies
+from bot.rulebook.evaluate import whole
+from bot.rulebook.logic import leaves
 from bot.rulebook.queries import asks_friction, asks_visitor_type, fires_early, thresholds
 from bot.rulebook.rules import Rule
 from bot.subjects import RecordingSubject, Site
@@ -43,6 +46,10 @@ class Book:
     `final` holds all of them, for sessions that can't change any more; `early` those whose
     condition stays true once it is true, so that they need not wait for the end. `unheeded`
     are the bot's own tags that no rule names: they must not make rules match.
+
+    `expandable` tells that a row with its page views leaves nothing to learn from the detail:
+    no rule reads the region, which no row has (L949). `tags_come_late` tells that some rule
+    reads tags that people and bots set, which may come when all activity has ended.
     """
 
     def __init__(self, rules: Iterable[Rule], site: Site) -> None:
@@ -53,10 +60,29 @@ class Book:
         self.final = Sheet(watching)
         self.early = Sheet(tuple(rule for rule in watching if fires_early(rule)))
         self.thresholds = thresholds(watching)
+        self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
+        tests = [test for rule in watching for test in _tests(rule)]
+        self.expandable = all(test.field != "region" for test in tests)
+        self.reads_tags = any(test.field == "tags" for test in tests)
+        self.tags_come_late = any(map(_reads_tags_of_people, tests))
         self.unheeded = own_tags(rules) - named_tags(watching)
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 
-    @property
-    def waits(self) -> bool:
-        """Does some rule have to wait until a session is settled?"""
-        return len(self.early.rules) < len(self.final.rules)
+
+def _tests(rule: Rule) -> Iterator[Test]:
+    for leaf in leaves(whole(rule)):
+        match leaf:
+            case Test():
+                yield leaf
+            case OneItem(tests=tests):
+                yield from tests
+
+
+def _reads_tags_of_people(test: Test) -> bool:
+    """Whether it reads tags other than those that a visitor's own doing sets."""
+    if test.field != "tags":
+        return False
+    match test.wants:
+        case OneOf(values) | NoneOf(values) | Every(values):
+            return not VISITORS_TAGS.issuperset(value.casefold() for value in values)
+    return True

@@ -1,10 +1,11 @@
 """Asks what only the server can judge: friction bands and whether a visitor came back.
 
-Friction thresholds are asked in ascending order, each once for all rules and recordings,
-and the first one that none of the recordings reaches ends the asking.
+Friction thresholds are asked in ascending order, each once for all rules and recordings, and
+only while some recording that may still reach it needs it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bot.mouseflow.filters import SessionFilters
@@ -22,28 +23,39 @@ SPARE = 10
 """Rows to ask for beyond those in question."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanting:
+    """A recording whose friction is in question: what is known, and the thresholds that matter."""
+
+    row: Recording
+    band: Band
+    thresholds: frozenset[float]
+
+    def open_at(self, threshold: float) -> bool:
+        """Is it unknown whether the recording reaches it, and of use to ask?"""
+        return self.band.low < threshold < self.band.high and threshold <= max(self.thresholds)
+
+    def told(self, threshold: float, reached: bool) -> "Wanting":
+        """The same with the answer."""
+        band = Band(threshold, self.band.high) if reached else Band(self.band.low, threshold)
+        return replace(self, band=band)
+
+
 async def friction_bands(
-    mouseflow: Mouseflow,
-    website: str,
-    window: SessionFilters,
-    rows: Collection[Recording],
-    thresholds: Sequence[float],
+    mouseflow: Mouseflow, website: str, window: SessionFilters, wanting: Iterable[Wanting]
 ) -> dict[str, Band]:
-    """The band of each row's friction, by recording id, as far as the thresholds tell."""
-    bands: dict[str, Band] = {}
-    reached: Mapping[str, Recording] = {row.id: row for row in rows}
-    low = Band().low
-    for threshold in sorted(thresholds):
-        if not reached:
-            break
+    """The band of each recording's friction, by its id, as narrow as its thresholds want it."""
+    found = {each.row.id: each for each in wanting if each.thresholds}
+    for threshold in sorted({it for each in found.values() for it in each.thresholds}):
+        asking = {key: each for key, each in found.items() if each.open_at(threshold)}
+        if not any(threshold in each.thresholds for each in asking.values()):
+            continue
         filters = narrowed(window, friction=threshold)
-        found = await members(mouseflow, website, filters, reached.values())
-        for key in reached.keys() - found:
-            bands[key] = Band(low, threshold)
-        reached = {key: row for key, row in reached.items() if key in found}
-        low = threshold
-    bands.update(dict.fromkeys(reached, Band(low)))
-    return bands
+        rows = [each.row for each in asking.values()]
+        reached = await members(mouseflow, website, filters, rows)
+        for key, each in asking.items():
+            found[key] = each.told(threshold, key in reached)
+    return {key: each.band for key, each in found.items()}
 
 
 async def visitor_types(
@@ -51,12 +63,17 @@ async def visitor_types(
     website: str,
     window: SessionFilters,
     rows: Collection[Recording],
+    depth: int = 0,
 ) -> dict[str, VisitorType]:
-    """Whether each row's visitor came back, by recording id."""
+    """Whether each row's visitor came back, by recording id.
+
+    `depth` is how deep in the whole list the rows stand, where that is known: about half of
+    what stands above them may have come back, too.
+    """
     if not rows:
         return {}
     filters = narrowed(window, returning=True)
-    found = await members(mouseflow, website, filters, rows)
+    found = await members(mouseflow, website, filters, rows, depth // 2)
     return {row.id: "returning" if row.id in found else "first" for row in rows}
 
 
@@ -74,17 +91,19 @@ async def members(
     website: str,
     filters: SessionFilters,
     rows: Collection[Recording],
+    depth: int = 0,
 ) -> frozenset[str]:
     """Which of the rows the filter lets through; reads until each one is decided.
 
-    What is newer than these rows is mostly among them, so hardly more rows are asked for.
+    What is newer than these rows is mostly among them, so hardly more rows are asked for,
+    or `depth` of them if that is more.
     """
     wanted = frozenset(row.id for row in rows)
 
     async def sift(some: Sequence[Recording]) -> list[Recording]:
         return [row for row in some if row.id in wanted]
 
-    listing = await read(mouseflow, website, filters, len(rows) + SPARE)
+    listing = await read(mouseflow, website, filters, max(len(rows), depth) + SPARE)
     while not _decided(listing, rows):
         further = await deeper(mouseflow, website, filters, listing, sift)
         if further is listing:

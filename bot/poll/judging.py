@@ -15,7 +15,9 @@ from bot.mouseflow.errors import BadCredentials, Gone
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
-from bot.poll.facts import VisitorType, friction_bands, members, visitor_types
+from bot.poll.expansion import Expansion, telling, within_reach
+from bot.poll.facts import SPARE, VisitorType, Wanting, friction_bands, members, visitor_types
+from bot.poll.listing import read
 from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
 from bot.rulebook.rules import Rule
@@ -92,7 +94,9 @@ class Bench:
 
     `matched` holds the rules each recording has matched before, by its id. `held` tells that
     the server ignores the friction filter, so that rules with friction can't be judged.
-    `costs` counts for each rule the calls that it had a part in.
+    `places` tells where recordings stand in the list, counted from 1, as far as their page
+    views may be asked for with the list. `costs` counts for each rule the calls that it had
+    a part in.
     """
 
     mouseflow: Counted
@@ -104,7 +108,10 @@ class Bench:
     held: bool
     tags: TagFilter
     now: datetime
+    expansion: Expansion = field(default_factory=Expansion)
+    places: Mapping[str, int] = field(default_factory=dict)
     costs: Counter[str] = field(default_factory=Counter)
+    detailed: int = 0
 
     async def judge(self, dues: Sequence[Due]) -> Verdicts:
         """Raises the errors of the calls, except where they concern one detail alone."""
@@ -117,34 +124,70 @@ class Bench:
         }
         told = {due.row.id for due in dues if due.told(subjects[due.row.id].friction)}
         wanting = {key: rules for key, rules in undecided.items() if rules and key not in told}
+        bare = sum(self._undecided_bare(subjects[due.row.id], due.settled) for due in dues)
+        self.expansion.needed(len(wanting) + bare, self.now)
         details = await self._details(subjects, wanting)
         judged = tuple(self._verdict(due, subjects[due.row.id], details) for due in dues)
-        return Verdicts(judged, len(details))
+        return Verdicts(judged, self.detailed)
 
     async def _details(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
     ) -> dict[str, Recording | Exception]:
         """The details that some rule still depends on.
 
-        They are fetched a few at first, then more at a time: any of them may show that the
-        tag filter covers pages, and then hardly any are needed.
+        They are fetched a few at first, then more at a time: any of them may show that one
+        call tells the page views of many, or that the tag filter covers pages.
         """
-        needed = await self._needed(subjects, wanting)
-        found: dict[str, Recording | Exception] = {}
+        found: dict[str, Recording | Exception] = dict(await self._expanded(wanting))
+        needed = await self._needed(subjects, _without(wanting, found))
         batch = len(needed) if self.tags.covers_pages else FIRST
         while needed:
             details = await self._fetch(needed[:batch])
             found |= details
             self.costs.update(rule.id for key in details for rule in wanting[key])
-            needed = needed[batch:]
             batch *= 2
             for key, detail in details.items():
                 if isinstance(detail, Recording):
                     self.tags.learn(subjects[key].recording, detail)
-            if needed and self.tags.witness is not None:
-                rest = {subject.key: wanting[subject.key] for subject in needed}
-                needed = await self._needed(subjects, rest)
+            await self._try_expansion(details)
+            rest = _without({each.key: wanting[each.key] for each in needed}, found)
+            found |= await self._expanded(rest)
+            rest = _without(rest, found)
+            learnt = self.tags.witness is not None
+            needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
         return found
+
+    async def _expanded(self, wanting: Mapping[str, Sequence[Rule]]) -> dict[str, Recording]:
+        """The rows with their page views, of as many recordings as one call is worth."""
+        if not self.expansion.trusted(self.now):
+            return {}
+        keys = within_reach({key: self.places[key] for key in wanting if key in self.places})
+        if not keys:
+            return {}
+        rows = await self._with_page_views(keys)
+        self._charge((wanting[key] for key in keys), 1)
+        if not rows:
+            self.expansion.missed()
+        return rows
+
+    async def _try_expansion(self, details: Mapping[str, Recording | Exception]) -> None:
+        """Hold expanded rows against details that were just fetched, if it is time to."""
+        had = {
+            key: detail
+            for key, detail in details.items()
+            if isinstance(detail, Recording) and key in self.places
+        }
+        keys = within_reach({key: self.places[key] for key in had})
+        if self.expansion.may_try(self.now) and telling(had, self.book.reads_tags) and keys:
+            rows = await self._with_page_views(keys)
+            self.expansion.compare(rows.values(), had, self.now)
+
+    async def _with_page_views(self, keys: frozenset[str]) -> dict[str, Recording]:
+        limit = max(self.places[key] for key in keys) + SPARE
+        listing = await read(self.mouseflow, self.site.id, self.window, limit, expand=True)
+        return {
+            row.id: row for row in listing.rows if row.id in keys and row.page_views is not None
+        }
 
     async def _needed(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
@@ -159,6 +202,7 @@ class Bench:
     async def _fetch(
         self, subjects: Sequence[RecordingSubject]
     ) -> dict[str, Recording | Exception]:
+        self.detailed += len(subjects)
         details = await asyncio.gather(*map(self._detail, subjects))
         return {subject.key: detail for subject, detail in zip(subjects, details, strict=True)}
 
@@ -178,10 +222,12 @@ class Bench:
     ) -> dict[str, RecordingSubject]:
         known = dict(subjects)
         frustrated = self._asking(known, settled, asks_friction)
-        unknown = [known[key].recording for key in frustrated if known[key].friction is None]
         before = self.mouseflow.calls
         bands = await friction_bands(
-            self.mouseflow, self.site.id, self.window, unknown, self.book.thresholds
+            self.mouseflow,
+            self.site.id,
+            self.window,
+            [self._wanting(known[key], rules) for key, rules in frustrated.items()],
         )
         self._charge(frustrated.values(), self.mouseflow.calls - before)
         for key, band in bands.items():
@@ -190,11 +236,18 @@ class Bench:
         visitors = self._asking(known, settled, asks_visitor_type)
         unknown = [known[key].recording for key in visitors if known[key].visitor_type is None]
         before = self.mouseflow.calls
-        types = await visitor_types(self.mouseflow, self.site.id, self.window, unknown)
+        depth = max((self.places.get(row.id, 0) for row in unknown), default=0)
+        types = await visitor_types(self.mouseflow, self.site.id, self.window, unknown, depth)
         self._charge(visitors.values(), self.mouseflow.calls - before)
         for key, kind in types.items():
             known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
         return known
+
+    def _wanting(self, subject: RecordingSubject, rules: Sequence[Rule]) -> Wanting:
+        band = subject.friction or Band()
+        thresholds = {it for rule in rules for it in self.book.thresholds_of[rule.id]}
+        narrower = frozenset(it for it in thresholds if band.low < it < band.high)
+        return Wanting(subject.recording, band, narrower)
 
     def _asking(
         self,
@@ -224,6 +277,8 @@ class Bench:
             for rule in rules:
                 for tag in self.book.required_tags[rule.id] - set(subjects[key].recording.tags):
                     open_to.setdefault(tag, {}).setdefault(key, []).append(rule.id)
+        if len(undecided) <= len(open_to):
+            return frozenset()  # the details themselves are no more calls
         refuted: set[tuple[str, str]] = set()
         for tag, keys in open_to.items():
             before = self.mouseflow.calls
@@ -243,6 +298,13 @@ class Bench:
 
     def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
         return self._in_play(subject.key, self._sheet(settled).undecided(subject))
+
+    def _undecided_bare(self, subject: RecordingSubject, settled: bool) -> bool:
+        """Was it the list's page views that spared the detail?"""
+        if subject.recording.page_views is None:
+            return False
+        bare = msgspec.structs.replace(subject.recording, page_views=None)
+        return bool(self._undecided(msgspec.structs.replace(subject, recording=bare), settled))
 
     def _sheet(self, settled: bool) -> Sheet:
         return self.book.final if settled else self.book.early
@@ -280,3 +342,7 @@ class Bench:
             rules = self._in_play(subject.key, sheet.sure(subject))
             return Judged(due, subject, tuple(rules), open=True)
         return Judged(due, subject, tuple(self._in_play(subject.key, sheet.matching(subject))))
+
+
+def _without(wanting: Mapping[str, T], found: Mapping[str, object]) -> dict[str, T]:
+    return {key: rules for key, rules in wanting.items() if key not in found}

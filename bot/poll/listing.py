@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+import msgspec
+
 from bot.mouseflow import paging, recordings
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording, RecordingPage
@@ -20,6 +22,9 @@ AT_ONCE = 2_500
 STEP = 4
 """By how much a deeper read asks for more."""
 
+MOST_EXPANDED = 1_000
+"""Rows to ask for at once with their page views."""
+
 
 Sift = Callable[[Sequence[Recording]], Awaitable[Sequence[Recording]]]
 """Gives those rows back that the poll must look at; the others are known and as they were."""
@@ -32,7 +37,8 @@ class Listing:
     `count` is the server's number for the window, `limit` how many rows were asked for.
     `passed` holds the ids of rows that were read and are known, where a long reading keeps
     only the others. `unreadable` names rows of the answer that could not be read.
-    `exhausted` tells that every way to read more has been tried.
+    `exhausted` tells that every way to read more has been tried, `expanded` that the rows
+    were asked for with their page views.
     """
 
     rows: tuple[Recording, ...]
@@ -42,6 +48,7 @@ class Listing:
     passed: frozenset[str] = frozenset()
     unreadable: tuple[Unreadable, ...] = ()
     exhausted: bool = False
+    expanded: bool = False
 
     @property
     def whole(self) -> bool:
@@ -74,11 +81,18 @@ class Listing:
         return all(_above(row, self.rows[-1], order) for order in orders)
 
 
-async def read(mouseflow: Mouseflow, website: str, filters: SessionFilters, limit: int) -> Listing:
-    """The newest rows of the window, so many at most."""
-    return _listing(
-        await mouseflow.send(recordings.list(website, filters, limit=limit)), limit=limit
-    )
+async def read(
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    limit: int,
+    *,
+    expand: bool = False,
+) -> Listing:
+    """The newest rows of the window, so many at most; with page views if they are not too many."""
+    expand = expand and limit <= MOST_EXPANDED
+    page = await mouseflow.send(recordings.list(website, filters, limit=limit, expand=expand))
+    return _listing(page, limit, expand)
 
 
 async def deeper(
@@ -96,7 +110,8 @@ async def deeper(
     if listing.whole or listing.exhausted:
         return listing
     if not listing.capped and listing.limit < AT_ONCE:
-        return await read(mouseflow, website, filters, min(AT_ONCE, listing.limit * STEP))
+        limit = min(AT_ONCE, listing.limit * STEP)
+        return await read(mouseflow, website, filters, limit, expand=listing.expanded)
     return await _by_parts(mouseflow, website, filters, sift)
 
 
@@ -149,8 +164,8 @@ def _above(row: Recording, last: Recording, order: Order) -> bool:
     return key is not None and end is not None and key > end + UNSHARP
 
 
-def _listing(page: RecordingPage, limit: int) -> Listing:
-    distinct = {row.id: row for row in page.recordings}
+def _listing(page: RecordingPage, limit: int, expanded: bool) -> Listing:
+    distinct = {row.id: _believed(row) for row in page.recordings}
     rows = tuple(distinct.values())
     return Listing(
         rows=rows,
@@ -158,7 +173,15 @@ def _listing(page: RecordingPage, limit: int) -> Listing:
         limit=limit,
         order=order_of(page.recordings),
         unreadable=page.unreadable,
+        expanded=expanded,
     )
+
+
+def _believed(row: Recording) -> Recording:
+    """The row, without page views where some of its pages are missing among them."""
+    if row.page_views is None or len(row.page_views) >= (row.pages or 1):
+        return row
+    return msgspec.structs.replace(row, page_views=None)
 
 
 def _counted(page: RecordingPage, limit: int) -> int:

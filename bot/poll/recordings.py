@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from bot.mouseflow.models import Recording
+from bot.mouseflow.models import PageView, Recording
 from bot.poll.book import Book
+from bot.poll.expansion import Expansion
 from bot.poll.facts import VisitorType, friction_is_ignored
 from bot.poll.judging import Bench, Counted, Due, Judged
 from bot.poll.matching import Found, Routing, Settled, settle
@@ -58,6 +59,11 @@ class Waiting:
     asked: datetime
 
 
+def _row_alone(waiting: Waiting) -> Waiting:
+    row = msgspec.structs.replace(unpacked(waiting.row), page_views=None)
+    return replace(waiting, row=packed(row), friction=None, visitor_type=None)
+
+
 @dataclass(slots=True)
 class Memory:
     """What helps from poll to poll and may be lost: a restart reads a little more, once.
@@ -69,6 +75,7 @@ class Memory:
     pace: Pace = field(default_factory=Pace)
     friction_ignored: bool | None = None
     tags: TagFilter = field(default_factory=TagFilter)
+    expansion: Expansion = field(default_factory=Expansion)
     tries: dict[str, int] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
     generation: int = 0
@@ -87,15 +94,16 @@ class Memory:
     def forget_facts(self) -> None:
         """Other rules ask other things: what was asked of live sessions is asked again."""
         self.generation += 1
-        self.live = {
-            key: replace(waiting, friction=None, visitor_type=None)
-            for key, waiting in self.live.items()
-        }
+        self.live = {key: _row_alone(waiting) for key, waiting in self.live.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every poll of an account works with. `start` is how far back the first poll looks."""
+    """What every poll of an account works with.
+
+    `start` is how far back the first poll looks. `expand` lets the list be asked for page
+    views, where the server is seen to give them.
+    """
 
     mouseflow: Mouseflow
     store: Store
@@ -103,6 +111,7 @@ class Desk:
     settle: timedelta
     start: timedelta
     routing: Routing
+    expand: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +136,13 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     generation = memory.generation
     since = mark.since if mark else now - desk.start
     window = frame(now, mark.polled if mark else since, desk.zone)
+    expand = desk.expand and book.expandable
     seen = await look(
         desk.mouseflow, desk.store, site.id, mark, window, memory.pace, memory.live,
-        since=since, now=now,
+        since=since, now=now, expand=expand and memory.expansion.of_lists(now),
     )  # fmt: skip
+    if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
+        memory.expansion.missed()
     if book.thresholds and memory.must_try_friction(now):
         memory.friction_ignored = await friction_is_ignored(desk.mouseflow, site.id, window.filters)
     dues = _due(seen, desk, memory, now)
@@ -145,6 +157,8 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         held=bool(memory.friction_ignored),
         tags=memory.tags,
         now=now,
+        expansion=memory.expansion,
+        places=_places(seen) if expand else {},
     )
     verdicts = await bench.judge(dues)
     vanished = await _vanished(seen, site, desk.store)
@@ -161,7 +175,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     result = await desk.store.run(
         partial(settle, outcome=outcome, found=found, routing=desk.routing)
     )
-    _remember(seen, verdicts.judged, waiting, vanished, memory, now)
+    _remember(seen, verdicts.judged, waiting, vanished, book, memory, now)
     if memory.generation != generation:
         memory.forget_facts()  # the rules changed meanwhile: others were asked about
     unread = len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing))
@@ -172,14 +186,18 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
 def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
     """What to judge: rows that are new or have grown, and sessions that have become final."""
     clock = _clock(seen, now)
-    dues = {row.id: Due(row, settled(row, clock, desk.settle)) for row in seen.grown}
+    dues = {
+        row.id: Due(row, settled(row, clock, desk.settle), visitor_type=_visitor(row, memory))
+        for row in seen.grown
+    }
     for row in seen.listing.rows:
         if row.id in seen.known.live and row.id not in memory.live and row.id not in dues:
             dues[row.id] = Due(row, settled(row, clock, desk.settle))
+    viewed = {row.id: row for row in seen.listing.rows if row.page_views is not None}
     for key, waiting in memory.live.items():
         if key in dues:
             continue
-        row = unpacked(waiting.row)
+        row = viewed.get(key) or unpacked(waiting.row)
         if settled(row, clock, desk.settle):
             dues[key] = _final(row, waiting)
         elif key in memory.tries:
@@ -187,6 +205,19 @@ def _due(seen: Look, desk: Desk, memory: Memory, now: datetime) -> list[Due]:
         elif (at := last_activity(row)) and waiting.asked < at + LAG <= clock:
             dues[key] = Due(row, settled=False, quiet=True, before=waiting.friction)
     return list(dues.values())
+
+
+def _visitor(row: Recording, memory: Memory) -> VisitorType | None:
+    """Whether the visitor came back, which no session changes while it goes on."""
+    waiting = memory.live.get(row.id)
+    return waiting.visitor_type if waiting else None
+
+
+def _places(seen: Look) -> dict[str, int]:
+    """Where each row stands in the list, as long as it was read in one piece."""
+    if seen.listing.exhausted:
+        return {}
+    return {row.id: at for at, row in enumerate(seen.listing.rows, 1)}
 
 
 def _final(row: Recording, waiting: Waiting) -> Due:
@@ -308,6 +339,7 @@ def _remember(
     judged: Sequence[Judged],
     waiting: frozenset[str],
     vanished: frozenset[str],
+    book: Book,
     memory: Memory,
     now: datetime,
 ) -> None:
@@ -317,17 +349,25 @@ def _remember(
         if each.gone or (each.due.settled and row.id not in waiting):
             memory.live.pop(row.id, None)
         else:
+            asked = each.due.asked or clock
+            views = None if book.tags_come_late else _views(each.subject.recording, asked)
             memory.live[row.id] = Waiting(
-                packed(row),
+                packed(msgspec.structs.replace(row, page_views=views)),
                 each.subject.friction,
                 each.subject.visitor_type,
-                each.due.asked or clock,
+                asked,
             )
     for key in vanished:
         memory.live.pop(key, None)
     if seen.listing.whole or sweep_is_due(memory.pace, now):
         memory.pace.swept = now
     memory.pace.learn(seen, frozenset(memory.live))
+
+
+def _views(recording: Recording, asked: datetime) -> tuple[PageView, ...] | None:
+    """The page views, if they were read so late that nothing was to follow."""
+    at = last_activity(recording)
+    return recording.page_views if at is not None and asked >= at + LAG else None
 
 
 def _newest(seen: Look) -> datetime | None:

@@ -149,10 +149,12 @@ async def look(
     *,
     since: datetime,
     now: datetime,
+    expand: bool = False,
 ) -> Look:
     """Read deep enough.
 
     `cached` names the live sessions whose rows are at hand: the others must be read again.
+    `expand` asks for the page views of the rows.
     """
     at_hand = frozenset(cached)
 
@@ -170,7 +172,7 @@ async def look(
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]
 
-    listing = await read(mouseflow, website, window.filters, pace.depth)
+    listing = await read(mouseflow, website, window.filters, pace.depth, expand=expand)
     while True:
         known = await known_of([row.id for row in listing.rows])
         difference = _difference(listing, known, window)

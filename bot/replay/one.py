@@ -11,7 +11,7 @@ from bot.mouseflow.errors import Gone
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, asks_friction, asks_visitor_type
-from bot.poll.facts import friction_bands, friction_is_ignored, visitor_types
+from bot.poll.facts import Wanting, friction_bands, friction_is_ignored, visitor_types
 from bot.poll.listing import Listing, deeper, of_days, read
 from bot.poll.tags import without
 from bot.ports import Mouseflow
@@ -100,7 +100,8 @@ async def look(
         held = await friction_is_ignored(mouseflow, site.id, window)
         if not held:
             steps = thresholds([rule])
-            bands = await friction_bands(mouseflow, site.id, near, [row], steps)
+            wanting = Wanting(row, Band(), frozenset(steps))
+            bands = await friction_bands(mouseflow, site.id, near, [wanting])
     if asks_visitor_type(rule):
         types = await visitor_types(mouseflow, site.id, near, [row])
     told = RecordingSubject(

@@ -90,7 +90,9 @@ def recordings(ask: Ask) -> Response:
         for row, ref in zip(rows, refs, strict=True):
             who = timeline.visit(site, ref)
             if who is not None:
-                row["pageViews"] = answers.page_views(world, site, who, world.observed(site, who))
+                views = answers.page_views(world, site, who, world.observed(site, who))
+                bare = {"tags": []} if quirks.tagless_expansion else {}
+                row["pageViews"] = [view | bare for view in views]
     return answer(
         {
             "recordings": answers.bent(rows, quirks),

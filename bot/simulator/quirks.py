@@ -30,6 +30,7 @@ class Quirks:
     # what is not documented at all
     friction_in_answers: bool = False
     expand: bool = True
+    tagless_expansion: bool = False  # expanded rows have page views without their tags
     bulk_tag: bool = True
     # writing
     variables: Literal["merge", "replace"] = "merge"

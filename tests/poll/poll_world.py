@@ -82,6 +82,7 @@ class Account:
         start: timedelta = timedelta(hours=1),
         sites: list[PretendSite] | None = None,
         ops: str | None = None,
+        expand: bool = True,
     ) -> None:
         self.now = START
         quirks = quirks or Quirks()
@@ -98,6 +99,7 @@ class Account:
         self.zone = zone or quirks.time_zone
         self.start = start
         self.ops = ops
+        self.expand = expand
         self.memory = Memory()
         self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
         self.sender = Direct(self.sim)
@@ -127,6 +129,7 @@ class Account:
             settle=timedelta(minutes=35),
             start=self.start,
             routing=Routing("#mouseflow", self.zone, self.ops),
+            expand=self.expand,
         )
         return await poll(self.site, Book(self.rules, self.site), desk, self.memory, self.now)
 

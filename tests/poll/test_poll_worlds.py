@@ -75,6 +75,8 @@ def quirks(chance: random.Random) -> Quirks:
         clock_skew=timedelta(seconds=chance.choice([0, 0, 50, -50])),
         entry_page_host=chance.random() < 0.2,
         stale_detail=chance.random() < 0.2,
+        expand=chance.random() < 0.7,
+        tagless_expansion=chance.random() < 0.3,
     )
 
 

@@ -1,0 +1,89 @@
+"""Page views for many recordings in one call, where the server is seen to give them.
+
+`expand=true` puts its page views into each row of the list. No document knows it, so it is used
+only where it has been seen to tell the same as the details do: some that are needed anyway are
+held against expanded rows, once a day.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.mouseflow.models import Recording
+
+TRUST = timedelta(days=1)
+"""How long it is believed that expanded rows tell the same as details."""
+
+TRY_AGAIN = timedelta(hours=1)
+"""How soon it is tried again where they did not, or could not be compared."""
+
+BUSY = timedelta(hours=1)
+"""How long the list itself is expanded after a poll in which several details were of use."""
+
+SEVERAL = 2
+"""Details that make an expanded list worth its bytes."""
+
+ROWS_A_CALL = 50
+"""So many rows are read with their page views rather than one more call is made."""
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What has been seen of a server's expanded rows; may be lost."""
+
+    trusted_until: datetime | None = None
+    tried: datetime | None = None
+    busy_until: datetime | None = None
+
+    def trusted(self, now: datetime) -> bool:
+        """May expanded rows stand for details?"""
+        return self.trusted_until is not None and now < self.trusted_until
+
+    def of_lists(self, now: datetime) -> bool:
+        """Is the list itself to be asked for with page views?"""
+        return self.trusted(now) and self.busy_until is not None and now < self.busy_until
+
+    def needed(self, recordings: int, now: datetime) -> None:
+        """For so many recordings the page views were of use in this poll."""
+        if recordings >= SEVERAL:
+            self.busy_until = now + BUSY
+
+    def may_try(self, now: datetime) -> bool:
+        """Is it time to hold expanded rows against details?"""
+        untried = self.tried is None or now - self.tried >= TRY_AGAIN
+        return untried and not self.trusted(now)
+
+    def compare(
+        self, rows: Iterable[Recording], details: Mapping[str, Recording], now: datetime
+    ) -> None:
+        """Trust expanded rows if all that can be compared tell the same as their details."""
+        self.tried = now
+        agree = [
+            row.page_views == details[row.id].page_views
+            for row in rows
+            if row.id in details and row.last_activity == details[row.id].last_activity
+        ]
+        self.trusted_until = now + TRUST if agree and all(agree) else None
+
+    def missed(self) -> None:
+        """The server left out what it was trusted to give."""
+        self.trusted_until = None
+
+
+def telling(details: Mapping[str, Recording], tags_matter: bool) -> bool:
+    """Do these details have what expanded rows could fail to tell?"""
+    views = [view for detail in details.values() for view in detail.page_views or ()]
+    return any(view.tags for view in views) if tags_matter else bool(views)
+
+
+def within_reach(places: Mapping[str, int]) -> frozenset[str]:
+    """The recordings worth one expanded list instead of their details, by their place in it.
+
+    At least two, and none so deep that more than `ROWS_A_CALL` rows are read for each call saved.
+    """
+    best: frozenset[str] = frozenset()
+    order = sorted(places, key=places.__getitem__)
+    for count, key in enumerate(order, 1):
+        if count >= SEVERAL and places[key] <= ROWS_A_CALL * count:
+            best = frozenset(order[:count])
+    return best

@@ -1,0 +1,157 @@
+"""What polls promise about page views that come with the list, which no document knows of."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from poll_world import Account, rules
+
+from bot.mouseflow.recordings import tag
+from bot.poll.expansion import ROWS_A_CALL, SEVERAL, within_reach
+from bot.simulator.scenarios import session
+
+CHECKOUT = """
+checkout:
+  watch: recordings
+  when: {saw_page: /checkout*}
+  do: {tag: checkout}
+rage:
+  watch: recordings
+  when: {page: {path: /product*, tags: click-rage}}
+  do: {tag: rage}
+"""
+VIP = """
+vip:
+  watch: recordings
+  when: {tags: vip, duration: {under: 1h}}
+  do: {star: true}
+"""
+MANY = ["checkout-friction", "rage-on-product", "search-bounce"] * 10
+
+
+@pytest.fixture
+def account(tmp_path):
+    opened = []
+
+    def make(text=CHECKOUT, **options):
+        opened.append(Account(tmp_path, text, **options))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def planted(shop: Account) -> list[str]:
+    """Thirty sessions, half an hour long at most, that have just ended."""
+    return [shop.sim.add("myshop.com", each, start=-300) for each in MANY]
+
+
+def details(shop: Account) -> int:
+    return sum(path.count("/") == 4 for path in shop.calls)
+
+
+def expanded(shop: Account) -> int:
+    return sum("expand=true" in call.query for call in shop.sim.calls)
+
+
+async def test_once_seen_to_tell_the_same_one_list_stands_for_many_details(account):
+    shop = account()
+    first = planted(shop)
+    await shop.poll()
+    assert shop.matched() == await shop.truth(first)
+    shown = details(shop) - len(first)  # asking for the truth costs a detail each
+    assert 0 < shown < 10
+    shop.wait(minutes=3)
+    second = planted(shop)
+    before = details(shop)
+    await shop.poll()
+    assert details(shop) == before
+    assert shop.matched() == await shop.truth([*first, *second])
+
+
+@pytest.mark.parametrize("lie", [{"expand": False}, {"tagless_expansion": True}])
+async def test_a_server_that_gives_no_or_other_page_views_is_asked_for_details(account, lie):
+    shop = account()
+    shop.sim.behave(**lie)
+    there = []
+    for _ in range(3):
+        there += planted(shop)
+        await shop.poll()
+        shop.wait(minutes=3)
+    asked = details(shop)
+    assert asked > len(there) / 2
+    assert shop.matched() == await shop.truth(there)
+
+
+async def test_details_without_tags_prove_nothing_about_tags(account):
+    shop = account()
+    shop.sim.behave(tagless_expansion=True)
+    calm = session([("/", 20), ("/products/runner-3", 30), ("/cart", 20)], [])
+    there = [shop.sim.add("myshop.com", calm, start=-900) for _ in range(12)]
+    await shop.poll()
+    shop.wait(minutes=3)
+    there += [shop.sim.add("myshop.com", "rage-on-product", start=-120) for _ in range(12)]
+    await shop.poll()
+    assert shop.matched() == await shop.truth(there)
+
+
+async def test_a_server_that_stops_to_expand_costs_details_and_no_match(account):
+    shop = account()
+    there = planted(shop)
+    await shop.poll()
+    shop.sim.behave(expand=False)
+    shop.wait(minutes=3)
+    there += planted(shop)
+    await shop.poll()
+    assert shop.matched() == await shop.truth(there)
+
+
+async def test_a_rule_on_the_region_is_judged_by_details(account):
+    shop = account(CHECKOUT + "of-berlin:\n  watch: recordings\n  when: {region: Berlin}\n"
+                   "  do: {tag: berlin}\n")  # fmt: skip
+    for _ in range(2):
+        planted(shop)
+        await shop.poll()
+        shop.wait(minutes=3)
+    assert expanded(shop) == 0
+
+
+async def test_it_can_be_turned_off(account):
+    shop = account(expand=False)
+    for _ in range(2):
+        planted(shop)
+        await shop.poll()
+        shop.wait(minutes=3)
+    assert expanded(shop) == 0
+
+
+async def test_tags_that_people_set_after_the_last_activity_count_for_rules_added_meanwhile(
+    account,
+):
+    shop = account()
+    planted(shop)
+    await shop.poll()
+    shop.wait(minutes=3)
+    (who, *_) = planted(shop)
+    await shop.poll()
+    shop.wait(minutes=3)
+    await shop.poll()
+    shop.rules = rules(VIP).rules
+    shop.memory.forget_facts()
+    await shop.sender.send(tag(shop.site.id, who, "vip"))
+    shop.wait(minutes=40)
+    for _ in range(400):  # they push the session out of what a poll reads
+        shop.sim.add("myshop.com", "search-bounce", start=-60)
+    await shop.poll()
+    assert ("vip", who) in shop.matched()
+
+
+@given(st.dictionaries(st.text("0123456789abcdef", min_size=1), st.integers(1, 3_000), max_size=80))
+def test_an_expanded_list_reads_no_more_rows_than_the_calls_it_saves_are_worth(places):
+    near = within_reach(places)
+    assert near <= places.keys()
+    if near:
+        assert len(near) >= SEVERAL
+        deepest = max(places[key] for key in near)
+        assert deepest <= ROWS_A_CALL * len(near)
+        assert all(key in near for key, place in places.items() if place < deepest)
