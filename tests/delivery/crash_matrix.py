@@ -65,7 +65,8 @@ class Scenario:
     """An action to die in. `first` makes it run once before (an hour or a week earlier).
 
     `about` is what it is done to; all but recordings of the shop have a website of their own,
-    which has the status `status`. `budget` is the step of a budget that is used up.
+    which has the status `status`. `budget` is the step of a budget that is used up. `marked`
+    recordings have a tag, a star and a share, and are watched, before anything happens.
     """
 
     actions: list[tuple[str, dict[str, Any]]]
@@ -76,6 +77,7 @@ class Scenario:
     source: Literal["matches", "budget", "replay"] = "matches"
     status: str = "Recording"
     budget: str = ""
+    marked: bool = False
 
     @property
     def points(self) -> dict[str, str]:
@@ -161,12 +163,25 @@ SCENARIOS: dict[str, Scenario] = {
         [("tag", {"tag": "seen"})],
         recording_effect("tag seen", lambda seen: "seen" in seen.tags),
     ),
+    "untag": Scenario(
+        [("untag", {"tag": "seen"})],
+        recording_effect("untag seen", lambda seen: "seen" not in seen.tags),
+        marked=True,
+    ),
     "star": Scenario([("star", {})], recording_effect("star", lambda seen: bool(seen.starred))),
+    "star: false": Scenario(
+        [("star", {"on": False})],
+        recording_effect("unstar", lambda seen: not seen.starred),
+        marked=True,
+    ),
     "variables": Scenario(
         [("variables", {"values": {"found": "yes"}})],
         variables_effect,
     ),
     "share": Scenario([("share", {})], recording_effect("share", lambda seen: bool(seen.token))),
+    "share: false": Scenario(
+        [("unshare", {})], recording_effect("unshare", lambda seen: not seen.token), marked=True
+    ),
     "unshare (later)": Scenario(
         [("share", {"expires": "P7D"})],
         recording_effect("unshare", lambda seen: not seen.token),
@@ -176,6 +191,11 @@ SCENARIOS: dict[str, Scenario] = {
     "webhook": Scenario([("webhook", {"url": ""})], webhook_effect),
     "watched": Scenario(
         [("watched", {})], recording_effect("watched", lambda seen: bool(seen.watched))
+    ),
+    "watched: false": Scenario(
+        [("watched", {"on": False})],
+        recording_effect("unwatched", lambda seen: not seen.watched),
+        marked=True,
     ),
     "delete": Scenario([("delete", {})], deleted_effect),
     "recording: stop": Scenario(
@@ -325,12 +345,26 @@ class World:
         store = self.folder / f"{channel[1:]}.db"
         if scenario.about == "recording":
             shop = self.sim.world.site(SITE).id
-            return Cell(kind, point, store, self.recordings(scenario.recordings), channel, shop)
+            recordings = self.recordings(scenario.recordings)
+            if scenario.marked:
+                self._mark(recordings)
+            return Cell(kind, point, store, recordings, channel, shop)
         site = self.website(scenario.status)
         recordings = [CAMPAIGN]
         if scenario.about == "website":
             recordings = self.recordings(scenario.recordings, site)
         return Cell(kind, point, store, recordings, channel, site)
+
+    def _mark(self, recordings: list[str]) -> None:
+        """Somebody has used every mark on them."""
+        world = self.sim.world
+        for recording in recordings:
+            site, visit, _ = world.truth(recording)
+            world.tag(site, visit, "seen", on=True)
+            world.share(site, visit)
+            marks = world.marks(site, visit)
+            marks.starred.add(self.sim.email)
+            marks.watched.add(self.sim.email)
 
 
 def _receiver(keys: list[str]) -> type[BaseHTTPRequestHandler]:
