@@ -7,7 +7,8 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import structlog
@@ -154,6 +155,18 @@ def configure(style: str = "auto", level: str = "info", stream: TextIO | None = 
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
     warnings.simplefilter("default", DeprecationWarning)
+
+
+@contextmanager
+def hushed(name: str) -> Iterator[None]:
+    """Within, that logger and those below it say nothing."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _json() -> list[Processor]:

@@ -56,6 +56,14 @@ class CannotLook(Exception):
     """The outcome of a post can't be looked up here, so it is at-least-once."""
 
 
+class NotInChannel(CannotLook):
+    """The bot is no member, and posts there only if it may post everywhere."""
+
+
+class NoChannel(CannotLook):
+    """There is no such channel for the bot, so a post will hardly get there either."""
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where links point and where messages go by default.

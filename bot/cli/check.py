@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 
 if TYPE_CHECKING:
+    from bot.cli.online import Findings
     from bot.config import Settings
     from bot.rulebook.rules import RuleSet
 
@@ -47,9 +48,11 @@ def run(args: Namespace) -> int:
         problems += error.faults
     except ConfigError as error:
         problems += str(error).splitlines()
-    if args.online and settings is not None and book is not None:
-        problems += _online(settings, book)
     notes = not_given(settings, book) if settings is not None else []
+    if args.online and settings is not None and book is not None:
+        found = _online(settings, book)
+        problems += found.problems
+        notes += found.warnings
     _tell(args, problems, book, notes)
     return 1 if problems else 0
 
@@ -77,15 +80,15 @@ def _usable(url: str) -> None:
     database_path(url)
 
 
-def _online(settings: "Settings", book: "RuleSet") -> list[str]:
+def _online(settings: "Settings", book: "RuleSet") -> "Findings":
     import asyncio
 
-    from bot.cli.online import problems
+    from bot.cli.online import Findings, findings
 
     try:
-        return asyncio.run(problems(settings, book))
+        return asyncio.run(findings(settings, book))
     except BotError as error:
-        return [str(error)]
+        return Findings([str(error)])
 
 
 def _tell(
@@ -93,7 +96,7 @@ def _tell(
 ) -> None:
     from bot.cli import show
 
-    warnings = [*(book.warnings if book else ()), *notes]
+    warnings: list[str | Fault] = [*(book.warnings if book else ()), *notes]
     if args.json:
         show.document(
             {

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.cli.numbers import positive
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ BACK = timedelta(hours=2)
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
-        "--seconds", type=float, default=25, metavar="N", help="how long to watch (25)"
+        "--seconds", type=positive, default=25, metavar="N", help="how long to watch (25)"
     )
     parser.add_argument("--rules", type=Path, metavar="PATH", help="other rule files")
     parser.add_argument("--keep", action="store_true", help="go on until Ctrl-C")

@@ -5,6 +5,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from bot.cli.numbers import count
+
 if TYPE_CHECKING:
     from bot.store import Connection
 
@@ -36,7 +38,7 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=since, metavar="WHEN", help="from then: 2h, 7d, or 2026-11-24T12:00"
     )
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--limit", type=count, default=100, metavar="N", help="default: 100")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(usage_error=parser.error)
 
@@ -78,7 +80,7 @@ def run(args: Namespace) -> int:
                 website=_website(conn, args.website),
                 kind=args.kind,
                 since=args.since,
-                limit=max(args.limit, 1),
+                limit=args.limit,
             )
         )
     if args.json:

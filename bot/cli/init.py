@@ -7,6 +7,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 
 from bot.errors import ConfigError
 
@@ -28,11 +29,23 @@ def run(args: Namespace) -> int:
     for path, text in wanted.items():
         _write(path, text)
         print(f"wrote {path}")
-    print(
-        "\nnext: write the account's e-mail into config.toml, set BOT_MOUSEFLOW__API_KEY, then\n"
-        "  mouseflow-bot check\n  mouseflow-bot test\n  mouseflow-bot once --dry-run"
-    )
+    config = args.directory / "config.toml"
+    print(f"\nnext: write the account's region and e-mail into {config}, then")
+    for line in next_steps(config):
+        print(f"  {line}")
     return 0
+
+
+def next_steps(config: Path) -> list[str]:
+    """What to type now, from where `init` was called."""
+    named = "" if config == Path("config.toml") else f" --config {quote(str(config))}"
+    return [
+        "export BOT_MOUSEFLOW__API_KEY=...",
+        f"mouseflow-bot check --online{named}",
+        f"mouseflow-bot test{named}",
+        f"mouseflow-bot once --dry-run{named}",
+        f"mouseflow-bot run{named}",
+    ]
 
 
 def first_files() -> dict[str, str]:

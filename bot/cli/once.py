@@ -6,6 +6,8 @@ to Slack, not to the store.
 
 import asyncio
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,10 +22,14 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A match of this round: `steps` are (action, state, what was wrong with it)."""
+    """A match of this round: `steps` are (action, state, what was wrong with it).
+
+    `site` is the website's name.
+    """
 
     rule: str
     website: str
+    site: str
     subject: str
     why: str
     steps: tuple[tuple[str, str, str], ...]
@@ -38,25 +44,33 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """One round; 1 if a source could not be read or a step was given up."""
     from bot import logs
+    from bot.cli import show
     from bot.cli.given import settings
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
 
     from bot import daemon
+    from bot.store.watermarks import website_names
 
-    began, found = datetime.now(UTC), list[Found]()
+    began, found, names = datetime.now(UTC), list[Found](), dict[str, str]()
 
     def tell(store: "Store", _: "Round") -> None:
-        found.extend(store.do(lambda conn: matches(conn, began)))
+        names.update(store.do(website_names))
+        found.extend(store.do(lambda conn: matches(conn, began, names)))
 
-    did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
-    _show(args, did, found)
+    # A delivery into the diary would be logged as if it had taken effect.
+    with logs.hushed("bot.deliver") if args.dry_run else nullcontext():
+        did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
+    if args.json:
+        show.document(_plain(did, found, names))
+    else:
+        _show(did, found, names)
     return 1 if did.failed or did.drained.dead else 0
 
 
-def matches(conn: "Connection", began: datetime) -> list[Found]:
-    """What has matched since then, with the fate of every step."""
+def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[Found]:
+    """What has matched since then, with the fate of every step; `names` has websites by id."""
     from bot.store.audit import history
     from bot.store.matches import matches_of
     from bot.store.queue import steps_of
@@ -70,6 +84,7 @@ def matches(conn: "Connection", began: datetime) -> list[Found]:
         Found(
             match.rule,
             match.website,
+            names.get(match.website, match.website),
             match.subject_key,
             why.get((match.rule, match.subject_key), ""),
             tuple((step.action, step.state, step.fault) for step in steps_of(conn, match.key)),
@@ -78,17 +93,16 @@ def matches(conn: "Connection", began: datetime) -> list[Found]:
     ]
 
 
-def _show(args: Namespace, did: "Round", found: list[Found]) -> None:
+def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
     from bot.cli import show
 
-    if args.json:
-        show.document(_plain(did, found))
-        return
     for match in found:
-        show.line(f"{match.rule} matched {match.subject}: {match.why}")
+        show.line(f"{match.rule} {_matched(match, did)}: {match.why}")
         for action, state, fault in match.steps:
-            outcome = "would be done" if did.diary and state == "done" else state
-            show.line(f"    {action}: {outcome}" + (f" ({fault})" if fault else ""))
+            if not (did.diary and state == "done"):
+                show.line(f"    {action}: {state}" + (f" ({fault})" if fault else ""))
+    for words in _would(did, names):
+        show.line(words)
     for channel, text in _posts(did):
         show.line()
         show.line(f"would be posted to {channel}:")
@@ -105,6 +119,23 @@ def _show(args: Namespace, did: "Round", found: list[Found]) -> None:
     )
 
 
+def _matched(match: Found, did: "Round") -> str:
+    place = "" if match.subject == match.website else f"{match.subject} on "
+    return f"{'would match' if did.diary else 'matched'} {place}{match.site}"
+
+
+def _would(did: "Round", names: Mapping[str, str]) -> list[str]:
+    """What a dry run has not done, posts aside."""
+    from bot.dry import in_words
+
+    if did.diary is None:
+        return []
+    return [
+        *(f"would {in_words(request, names)}" for request in did.diary.requests),
+        *(f"would call a webhook of {host}" for host in did.diary.hooks),
+    ]
+
+
 def _posts(did: "Round") -> list[tuple[str, str]]:
     from bot.cli.slack_text import as_text
 
@@ -112,7 +143,7 @@ def _posts(did: "Round") -> list[tuple[str, str]]:
     return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
 
 
-def _plain(did: "Round", found: list[Found]) -> dict[str, Any]:
+def _plain(did: "Round", found: list[Found], names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "dry_run": did.diary is not None,
         "websites": did.websites,
@@ -124,6 +155,7 @@ def _plain(did: "Round", found: list[Found]) -> dict[str, Any]:
             {
                 "rule": match.rule,
                 "website": match.website,
+                "site": match.site,
                 "subject": match.subject,
                 "why": match.why,
                 "steps": [
@@ -133,6 +165,7 @@ def _plain(did: "Round", found: list[Found]) -> dict[str, Any]:
             }
             for match in found
         ],
+        "would": _would(did, names),
         "would_write": did.diary.writes if did.diary else [],
         "would_post": [{"channel": channel, "text": text} for channel, text in _posts(did)],
     }

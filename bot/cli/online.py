@@ -1,9 +1,11 @@
 """What `check --online` asks of Mouseflow and Slack; it changes nothing there."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from bot.cli.nearest import hint
 from bot.errors import BotError
 from bot.subjects import Site
 
@@ -11,11 +13,25 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.mouseflow.client import AsyncMouseflow
     from bot.rulebook.rules import Rule, RuleSet
+    from bot.slack.poster import SlackPoster
+
+SHOWN = 10
+"""Names of websites that one line lists at most."""
 
 
-async def problems(settings: "Settings", book: "RuleSet") -> list[str]:
-    """Everything that only the other side can tell to be wrong."""
-    return [*await _mouseflow(settings, book), *await _slack(settings, book)]
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What must be mended, and what the bot can live with."""
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+async def findings(settings: "Settings", book: "RuleSet") -> Findings:
+    """Everything that only the other side can tell."""
+    found = Findings(await _mouseflow(settings, book))
+    await _slack(settings, book, found)
+    return found
 
 
 async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
@@ -34,7 +50,7 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
         try:
             rows = await client.send(websites.list())
         except BotError as error:
-            return [f"Mouseflow: {error}"]
+            return [f"Mouseflow ({client.base_url}): {_refusal(error, account.region)}"]
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
         return [
             *unknown_websites(book.rules, sites),
@@ -43,16 +59,39 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
         ]
 
 
+def _refusal(error: BotError, region: str | None) -> str:
+    """What was asked, what came of it, and what a person can do."""
+    from bot.mouseflow.errors import BadCredentials, Unreachable
+
+    if isinstance(error, BadCredentials):
+        other = {"eu": "us", "us": "eu"}.get(region or "")
+        elsewhere = (
+            f', or the account lives in the other region: region = "{other}"' if other else ""
+        )
+        return (
+            "it was asked for the websites and refuses the credentials (401); mend "
+            f"mouseflow.email or mouseflow.api_key{elsewhere}"
+        )
+    if isinstance(error, Unreachable):
+        return (
+            f"it was asked for the websites and does not answer ({error.reason}); is the address "
+            "right, and may this machine reach it, by a proxy perhaps (HTTPS_PROXY)?"
+        )
+    return f"it was asked for the websites: {error}"
+
+
 def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
     """Websites that rules name and the account does not have."""
     from dataclasses import replace
 
     from bot.rulebook.decide import applies
 
-    names = ", ".join(site.name for site in sites) or "none"
+    names = sorted(site.name for site in sites)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    listed = f"{', '.join(names[:SHOWN])}{more}" if names else "none"
     return [
         f"{rule.file}:{rule.line}: rules.{rule.id}.websites: {wanted}: the account has no such "
-        f"website; it has {names}"
+        f"website{hint(wanted, names)}; it has {listed}".replace("?;", "?")
         for rule in rules
         for wanted in rule.websites
         if not any(applies(replace(rule, websites=(wanted,)), site) for site in sites)
@@ -93,7 +132,7 @@ async def _ignored_filters(
         try:
             ignored = await friction_is_ignored(client, site.id, window)
         except BotError as error:
-            found.append(f"Mouseflow: {site.name}: {error}")
+            found.append(f"Mouseflow: {site.name}: whether it filters by friction: {error}")
             continue
         if ignored:
             found.append(
@@ -103,27 +142,53 @@ async def _ignored_filters(
     return found
 
 
-async def _slack(settings: "Settings", book: "RuleSet") -> list[str]:
-    """Looks into each channel that rules post to; a webhook can't be tried without a post."""
+async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None:
+    """The token, then each channel; an incoming webhook can't be tried without a post."""
     if settings.slack.bot_token is None:
-        return []
-    from bot.config.channels import channels
-    from bot.ports import CannotLook
+        return
+    from bot.config.channels import posting
     from bot.slack.poster import SLACK, SlackPoster
 
     poster = SlackPoster(settings.slack.bot_token, base_url=settings.slack.base_url or SLACK)
-    found = []
     try:
-        for channel in channels(settings, book.rules):
-            try:
-                await poster.find(channel, "no such key", datetime.now(UTC))
-            except CannotLook as answer:
-                found.append(
-                    f"Slack: {channel}: {answer}; invite the bot and give it the scopes "
-                    "channels:read and channels:history, or its posts are at-least-once"
-                )
-            except BotError as error:
-                found.append(f"Slack: {channel}: {error}")
+        try:
+            scopes = await poster.scopes()
+        except BotError as error:
+            found.problems.append(f"Slack: whether slack.bot_token works: {error}")
+            return
+        if scopes is not None and "chat:write" not in scopes:
+            found.problems.append(
+                "Slack: the app lacks the scope chat:write, without which it can't post; give it "
+                "that scope and install it again"
+            )
+        for channel, users in posting(settings, book.rules).items():
+            await _channel(poster, channel, users, scopes, found)
     finally:
         await poster.close()
-    return found
+
+
+async def _channel(
+    poster: "SlackPoster",
+    channel: str,
+    users: Sequence[str],
+    scopes: frozenset[str] | None,
+    found: Findings,
+) -> None:
+    """A channel that is not there, or where the bot can't post, or can't look a post up."""
+    from bot.ports import CannotLook, NoChannel, NotInChannel
+
+    posting = f"({', '.join(users)} would post there)"
+    try:
+        await poster.find(channel, "no such key", datetime.now(UTC))
+    except NoChannel as answer:
+        found.problems.append(f"Slack: {answer} {posting}")
+    except CannotLook as answer:
+        if isinstance(answer, NotInChannel) and "chat:write.public" not in (scopes or ()):
+            found.problems.append(f"Slack: {channel}: {answer} {posting}")
+            return
+        found.warnings.append(
+            f"Slack: {channel}: {answer}; until then a post whose outcome is unknown is repeated "
+            f"(at-least-once) {posting}"
+        )
+    except BotError as error:
+        found.problems.append(f"Slack: {channel}: {error} {posting}")

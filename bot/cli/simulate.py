@@ -4,10 +4,13 @@ Prints the configuration that points a bot at them.
 """
 
 import asyncio
+import errno
+import re
 import signal
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
+from bot.cli.numbers import port, positive
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,13 +21,15 @@ EXAMPLE = "mouseflow-bot simulate --port 8700 --slack-port 8701"
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("--port", type=int, default=8700, metavar="P", help="default: 8700")
     parser.add_argument(
-        "--slack-port", type=int, default=8701, metavar="P", help="default: 8701; 0: any free one"
+        "--port", type=port, default=8700, metavar="P", help="default: 8700; 0: any free one"
+    )
+    parser.add_argument(
+        "--slack-port", type=port, default=8701, metavar="P", help="default: 8701; 0: any free one"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="which traffic (1)")
     parser.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="how fast its clock goes (1)"
+        "--speed", type=positive, default=1.0, metavar="X", help="how fast its clock goes (1)"
     )
 
 
@@ -38,8 +43,26 @@ def run(args: Namespace) -> int:
     try:
         asyncio.run(_serve(simulator))
     except OSError as error:
-        raise ConfigError(f"cannot listen there: {error.strerror}; name another --port") from None
+        raise ConfigError(_refused(error, args.port)) from None
     return 0
+
+
+_REFUSALS = {
+    errno.EADDRINUSE: "it is in use by another program (another simulator?)",
+    errno.EACCES: "this user may not listen there",
+}
+
+
+def _refused(error: OSError, port: int) -> str:
+    """Which port, why, and which option names another one."""
+    # asyncio tells the address in the text alone: ('127.0.0.1', 8700).
+    told = re.search(r"', (\d+)\)", str(error))
+    wanted = int(told[1]) if told else port
+    option = "--port" if wanted == port else "--slack-port"
+    why = _REFUSALS.get(error.errno or 0, "the system refuses it")
+    return (
+        f"cannot listen on port {wanted}: {why}; name another one with {option} (0: any free one)"
+    )
 
 
 async def _serve(simulator: "Simulator") -> None:

@@ -41,6 +41,12 @@ REMEDIES: Mapping[str, str] = {
 }
 """What a person can do about each refusal (Slack's own error codes)."""
 
+MEANINGS: Mapping[str, str] = {
+    "channel_not_found": "there is no such channel, or it is private and the bot is not in it",
+    "invalid_auth": "the token is wrong",
+}
+"""What a code means where it does not say so itself."""
+
 UNKNOWN = frozenset(
     {
         "duplicate_message_not_found",
@@ -74,7 +80,8 @@ def failure(
     remedy = REMEDIES.get(code, "see Slack's list of errors for chat.postMessage")
     if code == "missing_scope" and scope:
         remedy = f"give the Slack app the scope {scope} and install it again"
-    return GiveUp(f"Slack refuses the message: {code or status}", remedy)
+    meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
+    return GiveUp(f"Slack refuses the message: {code or status}{meaning}", remedy)
 
 
 def pause(headers: Mapping[str, Any]) -> timedelta:

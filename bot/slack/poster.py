@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.errors import GiveUp, TryLater
-from bot.ports import CannotLook, SlackPost
+from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
 from bot.slack import answers
 
 SLACK = "https://slack.com/api/"
@@ -25,7 +26,14 @@ TIMEOUT = timedelta(seconds=15)
 EVENT = "mouseflow_alert"
 _MARGIN = timedelta(seconds=60)
 _PAGES, _PAGE = 20, 200
-_NO_LOOK = {"missing_scope", "not_in_channel", "no_permission", "channel_not_found"}
+_NO_LOOK = {
+    "missing_scope": "the Slack app lacks the scope {scope}",
+    "no_permission": "Slack does not let the bot read there (no_permission)",
+}
+
+_NO_CHANNEL = (
+    "there is no channel {channel}, or it is archived, or it is private and the bot is not in it"
+)
 
 
 class SlackPoster:
@@ -47,6 +55,14 @@ class SlackPoster:
         self._base_url = base_url
         self._pool = _Pool(timeout, trust_env and not _loopback(base_url))
         self._ids: dict[str, str] = {}
+        self._names: set[str] = set()
+
+    async def scopes(self) -> frozenset[str] | None:
+        """What the token may do, None where Slack does not say; raises GiveUp for a wrong one."""
+        answer = await _answered(self._client().api_call("auth.test"), sends=False)
+        told = {name.lower(): value for name, value in answer.headers.items()}
+        listed = str(told.get("x-oauth-scopes") or "")
+        return frozenset(each.strip() for each in listed.split(",") if each.strip()) or None
 
     async def post(self, post: SlackPost) -> str:
         """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be out)."""
@@ -74,7 +90,8 @@ class SlackPoster:
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """The timestamp of the message with that key, posted after `since` or shortly before.
 
-        Raises CannotLook where the app may not read the channel, TryLater where Slack is away.
+        Raises CannotLook where the app may not read the channel (NoChannel: it sees none of
+        that name), TryLater where Slack is away.
         """
         asked: dict[str, Any] = {
             "channel": await self._id(channel),
@@ -113,8 +130,16 @@ class SlackPoster:
             return await _asked(call, sends=False)
         except GiveUp as refused:
             cause = refused.__cause__
-            if isinstance(cause, SlackApiError) and _code(cause) in _NO_LOOK:
-                raise CannotLook(f"Slack does not let the bot look: {_code(cause)}") from refused
+            if not isinstance(cause, SlackApiError):
+                raise
+            code = _code(cause)
+            if code == "channel_not_found":
+                raise NoChannel(_NO_CHANNEL.format(channel=asked.get("channel"))) from refused
+            if code == "not_in_channel":
+                raise NotInChannel("the bot is not in the channel; /invite it there") from refused
+            if code in _NO_LOOK:
+                scope = _needed(cause) or "channels:history or channels:read"
+                raise CannotLook(_NO_LOOK[code].format(scope=scope)) from refused
             raise
 
     async def _id(self, channel: str) -> str:
@@ -124,7 +149,9 @@ class SlackPoster:
         if channel not in self._ids:
             await self._learn(channel)
         if channel not in self._ids:
-            raise CannotLook(f"{channel} is not among the channels that the bot can see")
+            near = get_close_matches(channel, self._names, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise NoChannel(_NO_CHANNEL.format(channel=channel) + hint)
         return self._ids[channel]
 
     async def _learn(self, channel: str) -> None:
@@ -133,12 +160,18 @@ class SlackPoster:
             await self._search(channel, "public_channel,private_channel")
         except CannotLook:
             await self._search(channel, "public_channel")
+            if channel not in self._ids:
+                raise CannotLook(
+                    f"there is no public channel {channel}; to see private ones the Slack app "
+                    "needs the scope groups:read, and the bot must be in the channel"
+                ) from None
 
     async def _search(self, channel: str, types: str) -> None:
         asked: dict[str, Any] = {"limit": 1000, "exclude_archived": "true", "types": types}
         for _ in range(_PAGES):
             answer = await self._look("conversations.list", asked)
             for known in answer.get("channels") or ():
+                self._names.add(f"#{known.get('name')}")
                 if f"#{known.get('name')}" == channel:
                     self._remember(channel, known.get("id"))
                     return
@@ -226,8 +259,13 @@ _DROPPED = (aiohttp.ClientError, TimeoutError, OSError)
 
 async def _asked(call: Awaitable[Any], *, sends: bool) -> dict[str, Any]:
     """Slack's answer as a mapping; every failure as GiveUp or TryLater."""
+    answer = await _answered(call, sends=sends)
+    return dict(answer.data) if isinstance(answer.data, dict) else {}
+
+
+async def _answered(call: Awaitable[Any], *, sends: bool) -> Any:
     try:
-        answer = await call
+        return await call
     except SlackApiError as refused:
         error = answers.failure(
             _status(refused), _code(refused), _headers(refused), _needed(refused)
@@ -239,7 +277,6 @@ async def _asked(call: Awaitable[Any], *, sends: bool) -> dict[str, Any]:
     except (*_DROPPED, SlackClientError, AttributeError) as error:
         # slack_sdk trips with an AttributeError over an answer that is plain text.
         raise TryLater(_dropped(error), unknown=sends) from None
-    return dict(answer.data) if isinstance(answer.data, dict) else {}
 
 
 def _dropped(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -80,8 +81,12 @@ def test_init_touches_nothing_that_is_there(
 
 
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told(capsys, "init", "deep/er")
-    assert (place / "deep/er/rules/first.yaml").exists()
+    said = told(capsys, "init", "deep/er place")
+    assert (place / "deep/er place/rules/first.yaml").exists()
+    steps = [shlex.split(line) for line in said.splitlines() if "mouseflow-bot" in line]
+    assert [step[1] for step in steps] == ["check", "test", "once", "run"]
+    for step in steps[:2]:
+        told(capsys, *(word for word in step[1:] if word != "--online"))
     (place / "file").write_text("")
     assert main(["init", "file/x"]) == 1
     assert "cannot be written" in capsys.readouterr().err
@@ -319,7 +324,7 @@ def test_the_simulator_prints_a_configuration_with_which_check_goes_online(
         (place / "rules/mine.yaml").write_text(text.replace("myshop", "noshop").replace("ux", "no"))
         said = told(capsys, "check", "--online", code=1)
         assert "noshop.com: the account has no such website" in said
-        assert "Slack: #no: " in said
+        assert "Slack: there is no channel #no, " in said
         config = simulation.config.replace("simulator-key", "wrong").replace("xoxb-", "xoxb-not-")
         (place / "config.toml").write_text(config)
         said = told(capsys, "check", "--online", code=1)
@@ -334,8 +339,11 @@ def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) 
     simulation = Simulation(place)
     try:
         port = simulation.url.rpartition(":")[2]
-        assert main(["simulate", "--port", port]) == 1
-        assert "cannot listen there" in capsys.readouterr().err
+        for option, other in (("--port", "--slack-port"), ("--slack-port", "--port")):
+            assert main(["simulate", option, port, other, "0"]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith(f"cannot listen on port {port}: it is in use by another program")
+            assert f"name another one with {option} (0: any free one)" in said
         with pytest.raises(OSError, match="401"):
             urlopen(f"{simulation.url}/websites")
     finally:

@@ -97,7 +97,18 @@ def test_every_command_has_help_with_an_example(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unheard-of"], ["check", "--unheard-of"], ["history", "--since", "soon"]]
+    "arguments",
+    [
+        [],
+        ["unheard-of"],
+        ["check", "--unheard-of"],
+        ["history", "--since", "soon"],
+        ["history", "--limit", "0"],
+        ["simulate", "--port", "99999"],
+        ["simulate", "--slack-port", "-1"],
+        ["simulate", "--speed", "0"],
+        ["demo", "--seconds", "nan"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

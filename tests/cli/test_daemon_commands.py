@@ -111,11 +111,30 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing_anywhere(place: Pla
     assert {post["channel"] for post in told["would_post"]} == {"#ux"}
     assert place.writes() == []
     assert sorted(place.directory.rglob("*")) == before
-    text = place.run("once", "--dry-run")[0]
-    assert "trouble matched" in text
-    assert "    tag: would be done" in text
-    assert "would be posted to #ux:" in text
+    assert place.writes() == []
+
+
+def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happened(
+    place: Place,
+) -> None:
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE.replace(
+            "do: {", f"do: {{star: true, webhook: {{url: 'https://me.example/{PLANTED}'}}, "
+        )
+    )
+    text, log = place.run("once", "--dry-run")
+    (matched,) = [line for line in text.splitlines() if line.startswith("trouble would match ")]
+    recording = matched.removeprefix("trouble would match ").partition(" on myshop.com: ")[0]
+    assert [line for line in text.splitlines() if line.startswith("would ")] == [
+        f"would star {recording} on myshop.com",
+        f"would tag {recording} on myshop.com with trouble",
+        "would call a webhook of https://me.example",
+        "would be posted to #ux:",
+    ]
     assert text.endswith("; nothing was changed\n")
+    assert "4 actions to do" in text
+    assert "deliver." not in log
+    assert "would tag" in json.loads(place.run("once", "--dry-run", "--json")[0])["would"][1]
     assert place.writes() == []
 
 

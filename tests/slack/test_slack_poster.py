@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from slack_world import PretendSlack, serving
 
 from bot.errors import GiveUp, TryLater
-from bot.ports import CannotLook, SlackPost
+from bot.ports import CannotLook, NoChannel, SlackPost
 from bot.slack.answers import REMEDIES
 from bot.slack.poster import SlackPoster, WebhookPoster
 
@@ -205,6 +205,29 @@ async def test_without_the_scope_to_look_it_says_that_it_cannot(slack, poster, m
     slack.refuses[method] = {"error": code}
     with pytest.raises(CannotLook):
         await poster.find("#alerts", POST.key, SINCE)
+
+
+async def test_a_scope_that_is_missing_is_named(slack, poster):
+    slack.refuses["conversations.history"] = {"error": "missing_scope", "needed": "groups:history"}
+    with pytest.raises(CannotLook, match="lacks the scope groups:history"):
+        await poster.find("#alerts", POST.key, SINCE)
+
+
+async def test_a_channel_that_is_not_there_is_told_as_that_with_the_nearest(slack, poster):
+    with pytest.raises(NoChannel, match=r"no channel #alrets, .*; did you mean #alerts\?"):
+        await poster.find("#alrets", POST.key, SINCE)
+    with pytest.raises(NoChannel, match="no channel C0MISSING"):
+        await poster.find("C0MISSING", POST.key, SINCE)
+    slack.refuses["chat.postMessage"] = {"error": "channel_not_found"}
+    with pytest.raises(GiveUp, match="there is no such channel, or it is private"):
+        await poster.post(POST)
+
+
+async def test_a_private_channel_that_may_not_be_listed_may_be_there(slack, poster):
+    slack.public_only = True
+    with pytest.raises(CannotLook, match="needs the scope groups:read") as raised:
+        await poster.find("#secret", POST.key, SINCE)
+    assert not isinstance(raised.value, NoChannel)
 
 
 async def test_a_channel_that_nobody_can_see_cannot_be_looked_at(poster):

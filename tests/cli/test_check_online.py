@@ -1,0 +1,162 @@
+"""What `check --online` says of credentials, websites, filters, scopes and channels."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.cli.main import main
+from bot.simulator.server import Simulator
+from bot.simulator.site import website
+
+RULES = """\
+version: 1
+rules:
+  one:
+    watch: recordings
+    websites: [myshop.com]
+    when: {friction: {min: 2}}
+    do: {slack: {channel: "#ux"}}
+  two:
+    watch: recordings
+    when: {pages: {min: 30}}
+    do: {slack: {}}
+"""
+
+
+class Place:
+    """A directory with a configuration for the simulated account."""
+
+    def __init__(
+        self, directory: Path, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.directory, self.sim, self.capsys = directory, simulator, capsys
+        (directory / "rules").mkdir()
+        self.rules(RULES)
+        self.config = (
+            f'[mouseflow]\nbase_url = "{simulator.mouseflow_url}"\n'
+            f'email = "{simulator.email}"\napi_key = "{simulator.api_key}"\n'
+            "requests_per_second = 50\n"
+            f'[slack]\nbase_url = "{simulator.slack_url}"\n'
+            f'bot_token = "{simulator.slack.token}"\nchannel = "#mouseflow"\n'
+        )
+        self.configure()
+
+    def configure(self, *changes: tuple[str, str]) -> None:
+        text = self.config
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (self.directory / "config.toml").write_text(text)
+
+    def rules(self, text: str) -> None:
+        (self.directory / "rules/rules.yaml").write_text(text)
+
+    def check(self, code: int) -> list[str]:
+        status = main(["check", "--online"])
+        out, err = self.capsys.readouterr()
+        assert (status, err) == (code, ""), out + err
+        assert self.sim.api_key not in out
+        assert self.sim.slack.token not in out
+        return out.splitlines()
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Place]:
+    monkeypatch.chdir(tmp_path)
+    sites = [website("w1", "myshop.com"), website("w2", "other.com")]
+    with Simulator(sites=sites) as simulator:
+        for name in ("ux", "mouseflow"):
+            if simulator.slack.channel(f"#{name}") is None:
+                simulator.slack.add_channel(name)
+        yield Place(tmp_path, simulator, capsys)
+
+
+def test_what_is_right_is_ok(place: Place) -> None:
+    assert place.check(0) == ["ok: 2 rules in 1 file"]
+
+
+def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:
+    place.configure((place.sim.api_key, "another-key"))
+    assert place.check(1) == [
+        f"Mouseflow ({place.sim.mouseflow_url}): it was asked for the websites and refuses the "
+        "credentials (401); mend mouseflow.email or mouseflow.api_key"
+    ]
+
+
+def test_an_address_where_nobody_answers_is_named(place: Place) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+        place.configure((place.sim.mouseflow_url, nobody))
+        (said,) = place.check(1)
+    assert said.startswith(
+        f"Mouseflow ({nobody}): it was asked for the websites and does not answer"
+    )
+    assert "is the address right" in said
+
+
+def test_a_website_that_is_not_there_comes_with_the_one_that_was_meant(place: Place) -> None:
+    place.rules(RULES.replace("myshop.com", "mysop.com"))
+    assert place.check(1) == [
+        "rules/rules.yaml:3: rules.one.websites: mysop.com: the account has no such website; "
+        "did you mean myshop.com? it has myshop.com, other.com"
+    ]
+
+
+def test_a_channel_that_is_not_there_is_told_as_that(place: Place) -> None:
+    place.rules(RULES.replace("#ux", "#mouseflo"))
+    assert place.check(1) == [
+        "Slack: there is no channel #mouseflo, or it is archived, or it is private and the bot is "
+        "not in it; did you mean #mouseflow? (one would post there)"
+    ]
+
+
+def test_a_token_that_is_wrong_is_said_once(place: Place) -> None:
+    place.configure((place.sim.slack.token, "xoxb-another"))
+    (said,) = place.check(1)
+    assert said.startswith("Slack: whether slack.bot_token works: Slack refuses")
+    assert "mend slack.bot_token" in said
+
+
+def test_a_scope_without_which_nothing_is_posted_must_be_given(place: Place) -> None:
+    place.sim.slack.scopes -= {"chat:write"}
+    assert place.check(1) == [
+        "Slack: the app lacks the scope chat:write, without which it can't post; give it that "
+        "scope and install it again"
+    ]
+
+
+def test_a_scope_without_which_posts_may_come_twice_is_a_warning(place: Place) -> None:
+    place.sim.slack.scopes -= {"channels:history"}
+    tail = (
+        "the Slack app lacks the scope channels:history; until then a post whose outcome is "
+        "unknown is repeated (at-least-once)"
+    )
+    assert place.check(0) == [
+        f"warning: Slack: #mouseflow: {tail} (slack.channel, two would post there)",
+        f"warning: Slack: #ux: {tail} (one would post there)",
+        "ok: 2 rules in 1 file",
+    ]
+
+
+def test_a_channel_without_the_bot_is_a_problem_unless_it_may_post_everywhere(
+    place: Place,
+) -> None:
+    channel = place.sim.slack.channel("#ux")
+    assert channel is not None
+    channel.member = False
+    said = "Slack: #ux: the bot is not in the channel; /invite it there"
+    assert place.check(0)[0].startswith(f"warning: {said}")
+    place.sim.slack.scopes -= {"chat:write.public"}
+    assert place.check(1) == [f"{said} (one would post there)"]
+
+
+def test_a_filter_that_the_api_ignores_is_told(place: Place) -> None:
+    place.sim.add("myshop.com", "purchase", start=-3600)
+    place.sim.behave(ignored_filters=frozenset({"frictionmin"}))
+    (said,) = place.check(1)
+    assert said.startswith("Mouseflow: myshop.com: the API ignores the friction filter")
