@@ -14,6 +14,7 @@ from bot.rulebook.places import Place, item_place, mapping, suggestion, texts, u
 from bot.rulebook.read_budgets import budget
 from bot.rulebook.read_do import Allowed
 from bot.rulebook.read_rule import named, rule
+from bot.rulebook.recovery import Text, readable, toml_blocks, yaml_blocks
 from bot.rulebook.rules import Budget, RuleSet
 from bot.rulebook.spans import Entry, Keys, Node, Unreadable, decoded
 from bot.rulebook.written import Written
@@ -37,9 +38,10 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
     warnings: list[Fault] = []
     found = _Found()
     for name, data in files:
-        root = _parsed(name, data, faults)
-        if root is not None:
-            _file(root, Place(name, faults, warnings), allowed, found)
+        text = _parsed(name, data, faults)
+        if text.root is not None:
+            place = Place(name, faults, warnings)
+            _file(text.root, place, allowed, found, partly=text.partly)
     rules = tuple(written.rule for written in found.rules)
     faults += _doubles(found.ids)
     _renames(found.rules)
@@ -59,16 +61,22 @@ def _order(fault: Fault) -> tuple[str, int, int, str, str]:
     return fault.file, fault.line, fault.column, fault.path, fault.message
 
 
-def _parsed(name: str, data: bytes, faults: list[Fault]) -> Node | None:
-    parse = FORMATS.get(PurePath(name).suffix.lower())
-    if parse is None:
+def _parsed(name: str, data: bytes, faults: list[Fault]) -> Text:
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in FORMATS:
         faults.append(Fault(name, 1, 1, "", "rule files end in .yaml, .yml or .toml"))
-        return None
+        return Text()
     try:
-        return parse(decoded(data))
+        text = decoded(data)
     except Unreadable as error:
         faults.append(Fault(name, error.line, error.column, "", error.message))
-        return None
+        return Text()
+    if suffix == ".toml":
+        found = readable(text, lambda text, _: toml_text.parse(text), toml_blocks)
+    else:
+        found = readable(text, yaml_text.parse, yaml_blocks)
+    faults += (Fault(name, it.line, it.column, path, it.message) for path, it in found.errors)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +89,24 @@ class _Found:
     ids: list[Place] = field(default_factory=list)
 
 
-def _file(root: Node, place: Place, allowed: Allowed, into: _Found) -> None:
+def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
+    """`partly` tells that some of the file can't be read: then nothing is missed in it."""
     keys = mapping(root, place, names(FILE_KEYS))
     if keys is None:
         return
-    _version(keys, place)
+    if not partly or "version" in keys.entries:
+        _version(keys, place)
     into.silences.update(_silence(keys, place, ""))
-    if not any(suggestion(entry.key, ("rules", "budgets")) for entry in keys):
+    if not partly and not any(suggestion(entry.key, ("rules", "budgets")) for entry in keys):
         place.fault("the file has no rules; write them under rules:")
-    for entry, here in _section(keys, "rules", place):
+    for entry, here in _section(keys, "rules", place, partly=partly):
         into.ids.append(here)
         if named(entry, here, "rule"):
             good = rule(entry, here, allowed)
             if isinstance(entry.node, Keys):
                 into.silences.update(_silence(entry.node, here, here.path))
                 into.rules.extend([Written(good, entry.node, here)] if good else [])
-    for entry, here in _section(keys, "budgets", place):
+    for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         if named(entry, here, "budget"):
             limits = budget(entry, here, allowed)
@@ -113,17 +123,18 @@ def _version(keys: Keys, place: Place) -> None:
         place.at("version", entry.node).fault("this bot reads version 1 of the rule language")
 
 
-def _section(keys: Keys, key: str, place: Place) -> Iterator[tuple[Entry, Place]]:
+def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tuple[Entry, Place]]:
     """The entries under a top-level key, each with its place."""
     section = keys.entries.get(key)
     if section is None:
         return
     here = place.at(key, section)
-    if not isinstance(section.node, Keys) or not section.node.entries:
-        here.on(section.node).fault(f"write {key} by their ids: a mapping of id and {key[:-1]}")
-        return
-    for entry in section.node:
-        yield entry, here.at(entry.key, entry)
+    node = section.node
+    if isinstance(node, Keys) and node.entries:
+        for entry in node:
+            yield entry, here.at(entry.key, entry)
+    elif not partly:
+        here.on(node).fault(f"write {key} by their ids: a mapping of id and {key[:-1]}")
 
 
 def _silence(keys: Keys, place: Place, path: str) -> Silences:

@@ -25,6 +25,18 @@ class Empty(Unreadable):
     """There is nothing in the text."""
 
 
+class TooMuch(Unreadable):
+    """The text goes beyond what a rule file may hold."""
+
+
+class UnknownAlias(Unreadable):
+    """`name` is repeated here, but it was not said before."""
+
+    def __init__(self, line: int, column: int, name: str) -> None:
+        self.name = name
+        super().__init__(line, column, f"no &{name} stands before; quote a text that begins with *")
+
+
 @dataclass(slots=True)
 class Scalar:
     """One value. `source` is what the author wrote (without quotes); `quoted` tells how.

@@ -13,6 +13,7 @@ from bot.rulebook.spans import (
     Keys,
     Node,
     Scalar,
+    TooMuch,
     Unreadable,
 )
 from bot.wording.toml_faults import toml_fault
@@ -41,7 +42,7 @@ def parse(text: str) -> Node:
     try:
         tomllib.loads(text)
     except RecursionError:
-        raise Unreadable(1, 1, f"nested too deeply; {MAX_DEPTH} levels are the limit") from None
+        raise TooMuch(1, 1, f"nested too deeply; {MAX_DEPTH} levels are the limit") from None
     except ValueError as error:
         raise Unreadable(*toml_fault(text, error)) from None
     if not _BLANK.sub("", text, count=1):
@@ -155,9 +156,10 @@ class _Scanner:
     def _value(self, depth: int) -> Node:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise self.fault(self._at, TOO_MANY)
+            raise TooMuch(*self._place(self._at), TOO_MANY)
         if depth > MAX_DEPTH:
-            raise self.fault(self._at, f"nested too deeply; {MAX_DEPTH} levels are the limit")
+            limit = f"nested too deeply; {MAX_DEPTH} levels are the limit"
+            raise TooMuch(*self._place(self._at), limit)
         first = self._peek()
         if first == "[":
             return self._array(depth)

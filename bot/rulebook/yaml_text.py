@@ -30,6 +30,8 @@ from bot.rulebook.spans import (
     Keys,
     Node,
     Scalar,
+    TooMuch,
+    UnknownAlias,
     Unreadable,
     place,
 )
@@ -178,7 +180,8 @@ class _Tree:
             pending[-1] = None
             if nested:
                 if len(stack) >= MAX_DEPTH:
-                    raise _at(event, f"nested too deeply; {MAX_DEPTH} levels are the limit")
+                    limit = f"nested too deeply; {MAX_DEPTH} levels are the limit"
+                    raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, limit)
                 stack.append((node, _anchor(event), self._nodes))
                 pending.append(None)
         return root
@@ -234,7 +237,8 @@ class _Tree:
 
     def _alias(self, event: Any) -> Node:
         if event.anchor not in self._anchors:
-            raise _at(event, f"no &{event.anchor} stands before; quote a text that begins with *")
+            mark = event.start_mark
+            raise UnknownAlias(mark.line + 1, mark.column + 1, event.anchor)
         node = self._anchors[event.anchor]
         if node is None:
             raise _at(event, f"*{event.anchor} stands inside itself")
@@ -244,7 +248,7 @@ class _Tree:
     def _count(self, event: Any, more: int) -> None:
         self._nodes += more
         if self._nodes > MAX_NODES:
-            raise _at(event, TOO_MANY)
+            raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, TOO_MANY)
 
     def _key(self, event: Any, parent: Keys) -> _Key:
         self._count(event, 1)

@@ -241,7 +241,8 @@ def _twice(spot: _Spot) -> Said:
     if first is None:
         return begin, f"{name} is given a second time; a value of it stands above already"
     number = spot.text.count("\n", 0, first.start()) + 1
-    return begin, f"{name} stands twice; it stands on line {number} already"
+    what = "this table" if header else name
+    return begin, f"{what} stands twice; it stands on line {number} already"
 
 
 def _twice_inline(spot: _Spot) -> Said:

@@ -60,7 +60,7 @@ def fault(text):
             "watch stands twice; it stands on line 3 already",
         ),
         ("when = {a=1, a=2}", "a=2}", "a stands twice in this table"),
-        ("[rules.one]", "[rules.one]", "rules.one stands twice; it stands on line 2 already"),
+        ("[rules.one]", "[rules.one]", "this table stands twice; it stands on line 2 already"),
         (
             "when = {a = 1}\n[rules.one.when]\nb=1",
             "[rules.one.whe",
@@ -114,7 +114,7 @@ def fault(text):
         (
             "[rules.one.tests]\na=1\n[[rules.one.tests]]\nb=1",
             "[[rules.one.te",
-            "rules.one.tests stands twice; it stands on line 3 already",
+            "this table stands twice; it stands on line 3 already",
         ),
         (
             "x = {min = 5",
