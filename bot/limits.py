@@ -112,14 +112,13 @@ def admit(
     return Held(Reason.OVER_LIMIT, ends, drop=limit.overflow == "drop")
 
 
-def digest_waits(
-    now: datetime, posting: Posting, snoozed_until: datetime | None
-) -> datetime | None:
-    """Until when a digest that is due must wait all the same; None if it may go out."""
+def digest_waits(now: datetime, posting: Posting, snoozed_until: datetime | None) -> Held | None:
+    """Why, and until when, a digest that is due must wait all the same; None if it may go out."""
     until = max(now, snoozed_until) if snoozed_until else now
+    reason = Reason.SNOOZED if until > now else Reason.OUTSIDE_HOURS
     if posting.hours and not is_open(posting.hours, until):
         until = opens(posting.hours, until)
-    return until if until > now else None
+    return Held(reason, until) if until > now else None
 
 
 def is_open(hours: Hours, now: datetime) -> bool:

@@ -25,6 +25,7 @@ from bot.store import Connection, Store, outbox
 from bot.store.folding import fold_backlog
 from bot.store.lanes import due_lanes, failures, next_due, pause_lane
 from bot.store.outbox import Claim
+from bot.store.rule_states import note_ended_snoozes
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -59,6 +60,11 @@ class Drained:
     done: int = 0
     postponed: int = 0
     dead: int = 0
+
+
+def _put_in_order(conn: Connection, now: datetime) -> int:
+    note_ended_snoozes(conn, now)
+    return fold_backlog(conn, now)
 
 
 def nothing(_: str) -> None:
@@ -198,7 +204,7 @@ class Delivery:
     async def _start_due(self) -> bool:
         """Start the lanes that have something to do; False if there is none."""
         now = self._clock()
-        while await self._kept(lambda conn: fold_backlog(conn, now)):
+        while await self._kept(lambda conn: _put_in_order(conn, now)):
             pass
         due = await self._kept(lambda conn: due_lanes(conn, now))
         for lane in [lane for lane in due if lane not in self._lanes]:

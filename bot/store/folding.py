@@ -212,9 +212,11 @@ def _keep_window(conn: Connection, row: Waiting, window: Window) -> None:
 
 
 def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
-    until = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
-    if until is not None:
-        conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(until)))
+    held = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
+    if held is not None:
+        conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(held.until)))
+        said = f"the digest waits until {held.until:%Y-%m-%d %H:%M} UTC: {held.reason}"
+        _record(conn, row, "step.put_off", said, now)
         return True
     # From here on it is being sent; what is held back later goes into another one.
     conn.execute(delete(digests).where(digests.c.step_id == row.id))
@@ -319,12 +321,16 @@ def _end_held_back(
     ended = {"state": state, "ended": ms(now), "fault": str(reason), "digest_id": digest}
     conn.execute(update(steps).where(steps.c.id == row.id).values(**ended))
     erase_ended(conn, row.match_id)
+    _record(conn, row, kind, reason, now)
+
+
+def _record(conn: Connection, row: Waiting, kind: str, said: str, now: datetime) -> None:
     note = Note(
         kind=kind,
         rule=row.m_rule,
         website=row.m_website,
         subject=row.m_subject_key,
         step=row.key,
-        text=reason,
+        text=said,
     )
     record(conn, now, [note])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.limits import Reason
@@ -18,7 +18,10 @@ LONGEST_WAIT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleState:
-    """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it."""
+    """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it.
+
+    `snoozed_at` is when the snooze began, None once its end is in the audit log.
+    """
 
     rule: str
     digest: str = ""
@@ -86,9 +89,10 @@ def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
 
 def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
     """Hold the rule's posts back until then; they come in one digest when it ends."""
+    note_ended_snoozes(conn, at)
     _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(at))
-    text = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}"
-    record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=text)])
+    said = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}"
+    record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=said)])
 
 
 def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
@@ -100,14 +104,30 @@ def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
     found = conn.execute(query.where(_table.c.rule == rule)).first()
     if found is None or found.snoozed_until is None or found.snoozed_until <= ms(at):
         return False
-    conn.execute(update(_table).where(_table.c.rule == rule).values(snoozed_until=ms(at)))
+    ended = {"snoozed_until": ms(at), "snoozed_at": None}
+    conn.execute(update(_table).where(_table.c.rule == rule).values(**ended))
     waiting = select(digests.c.step_id).where(digests.c.rule == rule)
     bring_forward = update(steps).where(steps.c.id.in_(waiting), steps.c.due == found.snoozed_until)
     conn.execute(bring_forward.values(due=ms(at)))
     held = withheld(conn, rule, moment(found.snoozed_at), Reason.SNOOZED)
-    text = f"ended by hand; posts held back: {held}"
-    record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=text)])
+    said = f"ended by hand; posts held back: {held}"
+    record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
     return True
+
+
+def note_ended_snoozes(conn: Connection, now: datetime) -> None:
+    """Write into the audit log, once, that a snooze has ended by itself."""
+    for rule, until, since in conn.execute(_OVER, {"now": ms(now)}).all():
+        conn.execute(update(_table).where(_table.c.rule == rule).values(snoozed_at=None))
+        held = withheld(conn, rule, moment(since), Reason.SNOOZED)
+        said = f"its time was over at {moment(until):%Y-%m-%d %H:%M %Z}; posts held back: {held}"
+        record(conn, now, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
+
+
+_OVER = text(
+    "SELECT rule, snoozed_until, snoozed_at FROM rule_states"
+    " WHERE snoozed_at IS NOT NULL AND snoozed_until <= :now"
+)
 
 
 def snoozed_until(conn: Connection, rule: str) -> datetime | None:

@@ -35,6 +35,10 @@ def set_blind_channels(conn: Connection, channels: Sequence[str], at: datetime) 
     set_watermark(conn, CHANNELS, "", msgspec.json.encode(channels).decode(), at)
 
 
+ROUNDS = "rounds"
+"""The source under which it is kept how often recordings are really seen, for no website."""
+
+
 def watermark(conn: Connection, source: str, website: str) -> str | None:
     """What the source handed over last time for this website; None at first."""
     query = select(watermarks.c.data).where(

@@ -108,6 +108,51 @@ async def test_every_attempt_every_outcome_and_every_human_act_has_a_row(bench):
     assert kinds == ["rule.snooze_ended", "rule.snoozed"]
 
 
+@pytest.mark.parametrize(
+    ("by", "until"), [("a snooze", NOW + 5 * HOUR), ("active hours", NOW.replace(hour=20))]
+)
+async def test_a_digest_put_off_has_one_row_with_its_reason_and_its_new_time(bench, by, until):
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    posting = Posting(hours=NIGHT) if by == "active hours" else Posting()
+    bench.add(match("r1", Post(name="r1"), posting=posting))
+    await bench.drain()
+    bench.clock.advance(30 * MINUTE)
+    if by == "a snooze":
+        bench.store.do(lambda conn: snooze(conn, "rule", until, bench.clock()))
+    await bench.drain_for(4 * HOUR, MINUTE)
+    reason = Reason.SNOOZED if by == "a snooze" else Reason.OUTSIDE_HOURS
+    notes = bench.store.do(lambda conn: history(conn, kind="step.put_off"))
+    assert [(n.rule, n.subject, n.text) for n in notes] == [
+        ("rule", "r1", f"the digest waits until {until:%Y-%m-%d %H:%M} UTC: {reason}")
+    ]
+    assert notes[0].step == "digest/rule/w1/r1/slack-1/digest-1"
+
+
+async def test_a_snooze_that_ends_by_itself_has_one_row_with_what_it_held_back(bench):
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    bench.add(*(match(key, Post(name=key)) for key in ("r1", "r2")))
+    await bench.drain_for(3 * HOUR, MINUTE)
+    notes = bench.store.do(lambda conn: history(conn, kind="rule.snooze_ended"))
+    assert [(n.rule, n.text, n.at) for n in notes] == [
+        ("rule", "its time was over at 2026-03-02 13:00 UTC; posts held back: 2", NOW + HOUR)
+    ]
+
+
+async def test_a_snooze_ended_by_hand_does_not_end_by_itself_as_well(bench):
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    bench.store.do(lambda conn: end_snooze(conn, "rule", NOW + MINUTE))
+    await bench.drain_for(2 * HOUR, MINUTE)
+    notes = bench.store.do(lambda conn: history(conn, kind="rule.snooze_ended"))
+    assert [note.text for note in notes] == ["ended by hand; posts held back: 0"]
+
+
+async def test_a_snooze_that_ended_while_nobody_was_there_has_its_row_before_the_next_one(bench):
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + 5 * HOUR, NOW + 2 * HOUR))
+    notes = bench.store.do(lambda conn: history(conn, kind="rule"))
+    assert [note.kind for note in notes] == ["rule.snoozed", "rule.snooze_ended", "rule.snoozed"]
+
+
 class LockedOut(World):
     """An account that refuses the key while it is `out`."""
 
