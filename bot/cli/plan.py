@@ -71,7 +71,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from bot.mouseflow import websites
     from bot.poll.matching import Routing
     from bot.replay import comparing
-    from bot.replay.choosing import chosen, watched
+    from bot.replay.choosing import chosen, looked_at
     from bot.replay.judging import Past
     from bot.replay.progress import Progress
     from bot.replay.run import replay
@@ -96,7 +96,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
                 span=span, now=now,
             )  # fmt: skip
             rows = await account.send(websites.list())
-            sites = watched(rows, ours, args.website)
+            sites = looked_at(rows, ours, args.website)
             routing = Routing(settings.slack.channel or "", zone.key)
             with looking_back.progress("plan", quiet=args.json) as tell:
                 await replay(

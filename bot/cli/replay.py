@@ -61,7 +61,7 @@ def run(args: Namespace) -> int:
     rules = given.rules(args, settings)
     folder = Folder(database_path(settings.store.url))
     try:
-        progress = _resumed(folder, rules) if args.resume else _begun(args, folder, settings, rules)
+        progress = _resumed(folder, rules) if args.resume else _asked(args, settings, rules)
         return _run(args, settings, rules, folder, progress)
     finally:
         folder.release()
@@ -74,11 +74,11 @@ def _run(
 
     try:
         asyncio.run(_replay(settings, rules, folder, progress, quiet=args.json))
-    except KeyboardInterrupt:
-        _ended_early(folder)
-        return INTERRUPTED
-    except BotError:
-        _ended_early(folder)
+    except (KeyboardInterrupt, BotError) as error:
+        if folder.held:  # else it had not begun
+            _ended_early(folder)
+            if isinstance(error, KeyboardInterrupt):
+                return INTERRUPTED
         raise
     folder.clear()
     _show(args, progress)
@@ -86,7 +86,7 @@ def _run(
     return 1 if tally.missed or tally.undetailed or tally.held else 0
 
 
-def _begun(args: Namespace, folder: "Folder", settings: "Settings", rules: "RuleSet") -> "Progress":
+def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress":
     from bot.cli.looking_back import utc
     from bot.errors import ConfigError
     from bot.replay.choosing import chosen
@@ -104,13 +104,10 @@ def _begun(args: Namespace, folder: "Folder", settings: "Settings", rules: "Rule
     ids = tuple(rule.id for rule in chosen(rules.rules, args.rule))
     if not ids:
         raise ConfigError("no rule watches recordings; there is nothing to look back with")
-    progress = Progress(
+    return Progress(
         since=args.since, until=until, apply=args.apply, rules=ids,
         websites=tuple(args.website), digest=rules.digest, now=now,
     )  # fmt: skip
-    folder.begin()
-    folder.save(progress)
-    return progress
 
 
 def _resumed(folder: "Folder", rules: "RuleSet") -> "Progress":
@@ -135,34 +132,32 @@ async def _replay(
     from bot.cli import looking_back
     from bot.mouseflow import websites
     from bot.poll.matching import Routing
-    from bot.replay.choosing import chosen, watched
+    from bot.replay.choosing import chosen, looked_at
     from bot.replay.judging import Past
     from bot.replay.run import replay
     from bot.replay.spans import Span
 
     zone = ZoneInfo(settings.mouseflow.time_zone)
     ours: tuple[Rule, ...] = chosen(rules.rules, progress.rules)
-    with _store(settings, folder, progress) as store:
-        async with looking_back.account(settings) as account:
+    async with looking_back.account(settings) as account:
+        # What was asked is known to be possible before an earlier replay is given up for it.
+        sites = looked_at(await account.send(websites.list()), ours, progress.websites)
+        if not folder.held:
+            folder.begin()
+            folder.save(progress)
+        with (
+            _store(settings, folder, progress) as store,
+            looking_back.progress("replay", quiet=quiet) as tell,
+        ):
             past = Past(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=Span(progress.since, progress.until), now=progress.now,
             )  # fmt: skip
-            rows = await account.send(websites.list())
-            sites = watched(rows, ours, progress.websites)
             routing = Routing(settings.slack.channel or "", zone.key)
-            with looking_back.progress("replay", quiet=quiet) as tell:
-                await replay(
-                    past,
-                    account,
-                    sites,
-                    ours,
-                    rules.rules,
-                    routing,
-                    progress,
-                    keep=folder.save,
-                    tell=tell,
-                )
+            await replay(
+                past, account, sites, ours, rules.rules, routing, progress,
+                keep=folder.save, tell=tell,
+            )  # fmt: skip
 
 
 @contextmanager

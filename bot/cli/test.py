@@ -27,11 +27,15 @@ def run(args: Namespace) -> int:
     from dataclasses import asdict
 
     from bot.cli import given, show
+    from bot.replay.choosing import one
     from bot.rulebook import rule_tests
 
     asked = given.configured(args) and not args.paths
     settings = given.settings(args, offline=True) if asked else None
-    results = rule_tests.run(given.rules(args, settings, offline=True), only=args.rule)
+    book = given.rules(args, settings, offline=True)
+    for rule in args.rule:
+        one(book.rules, rule)
+    results = rule_tests.run(book, only=args.rule)
     failed = [result for result in results if not result.passed]
     if args.junit:
         _write(args.junit, rule_tests.junit(results))

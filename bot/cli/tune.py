@@ -88,7 +88,7 @@ async def _curve(
     from bot.poll.facts import friction_is_ignored
     from bot.poll.listing import of_days
     from bot.replay import tuning
-    from bot.replay.choosing import watched
+    from bot.replay.choosing import looked_at
     from bot.rulebook.queries import asks_friction
 
     now, zone = utc(), ZoneInfo(settings.mouseflow.time_zone)
@@ -97,7 +97,7 @@ async def _curve(
     curve = []
     async with account(settings) as api:
         rows = await api.send(websites.list())
-        sites = watched(rows, [rule], args.website)
+        sites = looked_at(rows, [rule], args.website)
         for site in sites if asks_friction(rule) else ():
             if await friction_is_ignored(api, site.id, of_days(*days)):
                 raise ConfigError(f"{site.name}: the API ignores the friction filter there")

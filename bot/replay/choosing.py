@@ -59,6 +59,27 @@ def watched(
     )
 
 
+def looked_at(
+    websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
+) -> tuple[Site, ...]:
+    """The same, where there must be one to look at.
+
+    Raises ConfigError also for a named website that none of the rules watches, and where the
+    account has none that they watch: that is no quiet website.
+    """
+    rows = tuple(websites)
+    found = watched(rows, rules, wanted)
+    for each in found:
+        if not any(applies(rule, each) for rule in rules):
+            raise ConfigError(f"{each.name}: no rule in question watches that website")
+    if not found:
+        there = ", ".join(sorted(row.name or row.id for row in rows)[:10]) or "none"
+        raise ConfigError(
+            f"no website of the account is watched by the rules in question; it has {there}"
+        )
+    return found
+
+
 def site(row: Website) -> Site:
     """The website as rules know it."""
     return Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))

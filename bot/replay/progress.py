@@ -50,6 +50,11 @@ class Folder:
         """Where the store on trial is, for a replay that only looks."""
         return self.path / TRIAL
 
+    @property
+    def held(self) -> bool:
+        """Whether a replay of this process has begun in it, or goes on."""
+        return self._lock is not None
+
     def begin(self) -> None:
         """An empty folder that is ours; what an earlier replay left is gone."""
         try:

@@ -235,6 +235,14 @@ def test_a_failing_test_shows_why_and_fails_the_build(
     assert main(["test", "first.yaml", "--junit", "no/such/place.xml"]) == 1
 
 
+def test_a_rule_to_test_that_is_not_there_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "first.yaml").write_text((ROOT / "bot/cli/first/first.yaml").read_text())
+    assert main(["test", "first.yaml", "--rule", "chekout-friction"]) == 1
+    assert "did you mean checkout-friction?" in capsys.readouterr().err
+
+
 def test_no_test_at_all_is_a_failure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "bot/cli/first/first.yaml").read_text().partition("    tests:")[0]
     (place / "untested.yaml").write_text(text)

@@ -178,6 +178,34 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     assert "there is no replay to go on with" in place.run("replay", "--resume", code=1)
 
 
+def test_a_mistyped_replay_is_not_remembered_and_spoils_no_other(place: Place) -> None:
+    place.run("replay", "--since", "3d", "--website", "nosuch", code=1)
+    assert "there is no replay to go on with" in place.run("replay", "--resume", code=1)
+    place.sim.fail("status", status=401, times=99, skip=6)
+    place.run("replay", "--since", "9d", code=1)
+    place.sim.faults.clear()
+    for wrong in (["--website", "nosuch"], ["--rule", "nosuch"], ["--until", "10d"]):
+        told = place.run("replay", "--since", "3d", *wrong, code=1)
+        assert "--resume" not in told
+    place.sim.add("myshop.com", "phone-bounce", start=-3600)
+    assert matched(place.json("replay", "--resume"), "bounce") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["replay", "--since", "3d"], ["plan"], ["tune", "friction"]],
+)
+def test_a_website_that_no_rule_watches_is_not_taken_for_a_quiet_one(
+    place: Place, arguments: list[str]
+) -> None:
+    place.rules.write_text(
+        RULE.replace("watch: recordings", "watch: recordings\n    websites: [shop.*]")
+    )
+    told = place.run(*arguments, "--website", "myshop.com", code=1)
+    assert "myshop.com: no rule in question watches that website" in told
+    assert "no website of the account is watched" in place.run(*arguments, code=1)
+
+
 def test_a_replay_is_not_gone_on_with_by_other_rules(place: Place) -> None:
     place.sim.behave(slow=0.05)
     process = place.start("replay", "--since", "9d")
