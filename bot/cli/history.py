@@ -17,10 +17,11 @@ EXAMPLE = (
 
 KINDS = (
     "budget.step", "level.held", "level.no_history", "match", "notice", "poll.cost",
-    "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused", "rule.resumed",
-    "rule.snooze_ended", "rule.snoozed", "rules.loaded", "rules.refused", "step.dead",
-    "step.done", "step.folded", "step.interrupted", "step.postponed", "step.retried",
-    "step.withheld", "suppressed", "website.held", "website.person", "website.released",
+    "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused", "rule.renamed",
+    "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded", "rules.refused",
+    "step.dead", "step.done", "step.folded", "step.interrupted", "step.postponed",
+    "step.put_off", "step.retried", "step.withheld", "suppressed", "website.held",
+    "website.person", "website.released",
 )  # fmt: skip
 """What the audit log tells of; one that is not here is known where the log has it."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bot.store import Connection
+    from bot.store.queue import DeadGroup
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -31,22 +32,39 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Requeue, and say what was done; what names neither is a problem."""
+    from dataclasses import asdict
+
     from bot.cli import given, show
+    from bot.store.queue import dead_groups
 
     ids = [int(what) for what in args.what if _NUMBER.fullmatch(what)]
     rules = [what for what in args.what if not _NUMBER.fullmatch(what)]
+    now = datetime.now(UTC)
     with given.stored(given.settings(args, offline=True)) as store:
-        requeued, resumed = store.do(lambda conn: retried(conn, ids, rules, datetime.now(UTC)))
+        groups, (requeued, resumed) = store.do(
+            lambda conn: (dead_groups(conn, ids=ids, rules=rules), retried(conn, ids, rules, now))
+        )
     if args.json:
-        show.document({"requeued": requeued, "resumed": resumed})
+        causes = [asdict(group) for group in groups]
+        show.document({"requeued": requeued, "resumed": resumed, "causes": causes})
         return 0
     if requeued or resumed:
         print(f"requeued {show.counted(requeued, 'dead letter')}")
+        show.table(_cause(group, now) for group in groups)
     else:
         print(f"there is no dead letter{' of those rules' if rules else ''}")
     for rule in resumed:
         print(f"{rule} runs again")
     return 0
+
+
+def _cause(group: "DeadGroup", now: datetime) -> tuple[str, ...]:
+    from bot.cli import show
+
+    when = show.ago(group.last, now)
+    if group.count > 1:
+        when = f"{show.ago(group.first, now)} to {when}"
+    return f"{group.count} ×", group.rule, group.action, when, group.reason
 
 
 def retried(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, text, update
+from sqlalchemy import Connection, Select, func, select, text, update
 
 from bot.store.audit import Note, record
 from bot.store.lanes import open_lanes
@@ -45,6 +45,19 @@ class StepState:
     unknown: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroup:
+    """Dead letters with one cause: how many, and when the first and the last was given up."""
+
+    rule: str
+    action: str
+    reason: str
+    remedy: str
+    count: int
+    first: datetime
+    last: datetime
+
+
 def queue_figures(conn: Connection, now: datetime) -> QueueFigures:
     """How long the queue is."""
     # Literal states, so that the partial indexes are used.
@@ -73,6 +86,45 @@ def dead_letters(conn: Connection, limit: int = 100) -> list[StepState]:
         .limit(limit)
     )
     return _states(conn, query)
+
+
+def dead_groups(
+    conn: Connection, *, ids: Sequence[int] = (), rules: Sequence[str] = ()
+) -> list[DeadGroup]:
+    """The dead letters by rule, action and reason, the most first and the latest before others.
+
+    With `ids` or `rules` only those with one of the ids, or of one of the rules.
+    """
+    # What was tried how often stands in the remedy: it would part what belongs together.
+    query = (
+        select(
+            matches.c.rule,
+            steps.c.action,
+            steps.c.fault,
+            func.max(steps.c.remedy).label("remedy"),
+            func.count().label("letters"),
+            func.min(steps.c.ended).label("first"),
+            func.max(steps.c.ended).label("last"),
+        )
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(text("steps.state = 'dead'"))
+        .group_by(matches.c.rule, steps.c.action, steps.c.fault)
+        .order_by(text("letters DESC"), text("last DESC"), matches.c.rule, steps.c.action)
+    )
+    if ids or rules:
+        query = query.where(steps.c.id.in_(ids) | matches.c.rule.in_(rules))
+    return [
+        DeadGroup(
+            rule=row.rule,
+            action=row.action,
+            reason=row.fault,
+            remedy=row.remedy,
+            count=row.letters,
+            first=moment(row.first),
+            last=moment(row.last),
+        )
+        for row in conn.execute(query)
+    ]
 
 
 def steps_of(conn: Connection, match_key: str) -> list[StepState]:

@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -251,7 +252,9 @@ def test_retry_requeues_dead_letters_and_says_how_many(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["retry"]) == 0
-    assert "requeued 1 dead letter\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "requeued 1 dead letter\n  1 ×  checkout  star  " in told
+    assert "no such recording" in told
     assert "step.retried" in read_store()[1]
     assert main(["retry"]) == 0
     assert capsys.readouterr().out == "there is no dead letter\n"
@@ -268,11 +271,15 @@ def test_retry_does_nothing_while_one_name_means_nothing(
 def test_what_was_done_can_be_read_by_programs(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def told(*arguments: str, code: int = 0) -> dict[str, object]:
+    def told(*arguments: str, code: int = 0) -> dict[str, Any]:
         assert main([*arguments, "--json"]) == code
         return json.loads(capsys.readouterr().out)
 
-    assert told("retry", "1", "rage") == {"requeued": 1, "resumed": ["rage"]}
+    retried = told("retry", "1", "rage")
+    [cause] = retried.pop("causes")
+    assert retried == {"requeued": 1, "resumed": ["rage"]}
+    assert (cause["rule"], cause["action"], cause["count"]) == ("checkout", "star", 1)
+    assert cause["reason"] == "no such recording"
     begun = told("snooze", "checkout", "2h")
     assert datetime.fromisoformat(str(begun["until"])) > datetime.now(UTC)
     assert told("snooze", "checkout", "--end") == {

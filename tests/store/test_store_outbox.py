@@ -10,7 +10,7 @@ from bot.store.audit import history
 from bot.store.lanes import due_lanes, lane_states, next_due, pause_lane
 from bot.store.matches import WAIT_FOR_SHARE_MS, commit_poll
 from bot.store.outbox import claim, give_up, postpone, recover, settle
-from bot.store.queue import dead_letters, queue_figures, retry, steps_of
+from bot.store.queue import dead_groups, dead_letters, queue_figures, retry, steps_of
 from bot.store.rule_states import pause_rule, rule_states
 
 SITE, SLACK = "mouseflow:w1", "slack:#alerts"
@@ -302,3 +302,29 @@ def test_each_attempt_leaves_one_line_with_its_outcome(outbox):
     outbox.give_up(outbox.claim(now=NOW + MINUTE), "gone")
     lines = [(entry.kind, entry.text) for entry in outbox.store.do(history)]
     assert lines == [("step.dead", "gone"), ("step.postponed", "busy"), ("match", "friction of r1")]
+
+
+def test_dead_letters_with_one_cause_are_one_group(outbox):
+    for n, reason in enumerate(["gone", "refused", "gone", "gone"]):
+        outbox.add(match(f"r{n}"))
+        outbox.give_up(outbox.claim(), reason, NOW + n * MINUTE)
+    outbox.add(match("r9", rule="rage"))
+    outbox.give_up(outbox.claim(), "gone", NOW + HOUR)
+    groups = outbox.store.do(dead_groups)
+    assert [(g.rule, g.action, g.reason, g.count) for g in groups] == [
+        ("checkout", "tag", "gone", 3),
+        ("rage", "tag", "gone", 1),
+        ("checkout", "tag", "refused", 1),
+    ]
+    assert (groups[0].first, groups[0].last) == (NOW, NOW + 3 * MINUTE)
+
+
+def test_groups_can_be_asked_of_some_letters_or_rules_alone(outbox):
+    for rule, key in (("checkout", "r1"), ("checkout", "r2"), ("rage", "r3"), ("slow", "r4")):
+        outbox.add(match(key, rule=rule))
+        outbox.give_up(outbox.claim(), "gone")
+    first = outbox.fate("r1")[0].id
+    groups = outbox.store.do(lambda conn: dead_groups(conn, ids=[first], rules=["rage"]))
+    assert sorted((g.rule, g.count) for g in groups) == [("checkout", 1), ("rage", 1)]
+    outbox.store.do(lambda conn: retry(conn, NOW))
+    assert outbox.store.do(dead_groups) == []
