@@ -1,12 +1,11 @@
 """The composition root: builds everything once, starts it, reloads the rules, and shuts down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -17,25 +16,22 @@ from bot.config import Settings
 from bot.config.allowed import allowed
 from bot.config.channels import channels
 from bot.deliver import Delivery, Drained
-from bot.dry import Diary, DryMouseflow, DrySlack, DryWebhook, Silent
+from bot.dry import Diary
 from bot.errors import BotError, ConfigError, RuleErrors, StoreError
-from bot.mouseflow import Priority, Request
-from bot.mouseflow.client import AsyncMouseflow
+from bot.lookups import Lookups
 from bot.mouseflow.errors import Denied
+from bot.outside import Outside, dry, outside
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
-from bot.ports import Addresses, CannotLook, Mouseflow, Ports
+from bot.polls import Polls
+from bot.ports import Mouseflow
 from bot.rulebook import rule_tests
 from bot.rulebook.rules import RuleSet
 from bot.schedule import Schedule
-from bot.slack.poster import SLACK, SlackPoster, WebhookPoster
 from bot.store import Store, in_memory_copy, open_store
 from bot.store.retention import forget, may_forget
-from bot.store.watermarks import set_blind_channels
 from bot.watching import Watcher
-from bot.webhook import WebhookCaller
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 LOOK_AT_FILES = timedelta(seconds=3)
@@ -47,9 +43,6 @@ TIDY = timedelta(hours=1)
 AWAY = timedelta(minutes=10)
 """Without a look for longer than this, people are told when there is one again."""
 
-APART = timedelta(milliseconds=250)
-"""How far apart polls begin, or less where there are many websites: all within one interval."""
-
 ASK_AGAIN = timedelta(seconds=15)
 """How soon the websites are asked for again while the API is away at the start."""
 
@@ -59,64 +52,16 @@ def utc() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Urgent:
-    """The account's client, with every request in one lane of its line."""
-
-    api: AsyncMouseflow
-    priority: Priority
-
-    async def send(self, request: Request[T]) -> T:
-        return await self.api.send(request, priority=self.priority)
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """The ways out: whom the polls ask, and what the actions may touch."""
-
-    asking: Mouseflow
-    acting: Ports
-
-
 def rules_of(settings: Settings) -> RuleSet:
     """The rules as the files have them now; raises RuleErrors or ConfigError."""
     return rule_files.load(settings.rules.paths, allowed(settings))
 
 
-@asynccontextmanager
-async def outside(settings: Settings) -> AsyncIterator[Outside]:
-    """Client, poster and webhook caller for these settings, closed in the end."""
-    flow = settings.mouseflow
-    api = AsyncMouseflow(
-        flow.base_url or flow.region or "",
-        flow.email,
-        flow.api_key.get_secret_value(),
-        requests_per_second=flow.requests_per_second,
-        burst=max(4, round(flow.requests_per_second)),
-    )
-    slack, webhook = _poster(settings), WebhookCaller()
-    addresses = Addresses(
-        app_url=flow.app_url,
-        share_url=flow.share_url or "",
-        channel=settings.slack.channel or "",
-        ops_channel=settings.slack.ops_channel or "",
-    )
+def _signature(settings: Settings) -> rule_files.Signature | None:
     try:
-        acting = Ports(Urgent(api, Priority.ACTION), slack, webhook, addresses)
-        yield Outside(Urgent(api, Priority.POLL), acting)
-    finally:
-        await api.aclose()
-        await webhook.close()
-        await slack.close()
-
-
-def _poster(settings: Settings) -> SlackPoster | WebhookPoster | Silent:
-    slack = settings.slack
-    if slack.bot_token is not None:
-        return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
-    if slack.webhook_url is not None:
-        return WebhookPoster(slack.webhook_url)
-    return Silent()
+        return rule_files.signature(settings.rules.paths)
+    except ConfigError:
+        return None
 
 
 def desk_of(settings: Settings, store: Store, asking: Mouseflow) -> Desk:
@@ -129,6 +74,7 @@ def desk_of(settings: Settings, store: Store, asking: Mouseflow) -> Desk:
         settle=settings.poll.settle,
         start=settings.poll.start,
         routing=Routing(settings.slack.channel or "", zone),
+        expand=settings.poll.expand,
     )
 
 
@@ -138,10 +84,11 @@ async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event)
     Raises RuleErrors, ConfigError or StoreError where it can't even start, among them wrong
     credentials. After the start only `stop` ends it.
     """
+    seen = _signature(settings)  # before the files are read: a change in between is seen later
     rules = rules_of(settings)
     with open_store(settings.store.url) as store:
         async with outside(settings) as out:
-            await _Daemon(settings, store, out, rules).run(stop, reload)
+            await Daemon(settings, store, out, rules, seen=seen).run(stop, reload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +117,18 @@ async def once(
     with opened(settings.store.url) as store:
         async with outside(settings) as out:
             diary = Diary() if dry_run else None
-            ways = out if diary is None else _dry(out, diary)
-            daemon = _Daemon(settings, store, ways, rules, once=True)
+            ways = out if diary is None else dry(out, diary)
+            daemon = Daemon(settings, store, ways, rules, once=True)
             did = await daemon.once(diary)
             tell(store, did)
             return did
 
 
-def _dry(out: Outside, diary: Diary) -> Outside:
-    acting = Ports(
-        DryMouseflow(out.acting.mouseflow, diary),
-        DrySlack(diary),
-        DryWebhook(diary),
-        out.acting.addresses,
-    )
-    return Outside(out.asking, acting)
+class Daemon:
+    """One account under watch: polls, delivery, reload and tidying as tasks of one group.
 
-
-class _Daemon:
-    """One account under watch: polls, delivery, reload and tidying as tasks of one group."""
+    `seen` is what the rule files looked like before `rules` were read from them.
+    """
 
     def __init__(
         self,
@@ -198,10 +138,11 @@ class _Daemon:
         rules: RuleSet,
         *,
         once: bool = False,
+        seen: rule_files.Signature | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._slack = out.acting.slack
+        self._seen = seen
         self._delivery = Delivery(store, out.acting, ACTIONS, clock=utc)
         slack = settings.slack
         self._watcher = Watcher(
@@ -213,7 +154,15 @@ class _Daemon:
             away=None if once else max(AWAY, 3 * settings.poll.recordings),
         )
         self._schedule = Schedule()
-        self._polls: dict[str, asyncio.Task[None]] = {}
+        self._polls = Polls(
+            self._watcher,
+            self._schedule,
+            settings.poll,
+            rate=settings.mouseflow.requests_per_second,
+            clock=utc,
+        )
+        self._lookups = Lookups(out.acting.slack, store, self._channels, utc)
+        self._found = asyncio.Event()
 
     async def once(self, diary: Diary | None) -> Round:
         """One look at every source, then one drain."""
@@ -240,6 +189,7 @@ class _Daemon:
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload(reload)),
+            asyncio.create_task(self._look_up()),
             asyncio.create_task(self._tidy()),
         ]
         stopping = asyncio.create_task(stop.wait())
@@ -253,19 +203,20 @@ class _Daemon:
             stop.set()
             log.info("daemon.stopping")
             await self._schedule.stop()
-            await _ended([stopping, *watching, *self._polls.values()])
+            await _ended([stopping, *watching, *self._polls.tasks])
             await delivering
             log.info("daemon.stopped")
 
     async def _watch(self) -> None:
         """Find the websites, then poll each one when its time comes."""
         await self._first_sites()
+        self._found.set()
         log.info("daemon.watching", websites=len(self._watcher.places))
         self._schedule.start()
-        self._polls["channels"] = asyncio.create_task(self._try_to_look())
-        again = self._ticks("websites", self._settings.poll.reports)
+        again = asyncio.Event()
+        self._schedule.every("websites", self._settings.poll.reports, again)
         while True:
-            self._keep_up()
+            self._polls.keep_up()
             await again.wait()
             again.clear()
             try:
@@ -275,19 +226,13 @@ class _Daemon:
             else:
                 self._watcher.outages.works("websites", utc())
 
-    async def _try_to_look(self) -> None:
-        """Find out in which channels posts can't be looked up, and so are at-least-once."""
-        blind = []
-        for channel in channels(self._settings, self._watcher.rules.rules):
-            try:
-                await self._slack.find(channel, "no such key", utc())
-            except CannotLook:
-                blind.append(channel)
-            except BotError as error:
-                log.warning("slack.not_tried", channel=channel, reason=str(error))
-        if blind:
-            log.warning("slack.at_least_once", channels=blind)
-        await self._store.run(partial(set_blind_channels, channels=blind, at=utc()))
+    async def _look_up(self) -> None:
+        """See which channels can be looked into, once the account has let the bot in."""
+        await self._found.wait()
+        await self._lookups.run()
+
+    def _channels(self) -> list[str]:
+        return channels(self._settings, self._watcher.rules.rules)
 
     async def _first_sites(self) -> None:
         """Ask for the websites until the API answers; wrong credentials end the start."""
@@ -303,51 +248,20 @@ class _Daemon:
                 self._watcher.outages.works("websites", utc())
                 return
 
-    def _keep_up(self) -> None:
-        """A poll for every website under watch, and for no other; one for all budgets."""
-        poll, watcher = self._settings.poll, self._watcher
-        wanted: dict[str, tuple[timedelta, Callable[[], Awaitable[bool]]]] = {}
-        for name, interval, look in (
-            ("recordings", poll.recordings, watcher.poll_recordings),
-            ("feedback", poll.feedback, watcher.poll_feedback),
-            ("reports", poll.reports, watcher.poll_reports),
-        ):
-            for key, place in watcher.places.items():
-                wanted[f"{name}/{key}"] = (interval, partial(look, place.site))
-        if watcher.rules.budgets:
-            wanted["budgets"] = (poll.reports, watcher.poll_budgets)
-        for name in self._polls.keys() - wanted.keys() - {"channels"}:
-            self._schedule.forget(name)
-            self._polls.pop(name).cancel()
-        first = timedelta()
-        for name, (interval, poll_once) in wanted.items():
-            if name not in self._polls:
-                tick = self._ticks(name, interval, first)
-                self._polls[name] = asyncio.create_task(_at_each(tick, poll_once))
-                first += min(APART, interval / len(watcher.places))
-
-    def _ticks(
-        self, name: str, interval: timedelta, first: timedelta = timedelta()
-    ) -> asyncio.Event:
-        tick = asyncio.Event()
-        self._schedule.every(name, interval, tick, first=first)
-        return tick
-
     async def _reload(self, asked: asyncio.Event) -> None:
         """Take up changed rule files, looked at now and then or when told to."""
-        seen = self._signature()
         while True:
             told = await _set_within(asked, LOOK_AT_FILES)
-            now = self._signature()
-            if not told and now == seen:
+            now = _signature(self._settings)
+            if not told and now == self._seen:
                 continue
             asked.clear()
-            seen = now
+            self._seen = now
             try:
                 await self._take_up()
             except BotError as error:
                 log.error("rules.not_taken_up", reason=str(error))  # noqa: TRY400 - in words
-                seen = None
+                self._seen = None
 
     async def _take_up(self) -> None:
         """Load the files on trial, with their own tests; with a fault the old rules go on."""
@@ -361,13 +275,8 @@ class _Daemon:
             await self._watcher.refuse([line for text in failed for line in text.splitlines()])
             return
         await self._watcher.use(rules)
-        self._keep_up()
-
-    def _signature(self) -> rule_files.Signature | None:
-        try:
-            return rule_files.signature(self._settings.rules.paths)
-        except ConfigError:
-            return None
+        self._polls.keep_up()
+        self._lookups.try_anew()
 
     async def _tidy(self) -> None:
         """Forget now and then what is older than anything the bot still looks at."""
@@ -380,13 +289,6 @@ class _Daemon:
             except StoreError as error:
                 log.error("store.not_tidied", reason=str(error))  # noqa: TRY400 - told in words
             await asyncio.sleep(TIDY.total_seconds())
-
-
-async def _at_each(tick: asyncio.Event, look: Callable[[], Awaitable[bool]]) -> None:
-    while True:
-        await tick.wait()
-        tick.clear()
-        await look()
 
 
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:

@@ -5,6 +5,7 @@ time and never a poll: the watermarks in the store are the truth.
 """
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -13,18 +14,21 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 log = structlog.get_logger(__name__)
 
-JITTER = 0.05
-"""Share of an interval by which a tick may come late, so that replicas do not march in step."""
-
 TOLERANCE = timedelta(seconds=2)
 """Time servers nudge the clock all the time; a smaller step back is not worth a word."""
 
 
 class Schedule:
-    """Sets events at intervals, from `start` to `stop`, inside a running event loop."""
+    """Sets events at intervals, from `start` to `stop`, inside a running event loop.
+
+    All ticks stand on one grid that begins when this is made: whatever comes between, those
+    that were spread over an interval stay spread.
+    """
 
     def __init__(self, *, watch: timedelta = timedelta(seconds=5)) -> None:
         self._watch = watch
+        self._began = datetime.now(UTC)
+        self._grid: dict[str, tuple[timedelta, float]] = {}
         self._watchdog: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
@@ -32,32 +36,33 @@ class Schedule:
         )
 
     def every(
-        self,
-        name: str,
-        interval: timedelta,
-        event: asyncio.Event,
-        *,
-        first: timedelta = timedelta(),
-    ) -> None:
-        """Set that event after `first` and then once an interval. A known name gets the new one.
+        self, name: str, interval: timedelta, event: asyncio.Event, *, phase: float = 0.0
+    ) -> timedelta:
+        """Set that event once an interval; tells how long it is until the first time.
 
-        Raises ValueError for an interval that is not longer than nothing.
+        `phase` (from 0 to 1) is where in the interval its ticks stand. A known name gets the
+        new ticks. Raises ValueError for an interval that is not longer than nothing.
         """
         seconds = interval.total_seconds()
         if seconds <= 0:
             raise ValueError(f"{name}: an interval must be longer than nothing")
+        now = datetime.now(UTC)
+        first = next_tick(self._began, interval, phase, now)
+        self._grid[name] = (interval, phase)
         self._scheduler.add_job(
             _tick,
-            IntervalTrigger(seconds=seconds, timezone=UTC, jitter=seconds * JITTER),
+            IntervalTrigger(seconds=seconds, timezone=UTC),
             args=(event,),
             id=name,
             name=name,
-            next_run_time=datetime.now(UTC) + first,
+            next_run_time=first,
             replace_existing=True,
         )
+        return first - now
 
     def forget(self, name: str) -> None:
         """No more ticks of that name; an unknown name is none already."""
+        self._grid.pop(name, None)
         if self._scheduler.get_job(name) is not None:
             self._scheduler.remove_job(name)
 
@@ -89,7 +94,15 @@ class Schedule:
             if lost > TOLERANCE:
                 log.warning("schedule.clock_set_back", seconds=round(lost.total_seconds(), 1))
                 for job in self._scheduler.get_jobs():
-                    job.modify(next_run_time=wall)
+                    (event,) = job.args
+                    event.set()
+                    job.modify(next_run_time=next_tick(self._began, *self._grid[job.id], wall))
+
+
+def next_tick(began: datetime, interval: timedelta, phase: float, now: datetime) -> datetime:
+    """The first tick after `now` on the grid that begins then; `phase` is from 0 to 1."""
+    passed = (now - began) / interval - phase
+    return began + (math.floor(passed) + 1 + phase) * interval
 
 
 def set_back(before: tuple[datetime, float], now: tuple[datetime, float]) -> timedelta:

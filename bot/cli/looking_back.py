@@ -42,8 +42,8 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
     Beside a running daemon it takes half of the configured rate at most: the daemon's calls
     come first, and two processes do not share one budget.
     """
-    from bot.daemon import Urgent, outside
     from bot.mouseflow import Priority
+    from bot.outside import Urgent, outside
     from bot.poll.judging import Counted
 
     if daemon_runs(settings.store.url):

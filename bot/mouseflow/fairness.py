@@ -64,6 +64,6 @@ class Turned:
         due = [each for each in there if self.passed.get(each, 0) >= PASSED[each]]
         return min(due or there)
 
-    def _rank(self, call: Call) -> tuple[bool, int, int]:
+    def _rank(self, call: Call) -> tuple[int, int]:
         since = -1 if call.refused else self.last.get((call.priority, call.website), -1)
-        return (not call.refused, since, call.number)
+        return (since, call.number)

@@ -1,12 +1,14 @@
-"""What ticks promise: at once, then at the interval, also when the clock is set back."""
+"""What ticks promise: one an interval, each in its place, also when the clock is set back."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bot.schedule import Schedule, set_back
+from bot.schedule import Schedule, next_tick, set_back
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PATIENCE = 5.0
@@ -19,9 +21,9 @@ async def ticked(event: asyncio.Event, times: int = 1) -> None:
             event.clear()
 
 
-async def test_the_first_tick_comes_at_once_and_others_follow() -> None:
+async def test_ticks_follow_one_another() -> None:
     schedule, event = Schedule(), asyncio.Event()
-    schedule.every("recordings", timedelta(milliseconds=5), event)
+    assert schedule.every("recordings", timedelta(milliseconds=5), event) > timedelta()
     schedule.start()
     await ticked(event, times=3)
     await schedule.stop()
@@ -43,7 +45,6 @@ async def test_a_known_name_gets_the_new_interval_and_a_forgotten_one_none() -> 
     schedule, slow, fast = Schedule(), asyncio.Event(), asyncio.Event()
     schedule.every("feedback", timedelta(hours=1), slow)
     schedule.start()
-    await ticked(slow)
     schedule.every("feedback", timedelta(milliseconds=2), fast)
     await ticked(fast, times=2)
     assert not slow.is_set()
@@ -61,10 +62,26 @@ async def test_a_clock_set_back_does_not_stop_the_ticks() -> None:
     with time_machine.travel(NOW, tick=True) as clock:
         schedule.every("recordings", timedelta(minutes=1), event)
         schedule.start()
-        await ticked(event)
+        await asyncio.sleep(0)
         clock.move_to(NOW - timedelta(hours=1))
         await ticked(event)  # not an hour later
         await schedule.stop()
+
+
+@given(
+    interval=st.timedeltas(timedelta(milliseconds=200), timedelta(days=1)),
+    phase=st.floats(0, 1, exclude_max=True),
+    away=st.timedeltas(timedelta(days=-30), timedelta(days=30)),
+)
+def test_every_tick_has_its_place_whatever_came_between(
+    interval: timedelta, phase: float, away: timedelta
+) -> None:
+    now = NOW + away
+    tick = next_tick(NOW, interval, phase, now)
+    assert now < tick + timedelta(microseconds=1)
+    assert tick <= now + interval + timedelta(microseconds=1)
+    place = ((tick - NOW) / interval - phase) % 1
+    assert min(place, 1 - place) < 1e-4
 
 
 async def test_an_interval_of_nothing_is_refused() -> None:

@@ -1,0 +1,148 @@
+"""The whole daemon on a virtual clock beside the simulated account: hours pass in seconds.
+
+Nothing sleeps: when nobody has anything to do, the clock jumps to the next timer. The store
+does its work at once, and the account is asked in the process, without sockets.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import time_machine
+
+from bot import rule_files
+from bot.config import load
+from bot.daemon import Daemon, rules_of
+from bot.dry import Diary, DrySlack
+from bot.mouseflow import Priority
+from bot.mouseflow.client import AsyncMouseflow
+from bot.outside import Outside, Urgent
+from bot.ports import Addresses, Ports
+from bot.simulator.edge import Call
+from bot.simulator.inprocess import InProcess
+from bot.simulator.quirks import Quirks
+from bot.simulator.server import Simulator
+from bot.simulator.site import website
+from bot.simulator.traffic import Plan
+from bot.store import Store, in_memory_copy
+
+START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Jumps to the next timer when nothing is ready, and takes the wall clock along."""
+
+    def __init__(self, wall: time_machine.Traveller) -> None:
+        super().__init__()
+        self._now, self._wall = 0.0, wall
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled and (due := self._scheduled[0]._when) > self._now:
+            self._wall.shift(due - self._now)
+            self._now = due
+        super()._run_once()
+
+
+def virtually(work: Callable[[], Awaitable[None]]) -> None:
+    """Run it on a virtual clock that begins at `START`."""
+    with (
+        time_machine.travel(START, tick=False) as wall,
+        asyncio.Runner(loop_factory=lambda: VirtualLoop(wall)) as runner,
+    ):
+        runner.run(work())
+
+
+class Prompt:
+    """A store whose work is done when it is asked for: no time passes meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        self.do = store.do
+        self.close = store.close
+
+    async def run(self, work):
+        return self.do(work)
+
+
+class World:
+    """Simulated websites without visitors of their own, and a daemon that watches them."""
+
+    def __init__(self, folder: Path, rules: str, websites: int, **settings: str) -> None:
+        sites = [
+            website(f"site-{n:03}", f"shop-{n:03}.com", plan=Plan(per_day=0))
+            for n in range(websites)
+        ]
+        # Page views only in details: that is the dear case.
+        quirks = Quirks(expand=False)
+        self.sim = Simulator(seed=7, sites=sites, quirks=quirks, now=lambda: datetime.now(UTC))
+        self.rule_file = folder / "rules.yaml"
+        self.rule_file.write_text(rules)
+        self.settings = load(
+            None,
+            {
+                "BOT_MOUSEFLOW__BASE_URL": "http://127.0.0.1:1",
+                "BOT_MOUSEFLOW__EMAIL": self.sim.email,
+                "BOT_MOUSEFLOW__API_KEY": self.sim.api_key,
+                "BOT_SLACK__BOT_TOKEN": "xoxb-1",
+                "BOT_SLACK__CHANNEL": "#mouseflow",
+                "BOT_SLACK__OPS_CHANNEL": "#ops",
+                "BOT_RULES__PATHS": str(self.rule_file),
+            }
+            | settings,
+        )
+        self.store = Prompt(in_memory_copy(f"sqlite:///{folder / 'none.db'}"))
+        self.slack = DrySlack(Diary())
+        self.reload = asyncio.Event()
+
+    @asynccontextmanager
+    async def daemon(self, **options):
+        """The daemon at work, until the end of the block."""
+        flow, loop = self.settings.mouseflow, asyncio.get_running_loop()
+        api = AsyncMouseflow(
+            flow.base_url, self.sim.email, self.sim.api_key,
+            requests_per_second=flow.requests_per_second,
+            monotonic=loop.time,
+            transport=InProcess(self.sim.mouseflow_app),
+        )  # fmt: skip
+        addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
+        acting = Ports(Urgent(api, Priority.ACTION), self.slack, None, addresses)
+        outside = Outside(Urgent(api, Priority.POLL), acting)
+        seen = rule_files.signature(self.settings.rules.paths)
+        options = {"seen": seen, "rules": rules_of(self.settings)} | options
+        stop = asyncio.Event()
+        running = asyncio.create_task(
+            Daemon(self.settings, self.store, outside, **options).run(stop, self.reload)
+        )
+        try:
+            yield
+        finally:
+            stop.set()
+            await running
+            await api.aclose()
+
+    async def runs(self, **length: float) -> None:
+        """So much time passes with the daemon at work."""
+        async with self.daemon():
+            await asyncio.sleep(timedelta(**length).total_seconds())
+
+    def calls(self, method: str = "GET", path: str = "/recordings") -> list[Call]:
+        return [it for it in self.sim.calls if it.method == method and it.path.endswith(path)]
+
+    def polls(self, since: float = 0) -> list[tuple[float, str]]:
+        """(seconds since the start, website) of every list of recordings."""
+        begin = START.timestamp()
+        polls = [(it.at / 1000 - begin, it.path.split("/")[2]) for it in self.calls()]
+        return [(at, site) for at, site in polls if at >= since]
+
+    def told(self, channel: str = "#ops") -> list[str]:
+        return [post.text for post in self.slack.diary.posts if post.channel == channel]
+
+
+def gaps(moments: list[float]) -> list[float]:
+    """The times between them."""
+    return [after - before for before, after in pairwise(moments)]
