@@ -1,41 +1,54 @@
 """What polling costs: calls and bytes against the naive way and against the least possible.
 
-    python -m bench.polling                     # 5 websites, two hours
-    python -m bench.polling --sites 50 --hours 24   # the whole thing; takes a while
+    python -m bench.polling --write                 # the table of docs/performance.md
+    python -m bench.polling --sites 50 --hours 24   # one run of any size
 
 A simulated account without sockets, on a clock that jumps from poll to poll. Every recording
 is judged by an omniscient judge too: no match may be missing, none may come twice.
+
+*Least* is what the documented API allows: one list a poll, one call for each fact that was asked
+in it (friction thresholds, visitor type) and for each tag that a rule requires, and one detail
+for each recording of which some rule depends on its pages even then. *Naive* is one list a
+poll and one detail for each recording; *prompt* the same with a detail whenever a row is new or
+has changed, which is what it takes to see pages as soon as we do.
 """
 
 import argparse
 import asyncio
+import re
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
-import msgspec
 
 from bot.mouseflow import recordings
-from bot.poll.book import Book
+from bot.mouseflow.models import RecordingPage
+from bot.poll.book import Book, Sheet
+from bot.poll.facts import IMPOSSIBLE
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk, Memory, poll
-from bot.rulebook.evaluate import matches
-from bot.rulebook.queries import asks_friction, asks_visitor_type
+from bot.poll.tags import required_tags
+from bot.rulebook.evaluate import field_of, matches, whole
+from bot.rulebook.logic import leaves
 from bot.rulebook.read import read
 from bot.rulebook.rules import Rule
 from bot.simulator.demo import shops
 from bot.simulator.inprocess import InProcess
+from bot.simulator.quirks import Quirks
 from bot.simulator.server import Simulator
-from bot.sources.recordings import merge
+from bot.sources.recordings import fingerprint, merge
 from bot.store import open_store
 from bot.store.matches import matches_of
 from bot.subjects import Band, RecordingSubject, Site
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
 ZONE = "Europe/Copenhagen"
@@ -68,12 +81,14 @@ rules:
 
 @dataclass
 class Counting:
-    """Sends to the simulator's application and counts."""
+    """Sends to the simulator's application and counts, each poll's facts by their names."""
 
     sim: Simulator
     calls: Counter[str] = field(default_factory=Counter)
     read: int = 0
-    detailed: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    facts: set[str] = field(default_factory=set)
+    _rows: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.http = httpx.AsyncClient(
@@ -87,134 +102,197 @@ class Counting:
         answer = await self.http.request(request.method, request.target, content=request.body)
         answer.raise_for_status()
         self.read += len(answer.content)
-        self.calls[_kind(request)] += 1
-        if _kind(request) == "detail":
-            self.detailed[request.path] += 1
-        return request.read(answer.content)
+        kind = _kind(request)
+        self.calls[kind] += 1
+        asked = request.read(answer.content)
+        if kind == "list" and isinstance(asked, RecordingPage):
+            now = {row.id: fingerprint(row) for row in asked.recordings}
+            self.changed += sum(self._rows.get(key) != print_ for key, print_ in now.items())
+            self._rows |= now
+        if kind == "fact":
+            self.facts |= {f"{k}={v}" for k, v in request.query if k in _SERVERS}
+        return asked
+
+    def begin(self) -> None:
+        """Forget what was counted so far, but not which rows were seen."""
+        self.calls.clear()
+        self.read = self.changed = 0
+
+
+_SERVERS = ("frictionmin", "visitortype")
 
 
 def _kind(request) -> str:
     if request.route.endswith("{recording-id}"):
         return "detail"
-    asked = {"frictionmin", "visitortype", "tags"} & {name for name, _ in request.query}
+    asked = {*_SERVERS, "tags"} & {name for name, _ in request.query}
     return "fact" if asked else "list"
 
 
-@dataclass
-class Least:
-    """The least that could do: a list a poll, a call for each fact with something new."""
+@dataclass(frozen=True)
+class Run:
+    """What is measured: so many websites, hours, seconds between polls."""
 
-    lists: int = 0
-    facts: int = 0
-    details: int = 0
+    sites: int
+    per_day: int
+    hours: float
+    every: int
+    expand: bool
+
+
+@dataclass
+class Cost:
+    """What a run has cost, and what it would have cost otherwise."""
+
+    run: Run
+    calls: Counter[str]
+    read: int
+    least: int
+    naive: int
+    prompt: int
+    rows: int
+    matches: int
 
     @property
-    def calls(self) -> int:
-        return self.lists + self.facts + self.details
+    def mine(self) -> int:
+        return sum(self.calls.values())
+
+    def said(self) -> str:
+        run = self.run
+        return (
+            f"{run.sites} websites, {run.per_day} recordings a day each, {run.hours:g} h, a poll "
+            f"each {run.every} s, {'expanded lists' if run.expand else 'no expanded lists'}: "
+            f"{self.rows} recordings, {self.matches} matches, none missing, none too many\n"
+            f"  calls: {self.mine} ({dict(self.calls)}), {self.read / 1e6:.0f} MB\n"
+            f"  least possible {self.least}: {self.mine / self.least:.2f} times (goal 1.2)\n"
+            f"  naive {self.naive}: {self.naive / self.mine:.1f} times fewer (goal 20)\n"
+            f"  prompt {self.prompt}: {self.prompt / self.mine:.1f} times fewer"
+        )
+
+    def line(self) -> str:
+        every = f"{self.run.every} s" if self.run.every < 120 else f"{self.run.every // 60} min"
+        calls = " + ".join(f"{self.calls[kind]:,}" for kind in ("list", "fact", "detail"))
+        return (
+            f"| {every} | {'yes' if self.run.expand else 'no'} | {calls} "
+            f"| {self.mine / self.least:.2f}× | {self.naive / self.mine:.1f}× "
+            f"| {self.prompt / self.mine:.1f}× | {self.read / 1e6:.0f} MB |"
+        )
 
 
-async def measure(sites: int, per_day: int, hours: float, every: int) -> None:
-    started = time.perf_counter()
+async def measure(run: Run) -> Cost:
     now = DAY + timedelta(hours=8)
-    pretend = shops(sites, per_day=per_day, since=DAY.date() - timedelta(days=3))
-    sim = Simulator(sites=pretend, now=lambda: now)
-    book_rules = read([("bench.yaml", RULES.encode())]).rules
+    pretend = shops(run.sites, per_day=run.per_day, since=DAY.date() - timedelta(days=3))
+    sim = Simulator(sites=pretend, quirks=Quirks(expand=run.expand), now=lambda: now)
+    rules = read([("bench.yaml", RULES.encode())]).rules
     sender = Counting(sim)
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
         desk = Desk(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
                     Routing("", ZONE))  # fmt: skip
         watched = [Site(id=site.id, name=site.settings["name"]) for site in pretend]
         memories = {site.id: Memory() for site in watched}
-        books = {site.id: Book(book_rules, site) for site in watched}
+        books = {site.id: Book(rules, site) for site in watched}
         for site in watched:
             await poll(site, books[site.id], desk, memories[site.id], now)
         since = now
-        first = Counter(sender.calls)
-        sender.calls.clear()
-        sender.read = 0
-        sender.detailed.clear()
-        least = Least()
-        judged = 0
-        for _ in range(round(hours * 3600 / every)):
-            now += timedelta(seconds=every)
+        sender.begin()
+        tags = {tag for rule in rules for tag in required_tags(rule)}
+        lists = facts = 0
+        polls = [run.every] * round(run.hours * 3600 / run.every)
+        ending = timedelta(minutes=40).total_seconds()
+        for step in [*polls, ending]:
+            if step == ending:
+                end = now
+            now += timedelta(seconds=step)
             for site in watched:
-                before = dict(sender.calls)
-                did = await poll(site, books[site.id], desk, memories[site.id], now)
-                judged += did.judged
-                least.lists += 1
-                asked = sender.calls["fact"] - before.get("fact", 0)
-                least.facts += min(asked, _facts(book_rules)) if did.judged else 0
-        end = now
-        now += timedelta(minutes=40)
-        settle = Counter(sender.calls)
-        for site in watched:
-            await poll(site, books[site.id], desk, memories[site.id], now)
-        ending = sender.calls - settle
-        least.details = len(sender.detailed)
-        least.lists += ending["list"]
-        least.facts += ending["fact"]
+                sender.facts.clear()
+                await poll(site, books[site.id], desk, memories[site.id], now)
+                lists += 1
+                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE:.0f}"}) + len(tags)
         found = {
             (match.rule, match.website, match.subject_key)
             for match in store.do(lambda conn: matches_of(conn, limit=10_000_000))
         }
-        ids, truth = await _truth(sim, watched, book_rules, since, end)
-        found = {each for each in found if each[2] in ids}
-        rows = len(ids)
-    naive = least.lists + rows
-    mine = sum(sender.calls.values())
-    print(f"{sites} websites, {per_day} recordings a day each, {hours:g} h, a poll each {every} s, "
-          f"{len(book_rules)} rules: {rows} recordings, {len(truth)} matches")  # fmt: skip
-    print(f"calls: {mine} ({dict(sender.calls)}), first polls {sum(first.values())}")
-    print(f"  least possible {least.calls}: {mine / least.calls:.2f} times (goal at most 1.2)")
-    print(f"  naive {naive}: {naive / mine:.1f} times fewer (goal at least 20)")
-    print(f"bytes read: {sender.read / 1e6:.1f} MB; recordings judged {judged}")
-    print(f"matches missing {len(truth - found)}, beyond the truth {len(found - truth)}")
-    print(f"took {time.perf_counter() - started:.0f} s")
+        cost = Cost(run, sender.calls.copy(), sender.read, lists + facts, lists,
+                    lists + sender.changed, 0, 0)  # fmt: skip
+        ids, needed, truth = await _truth(sim, watched, rules, since, end)
+    found = {each for each in found if each[2] in ids}
     if truth != found:
         for rule, _site, key in sorted(truth ^ found)[:10]:
-            print("  differs:", rule, key)
-        sys.exit(1)
+            print("differs:", rule, key)
+        sys.exit(f"matches missing {len(truth - found)}, beyond the truth {len(found - truth)}")
+    cost.rows, cost.matches = len(ids), len(truth)
+    cost.least += needed
+    cost.naive += len(ids)
+    return cost
 
 
-def _facts(rules: Iterable[Rule]) -> int:
-    """Distinct facts that the rules ask of the server: thresholds, visitor type, tags."""
-    from bot.poll.tags import required_tags
-    from bot.rulebook.queries import thresholds
-
-    rules = list(rules)
-    tags = {tag for rule in rules for tag in required_tags(rule)}
-    return len(thresholds(rules)) + any(map(asks_visitor_type, rules)) + len(tags)
-
-
-async def _truth(sim, watched, rules, since, end):
-    """Recordings whose whole activity lies within the measured time, and all their matches."""
+async def _truth(sim, watched, rules: Sequence[Rule], since, end):
+    """Recordings whose whole activity lies within the measured time: their ids, how many of
+    them need their detail though all facts are known, and all their matches."""
     asking = Counting(sim)
     truth = set()
     ids = set()
-    friction_rules = any(map(asks_friction, rules))
+    needed = 0
+    sheet = Sheet(tuple(rules))
+    of_pages = {rule.id for rule in rules if _reads_pages(rule)}
     for site in watched:
-        page = await asking.send(
-            recordings.list(
-                site.id,
-                limit=1_000_000,
-                filters=None,
-            )
-        )
+        page = await asking.send(recordings.list(site.id, limit=1_000_000, filters=None))
         for row in page.recordings:
             if row.last_activity is None or not since <= row.last_activity < end:
                 continue
             ids.add(row.id)
             seen = sim.world.truth(row.id)[2]
-            detail = await asking.send(recordings.detail(site.id, row.id))
-            subject = RecordingSubject(
+            bare = RecordingSubject(
                 website=site,
-                recording=merge(row, msgspec.structs.replace(detail)),
+                recording=row,
                 zone=ZONE,
-                friction=Band.exactly(seen.friction) if friction_rules else None,
+                friction=Band.exactly(seen.friction),
                 visitor_type="returning" if seen.script.visitor.returning else "first",
             )
-            truth |= {(rule.id, site.id, row.id) for rule in rules if matches(rule, subject)}
-    return ids, truth
+            detail = await asking.send(recordings.detail(site.id, row.id))
+            tags = {*row.tags, *(tag for view in detail.page_views or () for tag in view.tags)}
+            needed += any(
+                required_tags(rule) <= tags and rule.id in of_pages
+                for rule in sheet.undecided(bare)
+            )
+            whole = RecordingSubject(
+                website=site,
+                recording=merge(row, detail),
+                zone=ZONE,
+                friction=bare.friction,
+                visitor_type=bare.visitor_type,
+            )
+            truth |= {(rule.id, site.id, row.id) for rule in rules if matches(rule, whole)}
+    return ids, needed, truth
+
+
+def _reads_pages(rule: Rule) -> bool:
+    """Whether a detail tells the rule more than the tag filter could."""
+    about = (field_of(leaf, rule.watch) for leaf in leaves(whole(rule)))
+    return any(it.source == "detail" and it.name != "tags" for it in about)
+
+
+def _table(costs: Sequence[Cost]) -> str:
+    first = costs[0]
+    return "\n".join(
+        [
+            f"{first.run.sites} websites, {first.run.hours:g} hours of the day, {first.rows:,} "
+            f"recordings, {first.matches:,} matches; in every run none was missing, none too many.",
+            "",
+            "| a poll every | expanded lists | calls: lists + facts + details "
+            "| against the least (goal ≤ 1.2) | naive against ours (goal ≥ 20) "
+            "| prompt against ours | read |",
+            "|---|---|---:|---:|---:|---:|---:|",
+            *(cost.line() for cost in costs),
+        ]
+    )
+
+
+def _write(table: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    start, end = "<!-- polling: made by bench/polling.py -->", "<!-- /polling -->"
+    found = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+    PAGE.write_text(found.sub(lambda _: f"{start}\n{table}\n{end}", text), encoding="utf-8")
 
 
 def main() -> None:
@@ -223,8 +301,21 @@ def main() -> None:
     parser.add_argument("--per-day", type=int, default=20_000)
     parser.add_argument("--hours", type=float, default=2)
     parser.add_argument("--every", type=int, default=60, help="seconds between polls")
+    parser.add_argument("--no-expand", action="store_true", help="a server that does not expand")
+    parser.add_argument("--write", action="store_true", help="the table of docs/performance.md")
     args = parser.parse_args()
-    asyncio.run(measure(args.sites, args.per_day, args.hours, args.every))
+    every = (60, 300, 600, 900) if args.write else (args.every,)
+    expand = (True, False) if args.write else (not args.no_expand,)
+    costs = []
+    for each in expand:
+        for seconds in every:
+            started = time.perf_counter()
+            run = Run(args.sites, args.per_day, args.hours, seconds, each)
+            costs.append(asyncio.run(measure(run)))
+            print(costs[-1].said())
+            print(f"  took {time.perf_counter() - started:.0f} s", flush=True)
+    if args.write:
+        _write(_table(costs))
 
 
 if __name__ == "__main__":

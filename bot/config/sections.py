@@ -214,13 +214,18 @@ class RulesSection(Section):
 
 
 class PollSection(Section):
-    """How often to look. `start` is how far back the very first poll looks, zero for now."""
+    """How often to look, and how.
+
+    `start` is how far back the very first poll looks, zero for now. `expand` lets lists be
+    asked for page views, where the server is seen to give them.
+    """
 
     recordings: Duration = timedelta(seconds=60)
     feedback: Duration = timedelta(minutes=5)
     reports: Duration = timedelta(minutes=15)
     settle: Duration = timedelta(minutes=35)
     start: Start = timedelta()
+    expand: bool = True
 
     @field_validator("recordings", "feedback", "reports")
     @classmethod
