@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -94,6 +94,7 @@ class Bench:
 
     `matched` holds the rules each recording has matched before, by its id. `held` tells that
     the server ignores the friction filter, so that rules with friction can't be judged.
+    `back` names recordings that are listed again though their detail was gone.
     `places` tells where recordings stand in the list, counted from 1, as far as their page
     views may be asked for with the list. `costs` counts for each rule the calls that it had
     a part in.
@@ -108,6 +109,7 @@ class Bench:
     held: bool
     tags: TagFilter
     now: datetime
+    back: Set[str] = frozenset()
     expansion: Expansion = field(default_factory=Expansion)
     places: Mapping[str, int] = field(default_factory=dict)
     costs: Counter[str] = field(default_factory=Counter)
@@ -331,7 +333,7 @@ class Bench:
         self, due: Due, subject: RecordingSubject, details: Mapping[str, Recording | Exception]
     ) -> Judged:
         detail = details.get(subject.key)
-        if isinstance(detail, Gone):
+        if isinstance(detail, Gone) and subject.key not in self.back:
             return Judged(due, subject, gone=True)
         if isinstance(detail, Recording):
             whole = without(merge(subject.recording, detail), self.book.unheeded)

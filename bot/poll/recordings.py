@@ -69,6 +69,7 @@ class Memory:
     """What helps from poll to poll and may be lost: a restart reads a little more, once.
 
     `tries` counts failed details by recording, `said` holds unreadable rows named before.
+    `gone` names recordings whose detail was gone, as long as the list still has them.
     """
 
     live: dict[str, Waiting] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Memory:
     expansion: Expansion = field(default_factory=Expansion)
     tries: dict[str, int] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+    gone: frozenset[str] = frozenset()
     generation: int = 0
     costs: Counter[str] = field(default_factory=Counter)
     counted_since: datetime | None = None
@@ -157,6 +159,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         held=bool(memory.friction_ignored),
         tags=memory.tags,
         now=now,
+        back=memory.gone,
         expansion=memory.expansion,
         places=_places(seen) if expand else {},
     )
@@ -359,6 +362,11 @@ def _remember(
             )
     for key in vanished:
         memory.live.pop(key, None)
+    listed = seen.listing.ids
+    memory.gone = frozenset(
+        {key for key in memory.gone if key in listed}
+        | {each.due.row.id for each in judged if each.gone}
+    )
     if seen.listing.whole or sweep_is_due(memory.pace, now):
         memory.pace.swept = now
     memory.pace.learn(seen, frozenset(memory.live))

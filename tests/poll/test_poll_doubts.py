@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from poll_world import Account
-from test_poll_recordings import CHECKOUT
+from test_poll_recordings import ALL_OF_THEM, CHECKOUT
 
 from bot.store.rule_states import rule_states
 
@@ -96,3 +96,22 @@ async def test_a_filter_that_is_heeded_again_lets_the_held_rules_go_on(account):
         shop.wait(minutes=1)
         await shop.poll()
     assert shop.matched() == {("checkout-friction", who)}
+
+
+async def test_a_recording_that_stays_listed_though_its_detail_is_gone_is_judged_by_its_row(
+    account,
+):
+    shop = account(ALL_OF_THEM + """
+shaky:
+  watch: recordings
+  when: {any: [{friction: {min: 2.5}}, {saw_page: /nowhere}]}
+  do: {tag: shaky}
+""")  # fmt: skip
+    who = shop.sim.add("myshop.com", "checkout-friction", start=-3000)
+    shop.sim.fail("status", status=404, times=10_000, path=f"/recordings/{who}")
+    for _ in range(30):
+        await shop.poll()
+        shop.wait(minutes=1)
+    assert shop.matched() == {("shaky", who)}
+    asked = sum(path.endswith(f"/recordings/{who}") for path in shop.calls)
+    assert asked <= 12

@@ -1,10 +1,14 @@
 """What a poll of recordings promises: nothing missed, nothing twice, few calls."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 from poll_world import Account
 
 from bot.mouseflow.errors import Unavailable
 from bot.mouseflow.recordings import tag
+from bot.simulator.scenarios import session
+from bot.simulator.sessions import Visitor
 from bot.store.audit import history
 from bot.store.queue import steps_of
 from bot.subjects import Site
@@ -188,3 +192,54 @@ async def test_the_audit_log_says_once_an_hour_what_each_rule_costs(account):
     notes = shop.store.do(lambda conn: history(conn, kind="poll.cost"))
     assert len(notes) == 1
     assert notes[0].details["checkout-friction"] >= 61
+
+
+THRESHOLDS = """
+tablets:
+  watch: recordings
+  when: {friction: {min: 1}, device: tablet}
+  do: {tag: tablet}
+everyone:
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {tag: everyone}
+regulars:
+  watch: recordings
+  when: {visitor_type: returning, friction: {min: 2.5}}
+  do: {tag: regular}
+"""
+
+
+def asked(shop: Account, name: str) -> list[str]:
+    """The values of that filter, in the order they were asked for."""
+    queries = [dict(parse_qsl(call.query)) for call in shop.sim.calls]
+    return [query[name] for query in queries if query.get(name, "1000000000") != "1000000000"]
+
+
+async def test_friction_is_asked_only_at_thresholds_on_which_a_rule_turns(account):
+    shop = account(THRESHOLDS)
+    who = shop.sim.add("myshop.com", "checkout-friction", start=-300)  # no tablet
+    await shop.poll()
+    assert asked(shop, "frictionmin") == ["2.5"]
+    assert ("everyone", who) in shop.matched()
+    visitor = Visitor(device="Tablet")
+    tablet = session([("/", 200)], [(100, "dead-click"), (120, "dead-click")], visitor=visitor)
+    who = shop.sim.add("myshop.com", tablet, start=-200)
+    await shop.poll()
+    assert asked(shop, "frictionmin")[1:] == ["1", "2.5"]
+    assert ("tablets", who) in shop.matched()
+
+
+async def test_whether_the_visitor_came_back_is_asked_once_in_a_session(account):
+    shop = account(THRESHOLDS + """
+more:
+  watch: recordings
+  when: {friction: {min: 40}}
+  do: {tag: more}
+""")
+    shop.sim.add("myshop.com", "checkout-friction", calm_for=10)  # a first visit
+    for _ in range(6):
+        shop.wait(seconds=30)
+        await shop.poll()
+    assert len(asked(shop, "frictionmin")) > 3
+    assert len(asked(shop, "visitortype")) == 1
