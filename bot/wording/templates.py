@@ -7,7 +7,7 @@ repetition of texts, so a text ends soon whatever it says.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from datetime import timedelta
 from functools import lru_cache
 from itertools import islice
@@ -30,22 +30,38 @@ _NO_ADDRESS = re.compile(r"<\|([^<>]*)>")
 _VALUE = 500
 
 
+class _Unfit(ValueError):
+    """A filter can't take the value. Says so in plain words."""
+
+
 class BadText(ValueError):
     """The text can't be filled in. Says why, in plain words."""
 
 
+def _figure(value: Any, name: str) -> float:
+    if not isinstance(value, int | float):
+        raise _Unfit(f"{name} takes a number")
+    return value
+
+
+def _items(value: Any, name: str) -> Iterable[Any]:
+    if not isinstance(value, Iterable):
+        raise _Unfit(f"{name} takes a list")
+    return value
+
+
 def _duration(value: Any) -> str:
     """Milliseconds as `1 min 35 s`."""
-    return lasting(timedelta(milliseconds=float(value)))
+    return lasting(timedelta(milliseconds=float(_figure(value, "duration"))))
 
 
-def _join(value: Iterable[Any], separator: str = ", ") -> str:
-    items = islice(value, LIST_LIMIT)
+def _join(value: Any, separator: str = ", ") -> str:
+    items = islice(_items(value, "join"), LIST_LIMIT)
     return separator[:20].join(_text(item) for item in items)[: 2 * _VALUE]
 
 
-def _round(value: float, digits: int = 0) -> float:
-    rounded = round(float(value), digits)
+def _round(value: Any, digits: int = 0) -> float:
+    rounded = round(float(_figure(value, "round")), digits)
     return int(rounded) if digits <= 0 else rounded
 
 
@@ -58,24 +74,30 @@ def _truncate(value: Any, length: int = 80) -> str:
     return text if len(text) <= length else text[: max(0, length - 1)] + "…"
 
 
-def _list(value: Any) -> tuple[Any, ...]:
-    return tuple(islice(value, LIST_LIMIT))
+def _length(value: Any) -> int:
+    if not isinstance(value, Sized):
+        raise _Unfit("length takes a list or a text")
+    return len(value)
+
+
+def _list(value: Any, name: str) -> tuple[Any, ...]:
+    return tuple(islice(_items(value, name), LIST_LIMIT))
 
 
 FILTERS = {
     "default": _default,
     "duration": _duration,
-    "first": lambda value: next(iter(value), None),
+    "first": lambda value: next(iter(_items(value, "first")), None),
     "join": _join,
-    "last": lambda value: next(reversed(_list(value)), None),
-    "length": len,
+    "last": lambda value: next(reversed(_list(value, "last")), None),
+    "length": _length,
     "lower": lambda value: _text(value).lower(),
-    "number": number,
+    "number": lambda value: number(_figure(value, "number")),
     "path": path,
     "round": _round,
-    "sort": lambda value: tuple(sorted(_list(value), key=_text)),
+    "sort": lambda value: tuple(sorted(_list(value, "sort"), key=_text)),
     "truncate": _truncate,
-    "unique": lambda value: tuple(dict.fromkeys(_list(value))),
+    "unique": lambda value: tuple(dict.fromkeys(_list(value, "unique"))),
     "upper": lambda value: _text(value).upper(),
 }
 """The filters of a text; `docs/messages.md` says what each does."""
@@ -176,5 +198,12 @@ def render(text: str, task: Task, addresses: Addresses) -> str:
 
 
 def _reason(wrong: Exception) -> str:
-    first = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
-    return f"the text can't be filled in: {first[:200]}"
+    said = str(wrong).partition("\n")[0]
+    compared = re.match(r"'(<|>|<=|>=)' not supported", said)
+    if compared:
+        said = f"{compared[1]} compares two numbers, or two texts"
+    elif isinstance(wrong, ZeroDivisionError):
+        said = "a division by nothing"
+    elif not isinstance(wrong, SecurityError | _Unfit):
+        said = "a value does not fit what is done with it"
+    return f"the text can't be filled in: {said}"
