@@ -4,7 +4,7 @@ Each day is read page by page and judged as it comes, so that memory stays flat,
 been caught up is remembered after each day. The ordinary polls then go on from the last hours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from functools import partial
@@ -13,10 +13,11 @@ import msgspec
 
 from bot.errors import TryLater
 from bot.poll.matching import settle
-from bot.poll.recordings import PATIENCE, SOURCE, Desk
+from bot.poll.memory import PATIENCE
+from bot.poll.recordings import SOURCE, Desk
 from bot.poll.window import Mark
-from bot.replay.judging import Past, judge, place
-from bot.replay.spans import Span, slices
+from bot.replay.judging import Past, Place, judge, place
+from bot.replay.spans import Slice, Span, slices
 from bot.replay.writing import founds
 from bot.rulebook.rules import Rule
 from bot.store.matches import PollOutcome
@@ -46,11 +47,32 @@ class CaughtUp:
     first: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """What a day brought, or, where it is not `whole`, what it had brought when the rules changed.
+
+    `open` counts recordings whose details could not be had.
+    """
+
+    read: int = 0
+    matches: int = 0
+    missed: int = 0
+    open: int = 0
+    paused: tuple[tuple[str, str], ...] = ()
+    whole: bool = True
+
+
 async def catch_up(
-    site: Site, rules: Sequence[Rule], desk: Desk, tries: dict[str, int], now: datetime
+    site: Site,
+    in_force: Callable[[], Sequence[Rule]],
+    desk: Desk,
+    tries: dict[str, int],
+    now: datetime,
 ) -> CaughtUp | None:
     """Read what the ordinary polls would have to read at once; None where that is little.
 
+    `in_force` gives the rules that hold now: when they change meanwhile, the day under way is
+    judged anew by the new ones, and where none watches recordings any more, it ends with None.
     `tries` counts how often details of a day could not be had; after some tries they are
     judged without. Raises the errors of the calls and of the store; the days done so far
     stay done.
@@ -72,30 +94,58 @@ async def catch_up(
         span=Span(min(back_to - RECENT, began), now),
         now=now,
     )
+    rules = in_force()
     at = await place(past, site, rules, rules)
-    read = matches = missed = 0
-    paused: list[tuple[str, str]] = []
+    days: list[_Day] = []
     for each in slices([site], past.span, past.zone):
-        open_ = 0
-        async for batch in judge(past, at, each):
-            read += batch.read
-            missed += batch.missed
-            open_ += batch.open
-            found = [one for one in founds(batch.judged, now) if one.happened >= since]
-            outcome = PollOutcome(source=SOURCE, website=site.id, at=now)
-            settled = await desk.store.run(
-                partial(settle, outcome=outcome, found=found, routing=desk.routing)
-            )
-            matches += len(settled.matches)
-            paused += settled.paused
-        if open_ and tries.setdefault(each.name, 0) < PATIENCE:
+        while not (day := await _day(past, at, each, since, desk, _changed(in_force, rules))).whole:
+            days.append(day)
+            rules = in_force()
+            at = await place(past, site, rules, rules)
+            if not at.book.final.rules:
+                return None
+        days.append(day)
+        if day.open and tries.setdefault(each.name, 0) < PATIENCE:
             tries[each.name] += 1
-            raise TryLater(f"{open_} recordings' details of {each.day} could not be had")
+            raise TryLater(f"{day.open} recordings' details of {each.day} could not be had")
         done = datetime.combine(each.day + timedelta(days=1), time(), desk.zone)
         await _remember(site, desk, Mark.after(since, min(max(done, back_to), now - RECENT)), now)
     await desk.store.run(partial(close_older, website=site.id, than=now - DAY))
     await _remember(site, desk, Mark.after(now - RECENT, now), now)
-    return CaughtUp(back_to, read, matches, missed, tuple(paused), first=mark is None)
+    return CaughtUp(
+        back_to,
+        sum(day.read for day in days),
+        sum(day.matches for day in days),
+        sum(day.missed for day in days),
+        tuple(paused for day in days for paused in day.paused),
+        first=mark is None,
+    )
+
+
+async def _day(
+    past: Past, at: Place, each: Slice, since: datetime, desk: Desk, changed: Callable[[], bool]
+) -> _Day:
+    """Judge one day and write down what matches, as long as the rules stay what they are."""
+    read = matches = missed = open_ = 0
+    paused: tuple[tuple[str, str], ...] = ()
+    async for batch in judge(past, at, each):
+        if changed():
+            return _Day(read, matches, missed, open_, paused, whole=False)
+        read += batch.read
+        missed += batch.missed
+        open_ += batch.open
+        found = [one for one in founds(batch.judged, past.now) if one.happened >= since]
+        outcome = PollOutcome(source=SOURCE, website=at.site.id, at=past.now)
+        settled = await desk.store.run(
+            partial(settle, outcome=outcome, found=found, routing=desk.routing)
+        )
+        matches += len(settled.matches)
+        paused += settled.paused
+    return _Day(read, matches, missed, open_, paused)
+
+
+def _changed(in_force: Callable[[], Sequence[Rule]], rules: Sequence[Rule]) -> Callable[[], bool]:
+    return lambda: in_force() != rules
 
 
 async def _remember(site: Site, desk: Desk, mark: Mark, now: datetime) -> None:

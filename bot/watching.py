@@ -19,8 +19,9 @@ from bot.poll.book import Book
 from bot.poll.budget_scene import covered
 from bot.poll.budgets import BudgetMemory
 from bot.poll.matching import Settled
+from bot.poll.memory import Memory
 from bot.poll.notices import announce
-from bot.poll.recordings import Desk, Memory
+from bot.poll.recordings import Desk
 from bot.rulebook.decide import applies
 from bot.rulebook.rules import Rule, RuleSet
 from bot.store import Connection
@@ -159,14 +160,20 @@ class Watcher:
 
     async def poll_recordings(self, site: Site) -> bool:
         """One look at the website's recordings; false where it failed, which is logged."""
-        place = self.places.get(site.id)
-        if place is None:
+        before = self.places.get(site.id)
+        if before is None:
             return True
-        site = place.site
+        site = before.site
 
         async def look() -> Settled:
-            await self._catch_up(place)
-            polled = await recordings.poll(site, place.book, self.desk, place.memory, self._clock())
+            await self._catch_up(before)
+            # Only now: that may take hours, and the rules may have changed meanwhile.
+            place = self.places.get(site.id)
+            if place is None or not place.book.final.rules:
+                return Settled()
+            polled = await recordings.poll(
+                place.site, place.book, self.desk, place.memory, self._clock()
+            )
             if polled.judged:
                 log.info("poll.decided", website=site.name, read=polled.read,
                          judged=polled.judged, details=polled.details,
@@ -176,17 +183,20 @@ class Watcher:
             await self._doubts(place, polled.unread)
             return polled.settled
 
-        if place.book.final.rules:
-            return await self._tried(f"recordings of {site.name}", look)
-        # A rule that comes later begins then: it does not act on what no rule watched.
-        await self.desk.store.run(partial(forget_watermark, source="recordings", website=site.id))
-        return True
+        async def forget() -> Settled:
+            # A rule that comes later begins then: it does not act on what no rule watched.
+            work = partial(forget_watermark, source="recordings", website=site.id)
+            await self.desk.store.run(work)
+            return Settled()
+
+        watched = before.book.final.rules
+        return await self._tried(f"recordings of {site.name}", look if watched else forget)
 
     async def _catch_up(self, place: Place) -> None:
         """After hours without a poll what was missed comes first, and people are told."""
         site = place.site
         tries = place.memory.tries
-        missed = await catch_up(site, self.rules.rules, self.desk, tries, self._clock())
+        missed = await catch_up(site, lambda: self.rules.rules, self.desk, tries, self._clock())
         if missed is None:
             return
         log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,

@@ -23,10 +23,12 @@ def shop(tmp_path):
     made.close()
 
 
-async def caught_up(shop):
+async def caught_up(shop, in_force=None):
     desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
                 Routing("#mouseflow", shop.zone))  # fmt: skip
-    return await catch_up(shop.site, shop.rules, desk, shop.memory.tries, shop.now)
+    return await catch_up(
+        shop.site, in_force or (lambda: shop.rules), desk, shop.memory.tries, shop.now
+    )
 
 
 def visitors(shop, days, per_day):
@@ -83,3 +85,33 @@ async def test_a_short_gap_is_left_to_the_ordinary_poll(shop):
     await shop.poll()
     shop.wait(seconds=RECENT.total_seconds() - 1)
     assert await caught_up(shop) is None
+
+
+async def test_a_rule_removed_while_it_catches_up_is_obeyed_no_longer(shop):
+    await shop.poll()
+    planted = visitors(shop, days=4, per_day=25)
+    shop.wait(days=4, hours=1)
+    gone = "bounce"
+    assert {rule for rule, _ in await shop.truth(planted)} > {gone}
+
+    def in_force():
+        """A person removes the rule after its first matches."""
+        removed = len(shop.matched(gone)) >= 3
+        return tuple(rule for rule in shop.rules if rule.id != gone or not removed)
+
+    await caught_up(shop, in_force)
+    obeyed = {who for rule, who in shop.matched() if rule == gone}
+    assert 3 <= len(obeyed) < sum(rule == gone for rule, _ in await shop.truth(planted))
+    others = {pair for pair in await shop.truth(planted) if pair[0] != gone}
+    shop.rules = in_force()
+    await shop.poll()
+    assert others <= shop.matched()
+
+
+async def test_where_no_rule_is_left_catching_up_ends_at_once(shop):
+    await shop.poll()
+    visitors(shop, days=4, per_day=25)
+    shop.wait(days=4, hours=1)
+    before = len(shop.calls)
+    assert await caught_up(shop, lambda: shop.rules if len(shop.calls) - before < 6 else ()) is None
+    assert len(shop.calls) - before < 20
