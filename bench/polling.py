@@ -33,7 +33,8 @@ from bot.mouseflow.models import RecordingPage
 from bot.poll.book import Book, Sheet
 from bot.poll.facts import IMPOSSIBLE
 from bot.poll.matching import Routing
-from bot.poll.recordings import Desk, Memory, poll
+from bot.poll.memory import Memory
+from bot.poll.recordings import Desk, poll
 from bot.poll.tags import required_tags
 from bot.rulebook.evaluate import field_of, matches, whole
 from bot.rulebook.logic import leaves

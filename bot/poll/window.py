@@ -126,6 +126,17 @@ class Look:
             if known.get(row.id) != fingerprint(row) and self.concerns(row)
         ]
 
+    @property
+    def newest(self) -> datetime | None:
+        """The latest activity of the rows that were read."""
+        stamps = [aware(row.last_activity) for row in self.listing.rows if row.last_activity]
+        return max(stamps, default=None)
+
+    def clock(self, now: datetime) -> datetime:
+        """The time, by the server's rows where our clock is a little behind."""
+        newest = self.newest
+        return now if newest is None else max(now, min(newest, now + AHEAD))
+
     def concerns(self, row: Recording) -> bool:
         """Has the session been active since the bot began to watch?"""
         at = row.last_activity or row.created

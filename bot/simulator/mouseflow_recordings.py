@@ -91,8 +91,9 @@ def recordings(ask: Ask) -> Response:
             who = timeline.visit(site, ref)
             if who is not None:
                 views = answers.page_views(world, site, who, world.observed(site, who))
-                bare = {"tags": []} if quirks.tagless_expansion else {}
-                row["pageViews"] = [view | bare for view in views]
+                if quirks.tagless_expansion:
+                    views = [view | {"tags": []} for view in views]
+                row["pageViews"] = views
     return answer(
         {
             "recordings": answers.bent(rows, quirks),

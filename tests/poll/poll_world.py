@@ -13,7 +13,8 @@ from bot.mouseflow import recordings
 from bot.mouseflow.errors import BadAnswer, failure, unreachable, unreadable
 from bot.poll.book import Book
 from bot.poll.matching import Routing
-from bot.poll.recordings import Desk, Memory, Polled, poll
+from bot.poll.memory import Memory
+from bot.poll.recordings import Desk, Polled, poll
 from bot.rulebook.evaluate import matches
 from bot.rulebook.read import read
 from bot.rulebook.rules import Rule, RuleSet

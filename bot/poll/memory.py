@@ -1,0 +1,172 @@
+"""What is kept of a website's live sessions from poll to poll, and which are due to be judged."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import msgspec
+
+from bot.mouseflow.models import PageView, Recording
+from bot.poll.book import Book
+from bot.poll.expansion import Expansion
+from bot.poll.facts import VisitorType
+from bot.poll.judging import Due, Judged
+from bot.poll.tags import TagFilter
+from bot.poll.window import Look, Pace, sweep_is_due
+from bot.sources.recordings import last_activity, packed, settled, unpacked
+from bot.subjects import Band
+
+LAG = timedelta(minutes=2)
+"""Friction may be counted a little after the activity that caused it."""
+
+TRY_AGAIN, TRY_SOON = timedelta(hours=1), timedelta(minutes=5)
+"""How often it is tried whether the server heeds the friction filter, and where it did not."""
+
+PATIENCE = 10
+"""Polls that may fail to bring a recording's detail before it is judged without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A live session between two polls: its row, and what was asked about it when."""
+
+    row: bytes
+    friction: Band | None
+    visitor_type: VisitorType | None
+    asked: datetime
+
+
+def _row_alone(waiting: Waiting) -> Waiting:
+    row = msgspec.structs.replace(unpacked(waiting.row), page_views=None)
+    return replace(waiting, row=packed(row), friction=None, visitor_type=None)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What helps from poll to poll and may be lost: a restart reads a little more, once.
+
+    `tries` counts failed details by recording, `said` holds unreadable rows named before.
+    `gone` names recordings whose detail was gone, as long as the list still has them.
+    """
+
+    live: dict[str, Waiting] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+    friction_ignored: bool | None = None
+    tags: TagFilter = field(default_factory=TagFilter)
+    expansion: Expansion = field(default_factory=Expansion)
+    tries: dict[str, int] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
+    gone: frozenset[str] = frozenset()
+    generation: int = 0
+    costs: Counter[str] = field(default_factory=Counter)
+    counted_since: datetime | None = None
+    friction_tried: datetime | None = None
+
+    def must_try_friction(self, now: datetime) -> bool:
+        """Is it time to see whether the server heeds the friction filter? Sooner if it did not."""
+        tried, again = self.friction_tried, TRY_SOON if self.friction_ignored else TRY_AGAIN
+        if tried is not None and now - tried < again:
+            return False
+        self.friction_tried = now
+        return True
+
+    def forget_facts(self) -> None:
+        """Other rules ask other things: what was asked of live sessions is asked again."""
+        self.generation += 1
+        self.live = {key: _row_alone(waiting) for key, waiting in self.live.items()}
+
+
+def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Due]:
+    """What to judge: rows that are new or have grown, and sessions that have become final."""
+    clock = seen.clock(now)
+    dues = {
+        row.id: Due(row, settled(row, clock, settle), visitor_type=_visitor(row, memory))
+        for row in seen.grown
+    }
+    for row in seen.listing.rows:
+        if row.id in seen.known.live and row.id not in memory.live and row.id not in dues:
+            dues[row.id] = Due(row, settled(row, clock, settle))
+    viewed = {row.id: row for row in seen.listing.rows if row.page_views is not None}
+    for key, waiting in memory.live.items():
+        if key in dues:
+            continue
+        row = viewed.get(key) or unpacked(waiting.row)
+        if settled(row, clock, settle):
+            dues[key] = _final(row, waiting)
+        elif key in memory.tries:
+            dues[key] = Due(row, settled=False)
+        elif (at := last_activity(row)) and waiting.asked < at + LAG <= clock:
+            dues[key] = Due(row, settled=False, quiet=True, before=waiting.friction)
+    return list(dues.values())
+
+
+def _visitor(row: Recording, memory: Memory) -> VisitorType | None:
+    """Whether the visitor came back, which no session changes while it goes on."""
+    waiting = memory.live.get(row.id)
+    return waiting.visitor_type if waiting else None
+
+
+def _final(row: Recording, waiting: Waiting) -> Due:
+    """A session at its end; facts asked well after its last activity still hold."""
+    at = last_activity(row)
+    if at is not None and waiting.asked < at + LAG:
+        return Due(row, True)
+    return Due(row, True, waiting.friction, waiting.visitor_type, waiting.asked)
+
+
+def put_off(judged: Sequence[Judged], memory: Memory) -> frozenset[str]:
+    """Recordings whose detail could not be had, as long as patience lasts."""
+    waiting = set()
+    for each in judged:
+        key = each.due.row.id
+        if not each.open:
+            memory.tries.pop(key, None)
+        elif memory.tries.get(key, 0) < PATIENCE:
+            memory.tries[key] = memory.tries.get(key, 0) + 1
+            waiting.add(key)
+        elif each.due.settled:
+            memory.tries.pop(key)
+    return frozenset(waiting)
+
+
+def remember(
+    seen: Look,
+    judged: Sequence[Judged],
+    waiting: frozenset[str],
+    vanished: frozenset[str],
+    book: Book,
+    memory: Memory,
+    now: datetime,
+) -> None:
+    """Keep what the next poll needs of the live sessions. `waiting` have been put off."""
+    clock = seen.clock(now)
+    for each in judged:
+        row = each.due.row
+        if each.gone or (each.due.settled and row.id not in waiting):
+            memory.live.pop(row.id, None)
+        else:
+            asked = each.due.asked or clock
+            views = None if book.tags_come_late else _views(each.subject.recording, asked)
+            memory.live[row.id] = Waiting(
+                packed(msgspec.structs.replace(row, page_views=views)),
+                each.subject.friction,
+                each.subject.visitor_type,
+                asked,
+            )
+    for key in vanished:
+        memory.live.pop(key, None)
+    listed = seen.listing.ids
+    memory.gone = frozenset(
+        {key for key in memory.gone if key in listed}
+        | {each.due.row.id for each in judged if each.gone}
+    )
+    if seen.listing.whole or sweep_is_due(memory.pace, now):
+        memory.pace.swept = now
+    memory.pace.learn(seen, frozenset(memory.live))
+
+
+def _views(recording: Recording, asked: datetime) -> tuple[PageView, ...] | None:
+    """The page views, if they were read so late that nothing was to follow."""
+    at = last_activity(recording)
+    return recording.page_views if at is not None and asked >= at + LAG else None
