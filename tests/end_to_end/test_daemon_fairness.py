@@ -11,10 +11,8 @@ import msgspec
 import pytest
 from virtual_world import START, World, gaps, virtually
 
-from bot.daemon import rules_of
 from bot.gate import AT_ONCE
 from bot.rounds import Round
-from bot.rule_files import signature
 from bot.store.watermarks import ROUNDS, watermark
 
 EASY = """
@@ -105,6 +103,21 @@ def test_thousands_of_calls_about_one_website_hardly_hold_up_the_others(tmp_path
             assert max(gaps(moments)) <= 60 + 5
 
 
+def test_a_poll_that_has_begun_is_not_held_up_by_those_that_wait(tmp_path):
+    angry = EASY.replace("device: phone", "friction: {min: 2.5}")
+    world = World(tmp_path, angry, websites=200)
+
+    async def work():
+        await world.runs(minutes=4)
+
+    virtually(work)
+    first_two = defaultdict(list)  # the list, and whether the filter for friction is heeded
+    for at, site in world.polls():
+        first_two[site].append(at)
+    assert len(first_two) == 200
+    assert max(moments[1] - moments[0] for moments in first_two.values()) <= 2 * AT_ONCE / 2
+
+
 def spacing(world, since):
     """The times between polls once everything has found its place."""
     return gaps([at for at, _ in world.polls(since)])
@@ -169,17 +182,3 @@ def test_when_there_is_room_again_it_is_not_said_but_shown(tmp_path):
 
     virtually(work)
     assert len(world.told()) == 1
-
-
-def test_a_rule_file_edited_while_the_daemon_starts_is_taken_up(tmp_path):
-    world = World(tmp_path, EASY, websites=1)
-
-    async def work():
-        seen, rules = signature([world.rule_file]), rules_of(world.settings)
-        world.rule_file.write_text(EASY.replace("tag: phone", "tag: another"))
-        async with world.daemon(seen=seen, rules=rules):
-            world.sim.add("site-000", "phone-bounce", start=10)
-            await asyncio.sleep(120)
-
-    virtually(work)
-    assert [it.query for it in world.sim.calls if it.method != "GET"] == ["tag=another"]

@@ -1,0 +1,129 @@
+"""What changes while the daemon starts or runs is noticed: rule files, and what Slack allows."""
+
+import asyncio
+
+from virtual_world import World, virtually
+
+from bot.daemon import rules_of
+from bot.errors import TryLater
+from bot.ports import CannotLook
+from bot.rule_files import signature
+from bot.store.watermarks import blind_channels
+
+RULES = """
+version: 1
+rules:
+  on-the-phone:
+    watch: recordings
+    when: {device: phone}
+    do: {tag: phone, slack: {channel: "#ux"}}
+  stopped:
+    watch: websites
+    when: {status: Stopped}
+    do: {slack: {channel: "#ux"}}
+"""
+WITHOUT = RULES.replace("watch: recordings\n    when: {device: phone}\n    do: {tag: phone, slack",
+                        "watch: websites\n    when: {status: Paused}\n    do: {slack")  # fmt: skip
+
+
+SLOWLY = {"BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "0.2"}
+
+
+def tags(world):
+    return [it.query for it in world.sim.calls if it.method != "GET"]
+
+
+def test_a_rule_file_edited_while_the_daemon_starts_is_taken_up(tmp_path):
+    world = World(tmp_path, RULES, websites=1)
+
+    async def work():
+        seen, rules = signature([world.rule_file]), rules_of(world.settings)
+        world.rule_file.write_text(RULES.replace("tag: phone", "tag: another"))
+        async with world.daemon(seen=seen, rules=rules):
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+
+    virtually(work)
+    assert tags(world) == ["tag=another"]
+
+
+def test_a_rule_removed_while_days_are_caught_up_is_obeyed_no_longer(tmp_path):
+    world = World(tmp_path, RULES, websites=1, BOT_POLL__START="6d", **SLOWLY)
+
+    async def work():
+        for hour in range(4, 130):
+            world.sim.add("site-000", "phone-bounce", start=-hour * 3600)
+        async with world.daemon():
+            await asyncio.sleep(15)
+            world.rule_file.write_text(WITHOUT)
+            await asyncio.sleep(60)
+            asked = len(world.polls())
+            await asyncio.sleep(600)
+            assert len(world.polls()) == asked
+
+    virtually(work)
+    assert 0 < len(tags(world)) < 126
+
+
+class Doorkeeper:
+    """Slack that answers a look into a channel as it is told to."""
+
+    def __init__(self, **answers):
+        self.answers = {f"#{name}": answer for name, answer in answers.items()}
+        self.looks = []
+
+    async def post(self, post):
+        return "1"
+
+    async def find(self, channel, key, since):
+        self.looks.append(channel)
+        if channel in self.answers:
+            raise self.answers[channel]
+
+
+def watched_by(slack, tmp_path):
+    world = World(tmp_path, RULES, websites=1)
+    world.slack = slack
+    return world
+
+
+def blind(world):
+    return world.store.do(blind_channels)
+
+
+def test_a_channel_that_could_not_be_tried_is_tried_again(tmp_path):
+    slack = Doorkeeper(ux=TryLater("Slack is away"))
+    world = watched_by(slack, tmp_path)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(60)
+            assert blind(world) == []
+            slack.answers["#ux"] = CannotLook()
+            await asyncio.sleep(600)
+            assert blind(world) == ["#ux"]
+            assert slack.looks.count("#ops") == 1  # what answered is left in peace
+            looks = len(slack.looks)
+            await asyncio.sleep(3600)
+            assert len(slack.looks) == looks
+
+    virtually(work)
+
+
+def test_a_reload_tries_the_channels_anew(tmp_path):
+    slack = Doorkeeper(ux=CannotLook(), new=CannotLook())
+    world = watched_by(slack, tmp_path)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(60)
+            assert blind(world) == ["#ux"]
+            del slack.answers["#ux"]  # the bot was invited
+            world.reload.set()
+            await asyncio.sleep(60)
+            assert blind(world) == []
+            world.rule_file.write_text(RULES.replace("#ux", "#new"))
+            await asyncio.sleep(60)
+            assert blind(world) == ["#new"]
+
+    virtually(work)
