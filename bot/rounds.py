@@ -28,7 +28,7 @@ def spread(taken: Iterable[float], new: int) -> list[float]:
     """
     there = sorted(taken)
     if not there:
-        return [number / new for number in range(new)]
+        return [(number + 1) / new % 1 for number in range(new)]
     found: list[float] = []
     for _ in range(new):
         gaps = [((there[at] - there[at - 1]) % 1 or 1.0, there[at]) for at in range(len(there))]

@@ -21,13 +21,13 @@ TOLERANCE = timedelta(seconds=2)
 class Schedule:
     """Sets events at intervals, from `start` to `stop`, inside a running event loop.
 
-    All ticks stand on one grid that begins when this is made: whatever comes between, those
-    that were spread over an interval stay spread.
+    All ticks stand on one grid that begins with the first of them: whatever comes between,
+    those that were spread over an interval stay spread.
     """
 
     def __init__(self, *, watch: timedelta = timedelta(seconds=5)) -> None:
         self._watch = watch
-        self._began = datetime.now(UTC)
+        self._began: datetime | None = None
         self._grid: dict[str, tuple[timedelta, float]] = {}
         self._watchdog: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
@@ -47,6 +47,7 @@ class Schedule:
         if seconds <= 0:
             raise ValueError(f"{name}: an interval must be longer than nothing")
         now = datetime.now(UTC)
+        self._began = self._began or now
         first = next_tick(self._began, interval, phase, now)
         self._grid[name] = (interval, phase)
         self._scheduler.add_job(
@@ -96,7 +97,10 @@ class Schedule:
                 for job in self._scheduler.get_jobs():
                     (event,) = job.args
                     event.set()
-                    job.modify(next_run_time=next_tick(self._began, *self._grid[job.id], wall))
+                    job.modify(next_run_time=self._next(job.id, wall))
+
+    def _next(self, name: str, now: datetime) -> datetime:
+        return next_tick(self._began or now, *self._grid[name], now)
 
 
 def next_tick(began: datetime, interval: timedelta, phase: float, now: datetime) -> datetime:

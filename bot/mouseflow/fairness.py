@@ -4,8 +4,9 @@ Pure: those who wait go in, the next one comes out. Three rules, each with its b
 
 - Actions go before polling, polling before the background; but a class that was passed over
   `PASSED` times in a row while it waited gets the next turn, the first such class first.
-- Within a class the website goes first that had its last turn there longest ago. So between
-  two calls of a website that waits, every other website has one turn at most.
+- Within a class websites take turns: one that has had its turn, or comes anew, goes behind
+  those that wait. So a call waits for one call of every website before it in line at most,
+  for each call of its own website that came before it.
 - What the API refused with a 429 goes before all others of its class, for its turn was none.
 """
 
@@ -21,11 +22,15 @@ the calls, and a line that is never empty leaves the background a twentieth."""
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that waits in line. `number` tells who came first; `website` is "" for the account."""
+    """A call that waits in line; `website` is "" for the account.
+
+    `number` tells who came first, `came` after how many turns that was.
+    """
 
     priority: Priority
     website: str
     number: int
+    came: int
     refused: bool = False
 
     @property
@@ -58,12 +63,13 @@ class Turned:
             for each in frozenset(waiting) | {call.priority}
         }
         lane = (call.priority, call.website)
-        return Turned(self.turns + 1, {**self.last, lane: self.turns}, passed)
+        return Turned(self.turns + 1, {**self.last, lane: self.turns + 1}, passed)
 
     def _class(self, there: frozenset[Priority]) -> Priority:
         due = [each for each in there if self.passed.get(each, 0) >= PASSED[each]]
         return min(due or there)
 
     def _rank(self, call: Call) -> tuple[int, int]:
-        since = -1 if call.refused else self.last.get((call.priority, call.website), -1)
-        return (since, call.number)
+        """Since when it is the first of its website, in turns."""
+        last = self.last.get((call.priority, call.website), 0)
+        return (-1 if call.refused else max(last, call.came), call.number)

@@ -39,7 +39,7 @@ class Turns:
 
     def call(self, priority: Priority, website: str = "") -> Call:
         """A call that will wait in line, numbered by when it came."""
-        return Call(priority, website, next(self._numbers))
+        return Call(priority, website, next(self._numbers), self._turned.turns)
 
     async def take(self, call: Call) -> bool:
         """Waits for a turn; False if the line was sent home. A turn must be given back."""
