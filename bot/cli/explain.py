@@ -89,16 +89,20 @@ async def _plans(
 
 def _show_plans(rule: "Rule", plans: "list[tuple[Site, Plan, Plan]]") -> None:
     from bot.cli import show
-    from bot.rulebook.queries import lines
+    from bot.rulebook.queries import lines, some
 
     if rule.watch != "recordings":
         show.line(f"{rule.id} watches {rule.watch}: one look for all rules together")
         return
+    alike: dict[tuple[Plan, Plan], list[str]] = {}
     for site, own, every in plans:
-        show.line(f"{site.name}: {rule.id} alone needs")
+        alike.setdefault((own, every), []).append(site.name)
+    for (own, every), names in alike.items():
+        show.line(f"{some(names)}: {rule.id} alone needs")
         for text in lines(own):
             show.line(f"  {text}")
-        show.line(f"  all {len(every.rules)} rules there together: {every.calls} calls")
+        rules = show.counted(len(every.rules), "rule")
+        show.line(f"  all {rules} there together: {show.counted(every.calls, 'call')}")
     if not plans:
         show.line(f"{rule.id} watches no website of the account")
 

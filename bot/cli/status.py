@@ -1,6 +1,7 @@
 """Shows what the daemon knows, read from its store without disturbing it.
 
-Websites and how far each was read, rules, the queue, lanes on hold, dead letters.
+Websites and how far each was read, what polls ask and cost, rules, the queue, lanes on hold,
+dead letters.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from bot.store.rule_states import RuleState
 
 EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
+
+_MANY, _LATEST = 40, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Status:
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(paths=[])
 
 
 def run(args: Namespace) -> int:
@@ -76,20 +80,27 @@ def run(args: Namespace) -> int:
     import time
     from zoneinfo import ZoneInfo
 
-    from bot.cli import budget, show
+    from bot.cli import budget, polling, show
     from bot.cli.given import lock_file, settings, stored
     from bot.cli.healthcheck import unhealthy
 
     configured = settings(args, offline=True)
+    rules = polling.rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(lock_file(url), 60, time.time()) or "alive"
     with stored(configured, read_only=True) as store:
         status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
         budgets = store.do(budget.gathered)
+        plan = store.do(lambda conn: polling.gathered(conn, rules, configured, status.now))
     if args.json:
-        show.document(asdict(status) | {"budgets": [budget.plain(each) for each in budgets]})
+        show.document(
+            asdict(status)
+            | {"polling": polling.plain(plan)}
+            | {"budgets": [budget.plain(each) for each in budgets]}
+        )
         return 0
     shown(status)
+    polling.shown(plan)
     budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
     return 0
 
@@ -163,7 +174,7 @@ def shown(status: Status) -> None:
     show.line(f"daemon: {status.daemon}")
     show.line()
     show.line("read so far" if status.watermarks else "nothing was read yet")
-    show.table((mark.website, mark.source, show.ago(mark.read, now)) for mark in status.watermarks)
+    _read_so_far(status.watermarks, now)
     show.line()
     show.line(show.counted(len(status.rules), "rule"))
     if status.refused:
@@ -204,6 +215,20 @@ def shown(status: Status) -> None:
     )
     if queue.dead:
         show.line("`mouseflow-bot retry` requeues them")
+
+
+def _read_so_far(watermarks: Sequence[Watermark], now: datetime) -> None:
+    """Each website; where they are many, what was read longest ago of each source."""
+    from bot.cli import show
+
+    if len(watermarks) <= _MANY:
+        show.table((mark.website, mark.source, show.ago(mark.read, now)) for mark in watermarks)
+        return
+    sources = sorted({mark.source for mark in watermarks})
+    for source in sources:
+        marks = sorted((m for m in watermarks if m.source == source), key=lambda mark: mark.read)
+        late = ", ".join(f"{mark.website} {show.ago(mark.read, now)}" for mark in marks[:_LATEST])
+        show.line(f"  {source} of {show.counted(len(marks), 'website')}, longest ago {late}")
 
 
 def _state(line: RuleLine, now: datetime) -> str:

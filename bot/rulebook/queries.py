@@ -178,24 +178,39 @@ def plan(rules: Iterable[Rule], site: Site) -> Plan:
     )
 
 
+def plans(rules: Iterable[Rule], sites: Iterable[Site]) -> dict[Plan, tuple[Site, ...]]:
+    """The plans of these websites, each with the websites that have it; the commonest first.
+
+    Websites whose recordings no rule watches are left out.
+    """
+    rules = [rule for rule in rules if rule.watch == "recordings"]
+    alike: dict[tuple[str, ...], list[Site]] = {}
+    for site in sites:
+        alike.setdefault(tuple(rule.id for rule in rules if applies(rule, site)), []).append(site)
+    common = sorted((group for ids, group in alike.items() if ids), key=len, reverse=True)
+    return {plan(rules, group[0]): tuple(group) for group in common}
+
+
 def lines(made: Plan) -> list[str]:
     """The plan in words, for people."""
     if not made.rules:
         return ["no rule watches recordings here: nothing is asked"]
-    found = [f"{made.calls} calls when something is new: the list"]
+    calls = "1 call" if made.calls == 1 else f"{made.calls} calls"
+    found = [f"{calls} when something is new: the list"]
     found += [f"  a query for friction of at least {it:.7g}" for it in made.thresholds]
     found += [f"  a query for {it} visitors" for it in made.visitor_types]
     if made.detailed:
         found.append(
-            f"and a detail for each recording that still depends on it in {_some(made.detailed)}"
+            f"and a detail for each recording that still depends on it in {some(made.detailed)}"
         )
     waiting = [rule for rule in made.rules if rule not in made.early]
     if waiting:
-        found.append(f"waiting until a session is settled: {_some(waiting)}")
+        found.append(f"waiting until a session is settled: {some(waiting)}")
     return found
 
 
-def _some(names: Iterable[str], most: int = 5) -> str:
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,0 +1,151 @@
+"""`status` shows what polls ask and cost, also for very many websites."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from bot.cli.main import main
+from bot.rounds import measured
+from bot.rulebook.queries import plans
+from bot.rulebook.read import read
+from bot.store import open_store
+from bot.store.audit import Note, record
+from bot.store.watermarks import ROUNDS, WEBSITES, set_watermark
+from bot.subjects import Site
+
+NOW = datetime.now(UTC)
+RULES = """
+version: 1
+rules:
+  angry:
+    watch: recordings
+    websites: [shop-00*, special.com]
+    when: {friction: {min: 2.5}, page: {path: /checkout*}}
+    do: {tag: angry}
+  phones:
+    watch: recordings
+    websites: [shop-*]
+    when: {device: phone}
+    do: {tag: phone}
+  stopped:
+    watch: websites
+    when: {status: Stopped}
+    do: {webhook: {url: "https://example.com/hook"}}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("BOT_"):
+            monkeypatch.delenv(name)
+    (tmp_path / "config.toml").write_text(
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\napi_key = "the-key-itself"\n'
+    )
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/r.yaml").write_text(RULES)
+    return tmp_path
+
+
+def stored(*works):
+    with open_store("sqlite:///data/bot.db") as store:
+        for work in works:
+            store.do(work)
+
+
+def account(number):
+    """A daemon has seen these websites, and has counted calls for rules."""
+    names = {f"w{n}": f"shop-{n:03}.com" for n in range(number)} | {"s": "special.com"}
+    names["n"] = "nobody-watches.com"
+
+    def work(conn):
+        data = msgspec.json.encode(names).decode()
+        set_watermark(conn, WEBSITES, "", data, NOW)
+        for key in names:
+            set_watermark(conn, "recordings", key, "{}", NOW - timedelta(minutes=len(key)))
+        for hours, website, calls in ((30, "w1", 1000), (2, "w1", 20), (1, "w1", 5), (1, "s", 7)):
+            note = Note(kind="poll.cost", website=website, details={"angry": calls, "phones": 1})
+            record(conn, NOW - timedelta(hours=hours), [note])
+
+    return work
+
+
+def told(capsys, *arguments):
+    assert main(["status", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_websites_with_the_same_plan_share_its_lines(place, capsys):
+    stored(account(500))
+    text = told(capsys)
+    assert len(text.splitlines()) < 60
+    plan = text[text.index("polling plan") :]
+    assert (
+        "  501 websites, one call each every 1 min where nothing is new: "
+        "8.35 calls a second, and 2 are allowed\n" in plan
+    )
+    assert "501 websites at 2 requests a second take 250 s a round" in plan
+    assert "  shop-010.com, shop-011.com, shop-012.com, shop-013.com, shop-014.com and 485 more\n" \
+           "    1 call when something is new: the list\n" in plan  # fmt: skip
+    assert "    2 calls when something is new: the list\n" \
+           "      a query for friction of at least 2.5\n" \
+           "    and a detail for each recording that still depends on it in angry\n" in plan  # fmt: skip
+    assert "nobody-watches" not in plan
+
+
+def test_the_calls_of_the_last_day_are_told_rule_by_rule(place, capsys):
+    stored(account(3))
+    assert "  angry   32 calls  2 websites\n  phones  3 calls   2 websites\n" in told(capsys)
+
+
+def test_programs_get_all_of_it(place, capsys):
+    stored(account(20))
+    polling = json.loads(told(capsys, "--json"))["polling"]
+    assert [(plan["rules"], len(plan["websites"])) for plan in polling["plans"]] == [
+        (["angry", "phones"], 10), (["phones"], 10), (["angry"], 1),
+    ]  # fmt: skip
+    assert [plan["calls"] for plan in polling["plans"]] == [2, 1, 2]
+    assert polling["costs"][0] == {"rule": "angry", "calls": 32, "websites": 2}
+    assert polling["round"] == {
+        "websites": 21, "rate": 2.0, "wished": 60.0, "every": 60.0, "slow": False,
+    }  # fmt: skip
+    assert (polling["faulty"], polling["edited"]) == (False, False)
+
+
+def test_what_the_daemon_has_measured_is_shown(place, capsys):
+    slow = measured(4, 2.0, timedelta(minutes=1), timedelta(minutes=3), was_slow=False)
+    data = msgspec.json.encode(slow).decode()
+    stored(account(3), lambda conn: set_watermark(conn, ROUNDS, "", data, NOW))
+    assert "recordings are seen every 3 min, not every 1 min" in told(capsys)
+    (place / "rules/r.yaml").write_text(RULES.replace("special.com", "elsewhere.com"))
+    assert "every 3 min" not in told(capsys)  # it was measured with other rules
+
+
+def test_rule_files_with_faults_and_edited_ones_are_told(place, capsys):
+    digest = read([("rules/r.yaml", RULES.encode())]).digest
+    note = Note(kind="rules.loaded", details={"digest": digest})
+    stored(account(3), lambda conn: record(conn, NOW, [note]))
+    assert "polling plan\n" in told(capsys)
+    (place / "rules/r.yaml").write_text(RULES.replace("2.5", "3.5"))
+    assert "polling plan of the edited rule files\n" in told(capsys)
+    (place / "rules/r.yaml").write_text(RULES.replace("device", "devise"))
+    text = told(capsys)
+    assert "the rule files have faults: `mouseflow-bot check` tells them" in text
+    assert "angry   32 calls" in text
+
+
+def test_without_websites_there_is_nothing_to_tell(place, capsys):
+    stored(lambda conn: None)
+    assert "polling plan\n" not in told(capsys)
+
+
+def test_plans_leave_nobody_out_and_put_the_commonest_first():
+    rules = read([("r.yaml", RULES.encode())]).rules
+    sites = [Site(id=str(n), name=f"shop-{n:03}.com") for n in range(30)]
+    found = plans(rules, sites)
+    assert [len(group) for group in found.values()] == [20, 10]
+    assert {site for group in found.values() for site in group} == set(sites)
