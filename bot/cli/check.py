@@ -47,7 +47,8 @@ def run(args: Namespace) -> int:
     except RuleErrors as error:
         problems += error.faults
     except ConfigError as error:
-        problems += str(error).splitlines()
+        # Where the configuration can't be read, nobody knows where its rules are.
+        problems += str(error).splitlines() if settings or args.paths else []
     notes = not_given(settings, book) if settings is not None else []
     if args.online and settings is not None and book is not None:
         found = _online(settings, book)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from bot.store import Store
 
 DEFAULT = Path("config.toml")
-DEFAULT_RULES = ("rules",)
 SECRETS = Path("/run/secrets")
 
 
@@ -79,7 +78,7 @@ def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False
 
     # A command ends soon, and rule files become very many objects, none of them garbage.
     gc.disable()
-    paths = args.paths or (settings.rules.paths if settings else DEFAULT_RULES)
+    paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
     files = texts(paths)
     if not files:
         places = ", ".join(map(str, paths))
@@ -96,6 +95,11 @@ def store_file(settings: "Settings") -> Path:
     if not path.exists():
         raise StoreError(f"no store at {path}: the daemon has not run here yet")
     return path
+
+
+def _default_rules(args: Namespace) -> list[Path]:
+    path = config_path(args)
+    return [(path.parent if path else Path()) / "rules"]
 
 
 def stored(settings: "Settings", *, read_only: bool = False) -> "Store":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bot.cli.looking_back import moment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from bot.replay.progress import Progress
     from bot.replay.spans import Span
     from bot.replay.tally import Line
+    from bot.replay.writing import Written
     from bot.rulebook.rules import RuleSet
     from bot.store import Connection
     from bot.subjects import Site
 
-EXAMPLE = "mouseflow-bot plan\nmouseflow-bot plan --since 7d --json"
+EXAMPLE = (
+    "mouseflow-bot plan\nmouseflow-bot plan --rule checkout-friction\n"
+    "mouseflow-bot plan --since 7d --json"
+)
 MOST = 1_000_000
 
 
@@ -41,6 +46,9 @@ class Running:
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("--since", type=moment, metavar="WHEN", help="from then (default: 3d)")
+    parser.add_argument(
+        "--rule", action="append", default=[], metavar="ID", help="only this one; may be repeated"
+    )
     parser.add_argument(
         "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
     )
@@ -82,12 +90,20 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
 
     now, zone = looking_back.utc(), ZoneInfo(settings.mouseflow.time_zone)
     span = Span(args.since or now - timedelta(days=3), now)
-    ours = chosen(rules.rules, [])
+    ours = chosen(rules.rules, args.rule)
     progress = Progress(
         since=span.since, until=now, apply=False, rules=tuple(rule.id for rule in ours),
         websites=tuple(args.website), digest=rules.digest, now=now,
     )  # fmt: skip
     seen: set[str] = set()
+    would: list[tuple[Pair, str, datetime]] = []
+
+    def wrote(some: "Sequence[Written]") -> None:
+        for each in some:
+            found = each.found
+            pair = (found.rule.id, found.subject.key)
+            would.append((pair, found.subject.website.id, each.at))
+
     trial = f"sqlite:///{Path(folder) / 'trial.db'}"
     with open_store(trial) as store:
         async with looking_back.account(settings) as account:
@@ -101,10 +117,11 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
             with looking_back.progress("plan", quiet=args.json) as tell:
                 await replay(
                     past, account, sites, ours, rules.rules, routing, progress,
-                    keep=lambda _progress: None, tell=tell, live=True, seen=seen.update,
+                    keep=lambda _progress: None, tell=tell, live=True,
+                    seen=seen.update, wrote=wrote,
                 )  # fmt: skip
-        would = store.do(_matches)
-    running = _running(settings, sites, span, seen)
+    named = {name for rule in ours for name in (rule.id, *rule.was)} if args.rule else None
+    running = _running(settings, sites, span, seen, named)
     after, earlier = comparing.watched_since(would, running.starts)
     digests = {rule.id: fingerprint(rule) for rule in rules.rules}
     known = comparing.states(ours, digests, running.digests)
@@ -118,20 +135,17 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     return 1 if tally.missed or tally.undetailed or tally.held else 0
 
 
-def _matches(conn: "Connection") -> "list[tuple[Pair, str, datetime]]":
-    from bot.store.matches import matches_of
-
-    return [
-        ((match.rule, match.subject_key), match.website, match.matched)
-        for match in matches_of(conn, limit=MOST)
-        if match.kind == "recordings"
-    ]
-
-
 def _running(
-    settings: "Settings", sites: "tuple[Site, ...]", span: "Span", seen: set[str]
+    settings: "Settings",
+    sites: "tuple[Site, ...]",
+    span: "Span",
+    seen: set[str],
+    named: set[str] | None,
 ) -> Running:
-    """The running rules' matches of the recordings that were read; nothing without a store."""
+    """The running rules' matches of the recordings that were read; nothing without a store.
+
+    `named` are the rules that are asked about, None: all.
+    """
     from bot.replay.comparing import Work
     from bot.store import open_store
     from bot.store.database import database_path
@@ -140,10 +154,16 @@ def _running(
     if not path.exists():
         return Running({}, {}, set(), Work())
     with open_store(settings.store.url, read_only=True) as store:
-        return store.do(lambda conn: _known(conn, sites, span, seen))
+        return store.do(lambda conn: _known(conn, sites, span, seen, named))
 
 
-def _known(conn: "Connection", sites: "tuple[Site, ...]", span: "Span", seen: set[str]) -> Running:
+def _known(
+    conn: "Connection",
+    sites: "tuple[Site, ...]",
+    span: "Span",
+    seen: set[str],
+    named: set[str] | None,
+) -> Running:
     import msgspec
 
     from bot.poll.recordings import SOURCE
@@ -161,7 +181,10 @@ def _known(conn: "Connection", sites: "tuple[Site, ...]", span: "Span", seen: se
     old = [
         match
         for match in matches_of(conn, limit=MOST)
-        if match.kind == "recordings" and match.matched >= span.since and match.subject_key in seen
+        if match.kind == "recordings"
+        and match.matched >= span.since
+        and match.subject_key in seen
+        and (named is None or match.rule in named)
     ]
     steps = [step for match in old for step in steps_of(conn, match.key)]
     posts = sum(

@@ -141,7 +141,8 @@ async def _replay(
     ours: tuple[Rule, ...] = chosen(rules.rules, progress.rules)
     async with looking_back.account(settings) as account:
         # What was asked is known to be possible before an earlier replay is given up for it.
-        sites = looked_at(await account.send(websites.list()), ours, progress.websites)
+        rows = await account.send(websites.list())
+        sites = looked_at(rows, ours, progress.websites)
         if not folder.held:
             folder.begin()
             folder.save(progress)

@@ -56,11 +56,11 @@ def compare(
     """Each rule of the files, then those that are gone and had matches."""
     renamed = {old: rule.id for rule in rules for old in rule.was}
     old = {(renamed.get(rule, rule), key) for rule, key in before}
-    new = set(after)
+    were, are = _by_rule(old), _by_rule(after)
     ids = [rule.id for rule in rules]
-    gone = sorted({rule for rule, _ in old} - set(ids))
+    gone = sorted(were.keys() - set(ids))
     return [
-        _change(rule, known.get(rule, "gone"), _keys(old, rule), _keys(new, rule))
+        _change(rule, known.get(rule, "gone"), were.get(rule, set()), are.get(rule, set()))
         for rule in (*ids, *gone)
     ]
 
@@ -71,8 +71,11 @@ def _change(rule: str, state: State, old: set[str], new: set[str]) -> Change:
     )  # fmt: skip
 
 
-def _keys(pairs: Iterable[Pair], rule: str) -> set[str]:
-    return {key for each, key in pairs if each == rule}
+def _by_rule(pairs: Iterable[Pair]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for rule, key in pairs:
+        found.setdefault(rule, set()).add(key)
+    return found
 
 
 def rows(changes: Iterable[Change]) -> list[tuple[str, ...]]:

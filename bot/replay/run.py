@@ -10,7 +10,7 @@ from bot.replay.posts import Posts
 from bot.replay.progress import Progress
 from bot.replay.spans import Slice, slices
 from bot.replay.tally import Tally
-from bot.replay.writing import count, founds, write
+from bot.replay.writing import Written, count, founds, write
 from bot.rulebook.rules import Rule
 from bot.subjects import Site
 
@@ -25,10 +25,11 @@ Told = Callable[[int, int], None]
 """Is told how many recordings were read now, and how many there are to read in all."""
 
 Seen = Callable[[Sequence[str]], None]
+Wrote = Callable[[Sequence[Written]], None]
 
 
-def nobody(_ids: Sequence[str]) -> None:
-    """Nobody wants to know which recordings were read."""
+def nobody(_some: Sequence[object]) -> None:
+    """Nobody wants to know which recordings were read, or which matches are new."""
 
 
 async def replay(
@@ -44,13 +45,15 @@ async def replay(
     tell: Told,
     live: bool = False,
     seen: Seen = nobody,
+    wrote: Wrote = nobody,
 ) -> None:
     """Judge every slice that is not done yet, and write what matches into `past.store`.
 
     `progress` is brought up to date and kept after each slice, so that a replay which ends
     early loses the last slice at most; what that one has written already is known when it
-    is judged again. `live` writes each match as of the moment it happened. Raises the errors
-    of the calls and of the store.
+    is judged again. `live` writes each match as of the moment it happened. `seen` is told the
+    ids of what was read, `wrote` the new matches. Raises the errors of the calls and of the
+    store.
     """
     before = progress.tally.calls
     places = {site.id: await place(past, site, rules, everything) for site in sites}
@@ -64,7 +67,7 @@ async def replay(
     expected = sum(places[each.site.id].counts.get(each.day, 0) for each in todo)
     tell(0, expected)
     for each in todo:
-        work = _Work(past, places[each.site.id], each, routing, progress, live)
+        work = _Work(past, places[each.site.id], each, routing, progress, live, wrote)
         await work.run(lambda read: tell(read, expected), seen)
         progress.tally.calls = before + mouseflow.calls
         progress.done.append(each.name)
@@ -82,9 +85,11 @@ class _Work:
         routing: Routing,
         progress: Progress,
         live: bool,
+        wrote: Wrote,
     ) -> None:
         self._past, self._at, self._slice = past, at, slice_
         self._routing, self._progress, self._live = routing, progress, live
+        self._wrote = wrote
         self._waiting: list[Found] = []
 
     async def run(self, tell: Callable[[int], None], seen: Seen) -> None:
@@ -118,5 +123,6 @@ class _Work:
             )
             written, paused = await self._past.store.run(work)
             self._progress.tally.paused.update(paused)
+            self._wrote(written)
             count(self._progress.tally, posts, self._slice.day, written, self._routing)
         self._waiting = []

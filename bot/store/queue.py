@@ -13,6 +13,9 @@ from bot.store.rule_states import resume_rule
 from bot.store.tables import PENDING, matches, steps
 from bot.store.times import moment, moment_or_none, ms
 
+_AT_ONCE = 500
+"""Keys in one query: SQLite bounds how many values a statement may have."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFigures:
@@ -130,6 +133,17 @@ def dead_groups(
 def steps_of(conn: Connection, match_key: str) -> list[StepState]:
     """The fate of every step of a match, in the order in which they are performed."""
     return _states(conn, _STEPS.where(matches.c.key == match_key).order_by(steps.c.id))
+
+
+def step_kinds(conn: Connection, match_keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The actions of many matches by their keys, in order; those without one are left out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for start in range(0, len(match_keys), _AT_ONCE):
+        some = match_keys[start : start + _AT_ONCE]
+        query = select(matches.c.key, steps.c.action).join(steps, steps.c.match_id == matches.c.id)
+        for row in conn.execute(query.where(matches.c.key.in_(some)).order_by(steps.c.id)):
+            found[row.key] = (*found.get(row.key, ()), row.action)
+    return found
 
 
 def retry(

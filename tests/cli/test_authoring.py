@@ -185,8 +185,15 @@ def test_rules_lie_beside_the_configuration_from_wherever_it_is_named(
         '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n'
     )
     (place / "etc/rules/bad.yaml").write_text(BAD)
+    for options in ([], ["--online"]):
+        said = told(capsys, "check", *options, "--config", "etc/config.toml", code=1)
+        assert "etc/rules/bad.yaml:5:12: rules.one.when.frction: unknown field" in said
+    (place / "etc/config.toml").write_text("[mouseflow]\n")
     said = told(capsys, "check", "--config", "etc/config.toml", code=1)
     assert "etc/rules/bad.yaml:5:12: rules.one.when.frction: unknown field" in said
+    (place / "etc/config.toml").write_text(
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\n'
+    )
     (place / "etc/rules/bad.yaml").unlink()
     said = told(capsys, "check", "--config", "etc/config.toml", code=1)
     assert "etc/rules: no rule files there" in said

@@ -326,6 +326,8 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
     assert len(changed["trouble"]["gained"]) == 1
     assert (changed["friction"]["state"], len(changed["friction"]["lost"])) == ("gone", 1)
     assert told["before_the_bot_watched"] == 1
+    assert place.json("plan", "--rule", "bounce")["rules"] == [changed["bounce"]]
+    assert "did you mean bounce?" in place.run("plan", "--rule", "bonce", code=1)
     assert early not in str(told["rules"])
     assert short not in str(told["rules"])
     assert place.writes() == writes

@@ -306,3 +306,37 @@ def test_the_folder_of_a_replay_keeps_the_last_whole_state_and_nothing_after_it(
         folder.load()
     folder.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+MIXED = """
+plain:
+  watch: recordings
+  when: {pages: {max: 3}}
+  do: {tag: few}
+once:
+  watch: recordings
+  when: {pages: {max: 3}}
+  once_per: {country: 1h}
+  do: {tag: once, slack: {at_most: 2 per hour}}
+safe:
+  watch: recordings
+  when: {pages: {max: 3}}
+  safety: {at_most: 2 per hour}
+  do: {star: true}
+"""
+
+
+async def test_rules_with_and_without_a_memory_do_not_disturb_each_other(world):
+    """They are written down in another order, and counted as if each stood alone."""
+    together = await world(MIXED).replay(live=True)
+    for name, text in _one_by_one(MIXED):
+        alone = await world(text).replay(live=True)
+        assert together.tally.total(name) == alone.tally.total(name), name
+        assert together.tally.lines[name] == alone.tally.lines[name]
+    assert together.tally.total("plain").new > together.tally.total("once").writes > 0
+    assert "safe" in together.tally.paused
+
+
+def _one_by_one(text):
+    for part in re.split(r"\n(?=\w)", text.strip()):
+        yield part.partition(":")[0], part + "\n"
