@@ -161,9 +161,16 @@ def _channel(value: Any) -> Any:
         raise PydanticCustomError(
             "channel", 'there is no channel here; # begins a comment, so quote it: "#alerts"'
         )
-    if not isinstance(value, str) or not _CHANNEL.fullmatch(value):
+    if not isinstance(value, str):
         raise PydanticCustomError(
-            "channel", 'write a channel such as "#alerts", or its id such as C0123ABCD'
+            "channel", 'a post has one channel; for two write [{channel: "#a"}, {channel: "#b"}]'
+        )
+    if not _CHANNEL.fullmatch(value):
+        meant = f"; did you mean #{value}?" if _CHANNEL.fullmatch(f"#{value}") else ""
+        raise PydanticCustomError(
+            "channel",
+            'write a channel such as "#alerts", or its id such as C0123ABCD{meant}',
+            {"meant": meant},
         )
     return value
 

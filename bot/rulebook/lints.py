@@ -35,7 +35,10 @@ LINTS: Final = MappingProxyType(
         "personal-data": "a text posts personal data to Slack",
         "tag-comma": "a tag with a comma: no tag has one",
         "share-without-url": "a share whose link the bot cannot show, since share_url is not set",
-        "unusual-value": "a word that the API's filters do not know",
+        "unusual-value": "a word that the API does not know: of its filters, a website, a country",
+        "compared-as-text": "a text that looks like a regular expression or a comparison",
+        "path-query": "a path with a query: only what stands before the ? is compared",
+        "fraction": "a percentage below one, written without its sign",
         "unread-given": "a test gives a field that the rule does not read",
     }
 )

@@ -1,6 +1,5 @@
 """Where the reader stands in a file: collects faults, and reads single values in plain words."""
 
-import difflib
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -8,29 +7,16 @@ from datetime import timedelta
 from typing import TypeVar
 
 from bot.errors import Fault
+from bot.rulebook.slips import NO_SUCH, flag_hint, suggestion, whole_number
 from bot.rulebook.spans import Entry, Items, Keys, Node, Scalar
+from bot.rulebook.units import percent
 from bot.wording import duration
 
 T = TypeVar("T")
 
 _STRANGE = 100
-
-_MEANT = {
-    "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
-    "unless": "except", "exclude": "except",
-    "then": "do", "action": "do", "actions": "do",
-    "description": "summary", "name": "summary", "title": "summary",
-    "on": "watch", "source": "watch", "subject": "watch",
-    "site": "websites", "website": "websites", "sites": "websites",
-    "and": "all", "or": "any", "none": "not",
-    "gte": "min", "gt": "over", "lte": "max", "lt": "under", "above": "over", "below": "under",
-    "at_least": "min", "at_most": "max", "regex": "matches", "equals": "the value itself",
-    "language": "lang", "pageviews": "pages", "length": "duration", "url": "entry_url",
-    "new_visitor": "visitor_type", "rate": "recording_rate", "message": "text",
-    "mobile": "phone", "smartphone": "phone", "pc": "desktop", "new": "first",
-    "search": "searchengines", "off": "stop", "halt": "stop",
-}  # fmt: skip
-"""Words of other tools, and what they are here."""
+_FEW = 20
+"""So many names can be listed in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +74,6 @@ def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place,
     return replace(place, line=row, column=begin + column - 1), ""
 
 
-def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """The known name that the word is most likely meant to be."""
-    known = list(known)
-    meant = _MEANT.get(word.lower())
-    if meant and (meant in known or " " in meant):
-        return meant
-    for spelt in (word.lower().replace("-", "_"), word.lower()):
-        close = difflib.get_close_matches(spelt, known, 1, 0.6)
-        if close:
-            return close[0]
-    return None
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean friction?` or nothing."""
     meant = suggestion(word, known)
@@ -117,8 +90,13 @@ def listed(names: Collection[str], last: str = "or") -> str:
 
 def unknown(word: str, known: Collection[str], what: str = "key") -> str:
     """The message for a name that is not known here."""
+    name, colon, value = word.partition(":")
+    if colon and suggestion(name, known):
+        return f"a space is missing behind the colon; write {name}: {value}"
+    if reason := NO_SUCH.get(word.lower()):
+        return f"unknown {what}; {reason}"
     hint = nearest(word, known)
-    tail = "" if hint or len(known) > 14 else f"; known here: {', '.join(known)}"
+    tail = "" if hint or len(known) > _FEW else f"; known here: {', '.join(known)}"
     return f"unknown {what}{hint or tail}"
 
 
@@ -132,7 +110,8 @@ def mapping(
     """The node as a mapping with these keys only; None and a fault where it is none."""
     if not isinstance(node, Keys):
         hint = f" such as {example}" if example else f" with the keys {listed(known, 'and')}"
-        place.on(node).fault(f"write a mapping{hint}")
+        dashes = ", without dashes" if isinstance(node, Items) else ""
+        place.on(node).fault(f"write a mapping{hint}{dashes}")
         return None
     strange = [entry for entry in node if entry.key not in known]
     if len(strange) > _STRANGE:
@@ -183,7 +162,8 @@ def flag(node: Node, place: Place) -> bool | None:
     """True or false."""
     if isinstance(node, Scalar) and isinstance(node.value, bool):
         return node.value
-    place.on(node).fault(f"{place.name} wants true or false")
+    hint = flag_hint(node.source, quoted=node.quoted) if isinstance(node, Scalar) else ""
+    place.on(node).fault(f"{place.name} wants true or false{hint}")
     return None
 
 
@@ -210,7 +190,9 @@ def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
     def read(node: Node, place: Place) -> int | None:
         if isinstance(node, Scalar) and type(node.value) is int and low <= node.value <= high:
             return node.value
-        place.on(node).fault(f"{place.name} wants a whole number from {low} to {high:,}")
+        meant = whole_number(node.source) if isinstance(node, Scalar) else None
+        hint = f"; did you mean {meant}?" if meant else ""
+        place.on(node).fault(f"{place.name} wants a whole number from {low} to {high:,}{hint}")
         return None
 
     return read
@@ -241,6 +223,37 @@ def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
         except ValueError as error:
             place.on(node).fault(str(error))
             return None
+
+    return read
+
+
+def share(node: Node, place: Place) -> float | None:
+    """A percentage; a figure below one without its sign is rather meant as a fraction."""
+    value = worded(percent)(node, place)
+    written = node.source.strip() if isinstance(node, Scalar) else ""
+    if value is not None and 0 < value < 1 and not written.endswith("%"):
+        place.on(node).warn(
+            "fraction",
+            f"this is less than one percent; write {value * 100:.6g}%, or {written}% if that is "
+            "meant",
+        )
+    return value
+
+
+def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]:
+    """Reads names, ids or globs of websites; `every` says how all of them are written."""
+
+    def read(node: Node, place: Place) -> tuple[str, ...] | None:
+        found = texts(node, place)
+        for index, name in enumerate(found or ()):
+            here = item_place(node, index, place)
+            if name.lower() in ("all", "any"):
+                here.warn("unusual-value", f"no website is called {name}; {every}")
+            elif "/" in name:
+                here.warn(
+                    "unusual-value", "a website has a name such as myshop.com, without / and https:"
+                )
+        return found
 
     return read
 

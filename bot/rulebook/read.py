@@ -10,13 +10,14 @@ from bot.errors import Fault, RuleErrors
 from bot.rulebook import toml_text, yaml_text
 from bot.rulebook.keys import FILE_KEYS, names
 from bot.rulebook.lints import LINTS, lints
-from bot.rulebook.places import Place, item_place, mapping, suggestion, texts, unknown
+from bot.rulebook.places import Place, item_place, mapping, texts, unknown
 from bot.rulebook.read_budgets import budget
 from bot.rulebook.read_do import Allowed
 from bot.rulebook.read_rule import named, rule
 from bot.rulebook.recovery import Text, readable, toml_blocks, yaml_blocks
 from bot.rulebook.rules import Budget, RuleSet
-from bot.rulebook.spans import Entry, Keys, Node, Unreadable, decoded
+from bot.rulebook.slips import suggestion
+from bot.rulebook.spans import Entry, Items, Keys, Node, Unreadable, decoded
 from bot.rulebook.written import Written
 
 FORMATS = {".yaml": yaml_text.parse, ".yml": yaml_text.parse, ".toml": toml_text.parse}
@@ -120,7 +121,12 @@ def _version(keys: Keys, place: Place) -> None:
         return
     value = getattr(entry.node, "value", None)
     if type(value) is not int or value != 1:
-        place.at("version", entry.node).fault("this bot reads version 1 of the rule language")
+        place.at("version", entry.node).fault(
+            "this bot reads version 1 of the rule language; write 1"
+        )
+
+
+_NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits"}
 
 
 def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tuple[Entry, Place]]:
@@ -134,7 +140,9 @@ def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tu
         for entry in node:
             yield entry, here.at(entry.key, entry)
     elif not partly:
-        here.on(node).fault(f"write {key} by their ids: a mapping of id and {key[:-1]}")
+        dashes = ", without dashes" if isinstance(node, Items) else ""
+        example = f"{_NAMES[key]}: {{…}}{dashes}"
+        here.on(node).fault(f"write {key} by their ids, such as {example}")
 
 
 def _silence(keys: Keys, place: Place, path: str) -> Silences:

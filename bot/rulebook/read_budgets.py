@@ -8,15 +8,16 @@ from bot.rulebook.places import (
     is_number,
     mapping,
     part,
+    share,
     text,
-    texts,
+    website_names,
     whole,
     worded,
 )
 from bot.rulebook.read_do import Allowed, actions
 from bot.rulebook.rules import Budget, BudgetStep, Pace
 from bot.rulebook.spans import Entry, Keys, Node, Scalar
-from bot.rulebook.units import percent
+from bot.rulebook.units import WEEKDAYS, percent
 
 _PERIODS = ("day", "week", "month")
 
@@ -28,10 +29,10 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     if keys is None:
         return None
     summary = part(keys, "summary", place, text)
-    websites = part(keys, "websites", place, texts)
+    websites = part(keys, "websites", place, website_names('write "*" for all of them'))
     recordings = part(keys, "recordings", place, whole(1, 1_000_000_000))
     period = part(keys, "period", place, choice(*_PERIODS))
-    starts = part(keys, "starts_on", place, whole(1, 7 if period == "week" else 31))
+    starts = part(keys, "starts_on", place, _first_of_week if period == "week" else whole(1, 31))
     if starts is not None and period == "day":
         place.at("starts_on", keys.entries["starts_on"]).fault(
             "a day starts at midnight; leave it out"
@@ -59,6 +60,17 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     )
 
 
+def _first_of_week(node: Node, place: Place) -> int | None:
+    """A weekday by its number, 1 for Monday."""
+    if isinstance(node, Scalar) and type(node.value) is int and 1 <= node.value <= 7:
+        return node.value
+    source = node.source if isinstance(node, Scalar) else ""
+    found = next((n for n, day in enumerate(WEEKDAYS, 1) if source.lower().startswith(day)), None)
+    hint = f"; write {found}" if found else ""
+    place.on(node).fault(f"starts_on is a weekday from 1, Monday, to 7, Sunday{hint}")
+    return None
+
+
 def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...] | None:
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault("steps wants shares and actions such as {95%: {recording_rate: 25}}")
@@ -77,7 +89,7 @@ def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...]
 
 def _share(entry: Entry, place: Place) -> float | None:
     scalar = Scalar(entry.key, entry.key, True, entry.line, entry.column)
-    at = worded(percent)(scalar, place)
+    at = share(scalar, place)
     if at is not None and not 0 < at <= 200:
         place.fault("a step stands between 0% and 200% of the budget")
         return None

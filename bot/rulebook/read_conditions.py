@@ -13,9 +13,10 @@ from bot.rulebook.conditions import (
     Test,
 )
 from bot.rulebook.fields import Field
-from bot.rulebook.places import Place, listed, texts, unknown
-from bot.rulebook.read_values import checked_path, wants
+from bot.rulebook.places import Place, item_place, listed, texts, unknown
+from bot.rulebook.read_values import wants
 from bot.rulebook.spans import Entry, Items, Keys, Node
+from bot.rulebook.text_lints import doubt
 from bot.subjects import Kind
 
 GROUPS = ("any", "all", "not")
@@ -41,6 +42,12 @@ def _joined(parts: Sequence[Condition]) -> Condition:
 
 def _parts(node: Node, place: Place, kind: Kind) -> list[Condition] | None:
     place = place.on(node)
+    if isinstance(node, Items):
+        place.fault(
+            f"{place.name} wants conditions such as {_example(kind)}, without dashes; a list "
+            "stands under any: or all:"
+        )
+        return None
     if not isinstance(node, Keys):
         place.fault(f"{place.name} wants conditions such as {_example(kind)}")
         return None
@@ -77,7 +84,13 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
     ]
     if others:
         return f"{name} is a field of {listed(others, 'and')}, not of {kind}"
-    return unknown(name, [*known, *GROUPS], "field")
+    if name == "and":
+        return "a mapping means and by itself; leave and out, or write all with a list"
+    message = unknown(name, [*known, *GROUPS], "field")
+    if message != "unknown field":
+        return message
+    several = ", ".join(list(known)[:5])
+    return f"unknown field; {kind} have {several} and {len(known) - 5} more (docs/rules.md)"
 
 
 def _group(
@@ -87,7 +100,8 @@ def _group(
     group: Callable[[tuple[Condition, ...]], Condition],
 ) -> Condition | None:
     if not isinstance(node, Items) or not node.items:
-        place.on(node).fault(f"{place.name} wants a list of conditions, each a mapping")
+        example = "[{country: de}, {device: phone}]" if kind == "recordings" else "[{…}, {…}]"
+        place.on(node).fault(f"{place.name} wants a list of conditions, such as {example}")
         return None
     parts = [condition(item, place.at(i, item), kind) for i, item in enumerate(node.items)]
     good = tuple(part for part in parts if part is not None)
@@ -100,8 +114,13 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
     if field.type == "variables":
         return _variables(node, place, field)
     if field.name == "journey":
+        if isinstance(node, Keys):
+            place.on(node).fault("journey wants paths in their order, such as [/cart, /checkout*]")
+            return None
         paths = texts(node, place)
-        return None if paths is None else Journey(tuple(map(checked_path(place.on(node)), paths)))
+        for index, path in enumerate(paths or ()):
+            doubt(path, item_place(node, index, place), field)
+        return None if paths is None else Journey(paths)
     wanted = wants(node, place, field)
     if wanted is None:
         return None

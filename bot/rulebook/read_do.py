@@ -55,7 +55,11 @@ def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Act
     """The mapping's actions in the order of the file; None and faults where it has any."""
     fitting = [spec.key for spec in WRITTEN.values() if kind in spec.subjects]
     if not isinstance(node, Keys) or not node.entries:
-        place.on(node).fault(f"{place.name} wants actions such as {WRITTEN['slack'].example}")
+        word = node.source if isinstance(node, Scalar) else ""
+        spec = WRITTEN.get(word if word in fitting else fitting[0])
+        dashes = ", without dashes" if isinstance(node, Items) else ""
+        example = spec.example if spec else ""
+        place.on(node).fault(f"{place.name} wants actions such as {example}{dashes}")
         return None
     found: list[Action] = []
     good = True
@@ -91,10 +95,14 @@ def _can_post(steps: Sequence[Action], place: Place, allowed: Allowed) -> bool:
     return True
 
 
+_COMMENT = "# begins a comment, so quote a text that starts with #"
+
+
 def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, ...] | None:
     missing = list(_nothing(entry.node, place))
     for here in missing:
-        here.fault("there is no value here; # begins a comment, so quote a text that starts with #")
+        what = f"write {spec.example}" if here.path == place.path else _COMMENT
+        here.fault(f"there is no value here; {what}")
     if missing:
         return None
     written, errors = _validated(spec, entry.node)
@@ -150,7 +158,9 @@ def _swappable(errors: Sequence[ErrorDetails], node: Node) -> Iterator[Scalar]:
         leaf = _follow(error["loc"], node)[-1].node
         if not isinstance(leaf, Scalar) or leaf.quoted or isinstance(leaf.value, str):
             continue
-        wants_text = error["type"] == "string_type" and isinstance(leaf.value, bool)
+        # `tag: true` is no tag, but a slip for `star: true`; in a list it may be one.
+        alone = leaf is node
+        wants_text = error["type"] == "string_type" and isinstance(leaf.value, bool) and not alone
         wants_number = error["type"] in (
             "int_type",
             "float_type",

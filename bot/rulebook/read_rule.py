@@ -24,6 +24,7 @@ from bot.rulebook.places import (
     text,
     texts,
     unknown,
+    website_names,
     whole,
     worded,
 )
@@ -31,7 +32,7 @@ from bot.rulebook.read_conditions import condition, exceptions
 from bot.rulebook.read_do import Allowed, actions
 from bot.rulebook.read_tests import tests
 from bot.rulebook.rules import AfterDowntime, Count, OncePer, Rate, Rule
-from bot.rulebook.spans import Entry, Keys, Node
+from bot.rulebook.spans import Entry, Keys, Node, Scalar
 from bot.rulebook.units import active, rate
 from bot.subjects import Kind
 
@@ -61,7 +62,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     read = _Reading(keys, place)
     values: dict[str, Any] = {
         "summary": read("summary", text),
-        "websites": read("websites", texts),
+        "websites": read("websites", website_names("leave websites out for all of them")),
         "when": read("when", lambda n, p: condition(n, p, kind)),
         "excepts": read("except", lambda n, p: exceptions(n, p, kind)),
         "do": read("do", lambda n, p: actions(n, p, kind, allowed)),
@@ -124,7 +125,8 @@ def _once_per(node: Node, place: Place) -> OncePer | None:
 
 
 def _count(node: Node, place: Place) -> Count | None:
-    keys = mapping(node, place, ("at_least", "within", "by"), ("at_least", "within"))
+    example = "{at_least: 15, within: 10m}"
+    keys = mapping(node, place, ("at_least", "within", "by"), ("at_least", "within"), example)
     if keys is None:
         return None
     least = part(keys, "at_least", place, whole(2, 1_000_000))
@@ -143,7 +145,7 @@ def _safety(node: Node, place: Place) -> Rate | None:
 
 
 def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
-    keys = mapping(node, place, ("act_up_to", "older"))
+    keys = mapping(node, place, ("act_up_to", "older"), (), "{act_up_to: 6h, older: digest}")
     if keys is None:
         return None
     default = AfterDowntime()
@@ -154,7 +156,7 @@ def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
 
 
 def _visitors(node: Node, place: Place) -> Mapping[str, str] | None:
-    keys = mapping(node, place, VISITOR_FILTERS)
+    keys = mapping(node, place, VISITOR_FILTERS, (), "{device: phone}")
     if keys is None:
         return None
     values = {entry.key: _filter(entry, place.at(entry.key, entry)) for entry in keys}
@@ -165,6 +167,9 @@ def _visitors(node: Node, place: Place) -> Mapping[str, str] | None:
 def _filter(entry: Entry, place: Place) -> str | None:
     """A value of the API's own filter: one word, no pattern."""
     if entry.key not in VISITOR_FILTERS:
+        return None
+    if not isinstance(entry.node, Scalar):
+        place.on(entry.node).fault(f"{entry.key} is one word here; the API's filter takes no more")
         return None
     value = text(entry.node, place)
     if value is None:

@@ -20,6 +20,7 @@ from bot.rulebook.places import (
 )
 from bot.rulebook.read_values import figure
 from bot.rulebook.rules import RuleTest
+from bot.rulebook.slips import suggestion
 from bot.rulebook.spans import Entry, Items, Keys, Node, Scalar
 from bot.subjects import Kind
 
@@ -42,9 +43,11 @@ def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
     keys = mapping(node, place, names(TEST_KEYS), example="{given: {…}, expect: match}")
     if keys is None:
         return None
-    if "expect" not in keys.entries:
+    known = names(TEST_KEYS)
+    meant = {suggestion(key, known) for key in keys.entries if key not in known}
+    if "expect" not in keys.entries and "expect" not in meant:
         place.fault("this test asserts nothing; add expect: match, or expect: no match")
-    if "given" not in keys.entries:
+    if "given" not in keys.entries and "given" not in meant:
         place.fault("the key given is missing: the subject that the rule is tried on")
     name = part(keys, "name", place, text)
     values = part(keys, "given", place, lambda n, p: given(n, p, kind))
@@ -63,11 +66,23 @@ def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
     )
 
 
+_EXPECTED = {
+    "true": "match", "yes": "match", "match": "match", "matched": "match",
+    "false": "no match", "no": "no match", "none": "no match", "no_match": "no match",
+    "no-match": "no match", "nomatch": "no match", "not match": "no match",
+}  # fmt: skip
+"""Other words for what is expected."""
+
+
 def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None] | None:
     if isinstance(node, Scalar) and node.source in ("match", "no match"):
         return node.source == "match", (), None
     if not isinstance(node, Keys):
-        place.on(node).fault("expect is match, no match or a mapping such as {actions: [slack]}")
+        word = node.source.lower() if isinstance(node, Scalar) else ""
+        meant = _EXPECTED.get(word) or _EXPECTED.get(word.removesuffix("es"))
+        hint = f"; did you mean {meant}?" if meant else ""
+        said = "expect is match, no match or a mapping such as {actions: [slack]}"
+        place.on(node).fault(said + hint)
         return None
     keys = mapping(node, place, ("match", "actions", "text"))
     if keys is None:
@@ -156,6 +171,9 @@ def _parts(node: Node, place: Place, field: Field) -> Mapping[str, Any] | None:
 
 def _value(node: Node, place: Place, field: Field) -> Any:
     """One value of the field's type."""
+    if isinstance(node, Keys) and field.type not in ("items", "variables"):
+        place.on(node).fault(f"given says what {field.name} is: the value itself, no operator")
+        return None
     if field.type in NUMERIC:
         return figure(node, place.on(node), field)
     if field.type == "items":

@@ -1,6 +1,6 @@
 """What one field must be, as written: a value, a list, bounds or operators -> wants."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from bot.rulebook.conditions import (
     Bounds,
@@ -25,13 +25,16 @@ from bot.rulebook.places import (
     listed,
     nearest,
     part,
+    share,
     text,
     texts,
     unknown,
     worded,
 )
+from bot.rulebook.slips import comparison
 from bot.rulebook.spans import Items, Keys, Node, Scalar
-from bot.rulebook.units import milliseconds, percent
+from bot.rulebook.text_lints import doubt
+from bot.rulebook.units import WEEKDAYS, milliseconds, weekdays
 
 BOUNDS = ("min", "max", "over", "under")
 CHANGES = ("drops_by", "rises_by", "against")
@@ -39,28 +42,16 @@ TEXT_OPERATORS = ("not", "matches", "exists")
 OPEN_CHOICES = frozenset({"browser", "os"})
 """Fields whose choices are the API filter's words, while rows may hold others."""
 
-_PATHS = frozenset({"saw_page", "entry_page", "exit_page", "path"})
 _SHARES = frozenset({"scroll", "conversion", "recording_rate"})
-
-
-def checked_path(place: Place) -> Callable[[str], str]:
-    """Notes a path that no page can have, and passes it on."""
-
-    def check(path: str) -> str:
-        if not path.startswith(("/", "*")):
-            hint = "the path alone, such as /checkout*" if "://" in path else f"/{path}"
-            place.warn(
-                "never-holds", f"{path} fits no page, since paths begin with /; write {hint}"
-            )
-        return path
-
-    return check
 
 
 def wants(node: Node, place: Place, field: Field) -> list[Wants] | None:
     """What the field's value must be, all of it; None and faults where it cannot be read."""
     if isinstance(node, Keys):
         return _operators(node, place, field)
+    if isinstance(node, Scalar) and node.value is None:
+        place.on(node).fault(f"{place.name} has no value; for no value write {{exists: false}}")
+        return None
     want: Wants | None
     if field.type == "flag":
         said = flag(node, place)
@@ -87,18 +78,27 @@ def _texts(node: Node, place: Place, field: Field) -> tuple[str, ...] | None:
 
 def _sensible(value: str, place: Place, field: Field) -> bool:
     """Whether the field can ever have the value; says so where not."""
-    if field.name in _PATHS:
-        checked_path(place)(value)
-    if field.name == "tags" and "," in value:
-        place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
+    doubt(value, place, field)
     if not field.choices or "*" in value or field.normal(value) in field.choices:
         return True
-    message = f"{field.name} is one of {listed(field.choices)}{nearest(value, field.choices)}"
+    hint = _days(value) if field.name == "weekday" else ""
+    message = f"{field.name} is one of {listed(field.choices)}"
+    meant = hint or nearest(value, field.choices)
     if field.name in OPEN_CHOICES:
-        place.warn("unusual-value", f"{message}, as far as the API's filters know")
+        known = f"as far as the API's filters know, {message}{meant}"
+        place.warn("unusual-value", known)
         return True
-    place.fault(message)
+    place.fault(message + meant)
     return False
+
+
+def _days(value: str) -> str:
+    """`weekend` and `mon-fri` as the list that they are here."""
+    try:
+        days = weekdays({"weekend": "sat,sun", "weekends": "sat,sun"}.get(value, value))
+    except ValueError:
+        days = (0, 1, 2, 3, 4) if value.startswith(("weekday", "workday", "working")) else ()
+    return f"; write [{', '.join(WEEKDAYS[day] for day in days)}]" if days else ""
 
 
 def _numbers(node: Node, place: Place, field: Field) -> Numbers | None:
@@ -119,10 +119,13 @@ def _numbers(node: Node, place: Place, field: Field) -> Numbers | None:
 
 def figure(node: Node, place: Place, field: Field) -> float | None:
     """One number in the field's base unit."""
+    if isinstance(node, Scalar) and not is_number(node) and (meant := comparison(node.source)):
+        place.on(node).fault(f"a comparison is written in words: {meant}")
+        return None
     if field.type == "duration":
         return worded(milliseconds)(node, place)
     if field.type == "percent":
-        return worded(percent)(node, place)
+        return share(node, place)
     if is_number(node) and isinstance(node, Scalar) and isinstance(node.value, (int, float)):
         value = float(node.value)
         if field.name == "friction" and value > 50:
@@ -140,6 +143,8 @@ def _wants_number(node: Node, field: Field) -> str:
     example = field.examples[0] if field.examples and field.type != "variables" else "{min: 5}"
     quoted = isinstance(node, Scalar) and node.quoted and _looks_numeric(node.source)
     tail = "; write it without quotes" if quoted else ""
+    if field.name == "pages" and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
+        tail = "; for the path of a page write saw_page"
     return f"{field.name} wants a number or a bound such as {example}{tail}"
 
 
@@ -188,7 +193,7 @@ _ALL_OPERATORS = (*BOUNDS, *CHANGES, *TEXT_OPERATORS, "all")
 
 
 def _unknown_operator(name: str, field: Field, known: Sequence[str]) -> str:
-    hint = nearest(name, known)
+    hint = "" if name in _VALUE_ITSELF | _ANY | _HOLDS else nearest(name, known)
     if name in _ALL_OPERATORS and not hint:
         why = " on recordings" if name in CHANGES and field.type in NUMERIC else ""
         more = (
@@ -197,7 +202,25 @@ def _unknown_operator(name: str, field: Field, known: Sequence[str]) -> str:
             else ""
         )
         return f"{name} does not fit {field.name}{why}; use {listed(known)}{more}"
+    if name in _VALUE_ITSELF:
+        return f"unknown operator; write the value itself, such as {field.name}: {_example(field)}"
+    if name in _ANY:
+        return f"unknown operator; a list alone means any of these, such as {field.name}: [a, b]"
+    if name in _HOLDS and field.type in ("text", "texts"):
+        star = "{0}: ab" if field.type == "texts" else "{0}: '*ab*', where * is any run of letters"
+        return f"unknown operator; write {star.format(field.name)}"
     return unknown(name, known, "operator")
+
+
+def _example(field: Field) -> str:
+    return field.examples[0] if field.examples else "x"
+
+
+_VALUE_ITSELF = frozenset({"equals", "equal", "eq", "is", "==", "=", "value", "equal_to"})
+_ANY = frozenset({"any", "in", "or", "one_of", "any_of"})
+_HOLDS = frozenset(
+    {"contains", "includes", "has", "like", "starts_with", "begins_with", "ends_with", "glob"}
+)
 
 
 def _read_bounds(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
@@ -240,8 +263,10 @@ def _beyond_percent(bounds: Bounds) -> bool:
 def _read_change(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
     if "against" not in known or not any(key in node.entries for key in CHANGES):
         return None
-    drops = part(node, "drops_by", place, worded(percent))
-    rises = part(node, "rises_by", place, worded(percent))
+    if any(key not in known for key in node.entries):
+        return None  # told already; what is missing may only be misspelt
+    drops = part(node, "drops_by", place, share)
+    rises = part(node, "rises_by", place, share)
     against = part(node, "against", place, length)
     if "drops_by" not in node.entries and "rises_by" not in node.entries:
         place.on(node).fault("against goes with drops_by or rises_by")
@@ -249,8 +274,8 @@ def _read_change(node: Keys, place: Place, field: Field, known: Sequence[str]) -
     if "against" not in node.entries:
         place.on(node).fault("say against how long ago, such as against: 7d")
         return None
-    for key, share in (("drops_by", drops), ("rises_by", rises)):
-        if share is not None and (share <= 0 or (key == "drops_by" and share > 100)):
+    for key, by in (("drops_by", drops), ("rises_by", rises)):
+        if by is not None and (by <= 0 or (key == "drops_by" and by > 100)):
             place.at(key, node.entries[key]).fault(f"{key} wants a percentage such as 20%")
     if against is None:
         return None
@@ -272,6 +297,9 @@ def _operand_texts(
 ) -> tuple[str, ...] | None:
     entry = node.entries.get(key)
     if entry is None or key not in known:
+        return None
+    if isinstance(entry.node, Scalar) and entry.node.value is None:
+        place.at(key, entry).on(entry.node).fault(f"{key} has no value; write {{exists: true}}")
         return None
     return _texts(entry.node, place.at(key, entry), field)
 

@@ -1,7 +1,6 @@
 """The JSON Schema of rule files for editors, made from the catalogue and the actions."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -21,20 +20,24 @@ from bot.rulebook.keys import (
     required,
 )
 from bot.rulebook.lints import LINTS
-from bot.rulebook.read_values import BOUNDS, operators
+from bot.rulebook.read_values import BOUNDS, OPEN_CHOICES, operators
+from bot.rulebook.schema_values import (
+    CHANGE,
+    FLAG,
+    PERCENT,
+    RATE,
+    SPAN,
+    TEXT,
+    Schema,
+    active_pattern,
+    chosen,
+    visitors,
+)
 from bot.rulebook.spans import plain
 from bot.rulebook.yaml_text import parse, scalar
 from bot.subjects import Kind
-from bot.wording.units import RATE_PATTERN, SPAN_PATTERN
-
-Schema = dict[str, Any]
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-_TEXT: Schema = {"type": ["string", "number", "boolean"]}
-_SPAN: Schema = {"type": "string", "pattern": SPAN_PATTERN}
-_PERCENT: Schema = {"type": ["string", "number"], "pattern": r"^\s*-?[0-9]+(\.[0-9]+)?\s*%?\s*$"}
-_RATE: Schema = {"type": "string", "pattern": RATE_PATTERN}
-_FLAG: Schema = {"type": "boolean"}
 OPERATORS: Mapping[str, str] = {
     "min": "at least this much",
     "max": "at most this much",
@@ -125,31 +128,31 @@ def _example(source: str) -> object:
 
 def _rule() -> Schema:
     values: dict[str, Schema] = {
-        "summary": _TEXT,
+        "summary": TEXT,
         "watch": {"enum": list(KINDS)},
-        "websites": _one_or_more(_TEXT),
+        "websites": _one_or_more(TEXT),
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
         "do": {"type": "object", "minProperties": 1},
-        "once_per": _object(dict.fromkeys(GROUP_FIELDS, _SPAN))
+        "once_per": _object(dict.fromkeys(GROUP_FIELDS, SPAN))
         | {"minProperties": 1, "maxProperties": 1},
         "count": _object(
             {
                 "at_least": {"type": "integer", "minimum": 2},
-                "within": _SPAN,
+                "within": SPAN,
                 "by": {"enum": ["page", *GROUP_FIELDS]},
             },
             ("at_least", "within"),
         ),
-        "safety": _object({"at_most": _RATE}, ("at_most",)),
-        "active": {"type": "string", "minLength": 3},
-        "after_downtime": _object({"act_up_to": _SPAN, "older": {"enum": ["digest", "drop"]}}),
-        "for": _SPAN,
+        "safety": _object({"at_most": RATE}, ("at_most",)),
+        "active": {"type": "string", "pattern": active_pattern()},
+        "after_downtime": _object({"act_up_to": SPAN, "older": {"enum": ["digest", "drop"]}}),
+        "for": SPAN,
         "until": {"type": "object", "minProperties": 1},
-        "resolved": _FLAG,
-        "over_last": _SPAN,
-        "visitors": _object(dict.fromkeys(VISITOR_FILTERS, _TEXT)),
-        "was": _one_or_more(_TEXT),
+        "resolved": FLAG,
+        "over_last": SPAN,
+        "visitors": _object({name: visitors(name) for name in VISITOR_FILTERS}),
+        "was": _one_or_more(TEXT),
         "tests": {"type": "array", "minItems": 1},
         "silence": _ref("silence"),
     }
@@ -199,11 +202,11 @@ def _wants(field: Field) -> Schema:
         parts = {part.name: _described_field(part, _wants(part)) for part in field.parts}
         return _object(parts) | {"minProperties": 1}
     if field.type == "variables":
-        value = {"anyOf": [*_one_or_more(_TEXT)["anyOf"], _ref(_operators_of(field))]}
+        value = {"anyOf": [*_one_or_more(TEXT)["anyOf"], _ref(_operators_of(field))]}
         return {"type": "object", "minProperties": 1, "additionalProperties": value}
     if field.name == "journey":
-        return _one_or_more(_TEXT)
-    value = _FLAG if field.type == "flag" else _one_or_more(_scalar(field))
+        return _one_or_more(TEXT)
+    value = FLAG if field.type == "flag" else _one_or_more(_scalar(field))
     return {"anyOf": [*value.get("anyOf", [value]), _ref(_operators_of(field))]}
 
 
@@ -220,28 +223,29 @@ def _operator_definitions() -> Schema:
 
 def _scalar(field: Field) -> Schema:
     if field.type == "duration":
-        return _SPAN
+        return SPAN
     if field.type == "percent":
-        return _PERCENT
+        return PERCENT
     if field.type in NUMERIC:
         return {"type": "number"}
+    if field.choices and field.name not in OPEN_CHOICES:
+        return chosen(field, star=True)
     if field.choices:
-        # editors offer the words; other spellings, such as Search or Monday, are fine too
-        return {"anyOf": [{"enum": list(field.choices)}, _TEXT]}
-    return _TEXT
+        return {"anyOf": [{"enum": list(field.choices)}, TEXT]}
+    return TEXT
 
 
 def _operator_object(field: Field) -> Schema:
     number = _scalar(field) if field.type in NUMERIC else {"type": "number"}
     values: dict[str, Schema] = {
         **dict.fromkeys(BOUNDS, number),
-        "not": _one_or_more(_TEXT),
-        "all": _one_or_more(_TEXT),
+        "not": _one_or_more(TEXT),
+        "all": _one_or_more(TEXT),
         "matches": {"type": "string", "minLength": 1},
-        "exists": _FLAG,
-        "drops_by": _PERCENT,
-        "rises_by": _PERCENT,
-        "against": _SPAN,
+        "exists": FLAG,
+        "drops_by": CHANGE,
+        "rises_by": CHANGE,
+        "against": SPAN,
     }
     properties = {
         name: values[name] | {"description": OPERATORS[name]} for name in operators(field)
@@ -270,12 +274,12 @@ def _written(spec: Spec) -> tuple[Schema, Schema]:
 
 def _tests(kind: Kind) -> Schema:
     values: dict[str, Schema] = {
-        "name": _TEXT,
+        "name": TEXT,
         "given": _ref(f"given-{kind}"),
         "expect": {
             "anyOf": [
                 {"enum": ["match", "no match"]},
-                _object({"match": _FLAG, "actions": _one_or_more(_TEXT), "text": _TEXT})
+                _object({"match": FLAG, "actions": _one_or_more(TEXT), "text": TEXT})
                 | {"minProperties": 1},
             ]
         },
@@ -286,10 +290,10 @@ def _tests(kind: Kind) -> Schema:
 
 def _given(kind: Kind) -> Schema:
     known = {field.name: _given_value(field) for field in fields(kind)}
-    known.setdefault("website", _TEXT)
+    known.setdefault("website", TEXT)
     if kind == "recordings":
         views = next(field for field in fields(kind) if field.name == "page")
-        several = _one_or_more({"anyOf": [_TEXT, _item(views)]})
+        several = _one_or_more({"anyOf": [TEXT, _item(views)]})
         known |= dict.fromkeys(("saw_page", "page", "journey"), several)
         known["pages"] = {"anyOf": [{"type": "number"}, *several["anyOf"]]}
     if kind in LEVELS:
@@ -302,11 +306,11 @@ def _given_value(field: Field) -> Schema:
     if field.type == "items":
         return _one_or_more(_item(field))
     if field.type == "variables":
-        return {"type": "object", "additionalProperties": _TEXT}
+        return {"type": "object", "additionalProperties": TEXT}
     if field.type == "flag":
-        return _FLAG
+        return FLAG
     if field.type == "texts":
-        return {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+        return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
     return _scalar(field)
 
 
@@ -315,10 +319,11 @@ def _item(field: Field) -> Schema:
 
 
 def _budget() -> Schema:
-    rate = {"anyOf": [{"type": "number", "minimum": 1, "maximum": 100}, _PERCENT]}
+    written = r"^\s*(?:[1-9][0-9]?(?:\.[0-9]+)?|100(?:\.0+)?)\s*%?\s*$"
+    rate = {"type": ["number", "string"], "minimum": 1, "maximum": 100, "pattern": written}
     values: dict[str, Schema] = {
-        "summary": _TEXT,
-        "websites": _one_or_more(_TEXT),
+        "summary": TEXT,
+        "websites": _one_or_more(TEXT),
         "recordings": {"type": "integer", "minimum": 1},
         "period": {"enum": ["day", "week", "month"]},
         "starts_on": {"type": "integer", "minimum": 1, "maximum": 31},
@@ -328,8 +333,8 @@ def _budget() -> Schema:
             "propertyNames": {"pattern": r"^[0-9]+(\.[0-9]+)?\s*%?$"},
             "additionalProperties": _ref("do-websites"),
         },
-        "resume": _FLAG,
-        "pace": {"anyOf": [_FLAG, _object({"min": rate, "max": rate})]},
+        "resume": FLAG,
+        "pace": {"anyOf": [FLAG, _object({"min": rate, "max": rate})]},
     }
     budget = _object(_described(BUDGET_KEYS, values), required(BUDGET_KEYS))
     return budget | {"anyOf": [{"required": ["steps"]}, {"required": ["pace"]}]}

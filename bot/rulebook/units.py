@@ -105,6 +105,8 @@ def active(text: str) -> Active:
     hours = _HOURS.fullmatch(words[-1])
     if len(words) == 2 and not hours:
         raise problem
+    if not hours and words[0][0].isdigit():
+        raise problem
     days = words[0] if len(words) == 2 or not hours else "mon-sun"
     start, end = _minutes(hours) if hours else (0, DAY_MINUTES)
     return Active(frozenset(weekdays(days)), start, end)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.rulebook.spans import Unreadable, place
 
@@ -73,13 +73,21 @@ def _colon(error: _Error) -> Said:
         return error.spot, 'a text with ": " in it wants quotes'
     above = next((n for n in range(line - 1, 0, -1) if error.row(n).strip()), 0)
     row = error.row(above).partition(" #")[0].rstrip()
-    if above and ":" not in row:
-        return (above, _indent(row) + 1), "a key without its colon"
+    if above and not re.search(r":(\s|$)", row):
+        return _no_colon(replace(error, began=(above, _indent(row) + 1)))
     if above and not row.endswith(":") and _indent(error.row(line)) > _indent(row):
         return (line, _indent(error.row(line)) + 1), (
             f"this line stands too deep: line {above} has its value already"
         )
     return error.spot, "a colon where none can stand; a text with a colon in it wants quotes"
+
+
+def _no_colon(error: _Error) -> Said:
+    line, column = error.began or error.spot
+    begun = error.row(line)[column - 1 :]
+    if found := re.match(r"([\w-]+:)[^\s:/]", begun):
+        return (line, column + found.end(1)), "a space is missing behind the colon"
+    return (line, column), "a key without its colon"
 
 
 def _indent(row: str) -> int:
@@ -124,7 +132,7 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"found character '[@`%*&]' that cannot start any token", _begins),
         (r"found character .* that cannot start", _same("this cannot begin a text; quote it")),
         (r"mapping values are not allowed here", _colon),
-        (r"could not find expected ':'", _same("a key without its colon", at_start=True)),
+        (r"could not find expected ':'", _no_colon),
         (r"expected <block end>, but found '<(block|scalar)", _behind),
         (r"expected <block end>, but found '[]}]'", _closes_nothing),
         (r"expected the node content, but found '[]}]'", _closes_nothing),
@@ -136,7 +144,7 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"mapping keys are not allowed here", _same("text cannot begin with ?; quote it")),
         (r"found unknown escape|expected escape sequence", _same(_ESCAPE)),
         (r"found undefined tag|could not determine|expected URI|expected ' '", _same(_TAG)),
-        (r"expected alphabetic|did not find expected", _same(_ALIAS)),
+        (r"expected alphabetic|did not find expected", _same(_ALIAS, at_start=True)),
         (r"expected chomping|expected indentation|expected a comment", _same(_LONG_TEXT)),
     )
 )

@@ -200,6 +200,8 @@ class _Tree:
             if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
                 raise _at(event, "! begins a tag here; quote the text")
             value = event.value if quoted else scalar(event.value)
+            if anchor and not event.value and event.style is None:
+                raise _at(event, "& begins an alias here; quote the text")
             node = Scalar(value, event.value, quoted, line, column, self._lines(event))
             if anchor:
                 self._anchors[anchor] = node

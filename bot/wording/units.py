@@ -33,7 +33,8 @@ def duration(text: str) -> timedelta:
     """`90s`, `5m`, `1h30m`, `7d` or `2w` as a time span; raises ValueError in plain words."""
     parts = _PART.findall(text)
     if not parts or _PART.sub("", text).strip():
-        raise ValueError(f"{shown(text)} is not a time span; write a number and a unit: {_UNITS}")
+        hint = _span_meant(text) or f"write a number and a unit: {_UNITS}"
+        raise ValueError(f"{shown(text)} is not a time span; {hint}")
     total = sum(float(number) * _MILLISECONDS[unit] for number, unit in parts)
     if total > _LONGEST / timedelta(milliseconds=1):
         raise ValueError(f"{shown(text)} is longer than a hundred years")
@@ -41,6 +42,44 @@ def duration(text: str) -> timedelta:
 
 
 _UNITS = "90s, 5m, 1h30m, 7d or 2w"
+_UNIT_WORDS = {
+    "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "hr": "h", "hourly": "h",
+    "day": "d", "daily": "d", "week": "w", "wk": "w", "weekly": "w", "millisecond": "ms",
+    "msec": "ms", "s": "s", "m": "m", "h": "h", "d": "d", "w": "w",
+}  # fmt: skip
+_WRITTEN_OUT = re.compile(r"(?:(\d{1,9})[ -]*)?([a-zA-Z]+?)s?")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+
+
+def _span_meant(text: str) -> str:
+    """What somebody may have meant: `60` lacks a unit, `5 min` and `day` are `5m` and `1d`."""
+    written = text.strip()
+    if written.isascii() and written.isdigit() and len(written) < 10:
+        return f"it lacks a unit: {written}s, {written}m, {written}h or {written}d"
+    found = _WRITTEN_OUT.fullmatch(written)
+    if found and (unit := _UNIT_WORDS.get(found[2].lower())):
+        return f"did you mean {found[1] or 1}{unit}?"
+    if found := _CLOCK.fullmatch(written):
+        first, second, third = (int(part or 0) for part in found.groups())
+        if found[3]:
+            return f"did you mean {first}h{second}m{third}s?"
+        return f"did you mean {first}m{second}s or {first}h{second}m?"
+    return ""
+
+
+_ODD_RATE = re.compile(
+    r"(\d{1,6}) *(?:x|times)? *(?:/|per|an?|every|each)? *(?:1 *)?([a-zA-Z]+?)s?"
+)
+
+
+def _rate_meant(text: str) -> str:
+    """What somebody may have meant: `10/h` and `10 per 1 hour` are `10 per hour`."""
+    found = _ODD_RATE.fullmatch(text.strip())
+    unit = _UNIT_WORDS.get(found[2].lower()) if found else None
+    window = next((name for name in _WINDOWS if name[0] == unit), None)
+    if found is None or window is None:
+        return "write 10 per hour, or 3 per 15m"
+    return f"did you mean {found[1]} per {window}?"
 
 
 def rate(text: str) -> tuple[int, timedelta]:
@@ -48,10 +87,15 @@ def rate(text: str) -> tuple[int, timedelta]:
     times, per, window = text.strip().partition(" per ")
     number = times.strip()
     if not per or not (number.isascii() and number.isdigit()):
-        raise ValueError(f"{shown(text)} is not a rate; write 10 per hour, or 3 per 15m")
+        raise ValueError(f"{shown(text)} is not a rate; {_rate_meant(text)}")
     if len(number) > 6 or int(number) < 1:
         raise ValueError(f"{shown(text)}: the number must be from 1 to 999999")
-    length = _WINDOWS.get(window.strip()) or duration(window)
+    try:
+        length = _WINDOWS.get(window.strip()) or duration(window)
+    except ValueError:
+        if not _ODD_RATE.fullmatch(text.strip()):
+            raise
+        raise ValueError(f"{shown(text)} is not a rate; {_rate_meant(text)}") from None
     if not length:
         raise ValueError(f"{shown(text)}: the window must be longer than nothing")
     return int(number), length

@@ -273,3 +273,20 @@ def test_two_conditions_that_exclude_one_another_are_both_named():
     text = SPOTS.replace("{when}", "all: [{device: desktop}]").replace("{more}", "summary: x")
     (found,) = read([("a.yaml", text.replace("{do}", "tag: a").encode())]).warnings
     assert found.message == "nothing can meet this and device (line 6)"
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{ip: '213.252.153.*', browser_version: '45.*', referrer: '*google.*', lang: 'de*'}",
+        "{saw_page: /index.*, entry_page: '/a(b)', exit_page: '/c-[1]'}",
+        "{saw_page: {matches: '^/p/[0-9]+$'}, city: {matches: '(Bonn|Ulm)'}}",
+        "{journey: [/cart, '/a,b']}",
+        "{page: {path: /a, scroll: {under: 0.5%}}}",
+        "{country: {not: [gb, 'd*']}}",
+        "{entry_url: '*?utm_source=x*', screen: 1920x1200}",
+        "{variables: {sku: a-b, note: exist}}",
+    ],
+)
+def test_texts_that_are_meant_as_they_stand_are_left_alone(when):
+    assert warned(when) == []

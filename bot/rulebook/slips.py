@@ -1,0 +1,122 @@
+"""What people write out of habit from other tools, and what it is here."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Final
+
+_SWITCH = "a rule has no switch; take it out of the file, or mute it: mouseflow-bot snooze"
+_ORDER = "rules have no order and no weight; each is judged by itself"
+NO_SUCH: Final = MappingProxyType({
+    "enabled": _SWITCH, "disabled": _SWITCH, "enable": _SWITCH, "disable": _SWITCH,
+    "priority": _ORDER, "order": _ORDER, "weight": _ORDER, "severity": _ORDER,
+    "else": "what holds otherwise is a rule of its own",
+})  # fmt: skip
+"""What other tools have and rules have not, and what to do instead."""
+
+_MEANT: Final = MappingProxyType({
+    "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
+    "where": "when", "unless": "except", "exclude": "except", "except_when": "except",
+    "then": "do", "action": "do", "actions": "do",
+    "description": "summary", "name": "summary", "title": "summary",
+    "on": "watch", "source": "watch", "subject": "watch", "trigger": "watch", "event": "watch",
+    "site": "websites", "website": "websites", "sites": "websites",
+    "and": "all", "or": "any", "none": "not", "all_of": "all", "any_of": "any", "none_of": "not",
+    "gte": "min", "ge": "min", "gt": "over", "lte": "max", "le": "max", "lt": "under",
+    ">": "over", ">=": "min", "<": "under", "<=": "max", "above": "over", "below": "under",
+    "more_than": "over", "less_than": "under", "at_least": "min", "at_most": "max",
+    "minimum": "min", "maximum": "max", "from": "min", "to": "max",
+    "regex": "matches", "regexp": "matches", "pattern": "matches", "match_regex": "matches",
+    "ne": "not", "neq": "not", "!=": "not", "is_not": "not", "not_in": "not", "present": "exists",
+    "drops": "drops_by", "falls_by": "drops_by", "rises": "rises_by", "grows_by": "rises_by",
+    "since": "against", "compared_to": "against",
+    "language": "lang", "pageviews": "pages", "length": "duration", "url": "entry_url",
+    "visited": "saw_page", "landing_page": "entry_page", "score": "friction",
+    "new_visitor": "visitor_type", "rate": "recording_rate", "message": "text", "limit": "at_most",
+    "mobile": "phone", "smartphone": "phone", "pc": "desktop", "computer": "desktop",
+    "new": "first", "repeat": "returning", "recurring": "returning", "returned": "returning",
+    "search": "searchengines", "google": "searchengines", "bing": "searchengines",
+    "organic": "searchengines", "facebook": "social", "newsletter": "email",
+    "off": "stop", "halt": "stop", "pause": "stop", "enabled": "start", "true": "start",
+    "false": "stop", "sessions": "recordings", "session": "recordings", "visits": "recordings",
+    "surveys": "feedback", "campaigns": "feedback", "user": "visitor", "visitor_id": "visitor",
+    "cooldown": "once_per", "dedupe": "once_per", "throttle": "safety", "schedule": "active",
+    "window": "over_last", "period": "over_last", "ignore_tags": "except",
+    "monthly": "month", "weekly": "week", "daily": "day", "digests": "digest", "ignore": "drop",
+    "expected": "expect", "input": "given", "count_at_least": "at_least",
+    "mac": "mac os", "macos": "mac os", "osx": "mac os",
+})  # fmt: skip
+"""Words of other tools, and what they are here."""
+_ALSO: Final = MappingProxyType({
+    "on": ("start",), "off": ("stopped",), "min": ("at_least",), "limit": ("recordings",),
+    "max": ("at_most",), "when": ("given",), "then": ("expect",), "if": ("given",),
+    "session": ("visitor",), "rate": ("at_most",), "enabled": ("recording",),
+})  # fmt: skip
+"""What they are elsewhere in a rule."""
+
+COUNTRIES: Final = MappingProxyType({
+    "germany": "de", "austria": "at", "switzerland": "ch", "denmark": "dk", "sweden": "se",
+    "norway": "no", "finland": "fi", "france": "fr", "spain": "es", "italy": "it",
+    "netherlands": "nl", "belgium": "be", "poland": "pl", "portugal": "pt", "ireland": "ie",
+    "uk": "gb", "united kingdom": "gb", "great britain": "gb", "england": "gb",
+    "usa": "us", "united states": "us", "america": "us", "canada": "ca", "australia": "au",
+    "india": "in", "japan": "jp", "china": "cn", "brazil": "br", "mexico": "mx",
+})  # fmt: skip
+"""Codes of countries that rules often name in other words."""
+
+_COMPARED = re.compile(r"(>=|=>|<=|=<|>|<|==?)\s*(\S.*)")
+_WORDS = {">=": "min", "=>": "min", "<=": "max", "=<": "max", ">": "over", "<": "under"}
+_RANGE = re.compile(r"(\d[\d.]*)\s*(?:-|\.\.\.?|–|to)\s*(\d[\d.]*)")
+_REGEX = re.compile(r"^/?\^|\$/?$|(?:^|[/)\]])\.[*+]|\\[dwsb.]|\[[^]]+\][*+?]|\([^)]*\|[^)]*\)")
+_GROUPED = re.compile(r"\d{1,3}([.,_' ]\d{3})+")
+_THOUSANDS = re.compile(r"(\d{1,6}) ?[kK]")
+
+
+def suggestion(word: str, names: Iterable[str]) -> str | None:
+    """The known name that the word is most likely meant to be."""
+    known = list(names)
+    low = word.lower()
+    habits: tuple[str, ...] = (_MEANT.get(low, ""), *_ALSO.get(low, ()))
+    for habit in habits:
+        if habit in known:
+            return habit
+    spellings = (low.replace("-", "_"), low)
+    close: list[list[str]] = [difflib.get_close_matches(it, known, 1, 0.6) for it in spellings]
+    return next((found[0] for found in close if found), None)
+
+
+def comparison(text: str) -> str | None:
+    """`{min: 2.5}` for `>= 2.5`, `{min: 9, max: 17}` for `9-17`; None for anything else."""
+    if found := _COMPARED.fullmatch(text.strip()):
+        word = _WORDS.get(found[1])
+        return f"{{{word}: {found[2]}}}" if word else found[2]
+    if found := _RANGE.fullmatch(text.strip()):
+        return f"{{min: {found[1]}, max: {found[2]}}}"
+    return None
+
+
+def whole_number(text: str) -> str | None:
+    """`50000` for `50.000`, `50,000` and `50k`; None for anything else."""
+    if _GROUPED.fullmatch(text):
+        return re.sub(r"\D", "", text)
+    if found := _THOUSANDS.fullmatch(text):
+        return f"{found[1]}000"
+    return None
+
+
+def is_regex(text: str) -> bool:
+    """Whether the text looks like a regular expression, where a plain text is compared."""
+    return _REGEX.search(text) is not None
+
+
+_FLAGS = {"yes": "true", "on": "true", "y": "true", "1": "true", "true": "true",
+          "no": "false", "off": "false", "n": "false", "0": "false", "false": "false"}  # fmt: skip
+
+
+def flag_hint(word: str, *, quoted: bool) -> str:
+    """`; did you mean true?` for a word that stands for it, or nothing."""
+    meant = _FLAGS.get(word.lower())
+    if meant == word.lower() and quoted:
+        return "; write it without quotes"
+    return f"; did you mean {meant}?" if meant else ""
