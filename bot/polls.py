@@ -77,8 +77,9 @@ class Polls:
         for name, phase in self._new_phases(wanted).items():
             poll, tick = wanted[name], asyncio.Event()
             wait = self._schedule.every(name, poll.interval, tick, phase=phase)
-            # The first look need not wait for its place, unless there are too many for that.
-            if len(self._phases[poll.kind]) * APART <= poll.interval / 4 and soon < wait:
+            # The first look need not wait for its place, where there are calls enough for that.
+            at_once = timedelta(seconds=len(self._phases[poll.kind]) / self._rate)
+            if at_once <= poll.interval / 4 and soon < wait:
                 asyncio.get_running_loop().call_later(soon.total_seconds(), tick.set)
                 soon += APART
             self._tasks[name] = asyncio.create_task(self._at_each(tick, poll.look))
@@ -145,9 +146,11 @@ class Polls:
             was_slow=was_slow,
         )
         if now.slow and (first or not was_slow):
-            log.warning("poll.slow", websites=now.websites, every=now.every, wished=now.wished)
+            log.warning("poll.slow", websites=now.websites, seconds=now.every.total_seconds(),
+                        wished=now.wished.total_seconds())  # fmt: skip
         if was_slow and not now.slow:
-            log.info("poll.in_time_again", websites=now.websites, every=now.every)
+            log.info("poll.in_time_again", websites=now.websites,
+                     seconds=now.every.total_seconds())  # fmt: skip
         if now.slow and not was_slow:
             await self._watcher.say("Recordings are seen later than configured", *words(now))
         if now.differs(self._told):
