@@ -5,11 +5,11 @@ only where it has been seen to tell the same as the details do: some that are ne
 held against expanded rows, once a day.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.mouseflow.models import Recording
+from bot.mouseflow.models import PageView, Recording
 
 TRUST = timedelta(days=1)
 """How long it is believed that expanded rows tell the same as details."""
@@ -54,36 +54,53 @@ class Expansion:
         return untried and not self.trusted(now)
 
     def compare(
-        self, rows: Iterable[Recording], details: Mapping[str, Recording], now: datetime
+        self,
+        rows: Iterable[Recording],
+        details: Mapping[str, Recording],
+        tags_matter: bool,
+        now: datetime,
     ) -> None:
-        """Trust expanded rows if all that can be compared tell the same as their details."""
-        self.tried = now
-        agree = [
-            row.page_views == details[row.id].page_views
-            for row in rows
-            if row.id in details and row.last_activity == details[row.id].last_activity
-        ]
-        self.trusted_until = now + TRUST if agree and all(agree) else None
+        """Trust expanded rows if they tell all that the details told just before.
+
+        What shows nothing, such as page views without tags where tags matter, changes nothing.
+        """
+        told = [(row, _ended(details[row.id], row)) for row in rows if row.id in details]
+        if not told:
+            self.tried = now  # no row had page views
+        elif _show([view for _row, views in told for view in views], tags_matter):
+            agree = all((row.page_views or ())[: len(views)] == views for row, views in told)
+            self.tried = now
+            self.trusted_until = now + TRUST if agree else None
 
     def missed(self) -> None:
         """The server left out what it was trusted to give."""
         self.trusted_until = None
 
 
-def telling(details: Mapping[str, Recording], tags_matter: bool) -> bool:
+def telling(details: Iterable[Recording], tags_matter: bool) -> bool:
     """Do these details have what expanded rows could fail to tell?"""
-    views = [view for detail in details.values() for view in detail.page_views or ()]
-    return any(view.tags for view in views) if tags_matter else bool(views)
+    return _show([view for detail in details for view in detail.page_views or ()], tags_matter)
 
 
-def within_reach(places: Mapping[str, int]) -> frozenset[str]:
+def within_reach(places: Mapping[str, int], deepest: int) -> frozenset[str]:
     """The recordings worth one expanded list instead of their details, by their place in it.
 
-    At least two, and none so deep that more than `ROWS_A_CALL` rows are read for each call saved.
+    At least two, and none so deep that more than `ROWS_A_CALL` rows are read for each call
+    saved, or more than `deepest` in all.
     """
     best: frozenset[str] = frozenset()
     order = sorted(places, key=places.__getitem__)
     for count, key in enumerate(order, 1):
-        if count >= SEVERAL and places[key] <= ROWS_A_CALL * count:
+        if count >= SEVERAL and places[key] <= min(deepest, ROWS_A_CALL * count):
             best = frozenset(order[:count])
     return best
+
+
+def _ended(detail: Recording, row: Recording) -> tuple[PageView, ...]:
+    """The detail's page views that can't have changed until the row came."""
+    views = detail.page_views or ()
+    return views if row.last_activity == detail.last_activity else views[:-1]
+
+
+def _show(views: Sequence[PageView], tags_matter: bool) -> bool:
+    return any(view.tags for view in views) if tags_matter else bool(views)

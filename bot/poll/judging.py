@@ -17,7 +17,7 @@ from bot.mouseflow.models import Recording
 from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
 from bot.poll.expansion import Expansion, telling, within_reach
 from bot.poll.facts import SPARE, VisitorType, Wanting, friction_bands, members, visitor_types
-from bot.poll.listing import read
+from bot.poll.listing import MOST_EXPANDED, read
 from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
 from bot.rulebook.rules import Rule
@@ -163,7 +163,7 @@ class Bench:
         """The rows with their page views, of as many recordings as one call is worth."""
         if not self.expansion.trusted(self.now):
             return {}
-        keys = within_reach({key: self.places[key] for key in wanting if key in self.places})
+        keys = self._within_reach(wanting)
         if not keys:
             return {}
         rows = await self._with_page_views(keys)
@@ -174,15 +174,16 @@ class Bench:
 
     async def _try_expansion(self, details: Mapping[str, Recording | Exception]) -> None:
         """Hold expanded rows against details that were just fetched, if it is time to."""
-        had = {
-            key: detail
-            for key, detail in details.items()
-            if isinstance(detail, Recording) and key in self.places
-        }
-        keys = within_reach({key: self.places[key] for key in had})
-        if self.expansion.may_try(self.now) and telling(had, self.book.reads_tags) and keys:
+        had = {key: detail for key, detail in details.items() if isinstance(detail, Recording)}
+        keys = self._within_reach(had)
+        tags = self.book.reads_tags
+        if keys and self.expansion.may_try(self.now) and telling(had.values(), tags):
             rows = await self._with_page_views(keys)
-            self.expansion.compare(rows.values(), had, self.now)
+            self.expansion.compare(rows.values(), had, tags, self.now)
+
+    def _within_reach(self, keys: Iterable[str]) -> frozenset[str]:
+        places = {key: self.places[key] for key in keys if key in self.places}
+        return within_reach(places, MOST_EXPANDED - SPARE)
 
     async def _with_page_views(self, keys: frozenset[str]) -> dict[str, Recording]:
         limit = max(self.places[key] for key in keys) + SPARE

@@ -1,12 +1,16 @@
 """What polls promise about page views that come with the list, which no document knows of."""
 
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poll_world import Account, rules
 
+from bot.mouseflow.models import PageView, Recording
 from bot.mouseflow.recordings import tag
-from bot.poll.expansion import ROWS_A_CALL, SEVERAL, within_reach
+from bot.poll.expansion import ROWS_A_CALL, SEVERAL, Expansion, within_reach
 from bot.simulator.scenarios import session
 
 CHECKOUT = """
@@ -148,10 +152,43 @@ async def test_tags_that_people_set_after_the_last_activity_count_for_rules_adde
 
 @given(st.dictionaries(st.text("0123456789abcdef", min_size=1), st.integers(1, 3_000), max_size=80))
 def test_an_expanded_list_reads_no_more_rows_than_the_calls_it_saves_are_worth(places):
-    near = within_reach(places)
+    near = within_reach(places, 1_000)
     assert near <= places.keys()
     if near:
         assert len(near) >= SEVERAL
         deepest = max(places[key] for key in near)
-        assert deepest <= ROWS_A_CALL * len(near)
+        assert deepest <= min(1_000, ROWS_A_CALL * len(near))
         assert all(key in near for key, place in places.items() if place < deepest)
+
+
+def seen(*pages: str, at: int, last_tags: tuple[str, ...] = ("submit",)) -> Recording:
+    """A session as it was `at` seconds: all but the last page have ended."""
+    views = [PageView(id=page, website_page=page, visit_time=9, tags=("submit",)) for page in pages]
+    views[-1] = msgspec.structs.replace(views[-1], visit_time=at, tags=last_tags)
+    when = datetime(2026, 3, 10, 9, 0, at, tzinfo=UTC)
+    return Recording(id="r", last_activity=when, page_views=tuple(views))
+
+
+@pytest.mark.parametrize(
+    ("row", "trusted"),
+    [
+        (seen("/", "/cart", at=5), True),
+        (seen("/", "/cart", "/pay", at=7), True),
+        (seen("/", "/cart", at=5, last_tags=()), False),
+        (seen("/", "/cart", at=7, last_tags=()), True),  # it may have gone on
+        (seen("/home", "/cart", "/pay", at=7), False),
+        (seen("/", at=7), False),
+    ],
+    ids=["same", "gone on", "without a tag", "the last has changed", "another page", "cut"],
+)
+def test_what_had_ended_must_be_the_same_though_the_session_goes_on(row, trusted):
+    expansion, now = Expansion(), datetime(2026, 3, 10, 10, tzinfo=UTC)
+    expansion.compare([row], {"r": seen("/", "/cart", at=5)}, True, now)
+    assert expansion.trusted(now) is trusted
+
+
+def test_what_shows_nothing_leaves_it_open():
+    expansion, now = Expansion(), datetime(2026, 3, 10, 10, tzinfo=UTC)
+    expansion.compare([seen("/", "/x", at=7)], {"r": seen("/", at=5)}, True, now)
+    assert not expansion.trusted(now)
+    assert expansion.may_try(now)
