@@ -3,7 +3,8 @@
 BotError
 ├── ConfigError     mend the configuration; the command ends with status 1
 ├── RuleErrors      mend the rule files; holds every fault found
-├── StoreError      mend the store: locked, read-only, full, corrupted, too new
+├── StoreError      mend the store: locked, read-only, full, too new
+│   └── StoreLost   the store is damaged or gone; waiting cannot help
 ├── GiveUp          asking again cannot help; the step becomes a dead letter
 └── TryLater        asking again may help; says when, and whether the outcome is unknown
 """
@@ -22,7 +23,11 @@ class ConfigError(BotError):
 
 
 class StoreError(BotError):
-    """The store cannot be used as it is: locked, read-only, full, corrupted or too new."""
+    """The store cannot be used as it is: locked, read-only, full or too new."""
+
+
+class StoreLost(StoreError):
+    """The store is damaged or gone. Nothing is written to it any more; a person must act."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

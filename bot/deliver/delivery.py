@@ -19,7 +19,7 @@ import structlog
 from bot.actions.base import SETTLING, Action
 from bot.backoff import lane_opens
 from bot.deliver.attempt import Again, Dead, Outcome, Performed, following, judged, read_back
-from bot.errors import StoreError, TryLater
+from bot.errors import StoreError, StoreLost, TryLater
 from bot.ports import Ports
 from bot.store import Connection, Store, outbox
 from bot.store.folding import fold_backlog
@@ -131,7 +131,8 @@ class Delivery:
         self._woken = asyncio.Event()
         self._recovered = False
         self._stopping = False
-        self._patient = False
+        self._stop: asyncio.Event | None = None
+        self._unwritten = 0
 
     def wake(self) -> None:
         """Something new is in the outbox."""
@@ -154,9 +155,10 @@ class Delivery:
     async def run_until_stopped(self, stop: asyncio.Event) -> None:
         """Perform steps as they fall due until `stop` is set, then finish the calls in flight.
 
-        While the store can't be written, what was done is held on to and written later.
+        While the store can't be written, what was done is held on to and written later. Raises
+        StoreLost where waiting cannot help.
         """
-        self._patient = True
+        self._stop = stop
         stopped, woken = asyncio.create_task(stop.wait()), asyncio.create_task(self._woken.wait())
         try:
             await self._recover()
@@ -166,6 +168,10 @@ class Delivery:
                 if woken.done():
                     self._woken.clear()
                     woken = asyncio.create_task(self._woken.wait())
+        except StoreError as error:
+            if isinstance(error, StoreLost) or not stop.is_set():
+                raise
+            log.error("deliver.not_written", reason=str(error))  # noqa: TRY400 - in words
         finally:
             self._stopping = True
             stopped.cancel()
@@ -196,10 +202,12 @@ class Delivery:
         in_flight = {*self._lanes.values(), *self._late}
         if not in_flight:
             return
-        _, left = await asyncio.wait(in_flight, timeout=self._timing.drain.total_seconds())
+        done, left = await asyncio.wait(in_flight, timeout=self._timing.drain.total_seconds())
+        # Their steps stay `sending` and are looked up at the next start.
         if left:
-            # Their steps stay `sending` and are looked up at the next start.
             log.warning("deliver.left_in_flight", calls=len(left))
+        for reason, calls in Counter(filter(None, map(_failure, done))).items():
+            log.error("deliver.not_written", reason=reason, calls=calls)
 
     async def _start_due(self) -> bool:
         """Start the lanes that have something to do; False if there is none."""
@@ -325,11 +333,32 @@ class Delivery:
         failed = False
         while True:
             try:
-                return await self._store.run(work)
+                done = await self._store.run(work)
             except StoreError as error:
-                if not self._patient or self._stopping:
+                stopping = self._stopping or self._stop is None or self._stop.is_set()
+                if stopping or isinstance(error, StoreLost):
                     raise
-                if not failed:
-                    log.error("deliver.store_failed", reason=str(error))  # noqa: TRY400
+                self._store_fails(error, again=failed)
                 failed = True
                 await asyncio.sleep(self._timing.store_retry.total_seconds())
+            else:
+                if failed:
+                    self._store_works()
+                return done
+
+    def _store_fails(self, error: StoreError, *, again: bool) -> None:
+        """Said when it begins: what only reads may go on meanwhile, and all lanes may fail."""
+        if not again:
+            self._unwritten += 1
+            if self._unwritten == 1:
+                log.error("deliver.store_failed", reason=str(error))
+
+    def _store_works(self) -> None:
+        self._unwritten -= 1
+        if not self._unwritten:
+            log.info("deliver.store_works")
+
+
+def _failure(task: "asyncio.Task[Any]") -> str:
+    error = None if task.cancelled() else task.exception()
+    return str(error or "")

@@ -5,6 +5,7 @@ is committed or rolled back as a whole.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
-from bot.errors import ConfigError, StoreError
-from bot.store.faults import told
+from bot.errors import ConfigError, StoreError, StoreLost
+from bot.store.faults import told, unwritable
 from bot.store.lock import Lock
 from bot.store.plain import execute
 from bot.store.tables import APPLICATION_ID, SCHEMA_VERSION, metadata
@@ -31,17 +32,24 @@ BUSY_MS = 5_000
 
 
 class Store:
-    """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`."""
+    """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`.
+
+    A store that is damaged, or whose `file` is no longer there, does nothing any more.
+    """
 
     def __init__(
         self,
         place: str,
         open_connection: Callable[[], sqlite3.Connection],
         *,
+        file: Path | None = None,
         lock: Lock | None = None,
         begin: str = "BEGIN IMMEDIATE",
     ) -> None:
         self.place = place
+        self._file = file
+        self._opened: tuple[int, int] | None = None
+        self._lost = ""
         self._lock = lock
         self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -54,7 +62,10 @@ class Store:
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` whole in one transaction; raises StoreError and whatever `work` raises."""
+        """Run `work` whole in one transaction; raises StoreError and whatever `work` raises.
+
+        After a StoreLost every later call raises it too.
+        """
         future = asyncio.wrap_future(self._submit(work))
         future.add_done_callback(_seen)
         return await asyncio.shield(future)
@@ -83,11 +94,28 @@ class Store:
         return self._thread.submit(self._whole, work)
 
     def _whole(self, work: Callable[[Connection], T]) -> T:
-        with told(self.place):
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            with self._connection.begin():
-                return work(self._connection)
+        if self._lost:
+            raise StoreLost(self._lost)
+        try:
+            with told(self.place):
+                connection = self._connected()
+                with connection.begin():
+                    return work(connection)
+        except StoreLost as error:
+            self._lost = str(error)
+            raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._opened = _identity(self._file)
+        # SQLite would go on writing into a deleted file, and all of it would be forgotten.
+        elif _identity(self._file) != self._opened:
+            raise StoreLost(
+                f"{self.place}: the file was deleted or replaced while the bot ran; nothing is "
+                "written any more. Stop the bot, put the file in its place, start again"
+            )
+        return self._connection
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -112,7 +140,7 @@ def open_store(url: str, *, read_only: bool = False, exclusive: bool = True) -> 
     except OSError as error:
         raise StoreError(f"{path.parent}: can't be made ({error.strerror})") from error
     lock = Lock(path) if exclusive else None
-    return _ready(Store(str(path), lambda: _writable(path), lock=lock), create=True)
+    return _ready(Store(str(path), lambda: _writable(path), file=path, lock=lock), create=True)
 
 
 def in_memory_copy(url: str) -> Store:
@@ -142,7 +170,7 @@ def backup(url: str, file: Path) -> None:
         raise StoreError(f"{path} does not exist; there is nothing to back up")
     if file.exists():
         raise StoreError(f"{file} exists already; name another file")
-    with told(path), closing(_connect(path, "ro")) as source:
+    with told(path), closing(_connect(path, _reading(path))) as source:
         source.execute("VACUUM INTO ?", (str(file),))
 
 
@@ -197,9 +225,16 @@ def _tables(connection: Connection) -> int:
 
 
 def _writable(path: Path) -> sqlite3.Connection:
+    if not os.access(path.parent, os.W_OK):
+        raise StoreError(
+            f"{path}: its folder is read-only; give this user the right to write there"
+        )
     # It holds what visitors did: for the bot's own eyes. SQLite gives its log the same rights.
     if not path.exists():
-        path.touch(mode=0o600)
+        try:
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise unwritable(path, error) from error
     # A step must be on the disk as `sending` before the call goes out, also when the power
     # fails: hence FULL; NORMAL could lose the last commits.
     return _connect(
@@ -212,7 +247,26 @@ def _writable(path: Path) -> sqlite3.Connection:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    return _connect(path, "ro", "PRAGMA query_only = ON")
+    return _connect(path, _reading(path), "PRAGMA query_only = ON")
+
+
+def _reading(path: Path) -> str:
+    """Where nobody can write, SQLite must not want to make its log: the file alone is all."""
+    writable = os.access(path.parent, os.W_OK)
+    return "ro" if writable or _log(path).exists() else "ro&immutable=1"
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Tells one file from another under the same name; None where there is none."""
+    try:
+        found = file.stat() if file else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
 
 
 def _untouched(path: Path) -> sqlite3.Connection:
@@ -221,8 +275,7 @@ def _untouched(path: Path) -> sqlite3.Connection:
     Opening a WAL database makes two files beside it even for reading. Where there is no log,
     nobody is at work and the file alone is the whole store; else those files exist already.
     """
-    log = path.with_name(path.name + "-wal")
-    return _connect(path, "ro" if log.exists() else "ro&immutable=1")
+    return _connect(path, "ro" if _log(path).exists() else "ro&immutable=1")
 
 
 def _connect(path: Path, mode: str, *settings: str) -> sqlite3.Connection:

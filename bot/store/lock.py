@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from bot.errors import StoreError
+from bot.store.faults import unwritable
 
 
 class Lock:
@@ -19,10 +20,7 @@ class Lock:
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreError(
-                f"{self.path}: can't be written ({error.strerror}); "
-                "give this user the right to write in that folder"
-            ) from error
+            raise unwritable(self.path, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -32,8 +30,12 @@ class Lock:
                 f"{database} is in use by another mouseflow-bot (process {holder}); "
                 "stop that one first, or give this one a store of its own"
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._file)
+            raise unwritable(self.path, error) from error
 
     def release(self) -> None:
         """Let go. The file stays: removing it would let two bots lock two files."""

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 
-import pytest
 from delivery_world import (
     ACTIONS,
     DAY,
@@ -23,8 +22,8 @@ from structlog.testing import capture_logs
 
 from bot.actions import ACTIONS as REAL
 from bot.actions.slack import AtMost, Slack
-from bot.deliver import Drained, Timing, drain
-from bot.errors import GiveUp, StoreError, TryLater
+from bot.deliver import Drained, Timing
+from bot.errors import GiveUp, TryLater
 from bot.store.audit import history
 from bot.store.lanes import lane_states
 from bot.store.queue import dead_letters, queue_figures, steps_of
@@ -400,48 +399,6 @@ async def test_a_stop_does_not_wait_for_ever_and_what_it_left_is_not_forgotten(b
     assert states(bench) == ["sending"]
     never.set()
     await until(lambda: states(bench) == ["done"])
-
-
-class FailingStore:
-    """A store whose disk is full for a while."""
-
-    def __init__(self, store):
-        self.store, self.full = store, 0
-
-    async def run(self, work):
-        if self.full:
-            self.full -= 1
-            raise StoreError("bot.db: the disk is full")
-        return await self.store.run(work)
-
-
-async def test_what_was_done_is_written_down_once_the_disk_has_room_again(bench):
-    store, stop = FailingStore(bench.store), asyncio.Event()
-
-    async def fill():
-        store.full = 3
-
-    bench.world.fail("a", fill)
-    bench.add(match("r1", Write(name="a")))
-    timing = Timing(store_retry=timedelta(milliseconds=1), idle=timedelta(milliseconds=5))
-    with capture_logs() as logs:
-        delivery = bench.delivery(timing, store)
-        running = asyncio.create_task(delivery.run_until_stopped(stop))
-        await until(lambda: states(bench) == ["done"])
-        stop.set()
-        await running
-    assert bench.world.tried == ["a"]
-    failed = [line["event"] for line in logs if line["log_level"] == "error"]
-    assert set(failed) == {"deliver.store_failed"}
-    assert len(failed) <= 2
-
-
-async def test_a_single_pass_says_that_the_store_cant_be_written(bench):
-    store = FailingStore(bench.store)
-    store.full = 1
-    with pytest.raises(StoreError, match="disk is full"):
-        await drain(store, bench.ports, bench.actions, clock=bench.clock)
-    assert await bench.drain() == Drained()
 
 
 async def test_an_empty_store_needs_nothing(bench):
