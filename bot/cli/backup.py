@@ -3,12 +3,11 @@
 A plain copy of the database file would lack what is still in its log.
 """
 
-import os
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.errors import ConfigError
+from bot.errors import ConfigError, StoreError
 
 EXAMPLE = "mouseflow-bot backup /backups/bot.db"
 
@@ -29,8 +28,12 @@ def run(args: Namespace) -> int:
     configured = given.settings(args, offline=True)
     file: Path = args.file or Path(f"bot-{datetime.now(UTC):%Y%m%d-%H%M%S}.db")
     store = given.store_file(configured)
-    _writable(file)
-    backup(configured.store.url, file)
+    _check_place(file)
+    try:
+        backup(configured.store.url, file)
+    except StoreError as error:
+        file.unlink(missing_ok=True)
+        raise StoreError(f"the copy to {file} was not finished: {error}") from error
     size = file.stat().st_size
     if args.json:
         show.document({"file": str(file), "bytes": size})
@@ -40,8 +43,8 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _writable(file: Path) -> None:
-    """Raises ConfigError for a place where no file can be made."""
+def _check_place(file: Path) -> None:
+    """Raises ConfigError where no new file can be made."""
     folder = file.parent
     try:
         if file.is_dir():
@@ -50,7 +53,9 @@ def _writable(file: Path) -> None:
             )
         if not folder.is_dir():
             raise ConfigError(f"{folder}: there is no such folder; make it, or name another place")
+        file.touch(exist_ok=False)
+        file.unlink()
+    except FileExistsError:
+        raise ConfigError(f"{file} exists already; name another file") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"{folder}: this user may not write there; name another place")

@@ -38,13 +38,16 @@ def run(args: Namespace) -> int:
     from zoneinfo import ZoneInfo
 
     from bot.cli import given, show
-    from bot.errors import ConfigError
+    from bot.cli.nearest import one_of
 
     configured = given.settings(args, offline=True)
     with given.stored(configured, read_only=True) as store:
-        told = [each for each in store.do(gathered) if args.id in (None, each.id)]
-    if not told and args.id:
-        raise ConfigError(f"the daemon has not looked at a budget named {args.id}")
+        told = store.do(gathered)
+    if args.id:
+        names = [each.id for each in told]
+        there = f"there are {', '.join(names)}" if names else "it has looked at none yet"
+        name = one_of(args.id, names, "the daemon has looked at no such budget", there)
+        told = [each for each in told if each.id == name]
     if args.json:
         show.document([plain(each) for each in told])
         return 0

@@ -9,6 +9,9 @@ from bot.rulebook.decide import applies
 from bot.rulebook.rules import Rule
 from bot.subjects import Site
 
+SHOWN = 10
+"""Names that a message lists at most."""
+
 
 def chosen(rules: Sequence[Rule], wanted: Iterable[str]) -> tuple[Rule, ...]:
     """The recording rules of these ids, all of them where none is named.
@@ -31,9 +34,7 @@ def one(rules: Iterable[Rule], wanted: str) -> Rule:
     by_id = {rule.id: rule for rule in rules}
     if wanted in by_id:
         return by_id[wanted]
-    near = get_close_matches(wanted, by_id, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"{wanted}: no such rule in the rule files{hint}")
+    raise ConfigError(f"{wanted}: no such rule in the rule files{_hint(wanted, sorted(by_id))}")
 
 
 def watched(
@@ -73,9 +74,10 @@ def looked_at(
         if not any(applies(rule, each) for rule in rules):
             raise ConfigError(f"{each.name}: no rule in question watches that website")
     if not found:
-        there = ", ".join(sorted(row.name or row.id for row in rows)[:10]) or "none"
+        names = sorted(row.name or row.id for row in rows)
         raise ConfigError(
-            f"no website of the account is watched by the rules in question; it has {there}"
+            "no website of the account is watched by the rules in question"
+            f"{_hint('', names) or '; it has none'}"
         )
     return found
 
@@ -90,9 +92,16 @@ def _named(sites: Iterable[Site], wanted: str) -> Site:
     for each in known:
         if wanted.casefold() in (each.id.casefold(), each.name.casefold()):
             return each
-    near = get_close_matches(wanted, [each.name for each in known], 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"{wanted}: the account has no such website{hint}")
+    names = sorted(each.name for each in known)
+    raise ConfigError(f"{wanted}: the account has no such website{_hint(wanted, names)}")
+
+
+def _hint(wanted: str, names: Sequence[str]) -> str:
+    """The name that was perhaps meant, else some of those there are."""
+    if near := get_close_matches(wanted, names, 1):
+        return f"; did you mean {near[0]}?"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"; there are {', '.join(names[:SHOWN])}{more}" if names else ""
 
 
 def _by_name(each: Site, rules: Sequence[Rule]) -> bool:

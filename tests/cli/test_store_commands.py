@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import json
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from bot.store.rule_states import pause_rule, rule_states, rules_loaded
 from bot.store.watermarks import WEBSITES, set_watermark
 from bot.subjects import RecordingSubject, Site, written
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = "/checkout\x1b[2J\nfake line"
 NOW = datetime.now(UTC)
 SITES = '{"w1": "myshop.com"}'
@@ -359,6 +362,7 @@ def test_a_backup_is_a_whole_store_and_never_overwrites(
         ("no/such/copy.db", "no/such: there is no such folder; make it, or name another place"),
         ("data", "data: that is a folder; name a file in it, such as data/bot.db"),
         ("config.toml/copy.db", "config.toml: there is no such folder"),
+        ("/proc/copy.db", "/proc/copy.db: cannot be written: "),
         ("x" * 300, "cannot be written: File name too long"),
     ],
 )
@@ -371,6 +375,20 @@ def test_a_backup_that_cannot_be_written_blames_its_place_and_not_the_store(
     assert told in err
     assert "bot.db: " not in err
     assert sorted(place.rglob("*")) == before
+
+
+def test_a_backup_for_which_there_is_no_room_leaves_no_half_copy(place: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 32; exec {sys.executable} -m bot backup copy.db"],
+        cwd=place,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("the copy to copy.db was not finished: ")
+    assert not (place / "copy.db").exists()
 
 
 def test_the_healthcheck_sees_a_daemon_that_is_gone(
