@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from bot.errors import BotError, StoreError
-from bot.ports import CannotLook, Slack
+from bot.ports import CannotLook, NoChannel, Slack
 from bot.store import Store
 from bot.store.watermarks import set_blind_channels
 
@@ -59,12 +59,13 @@ class Lookups:
         for channel in channels:
             try:
                 await self._slack.find(channel, "no such key", self._clock())
+            except NoChannel as error:
+                blind.discard(channel)
+                failing[channel] = self._told("slack.no_channel", channel, str(error))
             except CannotLook:
                 blind.add(channel)
             except BotError as error:
-                failing[channel] = str(error)
-                if self._failing.get(channel) != failing[channel]:
-                    log.warning("slack.not_tried", channel=channel, reason=failing[channel])
+                failing[channel] = self._told("slack.not_tried", channel, str(error))
             else:
                 blind.discard(channel)
         if blind - self._blind:
@@ -75,3 +76,9 @@ class Lookups:
             await self._store.run(work)
         except StoreError as error:
             self._failing = dict.fromkeys(channels, str(error))
+
+    def _told(self, event: str, channel: str, reason: str) -> str:
+        """The reason, logged unless it was the last one, too."""
+        if self._failing.get(channel) != reason:
+            log.warning(event, channel=channel, reason=reason)
+        return reason

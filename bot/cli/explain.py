@@ -39,6 +39,7 @@ class Found:
     site: "Site | None"
     plan: "Plan | None"
     calls: int
+    looked: "tuple[Site, ...]" = ()
 
 
 def options(parser: ArgumentParser) -> None:
@@ -135,7 +136,9 @@ async def _explained(
         there = await one.find(api, sites, where.recording)
         now = utc()
         if there is None:
-            return Found(None, known or Remembered(), _past(known, now), [], None, None, api.calls)
+            return Found(
+                None, known or Remembered(), _past(known, now), [], None, None, api.calls, sites
+            )  # fmt: skip
         site, detail = there
         known = known or _remembered_at(settings, rule, site)
         seen: Known = await one.look(
@@ -241,7 +244,7 @@ def _show(rule: "Rule", found: Found) -> None:
         for text in lines(found.explanation):
             show.line(text)
     else:
-        show.line("the API has no such recording; it may have been deleted")
+        show.line(f"{_nowhere(found.looked)}; it may have been deleted")
     for text in fate.lines(found.remembered, found.outcomes):
         show.line(text)
     for text in found.future:
@@ -251,6 +254,12 @@ def _show(rule: "Rule", found: Found) -> None:
         for text in queries.lines(found.plan):
             show.line(f"  {text}")
     show.line(f"this explanation took {show.counted(found.calls, 'call')}")
+
+
+def _nowhere(looked: "tuple[Site, ...]") -> str:
+    if len(looked) == 1:
+        return f"{looked[0].name} has no such recording"
+    return f"none of the account's {len(looked)} websites has such a recording"
 
 
 def _plain(rule: "Rule", found: Found) -> dict[str, Any]:

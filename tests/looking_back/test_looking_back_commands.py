@@ -241,7 +241,7 @@ def test_a_replay_that_an_outage_ends_says_how_to_go_on(place: Place) -> None:
         (["tune", "bounce", "--rungs", "many"], "write numbers such as", 2),
         (["explain", "bouce", "r1"], "did you mean bounce?", 1),
         (["explain", "bounce"], "say which recording", 2),
-        (["explain", "bounce", "nowhere"], "the API has no such recording", 1),
+        (["explain", "bounce", "nowhere"], "myshop.com has no such recording", 1),
     ],
 )
 def test_what_cannot_be_done_is_said(place: Place, arguments, told, code) -> None:
@@ -285,7 +285,7 @@ def test_a_deleted_recording_is_explained_from_the_stored_decision(place: Place)
     place.run("once")
     place.sim.delete(who)
     text = place.run("explain", "bounce", who)
-    assert "the API has no such recording; it may have been deleted" in text
+    assert "myshop.com has no such recording; it may have been deleted" in text
     assert "matched 20" in text
     assert "  tag-1: done " in text
     told = place.json("explain", "bounce", who)

@@ -1,0 +1,48 @@
+"""Where posts can't be looked up is known and said; a channel that is missing is another thing."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from bot.lookups import Lookups
+from bot.ports import CannotLook, NoChannel
+from bot.store import open_store
+from bot.store.watermarks import blind_channels
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+class Workspace:
+    """A Slack with a channel that can be read, one that can't, and none else."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Queue[str]()
+
+    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+        self.asked.put_nowait(channel)
+        if channel == "#closed":
+            raise CannotLook("the Slack app lacks the scope channels:history")
+        if channel != "#open":
+            raise NoChannel(f"there is no channel {channel}")
+        return None
+
+
+async def test_a_channel_that_is_not_there_is_not_told_as_at_least_once(tmp_path: Path) -> None:
+    slack, names = Workspace(), ["#closed", "#nosuch", "#open"]
+    with open_store(f"sqlite:///{tmp_path / 'bot.db'}") as store, capture_logs() as logs:
+        lookups = Lookups(slack, store, lambda: names, lambda: NOW)
+        running = asyncio.create_task(lookups.run())
+        for name in names:
+            assert await slack.asked.get() == name
+        lookups.try_anew()
+        for name in names:
+            assert await slack.asked.get() == name
+        known = store.do(blind_channels)  # as the first round left it
+        running.cancel()
+    assert known == ["#closed"]
+    assert [(line["event"], line.get("channel") or line["channels"]) for line in logs] == [
+        ("slack.no_channel", "#nosuch"),
+        ("slack.at_least_once", ["#closed"]),
+    ]
