@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 LANES_AT_ONCE = 16
 """How many lanes are worked side by side."""
 
+IN_A_ROW = 20
+"""How many steps of a lane are performed in a row while other lanes wait for a place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -125,6 +128,9 @@ class Delivery:
         self._timing = timing
         self._checkpoint = checkpoint
         self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[str, int] = {}
+        self._in_a_row: dict[str, int] = {}
+        self._crowded = False
         self._late: set[asyncio.Task[None]] = set()
         self._faults: dict[str, str] = {}
         self._counts: Counter[type[Outcome]] = Counter()
@@ -215,9 +221,13 @@ class Delivery:
         while await self._kept(lambda conn: _put_in_order(conn, now)):
             pass
         due = await self._kept(lambda conn: due_lanes(conn, now))
-        for lane in [lane for lane in due if lane not in self._lanes]:
-            if len(self._lanes) < LANES_AT_ONCE:
-                self._lanes[lane] = asyncio.create_task(self._work(lane))
+        waiting = [lane for lane in due if lane not in self._lanes]
+        waiting.sort(key=lambda lane: self._turns.get(lane, 0))  # longest ago first
+        free = max(LANES_AT_ONCE - len(self._lanes), 0)
+        for lane in waiting[:free]:
+            self._turns[lane] = max(self._turns.values(), default=0) + 1
+            self._lanes[lane] = asyncio.create_task(self._work(lane))
+        self._crowded = len(waiting) > free
         return bool(due)
 
     async def _nap(self) -> float:
@@ -231,18 +241,20 @@ class Delivery:
 
     async def _work(self, lane: str) -> None:
         self._checkpoint("claim.before")
+        self._in_a_row[lane] = 0
         claimed = await self._kept(lambda conn: self._claimed(conn, lane))
         while claimed is not None:
             claimed = await self._performed(claimed)
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
-        if self._stopping:
+        if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
             return None
         return outbox.claim(conn, lane, self._clock(), uuid4().hex)
 
     async def _performed(self, claimed: Claim) -> Claim | None:
         """Perform the step and write down what came of it; returns the next one of the lane."""
         self._checkpoint("claim.after")
+        self._in_a_row[claimed.lane] += 1
         attempt = asyncio.create_task(self._attempt(claimed))
         patience = self._timing.patience.total_seconds()
         if (await asyncio.wait({attempt}, timeout=patience))[0]:
