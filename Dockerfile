@@ -33,7 +33,8 @@ ENV PATH=/opt/mouseflow-bot/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp
 # The defaults of the configuration are relative: config.toml, rules and data/bot.db are
-# /config.toml, /rules and /data/bot.db here.
+# /config.toml, /rules and /data/bot.db here. They count from the configuration's folder: one
+# that is mounted elsewhere (BOT_CONFIG) gives rules.paths and store.url as absolute paths.
 WORKDIR /
 USER 65532:65532
 VOLUME /data
