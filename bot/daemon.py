@@ -144,11 +144,10 @@ class Daemon:
         self._store = store
         self._seen = seen
         self._delivery = Delivery(store, out.acting, ACTIONS, clock=utc)
-        slack = settings.slack
         self._watcher = Watcher(
             desk_of(settings, store, out.asking),
             rules,
-            ops=(slack.ops_channel or slack.channel or "") if slack.configured else None,
+            ops=settings.slack.ops,
             wake=self._delivery.wake,
             clock=utc,
             away=None if once else max(AWAY, 3 * settings.poll.recordings),

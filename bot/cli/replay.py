@@ -154,7 +154,8 @@ async def _replay(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=Span(progress.since, progress.until), now=progress.now,
             )  # fmt: skip
-            routing = Routing(settings.slack.channel or "", zone.key)
+            slack = settings.slack
+            routing = Routing(slack.channel or "", zone.key, slack.ops)
             await replay(
                 past, account, sites, ours, rules.rules, routing, progress,
                 keep=folder.save, tell=tell,

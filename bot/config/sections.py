@@ -205,6 +205,11 @@ class SlackSection(Section):
         """Whether there is any way to post."""
         return self.bot_token is not None or self.webhook_url is not None
 
+    @property
+    def ops(self) -> str | None:
+        """The channel for news of the bot itself; None where there is no way to post."""
+        return (self.ops_channel or self.channel or "") if self.configured else None
+
 
 class RulesSection(Section):
     """Where the rule files are."""
