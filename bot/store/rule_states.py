@@ -88,9 +88,16 @@ def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
 
 
 def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
-    """Hold the rule's posts back until then; they come in one digest when it ends."""
+    """Hold the rule's posts back until then; they come in one digest when it ends.
+
+    A snooze in force is made longer or shorter.
+    """
     note_ended_snoozes(conn, at)
-    _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(at))
+    now = _snooze(conn, rule)
+    began = now[1] if now else at
+    _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(began))
+    if now and until < now[0]:
+        _bring_forward(conn, rule, now[0], until)
     said = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}"
     record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=said)])
 
@@ -100,19 +107,33 @@ def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
 
     The digest of what it held back is due at once.
     """
-    query = select(_table.c.snoozed_until, _table.c.snoozed_at)
-    found = conn.execute(query.where(_table.c.rule == rule)).first()
-    if found is None or found.snoozed_until is None or found.snoozed_until <= ms(at):
+    note_ended_snoozes(conn, at)
+    now = _snooze(conn, rule)
+    if now is None:
         return False
     ended = {"snoozed_until": ms(at), "snoozed_at": None}
     conn.execute(update(_table).where(_table.c.rule == rule).values(**ended))
-    waiting = select(digests.c.step_id).where(digests.c.rule == rule)
-    bring_forward = update(steps).where(steps.c.id.in_(waiting), steps.c.due == found.snoozed_until)
-    conn.execute(bring_forward.values(due=ms(at)))
-    held = withheld(conn, rule, moment(found.snoozed_at), Reason.SNOOZED)
+    _bring_forward(conn, rule, now[0], at)
+    held = withheld(conn, rule, now[1], Reason.SNOOZED)
     said = f"ended by hand; posts held back: {held}"
     record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
     return True
+
+
+def _snooze(conn: Connection, rule: str) -> tuple[datetime, datetime] | None:
+    """When the rule's snooze ends and when it began; None where its end has been told."""
+    query = select(_table.c.snoozed_until, _table.c.snoozed_at).where(_table.c.rule == rule)
+    found = conn.execute(query).first()
+    if found is None or found.snoozed_at is None:
+        return None
+    return moment(found.snoozed_until), moment(found.snoozed_at)
+
+
+def _bring_forward(conn: Connection, rule: str, due: datetime, to: datetime) -> None:
+    """The digests that were due when the snooze ended are due sooner."""
+    waiting = select(digests.c.step_id).where(digests.c.rule == rule)
+    those = update(steps).where(steps.c.id.in_(waiting), steps.c.due == ms(due))
+    conn.execute(those.values(due=ms(to)))
 
 
 def note_ended_snoozes(conn: Connection, now: datetime) -> None:

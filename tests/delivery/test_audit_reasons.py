@@ -146,6 +146,26 @@ async def test_a_snooze_ended_by_hand_does_not_end_by_itself_as_well(bench):
     assert [note.text for note in notes] == ["ended by hand; posts held back: 0"]
 
 
+async def test_a_snooze_made_longer_counts_all_that_it_has_held_back(bench):
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    bench.add(match("r1", Post(name="r1")))
+    await bench.drain_for(30 * MINUTE, MINUTE)
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + 2 * HOUR, bench.clock()))
+    bench.add(match("r2", Post(name="r2")))
+    await bench.drain_for(3 * HOUR, MINUTE)
+    notes = bench.store.do(lambda conn: history(conn, kind="rule.snooze_ended"))
+    assert [note.text.split("; ")[1] for note in notes] == ["posts held back: 2"]
+
+
+async def test_a_snooze_made_shorter_brings_its_digest_forward(bench):
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + 5 * HOUR, NOW))
+    bench.add(match("r1", Post(name="r1")))
+    await bench.drain()
+    bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
+    fate = bench.store.do(lambda conn: steps_of(conn, "digest/rule/w1/r1/slack-1"))
+    assert [step.due for step in fate] == [NOW + HOUR]
+
+
 async def test_a_snooze_that_ended_while_nobody_was_there_has_its_row_before_the_next_one(bench):
     bench.store.do(lambda conn: snooze(conn, "rule", NOW + HOUR, NOW))
     bench.store.do(lambda conn: snooze(conn, "rule", NOW + 5 * HOUR, NOW + 2 * HOUR))
