@@ -44,6 +44,12 @@ LINTS: Final = MappingProxyType(
 )
 """Every lint by its id, with what it finds."""
 
+_PERSONAL: Final = MappingProxyType(
+    {
+        kind: frozenset(name for name, about in names.items() if about.personal)
+        for kind, names in NAMES.items()
+    }
+)
 _SAME_DATA = (
     frozenset({"pages", "saw_page", "page", "journey", "entry_page", "exit_page", "tags"}),
     frozenset({"entered", "completed", "conversion", "step"}),
@@ -53,20 +59,28 @@ _SAME_DATA = (
 """Fields that are made of the same data: giving one gives something of the others."""
 
 
-def lints(found: Sequence[Written], allowed: Allowed) -> None:
-    """Warns, each at its place, of what the rules as wholes give reason to."""
-    _same(found)
-    for written in found:
-        _hopeless(written)
-        _friction_on_page(written)
-        _personal(written)
-        _unread(written)
-        if allowed.share_url is False and any(isinstance(act, Share) for act in written.rule.do):
-            written.at("do", "share").warn(
-                "share-without-url",
-                "the recording becomes public, but messages cannot link to it; set share_url "
-                "under [mouseflow] in the configuration",
-            )
+def lint(written: Written, allowed: Allowed) -> None:
+    """Warns, each at its place, of what the rule as a whole gives reason to."""
+    _hopeless(written)
+    _friction_on_page(written)
+    _personal(written)
+    _unread(written)
+    if allowed.share_url is False and any(isinstance(act, Share) for act in written.rule.do):
+        written.at("do", "share").warn(
+            "share-without-url",
+            "the recording becomes public, but messages cannot link to it; set share_url "
+            "under [mouseflow] in the configuration",
+        )
+
+
+def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:
+    """Warns of rules that do what another one does."""
+    first: dict[Any, Rule] = {}
+    for rule, place in rules:
+        other = first.setdefault(_essence(rule), rule)
+        if other is not rule:
+            message = f"this does the same as {other.id} ({other.file}:{other.line})"
+            place.warn("same-rule", message)
 
 
 def _hopeless(written: Written) -> None:
@@ -118,28 +132,18 @@ def _friction_on_page(written: Written) -> None:
 
 
 def _personal(written: Written) -> None:
-    about = NAMES[written.rule.watch]
-    personal = {name for name in about if about[name].personal}
     posts = [action for action in written.rule.do if isinstance(action, Slack)]
     for index, post in enumerate(posts):
-        named = sorted(personal & names_used(post.text or ""))
-        if post.text and named:
+        if not post.text:
+            continue
+        named = sorted(_PERSONAL[written.rule.watch] & names_used(post.text))
+        if named:
             several = isinstance(written.reach("do", "slack")[1], Items)
             path = ("do", "slack", index, "text") if several else ("do", "slack", "text")
             place, text = written.reach(*path)
             spot, words = text_place(text, place, *first_use(post.text, named))
             message = f"the text posts personal data: {listed(named, 'and')}{words}"
             spot.warn("personal-data", message)
-
-
-def _same(found: Sequence[Written]) -> None:
-    first: dict[Any, Rule] = {}
-    for written in found:
-        rule = written.rule
-        other = first.setdefault(_essence(rule), rule)
-        if other is not rule:
-            message = f"this does the same as {other.id} ({other.file}:{other.line})"
-            written.place.warn("same-rule", message)
 
 
 def _essence(rule: Rule) -> Any:

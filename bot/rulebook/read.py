@@ -9,13 +9,13 @@ from pathlib import PurePath
 from bot.errors import Fault, RuleErrors
 from bot.rulebook import toml_text, yaml_text
 from bot.rulebook.keys import FILE_KEYS, names
-from bot.rulebook.lints import LINTS, lints
+from bot.rulebook.lints import LINTS, lint, lint_same
 from bot.rulebook.places import Place, item_place, mapping, texts, unknown
 from bot.rulebook.read_budgets import budget
 from bot.rulebook.read_do import Allowed
 from bot.rulebook.read_rule import named, rule
 from bot.rulebook.recovery import Text, readable, toml_blocks, yaml_blocks
-from bot.rulebook.rules import Budget, RuleSet
+from bot.rulebook.rules import Budget, Rule, RuleSet
 from bot.rulebook.slips import suggestion
 from bot.rulebook.spans import Entry, Items, Keys, Node, Unreadable, decoded
 from bot.rulebook.written import Written
@@ -43,15 +43,14 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
         if text.root is not None:
             place = Place(name, faults, warnings)
             _file(text.root, place, allowed, found, partly=text.partly)
-    rules = tuple(written.rule for written in found.rules)
     faults += _doubles(found.ids)
-    _renames(found.rules)
+    _renames(found)
     if faults:
         raise RuleErrors(sorted(set(faults), key=_order))
-    lints(found.rules, allowed)
+    lint_same(found.rules)
     heard = {fault for fault in warnings if not _silent(fault, found.silences)}
     return RuleSet(
-        rules,
+        tuple(rule for rule, _ in found.rules),
         tuple(sorted(heard, key=_order)),
         _digest(files),
         tuple(found.budgets),
@@ -82,9 +81,13 @@ def _parsed(name: str, data: bytes, faults: list[Fault]) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the files have brought so far; `ids` are the places of all rules and budgets."""
+    """What the files have brought so far.
 
-    rules: list[Written] = field(default_factory=list)
+    `ids` are the places of all rules and budgets, `was` the earlier ids of rules with theirs.
+    """
+
+    rules: list[tuple[Rule, Place]] = field(default_factory=list)
+    was: list[tuple[str, Place]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
@@ -106,12 +109,22 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
             good = rule(entry, here, allowed)
             if isinstance(entry.node, Keys):
                 into.silences.update(_silence(entry.node, here, here.path))
-                into.rules.extend([Written(good, entry.node, here)] if good else [])
+                if good is not None:
+                    _keep(Written(good, entry.node, here), allowed, into)
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         if named(entry, here, "budget"):
             limits = budget(entry, here, allowed)
             into.budgets.extend([limits] if limits else [])
+
+
+def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
+    """The rule without its nodes: of a big rule set those are most of the memory."""
+    lint(written, allowed)
+    into.rules.append((written.rule, written.place))
+    for index, old in enumerate(written.rule.was):
+        was, node = written.reach("was")
+        into.was.append((old, item_place(node, index, was)))
 
 
 def _version(keys: Keys, place: Place) -> None:
@@ -151,9 +164,9 @@ def _silence(keys: Keys, place: Place, path: str) -> Silences:
         return set()
     here = place.at("silence", entry)
     ids = texts(entry.node, here) or ()
-    for index, lint in enumerate(ids):
-        if lint not in LINTS:
-            item_place(entry.node, index, here).fault(unknown(lint, tuple(LINTS), "warning"))
+    for index, name in enumerate(ids):
+        if name not in LINTS:
+            item_place(entry.node, index, here).fault(unknown(name, tuple(LINTS), "warning"))
     return {(place.file, path, lint) for lint in ids}
 
 
@@ -174,18 +187,15 @@ def _doubles(ids: Sequence[Place]) -> list[Fault]:
     return faults
 
 
-def _renames(rules: Sequence[Written]) -> None:
+def _renames(found: _Found) -> None:
     """An old id passes its state to one rule, and only when no rule bears it any more."""
-    present = {written.rule.id for written in rules}
-    claims = Counter(old for written in rules for old in written.rule.was)
-    for written in rules:
-        for index, old in enumerate(written.rule.was):
-            was, node = written.reach("was")
-            place = item_place(node, index, was)
-            if old in present:
-                place.fault(f"{old} is still the id of a rule")
-            elif claims[old] > 1:
-                place.fault(f"{old} is claimed by several rules")
+    present = {rule.id for rule, _ in found.rules}
+    claims = Counter(old for old, _ in found.was)
+    for old, place in found.was:
+        if old in present:
+            place.fault(f"{old} is still the id of a rule")
+        elif claims[old] > 1:
+            place.fault(f"{old} is claimed by several rules")
 
 
 def _digest(files: Sequence[tuple[str, bytes]]) -> str:

@@ -42,8 +42,8 @@ class Scalar:
     """One value. `source` is what the author wrote (without quotes); `quoted` tells how.
 
     `value` is a text, a number, a flag or None. Dates and times of day stay texts.
-    `lines` are the places where the lines of the text begin; empty where the file writes them
-    in another way than they read (escapes, folded lines).
+    `lines` are the places where the lines of a template begin; empty for any other text, and
+    where the file writes them in another way than they read (escapes, folded lines).
     """
 
     value: str | int | float | bool | None

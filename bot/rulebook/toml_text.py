@@ -208,7 +208,11 @@ class _Scanner:
         bare = len(quote) == 1 and plain
         value = raw[1:-1] if bare else tomllib.loads(f"v={raw}")["v"]
         line, column = self._place(start)
-        lines = _lines(line, column + len(quote), raw[len(quote) :], value) if plain else ()
+        lines = (
+            _lines(line, column + len(quote), raw[len(quote) :], value)
+            if plain and "{" in raw
+            else ()
+        )
         return Scalar(value, value, True, line, column, lines)
 
     def _bare(self) -> Scalar:

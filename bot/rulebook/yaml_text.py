@@ -216,6 +216,8 @@ class _Tree:
 
     def _lines(self, event: Any) -> tuple[tuple[int, int], ...]:
         """Where the lines of a text begin, if they stand in the file as they read."""
+        if "{" not in event.value:
+            return ()  # no template: nobody asks
         start, end, style = event.start_mark, event.end_mark, event.style
         if style == "|":
             return self._block_lines(start.line + 1, event.value)

@@ -47,8 +47,8 @@ _UNIT_WORDS = {
     "day": "d", "daily": "d", "week": "w", "wk": "w", "weekly": "w", "millisecond": "ms",
     "msec": "ms", "s": "s", "m": "m", "h": "h", "d": "d", "w": "w",
 }  # fmt: skip
-_WRITTEN_OUT = re.compile(r"(?:(\d{1,9})[ -]*)?([a-zA-Z]+?)s?")
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_WRITTEN_OUT = re.compile(r"(?:([0-9]{1,9})[ -]*)?([a-zA-Z]+?)s?")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 
 
 def _span_meant(text: str) -> str:
@@ -57,7 +57,8 @@ def _span_meant(text: str) -> str:
     if written.isascii() and written.isdigit() and len(written) < 10:
         return f"it lacks a unit: {written}s, {written}m, {written}h or {written}d"
     found = _WRITTEN_OUT.fullmatch(written)
-    if found and (unit := _UNIT_WORDS.get(found[2].lower())):
+    unit = _UNIT_WORDS.get(found[2].lower()) if found else None
+    if found and unit and (found[1] or len(found[2]) > 1):
         return f"did you mean {found[1] or 1}{unit}?"
     if found := _CLOCK.fullmatch(written):
         first, second, third = (int(part or 0) for part in found.groups())
@@ -68,7 +69,7 @@ def _span_meant(text: str) -> str:
 
 
 _ODD_RATE = re.compile(
-    r"(\d{1,6}) *(?:x|times)? *(?:/|per|an?|every|each)? *(?:1 *)?([a-zA-Z]+?)s?"
+    r"([0-9]{1,6}) *(?:x|times)? *(?:/|per|an?|every|each)? *(?:1 *)?([a-zA-Z]+?)s?"
 )
 
 

@@ -120,7 +120,8 @@ def test_any_text_is_either_usable_or_has_a_fault_inside_it(text):
     st.recursive(
         st.sampled_from(
             ["{{ country }}", "{{- tags | join(', ') -}}", "a < b", "}} { ", "{# x #}",
-             "{{ '}}' }}", "{{ (duration / 1000) | round(1) }}", "{% raw %}{{{% endraw %}", "{{ [1, 2] | last }}"]
+             "{{ '}}' }}", "{{ (duration / 1000) | round(1) }}", "{% raw %}{{{% endraw %}",
+             "{{ [1, 2] | last }}"]
         ),
         lambda inner: st.tuples(inner, inner).map("".join)
         | inner.map("{{% if country == 'de' %}}{}{{% else %}}b{{%- endif -%}}".format)

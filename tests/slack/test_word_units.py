@@ -31,8 +31,47 @@ def test_a_duration_is_read(text, expected):
     "text", ["", "7", "d", "-1d", "1 day", "1d x", "99999999w", "١s", "1e9d", "5M"]
 )
 def test_what_is_no_duration_is_refused_with_an_example(text):
-    with pytest.raises(ValueError, match=r"90s|longer than"):
+    with pytest.raises(ValueError, match=r"90s|longer than|did you mean|lacks a unit"):
         duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("60", "it lacks a unit: 60s, 60m, 60h or 60d"),
+        ("5 min", "did you mean 5m?"),
+        ("30 seconds", "did you mean 30s?"),
+        ("2hrs", "did you mean 2h?"),
+        ("7-days", "did you mean 7d?"),
+        ("week", "did you mean 1w?"),
+        ("1:30", "did you mean 1m30s or 1h30m?"),
+        ("0:01:30", "did you mean 0h1m30s?"),
+        ("soon", "write a number and a unit: 90s, 5m, 1h30m, 7d or 2w"),
+    ],
+)
+def test_a_duration_in_other_words_is_told_as_it_is_written(text, hint):
+    with pytest.raises(ValueError, match="is not a time span") as caught:
+        duration(text)
+    assert str(caught.value).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("10/hour", "did you mean 10 per hour?"),
+        ("10/h", "did you mean 10 per hour?"),
+        ("10 per 1 hour", "did you mean 10 per hour?"),
+        ("10 an hour", "did you mean 10 per hour?"),
+        ("3x daily", "did you mean 3 per day?"),
+        ("5 per minutes", "did you mean 5 per minute?"),
+        ("10", "write 10 per hour, or 3 per 15m"),
+        ("10 per month", "write 10 per hour, or 3 per 15m"),
+    ],
+)
+def test_a_rate_in_other_words_is_told_as_it_is_written(text, hint):
+    with pytest.raises(ValueError, match="is not a rate") as caught:
+        rate(text)
+    assert str(caught.value).endswith(hint)
 
 
 @pytest.mark.parametrize(
