@@ -58,6 +58,8 @@ class Polls:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._phases: dict[str, dict[str, float]] = {}
         self._rounds = Rounds()
+        self._away = watcher.away
+        self._judged = False
         self._told: Round | None = None
 
     @property
@@ -117,34 +119,43 @@ class Polls:
             await self._gate.through(look)
 
     async def _recordings(self, site: Site) -> None:
-        watched = self._watched()
-        if site.id in watched:
-            self._rounds = self._rounds.began(site.id, asyncio.get_running_loop().time())
-            if self._told is None or self._rounds.over(len(watched)):
-                with suppress(StoreError):  # the poll meets it, too, and says so
-                    await self._judge_the_round(watched)
-        await self._watcher.poll_recordings(site)
+        if not self._judged:
+            self._judged = True
+            await self._judge_the_round()
+        began = asyncio.get_running_loop().time()
+        # A poll that fails says nothing about the rate; that it fails is told elsewhere.
+        if await self._watcher.poll_recordings(site) and site.id in self._watched():
+            self._rounds = self._rounds.began(site.id, began)
+            if self._rounds.over(len(self._watched())):
+                await self._judge_the_round()
 
     def _watched(self) -> frozenset[str]:
         """The websites whose recordings some rule watches: the others cost no call."""
         places = self._watcher.places
         return frozenset(key for key, place in places.items() if place.book.final.rules)
 
-    async def _judge_the_round(self, watched: frozenset[str]) -> None:
+    async def _judge_the_round(self) -> None:
         """Tell how often recordings are seen, when that has become much less than wished."""
+        watched = self._watched()
         self._rounds = self._rounds.seen(watched)
+        with suppress(StoreError):  # polls meet it, too, and say so
+            await self._tell(len(watched))
+
+    async def _tell(self, websites: int) -> None:
         store, first = self._watcher.desk.store, self._told is None
         if first:
             text = await store.run(partial(watermark, source=ROUNDS, website=""))
             self._told = msgspec.json.decode(text, type=Round) if text else None
         was_slow = self._told is not None and self._told.slow
         now = measured(
-            len(watched),
+            websites,
             self._rate,
             self._poll.recordings,
             self._rounds.every(),
             was_slow=was_slow,
         )
+        if self._away is not None:  # a website that waits for its turn has not been left alone
+            self._watcher.away = max(self._away, 3 * now.every)
         if now.slow and (first or not was_slow):
             log.warning("poll.slow", websites=now.websites, seconds=now.every.total_seconds(),
                         wished=now.wished.total_seconds())  # fmt: skip

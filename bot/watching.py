@@ -73,7 +73,7 @@ class Watcher:
         self._ops = ops
         self._wake = wake
         self._clock = clock
-        self._away = away
+        self.away = away
         self._back: datetime | None = None
         self._sites: Sequence[Site] = ()
         self._missing: dict[str, Site] = {}
@@ -211,9 +211,9 @@ class Watcher:
         """One line for the account: the other websites have been away as long."""
         now = self._clock()
         if (
-            self._away is None
-            or now - since < self._away
-            or (self._back is not None and now - self._back < self._away)
+            self.away is None
+            or now - since < self.away
+            or (self._back is not None and now - self._back < self.away)
         ):
             return
         self._back = now

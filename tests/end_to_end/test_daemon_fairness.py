@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from virtual_world import START, World, gaps, virtually
 
 from bot.gate import AT_ONCE
@@ -159,6 +160,41 @@ def test_after_a_429_for_the_whole_account_polls_find_back_into_their_places(tmp
     in_turn(world.polls(since=560))
     assert spacing(world, since=600) == pytest.approx([1.0] * len(spacing(world, 600)), abs=0.6)
     assert world.told() == []  # a pause is no reason to speak of the rate
+
+
+def test_an_outage_of_the_api_is_not_taken_for_a_low_rate_and_fills_no_log(tmp_path):
+    world = World(tmp_path, EASY, websites=60)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(200)
+            world.sim.fail("status", status=503, times=10_000)
+            await asyncio.sleep(900)
+            world.sim.faults.clear()
+            await asyncio.sleep(300)
+
+    with capture_logs() as log:
+        virtually(work)
+    events = Counter(line["event"] for line in log)
+    assert [text for text in world.told() if not text.startswith("Reading again")] == []
+    assert "poll.slow" not in events
+    assert events["poll.failing"] == 10
+    assert events["poll.failing_widely"] == events["poll.recovered_widely"] == 1
+    assert events["poll.recovered"] <= 20
+    assert spacing(world, since=1250) == pytest.approx([1.0] * len(spacing(world, 1250)), abs=0.6)
+
+
+def test_a_round_of_many_minutes_is_not_taken_for_an_absence(tmp_path):
+    slowly = {"BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "0.1"}
+    world = World(tmp_path, EASY, websites=70, **slowly)
+
+    async def work():
+        await world.runs(minutes=40)
+
+    virtually(work)
+    assert len(world.polls()) > 200
+    (told,) = world.told()
+    assert "recordings are seen every 11 min 40 s, not every 1 min" in told
 
 
 def test_when_there_is_room_again_it_is_not_said_but_shown(tmp_path):

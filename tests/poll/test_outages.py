@@ -1,0 +1,75 @@
+"""An outage is told when it begins and when it ends, and a large one is told as one."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from bot.outages import MANY, Outages
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+AWAY, BUSY = OSError("away"), ValueError("busy")
+
+
+@pytest.fixture
+def log():
+    with capture_logs() as lines:
+        yield lines
+
+
+def events(log):
+    return [(line["event"], line.get("what", line.get("things"))) for line in log]
+
+
+def test_it_is_told_once_that_something_fails_and_once_that_it_works_again(log):
+    outages = Outages()
+    assert outages.failed("a", AWAY, NOW)
+    for minute in range(1, 60):
+        assert not outages.failed("a", AWAY, NOW + timedelta(minutes=minute))
+    assert outages.works("a", NOW + timedelta(hours=1))
+    assert not outages.works("a", NOW + timedelta(hours=1))
+    assert events(log) == [("poll.failing", "a"), ("poll.recovered", "a")]
+    assert (log[-1]["failures"], log[-1]["seconds"]) == (60, 3600)
+
+
+def test_another_kind_of_failure_is_news_but_not_every_moment(log):
+    outages = Outages()
+    for minute in range(10):
+        outages.failed("a", (AWAY, BUSY)[minute % 2], NOW + timedelta(minutes=minute))
+    assert events(log) == [("poll.failing", "a")] * 2
+
+
+def test_where_everything_fails_one_line_says_so_and_one_that_it_is_over(log):
+    outages = Outages()
+    names = [f"site-{number}" for number in range(500)]
+    for turn in range(3):
+        for name in names:
+            outages.failed(name, (AWAY, BUSY)[turn % 2], NOW + timedelta(minutes=turn))
+    for name in names:
+        outages.works(name, NOW + timedelta(hours=1))
+    told = events(log)
+    assert told.count(("poll.failing_widely", MANY + 1)) == 1
+    assert told.count(("poll.recovered_widely", 500)) == 1
+    assert len(told) <= 2 + 3 * MANY
+    assert not outages.failing
+
+
+def test_what_still_fails_when_the_rest_works_again_is_named(log):
+    outages = Outages()
+    for number in range(50):
+        outages.failed(f"site-{number}", AWAY, NOW)
+    for number in range(48):
+        outages.works(f"site-{number}", NOW)
+    assert log[-1]["event"] == "poll.recovered"
+    (over,) = [line for line in log if line["event"] == "poll.recovered_widely"]
+    assert {"site-48", "site-49"} <= set(over["still"])
+
+
+def test_the_next_large_outage_is_told_again(log):
+    outages = Outages()
+    for _ in range(2):
+        for number in range(50):
+            outages.failed(f"site-{number}", AWAY, NOW)
+        for number in range(50):
+            outages.works(f"site-{number}", NOW)
+    assert [event for event, _ in events(log)].count("poll.failing_widely") == 2
