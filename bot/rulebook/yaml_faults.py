@@ -140,6 +140,7 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"found unexpected end of stream", _same("a quote is not closed", at_start=True)),
         (r"expected the node content", _same("a [ or a { is not closed", at_start=True)),
         (r"expected ',' or", _not_closed),
+        (r"found unexpected ':'", _same("a text with a colon in it wants quotes")),
         (r"sequence entries are not allowed here", _same("a list begins on a line of its own")),
         (r"mapping keys are not allowed here", _same("text cannot begin with ?; quote it")),
         (r"found unknown escape|expected escape sequence", _same(_ESCAPE)),

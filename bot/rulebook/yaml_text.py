@@ -19,6 +19,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scanner import Scanner, ScannerError
+from ruamel.yaml.tokens import ScalarToken
 
 from bot.rulebook.spans import (
     MAX_DEPTH,
@@ -39,6 +40,7 @@ from bot.rulebook.yaml_faults import yaml_fault
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORD = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*)(?=(:)[ \n]|[],}])")
 # ruamel takes quadratic time over a long tag.
 _LONG_TAG = re.compile(r"![^\s\"']{500}")
 _WORDS: dict[str, bool | None] = {
@@ -101,6 +103,19 @@ class _Scanner(Scanner):
             return False
         self.stale_possible_simple_keys()
         return bool(self.next_possible_simple_key() == self.tokens_taken)
+
+    def scan_plain(self) -> Any:
+        """A text without quotes; most are a word that ends at a colon, or inside brackets."""
+        reader = self.reader
+        word = _WORD.match(reader.buffer, reader.pointer)
+        if word is None or not (word[2] == ":" or self.flow_context):
+            return super().scan_plain()
+        start, length = reader.get_mark(), len(word[1])
+        reader.pointer += length
+        reader.index += length
+        reader.column += length
+        self.allow_simple_key = False
+        return ScalarToken(word[1], True, start, reader.get_mark())
 
     def scan_flow_scalar(self, style: Any) -> Any:
         """A text in quotes. Lines that stand no deeper than its key are not of it (YAML 1.2)."""
