@@ -31,6 +31,10 @@ FIRST = 8
 """Details to fetch before looking whether they have shown a way to need fewer."""
 
 
+CALLS_A_TAG = 2
+"""What asking for a tag may take: the rows in question may stand deeper than the first call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A recording to judge now, with what was asked about it before, if that still holds.
@@ -280,7 +284,7 @@ class Bench:
             for rule in rules:
                 for tag in self.book.required_tags[rule.id] - set(subjects[key].recording.tags):
                     open_to.setdefault(tag, {}).setdefault(key, []).append(rule.id)
-        if len(undecided) <= len(open_to):
+        if len(undecided) <= CALLS_A_TAG * len(open_to):
             return frozenset()  # the details themselves are no more calls
         refuted: set[tuple[str, str]] = set()
         for tag, keys in open_to.items():

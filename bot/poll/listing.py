@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 import msgspec
 
@@ -11,7 +11,7 @@ from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording, RecordingPage
 from bot.mouseflow.shapes import Unreadable
 from bot.ports import Mouseflow
-from bot.sources.recordings import UNSHARP, Order, order_of, sort_key
+from bot.sources.recordings import LONGEST_SESSION, UNSHARP, Order, order_of, sort_key
 
 ROW_CAP = 10_000
 """More rows than this the API does not give at once, as users of it report."""
@@ -101,22 +101,29 @@ async def deeper(
     filters: SessionFilters,
     listing: Listing,
     sift: Sift,
+    until: datetime | None = None,
 ) -> Listing:
     """Four times as deep; beyond some thousand rows all of the window, in parts.
 
-    Of the parts only what `sift` gives back is kept, so that memory stays flat. Gives the
-    same listing back where nothing more can be read.
+    Of the parts only what `sift` gives back is kept, so that memory stays flat. Where nothing
+    without activity since `until` matters, the parts end there if their order is plain. Gives
+    the same listing back where nothing more can be read.
     """
     if listing.whole or listing.exhausted:
         return listing
     if not listing.capped and listing.limit < AT_ONCE:
         limit = min(AT_ONCE, listing.limit * STEP)
         return await read(mouseflow, website, filters, limit, expand=listing.expanded)
-    return await _by_parts(mouseflow, website, filters, sift)
+    return await _by_parts(mouseflow, website, filters, listing, sift, until)
 
 
 async def _by_parts(
-    mouseflow: Mouseflow, website: str, filters: SessionFilters, sift: Sift
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    before: Listing,
+    sift: Sift,
+    until: datetime | None,
 ) -> Listing:
     offset = await paging.probe_offset(mouseflow, website, filters)
     limit = AT_ONCE if offset else ROW_CAP
@@ -124,14 +131,18 @@ async def _by_parts(
     passed: set[str] = set()
     unreadable: list[Unreadable] = []
     missed = 0
-    async for part in paging.read(
+    parts = paging.read(
         mouseflow, website, filters, limit=limit, largest_limit=limit, offset=offset
-    ):
+    )
+    async for part in parts:
         kept = {row.id: row for row in await sift(part.recordings)}
         rows |= kept
         passed.update(row.id for row in part.recordings if row.id not in kept)
         unreadable += part.unreadable
         missed = part.missed
+        if until is not None and reaches(part.recordings, order_of(part.recordings), until):
+            missed = max(0, before.count - len(rows) - len(passed) - len(unreadable))
+            break
     return Listing(
         rows=tuple(rows.values()),
         count=len(rows) + len(passed) + len(unreadable) + missed,
@@ -157,6 +168,13 @@ def narrowed(
         frictionmin=friction,
         visitortype="returning" if returning else None,
     )
+
+
+def reaches(rows: Sequence[Recording], order: Order, instant: datetime) -> bool:
+    """Do rows in this order go so deep that all activity since the instant is among them?"""
+    last = sort_key(rows[-1], order) if rows else None
+    begun = instant if order == "activity" else instant - LONGEST_SESSION
+    return last is not None and last < begun
 
 
 def _above(row: Recording, last: Recording, order: Order) -> bool:

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
-from bot.poll.listing import ROW_CAP, Listing, deeper, of_days, read
+from bot.poll.listing import ROW_CAP, Listing, deeper, of_days, reaches, read
 from bot.ports import Mouseflow
-from bot.sources.recordings import LONGEST_SESSION, aware, fingerprint, sort_key, window
+from bot.sources.recordings import aware, fingerprint, sort_key, window
 from bot.store.coverage import Coverage, coverage
 from bot.store.database import Store
 
@@ -80,7 +80,12 @@ class Pace:
     swept: datetime | None = None
 
     def learn(self, seen: "Look", live: frozenset[str]) -> None:
-        """Ask next time for as many rows as held something of interest now, and a quarter more."""
+        """Ask next time for as many rows as held something of interest now, and a quarter more.
+
+        A reading in parts tells nothing of that.
+        """
+        if seen.listing.exhausted:
+            return
         rows = seen.listing.rows
         if seen.listing.order == "activity":
             newest = sort_key(rows[0], "activity") if rows else None
@@ -191,7 +196,8 @@ async def look(
         found = Look(window, listing, known, since, difference, accepted)
         if _enough(found, mark, pace, at_hand, now):
             return found
-        further = await deeper(mouseflow, website, window.filters, listing, sift)
+        until = since if accepted is None else None
+        further = await deeper(mouseflow, website, window.filters, listing, sift, until)
         if further is listing:
             return found
         listing = further
@@ -209,26 +215,20 @@ def _enough(
     if listing.whole:
         return True
     if mark is None or mark.accepted is None:
-        below = timedelta(0) if listing.order == "activity" else LONGEST_SESSION
-        return _reaches(listing, found.since - below)
+        return reaches(listing.rows, listing.order, found.since)
     if found.missing > 0 or (found.missing < 0 and sweep_is_due(pace, now)):
         return False
     ids = listing.ids
     if known.live - at_hand - ids:
         return False
     if listing.order == "activity":
-        return _reaches(listing, mark.newest - OVERLAP)
+        return reaches(listing.rows, "activity", mark.newest - OVERLAP)
     return known.live <= ids
 
 
 def sweep_is_due(pace: Pace, now: datetime) -> bool:
     """May a count that shrank be looked into again?"""
     return pace.swept is None or now - pace.swept >= SWEEP
-
-
-def _reaches(listing: Listing, instant: datetime) -> bool:
-    last = sort_key(listing.rows[-1], listing.order) if listing.rows else None
-    return last is not None and last < instant
 
 
 def _since(row: Recording, instant: datetime) -> bool:

@@ -1,5 +1,6 @@
 """What a poll of recordings promises: nothing missed, nothing twice, few calls."""
 
+from datetime import timedelta
 from urllib.parse import parse_qsl
 
 import pytest
@@ -7,6 +8,7 @@ from poll_world import Account
 
 from bot.mouseflow.errors import Unavailable
 from bot.mouseflow.recordings import tag
+from bot.simulator.quirks import Quirks
 from bot.simulator.scenarios import session
 from bot.simulator.sessions import Visitor
 from bot.store.audit import history
@@ -194,6 +196,18 @@ async def test_the_audit_log_says_once_an_hour_what_each_rule_costs(account):
     assert notes[0].details["checkout-friction"] >= 61
 
 
+async def test_a_first_look_back_reads_no_further_than_it_looks(account):
+    shop = account("any:\n  watch: recordings\n  when: {pages: {min: 1}}\n  do: {tag: any}",
+                   start=timedelta(minutes=90), quirks=Quirks(row_cap=40))  # fmt: skip
+    for hours in range(2, 22):
+        for minute in range(20):
+            shop.sim.add("myshop.com", "search-bounce", start=-3600 * hours - 60 * minute)
+    recent = [shop.sim.add("myshop.com", "search-bounce", start=-60 * n) for n in range(6, 86)]
+    await shop.poll()
+    assert {who for _, who in shop.matched()} == set(recent)
+    assert len(shop.calls) < 8  # 480 recordings are 12 lists of 40
+
+
 THRESHOLDS = """
 tablets:
   watch: recordings
@@ -231,12 +245,15 @@ async def test_friction_is_asked_only_at_thresholds_on_which_a_rule_turns(accoun
 
 
 async def test_whether_the_visitor_came_back_is_asked_once_in_a_session(account):
-    shop = account(THRESHOLDS + """
+    shop = account(
+        THRESHOLDS
+        + """
 more:
   watch: recordings
   when: {friction: {min: 40}}
   do: {tag: more}
-""")
+"""
+    )
     shop.sim.add("myshop.com", "checkout-friction", calm_for=10)  # a first visit
     for _ in range(6):
         shop.wait(seconds=30)
