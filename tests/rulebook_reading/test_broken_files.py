@@ -1,6 +1,8 @@
 """A file with an error in its syntax is read on around it, and it is said what was not checked."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bot.errors import RuleErrors
 from bot.rulebook.read import read
@@ -176,3 +178,23 @@ def test_a_file_that_is_broken_all_over_is_given_up_soon():
     found = faults(text, "a.yaml")
     assert len(found) <= 11
     assert found[-1][2].endswith("; the rest of this file was not checked")
+
+
+MARKS = st.sampled_from([*":,{}[]#'\"?&*!|>a \t=.%@`\\-", "{{", '"""', "a: ", "- ", "&a ", "*a"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 24), MARKS), min_size=1, max_size=4),
+    st.sampled_from([("a.yaml", YAML, "    when: {tags: [a, b]}"), ("a.toml", TOML, "when.a = 1")]),
+)
+def test_whatever_is_wrong_in_one_rule_the_others_are_checked_or_it_is_said(changes, file):
+    name, text, line = file
+    indent = len(line) - len(line.lstrip())
+    for at, mark in changes:
+        cut = max(indent, min(at, len(line)))
+        line = line[:cut] + mark + line[cut:]
+    found = faults(text.replace("BROKEN", line), name)
+    paths = {path for _, path, _ in found}
+    others = {"rules.one.when.frction", "rules.three.when.contry"}
+    assert others <= paths or "the rest of this file was not checked" in found[-1][2]
