@@ -9,6 +9,7 @@ from typing import TypeVar
 from bot.errors import Fault
 from bot.rulebook.slips import NO_SUCH, flag_hint, suggestion, whole_number
 from bot.rulebook.spans import Entry, Items, Keys, Node, Scalar
+from bot.rulebook.toml_words import in_toml
 from bot.rulebook.units import percent
 from bot.wording import duration
 
@@ -41,11 +42,16 @@ class Place:
 
     def fault(self, message: str) -> None:
         """Note an error here."""
-        self.faults.append(Fault(self.file, self.line, self.column, self.path, message))
+        self.faults.append(self._said(message))
 
     def warn(self, lint: str, message: str) -> None:
         """Note a lint's finding here; it can be silenced."""
-        self.warnings.append(Fault(self.file, self.line, self.column, self.path, message, lint))
+        self.warnings.append(self._said(message, lint))
+
+    def _said(self, message: str, lint: str | None = None) -> Fault:
+        if self.file.lower().endswith(".toml"):
+            message = in_toml(message)
+        return Fault(self.file, self.line, self.column, self.path, message, lint)
 
     @property
     def name(self) -> str:
@@ -250,9 +256,7 @@ def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]
             if name.lower() in ("all", "any"):
                 here.warn("unusual-value", f"no website is called {name}; {every}")
             elif "/" in name:
-                here.warn(
-                    "unusual-value", "a website has a name such as myshop.com, without / and https:"
-                )
+                here.warn("unusual-value", "a website has a name such as myshop.com, no address")
         return found
 
     return read

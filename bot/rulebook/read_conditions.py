@@ -45,7 +45,7 @@ def _parts(node: Node, place: Place, kind: Kind) -> list[Condition] | None:
     if isinstance(node, Items):
         place.fault(
             f"{place.name} wants conditions such as {_example(kind)}, without dashes; a list "
-            "stands under any: or all:"
+            "stands under any or all"
         )
         return None
     if not isinstance(node, Keys):
