@@ -34,13 +34,19 @@ def found(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def texts(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
-    """Names and contents of the files; raises ConfigError where one can't be read."""
+    """Names and contents of the files; raises ConfigError where one can't be read, or none is.
+
+    A folder that is empty is a mount or a checkout gone wrong rather than a wish for no rules.
+    """
     read_so_far = []
     for file in found(paths):
         try:
             read_so_far.append((str(file), file.read_bytes()))
         except OSError as error:
             raise ConfigError(f"{file}: can't be read ({error.strerror})") from error
+    if not read_so_far:
+        places = ", ".join(map(str, paths))
+        raise ConfigError(f"{places}: no rule files there (.yaml, .yml or .toml)")
     return read_so_far
 
 

@@ -80,9 +80,6 @@ def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False
     gc.disable()
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
     files = texts(paths)
-    if not files:
-        places = ", ".join(map(str, paths))
-        raise ConfigError(f"{places}: no rule files there (.yaml, .yml or .toml)")
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True)
     return read(files, allowed=may)
 

@@ -37,7 +37,7 @@ def run(args: Namespace) -> int:
     from bot.cli import given, show
     from bot.store.queue import dead_groups
 
-    ids = [int(what) for what in args.what if _NUMBER.fullmatch(what)]
+    ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))
     rules = [what for what in args.what if not _NUMBER.fullmatch(what)]
     now = datetime.now(UTC)
     with given.stored(given.settings(args, offline=True)) as store:

@@ -200,6 +200,15 @@ def test_a_broken_rule_file_at_the_start_is_told_whole(place: Place) -> None:
     assert len(place.simulator.calls) == 0
 
 
+def test_without_a_single_rule_file_it_does_not_start(place: Place) -> None:
+    (place.directory / "rules/trouble.yaml").unlink()
+    for command in ("run", "once"):
+        assert place.run(command, code=1)[1] == (
+            "rules: no rule files there (.yaml, .yml or .toml)\n"
+        )
+    assert len(place.simulator.calls) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_while_it_starts_it_leaves_quietly(place: Place, number: int) -> None:
     process = place.start("run")
