@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.cli import show
+from bot.cli.refusal import explained
 
 if TYPE_CHECKING:
     from bot.config import Settings
@@ -50,11 +51,12 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
         flow = settings.mouseflow
         slower = flow.model_copy(update={"requests_per_second": flow.requests_per_second / 2})
         settings = settings.model_copy(update={"mouseflow": slower})
-    async with outside(settings) as out:
-        asking = out.asking
-        if isinstance(asking, Urgent):
-            asking = replace(asking, priority=Priority.BACKGROUND)
-        yield Counted(asking)
+    with explained(settings):
+        async with outside(settings) as out:
+            asking = out.asking
+            if isinstance(asking, Urgent):
+                asking = replace(asking, priority=Priority.BACKGROUND)
+            yield Counted(asking)
 
 
 @contextmanager

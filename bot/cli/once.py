@@ -46,6 +46,7 @@ def run(args: Namespace) -> int:
     from bot import logs
     from bot.cli import show
     from bot.cli.given import settings
+    from bot.cli.refusal import explained
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
@@ -60,7 +61,7 @@ def run(args: Namespace) -> int:
         found.extend(store.do(lambda conn: matches(conn, began, names)))
 
     # A delivery into the diary would be logged as if it had taken effect.
-    with logs.hushed("bot.deliver") if args.dry_run else nullcontext():
+    with explained(configured), logs.hushed("bot.deliver") if args.dry_run else nullcontext():
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
         show.document(_plain(did, found, names))

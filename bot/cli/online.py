@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bot.cli.nearest import hint
+from bot.cli.refusal import refusal
 from bot.errors import BotError
 from bot.subjects import Site
 
@@ -50,34 +51,13 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
         try:
             rows = await client.send(websites.list())
         except BotError as error:
-            return [f"Mouseflow ({client.base_url}): {_refusal(error, account.region)}"]
+            return [refusal(error, settings)]
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
         return [
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
             *await _ignored_filters(client, book.rules, sites),
         ]
-
-
-def _refusal(error: BotError, region: str | None) -> str:
-    """What was asked, what came of it, and what a person can do."""
-    from bot.mouseflow.errors import BadCredentials, Unreachable
-
-    if isinstance(error, BadCredentials):
-        other = {"eu": "us", "us": "eu"}.get(region or "")
-        elsewhere = (
-            f', or the account lives in the other region: region = "{other}"' if other else ""
-        )
-        return (
-            "it was asked for the websites and refuses the credentials (401); mend "
-            f"mouseflow.email or mouseflow.api_key{elsewhere}"
-        )
-    if isinstance(error, Unreachable):
-        return (
-            f"it was asked for the websites and does not answer ({error.reason}); is the address "
-            "right, and may this machine reach it, by a proxy perhaps (HTTPS_PROXY)?"
-        )
-    return f"it was asked for the websites: {error}"
 
 
 def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:

@@ -73,8 +73,9 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     whole.add_argument("--version", action="version", version=f"mouseflow-bot {__version__}")
+    _add_config(whole, default=None)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = next((word for word in argv if not word.startswith("-")), None)
+    asked = next((word for word in argv if word in COMMANDS), None)
     for name, summary in COMMANDS.items():
         if name == asked:
             _add(commands, name, summary)
@@ -95,10 +96,16 @@ def _add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    one.add_argument(
+    # Also understood before the command, whose own default must not wipe it out.
+    _add_config(one, default=argparse.SUPPRESS)
+    module.options(one)
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
+        default=default,
         help="the configuration (default: BOT_CONFIG, else config.toml)",
     )
-    module.options(one)

@@ -82,8 +82,8 @@ def test_what_is_right_is_ok(place: Place) -> None:
 def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:
     place.configure((place.sim.api_key, "another-key"))
     assert place.check(1) == [
-        f"Mouseflow ({place.sim.mouseflow_url}): it was asked for the websites and refuses the "
-        "credentials (401); mend mouseflow.email or mouseflow.api_key"
+        f"Mouseflow ({place.sim.mouseflow_url}) refuses the credentials (401); "
+        "mend mouseflow.email or mouseflow.api_key"
     ]
 
 
@@ -93,10 +93,11 @@ def test_an_address_where_nobody_answers_is_named(place: Place) -> None:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
         place.configure((place.sim.mouseflow_url, nobody))
         (said,) = place.check(1)
-    assert said.startswith(
-        f"Mouseflow ({nobody}): it was asked for the websites and does not answer"
-    )
-    assert "is the address right" in said
+        assert said.startswith(f"Mouseflow ({nobody}) does not answer (GET /websites: ")
+        assert "is the address right" in said
+        for command in (["once"], ["plan"], ["replay", "--since", "1d"], ["explain", "one", "r1"]):
+            assert main(command) == 1
+            assert place.capsys.readouterr().err.splitlines()[-1] == said
 
 
 def test_a_website_that_is_not_there_comes_with_the_one_that_was_meant(place: Place) -> None:

@@ -135,8 +135,9 @@ def test_every_problem_of_the_configuration_is_told_by_every_command(tmp_path: P
 
 
 def test_the_configuration_can_be_named_by_option_or_environment(tmp_path: Path) -> None:
-    told = bot("history", "--config", "other.toml", cwd=tmp_path, code=1).stderr
-    assert told.startswith("other.toml: no such file")
+    for arguments in (["history", "--config", "other.toml"], ["--config", "other.toml", "history"]):
+        told = bot(*arguments, cwd=tmp_path, code=1).stderr
+        assert told.startswith("other.toml: no such file")
     told = bot("history", cwd=tmp_path, environ={"BOT_CONFIG": "third.toml"}, code=1).stderr
     assert told.startswith("third.toml: no such file")
 
