@@ -93,6 +93,7 @@ async def catch_up(
         settle=desk.settle,
         span=Span(min(back_to - RECENT, began), now),
         now=now,
+        expand=desk.expand,
     )
     rules = in_force()
     at = await place(past, site, rules, rules)

@@ -109,7 +109,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
         async with looking_back.account(settings) as account:
             past = Past(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
-                span=span, now=now,
+                span=span, now=now, expand=settings.poll.expand,
             )  # fmt: skip
             rows = await account.send(websites.list())
             sites = looked_at(rows, ours, args.website)

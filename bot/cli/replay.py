@@ -153,6 +153,7 @@ async def _replay(
             past = Past(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=Span(progress.since, progress.until), now=progress.now,
+                expand=settings.poll.expand,
             )  # fmt: skip
             slack = settings.slack
             routing = Routing(slack.channel or "", zone.key, slack.ops)

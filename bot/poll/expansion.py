@@ -23,7 +23,7 @@ BUSY = timedelta(hours=1)
 SEVERAL = 2
 """Details that make an expanded list worth its bytes."""
 
-ROWS_A_CALL = 50
+ROWS_A_CALL = 100
 """So many rows are read with their page views rather than one more call is made."""
 
 
@@ -77,23 +77,44 @@ class Expansion:
         self.trusted_until = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a list, from its first to its last row, for the sake of some recordings."""
+
+    first: int
+    last: int
+    keys: frozenset[str]
+
+
 def telling(details: Iterable[Recording], tags_matter: bool) -> bool:
     """Do these details have what expanded rows could fail to tell?"""
     return _show([view for detail in details for view in detail.page_views or ()], tags_matter)
 
 
-def within_reach(places: Mapping[str, int], deepest: int) -> frozenset[str]:
-    """The recordings worth one expanded list instead of their details, by their place in it.
+def stretches(places: Mapping[str, int], deepest: int, *, anywhere: bool) -> list[Stretch]:
+    """The parts of the list worth one call each instead of the details of the recordings in them.
 
-    At least two, and none so deep that more than `ROWS_A_CALL` rows are read for each call
-    saved, or more than `deepest` in all.
+    `places` tells where the recordings stand, counted from 1. Each part has two of them at
+    least, reads no more than `ROWS_A_CALL` rows for each detail it spares, and no more than
+    `deepest` in all; it begins with the first row of the list, unless `anywhere` is possible.
     """
-    best: frozenset[str] = frozenset()
+    found = []
     order = sorted(places, key=places.__getitem__)
-    for count, key in enumerate(order, 1):
-        if count >= SEVERAL and places[key] <= min(deepest, ROWS_A_CALL * count):
-            best = frozenset(order[:count])
-    return best
+    while order:
+        first = places[order[0]] if anywhere else 1
+        best = 0
+        for count, key in enumerate(order, 1):
+            rows = places[key] - first + 1
+            if rows > deepest:
+                break
+            if count >= SEVERAL and rows <= ROWS_A_CALL * count:
+                best = count
+        if best:
+            found.append(Stretch(first, places[order[best - 1]], frozenset(order[:best])))
+        if not anywhere:
+            break
+        order = order[best or 1 :]
+    return found
 
 
 def _ended(detail: Recording, row: Recording) -> tuple[PageView, ...]:

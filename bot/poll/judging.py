@@ -15,9 +15,9 @@ from bot.mouseflow.errors import BadCredentials, Gone
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, Sheet, asks_friction, asks_visitor_type
-from bot.poll.expansion import Expansion, telling, within_reach
-from bot.poll.facts import SPARE, VisitorType, Wanting, friction_bands, members, visitor_types
-from bot.poll.listing import MOST_EXPANDED, read
+from bot.poll.expanded import ExpandedLists
+from bot.poll.expansion import Expansion
+from bot.poll.facts import VisitorType, Wanting, friction_bands, members, visitor_types
 from bot.poll.tags import TagFilter, without
 from bot.ports import Mouseflow
 from bot.rulebook.rules import Rule
@@ -100,8 +100,8 @@ class Bench:
     the server ignores the friction filter, so that rules with friction can't be judged.
     `back` names recordings that are listed again though their detail was gone.
     `places` tells where recordings stand in the list, counted from 1, as far as their page
-    views may be asked for with the list. `costs` counts for each rule the calls that it had
-    a part in.
+    views may be asked for with the list, `offset` whether any part of the list may. `costs`
+    counts for each rule the calls that it had a part in.
     """
 
     mouseflow: Counted
@@ -116,6 +116,7 @@ class Bench:
     back: Set[str] = frozenset()
     expansion: Expansion = field(default_factory=Expansion)
     places: Mapping[str, int] = field(default_factory=dict)
+    offset: bool = False
     costs: Counter[str] = field(default_factory=Counter)
     detailed: int = 0
 
@@ -152,49 +153,36 @@ class Bench:
             found |= details
             self.costs.update(rule.id for key in details for rule in wanting[key])
             batch *= 2
-            for key, detail in details.items():
-                if isinstance(detail, Recording):
-                    self.tags.learn(subjects[key].recording, detail)
-            await self._try_expansion(details)
+            had = {key: it for key, it in details.items() if isinstance(it, Recording)}
+            for key, detail in had.items():
+                self.tags.learn(subjects[key].recording, detail)
             rest = _without({each.key: wanting[each.key] for each in needed}, found)
-            found |= await self._expanded(rest)
-            rest = _without(rest, found)
+            if await self._lists.shown(had):
+                found |= await self._expanded(rest)
+                rest = _without(rest, found)
             learnt = self.tags.witness is not None
             needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
         return found
 
     async def _expanded(self, wanting: Mapping[str, Sequence[Rule]]) -> dict[str, Recording]:
-        """The rows with their page views, of as many recordings as one call is worth."""
-        if not self.expansion.trusted(self.now):
-            return {}
-        keys = self._within_reach(wanting)
-        if not keys:
-            return {}
-        rows = await self._with_page_views(keys)
-        self._charge((wanting[key] for key in keys), 1)
-        if not rows:
-            self.expansion.missed()
-        return rows
+        before = self.mouseflow.calls
+        found = await self._lists.page_views(wanting)
+        if found:
+            self._charge((wanting[key] for key in found), self.mouseflow.calls - before)
+        return found
 
-    async def _try_expansion(self, details: Mapping[str, Recording | Exception]) -> None:
-        """Hold expanded rows against details that were just fetched, if it is time to."""
-        had = {key: detail for key, detail in details.items() if isinstance(detail, Recording)}
-        keys = self._within_reach(had)
-        tags = self.book.reads_tags
-        if keys and self.expansion.may_try(self.now) and telling(had.values(), tags):
-            rows = await self._with_page_views(keys)
-            self.expansion.compare(rows.values(), had, tags, self.now)
-
-    def _within_reach(self, keys: Iterable[str]) -> frozenset[str]:
-        places = {key: self.places[key] for key in keys if key in self.places}
-        return within_reach(places, MOST_EXPANDED - SPARE)
-
-    async def _with_page_views(self, keys: frozenset[str]) -> dict[str, Recording]:
-        limit = max(self.places[key] for key in keys) + SPARE
-        listing = await read(self.mouseflow, self.site.id, self.window, limit, expand=True)
-        return {
-            row.id: row for row in listing.rows if row.id in keys and row.page_views is not None
-        }
+    @property
+    def _lists(self) -> ExpandedLists:
+        return ExpandedLists(
+            mouseflow=self.mouseflow,
+            website=self.site.id,
+            window=self.window,
+            places=self.places,
+            anywhere=self.offset,
+            tags_matter=self.book.reads_tags,
+            expansion=self.expansion,
+            now=self.now,
+        )
 
     async def _needed(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]

@@ -87,12 +87,16 @@ async def read(
     filters: SessionFilters,
     limit: int,
     *,
+    offset: int | None = None,
     expand: bool = False,
 ) -> Listing:
-    """The newest rows of the window, so many at most; with page views if they are not too many."""
+    """The newest rows of the window, so many at most; with page views if they are not too many.
+
+    `offset` skips rows, where the server is known to honour it.
+    """
     expand = expand and limit <= MOST_EXPANDED
-    page = await mouseflow.send(recordings.list(website, filters, limit=limit, expand=expand))
-    return _listing(page, limit, expand)
+    asked = recordings.list(website, filters, limit=limit, offset=offset, expand=expand)
+    return _listing(await mouseflow.send(asked), limit, expand)
 
 
 async def deeper(

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from bot.mouseflow import paging, recordings
 from bot.mouseflow.models import Recording
 from bot.poll.book import Book, asks_friction, asks_visitor_type
+from bot.poll.expansion import Expansion
 from bot.poll.facts import VisitorType, friction_is_ignored
 from bot.poll.judging import FIRST, Bench, Counted, Due, Judged
 from bot.poll.tags import TagFilter, without
@@ -34,7 +35,10 @@ AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """What a look back works with. Sessions without activity for `settle` are final."""
+    """What a look back works with. Sessions without activity for `settle` are final.
+
+    `expand` lets lists be asked for page views, where the server is seen to give them.
+    """
 
     mouseflow: Mouseflow
     store: Store
@@ -42,6 +46,7 @@ class Past:
     settle: timedelta
     span: Span
     now: datetime
+    expand: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Place:
     offset: bool = False
     counts: dict[date, int] = field(default_factory=dict)
     tags: TagFilter = field(default_factory=TagFilter)
+    expansion: Expansion = field(default_factory=Expansion)
 
     @property
     def page(self) -> int:
@@ -124,6 +130,7 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
         offset=at.offset,
     ):
         rows = [row for row in part.recordings if past.span.holds(row)]
+        places = _places(past, at, part.recordings, passed)
         hopeful = await _hopeful(past, at, asked, rows)
         passed += len(part.recordings)
         yield Batch(
@@ -133,9 +140,19 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
             ids=tuple(row.id for row in rows),
         )
         async for some in _detailed(past, at, slice_, asked, hopeful):
-            yield await _judged(past, at, slice_, some)
+            yield await _judged(past, at, slice_, some, places)
     if asked.missed:
         yield Batch(missed=asked.missed)
+
+
+def _places(past: Past, at: Place, rows: Iterable[Recording], passed: int) -> dict[str, int]:
+    """Where these rows stand in the day's list, as far as they can be asked for again there.
+
+    Without offsets only what came at first stands where it can be found.
+    """
+    if not (past.expand and at.book.expandable) or (passed and not at.offset):
+        return {}
+    return {row.id: place for place, row in enumerate(rows, passed + 1)}
 
 
 async def _hopeful(
@@ -197,7 +214,8 @@ async def _detailed(
     The details of the first few may show that the tag filter tells of pages, too.
     """
     some: list[RecordingSubject] = []
-    most = AT_ONCE if at.tags.covers_pages else FIRST
+    known = at.tags.covers_pages or at.expansion.trusted(past.now)
+    most = AT_ONCE if known else FIRST
     for subject in hopeful:
         if await _may_have_its_tags(past, at, slice_, asked, subject):
             some.append(subject)
@@ -253,7 +271,11 @@ def _subject(past: Past, at: Place, row: Recording, friction: Band | None) -> Re
 
 
 async def _judged(
-    past: Past, at: Place, slice_: Slice, subjects: Sequence[RecordingSubject]
+    past: Past,
+    at: Place,
+    slice_: Slice,
+    subjects: Sequence[RecordingSubject],
+    places: Mapping[str, int],
 ) -> Batch:
     ids = [subject.key for subject in subjects]
     known = await past.store.run(partial(matched_rules, website=at.site.id, ids=ids))
@@ -267,6 +289,9 @@ async def _judged(
         held=at.held,
         tags=_asked_already(at, past.now),
         now=past.now,
+        expansion=at.expansion,
+        places=places,
+        offset=at.offset,
     )
     verdicts = await bench.judge(
         [

@@ -76,9 +76,13 @@ def lists(targets, *parts):
         Quirks(reversed_rows=True),
         Quirks(time_zone="Pacific/Kiritimati"),
         Quirks(time_zone="Pacific/Midway"),
+        Quirks(expand=False),
+        Quirks(tagless_expansion=True),
+        Quirks(tagless_expansion=True, row_cap=40),
     ],
-    ids=["usual", "by start", "no offset", "small pages", "upside down", "far east", "far west"],
-)
+    ids=["usual", "by start", "no offset", "small pages", "upside down", "far east", "far west",
+         "no page views", "page views without tags", "the same in small pages"],
+)  # fmt: skip
 async def test_every_match_of_the_past_is_found_and_no_other(world, quirks):
     shop = world(quirks=quirks)
     progress = await shop.replay()
@@ -111,6 +115,21 @@ async def test_each_question_is_asked_once_a_day_and_details_only_where_a_rule_d
     assert 0 < len(details) < len(known)
 
 
+@pytest.mark.parametrize(
+    ("per_day", "days"), [(150, 2), (300, 6)], ids=["from the top", "anywhere"]
+)
+async def test_page_views_of_many_come_in_one_list_where_the_server_gives_them(
+    world, per_day, days
+):
+    paths = "paths:\n  watch: recordings\n  when: {saw_page: /checkout*}\n  do: {tag: paths}"
+    shop = world(paths, site=busy(per_day))
+    progress = await shop.replay(days)
+    expanded = lists(shop.sender.sent, "expand=true")
+    assert any("offset=" in it for it in expanded) == (days > 2)
+    assert progress.tally.details < 10 < progress.tally.read / 20
+    assert shop.matched() == await shop.truth(await shop.ids(days))
+
+
 async def test_a_question_is_asked_once_a_day_also_where_a_day_has_many_pages(world):
     shop = world(quirks=Quirks(row_cap=40))
     await shop.replay()
@@ -120,7 +139,7 @@ async def test_a_question_is_asked_once_a_day_also_where_a_day_has_many_pages(wo
 
 
 async def test_a_replay_again_finds_the_same_and_acts_on_nothing_twice(world):
-    shop = world()
+    shop = world(quirks=Quirks(expand=False))
     first = await shop.replay()
     before = shop.matched()
     steps = shop.steps()
@@ -155,7 +174,7 @@ async def test_one_that_is_cut_off_anywhere_goes_on_to_the_same_end(world):
 
 async def test_an_outage_ends_it_and_what_is_kept_is_whole_days(world):
     shop = world()
-    shop.sim.fail("status", status=503, times=9999, skip=60)
+    shop.sim.fail("status", status=503, times=9999, skip=25)
     with pytest.raises(Unavailable):
         await shop.replay()
     shop.sim.faults.clear()

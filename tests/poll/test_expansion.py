@@ -10,7 +10,7 @@ from poll_world import Account, rules
 
 from bot.mouseflow.models import PageView, Recording
 from bot.mouseflow.recordings import tag
-from bot.poll.expansion import ROWS_A_CALL, SEVERAL, Expansion, within_reach
+from bot.poll.expansion import ROWS_A_CALL, SEVERAL, Expansion, stretches
 from bot.simulator.scenarios import session
 
 CHECKOUT = """
@@ -150,15 +150,27 @@ async def test_tags_that_people_set_after_the_last_activity_count_for_rules_adde
     assert ("vip", who) in shop.matched()
 
 
-@given(st.dictionaries(st.text("0123456789abcdef", min_size=1), st.integers(1, 3_000), max_size=80))
-def test_an_expanded_list_reads_no_more_rows_than_the_calls_it_saves_are_worth(places):
-    near = within_reach(places, 1_000)
-    assert near <= places.keys()
-    if near:
-        assert len(near) >= SEVERAL
-        deepest = max(places[key] for key in near)
-        assert deepest <= min(1_000, ROWS_A_CALL * len(near))
-        assert all(key in near for key, place in places.items() if place < deepest)
+@given(
+    st.dictionaries(st.text("0123456789abcdef", min_size=1), st.integers(1, 9_000), max_size=80),
+    st.booleans(),
+)
+def test_an_expanded_list_reads_no_more_rows_than_the_details_it_spares_are_worth(places, anywhere):
+    found = stretches(places, 1_000, anywhere=anywhere)
+    assert anywhere or [each.first for each in found] in ([], [1])
+    named = [key for each in found for key in each.keys]
+    assert len(named) == len(set(named))
+    for each in found:
+        assert len(each.keys) >= SEVERAL
+        assert each.last - each.first < min(1_000, ROWS_A_CALL * len(each.keys))
+        within = {key for key, place in places.items() if each.first <= place < each.last}
+        assert within <= each.keys
+
+
+@given(st.sets(st.integers(1, 900), min_size=9))
+def test_recordings_that_stand_close_together_take_one_list(places):
+    by_key = {str(place): place for place in places}
+    (one,) = stretches(by_key, 1_000, anywhere=True)
+    assert one.keys == by_key.keys()
 
 
 def seen(*pages: str, at: int, last_tags: tuple[str, ...] = ("submit",)) -> Recording:
