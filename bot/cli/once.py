@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
 _MOST = 10_000
+FIRST = (
+    "the very first look begins now (poll.start), so nothing older was judged; "
+    "BOT_POLL__START=24h lets it look back, and `mouseflow-bot replay --since 24h` tells, too"
+)
+"""Said to who tries the bot out and sees nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,10 @@ def run(args: Namespace) -> int:
     logs.configure(configured.log.format, configured.log.level)
 
     from bot import daemon
+    from bot.store.database import database_path
     from bot.store.watermarks import website_names
 
+    first = not configured.poll.start and not database_path(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[Found](), dict[str, str]()
 
     def tell(store: "Store", _: "Round") -> None:
@@ -67,6 +74,8 @@ def run(args: Namespace) -> int:
         show.document(_plain(did, found, names))
     else:
         _show(did, found, names)
+        if first and not found:
+            show.line(FIRST)
     return 1 if did.failed or did.drained.dead else 0
 
 

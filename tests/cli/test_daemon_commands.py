@@ -138,6 +138,16 @@ def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happ
     assert place.writes() == []
 
 
+def test_a_first_look_that_sees_nothing_says_why(place: Place) -> None:
+    place.environ["BOT_POLL__START"] = "now"
+    said = "the very first look begins now"
+    assert said in place.run("once", "--dry-run")[0]
+    place.environ["BOT_POLL__START"] = "2h"
+    assert said not in place.run("once")[0]
+    place.environ["BOT_POLL__START"] = "now"
+    assert said not in place.run("once")[0]
+
+
 def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
     first = json.loads(place.run("once", "--json")[0])
     assert (first["dry_run"], first["done"], first["dead"]) == (False, 2, 0)
