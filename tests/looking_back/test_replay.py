@@ -40,6 +40,14 @@ short:
 """
 
 
+MORNINGS = """
+paths:
+  watch: recordings
+  when: {saw_page: /checkout*, hour: {under: 14}}
+  do: {tag: paths}
+"""
+
+
 @pytest.fixture
 def world(tmp_path):
     opened = []
@@ -121,8 +129,7 @@ async def test_each_question_is_asked_once_a_day_and_details_only_where_a_rule_d
 async def test_page_views_of_many_come_in_one_list_where_the_server_gives_them(
     world, per_day, days
 ):
-    paths = "paths:\n  watch: recordings\n  when: {saw_page: /checkout*}\n  do: {tag: paths}"
-    shop = world(paths, site=busy(per_day))
+    shop = world(MORNINGS, site=busy(per_day))
     progress = await shop.replay(days)
     expanded = lists(shop.sender.sent, "expand=true")
     assert any("offset=" in it for it in expanded) == (days > 2)
