@@ -122,15 +122,25 @@ def _duration(value: Any) -> Any:
     if not isinstance(value, str):
         raise PydanticCustomError("duration", "write a number and a unit: 90s, 5m, 1h or 7d")
     try:
-        return duration(value)
+        length = duration(value)
     except ValueError as wrong:
         raise PydanticCustomError("duration", "{why}", {"why": str(wrong)}) from None
+    if not length:
+        raise PydanticCustomError("duration", "write a time longer than nothing")
+    return length
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": SPAN_PATTERN, "examples": ["7d"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": SPAN_PATTERN,
+            "not": {"pattern": "^[^1-9]*$"},
+            "examples": ["7d"],
+        }
+    ),
 ]
 """A time span as written in a rule file."""
 

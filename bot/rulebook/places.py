@@ -99,6 +99,8 @@ def unknown(word: str, known: Collection[str], what: str = "key") -> str:
     name, colon, value = word.partition(":")
     if colon and suggestion(name, known):
         return f"a space is missing behind the colon; write {name}: {value}"
+    if word and (word[0].isspace() or not word.isprintable()):
+        return "an invisible character stands here; use plain spaces"
     if reason := NO_SUCH.get(word.lower()):
         return f"unknown {what}; {reason}"
     hint = nearest(word, known)
@@ -124,7 +126,7 @@ def mapping(
         place.on(node).fault(f"{len(strange):,} unknown keys; is this a rule file?")
         return None
     for entry in strange:
-        place.at(entry.key, entry).fault(unknown(entry.key, known))
+        place.at(entry.key.strip(), entry).fault(unknown(entry.key, known))
     meant = {suggestion(entry.key, known) for entry in strange}
     for key in required:
         if key not in node.entries and key not in meant:

@@ -13,7 +13,7 @@ from bot.rulebook.conditions import (
     Test,
 )
 from bot.rulebook.fields import Field
-from bot.rulebook.places import Place, item_place, listed, texts, unknown
+from bot.rulebook.places import Place, item_place, listed, nearest, texts, unknown
 from bot.rulebook.read_values import wants
 from bot.rulebook.spans import Entry, Items, Keys, Node
 from bot.rulebook.text_lints import doubt
@@ -82,8 +82,11 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
         for other in KINDS
         if other != kind and any(field.name == name for field in fields(other))
     ]
+    if name in ("website", "websites", "site") and name not in known:
+        return "websites stand beside when, not in it: write websites: [myshop.com] there"
     if others:
-        return f"{name} is a field of {listed(others, 'and')}, not of {kind}"
+        hint = nearest(name, known) if name in ("url", "name") else ""
+        return f"{name} is a field of {listed(others, 'and')}, not of {kind}{hint}"
     if name == "and":
         return "a mapping means and by itself; leave and out, or write all with a list"
     message = unknown(name, [*known, *GROUPS], "field")

@@ -234,7 +234,7 @@ def _messages(
 ) -> Iterator[tuple[Place, str]]:
     kinds = dict.fromkeys(_KINDS[error["type"]] for error in errors if error["type"] in _KINDS)
     if kinds:
-        example = f", such as {spec.example}" if leaf is root else ""
+        example = f", such as {spec.example}" if leaf is root or place.name == spec.key else ""
         yield place, f"{place.name} wants {listed(tuple(kinds))}{example}"
         return
     said: set[str] = set()

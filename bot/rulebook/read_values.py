@@ -114,6 +114,10 @@ def _numbers(node: Node, place: Place, field: Field) -> Numbers | None:
         place.on(node).warn(
             "friction-exact", "hardly any session has exactly this friction; write {min: 2.5}"
         )
+    if field.name == "hour" and not any(0 <= value <= 23 for value in good):
+        place.on(node).warn("never-holds", "hours go from 0 to 23")
+    elif field.name in _SHARES and not any(0 <= value <= 100 for value in good):
+        place.on(node).warn("never-holds", f"{field.name} is a share between 0% and 100%")
     return Numbers(good)
 
 

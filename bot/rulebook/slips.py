@@ -38,7 +38,8 @@ _MEANT: Final = MappingProxyType({
     "new": "first", "repeat": "returning", "recurring": "returning", "returned": "returning",
     "search": "searchengines", "google": "searchengines", "bing": "searchengines",
     "organic": "searchengines", "facebook": "social", "newsletter": "email",
-    "off": "stop", "halt": "stop", "pause": "stop", "enabled": "start", "true": "start",
+    "running": "recording", "active": "recording", "off": "stop", "halt": "stop", "pause": "stop",
+    "enabled": "start", "true": "start",
     "false": "stop", "sessions": "recordings", "session": "recordings", "visits": "recordings",
     "surveys": "feedback", "campaigns": "feedback", "user": "visitor", "visitor_id": "visitor",
     "cooldown": "once_per", "dedupe": "once_per", "throttle": "safety", "schedule": "active",
@@ -51,6 +52,7 @@ _MEANT: Final = MappingProxyType({
 _ALSO: Final = MappingProxyType({
     "on": ("start",), "off": ("stopped",), "min": ("at_least",), "limit": ("recordings",),
     "max": ("at_most",), "when": ("given",), "then": ("expect",), "if": ("given",),
+    "url": ("path",), "name": ("funnel", "form", "campaign", "path"),
     "session": ("visitor",), "rate": ("at_most",), "enabled": ("recording",),
 })  # fmt: skip
 """What they are elsewhere in a rule."""

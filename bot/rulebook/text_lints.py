@@ -9,6 +9,8 @@ from bot.rulebook.slips import COUNTRIES, comparison, is_regex
 PATHS = frozenset({"saw_page", "journey", "entry_page", "exit_page", "path"})
 
 _CODE = re.compile(r"[a-z]{2}")
+_EXCLUDED = re.compile(r"! ?[\w/]")
+_TYPOGRAPHIC = tuple("“”„‘’‚«»")
 _SEVERAL = re.compile(r"/\S*\s*(?:,|>|→|->)\s*/")
 
 
@@ -24,7 +26,13 @@ def doubt(value: str, place: Place, field: Field) -> None:
         place.warn("compared-as-text", "a range of addresses is written with *, such as 10.1.*")
     elif field.type == "variables" and (meant := comparison(value)):
         place.warn("compared-as-text", f"this is compared as a text; for numbers write {meant}")
-    if value == "exists":
+    if value[:1] in _TYPOGRAPHIC:
+        words = "typographic quotes are part of the text; write plain ones, or none"
+        place.warn("compared-as-text", words)
+    elif _EXCLUDED.match(value):
+        words = f"this is compared as a text; to exclude it write {{not: {value[1:].strip()}}}"
+        place.warn("compared-as-text", words)
+    elif value == "exists":
         place.warn("compared-as-text", "this is compared as a text; write {exists: true}")
     elif is_regex(value):
         words = f"this is compared as a text; a regular expression is {{matches: '{value}'}}"
