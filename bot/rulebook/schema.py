@@ -24,6 +24,7 @@ from bot.rulebook.read_values import BOUNDS, OPEN_CHOICES, operators
 from bot.rulebook.schema_values import (
     CHANGE,
     FLAG,
+    LENGTH,
     PERCENT,
     RATE,
     SPAN,
@@ -134,23 +135,23 @@ def _rule() -> Schema:
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
         "do": {"type": "object", "minProperties": 1},
-        "once_per": _object(dict.fromkeys(GROUP_FIELDS, SPAN))
+        "once_per": _object(dict.fromkeys(GROUP_FIELDS, LENGTH))
         | {"minProperties": 1, "maxProperties": 1},
         "count": _object(
             {
                 "at_least": {"type": "integer", "minimum": 2},
-                "within": SPAN,
+                "within": LENGTH,
                 "by": {"enum": ["page", *GROUP_FIELDS]},
             },
             ("at_least", "within"),
         ),
         "safety": _object({"at_most": RATE}, ("at_most",)),
         "active": {"type": "string", "pattern": active_pattern()},
-        "after_downtime": _object({"act_up_to": SPAN, "older": {"enum": ["digest", "drop"]}}),
-        "for": SPAN,
+        "after_downtime": _object({"act_up_to": LENGTH, "older": {"enum": ["digest", "drop"]}}),
+        "for": LENGTH,
         "until": {"type": "object", "minProperties": 1},
         "resolved": FLAG,
-        "over_last": SPAN,
+        "over_last": LENGTH,
         "visitors": _object({name: visitors(name) for name in VISITOR_FILTERS}),
         "was": _one_or_more(TEXT),
         "tests": {"type": "array", "minItems": 1},
@@ -245,7 +246,7 @@ def _operator_object(field: Field) -> Schema:
         "exists": FLAG,
         "drops_by": CHANGE,
         "rises_by": CHANGE,
-        "against": SPAN,
+        "against": LENGTH,
     }
     properties = {
         name: values[name] | {"description": OPERATORS[name]} for name in operators(field)

@@ -12,6 +12,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": ["string", "number", "boolean"]}
 SPAN: Schema = {"type": "string", "pattern": SPAN_PATTERN}
+LENGTH: Schema = SPAN | {"not": {"pattern": "^[^1-9]*$"}}
 PERCENT: Schema = {"type": ["string", "number"], "pattern": r"^\s*-?[0-9]+(\.[0-9]+)?\s*%?\s*$"}
 CHANGE: Schema = {
     "type": ["string", "number"],

@@ -6,7 +6,7 @@ from itertools import takewhile
 
 SPAN_PATTERN = r"^\s*([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+$"
 RATE_PATTERN = (
-    r"^\s*[0-9]+\s+per\s+"
+    r"^\s*0*[1-9][0-9]{0,5}\s+per\s+"
     r"(second|minute|hour|day|week|([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+)\s*$"
 )
 
