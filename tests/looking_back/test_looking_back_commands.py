@@ -226,6 +226,21 @@ def test_a_replay_that_an_outage_ends_says_how_to_go_on(place: Place) -> None:
     assert matched(place.json("replay", "--resume"), "bounce") == 1
 
 
+def test_a_replay_that_goes_on_remembers_what_it_has_tried(place: Place) -> None:
+    place.rules.write_text(
+        RULE.replace("    do: {tag", "    once_per: {browser: 30d}\n    do: {tag")
+    )
+    for hours in (200, 3):
+        place.sim.add("myshop.com", "phone-bounce", start=-hours * 3600)
+    place.sim.fail("status", status=401, times=99, skip=8)
+    place.run("replay", "--since", "9d", code=1)
+    kept = json.loads((place.directory / "data/bot.db.replay/progress.json").read_bytes())
+    assert kept["tally"]["lines"]["bounce"]  # the first of the two is done
+    place.sim.faults.clear()
+    total = place.json("replay", "--resume")["rules"]["bounce"]["total"]
+    assert (total["new"], sum(total["held_back"].values())) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told", "code"),
     [
