@@ -29,7 +29,7 @@ def found(paths: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             files.append(path)
         else:
-            raise ConfigError(f"{path}: there is no such rule file or directory (rules.paths)")
+            raise ConfigError(f"{path}: there is no such rule file or directory")
     return list(dict.fromkeys(files))
 
 

@@ -95,7 +95,7 @@ def run(args: Namespace) -> int:
             indent="",
         )
     else:
-        show.line("nothing of that kind was recorded")
+        show.line("nothing was recorded that fits")
     return 0
 
 

@@ -207,7 +207,7 @@ def test_history_keeps_a_visitors_text_on_its_line(
     assert "\x1b" not in told
     assert "saw_page /checkout" in told
     assert main(["history", "--kind", "step.postponed"]) == 0
-    assert "nothing of that kind" in capsys.readouterr().out
+    assert "nothing was recorded that fits" in capsys.readouterr().out
     assert main(["history", "--kind", "step.postponed", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
