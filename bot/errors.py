@@ -54,10 +54,14 @@ class Fault:
 
 
 class RuleErrors(BotError):
-    """The rule files must be mended; `faults` holds every problem of every file."""
+    """The rule files must be mended; `faults` holds every problem of every file.
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    `warnings` are what the lints say of the rules that can be read.
+    """
+
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         self.faults = tuple(faults)
+        self.warnings = tuple(warnings)
         super().__init__("\n".join(map(str, self.faults)))
 
 

@@ -36,6 +36,7 @@ def run(args: Namespace) -> int:
     problems: list[str | Fault] = []
     settings: Settings | None = None
     book: RuleSet | None = None
+    beside: tuple[Fault, ...] = ()
     if given.configured(args) or not args.paths:
         try:
             settings = given.settings(args, offline=not args.online)
@@ -46,10 +47,12 @@ def run(args: Namespace) -> int:
         book = given.rules(args, settings, offline=not args.online)
     except RuleErrors as error:
         problems += error.faults
+        beside = error.warnings
     except ConfigError as error:
         # Where the configuration can't be read, nobody knows where its rules are.
         problems += str(error).splitlines() if settings or args.paths else []
-    notes = not_given(settings, book) if settings is not None else []
+    notes: list[str | Fault] = [*beside]
+    notes += not_given(settings, book) if settings is not None else []
     if args.online and settings is not None and book is not None:
         found = _online(settings, book)
         problems += found.problems
@@ -93,7 +96,10 @@ def _online(settings: "Settings", book: "RuleSet") -> "Findings":
 
 
 def _tell(
-    args: Namespace, problems: "list[str | Fault]", book: "RuleSet | None", notes: list[str]
+    args: Namespace,
+    problems: "list[str | Fault]",
+    book: "RuleSet | None",
+    notes: "list[str | Fault]",
 ) -> None:
     from bot.cli import show
 

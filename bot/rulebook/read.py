@@ -45,13 +45,14 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
             _file(text.root, place, allowed, found, partly=text.partly)
     faults += _doubles(found.ids)
     _renames(found)
-    if faults:
-        raise RuleErrors(sorted(set(faults), key=_order))
     lint_same(found.rules)
     heard = {fault for fault in warnings if not _silent(fault, found.silences)}
+    told = tuple(sorted(heard, key=_order))
+    if faults:
+        raise RuleErrors(sorted(set(faults), key=_order), told)
     return RuleSet(
         tuple(rule for rule, _ in found.rules),
-        tuple(sorted(heard, key=_order)),
+        told,
         _digest(files),
         tuple(found.budgets),
     )

@@ -207,6 +207,21 @@ def test_check_of_named_files_needs_no_configuration(
     (place / "mine.yaml").write_text(BAD.replace("frction", "friction").replace("many", "2"))
     assert told(capsys, "check", "mine.yaml").endswith("ok: 3 rules in 1 file\n")
     assert "no such rule file" in told(capsys, "check", "other.yaml", code=1)
+
+
+def test_check_shows_warnings_beside_problems_and_what_it_could_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        "version: 1\nrules:\n"
+        "  one: {watch: recordings, when: {country: Germany}, do: {star: true}}\n"
+        "  two: {watch: recordings, when: {city: [Bonn}, do: {star: true}}\n"
+    )
+    said = told(capsys, "check", "mine.yaml", code=1).splitlines()
+    assert [line.partition(": ")[0] for line in said] == ["mine.yaml:4:41", "warning"]
+    assert said[0].endswith("the rest of this rule was not checked")
+    assert said[1].endswith("[unusual-value]")
     (place / "empty").mkdir()
     assert "no rule files there" in told(capsys, "check", "empty", code=1)
 

@@ -318,3 +318,20 @@ def test_aliases_repeat_whole_values():
     (rule,) = read([("a.yaml", text.encode())]).rules
     assert rule.excepts == Asks("country", OneOf(("a", "b")))
     assert [step.tag for step in rule.do] == ["a", "b"]
+
+
+def test_the_warnings_are_told_beside_the_faults():
+    text = """
+version: 1
+rules:
+  one: {watch: recordings, when: {country: Germany}, do: {star: true}}
+  two: {watch: recordings, when: {frction: 1, hour: 24}, do: {star: true}}
+  three: {watch: recordings, when: {hour: 24}, do: {star: true}, silence: never-holds}
+"""
+    with pytest.raises(RuleErrors) as caught:
+        read([("a.yaml", text.encode())])
+    assert [fault.path for fault in caught.value.faults] == ["rules.two.when.frction"]
+    assert [(fault.path, fault.lint) for fault in caught.value.warnings] == [
+        ("rules.one.when.country", "unusual-value"),
+        ("rules.two.when.hour", "never-holds"),
+    ]
