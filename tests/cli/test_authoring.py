@@ -207,6 +207,8 @@ def test_check_of_named_files_needs_no_configuration(
     (place / "mine.yaml").write_text(BAD.replace("frction", "friction").replace("many", "2"))
     assert told(capsys, "check", "mine.yaml").endswith("ok: 3 rules in 1 file\n")
     assert "no such rule file" in told(capsys, "check", "other.yaml", code=1)
+    (place / "empty").mkdir()
+    assert "no rule files there" in told(capsys, "check", "empty", code=1)
 
 
 def test_check_shows_warnings_beside_problems_and_what_it_could_not_read(
@@ -222,8 +224,6 @@ def test_check_shows_warnings_beside_problems_and_what_it_could_not_read(
     assert [line.partition(": ")[0] for line in said] == ["mine.yaml:4:41", "warning"]
     assert said[0].endswith("the rest of this rule was not checked")
     assert said[1].endswith("[unusual-value]")
-    (place / "empty").mkdir()
-    assert "no rule files there" in told(capsys, "check", "empty", code=1)
 
 
 def test_warnings_are_shown_and_are_no_reason_to_fail(
