@@ -72,13 +72,12 @@ def lengths(texts: tuple[str, ...]) -> int:
 
 
 def ones(bits: int) -> list[int]:
-    """The places of the bits that are set, lowest first."""
-    digits = bin(bits)[:1:-1]
+    """The places of the bits that are set, highest first."""
     places: list[int] = []
-    at = digits.find("1")
-    while at >= 0:
-        places.append(at)
-        at = digits.find("1", at + 1)
+    while bits:
+        place = bits.bit_length() - 1
+        places.append(place)
+        bits ^= 1 << place
     return places
 
 
@@ -95,7 +94,7 @@ class Axis(Generic[L]):
         self.unmet = tuple(no for _yes, no in wants.values())
         self.everything = everything
         self.every_leaf = (1 << len(self.leaves)) - 1
-        self.wants = reduce(or_, self.met)
+        self.terms = reduce(or_, (*self.met, *self.unmet))
         seen = several = 0
         for yes in self.met:
             several |= seen & yes
@@ -188,28 +187,31 @@ def _spans(wants: Numbers | Bounds) -> Iterator[tuple[float, float]]:
 
 
 Mask = Callable[[RecordingSubject], int]
+"""From a recording to the terms that a column does not refute."""
 
 
-Cuts = tuple[list[float], list[int], int]
-"""Thresholds, the masks between them by place, and the mask of no figure."""
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A mask that a table tells from one attribute of the recording; `few`: of few values."""
+
+    attribute: str
+    table: Memo[Any, int]
+    few: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """`mask` and `pair` are right for every recording; the rest is a shorter way for most.
+    """One field's masks. `terms` are those that hang on the field; it refutes no other.
 
-    A bare row is a recording without page views whose entry page is there. For it the mask is
-    that of `attribute`, by `table` or among `cuts`, or else it is `constant`. Where `always` is
-    set that also holds for recordings with their detail. `few` tells that the attribute has
-    few values in practice, and `wants` which terms want some test of the column met.
+    `mask` is right for every recording. `bare` is a shorter way to the same for a bare row (no
+    page views, but an entry page), or the mask of all of them. `pair` is for fields that may not
+    be known yet. `reach` are the terms that some value of the field leaves standing; all ones
+    where that is not worked out. `slow` tells that `mask` goes through the page views.
     """
 
-    mask: Mask
+    terms: int
+    mask: Mask | Lookup
+    bare: Mask | Lookup | int | None = None
     pair: Callable[[RecordingSubject], Pair] | None = None
-    attribute: str = ""
-    table: Memo[Any, int] | None = None
-    cuts: Cuts | None = None
-    constant: int | None = None
-    always: bool = False
-    few: bool = False
-    wants: int = 0
+    reach: int = -1
+    slow: bool = False

@@ -6,16 +6,19 @@ not be known yet, gives the terms that hold whatever comes, and those that still
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
+from bot.mouseflow.models import Recording
 from bot.rulebook.axes import (
     Axis,
     Column,
+    Lookup,
     Memo,
     Pair,
     existence,
     length,
-    lengths,
     segments,
 )
 from bot.rulebook.bags import Bag
@@ -23,7 +26,7 @@ from bot.rulebook.conditions import Bounds, Numbers
 from bot.rulebook.fields import Field, page
 from bot.rulebook.operators import sees, texts_of
 from bot.rulebook.page_columns import items, journeys
-from bot.rulebook.recording_values import entry, knows_pages
+from bot.rulebook.recording_values import has_detail, knows_pages
 from bot.rulebook.terms import Leaf
 from bot.subjects import Band, RecordingSubject
 
@@ -40,8 +43,10 @@ def column(about: Field, wants: Wanted, everything: int) -> Column:
         return items(about, axis)
     if about.name == "saw_page":
         return _paths(about, axis)
-    if about.type in ("texts", "variables"):
-        return _bag(about, axis)
+    if about.type == "variables":
+        return _variables(about, axis)
+    if about.type == "texts":
+        return _tags(about, axis)
     if about.numeric and about.source != "asked":
         return _figures(about, axis)
     return _single(about, axis)
@@ -53,17 +58,12 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
     long = length if about.type == "text" else None
     answers: Memo[Any, Pair] = Memo(work, long)
     table: Memo[Any, int] = Memo(lambda raw: axis.mask[answers[raw][0]], long)
-    raw, known = about.raw, about.known
+    raw, known, attribute = about.raw, about.known, about.attribute
+    if known is None and attribute:
+        few = bool(about.choices) or about.type == "flag"
+        return Column(terms=axis.terms, mask=Lookup(attribute, table, few))
     if known is None:
-        attribute = about.attribute
-        return Column(
-            wants=axis.wants,
-            mask=lambda it: table[raw(it)],
-            attribute=attribute,
-            table=table if attribute else None,
-            always=bool(attribute),
-            few=bool(about.choices) or about.type == "flag",
-        )
+        return Column(terms=axis.terms, mask=lambda it: table[raw(it)])
     silent = axis.mask[0]
 
     def mask(subject: RecordingSubject) -> int:
@@ -73,15 +73,10 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
     def pair(subject: RecordingSubject) -> Pair:
         return axis.pair[answers[raw(subject)]] if known(subject) else axis.unknown
 
-    bare: Memo[Any, int] = Memo(lambda value: table[value] if value else silent, long)
-    attribute = "entry_page" if about.name == "entry_page" else about.attribute
-    return Column(
-        wants=axis.wants,
-        mask=mask,
-        pair=pair,
-        attribute=attribute,
-        table=bare if attribute else None,
-    )
+    attribute = "entry_page" if about.name == "entry_page" else attribute
+    of_row: Memo[Any, int] = Memo(lambda value: table[value] if value else silent, long)
+    bare = Lookup(attribute, of_row) if attribute else None
+    return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair)
 
 
 def _text_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
@@ -124,11 +119,12 @@ def _figures(about: Field, axis: Axis[Any]) -> Column:
     there, absent = existence(axis.leaves)
     cuts, table = segments(tests, lambda bits: axis.mask[bits | there])
     missing, silent = axis.mask[absent], axis.mask[0]
+    reach = reduce(or_, table, missing | silent)
     raw, known = about.raw, about.known
 
     def mask(subject: RecordingSubject) -> int:
         figure = raw(subject)
-        if figure is None or figure != figure:
+        if figure is None or figure != figure:  # NaN has no place among thresholds
             return missing if known is None or known(subject) else silent
         return table[bisect_right(cuts, figure)]
 
@@ -138,91 +134,77 @@ def _figures(about: Field, axis: Axis[Any]) -> Column:
         now = mask(subject)
         return now, now
 
-    if known is None:
-        cuts_of_row, attribute = (cuts, table, missing), about.attribute
-    else:  # a row without the figure leaves it open; the detail's page views may tell it
-        cuts_of_row, attribute = (cuts, table, silent), about.name
-    return Column(
-        wants=axis.wants,
-        mask=mask,
-        pair=pair if known else None,
-        attribute=attribute,
-        cuts=cuts_of_row if attribute else None,
-        always=known is None and bool(attribute),
-    )
+    return Column(terms=axis.terms, mask=mask, pair=pair if known else None, reach=reach)
 
 
-def _bag(about: Field, axis: Axis[Any]) -> Column:
-    """Tags and variables: a set of texts, with those of the page views where they count."""
+def _variables(about: Field, axis: Axis[Any]) -> Column:
+    """Variables: each text by itself, for all of a recording's together are hardly seen twice."""
+    bag = Bag(axis.leaves, about)
+    each: Memo[str, int] = Memo(bag.bits, length)
+    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
+
+    def mask(subject: RecordingSubject) -> int:
+        bits = 0
+        for text in subject.recording.variables:
+            bits |= each[text]
+        return masks[bits]
+
+    return Column(terms=axis.terms, mask=mask)
+
+
+def _tags(about: Field, axis: Axis[Any]) -> Column:
+    """Tags: the session's and those of all its page views."""
     bag = Bag(axis.leaves, about)
     each: Memo[str, int] = Memo(bag.bits, length)
 
-    def together(texts: tuple[str, ...]) -> int:
+    def bits_of(recording: Recording) -> int:
         bits = 0
-        for text in texts:
-            bits |= each[text]
+        for tag in recording.tags:
+            bits |= each[tag]
+        for view in recording.page_views or ():
+            for tag in view.tags:
+                bits |= each[tag]
         return bits
 
-    own: Memo[tuple[str, ...], int] = Memo(together, lengths)
-    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
-    if about.type == "variables":
-        table: Memo[Any, int] = Memo(lambda texts: masks[together(texts)], lengths)
-        return Column(
-            wants=axis.wants,
-            mask=lambda it: table[it.recording.variables],
-            attribute="variables",
-            table=table,
-            always=True,
-        )
-    masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
-    pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
-
-    def mask(subject: RecordingSubject) -> int:
-        recording = subject.recording
-        bits = own[recording.tags]
-        if recording.page_views is None:
-            # What is not known to be absent may still come; a verdict takes it for a no.
-            return masks_so_far[bits]
-        for view in recording.page_views:
-            if view.tags:
-                bits |= own[view.tags]
-        return masks[bits]
-
-    def pair(subject: RecordingSubject) -> Pair:
-        if subject.recording.page_views is None:
-            return pairs[own[subject.recording.tags]]
-        now = mask(subject)
-        return now, now
-
-    bare: Memo[Any, int] = Memo(lambda texts: masks_so_far[together(texts)], lengths)
-    return Column(wants=axis.wants, mask=mask, pair=pair, attribute="tags", table=bare)
+    return _growing(bag, axis, bits_of, has_detail)
 
 
 def _paths(about: Field, axis: Axis[Any]) -> Column:
     """The paths of all pages seen."""
     bag = Bag(axis.leaves, about)
     each: Memo[str | None, int] = Memo(lambda raw: bag.bits(page(raw) or ""), length)
-    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
-    masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
-    pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
 
-    def bits_of(subject: RecordingSubject) -> int:
-        bits = each[entry(subject)]
-        for view in subject.recording.page_views or ():
+    def bits_of(recording: Recording) -> int:
+        bits = each[recording.entry_page or recording.entry]
+        for view in recording.page_views or ():
             bits |= each[view.website_page or view.uri]
         return bits
 
+    bare = None
+    if not bag.asks_absence:  # else it matters whether the entry page was the only one
+        bare = Lookup("entry_page", Memo(lambda raw: axis.mask[bag.met(each[raw])], length))
+    return _growing(bag, axis, bits_of, knows_pages, bare)
+
+
+def _growing(
+    bag: Bag,
+    axis: Axis[Any],
+    bits_of: Callable[[Recording], int],
+    known: Callable[[RecordingSubject], bool],
+    bare: Lookup | None = None,
+) -> Column:
+    """Texts that the detail may add to, by the bits of those seen so far."""
+    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
+    # What is not known to be absent may still come; a verdict takes it for a no.
+    masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
+    pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
+
     def mask(subject: RecordingSubject) -> int:
-        bits = bits_of(subject)
-        return masks[bits] if knows_pages(subject) else masks_so_far[bits]
+        bits = bits_of(subject.recording)
+        return masks[bits] if known(subject) else masks_so_far[bits]
 
     def pair(subject: RecordingSubject) -> Pair:
-        bits = bits_of(subject)
-        if knows_pages(subject):
-            return masks[bits], masks[bits]
-        return pairs[bits]
+        bits = bits_of(subject.recording)
+        return (masks[bits], masks[bits]) if known(subject) else pairs[bits]
 
-    if bag.asks_absence:  # then it matters whether the entry page was the only one
-        return Column(wants=axis.wants, mask=mask, pair=pair)
-    bare: Memo[Any, int] = Memo(lambda raw: masks[each[raw]], length)
-    return Column(wants=axis.wants, mask=mask, pair=pair, attribute="entry_page", table=bare)
+    return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair, slow=True)

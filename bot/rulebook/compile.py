@@ -7,9 +7,6 @@ leave standing are true. Nothing is generated or executed from text.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from operator import and_, attrgetter
-from struct import unpack
 from typing import NamedTuple
 
 from bot.rulebook import evaluate
@@ -25,10 +22,8 @@ from bot.subjects import RecordingSubject, Site, Subject
 MOST_TERMS = 64
 """A rule that would need more terms is decided by the tree walk instead."""
 
-WORD = 32
 FEW = 128
-
-_website = attrgetter("website")
+"""Of no more rules than this the sets that match come again and again, and are kept in a table."""
 
 
 class Candidates(NamedTuple):
@@ -70,16 +65,12 @@ class Decider:
         # Which terms are for which website; no table where all rules watch every one.
         everywhere = not any(self.rules[index].websites for index in fast)
         self._sites = None if everywhere else self._site_table(flat)
-        self._words = [
-            Memo(partial(self._word, first)) for first in range(0, len(self._order), WORD)
-        ]
-        # Of few rules the same sets come again and again; of many hardly one set comes twice.
         few = len(self._order) <= FEW
         self._indexes = Memo(self._rules_of).__getitem__ if few else self._rules_of
         columns = _columns(flat, self._everything)
         self._final = walk(columns, self._everything)
         self._row = walk([it for it in columns if it.pair is None], self._everything)
-        self._pairs = [it.pair for it in columns if it.pair is not None]
+        self._pairs = [(it.terms, it.pair) for it in columns if it.pair is not None]
 
     def _site_table(self, flat: Sequence[tuple[int, Term]]) -> Memo[Site, int]:
         by_rule: dict[int, int] = defaultdict(int)
@@ -102,11 +93,11 @@ class Decider:
     def matches_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[int, ...]]:
         """The rules that match each of the recordings."""
         kept = subjects if isinstance(subjects, Sequence) else list(subjects)
-        masks: Iterable[int] = map(self._final, kept)
-        if self._sites is not None:
-            here = map(self._sites.__getitem__, map(_website, kept))
-            masks = map(and_, masks, here)
-        found = list(map(self._indexes, masks))
+        final, sites, indexes = self._final, self._sites, self._indexes
+        if sites is None:
+            found = [indexes(final(subject)) for subject in kept]
+        else:
+            found = [indexes(final(subject) & sites[subject.website]) for subject in kept]
         if self._slow:
             for at, subject in enumerate(kept):
                 found[at] = tuple(sorted((*found[at], *self._slowly(subject))))
@@ -118,12 +109,11 @@ class Decider:
         if self._sites is not None:
             sure &= self._sites[subject.website]
         possible = sure
-        for pair in self._pairs:
-            if not possible:
-                break
-            now, later = pair(subject)
-            sure &= now
-            possible &= later
+        for those, pair in self._pairs:
+            if possible & those:
+                now, later = pair(subject)
+                sure &= now
+                possible &= later
         certain = self._indexes(sure)
         hopeful = set(self._indexes(possible)).difference(certain)
         if self._slow:
@@ -144,18 +134,7 @@ class Decider:
         found = 0
         for shift, plane in self._planes:
             found |= terms >> shift & plane
-        indexes: list[int] = []
-        count = len(self._words)
-        words = unpack(f"<{count}I", found.to_bytes(count * WORD // 8, "little"))
-        for table, word in zip(self._words, words, strict=True):
-            if word:
-                indexes += table[word]
-        indexes.sort()
-        return tuple(indexes)
-
-    def _word(self, first: int, word: int) -> list[int]:
-        """The rules that the set bits of one word stand for, the first bit for that place."""
-        return [self._order[first + place] for place in ones(word)]
+        return tuple(sorted(map(self._order.__getitem__, ones(found))))
 
 
 def _columns(flat: Sequence[tuple[int, Term]], everything: int) -> list[Column]:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bot.rulebook.axes import Axis, Column, Memo, Pair, existence, length, lengths, segments
 from bot.rulebook.bags import Bag, Texts
@@ -13,27 +13,40 @@ from bot.rulebook.recording_values import knows_pages
 from bot.subjects import RecordingSubject
 
 
+class _Figure(NamedTuple):
+    """How a number of a page view is read, its thresholds, the leaves left between them by
+    place, and the leaves left by no number."""
+
+    raw: Callable[[Any], Any]
+    cuts: list[float]
+    leaves: list[int]
+    missing: int
+
+
 def items(about: Field, axis: Axis[Any]) -> Column:
     """Page views: one of them must meet all tests of a leaf."""
-    parts = [part for part in about.parts if _asked(axis.leaves, part)]
-    texts = [(part.raw, _text_part(part, axis)) for part in parts if not part.numeric]
-    figures = [_figure_part(part, axis) for part in parts if part.numeric]
-    every_leaf = axis.every_leaf
-
-    def met(views: Iterable[Any]) -> int:
-        met = 0
-        for view in views:
-            bits = every_leaf
-            for raw, table in texts:
-                bits &= table[raw(view)]
-            if bits:
-                for look in figures:
-                    bits &= look(view)
-                met |= bits
-        return met
+    # The path first, whether asked or not: it tells most, and most views are done with it.
+    paths = _text_part(about.part("path"), axis)
+    others = [it for it in about.parts if it.name != "path" and _asked(axis.leaves, it)]
+    texts = [(part.raw, _text_part(part, axis)) for part in others if not part.numeric]
+    figures = [_figure_part(part, axis) for part in others if part.numeric]
 
     def mask(subject: RecordingSubject) -> int:
-        return axis.mask[met(subject.recording.page_views or ())]
+        met = 0
+        for view in subject.recording.page_views or ():
+            bits = paths[view.website_page or view.uri]
+            if not bits:
+                continue
+            for raw, table in texts:
+                bits &= table[raw(view)]
+            for raw, cuts, leaves, missing in figures:
+                figure = raw(view)
+                if figure is None or figure != figure:
+                    bits &= missing
+                else:
+                    bits &= leaves[bisect_right(cuts, figure)]
+            met |= bits
+        return axis.mask[met]
 
     def pair(subject: RecordingSubject) -> Pair:
         if subject.recording.page_views is None:
@@ -41,7 +54,7 @@ def items(about: Field, axis: Axis[Any]) -> Column:
         now = mask(subject)
         return now, now
 
-    return Column(wants=axis.wants, mask=mask, pair=pair, constant=axis.mask[0])
+    return Column(terms=axis.terms, mask=mask, bare=axis.mask[0], pair=pair, slow=True)
 
 
 def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
@@ -81,7 +94,7 @@ def _text_part(part: Field, axis: Axis[OneItem]) -> Memo[Any, int]:
     return Memo(work, lengths if part.type == "texts" else length)
 
 
-def _figure_part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
+def _figure_part(part: Field, axis: Axis[OneItem]) -> _Figure:
     """The same for a number, by its place among the thresholds."""
     tests, left = _tests_of(part, axis)
     spans = [
@@ -91,16 +104,7 @@ def _figure_part(part: Field, axis: Axis[OneItem]) -> Callable[[Any], int]:
     ]
     there, absent = existence(tests)
     cuts, table = segments(spans, lambda met: left(met | there))
-    missing = left(absent)
-    raw = part.raw
-
-    def look(view: Any) -> int:
-        figure = raw(view)
-        if figure is None or figure != figure:
-            return missing
-        return table[bisect_right(cuts, figure)]
-
-    return look
+    return _Figure(part.raw, cuts, table, left(absent))
 
 
 def journeys(about: Field, axis: Axis[Journey]) -> Column:
@@ -131,4 +135,4 @@ def journeys(about: Field, axis: Axis[Journey]) -> Column:
         failed = axis.every_leaf & ~found if knows_pages(subject) else 0
         return axis.pair[found, failed]
 
-    return Column(wants=axis.wants, mask=mask, pair=pair)
+    return Column(terms=axis.terms, mask=mask, pair=pair, slow=True)

@@ -1,10 +1,13 @@
 """The compiled decision, the tree walk and a naive evaluator say the same of everything."""
 
+from itertools import product
+
 import pytest
 from deciding_naive import holds as naive_holds
 from deciding_worlds import SITES, conditions, learnt, rule_sets, subjects
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bot.mouseflow.models import PageView, Recording
 from bot.rulebook import conditions as c
@@ -15,6 +18,8 @@ from bot.rulebook.rules import Rule
 from bot.subjects import RecordingSubject
 
 many = settings(max_examples=150, deadline=None)
+copies = st.sampled_from([1, 1, 20])
+"""How often a rule set is given over: the decision goes another way where rules are many."""
 
 
 @many
@@ -24,8 +29,9 @@ def test_the_tree_walk_means_what_the_operators_say(condition, subject):
 
 
 @many
-@given(rule_sets, st.lists(subjects, min_size=1, max_size=4), st.sampled_from([1, 4, 64]))
-def test_the_compiled_rules_match_what_the_tree_walk_matches(rules, seen, most_terms):
+@given(rule_sets, st.lists(subjects, min_size=1, max_size=4), st.sampled_from([1, 4, 64]), copies)
+def test_the_compiled_rules_match_what_the_tree_walk_matches(rules, seen, most_terms, times):
+    rules = rules * times
     decider = Decider(rules, most_terms)
     assert decider.matches_all(seen) == [
         tuple(i for i, rule in enumerate(rules) if matches(rule, subject)) for subject in seen
@@ -45,18 +51,22 @@ def test_a_verdict_holds_whatever_is_learnt_later(condition, recording):
 
 
 @many
-@given(rule_sets, learnt(), st.sampled_from([1, 64]))
-def test_what_candidates_decide_nothing_learnt_later_changes(rules, recording, most_terms):
+@given(rule_sets, learnt(), st.sampled_from([1, 64]), copies)
+def test_what_candidates_decide_nothing_learnt_later_changes(rules, recording, most_terms, times):
     row, whole = recording
+    rules = rules * times
     decider = Decider(rules, most_terms)
     early, final = decider.candidates(row), set(decider.matches(whole))
     assert set(early.sure) <= final <= {*early.sure, *early.open}
 
 
 @many
-@given(rule_sets, learnt(), st.sampled_from([1, 64]))
-def test_candidates_leave_nothing_open_that_the_tree_walk_knows(rules, recording, most_terms):
+@given(rule_sets, learnt(), st.sampled_from([1, 64]), copies)
+def test_candidates_leave_nothing_open_that_the_tree_walk_knows(
+    rules, recording, most_terms, times
+):
     row, _ = recording
+    rules = rules * times
     for index in Decider(rules, most_terms).candidates(row).open:
         assert verdict(whole_rule(rules[index]), row) is None
 
@@ -79,3 +89,49 @@ def test_an_expression_is_searched_in_the_path_of_a_page_seen_however_the_page_i
     assert holds(paid, subject)
     assert decider.matches(subject) == (0,)
     assert decider.candidates(subject) == ((0,), ())
+
+
+def rules_of_pairs(first, second):
+    """A rule for each pair of a word of the one field and a word of the other."""
+    (one, ones), (other, others) = first, second
+    pairs = product(ones, others)
+    return [
+        Rule(
+            id="r",
+            watch="recordings",
+            when=c.All((c.Test(one, c.OneOf((a,))), c.Test(other, c.OneOf((b,))))),
+            do=(),
+        )
+        for a, b in pairs
+    ]
+
+
+@pytest.mark.parametrize("times", [1, 5])
+@pytest.mark.parametrize(
+    ("first", "second", "seen"),
+    [
+        (
+            ("device", ("desktop", "phone")),
+            ("browser", ("chrome", "safari")),
+            [
+                {"device": device, "browser": browser}
+                for device in ("Desktop", "Phone", None)
+                for browser in ("Chrome", "Safari", "")
+            ],
+        ),
+        (
+            ("entry_page", ("/cart", "/cart*", "/landing")),
+            ("saw_page", ("/cart", "/landing", "/landing/*")),
+            [{"entry_page": page} for page in ("/cart", "/landing", "/landing/a", None)],
+        ),
+    ],
+)
+def test_fields_asked_together_are_told_apart(first, second, seen, times):
+    rules = rules_of_pairs(first, second) * times
+    decider = Decider(rules)
+    for values in seen:
+        row = Recording(id="r1", **values)
+        for recording in (row, replace(row, page_views=(PageView(website_page="/landing"),))):
+            subject = RecordingSubject(website=SITES[0], recording=recording)
+            found = tuple(i for i, rule in enumerate(rules) if matches(rule, subject))
+            assert decider.matches(subject) == found
