@@ -11,6 +11,9 @@ from bot.poll.facts import SPARE
 from bot.poll.listing import MOST_EXPANDED, read
 from bot.ports import Mouseflow
 
+MOST_AT_ONCE = 300
+"""Rows to ask for at once where any part of the list may be asked for: memory stays flat."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpandedLists:
@@ -53,7 +56,8 @@ class ExpandedLists:
 
     def _stretches(self, keys: Iterable[str]) -> list[Stretch]:
         places = {key: self.places[key] for key in keys if key in self.places}
-        return stretches(places, MOST_EXPANDED - 2 * SPARE, anywhere=self.anywhere)
+        deepest = MOST_AT_ONCE if self.anywhere else MOST_EXPANDED - SPARE
+        return stretches(places, deepest, anywhere=self.anywhere)
 
     async def _read(self, stretch: Stretch) -> dict[str, Recording]:
         """The rows that have page views. New recordings may have moved them down meanwhile."""
