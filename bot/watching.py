@@ -1,50 +1,35 @@
 """Watches the account: which websites there are, by which rules, and what came of each look."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 
-import msgspec
 import structlog
 
 from bot.catching_up import catch_up
 from bot.errors import BotError
 from bot.mouseflow import websites
 from bot.outages import Outages
-from bot.poll import budgets, levels, recordings
-from bot.poll.answers import LevelMemory
-from bot.poll.book import Book
-from bot.poll.budget_scene import covered
+from bot.poll import budgets, levels, recordings, sites
 from bot.poll.budgets import BudgetMemory
 from bot.poll.matching import Settled
-from bot.poll.memory import Memory
 from bot.poll.notices import announce
 from bot.poll.recordings import Desk
-from bot.rulebook.decide import applies
+from bot.poll.sites import Place
 from bot.rulebook.rules import Rule, RuleSet
 from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.renames import rename_rule
 from bot.store.rule_states import rules_loaded
-from bot.store.watermarks import WEBSITES, forget_watermark, set_watermark
+from bot.store.watermarks import forget_watermark
 from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
 """What is looked at with the reports, in this order."""
-
-
-@dataclass(slots=True)
-class Place:
-    """A website under watch: its rules made ready, and what is remembered between polls."""
-
-    site: Site
-    book: Book
-    memory: Memory = field(default_factory=Memory)
-    levels: LevelMemory = field(default_factory=LevelMemory)
 
 
 class Watcher:
@@ -76,7 +61,6 @@ class Watcher:
         self.away = away
         self._back: datetime | None = None
         self._sites: Sequence[Site] = ()
-        self._missing: dict[str, Site] = {}
 
     async def find_sites(self) -> Sequence[Site]:
         """Ask for the account's websites; those that some rule watches are under watch now.
@@ -84,44 +68,29 @@ class Watcher:
         Demo websites are left out unless a rule names them. Raises the errors of the call.
         """
         found = await self.desk.mouseflow.send(websites.list())
-        sites = [
-            Site(id=each.id, name=each.name or each.id, read_only=bool(each.read_only))
-            for each in found
-            if not each.is_demo or self._named(each.name or each.id)
-        ]
-        if sites != self._sites:
-            self._warn_of_unknown(sites)
-        await self._end_gone(sites)
-        self._sites = sites
-        self._place(sites)
-        await self.desk.store.run(
+        listed = sites.listed(found, self.rules)
+        if listed != self._sites:
+            # Such a rule would be silent for ever.
+            for rule, name in sites.unknown(self.rules, listed):
+                log.warning("rules.unknown_website", rule=rule, website=name)
+        gone = await self.desk.store.run(
             partial(
-                set_watermark,
-                source=WEBSITES,
-                website="",
-                data=msgspec.json.encode({site.id: site.name for site in sites}).decode(),
-                at=self._clock(),
+                sites.keep_list,
+                sites=listed,
+                there=frozenset(each.id for each in found),
+                rules=self.rules,
+                routing=self.desk.routing,
+                now=self._clock(),
             )
         )
-        return sites
-
-    async def _end_gone(self, sites: Sequence[Site]) -> None:
-        """A website that two lists in a row do not have is gone, and its levels end."""
-        there = {site.id for site in sites}
-        missing = {site.id: site for site in self._sites if site.id not in there}
-        for key in self._missing.keys() - there:
-            site = self._missing[key]
+        for site in gone.sites:
             log.warning("websites.gone", website=site.name)
-            await levels.website_gone(site, self.rules.rules, self.desk, self._clock())
+        if gone.settled.matches:
             self._wake()
-        self._missing = missing
-
-    def _warn_of_unknown(self, sites: Sequence[Site]) -> None:
-        """A rule for a website that the account does not have would be silent for ever."""
-        for rule in self.rules.rules:
-            for name in rule.websites:
-                if not any(applies(replace(rule, websites=(name,)), site) for site in sites):
-                    log.warning("rules.unknown_website", rule=rule.id, website=name)
+        self._log_paused(gone.settled.paused)
+        self._sites = listed
+        self.places = sites.places(self.rules, listed, self.places)
+        return listed
 
     async def use(self, rules: RuleSet) -> None:
         """From the next poll on these rules hold; their state is kept by id."""
@@ -140,7 +109,7 @@ class Watcher:
         changed = await self.desk.store.run(work)
         before = {rule.id for rule in self.rules.rules}
         self.rules = rules
-        self._place(self._sites)
+        self.places = sites.places(self.rules, self._sites, self.places)
         log.info(
             "rules.loaded",
             rules=len(rules.rules),
@@ -235,13 +204,13 @@ class Watcher:
     async def poll_budgets(self) -> bool:
         """One look at all budgets; false where a website could not be asked."""
         counted = self.rules.budgets
-        sites = [place.site for place in self.places.values()]
+        watched = [place.site for place in self.places.values()]
         if not counted:
             return True
 
         async def look() -> Settled:
             looked = await budgets.look(
-                counted, sites, self.desk, self.budget_memory, self._clock(), self._ops
+                counted, watched, self.desk, self.budget_memory, self._clock(), self._ops
             )
             for website, used in looked.used.items():
                 if website in self.places:
@@ -335,28 +304,6 @@ class Watcher:
         if unread and "unread" not in memory.said:
             memory.said.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
-
-    def _place(self, sites: Sequence[Site]) -> None:
-        """Put the sites under watch; what is remembered of them stays, but asked facts go."""
-        before = self.places
-        self.places = {}
-        for site in sites:
-            if not any(applies(rule, site) for rule in self.rules.rules) and not any(
-                covered(budget, [site]) for budget in self.rules.budgets
-            ):
-                continue
-            book = Book(self.rules.rules, site)
-            known = before.get(site.id)
-            memory = known.memory if known else Memory()
-            looked = known.levels if known else LevelMemory()
-            if known and known.book.final.rules != book.final.rules:
-                memory.forget_facts()
-            self.places[site.id] = Place(site, book, memory, looked)
-
-    def _named(self, name: str) -> bool:
-        lists = [rule.websites for rule in self.rules.rules]
-        lists += [budget.websites for budget in self.rules.budgets]
-        return any(name.casefold() == wanted.casefold() for names in lists for wanted in names)
 
 
 def fingerprint(rule: Rule) -> str:

@@ -97,20 +97,18 @@ async def look(
     )
 
 
-async def website_gone(site: Site, rules: Iterable[Rule], desk: Desk, now: datetime) -> Settled:
-    """The account no longer has the website: what was true of it is over."""
-    watching = [rule for rule in rules if rule.watch == "websites" and applies(rule, site)]
+def website_gone(
+    conn: Connection, site: Site, rules: Iterable[Rule], routing: Routing, now: datetime
+) -> Settled:
+    """The account no longer has the website: what was true there, of whatever kind, is over."""
     outcome = PollOutcome(source="websites", website=site.id, at=now)
-
-    def work(conn: Connection) -> Settled:
-        found = [
-            each
-            for rule in watching
-            for each in _gone(conn, rule, levels(conn, rule.id, site.id), outcome)
-        ]
-        return settle(conn, outcome, found, desk.routing)
-
-    return await desk.store.run(work)
+    found = [
+        each
+        for rule in rules
+        if rule.watch != "recordings" and applies(rule, site)
+        for each in _gone(conn, rule, levels(conn, rule.id, site.id), outcome)
+    ]
+    return settle(conn, outcome, found, routing)
 
 
 def settle_levels(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.levels import Level
@@ -46,6 +46,16 @@ def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
         )
         for row in conn.execute(query)
     }
+
+
+def websites_of_levels(conn: Connection) -> list[tuple[str, str, str]]:
+    """(rule, website, JSON of a subject) wherever something is true now, once for each rule."""
+    query = (
+        select(_levels.c.rule, _levels.c.website, func.max(_levels.c.figures).label("figures"))
+        .where(_levels.c.true_since.is_not(None) | _levels.c.fired.is_not(None))
+        .group_by(_levels.c.rule, _levels.c.website)
+    )
+    return [(row.rule, row.website, row.figures) for row in conn.execute(query)]
 
 
 def save_level(

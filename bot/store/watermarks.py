@@ -1,6 +1,6 @@
 """How far each source has read each website."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -18,6 +18,24 @@ def website_names(conn: Connection) -> dict[str, str]:
     """The account's websites by id, as the daemon last saw them."""
     data = watermark(conn, WEBSITES, "")
     return msgspec.json.decode(data, type=dict[str, str]) if data else {}
+
+
+MISSING = "websites missing"
+"""The source under which the websites are kept that the last list lacked, for no website."""
+
+
+def missing_websites(conn: Connection) -> dict[str, str]:
+    """The websites by id that were known and that the account's last list lacked."""
+    data = watermark(conn, MISSING, "")
+    return msgspec.json.decode(data, type=dict[str, str]) if data else {}
+
+
+def set_websites(
+    conn: Connection, names: Mapping[str, str], missing: Mapping[str, str], at: datetime
+) -> None:
+    """Remember the account's websites by id as they are listed now, and those that it lacks."""
+    for source, websites in ((WEBSITES, names), (MISSING, missing)):
+        set_watermark(conn, source, "", msgspec.json.encode(websites).decode(), at)
 
 
 CHANNELS = "slack"

@@ -5,14 +5,20 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[1] / "poll"))
 
 from poll_world import Account, rules
+from structlog.testing import capture_logs
 
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
+from bot.simulator.site import Campaign, website
+from bot.simulator.traffic import Plan
 from bot.store.matches import matches_of
 from bot.store.queue import steps_of
+from bot.store.watermarks import WEBSITES, forget_watermark
 from bot.watching import Watcher
 
 RULES = """
@@ -22,31 +28,161 @@ not-recording:
   resolved: true
   do: {slack: {channel: "#ops"}}
 """
+CAMPAIGN = """
+asked-for:
+  watch: feedback
+  when: {enabled: true}
+  resolved: true
+  do: {slack: {channel: "#ux"}}
+"""
 
 
-async def test_a_website_that_is_gone_for_good_ends_its_episode(tmp_path):
-    shop = Account(tmp_path, RULES)
-    desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
-                Routing("#mouseflow", shop.zone))  # fmt: skip
-    watcher = Watcher(desk, rules(RULES), ops=None, wake=lambda: None, clock=lambda: shop.now)
-    await watcher.find_sites()
-    shop.sim.intervene("myshop.com", status="Stopped")
-    shop.wait(minutes=15)
-    assert await watcher.poll_reports(shop.site)
-    (fired,) = shop.store.do(matches_of)
-    gone = shop.sim.world.sites.pop(shop.site.id)
+class Watched:
+    """Two websites under watch, one of which can be taken away, and processes that come and go."""
 
-    await watcher.find_sites()
-    assert len(shop.store.do(matches_of)) == 1
-    shop.sim.world.sites[gone.id] = gone
-    await watcher.find_sites()
-    del shop.sim.world.sites[gone.id]
-    await watcher.find_sites()
-    assert len(shop.store.do(matches_of)) == 1
+    def __init__(self, path, text=RULES):
+        sites = [website(f"site-{n}", name, plan=Plan(per_day=0))
+                 for n, name in ((1, "myshop.com"), (2, "other.com"))]  # fmt: skip
+        self.text = text
+        self.account = Account(path, text, sites=sites)
+        self.start()
 
-    await watcher.find_sites()
-    ended = [match for match in shop.store.do(matches_of) if match.key != fired.key]
-    assert len(ended) == 1
-    steps = shop.store.do(lambda conn: steps_of(conn, ended[0].key))
-    assert [step.action for step in steps] == ["resolved"]
-    shop.close()
+    def start(self, text=""):
+        shop = self.account
+        desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
+                    Routing("#mouseflow", shop.zone))  # fmt: skip
+        found = rules(text or self.text)
+        self.watcher = Watcher(desk, found, ops=None, wake=lambda: None, clock=lambda: shop.now)
+
+    def restart(self, text=""):
+        self.account.restart()
+        self.start(text)
+
+    async def fire(self):
+        """The website's level begins."""
+        await self.watcher.find_sites()
+        self.account.sim.intervene("myshop.com", status="Stopped")
+        self.account.wait(minutes=15)
+        assert await self.watcher.poll_feedback(self.account.site)
+        assert await self.watcher.poll_reports(self.account.site)
+        assert len(self.matches()) == 1
+
+    def take_away(self):
+        self.taken = self.account.sim.world.sites.pop(self.account.site.id)
+
+    def give_back(self):
+        self.account.sim.world.sites[self.taken.id] = self.taken
+
+    async def list(self, times=1):
+        for _ in range(times):
+            self.account.wait(minutes=15)
+            await self.watcher.find_sites()
+
+    def matches(self):
+        return self.account.store.do(matches_of)
+
+    def ended(self):
+        """The posts that tell of an end, as (rule, channel's lane)."""
+
+        def work(conn):
+            steps = [step for match in matches_of(conn) for step in steps_of(conn, match.key)]
+            return [(step.rule, step.lane) for step in steps if step.action == "resolved"]
+
+        return self.account.store.do(work)
+
+
+@pytest.fixture
+def watched(tmp_path):
+    made = []
+
+    def make(text=RULES):
+        made.append(Watched(tmp_path, text))
+        return made[-1]
+
+    yield make
+    made[0].account.close()
+
+
+async def test_a_website_that_is_gone_for_good_ends_its_episode(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    await bot.list()
+    assert not bot.ended()
+    bot.give_back()
+    await bot.list()
+    bot.take_away()
+    await bot.list()
+    assert not bot.ended()
+    with capture_logs() as lines:
+        await bot.list()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+    assert [(line["event"], line["website"]) for line in lines] == [("websites.gone", "myshop.com")]
+
+
+async def test_one_that_went_while_the_bot_was_down_ends_as_well(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    bot.restart()
+    await bot.list()
+    assert not bot.ended()
+    await bot.list()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+
+
+async def test_lists_count_across_restarts_as_with_once_from_cron(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    for _ in range(2):
+        assert not bot.ended()
+        bot.restart()
+        await bot.list()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+
+
+async def test_it_is_said_once(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    await bot.list(times=2)
+    bot.restart()
+    with capture_logs() as lines:
+        await bot.list(times=4)
+    assert len(bot.ended()) == 1
+    assert not [line for line in lines if line["event"] == "websites.gone"]
+
+
+async def test_a_campaign_goes_with_its_website(watched):
+    bot = watched(CAMPAIGN)
+    site = bot.account.sim.world.sites["site-1"]
+    site.campaigns["c1"] = Campaign("c1", {"name": "Survey", "enabled": True})
+    await bot.fire()
+    bot.take_away()
+    bot.restart()
+    await bot.list(times=2)
+    assert [rule for rule, _lane in bot.ended()] == ["asked-for"]
+
+
+async def test_what_a_rule_no_longer_watches_is_none_of_its_business(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    bot.restart(RULES.replace("watch: websites", "watch: websites\n  websites: [other.com]"))
+    with capture_logs() as lines:
+        await bot.list(times=4)
+    assert not bot.ended()
+    assert len([line for line in lines if line["event"] == "websites.gone"]) == 1
+
+
+async def test_an_old_store_that_knows_levels_alone_ends_them(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    bot.account.store.do(lambda conn: forget_watermark(conn, WEBSITES, ""))
+    bot.restart()
+    with capture_logs() as lines:
+        await bot.list(times=2)
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+    assert lines[0]["website"] == "myshop.com"
