@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bot.store import Connection
-    from bot.store.queue import DeadGroup
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -34,7 +33,7 @@ def run(args: Namespace) -> int:
     """Requeue, and say what was done; what names neither is a problem."""
     from dataclasses import asdict
 
-    from bot.cli import given, show
+    from bot.cli import causes, given, show
     from bot.store.queue import dead_groups
 
     ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))
@@ -45,26 +44,17 @@ def run(args: Namespace) -> int:
             lambda conn: (dead_groups(conn, ids=ids, rules=rules), retried(conn, ids, rules, now))
         )
     if args.json:
-        causes = [asdict(group) for group in groups]
-        show.document({"requeued": requeued, "resumed": resumed, "causes": causes})
+        why = [asdict(group) for group in groups]
+        show.document({"requeued": requeued, "resumed": resumed, "causes": why})
         return 0
     if requeued or resumed:
         print(f"requeued {show.counted(requeued, 'dead letter')}")
-        show.table(_cause(group, now) for group in groups)
+        causes.shown(groups, now)
     else:
         print(f"there is no dead letter{' of those rules' if rules else ''}")
     for rule in resumed:
         print(f"{rule} runs again")
     return 0
-
-
-def _cause(group: "DeadGroup", now: datetime) -> tuple[str, ...]:
-    from bot.cli import show
-
-    when = show.ago(group.last, now)
-    if group.count > 1:
-        when = f"{show.ago(group.first, now)} to {when}"
-    return f"{group.count} ×", group.rule, group.action, when, group.reason
 
 
 def retried(

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bot.store import Connection
     from bot.store.lanes import LaneState
-    from bot.store.queue import QueueFigures, StepState
+    from bot.store.queue import DeadGroup, QueueFigures, StepState
     from bot.store.rule_states import RuleState
 
 EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
 _MANY, _LATEST = 40, 5
+_LETTERS = 10
+"""Dead letters that are shown one by one, with the numbers that `retry` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All that `status` shows. `daemon` is "alive", or what is wrong with it."""
+    """All that `status` shows. `daemon` is "alive", or what is wrong with it.
+
+    `causes` are all dead letters grouped, `dead` the latest of them.
+    """
 
     now: datetime
     daemon: str
@@ -66,6 +71,7 @@ class Status:
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
     lanes: "Sequence[LaneState]"
+    causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
 
 
@@ -108,7 +114,7 @@ def run(args: Namespace) -> int:
 def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment, in one look."""
     from bot.store.lanes import lane_states
-    from bot.store.queue import dead_letters, queue_figures
+    from bot.store.queue import dead_groups, dead_letters, queue_figures
     from bot.store.rule_states import matches_since, rule_states
     from bot.store.watermarks import all_watermarks, blind_channels, website_names
 
@@ -138,6 +144,7 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
         ],
         queue=queue_figures(conn, now),
         lanes=lane_states(conn, now),
+        causes=dead_groups(conn),
         dead=dead_letters(conn),
     )
 
@@ -209,12 +216,7 @@ def shown(status: Status) -> None:
         for lane in status.lanes
     )
     show.line()
-    show.line(show.counted(queue.dead, "dead letter"))
-    show.table(
-        (str(step.id), step.rule, step.action, step.subject_key, _why(step)) for step in status.dead
-    )
-    if queue.dead:
-        show.line("`mouseflow-bot retry` requeues them")
+    _dead_letters(status)
 
 
 def _read_so_far(watermarks: Sequence[Watermark], now: datetime) -> None:
@@ -240,6 +242,22 @@ def _state(line: RuleLine, now: datetime) -> str:
         held = show.counted(line.snoozed, "post")
         return f"snoozed, ends {show.ago(line.snoozed_until, now)}, {held} held back"
     return ""
+
+
+def _dead_letters(status: Status) -> None:
+    """By cause; then one by one, as many as can be read."""
+    from bot.cli import causes, show
+
+    show.line(show.counted(status.queue.dead, "dead letter"))
+    if not status.dead:
+        return
+    causes.shown(status.causes, status.now, remedies=True)
+    latest = status.dead[:_LETTERS]
+    show.line("by number" if len(latest) == status.queue.dead else "the latest, by number")
+    show.table(
+        (str(step.id), step.rule, step.action, step.subject_key, _why(step)) for step in latest
+    )
+    show.line("`mouseflow-bot retry` requeues them, also by number or rule")
 
 
 def _why(step: "StepState") -> str:

@@ -85,6 +85,31 @@ def held_back_posts(conn: Connection) -> None:
     assert outbox.claim(conn, "slack:#y", now, "token") is None
 
 
+def given_up_posts(conn: Connection) -> None:
+    """Twelve posts to a channel that is not there, given up one after another."""
+    for n in range(12):
+        at = NOW - timedelta(minutes=120 - n)
+        match = NewMatch(
+            rule="checkout",
+            kind="recordings",
+            website="w1",
+            subject_key=f"g{n}",
+            match_key=f"checkout/w1/g{n}",
+            subject=b"{}",
+            matched=at,
+            steps=[
+                NewStep(
+                    key=f"lost-{n}", rank=0, lane="slack:#gone", kind="slack", params="{}", due=at
+                )
+            ],
+        )
+        commit_poll(conn, PollOutcome(source="recordings", website="w1", at=at, matches=[match]))
+        claimed = outbox.claim(conn, "slack:#gone", at, "token")
+        assert claimed is not None
+        reason = "there is no channel #gone"
+        outbox.give_up(conn, claimed, at, reason=reason, remedy="create it")
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -130,6 +155,33 @@ def test_status_as_json_has_the_same(place: Path, capsys: pytest.CaptureFixture[
     assert read["watermarks"][0]["website"] == "w1"
     assert datetime.fromisoformat(read["watermarks"][0]["read"]).utcoffset() == timedelta()
     assert read["lanes"][0]["reason"] == "Slack asked to wait"
+
+
+def test_status_groups_dead_letters_by_cause_and_shows_the_latest(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(given_up_posts)
+    assert main(["status"]) == 0
+    told = capsys.readouterr().out
+    told = told[told.index("13 dead letters") :]
+    lines = told.splitlines()
+    assert lines[1].startswith("  12 ×  checkout  slack  2h ago to ")
+    assert lines[1].endswith("  there is no channel #gone; create it")
+    assert lines[2].startswith("  1 ×   checkout  star   ")
+    assert lines[2].endswith("  no such recording; nothing to do")
+    assert lines[3] == "the latest, by number"
+    [end] = [n for n, line in enumerate(lines) if line.startswith("`mouseflow-bot retry`")]
+    assert [line.split()[1:4] for line in lines[4:end]] == [
+        ["checkout", "star", "r1"], *(["checkout", "slack", f"g{n}"] for n in range(11, 2, -1)),
+    ]  # fmt: skip
+    assert main(["status", "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert [(cause["action"], cause["count"]) for cause in read["causes"]] == [
+        ("slack", 12), ("star", 1),
+    ]  # fmt: skip
+    assert read["causes"][0]["remedy"] == "create it"
+    assert len(read["dead"]) == 13
 
 
 def test_status_reads_beside_a_daemon_and_changes_nothing(
