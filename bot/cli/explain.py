@@ -76,15 +76,18 @@ def run(args: Namespace) -> int:
 async def _plans(
     args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule"
 ) -> "list[tuple[Site, Plan, Plan]]":
-    """Each website that the rule watches: its own plan, and that of all rules there."""
+    """Each website that the rule watches: its own plan, and that of all rules there.
+
+    Raises ConfigError for a named website that the rule does not watch.
+    """
     from bot.cli.looking_back import account
     from bot.mouseflow import websites
-    from bot.replay.choosing import watched
+    from bot.replay.choosing import looked_at, watched
     from bot.rulebook.queries import plan
 
     async with account(settings) as api:
         rows = await api.send(websites.list())
-        sites = watched(rows, [rule], [args.website] if args.website else [])
+        sites = looked_at(rows, [rule], [args.website]) if args.website else watched(rows, [rule])
         return [(site, plan([rule], site), plan(rules.rules, site)) for site in sites]
 
 
@@ -125,6 +128,7 @@ async def _explained(
     from bot.mouseflow import websites
     from bot.replay import fate, one
     from bot.replay.fate import Remembered
+    from bot.rulebook.decide import applies
     from bot.rulebook.explain import explain
     from bot.rulebook.queries import plan
 
@@ -153,7 +157,7 @@ async def _explained(
                 held=seen.held, settle=settings.poll.settle, now=now,
             )
         )  # fmt: skip
-        asked = plan([rule], site)
+        asked = plan([rule], site) if applies(rule, site) else None
         return Found(explanation, known, _past(known, now), future, site, asked, api.calls)
 
 

@@ -314,6 +314,24 @@ def test_the_plan_of_a_rule_and_its_cost_are_shown(place: Place) -> None:
     assert json.loads(place.run("explain", "friction", "--plan", "--json"))[0]["calls"] == 2
 
 
+def test_no_plan_is_shown_of_a_website_that_the_rule_does_not_watch(place: Place) -> None:
+    who = place.sim.add("myshop.com", "phone-bounce", start=-3600)
+    place.rules.write_text(
+        RULE.replace("when: {friction", "websites: [other.com]\n    when: {friction")
+    )
+    for named in ("myshop.com", "site-1"):
+        told = place.run("explain", "friction", "--plan", "--website", named, code=1)
+        assert told == "myshop.com: no rule in question watches that website\n"
+    assert "friction watches no website of the account" in place.run(
+        "explain", "friction", "--plan"
+    )
+    assert "the list" in place.run("explain", "bounce", "--plan", "--website", "myshop.com")
+    text = place.run("explain", "friction", who)
+    assert "✗ website other.com: myshop.com" in text
+    assert "what the rule's polls ask" not in text
+    assert place.json("explain", "friction", who)["plan"] is None
+
+
 def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
     place.sim.add("myshop.com", "checkout-friction", start=-3600)
     short = place.sim.add("myshop.com", "phone-bounce", start=-4000)
