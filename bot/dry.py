@@ -10,7 +10,7 @@ import msgspec
 
 from bot.errors import GiveUp
 from bot.mouseflow import Request
-from bot.mouseflow.models import WebsiteDetail
+from bot.mouseflow.models import Recording, WebsiteDetail
 from bot.ports import Mouseflow, SlackPost
 
 T = TypeVar("T")
@@ -84,7 +84,8 @@ class DryMouseflow:
             return _as_changed(await self.real.send(request), self.changed.get(request.path, {}))
         self.diary.requests.append(request)
         if request.method == "PUT" and request.body:
-            self.changed.setdefault(request.path, {}).update(msgspec.json.decode(request.body))
+            read_at = request.path.removesuffix("/variables")  # a recording tells its variables
+            self.changed.setdefault(read_at, {}).update(msgspec.json.decode(request.body))
         return request.read(b'"dry-run"')
 
 
@@ -96,6 +97,10 @@ def _as_changed(answer: T, changes: dict[str, Any]) -> T:
     if isinstance(answer, WebsiteDetail):
         known = {_FIELDS[name]: value for name, value in changes.items() if name in _FIELDS}
         return msgspec.structs.replace(answer, **known)
+    if isinstance(answer, Recording):
+        kept = tuple(pair for pair in answer.variables if pair.partition("=")[0] not in changes)
+        written = tuple(f"{key}={value}" for key, value in changes.items() if value)
+        return msgspec.structs.replace(answer, variables=kept + written)
     return cast(T, answer | changes) if isinstance(answer, dict) else answer
 
 

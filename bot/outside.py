@@ -73,6 +73,7 @@ def _addresses(settings: Settings) -> Addresses:
         share_url=settings.mouseflow.share_url or "",
         channel=settings.slack.channel or "",
         ops_channel=settings.slack.ops_channel or "",
+        zone=settings.mouseflow.time_zone,
     )
 
 

@@ -66,16 +66,17 @@ class NoChannel(CannotLook):
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where links point and where messages go by default.
+    """Where links point, where messages go by default, and in which zone they tell the time.
 
     `app_url` stands in front of a recording's playback path; `share_url` holds `{token}`,
-    or is empty where the account's public address is not known.
+    or is empty where the account's public address is not known. `zone` is the account's.
     """
 
     app_url: str = "https://app.mouseflow.com"
     share_url: str = ""
     channel: str = ""
     ops_channel: str = ""
+    zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,7 +325,7 @@ def values(task: Task, addresses: Addresses) -> dict[str, Any]:
     """Every name's value for this match; None is no data. Texts and lists are bounded."""
     subject = task.subject
     own = {name.name: bounded(name.read(subject)) for name in NAMES[subject.kind].values()}
-    zone = subject.zone if isinstance(subject, RecordingSubject) else "UTC"
+    zone = subject.zone if isinstance(subject, RecordingSubject) else addresses.zone
     url = links.playback(subject, addresses) or ""
     return own | {
         "rule": task.rule,

@@ -114,6 +114,19 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing_anywhere(place: Pla
     assert place.writes() == []
 
 
+def test_a_dry_run_shows_every_action_also_those_that_read_again_what_they_wrote(
+    place: Place,
+) -> None:
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE.replace("do: {", "do: {variables: {seen-by: bot, cart-value: ''}, ")
+    )
+    text, _ = place.run("once", "--dry-run")
+    would = [line.split()[:2] for line in text.splitlines() if line.startswith("would ")]
+    assert would == [["would", "set"], ["would", "tag"], ["would", "be"]], text
+    assert "3 actions to do, 0 put off, 0 given up" in text
+    assert place.writes() == []
+
+
 def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happened(
     place: Place,
 ) -> None:

@@ -41,6 +41,13 @@ def test_a_recordings_message_says_what_where_how_bad_who_and_why():
     assert message.text.startswith("A sample: website myshop.com, saw /cart → /checkout/pay")
 
 
+@pytest.mark.parametrize("kind", sorted(SAMPLES.keys() - {"recordings"}))
+def test_what_is_no_recording_tells_its_time_in_the_accounts_zone_too(kind):
+    account = replace(APP, zone="Europe/Copenhagen")
+    *_, foot = messages.match(SAMPLES[kind], account).blocks
+    assert foot["elements"][0]["text"].endswith(" · 2 Mar 2026 13:00 (Europe/Copenhagen)")
+
+
 @pytest.mark.parametrize(
     "personal", ["192.0.2.7", "Example Visitor", "cart-value", "Example Net", "https://myshop.com"]
 )
