@@ -13,7 +13,6 @@ import msgspec
 
 from bot.errors import TryLater
 from bot.poll.matching import settle
-from bot.poll.memory import PATIENCE
 from bot.poll.recordings import SOURCE, Desk
 from bot.poll.window import Mark
 from bot.replay.judging import Past, Place, judge, place
@@ -28,8 +27,16 @@ from bot.subjects import Site
 DAY = timedelta(days=1)
 """No session is live for longer."""
 
-RECENT = timedelta(hours=2)
-"""What the ordinary polls read by themselves, since they must watch live sessions anyway."""
+BESIDE = timedelta(minutes=25)
+"""How much more than the sessions that are not final the ordinary polls read by themselves."""
+
+PATIENCE = 2
+"""How often a day is read again for the sake of details that could not be had."""
+
+
+def recent(settle: timedelta) -> timedelta:
+    """What the ordinary polls read by themselves, since they must watch live sessions anyway."""
+    return settle + BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,8 @@ async def catch_up(
     text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Mark).until(now) if text else None
     back_to = mark.polled if mark else now - desk.start
-    if now - back_to <= RECENT:
+    by_polls = recent(desk.settle)
+    if now - back_to <= by_polls:
         return None
     since = mark.since if mark else back_to
     live = await desk.store.run(partial(live_recordings, website=site.id))
@@ -91,7 +99,7 @@ async def catch_up(
         store=desk.store,
         zone=desk.zone,
         settle=desk.settle,
-        span=Span(min(back_to - RECENT, began), now),
+        span=Span(min(back_to - by_polls, began), now),
         now=now,
         expand=desk.expand,
     )
@@ -110,9 +118,10 @@ async def catch_up(
             tries[each.name] += 1
             raise TryLater(f"{day.open} recordings' details of {each.day} could not be had")
         done = datetime.combine(each.day + timedelta(days=1), time(), desk.zone)
-        await _remember(site, desk, Mark.after(since, min(max(done, back_to), now - RECENT)), now)
+        until = min(max(done, back_to), now - by_polls)
+        await _remember(site, desk, Mark.after(since, until), now)
     await desk.store.run(partial(close_older, website=site.id, than=now - DAY))
-    await _remember(site, desk, Mark.after(now - RECENT, now), now)
+    await _remember(site, desk, Mark.after(now - by_polls, now), now)
     return CaughtUp(
         back_to,
         sum(day.read for day in days),

@@ -122,7 +122,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
                 )  # fmt: skip
     named = {name for rule in ours for name in (rule.id, *rule.was)} if args.rule else None
     running = _running(settings, sites, span, seen, named)
-    after, earlier = comparing.watched_since(would, running.starts)
+    after, earlier = comparing.watched_since(would, running.starts, running.matches)
     digests = {rule.id: fingerprint(rule) for rule in rules.rules}
     known = comparing.states(ours, digests, running.digests)
     changes = comparing.compare(ours, known, running.matches, after)

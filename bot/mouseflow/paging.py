@@ -58,6 +58,7 @@ async def read(
     largest_limit: int = LARGEST_LIMIT,
     offset: bool = False,
     expand: bool = False,
+    brief: bool = False,
     most_calls: int = 500,
 ) -> AsyncIterator[Part]:
     """All recordings that match, in parts, in no order to rely on.
@@ -65,12 +66,14 @@ async def read(
     `filters` must have both dates (else the API takes a window of its own, about a month).
     `limit` is that of the first call. `offset` allows the undocumented argument: a page read
     by it must bring ids not seen before, else it counts as ignored. `expand` asks for page
-    views in the rows; probe it first. After `most_calls` the rest is missed. Raises
+    views in the rows; probe it first. `brief` keeps of each row its id and its times. After
+    `most_calls` the rest is missed. Raises
     ValueError without dates, and the errors of the calls.
     """
     if filters.fromdate is None or filters.todate is None:
         raise ValueError("reading a list to its end needs fromdate and todate")
-    reading = _Reading(api, website, min(limit, largest_limit), largest_limit, offset, expand)
+    form = _Form(expand, brief)
+    reading = _Reading(api, website, min(limit, largest_limit), largest_limit, offset, form)
     async for part in reading.query(filters):
         yield part
     if reading.short <= 0:
@@ -153,14 +156,22 @@ def by_device(filters: SessionFilters) -> tuple[SessionFilters, ...]:
     return tuple(replace(filters, device=device) for device in _DEVICES)
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What is wanted of each row."""
+
+    expand: bool
+    brief: bool
+
+
 class _Reading:
     """One reading: what has been seen, and what the server has shown that it can do."""
 
     def __init__(
-        self, api: Sender, website: str, limit: int, cap: int, offset: bool, expand: bool
+        self, api: Sender, website: str, limit: int, cap: int, offset: bool, form: _Form
     ) -> None:
         self.api, self.website, self.limit, self.cap = api, website, limit, cap
-        self.offset, self.expand = offset, expand
+        self.offset, self.form = offset, form
         self.ways = [by_days, by_duration, by_device]
         self.calls = 0
         self.count = 0  # of the latest query
@@ -170,23 +181,25 @@ class _Reading:
 
     async def query(self, filters: SessionFilters) -> AsyncIterator[Part]:
         """The parts of one query: by the limit, a larger limit, and by offset if allowed."""
+        # No page is kept in a name: the caller may be through with it before the next one.
         here: set[str] = set()
-        page = await self._ask(filters, self.limit)
-        yield self._part(page, here)
+        yield self._part(await self._ask(filters, self.limit), here)
         if self.short > 0 and len(here) >= self.limit < self.cap:
-            asked = min(page.count + self._overlap, self.cap)
-            page = await self._ask(filters, asked)
-            yield self._part(page, here)
+            asked = min(self.count + self._overlap, self.cap)
+            yield self._part(await self._ask(filters, asked), here)
         if self.short > 0:
             self.cap = max(1, min(self.cap, len(here)))
         while self.offset and self.short > 0:
             before = len(here)
-            page = await self._ask(filters, self.cap, max(0, before - self._overlap))
-            yield self._part(page, here)
+            offset = max(0, before - self._overlap)
+            yield self._part(await self._ask(filters, self.cap, offset), here)
             if len(here) == before:
                 # Nothing new on the very first page by offset means that it is ignored.
                 self.offset = before > self.cap
                 break
+        if self.offset and self.short > 0:
+            # What came meanwhile stands at the top now.
+            yield self._part(await self._ask(filters, self.cap), here)
 
     @property
     def missed(self) -> int:
@@ -203,7 +216,12 @@ class _Reading:
     ) -> RecordingPage:
         self.calls += 1
         request = recordings.list(
-            self.website, filters, limit=limit, offset=offset, expand=self.expand
+            self.website,
+            filters,
+            limit=limit,
+            offset=offset,
+            expand=self.form.expand,
+            brief=self.form.brief,
         )
         return await self.api.send(request)
 

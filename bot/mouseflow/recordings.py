@@ -1,6 +1,8 @@
 """Recordings of visitors' sessions: list, detail, and what can be done to one of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ from bot.mouseflow.errors import BadAnswer
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording, RecordingPage
 from bot.mouseflow.request import Pairs, Request, json_body, number, place
-from bot.mouseflow.shapes import Rows, days
+from bot.mouseflow.shapes import Id, Rows, days
 
 _ALL = "/websites/{website-id}/recordings"
 _ONE = "/websites/{website-id}/recordings/{recording-id}"
@@ -24,8 +26,13 @@ def list(
     limit: int | None = None,
     offset: int | None = None,
     expand: bool = False,
+    brief: bool = False,
+    only: Set[str] | None = None,
 ) -> Request[RecordingPage]:
     """The latest recordings that match (L813); `limit` rows of them, 50 if not said (L855).
+
+    Of a long answer not all may be wanted: `brief` keeps of each row its id and its times,
+    `only` the rows with these ids.
 
     Undocumented, and ignored by a server that does not know them: `offset` skips rows,
     `expand` puts the page views into each row, `limit=0` only counts. Probe before use
@@ -36,7 +43,7 @@ def list(
     if expand:
         query += (("expand", "true"),)
     path = place(_ALL, website_id=website)
-    return Request("GET", path, f"GET {_ALL}", _page, query)
+    return Request("GET", path, f"GET {_ALL}", _reader(brief, only), query)
 
 
 def detail(website: str, recording: str) -> Request[Recording]:
@@ -144,8 +151,51 @@ class _RawPage(Struct):
     chart: Any = None
 
 
+class _Times(Struct, rename="camel", gc=False):
+    id: Id
+    created: datetime | None = None
+    last_activity: datetime | None = None
+
+
+class _BriefPage(Struct):
+    count: int
+    recordings: tuple[_Times, ...] | None = None
+    chart: dict[str, int] | None = None
+
+
 _fast = msgspec.json.Decoder(_Page)
+_brief = msgspec.json.Decoder(_BriefPage)
 _slow = msgspec.json.Decoder(_RawPage)
+_times = msgspec.json.Decoder(_Times)
+
+
+def _reader(brief: bool, only: Set[str] | None) -> Callable[[bytes], RecordingPage]:
+    if only is not None:
+        return partial(_page_of, ids=only)
+    return _brief_page if brief else _page
+
+
+def _brief_page(body: bytes) -> RecordingPage:
+    try:
+        page = reading.decode(body, _brief)
+    except msgspec.ValidationError:
+        return _page(body)
+    rows = tuple(
+        Recording(id=row.id, created=row.created, last_activity=row.last_activity)
+        for row in page.recordings or ()
+    )
+    return RecordingPage(recordings=rows, chart=days(page.chart or {}), count=page.count)
+
+
+def _page_of(body: bytes, ids: Set[str]) -> RecordingPage:
+    return _page_row_by_row(body, lambda raw: _id(raw) in ids)
+
+
+def _id(raw: Raw) -> str | None:
+    try:
+        return reading.decode(raw, _times).id
+    except (msgspec.ValidationError, BadAnswer):
+        return None
 
 
 def _page(body: bytes) -> RecordingPage:
@@ -158,12 +208,15 @@ def _page(body: bytes) -> RecordingPage:
     )
 
 
-def _page_row_by_row(body: bytes) -> RecordingPage:
+def _page_row_by_row(
+    body: bytes, wanted: Callable[[Raw], bool] = lambda _raw: True
+) -> RecordingPage:
     try:
         page = reading.decode(body, _slow)
     except msgspec.ValidationError as wrong:
         raise BadAnswer(f"an answer of another shape: {wrong}") from None
-    good, bad = reading.row_by_row(page.recordings or (), Recording)
+    raws = [raw for raw in page.recordings or () if wanted(raw)]
+    good, bad = reading.row_by_row(raws, Recording)
     chart = page.chart if isinstance(page.chart, dict) else {}
     counts = {key: round(n) for key, n in chart.items() if isinstance(n, int | float)}
     return RecordingPage(

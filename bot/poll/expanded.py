@@ -8,7 +8,7 @@ from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.expansion import Expansion, Stretch, stretches, telling
 from bot.poll.facts import SPARE
-from bot.poll.listing import MOST_EXPANDED, read
+from bot.poll.listing import MOST_EXPANDED, page_views
 from bot.ports import Mouseflow
 
 MOST_AT_ONCE = 300
@@ -62,15 +62,15 @@ class ExpandedLists:
     async def _read(self, stretch: Stretch) -> dict[str, Recording]:
         """The rows that have page views. New recordings may have moved them down meanwhile."""
         skipped = max(0, stretch.first - 1 - SPARE)
-        listing = await read(
+        rows = await page_views(
             self.mouseflow,
             self.website,
             self.window,
-            stretch.last - skipped + SPARE,
-            offset=skipped or None,
-            expand=True,
+            limit=stretch.last - skipped + SPARE,
+            offset=skipped,
+            only=stretch.keys,
         )
-        rows = {row.id: row for row in listing.rows if row.page_views is not None}
-        if not rows:
+        found = {row.id: row for row in rows if row.page_views is not None}
+        if rows and not found:
             self.expansion.missed()
-        return {key: rows[key] for key in stretch.keys & rows.keys()}
+        return found

@@ -103,7 +103,8 @@ async def members(
     async def sift(some: Sequence[Recording]) -> list[Recording]:
         return [row for row in some if row.id in wanted]
 
-    listing = await read(mouseflow, website, filters, max(len(rows), depth) + SPARE)
+    limit = max(len(rows), depth) + SPARE
+    listing = await read(mouseflow, website, filters, limit, brief=True)
     while not _decided(listing, rows):
         further = await deeper(mouseflow, website, filters, listing, sift)
         if further is listing:

@@ -1,6 +1,6 @@
 """Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -16,7 +16,7 @@ from bot.sources.recordings import LONGEST_SESSION, UNSHARP, Order, order_of, so
 ROW_CAP = 10_000
 """More rows than this the API does not give at once, as users of it report."""
 
-AT_ONCE = 2_500
+AT_ONCE = 1_500
 """Rows to ask for at once while the API lets a longer list be read in parts."""
 
 STEP = 4
@@ -38,7 +38,7 @@ class Listing:
     `passed` holds the ids of rows that were read and are known, where a long reading keeps
     only the others. `unreadable` names rows of the answer that could not be read.
     `exhausted` tells that every way to read more has been tried, `expanded` that the rows
-    were asked for with their page views.
+    were asked for with their page views, `brief` that they have their id and times alone.
     """
 
     rows: tuple[Recording, ...]
@@ -49,6 +49,7 @@ class Listing:
     unreadable: tuple[Unreadable, ...] = ()
     exhausted: bool = False
     expanded: bool = False
+    brief: bool = False
 
     @property
     def whole(self) -> bool:
@@ -87,16 +88,36 @@ async def read(
     filters: SessionFilters,
     limit: int,
     *,
-    offset: int | None = None,
     expand: bool = False,
+    brief: bool = False,
 ) -> Listing:
     """The newest rows of the window, so many at most; with page views if they are not too many.
 
-    `offset` skips rows, where the server is known to honour it.
+    `brief` rows have their id and their times alone.
     """
     expand = expand and limit <= MOST_EXPANDED
-    asked = recordings.list(website, filters, limit=limit, offset=offset, expand=expand)
-    return _listing(await mouseflow.send(asked), limit, expand)
+    asked = recordings.list(website, filters, limit=limit, expand=expand, brief=brief)
+    return replace(_listing(await mouseflow.send(asked), limit), expanded=expand, brief=brief)
+
+
+async def page_views(
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    *,
+    limit: int,
+    offset: int,
+    only: Set[str],
+) -> tuple[Recording, ...]:
+    """These of the rows, with their page views where the server gives them.
+
+    `offset` skips rows, where the server is known to honour it.
+    """
+    asked = recordings.list(
+        website, filters, limit=limit, offset=offset or None, expand=True, only=only
+    )
+    page = await mouseflow.send(asked)
+    return tuple(map(_believed, page.recordings))
 
 
 async def deeper(
@@ -117,7 +138,9 @@ async def deeper(
         return listing
     if not listing.capped and listing.limit < AT_ONCE:
         limit = min(AT_ONCE, listing.limit * STEP)
-        return await read(mouseflow, website, filters, limit, expand=listing.expanded)
+        return await read(
+            mouseflow, website, filters, limit, expand=listing.expanded, brief=listing.brief
+        )
     return await _by_parts(mouseflow, website, filters, listing, sift, until)
 
 
@@ -136,7 +159,13 @@ async def _by_parts(
     unreadable: list[Unreadable] = []
     missed = 0
     parts = paging.read(
-        mouseflow, website, filters, limit=limit, largest_limit=limit, offset=offset
+        mouseflow,
+        website,
+        filters,
+        limit=limit,
+        largest_limit=limit,
+        offset=offset,
+        brief=before.brief,
     )
     async for part in parts:
         kept = {row.id: row for row in await sift(part.recordings)}
@@ -186,7 +215,7 @@ def _above(row: Recording, last: Recording, order: Order) -> bool:
     return key is not None and end is not None and key > end + UNSHARP
 
 
-def _listing(page: RecordingPage, limit: int, expanded: bool) -> Listing:
+def _listing(page: RecordingPage, limit: int) -> Listing:
     distinct = {row.id: _believed(row) for row in page.recordings}
     rows = tuple(distinct.values())
     return Listing(
@@ -195,7 +224,6 @@ def _listing(page: RecordingPage, limit: int, expanded: bool) -> Listing:
         limit=limit,
         order=order_of(page.recordings),
         unreadable=page.unreadable,
-        expanded=expanded,
     )
 
 

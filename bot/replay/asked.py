@@ -99,6 +99,7 @@ class Asked:
             limit=self._page,
             largest_limit=self._page,
             offset=self._offset,
+            brief=True,
         ):
             found.update(row.id for row in part.recordings)
             missed += part.missed

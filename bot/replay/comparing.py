@@ -1,6 +1,6 @@
 """The rule files against what the running rules have matched: gained, lost, and what it costs."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -124,16 +124,17 @@ def costs(now: Work, line: Line, cost: Calls, span: Span) -> list[str]:
 
 
 def watched_since(pairs: Iterable[tuple[Pair, str, datetime]], starts: Mapping[str, datetime],
-                  ) -> tuple[set[Pair], int]:  # fmt: skip
+                  had: Set[Pair]) -> tuple[set[Pair], int]:  # fmt: skip
     """The matches (pair, website, when) that the running bot could have had, and how many not.
 
-    `starts` has when it began to watch each website. One that it never watched counts whole.
+    `starts` has when its polls began to watch each website, `had` the matches that it has, also
+    of what it caught up on before. A website that it never watched counts whole.
     """
     kept: set[Pair] = set()
     earlier = 0
     for pair, website, at in pairs:
         start = starts.get(website)
-        if start is not None and at < start:
+        if start is not None and at < start and pair not in had:
             earlier += 1
         else:
             kept.add(pair)

@@ -26,7 +26,7 @@ from bot.subjects import Band, RecordingSubject, Site
 
 T = TypeVar("T")
 
-PAGE = 2_000
+PAGE = 1_000
 """Rows of one page where the API honours `offset`; else a page is as large as it gives."""
 
 AT_ONCE = 200
@@ -139,6 +139,7 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
             missed=lacking(part.missed, at.counts.get(slice_.day), passed) + len(part.unreadable),
             ids=tuple(row.id for row in rows),
         )
+        del part, rows  # most of them are hopeless, and page views need room
         async for some in _detailed(past, at, slice_, asked, hopeful):
             yield await _judged(past, at, slice_, some, places)
     if asked.missed:

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow import paging
+from bot.mouseflow import paging, recordings
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import PageView, Recording, RecordingPage
 from bot.mouseflow.shapes import Unreadable
@@ -308,3 +308,53 @@ def test_the_halves_of_a_window_are_its_days(days):
     first, second = halves
     assert (first.fromdate, second.todate) == (piece.fromdate, piece.todate)
     assert first.fromdate < first.todate == second.fromdate < second.todate
+
+
+async def test_sessions_that_come_while_a_list_is_read_cost_one_more_call_and_no_search():
+    server = Server(sessions(95), cap=20, offset=True)
+    late = iter(sessions(100)[95:])
+    real = server.send
+
+    async def busy(request):
+        answer = await real(request)
+        if (one := next(late, None)) is not None:
+            server.sessions.insert(0, one)
+        return answer
+
+    server.send = busy
+    ids, missed, _parts = await everything(server, offset=True, limit=20)
+    assert (ids, missed) == (whole(server), 0)
+    assert not any("visitmin" in asked or "device" in asked for asked in server.queries)
+    assert len(server.queries) <= 9
+
+
+ROWS = b"""{"count": 7, "chart": {}, "recordings": [
+  {"id": "a", "created": "2026-03-10T09:00:00Z", "lastActivity": "2026-03-10T09:05:00Z",
+   "country": "dk", "pages": 3, "pageViews": [{"id": "v"}]},
+  {"id": "b", "pages": 1, "pageViews": [{"id": "w"}]},
+  {"id": 5},
+  {"id": "c", "pages": []}
+]}"""
+GOOD = ROWS.replace(b"[]", b"1").replace(b'{"id": 5},', b"")
+
+
+def test_of_a_long_answer_only_ids_and_times_may_be_kept():
+    page = recordings.list("w", brief=True).read(GOOD)
+    assert [(row.id, row.country, row.page_views) for row in page.recordings] == [
+        ("a", None, None), ("b", None, None), ("c", None, None)]  # fmt: skip
+    assert page.recordings[0].created == datetime(2026, 3, 10, 9, tzinfo=UTC)
+    assert page.recordings[0].last_activity == datetime(2026, 3, 10, 9, 5, tzinfo=UTC)
+    assert page.count == 7
+
+
+def test_a_brief_reading_names_what_it_could_not_read_as_any_other():
+    brief = recordings.list("w", brief=True).read(ROWS)
+    assert brief.unreadable == recordings.list("w").read(ROWS).unreadable != ()
+
+
+def test_of_a_long_answer_only_some_rows_may_be_kept():
+    page = recordings.list("w", expand=True, only={"b", "d"}).read(ROWS)
+    assert [(row.id, row.page_views) for row in page.recordings] == [("b", (PageView(id="w"),))]
+    assert page.count == 7
+    whole = recordings.list("w", expand=True).read(GOOD).recordings
+    assert recordings.list("w", only={"a"}).read(GOOD).recordings == whole[:1]

@@ -101,6 +101,7 @@ class Account:
         self.start = start
         self.ops = ops
         self.expand = expand
+        self.settle = timedelta(minutes=35)
         self.memory = Memory()
         self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
         self.sender = Direct(self.sim)
@@ -127,7 +128,7 @@ class Account:
             mouseflow=self.sender,
             store=self.store,
             zone=ZoneInfo(self.zone),
-            settle=timedelta(minutes=35),
+            settle=self.settle,
             start=self.start,
             routing=Routing("#mouseflow", self.zone, self.ops),
             expand=self.expand,

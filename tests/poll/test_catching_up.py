@@ -7,7 +7,7 @@ import pytest
 from poll_world import Account
 from test_poll_recordings import ALL_OF_THEM
 
-from bot.catching_up import RECENT, catch_up
+from bot.catching_up import catch_up, recent
 from bot.errors import TryLater
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
@@ -24,7 +24,7 @@ def shop(tmp_path):
 
 
 async def caught_up(shop, in_force=None):
-    desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
+    desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
                 Routing("#mouseflow", shop.zone))  # fmt: skip
     return await catch_up(
         shop.site, in_force or (lambda: shop.rules), desk, shop.memory.tries, shop.now
@@ -83,8 +83,22 @@ async def test_a_first_start_that_looks_far_back_judges_what_was_active_since_th
 
 async def test_a_short_gap_is_left_to_the_ordinary_poll(shop):
     await shop.poll()
-    shop.wait(seconds=RECENT.total_seconds() - 1)
+    shop.wait(seconds=recent(shop.settle).total_seconds() - 1)
     assert await caught_up(shop) is None
+
+
+async def test_sessions_that_are_final_only_after_hours_are_watched_on(shop):
+    shop.settle = timedelta(hours=5)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", "phone-bounce", start=3600)
+    shop.wait(hours=5)
+    await caught_up(shop)
+    await shop.poll()
+    assert ("bounce", who) not in shop.matched()
+    for _ in range(4):
+        shop.wait(minutes=30)
+        await shop.poll()
+    assert ("bounce", who) in shop.matched()
 
 
 async def test_a_rule_removed_while_it_catches_up_is_obeyed_no_longer(shop):
