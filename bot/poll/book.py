@@ -16,6 +16,9 @@ from bot.subjects import RecordingSubject, Site
 
 __all__ = ["Book", "Sheet", "asks_friction", "asks_visitor_type"]
 
+MARKS = frozenset({"watched", "starred", "shared"})
+"""Fields that people and bots set, beside tags."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -48,8 +51,8 @@ class Book:
     are the bot's own tags that no rule names: they must not make rules match.
 
     `expandable` tells that a row with its page views leaves nothing to learn from the detail:
-    no rule reads the region, which no row has (L949). `tags_come_late` tells that some rule
-    reads tags that people and bots set, which may come when all activity has ended.
+    no rule reads the region, which no row has (L949). `marks_come_late` tells that some rule
+    reads what people and bots set, such as tags, which may come when all activity has ended.
     """
 
     def __init__(self, rules: Iterable[Rule], site: Site) -> None:
@@ -64,7 +67,7 @@ class Book:
         tests = [test for rule in watching for test in _tests(rule)]
         self.expandable = all(test.field != "region" for test in tests)
         self.reads_tags = any(test.field == "tags" for test in tests)
-        self.tags_come_late = any(map(_reads_tags_of_people, tests))
+        self.marks_come_late = any(map(_reads_marks, tests))
         self.unheeded = own_tags(rules) - named_tags(watching)
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 
@@ -78,10 +81,10 @@ def _tests(rule: Rule) -> Iterator[Test]:
                 yield from tests
 
 
-def _reads_tags_of_people(test: Test) -> bool:
-    """Whether it reads tags other than those that a visitor's own doing sets."""
+def _reads_marks(test: Test) -> bool:
+    """Whether it reads what others than the visitor set."""
     if test.field != "tags":
-        return False
+        return test.field in MARKS
     match test.wants:
         case OneOf(values) | NoneOf(values) | Every(values):
             return not VISITORS_TAGS.issuperset(value.casefold() for value in values)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from bot.mouseflow.models import PageView, Recording
+from bot.mouseflow.models import Recording
 from bot.poll.book import Book
 from bot.poll.expansion import Expansion
 from bot.poll.facts import VisitorType
@@ -72,8 +72,12 @@ class Memory:
         return True
 
     def forget_facts(self) -> None:
-        """Other rules ask other things: what was asked of live sessions is asked again."""
+        """Other rules ask other things: what was asked of live sessions is asked again.
+
+        They may read tags, too, of which nothing was compared.
+        """
         self.generation += 1
+        self.expansion = Expansion()
         self.live = {key: _row_alone(waiting) for key, waiting in self.live.items()}
 
 
@@ -147,9 +151,8 @@ def remember(
             memory.live.pop(row.id, None)
         else:
             asked = each.due.asked or clock
-            views = None if book.tags_come_late else _views(each.subject.recording, asked)
             memory.live[row.id] = Waiting(
-                packed(msgspec.structs.replace(row, page_views=views)),
+                packed(_kept(each, asked, book)),
                 each.subject.friction,
                 each.subject.visitor_type,
                 asked,
@@ -166,7 +169,13 @@ def remember(
     memory.pace.learn(seen, frozenset(memory.live))
 
 
-def _views(recording: Recording, asked: datetime) -> tuple[PageView, ...] | None:
-    """The page views, if they were read so late that nothing was to follow."""
-    at = last_activity(recording)
-    return recording.page_views if at is not None and asked >= at + LAG else None
+def _kept(each: Judged, asked: datetime, book: Book) -> Recording:
+    """The row; with all that its detail told, if that was read so late that nothing follows."""
+    row, told = each.due.row, each.subject.recording
+    at = last_activity(told)
+    if book.marks_come_late or told.page_views is None or at is None or asked < at + LAG:
+        return msgspec.structs.replace(row, page_views=None)
+    # What tells whether the session has grown stays the list's.
+    return msgspec.structs.replace(
+        told, last_activity=row.last_activity, duration=row.duration, pages=row.pages
+    )

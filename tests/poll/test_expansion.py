@@ -99,6 +99,22 @@ async def test_details_without_tags_prove_nothing_about_tags(account):
     assert shop.matched() == await shop.truth(there)
 
 
+async def test_what_was_trusted_before_any_rule_read_tags_is_compared_anew(account):
+    shop = account("checkout:\n  watch: recordings\n  when: {saw_page: /checkout*}\n"
+                   "  do: {tag: checkout}\n")  # fmt: skip
+    shop.sim.behave(tagless_expansion=True)
+    calm = session([("/", 20), ("/products/runner-3", 30), ("/cart", 20)], [])
+    there = [shop.sim.add("myshop.com", calm, start=-300) for _ in range(12)]
+    await shop.poll()
+    assert expanded(shop)  # it is trusted now
+    shop.wait(minutes=3)
+    shop.rules = rules(CHECKOUT).rules
+    shop.memory.forget_facts()
+    there += [shop.sim.add("myshop.com", "rage-on-product", start=-120) for _ in range(12)]
+    await shop.poll()
+    assert shop.matched() == await shop.truth(there)
+
+
 async def test_a_server_that_stops_to_expand_costs_details_and_no_match(account):
     shop = account()
     there = planted(shop)

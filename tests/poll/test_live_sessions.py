@@ -1,0 +1,118 @@
+"""What polls promise about live sessions: what was learnt early stays right to the end."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from poll_world import Account
+
+from bot.mouseflow import recordings
+from bot.mouseflow.models import Recording, RecordingPage
+from bot.simulator.scenarios import session
+from bot.simulator.sessions import Visitor
+
+# An open rule has the page views read while the session is live.
+OPEN = """
+nowhere:
+  watch: recordings
+  when: {saw_page: /nowhere*}
+  do: {tag: nowhere}
+"""
+BROWSED = [("/", 20), ("/cart", 20), ("/products/runner-3", 20)]
+
+
+@pytest.fixture
+def account(tmp_path):
+    opened = []
+
+    def make(text, **options):
+        opened.append(Account(tmp_path, OPEN + text, **options))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+async def visited(shop: Account, visitor: Visitor | None = None) -> str:
+    """A session of a minute, watched until five minutes after it."""
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session(BROWSED, visitor=visitor), start=1)
+    await watch(shop, minutes=6)
+    return who
+
+
+async def watch(shop: Account, *, minutes: int) -> None:
+    for _ in range(minutes):
+        shop.wait(minutes=1)
+        await shop.poll()
+
+
+BY_REGION = """
+of-berlin:
+  watch: recordings
+  when: {region: Berlin, duration: {under: 1h}}
+  do: {tag: berlin}
+elsewhere:
+  watch: recordings
+  when: {duration: {under: 1h}}
+  except: {region: Berlin}
+  do: {tag: elsewhere}
+"""
+
+
+async def test_the_region_that_a_detail_told_is_known_at_the_end(account):
+    shop = account(BY_REGION)
+    who = await visited(shop, Visitor(region="Berlin"))
+    await watch(shop, minutes=40)
+    assert shop.matched() == {("of-berlin", who)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "mark"),
+    [("starred: true", recordings.star), ("watched: true", recordings.watch),
+     ("shared: true", recordings.share)],
+)  # fmt: skip
+async def test_what_people_mark_after_the_last_activity_counts(account, rule, mark):
+    shop = account(f"""
+marked:
+  watch: recordings
+  when: {{saw_page: /cart*, {rule}}}
+  do: {{tag: marked}}
+""")
+    who = await visited(shop)
+    await shop.sender.send(mark(shop.site.id, who))
+    await watch(shop, minutes=40)
+    assert ("marked", who) in shop.matched()
+
+
+class LateTags:
+    """The session's own tags are there only some time after its last activity."""
+
+    def __init__(self, shop: Account, since: timedelta) -> None:
+        self.real, self.shop, self.there = shop.sender, shop, shop.now + since
+
+    async def send(self, request):
+        answer = await self.real.send(request)
+        if isinstance(answer, RecordingPage):
+            return msgspec.structs.replace(
+                answer, recordings=tuple(map(self._tagged, answer.recordings))
+            )
+        return self._tagged(answer) if isinstance(answer, Recording) else answer
+
+    def _tagged(self, recording: Recording) -> Recording:
+        tags = ("submit",) if self.shop.now >= self.there else ()
+        return msgspec.structs.replace(recording, tags=tags)
+
+
+async def test_tags_of_the_session_that_only_its_last_detail_told_are_known_at_the_end(account):
+    shop = account("""
+submitted:
+  watch: recordings
+  when: {tags: submit, duration: {under: 1h}}
+  do: {tag: submitted}
+""")
+    shop.sender = LateTags(shop, timedelta(minutes=1, seconds=90))
+    who = await visited(shop)
+    await watch(shop, minutes=40)
+    assert ("submitted", who) in shop.matched()
