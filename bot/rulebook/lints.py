@@ -27,6 +27,7 @@ from bot.wording.text_check import first_use
 LINTS: Final = MappingProxyType(
     {
         "never-holds": "the condition can never hold",
+        "always-true": "bounds that every figure meets",
         "shadowed": "whatever meets `when` also meets `except`, so the rule never matches",
         "same-rule": "two rules have the same conditions and the same actions",
         "friction-scale": "friction above 50: it is a small sum of event weights, not 0-100",

@@ -15,8 +15,8 @@ from bot.rulebook.conditions import (
     Wants,
 )
 from bot.rulebook.fields import NUMERIC, Field
+from bot.rulebook.number_lints import doubt_bounds, doubt_numbers
 from bot.rulebook.patterns import problem as pattern_problem
-from bot.rulebook.phrases import wanted
 from bot.rulebook.places import (
     Place,
     flag,
@@ -41,8 +41,6 @@ CHANGES = ("drops_by", "rises_by", "against")
 TEXT_OPERATORS = ("not", "matches", "exists")
 OPEN_CHOICES = frozenset({"browser", "os"})
 """Fields whose choices are the API filter's words, while rows may hold others."""
-
-_SHARES = frozenset({"scroll", "conversion", "recording_rate"})
 
 
 def wants(node: Node, place: Place, field: Field) -> list[Wants] | None:
@@ -110,15 +108,9 @@ def _numbers(node: Node, place: Place, field: Field) -> Numbers | None:
     good = tuple(value for value in values if value is not None)
     if len(good) != len(values):
         return None
-    if field.name == "friction":
-        place.on(node).warn(
-            "friction-exact", "hardly any session has exactly this friction; write {min: 2.5}"
-        )
-    if field.name == "hour" and not any(0 <= value <= 23 for value in good):
-        place.on(node).warn("never-holds", "hours go from 0 to 23")
-    elif field.name in _SHARES and not any(0 <= value <= 100 for value in good):
-        place.on(node).warn("never-holds", f"{field.name} is a share between 0% and 100%")
-    return Numbers(good)
+    numbers = Numbers(good)
+    doubt_numbers(numbers, place.on(node), field)
+    return numbers
 
 
 def figure(node: Node, place: Place, field: Field) -> float | None:
@@ -237,31 +229,8 @@ def _read_bounds(node: Keys, place: Place, field: Field, known: Sequence[str]) -
     if not found or len(values) != len(found):
         return None
     bounds = Bounds(**values)
-    if empty(bounds):
-        last = place.at(found[-1].key, found[-1])
-        last.warn("never-holds", f"nothing is {wanted(field, bounds)}")
-    elif field.name in _SHARES and _beyond_percent(bounds):
-        place.on(node).warn("never-holds", f"{field.name} is a share between 0% and 100%")
-    elif field.name == "hour" and (bounds.min or 0) > 23:
-        place.on(node).warn("never-holds", "hours go from 0 to 23")
+    doubt_bounds(bounds, place.at(found[-1].key, found[-1]), place.on(node), field)
     return bounds
-
-
-def empty(bounds: Bounds) -> bool:
-    """Whether no number is within."""
-    lows = [value for value in (bounds.min, bounds.over) if value is not None]
-    highs = [value for value in (bounds.max, bounds.under) if value is not None]
-    if not lows or not highs:
-        return False
-    low, high = max(lows), min(highs)
-    strict = bounds.over == low or bounds.under == high
-    return low > high or (low == high and strict)
-
-
-def _beyond_percent(bounds: Bounds) -> bool:
-    low = max(-1.0 if value is None else value for value in (bounds.min, bounds.over))
-    high = min(101.0 if value is None else value for value in (bounds.max, bounds.under))
-    return low > 100 or high < 0 or bounds.over == 100 or bounds.under == 0
 
 
 def _read_change(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:

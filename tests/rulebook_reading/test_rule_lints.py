@@ -69,6 +69,66 @@ def test_what_can_hold_is_left_alone(when):
 
 
 @pytest.mark.parametrize(
+    ("watch", "when"),
+    [
+        ("funnels", "{conversion: {under: 200%}}"),
+        ("funnels", "{step: {name: Payment, conversion: {max: 100%}}}"),
+        ("funnels", "{step: {name: Payment, count: {min: 0}}}"),
+        ("forms", "{completion: {min: 0%}}"),
+        ("forms", "{field: {name: email, blanks: {min: 0}}}"),
+        ("funnels", "{step: {name: Payment, dropped: {over: -1}}}"),
+        ("feedback", "{responses: {over: -1}}"),
+        ("pages", "{scroll: {min: 0%, max: 100%}}"),
+        ("websites", "{recording_rate: {max: 100%}}"),
+        ("recordings", "{duration: {min: 0s}}"),
+        ("recordings", "{not: {pages: {min: 0}}}"),
+        ("recordings", "{hour: {under: 24}}"),
+    ],
+)
+def test_bounds_that_every_figure_meets_are_found(watch, when):
+    do = "{star: true}" if watch == "recordings" else "{slack: {}}"
+    assert warned(when, watch=watch, do=do) == ["always-true"]
+
+
+@pytest.mark.parametrize(
+    ("watch", "when"),
+    [
+        ("recordings", "{friction: {min: -1}}"),  # a site's own friction may be negative
+        ("recordings", "{friction: {min: 0}}"),
+        ("recordings", "{variables: {balance: {min: 0}}}"),
+        ("recordings", "{pages: {min: 0, max: 2}}"),
+        ("recordings", "{pages: {over: 0}}"),
+        ("recordings", "{hour: {min: 0, under: 23}}"),
+        ("recordings", "{page: {path: /a, scroll: {min: 0%, under: 100%}}}"),
+        ("forms", "{completion: {max: 100%}}"),  # of those who began here, not of all who sent
+        ("feedback", "{response_rate: {under: 200%}}"),
+        ("websites", "{budget_used: {max: 100%}}"),
+        ("websites", "{recording_rate: {under: 100%}}"),
+    ],
+)
+def test_bounds_that_some_figure_does_not_meet_are_left_alone(watch, when):
+    do = "{star: true}" if watch == "recordings" else "{slack: {}}"
+    assert warned(when, watch=watch, do=do) == []
+
+
+@pytest.mark.parametrize(
+    ("watch", "when"),
+    [
+        ("recordings", "{pages: {max: -1}}"),
+        ("recordings", "{pages: -3}"),
+        ("recordings", "{hour: {over: 23}}"),
+        ("recordings", "{hour: {under: 0}}"),
+        ("feedback", "{responses: {under: 0}}"),
+        ("websites", "{recording_rate: {over: 100%}}"),
+        ("pages", "{views: {min: -5, under: 0}}"),
+    ],
+)
+def test_figures_that_no_subject_can_have_are_found(watch, when):
+    do = "{star: true}" if watch == "recordings" else "{slack: {}}"
+    assert warned(when, watch=watch, do=do) == ["never-holds"]
+
+
+@pytest.mark.parametrize(
     ("when", "excepts"),
     [
         ("{country: de}", "{country: [de, at]}"),
