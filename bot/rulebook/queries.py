@@ -196,13 +196,14 @@ def lines(made: Plan) -> list[str]:
     if not made.rules:
         return ["no rule watches recordings here: nothing is asked"]
     calls = "1 call" if made.calls == 1 else f"{made.calls} calls"
-    found = [f"{calls} when something is new: the list"]
+    found = [f"at most {calls} when something is new: the list"]
     found += [f"  a query for friction of at least {it:.7g}" for it in made.thresholds]
     found += [f"  a query for {it} visitors" for it in made.visitor_types]
     if made.detailed:
-        found.append(
-            f"and a detail for each recording that still depends on it in {some(made.detailed)}"
-        )
+        found += [
+            f"and the page views of recordings that still depend on them in {some(made.detailed)}:",
+            "  one list for many where the API gives them there, else a detail for each",
+        ]
     waiting = [rule for rule in made.rules if rule not in made.early]
     if waiting:
         found.append(f"waiting until a session is settled: {some(waiting)}")

@@ -213,6 +213,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _word(
         "region",
         "region of the visitor",
+        source="detail",
         known=lambda subject: bool(subject.recording.region) or has_detail(subject),
         examples=("Bavaria",),
     ),

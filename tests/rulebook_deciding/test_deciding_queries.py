@@ -261,10 +261,11 @@ def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
     assert (made.thresholds, made.visitor_types, made.calls) == ((2.5,), ("returning",), 3)
     assert (made.detailed, made.early) == (("left",), ("angry", "new"))
     assert lines(made) == [
-        "3 calls when something is new: the list",
+        "at most 3 calls when something is new: the list",
         "  a query for friction of at least 2.5",
         "  a query for returning visitors",
-        "and a detail for each recording that still depends on it in left",
+        "and the page views of recordings that still depend on them in left:",
+        "  one list for many where the API gives them there, else a detail for each",
         "waiting until a session is settled: left",
     ]
     assert plan([], site).calls == 0
