@@ -40,13 +40,15 @@ class Part:
     """Recordings as they come in; each id comes once.
 
     `missed`, in the last part alone, is how many recordings the server counts and would not
-    give; `why` says it in words. `unreadable` names rows that could not be read.
+    give; `why` says it in words. `unreadable` names rows that could not be read. `piece` tells
+    that it comes from a part of the window, whose end is not the end of the others.
     """
 
     recordings: tuple[Recording, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     missed: int = 0
     why: str = ""
+    piece: bool = False
 
 
 async def read(
@@ -85,7 +87,7 @@ async def read(
             found: list[tuple[SessionFilters, int, int]] = []
             for smaller in way(piece):
                 async for part in reading.query(smaller):
-                    yield part
+                    yield replace(part, piece=True)
                 found.append((smaller, reading.count, reading.short))
             if found and all(part_count >= count for _piece, part_count, _short in found):
                 reading.ways.remove(way)  # each part as large as the whole: ignored

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from bot.mouseflow.errors import BadCredentials, CallFailed
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.expansion import Expansion, Stretch, stretches, telling
@@ -36,9 +37,10 @@ class ExpandedLists:
     async def page_views(self, keys: Iterable[str]) -> dict[str, Recording]:
         """The rows with their page views, of as many of these recordings as are worth it."""
         found: dict[str, Recording] = {}
-        if self.expansion.trusted(self.now):
-            for stretch in self._stretches(keys):
-                found |= await self._read(stretch)
+        for stretch in self._stretches(keys):
+            if not self.expansion.trusted(self.now):
+                break
+            found |= await self._read(stretch)
         return found
 
     async def shown(self, details: Mapping[str, Recording]) -> bool:
@@ -62,14 +64,20 @@ class ExpandedLists:
     async def _read(self, stretch: Stretch) -> dict[str, Recording]:
         """The rows that have page views. New recordings may have moved them down meanwhile."""
         skipped = max(0, stretch.first - 1 - SPARE)
-        rows = await page_views(
-            self.mouseflow,
-            self.website,
-            self.window,
-            limit=stretch.last - skipped + SPARE,
-            offset=skipped,
-            only=stretch.keys,
-        )
+        try:
+            rows = await page_views(
+                self.mouseflow,
+                self.website,
+                self.window,
+                limit=stretch.last - skipped + SPARE,
+                offset=skipped,
+                only=stretch.keys,
+            )
+        except BadCredentials:
+            raise
+        except CallFailed:
+            self.expansion.refused(self.now)  # the details tell the same
+            return {}
         found = {row.id: row for row in rows if row.page_views is not None}
         if rows and not found:
             self.expansion.missed()

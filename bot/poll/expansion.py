@@ -76,6 +76,10 @@ class Expansion:
         """The server left out what it was trusted to give."""
         self.trusted_until = None
 
+    def refused(self, now: datetime) -> None:
+        """The server does not answer when it is asked for page views with a list."""
+        self.trusted_until, self.tried = None, now
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:

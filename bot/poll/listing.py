@@ -173,7 +173,8 @@ async def _by_parts(
         passed.update(row.id for row in part.recordings if row.id not in kept)
         unreadable += part.unreadable
         missed = part.missed
-        if until is not None and reaches(part.recordings, order_of(part.recordings), until):
+        order = order_of(part.recordings)
+        if until is not None and not part.piece and reaches(part.recordings, order, until):
             missed = max(0, before.count - len(rows) - len(passed) - len(unreadable))
             break
     return Listing(

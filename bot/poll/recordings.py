@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bot.mouseflow.errors import CallFailed
 from bot.poll.book import Book
 from bot.poll.facts import friction_is_ignored
 from bot.poll.judging import Bench, Counted, Judged
@@ -78,10 +79,18 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     since = mark.since if mark else now - desk.start
     window = frame(now, mark.polled if mark else since, desk.zone)
     expand = desk.expand and book.expandable
-    seen = await look(
-        desk.mouseflow, desk.store, site.id, mark, window, memory.pace, memory.live,
-        since=since, now=now, expand=expand and memory.expansion.of_lists(now),
+    looked = partial(
+        look, desk.mouseflow, desk.store, site.id, mark, window, memory.pace, memory.live,
+        since=since, now=now,
     )  # fmt: skip
+    expanded = expand and memory.expansion.of_lists(now)
+    try:
+        seen = await looked(expand=expanded)
+    except CallFailed:
+        if not expanded:
+            raise
+        seen = await looked()  # where the API is away, this raises too
+        memory.expansion.refused(now)
     if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
         memory.expansion.missed()
     if book.thresholds and memory.must_try_friction(now):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poll_world import Account, rules
 
+from bot.mouseflow.errors import Unavailable, failure
 from bot.mouseflow.models import PageView, Recording
 from bot.mouseflow.recordings import tag
 from bot.poll.expansion import ROWS_A_CALL, SEVERAL, Expansion, stretches
@@ -123,6 +124,51 @@ async def test_a_server_that_stops_to_expand_costs_details_and_no_match(account)
     shop.wait(minutes=3)
     there += planted(shop)
     await shop.poll()
+    assert shop.matched() == await shop.truth(there)
+
+
+class Refusing:
+    """Gives no list with page views."""
+
+    def __init__(self, real) -> None:
+        self.real, self.refused = real, 0
+
+    async def send(self, request):
+        if "expand=true" in request.target:
+            self.refused += 1
+            raise failure(request, 400, b"unknown argument", None)
+        return await self.real.send(request)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_a_server_that_refuses_to_expand_costs_details_and_no_match(account, trusted):
+    shop = account()
+    there = planted(shop) if trusted else []
+    await shop.poll()
+    real = shop.sender
+    refusing = shop.sender = Refusing(real)
+    for _ in range(3):
+        shop.wait(minutes=3)
+        there += planted(shop)
+        await shop.poll()
+    shop.sender = real
+    assert shop.matched() == await shop.truth(there)
+    assert refusing.refused == 1
+
+
+async def test_an_outage_says_nothing_about_expanded_lists(account):
+    shop = account()
+    there = planted(shop)
+    await shop.poll()
+    shop.wait(minutes=3)
+    there += planted(shop)
+    shop.sim.fail("status", status=503, times=100)
+    with pytest.raises(Unavailable):
+        await shop.poll()
+    shop.sim.faults.clear()
+    before = details(shop)
+    await shop.poll()
+    assert details(shop) == before
     assert shop.matched() == await shop.truth(there)
 
 

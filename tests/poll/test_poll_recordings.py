@@ -1,6 +1,7 @@
 """What a poll of recordings promises: nothing missed, nothing twice, few calls."""
 
 from datetime import timedelta
+from itertools import product
 from urllib.parse import parse_qsl
 
 import pytest
@@ -206,6 +207,20 @@ async def test_a_first_look_back_reads_no_further_than_it_looks(account):
     await shop.poll()
     assert {who for _, who in shop.matched()} == set(recent)
     assert len(shop.calls) < 8  # 480 recordings are 12 lists of 40
+
+
+@pytest.mark.parametrize("cap", [40, 100])
+async def test_a_first_look_back_in_pieces_reads_them_all(account, cap):
+    shop = account("any:\n  watch: recordings\n  when: {pages: {min: 1}}\n  do: {tag: any}",
+                   start=timedelta(minutes=90),
+                   quirks=Quirks(row_cap=cap, offset="ignored"))  # fmt: skip
+    minutes = [*range(6, 86), *range(120, 2_400, 3)]
+    there = [
+        shop.sim.add("myshop.com", session([("/", 5 + 37 * n % 290)]), start=-60 * minute - more)
+        for n, (minute, more) in enumerate(product(minutes, (0, 30)))
+    ]
+    await shop.poll()
+    assert {who for _, who in shop.matched()} == set(there[: 2 * 80])
 
 
 THRESHOLDS = """
