@@ -1,16 +1,10 @@
-"""Sends requests to the Mouseflow API: the one place that knows httpx.
+"""The client of one account: calls wait in one line, are tried again, and rest after a refusal.
 
-httpx leaks a place in its pool whenever a request is cancelled or waits for the pool too
-long, until nothing goes any more. Hence four rules: no pool time-out, a line of our own
-before it, no request in flight is ever cancelled (a caller may go, the request ends by its
-time-outs), and a client that hangs all the same is thrown away and built anew.
+What goes over the network, and how, is `bot.mouseflow.wire`'s matter.
 """
 
 import asyncio
-import base64
-import logging
 import random as randomness
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -18,9 +12,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx
-
-from bot import __version__
 from bot.errors import BotError, ConfigError
 from bot.mouseflow.address import base_url
 from bot.mouseflow.errors import (
@@ -36,21 +27,9 @@ from bot.mouseflow.pacing import Budget, Priority, backoff, retry_after
 from bot.mouseflow.request import Request
 from bot.mouseflow.standing import OTHER_REGION, Standing
 from bot.mouseflow.turns import Turns
+from bot.mouseflow.wire import Reply, Transport, Wire
 
 T = TypeVar("T")
-
-# httpx writes every full URL, with what people typed into filters, at INFO.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-
-_LARGEST_BODY = 256 * 1024 * 1024
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-    httpx.ProxyError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +47,6 @@ class Sent:
     seconds: float
     attempt: int
     problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    headers: httpx.Headers
-    body: bytes
 
 
 class AsyncMouseflow:
@@ -109,25 +81,27 @@ class AsyncMouseflow:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = randomness.random,
         observe: Callable[[Sent], None] | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self.base_url = base_url(region_or_base_url)
         if not email or not api_key or ":" in email:
             raise ConfigError("Mouseflow needs an email and an API key; an email has no colon")
-        self._auth = httpx.BasicAuth(email, api_key)
-        pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
-        self._secrets = (pair, api_key, email)
-        self._timeout, self._longest = timeout, longest
+        self._wire = Wire(
+            self.base_url,
+            email,
+            api_key,
+            timeout=timeout,
+            longest=longest,
+            connections=concurrency,
+            monotonic=monotonic,
+            transport=transport,
+        )
         self._tries, self._patience = tries, patience
-        self._concurrency = concurrency
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
         self._standing = Standing(clock, monotonic, random)
         self._observe = observe or (lambda _sent: None)
-        self._transport = transport
         self._closed = False
         self._in_flight: set[asyncio.Task[Any]] = set()
-        self._tls: ssl.SSLContext | None = None
-        self._http: httpx.AsyncClient | None = None
         self._turns = Turns(
             Budget(requests_per_second, burst),
             concurrency,
@@ -196,9 +170,7 @@ class AsyncMouseflow:
         self._turns.send_home()
         if self._in_flight:
             await asyncio.wait(set(self._in_flight))
-        if self._http is not None:
-            http, self._http = self._http, None
-            await http.aclose()
+        await self._wire.aclose()
 
     def _stop_early(self, request: Request[Any], *, unknown: bool, sent_home: bool = False) -> None:
         """Raises where sending would be useless, or forbidden for a while."""
@@ -243,7 +215,7 @@ class AsyncMouseflow:
         status: int | None = None
         problem = ""
         try:
-            reply = await self._reply(request)
+            reply = await self._wire.exchange(request)
             status = reply.status
             return self._read(request, reply)
         except BotError as error:
@@ -254,62 +226,18 @@ class AsyncMouseflow:
             seconds = self._monotonic() - began
             self._observe(Sent(request.method, request.route, status, seconds, attempt, problem))
 
-    async def _reply(self, request: Request[Any]) -> _Reply:
-        """The answer, or Unreachable. A client that hangs beyond all time-outs is thrown away."""
-        writes = request.method != "GET"
-        http = self._http = self._http or self._built()
-        exchange = asyncio.create_task(self._exchange(http, request))
-        done, _pending = await asyncio.wait({exchange}, timeout=self._longest)
-        if not done:
-            exchange.cancel()
-            self._http = None
-            closing = asyncio.create_task(http.aclose())
-            self._in_flight.add(closing)
-            closing.add_done_callback(self._landed)
-            raise unreachable(request, "no answer beyond all time-outs", unknown=writes)
-        failed = exchange.exception()
-        if failed is None:
-            return exchange.result()
-        if not isinstance(failed, httpx.HTTPError | OSError):
-            raise failed
-        # Not chained: httpx's errors hold the request with its Authorization header.
-        unknown = writes and not isinstance(failed, _NEVER_SENT)
-        raise unreachable(request, self._without_secrets(_said(failed)), unknown=unknown)
-
-    async def _exchange(self, http: httpx.AsyncClient, request: Request[Any]) -> _Reply:
-        headers = {"Content-Type": "application/json"} if request.body is not None else None
-        message = http.build_request(
-            request.method,
-            self.base_url + request.target,
-            content=request.body,
-            headers=headers,
-        )
-        last = self._monotonic() + 2 * self._timeout
-        response = await http.send(message, stream=True)
-        try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if self._monotonic() > last:
-                    raise httpx.ReadTimeout("the answer comes too slowly")
-                if len(body) > _LARGEST_BODY:
-                    raise httpx.ReadError("the answer is too large")
-        finally:
-            await response.aclose()
-        return _Reply(response.status_code, response.headers, bytes(body))
-
-    def _read(self, request: Request[T], reply: _Reply) -> T:
+    def _read(self, request: Request[T], reply: Reply) -> T:
         if not 200 <= reply.status < 300:
             raise self._failure(request, reply)
         self._standing.welcomed()
         try:
             return request.read(reply.body)
         except BadAnswer as problem:
-            body = self._without_secrets(reply.body.decode("utf-8", "replace")).encode()
+            body = self._wire.without_secrets(reply.body.decode("utf-8", "replace")).encode()
             error = unreadable(request, reply.status, body, problem)
         raise error
 
-    def _failure(self, request: Request[Any], reply: _Reply) -> CallFailed:
+    def _failure(self, request: Request[Any], reply: Reply) -> CallFailed:
         after = retry_after(reply.headers.get("Retry-After"), self._clock())
         if reply.status == 401:
             self._standing.lock()
@@ -318,33 +246,8 @@ class AsyncMouseflow:
             after = self._standing.rest(after)
             if self._standing.paused_for() > self._patience:
                 self._turns.send_home()
-        body = self._without_secrets(reply.body[:4096].decode("utf-8", "replace")).encode()
+        body = self._wire.without_secrets(reply.body[:4096].decode("utf-8", "replace")).encode()
         return failure(request, reply.status, body, after, _hint(request, reply.status))
-
-    def _built(self) -> httpx.AsyncClient:
-        local = self.base_url.startswith("http:")
-        if self._tls is None:
-            # Loopback needs none: an empty one saves the time to load the certificates.
-            empty = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._tls = empty if local else httpx.create_ssl_context()
-        return httpx.AsyncClient(
-            auth=self._auth,
-            headers={
-                "Accept": "application/json",
-                "User-Agent": f"mouseflow-bot/{__version__}",
-            },
-            timeout=httpx.Timeout(self._timeout, connect=min(10.0, self._timeout), pool=None),
-            limits=httpx.Limits(max_connections=self._concurrency, keepalive_expiry=5),
-            follow_redirects=False,
-            verify=self._tls,
-            trust_env=not local,
-            transport=self._transport,
-        )
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return text
 
 
 def _hint(request: Request[Any], status: int) -> str:
@@ -355,9 +258,3 @@ def _hint(request: Request[Any], status: int) -> str:
     if 300 <= status < 400:
         return "redirects are not followed: check the address"
     return ""
-
-
-def _said(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name

@@ -503,7 +503,7 @@ async def test_a_client_that_hangs_is_thrown_away(make, wire):
         await api.send(STAR)
     assert caught.value.unknown is True
     release.set()
-    api._longest = 100.0
+    api._wire._longest = 100.0
     await api.send(SITES)
 
 
@@ -531,7 +531,7 @@ async def test_no_credential_is_ever_in_an_error(status, make, wire):
 
 async def test_no_credential_is_in_a_repr(api):
     assert "token1234" not in repr(api)
-    assert "token1234" not in repr(vars(api)["_auth"])
+    assert "token1234" not in repr(api._wire) + repr(api._wire._auth)
 
 
 async def test_nothing_of_a_request_is_logged(api, wire, caplog):

@@ -46,9 +46,9 @@ def test_trap_2_the_key_does_not_travel_over_plain_http():
 @pytest.mark.parametrize("address", ["eu", "http://127.0.0.1:1"])
 def test_trap_3_certificates_are_always_verified(address):
     api = AsyncMouseflow(address, "a@b.c", "key")
-    api._built()
-    assert api._tls.verify_mode is ssl.CERT_REQUIRED
-    assert api._tls.check_hostname is True
+    api._wire._built()
+    assert api._wire._tls.verify_mode is ssl.CERT_REQUIRED
+    assert api._wire._tls.check_hostname is True
 
 
 async def test_trap_4_a_body_says_that_it_is_json(api, wire):
