@@ -13,7 +13,7 @@ import structlog
 from bot.config.sections import PollSection
 from bot.errors import StoreError
 from bot.gate import Gate, fair_share
-from bot.rounds import Round, Rounds, measured, spread, words
+from bot.rounds import Round, Rounds, measured, spread, words, written
 from bot.schedule import Schedule
 from bot.store.watermarks import ROUNDS, set_watermark, watermark
 from bot.subjects import Site
@@ -145,7 +145,7 @@ class Polls:
         store, first = self._watcher.desk.store, self._told is None
         if first:
             text = await store.run(partial(watermark, source=ROUNDS, website=""))
-            self._told = msgspec.json.decode(text, type=Round) if text else None
+            self._told = written(text)
         was_slow = self._told is not None and self._told.slow
         now = measured(
             websites,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from statistics import median
 
+import msgspec
+
 from bot.wording.units import lasting
 
 SLOW = 1.25
@@ -98,6 +100,14 @@ class Round:
         if other is None or replace(self, every=other.every) != other:
             return True
         return self.slow and abs(self.every - other.every) > max(WORTH, other.every / 5)
+
+
+def written(text: str | None) -> Round | None:
+    """The round as it was written down; None where another version wrote something else."""
+    try:
+        return msgspec.json.decode(text, type=Round) if text else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def measured(

@@ -83,14 +83,12 @@ def _is_edited(conn: "Connection", rules: "RuleSet") -> bool:
 
 
 def _round(conn: "Connection", settings: "Settings", websites: int | None) -> "Round | None":
-    import msgspec
-
-    from bot.rounds import Round, measured
+    from bot.rounds import measured, written
     from bot.store.watermarks import ROUNDS, watermark
 
     rate, wished = settings.mouseflow.requests_per_second, settings.poll.recordings
     text = watermark(conn, ROUNDS, "")
-    seen = msgspec.json.decode(text, type=Round) if text else None
+    seen = written(text)
     if seen and (seen.rate, seen.wished) == (rate, wished) and websites in (None, seen.websites):
         return seen
     return measured(websites, rate, wished, timedelta(), was_slow=False) if websites else None

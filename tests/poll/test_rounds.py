@@ -3,12 +3,13 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.gate import AT_ONCE, Gate, fair_share
-from bot.rounds import Rounds, measured, spread, words
+from bot.rounds import Rounds, measured, spread, words, written
 
 MINUTE = timedelta(minutes=1)
 
@@ -118,6 +119,12 @@ def test_a_round_is_written_down_again_only_when_it_tells_something_else():
     assert not now.differs(measured(500, 2.0, MINUTE, timedelta(seconds=270), was_slow=True))
     assert now.differs(measured(500, 2.0, MINUTE, timedelta(seconds=400), was_slow=True))
     assert now.differs(measured(499, 2.0, MINUTE, timedelta(seconds=260), was_slow=True))
+
+
+def test_a_round_that_another_version_wrote_down_is_none():
+    now = measured(500, 2.0, MINUTE, timedelta(seconds=260), was_slow=True)
+    assert written(msgspec.json.encode(now).decode()) == now
+    assert written('{"websites": 3}') is written("half of") is written(None) is None
 
 
 # The gate.
