@@ -4,14 +4,12 @@ import base64
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -21,88 +19,20 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
-from bot.wording import duration
+from bot.config.values import (
+    Duration,
+    OptionalSecret,
+    OptionalText,
+    Secret,
+    Start,
+    Text,
+    Texts,
+    private_address,
+    web_address,
+)
 
 PREFIX = "BOT_"
 """What the names of environment variables and secret files begin with."""
-
-
-def _duration(value: object) -> timedelta:
-    try:
-        length = duration(value) if isinstance(value, str) else timedelta()
-    except ValueError:
-        length = timedelta()  # its words repeat what was written: it may be a misplaced secret
-    if length <= timedelta():
-        raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
-    return length
-
-
-def _start(value: object) -> timedelta:
-    if value == "now":
-        return timedelta()
-    try:
-        return _duration(value)
-    except ValueError:
-        raise ValueError('write "now" or how far back, such as 24h') from None
-
-
-def _stripped(value: object) -> object:
-    """Blanks around a pasted key would be refused by the other side without a hint."""
-    if isinstance(value, str):
-        return value.strip() or None
-    return value
-
-
-def _listed(value: object) -> object:
-    """In the environment a list is written with commas."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _parts(value: str) -> SplitResult:
-    try:
-        parts = urlsplit(value)
-        parts.port  # noqa: B018 - raises for a port that is none
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("write a whole address, such as https://example.com")
-    if parts.username or parts.password:
-        raise ValueError("no user or password in an address")
-    return parts
-
-
-def _web_address(value: str) -> str:
-    _parts(value)
-    return value
-
-
-def is_loopback(host: str) -> bool:
-    """Whether that host name or address can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _private_address(value: str) -> str:
-    """Credentials travel to this address, so plain http is for this machine only."""
-    parts = _parts(value)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("plain http would show the credentials; use https (http is for 127.0.0.1)")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Start = Annotated[timedelta, BeforeValidator(_start)]
-Text = Annotated[str, BeforeValidator(_stripped)]
-OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
-Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 
 
 class Section(BaseModel):
@@ -134,7 +64,7 @@ class MouseflowSection(Section):
     @field_validator("base_url")
     @classmethod
     def _base_url(cls, value: str | None) -> str | None:
-        return None if value is None else _private_address(value)
+        return None if value is None else private_address(value)
 
     @field_validator("region")
     @classmethod
@@ -157,7 +87,7 @@ class MouseflowSection(Section):
     @field_validator("app_url")
     @classmethod
     def _app_url(cls, value: str) -> str:
-        return _web_address(value)
+        return web_address(value)
 
     @field_validator("share_url")
     @classmethod
@@ -166,7 +96,7 @@ class MouseflowSection(Section):
             return None
         if value.count("{token}") != 1 or re.search(r"[{}]", value.replace("{token}", "")):
             raise ValueError("write an address with {token} where the share's token stands")
-        return _web_address(value)
+        return web_address(value)
 
 
 class SlackSection(Section):
@@ -192,13 +122,13 @@ class SlackSection(Section):
             return None
         if info.data.get("bot_token") is not None:
             raise ValueError("give bot_token or webhook_url, not both")
-        _private_address(value.get_secret_value())
+        private_address(value.get_secret_value())
         return value
 
     @field_validator("base_url")
     @classmethod
     def _base_url(cls, value: str | None) -> str | None:
-        return None if value is None else _private_address(value)
+        return None if value is None else private_address(value)
 
     @property
     def configured(self) -> bool:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -19,6 +19,7 @@ import structlog
 from bot.actions.base import SETTLING, Action
 from bot.backoff import lane_opens
 from bot.deliver.attempt import Again, Dead, Outcome, Performed, following, judged, read_back
+from bot.deliver.insistent import InsistentStore
 from bot.errors import StoreError, StoreLost, TryLater
 from bot.ports import Ports
 from bot.store import Connection, Store, outbox
@@ -27,7 +28,6 @@ from bot.store.lanes import due_lanes, failures, next_due, pause_lane
 from bot.store.outbox import Claim
 from bot.store.rule_states import note_ended_snoozes
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 LANES_AT_ONCE = 16
@@ -120,7 +120,7 @@ class Delivery:
         timing: Timing = USUAL,
         checkpoint: Callable[[str], None] = nothing,
     ) -> None:
-        self._store = store
+        self._store = InsistentStore(store, timing.store_retry, self._waits_for_the_store)
         self._ports = ports
         self._actions = actions
         self._clock = clock
@@ -138,7 +138,6 @@ class Delivery:
         self._recovered = False
         self._stopping = False
         self._stop: asyncio.Event | None = None
-        self._unwritten = 0
 
     def wake(self) -> None:
         """Something new is in the outbox."""
@@ -190,7 +189,7 @@ class Delivery:
             return
         self._recovered = True
         now = self._clock()
-        interrupted = await self._kept(lambda conn: outbox.recover(conn, now, SETTLING))
+        interrupted = await self._store.run(lambda conn: outbox.recover(conn, now, SETTLING))
         if interrupted:
             log.warning("deliver.recovered", steps=interrupted)
 
@@ -218,9 +217,9 @@ class Delivery:
     async def _start_due(self) -> bool:
         """Start the lanes that have something to do; False if there is none."""
         now = self._clock()
-        while await self._kept(lambda conn: _put_in_order(conn, now)):
+        while await self._store.run(lambda conn: _put_in_order(conn, now)):
             pass
-        due = await self._kept(lambda conn: due_lanes(conn, now))
+        due = await self._store.run(lambda conn: due_lanes(conn, now))
         waiting = [lane for lane in due if lane not in self._lanes]
         waiting.sort(key=lambda lane: self._turns.get(lane, 0))  # longest ago first
         free = max(LANES_AT_ONCE - len(self._lanes), 0)
@@ -235,14 +234,14 @@ class Delivery:
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
         busy = frozenset(self._lanes)
-        due = await self._kept(lambda conn: next_due(conn, busy))
+        due = await self._store.run(lambda conn: next_due(conn, busy))
         wait = idle if due is None else min(due - self._clock(), idle)
         return max(wait.total_seconds(), 0.0)
 
     async def _work(self, lane: str) -> None:
         self._checkpoint("claim.before")
         self._in_a_row[lane] = 0
-        claimed = await self._kept(lambda conn: self._claimed(conn, lane))
+        claimed = await self._store.run(lambda conn: self._claimed(conn, lane))
         while claimed is not None:
             claimed = await self._performed(claimed)
 
@@ -262,7 +261,7 @@ class Delivery:
         # Never cancelled in flight: the step stays `sending`, only its lane goes on.
         log.warning("deliver.overdue", step=claimed.key, seconds=patience)
         self._late.add(asyncio.create_task(self._finish_late(claimed, attempt)))
-        return await self._kept(lambda conn: self._claimed(conn, claimed.lane))
+        return await self._store.run(lambda conn: self._claimed(conn, claimed.lane))
 
     async def _finish_late(self, claimed: Claim, attempt: "asyncio.Task[Outcome]") -> None:
         longer = (self._timing.abandon - self._timing.patience).total_seconds()
@@ -299,7 +298,7 @@ class Delivery:
             paused = isinstance(outcome, Again) and outcome.pause is not None
             return ours, self._claimed(conn, claimed.lane) if go_on and not paused else None
 
-        ours, following = await self._kept(write)
+        ours, following = await self._store.run(write)
         self._checkpoint("settle.after")
         self._log(claimed, outcome, ours)
         return following
@@ -340,35 +339,8 @@ class Delivery:
                     self._faults[claimed.lane] = reason
                     log.warning("deliver.postponed", reason=reason, until=until, **step)
 
-    async def _kept(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work; while running as a daemon, again until the store takes it."""
-        failed = False
-        while True:
-            try:
-                done = await self._store.run(work)
-            except StoreError as error:
-                stopping = self._stopping or self._stop is None or self._stop.is_set()
-                if stopping or isinstance(error, StoreLost):
-                    raise
-                self._store_fails(error, again=failed)
-                failed = True
-                await asyncio.sleep(self._timing.store_retry.total_seconds())
-            else:
-                if failed:
-                    self._store_works()
-                return done
-
-    def _store_fails(self, error: StoreError, *, again: bool) -> None:
-        """Said when it begins: what only reads may go on meanwhile, and all lanes may fail."""
-        if not again:
-            self._unwritten += 1
-            if self._unwritten == 1:
-                log.error("deliver.store_failed", reason=str(error))
-
-    def _store_works(self) -> None:
-        self._unwritten -= 1
-        if not self._unwritten:
-            log.info("deliver.store_works")
+    def _waits_for_the_store(self) -> bool:
+        return not (self._stopping or self._stop is None or self._stop.is_set())
 
 
 def _failure(task: "asyncio.Task[Any]") -> str:
