@@ -27,6 +27,9 @@ from bot.subjects import Site
 DAY = timedelta(days=1)
 """No session is live for longer."""
 
+LONG = timedelta(hours=2)
+"""Sessions that began so long before may have gone on since."""
+
 BESIDE = timedelta(minutes=25)
 """How much more than the sessions that are not final the ordinary polls read by themselves."""
 
@@ -99,7 +102,7 @@ async def catch_up(
         store=desk.store,
         zone=desk.zone,
         settle=desk.settle,
-        span=Span(min(back_to - by_polls, began), now),
+        span=Span(min(back_to - LONG, began), now),
         now=now,
         expand=desk.expand,
     )

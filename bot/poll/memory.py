@@ -99,9 +99,15 @@ def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Du
         if settled(row, clock, settle):
             dues[key] = _final(row, waiting)
         elif key in memory.tries:
-            dues[key] = Due(row, settled=False)
+            dues[key] = Due(row, settled=False, visitor_type=waiting.visitor_type)
         elif (at := last_activity(row)) and waiting.asked < at + LAG <= clock:
-            dues[key] = Due(row, settled=False, quiet=True, before=waiting.friction)
+            dues[key] = Due(
+                row,
+                settled=False,
+                visitor_type=waiting.visitor_type,
+                quiet=True,
+                before=waiting.friction,
+            )
     return list(dues.values())
 
 
@@ -115,7 +121,7 @@ def _final(row: Recording, waiting: Waiting) -> Due:
     """A session at its end; facts asked well after its last activity still hold."""
     at = last_activity(row)
     if at is not None and waiting.asked < at + LAG:
-        return Due(row, True)
+        return Due(row, True, visitor_type=waiting.visitor_type)
     return Due(row, True, waiting.friction, waiting.visitor_type, waiting.asked)
 
 

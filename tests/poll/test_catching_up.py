@@ -12,6 +12,7 @@ from bot.errors import TryLater
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
 from bot.simulator.quirks import Quirks
+from bot.simulator.scenarios import session
 
 STORIES = ["checkout-friction", "phone-bounce", "rage-on-product", "regular-in-trouble", "purchase"]
 
@@ -78,6 +79,16 @@ async def test_a_first_start_that_looks_far_back_judges_what_was_active_since_th
     await shop.poll()
     assert shop.matched() == await shop.truth(recent)
     assert old not in {who for _, who in shop.matched()}
+    shop.close()
+
+
+async def test_a_first_start_sees_sessions_that_had_begun_long_before_what_it_looks_at(tmp_path):
+    text = "long:\n  watch: recordings\n  when: {duration: {over: 1h}}\n  do: {tag: long}"
+    shop = Account(tmp_path, text, start=timedelta(hours=6))
+    pages = [(f"/{page}", 600) for page in range(10)]
+    who = shop.sim.add("myshop.com", session(pages), start=-6 * 3600 - 80 * 60)
+    await caught_up(shop)
+    assert shop.matched() == {("long", who)}
     shop.close()
 
 

@@ -116,3 +116,20 @@ submitted:
     who = await visited(shop)
     await watch(shop, minutes=40)
     assert ("submitted", who) in shop.matched()
+
+
+async def test_whether_the_visitor_came_back_is_asked_once_up_to_the_end(account):
+    shop = account("""
+regulars:
+  watch: recordings
+  when: {visitor_type: returning, friction: {min: 2.5}}
+  do: {tag: regular}
+patient:
+  watch: recordings
+  when: {visitor_type: first, pages: {min: 40}}
+  do: {tag: patient}
+""")
+    await shop.poll()
+    shop.sim.add("myshop.com", session(BROWSED, [(30, "click-rage")]), start=1)
+    await watch(shop, minutes=50)
+    assert sum("visitortype" in call.query for call in shop.sim.calls) == 1
