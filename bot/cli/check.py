@@ -74,7 +74,29 @@ def not_given(settings: "Settings", book: "RuleSet | None") -> list[str]:
         found.append(
             "slack.bot_token: not given here; rules that post need it: set BOT_SLACK__BOT_TOKEN"
         )
-    return found
+    return found + (_secrets_not_here(book) if book is not None else [])
+
+
+def _secrets_not_here(book: "RuleSet") -> list[str]:
+    """Webhooks that cannot be signed with what this environment has."""
+    from bot.actions.webhook import REFERENCE, Webhook
+
+    named = [
+        (rule, action.secret)
+        for rule in book.rules
+        for action in rule.do
+        if isinstance(action, Webhook) and action.secret and REFERENCE.fullmatch(action.secret)
+    ]
+    if not named:
+        return []
+    from bot.webhook import secret_from
+
+    return [
+        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.do.webhook: the secret {secret} "
+        "is not here; without it the call is not made"
+        for rule, secret in named
+        if secret_from(secret) is None
+    ]
 
 
 def _usable(url: str) -> None:
@@ -117,9 +139,11 @@ def _tell(
     for warning in warnings:
         show.line(f"warning: {warning}")
     if book is not None and not problems:
-        files = {rule.file for rule in book.rules}
+        files = {rule.file for rule in book.rules} | {budget.file for budget in book.budgets}
+        budgets = f" and {show.counted(len(book.budgets), 'budget')}" if book.budgets else ""
         show.line(
-            f"ok: {show.counted(len(book.rules), 'rule')} in {show.counted(len(files), 'file')}"
+            f"ok: {show.counted(len(book.rules), 'rule')}{budgets} "
+            f"in {show.counted(len(files), 'file')}"
         )
 
 

@@ -70,8 +70,8 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     listed = f"{', '.join(names[:SHOWN])}{more}" if names else "none"
     return [
-        f"{rule.file}:{rule.line}: rules.{rule.id}.websites: {wanted}: the account has no such "
-        f"website{hint(wanted, names)}; it has {listed}".replace("?;", "?")
+        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.websites: {wanted}: the account "
+        f"has no such website{hint(wanted, names)}; it has {listed}".replace("?;", "?")
         for rule in rules
         for wanted in rule.websites
         if not any(applies(replace(rule, websites=(wanted,)), site) for site in sites)
@@ -84,13 +84,19 @@ def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[s
     from bot.rulebook.decide import applies
 
     return [
-        f"{rule.file}:{rule.line}: rules.{rule.id}: the API user may only read {site.name}; "
-        f"{', '.join(sorted({action.kind for action in writes}))} will fail there"
+        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: the API user may only read "
+        f"{site.name}; {_left_out({action.kind for action in writes})} left out there"
         for rule in rules
         if rule.websites and (writes := [action for action in rule.do if action.rank < POST])
         for site in sites
         if site.read_only and applies(rule, site)
     ]
+
+
+def _left_out(kinds: set[str]) -> str:
+    from bot.rulebook.places import listed
+
+    return f"{listed(sorted(kinds), 'and')} {'is' if len(kinds) == 1 else 'are'}"
 
 
 async def _ignored_filters(
@@ -134,7 +140,7 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
         try:
             scopes = await poster.scopes()
         except BotError as error:
-            found.problems.append(f"Slack: whether slack.bot_token works: {error}")
+            found.problems.append(f"slack.bot_token: {error}")
             return
         if scopes is not None and "chat:write" not in scopes:
             found.problems.append(

@@ -16,8 +16,10 @@ LONGEST = timedelta(days=30)
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("rule", help="the rule's id")
-    parser.add_argument("length", nargs="?", type=length, help="how long: 30m, 2h, 7d")
+    parser.add_argument("rule", metavar="RULE", help="the rule's id")
+    parser.add_argument(
+        "length", metavar="LENGTH", nargs="?", type=length, help="how long: 30m, 2h, 7d"
+    )
     parser.add_argument("--end", action="store_true", help="end the snooze now")
     parser.add_argument("--json", action="store_true", help="what was done, as JSON")
     parser.set_defaults(usage_error=parser.error)

@@ -28,7 +28,10 @@ def options(parser: ArgumentParser) -> None:
         "--since", type=moment, metavar="WHEN", help="whole days from then (default: 7d)"
     )
     parser.add_argument(
-        "--field", default="", choices=("", "friction", "duration", "pages"), help="what to turn"
+        "--field",
+        default="",
+        choices=("friction", "duration", "pages"),
+        help="what to turn (default: what the rule asks first of these)",
     )
     parser.add_argument(
         "--rungs", type=rungs, default=(), metavar="N,N", help="these thresholds (durations: 90s)"

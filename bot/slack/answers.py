@@ -81,7 +81,7 @@ def failure(
     if code == "missing_scope" and scope:
         remedy = f"give the Slack app the scope {scope} and install it again"
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
-    return GiveUp(f"Slack refuses the message: {code or status}{meaning}", remedy)
+    return GiveUp(f"Slack refuses: {code or status}{meaning}", remedy)
 
 
 def pause(headers: Mapping[str, Any]) -> timedelta:

@@ -177,6 +177,42 @@ def test_check_and_test_need_no_token_where_the_rules_are_written(
     assert told(capsys, "test") == "1 test of 1 rule: all passed\n"
 
 
+def test_the_secret_of_a_webhook_that_is_not_here_is_told_before_a_match_needs_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "config.toml").write_text(
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\napi_key = "k"\n'
+    )
+    (place / "rules").mkdir()
+    (place / "rules/calls.yaml").write_text(
+        "version: 1\nrules:\n  one:\n    watch: recordings\n    when: {pages: {min: 2}}\n"
+        "    do: {webhook: {url: https://example.com/hook, secret: env:HOOK_SECRET}}\n"
+    )
+    assert told(capsys, "check").splitlines() == [
+        "warning: rules/calls.yaml:3:3: rules.one.do.webhook: the secret env:HOOK_SECRET is not "
+        "here; without it the call is not made",
+        "ok: 1 rule in 1 file",
+    ]
+    monkeypatch.setenv("HOOK_SECRET", "long-enough")
+    assert told(capsys, "check") == "ok: 1 rule in 1 file\n"
+
+
+def test_budgets_are_counted_beside_the_rules(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "budgets.yaml").write_text(
+        "version: 1\nbudgets:\n  plan:\n    websites: [myshop.com]\n    recordings: 100\n"
+        "    period: day\n    steps: {80%: {recording: stop}}\n"
+    )
+    (place / "more.yaml").write_text(
+        "version: 1\nrules:\n  one:\n    watch: recordings\n    when: {pages: {min: 2}}\n"
+        "    do: {star: true}\n"
+    )
+    assert told(capsys, "check", "budgets.yaml") == "ok: 0 rules and 1 budget in 1 file\n"
+    said = told(capsys, "check", "budgets.yaml", "more.yaml")
+    assert said == "ok: 1 rule and 1 budget in 2 files\n"
+
+
 def test_rules_lie_beside_the_configuration_from_wherever_it_is_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,10 +326,10 @@ def test_websites_that_are_not_there_or_read_only_are_named() -> None:
     rules = read([("r.yaml", RULES)]).rules
     sites = [Site("w1", "MyShop.com", read_only=True), Site("w2", "other.com")]
     (unknown,) = unknown_websites(rules, sites)
-    assert "r.yaml:3: rules.one.websites: yourshop.*: the account has no such website" in unknown
+    assert "r.yaml:3:3: rules.one.websites: yourshop.*: the account has no such website" in unknown
     assert "MyShop.com, other.com" in unknown
     (refused,) = read_only_websites(rules, sites)
-    assert "may only read MyShop.com; star, tag will fail there" in refused
+    assert "may only read MyShop.com; star and tag are left out there" in refused
     assert read_only_websites(rules, [Site("w2", "other.com", read_only=True)]) == []
 
 

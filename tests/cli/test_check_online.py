@@ -103,7 +103,7 @@ def test_an_address_where_nobody_answers_is_named(place: Place) -> None:
 def test_a_website_that_is_not_there_comes_with_the_one_that_was_meant(place: Place) -> None:
     place.rules(RULES.replace("myshop.com", "mysop.com"))
     assert place.check(1) == [
-        "rules/rules.yaml:3: rules.one.websites: mysop.com: the account has no such website; "
+        "rules/rules.yaml:3:3: rules.one.websites: mysop.com: the account has no such website; "
         "did you mean myshop.com? it has myshop.com, other.com"
     ]
 
@@ -119,7 +119,7 @@ def test_a_channel_that_is_not_there_is_told_as_that(place: Place) -> None:
 def test_a_token_that_is_wrong_is_said_once(place: Place) -> None:
     place.configure((place.sim.slack.token, "xoxb-another"))
     (said,) = place.check(1)
-    assert said.startswith("Slack: whether slack.bot_token works: Slack refuses")
+    assert said.startswith("slack.bot_token: Slack refuses: invalid_auth (the token is wrong); ")
     assert "mend slack.bot_token" in said
 
 
