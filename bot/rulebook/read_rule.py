@@ -32,6 +32,7 @@ from bot.rulebook.read_conditions import condition, exceptions
 from bot.rulebook.read_do import Allowed, actions
 from bot.rulebook.read_tests import tests
 from bot.rulebook.rules import AfterDowntime, Count, OncePer, Rate, Rule
+from bot.rulebook.slips import suggestion
 from bot.rulebook.spans import Entry, Keys, Node, Scalar
 from bot.rulebook.units import active, rate
 from bot.subjects import Kind
@@ -99,7 +100,10 @@ class _Reading:
 
 
 def _kind(node: Node, place: Place) -> Kind | None:
+    """The kind, or after a fault the one that is likely meant, so that the rest is checked too."""
     word = choice(*KINDS)(node, place)
+    if word is None and isinstance(node, Scalar):
+        word = suggestion(node.source, KINDS)
     return next((kind for kind in KINDS if kind == word), None)
 
 
