@@ -29,7 +29,7 @@ FIRST = (
 class Found:
     """A match of this round: `steps` are (action, state, what was wrong with it).
 
-    `site` is the website's name.
+    `site` is the website's name, `held_back` why there are fewer steps than actions, or none.
     """
 
     rule: str
@@ -37,6 +37,7 @@ class Found:
     site: str
     subject: str
     why: str
+    held_back: str
     steps: tuple[tuple[str, str, str], ...]
 
 
@@ -81,14 +82,10 @@ def run(args: Namespace) -> int:
 
 def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[Found]:
     """What has matched since then, with the fate of every step; `names` has websites by id."""
-    from bot.store.audit import history
     from bot.store.matches import matches_of
     from bot.store.queue import steps_of
 
-    why = {
-        (entry.rule, entry.subject): entry.text
-        for entry in history(conn, kind="match", since=began, limit=_MOST)
-    }
+    why, held_back = _told(conn, "match", began), _told(conn, "suppressed", began)
     new = [match for match in matches_of(conn, limit=_MOST) if match.matched >= began]
     return [
         Found(
@@ -96,11 +93,23 @@ def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> li
             match.website,
             names.get(match.website, match.website),
             match.subject_key,
-            why.get((match.rule, match.subject_key), ""),
+            why.get((match.rule, match.website, match.subject_key), ""),
+            held_back.get((match.rule, match.website, match.subject_key), ""),
             tuple((step.action, step.state, step.fault) for step in steps_of(conn, match.key)),
         )
         for match in reversed(new)
     ]
+
+
+def _told(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, str, str], str]:
+    """What the audit log says of whole matches, by rule, website and subject."""
+    from bot.store.audit import history
+
+    return {
+        (entry.rule, entry.website, entry.subject): entry.text
+        for entry in history(conn, kind=kind, since=began, limit=_MOST)
+        if not entry.step
+    }
 
 
 def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
@@ -111,6 +120,8 @@ def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
         for action, state, fault in match.steps:
             if not (did.diary and state == "done"):
                 show.line(f"    {action}: {state}" + (f" ({fault})" if fault else ""))
+        if match.held_back:
+            show.line(f"    held back: {match.held_back}")
     for words in _would(did, names):
         show.line(words)
     for channel, text in _posts(did):
@@ -168,6 +179,7 @@ def _plain(did: "Round", found: list[Found], names: Mapping[str, str]) -> dict[s
                 "site": match.site,
                 "subject": match.subject,
                 "why": match.why,
+                "held_back": match.held_back,
                 "steps": [
                     {"action": action, "state": state, "fault": fault}
                     for action, state, fault in match.steps

@@ -127,6 +127,36 @@ def test_a_dry_run_shows_every_action_also_those_that_read_again_what_they_wrote
     assert place.writes() == []
 
 
+def test_a_match_that_is_not_acted_on_says_why(place: Place) -> None:
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE.replace("do: {", "count: {at_least: 3, within: 5h, by: website}\n    do: {")
+    )
+    text, _ = place.run("once", "--dry-run")
+    assert "\n    held back: count: not enough yet\n" in text
+    (match,) = json.loads(place.run("once", "--json")[0])["matches"]
+    assert match["held_back"] == "count: not enough yet"
+
+
+def test_a_page_of_two_websites_is_told_with_the_figures_of_each(tmp_path: Path) -> None:
+    sites, now = [website("w1", "myshop.com"), website("w2", "outlet.com")], int(time.time() * 1000)
+    for site, visits in zip(sites, (2, 3), strict=True):
+        site.planted += [
+            Planted(now - ago * 600_000, scenarios.purchase()) for ago in range(1, visits + 1)
+        ]
+    with Simulator(sites=sites) as simulator:
+        place = Place(tmp_path, simulator)
+        (tmp_path / "rules/trouble.yaml").write_text(
+            "version: 1\nrules:\n  seen:\n    watch: pages\n"
+            "    when: {path: /cart, views: {min: 1}}\n"
+            '    do: {slack: {channel: "#ux"}}\n'
+        )
+        matches = json.loads(place.run("once", "--dry-run", "--json")[0])["matches"]
+    assert {match["site"]: match["why"].partition("views ")[2] for match in matches} == {
+        "myshop.com": "2, at least 1",
+        "outlet.com": "3, at least 1",
+    }
+
+
 def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happened(
     place: Place,
 ) -> None:
