@@ -203,7 +203,9 @@ def _show(args: Namespace, progress: "Progress") -> None:
     show.table(table(progress.tally, progress.rules))
     for remark in remarks(progress.tally):
         show.line(remark)
-    if progress.apply:
+    if progress.apply and not any(progress.tally.total(rule).new for rule in progress.tally.lines):
+        show.line("nothing is new, so there is nothing to do")
+    elif progress.apply:
         show.line("the actions are in the queue; the daemon (or `mouseflow-bot once`) does them")
     else:
         show.line("nothing was changed; --apply acts on the new matches")

@@ -138,6 +138,15 @@ def test_an_applied_replay_acts_once_however_often_and_beside_whom(place: Place)
     assert len(place.sim.slack.messages) == 2
 
 
+def test_an_applied_replay_speaks_of_a_queue_only_where_something_is_new(place: Place) -> None:
+    place.sim.add("myshop.com", "phone-bounce", start=-50 * 3600)
+    queued, nothing = "the actions are in the queue", "nothing is new, so there is nothing to do"
+    first = place.run("replay", "--since", "3d", "--apply")
+    assert (queued in first, nothing in first) == (True, False)
+    again = place.run("replay", "--since", "3d", "--apply")
+    assert (queued in again, nothing in again) == (False, True)
+
+
 def test_a_replay_works_beside_the_daemon_which_takes_its_actions_up(place: Place) -> None:
     old = place.sim.add("myshop.com", "phone-bounce", start=-50 * 3600)
     daemon = place.start("run", BOT_POLL__RECORDINGS="300ms", BOT_LOG__FORMAT="json")
