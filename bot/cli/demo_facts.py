@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bot.cli.demo_progress import short
@@ -12,6 +12,7 @@ from bot.store.audit import history
 from bot.store.matches import matches_of
 from bot.store.queue import dead_letters, steps_of
 from bot.store.recordings import known_recordings
+from bot.store.watermarks import website_names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,12 +35,13 @@ def gathered(
     since: "datetime",
 ) -> Outcome:
     """The outcome so far. `since` is how far back the bot looked, `log` its log as JSON lines."""
+    names = website_names(conn)
     known = [known_recordings(conn, site, since) for site in simulator.world.sites]
     return Outcome(
         seconds=seconds,
         websites=sum(1 for seen in known if seen),
         recordings=sum(map(len, known)),
-        rules=[_rule(conn, rule) for rule in book.rules],
+        rules=[_rule(conn, rule, names) for rule in book.rules],
         posts=[
             Posted(message.channel, as_text(message.text, message.blocks))
             for message in simulator.slack.messages
@@ -64,7 +66,7 @@ def troubles(log: str) -> list[str]:
     return found
 
 
-def _rule(conn: "Connection", rule: "Rule") -> RuleOutcome:
+def _rule(conn: "Connection", rule: "Rule", names: Mapping[str, str]) -> RuleOutcome:
     matches = matches_of(conn, rule=rule.id, limit=_MOST)
     steps = [step for match in matches for step in steps_of(conn, match.key)]
     reasons = history(conn, rule=rule.id, kind="match", limit=2)
@@ -74,7 +76,7 @@ def _rule(conn: "Connection", rule: "Rule") -> RuleOutcome:
         file=rule.file,
         matches=len(matches),
         actions=_actions(steps),
-        examples=[(short(entry.subject), entry.text) for entry in reasons],
+        examples=[(short(entry.subject, names), entry.text) for entry in reasons],
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -57,16 +57,18 @@ async def _follow(
     store: "Store", stop: asyncio.Event, seconds: float, say: Say, advance: Advance
 ) -> None:
     from bot.store.audit import history
+    from bot.store.watermarks import website_names
 
     seen, counts = 0, Counter[str]()
     begin = time.monotonic()
     while not stop.is_set() and (passed := time.monotonic() - begin) < seconds:
         entries = await store.run(lambda conn: history(conn, limit=500))
+        names = await store.run(website_names)
         for entry in reversed([entry for entry in entries if entry.id > seen]):
             seen = entry.id
             counts[entry.kind] += 1
             if entry.kind in SHOWN and sum(counts[kind] for kind in SHOWN) <= LINES:
-                say(event(entry))
+                say(event(entry, names))
         matches, actions = counts["match"], counts["step.done"]
         advance(
             passed,
@@ -75,9 +77,9 @@ async def _follow(
         await asyncio.sleep(LOOK)
 
 
-def event(entry: "Entry") -> str:
-    """An entry of the audit log as one line."""
-    at, subject = f"{entry.at:%H:%M:%S}", short(entry.subject)
+def event(entry: "Entry", names: Mapping[str, str]) -> str:
+    """An entry of the audit log as one line; `names` has websites by id."""
+    at, subject = f"{entry.at:%H:%M:%S}", short(entry.subject, names)
     if entry.kind == "match":
         return f"{at}  {entry.rule} matched {subject}: {entry.text}"
     action = entry.step.rpartition("/")[2].rpartition("-")[0]
@@ -85,8 +87,10 @@ def event(entry: "Entry") -> str:
     return f"{at}  {' '.join(filter(None, (entry.rule, action, outcome, subject)))}: {entry.text}"
 
 
-def short(subject: str) -> str:
-    """Enough of an id to tell it from others on the screen."""
+def short(subject: str, names: Mapping[str, str]) -> str:
+    """A website's name, or enough of another id to tell it from others on the screen."""
+    if subject in names:
+        return names[subject]
     return f"{subject[:8]}…" if len(subject) > 20 and subject.isalnum() else subject
 
 

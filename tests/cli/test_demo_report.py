@@ -1,8 +1,10 @@
 """What the demo tells: what each rule did, what the team saw, what it cost, what is next."""
 
 import json
+from datetime import UTC, datetime
 
 from bot.cli.demo_facts import troubles
+from bot.cli.demo_progress import event
 from bot.cli.demo_report import (
     Action,
     Outcome,
@@ -12,6 +14,7 @@ from bot.cli.demo_report import (
     report,
 )
 from bot.cli.slack_text import as_text
+from bot.store.audit import Entry
 
 OUTCOME = Outcome(
     seconds=25.2,
@@ -152,3 +155,14 @@ def test_calls_are_counted_by_what_they_ask() -> None:
         ("Mouseflow  PUT    /websites/{id}/recordings/{id}/star", 1),
         ("Slack      POST   /api/chat.postMessage", 1),
     ]
+
+
+def test_while_it_runs_a_website_is_told_by_its_name_and_a_recording_by_the_start_of_its_id():
+    def line(subject: str) -> str:
+        at = datetime(2026, 11, 25, 20, 25, 12, tzinfo=UTC)
+        entry = Entry(id=1, at=at, kind="match", rule="mine", subject=subject, text="the reason")
+        return event(entry, {"d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1": "blog.myshop.com"})
+
+    website, recording = "d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1", "74ad0b064347e9eb0776d8195eb5d7ac"
+    assert line(website) == "20:25:12  mine matched blog.myshop.com: the reason"
+    assert line(recording) == "20:25:12  mine matched 74ad0b06…: the reason"
