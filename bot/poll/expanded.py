@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.mouseflow.errors import BadCredentials, CallFailed
+from bot.mouseflow.errors import CallFailed
 from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.expansion import Expansion, Stretch, stretches, telling
 from bot.poll.facts import SPARE
-from bot.poll.listing import MOST_EXPANDED, page_views
+from bot.poll.listing import MOST_EXPANDED, page_views, read
 from bot.ports import Mouseflow
 
 MOST_AT_ONCE = 300
@@ -73,10 +73,10 @@ class ExpandedLists:
                 offset=skipped,
                 only=stretch.keys,
             )
-        except BadCredentials:
-            raise
         except CallFailed:
-            self.expansion.refused(self.now)  # the details tell the same
+            # Where the API is away this raises, too; else the details tell the same.
+            await read(self.mouseflow, self.website, self.window, 1)
+            self.expansion.refused(self.now)
             return {}
         found = {row.id: row for row in rows if row.page_views is not None}
         if rows and not found:

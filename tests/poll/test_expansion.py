@@ -172,6 +172,21 @@ async def test_an_outage_says_nothing_about_expanded_lists(account):
     assert shop.matched() == await shop.truth(there)
 
 
+async def test_an_outage_between_the_list_and_its_page_views_ends_the_poll(account):
+    shop = account()
+    planted(shop)
+    await shop.poll()
+    shop.wait(hours=2)  # the list itself is asked for without page views again
+    there = planted(shop)
+    shop.sim.fail("status", status=503, times=100, skip=1)
+    with pytest.raises(Unavailable):
+        await shop.poll()
+    shop.sim.faults.clear()
+    assert not shop.memory.tries
+    await shop.poll()
+    assert shop.matched() >= await shop.truth(there)
+
+
 async def test_a_rule_on_the_region_is_judged_by_details(account):
     shop = account(CHECKOUT + "of-berlin:\n  watch: recordings\n  when: {region: Berlin}\n"
                    "  do: {tag: berlin}\n")  # fmt: skip
