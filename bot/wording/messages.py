@@ -180,7 +180,7 @@ def _recording_rows(told: Values) -> list[Row]:
     tags = [("Tags", said(told["tags"][:_TAGS]))] if told["tags"] else []
     return [
         ("Website", said(told["website"])),
-        ("Saw", path or NOTHING),
+        ("Saw" if told["saw"] or not path else "Began on", path or NOTHING),
         *friction,
         ("Active", f"{said(told['duration'])} on {_pages(told['pages'])}"),
         ("Visitor", " · ".join(mrkdwn(part, 80) for part in who if part) or NOTHING),

@@ -103,7 +103,7 @@ _RECORDINGS: tuple[Name, ...] = (
     Name("pages", "how many pages were seen", lambda s: s.recording.pages),
     Name("entry_page", "path of the first page", lambda s: _page(s.recording.entry_page)),
     Name("exit_page", "path of the last page, as far as known", _exit),
-    Name("saw", "list of the paths seen, in order", _saw),
+    Name("saw", "list of the paths seen, in order; empty where no rule had to ask for them", _saw),
     Name("page_views", "list of the page views", _views, parts=_VIEW_PARTS),
     _recording("country", "country code"),
     _recording("region", "region"),

@@ -71,6 +71,13 @@ def test_facts_that_are_unknown_are_left_out_or_a_dash():
     assert facts[1]["text"] == "*Saw*\n–"
 
 
+def test_a_visit_whose_pages_nobody_asked_for_is_not_said_to_have_seen_one_page_only():
+    recording = msgspec.structs.replace(TASK.subject.recording, page_views=None, pages=4)
+    subject = msgspec.structs.replace(TASK.subject, recording=recording)
+    facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]
+    assert facts[1]["text"] == "*Began on*\n/cart"
+
+
 def test_the_start_is_told_in_the_accounts_zone():
     subject = msgspec.structs.replace(TASK.subject, zone="Europe/Copenhagen")
     facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]
