@@ -14,15 +14,18 @@ from bot.mouseflow.recordings import tag
 from bot.poll.expansion import ROWS_A_CALL, SEVERAL, Expansion, stretches
 from bot.simulator.scenarios import session
 
-CHECKOUT = """
+PAGES_ALONE = """
 checkout:
   watch: recordings
   when: {saw_page: /checkout*}
   do: {tag: checkout}
+"""
+CHECKOUT = f"""
+{PAGES_ALONE}
 rage:
   watch: recordings
-  when: {page: {path: /product*, tags: click-rage}}
-  do: {tag: rage}
+  when: {{page: {{path: /product*, tags: click-rage}}}}
+  do: {{tag: rage}}
 """
 VIP = """
 vip:
@@ -101,8 +104,7 @@ async def test_details_without_tags_prove_nothing_about_tags(account):
 
 
 async def test_what_was_trusted_before_any_rule_read_tags_is_compared_anew(account):
-    shop = account("checkout:\n  watch: recordings\n  when: {saw_page: /checkout*}\n"
-                   "  do: {tag: checkout}\n")  # fmt: skip
+    shop = account(PAGES_ALONE)
     shop.sim.behave(tagless_expansion=True)
     calm = session([("/", 20), ("/products/runner-3", 30), ("/cart", 20)], [])
     there = [shop.sim.add("myshop.com", calm, start=-300) for _ in range(12)]
@@ -173,7 +175,7 @@ async def test_an_outage_says_nothing_about_expanded_lists(account):
 
 
 async def test_an_outage_between_the_list_and_its_page_views_ends_the_poll(account):
-    shop = account()
+    shop = account(PAGES_ALONE)
     planted(shop)
     await shop.poll()
     shop.wait(hours=2)  # the list itself is asked for without page views again
