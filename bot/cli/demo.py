@@ -65,7 +65,9 @@ def rules_directory() -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ConfigError("there is no folder rules here; name one with --rules")
+    raise ConfigError(
+        "there is no folder rules here; name one with --rules, or let `mouseflow-bot init` write one"
+    )
 
 
 async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
