@@ -66,7 +66,7 @@ def rules_directory() -> Path:
         if place.is_dir():
             return place
     raise ConfigError(
-        "there is no folder rules here; name one with --rules, or let `mouseflow-bot init` write one"
+        "there is no folder rules here; name one with --rules, or `mouseflow-bot init` writes one"
     )
 
 
