@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from bot.poll.tags import VISITORS_TAGS, named_tags, own_tags, required_tags
+from bot.poll.tags import named_tags, own_tags, required_tags
 from bot.rulebook.compile import Decider
-from bot.rulebook.conditions import Every, NoneOf, OneItem, OneOf, Test
+from bot.rulebook.conditions import OneItem, Test
 from bot.rulebook.decide import applies
 from bot.rulebook.evaluate import whole
 from bot.rulebook.logic import leaves
@@ -15,9 +15,6 @@ from bot.rulebook.rules import Rule
 from bot.subjects import RecordingSubject, Site
 
 __all__ = ["Book", "Sheet", "asks_friction", "asks_visitor_type"]
-
-MARKS = frozenset({"watched", "starred", "shared"})
-"""Fields that people and bots set, beside tags."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,8 @@ class Book:
     are the bot's own tags that no rule names: they must not make rules match.
 
     `expandable` tells that a row with its page views leaves nothing to learn from the detail:
-    no rule reads the region, which no row has (L949). `marks_come_late` tells that some rule
-    reads what people and bots set, such as tags, which may come when all activity has ended.
+    no rule reads the region, which no row has (L949). `reads_tags` tells that some rule reads
+    tags, of a session or of its pages.
     """
 
     def __init__(self, rules: Iterable[Rule], site: Site) -> None:
@@ -67,7 +64,6 @@ class Book:
         tests = [test for rule in watching for test in _tests(rule)]
         self.expandable = all(test.field != "region" for test in tests)
         self.reads_tags = any(test.field == "tags" for test in tests)
-        self.marks_come_late = any(map(_reads_marks, tests))
         self.unheeded = own_tags(rules) - named_tags(watching)
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 
@@ -79,13 +75,3 @@ def _tests(rule: Rule) -> Iterator[Test]:
                 yield leaf
             case OneItem(tests=tests):
                 yield from tests
-
-
-def _reads_marks(test: Test) -> bool:
-    """Whether it reads what others than the visitor set."""
-    if test.field != "tags":
-        return test.field in MARKS
-    match test.wants:
-        case OneOf(values) | NoneOf(values) | Every(values):
-            return not VISITORS_TAGS.issuperset(value.casefold() for value in values)
-    return True

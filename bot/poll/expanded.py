@@ -21,7 +21,7 @@ class ExpandedLists:
     """A website's list of one window.
 
     `places` tells where recordings stand in it, counted from 1; those left out can't be asked
-    for. `anywhere` tells that the server honours offsets, `tags_matter` that some rule reads
+    for. `anywhere` tells that the server may honour offsets, `tags_matter` that some rule reads
     tags. What is seen of the server is kept in `expansion`.
     """
 
@@ -81,4 +81,6 @@ class ExpandedLists:
         found = {row.id: row for row in rows if row.page_views is not None}
         if rows and not found:
             self.expansion.missed()
+        if skipped and not rows:
+            self.expansion.lost(self.now)
         return found

@@ -34,6 +34,7 @@ class Expansion:
     trusted_until: datetime | None = None
     tried: datetime | None = None
     busy_until: datetime | None = None
+    misplaced: datetime | None = None
 
     def trusted(self, now: datetime) -> bool:
         """May expanded rows stand for details?"""
@@ -75,6 +76,14 @@ class Expansion:
     def missed(self) -> None:
         """The server left out what it was trusted to give."""
         self.trusted_until = None
+
+    def lost(self, now: datetime) -> None:
+        """Rows deep in the list were not where they were looked for: offsets may be ignored."""
+        self.misplaced = now
+
+    def anywhere(self, now: datetime) -> bool:
+        """May a part of the list be asked for that does not begin at its top?"""
+        return self.misplaced is None or now - self.misplaced >= TRY_AGAIN
 
     def refused(self, now: datetime) -> None:
         """The server does not answer when it is asked for page views with a list."""

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 import msgspec
 
 from bot.mouseflow.models import Recording
-from bot.poll.book import Book
 from bot.poll.expansion import Expansion
 from bot.poll.facts import VisitorType
 from bot.poll.judging import Due, Judged
 from bot.poll.tags import TagFilter
 from bot.poll.window import Look, Pace, sweep_is_due
-from bot.sources.recordings import last_activity, packed, settled, unpacked
+from bot.sources.recordings import aware, last_activity, packed, settled, unpacked
 from bot.subjects import Band
 
 LAG = timedelta(minutes=2)
@@ -29,17 +28,16 @@ PATIENCE = 10
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A live session between two polls: its row, and what was asked about it when."""
+    """A live session between two polls: its row, and what was asked about it when.
+
+    Page views are not kept: until the session is settled, something may be added to them.
+    """
 
     row: bytes
+    at: datetime | None
     friction: Band | None
     visitor_type: VisitorType | None
     asked: datetime
-
-
-def _row_alone(waiting: Waiting) -> Waiting:
-    row = msgspec.structs.replace(unpacked(waiting.row), page_views=None)
-    return replace(waiting, row=packed(row), friction=None, visitor_type=None)
 
 
 @dataclass(slots=True)
@@ -78,7 +76,10 @@ class Memory:
         """
         self.generation += 1
         self.expansion = Expansion()
-        self.live = {key: _row_alone(waiting) for key, waiting in self.live.items()}
+        self.live = {
+            key: replace(waiting, friction=None, visitor_type=None)
+            for key, waiting in self.live.items()
+        }
 
 
 def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Due]:
@@ -109,6 +110,24 @@ def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Du
                 before=waiting.friction,
             )
     return list(dues.values())
+
+
+def places(seen: Look, memory: Memory) -> dict[str, int]:
+    """Where recordings stand in the list, as far as that is known.
+
+    Below the rows that were read come the other live sessions, by their last activity.
+    """
+    listing = seen.listing
+    if listing.exhausted:
+        return {}
+    found = {row.id: at for at, row in enumerate(listing.rows, 1)}
+    if listing.order == "activity" and not listing.whole:
+        below = [
+            (each.at, key) for key, each in memory.live.items() if each.at and key not in found
+        ]
+        below.sort(reverse=True)
+        found |= {key: at for at, (_at, key) in enumerate(below, len(found) + 1)}
+    return found
 
 
 def _visitor(row: Recording, memory: Memory) -> VisitorType | None:
@@ -145,7 +164,6 @@ def remember(
     judged: Sequence[Judged],
     waiting: frozenset[str],
     vanished: frozenset[str],
-    book: Book,
     memory: Memory,
     now: datetime,
 ) -> None:
@@ -156,12 +174,12 @@ def remember(
         if each.gone or (each.due.settled and row.id not in waiting):
             memory.live.pop(row.id, None)
         else:
-            asked = each.due.asked or clock
             memory.live[row.id] = Waiting(
-                packed(_kept(each, asked, book)),
-                each.subject.friction,
-                each.subject.visitor_type,
-                asked,
+                row=packed(msgspec.structs.replace(row, page_views=None)),
+                at=aware(row.last_activity) if row.last_activity else None,
+                friction=each.subject.friction,
+                visitor_type=each.subject.visitor_type,
+                asked=each.due.asked or clock,
             )
     for key in vanished:
         memory.live.pop(key, None)
@@ -173,15 +191,3 @@ def remember(
     if seen.listing.whole or sweep_is_due(memory.pace, now):
         memory.pace.swept = now
     memory.pace.learn(seen, frozenset(memory.live))
-
-
-def _kept(each: Judged, asked: datetime, book: Book) -> Recording:
-    """The row; with all that its detail told, if that was read so late that nothing follows."""
-    row, told = each.due.row, each.subject.recording
-    at = last_activity(told)
-    if book.marks_come_late or told.page_views is None or at is None or asked < at + LAG:
-        return msgspec.structs.replace(row, page_views=None)
-    # What tells whether the session has grown stays the list's.
-    return msgspec.structs.replace(
-        told, last_activity=row.last_activity, duration=row.duration, pages=row.pages
-    )

@@ -14,7 +14,7 @@ from bot.poll.book import Book
 from bot.poll.facts import friction_is_ignored
 from bot.poll.judging import Bench, Counted, Judged
 from bot.poll.matching import Found, Routing, Settled, settle
-from bot.poll.memory import PATIENCE, Memory, due, put_off, remember
+from bot.poll.memory import PATIENCE, Memory, due, places, put_off, remember
 from bot.poll.window import AHEAD, Look, Mark, frame, look
 from bot.ports import Mouseflow
 from bot.rulebook.explain import why
@@ -109,7 +109,8 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
         now=now,
         back=memory.gone,
         expansion=memory.expansion,
-        places=_places(seen) if expand else {},
+        places=places(seen, memory) if expand else {},
+        offset=memory.expansion.anywhere(now),
     )
     verdicts = await bench.judge(dues)
     vanished = await _vanished(seen, site, desk.store)
@@ -126,19 +127,12 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     result = await desk.store.run(
         partial(settle, outcome=outcome, found=found, routing=desk.routing)
     )
-    remember(seen, verdicts.judged, waiting, vanished, book, memory, now)
+    remember(seen, verdicts.judged, waiting, vanished, memory, now)
     if memory.generation != generation:
         memory.forget_facts()  # the rules changed meanwhile: others were asked about
     unread = len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing))
     before = mark.polled if mark else None
     return Polled(len(seen.listing.rows), len(dues), verdicts.details, unread, result, before)
-
-
-def _places(seen: Look) -> dict[str, int]:
-    """Where each row stands in the list, as long as it was read in one piece."""
-    if seen.listing.exhausted:
-        return {}
-    return {row.id: at for at, row in enumerate(seen.listing.rows, 1)}
 
 
 def _outcome(

@@ -36,14 +36,11 @@ IMPOSSIBLE = "mouseflow-bot-no-such-tag"
 ASK_AGAIN = timedelta(hours=1)
 """How soon a filter that has not been seen to cover pages is tried again."""
 
-VISITORS_TAGS = frozenset({
+TRACKER_TAGS = frozenset({
     "404", "bounce", "click-error", "click-rage", "dead-click", "form-interact", "mobility",
-    "mouse-out", "speed-browsing", "submit", "submit-failure",
+    "mouse-out", "shared", "speed-browsing", "submit", "submit-failure",
 })  # fmt: skip
-"""Tags that Mouseflow itself sets for what a visitor does."""
-
-TRACKER_TAGS = VISITORS_TAGS | {"shared"}
-"""All tags that Mouseflow itself sets, whose spelling is known."""
+"""Tags that Mouseflow itself sets, whose spelling is known."""
 
 
 @dataclass(slots=True)
