@@ -37,6 +37,8 @@ class Listing:
     `count` is the server's number for the window, `limit` how many rows were asked for.
     `passed` holds the ids of rows that were read and are known, where a long reading keeps
     only the others. `unreadable` names rows of the answer that could not be read.
+    `missed` is how many of `count` the server would not give though all ways were tried; what
+    a reading left out on purpose is not among them.
     `exhausted` tells that every way to read more has been tried, `expanded` that the rows
     were asked for with their page views, `brief` that they have their id and times alone.
     """
@@ -47,6 +49,7 @@ class Listing:
     order: Order
     passed: frozenset[str] = frozenset()
     unreadable: tuple[Unreadable, ...] = ()
+    missed: int = 0
     exhausted: bool = False
     expanded: bool = False
     brief: bool = False
@@ -157,7 +160,7 @@ async def _by_parts(
     rows: dict[str, Recording] = {}
     passed: set[str] = set()
     unreadable: list[Unreadable] = []
-    missed = 0
+    missed = left_out = 0
     parts = paging.read(
         mouseflow,
         website,
@@ -175,15 +178,16 @@ async def _by_parts(
         missed = part.missed
         order = order_of(part.recordings)
         if until is not None and not part.piece and reaches(part.recordings, order, until):
-            missed = max(0, before.count - len(rows) - len(passed) - len(unreadable))
+            left_out = max(0, before.count - len(rows) - len(passed) - len(unreadable))
             break
     return Listing(
         rows=tuple(rows.values()),
-        count=len(rows) + len(passed) + len(unreadable) + missed,
+        count=len(rows) + len(passed) + len(unreadable) + missed + left_out,
         limit=limit,
         order="unknown",
         passed=frozenset(passed),
         unreadable=tuple(unreadable),
+        missed=missed,
         exhausted=True,
     )
 

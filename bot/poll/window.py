@@ -113,8 +113,11 @@ class Look:
 
     @property
     def missing(self) -> int:
-        """Recordings that are counted and not known; below nothing where some have vanished."""
-        return 0 if self.accepted is None else self.difference - self.accepted
+        """Recordings that are counted and not known; below nothing where some have vanished.
+
+        A first look leaves older ones out: it misses only what it tried to read and was not given.
+        """
+        return self.listing.missed if self.accepted is None else self.difference - self.accepted
 
     @property
     def fresh(self) -> list[Recording]:

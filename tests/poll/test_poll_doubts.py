@@ -6,6 +6,8 @@ import pytest
 from poll_world import Account
 from test_poll_recordings import ALL_OF_THEM, CHECKOUT
 
+from bot.simulator.quirks import Quirks
+from bot.store.audit import history
 from bot.store.rule_states import rule_states
 
 
@@ -115,3 +117,18 @@ shaky:
     assert shop.matched() == {("shaky", who)}
     asked = sum(path.endswith(f"/recordings/{who}") for path in shop.calls)
     assert asked <= 12
+
+
+async def test_what_a_first_look_cannot_read_is_said_once(account):
+    # All alike: no filter parts them, and the server gives forty at once.
+    shop = account(
+        ALL_OF_THEM,
+        start=timedelta(minutes=90),
+        quirks=Quirks(row_cap=40, offset="ignored"),
+    )
+    for start in range(-5160, -360, 30):
+        shop.sim.add("myshop.com", "search-bounce", start=start)
+    looks = [await shop.poll() for _ in range(3)]
+    assert [each.unread for each in looks] == [120, 0, 0]
+    notes = shop.store.do(lambda conn: history(conn, kind="poll.truncated"))
+    assert [note.text for note in notes] == ["120 recordings are counted but could not be read"]
