@@ -30,6 +30,8 @@ NO_RULES: frozenset[str] = frozenset()
 FIRST = 8
 """Details to fetch before looking whether they have shown a way to need fewer."""
 
+FEW = 3
+"""So many details that all fail are no odd recordings: their part of the API is away."""
 
 CALLS_A_TAG = 2
 """What asking for a tag may take: the rows in question may stand deeper than the first call."""
@@ -74,10 +76,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What judging brought, and what it cost in calls for details."""
+    """What judging brought, and what it cost in calls for details.
+
+    `outage` is the failure where each of a few details or more failed, and may not next time.
+    """
 
     judged: tuple[Judged, ...]
     details: int
+    outage: TryLater | None = None
 
 
 @dataclass(slots=True)
@@ -135,7 +141,9 @@ class Bench:
         self.expansion.needed(len(wanting) + bare, self.now)
         details = await self._details(subjects, wanting)
         judged = tuple(self._verdict(due, subjects[due.row.id], details) for due in dues)
-        return Verdicts(judged, self.detailed)
+        failed = [each for each in details.values() if isinstance(each, TryLater)]
+        away = len(failed) == self.detailed >= FEW
+        return Verdicts(judged, self.detailed, failed[0] if away else None)
 
     async def _details(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]

@@ -109,7 +109,7 @@ async def place(past: Past, site: Site, rules: Iterable[Rule], everything: Itera
 async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
     """The slice in batches, in no order to rely on; a page of rows is in memory at most.
 
-    Raises the errors of the calls.
+    Raises the errors of the calls, of those for details where all of a batch fail.
     """
     asked = Asked(
         past.mouseflow,
@@ -306,6 +306,8 @@ async def _judged(
             for subject in subjects
         ]
     )
+    if verdicts.outage:
+        raise verdicts.outage  # a day that is over is not judged again
     for each in verdicts.judged:
         at.tags.learn(each.due.row, each.subject.recording)
     return Batch(
