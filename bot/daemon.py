@@ -20,6 +20,7 @@ from bot.dry import Diary
 from bot.errors import BotError, ConfigError, RuleErrors, StoreError
 from bot.lookups import Lookups
 from bot.mouseflow.errors import Denied
+from bot.outages import SITES
 from bot.outside import Outside, dry, outside
 from bot.poll.matching import Routing
 from bot.poll.recordings import Desk
@@ -184,6 +185,7 @@ class Daemon:
         """Until `stop`; then intake ends, and what is in flight is finished."""
         watcher = self._watcher
         await watcher.use(watcher.rules)
+        await watcher.remember_outages()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
@@ -221,9 +223,9 @@ class Daemon:
             try:
                 await self._watcher.find_sites()
             except BotError as error:
-                self._watcher.outages.failed("websites", error, utc())
+                await self._watcher.failed(SITES, error)
             else:
-                self._watcher.outages.works("websites", utc())
+                await self._watcher.works(SITES)
 
     async def _look_up(self) -> None:
         """See which channels can be looked into, once the account has let the bot in."""
@@ -241,10 +243,10 @@ class Daemon:
             except Denied as error:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
             except BotError as error:
-                self._watcher.outages.failed("websites", error, utc())
+                await self._watcher.failed(SITES, error)
                 await asyncio.sleep(ASK_AGAIN.total_seconds())
             else:
-                self._watcher.outages.works("websites", utc())
+                await self._watcher.works(SITES)
                 return
 
     async def _reload(self, asked: asyncio.Event) -> None:

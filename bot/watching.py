@@ -1,17 +1,20 @@
 """Watches the account: which websites there are, by which rules, and what came of each look."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 
+import msgspec
 import structlog
 
 from bot.catching_up import catch_up
-from bot.errors import BotError
+from bot.errors import BotError, StoreError
 from bot.mouseflow import websites
-from bot.outages import Outages
+from bot.outages import OUTAGES, SITES, Outages, Word
+from bot.outages import written as outages_written
 from bot.poll import budgets, levels, recordings, sites
 from bot.poll.budgets import BudgetMemory
 from bot.poll.matching import Settled
@@ -23,7 +26,7 @@ from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.renames import rename_rule
 from bot.store.rule_states import rules_loaded
-from bot.store.watermarks import forget_watermark
+from bot.store.watermarks import forget_watermark, set_watermark, watermark
 from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
@@ -89,7 +92,7 @@ class Watcher:
             self._wake()
         self._log_paused(gone.settled.paused)
         self._sites = listed
-        self.places = sites.places(self.rules, listed, self.places)
+        await self._under_watch()
         return listed
 
     async def use(self, rules: RuleSet) -> None:
@@ -109,7 +112,7 @@ class Watcher:
         changed = await self.desk.store.run(work)
         before = {rule.id for rule in self.rules.rules}
         self.rules = rules
-        self.places = sites.places(self.rules, self._sites, self.places)
+        await self._under_watch()
         log.info(
             "rules.loaded",
             rules=len(rules.rules),
@@ -117,6 +120,15 @@ class Watcher:
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
         )
+
+    async def _under_watch(self) -> None:
+        """The websites and rules have changed; what is asked no longer does not fail any more."""
+        self.places = sites.places(self.rules, self._sites, self.places)
+        names = [place.site.name for place in self.places.values()]
+        kinds = ("recordings", "feedback", *REPORTS)
+        looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
+        if self.outages.keep_only(looks | ({"budgets"} if self.rules.budgets else set())):
+            await self._keep_outages(None)
 
     async def refuse(self, faults: Sequence[str]) -> None:
         """The changed rule files have faults: the rules in force go on, and people are told."""
@@ -186,6 +198,8 @@ class Watcher:
         ):
             return
         self._back = now
+        if self.outages.people.keys() & {"key", "away"}:
+            return  # the end of what people know of is told in a moment
         await self.say(
             f"Reading again: nothing was read since {since:%d %b %Y %H:%M} UTC",
             "What was missed is caught up. Posts about matches older than their rule's act_up_to "
@@ -273,15 +287,54 @@ class Watcher:
                 self._wake()
             self._log_paused(settled.paused)
         except BotError as error:
-            self.outages.failed(name, error, self._clock())
+            await self.failed(name, error)
             return False
         except Exception as error:
             # One website's odd data must not end the watch over the others.
-            if self.outages.failed(name, error, self._clock()):
+            if await self.failed(name, error):
                 log.exception("poll.fault", what=name)
             return False
-        self.outages.works(name, self._clock())
+        await self.works(name)
         return True
+
+    async def remember_outages(self) -> None:
+        """At the start: what people were told of before is not told again, but its end is."""
+        text = await self.desk.store.run(partial(watermark, source=OUTAGES, website=""))
+        self.outages.people = dict(outages_written(text).told)
+        await self._keep_outages(None)
+
+    async def failed(self, name: str, error: Exception) -> bool:
+        """Note that a look failed; true where that is news. People hear of what lasts."""
+        now = self._clock()
+        known = self.outages.failing.get(name)
+        news = self.outages.failed(name, error, now)
+        word = self.outages.begun(name, now)
+        if word or known is None or known.kind != type(error).__name__:
+            await self._keep_outages(word)
+        return news
+
+    async def works(self, name: str) -> None:
+        """Note that a look went well; people hear of the end of what they were told of."""
+        now = self._clock()
+        ended = self.outages.works(name, now)
+        word = self.outages.ended(name, ended, now)
+        if word:
+            self._back = now
+        if ended or word:
+            await self._keep_outages(word)
+
+    async def _keep_outages(self, word: Word | None) -> None:
+        data, now = msgspec.json.encode(self.outages.kept()).decode(), self._clock()
+
+        def work(conn: Connection) -> None:
+            set_watermark(conn, OUTAGES, "", data, now)
+            if word:
+                announce(conn, word.title, word.lines, now, self._ops)
+
+        with suppress(StoreError):  # the next poll meets it, too, and the log says so
+            await self.desk.store.run(work)
+            if word:
+                self._wake()
 
     def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:
         """People are told by what was written with the pause."""

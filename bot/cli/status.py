@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bot.outages import Failing
     from bot.store import Connection
     from bot.store.lanes import LaneState
     from bot.store.queue import DeadGroup, QueueFigures, StepState
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
+ALIVE = "alive"
 _MANY, _LATEST = 40, 5
 _LETTERS = 10
 """Dead letters that are shown one by one, with the numbers that `retry` takes."""
@@ -60,11 +62,14 @@ class Refused:
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
+    `failing` are the looks whose last try failed, `things` how many there are of them.
     `causes` are all dead letters grouped, `dead` the latest of them.
     """
 
     now: datetime
     daemon: str
+    failing: "Sequence[Failing]"
+    things: int
     refused: "Refused | None"
     at_least_once: Sequence[str]
     watermarks: "Sequence[Watermark]"
@@ -86,6 +91,8 @@ def run(args: Namespace) -> int:
     import time
     from zoneinfo import ZoneInfo
 
+    import msgspec
+
     from bot.cli import budget, polling, show
     from bot.cli.given import lock_file, settings, stored
     from bot.cli.healthcheck import unhealthy
@@ -93,7 +100,7 @@ def run(args: Namespace) -> int:
     configured = settings(args, offline=True)
     rules = polling.rules(args, configured)
     url = configured.store.url
-    daemon = unhealthy(lock_file(url), 60, time.time()) or "alive"
+    daemon = unhealthy(lock_file(url), 60, time.time()) or ALIVE
     with stored(configured, read_only=True) as store:
         status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
         budgets = store.do(budget.gathered)
@@ -101,6 +108,7 @@ def run(args: Namespace) -> int:
     if args.json:
         show.document(
             asdict(status)
+            | {"failing": [msgspec.to_builtins(each) for each in status.failing]}
             | {"polling": polling.plain(plan)}
             | {"budgets": [budget.plain(each) for each in budgets]}
         )
@@ -113,16 +121,21 @@ def run(args: Namespace) -> int:
 
 def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment, in one look."""
+    from bot import outages
     from bot.store.lanes import lane_states
     from bot.store.queue import dead_groups, dead_letters, queue_figures
     from bot.store.rule_states import matches_since, rule_states
-    from bot.store.watermarks import all_watermarks, blind_channels, website_names
+    from bot.store.watermarks import all_watermarks, blind_channels, watermark, website_names
 
     names = website_names(conn)
+    # What a daemon that has ended could not read says nothing about now.
+    kept = outages.written(watermark(conn, outages.OUTAGES, "") if daemon == ALIVE else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     return Status(
         now=now,
         daemon=daemon,
+        failing=kept.failing,
+        things=kept.things,
         refused=_refused(conn),
         at_least_once=blind_channels(conn),
         watermarks=[
@@ -179,6 +192,7 @@ def shown(status: Status) -> None:
 
     now = status.now
     show.line(f"daemon: {status.daemon}")
+    _failing(status)
     show.line()
     show.line("read so far" if status.watermarks else "nothing was read yet")
     _read_so_far(status.watermarks, now)
@@ -217,6 +231,21 @@ def shown(status: Status) -> None:
     )
     show.line()
     _dead_letters(status)
+
+
+def _failing(status: Status) -> None:
+    from bot.cli import show
+
+    if not status.failing:
+        return
+    show.line(f"{show.counted(status.things, 'poll')} failed at the last try")
+    some = status.failing[:_LETTERS]
+    show.table(
+        (it.what, f"since {show.moment(it.since)} ({show.ago(it.since, status.now)})", it.reason)
+        for it in some
+    )
+    if status.things > len(some):
+        show.line(f"  and {status.things - len(some)} more")
 
 
 def _read_so_far(watermarks: Sequence[Watermark], now: datetime) -> None:

@@ -1,0 +1,131 @@
+"""What fails while the daemon runs is told to people once, shown by `status`, and so is its end."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from virtual_world import World, virtually
+
+from bot.cli import status
+from bot.store.watermarks import set_watermark
+
+RULES = """
+version: 1
+rules:
+  on-the-phone:
+    watch: recordings
+    when: {device: phone}
+    do: {tag: phone}
+"""
+
+
+def failing(world):
+    """What `status` shows of it."""
+    now = datetime.now(UTC)
+    seen = world.store.do(lambda conn: status.gathered(conn, now, status.ALIVE))
+    return [(it.what, it.since, it.reason) for it in seen.failing]
+
+
+def test_a_refused_key_is_told_at_once_and_once_and_so_is_its_end(tmp_path):
+    world = World(tmp_path, RULES, websites=3)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(200)
+            began = datetime.now(UTC)
+            world.sim.fail("status", status=401, times=10_000)
+            await asyncio.sleep(70)
+            (told,) = world.told()
+            assert "Mouseflow refuses the key: nothing is read" in told
+            assert "mouseflow.api_key" in told
+            assert {what for what, _, _ in failing(world)} == {
+                f"recordings of shop-00{n}.com" for n in range(3)
+            }
+            for _what, since, reason in failing(world):
+                assert 0 <= (since - began).total_seconds() <= 70
+                assert "the API refused the email and key" in reason or "401" in reason
+            await asyncio.sleep(7200)
+            assert len(world.told()) == 1
+            world.sim.faults.clear()
+            await asyncio.sleep(7200)
+        assert failing(world) == []
+
+    virtually(work)
+    assert len(world.told()) == 2
+    assert "Mouseflow is read again" in world.told()[1]
+
+
+def test_a_short_outage_is_shown_and_a_longer_one_is_told_once_with_its_end(tmp_path):
+    world = World(tmp_path, RULES, websites=3)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(200)
+            world.sim.fail("status", status=503, times=10_000)
+            await asyncio.sleep(120)
+            assert len(failing(world)) == 3
+            world.sim.faults.clear()
+            await asyncio.sleep(300)
+            assert (world.told(), failing(world)) == ([], [])
+            world.sim.fail("status", status=503, times=10_000)
+            await asyncio.sleep(3600)
+            (told,) = world.told()
+            assert "Mouseflow cannot be read since" in told
+            world.sim.faults.clear()
+            await asyncio.sleep(1800)
+
+    virtually(work)
+    assert len(world.told()) == 2
+    assert "Mouseflow is read again" in world.told()[1]
+
+
+def test_what_was_told_before_a_restart_is_not_told_again_but_its_end_is(tmp_path):
+    world = World(tmp_path, RULES, websites=1)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(200)
+            world.sim.fail("status", status=401, times=10_000)
+            await asyncio.sleep(1000)
+        world.sim.faults.clear()
+        async with world.daemon():  # with the right key
+            await asyncio.sleep(600)
+        async with world.daemon():
+            await asyncio.sleep(600)
+
+    virtually(work)
+    assert ["refuses the key" in it for it in world.told()] == [True, False]
+    assert "Mouseflow is read again" in world.told()[1]
+
+
+def test_a_website_that_no_rule_watches_any_more_does_not_fail_for_ever(tmp_path):
+    world = World(tmp_path, RULES, websites=2)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(200)
+            world.sim.fail("status", status=503, times=10_000)
+            await asyncio.sleep(120)
+            assert len(failing(world)) == 2
+            only = RULES.replace("recordings\n", "recordings\n    websites: [shop-000.com]\n")
+            world.rule_file.write_text(only)
+            await asyncio.sleep(120)
+            assert [what for what, _, _ in failing(world)] == ["recordings of shop-000.com"]
+
+    virtually(work)
+
+
+@pytest.mark.parametrize("daemon", ["alive", "the daemon is not running"])
+def test_what_fails_is_shown_of_a_daemon_that_is_alive(tmp_path, capsys, daemon):
+    world = World(tmp_path, RULES, websites=1)
+    kept = (
+        b'{"failing": [{"what": "recordings of a.com", "kind": "Unreachable", "trouble": "away",'
+        b'"reason": "no answer", "since": "2026-03-10T08:00:00Z", "times": 3}], "things": 1}'
+    ).decode()
+    now = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
+    world.store.do(lambda conn: set_watermark(conn, "outages", "", kept, now))
+    status.shown(world.store.do(lambda conn: status.gathered(conn, now, daemon)))
+    line = "recordings of a.com  since 2026-03-10 08:00:00Z (60m ago)  no answer"
+    told = capsys.readouterr().out
+    assert (line in told) is (daemon == "alive")
+    assert ("1 poll failed at the last try" in told) is (daemon == "alive")
