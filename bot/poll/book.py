@@ -48,8 +48,8 @@ class Book:
     are the bot's own tags that no rule names: they must not make rules match.
 
     `expandable` tells that a row with its page views leaves nothing to learn from the detail:
-    no rule reads the region, which no row has (L949). `reads_tags` tells that some rule reads
-    tags, of a session or of its pages.
+    no rule reads the region, which no row has (L949). `reading_tags` holds the ids of rules
+    that read tags, of a session or of its pages.
     """
 
     def __init__(self, rules: Iterable[Rule], site: Site) -> None:
@@ -61,9 +61,9 @@ class Book:
         self.early = Sheet(tuple(rule for rule in watching if fires_early(rule)))
         self.thresholds = thresholds(watching)
         self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
-        tests = [test for rule in watching for test in _tests(rule)]
-        self.expandable = all(test.field != "region" for test in tests)
-        self.reads_tags = any(test.field == "tags" for test in tests)
+        tests = [(rule.id, test.field) for rule in watching for test in _tests(rule)]
+        self.expandable = all(field != "region" for _rule, field in tests)
+        self.reading_tags = frozenset(rule for rule, field in tests if field == "tags")
         self.unheeded = own_tags(rules) - named_tags(watching)
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 

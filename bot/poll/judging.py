@@ -44,7 +44,7 @@ class Due:
     `quiet` tells that a live session has had no activity for a little while: what all rules
     may want to know of it is asked now, while it still stands near the top of the lists;
     `before` is the friction asked when it last grew: where that is the same, nothing has
-    changed that a detail could tell.
+    changed that a detail could tell, but for tags.
     """
 
     row: Recording
@@ -56,7 +56,7 @@ class Due:
     before: Band | None = None
 
     def told(self, friction: Band | None) -> bool:
-        """Has the row been judged before with all that is known now?"""
+        """Has the row been judged before with all that is known now, but for tags?"""
         return self.quiet and self.before is not None and self.before == friction
 
 
@@ -136,7 +136,11 @@ class Bench:
             key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
         }
         told = {due.row.id for due in dues if due.told(subjects[due.row.id].friction)}
-        wanting = {key: rules for key, rules in undecided.items() if rules and key not in told}
+        wanting = {
+            key: rules
+            for key, rules in undecided.items()
+            if (self._may_have_been_tagged(rules) if key in told else rules)
+        }
         bare = sum(self._undecided_bare(subjects[due.row.id], due.settled) for due in dues)
         self.expansion.needed(len(wanting) + bare, self.now)
         details = await self._details(subjects, wanting)
@@ -144,6 +148,11 @@ class Bench:
         failed = [each for each in details.values() if isinstance(each, TryLater)]
         away = len(failed) == self.detailed >= FEW
         return Verdicts(judged, self.detailed, failed[0] if away else None)
+
+    def _may_have_been_tagged(self, rules: Iterable[Rule]) -> bool:
+        """Is it worth a look whether pages have tags by now, since it costs no detail?"""
+        readers = self.book.reading_tags
+        return self.expansion.trusted(self.now) and any(rule.id in readers for rule in rules)
 
     async def _details(
         self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
@@ -187,7 +196,7 @@ class Bench:
             window=self.window,
             places=self.places,
             anywhere=self.offset,
-            tags_matter=self.book.reads_tags,
+            tags_matter=bool(self.book.reading_tags),
             expansion=self.expansion,
             now=self.now,
         )

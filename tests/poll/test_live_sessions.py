@@ -133,3 +133,47 @@ patient:
     shop.sim.add("myshop.com", session(BROWSED, [(30, "click-rage")]), start=1)
     await watch(shop, minutes=50)
     assert sum("visitortype" in call.query for call in shop.sim.calls) == 1
+
+
+class LatePageTags:
+    """Tags of pages are there only some time after the activity."""
+
+    def __init__(self, shop: Account, since: timedelta) -> None:
+        self.real, self.shop, self.there = shop.sender, shop, shop.now + since
+
+    async def send(self, request):
+        answer = await self.real.send(request)
+        if isinstance(answer, RecordingPage):
+            return msgspec.structs.replace(
+                answer, recordings=tuple(map(self._told, answer.recordings))
+            )
+        return self._told(answer) if isinstance(answer, Recording) else answer
+
+    def _told(self, recording: Recording) -> Recording:
+        if recording.page_views is None or self.shop.now >= self.there:
+            return recording
+        bare = tuple(msgspec.structs.replace(view, tags=()) for view in recording.page_views)
+        return msgspec.structs.replace(recording, page_views=bare)
+
+
+async def test_where_lists_tell_page_views_late_tags_fire_a_rule_before_the_end(account):
+    shop = account("""
+dead:
+  watch: recordings
+  when: {page: {path: /cart*, tags: dead-click}}
+  do: {tag: dead}
+high:
+  watch: recordings
+  when: {friction: {min: 10}}
+  do: {tag: high}
+""")
+    for start in range(-300, -180, 10):  # they show that lists tell what details tell
+        shop.sim.add("myshop.com", "rage-on-product", start=start)
+    await shop.poll()
+    for _ in range(2):  # then the list itself is asked for without page views again
+        shop.wait(hours=2)
+        await shop.poll()
+    who = shop.sim.add("myshop.com", session(BROWSED, [(30, "dead-click")]), start=1)
+    shop.sender = LatePageTags(shop, timedelta(minutes=2, seconds=1))
+    await watch(shop, minutes=6)
+    assert ("dead", who) in shop.matched()
