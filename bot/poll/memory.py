@@ -92,11 +92,11 @@ def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Du
     for row in seen.listing.rows:
         if row.id in seen.known.live and row.id not in memory.live and row.id not in dues:
             dues[row.id] = Due(row, settled(row, clock, settle))
-    viewed = {row.id: row for row in seen.listing.rows if row.page_views is not None}
+    listed = {row.id: row for row in seen.listing.rows}  # with what people have marked since
     for key, waiting in memory.live.items():
         if key in dues:
             continue
-        row = viewed.get(key) or unpacked(waiting.row)
+        row = listed.get(key) or unpacked(waiting.row)
         if settled(row, clock, settle):
             dues[key] = _final(row, waiting)
         elif key in memory.tries:

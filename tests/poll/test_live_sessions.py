@@ -25,8 +25,8 @@ BROWSED = [("/", 20), ("/cart", 20), ("/products/runner-3", 20)]
 def account(tmp_path):
     opened = []
 
-    def make(text, **options):
-        opened.append(Account(tmp_path, OPEN + text, **options))
+    def make(text, others=OPEN):
+        opened.append(Account(tmp_path, others + text))
         return opened[-1]
 
     yield make
@@ -73,13 +73,21 @@ async def test_the_region_that_a_detail_told_is_known_at_the_end(account):
     [("starred: true", recordings.star), ("watched: true", recordings.watch),
      ("shared: true", recordings.share)],
 )  # fmt: skip
-async def test_what_people_mark_after_the_last_activity_counts(account, rule, mark):
-    shop = account(f"""
+@pytest.mark.parametrize(
+    ("others", "more"),
+    [(OPEN, "saw_page: /cart*"), ("", "duration: {under: 1h}")],
+    ids=["by its detail", "by its row alone"],
+)
+async def test_what_people_mark_after_the_last_activity_counts(account, others, more, rule, mark):
+    shop = account(
+        f"""
 marked:
   watch: recordings
-  when: {{saw_page: /cart*, {rule}}}
+  when: {{{more}, {rule}}}
   do: {{tag: marked}}
-""")
+""",
+        others,
+    )
     who = await visited(shop)
     await shop.sender.send(mark(shop.site.id, who))
     await watch(shop, minutes=40)
