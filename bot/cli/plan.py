@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bot.replay.writing import Written
     from bot.rulebook.rules import RuleSet
     from bot.store import Connection
+    from bot.store.queue import StepState
     from bot.subjects import Site
 
 EXAMPLE = (
@@ -35,12 +36,24 @@ MOST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the store knows of the rules that run."""
+    """What the store knows of the rules that run: each match with what it called for."""
 
     digests: dict[str, str]
     starts: "dict[str, datetime]"
-    matches: "set[Pair]"
-    work: "Work"
+    matches: "dict[Pair, Work]"
+
+    def among(self, recordings: "set[str]") -> "Running":
+        """The same with the matches of these recordings alone."""
+        found = {pair: work for pair, work in self.matches.items() if pair[1] in recordings}
+        return Running(self.digests, self.starts, found)
+
+    @property
+    def work(self) -> "Work":
+        """What all matches together called for."""
+        from bot.replay.comparing import Work
+
+        works = self.matches.values()
+        return Work(sum(it.writes for it in works), sum(it.posts for it in works))
 
 
 def options(parser: ArgumentParser) -> None:
@@ -81,10 +94,12 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from bot.replay import comparing
     from bot.replay.choosing import chosen, looked_at
     from bot.replay.judging import Past
+    from bot.replay.posts import Posts
     from bot.replay.progress import Progress
     from bot.replay.run import replay
     from bot.replay.spans import Span
-    from bot.replay.tally import summed
+    from bot.replay.tally import Tally, summed
+    from bot.replay.writing import count
     from bot.store import open_store
     from bot.watching import fingerprint
 
@@ -96,13 +111,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
         websites=tuple(args.website), digest=rules.digest, now=now,
     )  # fmt: skip
     seen: set[str] = set()
-    would: list[tuple[Pair, str, datetime]] = []
-
-    def wrote(some: "Sequence[Written]") -> None:
-        for each in some:
-            found = each.found
-            pair = (found.rule.id, found.subject.key)
-            would.append((pair, found.subject.website.id, each.at))
+    named = {name for rule in ours for name in (rule.id, *rule.was)} if args.rule else None
 
     trial = f"sqlite:///{Path(folder) / 'trial.db'}"
     with open_store(trial) as store:
@@ -114,61 +123,72 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
             rows = await account.send(websites.list())
             sites = looked_at(rows, ours, args.website)
             routing = Routing(settings.slack.channel or "", zone.key)
+            running = _running(settings, sites, span, named)
+            after: set[Pair] = set()
+            earlier, tally, posts = 0, Tally(), Posts()
+
+            def wrote(some: "Sequence[Written]") -> None:
+                """Count what the running bot could have matched, too, as the table does."""
+                nonlocal earlier
+                for each in some:
+                    rule, subject = each.found.rule.id, each.found.subject
+                    start = running.starts.get(subject.website.id)
+                    if comparing.watched(rule, subject.key, each.at, start, running.matches):
+                        after.add((rule, subject.key))
+                        count(tally, posts, each.at.astimezone(zone).date(), [each], routing)
+                    else:
+                        earlier += 1
+
             with looking_back.progress("plan", quiet=args.json) as tell:
                 await replay(
                     past, account, sites, ours, rules.rules, routing, progress,
                     keep=lambda _progress: None, tell=tell, live=True,
                     seen=seen.update, wrote=wrote,
                 )  # fmt: skip
-    named = {name for rule in ours for name in (rule.id, *rule.was)} if args.rule else None
-    running = _running(settings, sites, span, seen, named)
-    after, earlier = comparing.watched_since(would, running.starts, running.matches)
+    running = running.among(seen)
     digests = {rule.id: fingerprint(rule) for rule in rules.rules}
     known = comparing.states(ours, digests, running.digests)
     changes = comparing.compare(ours, known, running.matches, after)
-    line = summed(progress.tally.total(rule) for rule in progress.rules)
+    line = summed(tally.total(rule) for rule in progress.rules)
     cost = comparing.calls(
-        ours, sites, settings.poll.recordings, progress.tally.details, line.writes, span
-    )
+        ours, sites, settings.poll.recordings, settings.mouseflow.requests_per_second,
+        progress.tally.details, line.writes, span,
+    )  # fmt: skip
     _show(args, span, changes, running, line, cost, progress, earlier)
-    tally = progress.tally
-    return 1 if tally.missed or tally.undetailed or tally.held else 0
+    whole = progress.tally
+    return 1 if whole.missed or whole.undetailed or whole.held else 0
 
 
 def _running(
     settings: "Settings",
     sites: "tuple[Site, ...]",
     span: "Span",
-    seen: set[str],
     named: set[str] | None,
 ) -> Running:
-    """The running rules' matches of the recordings that were read; nothing without a store.
+    """The running rules' matches since the span began; nothing without a store.
 
     `named` are the rules that are asked about, None: all.
     """
-    from bot.replay.comparing import Work
     from bot.store import open_store
     from bot.store.database import database_path
 
     path: Path = database_path(settings.store.url)
     if not path.exists():
-        return Running({}, {}, set(), Work())
+        return Running({}, {}, {})
     with open_store(settings.store.url, read_only=True) as store:
-        return store.do(lambda conn: _known(conn, sites, span, seen, named))
+        return store.do(lambda conn: _known(conn, sites, span, named))
 
 
 def _known(
     conn: "Connection",
     sites: "tuple[Site, ...]",
     span: "Span",
-    seen: set[str],
     named: set[str] | None,
 ) -> Running:
     import msgspec
 
     from bot.poll.recordings import SOURCE
     from bot.poll.window import Mark
-    from bot.replay.comparing import Work
     from bot.store.matches import matches_of
     from bot.store.queue import steps_of
     from bot.store.rule_states import rule_states
@@ -183,16 +203,18 @@ def _known(
         for match in matches_of(conn, limit=MOST)
         if match.kind == "recordings"
         and match.matched >= span.since
-        and match.subject_key in seen
         and (named is None or match.rule in named)
     ]
-    steps = [step for match in old for step in steps_of(conn, match.key)]
-    posts = sum(
-        step.action == "slack" and step.state not in ("folded", "withheld") for step in steps
-    )
-    work = Work(sum(step.action not in ("slack", "webhook") for step in steps), posts)
     digests = {rule: state.digest for rule, state in rule_states(conn).items() if state.digest}
-    return Running(digests, starts, {(it.rule, it.subject_key) for it in old}, work)
+    works = {(it.rule, it.subject_key): _work(steps_of(conn, it.key)) for it in old}
+    return Running(digests, starts, works)
+
+
+def _work(steps: "Sequence[StepState]") -> "Work":
+    from bot.replay.comparing import Work
+
+    posts = sum(it.action == "slack" and it.state not in ("folded", "withheld") for it in steps)
+    return Work(sum(it.action not in ("slack", "webhook") for it in steps), posts)
 
 
 def _show(

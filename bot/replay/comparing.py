@@ -1,6 +1,6 @@
 """The rule files against what the running rules have matched: gained, lost, and what it costs."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -89,53 +89,57 @@ def rows(changes: Iterable[Change]) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Calls a day: `polling` is the most, were there something new at every poll."""
+    """Calls a day: `polling` is the most, were there something new at every poll.
+
+    More than `rate` calls a second are never made; `bounded` where polls would come to more.
+    """
 
     polling: float
     details: float
     writes: float
+    rate: float
+    bounded: bool
 
 
 def calls(
     rules: Sequence[Rule],
     sites: Iterable[Site],
     interval: timedelta,
+    rate: float,
     details: int,
     writes: int,
     span: Span,
 ) -> Calls:
-    """What the rules cost a day, from their plan and from what a look back has needed."""
+    """What the rules cost a day, from their plan and from what a look back has needed.
+
+    `rate` is how many calls a second the account allows.
+    """
     polls = timedelta(days=1) / interval
     each = sum(plan(rules, site).calls for site in sites)
-    return Calls(polls * each, details / span.days, writes / span.days)
+    most = rate * timedelta(days=1).total_seconds()
+    return Calls(min(polls * each, most), details / span.days, writes / span.days,
+                 rate, polls * each > most)  # fmt: skip
 
 
 def costs(now: Work, line: Line, cost: Calls, span: Span) -> list[str]:
     """Posts, writes and calls a day, in words."""
     days = span.days
-    posts = (line.posts + line.digests) / days
+    bound = f" (bounded by {cost.rate:g} calls a second)" if cost.bounded else ""
     return [
-        f"posts a day: {posts:.1f}, of them {line.digests / days:.1f} digests"
-        f" (the running rules: {now.posts / days:.1f})",
+        f"posts a day: {line.posts / days:.1f} (the running rules: {now.posts / days:.1f}), "
+        f"and {line.digests / days:.1f} digests",
         f"writes a day: {line.writes / days:.1f} (the running rules: {now.writes / days:.1f})",
-        f"calls a day: at most {cost.polling:.0f} for polling, about {cost.details:.0f} for "
+        f"calls a day: at most {cost.polling:.0f} for polling{bound}, about {cost.details:.0f} for "
         f"details, {cost.writes:.0f} for writes",
     ]
 
 
-def watched_since(pairs: Iterable[tuple[Pair, str, datetime]], starts: Mapping[str, datetime],
-                  had: Set[Pair]) -> tuple[set[Pair], int]:  # fmt: skip
-    """The matches (pair, website, when) that the running bot could have had, and how many not.
+def watched(
+    rule: str, recording: str, at: datetime, start: datetime | None, had: Collection[Pair]
+) -> bool:
+    """Whether the running bot could have had that match, or has it.
 
-    `starts` has when its polls began to watch each website, `had` the matches that it has, also
+    `start` is when its polls began to watch the website, `had` the matches that it has, also
     of what it caught up on before. A website that it never watched counts whole.
     """
-    kept: set[Pair] = set()
-    earlier = 0
-    for pair, website, at in pairs:
-        start = starts.get(website)
-        if start is not None and at < start and pair not in had:
-            earlier += 1
-        else:
-            kept.add(pair)
-    return kept, earlier
+    return start is None or at >= start or (rule, recording) in had

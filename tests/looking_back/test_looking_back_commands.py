@@ -353,6 +353,10 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
         ("same", [], []),
     ]
     assert same["bounce"]["after"] == 2
+    # Posts and writes are those of the same matches: the early one calls for none.
+    text = place.run("plan")
+    assert "posts a day: 0.3 (the running rules: 0.3), and 0.3 digests" in text
+    assert "writes a day: 1.0 (the running rules: 1.0)" in text
     # Sessions from before the span are no loss, whenever they matched.
     later = place.json("plan", "--since", "66m")["rules"]
     assert [(it["before"], it["after"], it["lost"]) for it in later] == [(0, 0, []), (1, 1, [])]

@@ -18,6 +18,7 @@ from bot.replay.comparing import Change
 from bot.replay.one import Address, address
 from bot.replay.posts import Posts
 from bot.replay.spans import Span, days, slices, window
+from bot.replay.tally import Line
 from bot.replay.tuning import Knob, Rung
 from bot.rulebook.explain import explain
 from bot.store.audit import Entry
@@ -194,11 +195,25 @@ d: {watch: recordings, when: {pages: {min: 1}}, do: {tag: x}}
 
 
 def test_matches_from_before_the_bot_watched_are_left_out_of_the_comparison():
-    pairs = [(("a", "1"), "w", NOW - HOUR), (("a", "2"), "w", NOW), (("a", "3"), "x", NOW - HOUR)]
-    assert comparing.watched_since(pairs, {"w": NOW}, set()) == ({("a", "2"), ("a", "3")}, 1)
+    before = NOW - HOUR
+    assert not comparing.watched("a", "1", before, NOW, set())
+    assert comparing.watched("a", "1", NOW, NOW, set())
+    assert comparing.watched("a", "1", before, None, set())
     # What it caught up on before its polls began is no loss.
-    assert comparing.watched_since(pairs, {"w": NOW}, {("a", "1")}) == (
-        {("a", "1"), ("a", "2"), ("a", "3")}, 0)  # fmt: skip
+    assert comparing.watched("a", "1", before, NOW, {("a", "1")})
+
+
+def test_a_plan_promises_no_more_calls_than_the_rate_allows():
+    one = rules("a: {watch: recordings, when: {friction: {min: 1}}, do: {tag: x}}").rules
+    sites = [Site(id=f"w{n}", name=f"shop-{n}.com") for n in range(100)]
+    span = Span(NOW - 24 * HOUR, NOW)
+
+    def told(rate):
+        cost = comparing.calls(one, sites, timedelta(minutes=1), rate, 0, 0, span)
+        return comparing.costs(comparing.Work(), Line(), cost, span)[-1]
+
+    assert "at most 172800 for polling (bounded by 2 calls a second), about" in told(2)
+    assert "bounded" not in told(100)
 
 
 def test_a_recording_is_known_by_its_id_or_any_link_to_it():
