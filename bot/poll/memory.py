@@ -101,7 +101,7 @@ def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Du
             dues[key] = _final(row, waiting)
         elif key in memory.tries:
             dues[key] = Due(row, settled=False, visitor_type=waiting.visitor_type)
-        elif (at := last_activity(row)) and waiting.asked < at + LAG <= clock:
+        elif (at := last_activity(row, clock)) and waiting.asked < at + LAG <= clock:
             dues[key] = Due(
                 row,
                 settled=False,

@@ -15,10 +15,11 @@ from bot.poll.facts import friction_is_ignored
 from bot.poll.judging import Bench, Counted, Judged
 from bot.poll.matching import Found, Routing, Settled, settle
 from bot.poll.memory import PATIENCE, Memory, due, places, put_off, remember
-from bot.poll.window import AHEAD, Look, Mark, frame, look
+from bot.poll.window import Look, Mark, frame, look
 from bot.ports import Mouseflow
 from bot.rulebook.explain import why
 from bot.sources.recordings import (
+    AHEAD,
     aware,
     fingerprint,
     last_activity,

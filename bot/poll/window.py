@@ -13,7 +13,7 @@ from bot.mouseflow.filters import SessionFilters
 from bot.mouseflow.models import Recording
 from bot.poll.listing import ROW_CAP, Listing, deeper, of_days, reaches, read
 from bot.ports import Mouseflow
-from bot.sources.recordings import aware, fingerprint, sort_key, window
+from bot.sources.recordings import AHEAD, aware, fingerprint, sort_key, window
 from bot.store.coverage import Coverage, coverage
 from bot.store.database import Store
 
@@ -22,9 +22,6 @@ OVERLAP = timedelta(minutes=5)
 
 SWEEP = timedelta(hours=1)
 """A count that shrinks is looked into this often at most."""
-
-AHEAD = timedelta(minutes=5)
-"""A row that is newer than this far from now has a wrong time."""
 
 LEAST = 50
 """Rows to ask for at least; the API's own default (L855)."""

@@ -20,6 +20,9 @@ Order = Literal["activity", "created", "both", "unknown"]
 LONGEST_SESSION = timedelta(hours=1)
 """A session ends after an hour on a page at the latest (the vendor's help pages)."""
 
+AHEAD = timedelta(minutes=5)
+"""A time that is later than this far from now is wrong."""
+
 UNSHARP = timedelta(seconds=5)
 """Rows that were flushed together may stand in any order among themselves."""
 
@@ -41,11 +44,16 @@ def day(recording: Recording) -> date | None:
     return recording.created.date() if recording.created else None
 
 
-def last_activity(recording: Recording) -> datetime | None:
-    """The latest sign of life; page views may end after `lastActivity` (L917 against L933)."""
-    ends = [view.end_time for view in recording.page_views or () if view.end_time]
-    stamps = [aware(at) for at in (recording.last_activity or recording.created, *ends) if at]
-    return max(stamps, default=None)
+def last_activity(recording: Recording, now: datetime | None = None) -> datetime | None:
+    """The latest sign of life; page views may end after `lastActivity` (L917 against L933).
+
+    Given `now`, pages that end far ahead of it are left out: a visitor's clock was wrong.
+    """
+    ends = [aware(view.end_time) for view in recording.page_views or () if view.end_time]
+    if now is not None:
+        ends = [at for at in ends if at <= now + AHEAD]
+    stamp = recording.last_activity or recording.created
+    return max([*ends, aware(stamp)] if stamp else ends, default=None)
 
 
 def aware(at: datetime) -> datetime:
@@ -55,7 +63,7 @@ def aware(at: datetime) -> datetime:
 
 def settled(recording: Recording, now: datetime, settle: timedelta) -> bool:
     """Has there been no activity for so long that the session cannot go on?"""
-    seen = last_activity(recording)
+    seen = last_activity(recording, now)
     return seen is None or now - seen >= settle
 
 

@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from poll_world import Account
 from test_poll_recordings import ALL_OF_THEM, CHECKOUT
 
+from bot.mouseflow.models import Recording, RecordingPage
 from bot.simulator.quirks import Quirks
 from bot.store.audit import history
 from bot.store.rule_states import rule_states
@@ -132,3 +134,43 @@ async def test_what_a_first_look_cannot_read_is_said_once(account):
     assert [each.unread for each in looks] == [120, 0, 0]
     notes = shop.store.do(lambda conn: history(conn, kind="poll.truncated"))
     assert [note.text for note in notes] == ["120 recordings are counted but could not be read"]
+
+
+class OneClockAhead:
+    """The last page of one recording ends tomorrow, by its visitor's clock."""
+
+    def __init__(self, real, recording: str) -> None:
+        self.real, self.recording = real, recording
+
+    async def send(self, request):
+        answer = await self.real.send(request)
+        if isinstance(answer, RecordingPage):
+            rows = tuple(map(self._told, answer.recordings))
+            return msgspec.structs.replace(answer, recordings=rows)
+        return self._told(answer) if isinstance(answer, Recording) else answer
+
+    def _told(self, recording: Recording) -> Recording:
+        if recording.id != self.recording or not recording.page_views:
+            return recording
+        *views, last = recording.page_views
+        late = msgspec.structs.replace(last, end_time=last.end_time + timedelta(days=1))
+        return msgspec.structs.replace(recording, page_views=(*views, late))
+
+
+async def test_a_visitor_whose_clock_is_a_day_ahead_is_judged_today(account):
+    shop = account("""
+short:
+  watch: recordings
+  when: {saw_page: /checkout*, duration: {under: 1h}}
+  do: {tag: short}
+""")
+    await shop.poll()
+    for start in range(-300, -180, 10):  # they show that lists tell what details tell
+        shop.sim.add("myshop.com", "purchase", start=start)
+    await shop.poll()
+    there = [shop.sim.add("myshop.com", "checkout-friction", start=1 + n) for n in range(8)]
+    shop.sender = OneClockAhead(shop.sender, there[0])
+    for _ in range(50):
+        shop.wait(minutes=1)
+        await shop.poll()
+    assert {("short", who) for who in there} <= shop.matched()
