@@ -24,6 +24,7 @@ from bot.poll.sites import Place
 from bot.rulebook.rules import Rule, RuleSet
 from bot.store import Connection
 from bot.store.audit import Note, record
+from bot.store.recordings import close_older
 from bot.store.renames import rename_rule
 from bot.store.rule_states import rules_loaded
 from bot.store.watermarks import forget_watermark, set_watermark, watermark
@@ -166,8 +167,14 @@ class Watcher:
 
         async def forget() -> Settled:
             # A rule that comes later begins then: it does not act on what no rule watched.
-            work = partial(forget_watermark, source="recordings", website=site.id)
+            than = self._clock() + timedelta(days=1)
+
+            def work(conn: Connection) -> None:
+                forget_watermark(conn, source="recordings", website=site.id)
+                close_older(conn, website=site.id, than=than)
+
             await self.desk.store.run(work)
+            before.memory.live.clear()
             return Settled()
 
         watched = before.book.final.rules
