@@ -1,9 +1,11 @@
 """The daemon: watches the account until SIGTERM or SIGINT, then finishes what is in flight.
 
 A second signal ends it at once; nothing is lost by that, the next start goes on where this
-one stopped. SIGHUP reads the rule files again.
+one stopped. What comes within half a second is the same order, forwarded twice (by `timeout`,
+a shell, a terminal). SIGHUP reads the rule files again.
 """
 
+import math
 import os
 import signal
 import sys
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     import asyncio
 
 EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
+
+ONE_ORDER = 0.5
+"""Seconds within which a second signal is the same order."""
 
 
 def options(parser: ArgumentParser) -> None:
@@ -76,8 +81,13 @@ def _heed(
 ) -> None:
     """Turn signals into events from now on."""
 
+    told = math.inf
+
     def end(number: signal.Signals) -> None:
-        if stop.is_set():
+        nonlocal told
+        now = loop.time()
+        told = min(told, now)
+        if now - told >= ONE_ORDER:
             print("mouseflow-bot: told twice, leaving at once", file=sys.stderr, flush=True)
             os._exit(128 + number)
         stop.set()

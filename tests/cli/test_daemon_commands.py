@@ -280,16 +280,30 @@ def handles(pid: int, number: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def test_told_twice_it_ends_at_once(place: Place) -> None:
-    place.simulator.fail("delay", seconds=60.0, times=100)
+def posting_slowly(place: Place, seconds: float) -> "subprocess.Popen[str]":
+    """A daemon with a post under way that takes so long."""
+    place.simulator.fail("delay_after", side="slack", path="chat.postMessage", seconds=seconds)
     process = place.start("run")
-    wait_for(lambda: (place.directory / "data/bot.db.lock").exists(), process)
+    wait_for(lambda: not place.simulator.faults.pending, process)
+    return process
+
+
+def test_told_twice_it_ends_at_once(place: Place) -> None:
+    process = posting_slowly(place, 4.0)
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None:
+        assert time.monotonic() < end
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    assert "told twice, leaving at once" in place.ended(process, 128 + signal.SIGTERM)[1]
+
+
+def test_one_order_that_comes_in_by_two_ways_is_obeyed_once(place: Place) -> None:
+    process = posting_slowly(place, 1.0)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode in {0, 128 + signal.SIGTERM}
-    assert "Traceback" not in err
+    process.send_signal(signal.SIGINT)
+    assert "told twice" not in place.ended(process)[1]
+    assert place.simulator.slack.messages
 
 
 def test_the_demo_tells_a_newcomer_what_happened_and_leaves_nothing(tmp_path: Path) -> None:
