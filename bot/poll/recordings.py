@@ -39,6 +39,9 @@ COST_EVERY = timedelta(hours=1)
 MOST_SAID = 1_000
 """Unreadable rows to name one by one."""
 
+UNREADABLE, COST = "poll.unreadable", "poll.cost"
+"""Kinds of notes that are written once, and once in `COST_EVERY`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -128,6 +131,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     result = await desk.store.run(
         partial(settle, outcome=outcome, found=found, routing=desk.routing)
     )
+    _told(outcome.notes, memory, now)
     remember(seen, verdicts.judged, waiting, vanished, memory, now)
     if memory.generation != generation:
         memory.forget_facts()  # the rules changed meanwhile: others were asked about
@@ -184,14 +188,12 @@ def _notes(
     site: Site,
     now: datetime,
 ) -> list[Note]:
-    notes = _costs(memory, site, now)
+    new: dict[str, Note] = {}
     for row in seen.listing.unreadable:
         name = row.id or f"row {row.index}"
-        if name not in memory.said and len(memory.said) < MOST_SAID:
-            memory.said.add(name)
-            notes.append(
-                Note(kind="poll.unreadable", website=site.id, subject=name, text=row.reason)
-            )
+        if name not in memory.said and len(memory.said) + len(new) < MOST_SAID:
+            new[name] = Note(kind=UNREADABLE, website=site.id, subject=name, text=row.reason)
+    notes = [*_costs(memory, site, now), *new.values()]
     if seen.missing > 0 and not seen.listing.whole:
         text = f"{seen.missing} recordings are counted but could not be read"
         notes.append(Note(kind="poll.truncated", website=site.id, text=text))
@@ -206,12 +208,18 @@ def _notes(
 
 def _costs(memory: Memory, site: Site, now: datetime) -> list[Note]:
     """Once an hour: how many calls each rule has had a part in."""
-    since, memory.counted_since = memory.counted_since or now, memory.counted_since or now
+    since = memory.counted_since = memory.counted_since or now
     if now - since < COST_EVERY or not memory.costs:
         return []
-    costs, memory.costs, memory.counted_since = memory.costs, Counter(), now
     text = f"calls for rules since {since:%H:%M} UTC, each with all the rules that needed it"
-    return [Note(kind="poll.cost", website=site.id, text=text, details=dict(costs))]
+    return [Note(kind=COST, website=site.id, text=text, details=dict(memory.costs))]
+
+
+def _told(notes: Sequence[Note], memory: Memory, now: datetime) -> None:
+    """These notes are written down: none of them is due again soon."""
+    memory.said |= {note.subject for note in notes if note.kind == UNREADABLE}
+    if any(note.kind == COST for note in notes):
+        memory.costs, memory.counted_since = Counter(), now
 
 
 async def _vanished(seen: Look, site: Site, store: Store) -> frozenset[str]:

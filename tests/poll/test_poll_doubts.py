@@ -1,6 +1,7 @@
 """What polls promise when clocks, details and counts can't be trusted."""
 
 from datetime import timedelta
+from sqlite3 import IntegrityError
 
 import msgspec
 import pytest
@@ -174,3 +175,23 @@ short:
         shop.wait(minutes=1)
         await shop.poll()
     assert {("short", who) for who in there} <= shop.matched()
+
+
+async def test_what_could_not_be_written_down_is_noted_at_the_next_poll(account):
+    shop = account()
+    await shop.poll()
+    for _ in range(2):
+        shop.sim.add("myshop.com", "checkout-friction", start=-120)
+        shop.wait(minutes=25)
+        await shop.poll()
+    shop.wait(minutes=15)  # an hour's costs are due
+    shop.sim.behave(malformed_rows=1)
+    full = "BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    shop.store.do(lambda conn: conn.exec_driver_sql(f"CREATE TRIGGER full {full}"))
+    with pytest.raises(IntegrityError):
+        await shop.poll()
+    shop.store.do(lambda conn: conn.exec_driver_sql("DROP TRIGGER full"))
+    await shop.poll()
+    await shop.poll()
+    kinds = [note.kind for note in shop.store.do(history)]
+    assert (kinds.count("poll.unreadable"), kinds.count("poll.cost")) == (1, 1)
