@@ -159,8 +159,9 @@ def summary(found: "Sequence[Told]", zone: Any) -> None:
 
     if found:
         show.line()
+        show.line(show.counted(len(found), "budget"))
     for told in found:
-        show.line(headline(told.id, told.mark))
-        show.line(f"  {outlook(told.mark, zone)}")
+        show.line(f"  {headline(told.id, told.mark)}")
+        show.line(f"    {outlook(told.mark, zone)}")
         for site in told.mark.websites:
-            show.line(f"  {standing(site)}")
+            show.line(f"    {standing(site)}")

@@ -138,11 +138,14 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
         things=kept.things,
         refused=_refused(conn),
         at_least_once=blind_channels(conn),
-        watermarks=[
-            Watermark(source, names.get(website, website), at)
-            for (source, website), (_, at) in sorted(all_watermarks(conn).items())
-            if website and source != "budgets"
-        ],
+        watermarks=sorted(
+            (
+                Watermark(source, names.get(website, website), at)
+                for (source, website), (_, at) in all_watermarks(conn).items()
+                if website and source != "budgets"
+            ),
+            key=lambda mark: (mark.website, mark.source),
+        ),
         rules=[
             RuleLine(
                 rule=rule,
@@ -198,12 +201,6 @@ def shown(status: Status) -> None:
     _read_so_far(status.watermarks, now)
     show.line()
     show.line(show.counted(len(status.rules), "rule"))
-    if status.refused:
-        show.line(
-            f"changed rule files were refused {show.ago(status.refused.at, now)}; "
-            "the rules before them are in force"
-        )
-        show.table((fault,) for fault in status.refused.faults)
     show.table(
         (
             line.rule,
@@ -213,6 +210,12 @@ def shown(status: Status) -> None:
         )
         for line in status.rules
     )
+    if status.refused:
+        show.line(
+            f"changed rule files were refused {show.ago(status.refused.at, now)}; "
+            "the rules before them are in force"
+        )
+        show.table((fault,) for fault in status.refused.faults)
     if status.at_least_once:
         show.line()
         show.line(

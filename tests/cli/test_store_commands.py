@@ -18,6 +18,7 @@ from bot.cli.healthcheck import unhealthy
 from bot.cli.heartbeat import beat
 from bot.cli.main import main
 from bot.mouseflow.models import Recording
+from bot.poll.budget_marks import BudgetMark, set_budget_mark
 from bot.store import Connection, open_store, outbox
 from bot.store.audit import Note, history, record
 from bot.store.database import database_path
@@ -182,6 +183,33 @@ def test_status_groups_dead_letters_by_cause_and_shows_the_latest(
     ]  # fmt: skip
     assert read["causes"][0]["remedy"] == "create it"
     assert len(read["dead"]) == 13
+
+
+def test_status_reads_website_by_website_rules_before_what_was_refused_and_budgets_under_a_heading(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill(conn: Connection) -> None:
+        for website in ("w1", "w2"):
+            for source in ("feedback", "funnels"):
+                set_watermark(conn, source, website, "{}", NOW)
+        set_watermark(conn, "recordings", "w2", "{}", NOW)
+        set_watermark(conn, WEBSITES, "", '{"w1": "zoo.com", "w2": "art.com"}', NOW)
+        faults = ["rules.yaml:3:4: unknown field"]
+        record(conn, NOW, [Note(kind="rules.refused", text=faults[0], details={"faults": faults})])
+        mark = BudgetMark(
+            at=NOW, period="month", first="2026-03-01", end="2026-04-01", recordings=10, used=5
+        )
+        set_budget_mark(conn, "credits", mark)
+
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(fill)
+    assert main(["status"]) == 0
+    told = capsys.readouterr().out
+    read = [line.split()[:2] for line in told.split("read so far\n")[1].splitlines()[:6]]
+    sources = ["feedback", "funnels", "recordings"]
+    assert read == [[site, source] for site in ("art.com", "zoo.com") for source in sources]
+    order = ["2 rules\n", "  rage", "were refused", "  rules.yaml:3:4", "1 budget\n  credits"]
+    assert [told.index(each) for each in order] == sorted(told.index(each) for each in order)
 
 
 def test_status_reads_beside_a_daemon_and_changes_nothing(
