@@ -1,6 +1,6 @@
 """Goes through the slices of a replay: judges, writes, counts, and keeps how far it has come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from bot.poll.judging import Counted
@@ -22,7 +22,11 @@ AT_ONCE = 200
 """Matches of one transaction, so that a daemon beside it does not wait long."""
 
 Told = Callable[[int, int], None]
-"""Is told how many recordings were read now, and how many there are to read in all."""
+"""Is told how many recordings were read now, and how many there are to read in all.
+
+The account counts by days only: of days that lie in the span by a part it is a guess until
+they are read.
+"""
 
 Seen = Callable[[Sequence[str]], None]
 Wrote = Callable[[Sequence[Written]], None]
@@ -64,14 +68,51 @@ async def replay(
         for each in slices(sites, past.span, past.zone)
         if each.name not in done and places[each.site.id].book.final.rules
     ]
-    expected = sum(places[each.site.id].counts.get(each.day, 0) for each in todo)
-    tell(0, expected)
+    expected = _Expected(past, places, todo)
+    tell(0, expected.all())
+
+    def told(slice_: Slice, read: int) -> None:
+        tell(read, expected.more(slice_, read))
+
     for each in todo:
         work = _Work(past, places[each.site.id], each, routing, progress, live, wrote)
-        await work.run(lambda read: tell(read, expected), seen)
+        await work.run(partial(told, each), seen)
+        tell(0, expected.over(each))
         progress.tally.calls = before + mouseflow.calls
         progress.done.append(each.name)
         keep(progress)
+
+
+class _Expected:
+    """How many recordings of the span there are: read ones, and a guess of the others."""
+
+    def __init__(self, past: Past, places: Mapping[str, Place], todo: Sequence[Slice]) -> None:
+        self._read = 0
+        self._left = {
+            each.name: places[each.site.id].counts.get(each.day, 0)
+            * past.span.share(each.day, past.zone)
+            for each in todo
+        }
+
+        self._guess = sum(self._left.values())
+
+    def all(self) -> int:
+        """So many, as far as is known."""
+        return self._read + max(0, round(self._guess))
+
+    def more(self, slice_: Slice, read: int) -> int:
+        """So many more of that slice have been read."""
+        self._read += read
+        return self._less(slice_, min(read, self._left[slice_.name]))
+
+    def over(self, slice_: Slice) -> int:
+        """Nothing of that slice is left."""
+        return self._less(slice_, self._left[slice_.name])
+
+    def _less(self, slice_: Slice, by: float) -> int:
+        self._left[slice_.name] -= by
+        self._guess -= by
+        return self.all()
 
 
 class _Work:
@@ -105,8 +146,8 @@ class _Work:
             if len(self._waiting) >= MOST_WAITING:
                 await self._write()
             seen(batch.ids)
-            if batch.passed:
-                tell(batch.passed)
+            if batch.read:
+                tell(batch.read)
         await self._write()
 
     async def _write(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from bot.mouseflow.filters import SessionFilters
@@ -23,6 +23,13 @@ class Span:
     def holds(self, row: Recording) -> bool:
         """Was the recording made within? One without a time is taken to be."""
         return row.created is None or self.since <= aware(row.created) < self.until
+
+    def share(self, day: date, zone: ZoneInfo) -> float:
+        """How much of that day lies within, from 0 to 1."""
+        first = datetime.combine(day, time(), zone).astimezone(UTC)
+        end = datetime.combine(day + _DAY, time(), zone).astimezone(UTC)
+        within = min(end, self.until) - max(first, self.since)
+        return max(0.0, within / (end - first))
 
     @property
     def days(self) -> float:
