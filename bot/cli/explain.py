@@ -68,6 +68,11 @@ def run(args: Namespace) -> int:
         plans = asyncio.run(_plans(args, settings, rules, rule))
         show.document(_plain_plans(plans)) if args.json else _show_plans(rule, plans)
         return 0
+    if rule.watch != "recordings":
+        args.usage_error(
+            f"{rule.id} watches {rule.watch}, not recordings, so it says nothing about one; "
+            f"`mouseflow-bot history --rule {rule.id}` tells when it fired and why"
+        )
     found = asyncio.run(_explained(args, settings, rules, rule))
     show.document(_plain(rule, found)) if args.json else _show(rule, found)
     return 0 if found.explanation or found.remembered.match else 1

@@ -316,6 +316,16 @@ def test_a_deleted_recording_is_explained_from_the_stored_decision(place: Place)
     assert (told["there"], told["website"]) == (False, "site-1")
 
 
+def test_a_rule_about_something_else_explains_no_recording_and_asks_nothing(place: Place) -> None:
+    level = (
+        "  dropped:\n    watch: funnels\n    when: {conversion: {under: 5%}}\n    do: {slack: {}}\n"
+    )
+    place.rules.write_text(RULE + level)
+    told = place.run("explain", "dropped", "4a1b2c", code=2)
+    assert "dropped watches funnels, not recordings" in told
+    assert not place.sim.calls
+
+
 def test_the_plan_of_a_rule_and_its_cost_are_shown(place: Place) -> None:
     text = place.run("explain", "friction", "--plan")
     assert "at most 2 calls when something is new: the list" in text
