@@ -65,6 +65,7 @@ class Watcher:
         self.away = away
         self._back: datetime | None = None
         self._sites: Sequence[Site] = ()
+        self._refused: Sequence[str] = ()
 
     async def find_sites(self) -> Sequence[Site]:
         """Ask for the account's websites; those that some rule watches are under watch now.
@@ -113,6 +114,7 @@ class Watcher:
         changed = await self.desk.store.run(work)
         before = {rule.id for rule in self.rules.rules}
         self.rules = rules
+        self._refused = ()
         await self._under_watch()
         log.info(
             "rules.loaded",
@@ -132,13 +134,19 @@ class Watcher:
             await self._keep_outages(None)
 
     async def refuse(self, faults: Sequence[str]) -> None:
-        """The changed rule files have faults: the rules in force go on, and people are told."""
+        """The changed rule files have faults: the rules in force go on, and people are told.
+
+        The same faults again are in the log alone.
+        """
         log.error("rules.refused", faults=list(faults))
+        if tuple(faults) == self._refused:
+            return
         title = "The changed rule files are not taken up; the old rules go on"
         note = Note(kind="rules.refused", text=faults[0], details={"faults": list(faults)})
         await self.desk.store.run(partial(record, at=self._clock(), notes=[note]))
         more = [f"and {len(faults) - 5} more lines"] if len(faults) > 5 else []
         await self.say(title, *faults[:5], *more)
+        self._refused = tuple(faults)
 
     async def poll_recordings(self, site: Site) -> bool:
         """One look at the website's recordings; false where it failed, which is logged."""

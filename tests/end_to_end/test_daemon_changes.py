@@ -2,6 +2,7 @@
 
 import asyncio
 
+from structlog.testing import capture_logs
 from virtual_world import World, virtually
 
 from bot.daemon import rules_of
@@ -63,6 +64,24 @@ def test_a_rule_removed_while_days_are_caught_up_is_obeyed_no_longer(tmp_path):
 
     virtually(work)
     assert 0 < len(tags(world)) < 126
+
+
+def test_the_same_faults_are_told_once_however_often_the_files_are_read(tmp_path):
+    world = World(tmp_path, RULES, websites=1)
+    broken, otherwise = RULES.replace("device", "devce"), RULES.replace("device", "devise")
+
+    async def work():
+        async with world.daemon():
+            for text, times in ((broken, 3), (otherwise, 1), (RULES, 1), (broken, 2)):
+                world.rule_file.write_text(text)
+                for _ in range(times):
+                    world.reload.set()
+                    await asyncio.sleep(10)
+
+    with capture_logs() as log:
+        virtually(work)
+    assert ["devce" in told for told in world.told()] == [True, False, True]
+    assert [line["event"] for line in log].count("rules.refused") == 6  # the log answers each time
 
 
 class Doorkeeper:
