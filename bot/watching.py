@@ -165,9 +165,10 @@ class Watcher:
                 place.site, place.book, self.desk, place.memory, self._clock()
             )
             if polled.judged:
-                log.info("poll.decided", website=site.name, read=polled.read,
-                         judged=polled.judged, details=polled.details,
-                         matches=len(polled.settled.matches))  # fmt: skip
+                matches = len(polled.settled.matches)
+                tell = log.info if matches else log.debug
+                tell("poll.decided", website=site.name, read=polled.read,
+                     judged=polled.judged, details=polled.details, matches=matches)  # fmt: skip
             if polled.since is not None:
                 await self._back_after(polled.since)
             await self._doubts(place, polled.unread)

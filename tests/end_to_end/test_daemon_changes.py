@@ -84,6 +84,23 @@ def test_the_same_faults_are_told_once_however_often_the_files_are_read(tmp_path
     assert [line["event"] for line in log].count("rules.refused") == 6  # the log answers each time
 
 
+def test_a_poll_without_a_match_is_for_those_who_search_for_a_fault(tmp_path):
+    world = World(tmp_path, RULES, websites=1)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(60)
+            world.sim.add("site-000", "purchase", start=10)
+            await asyncio.sleep(7200)
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(7200)
+
+    with capture_logs() as log:
+        virtually(work)
+    decided = {(it["log_level"], it["matches"]) for it in log if it["event"] == "poll.decided"}
+    assert decided == {("debug", 0), ("info", 1)}
+
+
 class Doorkeeper:
     """Slack that answers a look into a channel as it is told to."""
 
