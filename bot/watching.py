@@ -202,6 +202,8 @@ class Watcher:
         place.memory.live.clear()
         if not missed.first:
             await self._back_after(missed.since)
+        if missed.matches:
+            self._wake()
         self._log_paused(missed.paused)
 
     async def _back_after(self, since: datetime) -> None:

@@ -84,6 +84,17 @@ def test_a_flood_of_actions_goes_first_and_leaves_polling_a_fifth(tmp_path):
     in_turn([(at, site) for at, site in world.polls() if site != "site-007"])
 
 
+def test_what_the_first_look_back_finds_is_acted_on_at_once(tmp_path):
+    world = World(tmp_path, EASY, websites=1, BOT_POLL__START="2h")
+
+    async def work():
+        world.sim.add("site-000", "phone-bounce", start=-4000)
+        await world.runs(seconds=10)
+
+    virtually(work)
+    assert [it for it in world.sim.calls if it.method != "GET"]
+
+
 def test_thousands_of_calls_about_one_website_hardly_hold_up_the_others(tmp_path):
     world = World(tmp_path, DETAILED, websites=20, BOT_POLL__START="1h")
 

@@ -317,9 +317,7 @@ def test_a_deleted_recording_is_explained_from_the_stored_decision(place: Place)
 
 
 def test_a_rule_about_something_else_explains_no_recording_and_asks_nothing(place: Place) -> None:
-    level = (
-        'dropped: {watch: funnels, when: {conversion: {max: 5%}}, do: {slack: {channel: "#a"}}}'
-    )
+    level = 'dropped: {watch: funnels, when: {conversion: {max: 5%}}, do: {slack: {channel: "#a"}}}'
     place.rules.write_text(f"{RULE}  {level}\n")
     told = place.run("explain", "dropped", "4a1b2c", code=2)
     assert "dropped watches funnels, not recordings" in told
