@@ -169,7 +169,7 @@ class Daemon:
         watcher = self._watcher
         await watcher.use(watcher.rules)
         await watcher.find_sites()
-        failed = [] if await watcher.poll_budgets() else list(watcher.outages.failing)
+        failed = [] if await watcher.poll_budgets() else list(watcher.troubles.failing)
         for place in list(watcher.places.values()):
             for look in (
                 watcher.poll_recordings,
@@ -177,7 +177,7 @@ class Daemon:
                 watcher.poll_reports,
             ):
                 if not await look(place.site):
-                    failed += list(watcher.outages.failing)
+                    failed += list(watcher.troubles.failing)
         drained = await self._delivery.drain()
         return Round(len(watcher.places), tuple(dict.fromkeys(failed)), drained, diary)
 
@@ -185,7 +185,7 @@ class Daemon:
         """Until `stop`; then intake ends, and what is in flight is finished."""
         watcher = self._watcher
         await watcher.use(watcher.rules)
-        await watcher.remember_outages()
+        await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
@@ -223,7 +223,7 @@ class Daemon:
             try:
                 await self._watcher.find_sites()
             except BotError as error:
-                await self._watcher.failed(SITES, error)
+                await self._watcher.troubles.failed(SITES, error)
             else:
                 await self._watcher.works(SITES)
 
@@ -243,7 +243,7 @@ class Daemon:
             except Denied as error:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
             except BotError as error:
-                await self._watcher.failed(SITES, error)
+                await self._watcher.troubles.failed(SITES, error)
                 await asyncio.sleep(ASK_AGAIN.total_seconds())
             else:
                 await self._watcher.works(SITES)

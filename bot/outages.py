@@ -3,16 +3,21 @@
 The log hears of each thing, the ops channel of what lasts, and `status` of what fails now.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 import msgspec
 import structlog
 
-from bot.errors import TryLater
+from bot.errors import StoreError, TryLater
 from bot.mouseflow.errors import BadCredentials
+from bot.poll.notices import announce
+from bot.store import Connection, Store
+from bot.store.watermarks import set_watermark, watermark
 from bot.wording.units import lasting
 
 log = structlog.get_logger(__name__)
@@ -214,6 +219,77 @@ def written(text: str | None) -> Kept:
         return msgspec.json.decode(text, type=Kept) if text else Kept()
     except msgspec.MsgspecError:
         return Kept()
+
+
+class Troubles:
+    """The outages of a daemon, as the store keeps them and people hear of them.
+
+    `ops` is the channel to tell, None: nobody; `wake` is called when a post is in the outbox.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        ops: str | None,
+        wake: Callable[[], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._outages = Outages()
+        self._store, self._ops, self._wake, self._clock = store, ops, wake, clock
+
+    @property
+    def failing(self) -> list[str]:
+        """The names of what fails."""
+        return list(self._outages.failing)
+
+    @property
+    def are_known(self) -> bool:
+        """Whether people have been told that nothing is read, and not yet of the end."""
+        return not self._outages.people.keys().isdisjoint(("key", "away"))
+
+    async def remember(self) -> None:
+        """At the start: what people were told of before is not told again, but its end is."""
+        text = await self._store.run(partial(watermark, source=OUTAGES, website=""))
+        self._outages.people = dict(written(text).told)
+        await self._keep(None)
+
+    async def failed(self, name: str, error: Exception) -> bool:
+        """Note that a look failed; true where that is news. People hear of what lasts."""
+        now = self._clock()
+        known = self._outages.failing.get(name)
+        news = self._outages.failed(name, error, now)
+        word = self._outages.begun(name, now)
+        if word or known is None or known.kind != type(error).__name__:
+            await self._keep(word)
+        return news
+
+    async def works(self, name: str) -> bool:
+        """Note that a look went well; true where people are told of an end."""
+        now = self._clock()
+        ended = self._outages.works(name, now)
+        word = self._outages.ended(name, ended, now)
+        if ended or word:
+            await self._keep(word)
+        return word is not None
+
+    async def keep_only(self, names: Set[str]) -> None:
+        """Nothing else is looked at any more."""
+        if self._outages.keep_only(names):
+            await self._keep(None)
+
+    async def _keep(self, word: Word | None) -> None:
+        data, now = msgspec.json.encode(self._outages.kept()).decode(), self._clock()
+
+        def work(conn: Connection) -> None:
+            set_watermark(conn, OUTAGES, "", data, now)
+            if word:
+                announce(conn, word.title, word.lines, now, self._ops)
+
+        with suppress(StoreError):  # the next poll meets it, too, and the log says so
+            await self._store.run(work)
+            if word:
+                self._wake()
 
 
 def _seconds(length: timedelta) -> int:

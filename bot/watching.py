@@ -1,20 +1,17 @@
 """Watches the account: which websites there are, by which rules, and what came of each look."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 
-import msgspec
 import structlog
 
 from bot.catching_up import catch_up
-from bot.errors import BotError, StoreError
+from bot.errors import BotError
 from bot.mouseflow import websites
-from bot.outages import OUTAGES, SITES, Outages, Word
-from bot.outages import written as outages_written
+from bot.outages import SITES, Troubles
 from bot.poll import budgets, levels, recordings, sites
 from bot.poll.budgets import BudgetMemory
 from bot.poll.matching import Settled
@@ -27,7 +24,7 @@ from bot.store.audit import Note, record
 from bot.store.recordings import close_older
 from bot.store.renames import rename_rule
 from bot.store.rule_states import rules_loaded
-from bot.store.watermarks import forget_watermark, set_watermark, watermark
+from bot.store.watermarks import forget_watermark
 from bot.subjects import Kind, Site
 
 log = structlog.get_logger(__name__)
@@ -58,7 +55,7 @@ class Watcher:
         self.rules = rules
         self.places: dict[str, Place] = {}
         self.budget_memory = BudgetMemory()
-        self.outages = Outages()
+        self.troubles = Troubles(desk.store, ops=ops, wake=wake, clock=clock)
         self._ops = ops
         self._wake = wake
         self._clock = clock
@@ -130,8 +127,7 @@ class Watcher:
         names = [place.site.name for place in self.places.values()]
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
-        if self.outages.keep_only(looks | ({"budgets"} if self.rules.budgets else set())):
-            await self._keep_outages(None)
+        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
     async def refuse(self, faults: Sequence[str]) -> None:
         """The changed rule files have faults: the rules in force go on, and people are told.
@@ -216,7 +212,7 @@ class Watcher:
         ):
             return
         self._back = now
-        if self.outages.people.keys() & {"key", "away"}:
+        if self.troubles.are_known:
             return  # the end of what people know of is told in a moment
         await self.say(
             f"Reading again: nothing was read since {since:%d %b %Y %H:%M} UTC",
@@ -305,54 +301,20 @@ class Watcher:
                 self._wake()
             self._log_paused(settled.paused)
         except BotError as error:
-            await self.failed(name, error)
+            await self.troubles.failed(name, error)
             return False
         except Exception as error:
             # One website's odd data must not end the watch over the others.
-            if await self.failed(name, error):
+            if await self.troubles.failed(name, error):
                 log.exception("poll.fault", what=name)
             return False
         await self.works(name)
         return True
 
-    async def remember_outages(self) -> None:
-        """At the start: what people were told of before is not told again, but its end is."""
-        text = await self.desk.store.run(partial(watermark, source=OUTAGES, website=""))
-        self.outages.people = dict(outages_written(text).told)
-        await self._keep_outages(None)
-
-    async def failed(self, name: str, error: Exception) -> bool:
-        """Note that a look failed; true where that is news. People hear of what lasts."""
-        now = self._clock()
-        known = self.outages.failing.get(name)
-        news = self.outages.failed(name, error, now)
-        word = self.outages.begun(name, now)
-        if word or known is None or known.kind != type(error).__name__:
-            await self._keep_outages(word)
-        return news
-
     async def works(self, name: str) -> None:
         """Note that a look went well; people hear of the end of what they were told of."""
-        now = self._clock()
-        ended = self.outages.works(name, now)
-        word = self.outages.ended(name, ended, now)
-        if word:
-            self._back = now
-        if ended or word:
-            await self._keep_outages(word)
-
-    async def _keep_outages(self, word: Word | None) -> None:
-        data, now = msgspec.json.encode(self.outages.kept()).decode(), self._clock()
-
-        def work(conn: Connection) -> None:
-            set_watermark(conn, OUTAGES, "", data, now)
-            if word:
-                announce(conn, word.title, word.lines, now, self._ops)
-
-        with suppress(StoreError):  # the next poll meets it, too, and the log says so
-            await self.desk.store.run(work)
-            if word:
-                self._wake()
+        if await self.troubles.works(name):
+            self._back = self._clock()  # the end that was told is that of all websites
 
     def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:
         """People are told by what was written with the pause."""
