@@ -75,12 +75,10 @@ class Place:
 class Batch:
     """Some recordings of a slice: how many were looked at, and those that some rule matches.
 
-    `passed` counts also those that lie beside the span. `before` has (rule, recording) of
-    matches that the store knew already. `missed` counts recordings that could not be read,
-    `open` those judged without their detail.
+    `before` has (rule, recording) of matches that the store knew already. `missed` counts
+    recordings that could not be read, `open` those judged without their detail.
     """
 
-    passed: int = 0
     read: int = 0
     judged: tuple[Judged, ...] = ()
     before: tuple[tuple[str, str], ...] = ()
@@ -134,7 +132,6 @@ async def judge(past: Past, at: Place, slice_: Slice) -> AsyncIterator[Batch]:
         hopeful = await _hopeful(past, at, asked, rows)
         passed += len(part.recordings)
         yield Batch(
-            passed=len(part.recordings),
             read=len(rows),
             missed=lacking(part.missed, at.counts.get(slice_.day), passed) + len(part.unreadable),
             ids=tuple(row.id for row in rows),
