@@ -28,11 +28,11 @@ def test_paths_in_the_file_and_the_defaults_count_from_the_files_folder(tmp_path
     assert bare.store.url == f"sqlite:///{here}/data/bot.db"
     path = written(
         here,
-        '[rules]\npaths = ["mine", "../shared.yaml", "/srv/rules"]\n'
+        '[rules]\npaths = ["mine", "../common.yaml", "/srv/rules"]\n'
         '[store]\nurl = "sqlite:///state/bot.db?timeout=5"\n',
     )
     read = load(path, ENOUGH)
-    assert read.rules.paths == (f"{here}/mine", f"{here}/../shared.yaml", "/srv/rules")
+    assert read.rules.paths == (f"{here}/mine", f"{here}/../common.yaml", "/srv/rules")
     assert read.store.url == f"sqlite:///{here}/state/bot.db?timeout=5"
 
 
