@@ -31,6 +31,13 @@ from bot.subjects import Band, RecordingSubject, Site
 
 START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 
+CHECKOUT = """
+checkout-friction:
+  watch: recordings
+  when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
+  do: {tag: friction}
+"""
+
 
 def quiet() -> PretendSite:
     """A website whose only visitors are those that a test plants."""

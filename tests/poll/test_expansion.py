@@ -36,19 +36,6 @@ vip:
 MANY = ["checkout-friction", "rage-on-product", "search-bounce"] * 10
 
 
-@pytest.fixture
-def account(tmp_path):
-    opened = []
-
-    def make(text=CHECKOUT, **options):
-        opened.append(Account(tmp_path, text, **options))
-        return opened[-1]
-
-    yield make
-    for each in opened:
-        each.close()
-
-
 def planted(shop: Account) -> list[str]:
     """Thirty sessions, half an hour long at most, that have just ended."""
     return [shop.sim.add("myshop.com", each, start=-300) for each in MANY]

@@ -5,26 +5,12 @@ from sqlite3 import IntegrityError
 
 import msgspec
 import pytest
-from poll_world import Account
-from test_poll_recordings import ALL_OF_THEM, CHECKOUT
+from test_poll_recordings import ALL_OF_THEM
 
 from bot.mouseflow.models import Recording, RecordingPage
 from bot.simulator.quirks import Quirks
 from bot.store.audit import history
 from bot.store.rule_states import rule_states
-
-
-@pytest.fixture
-def account(tmp_path):
-    opened = []
-
-    def make(text=CHECKOUT, **options):
-        opened.append(Account(tmp_path, text, **options))
-        return opened[-1]
-
-    yield make
-    for each in opened:
-        each.close()
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=12), timedelta(days=3)], ids=str)

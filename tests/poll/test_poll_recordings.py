@@ -5,7 +5,7 @@ from itertools import product
 from urllib.parse import parse_qsl
 
 import pytest
-from poll_world import Account
+from poll_world import CHECKOUT, Account
 
 from bot.mouseflow.errors import Unavailable
 from bot.mouseflow.recordings import tag
@@ -16,12 +16,6 @@ from bot.store.audit import history
 from bot.store.queue import steps_of
 from bot.subjects import Site
 
-CHECKOUT = """
-checkout-friction:
-  watch: recordings
-  when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
-  do: {tag: friction}
-"""
 ALL_OF_THEM = (
     CHECKOUT
     + """
@@ -39,19 +33,6 @@ regulars:
   do: {tag: regular}
 """
 )
-
-
-@pytest.fixture
-def account(tmp_path):
-    opened = []
-
-    def make(text=CHECKOUT, **options):
-        opened.append(Account(tmp_path, text, **options))
-        return opened[-1]
-
-    yield make
-    for each in opened:
-        each.close()
 
 
 async def test_a_condition_that_stays_true_fires_within_one_poll_of_becoming_true(account):
