@@ -33,7 +33,7 @@ def found(paths: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def texts(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
+def contents(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
     """Names and contents of the files; raises ConfigError where one can't be read, or none is.
 
     A folder that is empty is a mount or a checkout gone wrong rather than a wish for no rules.
@@ -55,7 +55,7 @@ def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
 
     `allowed` is what the configuration lets rules do.
     """
-    return read(texts(paths), allowed=allowed)
+    return read(contents(paths), allowed=allowed)
 
 
 def signature(paths: Sequence[str | Path]) -> Signature:

@@ -130,10 +130,10 @@ def demo_settings(simulator: "Simulator", rules: Path, folder: Path) -> "Setting
 
 def _book(settings: "Settings") -> "RuleSet":
     from bot.config.allowed import allowed
-    from bot.rule_files import texts
+    from bot.rule_files import contents
     from bot.rulebook.read import read
 
-    return read(texts(settings.rules.paths), allowed=allowed(settings))
+    return read(contents(settings.rules.paths), allowed=allowed(settings))
 
 
 def _introduce(rules: Path, count: int, seconds: float) -> None:

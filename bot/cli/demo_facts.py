@@ -41,7 +41,7 @@ def gathered(
         seconds=seconds,
         websites=sum(1 for seen in known if seen),
         recordings=sum(map(len, known)),
-        rules=[_rule(conn, rule, names) for rule in book.rules],
+        rules=[_rule_facts(conn, rule, names) for rule in book.rules],
         posts=[
             Posted(message.channel, as_text(message.text, message.blocks))
             for message in simulator.slack.messages
@@ -66,7 +66,7 @@ def troubles(log: str) -> list[str]:
     return found
 
 
-def _rule(conn: "Connection", rule: "Rule", names: Mapping[str, str]) -> RuleOutcome:
+def _rule_facts(conn: "Connection", rule: "Rule", names: Mapping[str, str]) -> RuleOutcome:
     matches = matches_of(conn, rule=rule.id, limit=_MOST)
     steps = [step for match in matches for step in steps_of(conn, match.key)]
     reasons = history(conn, rule=rule.id, kind="match", limit=2)

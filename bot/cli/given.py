@@ -72,14 +72,14 @@ def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False
     Raises ConfigError or RuleErrors with every problem.
     """
     from bot.config.allowed import allowed
-    from bot.rule_files import texts
+    from bot.rule_files import contents
     from bot.rulebook.read import read
     from bot.rulebook.read_do import Allowed
 
     # A command ends soon, and rule files become very many objects, none of them garbage.
     gc.disable()
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
-    files = texts(paths)
+    files = contents(paths)
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True)
     return read(files, allowed=may)
 

@@ -20,12 +20,12 @@ from bot.rulebook.conditions import OneItem
 from bot.rulebook.evaluate import whole
 from bot.rulebook.logic import leaves
 from bot.rulebook.rules import Rule
-from bot.sources import feedback as campaigns
-from bot.sources import forms as form_source
-from bot.sources import funnels as funnel_source
-from bot.sources import pages as page_source
+from bot.sources.feedback import baselines, read_campaigns
+from bot.sources.forms import form_counters, read_forms
+from bot.sources.funnels import funnel_counters, read_funnels
+from bot.sources.pages import MOST_PAGES, page_counters, read_pages
 from bot.sources import questions
-from bot.sources import websites as website_source
+from bot.sources.websites import read_website
 from bot.sources.questions import Question
 from bot.store.audit import Note
 from bot.store.watermarks import watermark
@@ -136,9 +136,9 @@ async def _campaigns(site: Site, rules: Sequence[Rule], desk: Desk, memory: Leve
     rows = await desk.mouseflow.send(feedback.list(site.id))
     text = await desk.store.run(partial(watermark, source="feedback", website=site.id))
     before = msgspec.json.decode(text, type=dict[str, int]) if text else {}
-    subjects: list[CampaignSubject] = campaigns.read(site, rows, before)
+    subjects: list[CampaignSubject] = read_campaigns(site, rows, before)
     # A campaign that is left out once keeps its baseline: it may come back.
-    after = before | campaigns.baselines(rows)
+    after = before | baselines(rows)
     answer = _Answer(subjects, len(rows.unreadable), not rows.unreadable)
     answered = _answered("feedback", Question(), rules, answer, memory)
     return Seen([answered], msgspec.json.encode(after).decode(), (), None)
@@ -155,7 +155,7 @@ async def _ask(
 ) -> _Answer:
     if kind == "websites":
         detail = await desk.mouseflow.send(websites.detail(site.id))
-        return _Answer([website_source.read(site, detail, memory.budget_used)])
+        return _Answer([read_website(site, detail, memory.budget_used)])
     window = questions.days(question, now, desk.zone)
     answer = await _LISTS[kind](site, question, window, desk)
     if kind == "forms" and any(map(_asks_fields, rules)):
@@ -166,13 +166,13 @@ async def _ask(
 async def _funnels(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
     filters = questions.session_filters(question, window)
     rows = await desk.mouseflow.send(funnels.list(site.id, filters))
-    return _rows(funnel_source.read(site, rows), rows)
+    return _rows(read_funnels(site, rows), rows)
 
 
 async def _forms(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
     filters = questions.session_filters(question, window)
     rows = await desk.mouseflow.send(forms.list(site.id, filters))
-    return _rows(form_source.read(site, rows), rows)
+    return _rows(read_forms(site, rows), rows)
 
 
 async def _reports(
@@ -185,16 +185,16 @@ async def _reports(
         for form in listed.subjects[:MOST_FORMS]
     ]
     rest = listed.subjects[MOST_FORMS:]
-    return _Answer([*form_source.read(site, found), *rest], listed.unread, listed.whole)
+    return _Answer([*read_forms(site, found), *rest], listed.unread, listed.whole)
 
 
 async def _pages(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
     filters = questions.page_filters(question, window)
     listed = await desk.mouseflow.send(
-        heatmaps.pages(site.id, filters, limit=page_source.MOST)
+        heatmaps.pages(site.id, filters, limit=MOST_PAGES)
     )  # fmt: skip
     missing = max(0, listed.count - len(listed.pages))
-    return _Answer(page_source.read(site, listed.pages), missing, not missing)
+    return _Answer(read_pages(site, listed.pages), missing, not missing)
 
 
 def _rows(subjects: Sequence[Subject], rows: Rows[Any]) -> _Answer:
@@ -247,7 +247,7 @@ async def _probe(
 
 _LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}
 _COUNTERS: dict[str, Callable[[Any], dict[str, int]]] = {
-    "funnels": funnel_source.counters,
-    "forms": form_source.counters,
-    "pages": page_source.counters,
+    "funnels": funnel_counters,
+    "forms": form_counters,
+    "pages": page_counters,
 }

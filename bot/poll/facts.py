@@ -16,7 +16,7 @@ from bot.subjects import Band
 
 VisitorType = Literal["first", "returning"]
 
-IMPOSSIBLE = 1_000_000_000.0
+IMPOSSIBLE_FRICTION = 1_000_000_000.0
 """No session is that frustrated: a server that counts one ignores the filter."""
 
 SPARE = 10
@@ -82,7 +82,7 @@ async def friction_is_ignored(mouseflow: Mouseflow, website: str, window: Sessio
 
     Then it ignores the filter, and every recording would seem frustrated.
     """
-    filters = narrowed(window, friction=IMPOSSIBLE)
+    filters = narrowed(window, friction=IMPOSSIBLE_FRICTION)
     return (await read(mouseflow, website, filters, limit=1)).count > 0
 
 

@@ -1,7 +1,8 @@
 """Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
 
 from collections.abc import Awaitable, Callable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as dc_replace
 from datetime import date, datetime
 
 import msgspec
@@ -100,7 +101,7 @@ async def read(
     """
     expand = expand and limit <= MOST_EXPANDED
     asked = recordings.list(website, filters, limit=limit, expand=expand, brief=brief)
-    return replace(_listing(await mouseflow.send(asked), limit), expanded=expand, brief=brief)
+    return dc_replace(_listing(await mouseflow.send(asked), limit), expanded=expand, brief=brief)
 
 
 async def page_views(
@@ -201,7 +202,7 @@ def narrowed(
     filters: SessionFilters, *, friction: float | None = None, returning: bool = False
 ) -> SessionFilters:
     """The same window, only recordings that the server judges so."""
-    return replace(
+    return dc_replace(
         filters,
         frictionmin=friction,
         visitortype="returning" if returning else None,

@@ -32,7 +32,7 @@ from bot.rulebook.conditions import (
 from bot.rulebook.evaluate import whole
 from bot.rulebook.rules import Rule
 
-IMPOSSIBLE = "mouseflow-bot-no-such-tag"
+IMPOSSIBLE_TAG = "mouseflow-bot-no-such-tag"
 ASK_AGAIN = timedelta(hours=1)
 """How soon a filter that has not been seen to cover pages is tried again."""
 
@@ -72,7 +72,7 @@ class TagFilter:
             row, hidden = self.witness
             self.witness = None
             there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
-            nobody = await members(mouseflow, website, replace(window, tags=(IMPOSSIBLE,)), [row])
+            nobody = await members(mouseflow, website, replace(window, tags=(IMPOSSIBLE_TAG,)), [row])
             self.covers_pages = row.id in there and row.id not in nobody
         if tag not in self.spelled and self._may_ask(tag, now):
             found = await read(mouseflow, website, replace(window, tags=(tag,)), 1)

@@ -166,13 +166,13 @@ def lines(explanation: Explanation) -> list[str]:
     if not explanation.watched:
         return [*found, f"  ✗ it watches {explanation.when.text}"]
     found += _lines(explanation.website, 1)
-    found += ["  when", *_listed(explanation.when, "all of")]
+    found += ["  when", *_group_lines(explanation.when, "all of")]
     if explanation.excepts is not None:
-        found += ["  except any of these", *_listed(explanation.excepts, "any of")]
+        found += ["  except any of these", *_group_lines(explanation.excepts, "any of")]
     return found
 
 
-def _listed(part: Part, group: str) -> Iterator[str]:
+def _group_lines(part: Part, group: str) -> Iterator[str]:
     """The parts of what the heading has said already, else the part itself."""
     for inner in part.parts if part.text == group else (part,):
         yield from _lines(inner, 2)

@@ -44,22 +44,22 @@ def _parts(node: Node, place: Place, kind: Kind) -> list[Condition] | None:
     place = place.on(node)
     if isinstance(node, Items):
         place.fault(
-            f"{place.name} wants conditions such as {_example(kind)}, without dashes; a list "
+            f"{place.name} wants conditions such as {_example_condition(kind)}, without dashes; a list "
             "stands under any or all"
         )
         return None
     if not isinstance(node, Keys):
-        place.fault(f"{place.name} wants conditions such as {_example(kind)}")
+        place.fault(f"{place.name} wants conditions such as {_example_condition(kind)}")
         return None
     if not node.entries:
-        place.fault(f"{place.name} is empty; write a condition such as {_example(kind)}")
+        place.fault(f"{place.name} is empty; write a condition such as {_example_condition(kind)}")
         return None
     known = {field.name: field for field in fields(kind)}
     parts = [_entry(entry, place.at(entry.key, entry), kind, known) for entry in node]
     return None if None in parts else [part for part in parts if part is not None]
 
 
-def _example(kind: Kind) -> str:
+def _example_condition(kind: Kind) -> str:
     field = fields(kind)[0]
     return f"{field.name}: {field.examples[0]}"
 

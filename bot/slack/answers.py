@@ -76,7 +76,7 @@ def failure(
         return TryLater("Slack is rate limiting", after=pause(headers), lane=True)
     if status >= 500 or code in UNKNOWN or (not code and status < 400):
         reason = f"Slack answered {status}" + (f" {code}" if code else "")
-        return TryLater(reason, after=_asked(headers), unknown=True)
+        return TryLater(reason, after=_retry_after(headers), unknown=True)
     remedy = REMEDIES.get(code, "see Slack's list of errors for chat.postMessage")
     if code == "missing_scope" and scope:
         remedy = f"give the Slack app the scope {scope} and install it again"
@@ -86,10 +86,10 @@ def failure(
 
 def pause(headers: Mapping[str, Any]) -> timedelta:
     """How long Slack asks us to wait: between a second and an hour."""
-    return _asked(headers) or DEFAULT_PAUSE
+    return _retry_after(headers) or DEFAULT_PAUSE
 
 
-def _asked(headers: Mapping[str, Any]) -> timedelta | None:
+def _retry_after(headers: Mapping[str, Any]) -> timedelta | None:
     given = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
     text = str(given[0] if isinstance(given, list | tuple) and given else given or "")
     if not (text.isascii() and text.isdigit()) or len(text) > 9:

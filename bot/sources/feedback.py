@@ -17,7 +17,7 @@ def growth(before: int | None, after: int | None) -> int | None:
     return after - before
 
 
-def read(
+def read_campaigns(
     site: Site, campaigns: Iterable[Campaign], before: Mapping[str, int]
 ) -> list[CampaignSubject]:
     """The campaigns as subjects; `before` holds the responses at the last look, by id."""

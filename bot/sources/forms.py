@@ -6,7 +6,7 @@ from bot.mouseflow import models
 from bot.subjects import FormField, FormSubject, Site
 
 
-def read(site: Site, forms: Iterable[models.Form]) -> list[FormSubject]:
+def read_forms(site: Site, forms: Iterable[models.Form]) -> list[FormSubject]:
     """The forms of a list (L2655) or of reports (L2802) as subjects."""
     return [
         FormSubject(
@@ -24,7 +24,7 @@ def read(site: Site, forms: Iterable[models.Form]) -> list[FormSubject]:
     ]
 
 
-def counters(subjects: Iterable[FormSubject]) -> dict[str, int]:
+def form_counters(subjects: Iterable[FormSubject]) -> dict[str, int]:
     """What two answers are compared by."""
     return {
         f"{subject.id}/{name}": value

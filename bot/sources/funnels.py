@@ -6,7 +6,7 @@ from bot.mouseflow.models import Funnel
 from bot.subjects import FunnelStep, FunnelSubject, Site
 
 
-def read(site: Site, funnels: Iterable[Funnel]) -> list[FunnelSubject]:
+def read_funnels(site: Site, funnels: Iterable[Funnel]) -> list[FunnelSubject]:
     """The funnels as subjects. One with a step that lacks its count has no steps at all: a
     conversion would be that of another funnel."""
     return [
@@ -15,7 +15,7 @@ def read(site: Site, funnels: Iterable[Funnel]) -> list[FunnelSubject]:
     ]
 
 
-def counters(subjects: Iterable[FunnelSubject]) -> dict[str, int]:
+def funnel_counters(subjects: Iterable[FunnelSubject]) -> dict[str, int]:
     """What two answers are compared by."""
     return {
         f"{subject.id}/{number}": step.count

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from bot.mouseflow.models import HeatmapPage
 from bot.subjects import PageSubject, Site
 
-MOST = 1_000
+MOST_PAGES = 1_000
 """How many pages are asked for at once; the API gives 50 where nothing is said (L1845)."""
 
 
-def read(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
+def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
     """The pages as subjects; a page without its path cannot be told from another."""
     return [
         PageSubject(
@@ -28,6 +28,6 @@ def read(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
     ]
 
 
-def counters(subjects: Iterable[PageSubject]) -> dict[str, int]:
+def page_counters(subjects: Iterable[PageSubject]) -> dict[str, int]:
     """What two answers are compared by."""
     return {subject.path: subject.views for subject in subjects if subject.views is not None}

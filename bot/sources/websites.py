@@ -4,7 +4,7 @@ from bot.mouseflow.models import WebsiteDetail
 from bot.subjects import Site, WebsiteSubject
 
 
-def read(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
+def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
     """The website as a subject; `budget_used` in percent, None where no budget counts it."""
     return WebsiteSubject(
         website=site,

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, func, select, text
 from bot.store.tables import recordings
 from bot.store.times import ms
 
-_CHUNK = 500
 """SQLite takes only so many values in one statement."""
 
 

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 )
 _CLOSES = {"{{": "}}", "{%": "%}", "(": ")", "[": "]", "{": "}"}
 _WORD = re.compile(r"\s*[-+]?\s*(\w*)")
-_LOOP = re.compile(r"\s*(\w+(?:\s*,\s*\w+)*)\s+in\s+(.*)", re.DOTALL)
+_LOOP_HEAD = re.compile(r"\s*(\w+(?:\s*,\s*\w+)*)\s+in\s+(.*)", re.DOTALL)
 _TAGS = ("if", "elif", "else", "endif", "for", "endfor")
 _JINJA = frozenset({
     "autoescape", "block", "call", "do", "extends", "filter", "from", "import", "include",
@@ -211,7 +211,7 @@ def _condition(body: str, at: int, parses: Parses) -> Iterator[Slip]:
 
 
 def _loop(body: str, at: int, parses: Parses) -> Iterator[Slip]:
-    found = _LOOP.match(body)
+    found = _LOOP_HEAD.match(body)
     if found is None:
         yield at, "write for and in, such as {% for tag in tags %}"
         return
