@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from bot.errors import RuleErrors
-from bot.rulebook.read import read
+from bot.rules.files.load import read
 
 GOAL = 1.5
 DOCS = Path(__file__).parent.parent / "docs" / "performance.md"

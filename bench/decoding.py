@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bot.mouseflow import recordings
+from mouseflow import recordings
 
 GOAL = 0.5
 ROUNDS = 7

@@ -21,13 +21,13 @@ from typing import ClassVar
 import structlog
 
 from bot.actions.base import POST, Action, Done
-from bot.deliver import drain
-from bot.mouseflow.models import Recording
+from bot.delivery import drain
+from bot.domain.subjects import RecordingSubject, Site, written
 from bot.ports import Ports
 from bot.store import Store, open_store
+from bot.store.dead_letters import queue_figures
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.store.queue import queue_figures
-from bot.subjects import RecordingSubject, Site, written
+from mouseflow.models import Recording
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 SITE = Site("w1", "shop.example")

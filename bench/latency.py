@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bot.simulator.clock import milliseconds
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
+from mouseflow.simulator.clock import milliseconds
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 RULE = """
 version: 1

@@ -28,26 +28,25 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from bot.mouseflow import recordings
-from bot.mouseflow.models import RecordingPage
-from bot.poll.book import Book, Sheet
-from bot.poll.facts import IMPOSSIBLE
-from bot.poll.matching import Routing
-from bot.poll.memory import Memory
-from bot.poll.recordings import Desk, poll
-from bot.poll.tags import required_tags
-from bot.rulebook.evaluate import field_of, matches, whole
-from bot.rulebook.logic import leaves
-from bot.rulebook.read import read
-from bot.rulebook.rules import Rule
-from bot.simulator.demo import shops
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.sources.recordings import fingerprint, merge
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.polling.live_sessions import Memory
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk, poll
+from bot.polling.server_facts import IMPOSSIBLE, required_tags
+from bot.polling.session import fingerprint, merge
+from bot.polling.site_rules import Book, Sheet
+from bot.rules.evaluate import field_of, matches, whole
+from bot.rules.files.load import read
+from bot.rules.implication import leaves
+from bot.rules.model import Rule
 from bot.store import open_store
 from bot.store.matches import matches_of
-from bot.subjects import Band, RecordingSubject, Site
+from mouseflow import recordings
+from mouseflow.models import RecordingPage
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import shops
+from mouseflow.simulator.server import Simulator
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 

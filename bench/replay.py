@@ -47,9 +47,9 @@ rules:
 
 def serve(per_day: int) -> None:
     """The simulated account, until it is ended."""
-    from bot.simulator.server import Simulator
-    from bot.simulator.site import website
-    from bot.simulator.traffic import Plan
+    from mouseflow.simulator.server import Simulator
+    from mouseflow.simulator.site import website
+    from mouseflow.simulator.traffic import Plan
 
     level = (1.0,) * 7
     plan = Plan(per_day=per_day, wobble=0.0, weekdays=level)
@@ -59,7 +59,7 @@ def serve(per_day: int) -> None:
 
 
 def client(account: list[str]) -> Any:
-    from bot.mouseflow.client import AsyncMouseflow
+    from mouseflow.client import AsyncMouseflow
 
     url, email, key = account
     return AsyncMouseflow(url, email, key, requests_per_second=100_000, burst=1_000)
@@ -67,16 +67,16 @@ def client(account: list[str]) -> Any:
 
 async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any]:
     """Judge the span; `noted` gets every request."""
-    from bot.mouseflow import Request
-    from bot.poll.judging import Counted
-    from bot.poll.matching import Routing
-    from bot.replay.judging import Past
-    from bot.replay.progress import Progress
+    from bot.domain.subjects import Site
+    from bot.polling.evaluate import Counted
+    from bot.polling.record_matches import Routing
+    from bot.replay.date_slices import Span
+    from bot.replay.evaluate_days import Past
+    from bot.replay.run import Progress
     from bot.replay.run import replay as run
-    from bot.replay.spans import Span
-    from bot.rulebook.read import read
+    from bot.rules.files.load import read
     from bot.store import open_store
-    from bot.subjects import Site
+    from mouseflow import Request
 
     class Noting:
         def __init__(self, real: Any) -> None:
@@ -112,7 +112,7 @@ async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any
 
 async def bare(given: dict[str, Any], requests: list[list[str]]) -> dict[str, Any]:
     """Send the same requests, decode the answers, keep nothing."""
-    from bot.mouseflow import Request, recordings
+    from mouseflow import Request, recordings
 
     page, one = recordings.list("w").read, recordings.detail("w", "r").read
     api = client(given["account"])

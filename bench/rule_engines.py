@@ -8,9 +8,8 @@ import importlib.metadata
 import json
 from collections.abc import Callable
 
-from bot.rulebook.compile import Decider
-from bot.rulebook.conditions import All, AnyOf, Bounds, Not, OneItem, OneOf, Test
-from bot.rulebook.rules import Rule
+from bot.rules.index.decider import Decider
+from bot.rules.model import All, AnyOf, Bounds, Not, OneItem, OneOf, Rule, Test
 
 CATALOGUE_NAMES = {"referrerType": "referrer_type", "entryPage": "entry_page"}
 ATTRIBUTES = {"referrerType": "referrer_type", "entryPage": "entry_page"}

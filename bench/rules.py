@@ -31,9 +31,9 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 import rule_engines as engines  # noqa: E402
 import traffic_and_rules as made  # noqa: E402
 
-from bot.mouseflow.models import Recording  # noqa: E402
-from bot.rulebook.compile import Decider  # noqa: E402
-from bot.subjects import RecordingSubject, Site  # noqa: E402
+from bot.domain.subjects import RecordingSubject, Site  # noqa: E402
+from bot.rules.index.decider import Decider  # noqa: E402
+from mouseflow.models import Recording  # noqa: E402
 
 SIZES = (10, 100, 1000)
 SITE = Site("w1", "shop.example.com")

@@ -1,3 +1,5 @@
 """mouseflow-bot: watches a Mouseflow account by rules and acts."""
 
-__version__ = "0.1.0"
+from mouseflow import __version__
+
+__all__ = ["__version__"]

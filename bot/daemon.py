@@ -1,37 +1,112 @@
 """The composition root: builds everything once, starts it, reloads the rules, and shuts down."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from bot import rule_files
 from bot.actions import ACTIONS
 from bot.config import Settings
-from bot.config.allowed import allowed
-from bot.config.channels import channels
-from bot.deliver import Delivery, Drained
-from bot.dry import Diary
+from bot.config.settings import allowed, channels
+from bot.delivery import Delivery, Drained
+from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack, DryWebhook, Silent
+from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
+from bot.delivery.slack_lookup import Lookups
+from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, RuleErrors, StoreError
-from bot.lookups import Lookups
-from bot.mouseflow.errors import Denied
-from bot.outages import SITES
-from bot.outside import Outside, dry, outside
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
-from bot.polls import Polls
-from bot.ports import Mouseflow
-from bot.rulebook import rule_tests
-from bot.rulebook.rules import RuleSet
-from bot.schedule import Schedule
+from bot.polling.outages import SITES
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
+from bot.ports import Addresses, Mouseflow, Ports
+from bot.rules import tests
+from bot.rules.files import load
+from bot.rules.model import RuleSet
+from bot.scheduler import Polls, Schedule
 from bot.store import Store, in_memory_copy, open_store
 from bot.store.retention import forget, may_forget
-from bot.watching import Watcher
+from bot.watcher import Watcher
+from mouseflow import Priority, Request
+from mouseflow.client import AsyncMouseflow
+from mouseflow.errors import Denied
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Urgent:
+    """The account's client, with every request in one class of its line."""
+
+    api: AsyncMouseflow
+    priority: Priority
+
+    async def send(self, request: Request[T]) -> T:
+        return await self.api.send(request, priority=self.priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Whom the polls ask, and what the actions may touch."""
+
+    asking: Mouseflow
+    acting: Ports
+
+
+@asynccontextmanager
+async def outside(settings: Settings) -> AsyncIterator[Outside]:
+    """Client, poster and webhook caller for these settings, closed in the end."""
+    flow = settings.mouseflow
+    api = AsyncMouseflow(
+        flow.base_url or flow.region or "",
+        flow.email,
+        flow.api_key.get_secret_value(),
+        requests_per_second=flow.requests_per_second,
+        burst=max(4, round(flow.requests_per_second)),
+    )
+    slack, webhook = _poster(settings), WebhookCaller()
+    try:
+        acting = Ports(Urgent(api, Priority.ACTION), slack, webhook, _addresses(settings))
+        yield Outside(Urgent(api, Priority.POLL), acting)
+    finally:
+        await api.aclose()
+        await webhook.close()
+        await slack.close()
+
+
+def dry(out: Outside, diary: Diary) -> Outside:
+    """The same account to ask, and actions that are only written into the diary."""
+    acting = Ports(
+        DryMouseflow(out.acting.mouseflow, diary),
+        DrySlack(diary),
+        DryWebhook(diary),
+        out.acting.addresses,
+    )
+    return Outside(out.asking, acting)
+
+
+def _addresses(settings: Settings) -> Addresses:
+    return Addresses(
+        app_url=settings.mouseflow.app_url,
+        share_url=settings.mouseflow.share_url or "",
+        channel=settings.slack.channel or "",
+        ops_channel=settings.slack.ops_channel or "",
+        zone=settings.mouseflow.time_zone,
+    )
+
+
+def _poster(settings: Settings) -> SlackPoster | WebhookPoster | Silent:
+    slack = settings.slack
+    if slack.bot_token is not None:
+        return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
+    if slack.webhook_url is not None:
+        return WebhookPoster(slack.webhook_url)
+    return Silent()
+
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +130,12 @@ def utc() -> datetime:
 
 def rules_of(settings: Settings) -> RuleSet:
     """The rules as the files have them now; raises RuleErrors or ConfigError."""
-    return rule_files.load(settings.rules.paths, allowed(settings))
+    return load.load(settings.rules.paths, allowed(settings))
 
 
-def _signature(settings: Settings) -> rule_files.Signature | None:
+def _signature(settings: Settings) -> load.Signature | None:
     try:
-        return rule_files.signature(settings.rules.paths)
+        return load.signature(settings.rules.paths)
     except ConfigError:
         return None
 
@@ -139,7 +214,7 @@ class Daemon:
         rules: RuleSet,
         *,
         once: bool = False,
-        seen: rule_files.Signature | None = None,
+        seen: load.Signature | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -271,7 +346,7 @@ class Daemon:
         except (RuleErrors, ConfigError) as error:
             await self._watcher.refuse(str(error).splitlines())
             return
-        failed = [str(result) for result in rule_tests.run(rules) if not result.passed]
+        failed = [str(result) for result in tests.run(rules) if not result.passed]
         if failed:
             await self._watcher.refuse([line for text in failed for line in text.splitlines()])
             return

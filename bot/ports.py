@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from bot.mouseflow.request import Request
-from bot.subjects import Subject
+from bot.domain.subjects import Subject
+from mouseflow.request import Request
 
 T = TypeVar("T")
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
-from bot.mouseflow.errors import BadCredentials, Forbidden, Gone
-from bot.mouseflow.request import Request
+from bot.messages.text import SPAN_PATTERN, duration
 from bot.ports import CannotLook, Ports, SlackPost, Task
-from bot.subjects import Kind, RecordingSubject, Subject
-from bot.wording.units import SPAN_PATTERN, duration
+from mouseflow.errors import BadCredentials, Forbidden, Gone
+from mouseflow.request import Request
 
 T = TypeVar("T")
 

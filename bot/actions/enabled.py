@@ -7,12 +7,12 @@ import msgspec
 from pydantic import StrictBool
 
 from bot.actions.base import Action, Done, Spec, send
+from bot.domain.subjects import Kind
 from bot.errors import TryLater
-from bot.mouseflow import feedback
-from bot.mouseflow.errors import BadAnswer
-from bot.mouseflow.request import Request
 from bot.ports import Ports, Task
-from bot.subjects import Kind
+from mouseflow import feedback
+from mouseflow.errors import BadAnswer
+from mouseflow.request import Request
 
 Campaign = dict[str, Any]
 

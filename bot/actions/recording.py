@@ -3,10 +3,10 @@
 from typing import Any, ClassVar, Literal
 
 from bot.actions.base import Action, Done, Spec, send
+from bot.domain.subjects import Kind, WebsiteSubject
 from bot.errors import TryLater
-from bot.mouseflow import websites
 from bot.ports import Ports, Task
-from bot.subjects import Kind, WebsiteSubject
+from mouseflow import websites
 
 _STATUS: dict[Literal["start", "stop"], Literal["Recording", "Stopped"]] = {
     "start": "Recording",

@@ -6,10 +6,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Spec, send
+from bot.domain.subjects import Kind, WebsiteSubject
 from bot.errors import TryLater
-from bot.mouseflow import websites
 from bot.ports import Ports, Task
-from bot.subjects import Kind, WebsiteSubject
+from mouseflow import websites
 
 
 class RecordingRate(Action):

@@ -8,13 +8,13 @@ from pydantic import Field, StrictBool
 
 from bot.actions.base import SHARE as SHARE_RANK
 from bot.actions.base import Action, Done, Duration, Later, Spec, Written, away, send
+from bot.domain.subjects import Kind, PageSubject, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
-from bot.mouseflow import heatmaps, recordings
-from bot.mouseflow.models import HeatmapPage, Recording
-from bot.mouseflow.request import Request
+from bot.messages.text import lasting
 from bot.ports import Ports, Task
-from bot.subjects import Kind, PageSubject, RecordingSubject, Subject
-from bot.wording.units import lasting
+from mouseflow import heatmaps, recordings
+from mouseflow.models import HeatmapPage, Recording
+from mouseflow.request import Request
 
 _SHAREABLE: tuple[Kind, ...] = ("recordings", "pages")
 

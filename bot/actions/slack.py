@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import LAST, POST, Action, Done, Problem, Spec, Written, opaque, post_once
+from bot.domain.subjects import Kind, Subject, reread
+from bot.messages import message as messages
+from bot.messages.message import Message
+from bot.messages.template_check import LONGEST, check_text
+from bot.messages.templates import BadText, names_used, render
+from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, Ports, SlackPost, Task
-from bot.subjects import Kind, Subject, reread
-from bot.wording import messages
-from bot.wording.messages import Message
-from bot.wording.templates import BadText, names_used, render
-from bot.wording.text_check import LONGEST, check_text
-from bot.wording.units import RATE_PATTERN, rate
 
 ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
 Overflow = Literal["digest", "drop"]

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from pydantic import StrictBool
 
 from bot.actions.base import Action, Done, Spec, away, recording, send
-from bot.mouseflow import recordings
 from bot.ports import Ports, Task
+from mouseflow import recordings
 
 
 class Star(Action):

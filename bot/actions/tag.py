@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Spec, away, recording, send
-from bot.mouseflow import recordings
 from bot.ports import Ports, Task
+from mouseflow import recordings
 
 LONGEST = 100
 # The tracker writes a star as the tag "*"; "shared" is the system's own (the API document,

@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Spec, recording, send
 from bot.errors import TryLater
-from bot.mouseflow import recordings
 from bot.ports import Ports, Task
+from mouseflow import recordings
 
 LONGEST_KEY, LONGEST_VALUE = 100, 2000  # the limits of the tracking script
 

@@ -15,12 +15,11 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import POST, Action, Done, Spec, Written
+from bot.domain.subjects import Band, Kind, RecordingSubject, Subject
+from bot.messages import blocks
+from bot.messages.template_variables import NAMES
+from bot.messages.text import Friction, Percent, Span, clean
 from bot.ports import Addresses, Ports, Task
-from bot.subjects import Band, Kind, RecordingSubject, Subject
-from bot.wording import links
-from bot.wording.names import NAMES
-from bot.wording.plain import clean
-from bot.wording.values import Friction, Percent, Span
 
 ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
 VERSION = 1
@@ -99,8 +98,8 @@ def body(task: Task, addresses: Addresses) -> bytes:
             matched=task.matched,
             why=tuple(clean(line) for line in task.why),
             subject=_facts(subject),
-            url=links.playback(subject, addresses),
-            share_url=links.public(task.results.get("share"), addresses),
+            url=blocks.playback(subject, addresses),
+            share_url=blocks.public(task.results.get("share"), addresses),
         )
     )
 

@@ -22,12 +22,12 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Copy the store."""
-    from bot.cli import given, show
+    from bot.cli import context, output
     from bot.store import backup
 
-    configured = given.settings(args, offline=True)
+    configured = context.settings(args, offline=True)
     file: Path = args.file or Path(f"bot-{datetime.now(UTC):%Y%m%d-%H%M%S}.db")
-    store = given.store_file(configured)
+    store = context.store_file(configured)
     _check_place(file)
     try:
         backup(configured.store.url, file)
@@ -36,7 +36,7 @@ def run(args: Namespace) -> int:
         raise StoreError(f"the copy to {file} was not finished: {error}") from error
     size = file.stat().st_size
     if args.json:
-        show.document({"file": str(file), "bytes": size})
+        output.document({"file": str(file), "bytes": size})
         return 0
     print(f"wrote {file} ({size / 1024:.0f} KiB)")
     print(f"to restore: stop the bot, put {file} in the place of {store}, start the bot")

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bot.poll.budget_marks import BudgetMark, SiteLine
+    from bot.budgets.state import BudgetMark, SiteLine
     from bot.store import Connection
 
 EXAMPLE = "mouseflow-bot budget\nmouseflow-bot budget monthly-credits --json"
@@ -37,11 +37,11 @@ def run(args: Namespace) -> int:
     """Explain it; a budget that the daemon has not looked at is a problem."""
     from zoneinfo import ZoneInfo
 
-    from bot.cli import given, show
-    from bot.cli.nearest import one_of
+    from bot.cli import context, output
+    from bot.cli.main import one_of
 
-    configured = given.settings(args, offline=True)
-    with given.stored(configured, read_only=True) as store:
+    configured = context.settings(args, offline=True)
+    with context.stored(configured, read_only=True) as store:
         told = store.do(gathered)
     if args.id:
         names = [each.id for each in told]
@@ -49,19 +49,19 @@ def run(args: Namespace) -> int:
         name = one_of(args.id, names, "the daemon has looked at no such budget", there)
         told = [each for each in told if each.id == name]
     if args.json:
-        show.document([plain(each) for each in told])
+        output.document([plain(each) for each in told])
         return 0
     zone = ZoneInfo(configured.mouseflow.time_zone)
     for each in told:
         explained(each, datetime.now(UTC), zone)
     if not told:
-        show.line("no budget was looked at yet; rule files set them under `budgets`")
+        output.line("no budget was looked at yet; rule files set them under `budgets`")
     return 0
 
 
 def gathered(conn: "Connection") -> list[Told]:
     """Every budget that the daemon has looked at, with the figures of its period."""
-    from bot.poll.budget_marks import budget_marks
+    from bot.budgets.state import budget_marks
     from bot.store.budgets import used
 
     found = []
@@ -123,29 +123,29 @@ def standing(site: "SiteLine") -> str:
 
 def explained(told: Told, now: datetime, zone: Any) -> None:
     """The budget as text."""
-    from bot.cli import show
+    from bot.cli import output
 
     mark = told.mark
-    show.line(headline(told.id, mark))
-    show.line(f"  {outlook(mark, zone)}; looked at {show.ago(mark.at, now)}")
+    output.line(headline(told.id, mark))
+    output.line(f"  {outlook(mark, zone)}; looked at {output.ago(mark.at, now)}")
     for site in mark.websites:
-        show.line(f"  {standing(site)}")
-    show.line("  steps")
+        output.line(f"  {standing(site)}")
+    output.line("  steps")
     for step in mark.steps:
-        acted = f"acted {show.ago(step.acted, now)}" if step.acted else _next(mark, step.at)
-        show.line(f"    {step.at:g}%: {step.does}: {acted}")
+        acted = f"acted {output.ago(step.acted, now)}" if step.acted else _next(mark, step.at)
+        output.line(f"    {step.at:g}%: {step.does}: {acted}")
     if mark.pace:
-        show.line("    pace: the recording rate is steered so that the budget lasts")
+        output.line("    pace: the recording rate is steered so that the budget lasts")
     resume = "sets back what the bot did" if mark.resume else "sets nothing back"
-    show.line(f"  the next period, from {mark.end}, {resume}")
-    show.line("  recordings by day")
+    output.line(f"  the next period, from {mark.end}, {resume}")
+    output.line("  recordings by day")
     most = max(told.days.values(), default=0) or 1
-    show.table(
+    output.table(
         ((day.isoformat(), f"{count:,}", bar(100 * count / most, 20))
          for day, count in told.days.items()),
         indent="    ",
     )  # fmt: skip
-    show.line()
+    output.line()
 
 
 def _next(mark: "BudgetMark", at: float) -> str:
@@ -155,13 +155,13 @@ def _next(mark: "BudgetMark", at: float) -> str:
 
 def summary(found: "Sequence[Told]", zone: Any) -> None:
     """All budgets as `status` shows them."""
-    from bot.cli import show
+    from bot.cli import output
 
     if found:
-        show.line()
-        show.line(show.counted(len(found), "budget"))
+        output.line()
+        output.line(output.counted(len(found), "budget"))
     for told in found:
-        show.line(f"  {headline(told.id, told.mark)}")
-        show.line(f"    {outlook(told.mark, zone)}")
+        output.line(f"  {headline(told.id, told.mark)}")
+        output.line(f"    {outlook(told.mark, zone)}")
         for site in told.mark.websites:
-            show.line(f"    {standing(site)}")
+            output.line(f"    {standing(site)}")

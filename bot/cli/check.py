@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 
 if TYPE_CHECKING:
-    from bot.cli.online import Findings
+    from bot.cli.check_online import Findings
     from bot.config import Settings
-    from bot.rulebook.rules import RuleSet
+    from bot.rules.model import RuleSet
 
 EXAMPLE = (
     "mouseflow-bot check\nmouseflow-bot check rules/checkout.yaml\nmouseflow-bot check --online"
@@ -31,20 +31,20 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check all there is to check; 1 if anything must be mended."""
-    from bot.cli import given
+    from bot.cli import context
 
     problems: list[str | Fault] = []
     settings: Settings | None = None
     book: RuleSet | None = None
     beside: tuple[Fault, ...] = ()
-    if given.configured(args) or not args.paths:
+    if context.configured(args) or not args.paths:
         try:
-            settings = given.settings(args, offline=not args.online)
+            settings = context.settings(args, offline=not args.online)
             _usable(settings.store.url)
         except ConfigError as error:
             problems += str(error).splitlines()
     try:
-        book = given.rules(args, settings, offline=not args.online)
+        book = context.rules(args, settings, offline=not args.online)
     except RuleErrors as error:
         problems += error.faults
         beside = error.warnings
@@ -89,7 +89,7 @@ def _secrets_not_here(book: "RuleSet") -> list[str]:
     ]
     if not named:
         return []
-    from bot.webhook import secret_from
+    from bot.delivery.webhook import secret_from
 
     return [
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.do.webhook: the secret {secret} "
@@ -109,7 +109,7 @@ def _usable(url: str) -> None:
 def _online(settings: "Settings", book: "RuleSet") -> "Findings":
     import asyncio
 
-    from bot.cli.online import Findings, findings
+    from bot.cli.check_online import Findings, findings
 
     try:
         return asyncio.run(findings(settings, book))
@@ -123,11 +123,11 @@ def _tell(
     book: "RuleSet | None",
     notes: "list[str | Fault]",
 ) -> None:
-    from bot.cli import show
+    from bot.cli import output
 
     warnings: list[str | Fault] = [*(book.warnings if book else ()), *notes]
     if args.json:
-        show.document(
+        output.document(
             {
                 "problems": [_plain(problem) for problem in problems],
                 "warnings": [_plain(warning) for warning in warnings],
@@ -135,15 +135,15 @@ def _tell(
         )
         return
     for problem in problems:
-        show.line(str(problem))
+        output.line(str(problem))
     for warning in warnings:
-        show.line(f"warning: {warning}")
+        output.line(f"warning: {warning}")
     if book is not None and not problems:
         files = {rule.file for rule in book.rules} | {budget.file for budget in book.budgets}
-        budgets = f" and {show.counted(len(book.budgets), 'budget')}" if book.budgets else ""
-        show.line(
-            f"ok: {show.counted(len(book.rules), 'rule')}{budgets} "
-            f"in {show.counted(len(files), 'file')}"
+        budgets = f" and {output.counted(len(book.budgets), 'budget')}" if book.budgets else ""
+        output.line(
+            f"ok: {output.counted(len(book.rules), 'rule')}{budgets} "
+            f"in {output.counted(len(files), 'file')}"
         )
 
 

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from bot.config import Settings
-    from bot.replay.fate import Outcome, Remembered
-    from bot.replay.one import Address, Known
-    from bot.rulebook.explain import Explanation
-    from bot.rulebook.queries import Plan
-    from bot.rulebook.rules import Rule, RuleSet
+    from bot.domain.subjects import Site
+    from bot.replay.explain_one import Address, Known, Outcome, Remembered
+    from bot.rules.explain import Explanation
+    from bot.rules.model import Rule, RuleSet
+    from bot.rules.needs import Plan
     from bot.store import Connection
-    from bot.subjects import Site
 
 EXAMPLE = (
     "mouseflow-bot explain checkout-friction 4a1b2c\n"
@@ -55,18 +54,18 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Explain; 1 where the recording is not to be found."""
     from bot import logs
-    from bot.cli import given, show
-    from bot.replay.choosing import one
+    from bot.cli import context, output
+    from bot.replay.select import one
 
     if args.recording is None and not args.plan:
         args.usage_error("say which recording, by its id or a link, or ask for --plan")
-    settings = given.settings(args)
+    settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    rules = given.rules(args, settings)
+    rules = context.rules(args, settings)
     rule = one(rules.rules, args.rule)
     if args.recording is None:
         plans = asyncio.run(_plans(args, settings, rules, rule))
-        show.document(_plain_plans(plans)) if args.json else _show_plans(rule, plans)
+        output.document(_plain_plans(plans)) if args.json else _show_plans(rule, plans)
         return 0
     if rule.watch != "recordings":
         args.usage_error(
@@ -74,7 +73,7 @@ def run(args: Namespace) -> int:
             f"`mouseflow-bot history --rule {rule.id}` tells when it fired and why"
         )
     found = asyncio.run(_explained(args, settings, rules, rule))
-    show.document(_plain(rule, found)) if args.json else _show(rule, found)
+    output.document(_plain(rule, found)) if args.json else _show(rule, found)
     return 0 if found.explanation or found.remembered.match else 1
 
 
@@ -85,10 +84,10 @@ async def _plans(
 
     Raises ConfigError for a named website that the rule does not watch.
     """
-    from bot.cli.looking_back import account
-    from bot.mouseflow import websites
-    from bot.replay.choosing import looked_at, watched
-    from bot.rulebook.queries import plan
+    from bot.cli.history_context import account
+    from bot.replay.select import looked_at, watched
+    from bot.rules.needs import plan
+    from mouseflow import websites
 
     async with account(settings) as api:
         rows = await api.send(websites.list())
@@ -97,23 +96,23 @@ async def _plans(
 
 
 def _show_plans(rule: "Rule", plans: "list[tuple[Site, Plan, Plan]]") -> None:
-    from bot.cli import show
-    from bot.rulebook.queries import lines, some
+    from bot.cli import output
+    from bot.rules.needs import lines, some
 
     if rule.watch != "recordings":
-        show.line(f"{rule.id} watches {rule.watch}: one look for all rules together")
+        output.line(f"{rule.id} watches {rule.watch}: one look for all rules together")
         return
     alike: dict[tuple[Plan, Plan], list[str]] = {}
     for site, own, every in plans:
         alike.setdefault((own, every), []).append(site.name)
     for (own, every), names in alike.items():
-        show.line(f"{some(names)}: {rule.id} alone needs")
+        output.line(f"{some(names)}: {rule.id} alone needs")
         for text in lines(own):
-            show.line(f"  {text}")
-        rules = show.counted(len(every.rules), "rule")
-        show.line(f"  all {rules} there together: {show.counted(every.calls, 'call')}")
+            output.line(f"  {text}")
+        rules = output.counted(len(every.rules), "rule")
+        output.line(f"  all {rules} there together: {output.counted(every.calls, 'call')}")
     if not plans:
-        show.line(f"{rule.id} watches no website of the account")
+        output.line(f"{rule.id} watches no website of the account")
 
 
 def _plain_plans(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]:
@@ -129,20 +128,20 @@ def _plain_plans(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]
 async def _explained(
     args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule"
 ) -> Found:
-    from bot.cli.looking_back import account, utc
-    from bot.mouseflow import websites
-    from bot.replay import fate, one
-    from bot.replay.fate import Remembered
-    from bot.rulebook.decide import applies
-    from bot.rulebook.explain import explain
-    from bot.rulebook.queries import plan
+    from bot.cli.history_context import account, utc
+    from bot.replay import explain_one
+    from bot.replay.explain_one import Remembered
+    from bot.rules.explain import explain
+    from bot.rules.needs import plan
+    from bot.rules.plan_steps import applies
+    from mouseflow import websites
 
-    where = one.address(args.recording)
+    where = explain_one.address(args.recording)
     known = _remembered(settings, rule, where)
     async with account(settings) as api:
         rows = await api.send(websites.list())
         sites = _sites(rows, rules, args.website, where, known)
-        there = await one.find(api, sites, where.recording)
+        there = await explain_one.find(api, sites, where.recording)
         now = utc()
         if there is None:
             return Found(
@@ -150,14 +149,14 @@ async def _explained(
             )  # fmt: skip
         site, detail = there
         known = known or _remembered_at(settings, rule, site)
-        seen: Known = await one.look(
+        seen: Known = await explain_one.look(
             api, site, detail, rule, rules.rules, settings.mouseflow.time_zone
         )
         explanation = explain(rule, seen.subject)
         future = (
             []
             if known.match
-            else fate.future(
+            else explain_one.future(
                 rule, seen.subject, explanation, known,
                 held=seen.held, settle=settings.poll.settle, now=now,
             )
@@ -167,16 +166,16 @@ async def _explained(
 
 
 def _past(known: "Remembered | None", now: "datetime") -> "list[Outcome]":
-    from bot.replay import fate
+    from bot.replay import explain_one
 
-    return fate.past(known, now) if known and known.match else []
+    return explain_one.past(known, now) if known and known.match else []
 
 
 def _sites(
     rows: "Any", rules: "RuleSet", named: str, where: "Address", known: "Remembered | None"
 ) -> "tuple[Site, ...]":
     """Where to look for the recording: as named, as linked, as remembered, else all watched."""
-    from bot.replay.choosing import site, watched
+    from bot.replay.select import site, watched
 
     sure = named or where.website or (known.match.website if known and known.match else "")
     if sure:
@@ -197,11 +196,11 @@ def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Rememb
 
 
 def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered | None":
-    from bot.replay.fate import Remembered
+    from bot.replay.explain_one import Remembered
     from bot.store.audit import history
+    from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
-    from bot.store.queue import steps_of
-    from bot.store.rule_states import rule_states
+    from bot.store.rules import rule_states
 
     names = (rule.id, *rule.was)
     for name in names:
@@ -219,7 +218,7 @@ def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered
 
 def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembered":
     """What the store knows without a decision: the rule's state, and since when it watches."""
-    from bot.replay.fate import Remembered
+    from bot.replay.explain_one import Remembered
     from bot.store import open_store
     from bot.store.database import database_path
 
@@ -232,11 +231,11 @@ def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembe
 def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
     import msgspec
 
-    from bot.poll.recordings import SOURCE
-    from bot.poll.window import Mark
-    from bot.replay.fate import Remembered
-    from bot.store.rule_states import rule_states
-    from bot.store.watermarks import watermark
+    from bot.polling.list_reader import Mark
+    from bot.polling.recordings import SOURCE
+    from bot.replay.explain_one import Remembered
+    from bot.store.recordings import watermark
+    from bot.store.rules import rule_states
 
     text = watermark(conn, SOURCE, site.id)
     since = msgspec.json.decode(text, type=Mark).since if text else None
@@ -244,25 +243,25 @@ def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
 
 
 def _show(rule: "Rule", found: Found) -> None:
-    from bot.cli import show
-    from bot.replay import fate
-    from bot.rulebook import queries
-    from bot.rulebook.explain import lines
+    from bot.cli import output
+    from bot.replay import explain_one
+    from bot.rules import needs
+    from bot.rules.explain import lines
 
     if found.explanation:
         for text in lines(found.explanation):
-            show.line(text)
+            output.line(text)
     else:
-        show.line(f"{_nowhere(found.looked)}; it may have been deleted")
-    for text in fate.lines(found.remembered, found.outcomes):
-        show.line(text)
+        output.line(f"{_nowhere(found.looked)}; it may have been deleted")
+    for text in explain_one.lines(found.remembered, found.outcomes):
+        output.line(text)
     for text in found.future:
-        show.line(text)
+        output.line(text)
     if found.plan:
-        show.line("what the rule's polls ask")
-        for text in queries.lines(found.plan):
-            show.line(f"  {text}")
-    show.line(f"this explanation took {show.counted(found.calls, 'call')}")
+        output.line("what the rule's polls ask")
+        for text in needs.lines(found.plan):
+            output.line(f"  {text}")
+    output.line(f"this explanation took {output.counted(found.calls, 'call')}")
 
 
 def _nowhere(looked: "tuple[Site, ...]") -> str:

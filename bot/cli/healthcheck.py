@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bot.cli.given import config_path, lock_file, secrets_dirs
+from bot.cli.context import config_path, lock_file, secrets_dirs
 
 EXAMPLE = "mouseflow-bot healthcheck && echo alive"
 DEFAULT_URL = "sqlite:///data/bot.db"

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from bot.cli.numbers import count
+from bot.cli.main import count
 
 if TYPE_CHECKING:
     from bot.store import Connection
@@ -52,7 +52,7 @@ def recording_id(text: str) -> str:
 
 def since(text: str) -> datetime:
     """How long ago, or a moment; without a zone it is in UTC."""
-    from bot.wording import duration
+    from bot.messages import duration
 
     try:
         return datetime.now(UTC) - duration(text)
@@ -67,10 +67,10 @@ def since(text: str) -> datetime:
 
 def run(args: Namespace) -> int:
     """Show the entries that meet all filters."""
-    from bot.cli import given, show
+    from bot.cli import context, output
     from bot.store import audit
 
-    with given.stored(given.settings(args, offline=True), read_only=True) as store:
+    with context.stored(context.settings(args, offline=True), read_only=True) as store:
         if args.kind and (wrong := store.do(lambda conn: unknown_kind(conn, args.kind))):
             args.usage_error(wrong)
         entries = store.do(
@@ -85,23 +85,23 @@ def run(args: Namespace) -> int:
             )
         )
     if args.json:
-        show.document([_plain(entry) for entry in entries])
+        output.document([_plain(entry) for entry in entries])
     elif entries:
-        show.table(
+        output.table(
             [
-                (show.moment(each.at), each.kind, each.rule, each.subject, each.text)
+                (output.moment(each.at), each.kind, each.rule, each.subject, each.text)
                 for each in entries
             ],
             indent="",
         )
     else:
-        show.line("nothing was recorded that fits")
+        output.line("nothing was recorded that fits")
     return 0
 
 
 def unknown_kind(conn: "Connection", kind: str) -> str:
     """What is wrong with a kind that is none, empty for one that there is."""
-    from bot.cli.nearest import hint
+    from bot.cli.main import hint
     from bot.store.audit import history
 
     families = {each.partition(".")[0] for each in KINDS}
@@ -114,9 +114,9 @@ def unknown_kind(conn: "Connection", kind: str) -> str:
 
 def _rule(conn: "Connection", rule: str) -> str:
     """The rule's id as the store has it; raises ConfigError for one never heard of."""
-    from bot.cli.nearest import one_of
+    from bot.cli.main import one_of
     from bot.store.audit import history
-    from bot.store.rule_states import rule_states
+    from bot.store.rules import rule_states
 
     if not rule or history(conn, rule=rule, limit=1):
         return rule
@@ -125,9 +125,9 @@ def _rule(conn: "Connection", rule: str) -> str:
 
 def _website(conn: "Connection", website: str) -> str:
     """The website's id; raises ConfigError for one that the daemon has not seen."""
-    from bot.cli.nearest import one_of
+    from bot.cli.main import one_of
     from bot.store.audit import history
-    from bot.store.watermarks import website_names
+    from bot.store.recordings import website_names
 
     ids = website_names(conn)
     if not website or website in ids or history(conn, website=website, limit=1):

@@ -50,7 +50,7 @@ def next_steps(config: Path) -> list[str]:
 
 def first_files() -> dict[str, str]:
     """The text of each file by its place."""
-    from bot.rulebook.schema import json_schema
+    from bot.rules.files.schema import json_schema
 
     here = files("bot.cli") / "first"
     return {

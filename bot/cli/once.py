@@ -50,16 +50,15 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """One round; 1 if a source could not be read or a step was given up."""
     from bot import logs
-    from bot.cli import show
-    from bot.cli.given import settings
-    from bot.cli.refusal import explained
+    from bot.cli import output
+    from bot.cli.context import explained, settings
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
 
     from bot import daemon
     from bot.store.database import database_path
-    from bot.store.watermarks import website_names
+    from bot.store.recordings import website_names
 
     first = not configured.poll.start and not database_path(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[Found](), dict[str, str]()
@@ -72,18 +71,18 @@ def run(args: Namespace) -> int:
     with explained(configured), logs.hushed("bot.deliver") if args.dry_run else nullcontext():
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
-        show.document(_plain(did, found, names))
+        output.document(_plain(did, found, names))
     else:
         _show(did, found, names)
         if first and not found:
-            show.line(FIRST)
+            output.line(FIRST)
     return 1 if did.failed or did.drained.dead else 0
 
 
 def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[Found]:
     """What has matched since then, with the fate of every step; `names` has websites by id."""
+    from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
-    from bot.store.queue import steps_of
 
     why, held_back = _told(conn, "match", began), _told(conn, "suppressed", began)
     new = [match for match in matches_of(conn, limit=_MOST) if match.matched >= began]
@@ -113,28 +112,28 @@ def _told(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, str
 
 
 def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
-    from bot.cli import show
+    from bot.cli import output
 
     for match in found:
-        show.line(f"{match.rule} {_matched(match, did)}: {match.why}")
+        output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
         for action, state, fault in match.steps:
             if not (did.diary and state == "done"):
-                show.line(f"    {action}: {state}" + (f" ({fault})" if fault else ""))
+                output.line(f"    {action}: {state}" + (f" ({fault})" if fault else ""))
         if match.held_back:
-            show.line(f"    held back: {match.held_back}")
+            output.line(f"    held back: {match.held_back}")
     for words in _would(did, names):
-        show.line(words)
+        output.line(words)
     for channel, text in _posts(did):
-        show.line()
-        show.line(f"would be posted to {channel}:")
+        output.line()
+        output.line(f"would be posted to {channel}:")
         for line in text.splitlines():
-            show.line(f"    {line}")
+            output.line(f"    {line}")
     for failure in did.failed:
-        show.line(f"could not be read: {failure}")
+        output.line(f"could not be read: {failure}")
     drained = did.drained
-    show.line(
-        f"{show.counted(did.websites, 'website')}, {show.counted(len(found), 'match', 'matches')}, "
-        f"{show.counted(drained.done, 'action')} {'to do' if did.diary else 'done'}, "
+    output.line(
+        f"{output.counted(did.websites, 'website')}, {output.counted(len(found), 'match', 'matches')}, "
+        f"{output.counted(drained.done, 'action')} {'to do' if did.diary else 'done'}, "
         f"{drained.postponed} put off, {drained.dead} given up"
         + ("; nothing was changed" if did.diary else "")
     )
@@ -147,7 +146,7 @@ def _matched(match: Found, did: "Round") -> str:
 
 def _would(did: "Round", names: Mapping[str, str]) -> list[str]:
     """What a dry run has not done, posts aside."""
-    from bot.dry import in_words
+    from bot.delivery.dry_run import in_words
 
     if did.diary is None:
         return []
@@ -158,7 +157,7 @@ def _would(did: "Round", names: Mapping[str, str]) -> list[str]:
 
 
 def _posts(did: "Round") -> list[tuple[str, str]]:
-    from bot.cli.slack_text import as_text
+    from bot.cli.output import as_text
 
     posts = did.diary.posts if did.diary else ()
     return [(post.channel, as_text(post.text, post.blocks)) for post in posts]

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bot.cli.looking_back import moment
+from bot.cli.history_context import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.config import Settings
-    from bot.replay.comparing import Calls, Change, Pair, Work
-    from bot.replay.progress import Progress
-    from bot.replay.spans import Span
-    from bot.replay.tally import Line
-    from bot.replay.writing import Written
-    from bot.rulebook.rules import RuleSet
+    from bot.domain.subjects import Site
+    from bot.replay.date_slices import Span
+    from bot.replay.record import Line, Written
+    from bot.replay.rule_diff import Calls, Change, Pair, Work
+    from bot.replay.run import Progress
+    from bot.rules.model import RuleSet
     from bot.store import Connection
-    from bot.store.queue import StepState
-    from bot.subjects import Site
+    from bot.store.dead_letters import StepState
 
 EXAMPLE = (
     "mouseflow-bot plan\nmouseflow-bot plan --rule checkout-friction\n"
@@ -50,7 +49,7 @@ class Running:
     @property
     def work(self) -> "Work":
         """What all matches together called for."""
-        from bot.replay.comparing import Work
+        from bot.replay.rule_diff import Work
 
         works = self.matches.values()
         return Work(sum(it.writes for it in works), sum(it.posts for it in works))
@@ -74,11 +73,11 @@ def run(args: Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from bot import logs
-    from bot.cli import given
+    from bot.cli import context
 
-    settings = given.settings(args)
+    settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    rules = given.rules(args, settings)
+    rules = context.rules(args, settings)
     with TemporaryDirectory(prefix="mouseflow-bot-") as folder:
         return asyncio.run(_plan(args, settings, rules, folder))
 
@@ -88,22 +87,19 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from pathlib import Path
     from zoneinfo import ZoneInfo
 
-    from bot.cli import looking_back
-    from bot.mouseflow import websites
-    from bot.poll.matching import Routing
-    from bot.replay import comparing
-    from bot.replay.choosing import chosen, looked_at
-    from bot.replay.judging import Past
-    from bot.replay.posts import Posts
-    from bot.replay.progress import Progress
-    from bot.replay.run import replay
-    from bot.replay.spans import Span
-    from bot.replay.tally import Tally, summed
-    from bot.replay.writing import count
+    from bot.cli import history_context
+    from bot.polling.record_matches import Routing
+    from bot.replay import rule_diff
+    from bot.replay.date_slices import Span
+    from bot.replay.evaluate_days import Past
+    from bot.replay.record import Posts, Tally, count, summed
+    from bot.replay.run import Progress, replay
+    from bot.replay.select import chosen, looked_at
     from bot.store import open_store
-    from bot.watching import fingerprint
+    from bot.watcher import fingerprint
+    from mouseflow import websites
 
-    now, zone = looking_back.utc(), ZoneInfo(settings.mouseflow.time_zone)
+    now, zone = history_context.utc(), ZoneInfo(settings.mouseflow.time_zone)
     span = Span(args.since or now - timedelta(days=3), now)
     ours = chosen(rules.rules, args.rule)
     progress = Progress(
@@ -115,7 +111,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
 
     trial = f"sqlite:///{Path(folder) / 'trial.db'}"
     with open_store(trial) as store:
-        async with looking_back.account(settings) as account:
+        async with history_context.account(settings) as account:
             past = Past(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=span, now=now, expand=settings.poll.expand,
@@ -133,13 +129,13 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
                 for each in some:
                     rule, subject = each.found.rule.id, each.found.subject
                     start = running.starts.get(subject.website.id)
-                    if comparing.watched(rule, subject.key, each.at, start, running.matches):
+                    if rule_diff.watched(rule, subject.key, each.at, start, running.matches):
                         after.add((rule, subject.key))
                         count(tally, posts, each.at.astimezone(zone).date(), [each], routing)
                     else:
                         earlier += 1
 
-            with looking_back.progress("plan", quiet=args.json) as tell:
+            with history_context.progress("plan", quiet=args.json) as tell:
                 await replay(
                     past, account, sites, ours, rules.rules, routing, progress,
                     keep=lambda _progress: None, tell=tell, live=True,
@@ -147,10 +143,10 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
                 )  # fmt: skip
     running = running.among(seen)
     digests = {rule.id: fingerprint(rule) for rule in rules.rules}
-    known = comparing.states(ours, digests, running.digests)
-    changes = comparing.compare(ours, known, running.matches, after)
+    known = rule_diff.states(ours, digests, running.digests)
+    changes = rule_diff.compare(ours, known, running.matches, after)
     line = summed(tally.total(rule) for rule in progress.rules)
-    cost = comparing.calls(
+    cost = rule_diff.calls(
         ours, sites, settings.poll.recordings, settings.mouseflow.requests_per_second,
         progress.tally.details, line.writes, span,
     )  # fmt: skip
@@ -187,12 +183,12 @@ def _known(
 ) -> Running:
     import msgspec
 
-    from bot.poll.recordings import SOURCE
-    from bot.poll.window import Mark
+    from bot.polling.list_reader import Mark
+    from bot.polling.recordings import SOURCE
+    from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
-    from bot.store.queue import steps_of
-    from bot.store.rule_states import rule_states
-    from bot.store.watermarks import watermark
+    from bot.store.recordings import watermark
+    from bot.store.rules import rule_states
 
     marks = {site.id: watermark(conn, SOURCE, site.id) for site in sites}
     starts = {
@@ -211,7 +207,7 @@ def _known(
 
 
 def _work(steps: "Sequence[StepState]") -> "Work":
-    from bot.replay.comparing import Work
+    from bot.replay.rule_diff import Work
 
     posts = sum(it.action == "slack" and it.state not in ("folded", "withheld") for it in steps)
     return Work(sum(it.action not in ("slack", "webhook") for it in steps), posts)
@@ -223,12 +219,12 @@ def _show(
 ) -> None:  # fmt: skip
     from dataclasses import asdict
 
-    from bot.cli import show
-    from bot.replay import comparing
-    from bot.replay.tally import plain, remarks
+    from bot.cli import output
+    from bot.replay import rule_diff
+    from bot.replay.record import plain, remarks
 
     if args.json:
-        show.document(
+        output.document(
             {
                 "since": span.since, "until": span.until,
                 "rules": [asdict(change) for change in changes],
@@ -238,12 +234,12 @@ def _show(
             }
         )  # fmt: skip
         return
-    show.line(f"{show.moment(span.since)} to {show.moment(span.until)}")
-    show.table(comparing.rows(changes))
+    output.line(f"{output.moment(span.since)} to {output.moment(span.until)}")
+    output.table(rule_diff.rows(changes))
     if not running.digests:
-        show.line("the store knows no running rules yet, so everything is new")
+        output.line("the store knows no running rules yet, so everything is new")
     if earlier:
-        show.line(f"{earlier} matches lie before the bot began to watch and are left out")
-    for text in (*comparing.costs(running.work, line, cost, span), *remarks(progress.tally)):
-        show.line(text)
-    show.line("nothing was changed")
+        output.line(f"{earlier} matches lie before the bot began to watch and are left out")
+    for text in (*rule_diff.costs(running.work, line, cost, span), *remarks(progress.tally)):
+        output.line(text)
+    output.line("nothing was changed")

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bot.cli.looking_back import moment
+from bot.cli.history_context import moment
 from bot.errors import BotError
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.replay.progress import Folder, Progress
-    from bot.rulebook.rules import Rule, RuleSet
+    from bot.replay.run import Folder, Progress
+    from bot.rules.model import Rule, RuleSet
     from bot.store import Store
 
 EXAMPLE = (
@@ -48,17 +48,17 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Judge the span; 1 where something in it could not be judged."""
     from bot import logs
-    from bot.cli import given
-    from bot.replay.progress import Folder
+    from bot.cli import context
+    from bot.replay.run import Folder
     from bot.store.database import database_path
 
     if not args.resume and args.since is None:
         args.usage_error("say from when on: --since 7d, or --resume")
     if args.resume and (args.since or args.until or args.rule or args.website or args.apply):
         args.usage_error("--resume goes on with what was asked before; leave the other options out")
-    settings = given.settings(args)
+    settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    rules = given.rules(args, settings)
+    rules = context.rules(args, settings)
     folder = Folder(database_path(settings.store.url))
     try:
         progress = _resumed(folder, rules) if args.resume else _asked(args, settings, rules)
@@ -87,10 +87,10 @@ def _run(
 
 
 def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress":
-    from bot.cli.looking_back import utc
+    from bot.cli.history_context import utc
     from bot.errors import ConfigError
-    from bot.replay.choosing import chosen
-    from bot.replay.progress import Progress
+    from bot.replay.run import Progress
+    from bot.replay.select import chosen
 
     now = utc()
     until = min(args.until or now, now)
@@ -129,17 +129,17 @@ async def _replay(
 ) -> None:
     from zoneinfo import ZoneInfo
 
-    from bot.cli import looking_back
-    from bot.mouseflow import websites
-    from bot.poll.matching import Routing
-    from bot.replay.choosing import chosen, looked_at
-    from bot.replay.judging import Past
+    from bot.cli import history_context
+    from bot.polling.record_matches import Routing
+    from bot.replay.date_slices import Span
+    from bot.replay.evaluate_days import Past
     from bot.replay.run import replay
-    from bot.replay.spans import Span
+    from bot.replay.select import chosen, looked_at
+    from mouseflow import websites
 
     zone = ZoneInfo(settings.mouseflow.time_zone)
     ours: tuple[Rule, ...] = chosen(rules.rules, progress.rules)
-    async with looking_back.account(settings) as account:
+    async with history_context.account(settings) as account:
         # What was asked is known to be possible before an earlier replay is given up for it.
         rows = await account.send(websites.list())
         sites = looked_at(rows, ours, progress.websites)
@@ -148,7 +148,7 @@ async def _replay(
             folder.save(progress)
         with (
             _store(settings, folder, progress) as store,
-            looking_back.progress("replay", quiet=quiet) as tell,
+            history_context.progress("replay", quiet=quiet) as tell,
         ):
             past = Past(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
@@ -193,22 +193,22 @@ def _ended_early(folder: "Folder") -> None:
 
 
 def _show(args: Namespace, progress: "Progress") -> None:
-    from bot.cli import show
-    from bot.replay.tally import plain, remarks, table
+    from bot.cli import output
+    from bot.replay.record import plain, remarks, table
 
     if args.json:
-        show.document(_plain(progress, plain(progress.tally, progress.rules)))
+        output.document(_plain(progress, plain(progress.tally, progress.rules)))
         return
-    show.line(f"{show.moment(progress.since)} to {show.moment(progress.until)}")
-    show.table(table(progress.tally, progress.rules))
+    output.line(f"{output.moment(progress.since)} to {output.moment(progress.until)}")
+    output.table(table(progress.tally, progress.rules))
     for remark in remarks(progress.tally):
-        show.line(remark)
+        output.line(remark)
     if progress.apply and not any(progress.tally.total(rule).new for rule in progress.tally.lines):
-        show.line("nothing is new, so there is nothing to do")
+        output.line("nothing is new, so there is nothing to do")
     elif progress.apply:
-        show.line("the actions are in the queue; the daemon (or `mouseflow-bot once`) does them")
+        output.line("the actions are in the queue; the daemon (or `mouseflow-bot once`) does them")
     else:
-        show.line("nothing was changed; --apply acts on the new matches")
+        output.line("nothing was changed; --apply acts on the new matches")
 
 
 def _plain(progress: "Progress", outcome: dict[str, object]) -> dict[str, Any]:

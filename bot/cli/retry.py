@@ -33,23 +33,23 @@ def run(args: Namespace) -> int:
     """Requeue, and say what was done; what names neither is a problem."""
     from dataclasses import asdict
 
-    from bot.cli import causes, given, show
-    from bot.store.queue import dead_groups
+    from bot.cli import context, dead_letters, output
+    from bot.store.dead_letters import dead_groups
 
     ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))
     rules = [what for what in args.what if not _NUMBER.fullmatch(what)]
     now = datetime.now(UTC)
-    with given.stored(given.settings(args, offline=True)) as store:
+    with context.stored(context.settings(args, offline=True)) as store:
         groups, (requeued, resumed) = store.do(
             lambda conn: (dead_groups(conn, ids=ids, rules=rules), retried(conn, ids, rules, now))
         )
     if args.json:
         why = [asdict(group) for group in groups]
-        show.document({"requeued": requeued, "resumed": resumed, "causes": why})
+        output.document({"requeued": requeued, "resumed": resumed, "causes": why})
         return 0
     if requeued or resumed:
-        print(f"requeued {show.counted(requeued, 'dead letter')}")
-        causes.shown(groups, now)
+        print(f"requeued {output.counted(requeued, 'dead letter')}")
+        dead_letters.shown(groups, now)
     else:
         print(f"there is no dead letter{' of those rules' if rules else ''}")
     for rule in resumed:
@@ -64,10 +64,10 @@ def retried(
 
     Raises ConfigError for a number that no dead letter has, and for a rule never heard of.
     """
-    from bot.cli.nearest import one_of
+    from bot.cli.main import one_of
     from bot.errors import ConfigError
-    from bot.store.queue import retry
-    from bot.store.rule_states import resume_rule, rule_states
+    from bot.store.dead_letters import retry
+    from bot.store.rules import resume_rule, rule_states
 
     if not ids and not rules:
         return retry(conn, now), []

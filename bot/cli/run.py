@@ -31,7 +31,7 @@ def run(args: Namespace) -> int:
     _leave_at_once()  # before the heavy imports: they take a second, and PID 1 has no defaults
     _leave_out_what_terminals_need()
     from bot import logs
-    from bot.cli.given import lock_file, settings
+    from bot.cli.context import lock_file, settings
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)

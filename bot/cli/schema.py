@@ -12,7 +12,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print it."""
-    from bot.rulebook.schema import json_schema
+    from bot.rules.files.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -10,11 +10,11 @@ import signal
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from bot.cli.numbers import port, positive
+from bot.cli.main import port, positive
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bot.simulator.server import Simulator
+    from mouseflow.simulator.server import Simulator
 
 EXAMPLE = "mouseflow-bot simulate --port 8700 --slack-port 8701"
 
@@ -35,7 +35,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from bot.simulator.server import Simulator
+    from mouseflow.simulator.server import Simulator
 
     simulator = Simulator(
         seed=args.seed, speed=args.speed, port=args.port, slack_port=args.slack_port

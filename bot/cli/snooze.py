@@ -27,7 +27,7 @@ def options(parser: ArgumentParser) -> None:
 
 def length(text: str) -> timedelta:
     """Up to 30 days: what is muted for longer is forgotten."""
-    from bot.wording import duration
+    from bot.messages import duration
 
     try:
         asked = duration(text)
@@ -40,18 +40,18 @@ def length(text: str) -> timedelta:
 
 def run(args: Namespace) -> int:
     """Mute the rule, or end its snooze."""
-    from bot.cli import given, show
-    from bot.cli.nearest import one_of
-    from bot.store.rule_states import rule_states, snooze
+    from bot.cli import context, output
+    from bot.cli.main import one_of
+    from bot.store.rules import rule_states, snooze
 
     if args.length is None and not args.end:
         args.usage_error("say how long, such as 2h, or --end")
     if args.length is not None and args.end:
         args.usage_error(
-            f"a snooze begins or ends: give {show.span(args.length)} or --end, not both"
+            f"a snooze begins or ends: give {output.span(args.length)} or --end, not both"
         )
     now = datetime.now(UTC)
-    with given.stored(given.settings(args, offline=True)) as store:
+    with context.stored(context.settings(args, offline=True)) as store:
         names, lists = store.do(rule_states), "`mouseflow-bot status` lists the rules"
         rule = one_of(args.rule, names, "the daemon has no such rule", lists)
         if args.end:
@@ -60,7 +60,7 @@ def run(args: Namespace) -> int:
         until = now + args.length
         store.do(lambda conn: snooze(conn, rule, until, now))
     if args.json:
-        show.document({"rule": rule, "until": until})
+        output.document({"rule": rule, "until": until})
     else:
         print(f"{rule}: posts are held back until {until:%Y-%m-%d %H:%M}Z")
     return 0
@@ -68,8 +68,8 @@ def run(args: Namespace) -> int:
 
 def _ended(conn: "Connection", rule: str, now: datetime) -> int | None:
     """How many posts the snooze has held back; None where there was none."""
-    from bot.limits import Reason
-    from bot.store.rule_states import end_snooze, rule_states, withheld
+    from bot.domain.limits import Reason
+    from bot.store.rules import end_snooze, rule_states, withheld
 
     since = rule_states(conn)[rule].snoozed_at
     if since is None or not end_snooze(conn, rule, now):
@@ -78,12 +78,12 @@ def _ended(conn: "Connection", rule: str, now: datetime) -> int | None:
 
 
 def _tell_end(rule: str, held: int | None, *, as_json: bool) -> None:
-    from bot.cli import show
+    from bot.cli import output
 
     if as_json:
-        show.document({"rule": rule, "ended": held is not None, "held_back": held or 0})
+        output.document({"rule": rule, "ended": held is not None, "held_back": held or 0})
     elif held is None:
         print(f"{rule}: was not snoozed")
     else:
         digest = ", which one digest tells of now" if held else ""
-        print(f"{rule}: posts again; {show.counted(held, 'post')} held back{digest}")
+        print(f"{rule}: posts again; {output.counted(held, 'post')} held back{digest}")

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bot.outages import Failing
+    from bot.polling.outages import Failing
     from bot.store import Connection
+    from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
-    from bot.store.queue import DeadGroup, QueueFigures, StepState
-    from bot.store.rule_states import RuleState
+    from bot.store.rules import RuleState
 
 EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
@@ -93,39 +93,39 @@ def run(args: Namespace) -> int:
 
     import msgspec
 
-    from bot.cli import budget, polling, show
-    from bot.cli.given import lock_file, settings, stored
+    from bot.cli import budget, output, polling_plan
+    from bot.cli.context import lock_file, settings, stored
     from bot.cli.healthcheck import unhealthy
 
     configured = settings(args, offline=True)
-    rules = polling.rules(args, configured)
+    rules = polling_plan.rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(lock_file(url), 60, time.time()) or ALIVE
     with stored(configured, read_only=True) as store:
         status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
         budgets = store.do(budget.gathered)
-        plan = store.do(lambda conn: polling.gathered(conn, rules, configured, status.now))
+        plan = store.do(lambda conn: polling_plan.gathered(conn, rules, configured, status.now))
     if args.json:
-        show.document(
+        output.document(
             asdict(status)
             | {"failing": [msgspec.to_builtins(each) for each in status.failing]}
-            | {"polling": polling.plain(plan)}
+            | {"polling": polling_plan.plain(plan)}
             | {"budgets": [budget.plain(each) for each in budgets]}
         )
         return 0
     shown(status)
-    polling.shown(plan)
+    polling_plan.shown(plan)
     budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
     return 0
 
 
 def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment, in one look."""
-    from bot import outages
+    from bot.polling import outages
+    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures
     from bot.store.lanes import lane_states
-    from bot.store.queue import dead_groups, dead_letters, queue_figures
-    from bot.store.rule_states import matches_since, rule_states
-    from bot.store.watermarks import all_watermarks, blind_channels, watermark, website_names
+    from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
+    from bot.store.rules import matches_since, rule_states
 
     names = website_names(conn)
     # What a daemon that has ended could not read says nothing about now.
@@ -170,8 +170,8 @@ def _if_later(at: datetime | None, now: datetime) -> datetime | None:
 
 
 def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
-    from bot.limits import Reason
-    from bot.store.rule_states import withheld
+    from bot.domain.limits import Reason
+    from bot.store.rules import withheld
 
     if state.snoozed_at is None or _if_later(state.snoozed_until, now) is None:
         return 0
@@ -191,105 +191,112 @@ def _refused(conn: "Connection") -> Refused | None:
 
 def shown(status: Status) -> None:
     """The status as text."""
-    from bot.cli import show
+    from bot.cli import output
 
     now = status.now
-    show.line(f"daemon: {status.daemon}")
+    output.line(f"daemon: {status.daemon}")
     _failing(status)
-    show.line()
-    show.line("read so far" if status.watermarks else "nothing was read yet")
+    output.line()
+    output.line("read so far" if status.watermarks else "nothing was read yet")
     _read_so_far(status.watermarks, now)
-    show.line()
-    show.line(show.counted(len(status.rules), "rule"))
-    show.table(
+    output.line()
+    output.line(output.counted(len(status.rules), "rule"))
+    output.table(
         (
             line.rule,
-            show.counted(line.matches, "match", "matches"),
+            output.counted(line.matches, "match", "matches"),
             f"{line.matches_today} in a day",
             _state(line, now),
         )
         for line in status.rules
     )
     if status.refused:
-        show.line(
-            f"changed rule files were refused {show.ago(status.refused.at, now)}; "
+        output.line(
+            f"changed rule files were refused {output.ago(status.refused.at, now)}; "
             "the rules before them are in force"
         )
-        show.table((fault,) for fault in status.refused.faults)
+        output.table((fault,) for fault in status.refused.faults)
     if status.at_least_once:
-        show.line()
-        show.line(
+        output.line()
+        output.line(
             f"posts to {', '.join(status.at_least_once)} are at-least-once: the bot may not read "
             "there, so a post whose outcome is unknown is repeated"
         )
     queue = status.queue
-    late = f", the oldest due {show.ago(queue.oldest, now)}" if queue.oldest else ""
-    show.line()
-    show.line(f"queue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} under way")
-    show.table(
-        (lane.lane, f"on hold until {show.moment(lane.paused_until)}", lane.reason)
+    late = f", the oldest due {output.ago(queue.oldest, now)}" if queue.oldest else ""
+    output.line()
+    output.line(
+        f"queue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} under way"
+    )
+    output.table(
+        (lane.lane, f"on hold until {output.moment(lane.paused_until)}", lane.reason)
         if lane.paused_until
-        else (lane.lane, show.counted(lane.failures, "failure"), lane.reason)
+        else (lane.lane, output.counted(lane.failures, "failure"), lane.reason)
         for lane in status.lanes
     )
-    show.line()
+    output.line()
     _dead_letters(status)
 
 
 def _failing(status: Status) -> None:
-    from bot.cli import show
+    from bot.cli import output
 
     if not status.failing:
         return
-    show.line(f"{show.counted(status.things, 'poll')} failed at the last try")
+    output.line(f"{output.counted(status.things, 'poll')} failed at the last try")
     some = status.failing[:_LETTERS]
-    show.table(
-        (it.what, f"since {show.moment(it.since)} ({show.ago(it.since, status.now)})", it.reason)
+    output.table(
+        (
+            it.what,
+            f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})",
+            it.reason,
+        )
         for it in some
     )
     if status.things > len(some):
-        show.line(f"  and {status.things - len(some)} more")
+        output.line(f"  and {status.things - len(some)} more")
 
 
 def _read_so_far(watermarks: Sequence[Watermark], now: datetime) -> None:
     """Each website; where they are many, what was read longest ago of each source."""
-    from bot.cli import show
+    from bot.cli import output
 
     if len(watermarks) <= _MANY:
-        show.table((mark.website, mark.source, show.ago(mark.read, now)) for mark in watermarks)
+        output.table((mark.website, mark.source, output.ago(mark.read, now)) for mark in watermarks)
         return
     sources = sorted({mark.source for mark in watermarks})
     for source in sources:
         marks = sorted((m for m in watermarks if m.source == source), key=lambda mark: mark.read)
-        late = ", ".join(f"{mark.website} {show.ago(mark.read, now)}" for mark in marks[:_LATEST])
-        show.line(f"  {source} of {show.counted(len(marks), 'website')}, longest ago {late}")
+        late = ", ".join(f"{mark.website} {output.ago(mark.read, now)}" for mark in marks[:_LATEST])
+        output.line(f"  {source} of {output.counted(len(marks), 'website')}, longest ago {late}")
 
 
 def _state(line: RuleLine, now: datetime) -> str:
-    from bot.cli import show
+    from bot.cli import output
 
     if line.paused_at:
-        return f"paused {show.ago(line.paused_at, now)}: {line.paused_why}"
+        return f"paused {output.ago(line.paused_at, now)}: {line.paused_why}"
     if line.snoozed_until:
-        held = show.counted(line.snoozed, "post")
-        return f"snoozed, ends {show.ago(line.snoozed_until, now)}, {held} held back"
+        held = output.counted(line.snoozed, "post")
+        return f"snoozed, ends {output.ago(line.snoozed_until, now)}, {held} held back"
     return ""
 
 
 def _dead_letters(status: Status) -> None:
     """By cause; then one by one, as many as can be read."""
-    from bot.cli import causes, show
+    from bot.cli import dead_letters as causes
+    from bot.cli import output
 
-    show.line(show.counted(status.queue.dead, "dead letter"))
+    output.line(output.counted(status.queue.dead, "dead letter"))
     if not status.dead:
         return
     causes.shown(status.causes, status.now, remedies=True)
     latest = status.dead[:_LETTERS]
-    show.line("by number" if len(latest) == status.queue.dead else "the latest, by number")
-    show.table(
+    output.line("by number" if len(latest) == status.queue.dead else "the latest, by number")
+    output.table(
         (str(step.id), step.rule, step.action, step.subject_key, _why(step)) for step in latest
     )
-    show.line("`mouseflow-bot retry` requeues them, also by number or rule")
+    output.line("`mouseflow-bot retry` requeues them, also by number or rule")
 
 
 def _why(step: "StepState") -> str:

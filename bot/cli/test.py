@@ -26,28 +26,28 @@ def run(args: Namespace) -> int:
     """Run them; 1 if one fails, or if there is none."""
     from dataclasses import asdict
 
-    from bot.cli import given, show
-    from bot.replay.choosing import one
-    from bot.rulebook import rule_tests
+    from bot.cli import context, output
+    from bot.replay.select import one
+    from bot.rules import tests
 
-    asked = given.configured(args) and not args.paths
-    settings = given.settings(args, offline=True) if asked else None
-    book = given.rules(args, settings, offline=True)
+    asked = context.configured(args) and not args.paths
+    settings = context.settings(args, offline=True) if asked else None
+    book = context.rules(args, settings, offline=True)
     for rule in args.rule:
         one(book.rules, rule)
-    results = rule_tests.run(book, only=args.rule)
+    results = tests.run(book, only=args.rule)
     failed = [result for result in results if not result.passed]
     if args.junit:
-        _write(args.junit, rule_tests.junit(results))
+        _write(args.junit, tests.junit(results))
     if args.json:
-        show.document([{**asdict(result), "passed": result.passed} for result in results])
+        output.document([{**asdict(result), "passed": result.passed} for result in results])
     else:
         for result in failed:
             for line in str(result).splitlines():
-                show.line(line)
+                output.line(line)
         rules = len({result.rule for result in results})
-        show.line(
-            f"{show.counted(len(results), 'test')} of {show.counted(rules, 'rule')}: "
+        output.line(
+            f"{output.counted(len(results), 'test')} of {output.counted(rules, 'rule')}: "
             + (f"{len(failed)} failed" if failed else "all passed" if results else "nothing to run")
         )
     return 1 if failed or not results else 0

@@ -8,12 +8,12 @@ import asyncio
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
-from bot.cli.looking_back import moment
+from bot.cli.history_context import moment
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.replay.tuning import Knob, Rung
-    from bot.rulebook.rules import Rule
+    from bot.replay.tune import Knob, Rung
+    from bot.rules.model import Rule
 
 EXAMPLE = (
     "mouseflow-bot tune checkout-friction\n"
@@ -47,7 +47,7 @@ def rungs(text: str) -> tuple[float, ...]:
     """Numbers, or durations in milliseconds."""
     from datetime import timedelta
 
-    from bot.wording import duration
+    from bot.messages import duration
 
     found = []
     for word in text.split(","):
@@ -66,14 +66,14 @@ def rungs(text: str) -> tuple[float, ...]:
 def run(args: Namespace) -> int:
     """Count and show."""
     from bot import logs
-    from bot.cli import given
-    from bot.replay import tuning
-    from bot.replay.choosing import chosen
+    from bot.cli import context
+    from bot.replay import tune
+    from bot.replay.select import chosen
 
-    settings = given.settings(args)
+    settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    (rule,) = chosen(given.rules(args, settings).rules, [args.rule])
-    turned = tuning.knob(rule, args.field)
+    (rule,) = chosen(context.rules(args, settings).rules, [args.rule])
+    turned = tune.knob(rule, args.field)
     curve, calls, days = asyncio.run(_curve(args, settings, rule, turned))
     _show(args, rule, turned, curve, calls, days)
     return 0
@@ -85,17 +85,17 @@ async def _curve(
     from datetime import timedelta
     from zoneinfo import ZoneInfo
 
-    from bot.cli.looking_back import account, utc
+    from bot.cli.history_context import account, utc
     from bot.errors import ConfigError
-    from bot.mouseflow import recordings, websites
-    from bot.poll.facts import friction_is_ignored
-    from bot.poll.listing import of_days
-    from bot.replay import tuning
-    from bot.replay.choosing import looked_at
-    from bot.rulebook.queries import asks_friction
+    from bot.polling.list_reader import of_days
+    from bot.polling.server_facts import friction_is_ignored
+    from bot.replay import tune
+    from bot.replay.select import looked_at
+    from bot.rules.needs import asks_friction
+    from mouseflow import recordings, websites
 
     now, zone = utc(), ZoneInfo(settings.mouseflow.time_zone)
-    days = tuning.whole_days(args.since or now - timedelta(days=7), now, zone)
+    days = tune.whole_days(args.since or now - timedelta(days=7), now, zone)
     length = (days[1] - days[0]).days
     curve = []
     async with account(settings) as api:
@@ -104,15 +104,13 @@ async def _curve(
         for site in sites if asks_friction(rule) else ():
             if await friction_is_ignored(api, site.id, of_days(*days)):
                 raise ConfigError(f"{site.name}: the API ignores the friction filter there")
-        for threshold in tuning.rungs(turned, args.rungs):
-            filters = tuning.filters(rule, turned, threshold, days)
+        for threshold in tune.rungs(turned, args.rungs):
+            filters = tune.filters(rule, turned, threshold, days)
             total = 0
             for site in sites:
                 page = await api.send(recordings.list(site.id, filters, limit=1))
                 total += page.count
-            curve.append(
-                tuning.Rung(threshold, total / length, present=threshold == turned.present)
-            )
+            curve.append(tune.Rung(threshold, total / length, present=threshold == turned.present))
         return curve, api.calls, length
 
 
@@ -121,23 +119,23 @@ def _show(
 ) -> None:
     from dataclasses import asdict
 
-    from bot.cli import show
-    from bot.replay import tuning
+    from bot.cli import output
+    from bot.replay import tune
 
-    left = tuning.uncounted(rule)
+    left = tune.uncounted(rule)
     if args.json:
-        show.document(
+        output.document(
             {
                 "rule": rule.id, "field": turned.field, "side": turned.side, "days": days,
                 "curve": [asdict(rung) for rung in curve], "not_counted": left, "calls": calls,
             }
         )  # fmt: skip
         return
-    show.line(f"{rule.id}: matches a day by {turned.field}, over {show.counted(days, 'day')}")
-    for text in tuning.chart(turned, curve):
-        show.line(f"  {text}")
+    output.line(f"{rule.id}: matches a day by {turned.field}, over {output.counted(days, 'day')}")
+    for text in tune.chart(turned, curve):
+        output.line(f"  {text}")
     for part in left:
-        show.line(f"not counted, there is no filter for it: {part}")
+        output.line(f"not counted, there is no filter for it: {part}")
     if left:
-        show.line("so there are at most as many matches; `mouseflow-bot replay` counts exactly")
-    show.line(show.counted(calls, "call"))
+        output.line("so there are at most as many matches; `mouseflow-bot replay` counts exactly")
+    output.line(output.counted(calls, "call"))

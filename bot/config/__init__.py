@@ -1,6 +1,6 @@
 """The configuration: settings that are checked and frozen. Sole owner of pydantic_settings."""
 
-from bot.config.read import load
-from bot.config.sections import Settings
+from bot.config.load import load
+from bot.config.settings import Settings
 
 __all__ = ["Settings", "load"]

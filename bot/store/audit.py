@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, text
 
-from bot.store.plain import Value, execute_many
-from bot.store.tables import audit
-from bot.store.times import moment, ms
+from bot.store.raw_sql import Value, execute_many
+from bot.store.schema import audit, moment, ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,19 @@ import msgspec
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.budgets import Hold, Switch
+from bot.domain.budget import Hold, Switch
 from bot.store.audit import Note, record
-from bot.store.rule_states import LONGEST_WAIT
-from bot.store.tables import budget_steps, figures, ledger, ownership, steps
-from bot.store.times import moment, moment_or_none, ms
+from bot.store.rules import LONGEST_WAIT
+from bot.store.schema import (
+    budget_steps,
+    figures,
+    ledger,
+    moment,
+    moment_or_none,
+    ms,
+    ownership,
+    steps,
+)
 
 _SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 

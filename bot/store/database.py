@@ -5,25 +5,115 @@ is committed or rolled back as a whole.
 """
 
 import asyncio
+import errno
+import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from bot.errors import ConfigError, StoreError, StoreLost
-from bot.store.faults import told, unwritable
-from bot.store.lock import Lock
-from bot.store.plain import execute
-from bot.store.tables import APPLICATION_ID, SCHEMA_VERSION, metadata
+from bot.store.raw_sql import execute
+from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+
+_MEANING = {
+    "SQLITE_FULL": "the disk is full; free some space, nothing that was stored is lost",
+    "SQLITE_READONLY": "the file or its folder is read-only; give this user the right to write",
+    "SQLITE_CANTOPEN": "it can't be opened; does the folder exist, and may this user read it?",
+    "SQLITE_NOTADB": (
+        "this file is not a SQLite database, or its beginning is damaged; "
+        "is store.url right? else put a backup in its place"
+    ),
+    "SQLITE_CORRUPT": "the file is damaged; stop the bot and put a backup in its place",
+    "SQLITE_BUSY": "another program keeps it locked; is a second bot or a copy job at work?",
+    "SQLITE_LOCKED": "another program keeps it locked; is a second bot or a copy job at work?",
+    "SQLITE_IOERR": "the disk does not read or write, or a quota is used up; check both",
+    "SQLITE_PERM": "this user may not use the file; mend its permissions",
+    "SQLITE_AUTH": "this user may not use the file; mend its permissions",
+    "SQLITE_PROTOCOL": "locking does not work here; keep the store on a local disk, not on NFS",
+    "SQLITE_SCHEMA": "its tables were changed by another program; restore a backup",
+}
+
+
+_LASTING = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+
+_WRITING = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "this user's quota is used up; free some space",
+    errno.EROFS: "the file system is read-only, and the bot must be able to write in that folder",
+}
+
+
+def unwritable(place: Path | str, error: OSError) -> StoreError:
+    """Why a file of the store's own can't be made or written, in words that say what to do."""
+    usual = f"can't be written ({error.strerror}); give this user the right to write in that folder"
+    return StoreError(f"{place}: {_WRITING.get(error.errno or 0, usual)}")
+
+
+@contextmanager
+def told(place: Path | str) -> Iterator[None]:
+    """Turns the database's own complaints into StoreErrors that name the file (or StoreLost).
+
+    A broken constraint is no complaint about the store but a bug, and flies on.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        name = _family(error.orig if isinstance(error, DBAPIError) else error)
+        if name not in _MEANING:
+            raise
+        kind = StoreLost if name in _LASTING else StoreError
+        raise kind(f"{place}: {_MEANING[name]}") from error
+
+
+def _family(error: BaseException | None) -> str:
+    """SQLITE_IOERR_WRITE and its kin begin with the name of their family."""
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return "_".join(name.split("_")[:2])
+
+
+class Lock:
+    """Held from construction until `release`; the kernel frees it when the process dies.
+
+    Raises StoreError that names the holder's process where another one holds it, or where
+    the lock file can't be written.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 20).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._file)
+            raise StoreError(
+                f"{database} is in use by another mouseflow-bot (process {holder}); "
+                "stop that one first, or give this one a store of its own"
+            ) from error
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._file)
+            raise unwritable(self.path, error) from error
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two bots lock two files."""
+        os.close(self._file)
+
 
 T = TypeVar("T")
 

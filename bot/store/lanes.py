@@ -6,9 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, text, update
 
-from bot.store.plain import execute
-from bot.store.tables import lanes
-from bot.store.times import moment, ms
+from bot.store.raw_sql import execute
+from bot.store.schema import lanes, moment, ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

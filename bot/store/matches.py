@@ -8,12 +8,10 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bot.limits import Posting
+from bot.domain.limits import Posting
 from bot.store.audit import Note, record
-from bot.store.recordings import SeenRecording, mark_vanished, save_recordings
-from bot.store.tables import POST, SHARE, lanes, matches, steps
-from bot.store.times import moment, ms
-from bot.store.watermarks import set_watermark
+from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
+from bot.store.schema import POST, SHARE, lanes, matches, moment, ms, steps
 
 WAIT_FOR_SHARE_MS = 15 * 60_000
 """A post waits for its match's share, so that it can carry the link, but not longer than this."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, update
 
 from bot.store.audit import Note, record
-from bot.store.tables import (
+from bot.store.schema import (
     digests,
     levels,
     matches,

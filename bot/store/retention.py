@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
 from sqlalchemy.sql import ColumnElement
 
-from bot.store.tables import audit, figures, levels, matches, once, recordings, tallies
-from bot.store.times import ms
-from bot.store.watermarks import all_watermarks
+from bot.store.recordings import all_watermarks
+from bot.store.schema import audit, figures, levels, matches, ms, once, recordings, tallies
 
 AT_ONCE = 2_000
 """How many rows of a table one transaction deletes, so that no other work waits long."""

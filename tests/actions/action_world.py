@@ -11,10 +11,10 @@ import msgspec
 
 from bot.actions.base import Action
 from bot.errors import TryLater
-from bot.mouseflow.errors import failure
-from bot.mouseflow.request import Request
+from bot.messages.samples import SAMPLES
 from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
-from bot.wording.samples import SAMPLES
+from mouseflow.errors import failure
+from mouseflow.request import Request
 
 NOW = datetime(2026, 3, 2, 12, 3, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ import pytest
 
 from bot.actions import WRITTEN
 from bot.actions.webhook import KEY, SIGNATURE, TIMESTAMP, Body, body
+from bot.messages.samples import SAMPLES
+from bot.messages.template_check import check_text
+from bot.messages.template_variables import COMMON, LINKS, NAMES
+from bot.messages.templates import FILTERS, TESTS
 from bot.ports import Addresses
-from bot.wording.names import COMMON, LINKS, NAMES
-from bot.wording.samples import SAMPLES
-from bot.wording.templates import FILTERS, TESTS
-from bot.wording.text_check import check_text
 
 DOCS = Path(__file__).parents[2] / "docs"
 ACTIONS = (DOCS / "actions.md").read_text()

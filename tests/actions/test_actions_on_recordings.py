@@ -12,7 +12,7 @@ from bot.actions.tag import Tag, Untag
 from bot.actions.variables import Variables
 from bot.actions.watched import Watched
 from bot.errors import GiveUp, TryLater
-from bot.mouseflow.errors import Forbidden, Gone
+from mouseflow.errors import Forbidden, Gone
 
 ONE = "/websites/{website-id}/recordings/{recording-id}"
 WEEK = timedelta(days=7)

@@ -10,8 +10,8 @@ from action_world import NOW, World, again, reread, task
 
 from bot.actions.base import POST
 from bot.actions.slack import AtMost, Digest, DigestItem, Notice, Resolved, Slack
+from bot.domain.subjects import written
 from bot.errors import TryLater
-from bot.subjects import written
 
 SLACK = Slack(channel="#checkout")
 

@@ -9,8 +9,8 @@ from action_world import World, again, reread, task
 
 from bot.actions.slack import ALL
 from bot.actions.webhook import Body, Webhook, body
-from bot.subjects import Band
-from bot.wording.names import PERSONAL
+from bot.domain.subjects import Band
+from bot.messages.template_variables import PERSONAL
 
 HOOK = Webhook(url="https://example.com/in/t0ken?x=1", secret="correct horse")
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bot.actions.webhook import SIGNATURE, TIMESTAMP, signature
+from bot.delivery.webhook import WebhookCaller, secret_from
 from bot.errors import GiveUp, TryLater
-from bot.webhook import WebhookCaller, secret_from
 
 HEADERS = {"Content-Type": "application/json", TIMESTAMP: "1772452980"}
 BODY = b'{"version":1}'

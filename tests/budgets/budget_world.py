@@ -11,18 +11,18 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from bot.actions import ACTIONS
-from bot.deliver import Delivery
+from bot.budgets.poll import BudgetMemory, BudgetsLooked, look
+from bot.budgets.state import budget_mark
+from bot.delivery import Delivery
+from bot.domain.subjects import Site
 from bot.errors import TryLater
-from bot.poll.budget_marks import budget_mark
-from bot.poll.budgets import BudgetMemory, BudgetsLooked, look
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
 from bot.ports import Addresses, Ports, SlackPost
-from bot.rulebook.read import read
+from bot.rules.files.load import read
 from bot.store import Store, in_memory_copy
 from bot.store.audit import history
 from bot.store.budgets import owned
-from bot.subjects import Site
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 HOUR = timedelta(hours=1)

@@ -4,10 +4,10 @@ import pytest
 from budget_world import Shop, World
 from test_budget_switching import MONTHLY, log
 
-from bot.poll.matching import Found, Routing, settle
-from bot.rulebook.read import read
+from bot.domain.subjects import Site, WebsiteSubject
+from bot.polling.record_matches import Found, Routing, settle
+from bot.rules.files.load import read
 from bot.store.matches import PollOutcome
-from bot.subjects import Site, WebsiteSubject
 
 USED_UP = MONTHLY.replace("30000", "20000")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.budgets import (
+from bot.domain.budget import (
     Hold,
     Standing,
     Step,
@@ -19,7 +19,7 @@ from bot.budgets import (
     seen,
     undone,
 )
-from bot.forecast import coming, paced_rate, runs_out, traffic
+from bot.domain.forecast import coming, paced_rate, runs_out, traffic
 
 NOW = datetime(2026, 3, 10, 9, tzinfo=UTC)
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")

@@ -8,20 +8,20 @@ import pytest
 from pydantic import SecretStr
 
 from bot.actions import ACTIONS
-from bot.deliver import Delivery
-from bot.mouseflow.errors import failure
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
+from bot.delivery import Delivery
+from bot.delivery.slack import SlackPoster
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
 from bot.ports import Addresses, Ports
-from bot.rulebook.read import read
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
-from bot.slack.poster import SlackPoster
+from bot.rules.files.load import read
 from bot.store import in_memory_copy
-from bot.watching import Watcher
+from bot.watcher import Watcher
+from mouseflow.errors import failure
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 START = datetime(2026, 3, 12, 6, tzinfo=UTC)
 ID = "8fc2ace2-75bc-8ba4-b424-c8916670b990"

@@ -6,8 +6,8 @@ import pytest
 from budget_world import NoWebhook, Shop, World
 
 from bot.actions import ACTIONS
-from bot.deliver import Delivery
-from bot.dry import Diary, DryMouseflow, DrySlack
+from bot.delivery import Delivery
+from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack
 from bot.ports import Addresses, Ports
 from bot.store.budgets import used
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from budget_world import ZONE, Shop, World
 
-from bot.budgets import period
+from bot.domain.budget import period
 
 BUDGET = """
 credits:

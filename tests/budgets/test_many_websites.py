@@ -12,9 +12,9 @@ sys.path.append(str(Path(__file__).parents[1] / "end_to_end"))
 import virtual_world
 from virtual_world import virtually
 
+from bot.budgets.poll import AT_ONCE
+from bot.budgets.state import budget_mark
 from bot.errors import StoreError, TryLater
-from bot.poll.budget_marks import budget_mark
-from bot.poll.budgets import AT_ONCE
 
 RULES = """
 version: 1

@@ -15,12 +15,12 @@ from xml.etree import ElementTree as Xml
 import jsonschema
 import pytest
 
+from bot.cli.check_online import read_only_websites, unknown_websites
 from bot.cli.main import main
-from bot.cli.online import read_only_websites, unknown_websites
 from bot.config import load
-from bot.config.channels import channels
-from bot.rulebook.read import read
-from bot.subjects import Site
+from bot.config.settings import channels
+from bot.domain.subjects import Site
+from bot.rules.files.load import read
 
 ROOT = Path(__file__).parents[2]
 KEY = {"BOT_MOUSEFLOW__API_KEY": "the-key-itself"}

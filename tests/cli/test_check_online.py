@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.cli.main import main
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
 
 RULES = """\
 version: 1

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.cli.main import main
-from bot.cli.parser import COMMANDS, command
+from bot.cli.main import COMMANDS, command, main
 from bot.config import load
-from bot.config.sections import keys
+from bot.config.settings import keys
 
 SPAN = re.MULTILINE | re.DOTALL
 ENOUGH = {
@@ -191,7 +190,7 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_example_of_the_documentation_is_understood() -> None:
-    from bot.cli.parser import parser
+    from bot.cli.main import parser
 
     documented = (ROOT / "docs/commands.md").read_text()
     examples = [

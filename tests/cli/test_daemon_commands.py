@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bot.simulator import scenarios
-from bot.simulator.server import Simulator
-from bot.simulator.site import Planted, website
+from mouseflow.simulator import scenarios
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import Planted, website
 
 ROOT = Path(__file__).parents[2]
 PLANTED = "zq9-PLANTED-zq9"

@@ -3,17 +3,8 @@
 import json
 from datetime import UTC, datetime
 
-from bot.cli.demo_facts import troubles
-from bot.cli.demo_progress import event
-from bot.cli.demo_report import (
-    Action,
-    Outcome,
-    Posted,
-    RuleOutcome,
-    grouped,
-    report,
-)
-from bot.cli.slack_text import as_text
+from bot.cli.demo import Action, Outcome, Posted, RuleOutcome, event, grouped, report, troubles
+from bot.cli.output import as_text
 from bot.store.audit import Entry
 
 OUTCOME = Outcome(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bot.dry import Diary, DryWebhook, in_words
-from bot.mouseflow import feedback, heatmaps, recordings, websites
-from bot.mouseflow.request import Request
+from bot.delivery.dry_run import Diary, DryWebhook, in_words
+from mouseflow import feedback, heatmaps, recordings, websites
+from mouseflow.request import Request
 
 NAMES = {"w1": "myshop.com"}
 SAID = [

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from bot.cli.main import main
-from bot.rounds import measured
-from bot.rulebook.queries import plans
-from bot.rulebook.read import read
+from bot.domain.subjects import Site
+from bot.rules.files.load import read
+from bot.rules.needs import plans
+from bot.scheduler import measured
 from bot.store import open_store
 from bot.store.audit import Note, record
-from bot.store.watermarks import ROUNDS, WEBSITES, set_watermark
-from bot.subjects import Site
+from bot.store.recordings import ROUNDS, WEBSITES, set_watermark
 
 NOW = datetime.now(UTC)
 RULES = """

@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from bot.cli.given import lock_file
+from bot.budgets.state import BudgetMark, set_budget_mark
+from bot.cli.context import lock_file
 from bot.cli.healthcheck import unhealthy
 from bot.cli.heartbeat import beat
 from bot.cli.main import main
-from bot.mouseflow.models import Recording
-from bot.poll.budget_marks import BudgetMark, set_budget_mark
+from bot.domain.subjects import RecordingSubject, Site, written
 from bot.store import Connection, open_store, outbox
 from bot.store.audit import Note, history, record
 from bot.store.database import database_path
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.store.rule_states import pause_rule, rule_states, rules_loaded
-from bot.store.watermarks import WEBSITES, set_watermark
-from bot.subjects import RecordingSubject, Site, written
+from bot.store.recordings import WEBSITES, set_watermark
+from bot.store.rules import pause_rule, rule_states, rules_loaded
+from mouseflow.models import Recording
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "/checkout\x1b[2J\nfake line"

@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.config import Settings, load
-from bot.config.allowed import allowed
-from bot.config.places import locate
-from bot.config.sections import keys, variable
+from bot.config.load import locate
+from bot.config.settings import allowed, keys, variable
 from bot.errors import ConfigError
-from bot.rulebook.read_do import Allowed
+from bot.rules.files.actions import Allowed
 
 ENOUGH = {
     "BOT_MOUSEFLOW__REGION": "eu",

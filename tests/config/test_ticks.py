@@ -8,7 +8,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.schedule import Schedule, next_tick, set_back
+from bot.scheduler import Schedule, next_tick, set_back
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PATIENCE = 5.0

@@ -19,8 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.simulator.server import Simulator
-from bot.simulator.site import Campaign, website
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import Campaign, website
 
 POLL_POINTS = {
     "poll.before": "before the poll's transaction",

@@ -17,12 +17,12 @@ from crash_sources import SOURCES, clock_ahead
 from pydantic import SecretStr
 
 from bot.actions import ACTIONS
-from bot.deliver import Delivery
-from bot.mouseflow.client import AsyncMouseflow
+from bot.delivery import Delivery
+from bot.delivery.slack import SlackPoster
+from bot.delivery.webhook import WebhookCaller
 from bot.ports import Addresses, Ports
-from bot.slack.poster import SlackPoster
 from bot.store import open_store
-from bot.webhook import WebhookCaller
+from mouseflow.client import AsyncMouseflow
 
 AT_ONCE = 4
 

@@ -7,21 +7,27 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bot.actions import ACTIONS
-from bot.mouseflow.client import AsyncMouseflow
-from bot.mouseflow.models import Recording
-from bot.poll import budgets
-from bot.poll.judging import Counted
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
-from bot.replay.judging import Past
-from bot.replay.progress import Folder, Progress
-from bot.replay.run import replay
-from bot.replay.spans import Span
-from bot.rulebook.read import read
-from bot.rulebook.rules import RuleSet
+from bot.budgets import poll
+from bot.domain.subjects import (
+    CampaignSubject,
+    RecordingSubject,
+    Site,
+    Subject,
+    WebsiteSubject,
+    written,
+)
+from bot.polling.evaluate import Counted
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
+from bot.replay.date_slices import Span
+from bot.replay.evaluate_days import Past
+from bot.replay.run import Folder, Progress, replay
+from bot.rules.files.load import read
+from bot.rules.model import RuleSet
 from bot.store import Store
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.subjects import CampaignSubject, RecordingSubject, Site, Subject, WebsiteSubject, written
+from mouseflow.client import AsyncMouseflow
+from mouseflow.models import Recording
 
 Job = dict[str, Any]
 Checkpoint = Callable[[str], None]
@@ -77,7 +83,7 @@ async def budget(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpo
         f"budgets: {{credits: {{{of}, steps: {{100%: {job['budget']}}}}}}}"
     )
     site = Site(job["website"], job["website"])
-    await budgets.look(rules.budgets, [site], desk, budgets.BudgetMemory(), now, None)
+    await poll.look(rules.budgets, [site], desk, poll.BudgetMemory(), now, None)
 
 
 async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:

@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 
 from bot.actions.base import POST, SHARE, Action, Done, Later
 from bot.actions.slack import AtMost
-from bot.deliver import USUAL, Delivery, Drained, Timing
+from bot.delivery import USUAL, Delivery, Drained, Timing
+from bot.domain.limits import Posting
+from bot.domain.subjects import RecordingSubject, Site, written
 from bot.errors import TryLater
-from bot.limits import Posting
-from bot.mouseflow.models import Recording
 from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
 from bot.store import Store
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.subjects import RecordingSubject, Site, written
+from mouseflow.models import Recording
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{u: 1}) for u in ("seconds", "minutes", "hours", "days"))

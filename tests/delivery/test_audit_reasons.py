@@ -7,20 +7,20 @@ from delivery_world import HOUR, MINUTE, NOW, SITE, Bench, Post, World, Write, m
 
 from bot.actions import ACTIONS
 from bot.actions.slack import AtMost
-from bot.deliver import Delivery
+from bot.delivery import Delivery
+from bot.domain.limits import Hours, Posting, Reason
+from bot.domain.subjects import RecordingSubject, Site
 from bot.errors import GiveUp, TryLater
-from bot.limits import Hours, Posting, Reason
-from bot.mouseflow.errors import BadCredentials
-from bot.poll.matching import READ_ONLY, Found, Routing, settle
+from bot.polling.record_matches import READ_ONLY, Found, Routing, settle
 from bot.ports import Ports
-from bot.rulebook.read import read
+from bot.rules.files.load import read
 from bot.store.audit import history
-from bot.store.folding import QUEUE_BOUND
+from bot.store.dead_letters import dead_letters, retry, steps_of
+from bot.store.digests import QUEUE_BOUND
 from bot.store.lanes import lane_states
 from bot.store.matches import PollOutcome
-from bot.store.queue import dead_letters, retry, steps_of
-from bot.store.rule_states import end_snooze, rules_loaded, snooze
-from bot.subjects import RecordingSubject, Site
+from bot.store.rules import end_snooze, rules_loaded, snooze
+from mouseflow.errors import BadCredentials
 
 ROUTING = Routing("#usual", "UTC")
 NIGHT = Hours(frozenset(range(7)), 20 * 60, 22 * 60, "UTC")

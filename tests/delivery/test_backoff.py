@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.backoff import (
+from bot.domain.backoff import (
     BUG_TRIES,
     CEILING,
     LANE_CEILING,

@@ -22,11 +22,11 @@ from structlog.testing import capture_logs
 
 from bot.actions import ACTIONS as REAL
 from bot.actions.slack import AtMost, Slack
-from bot.deliver import Drained, Timing
+from bot.delivery import Drained, Timing
 from bot.errors import GiveUp, TryLater
 from bot.store.audit import history
+from bot.store.dead_letters import dead_letters, queue_figures, steps_of
 from bot.store.lanes import lane_states
-from bot.store.queue import dead_letters, queue_figures, steps_of
 
 BUSY = "Slack is busy"
 ALERTS = "slack:#alerts"

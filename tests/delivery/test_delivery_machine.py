@@ -28,8 +28,8 @@ from bot.actions.base import Done, Later
 from bot.actions.slack import AtMost
 from bot.errors import GiveUp, TryLater
 from bot.store import open_store
-from bot.store.queue import queue_figures, retry
-from bot.store.rule_states import snooze
+from bot.store.dead_letters import queue_figures, retry
+from bot.store.rules import snooze
 
 TIMES, WINDOW = 2, HOUR
 

@@ -2,7 +2,7 @@
 
 from delivery_world import NOW, SITE, Write, match, step, subject
 
-from bot.deliver.delivery import IN_A_ROW, LANES_AT_ONCE
+from bot.delivery.worker import IN_A_ROW, LANES_AT_ONCE
 
 
 class Elsewhere(Write):

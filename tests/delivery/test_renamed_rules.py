@@ -6,21 +6,21 @@ from zoneinfo import ZoneInfo
 from delivery_world import HOUR, MINUTE, NOW, SITE, SlackWorld, subject
 
 from bot.actions import ACTIONS
-from bot.budgets import Hold
-from bot.deliver import Delivery
-from bot.levels import Level
-from bot.limits import Reason
-from bot.poll.matching import Found, Routing, settle
-from bot.poll.recordings import Desk
+from bot.delivery import Delivery
+from bot.domain.alert_state import Level
+from bot.domain.budget import Hold
+from bot.domain.limits import Reason
+from bot.domain.subjects import RecordingSubject
+from bot.polling.record_matches import Found, Routing, settle
+from bot.polling.recordings import Desk
 from bot.ports import Addresses, Ports
-from bot.rulebook.read import read
+from bot.rules.files.load import read
+from bot.store.alert_states import levels, save_level
 from bot.store.audit import history
 from bot.store.budgets import own, owned
-from bot.store.levels import levels, save_level
 from bot.store.matches import PollOutcome, matches_of
-from bot.store.rule_states import end_snooze, pause_rule, rule_states, snooze, withheld
-from bot.subjects import RecordingSubject
-from bot.watching import Watcher
+from bot.store.rules import end_snooze, pause_rule, rule_states, snooze, withheld
+from bot.watcher import Watcher
 
 ROUTING = Routing("#usual", "UTC")
 

@@ -9,7 +9,7 @@ import pytest
 from delivery_world import Post, Write, match, until
 from structlog.testing import capture_logs
 
-from bot.deliver import Drained, Timing, drain
+from bot.delivery import Drained, Timing, drain
 from bot.errors import StoreError, StoreLost
 
 

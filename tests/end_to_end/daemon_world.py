@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bot.simulator.server import Simulator
+from mouseflow.simulator.server import Simulator
 
 RULE = """
 version: 1

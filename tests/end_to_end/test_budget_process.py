@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from daemon_world import Daemon, until
 
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 BUDGET = """
 version: 1

@@ -6,9 +6,9 @@ import signal
 import pytest
 from daemon_world import RULE, Daemon, until
 
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 ONCE = {"tag friction": 1, "tag checkout": 1, "share": 1}
 

@@ -8,8 +8,8 @@ from virtual_world import World, virtually
 from bot.daemon import rules_of
 from bot.errors import TryLater
 from bot.ports import CannotLook
-from bot.rule_files import signature
-from bot.store.watermarks import blind_channels
+from bot.rules.files.load import signature
+from bot.store.recordings import blind_channels
 
 RULES = """
 version: 1

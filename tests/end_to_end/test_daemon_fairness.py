@@ -12,9 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 from virtual_world import START, World, gaps, virtually
 
-from bot.gate import AT_ONCE
-from bot.rounds import Round
-from bot.store.watermarks import ROUNDS, watermark
+from bot.scheduler import AT_ONCE, Round
+from bot.store.recordings import ROUNDS, watermark
 
 EASY = """
 version: 1

@@ -7,7 +7,7 @@ import pytest
 from virtual_world import World, virtually
 
 from bot.cli import status
-from bot.store.watermarks import set_watermark
+from bot.store.recordings import set_watermark
 
 RULES = """
 version: 1

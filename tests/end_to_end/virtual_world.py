@@ -13,21 +13,20 @@ from pathlib import Path
 
 import time_machine
 
-from bot import rule_files
 from bot.config import load
-from bot.daemon import Daemon, rules_of
-from bot.dry import Diary, DrySlack
-from bot.mouseflow import Priority
-from bot.mouseflow.client import AsyncMouseflow
-from bot.outside import Outside, Urgent
+from bot.daemon import Daemon, Outside, Urgent, rules_of
+from bot.delivery.dry_run import Diary, DrySlack
 from bot.ports import Addresses, Ports
-from bot.simulator.edge import Call
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
+from bot.rules.files import load as rule_files
 from bot.store import Store, in_memory_copy
+from mouseflow import Priority
+from mouseflow.client import AsyncMouseflow
+from mouseflow.simulator.middleware import Call
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 

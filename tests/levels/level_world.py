@@ -4,17 +4,17 @@ import json
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from bot.domain.subjects import Site
 from bot.errors import TryLater
-from bot.poll.answers import LevelMemory
-from bot.poll.levels import Looked, look
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
-from bot.rulebook.read import read
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
+from bot.reports.fetch import LevelMemory
+from bot.reports.poll import Looked, look
+from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.audit import history
-from bot.store.queue import steps_of
+from bot.store.dead_letters import steps_of
 from bot.store.renames import rename_rule
-from bot.subjects import Site
 
 SITE = Site("w1", "myshop.com")
 

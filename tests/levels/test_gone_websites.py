@@ -12,14 +12,14 @@ sys.path.append(str(Path(__file__).parents[1] / "poll"))
 from poll_world import Account, rules
 from structlog.testing import capture_logs
 
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
-from bot.simulator.site import Campaign, website
-from bot.simulator.traffic import Plan
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
+from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
-from bot.store.queue import steps_of
-from bot.store.watermarks import WEBSITES, forget_watermark
-from bot.watching import Watcher
+from bot.store.recordings import WEBSITES, forget_watermark
+from bot.watcher import Watcher
+from mouseflow.simulator.site import Campaign, website
+from mouseflow.simulator.traffic import Plan
 
 RULES = """
 not-recording:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from level_world import World
 
-from bot.sources.feedback import growth
+from bot.reports.sources import growth
 from bot.store.retention import forget
 
 FUNNEL = """

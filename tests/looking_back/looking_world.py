@@ -7,29 +7,28 @@ from zoneinfo import ZoneInfo
 import httpx
 import msgspec
 
-from bot.mouseflow import recordings
-from bot.mouseflow.errors import BadAnswer, failure, unreadable
-from bot.poll.judging import Counted
-from bot.poll.matching import Routing
-from bot.replay.judging import Past
-from bot.replay.progress import Progress
-from bot.replay.run import replay
-from bot.replay.spans import Span
-from bot.rulebook.evaluate import matches
-from bot.rulebook.queries import fires_early
-from bot.rulebook.read import read
-from bot.rulebook.rules import RuleSet
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.simulator.site import Site as PretendSite
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
-from bot.sources.recordings import merge
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.polling.evaluate import Counted
+from bot.polling.record_matches import Routing
+from bot.polling.session import merge
+from bot.replay.date_slices import Span
+from bot.replay.evaluate_days import Past
+from bot.replay.run import Progress, replay
+from bot.rules.evaluate import matches
+from bot.rules.files.load import read
+from bot.rules.model import RuleSet
+from bot.rules.needs import fires_early
 from bot.store import Store, open_store
+from bot.store.dead_letters import steps_of
 from bot.store.matches import KeptMatch, matches_of
-from bot.store.queue import steps_of
-from bot.subjects import Band, RecordingSubject, Site
+from mouseflow import recordings
+from mouseflow.errors import BadAnswer, failure, unreadable
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import Site as PretendSite
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 NOW = datetime(2026, 3, 12, 15, 30, tzinfo=UTC)
 SETTLE = timedelta(minutes=35)

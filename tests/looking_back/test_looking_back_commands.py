@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from bot.cli.main import main
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 ROOT = Path(__file__).parents[2]
 RULE = """\

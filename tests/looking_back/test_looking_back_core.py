@@ -9,23 +9,22 @@ from hypothesis import strategies as st
 from looking_world import NOW, rules
 
 from bot.actions.slack import AtMost, Slack
+from bot.domain.limits import Posting, Reason
+from bot.domain.subjects import RecordingSubject, Site
 from bot.errors import ConfigError
-from bot.limits import Posting, Reason
-from bot.mouseflow.models import Recording, Website
-from bot.replay import comparing, fate, tuning
-from bot.replay.choosing import chosen, one, watched
-from bot.replay.comparing import Change
-from bot.replay.one import Address, address
-from bot.replay.posts import Posts
-from bot.replay.spans import Span, days, slices, window
-from bot.replay.tally import Line
-from bot.replay.tuning import Knob, Rung
-from bot.rulebook.explain import explain
+from bot.replay import explain_one, rule_diff, tune
+from bot.replay.date_slices import Span, days, slices, window
+from bot.replay.explain_one import Address, address
+from bot.replay.record import Line, Posts
+from bot.replay.rule_diff import Change
+from bot.replay.select import chosen, one, watched
+from bot.replay.tune import Knob, Rung
+from bot.rules.explain import explain
 from bot.store.audit import Entry
+from bot.store.dead_letters import StepState
 from bot.store.matches import KeptMatch
-from bot.store.queue import StepState
-from bot.store.rule_states import RuleState
-from bot.subjects import RecordingSubject, Site
+from bot.store.rules import RuleState
+from mouseflow.models import Recording, Website
 
 SITE = Site("w1", "myshop.com")
 HOUR = timedelta(hours=1)
@@ -112,42 +111,42 @@ surge:
 
 
 def test_the_threshold_that_is_turned_is_the_one_that_every_match_must_meet():
-    assert tuning.knob(THREE[0]) == Knob("friction", "min", 2.5)
-    assert tuning.knob(THREE[0], "duration") == Knob("duration", "min", 60_000)
-    assert tuning.knob(THREE[1]) == Knob("duration", "max", 10_000)
+    assert tune.knob(THREE[0]) == Knob("friction", "min", 2.5)
+    assert tune.knob(THREE[0], "duration") == Knob("duration", "min", 60_000)
+    assert tune.knob(THREE[1]) == Knob("duration", "max", 10_000)
     with pytest.raises(ConfigError, match="either: it has no threshold of friction, duration"):
-        tuning.knob(THREE[2])
+        tune.knob(THREE[2])
     with pytest.raises(ConfigError, match="bounce: it has no threshold of friction"):
-        tuning.knob(THREE[1], "friction")
+        tune.knob(THREE[1], "friction")
 
 
 def test_counting_at_a_threshold_changes_that_threshold_alone():
     span = (NOW.date() - timedelta(days=7), NOW.date())
-    turned = tuning.knob(THREE[0])
-    made = tuning.filters(THREE[0], turned, 4, span)
+    turned = tune.knob(THREE[0])
+    made = tune.filters(THREE[0], turned, 4, span)
     assert (made.frictionmin, made.device, made.visitmin) == (4, "phone", timedelta(seconds=60))
     assert (made.fromdate, made.todate) == span
-    short = tuning.filters(THREE[1], tuning.knob(THREE[1]), 30_000, span)
+    short = tune.filters(THREE[1], tune.knob(THREE[1]), 30_000, span)
     assert (short.visitmax, short.pagesmax) == (timedelta(seconds=30), 2)
 
 
 def test_the_present_threshold_is_among_the_rungs():
-    assert tuning.rungs(Knob("friction", "min", 2.7))[4:7] == (2.5, 2.7, 3)
-    assert tuning.rungs(Knob("pages", "max", 2), (4, 3)) == (2, 3, 4)
+    assert tune.rungs(Knob("friction", "min", 2.7))[4:7] == (2.5, 2.7, 3)
+    assert tune.rungs(Knob("pages", "max", 2), (4, 3)) == (2, 3, 4)
 
 
 def test_what_no_filter_stands_for_is_named():
-    assert tuning.uncounted(THREE[0]) == ("saw_page /checkout*", "except tags internal")
-    assert tuning.uncounted(THREE[1]) == ()
-    assert tuning.uncounted(THREE[2]) == ("(friction at least 9 or country dk)",)
+    assert tune.uncounted(THREE[0]) == ("saw_page /checkout*", "except tags internal")
+    assert tune.uncounted(THREE[1]) == ()
+    assert tune.uncounted(THREE[2]) == ("(friction at least 9 or country dk)",)
 
 
 def test_only_days_that_are_over_are_counted():
     zone = ZoneInfo("Pacific/Kiritimati")  # tomorrow there
-    first, last = tuning.whole_days(NOW - timedelta(days=7), NOW, zone)
+    first, last = tune.whole_days(NOW - timedelta(days=7), NOW, zone)
     assert (last - first).days == 7
     assert last.isoformat() == "2026-03-13"
-    short = tuning.whole_days(NOW, NOW, zone)
+    short = tune.whole_days(NOW, NOW, zone)
     assert (short[1] - short[0]).days == 1
 
 
@@ -155,9 +154,9 @@ def test_only_days_that_are_over_are_counted():
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12))
 def test_bars_are_as_long_as_their_figures_are_large(figures):
     curve = [Rung(n, figure, present=n == 0) for n, figure in enumerate(figures)]
-    lines = tuning.chart(Knob("friction", "min", 0), curve)
+    lines = tune.chart(Knob("friction", "min", 0), curve)
     bars = [sum(char in "█▏▎▍▌▋▊▉" for char in line) for line in lines]
-    assert max(bars) <= tuning.WIDTH
+    assert max(bars) <= tune.WIDTH
     for figure, bar in zip(figures, bars, strict=True):
         assert (bar > 0) == (figure > 0)
         assert bar <= bars[figures.index(max(figures))]
@@ -166,7 +165,7 @@ def test_bars_are_as_long_as_their_figures_are_large(figures):
 
 def test_a_chart_shows_units_and_the_present_threshold():
     curve = [Rung(30_000, 2.0, False), Rung(60_000, 8.0, True)]
-    lines = tuning.chart(Knob("duration", "max", 60_000), curve)
+    lines = tune.chart(Knob("duration", "max", 60_000), curve)
     assert lines[0].startswith("≤ 30 s  2.0 a day  ██████████")
     assert lines[1].startswith("≤ 60 s  8.0 a day  ")
     assert lines[1].endswith("█  ← now")
@@ -181,11 +180,11 @@ d: {watch: recordings, when: {pages: {min: 1}}, do: {tag: x}}
 """).rules
     digests = dict.fromkeys("abcd", "1")
     running = {"a": "1", "old-b": "1", "c": "2", "gone": "1"}
-    known = comparing.states(new, digests, running)
+    known = rule_diff.states(new, digests, running)
     assert known == {"a": "same", "b": "same", "c": "changed", "d": "new"}
     before = {("a", "1"), ("a", "2"), ("old-b", "1"), ("gone", "9")}
     after = {("a", "2"), ("a", "3"), ("b", "1"), ("d", "1")}
-    assert comparing.compare(new, known, before, after) == [
+    assert rule_diff.compare(new, known, before, after) == [
         Change("a", "same", 2, 2, ("3",), ("1",)),
         Change("b", "same", 1, 1, (), ()),
         Change("c", "changed", 0, 0, (), ()),
@@ -196,11 +195,11 @@ d: {watch: recordings, when: {pages: {min: 1}}, do: {tag: x}}
 
 def test_matches_from_before_the_bot_watched_are_left_out_of_the_comparison():
     before = NOW - HOUR
-    assert not comparing.watched("a", "1", before, NOW, set())
-    assert comparing.watched("a", "1", NOW, NOW, set())
-    assert comparing.watched("a", "1", before, None, set())
+    assert not rule_diff.watched("a", "1", before, NOW, set())
+    assert rule_diff.watched("a", "1", NOW, NOW, set())
+    assert rule_diff.watched("a", "1", before, None, set())
     # What it caught up on before its polls began is no loss.
-    assert comparing.watched("a", "1", before, NOW, {("a", "1")})
+    assert rule_diff.watched("a", "1", before, NOW, {("a", "1")})
 
 
 def test_a_plan_promises_no_more_calls_than_the_rate_allows():
@@ -209,8 +208,8 @@ def test_a_plan_promises_no_more_calls_than_the_rate_allows():
     span = Span(NOW - 24 * HOUR, NOW)
 
     def told(rate):
-        cost = comparing.calls(one, sites, timedelta(minutes=1), rate, 0, 0, span)
-        return comparing.costs(comparing.Work(), Line(), cost, span)[-1]
+        cost = rule_diff.calls(one, sites, timedelta(minutes=1), rate, 0, 0, span)
+        return rule_diff.costs(rule_diff.Work(), Line(), cost, span)[-1]
 
     assert "at most 172800 for polling (bounded by 2 calls a second), about" in told(2)
     assert "bounded" not in told(100)
@@ -250,8 +249,8 @@ def session(**known):
 
 
 def told(rule, subject, known=None, *, held=False):
-    return fate.future(
-        rule, subject, explain(rule, subject), known or fate.Remembered(watching=NOW - 9 * HOUR),
+    return explain_one.future(
+        rule, subject, explain(rule, subject), known or explain_one.Remembered(watching=NOW - 9 * HOUR),
         held=held, settle=timedelta(minutes=35), now=NOW,
     )  # fmt: skip
 
@@ -270,8 +269,8 @@ def test_what_would_happen_now_is_told_for_every_case():
     assert "is judged again when it grows" in told(
         BOUNCE, session(pages=9, last_activity=NOW)
     )[0]  # fmt: skip
-    assert "not polled this website" in told(BOUNCE, session(**short), fate.Remembered())[0]
-    early = fate.Remembered(watching=NOW - timedelta(minutes=1))
+    assert "not polled this website" in told(BOUNCE, session(**short), explain_one.Remembered())[0]
+    early = explain_one.Remembered(watching=NOW - timedelta(minutes=1))
     assert "ended before the bot began to watch" in told(BOUNCE, session(**short), early)[0]
     assert "cannot be judged" in told(THREE[0], session(), held=True)[0]
 
@@ -287,7 +286,9 @@ strict:
   do: {slack: {channel: "#x"}}
 """).rules
     state = RuleState(rule="strict", paused_at=NOW, paused_why="too many", snoozed_until=NOW + HOUR)
-    lines = told(rule, session(pages=3), fate.Remembered(watching=NOW - 9 * HOUR, state=state))
+    lines = told(
+        rule, session(pages=3), explain_one.Remembered(watching=NOW - 9 * HOUR, state=state)
+    )
     assert lines == [
         "it would match at the next poll: slack",
         "but the rule is paused since 2026-03-12 15:30:00Z: too many",
@@ -331,8 +332,8 @@ def test_the_fate_of_every_step_is_told_with_its_reason():
         note("match", "pages 1"),
         note("suppressed", str(Reason.ONCE_PER)),
     ]
-    known = fate.Remembered(match, steps, notes)
-    assert fate.lines(known, fate.past(known, NOW)) == [
+    known = explain_one.Remembered(match, steps, notes)
+    assert explain_one.lines(known, explain_one.past(known, NOW)) == [
         "matched 2026-03-12 15:30:00Z: pages 1",
         "  tag-1: done 2026-03-12 15:30:00Z (tagged)",
         "  star-1: waiting until 2026-03-12 16:30:00Z (after 2 attempts: Mouseflow is away)",
@@ -343,4 +344,4 @@ def test_the_fate_of_every_step_is_told_with_its_reason():
         "  slack-3: withheld 2026-03-12 15:30:00Z (snoozed)",
         "  actions: held back (once_per: matched before for this value)",
     ]
-    assert fate.lines(fate.Remembered(), []) == []
+    assert explain_one.lines(explain_one.Remembered(), []) == []

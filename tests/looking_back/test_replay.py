@@ -10,11 +10,11 @@ import pytest
 from looking_world import NOW, CutOff, World, busy
 
 from bot.errors import StoreError
-from bot.mouseflow.errors import Unavailable
-from bot.replay.asked import lacking
-from bot.replay.progress import Folder, Progress
-from bot.replay.tally import remarks, table
-from bot.simulator.quirks import Quirks
+from bot.replay.evaluate_days import lacking
+from bot.replay.record import remarks, table
+from bot.replay.run import Folder, Progress
+from mouseflow.errors import Unavailable
+from mouseflow.simulator.quirks import Quirks
 
 RULES = """
 friction:

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from looking_world import World
 
-from bot.mouseflow.errors import Unavailable
-from bot.replay.progress import Progress
-from bot.simulator.quirks import Quirks
+from bot.replay.run import Progress
+from mouseflow.errors import Unavailable
+from mouseflow.simulator.quirks import Quirks
 
 PATHS = """
 paths:

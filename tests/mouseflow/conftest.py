@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mouseflow_wire import Time, Wire
 
-from bot.mouseflow.client import AsyncMouseflow, Sent
+from mouseflow.client import AsyncMouseflow, Sent
 
 EMAIL = "my@email.com"
 KEY = "token1234"

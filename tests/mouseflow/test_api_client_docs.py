@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.mouseflow import Mouseflow, SessionFilters, errors, recordings
-from bot.mouseflow.client import AsyncMouseflow
-from bot.simulator.demo import MYSHOP
-from bot.simulator.server import Simulator
+from mouseflow import Mouseflow, SessionFilters, errors, recordings
+from mouseflow.client import AsyncMouseflow
+from mouseflow.simulator.scenarios import MYSHOP
+from mouseflow.simulator.server import Simulator
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api-client.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from mouseflow_wire import Time
 
-from bot.mouseflow import (
+from mouseflow import (
     Mouseflow,
     PageFilters,
     SessionFilters,
@@ -18,8 +18,8 @@ from bot.mouseflow import (
     recordings,
     websites,
 )
-from bot.simulator.demo import MYSHOP, READ_ONLY
-from bot.simulator.server import Simulator
+from mouseflow.simulator.scenarios import MYSHOP, READ_ONLY
+from mouseflow.simulator.server import Simulator
 
 
 @pytest.fixture

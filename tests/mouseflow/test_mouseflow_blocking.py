@@ -8,10 +8,10 @@ from threading import Thread
 import pytest
 
 from bot.errors import ConfigError
-from bot.mouseflow import Mouseflow, SessionFilters, errors, paging, recordings, websites
-from bot.mouseflow.models import Website
-from bot.simulator.demo import MYSHOP
-from bot.simulator.server import Simulator
+from mouseflow import Mouseflow, SessionFilters, errors, paging, recordings, websites
+from mouseflow.models import Website
+from mouseflow.simulator.scenarios import MYSHOP
+from mouseflow.simulator.server import Simulator
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import pytest
 from mouseflow_wire import cut, half, held, reply
 
 from bot.errors import ConfigError, GiveUp, TryLater
-from bot.mouseflow import errors, recordings, websites
-from bot.mouseflow.client import AsyncMouseflow
-from bot.mouseflow.pacing import Budget, Priority
-from bot.mouseflow.turns import Turns
+from mouseflow import errors, recordings, websites
+from mouseflow.call_queue import Turns
+from mouseflow.client import AsyncMouseflow
+from mouseflow.rate_limit import Budget, Priority
 
 SITES = websites.list()
 STAR = recordings.star("w", "r")

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bot.mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
-from bot.mouseflow.filters import PageFilters, SessionFilters
-from bot.mouseflow.request import Request
+from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
+from mouseflow.filters import PageFilters, SessionFilters
+from mouseflow.request import Request
 
 W, R, X = "8fc2ace2-75bc-8ba4-b424-c8916670b990", "0953400cc896bc93", "kvnbQCMbpUyDwLArFDOuXw"
 SECOND = "6793a2a8-9be8-42ce-4fb1-9107e379dfde"

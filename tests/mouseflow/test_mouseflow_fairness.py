@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mouseflow_wire import held, reply
 
-from bot.mouseflow import Priority, recordings, websites
-from bot.mouseflow.fairness import PASSED, Call, Turned
+from mouseflow import Priority, recordings, websites
+from mouseflow.call_queue import PASSED, Call, Turned
 
 ACTION, POLL, BACKGROUND = Priority
 SITES = ["", "a", "b", "c", "d"]

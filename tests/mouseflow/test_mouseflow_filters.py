@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow import heatmaps, recordings
-from bot.mouseflow.filters import (
+from mouseflow import heatmaps, recordings
+from mouseflow.filters import (
     ANY,
     NOT_SET,
     REFERRER_OF,
@@ -22,7 +22,7 @@ from bot.mouseflow.filters import (
     System,
     VisitorType,
 )
-from bot.simulator import filters as simulated
+from mouseflow.simulator import filters as simulated
 
 DAYS = st.dates(date(2015, 1, 1), date(2030, 12, 31))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow.pacing import (
+from mouseflow.rate_limit import (
     LONGEST_PAUSE,
     Budget,
     backoff,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow import paging, recordings
-from bot.mouseflow.filters import SessionFilters
-from bot.mouseflow.models import PageView, Recording, RecordingPage
-from bot.mouseflow.shapes import Unreadable
+from mouseflow import paging, recordings
+from mouseflow.decode import Unreadable
+from mouseflow.filters import SessionFilters
+from mouseflow.models import PageView, Recording, RecordingPage
 
 FIRST = date(2026, 3, 1)
 WEEK = SessionFilters(fromdate=FIRST, todate=FIRST + timedelta(days=7))

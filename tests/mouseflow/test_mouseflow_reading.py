@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow import feedback, heatmaps, recordings, websites
-from bot.mouseflow.errors import BadAnswer
+from mouseflow import feedback, heatmaps, recordings, websites
+from mouseflow.errors import BadAnswer
 
 LIST = recordings.list("w")
 SITES = websites.list()

@@ -7,8 +7,8 @@ from datetime import date, datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from bot.mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
-from bot.mouseflow.models import PageView, Recording
+from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
+from mouseflow.models import PageView, Recording
 
 READERS = {
     "websites_list": websites.list(),

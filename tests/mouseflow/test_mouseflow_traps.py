@@ -8,11 +8,11 @@ import pytest
 from mouseflow_wire import reply
 
 from bot.errors import ConfigError
-from bot.mouseflow import errors, feedback, forms, funnels, heatmaps, paging, recordings, websites
-from bot.mouseflow.client import AsyncMouseflow
-from bot.mouseflow.filters import ANY, REFERRER_OF, PageFilters, SessionFilters
-from bot.mouseflow.models import folded
-from bot.mouseflow.pacing import Budget
+from mouseflow import errors, feedback, forms, funnels, heatmaps, paging, recordings, websites
+from mouseflow.client import AsyncMouseflow
+from mouseflow.filters import ANY, REFERRER_OF, PageFilters, SessionFilters
+from mouseflow.models import folded
+from mouseflow.rate_limit import Budget
 
 
 def rows(*items):

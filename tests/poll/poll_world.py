@@ -9,25 +9,25 @@ from zoneinfo import ZoneInfo
 import httpx
 import msgspec
 
-from bot.mouseflow import recordings
-from bot.mouseflow.errors import BadAnswer, failure, unreachable, unreadable
-from bot.poll.book import Book
-from bot.poll.matching import Routing
-from bot.poll.memory import Memory
-from bot.poll.recordings import Desk, Polled, poll
-from bot.rulebook.evaluate import matches
-from bot.rulebook.read import read
-from bot.rulebook.rules import Rule, RuleSet
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.simulator.site import Site as PretendSite
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
-from bot.sources.recordings import merge
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.polling.live_sessions import Memory
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk, Polled, poll
+from bot.polling.session import merge
+from bot.polling.site_rules import Book
+from bot.rules.evaluate import matches
+from bot.rules.files.load import read
+from bot.rules.model import Rule, RuleSet
 from bot.store import Store, open_store
 from bot.store.matches import matches_of
-from bot.subjects import Band, RecordingSubject, Site
+from mouseflow import recordings
+from mouseflow.errors import BadAnswer, failure, unreachable, unreadable
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import Site as PretendSite
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 

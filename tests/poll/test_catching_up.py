@@ -7,12 +7,12 @@ import pytest
 from poll_world import Account
 from test_poll_recordings import ALL_OF_THEM
 
-from bot.catching_up import catch_up, recent
 from bot.errors import TryLater
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
-from bot.simulator.quirks import Quirks
-from bot.simulator.scenarios import session
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
+from bot.replay.backfill import catch_up, recent
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import session
 
 STORIES = ["checkout-friction", "phone-bounce", "rage-on-product", "regular-in-trouble", "purchase"]
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poll_world import Account, rules
 
-from bot.mouseflow.errors import Unavailable, failure
-from bot.mouseflow.models import PageView, Recording
-from bot.mouseflow.recordings import tag
-from bot.poll.expansion import ROWS_A_CALL, SEVERAL, Expansion, stretches
-from bot.simulator.scenarios import session
+from bot.polling.page_views import ROWS_A_CALL, SEVERAL, Expansion, stretches
+from mouseflow.errors import Unavailable, failure
+from mouseflow.models import PageView, Recording
+from mouseflow.recordings import tag
+from mouseflow.simulator.scenarios import session
 
 PAGES_ALONE = """
 checkout:

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from poll_world import Account
 
-from bot.mouseflow import recordings
-from bot.mouseflow.models import Recording, RecordingPage
-from bot.simulator.scenarios import session
-from bot.simulator.sessions import Visitor
+from mouseflow import recordings
+from mouseflow.models import Recording, RecordingPage
+from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import Visitor
 
 # An open rule has the page views read while the session is live.
 OPEN = """

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from bot.outages import MANY, Outages
+from bot.polling.outages import MANY, Outages
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AWAY, BUSY = OSError("away"), ValueError("busy")

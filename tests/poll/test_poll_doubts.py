@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from test_poll_recordings import ALL_OF_THEM
 
-from bot.mouseflow.models import Recording, RecordingPage
-from bot.simulator.quirks import Quirks
 from bot.store.audit import history
-from bot.store.rule_states import rule_states
+from bot.store.rules import rule_states
+from mouseflow.models import Recording, RecordingPage
+from mouseflow.simulator.quirks import Quirks
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=12), timedelta(days=3)], ids=str)

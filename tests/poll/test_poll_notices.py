@@ -5,7 +5,7 @@ import pytest
 from poll_world import Account
 
 from bot.store.audit import history
-from bot.store.rule_states import rule_states
+from bot.store.rules import rule_states
 
 CAREFUL = """
 careful:

@@ -7,14 +7,14 @@ from urllib.parse import parse_qsl
 import pytest
 from poll_world import CHECKOUT, Account
 
-from bot.mouseflow.errors import Unavailable
-from bot.mouseflow.recordings import tag
-from bot.simulator.quirks import Quirks
-from bot.simulator.scenarios import session
-from bot.simulator.sessions import Visitor
+from bot.domain.subjects import Site
 from bot.store.audit import history
-from bot.store.queue import steps_of
-from bot.subjects import Site
+from bot.store.dead_letters import steps_of
+from mouseflow.errors import Unavailable
+from mouseflow.recordings import tag
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import Visitor
 
 ALL_OF_THEM = (
     CHECKOUT

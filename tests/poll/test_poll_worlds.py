@@ -12,9 +12,9 @@ import pytest
 from poll_world import Account
 
 from bot.errors import BotError
-from bot.simulator.quirks import Quirks
-from bot.simulator.scenarios import SCENARIOS, session
-from bot.simulator.sessions import Visitor
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import SCENARIOS, session
+from mouseflow.simulator.sessions import Visitor
 
 WORLDS = int(os.environ.get("POLL_WORLDS", "200"))
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.gate import AT_ONCE, Gate, fair_share
-from bot.rounds import Rounds, measured, spread, words, written
+from bot.scheduler import AT_ONCE, Gate, Rounds, fair_share, measured, spread, words, written
 
 MINUTE = timedelta(minutes=1)
 

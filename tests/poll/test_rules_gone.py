@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from poll_world import Account, rules
 
-from bot.poll.matching import Routing
-from bot.poll.recordings import Desk
-from bot.watching import Watcher
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import Desk
+from bot.watcher import Watcher
 
 NONE_ABOUT_RECORDINGS = """
 stopped:

@@ -10,7 +10,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from bot.rulebook import conditions as c
+from bot.rules import model as c
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 REFERRERS = {"search": "searchengines", "link": "links"}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.mouseflow.models import PageView, Recording
-from bot.rulebook.conditions import (
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.rules.model import (
     All,
     AnyOf,
     Bounds,
@@ -20,10 +20,10 @@ from bot.rulebook.conditions import (
     OneItem,
     OneOf,
     Pattern,
+    Rule,
     Test,
 )
-from bot.rulebook.rules import Rule
-from bot.subjects import Band, RecordingSubject, Site
+from mouseflow.models import PageView, Recording
 
 SITES = (Site("w1", "myshop.com"), Site("w2", "Blog.myshop.com"), Site("w3", "other.org"))
 WORDS = ("de", "DE", "at", "Chrome", "chrome", "Search", "direct", "first", "", "straße", "x=y")

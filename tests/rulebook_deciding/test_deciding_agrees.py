@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.mouseflow.models import PageView, Recording
-from bot.rulebook import conditions as c
-from bot.rulebook.compile import Decider
-from bot.rulebook.evaluate import holds, matches, needs, verdict
-from bot.rulebook.evaluate import whole as whole_rule
-from bot.rulebook.rules import Rule
-from bot.subjects import RecordingSubject
+from bot.domain.subjects import RecordingSubject
+from bot.rules import model as c
+from bot.rules.evaluate import holds, matches, needs, verdict
+from bot.rules.evaluate import whole as whole_rule
+from bot.rules.index.decider import Decider
+from bot.rules.model import Rule
+from mouseflow.models import PageView, Recording
 
 many = settings(max_examples=150, deadline=None)
 copies = st.sampled_from([1, 1, 20])

@@ -6,12 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from bot.mouseflow.filters import SessionFilters
-from bot.mouseflow.models import PageView, Recording
-from bot.rulebook import conditions as c
-from bot.rulebook.catalogue import KINDS, field, fields
-from bot.rulebook.evaluate import holds
-from bot.subjects import (
+from bot.domain.subjects import (
     Band,
     CampaignSubject,
     FormField,
@@ -23,6 +18,11 @@ from bot.subjects import (
     Site,
     WebsiteSubject,
 )
+from bot.rules import model as c
+from bot.rules.evaluate import holds
+from bot.rules.fields.catalogue import KINDS, field, fields
+from mouseflow.filters import SessionFilters
+from mouseflow.models import PageView, Recording
 
 SITE = Site("w1", "myshop.com")
 

@@ -4,12 +4,12 @@ import pytest
 from deciding_worlds import conditions, learnt, rules
 from hypothesis import given, settings
 
-from bot.mouseflow.models import PageView, Recording
-from bot.rulebook import conditions as c
-from bot.rulebook.evaluate import matches
-from bot.rulebook.explain import explain, lines, why
-from bot.rulebook.rules import Rule
-from bot.subjects import Band, FunnelStep, FunnelSubject, RecordingSubject, Site
+from bot.domain.subjects import Band, FunnelStep, FunnelSubject, RecordingSubject, Site
+from bot.rules import model as c
+from bot.rules.evaluate import matches
+from bot.rules.explain import explain, lines, why
+from bot.rules.model import Rule
+from mouseflow.models import PageView, Recording
 
 SITE = Site("w1", "myshop.com")
 WHEN = c.All(

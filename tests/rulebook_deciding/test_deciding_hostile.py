@@ -5,15 +5,15 @@ import tracemalloc
 import pytest
 from deciding_worlds import SITES
 
-from bot.mouseflow.models import PageView, Recording
-from bot.rulebook import axes
-from bot.rulebook import conditions as c
-from bot.rulebook.compile import Decider
-from bot.rulebook.evaluate import matches
-from bot.rulebook.fields import number, path
-from bot.rulebook.operators import glob
-from bot.rulebook.rules import Rule
-from bot.subjects import RecordingSubject
+from bot.domain.subjects import RecordingSubject
+from bot.rules import model as c
+from bot.rules.evaluate import matches
+from bot.rules.fields.field import number, path
+from bot.rules.index import tables
+from bot.rules.index.decider import Decider
+from bot.rules.model import Rule
+from bot.rules.operators import glob
+from mouseflow.models import PageView, Recording
 
 HUGE = "a" * 1_000_000
 
@@ -93,10 +93,10 @@ def test_a_flood_of_distinct_values_leaves_tables_bounded():
 
 def test_a_table_forgets_rather_than_grow_and_still_answers():
     asked = []
-    table = axes.Memo(lambda key: asked.append(key) or len(key), axes.length)
+    table = tables.Memo(lambda key: asked.append(key) or len(key), tables.length)
     assert all(table[f"{n:0100}"] == 100 for n in range(50_000))
-    assert len(table) <= axes.ENTRIES
-    assert sum(map(len, table)) <= axes.CHARACTERS
+    assert len(table) <= tables.ENTRIES
+    assert sum(map(len, table)) <= tables.CHARACTERS
     before = len(asked)
     assert table["0" * 5000] == table["0" * 5000] == 5000
     assert len(asked) == before + 2  # too long to be kept

@@ -8,26 +8,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.mouseflow.filters import SessionFilters
-from bot.mouseflow.models import PageView, Recording
-from bot.rulebook import conditions as c
-from bot.rulebook.compile import Decider
-from bot.rulebook.evaluate import answer, matches, needs
-from bot.rulebook.narrowing import likely, narrowing, narrowing_of_all
-from bot.rulebook.operators import OVER
-from bot.rulebook.queries import (
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.rules import model as c
+from bot.rules.evaluate import answer, matches, needs
+from bot.rules.index.decider import Decider
+from bot.rules.model import Rule
+from bot.rules.needs import (
     asks_friction,
     asks_visitor_type,
     changes_asked,
     fires_early,
+    likely,
     lines,
+    narrowing,
+    narrowing_of_all,
     needs_detail,
     plan,
     thresholds,
     visitor_types,
 )
-from bot.rulebook.rules import Rule
-from bot.subjects import Band, RecordingSubject, Site
+from bot.rules.operators import OVER
+from mouseflow.filters import SessionFilters
+from mouseflow.models import PageView, Recording
 
 
 def rule(when, rule_id="r", **more):

@@ -8,7 +8,7 @@ Look at the difference before you commit it: expected.txt is what users read.
 from pathlib import Path
 
 from bot.errors import RuleErrors
-from bot.rulebook.read import read
+from bot.rules.files.load import read
 
 FAULTS = Path(__file__).parent / "faults"
 EXPECTED = FAULTS / "expected.txt"

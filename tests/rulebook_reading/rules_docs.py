@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.actions import WRITTEN
-from bot.rulebook.catalogue import KINDS, fields
-from bot.rulebook.fields import Field
-from bot.rulebook.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
-from bot.rulebook.lints import LINTS
-from bot.rulebook.schema import OPERATORS
+from bot.rules.fields.catalogue import KINDS, fields
+from bot.rules.fields.field import Field
+from bot.rules.files.lints import LINTS
+from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
+from bot.rules.files.schema import OPERATORS
 
 DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
 BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", re.DOTALL)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import RuleErrors
-from bot.rulebook.read import read
+from bot.rules.files.load import read
 
 YAML = """\
 version: 1

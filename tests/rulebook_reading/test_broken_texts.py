@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jinja2.exceptions import TemplateSyntaxError
 
 from bot.errors import RuleErrors
-from bot.rulebook.read import read
-from bot.wording.templates import ENVIRONMENT
-from bot.wording.text_check import check_text
+from bot.messages.template_check import check_text
+from bot.messages.templates import ENVIRONMENT
+from bot.rules.files.load import read
 
 GOLDEN = FAULTS / "texts.txt"
 JARGON = re.compile(

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from bot.rulebook.catalogue import KINDS
-from bot.rulebook.read import FORMATS, read
-from bot.rulebook.read_do import Allowed
-from bot.rulebook.rule_tests import run
-from bot.rulebook.schema import json_schema
-from bot.rulebook.spans import decoded, plain
+from bot.rules.fields.catalogue import KINDS
+from bot.rules.files.actions import Allowed
+from bot.rules.files.load import FORMATS, read
+from bot.rules.files.nodes import decoded, plain
+from bot.rules.files.schema import json_schema
+from bot.rules.tests import run
 
 RULES = Path(__file__).parents[2] / "rules"
 FILES = sorted(path for path in RULES.iterdir() if path.suffix in FORMATS)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import RuleErrors
-from bot.rulebook import toml_text, yaml_text
-from bot.rulebook.read import read
-from bot.rulebook.spans import Items, Keys, Scalar, Unreadable, decoded, plain
+from bot.rules.files import toml as toml_text
+from bot.rules.files import yaml
+from bot.rules.files.load import read
+from bot.rules.files.nodes import Items, Keys, Scalar, Unreadable, decoded, plain
 
 RULE = b"""version: 1
 rules:
@@ -45,7 +46,7 @@ def spots(node, path=""):
     ],
 )  # fmt: skip
 def test_yaml_scalars_mean_what_yaml_1_2_says(written, value):
-    found = yaml_text.parse(f"a: {written}\n").get("a")
+    found = yaml.parse(f"a: {written}\n").get("a")
     assert (found.value, type(found.value)) == (value, type(value))
     assert found.source == written.strip("'")
 
@@ -66,7 +67,7 @@ def test_an_action_takes_what_was_written():
 
 def test_places_in_yaml_are_those_of_keys_and_values():
     text = "a: 1\nb:\n  - x\n  - {c: [y,\n      z], 'd e': \"f\"}\n"
-    assert list(spots(yaml_text.parse(text))) == [
+    assert list(spots(yaml.parse(text))) == [
         ("/a", 1, 1), ("/a=", 1, 4), ("/b", 2, 1), ("/b/0=", 3, 5), ("/b/1/c", 4, 6),
         ("/b/1/c/0=", 4, 10), ("/b/1/c/1=", 5, 7), ("/b/1/d e", 5, 11), ("/b/1/d e=", 5, 18),
     ]  # fmt: skip
@@ -245,6 +246,6 @@ def test_decoding_gives_plain_line_ends():
 
 def test_a_huge_number_is_no_surprise():
     digits = "9" * 39
-    assert yaml_text.scalar(digits) == int(digits)
-    assert yaml_text.scalar("9" * 5000) == "9" * 5000
-    assert math.isinf(yaml_text.scalar("1e999"))
+    assert yaml.scalar(digits) == int(digits)
+    assert yaml.scalar("9" * 5000) == "9" * 5000
+    assert math.isinf(yaml.scalar("1e999"))

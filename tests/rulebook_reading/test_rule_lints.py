@@ -3,9 +3,9 @@
 import pytest
 from faulty import FAULTS, cases, expected
 
-from bot.rulebook.lints import LINTS
-from bot.rulebook.read import ALLOWED, read
-from bot.rulebook.read_do import Allowed
+from bot.rules.files.actions import Allowed
+from bot.rules.files.lints import LINTS
+from bot.rules.files.load import ALLOWED, read
 
 RULE = """
 version: 1

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from written_conditions import as_json, conditions
 
-from bot.rulebook.evaluate import holds
-from bot.rulebook.logic import implies, impossible
-from bot.rulebook.read import read
-from bot.rulebook.trial_subjects import subject
+from bot.rules.evaluate import holds
+from bot.rules.files.load import read
+from bot.rules.implication import implies, impossible
+from bot.rules.test_subjects import subject
 
 NAMES = frozenset(
     {"country", "device", "pages", "tags", "starred", "variables", "page", "referrer_type",

@@ -5,11 +5,17 @@ from datetime import timedelta
 import pytest
 
 from bot.errors import RuleErrors
-from bot.rulebook.conditions import (
+from bot.rules.files.actions import Allowed
+from bot.rules.files.load import ALLOWED, read
+from bot.rules.model import (
+    Active,
+    AfterDowntime,
     All,
     AnyOf,
     Bounds,
+    BudgetStep,
     Change,
+    Count,
     Every,
     Exists,
     Is,
@@ -17,22 +23,14 @@ from bot.rulebook.conditions import (
     NoneOf,
     Not,
     Numbers,
+    OncePer,
     OneItem,
     OneOf,
-    Pattern,
-)
-from bot.rulebook.conditions import Test as Asks  # pytest would collect a Test
-from bot.rulebook.read import ALLOWED, read
-from bot.rulebook.read_do import Allowed
-from bot.rulebook.rules import (
-    Active,
-    AfterDowntime,
-    BudgetStep,
-    Count,
-    OncePer,
     Pace,
+    Pattern,
     Rate,
 )
+from bot.rules.model import Test as Asks  # pytest would collect a Test
 
 HEAD = "version: 1\nrules:\n  one:\n    watch: {watch}\n"
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from written_conditions import as_json, as_toml, conditions
 
-from bot.rulebook.catalogue import KINDS
-from bot.rulebook.read import read
-from bot.rulebook.schema import json_schema
+from bot.rules.fields.catalogue import KINDS
+from bot.rules.files.load import read
+from bot.rules.files.schema import json_schema
 
 VALIDATOR = Draft202012Validator(json_schema())
 

@@ -8,12 +8,12 @@ from jsonschema import Draft202012Validator
 
 from bot.actions import WRITTEN
 from bot.errors import RuleErrors
-from bot.rulebook.catalogue import KINDS, fields
-from bot.rulebook.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
-from bot.rulebook.read import FORMATS, read
-from bot.rulebook.read_values import operators
-from bot.rulebook.schema import json_schema
-from bot.rulebook.spans import Unreadable, decoded, plain
+from bot.rules.fields.catalogue import KINDS, fields
+from bot.rules.files.conditions import operators
+from bot.rules.files.load import FORMATS, read
+from bot.rules.files.nodes import Unreadable, decoded, plain
+from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
+from bot.rules.files.schema import json_schema
 
 SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

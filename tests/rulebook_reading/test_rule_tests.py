@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bot.rulebook.read import read
-from bot.rulebook.rule_tests import junit, run
+from bot.rules.files.load import read
+from bot.rules.tests import junit, run
 
 RULE = """
 version: 1

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.rulebook import units
-from bot.rulebook.rules import Active, Rate
-from bot.wording import duration
+from bot.messages import duration
+from bot.rules import units
+from bot.rules.model import Active, Rate
 
 LENGTHS = st.integers(1, 10**11).map(lambda ms: timedelta(milliseconds=ms))
 DAYS = st.frozensets(st.integers(0, 6), min_size=1)

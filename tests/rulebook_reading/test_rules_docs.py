@@ -7,13 +7,13 @@ import pytest
 from rules_docs import BLOCK, DOCS, filled, tables
 
 from bot.actions import WRITTEN
-from bot.rulebook.catalogue import KINDS, fields
-from bot.rulebook.fields import NUMERIC
-from bot.rulebook.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
-from bot.rulebook.lints import LINTS
-from bot.rulebook.read import read
-from bot.rulebook.read_values import operators
-from bot.rulebook.rule_tests import run
+from bot.rules.fields.catalogue import KINDS, fields
+from bot.rules.fields.field import NUMERIC
+from bot.rules.files.conditions import operators
+from bot.rules.files.lints import LINTS
+from bot.rules.files.load import read
+from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
+from bot.rules.tests import run
 
 TEXT = DOCS.read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ from faulty import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.wording.toml_faults import toml_fault
+from bot.messages.toml_errors import toml_fault
 
 BEFORE = "version = 1\n[rules.one]\n"
 AFTER = '\n[rules.three]\nwatch = "x"\n'

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from faulty import expected
 
-from bot.rulebook.toml_words import in_toml
+from bot.rules.files.toml_examples import in_toml
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import json
 
 from hypothesis import strategies as st
 
-from bot.rulebook.catalogue import fields
-from bot.rulebook.fields import NUMERIC
-from bot.rulebook.read_values import operators
+from bot.rules.fields.catalogue import fields
+from bot.rules.fields.field import NUMERIC
+from bot.rules.files.conditions import operators
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")
 SPANS = ("1s", "90s", "5m", "1h30m")

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.server import Simulator
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

@@ -3,13 +3,13 @@
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
-from bot.simulator import ids, scenarios, timeline
-from bot.simulator.clock import Clock
-from bot.simulator.filters import Facts, Query, Window, matches
-from bot.simulator.quirks import Quirks
-from bot.simulator.site import Site, website
-from bot.simulator.traffic import Plan
-from bot.simulator.world import World
+from mouseflow.simulator import clock, scenarios, timeline
+from mouseflow.simulator.clock import Clock
+from mouseflow.simulator.filters import Facts, Query, Window, matches
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.site import Site, website
+from mouseflow.simulator.traffic import Plan
+from mouseflow.simulator.world import World
 
 START = datetime(2026, 3, 28, 20, 0, tzinfo=UTC)  # the night the clocks change
 USER = "ops@example.com"
@@ -81,8 +81,8 @@ def naive(world: World, site: Site, wanted: Query) -> tuple[list[str], list[str]
     fitting.sort(reverse=True)
     name = site.key
     return (
-        [ids.recording_id(name, ref) for ref in refs],
-        [ids.recording_id(name, ref) for _, ref in fitting],
+        [clock.recording_id(name, ref) for ref in refs],
+        [clock.recording_id(name, ref) for _, ref in fitting],
     )
 
 

@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from bot.simulator.__main__ import main
+from mouseflow.simulator.__main__ import main
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from bot.simulator import demo, timeline
-from bot.simulator.inprocess import InProcess
-from bot.simulator.server import Simulator
+from mouseflow.simulator import scenarios, timeline
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.server import Simulator
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SOON = 35  # seconds
@@ -91,7 +91,7 @@ async def test_feedback_surges_by_five_between_two_looks():
         auth=(sim.email, sim.api_key),
     ) as api:  # fmt: skip
         for _ in range(4):
-            campaigns = (await api.get(f"/websites/{demo.MYSHOP}/feedback")).json()
+            campaigns = (await api.get(f"/websites/{scenarios.MYSHOP}/feedback")).json()
             counts.append(campaigns[0]["report"]["responses"])
             moment[0] += timedelta(seconds=15)
     grown = [after - before for before, after in pairwise(counts)]
@@ -100,11 +100,11 @@ async def test_feedback_surges_by_five_between_two_looks():
 
 
 def test_the_demos_account_has_a_read_only_website():
-    sites = demo.demo_sites(NOW, 1)
+    sites = scenarios.demo_sites(NOW, 1)
     assert [site.read_only for site in sites] == [False, False, True, False]
     assert sites[0].settings["name"] == "myshop.com"
 
 
 def test_the_demo_is_the_same_for_the_same_moment_and_seed():
-    assert demo.demo_sites(NOW, 1) == demo.demo_sites(NOW, 1)
-    assert demo.demo_sites(NOW, 1) != demo.demo_sites(NOW, 2)
+    assert scenarios.demo_sites(NOW, 1) == scenarios.demo_sites(NOW, 1)
+    assert scenarios.demo_sites(NOW, 1) != scenarios.demo_sites(NOW, 2)

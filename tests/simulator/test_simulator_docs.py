@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from bot.simulator.faults import Kind
-from bot.simulator.quirks import Quirks
-from bot.simulator.scenarios import SCENARIOS
+from mouseflow.simulator.middleware import Kind
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import SCENARIOS
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "simulator.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python run\n(.*?)```", PAGE, re.DOTALL)

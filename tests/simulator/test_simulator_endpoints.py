@@ -5,7 +5,7 @@ import base64
 import httpx
 import pytest
 
-from bot.simulator.mouseflow import MEANINGS
+from mouseflow.simulator.api import MEANINGS
 
 W = "/websites/quiet"
 FUNNEL = {"name": "My Funnel", "steps": [{"name": "First step", "url": "/"}, {"url": "/second"}]}

@@ -6,8 +6,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from bot.simulator.inprocess import InProcess
-from bot.simulator.server import Simulator, running_simulator
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.server import Simulator, running_simulator
 
 
 @pytest.fixture

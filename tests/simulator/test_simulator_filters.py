@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_worlds import everything, naive
 
-from bot.simulator.filters import BadFilter, Query, Var, matches, query, window
-from bot.simulator.scenarios import PHONE, REGULAR, SEARCHER, session
-from bot.simulator.sessions import seen
+from mouseflow.simulator.filters import BadFilter, Query, Var, matches, query, window
+from mouseflow.simulator.scenarios import PHONE, REGULAR, SEARCHER, session
+from mouseflow.simulator.sessions import seen
 
 SHOPPER = session(
     [("/landing", 10), ("/products", 10), ("/cart", 10)],

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from itertools import pairwise
 
-from bot.simulator.scenarios import session
-from bot.simulator.sessions import length, seen
+from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import length, seen
 
 LIST = "/websites/quiet/recordings"
 SCRIPT = session(

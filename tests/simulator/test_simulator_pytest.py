@@ -5,7 +5,7 @@ import threading
 import httpx
 import pytest
 
-from bot.simulator.server import Simulator, serve
+from mouseflow.simulator.server import Simulator, serve
 
 pytest_plugins = ["pytester"]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bot.simulator import demo
-from bot.simulator.scenarios import PHONE, session
-from bot.simulator.server import Simulator
+from mouseflow.simulator import scenarios
+from mouseflow.simulator.scenarios import PHONE, session
+from mouseflow.simulator.server import Simulator
 
 W = "/websites/quiet"
 BUYER = session(
@@ -160,7 +160,7 @@ async def test_reports_over_many_recordings_agree_with_the_recordings_themselves
 
 async def test_feedback_counts_up_and_never_down(stand):
     site = stand.sim.world.site("quiet")
-    site.campaigns.update(demo.demo_sites(stand.moment, 1)[0].campaigns)
+    site.campaigns.update(scenarios.demo_sites(stand.moment, 1)[0].campaigns)
     counts, impressions = [], []
     for _ in range(40):
         first, second = await stand.get(f"{W}/feedback")

@@ -5,7 +5,7 @@ import pytest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.simulator.server import running_simulator
+from mouseflow.simulator.server import running_simulator
 
 
 @pytest.fixture

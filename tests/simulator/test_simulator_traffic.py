@@ -9,16 +9,16 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow.models import Recording
-from bot.simulator import answers, demo, timeline
-from bot.simulator.filters import EVERYTHING, Window
-from bot.simulator.inprocess import InProcess
-from bot.simulator.quirks import Quirks
-from bot.simulator.scenarios import SCENARIOS, session
-from bot.simulator.server import Simulator
-from bot.simulator.sessions import Visitor, length
-from bot.simulator.site import website
-from bot.simulator.traffic import Plan, Surge, arrivals, pool, visitors
+from mouseflow.models import Recording
+from mouseflow.simulator import scenarios, serialize, timeline
+from mouseflow.simulator.filters import EVERYTHING, Window
+from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import SCENARIOS, session
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.sessions import Visitor, length
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan, Surge, arrivals, pool, visitors
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ async def test_two_simulators_with_one_seed_answer_alike():
             auth=(sim.email, sim.api_key),
         ) as api:  # fmt: skip
             paths = ("/recordings?limit=300", "/feedback", "/pagelist")
-            texts.append([(await api.get(f"/websites/{demo.MYSHOP}{p}")).text for p in paths])
+            texts.append([(await api.get(f"/websites/{scenarios.MYSHOP}{p}")).text for p in paths])
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
 
@@ -109,7 +109,7 @@ def test_people_who_return_have_several_recordings():
 
 
 async def test_a_website_with_370_000_recordings_is_read_to_its_end():
-    sites = demo.shops(1, per_day=12_000, since=date(2026, 10, 20))
+    sites = scenarios.shops(1, per_day=12_000, since=date(2026, 10, 20))
     sim = Simulator(sites=sites, now=lambda: NOW, seed=1)
     site = sites[0]
     window = Window(date(2026, 10, 24), date(2026, 11, 24))
@@ -123,7 +123,7 @@ async def test_a_website_with_370_000_recordings_is_read_to_its_end():
 
 
 async def test_fifty_busy_websites_are_counted_without_being_generated_row_by_row():
-    sites = demo.shops(50, per_day=20_000, since=date(2026, 11, 23))
+    sites = scenarios.shops(50, per_day=20_000, since=date(2026, 11, 23))
     sim = Simulator(sites=sites, now=lambda: NOW, seed=1)
     assert len({site.id for site in sites}) == 50
     counts = []
@@ -165,8 +165,10 @@ def test_whatever_recording_there_is_decodes(pages, events, variables, who, age,
     visit = sim.world.visit(site, made)
     if share:
         sim.world.share(site, visit)
-    row = decoder.decode(msgspec.json.encode(answers.row(sim.world, site, visit.ref, sim.email)))
-    detail = decoder.decode(msgspec.json.encode(answers.detail(sim.world, site, visit, sim.email)))
+    row = decoder.decode(msgspec.json.encode(serialize.row(sim.world, site, visit.ref, sim.email)))
+    detail = decoder.decode(
+        msgspec.json.encode(serialize.detail(sim.world, site, visit, sim.email))
+    )
     assert row.id == detail.id == made
     assert row.created == detail.created
     assert row.last_activity == detail.last_activity >= row.created
@@ -186,7 +188,7 @@ def test_every_generated_recording_decodes(seed, index, scenario):
     planted = sim.add("s.example", scenario, start=-30)
     bulk = timeline.pack(date(2026, 11, 22).toordinal(), index)
     for ref in (bulk, timeline.pack(timeline.PLANTED, 0)):
-        row = answers.row(sim.world, site, ref, sim.email)
+        row = serialize.row(sim.world, site, ref, sim.email)
         assert decoder.decode(msgspec.json.encode(row)).id == row["id"]
         again = sim.world.visit(site, row["id"])
         assert again.ref == ref

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.mouseflow.models import PageView, Recording
-from bot.ports import Addresses
-from bot.subjects import (
+from bot.domain.subjects import (
     CampaignSubject,
     FormField,
     FormSubject,
@@ -22,11 +20,13 @@ from bot.subjects import (
     Site,
     WebsiteSubject,
 )
-from bot.wording import messages
-from bot.wording.names import NAMES
-from bot.wording.plain import clean, cut_mrkdwn, mrkdwn, size
-from bot.wording.samples import SAMPLES
-from bot.wording.templates import BadText, render
+from bot.messages import message as messages
+from bot.messages.samples import SAMPLES
+from bot.messages.template_variables import NAMES
+from bot.messages.templates import BadText, render
+from bot.messages.text import clean, cut_mrkdwn, mrkdwn, size
+from bot.ports import Addresses
+from mouseflow.models import PageView, Recording
 
 SEEDS = st.sampled_from(
     [

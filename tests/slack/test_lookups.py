@@ -6,10 +6,10 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from bot.lookups import Lookups
+from bot.delivery.slack_lookup import Lookups
 from bot.ports import CannotLook, NoChannel
 from bot.store import open_store
-from bot.store.watermarks import blind_channels
+from bot.store.recordings import blind_channels
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

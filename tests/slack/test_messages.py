@@ -7,10 +7,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from bot.domain.subjects import Band
+from bot.messages import message as messages
+from bot.messages.samples import SAMPLES
 from bot.ports import Addresses
-from bot.subjects import Band
-from bot.wording import messages
-from bot.wording.samples import SAMPLES
 
 APP = Addresses(share_url="https://share.example/{token}")
 TASK = SAMPLES["recordings"]

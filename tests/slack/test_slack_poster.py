@@ -8,10 +8,9 @@ from aiohttp import web
 from pydantic import SecretStr
 from slack_world import PretendSlack, serving
 
+from bot.delivery.slack import REMEDIES, SlackPoster, WebhookPoster
 from bot.errors import GiveUp, TryLater
 from bot.ports import CannotLook, NoChannel, SlackPost
-from bot.slack.answers import REMEDIES
-from bot.slack.poster import SlackPoster, WebhookPoster
 
 TOKEN = SecretStr("xoxb-s3cret")
 SINCE = datetime(2026, 3, 2, 12, tzinfo=UTC)

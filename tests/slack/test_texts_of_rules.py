@@ -5,12 +5,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from bot.domain.subjects import Band
+from bot.messages.samples import SAMPLES
+from bot.messages.template_check import check_text
+from bot.messages.template_variables import COMMON, LINKS, NAMES, PERSONAL
+from bot.messages.templates import BadText, names_used, render
 from bot.ports import Addresses
-from bot.subjects import Band
-from bot.wording.names import COMMON, LINKS, NAMES, PERSONAL
-from bot.wording.samples import SAMPLES
-from bot.wording.templates import BadText, names_used, render
-from bot.wording.text_check import check_text
 
 APP = Addresses(share_url="https://share.example/{token}")
 TASK = SAMPLES["recordings"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.wording import duration, rate
-from bot.wording.units import lasting
+from bot.messages import duration, rate
+from bot.messages.text import lasting
 
 
 @pytest.mark.parametrize(

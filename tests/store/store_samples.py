@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bot.limits import Posting
-from bot.mouseflow.models import Recording
+from bot.domain.limits import Posting
+from bot.domain.subjects import RecordingSubject, Site, written
 from bot.store.matches import NewMatch, NewStep, PollOutcome
 from bot.store.recordings import SeenRecording
-from bot.subjects import RecordingSubject, Site, written
+from mouseflow.models import Recording
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import HOUR, MINUTE, NOW
 
-from bot.limits import (
+from bot.domain.limits import (
     Held,
     Hours,
     Limit,
@@ -23,8 +23,8 @@ from bot.limits import (
     opens,
     trips,
 )
-from bot.mouseflow.models import Recording
-from bot.subjects import Band, CampaignSubject, RecordingSubject, Site
+from bot.domain.subjects import Band, CampaignSubject, RecordingSubject, Site
+from mouseflow.models import Recording
 
 DAY = timedelta(days=1)
 WEEKDAYS = frozenset(range(5))

@@ -4,14 +4,14 @@ import msgspec
 import pytest
 from store_samples import HOUR, MINUTE, NOW, POST, SECOND, VISITOR, match, poll, step
 
-from bot.limits import Hours, Posting, Reason
-from bot.store import folding
+from bot.domain.limits import Hours, Posting, Reason
+from bot.store import digests
 from bot.store.audit import history
-from bot.store.folding import DigestContent, fold_backlog
+from bot.store.dead_letters import steps_of
+from bot.store.digests import DigestContent, fold_backlog
 from bot.store.matches import commit_poll
 from bot.store.outbox import claim, give_up, postpone, settle
-from bot.store.queue import steps_of
-from bot.store.rule_states import end_snooze, snooze, withheld
+from bot.store.rules import end_snooze, snooze, withheld
 
 LANE = "slack:#alerts"
 LIMITED = '{"channel":"#alerts","at_most":{"times":2,"window_ms":3600000},"overflow":"digest"}'
@@ -215,7 +215,7 @@ def test_a_digest_that_was_given_up_keeps_what_it_shows(store, add, sent, digest
 
 
 def test_a_full_queue_is_folded_into_digests_and_its_oldest_posts_stay(store, add, sent):
-    bound = folding.QUEUE_BOUND
+    bound = digests.QUEUE_BOUND
     add(*posts('{"channel":"#alerts"}', bound + 450))
     portions = []
     while folded := store.do(lambda conn: fold_backlog(conn, NOW)):
@@ -228,6 +228,6 @@ def test_a_full_queue_is_folded_into_digests_and_its_oldest_posts_stay(store, ad
 
 
 def test_a_full_queue_of_what_cant_be_folded_is_left_alone(store, add):
-    over = folding.QUEUE_BOUND + 1
+    over = digests.QUEUE_BOUND + 1
     add(*(match(f"r{n}", [step(f"w{n}", POST, kind="webhook")]) for n in range(over)))
     assert store.do(lambda conn: fold_backlog(conn, NOW)) == 0

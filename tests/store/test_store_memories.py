@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from store_samples import HOUR, MINUTE, NOW, VISITOR, match, poll
 
-from bot.budgets import Hold
-from bot.levels import Level
+from bot.domain.alert_state import Level
+from bot.domain.budget import Hold
 from bot.store import in_memory_copy
+from bot.store.alert_states import add_figures, figure_history, forget_level, levels, save_level
 from bot.store.audit import Note, history, record
 from bot.store.budgets import (
     budget_steps_done,
@@ -20,10 +21,9 @@ from bot.store.budgets import (
     owned,
     used,
 )
-from bot.store.counts import once_mark, once_seen, tallied, tally, tally_clear
-from bot.store.levels import add_figures, figure_history, forget_level, levels, save_level
+from bot.store.counters import once_mark, once_seen, tallied, tally, tally_clear
 from bot.store.matches import commit_poll
-from bot.store.rule_states import (
+from bot.store.rules import (
     end_snooze,
     matches_since,
     pause_rule,

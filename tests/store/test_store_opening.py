@@ -14,7 +14,7 @@ from bot.errors import ConfigError, StoreError
 from bot.store import backup, in_memory_copy, open_store
 from bot.store.audit import Note, history, record
 from bot.store.matches import commit_poll, matches_of
-from bot.store.watermarks import set_watermark, watermark
+from bot.store.recordings import set_watermark, watermark
 
 
 def note(conn, text: str = "something") -> None:

@@ -7,11 +7,11 @@ from store_samples import HOUR, MINUTE, NOW, POST, SECOND, SHARE, VISITOR, match
 
 from bot.store import open_store
 from bot.store.audit import history
+from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, retry, steps_of
 from bot.store.lanes import due_lanes, lane_states, next_due, pause_lane
 from bot.store.matches import WAIT_FOR_SHARE_MS, commit_poll
 from bot.store.outbox import claim, give_up, postpone, recover, settle
-from bot.store.queue import dead_groups, dead_letters, queue_figures, retry, steps_of
-from bot.store.rule_states import pause_rule, rule_states
+from bot.store.rules import pause_rule, rule_states
 
 SITE, SLACK = "mouseflow:w1", "slack:#alerts"
 SETTLING = timedelta(seconds=10)

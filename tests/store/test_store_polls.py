@@ -6,11 +6,16 @@ import pytest
 from store_samples import HOUR, MINUTE, NOW, POST, SHARE, VISITOR, match, poll, seen, step
 
 from bot.store.audit import Note, history
+from bot.store.dead_letters import queue_figures, steps_of
 from bot.store.matches import commit_poll, matches_of
-from bot.store.queue import queue_figures, steps_of
-from bot.store.recordings import known_recordings, live_recordings, matched_rules
+from bot.store.recordings import (
+    all_watermarks,
+    known_recordings,
+    live_recordings,
+    matched_rules,
+    watermark,
+)
 from bot.store.retention import forget
-from bot.store.watermarks import all_watermarks, watermark
 
 
 def commit(store, outcome):

@@ -1,0 +1,1 @@
+"""Budgets: count what is used, decide, switch websites, and say so."""

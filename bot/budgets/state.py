@@ -1,0 +1,299 @@
+"""What one look at the budgets works on: the websites as they stand, each budget beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from bot.actions.recording import RecordingSwitch
+from bot.actions.recording_rate import RecordingRate
+from bot.actions.slack import Slack
+from bot.budgets.switches import last_by_a_rule
+from bot.budgets.texts import owner, percent
+from bot.domain import budget as core
+from bot.domain import forecast
+from bot.domain.budget import RECORDING, Hold, Period, Standing, Step, Switch
+from bot.domain.forecast import Traffic
+from bot.domain.subjects import Site
+from bot.polling.record_matches import Routing
+from bot.rules.model import Budget, BudgetStep
+from bot.store import Connection
+from bot.store.budgets import Switching, budget_steps_done, used, visitors
+from bot.store.recordings import all_watermarks, set_watermark, watermark
+
+SITES, BUDGETS = "budget-websites", "budgets"
+"""The sources' names in the table of watermarks."""
+
+
+class Pending(Struct, frozen=True):
+    """A switch that waits in the outbox: the step's key, what it sets, by whom and why.
+
+    `undo` tells that it takes back what the owner did.
+    """
+
+    key: str
+    switch: Switch
+    to: str
+    owner: str
+    reason: str
+    undo: bool = False
+
+
+class SiteMark(Struct, frozen=True, omit_defaults=True):
+    """A website at the last look. `former` is its rate before the last change of it."""
+
+    at: datetime
+    status: str | None = None
+    rate: int | None = None
+    former: int | None = None
+    changed: datetime | None = None
+    pending: tuple[Pending, ...] = ()
+
+
+class SiteLine(Struct, frozen=True):
+    """A website of a budget as `status` shows it; `owner` is who set its present state."""
+
+    id: str
+    name: str
+    status: str | None
+    rate: int | None
+    owner: str
+    read_only: bool
+
+
+class StepLine(Struct, frozen=True):
+    """A step of a budget: its share, what it does, and when it acted in this period."""
+
+    at: float
+    does: str
+    acted: datetime | None
+
+
+class BudgetMark(Struct, frozen=True, omit_defaults=True):
+    """A budget at the last look. `ends` is when it will be used up, None if it lasts.
+
+    `expected` is what the period will have used at its end, at the present rates.
+    """
+
+    at: datetime
+    period: str
+    first: str
+    end: str
+    recordings: int
+    used: int
+    expected: float = 0.0
+    ends: datetime | None = None
+    paced: datetime | None = None
+    websites: tuple[SiteLine, ...] = ()
+    steps: tuple[StepLine, ...] = ()
+    resume: bool = False
+    pace: bool = False
+
+
+def site_mark(conn: Connection, website: str) -> SiteMark | None:
+    """The website at the last look."""
+    text = watermark(conn, SITES, website)
+    return msgspec.json.decode(text, type=SiteMark) if text else None
+
+
+def set_site_mark(conn: Connection, website: str, mark: SiteMark) -> None:
+    """Remember the website for the next look."""
+    set_watermark(conn, SITES, website, msgspec.json.encode(mark).decode(), mark.at)
+
+
+def budget_mark(conn: Connection, budget: str) -> BudgetMark | None:
+    """The budget at the last look."""
+    text = watermark(conn, BUDGETS, budget)
+    return msgspec.json.decode(text, type=BudgetMark) if text else None
+
+
+def set_budget_mark(conn: Connection, budget: str, mark: BudgetMark) -> None:
+    """Remember the budget, for the next look and for people."""
+    set_watermark(conn, BUDGETS, budget, msgspec.json.encode(mark).decode(), mark.at)
+
+
+def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
+    """Every budget that was looked at, by its id."""
+    return {
+        name: msgspec.json.decode(text, type=BudgetMark)
+        for (source, name), (text, _at) in sorted(all_watermarks(conn).items())
+        if source == BUDGETS
+    }
+
+
+def covered(budget: Budget, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The websites that the budget counts, by name, id or glob."""
+    return tuple(
+        site
+        for site in sites
+        if any(
+            fnmatchcase(name.casefold(), wanted.casefold())
+            for wanted in budget.websites
+            for name in (site.name, site.id)
+        )
+    )
+
+
+def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
+    """The budget's present period."""
+    return core.period(now.astimezone(zone).date(), budget.period, budget.starts_on)
+
+
+def step_of(written: BudgetStep) -> Step:
+    """A step as the core knows it: what it switches."""
+    recording = [each.to for each in written.do if isinstance(each, RecordingSwitch)]
+    rates = [each.rate for each in written.do if isinstance(each, RecordingRate)]
+    return Step(written.at, recording[0] if recording else None, rates[0] if rates else None)
+
+
+@dataclass(slots=True)
+class Scene:
+    """The websites of one look. What is decided about them is added as it is decided.
+
+    `before` is each website at the last look, `marks` what will be remembered of it;
+    `switched` what the bot did to its switches in between. `stopped` are the websites that a
+    rule has stopped since then.
+    """
+
+    zone: ZoneInfo
+    now: datetime
+    ops: str | None
+    routing: Routing
+    budgets: Sequence[Budget]
+    sites: dict[str, Site] = field(default_factory=dict)
+    before: dict[str, SiteMark | None] = field(default_factory=dict)
+    marks: dict[str, SiteMark] = field(default_factory=dict)
+    switched: dict[str, Sequence[Switching]] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+    standings: dict[str, Standing] = field(default_factory=dict)
+    holds: dict[tuple[str, Switch], Hold] = field(default_factory=dict)
+
+    def busy(self, website: str, switch: Switch) -> bool:
+        """Whether such a switch is still under way, by a budget or a rule."""
+        begun = any(each.switch == switch and each.ended is None for each in self.switched[website])
+        return begun or any(each.switch == switch for each in self.marks[website].pending)
+
+    def by_whom(self, website: str, switch: Switch) -> str:
+        """Who has made the switch as it stands, if it was not a budget."""
+        rule = last_by_a_rule(self.switched[website], switch, self.standings[website])
+        return f"the rule {rule.owner}" if rule else "a person"
+
+    def holds_of(self, website: str) -> list[Hold]:
+        """What the bot holds of the website."""
+        return [hold for (site, _switch), hold in self.holds.items() if site == website]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the look: keys of new matches, and the websites' used percentage."""
+
+    matches: list[str] = field(default_factory=list)
+    used: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class View:
+    """One budget beside the websites that it counts. `done` are its steps of this period."""
+
+    budget: Budget
+    scene: Scene
+    period: Period
+    sites: Sequence[Site]
+    used: int
+    done: dict[str, datetime]
+    mark: BudgetMark | None
+    histories: dict[str, dict[datetime, float]]
+
+    @property
+    def owner(self) -> str:
+        return owner(self.budget)
+
+    @property
+    def percent(self) -> float:
+        return percent(self.used, self.budget.recordings)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(map(step_of, self.budget.steps))
+
+    @cached_property
+    def traffic(self) -> dict[str, Traffic]:
+        """What each website's visitors are expected to do."""
+        scene = self.scene
+        return {
+            site: forecast.traffic(history, scene.now, scene.zone)
+            for site, history in self.histories.items()
+        }
+
+    def rates(self) -> list[tuple[Traffic, float]]:
+        """Each website's traffic with the share of it that is recorded now."""
+        return [(self.traffic[site.id], self._rate(site)) for site in self.sites]
+
+    def _rate(self, site: Site) -> float:
+        standing = self.scene.standings.get(site.id)
+        if standing is None:
+            return 100.0
+        if standing.state != RECORDING:
+            return 0.0
+        return 100.0 if standing.rate is None else float(standing.rate)
+
+    @property
+    def end(self) -> datetime:
+        """When the period is over."""
+        return self.period.ends(self.scene.zone)
+
+    @cached_property
+    def ends(self) -> datetime | None:
+        """When the budget will be used up at the present rates; None if it lasts."""
+        left = self.budget.recordings - self.used
+        return forecast.runs_out(self.rates(), left, self.scene.now, self.end)
+
+    @cached_property
+    def expected(self) -> float:
+        """What the period will have used at its end, at the present rates."""
+        return self.used + forecast.coming(self.rates(), self.scene.now, self.end)
+
+    @cached_property
+    def per_hour(self) -> float:
+        """Recordings expected in the hour to come."""
+        now = self.scene.now
+        return forecast.coming(self.rates(), now, now + timedelta(hours=1))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Where the budget posts."""
+        posts = [a for step in self.budget.steps for a in step.do if isinstance(a, Slack)]
+        return tuple(dict.fromkeys(a.channel or self.scene.routing.channel for a in posts))
+
+    @property
+    def stops(self) -> bool:
+        """Whether some step stops recording."""
+        return any(step.recording == "stop" for step in self.steps)
+
+    def justifies(self, hold: Hold) -> bool:
+        """Whether this budget gives reason for what is held."""
+        paced = self.budget.pace is not None
+        return core.justified(hold, self.steps, self.budget.recordings, self.used, paced)
+
+
+def view_of(conn: Connection, scene: Scene, budget: Budget) -> View:
+    """The budget as it stands in this look."""
+    period = period_of(budget, scene.now, scene.zone)
+    sites = covered(budget, list(scene.sites.values()))
+    ids = [site.id for site in sites]
+    since = scene.now - forecast.LOOK_BACK
+    return View(
+        budget=budget,
+        scene=scene,
+        period=period,
+        sites=sites,
+        used=core.total(used(conn, ids, period.first, period.end), period),
+        done=budget_steps_done(conn, owner(budget), period.name),
+        mark=budget_mark(conn, budget.id),
+        histories={site: visitors(conn, site, since) for site in ids},
+    )

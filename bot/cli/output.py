@@ -1,0 +1,109 @@
+"""How commands show values: as lines for people, or as one JSON document for programs."""
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from bot.logs import neutral, scrubber
+
+WIDEST = 400
+"""Characters of one value on a line: a visitor's text may be a megabyte."""
+
+
+def line(text: str = "") -> None:
+    """One line; what strangers wrote into it cannot move the cursor or begin another one."""
+    print(neutral(scrubber.text(text), WIDEST * 4))
+
+
+def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
+    """Rows in columns as wide as their widest cell; the last column is as long as it is."""
+    cells = [[neutral(scrubber.text(cell), WIDEST) for cell in row] for row in rows]
+    if not cells:
+        return
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        print((indent + "  ".join([*padded, row[-1]])).rstrip())
+
+
+def document(value: Any) -> None:
+    """The value as JSON: moments in ISO 8601, durations in seconds, no secret."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        return scrubber.text(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, Iterable):
+        return [_plain(each) for each in value]
+    return value
+
+
+def moment(at: datetime | None) -> str:
+    """`2026-11-24 12:00:05Z`, or `never`."""
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """`3m ago`, `in 2h`, `never`: to the largest unit."""
+    if at is None:
+        return "never"
+    distance = span(abs(now - at))
+    return f"{distance} ago" if at <= now else f"in {distance}"
+
+
+def span(length: timedelta) -> str:
+    """`45s`, `12m`, `3h`, `4d`."""
+    seconds = int(length.total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 rule`, `12 rules`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def as_text(text: str, blocks: Iterable[Mapping[str, Any]]) -> str:
+    """A Slack message as a person reads it; `text` where it has no blocks."""
+    lines = [line for block in blocks for line in _block(block)]
+    return "\n".join(lines) or _read(text)
+
+
+def _block(block: Mapping[str, Any]) -> Iterator[str]:
+    if block.get("text"):
+        bold = block.get("type") == "header"
+        text = _read(str(block["text"].get("text", "")))
+        yield text.upper() if bold else text
+    for field in block.get("fields", ()):
+        label, _, value = _read(str(field.get("text", ""))).partition("\n")
+        yield f"{label}: {value}" if value else label
+    elements = block.get("elements", ())
+    if block.get("type") == "actions":
+        for button in elements:
+            yield f"[{_read(button['text']['text'])}] {button.get('url', '')}".rstrip()
+    elif elements:
+        yield " · ".join(_read(str(element.get("text", ""))) for element in elements)
+
+
+_LINK = re.compile(r"<(https?://[^|>]+)\|([^>]+)>")
+_BARE_LINK = re.compile(r"<(https?://[^|>]+)>")
+_BOLD = re.compile(r"(?<!\w)\*([^*\n]+)\*(?!\w)")
+
+
+def _read(mrkdwn: str) -> str:
+    """Slack's mark-up as plain text."""
+    text = _LINK.sub(r"\2 (\1)", mrkdwn)
+    text = _BARE_LINK.sub(r"\1", text)
+    return html.unescape(_BOLD.sub(r"\1", text)).replace("\u2060", "")

@@ -1,0 +1,160 @@
+"""The polling plan as `status` shows it: what polls ask, how often, and what rules cost."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bot.config import Settings
+    from bot.domain.subjects import Site
+    from bot.rules.model import RuleSet
+    from bot.rules.needs import Plan
+    from bot.scheduler import Round
+    from bot.store import Connection
+
+_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The calls that a rule had a part in within a day, on how many websites."""
+
+    rule: str
+    calls: int
+    websites: int
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """What is asked of the account.
+
+    `plans` are those of the rule files as they are now, each with the websites that share it;
+    there are none where the files are `faulty`. `edited`: they are not (yet) in force.
+    `round` is how often recordings are seen, as the daemon found last, or else as the rate
+    allows at best.
+    """
+
+    plans: "Mapping[Plan, Sequence[Site]]"
+    costs: Sequence[Cost]
+    round: "Round | None"
+    faulty: bool = False
+    edited: bool = False
+
+
+def rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
+    """The rules as the files have them now, None where they have faults."""
+    from bot.cli import context
+    from bot.errors import ConfigError, RuleErrors
+
+    try:
+        return context.rules(args, settings, offline=True)
+    except (ConfigError, RuleErrors):
+        return None
+
+
+def gathered(
+    conn: "Connection", rules: "RuleSet | None", settings: "Settings", now: datetime
+) -> Polling:
+    """The plan for the websites that the daemon saw last, and the calls of the last day."""
+    from bot.rules.needs import plans
+
+    costs = _costs(conn, now - timedelta(days=1))
+    if rules is None:
+        return Polling({}, costs, _round(conn, settings, None), faulty=True)
+    found = plans(rules.rules, _sites(conn))
+    websites = sum(map(len, found.values()))
+    return Polling(found, costs, _round(conn, settings, websites), edited=_is_edited(conn, rules))
+
+
+def _sites(conn: "Connection") -> "list[Site]":
+    from bot.domain.subjects import Site
+    from bot.store.recordings import website_names
+
+    return [Site(id=key, name=name) for key, name in website_names(conn).items()]
+
+
+def _is_edited(conn: "Connection", rules: "RuleSet") -> bool:
+    from bot.store.audit import history
+
+    loaded = history(conn, kind="rules.loaded", limit=1)
+    return bool(loaded) and loaded[0].details.get("digest") != rules.digest
+
+
+def _round(conn: "Connection", settings: "Settings", websites: int | None) -> "Round | None":
+    from bot.scheduler import measured, written
+    from bot.store.recordings import ROUNDS, watermark
+
+    rate, wished = settings.mouseflow.requests_per_second, settings.poll.recordings
+    text = watermark(conn, ROUNDS, "")
+    seen = written(text)
+    if seen and (seen.rate, seen.wished) == (rate, wished) and websites in (None, seen.websites):
+        return seen
+    return measured(websites, rate, wished, timedelta(), was_slow=False) if websites else None
+
+
+def _costs(conn: "Connection", since: datetime) -> list[Cost]:
+    from bot.store.audit import history
+
+    calls: dict[str, dict[str, int]] = {}
+    for note in history(conn, kind="poll.cost", since=since, limit=_MOST):
+        for rule, number in note.details.items():
+            sites = calls.setdefault(rule, {})
+            sites[note.website] = sites.get(note.website, 0) + int(number)
+    costs = [Cost(rule, sum(sites.values()), len(sites)) for rule, sites in calls.items()]
+    return sorted(costs, key=lambda cost: (-cost.calls, cost.rule))
+
+
+def shown(polling: Polling) -> None:
+    """The plan as text: websites with the same plan share their lines."""
+    from bot.cli import output
+    from bot.messages.text import lasting
+    from bot.rules.needs import lines, some
+    from bot.scheduler import words
+
+    if not (polling.plans or polling.costs or polling.faulty):
+        return
+    output.line()
+    output.line("polling plan" + (" of the edited rule files" if polling.edited else ""))
+    if polling.faulty:
+        output.line("  the rule files have faults: `mouseflow-bot check` tells them")
+    if polling.round is not None:
+        now = polling.round
+        least = now.websites / now.wished.total_seconds()
+        output.line(
+            f"  {output.counted(now.websites, 'website')}, one call each every {lasting(now.wished)} "
+            f"where nothing is new: {least:.3g} calls a second, and {now.rate:g} are allowed"
+        )
+        if now.slow:
+            output.line(f"  {words(now)[0]}")
+    for plan, sites in polling.plans.items():
+        output.line(f"  {some([site.name for site in sites])}")
+        for text in lines(plan):
+            output.line(f"    {text}")
+    if polling.costs:
+        output.line("calls for rules in a day, each counted for every rule that needed it")
+        output.table(
+            (
+                cost.rule,
+                output.counted(cost.calls, "call"),
+                output.counted(cost.websites, "website"),
+            )
+            for cost in polling.costs
+        )
+
+
+def plain(polling: Polling) -> dict[str, Any]:
+    """The same for programs: durations in seconds, websites by id."""
+    from dataclasses import asdict
+
+    return {
+        "plans": [
+            {**asdict(plan), "calls": plan.calls, "websites": [site.id for site in sites]}
+            for plan, sites in polling.plans.items()
+        ],
+        "costs": [asdict(cost) for cost in polling.costs],
+        "round": asdict(polling.round) if polling.round else None,
+        "faulty": polling.faulty,
+        "edited": polling.edited,
+    }

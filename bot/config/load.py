@@ -1,0 +1,325 @@
+"""Reads the configuration from file, environment and secret files, and tells all its problems.
+
+For each key the environment (`BOT_SECTION__KEY`) wins over a secret file
+(`bot_section__key`), that over config.toml, and that over the default. Relative paths count
+from where they were written: the file's folder, else where the bot is started.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+
+from bot.config.settings import PREFIX, Settings, keys, variable
+from bot.errors import ConfigError
+from bot.messages.toml_errors import toml_fault
+
+_SQLITE = "sqlite:///"
+
+
+def beside(folder: Path, path: str) -> str:
+    """The path as seen from where the bot is started."""
+    return path if folder == Path() else str(folder / path)
+
+
+def url_beside(folder: Path, url: str) -> str:
+    """The same for the file in a store's URL; any other URL stays what it is."""
+    if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}:memory:"):
+        return url
+    file, mark, query = url.removeprefix(_SQLITE).partition("?")
+    return f"{_SQLITE}{beside(folder, file)}{mark}{query}"
+
+
+def locate(text: str, path: tuple[str, ...]) -> tuple[int, int]:
+    """Line and column, from 1, of that key in a TOML text that parses; of its table if absent.
+
+    tomllib keeps no positions, so growing prefixes are parsed until one has the key.
+    """
+    while path and not _has(tomllib.loads(text), path):
+        path = path[:-1]
+    if not path:
+        return 1, 1
+    lines = text.splitlines(keepends=True)
+    begin = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            parsed = tomllib.loads("".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        if _has(parsed, path):
+            return _within(lines, begin, end, path[-1])
+        begin = end
+    return 1, 1
+
+
+def _within(lines: list[str], begin: int, end: int, key: str) -> tuple[int, int]:
+    for number in range(begin, end):
+        column = lines[number].find(key)
+        if column >= 0:
+            return number + 1, column + 1
+    return end, 1
+
+
+def _has(data: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True
+
+
+_SECRET_FILE_LIMIT = 64 * 1024
+
+
+class _Named(EnvSettingsSource):
+    """Settings under names such as BOT_SLACK__CHANNEL, from any mapping of names to texts."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = {name.lower(): value for name, value in values.items()}
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._values
+
+
+def _named(values: Mapping[str, str]) -> dict[str, Any]:
+    """The settings by section; unknown names are told elsewhere."""
+    known = {variable(path) for path in keys()}
+    return _Named({name: value for name, value in values.items() if name.upper() in known})()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Place:
+    """Where a setting was written; places sort as a reader goes through them."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.file:
+            return ""
+        return f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Where settings came from: names (environment, then secret files) before the file."""
+
+    file: Path | None
+    text: str
+    named: Sequence[Mapping[str, str]]
+
+    def name(self, path: tuple[str, ...]) -> str | None:
+        """The variable or secret file that gave it, None where the file or a default did."""
+        wanted = variable(path)
+        for names in self.named:
+            for name, shown in names.items():
+                if name.upper() == wanted:
+                    return shown
+        return None
+
+    def place(self, path: tuple[str, ...]) -> _Place:
+        name = self.name(path)
+        if name is not None or self.file is None:
+            return _Place(name or "")
+        return _Place(str(self.file), *locate(self.text, path))
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    secrets_dirs: Iterable[Path] = (),
+    *,
+    offline: bool = False,
+) -> Settings:
+    """The settings of that file (None: no file), environment and directories of secret files.
+
+    Who asks nobody (`offline`) needs no API key; it is then empty where it is not given.
+    Raises ConfigError whose text lists every problem, one a line, and shows no value.
+    """
+    problems: list[str] = []
+    text = _text(path) if path is not None else ""
+    written = _toml(path, text) if path is not None else {}
+    secret_values, secret_places = _secret_files(secrets_dirs, problems)
+    variables = {name: value for name, value in environ.items() if _is_ours(name)}
+    for names in ({name: name for name in variables}, secret_places):
+        problems += _unknown_names(names)
+    secret_values, variables = _given(secret_values), _given(variables)
+    places = [{name: name for name in variables}, {it: secret_places[it] for it in secret_values}]
+    origins = _Origins(path, text, places)
+    merged = _merged({"mouseflow": {}}, written, _named(secret_values), _named(variables))
+    if offline:
+        _do_without_key(merged)
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        found = sorted(
+            ((origins.place(_path(each)), _problem(each)) for each in details),
+            key=lambda each: (each[0].line == 0, each),
+        )
+        problems = [f"{place}{said}" for place, said in found] + problems
+        raise ConfigError("\n".join(problems)) from None
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return _anchored(settings, origins)
+
+
+def _given(values: Mapping[str, str]) -> dict[str, str]:
+    """Without the empty ones, as from `${TOKEN:-}`; an empty `web.listen` says something: off."""
+    off = variable(("web", "listen"))
+    return {name: it for name, it in values.items() if it.strip() or name.upper() == off}
+
+
+def _do_without_key(merged: dict[str, Any]) -> None:
+    account = merged["mouseflow"]
+    if isinstance(account, dict) and not str(account.get("api_key") or "").strip():
+        merged["mouseflow"] = account | {"api_key": SecretStr("")}
+
+
+def _anchored(settings: Settings, origins: _Origins) -> Settings:
+    """What the file or a default says counts from the file's folder."""
+    if origins.file is None:
+        return settings
+    folder, rules, store = origins.file.parent, settings.rules, settings.store
+    if origins.name(("rules", "paths")) is None:
+        paths = tuple(beside(folder, path) for path in rules.paths)
+        rules = rules.model_copy(update={"paths": paths})
+    if origins.name(("store", "url")) is None:
+        store = store.model_copy(update={"url": url_beside(folder, store.url)})
+    return settings.model_copy(update={"rules": rules, "store": store})
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `mouseflow-bot init` writes one") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, column, said = toml_fault(text, error)
+        raise ConfigError(f"{path}:{line}:{column}: {said}") from None
+
+
+def _secret_files(
+    directories: Iterable[Path], problems: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Values and places by name; the first directory wins."""
+    values: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for directory in directories:
+        if not directory.is_dir():
+            continue
+        for file in sorted(directory.iterdir()):
+            name = file.name.lower()
+            if not name.startswith(PREFIX.lower()) or name in values or not file.is_file():
+                continue
+            try:
+                with file.open(encoding="utf-8") as opened:
+                    values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
+            except (OSError, UnicodeDecodeError):
+                problems.append(f"{file}: cannot be read as text")
+                continue
+            places[name] = str(file)
+    return values, places
+
+
+# Kubernetes puts these into every container beside a service that is called "bot".
+_SERVICE_LINK = re.compile(r"BOT_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT)(?:_\w+)?$")
+
+
+def _is_ours(name: str) -> bool:
+    upper = name.upper()
+    return upper.startswith(PREFIX) and upper != "BOT_CONFIG" and not _SERVICE_LINK.match(upper)
+
+
+def _unknown_names(places: Mapping[str, str]) -> Iterator[str]:
+    known = [variable(path) for path in keys()]
+    for name, place in places.items():
+        if name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            shown = near[0] if place == name else near[0].lower() if near else ""
+            yield f"{place}: unknown setting" + (f"; did you mean {shown}?" if near else "")
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, values in layer.items():
+            before = merged.get(section)
+            if isinstance(before, dict) and isinstance(values, dict):
+                merged[section] = before | values
+            else:
+                merged[section] = values
+    return merged
+
+
+_PLAIN = {
+    "string_type": "write a text in quotes",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "tuple_type": 'write a list, such as ["rules"]',
+    "too_short": "give one at least",
+    "model_type": "write a table with keys",
+}
+
+
+def _path(detail: ErrorDetails) -> tuple[str, ...]:
+    return tuple(str(part) for part in detail["loc"])
+
+
+def _problem(detail: ErrorDetails) -> str:
+    path = _path(detail)
+    return f"{'.'.join(path)}: {_words(path, detail)}"
+
+
+def _words(path: tuple[str, ...], detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return ("unknown key" if len(path) > 1 else "unknown section") + _suggestion(path)
+    if kind == "missing" or (kind.endswith("_type") and path in _REQUIRED):
+        return f"missing; write it here or set {variable(path)}" if len(path) > 1 else "missing"
+    if kind == "literal_error":
+        return f"write one of {str(context['expected']).replace(chr(39), '')}"
+    if kind in {"greater_than", "greater_than_equal", "less_than_equal"}:
+        bound = next(iter(context.values()))
+        return f"must be {'at most' if kind.startswith('less') else 'more than'} {bound}"
+    if kind == "value_error":
+        return str(context["error"])
+    return _PLAIN.get(kind, detail["msg"])
+
+
+_REQUIRED = {("mouseflow", "email"), ("mouseflow", "api_key")}
+
+
+def _suggestion(path: tuple[str, ...]) -> str:
+    """The nearest key, first of the same section, then of any."""
+    section, key = path[0], path[-1]
+    beside = (
+        [k for s, k in keys() if s == section] if len(path) > 1 else list(Settings.model_fields)
+    )
+    if near := difflib.get_close_matches(key, beside, 1):
+        return f"; did you mean {near[0]}?"
+    everywhere = {k: f"{s}.{k}" for s, k in keys()}
+    if near := difflib.get_close_matches(key, everywhere, 1, 0.8):
+        return f"; did you mean {everywhere[near[0]]}?"
+    return ""

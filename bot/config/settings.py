@@ -1,0 +1,406 @@
+"""What can be configured: every section and key of config.toml, its default and its checks."""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
+
+from bot.actions.slack import Slack
+from bot.messages import duration
+from bot.rules.files.actions import Allowed
+from bot.rules.model import Rule
+
+
+def _duration(value: object) -> timedelta:
+    try:
+        length = duration(value) if isinstance(value, str) else timedelta()
+    except ValueError:
+        length = timedelta()  # its words repeat what was written: it may be a misplaced secret
+    if length <= timedelta():
+        raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
+    return length
+
+
+def _start(value: object) -> timedelta:
+    if value == "now":
+        return timedelta()
+    try:
+        return _duration(value)
+    except ValueError:
+        raise ValueError('write "now" or how far back, such as 24h') from None
+
+
+def _stripped(value: object) -> object:
+    """Blanks around a pasted key would be refused by the other side without a hint."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return value
+
+
+def _listed(value: object) -> object:
+    """In the environment a list is written with commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _parts(value: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises for a port that is none
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a whole address, such as https://example.com")
+    if parts.username or parts.password:
+        raise ValueError("no user or password in an address")
+    return parts
+
+
+def web_address(value: str) -> str:
+    """The address, if it is a whole one without credentials; raises ValueError."""
+    _parts(value)
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that host name or address can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def private_address(value: str) -> str:
+    """The same, for an address that credentials travel to: plain http is for this machine only."""
+    parts = _parts(value)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("plain http would show the credentials; use https (http is for 127.0.0.1)")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Start = Annotated[timedelta, BeforeValidator(_start)]
+Text = Annotated[str, BeforeValidator(_stripped)]
+OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
+Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+
+
+PREFIX = "BOT_"
+"""What the names of environment variables and secret files begin with."""
+
+
+class Section(BaseModel):
+    """A table of config.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MouseflowSection(Section):
+    """The account. Exactly one of `region` and `base_url` is given."""
+
+    base_url: OptionalText = None
+    region: Annotated[Literal["eu", "us"] | None, Field(validate_default=True)] = None
+    email: Text
+    api_key: Secret
+    time_zone: Text = "UTC"
+    requests_per_second: float = Field(2, gt=0, le=100)
+    app_url: Text = "https://app.mouseflow.com"
+    share_url: OptionalText = None
+
+    @field_validator("email")
+    @classmethod
+    def _email(cls, value: str) -> str:
+        # A Basic user name ends at its first colon (RFC 7617).
+        if ":" in value or not value.isprintable():
+            raise ValueError("write the e-mail address that the API key belongs to")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        return None if value is None else private_address(value)
+
+    @field_validator("region")
+    @classmethod
+    def _region(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("base_url") is not None:
+            raise ValueError("give region or base_url, not both")
+        if value is None and info.data.get("base_url", "faulty") is None:
+            raise ValueError("missing; write eu or us, where the account lives")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("no such time zone; write one such as Europe/Copenhagen") from error
+        return value
+
+    @field_validator("app_url")
+    @classmethod
+    def _app_url(cls, value: str) -> str:
+        return web_address(value)
+
+    @field_validator("share_url")
+    @classmethod
+    def _share_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if value.count("{token}") != 1 or re.search(r"[{}]", value.replace("{token}", "")):
+            raise ValueError("write an address with {token} where the share's token stands")
+        return web_address(value)
+
+
+class SlackSection(Section):
+    """Where messages go; with neither a token nor a webhook no rule may post."""
+
+    bot_token: OptionalSecret = None
+    webhook_url: OptionalSecret = None
+    channel: OptionalText = None
+    ops_channel: OptionalText = None
+    base_url: OptionalText = None
+
+    @field_validator("bot_token")
+    @classmethod
+    def _bot_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().isascii():
+            raise ValueError("write the token as Slack shows it (xoxb-...)")
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if info.data.get("bot_token") is not None:
+            raise ValueError("give bot_token or webhook_url, not both")
+        private_address(value.get_secret_value())
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        return None if value is None else private_address(value)
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is any way to post."""
+        return self.bot_token is not None or self.webhook_url is not None
+
+    @property
+    def ops(self) -> str | None:
+        """The channel for news of the bot itself; None where there is no way to post."""
+        return (self.ops_channel or self.channel or "") if self.configured else None
+
+
+class RulesSection(Section):
+    """Where the rule files are."""
+
+    paths: Texts = Field(("rules",), min_length=1)
+    allow_delete: bool = False
+
+
+class PollSection(Section):
+    """How often to look, and how.
+
+    `start` is how far back the very first poll looks, zero for now. `expand` lets lists be
+    asked for page views, where the server is seen to give them.
+    """
+
+    recordings: Duration = timedelta(seconds=60)
+    feedback: Duration = timedelta(minutes=5)
+    reports: Duration = timedelta(minutes=15)
+    settle: Duration = timedelta(minutes=35)
+    start: Start = timedelta()
+    expand: bool = True
+
+    @field_validator("recordings", "feedback", "reports")
+    @classmethod
+    def _not_too_often(cls, value: timedelta) -> timedelta:
+        if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
+            raise ValueError("from 100ms to 1d")
+        return value
+
+
+class StoreSection(Section):
+    """Where the bot remembers. A PostgreSQL address may hold a password: it is never shown."""
+
+    url: Annotated[Text, Field(repr=False)] = "sqlite:///data/bot.db"
+    keep: Duration = timedelta(days=90)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
+            return value
+        if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"} and rest:
+            return value
+        raise ValueError("write sqlite:///data/bot.db or postgresql://user@host/database")
+
+    @field_validator("keep")
+    @classmethod
+    def _keep(cls, value: timedelta) -> timedelta:
+        if value < timedelta(days=4):
+            raise ValueError("4d at least: a shorter memory would act on old sessions again")
+        return value
+
+
+class WebSection(Section):
+    """The status page: `listen` is host:port, or empty to turn it off."""
+
+    listen: str = "127.0.0.1:8080"
+    token: OptionalSecret = None
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        if value.strip() and _host_and_port(value) is None:
+            raise ValueError('write host:port, such as 127.0.0.1:8080, or "" to turn it off')
+        return value.strip()
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port, None where the page is off."""
+        return _host_and_port(self.listen)
+
+
+def _host_and_port(listen: str) -> tuple[str, int] | None:
+    host, _, port = listen.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        return None
+    return host, int(port)
+
+
+class LogSection(Section):
+    """How to log; `auto` is text on a terminal and JSON elsewhere."""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, with `load` as the only way to make one."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+    )
+
+    mouseflow: MouseflowSection
+    slack: SlackSection = SlackSection()
+    rules: RulesSection = RulesSection()
+    poll: PollSection = PollSection()
+    store: StoreSection = StoreSection()
+    web: WebSection = WebSection()
+    log: LogSection = LogSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Source, *_: Source, **__: Source
+    ) -> tuple[Source, ...]:
+        """Only what `load` gathered: nothing is read behind its back."""
+        return (init_settings,)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value in every form it travels in, to be struck out of all output."""
+        given = (
+            self.mouseflow.api_key,
+            self.slack.bot_token,
+            self.slack.webhook_url,
+            self.web.token,
+        )
+        values = {secret.get_secret_value() for secret in given if secret is not None}
+        if key := self.mouseflow.api_key.get_secret_value():
+            pair = f"{self.mouseflow.email}:{key}"
+            values.add(base64.b64encode(pair.encode()).decode())
+        if password := _password(self.store.url):
+            values |= {password, unquote(password)}
+        return tuple(sorted(values - {""}))
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def variable(path: tuple[str, ...]) -> str:
+    """The environment variable of a key: ("slack", "channel") is BOT_SLACK__CHANNEL."""
+    return PREFIX + "__".join(path).upper()
+
+
+def keys() -> Iterator[tuple[str, str]]:
+    """Every section and key there is."""
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, Section):
+            for key in model.model_fields:
+                yield section, key
+
+
+def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
+    """Without Slack no rule may post; without a default channel each names its own; and so on.
+
+    Who asks nobody (`offline`) may be where the secrets are not: rules may post then, as far
+    as the settings speak of Slack or lack the API key too.
+    """
+    slack = settings.slack
+    elsewhere = not settings.mouseflow.api_key.get_secret_value()
+    planned = elsewhere or slack.channel is not None or slack.ops_channel is not None
+    return Allowed(
+        delete=settings.rules.allow_delete,
+        posts=slack.configured or (offline and planned),
+        # A webhook posts to the channel that Slack tied it to.
+        channel=slack.channel is not None or slack.webhook_url is not None,
+        share_url=settings.mouseflow.share_url is not None,
+    )
+
+
+def channels(settings: Settings, rules: Iterable[Rule]) -> list[str]:
+    """Every channel that anything is posted to, in order of their names."""
+    return list(posting(settings, rules))
+
+
+def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
+    """Who posts to each channel: ids of rules, and what names the channel of the bot's own news."""
+    slack = settings.slack
+    own = ("slack.ops_channel", slack.ops_channel)
+    if slack.ops_channel is None:
+        own = ("slack.channel", slack.channel)
+    found: dict[str, list[str]] = {own[1]: [own[0]]} if own[1] else {}
+    for rule in rules:
+        for action in rule.do:
+            channel = action.channel or slack.channel if isinstance(action, Slack) else None
+            if channel and rule.id not in found.setdefault(channel, []):
+                found[channel].append(rule.id)
+    return dict(sorted(found.items()))

@@ -1,0 +1,413 @@
+"""Posts to Slack and looks posts up again, over one shared connection pool.
+
+slack_sdk's own retries are off: its default sends a message twice when the answer is lost.
+"""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Mapping
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import SecretStr
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.webhook.async_client import AsyncWebhookClient
+
+from bot.errors import GiveUp, TryLater
+from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
+
+_INVITE = "invite the bot to the channel: /invite @mouseflow-bot"
+_TOKEN = "mend slack.bot_token, or install the Slack app again"  # noqa: S105 - words, no token
+_REPORT = "the message is wrong; look at the rule's text"
+
+REMEDIES: Mapping[str, str] = {
+    "channel_not_found": f"mend the channel's name; if it is private, {_INVITE}",
+    "not_in_channel": _INVITE,
+    "is_archived": "unarchive the channel, or choose another",
+    "restricted_action": "the workspace lets only some people post in this channel",
+    "restricted_action_read_only_channel": "the channel is read-only; choose another",
+    "restricted_action_thread_only_channel": "the channel takes only replies; choose another",
+    "ekm_access_denied": "the workspace's administrators have stopped posting",
+    "team_access_not_granted": _TOKEN,
+    "invalid_auth": _TOKEN,
+    "not_authed": _TOKEN,
+    "account_inactive": _TOKEN,
+    "token_revoked": _TOKEN,
+    "token_expired": _TOKEN,
+    "not_allowed_token_type": "slack.bot_token must be a bot token (xoxb-...)",
+    "missing_scope": "give the Slack app the scope chat:write and install it again",
+    "no_permission": "give the Slack app the scope chat:write and install it again",
+    "invalid_blocks": _REPORT,
+    "invalid_blocks_format": _REPORT,
+    "msg_too_long": _REPORT,
+    "no_text": _REPORT,
+    "metadata_too_large": _REPORT,
+    "no_service": "the incoming webhook is switched off; make a new one",
+    "no_service_id": "mend slack.webhook_url",
+    "no_team": "mend slack.webhook_url",
+    "invalid_token": "mend slack.webhook_url",
+    "action_prohibited": "the workspace's administrators have stopped posting",
+    "channel_is_archived": "unarchive the channel, or choose another",
+}
+"""What a person can do about each refusal (Slack's own error codes)."""
+
+MEANINGS: Mapping[str, str] = {
+    "channel_not_found": "there is no such channel, or it is private and the bot is not in it",
+    "invalid_auth": "the token is wrong",
+}
+"""What a code means where it does not say so itself."""
+
+UNKNOWN = frozenset(
+    {
+        "duplicate_message_not_found",
+        "duplicate_channel_not_found",
+        "internal_error",
+        "fatal_error",
+        "service_unavailable",
+        "request_timeout",
+    }
+)
+"""Refusals after which the message may be there all the same."""
+
+BUSY = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
+
+DEFAULT_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+def failure(
+    status: int, code: str, headers: Mapping[str, Any], scope: str = ""
+) -> GiveUp | TryLater:
+    """The error for an answer that is not a success.
+
+    `code` is Slack's word for it, empty where there is none; `scope` the scope it misses.
+    """
+    if status == 429 or code in BUSY:
+        return TryLater("Slack is rate limiting", after=pause(headers), lane=True)
+    if status >= 500 or code in UNKNOWN or (not code and status < 400):
+        reason = f"Slack answered {status}" + (f" {code}" if code else "")
+        return TryLater(reason, after=_retry_after(headers), unknown=True)
+    remedy = REMEDIES.get(code, "see Slack's list of errors for chat.postMessage")
+    if code == "missing_scope" and scope:
+        remedy = f"give the Slack app the scope {scope} and install it again"
+    meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
+    return GiveUp(f"Slack refuses: {code or status}{meaning}", remedy)
+
+
+def pause(headers: Mapping[str, Any]) -> timedelta:
+    """How long Slack asks us to wait: between a second and an hour."""
+    return _retry_after(headers) or DEFAULT_PAUSE
+
+
+def _retry_after(headers: Mapping[str, Any]) -> timedelta | None:
+    given = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
+    text = str(given[0] if isinstance(given, list | tuple) and given else given or "")
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        return None
+    return min(max(timedelta(seconds=int(text)), timedelta(seconds=1)), LONGEST_PAUSE)
+
+
+SLACK = "https://slack.com/api/"
+TIMEOUT = timedelta(seconds=15)
+EVENT = "mouseflow_alert"
+_MARGIN = timedelta(seconds=60)
+_PAGES, _PAGE = 20, 200
+_NO_LOOK = {
+    "missing_scope": "the Slack app lacks the scope {scope}",
+    "no_permission": "Slack does not let the bot read there (no_permission)",
+}
+
+_NO_CHANNEL = (
+    "there is no channel {channel}, or it is archived, or it is private and the bot is not in it"
+)
+
+
+class SlackPoster:
+    """Posts with a bot token: implements `bot.ports.Slack`.
+
+    One message once: each carries its key as metadata, by which `find` sees it again. Close
+    it when done. The token is in no repr, log or error.
+    """
+
+    def __init__(
+        self,
+        token: SecretStr,
+        *,
+        base_url: str = SLACK,
+        timeout: timedelta = TIMEOUT,
+        trust_env: bool = True,
+    ) -> None:
+        self._token = token
+        self._base_url = base_url
+        self._pool = _Pool(timeout, trust_env and not _loopback(base_url))
+        self._ids: dict[str, str] = {}
+        self._names: set[str] = set()
+
+    async def scopes(self) -> frozenset[str] | None:
+        """What the token may do, None where Slack does not say; raises GiveUp for a wrong one."""
+        answer = await _answered(self._client().api_call("auth.test"), sends=False)
+        told = {name.lower(): value for name, value in answer.headers.items()}
+        listed = str(told.get("x-oauth-scopes") or "")
+        return frozenset(each.strip() for each in listed.split(",") if each.strip()) or None
+
+    async def post(self, post: SlackPost) -> str:
+        """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be out)."""
+        if not post.channel:
+            raise GiveUp(
+                "there is no channel to post to",
+                "write a channel in the rule, or set slack.channel",
+            )
+        body: dict[str, Any] = {
+            "channel": post.channel,
+            "text": post.text,
+            "unfurl_links": False,
+            "unfurl_media": False,
+        }
+        if post.blocks:
+            body["blocks"] = list(post.blocks)
+        if post.key:
+            body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
+            # Undocumented as an argument, though Slack's errors speak of it: a belt, no more.
+            body["client_msg_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, post.key))
+        answer = await _asked(self._client().api_call("chat.postMessage", json=body), sends=True)
+        self._remember(post.channel, answer.get("channel"))
+        return str(answer.get("ts") or "")
+
+    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+        """The timestamp of the message with that key, posted after `since` or shortly before.
+
+        Raises CannotLook where the app may not read the channel (NoChannel: it sees none of
+        that name), TryLater where Slack is away.
+        """
+        asked: dict[str, Any] = {
+            "channel": await self._id(channel),
+            "oldest": f"{(since - _MARGIN).timestamp():.6f}",
+            "limit": _PAGE,
+            "include_all_metadata": "true",
+        }
+        for _ in range(_PAGES):
+            answer = await self._look("conversations.history", asked)
+            for message in answer.get("messages") or ():
+                if _key(message) == key:
+                    return str(message["ts"])
+            asked["cursor"] = _next(answer)
+            if not asked["cursor"]:
+                return None
+        raise CannotLook(f"more than {_PAGES * _PAGE} messages since then")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._pool.close()
+
+    def _client(self) -> AsyncWebClient:
+        client = AsyncWebClient(
+            token=self._token.get_secret_value(),
+            base_url=self._base_url,
+            session=self._pool.session(),
+            retry_handlers=[],
+            logger=_QUIET,
+        )
+        client.proxy = None  # the session knows the proxies, and which hosts need none
+        return client
+
+    async def _look(self, method: str, asked: dict[str, Any]) -> dict[str, Any]:
+        call = self._client().api_call(method, http_verb="GET", params=asked)
+        try:
+            return await _asked(call, sends=False)
+        except GiveUp as refused:
+            cause = refused.__cause__
+            if not isinstance(cause, SlackApiError):
+                raise
+            code = _code(cause)
+            if code == "channel_not_found":
+                raise NoChannel(_NO_CHANNEL.format(channel=asked.get("channel"))) from refused
+            if code == "not_in_channel":
+                raise NotInChannel("the bot is not in the channel; /invite it there") from refused
+            if code in _NO_LOOK:
+                scope = _needed(cause) or "channels:history or channels:read"
+                raise CannotLook(_NO_LOOK[code].format(scope=scope)) from refused
+            raise
+
+    async def _id(self, channel: str) -> str:
+        """The channel's id, which the history needs: from an earlier post, else from the list."""
+        if not channel.startswith("#"):
+            return channel
+        if channel not in self._ids:
+            await self._learn(channel)
+        if channel not in self._ids:
+            near = get_close_matches(channel, self._names, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise NoChannel(_NO_CHANNEL.format(channel=channel) + hint)
+        return self._ids[channel]
+
+    async def _learn(self, channel: str) -> None:
+        """Private channels need a scope of their own: without it, the public ones are listed."""
+        try:
+            await self._search(channel, "public_channel,private_channel")
+        except CannotLook:
+            await self._search(channel, "public_channel")
+            if channel not in self._ids:
+                raise CannotLook(
+                    f"there is no public channel {channel}; to see private ones the Slack app "
+                    "needs the scope groups:read, and the bot must be in the channel"
+                ) from None
+
+    async def _search(self, channel: str, types: str) -> None:
+        asked: dict[str, Any] = {"limit": 1000, "exclude_archived": "true", "types": types}
+        for _ in range(_PAGES):
+            answer = await self._look("conversations.list", asked)
+            for known in answer.get("channels") or ():
+                self._names.add(f"#{known.get('name')}")
+                if f"#{known.get('name')}" == channel:
+                    self._remember(channel, known.get("id"))
+                    return
+            asked["cursor"] = _next(answer)
+            if not asked["cursor"]:
+                return
+
+    def _remember(self, channel: str, identity: object) -> None:
+        if channel.startswith("#") and isinstance(identity, str) and identity:
+            self._ids[channel] = identity
+
+
+class WebhookPoster:
+    """Posts to an incoming webhook: implements `bot.ports.Slack`, but can't look.
+
+    The webhook decides the channel, and answers no timestamp: delivery is at-least-once.
+    """
+
+    def __init__(
+        self, url: SecretStr, *, timeout: timedelta = TIMEOUT, trust_env: bool = True
+    ) -> None:
+        self._url = url
+        local = _loopback(url.get_secret_value())
+        self._pool = _Pool(timeout, trust_env and not local)
+
+    async def post(self, post: SlackPost) -> str:
+        """Always "": a webhook tells no timestamp."""
+        client = AsyncWebhookClient(
+            self._url.get_secret_value(),
+            session=self._pool.session(),
+            retry_handlers=[],
+            logger=_QUIET,
+        )
+        client.proxy = None
+        body: dict[str, Any] = {"text": post.text, "unfurl_links": False, "unfurl_media": False}
+        if post.blocks:
+            body["blocks"] = list(post.blocks)
+        try:
+            answer = await client.send_dict(body)
+        except aiohttp.ClientConnectorError as error:
+            raise TryLater(_dropped(error)) from None
+        except _DROPPED as error:
+            raise TryLater(_dropped(error), unknown=True) from None
+        if answer.status_code != 200:
+            code = (answer.body or "").strip()
+            known = code if code.isascii() and code.isidentifier() and len(code) < 60 else ""
+            raise failure(answer.status_code, known, answer.headers)
+        return ""
+
+    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+        """Always raises CannotLook."""
+        raise CannotLook("an incoming webhook can't read the channel")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._pool.close()
+
+
+# slack_sdk's own debug lines hold whole messages, and a webhook's secret address.
+_QUIET = logging.getLogger("bot.slack.sdk")
+_QUIET.setLevel(logging.WARNING)
+
+
+class _Pool:
+    """One aiohttp session, made when it is first needed: it belongs to a running loop."""
+
+    def __init__(self, timeout: timedelta, trust_env: bool) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=self._trust_env)
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+_DROPPED = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+async def _asked(call: Awaitable[Any], *, sends: bool) -> dict[str, Any]:
+    """Slack's answer as a mapping; every failure as GiveUp or TryLater."""
+    answer = await _answered(call, sends=sends)
+    return dict(answer.data) if isinstance(answer.data, dict) else {}
+
+
+async def _answered(call: Awaitable[Any], *, sends: bool) -> Any:
+    try:
+        return await call
+    except SlackApiError as refused:
+        error = failure(_status(refused), _code(refused), _headers(refused), _needed(refused))
+        raise error from refused
+    except aiohttp.ClientConnectorError as error:
+        # No connection was made, so nothing was sent.
+        raise TryLater(_dropped(error)) from None
+    except (*_DROPPED, SlackClientError, AttributeError) as error:
+        # slack_sdk trips with an AttributeError over an answer that is plain text.
+        raise TryLater(_dropped(error), unknown=sends) from None
+
+
+def _dropped(error: Exception) -> str:
+    """What happened to the connection, without the address: a webhook's is a secret."""
+    if isinstance(error, TimeoutError):
+        return "Slack did not answer in time"
+    return f"the connection to Slack failed ({type(error).__name__})"
+
+
+def _loopback(address: str) -> bool:
+    """Whether the address is this machine, which no proxy can reach."""
+    return urlsplit(address).hostname in {"127.0.0.1", "::1", "localhost"}
+
+
+def _code(refused: SlackApiError) -> str:
+    return str(_data(refused).get("error") or "")
+
+
+def _needed(refused: SlackApiError) -> str:
+    return str(_data(refused).get("needed") or "")
+
+
+def _data(refused: SlackApiError) -> dict[str, Any]:
+    data = getattr(refused.response, "data", None)
+    return data if isinstance(data, dict) else {}
+
+
+def _status(refused: SlackApiError) -> int:
+    # Where the body was no JSON, slack_sdk hands over aiohttp's own answer.
+    answer = refused.response
+    return int(getattr(answer, "status_code", None) or getattr(answer, "status", 0) or 0)
+
+
+def _headers(refused: SlackApiError) -> dict[str, Any]:
+    return dict(getattr(refused.response, "headers", None) or {})
+
+
+def _key(message: dict[str, Any]) -> str | None:
+    metadata = message.get("metadata") or {}
+    payload = metadata.get("event_payload") or {} if metadata.get("event_type") == EVENT else {}
+    key = payload.get("key")
+    return key if isinstance(key, str) else None
+
+
+def _next(answer: dict[str, Any]) -> str | None:
+    return (answer.get("response_metadata") or {}).get("next_cursor") or None

@@ -1,0 +1,1 @@
+"""Pure values that the store and everything above it share."""

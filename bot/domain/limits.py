@@ -1,0 +1,174 @@
+"""Which posts may go out now, which wait for a digest, and why: values in, values out."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from bot.domain.subjects import RecordingSubject, Subject
+
+SHOWN_IN_A_DIGEST = 5
+"""How many matches a digest shows; the others are only counted."""
+
+
+class Reason(StrEnum):
+    """Why something did not happen (at once). The words stand in the audit log."""
+
+    SNOOZED = "snoozed"
+    OUTSIDE_HOURS = "outside active hours"
+    OVER_LIMIT = "over the limit"
+    TOO_OLD = "too old to be posted alone"
+    QUEUE_FULL = "the channel's queue is full"
+    ONCE_PER = "once_per: matched before for this value"
+    BELOW_COUNT = "count: not enough yet"
+    PAUSED = "the rule is paused by its safety"
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """When posts may go out: weekdays (0 = Monday), minutes of the day, the zone they count in.
+
+    `end` at or before `start` means the next morning; the day is that of the start.
+    """
+
+    days: frozenset[int]
+    start: int
+    end: int
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What a match's rule says of its posts, fixed when the match is made.
+
+    A post about something older than `act_up_to` goes into a digest, or is dropped (`older`).
+    """
+
+    hours: Hours | None = None
+    act_up_to: timedelta | None = None
+    older: Literal["digest", "drop"] = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A post action's `at_most`: so many in a window that opens with the first of them."""
+
+    times: int
+    window: timedelta
+    overflow: Literal["digest", "drop"] = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The window that is open: when it began, and how many posts went out in it."""
+
+    began: datetime
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The post may go out; `window` is the state to keep, if its rule counts."""
+
+    window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The post is held back: for the digest that is due at `until`, or for good (`drop`)."""
+
+    reason: Reason
+    until: datetime
+    drop: bool = False
+
+
+Verdict = Post | Held
+
+
+def admit(
+    now: datetime,
+    *,
+    happened: datetime,
+    posting: Posting,
+    limit: Limit | None,
+    window: Window | None,
+    snoozed_until: datetime | None,
+) -> Verdict:
+    """May this post go out now? `happened` is the time of what it tells about."""
+    if snoozed_until is not None and now < snoozed_until:
+        return Held(Reason.SNOOZED, snoozed_until)
+    if posting.act_up_to is not None and now - happened > posting.act_up_to:
+        return Held(Reason.TOO_OLD, now, drop=posting.older == "drop")
+    if posting.hours and not is_open(posting.hours, now):
+        return Held(Reason.OUTSIDE_HOURS, opens(posting.hours, now))
+    if limit is None:
+        return Post()
+    if window is None or now >= window.began + limit.window:
+        return Post(Window(now, 1))
+    if window.used < limit.times:
+        return Post(replace(window, used=window.used + 1))
+    ends = window.began + limit.window
+    return Held(Reason.OVER_LIMIT, ends, drop=limit.overflow == "drop")
+
+
+def digest_waits(now: datetime, posting: Posting, snoozed_until: datetime | None) -> Held | None:
+    """Why, and until when, a digest that is due must wait all the same; None if it may go out."""
+    until = max(now, snoozed_until) if snoozed_until else now
+    reason = Reason.SNOOZED if until > now else Reason.OUTSIDE_HOURS
+    if posting.hours and not is_open(posting.hours, until):
+        until = opens(posting.hours, until)
+    return Held(reason, until) if until > now else None
+
+
+def is_open(hours: Hours, now: datetime) -> bool:
+    """Is `now` within the hours?"""
+    today = now.astimezone(ZoneInfo(hours.zone)).date()
+    # Yesterday's hours may reach into today.
+    return any(
+        begin <= now < end
+        for begin, end in (_on(hours, day) for day in (today - timedelta(days=1), today))
+        if begin is not None and end is not None
+    )
+
+
+def opens(hours: Hours, now: datetime) -> datetime:
+    """When the hours next begin after `now`. They begin at least once a week."""
+    today = now.astimezone(ZoneInfo(hours.zone)).date()
+    for ahead in range(9):
+        begin, _ = _on(hours, today + timedelta(days=ahead))
+        if begin is not None and begin > now:
+            return begin
+    raise ValueError("active hours without a day")
+
+
+def _on(hours: Hours, day: date) -> tuple[datetime | None, datetime | None]:
+    if day.weekday() not in hours.days:
+        return None, None
+    last = day if hours.end > hours.start else day + timedelta(days=1)
+    return _local(day, hours.start, hours.zone), _local(last, hours.end, hours.zone)
+
+
+def _local(day: date, minutes: int, zone: str) -> datetime:
+    # Counted on the wall clock, so that 08:00 is 08:00 also on the day of a clock change.
+    wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
+    return wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+def trips(matches: int, at_most: int) -> bool:
+    """Has a rule matched more often in its safety's window than it may?"""
+    return matches > at_most
+
+
+def enough(counted: int, at_least: int) -> bool:
+    """Have so many subjects been counted that they make one match?"""
+    return counted >= at_least
+
+
+def badness(subject: Subject) -> float:
+    """How bad a match is beside others of its rule, to pick the worst few for a digest."""
+    if isinstance(subject, RecordingSubject):
+        friction = max(subject.friction.low, 0.0) if subject.friction else 0.0
+        # Of two with the same friction the longer session; an hour counts as much as 1.
+        return friction + min(subject.recording.duration or 0, 3_600_000) / 3_600_000
+    return 0.0

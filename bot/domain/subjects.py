@@ -1,0 +1,192 @@
+"""What a rule can look at: recordings, and the levels that the API reports as counters.
+
+Subjects are frozen and travel: from a source to the rulebook, into the store beside the
+match they caused, and out again to the actions. So each is a msgspec Struct of plain values.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from mouseflow.models import Recording
+
+Kind = Literal["recordings", "feedback", "funnels", "forms", "pages", "websites"]
+
+
+class Site(Struct, frozen=True):
+    """A website of the account, as far as rules and actions need it."""
+
+    id: str
+    name: str
+    read_only: bool = False
+
+
+_NO_LOW, _NO_HIGH = -math.inf, math.inf
+
+
+class Band(Struct, frozen=True, omit_defaults=True):
+    """What the API let us know of a recording's friction.
+
+    The API never says a friction; it only filters by a threshold (L4386-4392). `low` is the
+    highest asked threshold that the recording reached (-inf if none), `high` the lowest one
+    that it did not reach (inf if none). A value known exactly has `high` just above `low`.
+    """
+
+    low: float = _NO_LOW
+    high: float = _NO_HIGH
+
+    def __post_init__(self) -> None:
+        # JSON has no infinity: an open end is left out, which msgspec does for the very object.
+        if self.low == _NO_LOW:
+            force_setattr(self, "low", _NO_LOW)
+        if self.high == _NO_HIGH:
+            force_setattr(self, "high", _NO_HIGH)
+
+    @classmethod
+    def exactly(cls, value: float) -> "Band":
+        """The band of a friction that is known, as in a rule's test."""
+        return cls(value, math.nextafter(value, math.inf))
+
+
+class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
+    """One recording with the facts that only the server can judge.
+
+    `friction` and `visitor_type` are None where no rule had them asked. `zone` is the name
+    of the account's time zone (`weekday` and `hour` count in it).
+    """
+
+    kind: ClassVar[Kind] = "recordings"
+    website: Site
+    recording: Recording
+    zone: str = "UTC"
+    friction: Band | None = None
+    visitor_type: Literal["first", "returning"] | None = None
+
+    @property
+    def key(self) -> str:
+        return self.recording.id
+
+
+class CampaignSubject(Struct, frozen=True, kw_only=True, tag="campaign"):
+    """A feedback campaign's counters; `new_responses` since the last look, None at first sight."""
+
+    kind: ClassVar[Kind] = "feedback"
+    website: Site
+    id: str
+    name: str = ""
+    enabled: bool | None = None
+    responses: int | None = None
+    impressions: int | None = None
+    new_responses: int | None = None
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class FunnelStep(Struct, frozen=True):
+    """One step of a funnel: its page and how many visitors reached it."""
+
+    name: str
+    url: str
+    count: int
+
+
+class FunnelSubject(Struct, frozen=True, kw_only=True, tag="funnel"):
+    """A funnel over the time that the rule looks back."""
+
+    kind: ClassVar[Kind] = "funnels"
+    website: Site
+    id: str
+    name: str = ""
+    steps: tuple[FunnelStep, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class FormField(Struct, frozen=True):
+    """One field of a form; `time` is the average time spent on it in ms."""
+
+    name: str
+    type: str = ""
+    interactions: int | None = None
+    time: int | None = None
+    refills: int | None = None
+    blanks: int | None = None
+    dropped: int | None = None
+
+
+class FormSubject(Struct, frozen=True, kw_only=True, tag="form"):
+    """A form over the time that the rule looks back."""
+
+    kind: ClassVar[Kind] = "forms"
+    website: Site
+    id: str
+    name: str = ""
+    url: str = ""
+    visits: int | None = None
+    interactions: int | None = None
+    submits: int | None = None
+    success: int | None = None
+    fields: tuple[FormField, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
+    """A page of the heatmap list; times in ms, `scroll` in percent."""
+
+    kind: ClassVar[Kind] = "pages"
+    website: Site
+    path: str
+    title: str = ""
+    views: int | None = None
+    visit_time: int | None = None
+    engagement_time: int | None = None
+    clicks: int | None = None
+    render_time: int | None = None
+    scroll: float | None = None
+
+    @property
+    def key(self) -> str:
+        return self.path
+
+
+class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):
+    """A website's recording switch; `recording_rate` and `budget_used` in percent."""
+
+    kind: ClassVar[Kind] = "websites"
+    website: Site
+    status: str | None = None
+    recording_rate: int | None = None
+    budget_used: float | None = None
+
+    @property
+    def key(self) -> str:
+        return self.website.id
+
+
+Subject = (
+    RecordingSubject | CampaignSubject | FunnelSubject | FormSubject | PageSubject | WebsiteSubject
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Subject)
+
+
+def written(subject: Subject) -> bytes:
+    """The subject as JSON, for the store."""
+    return _encoder.encode(subject)
+
+
+def reread(data: bytes | str) -> Subject:
+    """The subject that `written` wrote; raises msgspec.ValidationError for anything else."""
+    subject: Subject = _decoder.decode(data)
+    return subject

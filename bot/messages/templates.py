@@ -1,0 +1,207 @@
+"""Texts that a rule's author writes: Jinja2 in a sandbox, checked on loading, bounded in use.
+
+The language is cut down to what a message needs: names, parts of items, `if`, `for`, tests,
+comparisons and the filters below. There are no calls, no assignments, no macros and no
+repetition of texts, so a text ends soon whatever it says.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sized
+from datetime import timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, meta
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bot.messages.template_variables import LIST_LIMIT, values
+from bot.messages.text import NOTHING, Safe, cut_mrkdwn, lasting, mrkdwn, number, path
+from bot.ports import Addresses, Task
+
+LONGEST_OUTPUT = 2900
+# `<{{ share_url }}|watch>` where nothing is shared: the label stays, as plain words.
+_NO_ADDRESS = re.compile(r"<\|([^<>]*)>")
+_VALUE = 500
+
+
+class _Unfit(ValueError):
+    """A filter can't take the value. Says so in plain words."""
+
+
+class BadText(ValueError):
+    """The text can't be filled in. Says why, in plain words."""
+
+
+def _figure(value: Any, name: str) -> float:
+    if not isinstance(value, int | float):
+        raise _Unfit(f"{name} takes a number")
+    return value
+
+
+def _items(value: Any, name: str) -> Iterable[Any]:
+    if not isinstance(value, Iterable):
+        raise _Unfit(f"{name} takes a list")
+    return value
+
+
+def _duration(value: Any) -> str:
+    """Milliseconds as `1 min 35 s`."""
+    return lasting(timedelta(milliseconds=float(_figure(value, "duration"))))
+
+
+def _join(value: Any, separator: str = ", ") -> str:
+    items = islice(_items(value, "join"), LIST_LIMIT)
+    return separator[:20].join(_text(item) for item in items)[: 2 * _VALUE]
+
+
+def _round(value: Any, digits: int = 0) -> float:
+    rounded = round(float(_figure(value, "round")), digits)
+    return int(rounded) if digits <= 0 else rounded
+
+
+def _default(value: Any, other: Any = "") -> Any:
+    return other if value is None or value in ("", ()) else value
+
+
+def _truncate(value: Any, length: int = 80) -> str:
+    text = _text(value)
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…"
+
+
+def _length(value: Any) -> int:
+    if not isinstance(value, Sized):
+        raise _Unfit("length takes a list or a text")
+    return len(value)
+
+
+def _list(value: Any, name: str) -> tuple[Any, ...]:
+    return tuple(islice(_items(value, name), LIST_LIMIT))
+
+
+FILTERS = {
+    "default": _default,
+    "duration": _duration,
+    "first": lambda value: next(iter(_items(value, "first")), None),
+    "join": _join,
+    "last": lambda value: next(reversed(_list(value, "last")), None),
+    "length": _length,
+    "lower": lambda value: _text(value).lower(),
+    "number": lambda value: number(_figure(value, "number")),
+    "path": path,
+    "round": _round,
+    "sort": lambda value: tuple(sorted(_list(value, "sort"), key=_text)),
+    "truncate": _truncate,
+    "unique": lambda value: tuple(dict.fromkeys(_list(value, "unique"))),
+    "upper": lambda value: _text(value).upper(),
+}
+"""The filters of a text; `docs/messages.md` says what each does."""
+
+TESTS = ("defined", "none", "divisibleby", "even", "odd", "in", "number", "string")
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Arithmetic is for numbers, since a repeated text has no end. A mapping has no methods,
+    and what it or a list does not have is no data, as a field that is missing.
+    """
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return obj.get(attribute) if isinstance(obj, dict) else super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if not isinstance(obj, dict | tuple):
+            return super().getitem(obj, argument)
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            return None
+
+    intercepted_binops = frozenset({"*", "+", "-", "/", "//"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if not all(isinstance(side, int | float) for side in (left, right)):
+            raise SecurityError(f"{operator} needs numbers on both sides; ~ joins texts")
+        return super().call_binop(context, operator, left, right)
+
+
+def _text(value: Any) -> str:
+    if value is None or value == ():
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if type(value) is float:
+        return number(value) if math.isfinite(value) else NOTHING
+    if isinstance(value, tuple | list):
+        return _join(value)
+    if isinstance(value, dict):
+        return _join(f"{key}={item}" for key, item in value.items())
+    return str(value)
+
+
+def _printed(value: Any) -> Any:
+    """What an expression prints: harmless unless we made it ourselves."""
+    if isinstance(value, Undefined | Safe):
+        return value
+    return Safe(mrkdwn(_text(value), _VALUE))
+
+
+def _sandbox() -> _Sandbox:
+    made = _Sandbox(
+        undefined=StrictUndefined,
+        finalize=_printed,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.clear()
+    made.filters = dict(FILTERS)
+    known = made.tests
+    made.tests = {name: known[name] for name in known if name in TESTS or not name.isalpha()}
+    return made
+
+
+ENVIRONMENT = _sandbox()
+"""Reads and fills in texts; nothing in it changes."""
+
+
+def names_used(text: str) -> set[str]:
+    """The names that the text uses; empty for a text that can't be read."""
+    try:
+        return set(meta.find_undeclared_variables(ENVIRONMENT.parse(text)))
+    except TemplateError:
+        return set()
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Template:
+    return ENVIRONMENT.from_string(text)
+
+
+def render(text: str, task: Task, addresses: Addresses) -> str:
+    """The text as mrkdwn, filled in for this match; raises BadText where it can't be."""
+    parts, length = [], 0
+    try:
+        for part in _compiled(text).generate(values(task, addresses)):
+            parts.append(part)
+            length += len(part)
+            if length > LONGEST_OUTPUT:
+                break
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as wrong:
+        raise BadText(_reason(wrong)) from wrong
+    linked = _NO_ADDRESS.sub(r"\1", "".join(parts))
+    return cut_mrkdwn(linked.strip(), LONGEST_OUTPUT)
+
+
+def _reason(wrong: Exception) -> str:
+    said = str(wrong).partition("\n")[0]
+    compared = re.match(r"'(<|>|<=|>=)' not supported", said)
+    if compared:
+        said = f"{compared[1]} compares two numbers, or two texts"
+    elif isinstance(wrong, ZeroDivisionError):
+        said = "a division by nothing"
+    elif not isinstance(wrong, SecurityError | _Unfit):
+        said = "a value does not fit what is done with it"
+    return f"the text can't be filled in: {said}"

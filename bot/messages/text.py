@@ -1,0 +1,304 @@
+"""Text from strangers made harmless: for Slack's mrkdwn, for plain text, and cut to size.
+
+Visitors choose page titles, paths, tags, names and variables. Slack turns `<!channel>`,
+`<@U1>` and `<url|label>` into pings and links, so `& < >` are escaped, always after the
+text has been cut: cutting later could leave half an entity.
+"""
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from bot.domain.subjects import Band
+
+VALUE_LIMIT = 300
+NOTHING = "–"
+
+# A value may not become a mention even where a template's author puts a bare "<" before it.
+_GUARD = "\u2060"
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# Look-alikes for the marks of bold, strike-through and code, which mrkdwn can't escape.
+_MARKS = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
+# `_` is a mark at the edge of a word only: `snake_case` stays as it is.
+_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_HALF_ENTITY = re.compile(r"&[a-z]{0,3}$")
+_DROPPED = {"Cf", "Cs", "Co"}
+_SPACES = {"Cc", "Zl", "Zp", "Zs"}
+
+
+def clean(value: Any, limit: int = VALUE_LIMIT) -> str:
+    """The value as one line of text, at most `limit` UTF-16 units, nothing invisible in it.
+
+    Control characters become spaces; direction marks, zero-width characters and lone
+    surrogates go.
+    """
+    raw = str(value)[: 4 * limit]
+    text = raw if raw.isprintable() else raw.translate(_KEPT)
+    text = " ".join(text.split())
+    return cut(text, limit)
+
+
+class _Kept(dict[int, str]):
+    """What becomes of each character; computed when first met, kept for the common ones."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        kept = "" if category in _DROPPED or code & 0xFFFE == 0xFFFE else chr(code)
+        kept = " " if category in _SPACES else kept
+        if code < 0x3000:
+            self[code] = kept
+        return kept
+
+
+_KEPT = _Kept()
+
+
+def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
+    """The value for a mrkdwn text: it can't ping, link or format. Grows by escaping."""
+    text = _EDGE.sub("ˍ", clean(value, limit).translate(_MARKS)).translate(_ENTITIES)
+    return _GUARD + text if text[:1] in ("!", "@", "#") else text
+
+
+def size(text: str) -> int:
+    """The length as Slack may count it: in UTF-16 units."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, ended by `…` where it is longer than `limit` UTF-16 units."""
+    return text if size(text) <= limit else _first(text, limit - 1) + "…"
+
+
+def cut_mrkdwn(text: str, limit: int) -> str:
+    """As `cut`, for text that is already mrkdwn: never half an entity, never half a link."""
+    if size(text) <= limit:
+        return text
+    kept = _HALF_ENTITY.sub("", _first(text, limit - 1))
+    opened = kept.rfind("<")
+    if opened > kept.rfind(">"):
+        kept = kept[:opened]
+    return kept + "…"
+
+
+def _first(text: str, limit: int) -> str:
+    if len(text) * 2 <= limit:
+        return text
+    kept = text[:limit]
+    while size(kept) > limit:
+        kept = kept[: -max(1, (size(kept) - limit) // 2)]
+    return kept
+
+
+SPAN_PATTERN = r"^\s*([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+$"
+RATE_PATTERN = (
+    r"^\s*0*[1-9][0-9]{0,5}\s+per\s+"
+    r"(second|minute|hour|day|week|([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+)\s*$"
+)
+
+_MILLISECONDS = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)\s*", re.ASCII)
+_WINDOWS = {
+    "second": timedelta(seconds=1),
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+}
+_LONGEST = timedelta(days=36_525)
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `5m`, `1h30m`, `7d` or `2w` as a time span; raises ValueError in plain words."""
+    parts = _PART.findall(text)
+    if not parts or _PART.sub("", text).strip():
+        hint = _span_meant(text) or f"write a number and a unit: {_UNITS}"
+        raise ValueError(f"{shown(text)} is not a time span; {hint}")
+    total = sum(float(number) * _MILLISECONDS[unit] for number, unit in parts)
+    if total > _LONGEST / timedelta(milliseconds=1):
+        raise ValueError(f"{shown(text)} is longer than a hundred years")
+    return timedelta(milliseconds=total)
+
+
+_UNITS = "90s, 5m, 1h30m, 7d or 2w"
+_UNIT_WORDS = {
+    "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "hr": "h", "hourly": "h",
+    "day": "d", "daily": "d", "week": "w", "wk": "w", "weekly": "w", "millisecond": "ms",
+    "msec": "ms", "s": "s", "m": "m", "h": "h", "d": "d", "w": "w",
+}  # fmt: skip
+_WRITTEN_OUT = re.compile(r"(?:([0-9]{1,9})[ -]*)?([a-zA-Z]+?)s?")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+
+
+def _span_meant(text: str) -> str:
+    """What somebody may have meant: `60` lacks a unit, `5 min` and `day` are `5m` and `1d`."""
+    written = text.strip()
+    if written.isascii() and written.isdigit() and len(written) < 10:
+        return f"it lacks a unit: {written}s, {written}m, {written}h or {written}d"
+    found = _WRITTEN_OUT.fullmatch(written)
+    unit = _UNIT_WORDS.get(found[2].lower()) if found else None
+    if found and unit and (found[1] or len(found[2]) > 1):
+        return f"did you mean {found[1] or 1}{unit}?"
+    if found := _CLOCK.fullmatch(written):
+        first, second, third = (int(part or 0) for part in found.groups())
+        if found[3]:
+            return f"did you mean {first}h{second}m{third}s?"
+        return f"did you mean {first}m{second}s or {first}h{second}m?"
+    return ""
+
+
+_ODD_RATE = re.compile(
+    r"([0-9]{1,6}) *(?:x|times)? *(?:/|per|an?|every|each)? *(?:1 *)?([a-zA-Z]+?)s?"
+)
+
+
+def _rate_meant(text: str) -> str:
+    """What somebody may have meant: `10/h` and `10 per 1 hour` are `10 per hour`."""
+    found = _ODD_RATE.fullmatch(text.strip())
+    unit = _UNIT_WORDS.get(found[2].lower()) if found else None
+    window = next((name for name in _WINDOWS if name[0] == unit), None)
+    if found is None or window is None:
+        return "write 10 per hour, or 3 per 15m"
+    return f"did you mean {found[1]} per {window}?"
+
+
+def rate(text: str) -> tuple[int, timedelta]:
+    """`10 per hour` or `3 per 15m` as (times, window); raises ValueError in plain words."""
+    times, per, window = text.strip().partition(" per ")
+    number = times.strip()
+    if not per or not (number.isascii() and number.isdigit()):
+        raise ValueError(f"{shown(text)} is not a rate; {_rate_meant(text)}")
+    if len(number) > 6 or int(number) < 1:
+        raise ValueError(f"{shown(text)}: the number must be from 1 to 999999")
+    try:
+        length = _WINDOWS.get(window.strip()) or duration(window)
+    except ValueError:
+        if not _ODD_RATE.fullmatch(text.strip()):
+            raise
+        raise ValueError(f"{shown(text)} is not a rate; {_rate_meant(text)}") from None
+    if not length:
+        raise ValueError(f"{shown(text)}: the window must be longer than nothing")
+    return int(number), length
+
+
+def shown(text: str) -> str:
+    """What somebody wrote, quoted and cut to what fits into a message about it."""
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+_STEPS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def lasting(length: timedelta) -> str:
+    """A time span for readers, in its two largest units: `1 min 35 s`, `2 h`, `350 ms`."""
+    seconds = length.total_seconds()
+    if 0 < abs(seconds) < 1:
+        return f"{round(seconds * 1000)} ms"
+    if abs(seconds) < 10 and round(seconds, 1) != round(seconds):
+        return f"{seconds:.1f} s"
+    left, parts = round(abs(seconds)), []
+    for unit, size in _STEPS:
+        count, left = divmod(left, size)
+        parts.append((count, unit))
+    while parts and not parts[0][0]:
+        del parts[0]
+    words = [f"{count} {unit}" for count, unit in takewhile(lambda part: part[0], parts[:2])]
+    return ("-" if seconds < 0 else "") + " ".join(words or ["0 s"])
+
+
+class Span(int):
+    """Milliseconds that print as `1 min 35 s`."""
+
+    def __str__(self) -> str:
+        return lasting(timedelta(milliseconds=int(self)))
+
+
+class Percent(float):
+    """A share of a hundred that prints as `12.5 %`."""
+
+    def __str__(self) -> str:
+        return f"{number(round(float(self), 1))} %"
+
+
+class Friction(float):
+    """The least that a recording's friction is; prints what is known, such as `2.5 to 5`."""
+
+    text: str
+
+    def __new__(cls, band: Band) -> "Friction":
+        value = super().__new__(cls, band.low)
+        value.text = _band(band)
+        return value
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Safe(str):
+    """Text made by ourselves that goes into mrkdwn as it is."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address that visitors or the vendor chose; prints so that it can't end a link early."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return quote(clean(self.text), safe="/:?#[]@!$&'()*+,;=%-._~", errors="replace")
+
+
+def number(value: float) -> str:
+    """A number without needless digits: `2.5`, `3`, `1,204`."""
+    whole = math.isfinite(value) and value == int(value)
+    return f"{int(value):,}" if whole else f"{value:,.6g}"
+
+
+def _band(band: Band) -> str:
+    if band.high <= math.nextafter(band.low, math.inf):
+        return number(band.low)
+    if math.isinf(band.low):
+        return "unknown" if math.isinf(band.high) else f"below {number(band.high)}"
+    if math.isinf(band.high):
+        return f"{number(band.low)} or more"
+    return f"{number(band.low)} to {number(band.high)}"
+
+
+def moment(instant: datetime | None, zone: str = "UTC") -> str | None:
+    """A time in the account's zone: `24 Nov 2026 20:29 (Europe/Copenhagen)`."""
+    if instant is None or instant.tzinfo is None:
+        return None
+    try:
+        local, name = instant.astimezone(ZoneInfo(zone)), zone
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        local, name = instant.astimezone(ZoneInfo("UTC")), "UTC"
+    return f"{local.day} {local:%b %Y %H:%M} ({name})"
+
+
+def path(address: object) -> str:
+    """The path of an address or page: without scheme, host, query, fragment and last slash.
+
+    One page has three spellings in the API's answers (the API document, L756-757, L792).
+    """
+    rest = str(address).strip().partition("#")[0].partition("?")[0]
+    _, mark, after = rest.partition("://")
+    if mark:
+        rest = "/" + after.partition("/")[2]
+    elif not rest.startswith("/"):
+        host, slash, after = rest.partition("/")
+        rest = "/" + after if slash and "." in host else "/" + rest
+    return rest.rstrip("/") or "/"

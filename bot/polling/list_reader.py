@@ -1,0 +1,485 @@
+"""Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from dataclasses import replace as dc_replace
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bot.polling.session import (
+    AHEAD,
+    LONGEST_SESSION,
+    UNSHARP,
+    Order,
+    aware,
+    fingerprint,
+    order_of,
+    sort_key,
+    window,
+)
+from bot.ports import Mouseflow
+from bot.store.database import Store
+from bot.store.recordings import Coverage, coverage
+from mouseflow import paging, recordings
+from mouseflow.decode import Unreadable
+from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording, RecordingPage
+
+ROW_CAP = 10_000
+"""More rows than this the API does not give at once, as users of it report."""
+
+AT_ONCE = 1_500
+"""Rows to ask for at once while the API lets a longer list be read in parts."""
+
+STEP = 4
+"""By how much a deeper read asks for more."""
+
+MOST_EXPANDED = 1_000
+"""Rows to ask for at once with their page views."""
+
+
+Sift = Callable[[Sequence[Recording]], Awaitable[Sequence[Recording]]]
+"""Gives those rows back that the poll must look at; the others are known and as they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was read of a window: distinct rows, newest first.
+
+    `count` is the server's number for the window, `limit` how many rows were asked for.
+    `passed` holds the ids of rows that were read and are known, where a long reading keeps
+    only the others. `unreadable` names rows of the answer that could not be read.
+    `missed` is how many of `count` the server would not give though all ways were tried; what
+    a reading left out on purpose is not among them.
+    `exhausted` tells that every way to read more has been tried, `expanded` that the rows
+    were asked for with their page views, `brief` that they have their id and times alone.
+    """
+
+    rows: tuple[Recording, ...]
+    count: int
+    limit: int
+    order: Order
+    passed: frozenset[str] = frozenset()
+    unreadable: tuple[Unreadable, ...] = ()
+    missed: int = 0
+    exhausted: bool = False
+    expanded: bool = False
+    brief: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Was everything in the window read?"""
+        return self._read >= self.count
+
+    @property
+    def capped(self) -> bool:
+        """Did the server give fewer rows than were asked for and than there are?"""
+        return not self.whole and self._read < self.limit
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Every recording that was read."""
+        return self.passed.union(row.id for row in self.rows)
+
+    @property
+    def _read(self) -> int:
+        return len(self.rows) + len(self.passed) + len(self.unreadable)
+
+    def covers(self, row: Recording) -> bool:
+        """Would this row be among the rows, were it in the window?"""
+        if self.whole:
+            return True
+        if not self.rows:
+            return False
+        orders: tuple[Order, ...] = (
+            ("activity", "created") if self.order == "both" else (self.order,)
+        )
+        return all(_above(row, self.rows[-1], order) for order in orders)
+
+
+async def read(
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    limit: int,
+    *,
+    expand: bool = False,
+    brief: bool = False,
+) -> Listing:
+    """The newest rows of the window, so many at most; with page views if they are not too many.
+
+    `brief` rows have their id and their times alone.
+    """
+    expand = expand and limit <= MOST_EXPANDED
+    asked = recordings.list(website, filters, limit=limit, expand=expand, brief=brief)
+    return dc_replace(_listing(await mouseflow.send(asked), limit), expanded=expand, brief=brief)
+
+
+async def page_views(
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    *,
+    limit: int,
+    offset: int,
+    only: Set[str],
+) -> tuple[Recording, ...]:
+    """These of the rows, with their page views where the server gives them.
+
+    `offset` skips rows, where the server is known to honour it.
+    """
+    asked = recordings.list(
+        website, filters, limit=limit, offset=offset or None, expand=True, only=only
+    )
+    page = await mouseflow.send(asked)
+    return tuple(map(_believed, page.recordings))
+
+
+async def deeper(
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    listing: Listing,
+    sift: Sift,
+    until: datetime | None = None,
+) -> Listing:
+    """Four times as deep; beyond some thousand rows all of the window, in parts.
+
+    Of the parts only what `sift` gives back is kept, so that memory stays flat. Where nothing
+    without activity since `until` matters, the parts end there if their order is plain. Gives
+    the same listing back where nothing more can be read.
+    """
+    if listing.whole or listing.exhausted:
+        return listing
+    if not listing.capped and listing.limit < AT_ONCE:
+        limit = min(AT_ONCE, listing.limit * STEP)
+        return await read(
+            mouseflow, website, filters, limit, expand=listing.expanded, brief=listing.brief
+        )
+    return await _by_parts(mouseflow, website, filters, listing, sift, until)
+
+
+async def _by_parts(
+    mouseflow: Mouseflow,
+    website: str,
+    filters: SessionFilters,
+    before: Listing,
+    sift: Sift,
+    until: datetime | None,
+) -> Listing:
+    offset = await paging.probe_offset(mouseflow, website, filters)
+    limit = AT_ONCE if offset else ROW_CAP
+    rows: dict[str, Recording] = {}
+    passed: set[str] = set()
+    unreadable: list[Unreadable] = []
+    missed = left_out = 0
+    parts = paging.read(
+        mouseflow,
+        website,
+        filters,
+        limit=limit,
+        largest_limit=limit,
+        offset=offset,
+        brief=before.brief,
+    )
+    async for part in parts:
+        kept = {row.id: row for row in await sift(part.recordings)}
+        rows |= kept
+        passed.update(row.id for row in part.recordings if row.id not in kept)
+        unreadable += part.unreadable
+        missed = part.missed
+        order = order_of(part.recordings)
+        if until is not None and not part.piece and reaches(part.recordings, order, until):
+            left_out = max(0, before.count - len(rows) - len(passed) - len(unreadable))
+            break
+    return Listing(
+        rows=tuple(rows.values()),
+        count=len(rows) + len(passed) + len(unreadable) + missed + left_out,
+        limit=limit,
+        order="unknown",
+        passed=frozenset(passed),
+        unreadable=tuple(unreadable),
+        missed=missed,
+        exhausted=True,
+    )
+
+
+def of_days(start: date, end: date) -> SessionFilters:
+    """The window's filter: `end` is exclusive (API document, L4133)."""
+    return SessionFilters(fromdate=start, todate=end)
+
+
+def narrowed(
+    filters: SessionFilters, *, friction: float | None = None, returning: bool = False
+) -> SessionFilters:
+    """The same window, only recordings that the server judges so."""
+    return dc_replace(
+        filters,
+        frictionmin=friction,
+        visitortype="returning" if returning else None,
+    )
+
+
+def reaches(rows: Sequence[Recording], order: Order, instant: datetime) -> bool:
+    """Do rows in this order go so deep that all activity since the instant is among them?"""
+    last = sort_key(rows[-1], order) if rows else None
+    begun = instant if order == "activity" else instant - LONGEST_SESSION
+    return last is not None and last < begun
+
+
+def _above(row: Recording, last: Recording, order: Order) -> bool:
+    key, end = sort_key(row, order), sort_key(last, order)
+    return key is not None and end is not None and key > end + UNSHARP
+
+
+def _listing(page: RecordingPage, limit: int) -> Listing:
+    distinct = {row.id: _believed(row) for row in page.recordings}
+    rows = tuple(distinct.values())
+    return Listing(
+        rows=rows,
+        count=_counted(page, limit),
+        limit=limit,
+        order=order_of(page.recordings),
+        unreadable=page.unreadable,
+    )
+
+
+def _believed(row: Recording) -> Recording:
+    """The row, without page views where some of its pages are missing among them."""
+    if row.page_views is None or len(row.page_views) >= (row.pages or 1):
+        return row
+    return msgspec.structs.replace(row, page_views=None)
+
+
+def _counted(page: RecordingPage, limit: int) -> int:
+    """The server's count; where it is less than what came, there may be more than came."""
+    came = len(page.recordings) + len(page.unreadable)
+    return page.count if page.count >= came else came + (came >= limit)
+
+
+OVERLAP = timedelta(minutes=5)
+"""Rows may be flushed a little late: this far below the newest one an answer must reach."""
+
+SWEEP = timedelta(hours=1)
+"""A count that shrinks is looked into this often at most."""
+
+LEAST = 50
+"""Rows to ask for at least; the API's own default (L855)."""
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """How far a website has been read.
+
+    Nothing without activity since `since` is judged. `newest` is the latest activity seen.
+    `accepted` is the difference between the server's count of the window and what is known
+    of it, where that has been looked into and can't be closed; None before the first poll
+    and after catching up, when most of the window is not known.
+    """
+
+    since: datetime
+    polled: datetime
+    newest: datetime
+    accepted: int | None = None
+
+    def until(self, now: datetime) -> "Mark":
+        """The same, should the clock have been ahead when it was written."""
+        return replace(
+            self,
+            since=min(self.since, now),
+            polled=min(self.polled, now),
+            newest=min(self.newest, now + AHEAD),
+        )
+
+    @classmethod
+    def after(cls, since: datetime, polled: datetime) -> "Mark":
+        """Where the first ordinary poll is to begin."""
+        return cls(since=since, polled=polled, newest=since)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The window of one poll: its days for the API, its instants for the store."""
+
+    filters: SessionFilters
+    start: datetime
+    end: datetime
+
+    def holds(self, row: Recording) -> bool:
+        """Was the recording made within?"""
+        return row.created is None or self.start <= aware(row.created) < self.end
+
+
+@dataclass(slots=True)
+class Pace:
+    """How deep to read next time, and when a count that shrank was last looked into."""
+
+    depth: int = LEAST
+    swept: datetime | None = None
+
+    def learn(self, seen: "Look", live: frozenset[str]) -> None:
+        """Ask next time for as many rows as held something of interest now, and a quarter more.
+
+        A reading in parts tells nothing of that.
+        """
+        if seen.listing.exhausted:
+            return
+        rows = seen.listing.rows
+        if seen.listing.order == "activity":
+            newest = sort_key(rows[0], "activity") if rows else None
+            again = sum(_since(row, newest - OVERLAP) for row in rows) if newest else 0
+            deepest = again + len(seen.grown)
+        else:
+            deepest = max((at for at, row in enumerate(rows, 1) if row.id in live), default=0)
+        self.depth = min(ROW_CAP, max(LEAST, deepest + deepest // 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one poll read, and what was known of it before.
+
+    `difference` is the server's count less what is known of the window, with this answer;
+    `accepted` how much of it was found before to have no remedy.
+    """
+
+    frame: Frame
+    listing: Listing
+    known: Coverage
+    since: datetime
+    difference: int
+    accepted: int | None = None
+
+    @property
+    def missing(self) -> int:
+        """Recordings that are counted and not known; below nothing where some have vanished.
+
+        A first look leaves older ones out: it misses only what it tried to read and was not given.
+        """
+        return self.listing.missed if self.accepted is None else self.difference - self.accepted
+
+    @property
+    def fresh(self) -> list[Recording]:
+        """Rows never seen before."""
+        return [row for row in self.listing.rows if row.id not in self.known.fingerprints]
+
+    @property
+    def grown(self) -> list[Recording]:
+        """Rows that are new or have changed, and belong to the time that is judged."""
+        known = self.known.fingerprints
+        return [
+            row
+            for row in self.listing.rows
+            if known.get(row.id) != fingerprint(row) and self.concerns(row)
+        ]
+
+    @property
+    def newest(self) -> datetime | None:
+        """The latest activity of the rows that were read."""
+        stamps = [aware(row.last_activity) for row in self.listing.rows if row.last_activity]
+        return max(stamps, default=None)
+
+    def clock(self, now: datetime) -> datetime:
+        """The time, by the server's rows where our clock is a little behind."""
+        newest = self.newest
+        return now if newest is None else max(now, min(newest, now + AHEAD))
+
+    def concerns(self, row: Recording) -> bool:
+        """Has the session been active since the bot began to watch?"""
+        at = row.last_activity or row.created
+        return at is None or aware(at) >= self.since
+
+
+def frame(now: datetime, back_to: datetime, zone: ZoneInfo) -> Frame:
+    """The window that reaches back to that instant, a day too wide on either side."""
+    first, last = window(now, back_to)
+    return Frame(of_days(first, last), _midnight(first, zone), _midnight(last, zone))
+
+
+async def look(
+    mouseflow: Mouseflow,
+    store: Store,
+    website: str,
+    mark: Mark | None,
+    window: Frame,
+    pace: Pace,
+    cached: Iterable[str],
+    *,
+    since: datetime,
+    now: datetime,
+    expand: bool = False,
+) -> Look:
+    """Read deep enough.
+
+    `cached` names the live sessions whose rows are at hand: the others must be read again.
+    `expand` asks for the page views of the rows.
+    """
+    at_hand = frozenset(cached)
+
+    async def known_of(ids: Sequence[str]) -> Coverage:
+        work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
+        return await store.run(work)
+
+    async def sift(rows: Sequence[Recording]) -> list[Recording]:
+        """What is new, has changed, or is live and not at hand."""
+        known = await known_of([row.id for row in rows])
+        live = known.live - at_hand
+        return [
+            row
+            for row in rows
+            if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
+        ]
+
+    listing = await read(mouseflow, website, window.filters, pace.depth, expand=expand)
+    while True:
+        known = await known_of([row.id for row in listing.rows])
+        difference = _difference(listing, known, window)
+        accepted = mark.accepted if mark else None
+        found = Look(window, listing, known, since, difference, accepted)
+        if _enough(found, mark, pace, at_hand, now):
+            return found
+        until = since if accepted is None else None
+        further = await deeper(mouseflow, website, window.filters, listing, sift, until)
+        if further is listing:
+            return found
+        listing = further
+
+
+def _difference(listing: Listing, known: Coverage, window: Frame) -> int:
+    fresh = sum(window.holds(row) and row.id not in known.fingerprints for row in listing.rows)
+    return listing.count - known.total - fresh
+
+
+def _enough(
+    found: Look, mark: Mark | None, pace: Pace, at_hand: frozenset[str], now: datetime
+) -> bool:
+    listing, known = found.listing, found.known
+    if listing.whole:
+        return True
+    if mark is None or mark.accepted is None:
+        return reaches(listing.rows, listing.order, found.since)
+    if found.missing > 0 or (found.missing < 0 and sweep_is_due(pace, now)):
+        return False
+    ids = listing.ids
+    if known.live - at_hand - ids:
+        return False
+    if listing.order == "activity":
+        return reaches(listing.rows, "activity", mark.newest - OVERLAP)
+    return known.live <= ids
+
+
+def sweep_is_due(pace: Pace, now: datetime) -> bool:
+    """May a count that shrank be looked into again?"""
+    return pace.swept is None or now - pace.swept >= SWEEP
+
+
+def _since(row: Recording, instant: datetime) -> bool:
+    at = row.last_activity
+    return at is not None and aware(at) >= instant
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone)

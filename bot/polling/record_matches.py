@@ -1,0 +1,210 @@
+"""Turns what was found into matches, inside the transaction that writes the poll down.
+
+`once_per`, `count` and `safety` need the store's memory, and their answer must be written with
+the match, or a restart would count twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from bot.actions.base import POST, Action
+from bot.domain.limits import Hours, Posting, Reason, enough, trips
+from bot.domain.subjects import Subject, written
+from bot.messages.text import lasting
+from bot.polling.ops_messages import announce
+from bot.rules.fields.catalogue import field
+from bot.rules.model import Count, Rule
+from bot.rules.plan_steps import match_key, steps
+from bot.store import Connection
+from bot.store.audit import Note, record
+from bot.store.counters import once_mark, once_seen, tally, tally_clear
+from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.store.recordings import matched_rules
+from bot.store.rules import matches_since, pause_rule, rule_states
+
+ALIASES = {"visitor": "visitor_id"}
+"""Words of `once_per` and `count` that are not the field's own name."""
+
+
+READ_ONLY = "left out, since the API user may only read this website"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A rule and a subject that matches it.
+
+    `happened` is when what it tells about took place. `episode` tells one firing of a level
+    from the next and is empty for recordings, which match once. `actions` stand in for the
+    rule's own, as at the end of an episode.
+    """
+
+    rule: Rule
+    subject: Subject
+    happened: datetime
+    why: tuple[str, ...] = ()
+    episode: str = ""
+    actions: tuple[Action, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Where posts go that name no channel, and the zone that active hours count in.
+
+    `ops` is the channel for news of the bot itself; None where there is nobody to tell.
+    """
+
+    channel: str
+    zone: str
+    ops: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a poll: the keys of the new matches, and the rules paused by their safety."""
+
+    matches: tuple[str, ...] = ()
+    paused: tuple[tuple[str, str], ...] = ()
+
+
+def settle(
+    conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
+) -> Settled:
+    """Write the poll down with its matches; one that is held back has a reason and no steps."""
+    paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
+    known = matched_rules(conn, outcome.website, {each.subject.key for each in found})
+    matches: list[NewMatch] = []
+    tripped: list[tuple[str, str]] = []
+    notes: list[Note] = []
+    for each in sorted(found, key=lambda each: each.happened):
+        if not each.episode and each.rule.id in known.get(each.subject.key, ()):
+            continue
+        reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each)
+        if reason is None and (why := _trips(conn, each, matches, outcome.at)):
+            reason = Reason.PAUSED
+            paused.add(each.rule.id)
+            tripped.append((each.rule.id, why))
+            _tell(conn, each, why, outcome.at, routing)
+        actions = () if reason else each.rule.do if each.actions is None else each.actions
+        allowed = tuple(action for action in actions if _may(action, each.subject))
+        matches.append(_match(each, allowed, outcome.at, routing))
+        if reason is not None:
+            notes.append(_note(each, str(reason)))
+        if left_out := [action.kind for action in actions if action not in allowed]:
+            notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
+    new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
+    record(conn, outcome.at, notes)
+    return Settled(new, tuple(tripped))
+
+
+def posting(rule: Rule, zone: str) -> Posting:
+    """What the rule says of its posts, as the delivery needs it."""
+    active = rule.active
+    return Posting(
+        hours=Hours(active.days, active.start, active.end, zone) if active else None,
+        act_up_to=rule.after_downtime.act_up_to if rule.watch == "recordings" else None,
+        older=rule.after_downtime.older,
+    )
+
+
+def _held(conn: Connection, each: Found) -> Reason | None:
+    """By the times at which things happened, so that catching up counts as the day itself did."""
+    rule = each.rule
+    if rule.count is not None and not _enough(conn, each, rule.count):
+        return Reason.BELOW_COUNT
+    if rule.once_per is None:
+        return None
+    value = _value(rule.once_per.field, each.subject)
+    if value is None:
+        return None
+    if any(once_seen(conn, name, value, each.happened) for name in (rule.id, *rule.was)):
+        return Reason.ONCE_PER
+    once_mark(conn, rule.id, value, each.happened + rule.once_per.window)
+    return None
+
+
+def _enough(conn: Connection, each: Found, count: Count) -> bool:
+    value = _value(count.by, each.subject)
+    if value is None:
+        return False
+    since = each.happened - count.within
+    counted = tally(conn, each.rule.id, value, each.subject.key, each.happened, since)
+    if not enough(counted, count.at_least):
+        return False
+    tally_clear(conn, each.rule.id, value)
+    return True
+
+
+def _value(name: str, subject: Subject) -> str | None:
+    """What the subject is counted by; None where it has no such value."""
+    if name == "website":
+        return subject.website.id
+    value = field(subject.kind, "entry_page" if name == "page" else ALIASES.get(name, name)).get(
+        subject
+    )
+    return None if value in (None, "", ()) else str(value)
+
+
+def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
+    """Why the rule's safety pauses it now; what happened before its window is no flood."""
+    safety, rule = each.rule.safety, each.rule.id
+    if safety is None or each.happened < now - safety.window:
+        return None
+    since = now - safety.window
+    waiting = sum(match.rule == rule and (match.happened or now) >= since for match in pending)
+    so_far = matches_since(conn, rule, since) + waiting
+    if not trips(so_far + 1, safety.times):
+        return None
+    why = f"more than {safety.times} matches within {lasting(safety.window)}"
+    return why if pause_rule(conn, rule, why, now) else None
+
+
+def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routing) -> None:
+    rule = each.rule.id
+    remedy = f"mouseflow-bot retry {rule} lets it run again, and so does an edited rule"
+    title = f"The rule {rule} is paused"
+    announce(conn, title, (why, remedy), now, routing.ops, each.subject.website)
+
+
+def _may(action: Action, subject: Subject) -> bool:
+    """Nothing is written to a website that the API user may only read; posts go out."""
+    return action.rank >= POST or not subject.website.read_only
+
+
+def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:
+    rule, subject = each.rule, each.subject
+    key = match_key(rule.id, subject, each.episode)
+    return NewMatch(
+        rule=rule.id,
+        kind=rule.watch,
+        website=subject.website.id,
+        subject_key=subject.key,
+        match_key=key,
+        subject=written(subject),
+        matched=now,
+        steps=[
+            NewStep(
+                key=step.key,
+                rank=step.rank,
+                lane=step.lane,
+                kind=step.action.kind,
+                params=step.action.model_dump_json(),
+                due=now,
+            )
+            for step in steps(actions, subject, key, routing.channel)
+        ],
+        why=each.why,
+        summary=rule.summary or rule.id,
+        happened=each.happened,
+        posting=posting(rule, routing.zone),
+    )
+
+
+def _note(each: Found, reason: str) -> Note:
+    return Note(
+        kind="suppressed",
+        rule=each.rule.id,
+        website=each.subject.website.id,
+        subject=each.subject.key,
+        text=reason,
+    )

@@ -1,0 +1,135 @@
+"""Recordings: which window to ask for, what a row tells, when a session is final.
+
+The API filters by whole days in the account's zone, has no cursor and documents no order
+(API document, L811, L4132-4133), so a poll asks for a window that is too wide on both
+sides and finds out for itself what is new.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Literal
+
+import msgspec
+
+from mouseflow.models import Recording
+
+Order = Literal["activity", "created", "both", "unknown"]
+"""What an answer falls by; "both" where the rows do not tell which of the two it is."""
+
+LONGEST_SESSION = timedelta(hours=1)
+"""A session ends after an hour on a page at the latest (the vendor's help pages)."""
+
+AHEAD = timedelta(minutes=5)
+"""A time that is later than this far from now is wrong."""
+
+UNSHARP = timedelta(seconds=5)
+"""Rows that were flushed together may stand in any order among themselves."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Recording).decode
+
+
+def window(now: datetime, back_to: datetime) -> tuple[date, date]:
+    """The days to ask for: a day too many on either side covers every time zone.
+
+    `todate` is exclusive (L4133), so two days are added to today.
+    """
+    start = back_to.astimezone(UTC).date() - timedelta(days=1)
+    return start, now.astimezone(UTC).date() + timedelta(days=2)
+
+
+def day(recording: Recording) -> date | None:
+    """The day of the recording as the account counts it: `created` carries the zone's offset."""
+    return recording.created.date() if recording.created else None
+
+
+def last_activity(recording: Recording, now: datetime | None = None) -> datetime | None:
+    """The latest sign of life; page views may end after `lastActivity` (L917 against L933).
+
+    Given `now`, pages that end far ahead of it are left out: a visitor's clock was wrong.
+    """
+    ends = [aware(view.end_time) for view in recording.page_views or () if view.end_time]
+    if now is not None:
+        ends = [at for at in ends if at <= now + AHEAD]
+    stamp = recording.last_activity or recording.created
+    return max([*ends, aware(stamp)] if stamp else ends, default=None)
+
+
+def aware(at: datetime) -> datetime:
+    """An instant; a time without an offset is taken as UTC."""
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def settled(recording: Recording, now: datetime, settle: timedelta) -> bool:
+    """Has there been no activity for so long that the session cannot go on?"""
+    seen = last_activity(recording, now)
+    return seen is None or now - seen >= settle
+
+
+def fingerprint(recording: Recording) -> str:
+    """Changes whenever the session has grown; the bot's own writes (tags, stars) don't count."""
+    at = recording.last_activity
+    stamp = aware(at).astimezone(UTC).isoformat() if at else ""
+    return f"{stamp}/{recording.duration}/{recording.pages}"
+
+
+def order_of(rows: Sequence[Recording]) -> Order:
+    """How this answer is sorted, newest first; "unknown" unless it is plain from the rows.
+
+    Neighbours may be out of order by `UNSHARP`.
+    """
+    if len(rows) < 2:
+        return "unknown"
+    activity = [aware(row.last_activity) for row in rows if row.last_activity]
+    created = [aware(row.created) for row in rows if row.created]
+    by_activity = len(activity) == len(rows) and _falls(activity)
+    by_created = len(created) == len(rows) and _falls(created)
+    if by_activity and by_created:
+        return "both"
+    if by_activity:
+        return "activity"
+    return "created" if by_created else "unknown"
+
+
+def sort_key(recording: Recording, order: Order) -> datetime | None:
+    """What the answer was sorted by, where that is known."""
+    at = {
+        "activity": recording.last_activity,
+        "created": recording.created,
+        "both": recording.created,
+        "unknown": None,
+    }[order]
+    return aware(at) if at else None
+
+
+def merge(row: Recording, detail: Recording) -> Recording:
+    """Row and detail together: each lacks fields that the other has (L737-770, L913-977).
+
+    The detail is the later answer and wins, except where it says nothing, or lags behind the
+    row in what can only grow (L917, L947).
+    """
+    said = {
+        name: value
+        for name in Recording.__struct_fields__
+        if (value := getattr(detail, name)) not in (None, "", ())
+    }
+    if row.duration is not None and detail.duration is not None:
+        said["duration"] = max(row.duration, detail.duration)
+    if row.last_activity and detail.last_activity:
+        said["last_activity"] = max(row.last_activity, detail.last_activity, key=aware)
+    return msgspec.structs.replace(row, **said)
+
+
+def packed(recording: Recording) -> bytes:
+    """The row as bytes: a live session waits some forty minutes, and there are many."""
+    return _encode(recording)
+
+
+def unpacked(data: bytes) -> Recording:
+    """The row that `packed` packed."""
+    return _decode(data)
+
+
+def _falls(stamps: Sequence[datetime]) -> bool:
+    return all(left + UNSHARP >= right for left, right in pairwise(stamps))

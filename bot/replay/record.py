@@ -1,0 +1,340 @@
+"""Writes matches of the past into a store, with the guarantees of any poll, and counts them.
+
+The store is the bot's own (`--apply`) or one on trial, which is thrown away: what would be done
+is found out by doing it there.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from bot.actions import ACTIONS
+from bot.actions.base import POST
+from bot.actions.slack import Slack
+from bot.domain.limits import Held, Limit, Posting, Window, admit
+from bot.polling.evaluate import Judged
+from bot.polling.record_matches import Found, Routing, posting, settle
+from bot.polling.session import last_activity
+from bot.rules.explain import why
+from bot.rules.model import Rule
+from bot.rules.plan_steps import match_key
+from bot.store import Connection
+from bot.store.audit import history
+from bot.store.dead_letters import step_kinds
+from bot.store.matches import PollOutcome
+
+Fate = Literal["alone", "digest", "folded", "dropped"]
+"""A message of its own, the first of a digest, one more of a digest, or none at all."""
+
+
+class Posts(msgspec.Struct):
+    """The state of all limits, by rule and lane. `digests` has when the open ones are due."""
+
+    windows: dict[str, Window] = {}
+    digests: dict[str, datetime] = {}
+
+    def fate(
+        self, key: str, action: Slack, posting: Posting, happened: datetime, now: datetime
+    ) -> Fate:
+        """What becomes of one post; `key` names its rule and lane. Posts come in order of `now`."""
+        limit = _limit(action)
+        verdict = admit(
+            now,
+            happened=happened,
+            posting=posting,
+            limit=limit,
+            window=self.windows.get(key),
+            snoozed_until=None,
+        )
+        if not isinstance(verdict, Held):
+            if verdict.window is not None:
+                self.windows[key] = verdict.window
+            return "alone"
+        if verdict.drop:
+            return "dropped"
+        due = self.digests.get(key)
+        if due is not None and (now < due or due == verdict.until):
+            return "folded"
+        self.digests[key] = verdict.until
+        return "digest"
+
+
+def _limit(action: Slack) -> Limit | None:
+    if action.at_most is None:
+        return None
+    window = timedelta(milliseconds=action.at_most.window_ms)
+    return Limit(action.at_most.times, window, action.overflow)
+
+
+HEADINGS = ("rule", "day", "matches", "new", "known", "held back", "writes", "posts", "digests")
+MOST_DAYS = 31
+"""Rows for single days that are shown of one rule; further ones stand in its total alone."""
+
+
+class Line(msgspec.Struct):
+    """One rule on one day.
+
+    `new` matches were not known before, `known` ones were. `held` counts by reason the new
+    ones that call for no action (`once_per`, `count`, a pause). `steps` are the actions that
+    the others call for, by kind. `posts` go out alone, `folded` ones stand in `digests`,
+    `dropped` ones nowhere.
+    """
+
+    new: int = 0
+    known: int = 0
+    held: dict[str, int] = {}
+    steps: dict[str, int] = {}
+    posts: int = 0
+    digests: int = 0
+    folded: int = 0
+    dropped: int = 0
+
+    @property
+    def matches(self) -> int:
+        """New and known ones."""
+        return self.new + self.known
+
+    @property
+    def writes(self) -> int:
+        """Actions that change something at Mouseflow: a call each, at least."""
+        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank < POST)
+
+    @property
+    def hooks(self) -> int:
+        """Calls of webhooks."""
+        return self.steps.get("webhook", 0)
+
+
+class Tally(msgspec.Struct):
+    """All lines, by rule and day, and what the look back read and cost.
+
+    `missed` counts recordings that could not be read, `undetailed` those judged without
+    their detail, `held` the websites whose rules with friction could not be judged. `paused`
+    are the rules that their safety stopped, with the reason.
+    """
+
+    lines: dict[str, dict[date, Line]] = {}
+    read: int = 0
+    calls: int = 0
+    details: int = 0
+    missed: int = 0
+    undetailed: int = 0
+    held: list[str] = []
+    paused: dict[str, str] = {}
+
+    def line(self, rule: str, day: date) -> Line:
+        """The line of that rule and day, there from now on."""
+        return self.lines.setdefault(rule, {}).setdefault(day, Line())
+
+    def total(self, rule: str) -> Line:
+        """All days of one rule together."""
+        return summed(self.lines.get(rule, {}).values())
+
+
+def summed(lines: Iterable[Line]) -> Line:
+    """Many lines as one."""
+    whole = Line()
+    for line in lines:
+        whole.new += line.new
+        whole.known += line.known
+        whole.held = dict(Counter(whole.held) + Counter(line.held))
+        whole.steps = dict(Counter(whole.steps) + Counter(line.steps))
+        whole.posts += line.posts
+        whole.digests += line.digests
+        whole.folded += line.folded
+        whole.dropped += line.dropped
+    return whole
+
+
+def table(tally: Tally, rules: Sequence[str]) -> list[tuple[str, ...]]:
+    """Rows of texts: the headings, each rule's days, oldest first, and its total."""
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for rule in rules:
+        days = tally.lines.get(rule, {})
+        shown = sorted(days)[-MOST_DAYS:]
+        rows += [_row(rule, day.isoformat(), days[day]) for day in shown]
+        if len(days) != 1:
+            rows.append(_row(rule, "all", tally.total(rule)))
+    return rows
+
+
+def _row(rule: str, day: str, line: Line) -> tuple[str, ...]:
+    numbers = (
+        line.matches, line.new, line.known, sum(line.held.values()),
+        line.writes, line.posts, line.digests,
+    )  # fmt: skip
+    return (rule, day, *map(str, numbers))
+
+
+def remarks(tally: Tally) -> list[str]:
+    """What the table does not say: reasons, doubts, and what it cost."""
+    whole = summed(tally.total(rule) for rule in tally.lines)
+    found = [
+        f"{tally.read} recordings read with {tally.calls} calls, "
+        f"{tally.details} of them for details"
+    ]
+    found += [f"{n} held back: {reason}" for reason, n in sorted(whole.held.items())]
+    if whole.folded:
+        found.append(f"{whole.folded} posts stand in a digest beside others")
+    if whole.dropped:
+        found.append(f"{whole.dropped} posts are dropped, as their rules say")
+    if whole.hooks:
+        found.append(f"{whole.hooks} webhooks are called")
+    found += [f"{rule} is paused by its safety: {why}" for rule, why in tally.paused.items()]
+    if tally.missed:
+        found.append(f"{tally.missed} recordings could not be read")
+    if tally.undetailed:
+        found.append(
+            f"{tally.undetailed} recordings were judged without their detail, which failed"
+        )
+    found += [
+        f"rules with friction could not be judged on {name}: the API ignores that filter"
+        for name in tally.held
+    ]
+    return found
+
+
+def plain(tally: Tally, rules: Sequence[str]) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "rules": {
+            rule: {
+                "total": _figures(tally.total(rule)),
+                "days": {
+                    day.isoformat(): _figures(line)
+                    for day, line in sorted(tally.lines.get(rule, {}).items())
+                },
+            }
+            for rule in rules
+        },
+        "read": tally.read,
+        "calls": tally.calls,
+        "details": tally.details,
+        "missed": tally.missed,
+        "undetailed": tally.undetailed,
+        "friction_ignored_on": tally.held,
+        "paused": tally.paused,
+    }
+
+
+def _figures(line: Line) -> Mapping[str, object]:
+    return {
+        "matches": line.matches,
+        "new": line.new,
+        "known": line.known,
+        "held_back": line.held,
+        "actions": line.steps,
+        "writes": line.writes,
+        "posts": line.posts,
+        "digests": line.digests,
+        "folded": line.folded,
+        "dropped": line.dropped,
+    }
+
+
+SOURCE = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one match: the kinds of its steps, or why it has none."""
+
+    found: Found
+    at: datetime
+    steps: tuple[str, ...]
+    held: str = ""
+
+
+def founds(judged: Iterable[Judged], now: datetime) -> list[Found]:
+    """Each match, with the time of the session's end."""
+    return [
+        Found(
+            rule=rule,
+            subject=each.subject,
+            happened=min(now, last_activity(each.due.row) or now),
+            why=why(rule, each.subject),
+        )
+        for each in judged
+        for rule in each.rules
+    ]
+
+
+def write(
+    conn: Connection, website: str, found: Sequence[Found], routing: Routing, now: datetime | None
+) -> tuple[list[Written], dict[str, str]]:
+    """Write the matches down; gives the new ones, and the rules that were paused.
+
+    They come oldest first. With `now` None each is written as of the moment it happened, as a
+    bot would have that had been at work then.
+    """
+    written: list[Written] = []
+    paused: dict[str, str] = {}
+    for group in [found] if now is not None else _as_they_happened(found):
+        outcome = PollOutcome(source=SOURCE, website=website, at=now or group[-1].happened)
+        settled = settle(conn, outcome, group, routing)
+        paused.update(settled.paused)
+        new = frozenset(settled.matches)
+        kinds = step_kinds(conn, settled.matches)
+        written += [
+            _written(conn, each, kinds.get(_key(each), ()), now or each.happened)
+            for each in group
+            if _key(each) in new
+        ]
+    return written, paused
+
+
+def _as_they_happened(found: Sequence[Found]) -> Iterator[Sequence[Found]]:
+    """One by one where the store's memory decides; the others together, which is much faster."""
+    plain = [each for each in found if not _remembers(each.rule)]
+    if plain:
+        yield plain
+    for each in found:
+        if _remembers(each.rule):
+            yield [each]
+
+
+def _remembers(rule: Rule) -> bool:
+    return (rule.count, rule.once_per, rule.safety) != (None, None, None)
+
+
+def _written(conn: Connection, each: Found, steps: tuple[str, ...], at: datetime) -> Written:
+    if steps or not each.rule.do:
+        return Written(each, at, steps)
+    notes = history(
+        conn, kind="suppressed", rule=each.rule.id, subject=each.subject.key, limit=1
+    )  # fmt: skip
+    return Written(each, at, (), notes[0].text if notes else "held back")
+
+
+def count(
+    tally: Tally, posts: Posts, day: date, written: Iterable[Written], routing: Routing
+) -> None:
+    """Add to the tally what was written."""
+    for each in written:
+        rule = each.found.rule
+        line = tally.line(rule.id, day)
+        line.new += 1
+        if each.held:
+            line.held[each.held] = line.held.get(each.held, 0) + 1
+        for kind in each.steps:
+            line.steps[kind] = line.steps.get(kind, 0) + 1
+        for action in _posts(rule, each.steps):
+            key = f"{rule.id}/{action.lane(each.found.subject, routing.channel)}"
+            limits = posting(rule, routing.zone)
+            fate = posts.fate(key, action, limits, each.found.happened, each.at)
+            line.posts += fate == "alone"
+            line.digests += fate == "digest"
+            line.folded += fate in ("digest", "folded")
+            line.dropped += fate == "dropped"
+
+
+def _posts(rule: Rule, steps: Sequence[str]) -> list[Slack]:
+    return [action for action in rule.do if isinstance(action, Slack)] if "slack" in steps else []
+
+
+def _key(each: Found) -> str:
+    return match_key(each.rule.id, each.subject)

@@ -1,0 +1,108 @@
+"""Which rules and websites a look back is about, from what people write."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from bot.domain.subjects import Site
+from bot.errors import ConfigError
+from bot.rules.model import Rule
+from bot.rules.plan_steps import applies
+from mouseflow.models import Website
+
+SHOWN = 10
+"""Names that a message lists at most."""
+
+
+def chosen(rules: Sequence[Rule], wanted: Iterable[str]) -> tuple[Rule, ...]:
+    """The recording rules of these ids, all of them where none is named.
+
+    Raises ConfigError for an id that no rule has, and for a rule about something else.
+    """
+    ids = tuple(dict.fromkeys(wanted))
+    found = [one(rules, each) for each in ids] if ids else list(rules)
+    other = [rule for rule in found if rule.watch != "recordings"]
+    if ids and other:
+        raise ConfigError(
+            f"{other[0].id}: it watches {other[0].watch}; only rules about recordings "
+            "can be looked back with, since the API keeps no past of the others"
+        )
+    return tuple(rule for rule in found if rule.watch == "recordings")
+
+
+def one(rules: Iterable[Rule], wanted: str) -> Rule:
+    """The rule of that id; raises ConfigError that names the nearest one."""
+    by_id = {rule.id: rule for rule in rules}
+    if wanted in by_id:
+        return by_id[wanted]
+    raise ConfigError(f"{wanted}: no such rule in the rule files{_hint(wanted, sorted(by_id))}")
+
+
+def watched(
+    websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
+) -> tuple[Site, ...]:
+    """The websites that some rule watches, or those of them that are named (by name or id).
+
+    Demo websites are left out unless a rule or the call names them. Raises ConfigError for a
+    name that no website has.
+    """
+    rows = tuple(websites)
+    sites = {row.id: site(row) for row in rows}
+    names = tuple(wanted)
+    if names:
+        picked = [_named(sites.values(), name) for name in names]
+        return tuple(dict.fromkeys(picked))
+    demo = {row.id for row in rows if row.is_demo}
+    return tuple(
+        each
+        for each in sites.values()
+        if any(applies(rule, each) for rule in rules)
+        and (each.id not in demo or _by_name(each, rules))
+    )
+
+
+def looked_at(
+    websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
+) -> tuple[Site, ...]:
+    """The same, where there must be one to look at.
+
+    Raises ConfigError also for a named website that none of the rules watches, and where the
+    account has none that they watch: that is no quiet website.
+    """
+    rows = tuple(websites)
+    found = watched(rows, rules, wanted)
+    for each in found:
+        if not any(applies(rule, each) for rule in rules):
+            raise ConfigError(f"{each.name}: no rule in question watches that website")
+    if not found:
+        names = sorted(row.name or row.id for row in rows)
+        raise ConfigError(
+            "no website of the account is watched by the rules in question"
+            f"{_hint('', names) or '; it has none'}"
+        )
+    return found
+
+
+def site(row: Website) -> Site:
+    """The website as rules know it."""
+    return Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
+
+
+def _named(sites: Iterable[Site], wanted: str) -> Site:
+    known = tuple(sites)
+    for each in known:
+        if wanted.casefold() in (each.id.casefold(), each.name.casefold()):
+            return each
+    names = sorted(each.name for each in known)
+    raise ConfigError(f"{wanted}: the account has no such website{_hint(wanted, names)}")
+
+
+def _hint(wanted: str, names: Sequence[str]) -> str:
+    """The name that was perhaps meant, else some of those there are."""
+    if near := get_close_matches(wanted, names, 1):
+        return f"; did you mean {near[0]}?"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"; there are {', '.join(names[:SHOWN])}{more}" if names else ""
+
+
+def _by_name(each: Site, rules: Sequence[Rule]) -> bool:
+    return any(each.name.casefold() == name.casefold() for rule in rules for name in rule.websites)

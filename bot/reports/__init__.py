@@ -1,0 +1,1 @@
+"""Feedback, funnels, forms, pages and websites: fetch figures and keep alert states."""

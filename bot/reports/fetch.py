@@ -1,0 +1,259 @@
+"""Asks the questions of a website's level rules, each once, and reads the answers as subjects.
+
+Whether the API heeds `over_last` and `visitors` is found out by asking for the opposite; a
+rule whose filter is ignored is held, since it would speak of other visitors than it says.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from bot.domain.subjects import CampaignSubject, Kind, Site, Subject
+from bot.errors import GiveUp, TryLater
+from bot.polling.recordings import Desk
+from bot.reports import sources
+from bot.reports.sources import (
+    MOST_PAGES,
+    Question,
+    baselines,
+    form_counters,
+    funnel_counters,
+    page_counters,
+    read_campaigns,
+    read_forms,
+    read_funnels,
+    read_pages,
+    read_website,
+)
+from bot.rules.evaluate import whole
+from bot.rules.implication import leaves
+from bot.rules.model import OneItem, Rule
+from bot.store.audit import Note
+from bot.store.recordings import watermark
+from mouseflow import feedback, forms, funnels, heatmaps, websites
+from mouseflow.decode import Rows
+
+Window = tuple[date, date]
+
+PROBE_AGAIN = timedelta(days=1)
+"""How long it is believed that the API heeds or ignores a filter."""
+
+UNSURE = timedelta(hours=1)
+"""How soon it is asked again where there were too few visitors to tell."""
+
+MOST_FORMS = 50
+"""Forms whose report is read in one look, where a rule asks for more than the list has."""
+
+
+@dataclass(slots=True)
+class LevelMemory:
+    """What helps from look to look and may be lost.
+
+    `heeded` holds by kind and filter whether the API heeds it (None: could not be told) and
+    when to ask again; `said` what people were told; `budget_used` the website's percentage.
+    """
+
+    heeded: dict[tuple[Kind, str], tuple[bool | None, datetime]] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
+    budget_used: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, the rules that ask it, and its answer.
+
+    `series` names the figures' history. `whole` tells that no subject is missing.
+    """
+
+    series: str
+    rules: Sequence[Rule]
+    subjects: Sequence[Subject]
+    whole: bool
+    unread: int
+    said: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All answers of one look. `failed` is the first question's error, if any has failed."""
+
+    answered: Sequence[Asked]
+    watermark: str | None
+    ignored: tuple[str, ...]
+    failed: Exception | None
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    subjects: Sequence[Any]
+    unread: int = 0
+    whole: bool = True
+
+
+async def asked(
+    kind: Kind, site: Site, rules: Sequence[Rule], desk: Desk, memory: LevelMemory, now: datetime
+) -> Seen:
+    """Ask what the rules need. Raises the errors of the calls where nothing was answered."""
+    if kind == "feedback":
+        return await _campaigns(site, rules, desk, memory)
+    groups: dict[Question, list[Rule]] = {}
+    for rule in rules:
+        groups.setdefault(sources.question(rule.over_last, rule.visitors), []).append(rule)
+    answered: list[Asked] = []
+    ignored: list[str] = []
+    failed: Exception | None = None
+    for question, asking in groups.items():
+        try:
+            answer = await _ask(kind, site, question, asking, desk, memory, now)
+            bad = await _ignored(kind, site, question, answer, desk, memory, now)
+        except (GiveUp, TryLater) as error:
+            failed = failed or error
+            continue
+        if bad:
+            ignored += bad
+        else:
+            answered.append(_answered(kind, question, asking, answer, memory))
+    if failed and not answered:
+        raise failed
+    return Seen(answered, None, tuple(dict.fromkeys(ignored)), failed, _notes(site, ignored, kind))
+
+
+def _notes(site: Site, ignored: Sequence[str], kind: Kind) -> tuple[Note, ...]:
+    return tuple(
+        Note(kind="level.held", website=site.id,
+             text=f"rules for {kind} with {name} are held: the API ignores that filter")
+        for name in dict.fromkeys(ignored)
+    )  # fmt: skip
+
+
+def _answered(
+    kind: Kind, question: Question, rules: Sequence[Rule], answer: _Answer, memory: LevelMemory
+) -> Asked:
+    series = f"{kind}?{question.text}" if question.text else kind
+    return Asked(series, rules, answer.subjects, answer.whole, answer.unread, memory.said)
+
+
+async def _campaigns(site: Site, rules: Sequence[Rule], desk: Desk, memory: LevelMemory) -> Seen:
+    rows = await desk.mouseflow.send(feedback.list(site.id))
+    text = await desk.store.run(partial(watermark, source="feedback", website=site.id))
+    before = msgspec.json.decode(text, type=dict[str, int]) if text else {}
+    subjects: list[CampaignSubject] = read_campaigns(site, rows, before)
+    # A campaign that is left out once keeps its baseline: it may come back.
+    after = before | baselines(rows)
+    answer = _Answer(subjects, len(rows.unreadable), not rows.unreadable)
+    answered = _answered("feedback", Question(), rules, answer, memory)
+    return Seen([answered], msgspec.json.encode(after).decode(), (), None)
+
+
+async def _ask(
+    kind: Kind,
+    site: Site,
+    question: Question,
+    rules: Sequence[Rule],
+    desk: Desk,
+    memory: LevelMemory,
+    now: datetime,
+) -> _Answer:
+    if kind == "websites":
+        detail = await desk.mouseflow.send(websites.detail(site.id))
+        return _Answer([read_website(site, detail, memory.budget_used)])
+    window = sources.days(question, now, desk.zone)
+    answer = await _LISTS[kind](site, question, window, desk)
+    if kind == "forms" and any(map(_asks_fields, rules)):
+        return await _reports(site, question, window, answer, desk)
+    return answer
+
+
+async def _funnels(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
+    filters = sources.session_filters(question, window)
+    rows = await desk.mouseflow.send(funnels.list(site.id, filters))
+    return _rows(read_funnels(site, rows), rows)
+
+
+async def _forms(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
+    filters = sources.session_filters(question, window)
+    rows = await desk.mouseflow.send(forms.list(site.id, filters))
+    return _rows(read_forms(site, rows), rows)
+
+
+async def _reports(
+    site: Site, question: Question, window: Window, listed: _Answer, desk: Desk
+) -> _Answer:
+    """The forms of the list with the figures of their fields, a call for each."""
+    filters = sources.session_filters(question, window)
+    found = [
+        await desk.mouseflow.send(forms.report(site.id, form.id, filters))
+        for form in listed.subjects[:MOST_FORMS]
+    ]
+    rest = listed.subjects[MOST_FORMS:]
+    return _Answer([*read_forms(site, found), *rest], listed.unread, listed.whole)
+
+
+async def _pages(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
+    filters = sources.page_filters(question, window)
+    listed = await desk.mouseflow.send(
+        heatmaps.pages(site.id, filters, limit=MOST_PAGES)
+    )  # fmt: skip
+    missing = max(0, listed.count - len(listed.pages))
+    return _Answer(read_pages(site, listed.pages), missing, not missing)
+
+
+def _rows(subjects: Sequence[Subject], rows: Rows[Any]) -> _Answer:
+    return _Answer(subjects, len(rows.unreadable), not rows.unreadable)
+
+
+def _asks_fields(rule: Rule) -> bool:
+    return any(isinstance(leaf, OneItem) for leaf in leaves(whole(rule)))
+
+
+async def _ignored(
+    kind: Kind,
+    site: Site,
+    question: Question,
+    answer: _Answer,
+    desk: Desk,
+    memory: LevelMemory,
+    now: datetime,
+) -> list[str]:
+    """The question's filters that the API does not heed, as far as can be told."""
+    bad = []
+    for aspect in question.aspects:
+        known, until = memory.heeded.get((kind, aspect), (None, now))
+        if now >= until:
+            known = await _probe(kind, site, question, answer, aspect, desk, now)
+            again = UNSURE if known is None else PROBE_AGAIN
+            memory.heeded[kind, aspect] = (known, now + again)
+        if known is False:
+            bad.append(aspect)
+    return bad
+
+
+async def _probe(
+    kind: Kind,
+    site: Site,
+    question: Question,
+    answer: _Answer,
+    aspect: str,
+    desk: Desk,
+    now: datetime,
+) -> bool | None:
+    count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
+    counters = count(answer.subjects)
+    if sum(counters.values()) < sources.ENOUGH:
+        return None
+    window = sources.days(question, now, desk.zone)
+    other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), desk)
+    return sources.honoured(counters, count(other.subjects))
+
+
+_LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}
+_COUNTERS: dict[str, Callable[[Any], dict[str, int]]] = {
+    "funnels": funnel_counters,
+    "forms": form_counters,
+    "pages": page_counters,
+}

@@ -1,0 +1,278 @@
+"""What a level rule asks of the API: figures over which days, for which visitors.
+
+Rules that ask the same share one request. Every question has contrasts: the same question
+with one filter changed so that no visitor can be in both answers. An API that answers a
+contrast with the same figures ignores that filter.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from bot.domain.subjects import (
+    CampaignSubject,
+    FormField,
+    FormSubject,
+    FunnelStep,
+    FunnelSubject,
+    PageSubject,
+    Site,
+    WebsiteSubject,
+)
+from mouseflow import models
+from mouseflow.filters import PageFilters, SessionFilters
+from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
+
+
+def growth(before: int | None, after: int | None) -> int | None:
+    """By how much a counter has grown; None at first sight, or where it fell or is missing.
+
+    Counters fall when the vendor's window rolls on or a campaign is reset (L3376 against
+    L3378-3380): a fall is a new baseline, never news.
+    """
+    if before is None or after is None or after < before:
+        return None
+    return after - before
+
+
+def read_campaigns(
+    site: Site, campaigns: Iterable[Campaign], before: Mapping[str, int]
+) -> list[CampaignSubject]:
+    """The campaigns as subjects; `before` holds the responses at the last look, by id."""
+    return [_subject(site, campaign, before.get(campaign.id)) for campaign in campaigns]
+
+
+def baselines(campaigns: Iterable[Campaign]) -> dict[str, int]:
+    """Responses by campaign id: what the next look counts from."""
+    return {
+        campaign.id: campaign.report.responses
+        for campaign in campaigns
+        if campaign.report and campaign.report.responses is not None
+    }
+
+
+def _subject(site: Site, campaign: Campaign, before: int | None) -> CampaignSubject:
+    report = campaign.report
+    responses = report.responses if report else None
+    return CampaignSubject(
+        website=site,
+        id=campaign.id,
+        name=campaign.name or "",
+        enabled=campaign.enabled,
+        responses=responses,
+        impressions=report.impressions if report else None,
+        new_responses=growth(before, responses),
+    )
+
+
+def read_forms(site: Site, forms: Iterable[models.Form]) -> list[FormSubject]:
+    """The forms of a list (L2655) or of reports (L2802) as subjects."""
+    return [
+        FormSubject(
+            website=site,
+            id=form.id,
+            name=form.alias or form.target or "",
+            url=form.url or "",
+            visits=form.visits,
+            interactions=form.interactions,
+            submits=form.submits,
+            success=form.success,
+            fields=tuple(map(_field, form.fields)),
+        )
+        for form in forms
+    ]
+
+
+def form_counters(subjects: Iterable[FormSubject]) -> dict[str, int]:
+    """What two answers are compared by."""
+    return {
+        f"{subject.id}/{name}": value
+        for subject in subjects
+        for name, value in (("visits", subject.visits), ("interactions", subject.interactions))
+        if value is not None
+    }
+
+
+def _field(field: models.FormField) -> FormField:
+    return FormField(
+        name=field.alias or field.target or "",
+        type=field.type or "",
+        interactions=field.interactions,
+        time=field.duration,
+        refills=field.refills,
+        blanks=field.blanks,
+        dropped=field.dropped,
+    )
+
+
+def read_funnels(site: Site, funnels: Iterable[Funnel]) -> list[FunnelSubject]:
+    """The funnels as subjects. One with a step that lacks its count has no steps at all: a
+    conversion would be that of another funnel."""
+    return [
+        FunnelSubject(website=site, id=each.id, name=each.name or "", steps=_steps(each))
+        for each in funnels
+    ]
+
+
+def funnel_counters(subjects: Iterable[FunnelSubject]) -> dict[str, int]:
+    """What two answers are compared by."""
+    return {
+        f"{subject.id}/{number}": step.count
+        for subject in subjects
+        for number, step in enumerate(subject.steps)
+    }
+
+
+def _steps(funnel: Funnel) -> tuple[FunnelStep, ...]:
+    if any(step.count is None for step in funnel.steps):
+        return ()
+    return tuple(
+        FunnelStep(step.name or step.url or "", step.url or "", step.count or 0)
+        for step in funnel.steps
+    )
+
+
+MOST_PAGES = 1_000
+"""How many pages are asked for at once; the API gives 50 where nothing is said (L1845)."""
+
+
+def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
+    """The pages as subjects; a page without its path cannot be told from another."""
+    return [
+        PageSubject(
+            website=site,
+            path=page.display_url,
+            title=page.title or "",
+            views=page.views,
+            visit_time=page.visit_time,
+            engagement_time=page.engagement_time,
+            clicks=page.clicks,
+            render_time=page.render_time,
+            scroll=page.scroll,
+        )
+        for page in pages
+        if page.display_url
+    ]
+
+
+def page_counters(subjects: Iterable[PageSubject]) -> dict[str, int]:
+    """What two answers are compared by."""
+    return {subject.path: subject.views for subject in subjects if subject.views is not None}
+
+
+USUAL = timedelta(days=30)
+"""How far back figures go where the rule does not say; the API's own window is not documented."""
+
+DATES = "over_last"
+"""The name of the filter by dates, as rules write it."""
+
+LONG_AGO = (date(2000, 1, 1), date(2000, 1, 2))
+"""Days without any visitor: Mouseflow did not exist yet."""
+
+ENOUGH = 20
+"""With fewer visitors than this, two answers can be the same by chance."""
+
+_FILTERS = {"visitor_type": "visitortype", "referrer_type": "referrer", "screen": "screenres"}
+_OTHERS = {
+    "country": ("aq", "bv"),
+    "device": ("tablet", "phone"),
+    "browser": ("opera", "edge"),
+    "os": ("blackberry os", "windows phone"),
+    "visitor_type": ("first", "returning"),
+    "referrer_type": ("email", "social"),
+    "screen": ("1x1", "2x2"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The time that figures are taken over (None: the usual) and the visitors they count."""
+
+    over_last: timedelta | None = None
+    visitors: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The question as a short text that names it in the store; empty for the plain one."""
+        back = () if self.over_last is None else ((DATES, f"{self.over_last.total_seconds():g}s"),)
+        return "&".join(f"{name}={value}" for name, value in (*back, *self.visitors))
+
+    @property
+    def aspects(self) -> tuple[str, ...]:
+        """The filters that the question depends on, by the names that rules have for them."""
+        dates = () if self.over_last is None else (DATES,)
+        return (*dates, *(name for name, _value in self.visitors))
+
+
+def question(over_last: timedelta | None, visitors: Mapping[str, str]) -> Question:
+    """The question of a rule's `over_last` and `visitors`."""
+    return Question(over_last, tuple(sorted(visitors.items())))
+
+
+def days(asked: Question, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
+    """The first day, and the first one no longer included (L4132-4133).
+
+    The API knows whole days in the account's zone alone, so the window is `over_last` and
+    what the day it begins in has more.
+    """
+    first = (now - (asked.over_last or USUAL)).astimezone(zone).date()
+    return first, now.astimezone(zone).date() + timedelta(days=1)
+
+
+def session_filters(asked: Question, window: tuple[date, date]) -> SessionFilters:
+    """The question as filters of whole sessions (funnels, forms)."""
+    return SessionFilters(**_given(asked, window))
+
+
+def page_filters(asked: Question, window: tuple[date, date]) -> PageFilters:
+    """The question as filters of a page list, where each view counts for itself."""
+    return PageFilters(**_given(asked, window))
+
+
+def _given(asked: Question, window: tuple[date, date]) -> dict[str, Any]:
+    given: dict[str, Any] = {"fromdate": window[0], "todate": window[1]}
+    given |= {_FILTERS.get(name, name): value for name, value in asked.visitors}
+    return given
+
+
+def contrast(
+    asked: Question, window: tuple[date, date], aspect: str
+) -> tuple[Question, tuple[date, date]]:
+    """The question with one filter changed so that no visitor can be in both answers."""
+    if aspect == DATES:
+        return asked, LONG_AGO
+    changed = tuple(
+        (name, _other(name, value) if name == aspect else value) for name, value in asked.visitors
+    )
+    return replace(asked, visitors=changed), window
+
+
+def _other(name: str, value: str) -> str:
+    first, second = _OTHERS[name]
+    return second if value == first else first
+
+
+def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None:
+    """Whether the API heeds the filter in which two answers' counters were asked to differ.
+
+    None where there are too few visitors to tell. Counters of one answer may have moved on a
+    little until the other was asked.
+    """
+    total = sum(answer.values())
+    if total < ENOUGH:
+        return None
+    names = answer.keys() | other.keys()
+    apart = sum(abs(answer.get(name, 0) - other.get(name, 0)) for name in names)
+    return apart > max(2, total / 200)
+
+
+def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
+    """The website as a subject; `budget_used` in percent, None where no budget counts it."""
+    return WebsiteSubject(
+        website=site,
+        status=detail.status,
+        recording_rate=detail.recording_rate,
+        budget_used=budget_used,
+    )

@@ -1,0 +1,1 @@
+"""Rule files: YAML and TOML to rules, with positions for errors, and the JSON Schema."""

@@ -1,0 +1,290 @@
+"""`do` as written -> actions: each key's own type checks it, this module finds words and places."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from bot.actions import WRITTEN
+from bot.actions.base import Action, Spec
+from bot.domain.subjects import Kind
+from bot.rules.files.location import Place, listed, nearest, text_place, unknown
+from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
+
+_KINDS = {
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_LIMITS = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "too_short": "{min_length} value or more",
+    "too_long": "{max_length} values at most",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the configuration lets rules do. None: not known, so nothing is said about it."""
+
+    delete: bool = False
+    posts: bool = True
+    channel: bool = True
+    share_url: bool | None = None
+
+
+def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:
+    """The mapping's actions in the order of the file; None and faults where it has any."""
+    fitting = [spec.key for spec in WRITTEN.values() if kind in spec.subjects]
+    if not isinstance(node, Keys) or not node.entries:
+        word = node.source if isinstance(node, Scalar) else ""
+        spec = WRITTEN.get(word if word in fitting else fitting[0])
+        dashes = ", without dashes" if isinstance(node, Items) else ""
+        example = spec.example if spec else ""
+        place.on(node).fault(f"{place.name} wants actions such as {example}{dashes}")
+        return None
+    found: list[Action] = []
+    good = True
+    for entry in node:
+        here = place.at(entry.key, entry)
+        spec = WRITTEN.get(entry.key)
+        if spec is None:
+            here.fault(unknown(entry.key, fitting, "action"))
+        elif kind not in spec.subjects:
+            here.fault(
+                f"{spec.key} fits {listed(spec.subjects, 'and')}, not {kind}; "
+                f"here you can use {listed(fitting)}"
+            )
+        elif spec.needs == "rules.allow_delete" and not allowed.delete:
+            here.fault(f"{spec.key} needs allow_delete = true under [rules] in the configuration")
+        else:
+            steps = _steps(spec, entry, here, kind)
+            good = good and steps is not None and _can_post(steps, here, allowed)
+            found += steps or ()
+            continue
+        good = False
+    return tuple(found) if good else None
+
+
+def _can_post(steps: Sequence[Action], place: Place, allowed: Allowed) -> bool:
+    slack = [step for step in steps if step.kind == "slack"]
+    if slack and not allowed.posts:
+        place.fault("Slack is not configured; set bot_token or webhook_url under [slack]")
+        return False
+    if slack and not allowed.channel and not all(getattr(step, "channel", "") for step in slack):
+        place.fault("say which channel, or set channel under [slack] in the configuration")
+        return False
+    return True
+
+
+_COMMENT = "# begins a comment, so quote a text that starts with #"
+
+
+def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, ...] | None:
+    missing = list(_nothing(entry.node, place))
+    for here in missing:
+        what = f"write {spec.example}" if here.path == place.path else _COMMENT
+        here.fault(f"there is no value here; {what}")
+    if missing:
+        return None
+    written, errors = _validated(spec, entry.node)
+    if errors:
+        for where, message in _worded(errors, spec, entry.node, place):
+            where.fault(message)
+        return None
+    problems = spec.problems(written, kind)
+    for problem in problems:
+        where, leaf = _locate(problem.path, entry.node, place.on(entry.node))
+        spot, words = text_place(leaf, where, problem.line, problem.column)
+        spot.fault(problem.message + words)
+    return None if problems else spec.steps(written)
+
+
+def _nothing(node: Node, place: Place) -> Iterator[Place]:
+    """The places of values that are missing."""
+    if isinstance(node, Items):
+        for index, item in enumerate(node.items):
+            yield from _nothing(item, place.at(index, item))
+    elif isinstance(node, Keys):
+        for entry in node:
+            yield from _nothing(entry.node, place.at(entry.key, entry))
+    elif node.value is None:
+        yield place
+
+
+@lru_cache(maxsize=64)
+def _adapter(key: str) -> TypeAdapter[Any]:
+    return TypeAdapter(WRITTEN[key].written)
+
+
+def _validated(spec: Spec, node: Node) -> tuple[Any, Sequence[ErrorDetails]]:
+    """The value and no errors, or the errors.
+
+    YAML and TOML guess types: `channel: 1.10` is a number to them. So a number is offered as
+    it was written first, and the other reading of a scalar is tried where the type wants it.
+    """
+    swapped: set[int] = set()
+    while True:
+        try:
+            return _adapter(spec.key).validate_python(_data(node, swapped)), ()
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_input=False)
+            more = {id(leaf) for leaf in _swappable(errors, node)} - swapped
+            if not more:
+                return None, errors
+            swapped |= more
+
+
+def _swappable(errors: Sequence[ErrorDetails], node: Node) -> Iterator[Scalar]:
+    for error in errors:
+        leaf = _follow(error["loc"], node)[-1].node
+        if not isinstance(leaf, Scalar) or leaf.quoted or isinstance(leaf.value, str):
+            continue
+        # `tag: true` is no tag, but a slip for `star: true`; in a list it may be one.
+        alone = leaf is node
+        wants_text = error["type"] == "string_type" and isinstance(leaf.value, bool) and not alone
+        wants_number = error["type"] in (
+            "int_type",
+            "float_type",
+            "is_instance_of",
+            "literal_error",
+        )
+        if wants_text or (wants_number and not isinstance(leaf.value, bool)):
+            yield leaf
+
+
+def _data(node: Node, swapped: set[int]) -> Any:
+    if isinstance(node, Items):
+        return [_data(item, swapped) for item in node.items]
+    if isinstance(node, Keys):
+        return {entry.key: _data(entry.node, swapped) for entry in node}
+    numeric = isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
+    return node.source if numeric != (id(node) in swapped) else node.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    name: str | int
+    node: Node
+    where: Entry | Node
+
+
+def _follow(loc: Sequence[str | int], node: Node) -> list[_Step]:
+    """The nodes that the location leads over. What is not in the file is a name of the type's."""
+    trail = [_Step("", node, node)]
+    for name in loc:
+        if isinstance(node, Keys) and str(name) in node.entries:
+            entry = node.entries[str(name)]
+            node = entry.node
+            trail.append(_Step(name, node, entry))
+        elif isinstance(node, Items) and isinstance(name, int) and name < len(node.items):
+            node = node.items[name]
+            trail.append(_Step(name, node, node))
+    return trail
+
+
+def _locate(
+    loc: Sequence[str | int], node: Node, place: Place, *, key: bool = False
+) -> tuple[Place, Node]:
+    """The place and node of a location: where its value stands, or its key."""
+    for step in _follow(loc, node)[1:]:
+        place, node = place.at(step.name, step.where if key else step.node), step.node
+    return place, node
+
+
+def _worded(
+    errors: Sequence[ErrorDetails], spec: Spec, node: Node, place: Place
+) -> Iterator[tuple[Place, str]]:
+    """Each spot's errors as one message. Readings of a union that got less far say nothing."""
+    by_depth: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    for error in errors:
+        trail = tuple(step.name for step in _follow(error["loc"], node)[1:])
+        by_depth.setdefault(trail, []).append(error)
+    deeper = [trail for trail in by_depth if trail]
+    for trail, found in by_depth.items():
+        own = [error for error in found if error["type"] not in _KINDS]
+        hidden = any(other[: len(trail)] == trail and other != trail for other in deeper)
+        if hidden and not own:
+            continue
+        extra = all(error["type"] == "extra_forbidden" for error in own or found)
+        here, leaf = _locate(trail, node, place.on(node), key=extra)
+        yield from _messages(own or found, spec, leaf, here, node)
+
+
+def _messages(
+    errors: Sequence[ErrorDetails], spec: Spec, leaf: Node, place: Place, root: Node
+) -> Iterator[tuple[Place, str]]:
+    kinds = dict.fromkeys(_KINDS[error["type"]] for error in errors if error["type"] in _KINDS)
+    if kinds:
+        example = f", such as {spec.example}" if leaf is root or place.name == spec.key else ""
+        yield place, f"{place.name} wants {listed(tuple(kinds))}{example}"
+        return
+    said: set[str] = set()
+    for error in errors:
+        where, message = _message(error, spec, leaf, place)
+        if message not in said:
+            said.add(message)
+            yield where, message
+
+
+def _message(error: ErrorDetails, spec: Spec, leaf: Node, place: Place) -> tuple[Place, str]:
+    kind, context = error["type"], error.get("ctx", {})
+    last = str(error["loc"][-1]) if error["loc"] else ""
+    if kind == "extra_forbidden":
+        return place, unknown(last, _known_keys(spec.key))
+    if kind == "missing":
+        return place, f"the key {last} is missing"
+    if kind == "literal_error":
+        words = str(context.get("expected", "")).replace("'", "")
+        choices = words.replace(" or ", ", ").split(", ")
+        source = leaf.source if isinstance(leaf, Scalar) else ""
+        choices = ["true" if choice == "True" else choice for choice in choices]
+        return place, f"{place.name} is {_one_of(choices)}{nearest(source, choices)}"
+    if kind in _LIMITS:
+        return place, f"{place.name} wants {_LIMITS[kind].format(**context)}"
+    if "." not in kind and kind not in _PYDANTIC:
+        return place, error["msg"]
+    return place, f"{place.name} cannot be read; write it like {spec.example}"
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return choices[0] if len(choices) == 1 else f"one of {listed(choices)}"
+
+
+_PYDANTIC = frozenset(
+    {"value_error", "assertion_error", "is_instance_of", "union_tag_invalid", "none_required"}
+)
+
+
+@lru_cache(maxsize=64)
+def _known_keys(key: str) -> tuple[str, ...]:
+    """All keys that mappings below this action may have."""
+    return tuple(dict.fromkeys(_properties(_adapter(key).json_schema())))
+
+
+def _properties(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        yield from schema.get("properties", {})
+        for inner in schema.values():
+            yield from _properties(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _properties(inner)

@@ -1,0 +1,432 @@
+"""Rule files -> one rule set, or every fault of every file at once."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from bot.errors import ConfigError, Fault, RuleErrors
+from bot.rules.files import toml, yaml
+from bot.rules.files.actions import Allowed
+from bot.rules.files.lints import LINTS, lint, lint_same
+from bot.rules.files.location import Place, item_place, mapping, texts, unknown
+from bot.rules.files.nodes import (
+    Empty,
+    Entry,
+    Items,
+    Keys,
+    Node,
+    TooMuch,
+    UnknownAlias,
+    Unreadable,
+    decoded,
+)
+from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
+from bot.rules.files.rule_source import Written
+from bot.rules.files.synonyms import suggestion
+from bot.rules.model import Budget, Rule, RuleSet
+
+MOST_ERRORS = 10
+"""A file that is broken in more places is given up: each costs another reading of all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines that stand or fall together: all of a rule or a budget, or what stands before them.
+
+    `last` is the first line behind them. `section` and `name` are empty for the latter.
+    """
+
+    first: int
+    last: int
+    section: str = ""
+    name: str = ""
+
+    @property
+    def path(self) -> str:
+        """The rule's dotted path."""
+        return f"{self.section}.{self.name}" if self.name else self.section
+
+    @property
+    def unread(self) -> str:
+        """What is not checked for an error here."""
+        if not self.section:
+            return "what stands before the rules was not checked"
+        return f"the rest of this {self.section[:-1]} was not checked"
+
+
+@dataclass(slots=True)
+class Text:
+    """What of a text could be read. `partly` tells that something was left out."""
+
+    root: Node | None = None
+    errors: list[tuple[str, Unreadable]] = field(default_factory=list)
+    partly: bool = False
+
+    def note(self, error: Unreadable, path: str = "", unread: str = "") -> None:
+        """Keep an error with the path of what it is in, and what it leaves unchecked."""
+        message = f"{error.message}; {unread}" if unread else error.message
+        self.errors.append((path, Unreadable(error.line, error.column, message)))
+        self.partly = True
+
+
+Parse = Callable[[str, list[Unreadable]], Node]
+Blocks = Callable[[list[str]], Iterator[Block]]
+
+
+def readable(text: str, parse: Parse, blocks: Blocks) -> Text:
+    """The text without the rules that can't be read; an error elsewhere ends it there."""
+    found = Text()
+    lines = text.split("\n")
+    known: list[Block] = []
+    left_out: list[Block] = []
+    whole = True
+    while True:
+        doubles: list[Unreadable] = []
+        try:
+            found.root = parse("\n".join(lines), doubles)
+        except Empty as error:
+            if not found.partly:
+                found.note(error)
+            return found
+        except Unreadable as error:
+            if not whole:
+                return found
+            known = known or list(blocks(lines))
+            block = next((it for it in known if it.first <= error.line < it.last), None)
+            if block is None or len(left_out) == MOST_ERRORS or isinstance(error, TooMuch):
+                found.note(error, "", "the rest of this file was not checked")
+                whole = False
+                del lines[(block.first if block else error.line) - 1 :]
+                continue
+            found.note(_traced(error, text, left_out), block.path, block.unread)
+            left_out.append(block)
+            lines[block.first - 1 : block.last - 1] = [""] * (block.last - block.first)
+        else:
+            found.errors += (("", double) for double in doubles)
+            _drop(left_out, found.root)
+            return found
+
+
+def _traced(error: Unreadable, text: str, left_out: list[Block]) -> Unreadable:
+    """The error; an alias may only be unknown since its anchor was left out."""
+    lines = text.split("\n")
+    if isinstance(error, UnknownAlias) and any(
+        re.search(rf"&{re.escape(error.name)}\b", "\n".join(lines[it.first - 1 : it.last - 1]))
+        for it in left_out
+    ):
+        why = f"&{error.name} stands where nothing can be read"
+        return Unreadable(error.line, error.column, why)
+    return error
+
+
+def _drop(left_out: list[Block], root: Node) -> None:
+    """What stands elsewhere of a rule that was left out; in TOML it may have several tables."""
+    for block in left_out:
+        section = root.get(block.section) if isinstance(root, Keys) else None
+        if isinstance(section, Keys):
+            section.entries.pop(block.name, None)
+
+
+_SECTION = re.compile(r"(rules|budgets) *:\s*(#.*)?$")
+_YAML_NAME = re.compile(r"""\s*["']?([A-Za-z0-9_-]*)""")
+
+
+def yaml_blocks(lines: list[str]) -> Iterator[Block]:
+    """The lines of each rule and budget of a YAML text, by their indentation."""
+    section, name, begin, depth = "", "", 1, 0
+    for number, line in enumerate(lines, 1):
+        bare = line.lstrip(" ")
+        indent = len(line) - len(bare)
+        heads = _SECTION.match(line)
+        if not bare.strip() or bare.startswith(("#", "\t", ":")):
+            continue
+        if not heads and (not section or (depth and indent > depth)):
+            continue
+        if begin < number:
+            yield Block(begin, number, section, name)
+        if heads:
+            section, name, begin, depth = heads[1], "", len(lines) + 1, 0
+        elif indent and indent >= depth:
+            found = _YAML_NAME.match(line)
+            name, begin, depth = found[1] if found else "", number, indent
+        else:
+            section, begin = "", len(lines) + 1
+    if begin <= len(lines) and section:
+        yield Block(begin, len(lines) + 1, section, name)
+
+
+_TABLE = re.compile(
+    r"""[ \t]*\[\[?[ \t]*([A-Za-z0-9_-]+)(?:[ \t]*\.[ \t]*["']?([A-Za-z0-9_-]+))?[^,]*$"""
+)
+
+
+def toml_blocks(lines: list[str]) -> Iterator[Block]:
+    """The lines of each table of a TOML text."""
+    section, name, begin = "", "", 1
+    for number, line in enumerate(lines, 1):
+        header = _TABLE.match(line)
+        if header:
+            if begin < number:
+                yield Block(begin, number, section, name)
+            inside = header[1] in ("rules", "budgets") and header[2]
+            section, name = (header[1], header[2]) if inside else ("", "")
+            begin = number if inside else len(lines) + 1
+    if section:
+        yield Block(begin, len(lines) + 1, section, name)
+
+
+FORMATS = {".yaml": yaml.parse, ".yml": yaml.parse, ".toml": toml.parse}
+"""How each kind of file becomes nodes."""
+
+ALLOWED = Allowed()
+"""What rules may do where the configuration is not known."""
+
+Silences = set[tuple[str, str, str]]
+"""(file, path or empty for the whole file, lint id)."""
+
+
+def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> RuleSet:
+    """All rules and budgets of the files, each given as (name to show, content).
+
+    Raises RuleErrors with every fault of every file, by file, line and column.
+    """
+    faults: list[Fault] = []
+    warnings: list[Fault] = []
+    found = _Found()
+    for name, data in files:
+        text = _parsed(name, data, faults)
+        if text.root is not None:
+            place = Place(name, faults, warnings)
+            _file(text.root, place, allowed, found, partly=text.partly)
+    faults += _doubles(found.ids)
+    _renames(found)
+    lint_same(found.rules)
+    heard = {fault for fault in warnings if not _silent(fault, found.silences)}
+    told = tuple(sorted(heard, key=_order))
+    if faults:
+        raise RuleErrors(sorted(set(faults), key=_order), told)
+    return RuleSet(
+        tuple(rule for rule, _ in found.rules),
+        told,
+        _digest(files),
+        tuple(found.budgets),
+    )
+
+
+def _order(fault: Fault) -> tuple[str, int, int, str, str]:
+    return fault.file, fault.line, fault.column, fault.path, fault.message
+
+
+def _parsed(name: str, data: bytes, faults: list[Fault]) -> Text:
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in FORMATS:
+        faults.append(Fault(name, 1, 1, "", "rule files end in .yaml, .yml or .toml"))
+        return Text()
+    try:
+        text = decoded(data)
+    except Unreadable as error:
+        faults.append(Fault(name, error.line, error.column, "", error.message))
+        return Text()
+    if suffix == ".toml":
+        found = readable(text, lambda text, _: toml.parse(text), toml_blocks)
+    else:
+        found = readable(text, yaml.parse, yaml_blocks)
+    faults += (Fault(name, it.line, it.column, path, it.message) for path, it in found.errors)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the files have brought so far.
+
+    `ids` are the places of all rules and budgets, `was` the earlier ids of rules with theirs.
+    """
+
+    rules: list[tuple[Rule, Place]] = field(default_factory=list)
+    was: list[tuple[str, Place]] = field(default_factory=list)
+    budgets: list[Budget] = field(default_factory=list)
+    silences: Silences = field(default_factory=set)
+    ids: list[Place] = field(default_factory=list)
+
+
+def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
+    """`partly` tells that some of the file can't be read: then nothing is missed in it."""
+    keys = mapping(root, place, names(FILE_KEYS))
+    if keys is None:
+        return
+    if not partly or "version" in keys.entries:
+        _version(keys, place)
+    into.silences.update(_silence(keys, place, ""))
+    if not partly and not any(suggestion(entry.key, ("rules", "budgets")) for entry in keys):
+        place.fault("the file has no rules; write them under rules:")
+    for entry, here in _section(keys, "rules", place, partly=partly):
+        into.ids.append(here)
+        if named(entry, here, "rule"):
+            good = rule(entry, here, allowed)
+            if isinstance(entry.node, Keys):
+                into.silences.update(_silence(entry.node, here, here.path))
+                if good is not None:
+                    _keep(Written(good, entry.node, here), allowed, into)
+    for entry, here in _section(keys, "budgets", place, partly=partly):
+        into.ids.append(here)
+        if named(entry, here, "budget"):
+            limits = budget(entry, here, allowed)
+            into.budgets.extend([limits] if limits else [])
+
+
+def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
+    """The rule without its nodes: of a big rule set those are most of the memory."""
+    lint(written, allowed)
+    into.rules.append((written.rule, written.place))
+    for index, old in enumerate(written.rule.was):
+        was, node = written.reach("was")
+        into.was.append((old, item_place(node, index, was)))
+
+
+def _version(keys: Keys, place: Place) -> None:
+    entry = keys.entries.get("version")
+    if entry is None:
+        place.fault("the key version is missing; write version 1 at the top")
+        return
+    value = getattr(entry.node, "value", None)
+    if type(value) is not int or value != 1:
+        place.at("version", entry.node).fault(
+            "this bot reads version 1 of the rule language; write 1"
+        )
+
+
+_NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits"}
+
+
+def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tuple[Entry, Place]]:
+    """The entries under a top-level key, each with its place."""
+    section = keys.entries.get(key)
+    if section is None:
+        return
+    here = place.at(key, section)
+    node = section.node
+    if isinstance(node, Keys) and node.entries:
+        for entry in node:
+            yield entry, here.at(entry.key, entry)
+    elif not partly:
+        dashes = ", without dashes" if isinstance(node, Items) else ""
+        example = f"{_NAMES[key]}: {{…}}{dashes}"
+        here.on(node).fault(f"write {key} by their ids, such as {example}")
+
+
+def _silence(keys: Keys, place: Place, path: str) -> Silences:
+    entry = keys.entries.get("silence")
+    if entry is None:
+        return set()
+    here = place.at("silence", entry)
+    ids = texts(entry.node, here) or ()
+    for index, name in enumerate(ids):
+        if name not in LINTS:
+            item_place(entry.node, index, here).fault(unknown(name, tuple(LINTS), "warning"))
+    return {(place.file, path, lint) for lint in ids}
+
+
+def _silent(fault: Fault, silences: Silences) -> bool:
+    rule = ".".join(fault.path.split(".")[:2])  # ids hold no dot
+    return any((fault.file, path, fault.lint) in silences for path in ("", rule))
+
+
+def _doubles(ids: Sequence[Place]) -> list[Fault]:
+    """An id is one rule's alone, whichever file it stands in."""
+    first: dict[str, Place] = {}
+    faults = []
+    for here in ids:
+        other = first.setdefault(here.path, here)
+        if other is not here:
+            message = f"this id stands at {other.file}:{other.line} already"
+            faults.append(Fault(here.file, here.line, here.column, here.path, message))
+    return faults
+
+
+def _renames(found: _Found) -> None:
+    """An old id passes its state to one rule, and only when no rule bears it any more."""
+    present = {rule.id for rule, _ in found.rules}
+    claims = Counter(old for old, _ in found.was)
+    for old, place in found.was:
+        if old in present:
+            place.fault(f"{old} is still the id of a rule")
+        elif claims[old] > 1:
+            place.fault(f"{old} is claimed by several rules")
+
+
+def _digest(files: Sequence[tuple[str, bytes]]) -> str:
+    """Names the files' content: the same files in any order have the same digest."""
+    content = sorted(hashlib.sha256(data).hexdigest() for _, data in files)
+    return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
+
+
+SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
+
+Signature = tuple[tuple[str, int, int], ...]
+"""Names, times and sizes: another one means that some file has changed."""
+
+
+def found(paths: Sequence[str | Path]) -> list[Path]:
+    """Every rule file under these paths, in order of their names.
+
+    Raises ConfigError for a path that is not there.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            try:
+                files += sorted(_inside(path))
+            except OSError as error:
+                raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
+        elif path.exists():
+            files.append(path)
+        else:
+            raise ConfigError(f"{path}: there is no such rule file or directory")
+    return list(dict.fromkeys(files))
+
+
+def contents(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
+    """Names and contents of the files; raises ConfigError where one can't be read, or none is.
+
+    A folder that is empty is a mount or a checkout gone wrong rather than a wish for no rules.
+    """
+    read_so_far = []
+    for file in found(paths):
+        try:
+            read_so_far.append((str(file), file.read_bytes()))
+        except OSError as error:
+            raise ConfigError(f"{file}: can't be read ({error.strerror})") from error
+    if not read_so_far:
+        places = ", ".join(map(str, paths))
+        raise ConfigError(f"{places}: no rule files there (.yaml, .yml or .toml)")
+    return read_so_far
+
+
+def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
+    """The rule set of these paths; raises RuleErrors with every fault, ConfigError for a path.
+
+    `allowed` is what the configuration lets rules do.
+    """
+    return read(contents(paths), allowed=allowed)
+
+
+def signature(paths: Sequence[str | Path]) -> Signature:
+    """Changes when a file is written, added or removed; cheap enough to ask every few seconds."""
+    marks = []
+    for file in found(paths):
+        try:
+            state = file.stat()
+        except FileNotFoundError:
+            continue  # removed between the two looks: the next one says so
+        marks.append((str(file), state.st_mtime_ns, state.st_size))
+    return tuple(marks)
+
+
+def _inside(directory: Path) -> Iterator[Path]:
+    for path in directory.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+            yield path

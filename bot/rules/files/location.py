@@ -1,0 +1,273 @@
+"""Where the reader stands in a file: collects faults, and reads single values in plain words."""
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from bot.errors import Fault
+from bot.messages import duration
+from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
+from bot.rules.files.synonyms import NO_SUCH, flag_hint, suggestion, whole_number
+from bot.rules.files.toml_examples import in_toml
+from bot.rules.units import percent
+
+T = TypeVar("T")
+
+_STRANGE = 100
+_FEW = 20
+"""So many names can be listed in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A spot in a file. `faults` and `warnings` are shared by all places of all files."""
+
+    file: str
+    faults: list[Fault]
+    warnings: list[Fault]
+    path: str = ""
+    line: int = 1
+    column: int = 1
+
+    def at(self, name: str | int, where: Entry | Node) -> "Place":
+        """The place of a key or item inside this one."""
+        path = f"{self.path}.{name}" if self.path else str(name)
+        return Place(self.file, self.faults, self.warnings, path, where.line, where.column)
+
+    def on(self, where: Entry | Node) -> "Place":
+        """The same path, pointing at this node."""
+        return Place(self.file, self.faults, self.warnings, self.path, where.line, where.column)
+
+    def fault(self, message: str) -> None:
+        """Note an error here."""
+        self.faults.append(self._said(message))
+
+    def warn(self, lint: str, message: str) -> None:
+        """Note a lint's finding here; it can be silenced."""
+        self.warnings.append(self._said(message, lint))
+
+    def _said(self, message: str, lint: str | None = None) -> Fault:
+        if self.file.lower().endswith(".toml"):
+            message = in_toml(message)
+        return Fault(self.file, self.line, self.column, self.path, message, lint)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path that is not a list's index: what people call this value."""
+        parts = [part for part in self.path.split(".") if not part.isdigit()]
+        return parts[-1] if parts else "the file"
+
+
+def item_place(node: Node, index: int, place: Place) -> Place:
+    """The place of a list's item, or of the value that stands for a list of one."""
+    if isinstance(node, Items):
+        return place.at(index, node.items[index])
+    return place.on(node)
+
+
+def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place, str]:
+    """The place of a spot inside a text, or the text's and the line in words.
+
+    `line` and `column` count from 1 within the text.
+    """
+    lines = text.lines if isinstance(text, Scalar) else ()
+    if not lines:
+        several = isinstance(text, Scalar) and "\n" in text.source.strip()
+        return place.on(text), f" (line {line} of the text)" if several else ""
+    row, begin = lines[min(line, len(lines)) - 1]
+    return replace(place, line=row, column=begin + column - 1), ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean friction?` or nothing."""
+    meant = suggestion(word, known)
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def listed(names: Collection[str], last: str = "or") -> str:
+    """`a, b or c`."""
+    names = list(names)
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def unknown(word: str, known: Collection[str], what: str = "key") -> str:
+    """The message for a name that is not known here."""
+    name, colon, value = word.partition(":")
+    if colon and suggestion(name, known):
+        return f"a space is missing behind the colon; write {name}: {value}"
+    if word and (word[0].isspace() or not word.isprintable()):
+        return "an invisible character stands here; use plain spaces"
+    if reason := NO_SUCH.get(word.lower()):
+        return f"unknown {what}; {reason}"
+    hint = nearest(word, known)
+    tail = "" if hint or len(known) > _FEW else f"; known here: {', '.join(known)}"
+    return f"unknown {what}{hint or tail}"
+
+
+def mapping(
+    node: Node,
+    place: Place,
+    known: Collection[str],
+    required: Collection[str] = (),
+    example: str = "",
+) -> Keys | None:
+    """The node as a mapping with these keys only; None and a fault where it is none."""
+    if not isinstance(node, Keys):
+        hint = f" such as {example}" if example else f" with the keys {listed(known, 'and')}"
+        dashes = ", without dashes" if isinstance(node, Items) else ""
+        place.on(node).fault(f"write a mapping{hint}{dashes}")
+        return None
+    strange = [entry for entry in node if entry.key not in known]
+    if len(strange) > _STRANGE:
+        place.on(node).fault(f"{len(strange):,} unknown keys; is this a rule file?")
+        return None
+    for entry in strange:
+        place.at(entry.key.strip(), entry).fault(unknown(entry.key, known))
+    meant = {suggestion(entry.key, known) for entry in strange}
+    for key in required:
+        if key not in node.entries and key not in meant:
+            place.fault(f"the key {key} is missing")
+    return node
+
+
+def part(keys: Keys, key: str, place: Place, read: Callable[[Node, Place], T | None]) -> T | None:
+    """The value under a key, read; None where the key is missing or the value has a fault."""
+    entry = keys.entries.get(key)
+    return read(entry.node, place.at(key, entry)) if entry else None
+
+
+def text(node: Node, place: Place) -> str | None:
+    """A text. A number, date or word is taken as it was written."""
+    if isinstance(node, Scalar) and node.value is None:
+        place.on(node).fault(f"{place.name} has no value")
+    elif isinstance(node, Scalar):
+        if node.source.strip():
+            return node.source
+        place.on(node).fault(f"{place.name} is empty")
+    else:
+        place.on(node).fault(f"{place.name} wants a text")
+    return None
+
+
+def texts(node: Node, place: Place) -> tuple[str, ...] | None:
+    """A text or a list of texts."""
+    if not isinstance(node, Items):
+        one = text(node, place)
+        return None if one is None else (one,)
+    if not node.items:
+        place.on(node).fault(f"{place.name} has an empty list; write at least one value")
+        return None
+    read = [text(item, place.at(index, item)) for index, item in enumerate(node.items)]
+    good = tuple(value for value in read if value is not None)
+    return good if len(good) == len(read) else None
+
+
+def flag(node: Node, place: Place) -> bool | None:
+    """True or false."""
+    if isinstance(node, Scalar) and isinstance(node.value, bool):
+        return node.value
+    hint = flag_hint(node.source, quoted=node.quoted) if isinstance(node, Scalar) else ""
+    place.on(node).fault(f"{place.name} wants true or false{hint}")
+    return None
+
+
+def is_number(node: Node) -> bool:
+    """Whether the node is a finite number, written without quotes."""
+    return (
+        isinstance(node, Scalar)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
+        and _finite(node.value)
+    )
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
+    """Reads a whole number within these limits."""
+
+    def read(node: Node, place: Place) -> int | None:
+        if isinstance(node, Scalar) and type(node.value) is int and low <= node.value <= high:
+            return node.value
+        meant = whole_number(node.source) if isinstance(node, Scalar) else None
+        hint = f"; did you mean {meant}?" if meant else ""
+        place.on(node).fault(f"{place.name} wants a whole number from {low} to {high:,}{hint}")
+        return None
+
+    return read
+
+
+def choice(*choices: str) -> Callable[[Node, Place], str | None]:
+    """Reads one of these words."""
+
+    def read(node: Node, place: Place) -> str | None:
+        source = node.source if isinstance(node, Scalar) else ""
+        if source in choices:
+            return source
+        hint = nearest(source, choices) if source else ""
+        place.on(node).fault(f"{place.name} is one of {listed(choices)}{hint}")
+        return None
+
+    return read
+
+
+def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
+    """Reads a text with a parser that raises ValueError in plain words."""
+
+    def read(node: Node, place: Place) -> T | None:
+        known = isinstance(node, Scalar) and node.value is not None
+        source = node.source if known and isinstance(node, Scalar) else ""
+        try:
+            return parse(source)
+        except ValueError as error:
+            place.on(node).fault(str(error))
+            return None
+
+    return read
+
+
+def share(node: Node, place: Place) -> float | None:
+    """A percentage; a figure below one without its sign is rather meant as a fraction."""
+    value = worded(percent)(node, place)
+    written = node.source.strip() if isinstance(node, Scalar) else ""
+    if value is not None and 0 < value < 1 and not written.endswith("%"):
+        place.on(node).warn(
+            "fraction",
+            f"this is less than one percent; write {value * 100:.6g}%, or {written}% if that is "
+            "meant",
+        )
+    return value
+
+
+def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]:
+    """Reads names, ids or globs of websites; `every` says how all of them are written."""
+
+    def read(node: Node, place: Place) -> tuple[str, ...] | None:
+        found = texts(node, place)
+        for index, name in enumerate(found or ()):
+            here = item_place(node, index, place)
+            if name.lower() in ("all", "any"):
+                here.warn("unusual-value", f"no website is called {name}; {every}")
+            elif "/" in name:
+                here.warn("unusual-value", "a website has a name such as myshop.com, no address")
+        return found
+
+    return read
+
+
+def length(node: Node, place: Place) -> timedelta | None:
+    """A duration above zero."""
+    value = worded(duration)(node, place)
+    if value is not None and not value:
+        place.on(node).fault(f"{place.name} wants a time longer than nothing")
+        return None
+    return value

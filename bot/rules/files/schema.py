@@ -1,0 +1,385 @@
+"""The JSON Schema of rule files for editors, made from the catalogue and the actions."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bot.actions import WRITTEN
+from bot.actions.base import Spec
+from bot.domain.subjects import Kind
+from bot.messages.text import RATE_PATTERN, SPAN_PATTERN
+from bot.rules.fields.catalogue import KINDS, field, fields
+from bot.rules.fields.field import NUMERIC, Field
+from bot.rules.files.conditions import BOUNDS, OPEN_CHOICES, operators
+from bot.rules.files.lints import LINTS
+from bot.rules.files.nodes import plain
+from bot.rules.files.rule import (
+    BUDGET_KEYS,
+    FILE_KEYS,
+    GROUP_FIELDS,
+    LEVELS,
+    RULE_KEYS,
+    TEST_KEYS,
+    VISITOR_FILTERS,
+    Key,
+    required,
+)
+from bot.rules.files.yaml import parse, scalar
+from bot.rules.units import WEEKDAYS
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": ["string", "number", "boolean"]}
+SPAN: Schema = {"type": "string", "pattern": SPAN_PATTERN}
+LENGTH: Schema = SPAN | {"not": {"pattern": "^[^1-9]*$"}}
+PERCENT: Schema = {"type": ["string", "number"], "pattern": r"^\s*-?[0-9]+(\.[0-9]+)?\s*%?\s*$"}
+CHANGE: Schema = {
+    "type": ["string", "number"],
+    "exclusiveMinimum": 0,
+    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$",
+}
+RATE: Schema = {"type": "string", "pattern": RATE_PATTERN}
+FLAG: Schema = {"type": "boolean"}
+
+
+def _any_case(word: str) -> str:
+    """A pattern for the word in small and capital letters: JSON Schema has no flag for it."""
+    letters = (f"[{c}{c.upper()}]" if c.isalpha() else re.escape(c) for c in word)
+    return "".join(letters)
+
+
+def active_pattern() -> str:
+    """Days, hours or both, as `active` takes them."""
+    day = f"(?:{'|'.join(map(_any_case, WEEKDAYS))})[a-zA-Z]*"
+    days = rf"{day}(?:-{day})?(?:,{day}(?:-{day})?)*"
+    hours = r"[0-9]{1,2}(?::[0-9]{2})?-[0-9]{1,2}(?::[0-9]{2})?"
+    return rf"^\s*(?:{days}|(?:{days}\s+)?{hours})\s*$"
+
+
+_SPELLINGS = (
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
+    "search", "searchengine", "link",
+)  # fmt: skip
+"""Other words that some fields take for one of their own."""
+
+
+def chosen(field: Field, *, star: bool) -> Schema:
+    """One of the field's words in any letters, or a pattern with `*`; editors offer the words."""
+    words = [word for word in (*field.choices, *_SPELLINGS) if field.normal(word) in field.choices]
+    pattern = f"^(?:{'|'.join(map(_any_case, words))})$" + (r"|\*" if star else "")
+    return {"anyOf": [{"enum": list(field.choices)}, {"type": "string", "pattern": pattern}]}
+
+
+def visitors(name: str) -> Schema:
+    """A value of the API's own filter."""
+    if name == "country":
+        return {"type": "string", "pattern": "^[a-zA-Z]{2}$"}
+    about = field("recordings", name)
+    if about.choices:
+        return chosen(about, star=False)
+    return {"type": "string", "pattern": "^[0-9]+[xX][0-9]+$"}
+
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+OPERATORS: Mapping[str, str] = {
+    "min": "at least this much",
+    "max": "at most this much",
+    "over": "more than this",
+    "under": "less than this",
+    "not": "none of these",
+    "all": "every one of these",
+    "matches": "a regular expression is found in the text, ignoring case",
+    "exists": "there is a value that is not empty, or there is none",
+    "drops_by": "fallen by this share against its own past",
+    "rises_by": "risen by this share against its own past",
+    "against": "how long ago the past is",
+}
+"""What each operator asks; the docs name them all too."""
+
+
+def json_schema() -> Schema:
+    """The whole schema as a plain dictionary (draft 2020-12)."""
+    definitions: Schema = {
+        "rule": _rule(),
+        "budget": _budget(),
+        "silence": _one_or_more({"enum": list(LINTS)}),
+    }
+    definitions |= _operator_definitions()
+    for kind in KINDS:
+        definitions[f"when-{kind}"] = _when(kind)
+        definitions[f"given-{kind}"] = _given(kind)
+        definitions[f"do-{kind}"] = _do(kind)
+        definitions[f"tests-{kind}"] = _tests(kind)
+    for spec in WRITTEN.values():
+        value, inner = _written(spec)
+        definitions[f"action-{spec.key}"] = value
+        definitions |= inner
+    values = {
+        "version": {"const": 1},
+        "rules": _by_id("rule"),
+        "budgets": _by_id("budget"),
+        "silence": _ref("silence"),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mouseflow-bot rule file",
+        **_object(_described(FILE_KEYS, values), required(FILE_KEYS)),
+        "anyOf": [{"required": ["rules"]}, {"required": ["budgets"]}],
+        "$defs": definitions,
+    }
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _object(properties: Schema, needed: Iterable[str] = ()) -> Schema:
+    found: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    needed = list(needed)
+    return found | ({"required": needed} if needed else {})
+
+
+def _by_id(name: str) -> Schema:
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": ID_PATTERN},
+        "additionalProperties": _ref(name),
+    }
+
+
+def _one_or_more(item: Schema) -> Schema:
+    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def _described(keys: Iterable[Key], values: Mapping[str, Schema]) -> Schema:
+    """Each key's value with what it means and an example."""
+    return {
+        key.name: {
+            **values[key.name],
+            "description": key.meaning,
+            "examples": [_example(key.example)],
+        }
+        for key in keys
+    }
+
+
+def _example(source: str) -> object:
+    """An example of the catalogue as data."""
+    return plain(parse(source)) if source[0] in "{[" else scalar(source)
+
+
+def _rule() -> Schema:
+    values: dict[str, Schema] = {
+        "summary": TEXT,
+        "watch": {"enum": list(KINDS)},
+        "websites": _one_or_more(TEXT),
+        "when": {"type": "object", "minProperties": 1},
+        "except": {"type": "object", "minProperties": 1},
+        "do": {"type": "object", "minProperties": 1},
+        "once_per": _object(dict.fromkeys(GROUP_FIELDS, LENGTH))
+        | {"minProperties": 1, "maxProperties": 1},
+        "count": _object(
+            {
+                "at_least": {"type": "integer", "minimum": 2},
+                "within": LENGTH,
+                "by": {"enum": ["page", *GROUP_FIELDS]},
+            },
+            ("at_least", "within"),
+        ),
+        "safety": _object({"at_most": RATE}, ("at_most",)),
+        "active": {"type": "string", "pattern": active_pattern()},
+        "after_downtime": _object({"act_up_to": LENGTH, "older": {"enum": ["digest", "drop"]}}),
+        "for": LENGTH,
+        "until": {"type": "object", "minProperties": 1},
+        "resolved": FLAG,
+        "over_last": LENGTH,
+        "visitors": _object({name: visitors(name) for name in VISITOR_FILTERS}),
+        "was": _one_or_more(TEXT),
+        "tests": {"type": "array", "minItems": 1},
+        "silence": _ref("silence"),
+    }
+    rule = _object(_described(RULE_KEYS, values), required(RULE_KEYS))
+    return rule | {"allOf": [_watching(kind) for kind in KINDS]}
+
+
+def _watching(kind: Kind) -> Schema:
+    """What a rule that watches this kind may say."""
+    unfit = [key.name for key in RULE_KEYS if kind not in key.kinds]
+    when = _ref(f"when-{kind}")
+    then: Schema = {
+        "when": when,
+        "except": when,
+        "until": when,
+        "do": _ref(f"do-{kind}"),
+        "tests": _ref(f"tests-{kind}"),
+    }
+    then |= dict.fromkeys(unfit, False)
+    return {
+        "if": {"properties": {"watch": {"const": kind}}, "required": ["watch"]},
+        "then": {"properties": then},
+    }
+
+
+def _when(kind: Kind) -> Schema:
+    this = _ref(f"when-{kind}")
+    several: Schema = {"type": "array", "items": this, "minItems": 1}
+    groups: Schema = {
+        "any": several | {"description": "at least one of these holds"},
+        "all": several | {"description": "each of these holds"},
+        "not": this | {"description": "this does not hold"},
+    }
+    properties = {field.name: _described_field(field, _wants(field)) for field in fields(kind)}
+    return _object(properties | groups) | {"minProperties": 1}
+
+
+def _described_field(field: Field, value: Schema) -> Schema:
+    unit = f" ({field.unit})" if field.unit and field.unit != "ms" else ""
+    examples = [_example(example) for example in field.examples]
+    return value | {"description": field.meaning + unit, "examples": examples}
+
+
+def _wants(field: Field) -> Schema:
+    """All that may be written about one field."""
+    if field.type == "items":
+        parts = {part.name: _described_field(part, _wants(part)) for part in field.parts}
+        return _object(parts) | {"minProperties": 1}
+    if field.type == "variables":
+        value = {"anyOf": [*_one_or_more(TEXT)["anyOf"], _ref(_operators_of(field))]}
+        return {"type": "object", "minProperties": 1, "additionalProperties": value}
+    if field.name == "journey":
+        return _one_or_more(TEXT)
+    value = FLAG if field.type == "flag" else _one_or_more(_scalar(field))
+    return {"anyOf": [*value.get("anyOf", [value]), _ref(_operators_of(field))]}
+
+
+def _operators_of(field: Field) -> str:
+    """Names the definition of the operators that fit the field; many fields share one."""
+    level = "-of-a-level" if field.numeric and field.watch != "recordings" else ""
+    return f"{field.type}-operators{level}"
+
+
+def _operator_definitions() -> Schema:
+    every = [part for kind in KINDS for field in fields(kind) for part in (field, *field.parts)]
+    return {_operators_of(f): _operator_object(f) for f in every if f.type != "items"}
+
+
+def _scalar(field: Field) -> Schema:
+    if field.type == "duration":
+        return SPAN
+    if field.type == "percent":
+        return PERCENT
+    if field.type in NUMERIC:
+        return {"type": "number"}
+    if field.choices and field.name not in OPEN_CHOICES:
+        return chosen(field, star=True)
+    if field.choices:
+        return {"anyOf": [{"enum": list(field.choices)}, TEXT]}
+    return TEXT
+
+
+def _operator_object(field: Field) -> Schema:
+    number = _scalar(field) if field.type in NUMERIC else {"type": "number"}
+    values: dict[str, Schema] = {
+        **dict.fromkeys(BOUNDS, number),
+        "not": _one_or_more(TEXT),
+        "all": _one_or_more(TEXT),
+        "matches": {"type": "string", "minLength": 1},
+        "exists": FLAG,
+        "drops_by": CHANGE,
+        "rises_by": CHANGE,
+        "against": LENGTH,
+    }
+    properties = {
+        name: values[name] | {"description": OPERATORS[name]} for name in operators(field)
+    }
+    found = _object(properties) | {"minProperties": 1}
+    if "against" in properties:
+        found["dependentRequired"] = {"drops_by": ["against"], "rises_by": ["against"]}
+    return found
+
+
+def _do(kind: Kind) -> Schema:
+    fitting = {
+        spec.key: _ref(f"action-{spec.key}") for spec in WRITTEN.values() if kind in spec.subjects
+    }
+    return _object(fitting) | {"minProperties": 1}
+
+
+def _written(spec: Spec) -> tuple[Schema, Schema]:
+    """The schema of an action's value, and the definitions it refers to."""
+    value = TypeAdapter(spec.written).json_schema()
+    inner = value.pop("$defs", {})
+    example = plain(parse(spec.example))
+    examples = list(example.values()) if isinstance(example, dict) else []
+    return value | {"description": spec.about, "examples": examples}, inner
+
+
+def _tests(kind: Kind) -> Schema:
+    values: dict[str, Schema] = {
+        "name": TEXT,
+        "given": _ref(f"given-{kind}"),
+        "expect": {
+            "anyOf": [
+                {"enum": ["match", "no match"]},
+                _object({"match": FLAG, "actions": _one_or_more(TEXT), "text": TEXT})
+                | {"minProperties": 1},
+            ]
+        },
+    }
+    test = _object(_described(TEST_KEYS, values), required(TEST_KEYS))
+    return {"type": "array", "items": test, "minItems": 1}
+
+
+def _given(kind: Kind) -> Schema:
+    known = {field.name: _given_value(field) for field in fields(kind)}
+    known.setdefault("website", TEXT)
+    if kind == "recordings":
+        views = next(field for field in fields(kind) if field.name == "page")
+        several = _one_or_more({"anyOf": [TEXT, _item(views)]})
+        known |= dict.fromkeys(("saw_page", "page", "journey"), several)
+        known["pages"] = {"anyOf": [{"type": "number"}, *several["anyOf"]]}
+    if kind in LEVELS:
+        numeric = {field.name: _scalar(field) for field in fields(kind) if field.numeric}
+        known["before"] = _object(numeric) | {"description": "figures of the past"}
+    return _object(known) | {"minProperties": 1}
+
+
+def _given_value(field: Field) -> Schema:
+    if field.type == "items":
+        return _one_or_more(_item(field))
+    if field.type == "variables":
+        return {"type": "object", "additionalProperties": TEXT}
+    if field.type == "flag":
+        return FLAG
+    if field.type == "texts":
+        return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
+    return _scalar(field)
+
+
+def _item(field: Field) -> Schema:
+    return _object({part.name: _given_value(part) for part in field.parts}) | {"minProperties": 1}
+
+
+def _budget() -> Schema:
+    written = r"^\s*(?:[1-9][0-9]?(?:\.[0-9]+)?|100(?:\.0+)?)\s*%?\s*$"
+    rate = {"type": ["number", "string"], "minimum": 1, "maximum": 100, "pattern": written}
+    values: dict[str, Schema] = {
+        "summary": TEXT,
+        "websites": _one_or_more(TEXT),
+        "recordings": {"type": "integer", "minimum": 1},
+        "period": {"enum": ["day", "week", "month"]},
+        "starts_on": {"type": "integer", "minimum": 1, "maximum": 31},
+        "steps": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": r"^[0-9]+(\.[0-9]+)?\s*%?$"},
+            "additionalProperties": _ref("do-websites"),
+        },
+        "resume": FLAG,
+        "pace": {"anyOf": [FLAG, _object({"min": rate, "max": rate})]},
+    }
+    budget = _object(_described(BUDGET_KEYS, values), required(BUDGET_KEYS))
+    return budget | {"anyOf": [{"required": ["steps"]}, {"required": ["pace"]}]}

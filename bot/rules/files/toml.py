@@ -1,0 +1,245 @@
+"""TOML text to nodes: tomllib says whether it is valid, a small scanner where things stand."""
+
+import re
+import tomllib
+
+from bot.messages.toml_errors import toml_fault
+from bot.rules.files.nodes import (
+    MAX_DEPTH,
+    MAX_NODES,
+    TOO_MANY,
+    Empty,
+    Entry,
+    Items,
+    Keys,
+    Node,
+    Scalar,
+    TooMuch,
+    Unreadable,
+)
+
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_TOKEN = re.compile(r"[^\s,\]}#]+(?: \d\d:[^\s,\]}#]+)?")
+_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9_]+)")
+_STRINGS = {
+    '"""': re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}', re.DOTALL),
+    "'''": re.compile(r"'''(?:[^']|'(?!''))*'{3,5}"),
+    '"': re.compile(r'"(?:[^"\\\n]|\\.)*"'),
+    "'": re.compile(r"'[^'\n]*'"),
+}
+# tomllib takes quadratic time over a key of many parts, so such a text never reaches it.
+_LONG_KEY = re.compile(
+    r"(?<![\w\"'-])(?:(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*\.[ \t]*){60}"
+)
+
+
+def parse(text: str) -> Node:
+    """The document as nodes; raises Unreadable with the place and plain words."""
+    if found := _LONG_KEY.search(text):
+        raise _Scanner(text).fault(found.start(), "a key of too many parts")
+    try:
+        tomllib.loads(text)
+    except RecursionError:
+        raise TooMuch(1, 1, f"nested too deeply; {MAX_DEPTH} levels are the limit") from None
+    except ValueError as error:
+        raise Unreadable(*toml_fault(text, error)) from None
+    if not _BLANK.sub("", text, count=1):
+        raise Empty(1, 1, "the file is empty; it starts with version = 1")
+    return _Scanner(text).document()
+
+
+class _Scanner:
+    """Walks over valid TOML and notes where each key and value stands."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._line = 0
+        self._nodes = 0
+        self._root = Keys(1, 1)
+
+    def document(self) -> Node:
+        table = self._root
+        while True:
+            self._skip(_BLANK)
+            if self._at >= len(self._text):
+                return self._root
+            if self._text.startswith("[[", self._at):
+                table = self._array_table()
+            elif self._peek() == "[":
+                table = self._table()
+            else:
+                self._pair(table, 1)
+
+    def fault(self, offset: int, message: str) -> Unreadable:
+        return Unreadable(*self._place(offset), message)
+
+    def _place(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset; the scanner moves forward, so the line is near."""
+        starts = self._starts
+        line = self._line
+        while line + 1 < len(starts) and starts[line + 1] <= offset:
+            line += 1
+        while starts[line] > offset:
+            line -= 1
+        self._line = line
+        return line + 1, offset - starts[line] + 1
+
+    def _peek(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def _skip(self, what: re.Pattern[str]) -> None:
+        found = what.match(self._text, self._at)
+        if found:
+            self._at = found.end()
+
+    def _table(self) -> Keys:
+        self._at += 1
+        parts = self._key()
+        self._at += 1
+        return self._descend(self._root, parts)
+
+    def _array_table(self) -> Keys:
+        self._at += 2
+        *path, last = self._key()
+        self._at += 2
+        parent = self._descend(self._root, path)
+        name, line, column = last
+        if name not in parent.entries:
+            parent.entries[name] = Entry(name, line, column, Items([], line, column))
+        listed = parent.entries[name].node
+        table = Keys(line, column)
+        if isinstance(listed, Items):
+            listed.items.append(table)
+        return table
+
+    def _descend(self, table: Keys, parts: list[tuple[str, int, int]]) -> Keys:
+        """The table that the dotted key leads to, made where it is not there yet."""
+        for name, line, column in parts:
+            if name not in table.entries:
+                table.entries[name] = Entry(name, line, column, Keys(line, column))
+            node = table.entries[name].node
+            if isinstance(node, Items):
+                node = node.items[-1]
+            if isinstance(node, Keys):
+                table = node
+        return table
+
+    def _key(self) -> list[tuple[str, int, int]]:
+        """The parts of a key, each with its place; the scanner stands behind them."""
+        parts = []
+        while True:
+            self._skip(_SPACE)
+            start = self._at
+            if self._peek() in ('"', "'"):
+                name = self._string().source
+            else:
+                self._skip(_BARE)
+                name = self._text[start : self._at]
+            parts.append((name, *self._place(start)))
+            self._skip(_SPACE)
+            if self._peek() != ".":
+                return parts
+            self._at += 1
+
+    def _pair(self, table: Keys, depth: int) -> None:
+        *path, (name, line, column) = self._key()
+        self._at += 1  # the =
+        self._skip(_SPACE)
+        node = self._value(depth)
+        target = self._descend(table, path)
+        target.entries[name] = Entry(name, line, column, node)
+
+    def _value(self, depth: int) -> Node:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise TooMuch(*self._place(self._at), TOO_MANY)
+        if depth > MAX_DEPTH:
+            limit = f"nested too deeply; {MAX_DEPTH} levels are the limit"
+            raise TooMuch(*self._place(self._at), limit)
+        first = self._peek()
+        if first == "[":
+            return self._array(depth)
+        if first == "{":
+            return self._inline(depth)
+        if first in ('"', "'"):
+            return self._string()
+        return self._bare()
+
+    def _array(self, depth: int) -> Items:
+        node = Items([], *self._place(self._at))
+        self._at += 1
+        while True:
+            self._skip(_BLANK)
+            if self._peek() == "]":
+                self._at += 1
+                return node
+            if self._peek() == ",":
+                self._at += 1
+                continue
+            node.items.append(self._value(depth + 1))
+
+    def _inline(self, depth: int) -> Keys:
+        node = Keys(*self._place(self._at))
+        self._at += 1
+        while True:
+            self._skip(_BLANK)
+            if self._peek() == "}":
+                self._at += 1
+                return node
+            if self._peek() == ",":
+                self._at += 1
+                continue
+            self._pair(node, depth + 1)
+
+    def _string(self) -> Scalar:
+        start = self._at
+        mark = self._text[start : start + 3]
+        quote = mark if mark in _STRINGS else mark[0]
+        found = _STRINGS[quote].match(self._text, start)
+        if found is None:
+            raise self.fault(start, "a quote is not closed")
+        self._at = found.end()
+        raw = found.group()
+        plain = "\\" not in raw
+        bare = len(quote) == 1 and plain
+        value = raw[1:-1] if bare else tomllib.loads(f"v={raw}")["v"]
+        line, column = self._place(start)
+        lines = (
+            _lines(line, column + len(quote), raw[len(quote) :], value)
+            if plain and "{" in raw
+            else ()
+        )
+        return Scalar(value, value, True, line, column, lines)
+
+    def _bare(self) -> Scalar:
+        start = self._at
+        found = _TOKEN.match(self._text, start)
+        if found is None:
+            raise self.fault(start, "a value is expected here")
+        self._at = found.end()
+        source = found.group()
+        return Scalar(_bare_value(source), source, False, *self._place(start))
+
+
+def _lines(line: int, column: int, raw: str, value: str) -> tuple[tuple[int, int], ...]:
+    """Where the lines of a text begin; a line end right behind the quotes is none of it."""
+    if raw.startswith("\n"):
+        line, column = line + 1, 1
+    further = range(line + 1, line + 1 + value.count("\n"))
+    return ((line, column), *((row, 1) for row in further))
+
+
+def _bare_value(source: str) -> str | int | float | bool:
+    """A TOML value without quotes; dates and times stay as they were written."""
+    if source in ("true", "false"):
+        return source == "true"
+    if _NUMBER.fullmatch(source):
+        return int(source, 0) if source.lstrip("+-")[:2] in ("0x", "0o", "0b") else int(source)
+    try:
+        return float(source)
+    except ValueError:
+        return source

@@ -1,0 +1,467 @@
+"""YAML text to nodes: the YAML 1.2 core schema, without surprises and without bombs."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.parser import Parser
+from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import Scanner, ScannerError
+from ruamel.yaml.tokens import ScalarToken
+
+from bot.rules.files.nodes import (
+    MAX_DEPTH,
+    MAX_NODES,
+    TOO_MANY,
+    Empty,
+    Entry,
+    Items,
+    Keys,
+    Node,
+    Scalar,
+    TooMuch,
+    UnknownAlias,
+    Unreadable,
+    place,
+)
+
+Spot = tuple[int, int]
+"""Line and column, from 1."""
+
+_COMMENT = re.compile(r"(?m)^[^#\n]*[{\[][^#\n\]}]*[:,\[{] +(?P<mark>#)")
+"""A comment that begins inside brackets, where a text was meant."""
+_UNCLOSED = re.compile(r"expected ',' or '([]}])', but got .*")
+_OPENING = {"]": "[", "}": "{"}
+_INDENTATION = "the indentation does not fit the lines above"
+_COMMENT_HERE = "# begins a comment here; quote a text that starts with #"
+_ESCAPE = "in \"…\" a \\ begins an escape; put the text into '…'"
+_TAG = "! begins a tag here; quote the text"
+_ALIAS = "& and * begin an alias here; quote the text"
+_LONG_TEXT = "| and > begin a long text on the lines below; quote this one"
+
+
+@dataclass(frozen=True)
+class _Error:
+    """The parser's error: where it stopped, and where what it was reading began."""
+
+    text: str
+    problem: str
+    spot: Spot
+    began: Spot | None
+
+    def row(self, line: int) -> str:
+        """A line of the text, empty where there is none."""
+        rows = self.text.split("\n")
+        return rows[line - 1] if 0 < line <= len(rows) else ""
+
+    @property
+    def before(self) -> str:
+        """The line up to the spot."""
+        return self.row(self.spot[0])[: self.spot[1] - 1]
+
+    @property
+    def after(self) -> str:
+        """The line from the spot on."""
+        return self.row(self.spot[0])[self.spot[1] - 1 :]
+
+
+def yaml_fault(text: str, problem: str, spot: Spot, began: Spot | None) -> Unreadable:
+    """The error in words that say what to mend, where that is."""
+    error = _Error(text, problem, spot, began)
+    here = error.row(spot[0])
+    indent = here[: len(here) - len(here.lstrip())]
+    if "\t" in indent:
+        return Unreadable(spot[0], indent.index("\t") + 1, "a tab cannot indent; use spaces")
+    if "<stream end>" in problem and (comment := _COMMENT.search(text)):
+        where = place(text, comment.start("mark"))
+        return Unreadable(*where, _COMMENT_HERE)
+    for pattern, explain in _PROBLEMS:
+        if pattern.match(problem):
+            (line, column), words = explain(error)
+            return Unreadable(line, column, words)
+    return Unreadable(*spot, "this can't be read as YAML; is a text to be quoted?")
+
+
+Said = tuple[Spot, str]
+
+
+def _colon(error: _Error) -> Said:
+    """A colon where the line, or the one before, has its value already."""
+    line, _ = error.spot
+    if re.match(r"\s*(- +)?[\w.*%-]+:\s+\S", error.before):
+        return error.spot, 'a text with ": " in it wants quotes'
+    above = next((n for n in range(line - 1, 0, -1) if error.row(n).strip()), 0)
+    row = error.row(above).partition(" #")[0].rstrip()
+    if above and not re.search(r":(\s|$)", row):
+        return _no_colon(replace(error, began=(above, _indent(row) + 1)))
+    if above and not row.endswith(":") and _indent(error.row(line)) > _indent(row):
+        return (line, _indent(error.row(line)) + 1), (
+            f"this line stands too deep: line {above} has its value already"
+        )
+    return error.spot, "a colon where none can stand; a text with a colon in it wants quotes"
+
+
+def _no_colon(error: _Error) -> Said:
+    line, column = error.began or error.spot
+    begun = error.row(line)[column - 1 :]
+    if found := re.match(r"([\w-]+:)[^\s:/]", begun):
+        return (line, column + found.end(1)), "a space is missing behind the colon"
+    return (line, column), "a key without its colon"
+
+
+def _indent(row: str) -> int:
+    return len(row) - len(row.lstrip())
+
+
+def _begins(error: _Error) -> Said:
+    return error.spot, f"text cannot begin with {error.after[:1]}; quote it"
+
+
+def _behind(error: _Error) -> Said:
+    if not error.before.strip():
+        return error.spot, _INDENTATION
+    quote = error.before.rstrip()[-1:]
+    if error.before.endswith("'"):
+        return error.spot, "a quote ends the text here; write '' for a ' inside a text in quotes"
+    if quote == '"':
+        return error.spot, "a quote ends the text here; put the whole text into '…'"
+    return error.spot, "this stands behind a value that is complete; quote the whole"
+
+
+def _not_closed(error: _Error) -> Said:
+    found = _UNCLOSED.match(error.problem)
+    opened = _OPENING[found[1]] if found else "[ or a {"
+    line, column = error.began or error.spot
+    if comment := re.search(r"[:,\[{] +(#)", error.row(line)[column - 1 :]):
+        return (line, column + comment.start(1)), _COMMENT_HERE
+    return (line, column), f"a {opened} is not closed"
+
+
+def _closes_nothing(error: _Error) -> Said:
+    return error.spot, f"a {error.after[:1]} that closes nothing; quote the text"
+
+
+def _same(words: str, *, at_start: bool = False) -> Callable[[_Error], Said]:
+    return lambda error: ((at_start and error.began) or error.spot, words)
+
+
+_PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
+    (re.compile(pattern), explain)
+    for pattern, explain in (
+        (r"found character '[@`%*&]' that cannot start any token", _begins),
+        (r"found character .* that cannot start", _same("this cannot begin a text; quote it")),
+        (r"mapping values are not allowed here", _colon),
+        (r"could not find expected ':'", _no_colon),
+        (r"expected <block end>, but found '<(block|scalar)", _behind),
+        (r"expected <block end>, but found '[]}]'", _closes_nothing),
+        (r"expected the node content, but found '[]}]'", _closes_nothing),
+        (r"expected <block end>, but found", _same(_INDENTATION)),
+        (r"found unexpected end of stream", _same("a quote is not closed", at_start=True)),
+        (r"expected the node content", _same("a [ or a { is not closed", at_start=True)),
+        (r"expected ',' or", _not_closed),
+        (r"found unexpected ':'", _same("a text with a colon in it wants quotes")),
+        (r"sequence entries are not allowed here", _same("a list begins on a line of its own")),
+        (r"mapping keys are not allowed here", _same("text cannot begin with ?; quote it")),
+        (r"found unknown escape|expected escape sequence", _same(_ESCAPE)),
+        (r"found undefined tag|could not determine|expected URI|expected ' '", _same(_TAG)),
+        (r"expected alphabetic|did not find expected", _same(_ALIAS, at_start=True)),
+        (r"expected chomping|expected indentation|expected a comment", _same(_LONG_TEXT)),
+    )
+)
+
+
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORD = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*)(?=(:)[ \n]|[],}])")
+# ruamel takes quadratic time over a long tag.
+_LONG_TAG = re.compile(r"![^\s\"']{500}")
+_WORDS: dict[str, bool | None] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True,
+    "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+def parse(text: str, doubles: list[Unreadable] | None = None) -> Node:
+    """The one document of the text; raises Unreadable with the place and plain words.
+
+    A key that stands twice is noted in `doubles`, if given, and its first value kept.
+    """
+    if long := _LONG_TAG.search(text):
+        raise Unreadable(*place(text, long.start()), "! begins a tag here; quote the text")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner, yaml.Parser = _Scanner, _Parser
+    try:
+        tree = _Tree(yaml.parse(text), text)
+        root = tree.document()
+    except ReaderError as error:
+        where = place(text, error.position)
+        raise Unreadable(*where, f"the character {error.character!r} cannot stand here") from None
+    except MarkedYAMLError as error:
+        raise _unreadable(error, text) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise Unreadable(1, 1, f"this is not YAML: {error}") from None
+    if doubles is None and tree.doubles:
+        raise tree.doubles[0]
+    if doubles is not None:
+        doubles += tree.doubles
+    return root
+
+
+def scalar(source: str) -> str | int | float | bool | None:
+    """What a plain (unquoted) YAML 1.2 scalar means: `NO`, `on`, `12:30` and dates are texts."""
+    if source in _WORDS:
+        return _WORDS[source]
+    if len(source) > 40:
+        return source
+    if _INTEGER.fullmatch(source):
+        return int(source, 0) if source[:2] in ("0o", "0x") else int(source)
+    if _DECIMAL.fullmatch(source):
+        return float(source)
+    return source
+
+
+class _Scanner(Scanner):
+    """ruamel's scanner; its busiest questions are answered without a detour."""
+
+    @cached_property
+    def reader(self) -> Any:
+        return self.loader.reader
+
+    def need_more_tokens(self) -> bool:
+        if self.done or not self.tokens:
+            return not self.done
+        if not self.possible_simple_keys:
+            return False
+        self.stale_possible_simple_keys()
+        return bool(self.next_possible_simple_key() == self.tokens_taken)
+
+    def scan_plain(self) -> Any:
+        """A text without quotes; most are a word that ends at a colon, or inside brackets."""
+        reader = self.reader
+        word = _WORD.match(reader.buffer, reader.pointer)
+        if word is None or not (word[2] == ":" or self.flow_context):
+            return super().scan_plain()
+        start, length = reader.get_mark(), len(word[1])
+        reader.pointer += length
+        reader.index += length
+        reader.column += length
+        self.allow_simple_key = False
+        return ScalarToken(word[1], True, start, reader.get_mark())
+
+    def scan_flow_scalar(self, style: Any) -> Any:
+        """A text in quotes. Lines that stand no deeper than its key are not of it (YAML 1.2)."""
+        token = super().scan_flow_scalar(style)
+        start, end = token.start_mark, token.end_mark
+        if start.line != end.line:
+            rows = self.reader.buffer[start.index : end.index].split("\n")[1:]
+            if any(row.strip() and len(row) - len(row.lstrip(" ")) <= self.indent for row in rows):
+                problem = "found unexpected end of stream"
+                raise ScannerError("", start, problem, end)
+        return token
+
+    def check_token(self, *choices: Any) -> bool:
+        while self.need_more_tokens():
+            self.fetch_more_tokens()
+        return bool(self.tokens) and (not choices or isinstance(self.tokens[0], choices))
+
+
+class _Parser(Parser):
+    """ruamel's parser, which looks its scanner up once."""
+
+    @cached_property
+    def scanner(self) -> Any:
+        return self.loader.scanner
+
+
+_Key = tuple[str | None, int, int]
+"""A key and its place; without a name it stands twice, and its value is dropped."""
+
+
+class _Tree:
+    """Builds nodes from the parser's events with its own stack, so that nothing recurses."""
+
+    def __init__(self, events: Iterator[Any], text: str) -> None:
+        self._events = events
+        self._text = text
+        self._anchors: dict[str, Node | None] = {}
+        self._sizes: dict[int, int] = {}
+        self._nodes = 0
+        self.doubles: list[Unreadable] = []
+
+    @cached_property
+    def _rows(self) -> list[str]:
+        return self._text.split("\n")
+
+    def document(self) -> Node:
+        root: Node | None = None
+        for event in self._events:
+            if isinstance(event, DocumentStartEvent):
+                if root is not None:
+                    raise _at(event, "a second document starts here; write one per file")
+            elif isinstance(
+                event, (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent)
+            ):
+                root = self._node(event)
+        if root is None:
+            raise Empty(1, 1, "the file is empty; it starts with version: 1")
+        return root
+
+    def _node(self, event: Any) -> Node:
+        """The node that starts with the event, read to its end."""
+        root, opened = self._start(event)
+        stack: list[tuple[Node, str | None, int]] = [(root, _anchor(event), self._nodes)]
+        pending: list[_Key | None] = [None]
+        while opened and stack:
+            event = next(self._events)
+            parent = stack[-1][0]
+            if isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                self._close(*stack.pop())
+                pending.pop()
+                continue
+            if isinstance(parent, Keys) and pending[-1] is None:
+                pending[-1] = self._key(event, parent)
+                continue
+            node, nested = self._start(event)
+            _attach(parent, pending[-1], node)
+            pending[-1] = None
+            if nested:
+                if len(stack) >= MAX_DEPTH:
+                    limit = f"nested too deeply; {MAX_DEPTH} levels are the limit"
+                    raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, limit)
+                stack.append((node, _anchor(event), self._nodes))
+                pending.append(None)
+        return root
+
+    def _start(self, event: Any) -> tuple[Node, bool]:
+        """The event's node and whether its content follows."""
+        self._count(event, 1)
+        if isinstance(event, AliasEvent):
+            return self._alias(event), False
+        mark = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        anchor = _anchor(event)
+        node: Node
+        if isinstance(event, ScalarEvent):
+            quoted = event.style is not None or event.tag is not None
+            if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
+                raise _at(event, "! begins a tag here; quote the text")
+            value = event.value if quoted else scalar(event.value)
+            if anchor and not event.value and event.style is None:
+                raise _at(event, "& begins an alias here; quote the text")
+            node = Scalar(value, event.value, quoted, line, column, self._lines(event))
+            if anchor:
+                self._anchors[anchor] = node
+                self._sizes[id(node)] = 1
+            return node, False
+        node = (
+            Keys(line, column) if isinstance(event, MappingStartEvent) else Items([], line, column)
+        )
+        if anchor:
+            self._anchors[anchor] = None  # known, not usable inside itself
+        return node, True
+
+    def _lines(self, event: Any) -> tuple[tuple[int, int], ...]:
+        """Where the lines of a text begin, if they stand in the file as they read."""
+        if "{" not in event.value:
+            return ()  # no template: nobody asks
+        start, end, style = event.start_mark, event.end_mark, event.style
+        if style == "|":
+            return self._block_lines(start.line + 1, event.value)
+        marks = 2 if style else 0
+        if start.line == end.line and end.column - start.column == len(event.value) + marks:
+            return ((start.line + 1, start.column + 1 + marks // 2),)
+        return ()
+
+    def _block_lines(self, first: int, value: str) -> tuple[tuple[int, int], ...]:
+        rows = value.rstrip("\n").split("\n")
+        here = self._rows[first : first + len(rows)]
+        indent = min(
+            (len(raw) - len(row) for raw, row in zip(here, rows, strict=False) if row), default=0
+        )
+        return tuple((first + number, indent + 1) for number in range(1, len(rows) + 1))
+
+    def _close(self, node: Node, anchor: str | None, before: int) -> None:
+        if anchor:
+            self._anchors[anchor] = node
+            self._sizes[id(node)] = self._nodes - before + 1
+
+    def _alias(self, event: Any) -> Node:
+        if event.anchor not in self._anchors:
+            mark = event.start_mark
+            raise UnknownAlias(mark.line + 1, mark.column + 1, event.anchor)
+        node = self._anchors[event.anchor]
+        if node is None:
+            raise _at(event, f"*{event.anchor} stands inside itself")
+        self._count(event, self._sizes[id(node)])
+        return node
+
+    def _count(self, event: Any, more: int) -> None:
+        self._nodes += more
+        if self._nodes > MAX_NODES:
+            raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, TOO_MANY)
+
+    def _key(self, event: Any, parent: Keys) -> _Key:
+        self._count(event, 1)
+        if isinstance(event, AliasEvent):
+            raise _at(event, "a key cannot be an alias; write the name")
+        if isinstance(event, MappingStartEvent) and event.flow_style:
+            raise _at(event, "a text that begins with { wants quotes")
+        if not isinstance(event, ScalarEvent):
+            raise _at(event, "a key is a plain name, not a list or a mapping")
+        if event.value == "<<" and event.style is None:
+            raise _at(event, "merge keys are not part of YAML 1.2; repeat the keys")
+        if event.value in parent.entries:
+            first = parent.entries[event.value]
+            message = f"duplicate key {event.value}; it stands on line {first.line} already"
+            self.doubles.append(_at(event, message))
+            return None, event.start_mark.line + 1, event.start_mark.column + 1
+        return event.value, event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _attach(parent: Node, key: _Key | None, node: Node) -> None:
+    if isinstance(parent, Items):
+        parent.items.append(node)
+    elif isinstance(parent, Keys) and key is not None:
+        name, line, column = key
+        if name is not None:
+            parent.entries[name] = Entry(name, line, column, _seen(node, name, line, column))
+
+
+def _seen(node: Node, key: str, line: int, column: int) -> Node:
+    """A value that is not there stands behind its key, not where the next thing stands."""
+    if isinstance(node, Scalar) and not node.source and not node.quoted:
+        return Scalar(None, "", False, line, column + len(key) + 1)
+    return node
+
+
+def _anchor(event: Any) -> str | None:
+    return event.anchor if not isinstance(event, AliasEvent) else None
+
+
+def _at(event: Any, message: str) -> Unreadable:
+    mark = event.start_mark
+    return Unreadable(mark.line + 1, mark.column + 1, message)
+
+
+def _unreadable(error: MarkedYAMLError, text: str) -> Unreadable:
+    spot, began = _spot(error.problem_mark), _spot(error.context_mark)
+    problem = str(error.problem or error.context or "")
+    return yaml_fault(text, problem, spot or began or (1, 1), began)
+
+
+def _spot(mark: Any) -> tuple[int, int] | None:
+    return (mark.line + 1, mark.column + 1) if mark else None

@@ -1,0 +1,155 @@
+"""Runs the tests that rule files hold, and writes their outcome for people and for CI."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+from bot.actions.slack import Slack
+from bot.domain.subjects import Subject
+from bot.messages.templates import BadText
+from bot.ports import Addresses, Task
+from bot.rules.evaluate import Past, matches
+from bot.rules.explain import explain, lines, why
+from bot.rules.model import Rule, RuleSet, RuleTest
+from bot.rules.test_subjects import MONDAY_NOON, subject
+
+_WRITTEN_AS = {"unshare": "share"}
+"""Kinds of steps that are written under another key."""
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One test's outcome. `problems` say what was not as expected, `explanation` why."""
+
+    __test__ = False  # not one of pytest's
+
+    rule: str
+    name: str
+    file: str
+    line: int
+    column: int
+    problems: tuple[str, ...] = ()
+    explanation: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: {self.rule}: {self.name}: "
+        if self.passed:
+            return f"{place}passed"
+        detail = "".join(f"\n    {line}" for line in self.explanation)
+        return f"{place}{'; '.join(self.problems)}{detail}"
+
+
+def run(ruleset: RuleSet, only: Iterable[str] = ()) -> list[TestResult]:
+    """Every test of every rule, in file order; `only` names rules, none means all."""
+    wanted = set(only)
+    rules = [rule for rule in ruleset.rules if not wanted or rule.id in wanted]
+    return [_run(rule, test) for rule in rules for test in rule.tests]
+
+
+def _run(rule: Rule, test: RuleTest) -> TestResult:
+    tried = subject(rule, test)
+    past = _past(test.given.get("before", {}))
+    matched = matches(rule, tried, past)
+    problems: list[str] = []
+    if matched != test.match:
+        expected, found = ("a match", "none") if test.match else ("no match", "one")
+        problems.append(f"expected {expected}, found {found}")
+    elif matched:
+        problems += _missing_actions(rule, test)
+        problems += _missing_text(rule, test, tried)
+    explanation = tuple(lines(explain(rule, tried, past))) if problems else ()
+    return TestResult(
+        rule.id, test.name, rule.file, test.line, test.column, tuple(problems), explanation
+    )
+
+
+def _past(before: Mapping[str, float]) -> Past:
+    """The figures that the test gives for the past, however long ago that is."""
+    return lambda field, _ago: before.get(field)
+
+
+def _missing_actions(rule: Rule, test: RuleTest) -> list[str]:
+    kinds = {action.kind for action in rule.do}
+    kinds |= {_WRITTEN_AS[kind] for kind in kinds if kind in _WRITTEN_AS}
+    return [f"the match causes no {kind}" for kind in test.actions if kind not in kinds]
+
+
+def _missing_text(rule: Rule, test: RuleTest, tried: Subject) -> list[str]:
+    if test.text is None:
+        return []
+    try:
+        messages = _messages(rule, tried)
+    except BadText as error:
+        return [f"the text cannot be filled in: {error}"]
+    if any(test.text.casefold() in message.casefold() for message in messages):
+        return []
+    said = " / ".join(messages) or "nothing"
+    return [f"no message says {test.text!r}; they say: {said}"]
+
+
+def _messages(rule: Rule, tried: Subject) -> list[str]:
+    task = Task(
+        key=f"{rule.id}/test",
+        rule=rule.id,
+        summary=rule.summary,
+        subject=tried,
+        matched=MONDAY_NOON,
+        now=MONDAY_NOON,
+        why=why(rule, tried),
+        results={"share": "token"},
+    )
+    posts = [action for action in rule.do if isinstance(action, Slack)]
+    found = [post.message(task, Addresses()) for post in posts]
+    return ["\n".join((message.text, *_texts(message.blocks))) for message in found]
+
+
+def _texts(blocks: Any) -> list[str]:
+    """All texts in a message's blocks."""
+    if isinstance(blocks, Mapping):
+        own = blocks.get("text")
+        inner = [text for value in blocks.values() for text in _texts(value)]
+        return [own, *inner] if isinstance(own, str) else inner
+    if isinstance(blocks, list | tuple):
+        return [text for value in blocks for text in _texts(value)]
+    return []
+
+
+def junit(results: Sequence[TestResult]) -> str:
+    """The results as JUnit XML, one suite per rule."""
+    root = Xml.Element("testsuites", {"name": "rules", **_counts(results)})
+    for rule in dict.fromkeys(result.rule for result in results):
+        of_rule = [result for result in results if result.rule == rule]
+        suite = Xml.SubElement(root, "testsuite", {"name": _safe(rule), **_counts(of_rule)})
+        for result in of_rule:
+            case = Xml.SubElement(
+                suite,
+                "testcase",
+                classname=_safe(rule),
+                name=_safe(result.name),
+                file=_safe(result.file),
+                line=str(result.line),
+            )
+            if not result.passed:
+                message = _safe("; ".join(result.problems))
+                failure = Xml.SubElement(case, "failure", message=message)
+                failure.text = _safe("\n".join(result.explanation))
+    Xml.indent(root)
+    return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _counts(results: Sequence[TestResult]) -> dict[str, str]:
+    failures = sum(not result.passed for result in results)
+    return {"tests": str(len(results)), "failures": str(failures)}
+
+
+def _safe(text: str) -> str:
+    """The text without the characters that XML cannot hold."""
+    return _NO_XML.sub("\ufffd", text)

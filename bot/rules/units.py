@@ -1,0 +1,139 @@
+"""Quantities as people write them in rule files: durations, percents, rates and working hours."""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+
+from bot.messages import duration
+from bot.messages import rate as times_and_window
+from bot.rules.model import Active, Rate
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WINDOWS = {
+    "second": timedelta(seconds=1),
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+}
+_PERCENT = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?) ?%?")
+_HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
+_DAY = timedelta(days=1)
+_STEPS = (
+    ("w", timedelta(weeks=1)),
+    ("d", _DAY),
+    ("h", timedelta(hours=1)),
+    ("m", timedelta(minutes=1)),
+    ("s", timedelta(seconds=1)),
+    ("ms", timedelta(milliseconds=1)),
+)
+DAY_MINUTES = 24 * 60
+
+
+def milliseconds(text: str) -> int:
+    """A duration such as `60s` in whole milliseconds; raises ValueError."""
+    return duration(text) // timedelta(milliseconds=1)
+
+
+def written_duration(length: timedelta) -> str:
+    """The shortest text that `duration` reads as this length, down to milliseconds."""
+    for unit, step in _STEPS:
+        if length and not length % step:
+            return f"{length // step}{unit}"
+    parts = []
+    for unit, step in _STEPS[1:]:
+        times, length = divmod(length, step)
+        if times:
+            parts.append(f"{times}{unit}")
+    return "".join(parts) or "0s"
+
+
+def percent(text: str) -> float:
+    """A share such as `80%` or `80` on the scale to 100; raises ValueError."""
+    found = _PERCENT.fullmatch(text.strip())
+    if not found:
+        raise ValueError("write a percentage such as 80%")
+    return float(found[1])
+
+
+def rate(text: str) -> Rate:
+    """`10 per hour`, `3 per 15m`: how many within which window; raises ValueError."""
+    return Rate(*times_and_window(text))
+
+
+def written_rate(limit: Rate) -> str:
+    """The text that `rate` reads as this limit."""
+    named = {length: name for name, length in _WINDOWS.items()}
+    return f"{limit.times} per {named.get(limit.window) or written_duration(limit.window)}"
+
+
+def weekdays(text: str) -> tuple[int, ...]:
+    """`mon`, `mon-fri`, `sat,sun`, `fri-mon` as days from 0 = Monday; raises ValueError."""
+    days: list[int] = []
+    for part in text.lower().split(","):
+        ends = [_weekday(end.strip()) for end in part.split("-")]
+        if len(ends) > 2:
+            raise _no_weekday()
+        first, last = ends[0], ends[-1]
+        days += [(first + ahead) % 7 for ahead in range((last - first) % 7 + 1)]
+    return tuple(dict.fromkeys(days))
+
+
+def _weekday(text: str) -> int:
+    for day, name in enumerate(WEEKDAYS):
+        if len(text) >= 3 and f"{name}{_LONG[day]}".startswith(text):
+            return day
+    raise _no_weekday()
+
+
+_LONG = ("day", "sday", "nesday", "rsday", "day", "urday", "day")
+
+
+def _no_weekday() -> ValueError:
+    return ValueError("write weekdays such as mon, mon-fri or sat,sun")
+
+
+def active(text: str) -> Active:
+    """`mon-fri 08:00-18:00`, `sat,sun`, `22:00-06:00`: when posts may go out.
+
+    Raises ValueError. Hours that end before they start run over midnight.
+    """
+    problem = ValueError("write days, hours or both, such as mon-fri 08:00-18:00")
+    words = text.split()
+    if not 1 <= len(words) <= 2:
+        raise problem
+    hours = _HOURS.fullmatch(words[-1])
+    if len(words) == 2 and not hours:
+        raise problem
+    if not hours and words[0][0].isdigit():
+        raise problem
+    days = words[0] if len(words) == 2 or not hours else "mon-sun"
+    start, end = _minutes(hours) if hours else (0, DAY_MINUTES)
+    return Active(frozenset(weekdays(days)), start, end)
+
+
+def _minutes(found: re.Match[str]) -> tuple[int, int]:
+    start, end = (
+        int(found[hour]) * 60 + int(found[minute] or 0) for hour, minute in ((1, 2), (3, 4))
+    )
+    late = any(int(found[minute] or 0) > 59 for minute in (2, 4))
+    if late or start >= DAY_MINUTES or end > DAY_MINUTES or start == end:
+        raise ValueError("write hours of the day such as 08:00-18:00")
+    return start, end
+
+
+def written_active(window: Active) -> str:
+    """The text that `active` reads as this window."""
+    days = written_weekdays(window.days)
+    if (window.start, window.end) == (0, DAY_MINUTES):
+        return days
+    return f"{days} {_clock(window.start)}-{_clock(window.end)}"
+
+
+def written_weekdays(days: Iterable[int]) -> str:
+    """`mon,tue,sat` for a set of days."""
+    return ",".join(WEEKDAYS[day] for day in sorted(set(days)))
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"

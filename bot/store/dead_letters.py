@@ -1,0 +1,209 @@
+"""The queue for people: how long it is, what is stuck and why, and trying dead letters again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, text, update
+
+from bot.store.audit import Note, record
+from bot.store.lanes import open_lanes
+from bot.store.rules import resume_rule
+from bot.store.schema import PENDING, matches, moment, moment_or_none, ms, steps
+
+_AT_ONCE = 500
+"""Keys in one query: SQLite bounds how many values a statement may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFigures:
+    """`due` counts what is due already, `oldest` is when the oldest of those was due."""
+
+    pending: int
+    due: int
+    sending: int
+    dead: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepState:
+    """A step and how it stands. `fault` is why it waits, failed or was held back."""
+
+    id: int
+    key: str
+    rule: str
+    website: str
+    subject_key: str
+    lane: str
+    action: str
+    state: str
+    due: datetime
+    attempts: int
+    ended: datetime | None
+    fault: str
+    remedy: str
+    unknown: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroup:
+    """Dead letters with one cause: how many, and when the first and the last was given up."""
+
+    rule: str
+    action: str
+    reason: str
+    remedy: str
+    count: int
+    first: datetime
+    last: datetime
+
+
+def queue_figures(conn: Connection, now: datetime) -> QueueFigures:
+    """How long the queue is."""
+    # Literal states, so that the partial indexes are used.
+    counted = text(
+        "SELECT count(*), count(*) FILTER (WHERE due <= :now), min(due) FROM steps"
+        " WHERE state = 'pending'"
+    )
+    pending, due, oldest = conn.execute(counted, {"now": ms(now)}).one()
+    sending = conn.execute(text("SELECT count(*) FROM steps WHERE state = 'sending'")).scalar_one()
+    dead = conn.execute(text("SELECT count(*) FROM steps WHERE state = 'dead'")).scalar_one()
+    late = oldest is not None and oldest <= ms(now)
+    return QueueFigures(
+        pending=pending,
+        due=due,
+        sending=sending,
+        dead=dead,
+        oldest=moment(oldest) if late else None,
+    )
+
+
+def dead_letters(conn: Connection, limit: int = 100) -> list[StepState]:
+    """The steps that were given up, newest first."""
+    query = (
+        _STEPS.where(text("steps.state = 'dead'"))
+        .order_by(steps.c.ended.desc(), steps.c.id.desc())
+        .limit(limit)
+    )
+    return _states(conn, query)
+
+
+def dead_groups(
+    conn: Connection, *, ids: Sequence[int] = (), rules: Sequence[str] = ()
+) -> list[DeadGroup]:
+    """The dead letters by rule, action and reason, the most first and the latest before others.
+
+    With `ids` or `rules` only those with one of the ids, or of one of the rules.
+    """
+    # What was tried how often stands in the remedy: it would part what belongs together.
+    query = (
+        select(
+            matches.c.rule,
+            steps.c.action,
+            steps.c.fault,
+            func.max(steps.c.remedy).label("remedy"),
+            func.count().label("letters"),
+            func.min(steps.c.ended).label("first"),
+            func.max(steps.c.ended).label("last"),
+        )
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(text("steps.state = 'dead'"))
+        .group_by(matches.c.rule, steps.c.action, steps.c.fault)
+        .order_by(text("letters DESC"), text("last DESC"), matches.c.rule, steps.c.action)
+    )
+    if ids or rules:
+        query = query.where(steps.c.id.in_(ids) | matches.c.rule.in_(rules))
+    return [
+        DeadGroup(
+            rule=row.rule,
+            action=row.action,
+            reason=row.fault,
+            remedy=row.remedy,
+            count=row.letters,
+            first=moment(row.first),
+            last=moment(row.last),
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def steps_of(conn: Connection, match_key: str) -> list[StepState]:
+    """The fate of every step of a match, in the order in which they are performed."""
+    return _states(conn, _STEPS.where(matches.c.key == match_key).order_by(steps.c.id))
+
+
+def step_kinds(conn: Connection, match_keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The actions of many matches by their keys, in order; those without one are left out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for start in range(0, len(match_keys), _AT_ONCE):
+        some = match_keys[start : start + _AT_ONCE]
+        query = select(matches.c.key, steps.c.action).join(steps, steps.c.match_id == matches.c.id)
+        for row in conn.execute(query.where(matches.c.key.in_(some)).order_by(steps.c.id)):
+            found[row.key] = (*found.get(row.key, ()), row.action)
+    return found
+
+
+def retry(
+    conn: Connection, now: datetime, *, ids: Sequence[int] | None = None, rule: str = ""
+) -> int:
+    """Requeue dead letters: those with the ids, or of the rule, or all. Returns how many.
+
+    Their lanes are tried at once, whatever they were waiting for. A rule that its safety
+    has paused runs again.
+    """
+    if rule:
+        resume_rule(conn, rule, now, "resumed by hand")
+    query = select(
+        steps.c.id, steps.c.key, matches.c.rule, matches.c.website, matches.c.subject_key
+    )
+    query = query.join(matches).where(text("steps.state = 'dead'"))
+    if ids is not None:
+        query = query.where(steps.c.id.in_(ids))
+    if rule:
+        query = query.where(matches.c.rule == rule)
+    found = conn.execute(query).all()
+    for row in found:
+        again = {"state": PENDING, "due": ms(now), "attempts": 0, "first_tried": None}
+        write = update(steps).where(steps.c.id == row.id)
+        conn.execute(write.values(**again, ended=None, fault="", remedy=""))
+        note = Note(
+            kind="step.retried",
+            rule=row.rule,
+            website=row.website,
+            subject=row.subject_key,
+            step=row.key,
+            text="requeued by hand",
+        )
+        record(conn, now, [note])
+    if found:
+        open_lanes(conn)
+    return len(found)
+
+
+_STEPS = select(steps, matches.c.rule, matches.c.website, matches.c.subject_key).join(
+    matches, matches.c.id == steps.c.match_id
+)
+
+
+def _states(conn: Connection, query: Select[Any]) -> list[StepState]:
+    return [
+        StepState(
+            id=row.id,
+            key=row.key,
+            rule=row.rule,
+            website=row.website,
+            subject_key=row.subject_key,
+            lane=row.lane,
+            action=row.action,
+            state=row.state,
+            due=moment(row.due),
+            attempts=row.attempts,
+            ended=moment_or_none(row.ended),
+            fault=row.fault,
+            remedy=row.remedy,
+            unknown=row.unknown_since is not None,
+        )
+        for row in conn.execute(query)
+    ]

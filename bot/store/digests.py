@@ -1,0 +1,337 @@
+"""Posts that must not go out now: folded into the digest of their rule and channel, or withheld.
+
+The digest is a step of the outbox like any other; its `params` are a DigestContent.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select, text, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bot.domain.limits import (
+    SHOWN_IN_A_DIGEST,
+    Limit,
+    Post,
+    Posting,
+    Reason,
+    Window,
+    admit,
+    badness,
+    digest_waits,
+)
+from bot.domain.subjects import Subject, reread
+from bot.store.audit import Note, record
+from bot.store.outbox import SELECT_WAITING, Waiting
+from bot.store.raw_sql import execute
+from bot.store.rules import snoozed_until
+from bot.store.schema import (
+    DIGEST,
+    FOLDED,
+    POST,
+    WITHHELD,
+    digests,
+    matches,
+    moment,
+    ms,
+    steps,
+    windows,
+)
+
+QUEUE_BOUND = 200
+"""More posts than this never wait on one lane; the newer ones are folded into digests."""
+FOLDABLE = frozenset({"slack", "resolved"})
+"""The kinds of posts that a digest can stand for. Webhooks speak to programs, and notices of
+the bot itself must be seen: nothing holds these back."""
+FOLD_AT_ONCE = 200
+"""How many posts one transaction folds, so that no other work waits long."""
+
+_ERASE = (
+    "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
+    " (SELECT 1 FROM steps WHERE match_id = :match AND state IN ('pending', 'sending', 'dead'))"
+)
+
+
+class DigestItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A match that a digest shows."""
+
+    subject: Subject
+    matched: datetime
+    why: tuple[str, ...] = ()
+
+
+class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters of a digest, as the action `digest` reads them.
+
+    `channel` is that of the posts, as their rule wrote it, `total` how many they are,
+    `reasons` how many were held back for which reason, `since` when the first of them
+    matched, `items` the worst few, worst first.
+    """
+
+    channel: str
+    since: datetime
+    total: int = 0
+    reasons: dict[str, int] = {}
+    items: tuple[DigestItem, ...] = ()
+
+
+class _AtMost(msgspec.Struct, frozen=True):
+    times: int
+    window_ms: int
+
+
+class _PostParams(msgspec.Struct, frozen=True):
+    """What is read here of a post's parameters."""
+
+    channel: str = ""
+    at_most: _AtMost | None = None
+    overflow: Literal["digest", "drop"] = "digest"
+
+
+_read_posting = msgspec.json.Decoder(Posting).decode
+_read_params = msgspec.json.Decoder(_PostParams).decode
+_read_content = msgspec.json.Decoder(DigestContent).decode
+
+
+def erase_ended(conn: Connection, match: int) -> None:
+    """Once every step of a match has ended, what it knew of the visitor goes; its keys stay."""
+    execute(conn, _ERASE, {"match": match})
+
+
+def erase_digest(conn: Connection, step: int) -> None:
+    """A digest that is out need not remember what it showed."""
+    conn.execute(update(steps).where(steps.c.id == step).values(params="{}"))
+
+
+def receipt(params: str) -> str:
+    """What a digest stands for: how many posts, and why they were held back."""
+    try:
+        content = _read_content(params)
+    except msgspec.MsgspecError:
+        return "a digest"
+    why = ", ".join(f"{count} {reason}" for reason, count in content.reasons.items())
+    return f"stands for posts held back: {why}"
+
+
+def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
+    """Is this step, due now, held back by a limit? If so that has been written down.
+
+    An attempt whose outcome is unknown is never held back: it may be out already.
+    """
+    if row.rank != POST or row.unknown_since is not None:
+        return False
+    try:
+        return _held_back(conn, row, now)
+    except msgspec.MsgspecError:
+        # Not readable, so it can't be judged; the attempt will meet the same and give it up.
+        return False
+
+
+def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
+    if row.action == DIGEST:
+        return _digest_waits(conn, row, now)
+    if row.action not in FOLDABLE:
+        return False
+    params = _read_params(row.params)
+    limit = None if row.admitted else _limit(params)
+    verdict = admit(
+        now,
+        happened=moment(row.m_happened),
+        posting=_read_posting(row.m_posting),
+        limit=limit,
+        window=_window(conn, row) if limit else None,
+        snoozed_until=snoozed_until(conn, row.m_rule),
+    )
+    if isinstance(verdict, Post):
+        if verdict.window:
+            _keep_window(conn, row, verdict.window)
+        return False
+    if verdict.drop:
+        _withhold(conn, row, verdict.reason, now)
+    else:
+        _fold(conn, row, params.channel, verdict.reason, verdict.until, now)
+    return True
+
+
+def fold_backlog(conn: Connection, now: datetime) -> int:
+    """Fold the newest posts of every lane that has more than QUEUE_BOUND of them.
+
+    Returns how many were held back; call it again while that is not 0.
+    """
+    held = 0
+    for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
+        rows = execute(conn, _BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).fetchall()
+        held += sum(_fold_for_space(conn, Waiting(*row), now) for row in rows)
+    return held
+
+
+def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
+    try:
+        params = _read_params(row.params)
+        if params.overflow == "drop":
+            _withhold(conn, row, Reason.QUEUE_FULL, now)
+        else:
+            _fold(conn, row, params.channel, Reason.QUEUE_FULL, now, now)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+_FULL = text(
+    "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
+    " AND steps.state = 'pending' AND steps.rank = 2 LIMIT 1 OFFSET :bound)"
+)
+_BACKLOG = (
+    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending' AND steps.rank = 2"
+    f" AND steps.unknown_since IS NULL AND steps.action IN {tuple(sorted(FOLDABLE))}"
+    f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
+)
+
+
+def _limit(params: _PostParams) -> Limit | None:
+    rate = params.at_most
+    if rate is None:
+        return None
+    return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
+
+
+def _window(conn: Connection, row: Waiting) -> Window | None:
+    query = select(windows.c.began, windows.c.used).where(
+        windows.c.rule == row.m_rule, windows.c.lane == row.lane
+    )
+    found = conn.execute(query).first()
+    return Window(moment(found.began), found.used) if found else None
+
+
+def _keep_window(conn: Connection, row: Waiting, window: Window) -> None:
+    values = {"began": ms(window.began), "used": window.used}
+    write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
+    conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
+    # A retry of this post must not be counted a second time.
+    conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
+
+
+def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
+    held = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
+    if held is not None:
+        conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(held.until)))
+        said = f"the digest waits until {held.until:%Y-%m-%d %H:%M} UTC: {held.reason}"
+        _record(conn, row, "step.put_off", said, now)
+        return True
+    # From here on it is being sent; what is held back later goes into another one.
+    conn.execute(delete(digests).where(digests.c.step_id == row.id))
+    return False
+
+
+def _withhold(conn: Connection, row: Waiting, reason: Reason, now: datetime) -> None:
+    _end_held_back(conn, row, "step.withheld", WITHHELD, reason, now)
+
+
+def _fold(
+    conn: Connection,
+    row: Waiting,
+    channel: str,
+    reason: Reason,
+    due: datetime,
+    now: datetime,
+) -> None:
+    item = DigestItem(
+        subject=reread(row.m_subject or b""),
+        matched=moment(row.m_matched),
+        why=tuple(msgspec.json.decode(row.m_why)),
+    )
+    digest = _open_digest(conn, row) or _begin_digest(conn, row, channel, due, now)
+    content = _read_content(digest.params)
+    content = DigestContent(
+        channel=content.channel,
+        since=content.since,
+        total=content.total + 1,
+        reasons={**content.reasons, reason: content.reasons.get(reason, 0) + 1},
+        items=_worst((*content.items, item)),
+    )
+    write = update(steps).where(steps.c.id == digest.id)
+    conn.execute(write.values(params=msgspec.json.encode(content).decode()))
+    _end_held_back(conn, row, "step.folded", FOLDED, reason, now, digest.id)
+
+
+def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
+    return tuple(sorted(items, key=lambda item: -badness(item.subject))[:SHOWN_IN_A_DIGEST])
+
+
+def _open_digest(conn: Connection, row: Waiting) -> Row[int, str] | None:
+    query = (
+        select(steps.c.id, steps.c.params)
+        .join(digests, digests.c.step_id == steps.c.id)
+        .where(digests.c.rule == row.m_rule, digests.c.lane == row.lane)
+    )
+    return conn.execute(query).first()
+
+
+def _begin_digest(
+    conn: Connection, row: Waiting, channel: str, due: datetime, now: datetime
+) -> Row[int, str]:
+    # A match of its own, so that it is sent, retried and erased like any other step. The
+    # first post that it stands for names it for ever.
+    key = f"digest/{row.key}"
+    match_id = conn.execute(
+        insert(matches)
+        .values(
+            key=key,
+            rule=row.m_rule,
+            kind=DIGEST,
+            website=row.m_website,
+            subject_key=row.m_subject_key,
+            summary=row.m_summary,
+            subject=row.m_subject,
+            why="[]",
+            posting=row.m_posting,
+            matched=ms(now),
+            happened=row.m_happened,
+        )
+        .returning(matches.c.id)
+    ).scalar_one()
+    content = DigestContent(channel=channel, since=moment(row.m_matched))
+    digest = conn.execute(
+        insert(steps)
+        .values(
+            match_id=match_id,
+            key=f"{key}/digest-1",
+            rank=POST,
+            lane=row.lane,
+            action=DIGEST,
+            params=msgspec.json.encode(content).decode(),
+            due=ms(due),
+            created=ms(now),
+        )
+        .returning(steps.c.id, steps.c.params)
+    ).one()
+    conn.execute(upsert(digests).values(rule=row.m_rule, lane=row.lane, step_id=digest.id))
+    return digest
+
+
+def _end_held_back(
+    conn: Connection,
+    row: Waiting,
+    kind: str,
+    state: str,
+    reason: Reason,
+    now: datetime,
+    digest: int | None = None,
+) -> None:
+    ended = {"state": state, "ended": ms(now), "fault": str(reason), "digest_id": digest}
+    conn.execute(update(steps).where(steps.c.id == row.id).values(**ended))
+    erase_ended(conn, row.match_id)
+    _record(conn, row, kind, reason, now)
+
+
+def _record(conn: Connection, row: Waiting, kind: str, said: str, now: datetime) -> None:
+    note = Note(
+        kind=kind,
+        rule=row.m_rule,
+        website=row.m_website,
+        subject=row.m_subject_key,
+        step=row.key,
+        text=said,
+    )
+    record(conn, now, [note])

@@ -1,0 +1,186 @@
+"""What is remembered of a rule beside its matches: paused by its safety, snoozed, edited."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+
+from bot.domain.limits import Reason
+from bot.store.audit import Note, record
+from bot.store.schema import FOLDED, WITHHELD, digests, matches, moment, moment_or_none, ms, steps
+from bot.store.schema import rule_states as _table
+
+LONGEST_WAIT = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleState:
+    """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it.
+
+    `snoozed_at` is when the snooze began, None once its end is in the audit log.
+    """
+
+    rule: str
+    digest: str = ""
+    paused_at: datetime | None = None
+    paused_why: str = ""
+    snoozed_until: datetime | None = None
+    snoozed_at: datetime | None = None
+
+
+def rule_states(conn: Connection) -> dict[str, RuleState]:
+    """What is remembered of each rule, by its id; rules never heard of are left out."""
+    return {
+        row.rule: RuleState(
+            rule=row.rule,
+            digest=row.digest,
+            paused_at=moment_or_none(row.paused_at),
+            paused_why=row.paused_why,
+            snoozed_until=moment_or_none(row.snoozed_until),
+            snoozed_at=moment_or_none(row.snoozed_at),
+        )
+        for row in conn.execute(select(_table))
+    }
+
+
+def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> frozenset[str]:
+    """Remember the rules as they now run (id -> fingerprint); returns those that changed.
+
+    A rule that was paused by its safety and has been edited since runs again.
+    """
+    known = rule_states(conn)
+    changed = {
+        rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
+    }
+    for rule, digest in digests.items():
+        if rule not in known or rule in changed:
+            _save(conn, rule, digest=digest)
+    for rule in sorted(changed):
+        if known[rule].paused_at is not None:
+            resume_rule(conn, rule, at, "the rule was edited")
+    return frozenset(changed)
+
+
+def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
+    """Pause the rule until `resume_rule`; False if it was paused already."""
+    state = rule_states(conn).get(rule)
+    if state and state.paused_at is not None:
+        return False
+    _save(conn, rule, paused_at=ms(at), paused_why=reason)
+    record(conn, at, [Note(kind="rule.paused", rule=rule, text=reason)])
+    return True
+
+
+def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
+    """Let a paused rule run again; False if it was not paused."""
+    write = (
+        update(_table)
+        .where(_table.c.rule == rule, _table.c.paused_at.is_not(None))
+        .values(paused_at=None, paused_why="")
+    )
+    resumed = conn.execute(write).rowcount == 1
+    if resumed:
+        record(conn, at, [Note(kind="rule.resumed", rule=rule, text=reason)])
+    return resumed
+
+
+def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
+    """Hold the rule's posts back until then; they come in one digest when it ends.
+
+    A snooze in force is made longer or shorter.
+    """
+    note_ended_snoozes(conn, at)
+    now = _snooze(conn, rule)
+    began = now[1] if now else at
+    _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(began))
+    if now and until < now[0]:
+        _bring_forward(conn, rule, now[0], until)
+    said = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}"
+    record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=said)])
+
+
+def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
+    """End the rule's snooze before its time; False if it was not snoozed.
+
+    The digest of what it held back is due at once.
+    """
+    note_ended_snoozes(conn, at)
+    now = _snooze(conn, rule)
+    if now is None:
+        return False
+    ended = {"snoozed_until": ms(at), "snoozed_at": None}
+    conn.execute(update(_table).where(_table.c.rule == rule).values(**ended))
+    _bring_forward(conn, rule, now[0], at)
+    held = withheld(conn, rule, now[1], Reason.SNOOZED)
+    said = f"ended by hand; posts held back: {held}"
+    record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
+    return True
+
+
+def _snooze(conn: Connection, rule: str) -> tuple[datetime, datetime] | None:
+    """When the rule's snooze ends and when it began; None where its end has been told."""
+    query = select(_table.c.snoozed_until, _table.c.snoozed_at).where(_table.c.rule == rule)
+    found = conn.execute(query).first()
+    if found is None or found.snoozed_at is None:
+        return None
+    return moment(found.snoozed_until), moment(found.snoozed_at)
+
+
+def _bring_forward(conn: Connection, rule: str, due: datetime, to: datetime) -> None:
+    """The digests that were due when the snooze ended are due sooner."""
+    waiting = select(digests.c.step_id).where(digests.c.rule == rule)
+    those = update(steps).where(steps.c.id.in_(waiting), steps.c.due == ms(due))
+    conn.execute(those.values(due=ms(to)))
+
+
+def note_ended_snoozes(conn: Connection, now: datetime) -> None:
+    """Write into the audit log, once, that a snooze has ended by itself."""
+    for rule, until, since in conn.execute(_OVER, {"now": ms(now)}).all():
+        conn.execute(update(_table).where(_table.c.rule == rule).values(snoozed_at=None))
+        held = withheld(conn, rule, moment(since), Reason.SNOOZED)
+        said = f"its time was over at {moment(until):%Y-%m-%d %H:%M %Z}; posts held back: {held}"
+        record(conn, now, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
+
+
+_OVER = text(
+    "SELECT rule, snoozed_until, snoozed_at FROM rule_states"
+    " WHERE snoozed_at IS NOT NULL AND snoozed_until <= :now"
+)
+
+
+def snoozed_until(conn: Connection, rule: str) -> datetime | None:
+    """When the rule's snooze ends or ended; None if it never had one."""
+    query = select(_table.c.snoozed_until).where(_table.c.rule == rule)
+    return moment_or_none(conn.execute(query).scalar_one_or_none())
+
+
+def matches_since(conn: Connection, rule: str, since: datetime) -> int:
+    """How often the rule has matched since then what happened since then, for its safety."""
+    query = select(func.count()).where(
+        matches.c.rule == rule, matches.c.matched >= ms(since), matches.c.happened >= ms(since)
+    )
+    return conn.execute(query).scalar_one()
+
+
+def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> int:
+    """How many of the rule's posts were held back for that reason since then."""
+    query = (
+        select(func.count())
+        .select_from(steps.join(matches))
+        .where(
+            matches.c.rule == rule,
+            # Older than that no post waits; it spares the rule's whole past.
+            matches.c.matched >= ms(since - LONGEST_WAIT),
+            steps.c.ended >= ms(since),
+            steps.c.fault == str(reason),
+            steps.c.state.in_((FOLDED, WITHHELD)),
+        )
+    )
+    return conn.execute(query).scalar_one()
+
+
+def _save(conn: Connection, rule: str, **values: int | str) -> None:
+    write = insert(_table).values(rule=rule, **values)
+    conn.execute(write.on_conflict_do_update(index_elements=["rule"], set_=values))

@@ -1,0 +1,305 @@
+"""The tables of the store, and the number of their version.
+
+Times are integers as `bot.store.times` writes them. Columns named `data`, `figures`, `why`,
+`details`, `posting` and `params` hold JSON.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x4D46_4254
+"""Tells our files from other SQLite databases ("MFBT")."""
+
+metadata = MetaData()
+
+PENDING, SENDING, DONE, DEAD, FOLDED, WITHHELD = (
+    "pending",
+    "sending",
+    "done",
+    "dead",
+    "folded",
+    "withheld",
+)
+"""The states of a step. Open: pending, sending. Ended: the others; dead ones can be retried."""
+
+SHARE, POST = 1, 2
+"""The ranks of `bot.actions.base` that the outbox treats in a way of their own."""
+DIGEST = "digest"
+"""The kind of action that posts a digest."""
+
+
+def _id() -> Column[int]:
+    return Column("id", Integer, primary_key=True)
+
+
+def _text(name: str, default: str | None = None, **more: bool) -> Column[str]:
+    if default is None:
+        return Column(name, Text, nullable=False, **more)  # type: ignore[arg-type]
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _number(name: str, default: int | None = None) -> Column[int]:
+    if default is None:
+        return Column(name, Integer, nullable=False)
+    return Column(name, Integer, nullable=False, server_default=text(str(default)))
+
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    _text("source", primary_key=True),
+    _text("website", primary_key=True),
+    _text("data"),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    _text("website", primary_key=True),
+    _text("id", primary_key=True),
+    _number("created"),
+    Column("last_activity", Integer),
+    _text("fingerprint"),
+    _number("settled"),
+    _number("closed", 0),
+    _number("vanished", 0),
+    sqlite_with_rowid=False,
+)
+Index("recordings_created", recordings.c.website, recordings.c.created)
+Index(
+    "recordings_live",
+    recordings.c.website,
+    recordings.c.created,
+    sqlite_where=text("settled = 0 AND closed = 0 AND vanished = 0"),
+)
+
+matches = Table(
+    "matches",
+    metadata,
+    _id(),
+    _text("key", unique=True),
+    _text("rule"),
+    _text("kind"),
+    _text("website"),
+    _text("subject_key"),
+    _text("summary", ""),
+    Column("subject", LargeBinary),
+    _text("why"),
+    _text("posting"),
+    _number("matched"),
+    _number("happened"),
+)
+Index("matches_subject", matches.c.website, matches.c.subject_key)
+Index("matches_rule", matches.c.rule, matches.c.matched)
+Index("matches_age", matches.c.matched)
+
+steps = Table(
+    "steps",
+    metadata,
+    _id(),
+    Column("match_id", Integer, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
+    _text("key", unique=True),
+    _number("rank"),
+    _text("lane"),
+    _text("action"),
+    _text("params"),
+    _text("state", PENDING),
+    _number("due"),
+    Column("waits", Integer),
+    _number("created"),
+    _number("attempts", 0),
+    _number("admitted", 0),
+    Column("first_tried", Integer),
+    Column("began", Integer),
+    Column("unknown_since", Integer),
+    Column("token", Text),
+    Column("ended", Integer),
+    Column("result", Text),
+    _text("fault", ""),
+    _text("remedy", ""),
+    Column("digest_id", Integer),
+)
+Index("steps_match", steps.c.match_id)
+Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, sqlite_where=text("state = 'pending'"))
+Index("steps_posts", steps.c.lane, sqlite_where=text("state = 'pending' AND rank = 2"))
+Index("steps_sending", steps.c.lane, sqlite_where=text("state = 'sending'"))
+Index("steps_dead", steps.c.ended, sqlite_where=text("state = 'dead'"))
+
+lanes = Table(
+    "lanes",
+    metadata,
+    _text("lane", primary_key=True),
+    _number("paused_until", 0),
+    _text("reason", ""),
+    _number("failures", 0),
+    sqlite_with_rowid=False,
+)
+
+digests = Table(
+    "digests",
+    metadata,
+    _text("rule", primary_key=True),
+    _text("lane", primary_key=True),
+    Column("step_id", Integer, ForeignKey("steps.id", ondelete="CASCADE"), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    _text("rule", primary_key=True),
+    _text("lane", primary_key=True),
+    _number("began"),
+    _number("used"),
+    sqlite_with_rowid=False,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    _number("at"),
+    _text("kind"),
+    _text("rule", ""),
+    _text("website", ""),
+    _text("subject", ""),
+    _text("step", ""),
+    _text("text", ""),
+    _text("details", ""),
+)
+Index("audit_at", audit.c.at)
+Index("audit_kind", audit.c.kind, audit.c.id)
+Index("audit_rule", audit.c.rule, audit.c.id, sqlite_where=text("rule <> ''"))
+Index("audit_subject", audit.c.subject, audit.c.id, sqlite_where=text("subject <> ''"))
+Index("audit_website", audit.c.website, audit.c.id, sqlite_where=text("website <> ''"))
+
+rule_states = Table(
+    "rule_states",
+    metadata,
+    _text("rule", primary_key=True),
+    _text("digest", ""),
+    Column("paused_at", Integer),
+    _text("paused_why", ""),
+    Column("snoozed_until", Integer),
+    Column("snoozed_at", Integer),
+    sqlite_with_rowid=False,
+)
+
+once = Table(
+    "once",
+    metadata,
+    _text("rule", primary_key=True),
+    Column("value", LargeBinary, primary_key=True, nullable=False),
+    _number("until"),
+    sqlite_with_rowid=False,
+)
+Index("once_until", once.c.until)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    _text("rule", primary_key=True),
+    Column("value", LargeBinary, primary_key=True, nullable=False),
+    _text("subject", primary_key=True),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+Index("tallies_at", tallies.c.at)
+
+levels = Table(
+    "levels",
+    metadata,
+    _text("rule", primary_key=True),
+    _text("website", primary_key=True),
+    _text("subject", primary_key=True),
+    Column("true_since", Integer),
+    Column("fired", Integer),
+    _number("episode", 0),
+    _text("figures", ""),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+
+figures = Table(
+    "figures",
+    metadata,
+    _text("kind", primary_key=True),
+    _text("website", primary_key=True),
+    _text("subject", primary_key=True),
+    _text("name", primary_key=True),
+    Column("at", Integer, primary_key=True, nullable=False),
+    Column("value", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("figures_at", figures.c.at)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    _text("website", primary_key=True),
+    _text("day", primary_key=True),
+    _number("highest"),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+
+budget_steps = Table(
+    "budget_steps",
+    metadata,
+    _text("budget", primary_key=True),
+    _text("period", primary_key=True),
+    _text("step", primary_key=True),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+
+ownership = Table(
+    "ownership",
+    metadata,
+    _text("website", primary_key=True),
+    _text("owner"),
+    _number("at"),
+    _text("reason"),
+    _text("status"),
+    Column("rate", Integer),
+    sqlite_with_rowid=False,
+)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+def ms(moment: datetime) -> int:
+    """The moment as it is stored. `moment` must know its zone."""
+    return (moment - _EPOCH) // _MS
+
+
+def ms_or_none(moment: datetime | None) -> int | None:
+    """The moment as it is stored, where there may be none."""
+    return None if moment is None else ms(moment)
+
+
+def moment(stored: int) -> datetime:
+    """The moment that `ms` stored."""
+    return _EPOCH + stored * _MS
+
+
+def moment_or_none(stored: int | None) -> datetime | None:
+    """The moment that `ms_or_none` stored."""
+    return None if stored is None else moment(stored)

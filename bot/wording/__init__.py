@@ -1,5 +1,0 @@
-"""Words: units as people write them, hostile text made harmless, templates and messages."""
-
-from bot.wording.units import duration, rate
-
-__all__ = ["duration", "rate"]

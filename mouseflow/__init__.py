@@ -1,0 +1,48 @@
+"""The Mouseflow REST API for Python: requests as values, and clients that send them.
+
+from mouseflow import Mouseflow, recordings
+
+Names are loaded when they are first used: the requests alone need no HTTP library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mouseflow.client import AsyncMouseflow, Sent
+    from mouseflow.filters import ANY, NOT_SET, PageFilters, SessionFilters
+    from mouseflow.rate_limit import Priority
+    from mouseflow.request import Request
+    from mouseflow.sync_client import Mouseflow
+
+_HOMES = {
+    "ANY": "filters",
+    "AsyncMouseflow": "client",
+    "Mouseflow": "sync_client",
+    "NOT_SET": "filters",
+    "PageFilters": "filters",
+    "Priority": "rate_limit",
+    "Request": "request",
+    "Sent": "client",
+    "SessionFilters": "filters",
+}
+
+__all__ = [
+    "ANY",
+    "NOT_SET",
+    "AsyncMouseflow",
+    "Mouseflow",
+    "PageFilters",
+    "Priority",
+    "Request",
+    "Sent",
+    "SessionFilters",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,344 @@
+"""What the API answers, in Python's names.
+
+Every field but the id is optional: the API leaves out what it does not have
+(`token`, `visitorName`) and sends empty strings for what it does not know (`region`).
+Both read as None. Unknown keys are ignored. `L123` is a line of the vendor's document.
+"""
+
+from datetime import date, datetime
+from operator import attrgetter
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from mouseflow.decode import Answer, Id, Unreadable, days
+
+
+class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
+    """One page of a session, from the recording's detail (L916-945).
+
+    `visit_time` and `engagement_time` are milliseconds, `scroll` is percent of the page
+    (the document's own descriptions of these rows are wrong: L1017-1025).
+    `website_page` is the normalised path, `uri` the full address.
+    """
+
+    id: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    title: str | None = None
+    uri: str | None = None
+    website_page: str | None = None
+    visit_time: int | None = None
+    engagement_time: int | None = None
+    scroll: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
+    """A row of the recordings list (L737-770) or a recording's detail (L913-977).
+
+    `duration` is milliseconds of activity, not the time from start to end, and may be more
+    or less than that. `page_views` is None in a list row and filled in a detail; `pages`,
+    `entry`, `entry_page` and `playback_url` are None in a detail, `region` in a list row.
+    `variables` are `key=value` texts, keys may repeat. `starred` and `watched` speak of the
+    API user alone (L842). `token` is there while the recording is shared (L819): it opens
+    the session to anyone.
+
+    `friction`, `friction_score` and `engagement_time` (ms) are documented nowhere and kept
+    in case an answer has them. `language` is the name that L997 gives to `lang`.
+    """
+
+    id: Id
+    token: str | None = None
+    created: datetime | None = None
+    last_activity: datetime | None = None
+    duration: int | None = None
+    pages: int | None = None
+    country: str | None = None
+    region: str | None = None
+    city: str | None = None
+    isp: str | None = None
+    ip: str | None = None
+    lang: str | None = None
+    user_agent: str | None = None
+    browser: str | None = None
+    browser_version: str | None = None
+    os: str | None = None
+    os_version: str | None = None
+    device: str | None = None
+    referrer: str | None = None
+    referrer_type: str | None = None
+    screen_res: str | None = None
+    entry: str | None = None
+    entry_page: str | None = None
+    tags: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    watched: bool | None = None
+    starred: bool | None = None
+    lng: float | None = None
+    lat: float | None = None
+    visitor_id: str | None = None
+    visitor_name: str | None = None
+    playback_url: str | None = None
+    page_views: tuple[PageView, ...] | None = None
+    friction: float | None = None
+    friction_score: float | None = None
+    engagement_time: int | None = None
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        # The hot path of the whole client: one C call and one scan for a row without gaps.
+        texts = _texts(self)
+        if "" in texts:
+            for name, text in zip(_TEXTS, texts, strict=True):
+                if text == "":
+                    force_setattr(self, name, None)
+        if self.language and not self.lang:
+            force_setattr(self, "lang", self.language)
+
+
+_TEXTS = tuple(name for name, kind in Recording.__annotations__.items() if kind == str | None)
+_texts = attrgetter(*_TEXTS)
+
+
+class RecordingPage(Struct, frozen=True, kw_only=True):
+    """One answer of the recordings list (L733-809).
+
+    `count` is how many recordings match the filters, whatever the limit (L850): the truth
+    against which `recordings` is held. `chart` is the same per day. `unreadable` names the
+    rows that could not be read. The order is not by `created` (L738, L773).
+    """
+
+    recordings: tuple[Recording, ...]
+    chart: dict[date, int]
+    count: int
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class Website(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A row of the websites list (L113-134, L141-151).
+
+    `status` is NotInstalled, Recording, Stopped (by a person) or Paused (out of credits;
+    starts again by itself). `created` has no offset. `read_only` is about the API user.
+    """
+
+    id: Id
+    name: str | None = None
+    created: datetime | None = None
+    status: str | None = None
+    thumb: str | None = None
+    read_only: bool | None = None
+    cdn_domain_name: str | None = None
+    is_demo: bool | None = None
+
+
+class WebsiteDetail(Website, frozen=True, kw_only=True, rename="camel"):
+    """One website with its settings (L273-303, L309-329), or one just made (L406-422).
+
+    `recording_rate` is percent of the sessions, 100 for all (L319; L667's "1" is an error).
+    `width` is documented as a String and sampled as a number (L291, L321).
+    """
+
+    domains: tuple[str, ...] = ()
+    recording_rate: int | None = None
+    alignment: str | None = None
+    width: int | str | None = None
+    page_identifiers: tuple[str, ...] = ()
+    encoding: str | None = None
+    anonymize_ips: bool | None = None
+    disable_keystrokes: bool | None = None
+    excluded_ips: tuple[str, ...] = ()
+    merge_urls: tuple[str, ...] = ()
+
+
+class HeatmapPage(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A page with its visitors' statistics (L1805-1819, L1852-1864).
+
+    `display_url` is the path by which the API knows the page; a page's detail leaves it out
+    (L1920-1933) and the client fills it in. Averages over the views: `visit_time`,
+    `engagement_time`, `render_time` in ms, `scroll` in percent, `fold` and `height` in
+    pixels, `size` in bytes. `token` is there while the heatmap is shared.
+    """
+
+    display_url: str | None = None
+    uri: str | None = None
+    token: str | None = None
+    title: str | None = None
+    views: int | None = None
+    visit_time: int | None = None
+    engagement_time: int | None = None
+    clicks: int | None = None
+    render_time: int | None = None
+    scroll: int | None = None
+    fold: int | None = None
+    height: int | None = None
+    size: int | None = None
+
+
+class HeatmapPages(Struct, frozen=True, kw_only=True):
+    """The page list (L1803-1836); `count` is how many pages there are, whatever the limit."""
+
+    pages: tuple[HeatmapPage, ...]
+    count: int
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class PageUrls(Struct, frozen=True, kw_only=True):
+    """The list of display URLs (L2017-2029); `count` is how many there are in total."""
+
+    urls: tuple[str, ...]
+    count: int
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class FunnelStep(Answer, frozen=True, kw_only=True, rename="camel"):
+    """One step of a funnel and how many visitors reached it (L2222-2226)."""
+
+    name: str | None = None
+    url: str | None = None
+    count: int | None = None
+
+
+class Funnel(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A funnel; list and report have the same shape (L2218-2233, L2320-2335)."""
+
+    funnel_id: Id
+    name: str | None = None
+    steps: tuple[FunnelStep, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The funnel's id, as paths call it."""
+        return self.funnel_id
+
+
+class FormField(Answer, frozen=True, kw_only=True, rename="camel"):
+    """One field of a form (L2661-2666, L2802-2812).
+
+    Only the report has `start_time` and `duration` (averages in ms; the start counts from
+    the start of the page view), `refills`, `blanks` (submitted empty) and `dropped` (left
+    just before this field). A form just made has neither `type` nor counters (L3071-3084).
+    """
+
+    target: str | None = None
+    alias: str | None = None
+    type: str | None = None
+    interactions: int | None = None
+    start_time: int | None = None
+    duration: int | None = None
+    refills: int | None = None
+    blanks: int | None = None
+    dropped: int | None = None
+
+
+class Form(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A form with its counters of visitors and submits (L2655-2690, L2728-2740)."""
+
+    form_id: Id
+    url: str | None = None
+    target: str | None = None
+    alias: str | None = None
+    fields: tuple[FormField, ...] = ()
+    visits: int | None = None
+    interactions: int | None = None
+    submits: int | None = None
+    success: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The form's id, as paths call it."""
+        return self.form_id
+
+
+class AvailableForm(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A form found on a page and not yet watched (L2938-2963)."""
+
+    target: str | None = None
+    fields: tuple[FormField, ...] = ()
+
+
+class PageRule(Answer, frozen=True, kw_only=True, rename="camel"):
+    """Where a campaign shows (L3326-3334): startsWith, equals, regex... and a value."""
+
+    type: str | None = None
+    value: str | None = None
+
+
+class Segment(Answer, frozen=True, kw_only=True, rename="camel"):
+    """To whom a campaign shows (L3336-3344): language, visitorType or device, and a value."""
+
+    type: str | None = None
+    value: str | None = None
+
+
+class Choice(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A choice of a radio step (L3352-3361); `skip_to` may name a step that does not exist."""
+
+    answer_id: str | None = None
+    value: str | None = None
+    skip_to: str | None = None
+
+
+class CampaignStep(Answer, frozen=True, kw_only=True, rename="camel"):
+    """One step of the widget (L3347-3372): radio, text, textarea, success or nps."""
+
+    step_id: str | None = None
+    type: str | None = None
+    text: str | None = None
+    button_text: str | None = None
+    randomize: bool | None = None
+    answers: tuple[Choice, ...] = ()
+
+
+class Report(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A campaign's counters (L3374-3382). Total and chart need not agree: use `responses`."""
+
+    impressions: int | None = None
+    responses: int | None = None
+    response_chart: dict[str, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def by_day(self) -> dict[date, int]:
+        """Responses per day, from keys such as `2018-12-25T00:00:00`."""
+        return days(self.response_chart)
+
+
+class Campaign(Answer, frozen=True, kw_only=True, rename="camel"):
+    """A feedback campaign (L3313-3427, L3437-3455).
+
+    Single answers of visitors are not in the API, only the counters of `report`.
+    The path calls its id `feedback-id`, the answers `campaignId`. `trigger_value` is given
+    as the API gives it: seconds, percent or milliseconds (L3320 against L3445). `report` is
+    None in an answer without one. `notification` is an email or a URL and only ever in a
+    detail (L3638).
+    """
+
+    campaign_id: Id
+    name: str | None = None
+    enabled: bool | None = None
+    show_branding: bool | None = None
+    trigger_type: str | None = None
+    trigger_value: int | str | None = None
+    screen_position: str | None = None
+    background_color: str | None = None
+    foreground_color: str | None = None
+    scope: str | None = None
+    start_minimized: bool | None = None
+    can_be_discarded: bool | None = None
+    page_rules: tuple[PageRule, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    steps: tuple[CampaignStep, ...] = ()
+    report: Report | None = None
+    is_locked: bool | None = None
+    notification: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The campaign's id, as paths call it."""
+        return self.campaign_id
+
+
+def folded(word: str) -> str:
+    """A word of the API without case and spaces: "Page Load" and `pageLoad` are the same."""
+    return word.replace(" ", "").casefold()

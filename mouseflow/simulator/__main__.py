@@ -1,0 +1,72 @@
+"""`python -m bot.simulator`: the pretend Mouseflow and Slack in a process of their own."""
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import MOUSEFLOW_PORT, SLACK_PORT, Simulator, serve
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until SIGINT or SIGTERM; returns the exit status."""
+    wanted = _parser().parse_args(arguments)
+
+    def ready(sim: Simulator) -> None:
+        print(_addresses(sim, as_json=wanted.print_ready), flush=True)  # noqa: T201
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            serve(
+                port=wanted.port, slack_port=wanted.slack_port, seed=wanted.seed,
+                quirks=Quirks(time_zone=wanted.time_zone), speed=wanted.speed, ready=ready,
+            )  # fmt: skip
+        except OSError as problem:
+            print(f"cannot listen: {problem}", file=sys.stderr)  # noqa: T201
+            return 1
+    return 0
+
+
+def _addresses(sim: Simulator, *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(
+            {
+                "mouseflow": sim.mouseflow_url,
+                "slack": sim.slack_url,
+                "webhook": sim.webhook_url,
+                "email": sim.email,
+                "api_key": sim.api_key,
+                "slack_token": sim.slack.token,
+            }
+        )
+    return (
+        f"Mouseflow  {sim.mouseflow_url}  (email {sim.email}, API key {sim.api_key})\n"
+        f"Slack      {sim.slack_url}  (bot token {sim.slack.token})\n"
+        f"Webhook    {sim.webhook_url}\n"
+        f"Control    {sim.mouseflow_url}/_simulator/state"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bot.simulator",
+        description="Serves a pretend Mouseflow API and a pretend Slack on loopback.",
+        epilog="Example: python -m bot.simulator --port 0 --slack-port 0 --seed 7 --print-ready",
+    )
+    parser.add_argument("--port", type=int, default=MOUSEFLOW_PORT, help="0: any free port")
+    parser.add_argument("--slack-port", type=int, default=SLACK_PORT, help="0: any free port")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same visitors")
+    parser.add_argument("--speed", type=float, default=1.0, help="how fast its time passes")
+    parser.add_argument("--time-zone", default="Europe/Copenhagen", help="the account's")
+    parser.add_argument(
+        "--print-ready", action="store_true", help="print the addresses as one line of JSON"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

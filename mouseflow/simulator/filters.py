@@ -1,0 +1,249 @@
+"""The documented filters: query parameters in, a test for sessions out (L4072-4392)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from mouseflow.simulator.sessions import Seen, View
+
+# The navigational filters have no effect on page lists (L4301).
+NAVIGATIONAL = frozenset(
+    {"entry", "exit", "funnel", "notfunnel", "pagesmin", "pagesmax", "visitmin", "visitmax"}
+)
+REFERRERS = {
+    "searchengines": "search",
+    "links": "link",
+    "direct": "direct",
+    "social": "social",
+    "email": "email",
+}
+DEVICES = frozenset({"desktop", "tablet", "phone"})
+VISITOR_TYPES = frozenset({"first", "returning"})
+
+
+class BadFilter(ValueError):
+    """A filter's value cannot be read; the API answers 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """One wanted variable; `value` is None for "any value" (*)."""
+
+    key: str
+    value: str | None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to look for. None, empty and missing are the same: no wish."""
+
+    search: str = ""
+    country: str = ""
+    device: str = ""
+    browser: str = ""
+    os: str = ""
+    visitortype: str = ""
+    referrer: str = ""
+    screenres: str = ""
+    entry: str = ""
+    exit: str = ""
+    funnel: str = ""
+    notfunnel: str = ""
+    pagesmin: int | None = None
+    pagesmax: int | None = None
+    visitmin: int | None = None
+    visitmax: int | None = None
+    tags: tuple[str, ...] = ()
+    vars: tuple[Var, ...] = ()
+    watched: bool | None = None
+    star: bool | None = None
+    frictionmin: float | None = None
+    frictionmax: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whole days in the account's zone; `until` is not included (L4133)."""
+
+    since: date | None = None
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a session is known by beside what was recorded: per recording or per API user."""
+
+    watched: bool = False
+    starred: bool = False
+    texts: tuple[str, ...] = ()
+
+
+EVERYTHING = Query()
+UNMARKED = Facts()
+
+
+def window(parameters: Mapping[str, str]) -> Window:
+    """The date range of a call; raises BadFilter. Times of day are cut off."""
+    return Window(_day(parameters, "fromdate"), _day(parameters, "todate"))
+
+
+def query(parameters: Mapping[str, str]) -> Query:
+    """The filters of a call, names in lower case; unknown names are ignored. Raises BadFilter."""
+    return Query(
+        search=parameters.get("search", "").casefold(),
+        country=parameters.get("country", "").casefold(),
+        device=_one_of(parameters, "device", DEVICES),
+        browser=parameters.get("browser", "").casefold(),
+        os=parameters.get("os", "").casefold(),
+        visitortype=_one_of(parameters, "visitortype", VISITOR_TYPES),
+        referrer=REFERRERS.get(_one_of(parameters, "referrer", frozenset(REFERRERS)), ""),
+        screenres=parameters.get("screenres", "").casefold(),
+        entry=_page(parameters, "entry"),
+        exit=_page(parameters, "exit"),
+        funnel=_page(parameters, "funnel"),
+        notfunnel=_page(parameters, "notfunnel"),
+        pagesmin=integer(parameters, "pagesmin"),
+        pagesmax=integer(parameters, "pagesmax"),
+        visitmin=integer(parameters, "visitmin"),
+        visitmax=integer(parameters, "visitmax"),
+        tags=tuple(tag for tag in parameters.get("tags", "").split(",") if tag),
+        vars=tuple(_var(text) for text in parameters.get("vars", "").split(",") if text),
+        watched=_flag(parameters, "watched"),
+        star=_flag(parameters, "star"),
+        frictionmin=_float(parameters, "frictionmin"),
+        frictionmax=_float(parameters, "frictionmax"),
+    )
+
+
+def integer(parameters: Mapping[str, str], name: str) -> int | None:
+    """A whole number, None if absent or empty; raises BadFilter."""
+    text = parameters.get(name, "")
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise BadFilter(f"{name} must be a whole number.") from None
+
+
+def matches(wanted: Query, seen: Seen, facts: Facts = UNMARKED) -> bool:
+    """Whether a session meets every filter (L4072: they all apply at once)."""
+    return (
+        _who(wanted, seen)
+        and _where(wanted, seen)
+        and _between(wanted.frictionmin, seen.friction, wanted.frictionmax)
+        and all(tag in seen.all_tags for tag in wanted.tags)
+        and _has_variables(wanted, seen)
+        and (wanted.watched is None or wanted.watched == facts.watched)
+        and (wanted.star is None or wanted.star == facts.starred)
+        and (not wanted.search or any(wanted.search in t.casefold() for t in _texts(seen, facts)))
+    )
+
+
+def matches_view(wanted: Query, seen: Seen, view: View) -> bool:
+    """Whether a page view meets a page list's filters; `search` looks at the path alone."""
+    return (
+        _who(wanted, seen)
+        and all(tag in view.tags for tag in wanted.tags)
+        and _has_variables(wanted, seen)
+        and (not wanted.search or wanted.search in view.page.path.casefold())
+    )
+
+
+def _who(wanted: Query, seen: Seen) -> bool:
+    visitor = seen.script.visitor
+    return (
+        (not wanted.country or wanted.country == visitor.country.casefold())
+        and (not wanted.device or wanted.device == visitor.device.casefold())
+        and (not wanted.browser or wanted.browser == visitor.browser.casefold().split(" ")[0])
+        and (not wanted.os or wanted.os == visitor.os.casefold())
+        and (not wanted.visitortype or (wanted.visitortype == "returning") == visitor.returning)
+        and (not wanted.referrer or wanted.referrer == visitor.referrer_type.casefold())
+        and (not wanted.screenres or wanted.screenres == visitor.screen)
+    )
+
+
+def _where(wanted: Query, seen: Seen) -> bool:
+    return (
+        (not wanted.entry or (bool(seen.views) and seen.views[0].page.path == wanted.entry))
+        and (not wanted.exit or (bool(seen.views) and seen.views[-1].page.path == wanted.exit))
+        and (not wanted.funnel or wanted.funnel in seen.paths)
+        and (not wanted.notfunnel or wanted.notfunnel not in seen.paths)
+        and _between(wanted.pagesmin, len(seen.views), wanted.pagesmax)
+        and _between(wanted.visitmin, seen.duration, wanted.visitmax)
+    )
+
+
+def _between(low: float | None, value: float, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def _has_variables(wanted: Query, seen: Seen) -> bool:
+    return all(_has_variable(var, seen) for var in wanted.vars)
+
+
+def _has_variable(var: Var, seen: Seen) -> bool:
+    values = [value for key, value in seen.variables if key == var.key]
+    if var.absent:
+        return not values
+    return bool(values) if var.value is None else var.value in values
+
+
+def _texts(seen: Seen, facts: Facts) -> Iterator[str]:
+    visitor = seen.script.visitor
+    yield from (visitor.country, visitor.region, visitor.city, visitor.isp, visitor.lang)
+    yield from (visitor.browser, visitor.os, visitor.device, visitor.screen, visitor.user_agent)
+    yield from (visitor.referrer, visitor.referrer_type, visitor.name)
+    yield from seen.paths
+    yield from seen.all_tags
+    yield from (f"{key}={value}" for key, value in seen.variables)
+    yield from facts.texts
+
+
+def _day(parameters: Mapping[str, str], name: str) -> date | None:
+    text = parameters.get(name, "")
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).date()
+    except ValueError:
+        raise BadFilter(f"{name} must be an ISO 8601 date.") from None
+
+
+def _one_of(parameters: Mapping[str, str], name: str, allowed: frozenset[str]) -> str:
+    value = parameters.get(name, "").casefold()
+    if value and value not in allowed:
+        raise BadFilter(f"{name} must be one of {', '.join(sorted(allowed))}.")
+    return value
+
+
+def _page(parameters: Mapping[str, str], name: str) -> str:
+    path = parameters.get(name, "")
+    return path.rstrip("/") or "/" if path else ""
+
+
+def _float(parameters: Mapping[str, str], name: str) -> float | None:
+    text = parameters.get(name, "")
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadFilter(f"{name} must be a number.") from None
+
+
+def _flag(parameters: Mapping[str, str], name: str) -> bool | None:
+    text = parameters.get(name, "")
+    flags: dict[str, Literal[True, False]] = {"0": False, "1": True}
+    if text and text not in flags:
+        raise BadFilter(f"{name} must be 0 or 1.")
+    return flags.get(text)
+
+
+def _var(text: str) -> Var:
+    key, _, value = text.partition("=")
+    if value == "*":
+        return Var(key, None)
+    return Var(key, None, absent=True) if value == "^" else Var(key, value)

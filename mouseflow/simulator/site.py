@@ -1,0 +1,156 @@
+"""A simulated website: its settings, its campaigns, funnels and forms, and what people marked."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mouseflow.simulator import clock
+from mouseflow.simulator.sessions import Script
+from mouseflow.simulator.traffic import Plan
+
+
+@dataclass(slots=True)
+class Marks:
+    """What was done to one recording, and how often each write was called.
+
+    `starred` and `watched` hold the API users who did it (the API document, L842).
+    """
+
+    tagged: dict[str, None] = field(default_factory=dict)
+    untagged: set[str] = field(default_factory=set)
+    variables: dict[str, str] | None = None
+    replaced: bool = False
+    starred: set[str] = field(default_factory=set)
+    watched: set[str] = field(default_factory=set)
+    token: str = ""
+    shares: int = 0
+    deleted: bool = False
+    calls: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A recording somebody put into the world. `start` in ms since 1970."""
+
+    start: int
+    script: Script
+
+
+@dataclass(slots=True)
+class Campaign:
+    """A feedback campaign: its settings as the API has them, and its counters.
+
+    `per_day` and `rate` make the steady flow of responses; `extra` are the moments (ms) of
+    responses beside it.
+    """
+
+    id: str
+    settings: dict[str, Any]
+    per_day: float = 0.0
+    rate: float = 0.1
+    extra: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Funnel:
+    """A funnel as stored; `steps` are (name, url)."""
+
+    id: str
+    name: str
+    steps: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Form:
+    """A form as stored; `fields` are (target, alias, type). `known` since when, ms."""
+
+    id: str
+    url: str
+    target: str
+    alias: str
+    fields: list[tuple[str, str, str]]
+
+
+@dataclass
+class Site:
+    """One website with all that hangs on it. `settings` are the API's own keys and values."""
+
+    id: str
+    settings: dict[str, Any]
+    plan: Plan = field(default_factory=Plan)
+    seed: int = 1
+    host: str = "myshop.com"
+    planted: list[Planted] = field(default_factory=list)
+    marks: dict[int, Marks] = field(default_factory=dict)
+    marked: dict[int, set[int]] = field(default_factory=dict)  # day -> indices with marks
+    rates: list[tuple[int, float]] = field(default_factory=list)  # (from ms, percent), ascending;
+    # the first holds from the beginning of time
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    funnels: dict[str, Funnel] = field(default_factory=dict)
+    forms: dict[str, Form] = field(default_factory=dict)
+    shared_pages: dict[str, str] = field(default_factory=dict)
+    kept_from: int = 0  # ms; what began before has expired
+    events: list[tuple[int, str]] = field(default_factory=list)  # (ms, status set to)
+
+    def __post_init__(self) -> None:
+        self.rates = self.rates or [(-(1 << 62), self.recorded)]
+
+    @cached_property
+    def key(self) -> int:
+        """What turns a reference into an id of this website."""
+        return int.from_bytes(clock.digest("key", self.id)[:16], "big")
+
+    @property
+    def read_only(self) -> bool:
+        return bool(self.settings.get("readOnly"))
+
+    @property
+    def status(self) -> str:
+        return str(self.settings["status"])
+
+    @property
+    def recorded(self) -> float:
+        """The share of visitors recorded now, in percent."""
+        return float(self.settings.get("recordingRate", 100)) if self.status == "Recording" else 0.0
+
+
+def website(
+    id: str,  # noqa: A002 - the API's word
+    name: str,
+    *,
+    read_only: bool = False,
+    status: str = "Recording",
+    created: str = "2013-08-18T19:37:07",
+    plan: Plan | None = None,
+    seed: int = 1,
+    **settings: Any,
+) -> Site:
+    """A website with the settings of the document's sample (L276-305)."""
+    host = name if "." in name else f"{name}.example"
+    return Site(
+        id=id,
+        plan=plan or Plan(),
+        seed=seed,
+        host=host,
+        settings={
+            "id": id,
+            "name": name,
+            "created": created,
+            "status": status,
+            "thumb": f"{clock.website_id('thumb', id)}.png",
+            "readOnly": read_only,
+            "domains": [host, f"checkout.{host}"],
+            "recordingRate": 100,
+            "alignment": "Center",
+            "width": 984,
+            "pageIdentifiers": ["query", "page_id"],
+            "encoding": "UTF-8",
+            "anonymizeIps": True,
+            "disableKeystrokes": False,
+            "excludedIps": [],
+            "mergeUrls": ["/search/*"],
+            "cdnDomainName": "cdn.mouseflow.com",
+            "isDemo": False,
+            **settings,
+        },
+    )

@@ -1,0 +1,351 @@
+"""Which recordings of a website meet a query, counted over a whole day's arrivals at once.
+
+Most recordings are one of a few hundred scripts, so a filter is decided once per script and
+looked up per recording. Only what can differ is judged one by one: sessions that may still be
+live, recordings that somebody marked, and planted ones.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+
+from mouseflow.simulator import clock
+from mouseflow.simulator.filters import EVERYTHING, UNMARKED, Facts, Query, matches
+from mouseflow.simulator.sessions import Script, Seen, length, seen
+from mouseflow.simulator.site import Marks, Site
+from mouseflow.simulator.traffic import DAY, Day, Pool, arrivals, pool
+
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+PLANTED = 0  # the "day" of planted recordings
+
+_CROWD = 900  # so many people return to each website
+_IDENTITY = re.compile(r"[0-9a-f.#]{3,}")  # only such a search can hit an address or an id
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A recording's place and script. `start` in ms since 1970."""
+
+    ref: int
+    start: int
+    script: Script
+    final: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query in full: the filters, the time range of starts in ms, the moment, the API user."""
+
+    wanted: Query
+    since: int
+    until: int
+    now: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The recordings that meet a query, by the UTC day they began, and the planted ones."""
+
+    days: tuple[tuple[int, Sequence[int]], ...]
+    planted: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.planted) + sum(len(picks) for _, picks in self.days)
+
+
+def pack(day: int, index: int) -> int:
+    """The reference of the `index`-th arrival of a day (a proleptic ordinal)."""
+    return day << 24 | index
+
+
+def unpack(ref: int) -> tuple[int, int]:
+    return ref >> 24, ref & 0xFFFFFF
+
+
+def day_of(ms: int) -> int:
+    """The UTC day of a moment."""
+    return EPOCH_DAY + ms // DAY
+
+
+def midnight(day: int) -> int:
+    return (day - EPOCH_DAY) * DAY
+
+
+def scripts(site: Site) -> Pool:
+    return pool(site.seed % 8, site.plan.kinds)
+
+
+def arrived(site: Site, day: int) -> Day:
+    """The arrivals of a day."""
+    return arrivals(site.plan, site.seed, date.fromordinal(day))
+
+
+def visit(site: Site, ref: int) -> Visit | None:
+    """The recording a reference stands for, whether or not it has begun."""
+    day, index = unpack(ref)
+    if day == PLANTED:
+        if index >= len(site.planted):
+            return None
+        planted = site.planted[index]
+        return Visit(ref, planted.start, planted.script, seen(planted.script))
+    if not site.plan.since.toordinal() <= day < date.max.toordinal():
+        return None
+    arrivals_ = arrived(site, day)
+    if index >= len(arrivals_.starts):
+        return None
+    start = midnight(day) + arrivals_.starts[index]
+    kind = arrivals_.kinds[index]
+    if not _recorded(site, start, arrivals_.lots[index]):
+        return None
+    return Visit(ref, start, scripts(site).scripts[kind], scripts(site).finals[kind])
+
+
+def observed(site: Site, who: Visit, now: int) -> Seen:
+    """The session as the server knows it: as far as it has come, with what people changed."""
+    age = now - who.start
+    state = who.final if age >= length(who.script) else seen(who.script, age)
+    marks = site.marks.get(who.ref)
+    return state if marks is None else marked(state, marks)
+
+
+def marked(state: Seen, marks: Marks) -> Seen:
+    """The session with tags and variables as the marks changed them."""
+    tags = {tag: None for tag in (*state.tags, *marks.tagged) if tag not in marks.untagged}
+    on_pages = {t for view in state.views for t in view.tags}
+    values = {} if marks.replaced else dict(state.variables)
+    for key, value in (marks.variables or {}).items():
+        values[key] = value
+    kept = tuple((key, value) for key, value in values.items() if value != "")
+    return replace(
+        state, tags=tuple(tags), variables=kept, all_tags=frozenset(tags) | on_pages
+    )  # fmt: skip
+
+
+def visitor_id(site: Site, who: Visit) -> str:
+    """The visitor's id (L766); people who return have it in several recordings."""
+    visitor = who.script.visitor
+    if visitor.id:
+        return visitor.id
+    if visitor.returning:
+        return clock.digest("person", site.id, clock.number(site.id, who.ref) % _CROWD).hex()[:32]
+    return clock.digest("person", site.id, who.ref, "new").hex()[:32]
+
+
+def address(site: Site, who: Visit) -> str:
+    """The visitor's IP address, masked where the website says so (L746)."""
+    last = (
+        "###" if site.settings.get("anonymizeIps") else str(clock.number("ip", who.ref) % 254 + 1)
+    )
+    return f"{who.script.visitor.network}.{last}"
+
+
+def find(site: Site, asked: Asked) -> Found:
+    """Every recording that meets the query."""
+    until = min(asked.until, asked.now + 1)
+    asked = replace(asked, since=max(asked.since, site.kept_from))
+    first = max(day_of(asked.since), site.plan.since.toordinal())
+    days = []
+    if site.plan.per_day:
+        for day in range(first, day_of(until - 1) + 1):
+            picks = _picked(site, day, replace(asked, until=until))
+            if picks:
+                days.append((day, picks))
+    planted = tuple(
+        index
+        for index, one in enumerate(site.planted)
+        if asked.since <= one.start < until and _one_fits(site, pack(PLANTED, index), asked)
+    )
+    return Found(tuple(days), planted)
+
+
+def starts(site: Site, found: Found) -> Iterator[tuple[int, "Sequence[int]", Sequence[int]]]:
+    """For each day: its midnight in ms, the arrivals' times, and the indices found."""
+    for day, picks in found.days:
+        yield midnight(day), arrived(site, day).starts, picks
+
+
+def between(site: Site, found: Found, since: int, until: int) -> int:
+    """How many of the found recordings began in [since, until)."""
+    total = sum(1 for i in found.planted if since <= site.planted[i].start < until)
+    for zero, times, picks in starts(site, found):
+        if zero >= until or zero + DAY <= since:
+            continue
+        low = bisect_left(times, since - zero) if since > zero else 0
+        high = bisect_left(times, until - zero) if until < zero + DAY else len(times)
+        total += bisect_left(picks, high) - bisect_left(picks, low)
+    return total
+
+
+def newest(
+    site: Site, found: Found, now: int, *, by_activity: bool, offset: int, limit: int
+) -> list[int]:
+    """References of the found recordings, latest first, from `offset` on, at most `limit`."""
+    planted: dict[int, list[tuple[int, int]]] = {}
+    for index in found.planted:
+        ref = pack(PLANTED, index)
+        key = _sort_key(site, ref, now, by_activity)
+        planted.setdefault(day_of(key), []).append((key, ref))
+    picks = dict(found.days)
+    days = set(picks) | set(planted) | ({day + 1 for day in picks} if by_activity else set())
+    out: list[int] = []
+    skip = offset
+    for day in sorted(days, reverse=True):
+        wanted = skip + limit - len(out)
+        late = _late(site, picks, day - 1, now) if by_activity else []
+        later = len(_late(site, picks, day, now)) if by_activity else 0
+        size = len(planted.get(day, ())) + len(picks.get(day, ())) - later + len(late)
+        if skip >= size:
+            skip -= size
+            continue
+        if wanted <= skip:
+            break
+        entries = planted.get(day, []) + late
+        entries += _entries(site, picks, day, now, by_activity, wanted + later)
+        entries.sort(reverse=True)
+        out.extend(ref for _, ref in entries[skip:wanted])
+        skip = 0
+    return out
+
+
+_Picks = Mapping[int, Sequence[int]]
+
+
+def _entries(
+    site: Site, picks: _Picks, day: int, now: int, by_activity: bool, wanted: int
+) -> list[tuple[int, int]]:
+    """(sort key, reference) of those that began on that day and have their sort key in it.
+
+    Only as many as can be among the `wanted` latest: a session is no older by its last
+    activity than by its start, and no younger than by its start and the longest session.
+    """
+    indices = picks.get(day, ())
+    if not indices:
+        return []
+    zero, times = midnight(day), arrived(site, day).starts
+    if not by_activity:
+        return [(zero + times[i], pack(day, i)) for i in indices[-wanted:]]
+    earliest = times[indices[max(0, len(indices) - wanted)]] - scripts(site).longest
+    low = bisect_left(indices, bisect_left(times, max(0, earliest)))
+    return [one for one in _activity(site, day, indices[low:], now) if one[0] < zero + DAY]
+
+
+def _late(site: Site, picks: _Picks, day: int, now: int) -> list[tuple[int, int]]:
+    """Of those that began on that day the ones that went on after its midnight."""
+    indices = picks.get(day, ())
+    if not indices:
+        return []
+    low = bisect_left(arrived(site, day).starts, DAY - scripts(site).longest)
+    tail = indices[bisect_left(indices, low) :]
+    return [one for one in _activity(site, day, tail, now) if one[0] >= midnight(day + 1)]
+
+
+def _activity(site: Site, day: int, indices: Sequence[int], now: int) -> Iterator[tuple[int, int]]:
+    if not indices:
+        return
+    zero, known, finals = midnight(day), arrived(site, day), scripts(site).finals
+    for i in indices:
+        start, final = zero + known.starts[i], finals[known.kinds[i]]
+        live = start + final.last > now
+        last = seen(final.script, now - start).last if live else final.last
+        yield start + last, pack(day, i)
+
+
+def _sort_key(site: Site, ref: int, now: int, by_activity: bool) -> int:
+    who = visit(site, ref)
+    if who is None:
+        raise LookupError(ref)
+    return who.start + observed(site, who, now).last if by_activity else who.start
+
+
+def _picked(site: Site, day: int, asked: Asked) -> Sequence[int]:
+    """The indices of a day's arrivals that meet the query, ascending."""
+    known, zero = arrived(site, day), midnight(day)
+    low = bisect_left(known.starts, max(0, asked.since - zero))
+    high = bisect_left(known.starts, asked.until - zero) if asked.until < zero + DAY else None
+    indices = _kept(site, known, zero, low, len(known.starts) if high is None else high)
+    marks = site.marked.get(day, set())
+    if _IDENTITY.fullmatch(asked.wanted.search):
+        return [i for i in indices if _one_fits(site, pack(day, i), asked)]
+    if asked.wanted == EVERYTHING and not marks:
+        return indices
+    kinds, lengths = known.kinds, scripts(site).lengths
+    fits = _fits(site.seed % 8, site.plan.kinds, asked.wanted)
+    age, times = asked.now - zero, known.starts  # at a time of day, age - time is the session's age
+    settled = age - scripts(site).longest
+    cut = len(times) if settled >= DAY else bisect_right(times, max(settled, -1))
+    picks = [i for i in indices if i < cut and fits[kinds[i]] and i not in marks]
+    old = {i for i in marks if i < cut and _contains(indices, i)}
+    lone = [i for i in old if _fits_alone(site, day, i, asked)]
+    for i in indices[bisect_left(indices, cut) :]:
+        if i in marks or age - times[i] < lengths[kinds[i]]:
+            fitting = _fits_alone(site, day, i, asked)
+        else:
+            fitting = bool(fits[kinds[i]])
+        if fitting:
+            picks.append(i)
+    return sorted(picks + lone) if lone else picks
+
+
+def _contains(indices: Sequence[int], index: int) -> bool:
+    place = bisect_left(indices, index)
+    return place < len(indices) and indices[place] == index
+
+
+def _fits_alone(site: Site, day: int, index: int, asked: Asked) -> bool:
+    return _one_fits(site, pack(day, index), asked)
+
+
+@lru_cache(maxsize=512)
+def _fits(seed: int, kinds: int, wanted: Query) -> bytes:
+    return bytes(matches(wanted, final) for final in pool(seed, kinds).finals)
+
+
+def _one_fits(site: Site, ref: int, asked: Asked) -> bool:
+    who = visit(site, ref)
+    if who is None:
+        return False
+    marks = site.marks.get(ref)
+    if marks is not None and marks.deleted:
+        return False
+    facts = UNMARKED
+    if marks is not None or asked.wanted.search:
+        facts = Facts(
+            watched=marks is not None and asked.user in marks.watched,
+            starred=marks is not None and asked.user in marks.starred,
+            texts=(address(site, who), visitor_id(site, who)),
+        )
+    return matches(asked.wanted, observed(site, who, asked.now), facts)
+
+
+def _kept(site: Site, known: Day, zero: int, low: int, high: int) -> Sequence[int]:
+    """Of the arrivals low..high those that were recorded: a stopped website records none."""
+    rates = _rates(site, zero)
+    if all(rate >= 100 for _, rate in rates):
+        return range(low, high)
+    borders = [_index(known, since - zero) for since, _ in rates]
+    kept: list[int] = []
+    for (_, rate), start, end in zip(rates, borders, [*borders[1:], high], strict=True):
+        piece = range(max(start, low), min(end, high))
+        kept.extend(piece if rate >= 100 else (i for i in piece if known.lots[i] < rate))
+    return kept
+
+
+def _rates(site: Site, zero: int) -> list[tuple[int, float]]:
+    """The recorded shares that matter on the day that begins at `zero`, ascending."""
+    first = max(0, bisect_right(site.rates, zero, key=lambda rate: rate[0]) - 1)
+    return site.rates[first : bisect_left(site.rates, zero + DAY, key=lambda rate: rate[0])]
+
+
+def _index(known: Day, time: int) -> int:
+    if time <= 0:
+        return 0
+    return len(known.starts) if time >= DAY else bisect_left(known.starts, time)
+
+
+def _recorded(site: Site, start: int, lot: int) -> bool:
+    return lot < site.rates[bisect_right(site.rates, start, key=lambda rate: rate[0]) - 1][1]
