@@ -8,7 +8,8 @@ from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.actions.slack import Slack
 from bot.budgets import texts as words
-from bot.budgets.enqueue import post, say, switch
+from bot.budgets.enqueue import post, say
+from bot.budgets.enqueue import switch as enqueue_switch
 from bot.budgets.state import (
     BudgetMark,
     Scene,
@@ -222,7 +223,7 @@ def _act_on(
     if changes:
         label = f"{fresh[-1].at:g}%"
         reason = f"{label} step at {words.figure(view.used, view.budget)}"
-        switch(conn, view, site, list(changes.values()), label, reason, tally)
+        enqueue_switch(conn, view, site, list(changes.values()), label, reason, tally)
     return said
 
 
@@ -255,7 +256,7 @@ def _set_back(conn: Connection, view: View, views: Sequence[View], tally: Tally)
         changes = _to_undo(view, views, site)
         if standing and changes:
             reason = f"set back at {words.figure(view.used, view.budget)}"
-            switch(conn, view, site, changes, "resume", reason, tally, undo=True)
+            enqueue_switch(conn, view, site, changes, "resume", reason, tally, undo=True)
             lines.append(words.done(site.name, changes, None, standing.rate))
     if lines:
         title = f"{view.budget.summary or f'Budget {view.budget.id}'}: set back"
@@ -300,7 +301,7 @@ def _pace(conn: Connection, scene: Scene, views: Sequence[View], tally: Tally) -
         paced.add(view.budget.id)
         reason = f"paced at {words.figure(view.used, view.budget)}"
         change = Change(website, "recording_rate", str(rate))
-        switch(conn, view, scene.sites[website], [change], "pace", reason, tally)
+        enqueue_switch(conn, view, scene.sites[website], [change], "pace", reason, tally)
     return frozenset(paced)
 
 

@@ -10,14 +10,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
-from bot.actions.recording import RecordingSwitch
+from bot.actions.recording import CHANGED, RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.actions.slack import Slack
-from bot.budgets.switches import last_by_a_rule
 from bot.budgets.texts import owner, percent
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import RECORDING, Hold, Period, Standing, Step, Switch
+from bot.domain.budget import BUDGET, RECORDING, Hold, Period, Standing, Step, Switch
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
@@ -149,6 +148,27 @@ def step_of(written: BudgetStep) -> Step:
     recording = [each.to for each in written.do if isinstance(each, RecordingSwitch)]
     rates = [each.rate for each in written.do if isinstance(each, RecordingRate)]
     return Step(written.at, recording[0] if recording else None, rates[0] if rates else None)
+
+
+STATUS = {"stop": "Stopped", "start": "Recording"}
+"""What a website shows after a switch."""
+
+
+def last_by_a_rule(
+    switching: Sequence[Switching], switch: Switch, standing: Standing
+) -> Switching | None:
+    """What made the switch as it stands, if that was the last to be done and a rule's."""
+    done = [each for each in switching if each.switch == switch and _changed(each)]
+    if not done or done[-1].owner.startswith(BUDGET):
+        return None
+    seen = standing.state if switch == "recording" else str(standing.rate)
+    return done[-1] if STATUS.get(done[-1].to, done[-1].to).casefold() == seen else None
+
+
+def _changed(each: Switching) -> bool:
+    if each.ended is None:
+        return False
+    return each.result == CHANGED if each.switch == "recording" else each.result != each.to
 
 
 @dataclass(slots=True)

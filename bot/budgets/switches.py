@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from bot.actions.recording import CHANGED
-from bot.budgets.state import Pending, SiteMark
-from bot.domain.budget import BUDGET, LATE, RECORDING, STOPPED, Hold, Standing, Switch, midnight
+from bot.budgets.state import STATUS, Pending, SiteMark, last_by_a_rule
+from bot.domain.budget import LATE, RECORDING, STOPPED, Hold, Standing, midnight
 from bot.store import Connection
 from bot.store.budgets import (
     Switching,
@@ -29,9 +29,6 @@ LONGEST_GAP = 6 * HOUR
 
 FIRST_LOOK = timedelta(days=90)
 """How far back the first look at a website asks what rules have done to it."""
-
-STATUS = {"stop": "Stopped", "start": "Recording"}
-"""What a website shows after a switch."""
 
 
 def settled_switches(
@@ -114,23 +111,6 @@ def switched(
     to be of the one time or the other.
     """
     return switchings(conn, website, mark.at if mark else now - FIRST_LOOK)
-
-
-def last_by_a_rule(
-    switching: Sequence[Switching], switch: Switch, standing: Standing
-) -> Switching | None:
-    """What made the switch as it stands, if that was the last to be done and a rule's."""
-    done = [each for each in switching if each.switch == switch and _changed(each)]
-    if not done or done[-1].owner.startswith(BUDGET):
-        return None
-    seen = standing.state if switch == "recording" else str(standing.rate)
-    return done[-1] if STATUS.get(done[-1].to, done[-1].to).casefold() == seen else None
-
-
-def _changed(each: Switching) -> bool:
-    if each.ended is None:
-        return False
-    return each.result == CHANGED if each.switch == "recording" else each.result != each.to
 
 
 def own_stop_of_a_rule(

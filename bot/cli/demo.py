@@ -106,7 +106,8 @@ async def _follow(
         matches, actions = counts["match"], counts["step.done"]
         advance(
             passed,
-            f"{output.counted(matches, 'match', 'matches')}, {output.counted(actions, 'action')} done",
+            f"{output.counted(matches, 'match', 'matches')}, "
+            f"{output.counted(actions, 'action')} done",
         )
         await asyncio.sleep(LOOK)
 

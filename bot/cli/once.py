@@ -132,7 +132,8 @@ def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
         output.line(f"could not be read: {failure}")
     drained = did.drained
     output.line(
-        f"{output.counted(did.websites, 'website')}, {output.counted(len(found), 'match', 'matches')}, "
+        f"{output.counted(did.websites, 'website')}, "
+        f"{output.counted(len(found), 'match', 'matches')}, "
         f"{output.counted(drained.done, 'action')} {'to do' if did.diary else 'done'}, "
         f"{drained.postponed} put off, {drained.dead} given up"
         + ("; nothing was changed" if did.diary else "")

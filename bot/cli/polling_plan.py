@@ -123,7 +123,8 @@ def shown(polling: Polling) -> None:
         now = polling.round
         least = now.websites / now.wished.total_seconds()
         output.line(
-            f"  {output.counted(now.websites, 'website')}, one call each every {lasting(now.wished)} "
+            f"  {output.counted(now.websites, 'website')}, one call each "
+            f"every {lasting(now.wished)} "
             f"where nothing is new: {least:.3g} calls a second, and {now.rate:g} are allowed"
         )
         if now.slow:

@@ -23,7 +23,7 @@ from bot.domain.limits import (
 )
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
-from bot.store.outbox import SELECT_WAITING, Waiting
+from bot.store.due_steps import SELECT_WAITING, Waiting
 from bot.store.raw_sql import execute
 from bot.store.rules import snoozed_until
 from bot.store.schema import (

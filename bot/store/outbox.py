@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.store.audit import Note, record
 from bot.store.digests import erase_digest, erase_ended, held_back, receipt
+from bot.store.due_steps import SELECT_WAITING, Waiting
 from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
 from bot.store.raw_sql import Value, execute
@@ -32,39 +32,6 @@ from bot.store.schema import (
     ms_or_none,
     steps,
 )
-
-
-class Waiting(NamedTuple):
-    """A step that waits, with what its match (`m_`) says; the columns of the two tables."""
-
-    id: int
-    match_id: int
-    key: str
-    rank: int
-    lane: str
-    action: str
-    params: str
-    attempts: int
-    admitted: int
-    first_tried: int | None
-    unknown_since: int | None
-    m_rule: str
-    m_website: str
-    m_subject_key: str
-    m_summary: str
-    m_subject: bytes | None
-    m_why: str
-    m_matched: int
-    m_happened: int
-    m_posting: str
-
-
-_COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in Waiting._fields)
-SELECT_WAITING = (
-    f"SELECT {', '.join(_COLUMNS)} FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
-)
-"""Reads rows of Waiting; a condition and an order go behind it."""
-
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that no other work waits long."""

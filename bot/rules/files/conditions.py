@@ -466,8 +466,8 @@ def _parts(node: Node, place: Place, kind: Kind) -> list[Condition] | None:
     place = place.on(node)
     if isinstance(node, Items):
         place.fault(
-            f"{place.name} wants conditions such as {_example_condition(kind)}, without dashes; a list "
-            "stands under any or all"
+            f"{place.name} wants conditions such as {_example_condition(kind)}, without dashes; "
+            "a list stands under any or all"
         )
         return None
     if not isinstance(node, Keys):

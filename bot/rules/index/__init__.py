@@ -1,1 +1,1 @@
-"""The compiled decision: all rules of a website decided at once. Delete it and everything still works."""
+"""The compiled decision: all rules of a website at once, equal to `bot.rules.evaluate`."""

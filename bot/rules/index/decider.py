@@ -72,14 +72,14 @@ def _way(columns: Iterable[tuple[Column, Mask | Lookup | int]], everything: int)
     start = everything
     looks: list[tuple[Column, Lookup]] = []
     masks: list[tuple[Column, Mask]] = []
-    for column, mask in columns:
-        start &= column.reach
+    for each, mask in eachs:
+        start &= each.reach
         if isinstance(mask, int):
             start &= mask
         elif isinstance(mask, Lookup):
-            looks.append((column, mask))
+            looks.append((each, mask))
         else:
-            masks.append((column, mask))
+            masks.append((each, mask))
     steps = [_Step(it.terms & start, mask, it.slow) for it, mask in masks]
     steps += _looks([(it.terms & start, look) for it, look in looks if it.terms & start])
     steps.sort(key=_Step.rank)
@@ -95,8 +95,8 @@ def _looks(looks: Sequence[tuple[int, Lookup]]) -> Iterator[_Step]:
     few = reduce(or_, (terms for terms, look in looks if look.few), 0)
     joined = few.bit_count() > MANY
     groups: dict[str, list[tuple[int, Lookup]]] = defaultdict(list)
-    for terms, look in looks:
-        groups["" if joined and look.few else look.attribute].append((terms, look))
+    for mask, look in looks:
+        groups["" if joined and look.few else look.attribute].append((mask, look))
     for group in groups.values():
         terms = reduce(or_, (terms for terms, _ in group))
         yield _Step(terms, _look([look for _, look in group]), few=group[0][1].few)

@@ -1,6 +1,6 @@
 """What a rule did under its old name is explained under the new one."""
 
-from test_looking_back_commands import Place, place
+from test_replay_commands import Place, place
 
 __all__ = ["place"]
 

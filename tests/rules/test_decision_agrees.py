@@ -3,8 +3,8 @@
 from itertools import product
 
 import pytest
-from deciding_naive import holds as naive_holds
-from deciding_worlds import SITES, conditions, learnt, rule_sets, subjects
+from decision_naive import holds as naive_holds
+from decision_worlds import SITES, conditions, learnt, rule_sets, subjects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace

@@ -11,7 +11,7 @@ from mouseflow.simulator.middleware import Kind
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import SCENARIOS
 
-PAGE = Path(__file__).parents[2].joinpath("docs", "simulator.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[3].joinpath("docs", "simulator.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python run\n(.*?)```", PAGE, re.DOTALL)
 
 

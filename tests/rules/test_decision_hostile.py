@@ -3,7 +3,7 @@
 import tracemalloc
 
 import pytest
-from deciding_worlds import SITES
+from decision_worlds import SITES
 
 from bot.domain.subjects import RecordingSubject
 from bot.rules import model as c

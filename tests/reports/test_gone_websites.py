@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "poll"))
+sys.path.append(str(Path(__file__).parents[1] / "polling"))
 
 from poll_world import Account, rules
 from structlog.testing import capture_logs

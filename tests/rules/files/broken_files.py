@@ -1,6 +1,6 @@
 """The bad rule files and what the reader says of each; run it to write what it says now.
 
-    python tests/rulebook_reading/faulty.py
+    python tests/rules/files/broken_files.py
 
 Look at the difference before you commit it: expected.txt is what users read.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from bot.errors import RuleErrors
 from bot.rules.files.load import read
 
-FAULTS = Path(__file__).parent / "faults"
+FAULTS = Path(__file__).parent / "broken"
 EXPECTED = FAULTS / "expected.txt"
 
 

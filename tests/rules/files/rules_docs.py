@@ -1,6 +1,6 @@
 """The tables of docs/rules.md, made from the catalogue; run it to write them.
 
-python tests/rulebook_reading/rules_docs.py
+python tests/rules/files/rules_docs.py
 """
 
 import re
@@ -14,7 +14,7 @@ from bot.rules.files.lints import LINTS
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.files.schema import OPERATORS
 
-DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
+DOCS = Path(__file__).parents[3] / "docs" / "rules.md"
 BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", re.DOTALL)
 
 FROM = {

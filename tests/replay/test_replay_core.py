@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from looking_world import NOW, rules
+from replay_world import NOW, rules
 
 from bot.actions.slack import AtMost, Slack
 from bot.domain.limits import Posting, Reason
@@ -250,7 +250,8 @@ def session(**known):
 
 def told(rule, subject, known=None, *, held=False):
     return explain_one.future(
-        rule, subject, explain(rule, subject), known or explain_one.Remembered(watching=NOW - 9 * HOUR),
+        rule, subject, explain(rule, subject),
+        known or explain_one.Remembered(watching=NOW - 9 * HOUR),
         held=held, settle=timedelta(minutes=35), now=NOW,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from looking_world import NOW, CutOff, World, busy
+from replay_world import NOW, CutOff, World, busy
 
 from bot.errors import StoreError
 from bot.replay.evaluate_days import lacking

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from deciding_worlds import conditions, learnt, rules, subjects
+from decision_worlds import conditions, learnt, rules, subjects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace

@@ -4,7 +4,7 @@ import re
 import tomllib
 
 import pytest
-from faulty import expected
+from broken_files import expected
 
 from bot.rules.files.toml_examples import in_toml
 

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from faulty import cases
+from broken_files import cases
 from jsonschema import Draft202012Validator
 
 from bot.actions import WRITTEN

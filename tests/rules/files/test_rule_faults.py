@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from faulty import cases, expected, said
+from broken_files import cases, expected, said
 
 JARGON = re.compile(
     r"valid under|validator|pydantic|Input should|\bstr\b|\bint\b|\bdict\b|NoneType|Errno|type=",

@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from faulty import FAULTS
+from broken_files import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from looking_world import World
+from replay_world import World
 
 from bot.replay.run import Progress
 from mouseflow.errors import Unavailable

@@ -1,6 +1,6 @@
 """A replay that is applied tells the same people as the daemon would."""
 
-from test_looking_back_commands import Place, place
+from test_replay_commands import Place, place
 
 __all__ = ["place"]
 

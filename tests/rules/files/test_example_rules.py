@@ -13,7 +13,7 @@ from bot.rules.files.nodes import decoded, plain
 from bot.rules.files.schema import json_schema
 from bot.rules.tests import run
 
-RULES = Path(__file__).parents[2] / "rules"
+RULES = Path(__file__).parents[3] / "rules"
 FILES = sorted(path for path in RULES.iterdir() if path.suffix in FORMATS)
 
 

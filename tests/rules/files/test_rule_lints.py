@@ -1,7 +1,7 @@
 """Warnings: each lint finds its fault, leaves good rules alone, and can be silenced."""
 
 import pytest
-from faulty import FAULTS, cases, expected
+from broken_files import FAULTS, cases, expected
 
 from bot.rules.files.actions import Allowed
 from bot.rules.files.lints import LINTS

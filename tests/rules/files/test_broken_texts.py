@@ -1,12 +1,12 @@
 """Broken texts of posts: every slip has its place, and is told without a parser's words.
 
-Run it to write what is said now: python tests/rulebook_reading/test_broken_texts.py
+Run it to write what is said now: python tests/rules/files/test_broken_texts.py
 """
 
 import re
 
 import pytest
-from faulty import FAULTS
+from broken_files import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateSyntaxError

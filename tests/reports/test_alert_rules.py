@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from level_world import World
+from report_world import World
 
 from bot.reports.sources import growth
 from bot.store.retention import forget

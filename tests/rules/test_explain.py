@@ -1,7 +1,7 @@
 """An explanation says why and how far off; what goes into messages holds nothing personal."""
 
 import pytest
-from deciding_worlds import conditions, learnt, rules
+from decision_worlds import conditions, learnt, rules
 from hypothesis import given, settings
 
 from bot.domain.subjects import Band, FunnelStep, FunnelSubject, RecordingSubject, Site
