@@ -72,7 +72,7 @@ def _way(columns: Iterable[tuple[Column, Mask | Lookup | int]], everything: int)
     start = everything
     looks: list[tuple[Column, Lookup]] = []
     masks: list[tuple[Column, Mask]] = []
-    for each, mask in eachs:
+    for each, mask in columns:
         start &= each.reach
         if isinstance(mask, int):
             start &= mask
