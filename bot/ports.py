@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Mouseflow(Protocol):
-    """Sends one request to the account; raises the errors of `bot.mouseflow.errors`."""
+    """Sends one request to the account; raises the errors of `mouseflow.errors`."""
 
     async def send(self, request: Request[T]) -> T: ...
 

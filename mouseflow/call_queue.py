@@ -1,4 +1,4 @@
-"""One line for all calls of an account, in the order that `bot.mouseflow.fairness` gives."""
+"""One line for all calls of an account, in the order that `mouseflow.fairness` gives."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping

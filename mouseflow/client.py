@@ -1,6 +1,6 @@
 """The client of one account: calls wait in one line, are tried again, and rest after a refusal.
 
-What goes over the network, and how, is `bot.mouseflow.wire`'s matter.
+What goes over the network, and how, is `mouseflow.wire`'s matter.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ class AsyncMouseflow:
         """What the API answers, as the request reads it.
 
         Writes go before reads unless `priority` says otherwise, and websites take turns.
-        Raises the errors of `bot.mouseflow.errors`. When the caller is cancelled, a request
+        Raises the errors of `mouseflow.errors`. When the caller is cancelled, a request
         in flight still ends.
         """
         if priority is None:

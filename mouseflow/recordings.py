@@ -36,7 +36,7 @@ def list(
 
     Undocumented, and ignored by a server that does not know them: `offset` skips rows,
     `expand` puts the page views into each row, `limit=0` only counts. Probe before use
-    (`bot.mouseflow.paging`).
+    (`mouseflow.paging`).
     """
     query: Pairs = filters.pairs() if filters else ()
     query += number("limit", limit) + number("offset", offset)

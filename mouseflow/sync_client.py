@@ -44,7 +44,7 @@ class Mouseflow:
         self.close()
 
     def send(self, request: Request[T], *, priority: Priority | None = None) -> T:
-        """What the API answers; raises the errors of `bot.mouseflow.errors`."""
+        """What the API answers; raises the errors of `mouseflow.errors`."""
         return self._wait(self._api.send(request, priority=priority))
 
     def each(self, items: Callable[[AsyncMouseflow], AsyncIterator[T]]) -> Iterator[T]:

@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
         found.extend(store.do(lambda conn: matches(conn, began, names)))
 
     # A delivery into the diary would be logged as if it had taken effect.
-    with explained(configured), logs.hushed("bot.deliver") if args.dry_run else nullcontext():
+    with explained(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
         output.document(_plain(did, found, names))

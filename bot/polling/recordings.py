@@ -70,7 +70,7 @@ class Polled:
 
 
 async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime) -> Polled:
-    """One look. Raises the errors of `bot.mouseflow.errors`, and then nothing has changed."""
+    """One look. Raises the errors of `mouseflow.errors`, and then nothing has changed."""
     text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Mark).until(now) if text else None
     generation = memory.generation

@@ -1,4 +1,4 @@
-"""`python -m bot.simulator`: the pretend Mouseflow and Slack in a process of their own."""
+"""`python -m mouseflow.simulator`: the pretend Mouseflow and Slack in a process of their own."""
 
 import argparse
 import contextlib
@@ -53,9 +53,9 @@ def _addresses(sim: Simulator, *, as_json: bool) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bot.simulator",
+        prog="python -m mouseflow.simulator",
         description="Serves a pretend Mouseflow API and a pretend Slack on loopback.",
-        epilog="Example: python -m bot.simulator --port 0 --slack-port 0 --seed 7 --print-ready",
+        epilog="Example: python -m mouseflow.simulator --port 0 --slack-port 0 --seed 7 --print-ready",
     )
     parser.add_argument("--port", type=int, default=MOUSEFLOW_PORT, help="0: any free port")
     parser.add_argument("--slack-port", type=int, default=SLACK_PORT, help="0: any free port")

@@ -1,4 +1,4 @@
-"""Fixtures for tests: `pytest_plugins = ["bot.simulator.pytest"]`."""
+"""Fixtures for tests: `pytest_plugins = ["mouseflow.simulator.pytest"]`."""
 
 from collections.abc import Iterator
 

@@ -144,7 +144,7 @@ def test_the_configuration_can_be_named_by_option_or_environment(tmp_path: Path)
 def test_a_fault_of_its_own_is_reported_without_secrets(tmp_path: Path) -> None:
     code = (
         "import sys, types\n"
-        "from bot.cli import main, parser\n"
+        "from bot.cli import main\n"
         "from bot.logs import scrubber\n"
         f"scrubber.register(['{PLANTED}'])\n"
         "broken = types.ModuleType('bot.cli.status')\n"

@@ -64,7 +64,7 @@ def _counts(sim, today):
 )
 def test_every_function_of_a_resource_is_in_the_table(module):
     (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{module}` |")]
-    code = import_module(f"bot.mouseflow.{module}")
+    code = import_module(f"mouseflow.{module}")
     own = {
         name
         for name, item in inspect.getmembers(code, inspect.isfunction)

@@ -81,7 +81,7 @@ def test_its_repr_holds_no_credential(sim):
 
 def test_requests_alone_need_no_http_library():
     code = (
-        "import sys; from bot.mouseflow import recordings, paging, SessionFilters, Request;"
+        "import sys; from mouseflow import recordings, paging, SessionFilters, Request;"
         "recordings.list('w', SessionFilters(country='de'));"
         "sys.exit('httpx' in sys.modules or 'asyncio' in sys.modules)"
     )

@@ -14,7 +14,7 @@ from mouseflow.simulator.__main__ import main
 @pytest.fixture(scope="module")
 def process():
     """A simulator in a process of its own."""
-    command = [sys.executable, "-m", "bot.simulator", "--port", "0", "--slack-port", "0",
+    command = [sys.executable, "-m", "mouseflow.simulator", "--port", "0", "--slack-port", "0",
                "--seed", "5", "--print-ready"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         yield running, json.loads(running.stdout.readline())

@@ -11,7 +11,7 @@ pytest_plugins = ["pytester"]
 
 
 def test_one_line_gives_a_fixture(pytester):
-    pytester.makeconftest('pytest_plugins = ["bot.simulator.pytest"]')
+    pytester.makeconftest('pytest_plugins = ["mouseflow.simulator.pytest"]')
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     pytester.makepyfile(
         """
