@@ -8,6 +8,7 @@ import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from mouseflow_wire import cut, half, held, reply
 
@@ -136,8 +137,10 @@ async def test_nobody_there_is_unavailable_and_nothing_was_done(make):
 
 async def test_an_answer_that_does_not_come_is_unavailable(make, wire):
     release = asyncio.Event()
+    api = make(tries=1)
+    await api.send(SITES)  # opens the connection, which may take its time
     wire.otherwise = held(release, reply())
-    api = make(timeout=0.02, tries=1)
+    api._wire._http.timeout = httpx.Timeout(60.0, read=0.02)
     with pytest.raises(errors.Unreachable, match="ReadTimeout") as caught:
         await api.send(STAR)
     assert caught.value.unknown is True
