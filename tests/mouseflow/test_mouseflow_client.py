@@ -510,6 +510,26 @@ async def test_a_client_that_hangs_is_thrown_away(make, wire):
     await api.send(SITES)
 
 
+async def test_a_hung_request_that_fails_when_cancelled_leaves_no_warning(make):
+    class Hangs(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise httpx.ReadError("closed while it was read") from None
+
+    loop = asyncio.get_running_loop()
+    complaints = []
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+    api = make(transport=Hangs(), longest=0.01, tries=1)
+    with pytest.raises(errors.Unreachable, match="beyond all time-outs"):
+        await api.send(SITES)
+    await api.aclose()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
+
+
 # Nothing secret leaves.
 
 
