@@ -38,8 +38,8 @@ CREDITS = """
 class Crowded:
     """The account's answers, some later than others; `worst` is how many were ever awaited.
 
-    `faults` are raised instead of an answer, by the website's id. No answer comes while
-    `answers` is not set.
+    `faults` are raised instead of an answer, by the website's id. Every request
+    waits until `answers` is set.
     """
 
     def __init__(self, account):
@@ -98,7 +98,7 @@ async def test_so_many_websites_are_asked_at_once_and_no_more(crowd):
     async with asyncio.timeout(60):
         while crowd.account.under_way < AT_ONCE:  # noqa: ASYNC110 - a count, not an event
             await asyncio.sleep(0.001)
-    # The store works in order: one more website would have read its own part by then.
+    # The store runs its jobs in order, so one more website would be asking by now.
     await crowd.store.run(lambda conn: None)
     assert crowd.account.under_way == AT_ONCE
     crowd.account.answers.set()
@@ -133,5 +133,5 @@ async def test_what_is_no_answer_at_all_ends_the_look_and_asks_nobody_else(crowd
     assert raised.value is fault
     assert crowd.mark() is None
     asked = len(crowd.account.asked)
-    await asyncio.sleep(0.01)
+    await crowd.store.run(lambda conn: None)  # whatever is still queued runs first
     assert len(crowd.account.asked) == asked <= 2 * AT_ONCE

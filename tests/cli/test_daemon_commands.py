@@ -301,7 +301,7 @@ def test_told_twice_it_ends_at_once(place: Place) -> None:
 
 def test_one_order_that_comes_in_by_two_ways_is_obeyed_once(place: Place) -> None:
     process = posting_slowly(place, 1.0)
-    process.send_signal(signal.SIGSTOP)  # both are there when it goes on
+    process.send_signal(signal.SIGSTOP)  # so that both signals are pending when it continues
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
@@ -310,7 +310,7 @@ def test_one_order_that_comes_in_by_two_ways_is_obeyed_once(place: Place) -> Non
 
 
 def demo(tmp_path: Path, seconds: float) -> "subprocess.Popen[str]":
-    """The demo as a process; what it leaves behind would be in `tmp`."""
+    """Start the demo as a process that keeps its temporary files in `tmp`."""
     return subprocess.Popen(
         [sys.executable, "-m", "bot", "demo", "--seconds", f"{seconds}", "--rules", ROOT / "rules"],
         cwd=tmp_path,
@@ -325,13 +325,13 @@ def test_the_demo_tells_a_newcomer_what_happened_and_leaves_nothing(tmp_path: Pa
     (tmp_path / "tmp").mkdir()
     out = ""
     with demo(tmp_path, seconds=10_000) as process:
-        in_vain = threading.Timer(PATIENCE, process.kill)
-        in_vain.start()
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
         while " matched " not in out and (line := process.stdout.readline()):
             out += line
         process.send_signal(signal.SIGTERM)
         out, err = out + process.stdout.read(), process.stderr.read()
-        in_vain.cancel()
+        watchdog.cancel()
     assert (process.returncode, err) == (0, "")
     for heading in (
         "What the bot did", "Rule by rule", "What the team saw in Slack", "What it cost",

@@ -521,6 +521,6 @@ async def test_a_heart_that_beats_keeps_the_daemon_healthy(tmp_path: Path) -> No
         assert "no heartbeat" in (unhealthy(lock, 60, now) or "")
         heart = asyncio.create_task(beat(lock, 0.001))
         async with asyncio.timeout(60):
-            while unhealthy(lock, 60, now):  # noqa: ASYNC110 - a file has no event
+            while unhealthy(lock, 60, now):  # noqa: ASYNC110 - a file sets no event
                 await asyncio.sleep(0.001)
         heart.cancel()

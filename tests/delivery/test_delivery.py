@@ -337,7 +337,7 @@ async def test_a_running_delivery_takes_up_what_it_is_woken_for_and_stops_when_t
 
     async def noted():
         seconds = await nap()
-        naps.append(not delivery._lanes)  # with nothing to do, it sleeps for an hour now
+        naps.append(not delivery._lanes)  # no lanes: it sleeps for an hour from here
         return seconds
 
     delivery._nap = noted

@@ -171,7 +171,7 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     process = place.start("replay", "--since", "30d", "--apply")
     kept = place.directory / "data/bot.db.replay/progress.json"
     until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)
-    process.send_signal(signal.SIGSTOP)  # it must not be over before it is interrupted
+    process.send_signal(signal.SIGSTOP)  # so that it cannot finish before the SIGINT
     assert "in use by another mouseflow-bot" in place.run("replay", "--resume", code=1)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)

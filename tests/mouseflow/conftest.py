@@ -23,7 +23,7 @@ async def wire() -> AsyncIterator[Wire]:
     yield wire
     server.close()
     await server.wait_closed()
-    if wire.serving:  # the clients are closed: each connection ends by itself
+    if wire.serving:  # the clients have closed, so each connection ends
         await asyncio.wait(wire.serving, timeout=60)
 
 

@@ -11,7 +11,7 @@ from bot.simulator.inprocess import InProcess
 from bot.simulator.server import Simulator, running_simulator
 
 SHORT = httpx.Timeout(60, read=0.02)
-"""Waits hardly at all for an answer, but as long as need be for the connection."""
+"""A short timeout for the answer only: connecting can take long under load."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def star(sim):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition is true; a minute is more than any machine needs."""
+    """Wait until the condition is true; raises TimeoutError after a minute."""
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the simulator has no event for it
             await asyncio.sleep(0.001)
