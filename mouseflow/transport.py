@@ -123,6 +123,7 @@ class Wire:
         done, _pending = await asyncio.wait({exchange}, timeout=self._longest)
         if not done:
             exchange.cancel()
+            exchange.add_done_callback(_retrieved)  # it can fail instead of being cancelled
             self._http = None
             closing = asyncio.create_task(http.aclose())
             self._closing.add(closing)
@@ -153,8 +154,7 @@ class Wire:
 
     def _closed(self, closing: "asyncio.Task[None]") -> None:
         self._closing.discard(closing)
-        if not closing.cancelled():
-            closing.exception()  # taken: it is of no interest how the hung client ended
+        _retrieved(closing)
 
     async def _exchange(self, http: httpx.AsyncClient, request: Request[Any]) -> Reply:
         headers = {"Content-Type": "application/json"} if request.body is not None else None
@@ -197,6 +197,12 @@ class Wire:
             trust_env=not local,
             transport=self._transport,
         )
+
+
+def _retrieved(task: "asyncio.Task[Any]") -> None:
+    """Retrieve the exception of a hung client's task, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _said(error: Exception) -> str:

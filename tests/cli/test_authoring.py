@@ -367,7 +367,7 @@ class Simulation:
 
     def end(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
-        code = self._process.wait(10)
+        code = self._process.wait(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
         return code

@@ -38,7 +38,7 @@ def bot(
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

@@ -211,7 +211,7 @@ class Bench:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait a moment at a time until it is so; the test's own time-out guards it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - anything can be asked, not only an event
             await asyncio.sleep(0.001)
 

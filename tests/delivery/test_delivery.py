@@ -260,7 +260,7 @@ async def test_lanes_run_side_by_side(bench):
     bench.world.fail("a", both.wait)
     bench.world.fail("b", both.wait)
     bench.add(match("r1", Write(name="a"), Post(name="b")))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await bench.drain() == Drained(done=2)
 
 
@@ -288,8 +288,8 @@ async def test_a_call_that_takes_too_long_holds_nobody_up_and_is_not_cut_off(ben
     bench.add(match("r1", Write(name="slow"), Write(name="next")))
     timing = Timing(patience=timedelta(milliseconds=5))
     draining = asyncio.create_task(bench.drain(timing=timing))
-    await until(lambda: bench.world.done == ["next"])
-    assert states(bench) == ["sending", "done"]
+    await until(lambda: states(bench) == ["sending", "done"])
+    assert bench.world.done == ["next"]
     slow.set()
     assert await draining == Drained(done=2)
     assert states(bench) == ["done", "done"]
@@ -333,16 +333,25 @@ async def test_each_outcome_is_logged_by_name(bench):
 
 async def test_a_running_delivery_takes_up_what_it_is_woken_for_and_stops_when_told(bench):
     delivery, stop = bench.delivery(Timing(idle=HOUR)), asyncio.Event()
+    nap, naps = delivery._nap, []
+
+    async def noted():
+        seconds = await nap()
+        naps.append(not delivery._lanes)  # no lanes: it sleeps for an hour from here
+        return seconds
+
+    delivery._nap = noted
     running = asyncio.create_task(delivery.run_until_stopped(stop))
-    await asyncio.sleep(0.01)
+    await until(lambda: naps[-1:] == [True])
+    naps.clear()
     bench.add(match("r1", Write(name="a")))
     delivery.wake()
-    await until(lambda: bench.world.done == ["a"])
+    await until(lambda: bench.world.done == ["a"] and naps[-1:] == [True])
     bench.add(match("r2", Post(name="b")))
     delivery.wake()
     await until(lambda: bench.world.done == ["a", "b"])
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await running
 
 
@@ -374,12 +383,13 @@ async def test_a_stop_finishes_the_call_in_flight_and_leaves_the_rest(bench):
     slow, stop = asyncio.Event(), asyncio.Event()
     bench.world.fail("a", slow.wait)
     bench.add(match("r1", Write(name="a"), Write(name="b")))
-    running = asyncio.create_task(bench.delivery(EAGER).run_until_stopped(stop))
+    delivery = bench.delivery(EAGER)
+    running = asyncio.create_task(delivery.run_until_stopped(stop))
     await until(lambda: bench.world.tried == ["a"])
     stop.set()
-    await asyncio.sleep(0.005)
+    await until(lambda: delivery._stopping)
     slow.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await running
     assert states(bench) == ["done", "pending"]
     assert await bench.drain() == Drained(done=1)

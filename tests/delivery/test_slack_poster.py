@@ -27,7 +27,7 @@ async def slack():
 
 @pytest.fixture
 async def poster(slack):
-    made = SlackPoster(TOKEN, base_url=f"{slack.url}api/", timeout=timedelta(seconds=5))
+    made = SlackPoster(TOKEN, base_url=f"{slack.url}api/", timeout=timedelta(seconds=60))
     yield made
     await made.close()
 

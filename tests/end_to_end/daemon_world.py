@@ -60,7 +60,7 @@ class Daemon:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -88,7 +88,7 @@ class Daemon:
     def _end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        code = self.process.wait(120)
         self.process = None
         return code
 
@@ -96,12 +96,13 @@ class Daemon:
         """The log's lines, or those of one event."""
         if not self.log.exists():
             return []
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be half written
+        lines = [line for line in whole.splitlines() if line.startswith("{")]
         told = [json.loads(line) for line in lines]
         return [line for line in told if not name or name in (line.get("event"), line.get("msg"))]
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
     """Wait for another process to get somewhere."""
     end = time.monotonic() + seconds
     while not condition():

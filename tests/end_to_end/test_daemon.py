@@ -162,9 +162,11 @@ async def test_rules_that_fail_their_own_tests_are_not_taken_up_and_status_says_
       - {name: calm, given: {friction: 1, duration: 95s, pages: [/checkout]}, expect: match}
 """
     bot.rule_file.write_text(RULE.rstrip() + "\n" + tests.strip("\n") + "\n")
+    bot.tell(signal.SIGHUP)
     until(lambda: bot.events("rules.refused") and sim.slack.in_channel("#ops"))
     assert "refused" in bot.run("status").stdout
     bot.rule_file.write_text(RULE.replace("tag: [friction, checkout]", "tag: mended"))
+    bot.tell(signal.SIGHUP)
     until(lambda: len(bot.events("rules.loaded")) == 2)
     assert "refused" not in bot.run("status").stdout
     assert bot.stop() == 0
@@ -177,6 +179,7 @@ async def test_a_renamed_rule_does_not_fire_again(sim, daemon):
     until(lambda: posts(sim) and acted(sim, who))
     renamed = RULE.replace("  checkout-friction:\n", "  renamed:\n    was: checkout-friction\n")
     bot.rule_file.write_text(renamed)
+    bot.tell(signal.SIGHUP)
     until(lambda: len(bot.events("rules.loaded")) == 2)
     again = sim.add("myshop.com", "checkout-friction", start=-300)
     until(lambda: acted(sim, again) and len(posts(sim)) == 2)

@@ -23,7 +23,8 @@ async def wire() -> AsyncIterator[Wire]:
     yield wire
     server.close()
     await server.wait_closed()
-    await asyncio.sleep(0.001)  # lets the ends of the connections meet
+    if wire.serving:  # the clients have closed, so each connection ends
+        await asyncio.wait(wire.serving, timeout=60)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ async def make(
                 "observe": sent.append,
                 "requests_per_second": 100.0,
                 "burst": 50,
-                "timeout": 5.0,
+                "timeout": 60.0,
             }
             api = AsyncMouseflow(address or wire.url, EMAIL, KEY, **(settings | options))
             closing.push_async_callback(api.aclose)

@@ -1,6 +1,7 @@
 """A small HTTP server that answers what a test tells it, and a clock that obeys."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -65,8 +66,10 @@ class Wire:
     answers: deque[Answer] = field(default_factory=deque)
     otherwise: Answer = field(default_factory=reply)
     came: asyncio.Event = field(default_factory=asyncio.Event)
+    serving: set["asyncio.Task[None] | None"] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.current_task())
         try:
             while not writer.is_closing() and (got := await _read(reader)) is not None:
                 self.got.append(got)
@@ -76,6 +79,8 @@ class Wire:
             pass
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def requests(self, number: int) -> None:
         """Waits until so many requests have come."""

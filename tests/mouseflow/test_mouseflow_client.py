@@ -8,6 +8,7 @@ import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from mouseflow_wire import cut, half, held, reply
 
@@ -136,8 +137,10 @@ async def test_nobody_there_is_unavailable_and_nothing_was_done(make):
 
 async def test_an_answer_that_does_not_come_is_unavailable(make, wire):
     release = asyncio.Event()
+    api = make(tries=1)
+    await api.send(SITES)  # connects: under load this can take longer than 20 ms
     wire.otherwise = held(release, reply())
-    api = make(timeout=0.02, tries=1)
+    api._wire._http.timeout = httpx.Timeout(60.0, read=0.02)
     with pytest.raises(errors.Unreachable, match="ReadTimeout") as caught:
         await api.send(STAR)
     assert caught.value.unknown is True
@@ -392,7 +395,7 @@ async def test_no_more_than_the_allowed_number_is_in_flight(make, wire):
     await wire.requests(3)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert len(wire.got) == 3
+    assert len(api._in_flight) == len(wire.got) == 3
     release.set()
     await asyncio.gather(*calls)
     assert len(wire.got) == 9
@@ -505,6 +508,26 @@ async def test_a_client_that_hangs_is_thrown_away(make, wire):
     release.set()
     api._wire._longest = 100.0
     await api.send(SITES)
+
+
+async def test_a_hung_request_that_fails_when_cancelled_leaves_no_warning(make):
+    class Hangs(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise httpx.ReadError("closed while it was read") from None
+
+    loop = asyncio.get_running_loop()
+    complaints = []
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+    api = make(transport=Hangs(), longest=0.01, tries=1)
+    with pytest.raises(errors.Unreachable, match="beyond all time-outs"):
+        await api.send(SITES)
+    await api.aclose()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 # Nothing secret leaves.

@@ -160,7 +160,7 @@ def test_a_replay_works_beside_the_daemon_which_takes_its_actions_up(place: Plac
         until(lambda: "bounce" in place.sim.tags(old))
     finally:
         daemon.send_signal(signal.SIGTERM)
-        out, err = daemon.communicate(timeout=30)
+        out, err = daemon.communicate(timeout=120)
     assert daemon.returncode == 0, out + err
 
 
@@ -168,12 +168,14 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     for hours in (200, 150, 100, 50, 3):
         place.sim.add("myshop.com", "phone-bounce", start=-hours * 3600)
     place.sim.behave(slow=0.05)
-    process = place.start("replay", "--since", "9d", "--apply")
+    process = place.start("replay", "--since", "30d", "--apply")
     kept = place.directory / "data/bot.db.replay/progress.json"
     until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)
+    process.send_signal(signal.SIGSTOP)  # so that it cannot finish before the SIGINT
     assert "in use by another mouseflow-bot" in place.run("replay", "--resume", code=1)
     process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=30)[1]
+    process.send_signal(signal.SIGCONT)
+    err = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "`mouseflow-bot replay --resume` goes on from there" in err
     place.sim.behave(slow=0.0)
@@ -409,7 +411,7 @@ def test_a_curve_counts_what_the_account_has_at_each_threshold(place: Place) -> 
     assert all("limit=1" in call.query for call in lists)
 
 
-def until(condition, seconds: float = 30) -> None:
+def until(condition, seconds: float = 120) -> None:
     """Wait for another process to get somewhere."""
     end = time.monotonic() + seconds
     while not condition():

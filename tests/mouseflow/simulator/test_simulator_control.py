@@ -19,12 +19,12 @@ def process():
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         yield running, json.loads(running.stdout.readline())
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
 
 
 @pytest.fixture
 def control(process):
-    with httpx.Client(base_url=process[1]["mouseflow"]) as client:
+    with httpx.Client(base_url=process[1]["mouseflow"], timeout=60) as client:
         client.post("/_simulator/reset")
         yield client
 
@@ -33,7 +33,7 @@ def control(process):
 def api(process):
     _, ready = process
     auth = (ready["email"], ready["api_key"])
-    with httpx.Client(base_url=ready["mouseflow"], auth=auth) as client:
+    with httpx.Client(base_url=ready["mouseflow"], auth=auth, timeout=60) as client:
         yield client
 
 
@@ -149,7 +149,7 @@ def test_slack_is_steered_and_read(control, process):
     _, ready = process
     headers = {"authorization": f"Bearer {ready['slack_token']}"}
     asked(control, "PUT", "/slack", {"add": ["new"], "scopes": ["chat:write"]})
-    with httpx.Client(base_url=ready["slack"], headers=headers) as slack:
+    with httpx.Client(base_url=ready["slack"], headers=headers, timeout=60) as slack:
         posted = slack.post("chat.postMessage", json={"channel": "#new", "text": "hi"}).json()
         assert posted["ok"]
         read = slack.post("conversations.history", json={"channel": posted["channel"]}).json()
