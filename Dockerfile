@@ -13,20 +13,22 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-RUN python -m venv /opt/mouseflow-bot
-# The dependencies first: they change less often than the code.
-COPY requirements.txt ./
-RUN /opt/mouseflow-bot/bin/pip install --require-hashes --only-binary :all: -r requirements.txt
+# The build tools stay in this stage: the environment that is copied has not even pip.
+RUN python -m venv --without-pip /opt/mouseflow-bot
+COPY requirements-build.txt requirements.txt ./
+RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
+    && pip --python /opt/mouseflow-bot install --require-hashes --only-binary :all: \
+        -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY rules ./rules
+COPY mouseflow ./mouseflow
 COPY bot ./bot
-RUN /opt/mouseflow-bot/bin/pip install --no-deps --no-build-isolation . \
-    && /opt/mouseflow-bot/bin/pip uninstall --yes --quiet setuptools pip \
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+    && pip --python /opt/mouseflow-bot install --no-deps --no-index /tmp/wheel/*.whl \
     && /opt/mouseflow-bot/bin/python -m compileall -q /opt/mouseflow-bot
 
 FROM ${BASE}
 COPY --from=build /opt/mouseflow-bot /opt/mouseflow-bot
-# For `demo` alone: the daemon reads /rules, which is yours to mount.
-COPY rules /opt/mouseflow-bot/share/mouseflow-bot/rules
 RUN mkdir /data && chown 65532:65532 /data
 ENV PATH=/opt/mouseflow-bot/bin:$PATH \
     PYTHONUNBUFFERED=1 \

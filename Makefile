@@ -33,8 +33,8 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mouseflow-bot needs Python 3.11 or newer; try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 
-$(RUN): $(BIN)/python requirements.txt pyproject.toml
-	$(PIP) install --require-hashes --requirement requirements.txt
+$(RUN): $(BIN)/python requirements.txt requirements-build.txt pyproject.toml
+	$(PIP) install --require-hashes --requirement requirements.txt --requirement requirements-build.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -42,11 +42,14 @@ $(DEV): $(RUN) requirements-dev.txt
 	$(PIP) install --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
-# Locks with hashes and without addresses, so that they hold wherever the packages come from.
+# Lock files have hashes and no index URL: they work with any package index. They come from
+# pip's own configuration, so a stale lock file cannot block this target.
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
-lock: $(DEV)
-	$(COMPILE) --output-file requirements.txt requirements.in pyproject.toml
+lock: $(BIN)/python
+	$(PIP) install 'pip-tools>=7.5' 'hatchling>=1.27,<2'
+	$(COMPILE) --no-build-isolation --output-file requirements.txt pyproject.toml
+	$(COMPILE) --output-file requirements-build.txt requirements-build.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 
 clean:

@@ -449,7 +449,7 @@ def run(args: Namespace) -> int:
 
     from bot import logs
 
-    rules = args.rules or rules_directory()
+    rules = args.rules or example_rules()
     with TemporaryDirectory(prefix="mouseflow-bot-demo-") as name:
         folder = Path(name)
         with (folder / "bot.log").open("w", encoding="utf-8") as log:
@@ -459,19 +459,14 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def rules_directory() -> Path:
-    """`rules/` here, beside the package (a checkout), or where the container keeps it."""
-    places = (
-        Path("rules"),
-        Path(__file__).parents[2] / "rules",
-        Path(sys.prefix) / "share" / "mouseflow-bot" / "rules",
-    )
-    for place in places:
-        if place.is_dir():
-            return place
-    raise ConfigError(
-        "there is no folder rules here; name one with --rules, or `mouseflow-bot init` writes one"
-    )
+def example_rules() -> Path:
+    """`rules/` in the working directory, else the example rules of the wheel or the checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "example_rules"
+    own = Path("rules")
+    if own.is_dir():
+        return own
+    return shipped if shipped.is_dir() else package.parent / "rules"
 
 
 async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
