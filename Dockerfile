@@ -19,7 +19,7 @@ COPY requirements-build.txt requirements.txt ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
     && pip --python /opt/mouseflow-bot install --require-hashes --only-binary :all: \
         -r requirements.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE mouseflow_bot.py ./
 COPY rules ./rules
 COPY mouseflow ./mouseflow
 COPY bot ./bot

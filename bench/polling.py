@@ -43,7 +43,7 @@ from bot.store import open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
 from mouseflow.models import RecordingPage
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import shops
 from mouseflow.simulator.server import Simulator

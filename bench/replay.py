@@ -59,10 +59,11 @@ def serve(per_day: int) -> None:
 
 
 def client(account: list[str]) -> Any:
+    from bot.account import Account
     from mouseflow.client import AsyncMouseflow
 
     url, email, key = account
-    return AsyncMouseflow(url, email, key, requests_per_second=100_000, burst=1_000)
+    return Account(AsyncMouseflow(url, email, key, requests_per_second=100_000, burst=1_000))
 
 
 async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any]:
@@ -103,7 +104,7 @@ async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any
             past, counted, [Site("site-1", "myshop.com")], rules, rules, Routing("#a", ZONE),
             progress, keep=lambda _it: None, tell=lambda _read, _of: None,
         )  # fmt: skip
-    await api.aclose()
+    await api.client.aclose()
     tally = progress.tally
     matches = sum(tally.total(rule.id).matches for rule in rules)
     return {"read": tally.read, "matches": matches, "calls": tally.calls, "missed": tally.missed,
@@ -129,7 +130,7 @@ async def bare(given: dict[str, Any], requests: list[list[str]]) -> dict[str, An
         del answer
     for start in range(0, len(details), 200):  # as many at once as the replay has under way
         await asyncio.gather(*map(api.send, details[start : start + 200]))
-    await api.aclose()
+    await api.client.aclose()
     return {"rows": rows}
 
 

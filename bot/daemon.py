@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 
+from bot.account import Account, open_client
 from bot.actions import ACTIONS
 from bot.config import Settings
 from bot.config.settings import allowed, channels
@@ -19,7 +20,7 @@ from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack, DryWebhook, Sile
 from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
 from bot.delivery.slack_lookup import Lookups
 from bot.delivery.webhook import WebhookCaller
-from bot.errors import BotError, ConfigError, RuleErrors, StoreError
+from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError
 from bot.polling.outages import SITES
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import Desk
@@ -31,22 +32,7 @@ from bot.scheduler import Polls, Schedule
 from bot.store import Store, in_memory_copy, open_store
 from bot.store.retention import forget, may_forget
 from bot.watcher import Watcher
-from mouseflow import Priority, Request
-from mouseflow.client import AsyncMouseflow
-from mouseflow.errors import Denied
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Urgent:
-    """The account's client, with every request in one class of its line."""
-
-    api: AsyncMouseflow
-    priority: Priority
-
-    async def send(self, request: Request[T]) -> T:
-        return await self.api.send(request, priority=self.priority)
+from mouseflow import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +46,13 @@ class Outside:
 @asynccontextmanager
 async def outside(settings: Settings) -> AsyncIterator[Outside]:
     """Client, poster and webhook caller for these settings, closed in the end."""
-    flow = settings.mouseflow
-    api = AsyncMouseflow(
-        flow.base_url or flow.region or "",
-        flow.email,
-        flow.api_key.get_secret_value(),
-        requests_per_second=flow.requests_per_second,
-        burst=max(4, round(flow.requests_per_second)),
-    )
+    client = open_client(settings.mouseflow)
     slack, webhook = _poster(settings), WebhookCaller()
     try:
-        acting = Ports(Urgent(api, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Outside(Urgent(api, Priority.POLL), acting)
+        acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
+        yield Outside(Account(client, Priority.POLL), acting)
     finally:
-        await api.aclose()
+        await client.aclose()
         await webhook.close()
         await slack.close()
 

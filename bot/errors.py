@@ -5,8 +5,13 @@ BotError
 ├── RuleErrors      mend the rule files; holds every fault found
 ├── StoreError      mend the store: locked, read-only, full, too new
 │   └── StoreLost   the store is damaged or gone; waiting cannot help
-├── GiveUp          asking again cannot help; the step becomes a dead letter
-└── TryLater        asking again may help; says when, and whether the outcome is unknown
+├── GiveUp          retrying cannot help; the step becomes a dead letter
+│   ├── Gone            what the request is about does not exist
+│   └── Denied          the credentials or the permissions must change
+│       ├── BadCredentials  no request of this account succeeds
+│       └── Forbidden       this request is not allowed
+└── TryLater        retrying may help; says when, and whether the outcome is unknown
+    └── Unreachable     nobody answers at that address
 """
 
 from collections.abc import Sequence
@@ -74,6 +79,22 @@ class GiveUp(BotError):
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
 
 
+class Gone(GiveUp):
+    """The recording, website, page... does not exist (any more)."""
+
+
+class Denied(GiveUp):
+    """A person must change the credentials or the user's permissions."""
+
+
+class BadCredentials(Denied):
+    """The account rejects the credentials, for every request."""
+
+
+class Forbidden(Denied):
+    """The user has no permission for this request."""
+
+
 class TryLater(BotError):
     """Asking again may help.
 
@@ -95,3 +116,7 @@ class TryLater(BotError):
         self.unknown = unknown
         self.lane = lane
         super().__init__(reason)
+
+
+class Unreachable(TryLater):
+    """There was no answer: the network, the address, a timeout or a dropped connection."""

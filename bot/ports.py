@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Mouseflow(Protocol):
-    """Sends one request to the account; raises the errors of `mouseflow.errors`."""
+    """Sends one request to the account; raises GiveUp or TryLater."""
 
     async def send(self, request: Request[T]) -> T: ...
 

@@ -2,7 +2,7 @@
 
 from mouseflow import Mouseflow, recordings
 
-Names are loaded when they are first used: the requests alone need no HTTP library.
+Names are imported on first use: building requests needs no HTTP library.
 """
 
 from importlib import import_module
@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mouseflow.call_queue import Priority
     from mouseflow.client import AsyncMouseflow, Sent
+    from mouseflow.errors import MouseflowError
     from mouseflow.filters import ANY, NOT_SET, PageFilters, SessionFilters
-    from mouseflow.rate_limit import Priority
     from mouseflow.request import Request
     from mouseflow.sync_client import Mouseflow
 
-_HOMES = {
+_MODULES = {
     "ANY": "filters",
     "AsyncMouseflow": "client",
     "Mouseflow": "sync_client",
+    "MouseflowError": "errors",
     "NOT_SET": "filters",
     "PageFilters": "filters",
-    "Priority": "rate_limit",
+    "Priority": "call_queue",
     "Request": "request",
     "Sent": "client",
     "SessionFilters": "filters",
@@ -34,6 +36,7 @@ __all__ = [
     "NOT_SET",
     "AsyncMouseflow",
     "Mouseflow",
+    "MouseflowError",
     "PageFilters",
     "Priority",
     "Request",
@@ -43,6 +46,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,159 +1,175 @@
-"""One line for all calls of an account, in the order that `mouseflow.fairness` gives."""
+"""Which call goes next: actions first, then websites round robin, without starvation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from heapq import heappop, heappush
 from itertools import count
 
-from mouseflow.rate_limit import Budget, Priority
+from mouseflow.rate_limit import TokenBucket
 
-PASSED: Mapping[Priority, int] = {Priority.ACTION: 1, Priority.POLL: 4, Priority.BACKGROUND: 19}
-"""How many turns in a row may go to other classes: a flood of actions leaves polling a fifth of
-the calls, and a line that is never empty leaves the background a twentieth."""
+
+class Priority(IntEnum):
+    """Which calls go first: what people wait for, then polling, then what may take its time."""
+
+    ACTION = 0
+    POLL = 1
+    BACKGROUND = 2
+
+
+MAX_SKIPS: Mapping[Priority, int] = {
+    Priority.ACTION: 1,
+    Priority.POLL: 4,
+    Priority.BACKGROUND: 19,
+}
+"""How many calls in a row may go to other priorities: a flood of actions leaves polling a fifth
+of the calls, and a queue that is never empty leaves the background a twentieth."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A call that waits in line; `website` is "" for the account.
+class QueuedCall:
+    """A call in the queue; `website` is "" for the account.
 
-    `number` tells who came first, `came` after how many turns that was.
+    `number` counts the calls as they arrive, `arrived` is how many calls had gone by then.
+    `retried`: the API answered 429, so it goes before all others of its priority.
     """
 
     priority: Priority
     website: str
     number: int
-    came: int
-    refused: bool = False
+    arrived: int
+    retried: bool = False
 
     @property
-    def place(self) -> tuple[bool, int]:
-        """Its place among the calls of its own website and class."""
-        return (not self.refused, self.number)
+    def order(self) -> tuple[bool, int]:
+        """The sort key among the calls of the same website and priority."""
+        return (not self.retried, self.number)
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """What is remembered of the turns so far: how many, whose was when, who was passed over."""
+class QueueHistory:
+    """What decides who goes next: `gone` calls so far, when each website last had one (`last`),
+    and how often in a row each priority was skipped.
+    """
 
-    turns: int = 0
+    gone: int = 0
     last: Mapping[tuple[Priority, str], int] = field(default_factory=dict)
-    passed: Mapping[Priority, int] = field(default_factory=dict)
+    skipped: Mapping[Priority, int] = field(default_factory=dict)
 
-    def next_of(self, waiting: Iterable[Call]) -> Call:
-        """Whose turn it is; raises ValueError where nobody waits.
+    def next_of(self, waiting: Iterable[QueuedCall]) -> QueuedCall:
+        """The call that goes next; raises ValueError if none waits.
 
-        It is enough to hand in the first call of each website in each class.
+        The first call of each website and priority is enough.
         """
         calls = list(waiting)
-        wanted = self._class(frozenset(call.priority for call in calls))
-        return min((call for call in calls if call.priority is wanted), key=self._rank)
+        priority = self._next_priority(frozenset(call.priority for call in calls))
+        return min((call for call in calls if call.priority is priority), key=self._rank)
 
-    def after(self, call: Call, waiting: Iterable[Priority]) -> "Turned":
-        """What is remembered once that call has gone. `waiting` are the classes still in line."""
-        passed = {
-            each: 0 if each is call.priority else self.passed.get(each, 0) + 1
+    def after(self, call: QueuedCall, waiting: Iterable[Priority]) -> "QueueHistory":
+        """The history once that call has gone. `waiting` are the priorities still queued."""
+        skipped = {
+            each: 0 if each is call.priority else self.skipped.get(each, 0) + 1
             for each in frozenset(waiting) | {call.priority}
         }
-        lane = (call.priority, call.website)
-        return Turned(self.turns + 1, {**self.last, lane: self.turns + 1}, passed)
+        key = (call.priority, call.website)
+        return QueueHistory(self.gone + 1, {**self.last, key: self.gone + 1}, skipped)
 
-    def _class(self, there: frozenset[Priority]) -> Priority:
-        due = [each for each in there if self.passed.get(each, 0) >= PASSED[each]]
-        return min(due or there)
+    def _next_priority(self, waiting: frozenset[Priority]) -> Priority:
+        due = [each for each in waiting if self.skipped.get(each, 0) >= MAX_SKIPS[each]]
+        return min(due or waiting)
 
-    def _rank(self, call: Call) -> tuple[int, int]:
-        """Since when it is the first of its website, in turns."""
+    def _rank(self, call: QueuedCall) -> tuple[int, int]:
+        """Since when it is the first of its website, counted in calls."""
         last = self.last.get((call.priority, call.website), 0)
-        return (-1 if call.refused else max(last, call.came), call.number)
+        return (-1 if call.retried else max(last, call.arrived), call.number)
 
 
-Ticket = tuple[tuple[bool, int], Call, asyncio.Future[bool]]
+Entry = tuple[tuple[bool, int], QueuedCall, asyncio.Future[bool]]
 
 
-class Turns:
-    """Lets calls go when the budget, a free slot and no pause allow it.
+class CallQueue:
+    """Lets calls go when the token bucket, a free slot and no pause allow it.
 
-    `pause` tells how many seconds everybody must still wait. Times are of `monotonic`.
+    `pause` returns how many seconds all calls must still wait. Times are of `monotonic`.
     """
 
     def __init__(
         self,
-        budget: Budget,
+        bucket: TokenBucket,
         slots: int,
         *,
         pause: Callable[[], float],
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._budget = budget
-        self._free = slots
+        self._bucket = bucket
+        self._free_slots = slots
         self._pause = pause
         self._monotonic = monotonic
         self._sleep = sleep
         self._numbers = count()
-        self._turned = Turned()
-        self._lanes: dict[tuple[Priority, str], list[Ticket]] = {}
-        self._server: asyncio.Task[None] | None = None
-        self._freed = asyncio.Event()
+        self._history = QueueHistory()
+        self._queues: dict[tuple[Priority, str], list[Entry]] = {}
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._slot_freed = asyncio.Event()
 
-    def call(self, priority: Priority, website: str = "") -> Call:
-        """A call that will wait in line, numbered by when it came."""
-        return Call(priority, website, next(self._numbers), self._turned.turns)
+    def new_call(self, priority: Priority, website: str = "") -> QueuedCall:
+        """A call for `acquire`, numbered by when it arrived."""
+        return QueuedCall(priority, website, next(self._numbers), self._history.gone)
 
-    async def take(self, call: Call) -> bool:
-        """Waits for a turn; False if the line was sent home. A turn must be given back."""
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        lane = self._lanes.setdefault((call.priority, call.website), [])
-        heappush(lane, (call.place, call, turn))
-        if self._server is None or self._server.done():
-            self._server = asyncio.create_task(self._serve())
+    async def acquire(self, call: QueuedCall) -> bool:
+        """Wait until the call may go; false if the queue was flushed. True needs a `release`."""
+        granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        queue = self._queues.setdefault((call.priority, call.website), [])
+        heappush(queue, (call.order, call, granted))
+        if self._dispatcher is None or self._dispatcher.done():
+            self._dispatcher = asyncio.create_task(self._dispatch())
         try:
-            return await turn
+            return await granted
         except asyncio.CancelledError:
-            # The turn may have come in the same instant as the cancellation.
-            if turn.done() and not turn.cancelled() and turn.result():
-                self.give_back()
+            # The slot may have been granted in the same instant as the cancellation.
+            if granted.done() and not granted.cancelled() and granted.result():
+                self.release()
             raise
 
-    def give_back(self) -> None:
-        """Ends a turn: the slot is free again."""
-        self._free += 1
-        self._freed.set()
+    def release(self) -> None:
+        """Give the slot back."""
+        self._free_slots += 1
+        self._slot_freed.set()
 
-    def send_home(self) -> None:
-        """Ends the wait of everybody who is in line now."""
-        for lane in self._lanes.values():
-            for _place, _call, turn in lane:
-                if not turn.done():
-                    turn.set_result(False)
-        self._lanes.clear()
+    def flush(self) -> None:
+        """Stop the wait of every call in the queue."""
+        for queue in self._queues.values():
+            for _order, _call, granted in queue:
+                if not granted.done():
+                    granted.set_result(False)
+        self._queues.clear()
 
-    async def _serve(self) -> None:
-        while self._first_of_each():
-            if self._free < 1:
-                self._freed.clear()
-                await self._freed.wait()
+    async def _dispatch(self) -> None:
+        while self._heads():
+            if self._free_slots < 1:
+                self._slot_freed.clear()
+                await self._slot_freed.wait()
                 continue
-            delay = max(self._pause(), self._budget.wait(self._monotonic()))
+            delay = max(self._pause(), self._bucket.wait(self._monotonic()))
             if delay > 0:
                 await self._sleep(delay)
                 continue
-            self._let_go(self._turned.next_of(self._first_of_each()))
+            self._grant(self._history.next_of(self._heads()))
 
-    def _let_go(self, call: Call) -> None:
-        _place, _call, turn = heappop(self._lanes[call.priority, call.website])
-        classes = {each.priority for each in self._first_of_each()}
-        self._turned = self._turned.after(call, classes)
-        self._budget = self._budget.spent(self._monotonic())
-        self._free -= 1
-        turn.set_result(True)
+    def _grant(self, call: QueuedCall) -> None:
+        _order, _call, granted = heappop(self._queues[call.priority, call.website])
+        self._history = self._history.after(call, {each.priority for each in self._heads()})
+        self._bucket = self._bucket.after_call(self._monotonic())
+        self._free_slots -= 1
+        granted.set_result(True)
 
-    def _first_of_each(self) -> list[Call]:
-        """The first of each website and class that still waits."""
-        for key, lane in list(self._lanes.items()):
-            while lane and lane[0][2].done():
-                heappop(lane)
-            if not lane:
-                del self._lanes[key]
-        return [lane[0][1] for lane in self._lanes.values()]
+    def _heads(self) -> list[QueuedCall]:
+        """The first call of each website and priority that still waits."""
+        for key, queue in list(self._queues.items()):
+            while queue and queue[0][2].done():
+                heappop(queue)
+            if not queue:
+                del self._queues[key]
+        return [queue[0][1] for queue in self._queues.values()]

@@ -1,6 +1,6 @@
-"""The client of one account: calls wait in one line, are tried again, and rest after a refusal.
+"""The async client of one account: queue, rate limit, retries, pause after a 429.
 
-What goes over the network, and how, is `mouseflow.wire`'s matter.
+`mouseflow.transport` sends the bytes.
 """
 
 import asyncio
@@ -12,31 +12,31 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from bot.errors import BotError, ConfigError
-from mouseflow.account_state import OTHER_REGION, Standing
-from mouseflow.call_queue import Turns
+from mouseflow.call_queue import CallQueue, Priority
 from mouseflow.errors import (
     BadAnswer,
-    CallFailed,
+    ConfigurationError,
+    MouseflowError,
+    Rejected,
     TooManyRequests,
     Unavailable,
-    failure,
-    unreachable,
+    Unreachable,
+    status_error,
     unreadable,
 )
-from mouseflow.rate_limit import Budget, Priority, backoff, retry_after
+from mouseflow.rate_limit import OTHER_REGION, AccountState, TokenBucket, backoff, retry_after
 from mouseflow.request import Request
-from mouseflow.transport import Reply, Transport, Wire, base_url
+from mouseflow.transport import HttpxTransport, Reply, Transport, base_url
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One attempt, for metrics and logs: `status` is None without an answer.
+    """One attempt, for metrics and logs: `status` is None if there was no answer.
 
     `route` is the request's template, never a path. `attempt` counts from 1; `seconds` is
-    the time between sending and the end of the answer. `problem` names the error's class,
+    the time from sending to the end of the answer. `problem` is the error's class name,
     empty for success.
     """
 
@@ -49,17 +49,17 @@ class Sent:
 
 
 class AsyncMouseflow:
-    """The API of one account: one rate budget, one line, one pause after a 429.
+    """The API of one account: one rate limit, one queue, one pause after a 429.
 
-    `region_or_base_url` is "eu", "us" or a URL; plain http is taken for loopback only.
-    `timeout` is the longest silence in seconds, `longest` the longest call whatever comes: a
-    client still busy then hangs, and a new one takes its place. A request is tried `tries`
-    times, and not after `patience` seconds; then `Unavailable` is raised. After a 401 nothing
-    is sent for a minute, doubling up to an hour with each further one: calls fail at once.
-    `observe` is told of every attempt. `transport` takes the place of the network, such as
-    the simulator's `InProcess`.
+    `region_or_base_url` is "eu", "us" or a URL; plain http is accepted for loopback only.
+    `timeout` is the longest silence in seconds. A call still running after `longest` seconds
+    is given up, and its connections are replaced. A request is tried up to `tries` times
+    within `patience` seconds; then `Unavailable` is raised. After a 401 nothing is sent for a
+    minute, doubling up to an hour with each further one: calls fail at once. `observe` is
+    called after every attempt. `transport` replaces the network, for instance with the
+    simulator's `InProcess`.
 
-    Raises ConfigError for an address or credentials that can't be right.
+    Raises ConfigurationError for an address or credentials that cannot be right.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class AsyncMouseflow:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = randomness.random,
         observe: Callable[[Sent], None] | None = None,
-        transport: Transport | None = None,
+        transport: HttpxTransport | None = None,
     ) -> None:
         self.base_url = base_url(region_or_base_url)
         if not email or not api_key or ":" in email:
-            raise ConfigError("Mouseflow needs an email and an API key; an email has no colon")
-        self._wire = Wire(
+            raise ConfigurationError("Mouseflow needs an email without a colon, and an API key")
+        self._transport = Transport(
             self.base_url,
             email,
             api_key,
@@ -97,14 +97,14 @@ class AsyncMouseflow:
         )
         self._tries, self._patience = tries, patience
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
-        self._standing = Standing(clock, monotonic, random)
+        self._state = AccountState(clock, monotonic, random)
         self._observe = observe or (lambda _sent: None)
         self._closed = False
         self._in_flight: set[asyncio.Task[Any]] = set()
-        self._turns = Turns(
-            Budget(requests_per_second, burst),
+        self._queue = CallQueue(
+            TokenBucket(requests_per_second, burst),
             concurrency,
-            pause=self._standing.paused_for,
+            pause=self._state.paused_for,
             monotonic=monotonic,
             sleep=sleep,
         )
@@ -125,128 +125,131 @@ class AsyncMouseflow:
 
     @property
     def pause_until(self) -> datetime | None:
-        """Until when the whole account rests after a 429; can be set, from a store. Aware."""
-        return self._standing.pause_until
+        """When the pause of the whole account after a 429 ends. Aware; can be set, from a store."""
+        return self._state.pause_until
 
     @pause_until.setter
     def pause_until(self, moment: datetime | None) -> None:
-        self._standing.pause_until = moment
+        self._state.pause_until = moment
 
     async def send(self, request: Request[T], *, priority: Priority | None = None) -> T:
-        """What the API answers, as the request reads it.
+        """The API's answer, decoded by the request.
 
         Writes go before reads unless `priority` says otherwise, and websites take turns.
-        Raises the errors of `mouseflow.errors`. When the caller is cancelled, a request
-        in flight still ends.
+        Raises Rejected or Unavailable. If the caller is cancelled, a request in flight still
+        runs to its end.
         """
         if priority is None:
             priority = Priority.POLL if request.method == "GET" else Priority.ACTION
-        call = self._turns.call(priority, request.website)
-        unknown = False
+        call = self._queue.new_call(priority, request.website)
+        outcome_unknown = False
         began: float | None = None
         attempt = 0
         while True:
-            self._stop_early(request, unknown=unknown)
-            if not await self._turns.take(call):
-                self._stop_early(request, unknown=unknown, sent_home=True)
+            self._check_may_send(request, outcome_unknown=outcome_unknown)
+            if not await self._queue.acquire(call):
+                self._check_may_send(request, outcome_unknown=outcome_unknown)
+                raise self._state.pause_error(request, outcome_unknown=outcome_unknown)
             attempt += 1
             began = self._monotonic() if began is None else began
             try:
-                return await self._undisturbed(request, attempt)
+                return await self._shielded_attempt(request, attempt)
             except Unavailable as error:
-                unknown = error.unknown = error.unknown or unknown
-                delay = self._again_in(request, error, attempt, began)
+                error.outcome_unknown = error.outcome_unknown or outcome_unknown
+                outcome_unknown = error.outcome_unknown
+                delay = self._retry_delay(request, error, attempt, began)
                 if delay is None:
                     raise
-                # Back into its place at once: the line itself waits for the pause's end.
-                call = replace(call, refused=isinstance(error, TooManyRequests))
-            if not call.refused:
+                # After a 429 the call returns to its place at once: the queue waits.
+                call = replace(call, retried=isinstance(error, TooManyRequests))
+            if not call.retried:
                 await self._sleep(delay)
 
     async def aclose(self) -> None:
-        """Lets what is in flight end, fails what still waits, and closes the connections."""
+        """Wait for what is in flight, fail what is queued, and close the connections."""
         self._closed = True
-        self._turns.send_home()
+        self._queue.flush()
         if self._in_flight:
             await asyncio.wait(set(self._in_flight))
-        await self._wire.aclose()
+        await self._transport.aclose()
 
-    def _stop_early(self, request: Request[Any], *, unknown: bool, sent_home: bool = False) -> None:
-        """Raises where sending would be useless, or forbidden for a while."""
+    def _check_may_send(self, request: Request[Any], *, outcome_unknown: bool) -> None:
+        """Raises if sending is useless, or not allowed for a while."""
         if self._closed:
-            raise unreachable(request, "the client is closed", unknown=unknown)
-        locked = self._standing.locked(request)
-        if locked is not None:
-            raise locked
-        if sent_home or self._standing.paused_for() > self._patience:
-            resting = self._standing.resting(request)
-            resting.unknown = unknown
-            raise resting
+            raise Unreachable(
+                "the client is closed", outcome_unknown=outcome_unknown, request=request
+            )
+        lockout = self._state.lockout_error(request)
+        if lockout is not None:
+            raise lockout
+        if self._state.paused_for() > self._patience:
+            raise self._state.pause_error(request, outcome_unknown=outcome_unknown)
 
-    def _again_in(
+    def _retry_delay(
         self, request: Request[Any], error: Unavailable, attempt: int, began: float
     ) -> float | None:
-        """Seconds until the next try, None if there is to be none."""
-        if attempt >= self._tries or (error.unknown and not request.repeatable):
+        """Seconds until the next try, None for no further try."""
+        if attempt >= self._tries or (error.outcome_unknown and not request.repeatable):
             return None
         delay = backoff(attempt, self._random())
         if isinstance(error, TooManyRequests):
-            delay = self._standing.paused_for()
-        elif error.after is not None:
-            delay += error.after.total_seconds()
+            delay = self._state.paused_for()
+        elif error.retry_after is not None:
+            delay += error.retry_after.total_seconds()
         left = began + self._patience - self._monotonic()
         return delay if delay <= left else None
 
-    async def _undisturbed(self, request: Request[T], attempt: int) -> T:
-        """One attempt in a task of its own, which a cancelled caller leaves running."""
+    async def _shielded_attempt(self, request: Request[T], attempt: int) -> T:
+        """One attempt in a task of its own, which goes on if the caller is cancelled."""
         task = asyncio.create_task(self._attempt(request, attempt))
         self._in_flight.add(task)
-        task.add_done_callback(self._landed)
+        task.add_done_callback(self._attempt_done)
         return await asyncio.shield(task)
 
-    def _landed(self, task: "asyncio.Task[Any]") -> None:
+    def _attempt_done(self, task: "asyncio.Task[Any]") -> None:
         self._in_flight.discard(task)
         if not task.cancelled():
-            task.exception()  # taken, so that a caller who has gone leaves no warning
+            task.exception()  # retrieved, so that a cancelled caller leaves no warning
 
     async def _attempt(self, request: Request[T], attempt: int) -> T:
         began = self._monotonic()
         status: int | None = None
         problem = ""
         try:
-            reply = await self._wire.exchange(request)
+            reply = await self._transport.exchange(request)
             status = reply.status
-            return self._read(request, reply)
-        except BotError as error:
+            return self._decode(request, reply)
+        except MouseflowError as error:
             problem = type(error).__name__
             raise
         finally:
-            self._turns.give_back()
+            self._queue.release()
             seconds = self._monotonic() - began
             self._observe(Sent(request.method, request.route, status, seconds, attempt, problem))
 
-    def _read(self, request: Request[T], reply: Reply) -> T:
+    def _decode(self, request: Request[T], reply: Reply) -> T:
         if not 200 <= reply.status < 300:
-            raise self._failure(request, reply)
-        self._standing.welcomed()
+            raise self._status_error(request, reply)
+        self._state.succeeded()
         try:
             return request.read(reply.body)
         except BadAnswer as problem:
-            body = self._wire.without_secrets(reply.body.decode("utf-8", "replace")).encode()
+            body = self._transport.without_secrets(reply.body.decode("utf-8", "replace")).encode()
             error = unreadable(request, reply.status, body, problem)
         raise error
 
-    def _failure(self, request: Request[Any], reply: Reply) -> CallFailed:
+    def _status_error(self, request: Request[Any], reply: Reply) -> Rejected | Unavailable:
         after = retry_after(reply.headers.get("Retry-After"), self._clock())
         if reply.status == 401:
-            self._standing.lock()
-            self._turns.send_home()
+            self._state.lock_out()
+            self._queue.flush()
         if reply.status == 429:
-            after = self._standing.rest(after)
-            if self._standing.paused_for() > self._patience:
-                self._turns.send_home()
-        body = self._wire.without_secrets(reply.body[:4096].decode("utf-8", "replace")).encode()
-        return failure(request, reply.status, body, after, _hint(request, reply.status))
+            after = self._state.pause(after)
+            if self._state.paused_for() > self._patience:
+                self._queue.flush()
+        start = reply.body[:4096].decode("utf-8", "replace")
+        body = self._transport.without_secrets(start).encode()
+        return status_error(request, reply.status, body, after, _hint(request, reply.status))
 
 
 def _hint(request: Request[Any], status: int) -> str:

@@ -1,7 +1,8 @@
-"""From the body of an answer to values, tolerant of what the API was seen or feared to send.
+"""Decode the body of an answer into models. One bad value never costs the row, one bad row
+never costs the list.
 
-A body is read in one go. Only where that fails is it looked at again: texts that are not
-Unicode are mended, and lists are read row by row, so that one bad row costs only itself.
+A body is decoded in one go. Only if that fails is it decoded again with more patience:
+invalid Unicode is replaced, and lists are read row by row.
 """
 
 import json
@@ -22,7 +23,7 @@ Id = Annotated[str, Meta(min_length=1)]
 
 
 class Unreadable(Struct, frozen=True):
-    """A row that was set aside: its id if it has one, its place in the list, what was wrong."""
+    """A row that could not be decoded: its id if it has one, its index in the list, and why."""
 
     id: str | None
     index: int
@@ -30,25 +31,25 @@ class Unreadable(Struct, frozen=True):
 
 
 class Rows(tuple[T, ...], Generic[T]):
-    """The rows of a list that could be read; `unreadable` names those that could not."""
+    """The decoded rows of a list; `unreadable` names the rows that could not be decoded."""
 
     unreadable: tuple[Unreadable, ...] = ()
 
 
 def days(chart: dict[str, int]) -> dict[date, int]:
-    """A chart by date. Keys come with and without a time (L804, L3378); others are left out."""
-    read: dict[date, int] = {}
+    """A chart by date. Keys have a time or not (L804, L3378); keys that are no date are dropped."""
+    by_day: dict[date, int] = {}
     for key, count in chart.items():
         try:
             day = date.fromisoformat(key[:10])
         except ValueError:
             continue
-        read[day] = read.get(day, 0) + count
-    return read
+        by_day[day] = by_day.get(day, 0) + count
+    return by_day
 
 
 class Answer(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of an answer, where an optional empty string means that there is none."""
+    """A part of an answer. An empty string in an optional field reads as None."""
 
     def __post_init__(self) -> None:
         for name, default in zip(
@@ -63,30 +64,38 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def nothing(_body: bytes) -> None:
-    """Reads a write's answer: any 2xx is success, whatever the body (empty, text, HTML)."""
+    """Read a write's answer: any 2xx is success, whatever the body (empty, text, HTML)."""
 
 
 def decode(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body by this decoder.
+    """The decoded body.
 
-    Raises msgspec.ValidationError where JSON has another shape, BadAnswer where it is no JSON.
+    Raises msgspec.ValidationError for JSON of another shape, BadAnswer if it is not JSON.
     """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
-        mended = _mended(bytes(body))
-        if mended is None:
-            raise BadAnswer(_not_json(bytes(body), broken)) from None
-        return decoder.decode(mended)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        repaired = _repaired(bytes(body))
+        if repaired is None:
+            raise BadAnswer(_why_not_json(bytes(body), error)) from None
+        return decoder.decode(repaired)
 
 
-def _mended(body: bytes) -> bytes | None:
-    """The body as JSON that a strict parser takes, None if it is no JSON at all.
+def exactly(body: bytes, kind: type[T]) -> T:
+    """The body as this type; raises BadAnswer if it is anything else."""
+    try:
+        return decode(body, _decoder(kind))  # type: ignore[no-any-return, arg-type]
+    except msgspec.ValidationError as error:
+        raise BadAnswer(f"JSON of another shape: {error}") from None
 
-    Texts come from visitors and are cut by length: half an emoji (a lone surrogate) or a
-    stray byte must not cost the whole page.
+
+def _repaired(body: bytes) -> bytes | None:
+    """The body as JSON that a strict parser accepts, None if it is no JSON at all.
+
+    Texts come from visitors and are truncated: half an emoji (a lone surrogate) or a stray
+    byte must not cost the whole page.
     """
     try:
         value = json.loads(
@@ -97,14 +106,14 @@ def _mended(body: bytes) -> bytes | None:
         return None
 
 
-def _not_json(body: bytes, broken: Exception) -> str:
+def _why_not_json(body: bytes, error: Exception) -> str:
     start = body.removeprefix(_BOM).lstrip()[:1]
     if not start:
-        return "an empty body where JSON was due"
+        return "an empty body instead of JSON"
     if start == b"<":
-        return "HTML where JSON was due"
-    if "truncated" in str(broken):
-        return "half a JSON"
+        return "HTML instead of JSON"
+    if "truncated" in str(error):
+        return "truncated JSON"
     return "a body that is not JSON"
 
 
@@ -114,33 +123,33 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def one(kind: type[S]) -> Callable[[bytes], S]:
-    """A reader of an answer that is one object."""
+    """A reader for an answer that is one object."""
 
     def read(body: bytes) -> S:
         try:
             return decode(body, _decoder(kind))  # type: ignore[no-any-return]
         except msgspec.ValidationError:
-            return _salvaged_one(body, kind)
+            return _lenient_one(body, kind)
 
     return read
 
 
-def _salvaged_one(body: bytes, kind: type[S]) -> S:
+def _lenient_one(body: bytes, kind: type[S]) -> S:
     try:
-        return salvaged(decode(body, _decoder(Any)), kind)
-    except msgspec.ValidationError as wrong:
-        raise BadAnswer(f"an answer of another shape: {wrong}") from None
+        return lenient(decode(body, _decoder(Any)), kind)
+    except msgspec.ValidationError as error:
+        raise BadAnswer(f"JSON of another shape: {error}") from None
 
 
 def rows(kind: type[S], id_key: str = "id") -> Callable[[bytes], Rows[S]]:
-    """A reader of an answer that is a list of objects."""
+    """A reader for an answer that is a list of objects."""
 
     def read(body: bytes) -> Rows[S]:
         try:
             return Rows(decode(body, _decoder(tuple[kind, ...])))  # type: ignore[valid-type]
         except msgspec.ValidationError:
-            read_rows, unreadable = row_by_row(_raw_list(body), kind, id_key)
-        found: Rows[S] = Rows(read_rows)
+            good, unreadable = row_by_row(_raw_list(body), kind, id_key)
+        found: Rows[S] = Rows(good)
         found.unreadable = unreadable
         return found
 
@@ -148,12 +157,12 @@ def rows(kind: type[S], id_key: str = "id") -> Callable[[bytes], Rows[S]]:
 
 
 def strings(body: bytes) -> Rows[str]:
-    """Reads a list of strings; what is not a string is set aside."""
+    """Read a list of strings; other values end up in `unreadable`."""
     return texts(_raw_list(body))
 
 
 def texts(raws: Sequence[Raw]) -> Rows[str]:
-    """The strings among these values; the others are named in `unreadable`."""
+    """The strings among these values; other values end up in `unreadable`."""
     values = [decode(raw, _decoder(Any)) for raw in raws]
     found = Rows(value for value in values if isinstance(value, str))
     found.unreadable = tuple(
@@ -165,10 +174,10 @@ def texts(raws: Sequence[Raw]) -> Rows[str]:
 
 
 def token(body: bytes) -> str:
-    """Reads the token of a share: a bare JSON string (L1515-1517).
+    """Read the token of a share: a bare JSON string (L1515-1517).
 
-    Also takes the text without quotes and `{"token": ...}`. Never says what it met instead:
-    a token opens a visitor's session to anyone.
+    Accepts the text without quotes and `{"token": ...}` as well. The error never quotes the
+    body: a token opens a visitor's session to anyone.
     """
     try:
         value = decode(body, _decoder(Any))
@@ -176,8 +185,8 @@ def token(body: bytes) -> str:
         value = body.decode("utf-8", "replace").strip()
     if isinstance(value, Mapping):
         value = value.get("token")
-    plain = isinstance(value, str) and 0 < len(value) <= 200
-    if not plain or any(c in "<>\"'" or c.isspace() or not c.isprintable() for c in value):
+    short = isinstance(value, str) and 0 < len(value) <= 200
+    if not short or any(c in "<>\"'" or c.isspace() or not c.isprintable() for c in value):
         raise BadAnswer("no sharing token")
     return str(value)
 
@@ -185,14 +194,14 @@ def token(body: bytes) -> str:
 def row_by_row(
     raws: Sequence[Raw], kind: type[S], id_key: str = "id"
 ) -> tuple[tuple[S, ...], tuple[Unreadable, ...]]:
-    """The rows that can be read, and the names of those that can't."""
+    """The rows that can be decoded, and what is wrong with the others."""
     good: list[S] = []
     bad: list[Unreadable] = []
     for index, raw in enumerate(raws):
         try:
             good.append(_row(raw, kind))
-        except (msgspec.ValidationError, BadAnswer) as wrong:
-            bad.append(Unreadable(_id_of(raw, id_key), index, str(wrong)))
+        except (msgspec.ValidationError, BadAnswer) as error:
+            bad.append(Unreadable(_id_of(raw, id_key), index, str(error)))
     return tuple(good), tuple(bad)
 
 
@@ -200,15 +209,15 @@ def _row(raw: Raw, kind: type[S]) -> S:
     try:
         return decode(raw, _decoder(kind))  # type: ignore[no-any-return]
     except msgspec.ValidationError:
-        return salvaged(decode(raw, _decoder(Any)), kind)
+        return lenient(decode(raw, _decoder(Any)), kind)
 
 
-def salvaged(value: Any, kind: type[S]) -> S:
-    """The value as this kind, with what is harmless put right.
+def lenient(value: Any, kind: type[S]) -> S:
+    """The value as this type, with harmless deviations corrected.
 
-    Nulls and empty strings are left out, so that the field's default stands; whole numbers
-    may be written as fractions or strings, dates in any form of ISO 8601, and a list of one
-    object may stand for the object (`report`, L3455). Raises msgspec.ValidationError.
+    Nulls and empty strings fall back to the field's default; whole numbers may be fractions
+    or strings, dates any form of ISO 8601, and a list of one object stands for the object
+    (`report`, L3455). Raises msgspec.ValidationError.
     """
     return msgspec.convert(_clean(value, kind), kind, strict=False)
 
@@ -257,7 +266,4 @@ def _id_of(raw: Raw, id_key: str) -> str | None:
 
 
 def _raw_list(body: bytes) -> list[Raw]:
-    try:
-        return decode(body, _decoder(list[Raw]))
-    except msgspec.ValidationError as wrong:
-        raise BadAnswer(f"an answer of another shape: {wrong}") from None
+    return exactly(body, list[Raw])

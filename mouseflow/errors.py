@@ -1,43 +1,80 @@
-"""What can go wrong at the API, cut by what the caller does next: mend, drop, or try later.
+"""What can go wrong at the API, grouped by what the caller does next.
 
-GiveUp
-├── Denied        401, 403: the credentials or the user's rights must change
-├── Gone          404, 410: what was asked for is not there
-└── Refused       400, 405, 406, 418, other 4xx and redirects: the request itself is wrong
-TryLater
-└── Unavailable   408, 425, 429, 5xx, network, time-outs, answers that can't be read
+MouseflowError
+├── ConfigurationError   fix the address or the credentials
+├── BadAnswer            a body that a request's `read` cannot decode
+└── CallFailed           a request failed
+    ├── Rejected         do not retry: the same request fails again
+    │   ├── Denied           401 BadCredentials, 403 Forbidden
+    │   ├── Gone             404 NotFound, 410 Removed
+    │   └── InvalidRequest   400, 405, 406, 418, other 4xx, redirects
+    └── Unavailable      retry later: 408, 425, 429 TooManyRequests, 5xx ServerError,
+                         503 Maintenance, Unreachable, UnreadableAnswer
 
-Statuses: the API document, L4447-4457. Each class for one status is a leaf of its family.
+Statuses: the API document, L4447-4457. Arguments that the API could not accept raise
+ValueError before anything is sent.
 """
 
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Any
 
-from bot.errors import BotError, GiveUp, TryLater
+from mouseflow.request import Request
 
-SHOWN_BYTES = 500
-
-
-class BadAnswer(ValueError):
-    """The body is not what this endpoint answers. The text holds nothing of the body."""
+MAX_BODY_SHOWN = 500
 
 
-class CallFailed(BotError):
-    """What every failed call knows.
+class MouseflowError(Exception):
+    """Everything that this package raises on purpose, except ValueError for bad arguments.
 
-    `path` has no query, since queries carry what people typed. `body` is the start of the
-    answer, at most 500 bytes, without control characters; never a header, so never a
-    credential. `status` is None where no answer came.
+    The text is for people and holds no credential.
     """
 
-    method: str = ""
-    path: str = ""
-    status: int | None = None
-    body: str = ""
+
+class ConfigurationError(MouseflowError):
+    """The address or the credentials cannot be right. Nothing was sent."""
 
 
-class Denied(GiveUp, CallFailed):
-    """The account does not let us; a person must change the key or the user's rights."""
+class BadAnswer(MouseflowError):
+    """The body is not what this endpoint answers. The text quotes nothing of the body."""
+
+
+class CallFailed(MouseflowError):
+    """A request failed.
+
+    `path` has no query, because queries hold what people typed. `body` is the start of the
+    answer, at most 500 bytes, without control characters; never a header, so never a
+    credential. `status` is None if no answer arrived.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        request: Request[Any] | None = None,
+        status: int | None = None,
+        body: str = "",
+    ) -> None:
+        self.reason = f"{request.method} {request.path}: {reason}" if request else reason
+        self.method = request.method if request else ""
+        self.path = request.path if request else ""
+        self.status = status
+        self.body = body
+        super().__init__(self.reason)
+
+
+class Rejected(CallFailed):
+    """Do not retry: the same request fails again. `hint` says what a person can do."""
+
+    def __init__(self, reason: str, hint: str = "", **call: Any) -> None:
+        super().__init__(reason, **call)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.hint}" if self.hint else self.reason
+
+
+class Denied(Rejected):
+    """A person must change the credentials or the user's permissions."""
 
 
 class BadCredentials(Denied):
@@ -45,51 +82,54 @@ class BadCredentials(Denied):
 
 
 class Forbidden(Denied):
-    """403: the user may not do this; for a write, the website is read-only for the user."""
+    """403: the user lacks permission; for a write, the website is read-only for the user."""
 
 
-class Gone(GiveUp, CallFailed):
-    """What was asked for is not there, and asking again won't bring it back."""
+class Gone(Rejected):
+    """The website, recording, page... does not exist for this user."""
 
 
 class NotFound(Gone):
-    """404: no such website, recording, page... for this user."""
+    """404: not found."""
 
 
 class Removed(Gone):
-    """410: it was there and has been deleted."""
+    """410: it existed and has been deleted."""
 
 
-class Refused(GiveUp, CallFailed):
-    """The request itself is wrong; sending it again would be refused again."""
+class InvalidRequest(Rejected):
+    """400, 405, 406, 418, another 4xx or a redirect: the request itself is wrong."""
 
 
-class BadRequest(Refused):
-    """400: the API finds the request invalid."""
+class Unavailable(CallFailed):
+    """The API did not answer as it should. Retry later.
 
+    `retry_after` is how long the API asked us to wait, None if it did not say.
+    `outcome_unknown`: the request may have taken effect all the same. `account_wide`: every
+    other request of this account would fail now as well.
+    """
 
-class WrongMethod(Refused):
-    """405: this path does not take this method."""
-
-
-class NotJson(Refused):
-    """406: a format other than JSON was asked for."""
-
-
-class Teapot(Refused):
-    """418: documented without a meaning; some firewalls answer it to a blocked client."""
-
-
-class Unavailable(TryLater, CallFailed):
-    """The API did not answer as it should; later it may. `after` is what it asked us to wait."""
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retry_after: timedelta | None = None,
+        outcome_unknown: bool = False,
+        account_wide: bool = False,
+        **call: Any,
+    ) -> None:
+        super().__init__(reason, **call)
+        self.retry_after = retry_after
+        self.outcome_unknown = outcome_unknown
+        self.account_wide = account_wide
 
 
 class TooManyRequests(Unavailable):
-    """429: the account's rate limit is used up. Nothing was done."""
+    """429: the account reached its rate limit. The API did nothing."""
 
 
 class ServerError(Unavailable):
-    """500 and other 5xx: the request may have taken effect or not."""
+    """500 and other 5xx: the request may have taken effect."""
 
 
 class Maintenance(Unavailable):
@@ -97,95 +137,87 @@ class Maintenance(Unavailable):
 
 
 class Unreachable(Unavailable):
-    """No answer: the network, the name, TLS, a time-out, or a connection that was cut."""
+    """No answer: the network, DNS, TLS, a timeout, or a dropped connection."""
 
 
 class UnreadableAnswer(Unavailable):
-    """An answer with status 2xx whose body is not what the endpoint answers."""
+    """A 2xx answer whose body is not what the endpoint answers."""
 
 
-class Asked(Protocol):
-    """What an error says of the request it belongs to."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def route(self) -> str: ...
-
-
-_GIVE_UP: dict[int, type[Denied | Gone | Refused]] = {
-    400: BadRequest,
+_REJECTED: dict[int, type[Rejected]] = {
     401: BadCredentials,
     403: Forbidden,
     404: NotFound,
-    405: WrongMethod,
-    406: NotJson,
     410: Removed,
-    418: Teapot,
 }
-_TRY_LATER: dict[int, type[Unavailable]] = {429: TooManyRequests, 503: Maintenance}
+_UNAVAILABLE: dict[int, type[Unavailable]] = {
+    408: Unavailable,
+    425: Unavailable,
+    429: TooManyRequests,
+    503: Maintenance,
+}
 _MEANING = {
     400: "the request is invalid",
     401: "the email or the API key is wrong",
     403: "this user has no permission",
     404: "not found",
     405: "the method is not allowed",
-    406: "a format other than JSON was asked for",
-    408: "the server gave up waiting for the request",
+    406: "a format other than JSON was requested",
+    408: "the server timed out waiting for the request",
     410: "it has been removed",
     418: "I'm a teapot",
     425: "too early",
     429: "too many requests",
-    500: "the server had a problem",
+    500: "internal server error",
     503: "offline for maintenance",
 }
-# The API did not take the request. A 503 may also come from a machine in between, afterwards.
-_NOT_DONE = (425, 429)
+# The API did not process the request. A 503 may also come from a proxy, after the fact.
+_NOT_PROCESSED = (425, 429)
 
 
-def failure(
-    asked: Asked, status: int, body: bytes, after: timedelta | None = None, hint: str = ""
-) -> Denied | Gone | Refused | Unavailable:
+def status_error(
+    request: Request[Any],
+    status: int,
+    body: bytes,
+    retry_after: timedelta | None = None,
+    hint: str = "",
+) -> Rejected | Unavailable:
     """The error for an answer that is not 2xx.
 
-    `hint` is added for people. A write that met a 408 or a 5xx may have taken effect: its
-    `unknown` is true.
+    `hint` is for people. A write that met a 408 or a 5xx may have taken effect: its
+    `outcome_unknown` is true.
     """
-    text = shown(body)
-    reason = f"{asked.method} {asked.path}: {status} {_MEANING.get(status, '')}".rstrip()
+    text = printable(body)
+    reason = f"{status} {_MEANING.get(status, '')}".rstrip()
     if text:
         reason += f" ({text[:120]})"
-    if status in (408, 425, 429) or status >= 500:
-        later = _TRY_LATER.get(status, ServerError if status >= 500 else Unavailable)
-        unknown = asked.method != "GET" and status not in _NOT_DONE
-        return _told(later(reason, after=after, unknown=unknown), asked, status, text)
-    return _told(_GIVE_UP.get(status, Refused)(reason, hint), asked, status, text)
+    if status in _UNAVAILABLE or status >= 500:
+        return _UNAVAILABLE.get(status, ServerError)(
+            reason,
+            retry_after=retry_after,
+            outcome_unknown=request.method != "GET" and status not in _NOT_PROCESSED,
+            request=request,
+            status=status,
+            body=text,
+        )
+    kind = _REJECTED.get(status, InvalidRequest)
+    return kind(reason, hint, request=request, status=status, body=text)
 
 
-def unreachable(asked: Asked, reason: str, *, unknown: bool) -> Unreachable:
-    """The error for a call without an answer; `unknown` if it may have taken effect."""
-    error = Unreachable(f"{asked.method} {asked.path}: {reason}", unknown=unknown)
-    return _told(error, asked, None, "")
+def unreadable(
+    request: Request[Any], status: int, body: bytes, problem: BadAnswer
+) -> UnreadableAnswer:
+    """The error for a 2xx answer with a body that cannot be decoded; a write did take effect."""
+    return UnreadableAnswer(
+        f"{status} with {problem}",
+        outcome_unknown=request.method != "GET",
+        request=request,
+        status=status,
+        body=printable(body),
+    )
 
 
-def unreadable(asked: Asked, status: int, body: bytes, problem: BadAnswer) -> UnreadableAnswer:
-    """The error for a 2xx answer with a body that can't be read; a write did take effect."""
-    reason = f"{asked.method} {asked.path}: {status} with {problem}"
-    error = UnreadableAnswer(reason, unknown=asked.method != "GET")
-    return _told(error, asked, status, shown(body))
-
-
-F = TypeVar("F", bound=CallFailed)
-
-
-def _told(error: F, asked: Asked, status: int | None, body: str) -> F:
-    error.method, error.path, error.status, error.body = asked.method, asked.path, status, body
-    return error
-
-
-def shown(body: bytes) -> str:
+def printable(body: bytes) -> str:
     """The start of a body for people: one line, no control characters, at most 500 bytes."""
-    text = body[:SHOWN_BYTES].decode("utf-8", "replace")
+    text = body[:MAX_BODY_SHOWN].decode("utf-8", "replace")
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

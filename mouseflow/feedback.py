@@ -1,4 +1,4 @@
-"""Feedback campaigns: the widgets that ask visitors, and how often they were answered."""
+"""Feedback campaigns: the widgets that ask visitors, and how many responses they got."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from mouseflow import decode
 from mouseflow.decode import Rows
 from mouseflow.errors import BadAnswer
-from mouseflow.filters import SessionFilters
+from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import Campaign
-from mouseflow.request import Request, json_body, place
+from mouseflow.request import Request, build
 
 _ALL = "/websites/{website-id}/feedback"
 _ONE = "/websites/{website-id}/feedback/{feedback-id}"
@@ -17,55 +17,50 @@ _ONE = "/websites/{website-id}/feedback/{feedback-id}"
 def list(website: str, filters: SessionFilters | None = None) -> Request[Rows[Campaign]]:
     """The campaigns with their counters (L3431).
 
-    Filters are claimed (L3433) but no effect on the counters is documented: compare two
+    L3433 claims that filters work, but documents no effect on the counters: compare two
     windows before you trust them.
     """
-    path = place(_ALL, website_id=website)
-    query = filters.pairs() if filters else ()
-    return Request("GET", path, f"GET {_ALL}", decode.rows(Campaign, "campaignId"), query)
+    read = decode.rows(Campaign, "campaignId")
+    return build("GET", _ALL, read, query=session_pairs(filters), website_id=website)
 
 
 def detail(website: str, campaign: str) -> Request[Campaign]:
     """One campaign (L3540)."""
-    return Request("GET", _path(website, campaign), f"GET {_ONE}", decode.one(Campaign))
+    return build("GET", _ONE, decode.one(Campaign), website_id=website, feedback_id=campaign)
 
 
 def create(website: str, campaign: Mapping[str, Any]) -> Request[Campaign | None]:
-    """Makes a campaign (L3668, L3792) from an object in the API's own names (L3729-3790).
+    """Creates a campaign (L3668, L3792) from an object in the API's own names (L3729-3790).
 
-    No answer is documented: gives the new campaign where the API sends it, else None.
-    Not repeatable: twice makes two.
+    No answer is documented: returns the new campaign if the API sends it, else None.
+    Not repeatable: sending it twice creates two.
     """
-    path = place(_ALL, website_id=website)
-    body = json_body(campaign)
-    return Request("POST", path, f"POST {_ALL}", _made, body=body, repeatable=False)
+    return build(
+        "POST", _ALL, _read_created, body=campaign, repeatable=False, website_id=website
+    )  # fmt: skip
 
 
 def update(website: str, campaign: str, content: Mapping[str, Any]) -> Request[None]:
-    """Replaces a campaign's settings (L3844, L3968) by an object in the API's own names.
+    """Replaces a campaign's settings (L3844, L3968) with an object in the API's own names.
 
-    Nothing says that a part is enough, as it is for websites (L636): send the whole
-    campaign, without `report`. Repeatable: it sets.
+    The document does not say that a part is enough, as it is for websites (L636): send the
+    whole campaign, without `report`. Repeatable: it sets values.
     """
-    body = json_body(content)
-    path = _path(website, campaign)
-    return Request("PUT", path, f"PUT {_ONE}", decode.nothing, body=body)
+    return build(
+        "PUT", _ONE, decode.nothing, body=content, website_id=website, feedback_id=campaign
+    )  # fmt: skip
 
 
 def delete(website: str, campaign: str) -> Request[None]:
-    """Deletes a campaign (the path of L4020; L4070 leaves the website out). Repeatable."""
-    return Request("DELETE", _path(website, campaign), f"DELETE {_ONE}", decode.nothing)
+    """Deletes a campaign (the path of L4020; L4070 omits the website). Repeatable."""
+    return build("DELETE", _ONE, decode.nothing, website_id=website, feedback_id=campaign)
 
 
-_campaign = decode.one(Campaign)
+_read_campaign = decode.one(Campaign)
 
 
-def _made(body: bytes) -> Campaign | None:
+def _read_created(body: bytes) -> Campaign | None:
     try:
-        return _campaign(body)
+        return _read_campaign(body)
     except BadAnswer:
         return None
-
-
-def _path(website: str, campaign: str) -> str:
-    return place(_ONE, website_id=website, feedback_id=campaign)

@@ -1,9 +1,9 @@
 """The API's filters as typed values, and how they are written into a query.
 
-Two kinds, since the API has two kinds of query (the API document, L4074-4076):
+Two kinds, because the API has two kinds of query (the API document, L4074-4076):
 `SessionFilters` for recordings, funnels, forms and feedback, `PageFilters` for the heatmap
-page lists. What concerns the whole session has no effect on a page list, in silence (L4301),
-so `PageFilters` does not have it.
+page lists. A page list silently ignores filters about whole sessions (L4301), so
+`PageFilters` does not have them.
 """
 
 import math
@@ -30,11 +30,11 @@ REFERRER_OF: Mapping[str, Referrer] = {
     "social": "social",
     "email": "email",
 }
-"""A recording's `referrer_type` in lower case -> the filter's word for it (L836, L4246)."""
+"""A recording's `referrer_type` in lower case -> the filter's value for it (L836, L4246)."""
 
 
 class Mark(Enum):
-    """What may stand for a variable's value (L4373)."""
+    """Special values for a variable in `vars` (L4373)."""
 
     ANY = "*"
     NOT_SET = "^"
@@ -55,18 +55,18 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What every query can be filtered by; all that is given must hold.
+    """The filters of every query; a row must match all that are given.
 
     (L4132-4133, L4187, L4241-4247, L4372-4373.)
 
-    `fromdate` is midnight in the account's time zone, `todate` the first day that is no
-    longer included. Without dates the API takes a window of its own, about a month. `search`
-    is free text over everything, on page lists over the URLs. `country` is an ISO 3166-1
-    alpha-2 code, `screenres` reads `1280x800`. `tags` must all be present. `vars` maps a
-    variable to its value, `ANY` or `NOT_SET`.
+    `fromdate` is midnight in the account's time zone, `todate` the first day that is not
+    included. Without dates the API uses a window of about a month. `search` is free text over
+    everything, on page lists over the URLs. `country` is an ISO 3166-1 alpha-2 code,
+    `screenres` is written `1280x800`. All `tags` must be present. `vars` maps a variable to
+    its value, `ANY` or `NOT_SET`.
 
-    Raises ValueError for what the API could not understand, or would understand otherwise:
-    commas have no escape in lists, nor `*` and `^` in values.
+    Raises ValueError for what the API would not understand, or would misunderstand: commas
+    cannot be escaped in lists, nor `*` and `^` in values.
     """
 
     fromdate: date | None = None
@@ -86,9 +86,9 @@ class Filters:
         _check(self)
 
     def pairs(self) -> Pairs:
-        """The query's names and values, not yet percent-encoded, in the document's order."""
+        """Names and values for the query, not percent-encoded, in the document's order."""
         return tuple(
-            (item.name, _written(item.name, value))
+            (item.name, _format(item.name, value))
             for item in fields(self)
             if (value := getattr(self, item.name)) not in (None, (), {})
         )
@@ -105,9 +105,9 @@ class SessionFilters(Filters):
 
     `entry`, `exit`, `funnel` (saw it) and `notfunnel` (did not) are exact page paths, as in a
     page's `display_url`. `visitmin` and `visitmax` are the session's duration. `watched` and
-    `star` speak of the API user. `frictionmin` and `frictionmax` bound a sum of event weights
-    that the API never tells; a site's average is well under 1. Whether bounds include their
-    value is the server's decision: look again at the values you got.
+    `star` are those of the API user. `frictionmin` and `frictionmax` bound a sum of event
+    weights that no answer contains; a website's average is well under 1. Whether bounds
+    include their value is undocumented: check the values you get.
     """
 
     entry: str | None = None
@@ -138,13 +138,18 @@ _SESSION_ONLY = frozenset(f.name for f in fields(SessionFilters)) - {
 }
 
 
+def session_pairs(filters: SessionFilters | None) -> Pairs:
+    """The query of a list of sessions, empty without filters."""
+    return filters.pairs() if filters else ()
+
+
 def page_pairs(filters: Filters | None) -> Pairs:
-    """The query of a page list; raises ValueError for filters that would have no effect there."""
+    """The query of a page list; raises ValueError for filters that the API ignores there."""
     pairs = filters.pairs() if filters else ()
-    idle = [name for name, _value in pairs if name in _SESSION_ONLY]
-    if idle:
+    ignored = [name for name, _value in pairs if name in _SESSION_ONLY]
+    if ignored:
         raise ValueError(
-            f"{', '.join(idle)}: no effect on a page list; these filter whole sessions"
+            f"{', '.join(ignored)}: no effect on a page list; these filter whole sessions"
         )
     return pairs
 
@@ -155,28 +160,30 @@ def _check(filters: Filters) -> None:
         if value is not None and value not in choices:
             raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}")
     if filters.country is not None and not re.fullmatch(r"[A-Za-z]{2}", filters.country):
-        raise ValueError(f"country: {filters.country!r} is not a code of two letters")
+        raise ValueError(f"country: {filters.country!r} is not a two-letter code")
     if filters.screenres is not None and not re.fullmatch(r"[0-9]+x[0-9]+", filters.screenres):
         raise ValueError(f"screenres: {filters.screenres!r} is not written like 1280x800")
     if filters.fromdate and filters.todate and filters.fromdate >= filters.todate:
         raise ValueError(
-            f"todate: {filters.todate} is not included, so from {filters.fromdate} there is no day"
+            f"todate: {filters.todate} is excluded, so the window from {filters.fromdate} is empty"
         )
     for name in ("search", "entry", "exit", "funnel", "notfunnel"):
         if getattr(filters, name, None) == "":
-            raise ValueError(f"{name}: an empty text")
+            raise ValueError(f"{name} must not be empty")
     _check_lists(filters.tags, filters.vars)
 
 
 def _check_lists(tags: Iterable[str], variables: Mapping[str, str | Mark]) -> None:
     for tag in tags:
         if not tag or "," in tag:
-            raise ValueError(f"tags: {tag!r} can't stand in a list with commas")
+            raise ValueError(f"tags: {tag!r} cannot be written in a comma-separated list")
     for key, value in variables.items():
         if not key or "," in key or "=" in key:
-            raise ValueError(f"vars: the key {key!r} can't be written")
+            raise ValueError(f"vars: the key {key!r} cannot be written")
         if isinstance(value, str) and (not value or set(value) & set(",*^=")):
-            raise ValueError(f"vars: the value {value!r} can't be written; , * ^ = have no escape")
+            raise ValueError(
+                f"vars: the value {value!r} cannot be written; , * ^ = cannot be escaped"
+            )
 
 
 def _in_order(low_name: str, low: object, high_name: str, high: object) -> None:
@@ -184,12 +191,12 @@ def _in_order(low_name: str, low: object, high_name: str, high: object) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}: {value} is not a number")
         if isinstance(value, timedelta) and value < timedelta(0):
-            raise ValueError(f"{name}: a negative duration")
+            raise ValueError(f"{name} must not be negative")
     if low is not None and high is not None and low > high:  # type: ignore[operator]
         raise ValueError(f"{low_name} is above {high_name}")
 
 
-def _written(name: str, value: object) -> str:
+def _format(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, date):
@@ -198,7 +205,7 @@ def _written(name: str, value: object) -> str:
         # Rounded outwards: the wider bound loses nothing.
         return str(-(-value // _MILLISECOND) if name == "visitmax" else value // _MILLISECOND)
     if isinstance(value, float):
-        return _plain(value)
+        return _decimal(value)
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, Mapping):
@@ -208,7 +215,7 @@ def _written(name: str, value: object) -> str:
     return str(value)
 
 
-def _plain(number: float) -> str:
+def _decimal(number: float) -> str:
     """2.5 as "2.5", 3.0 as "3", 0.000001 without an exponent."""
     text = format(Decimal(repr(number)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

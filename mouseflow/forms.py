@@ -4,38 +4,38 @@ from collections.abc import Sequence
 
 from mouseflow import decode
 from mouseflow.decode import Rows
-from mouseflow.filters import SessionFilters
+from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import AvailableForm, Form
-from mouseflow.request import Request, given, json_body, place
+from mouseflow.request import Request, build, changes
 
 _ALL = "/websites/{website-id}/forms"
 _ONE = "/websites/{website-id}/forms/{form-id}"
 _AVAILABLE = "/websites/{website-id}/forms/available"
 
 Field = tuple[str, str | None]
-"""A field's target (name, id or selector) and its alias, None to leave it without."""
+"""A field's target (name, id or selector) and its alias, None for no alias."""
 
 
 def list(website: str, filters: SessionFilters | None = None) -> Request[Rows[Form]]:
-    """The forms with their counters (L2719). Filters are claimed there, and nowhere else."""
-    path = place(_ALL, website_id=website)
-    query = filters.pairs() if filters else ()
-    return Request("GET", path, f"GET {_ALL}", decode.rows(Form, "formId"), query)
+    """The forms with their counters (L2719). Only this line claims that filters work."""
+    read = decode.rows(Form, "formId")
+    return build("GET", _ALL, read, query=session_pairs(filters), website_id=website)
 
 
 def report(website: str, form: str, filters: SessionFilters | None = None) -> Request[Form]:
     """One form with times, refills, blanks and drop-offs of each field (L2855)."""
-    query = filters.pairs() if filters else ()
-    return Request("GET", _path(website, form), f"GET {_ONE}", decode.one(Form), query)
+    return build(
+        "GET", _ONE, decode.one(Form),
+        query=session_pairs(filters), website_id=website, form_id=form,
+    )  # fmt: skip
 
 
 def available(website: str, url: str) -> Request[Rows[AvailableForm]]:
     """The forms found on a page (L2968); `url` is the page's `display_url`."""
     if not url:
         raise ValueError("a page's display URL is missing")
-    path = place(_AVAILABLE, website_id=website)
     read = decode.rows(AvailableForm, "target")
-    return Request("GET", path, f"GET {_AVAILABLE}", read, (("url", url),))
+    return build("GET", _AVAILABLE, read, query=(("url", url),), website_id=website)
 
 
 def create(
@@ -46,10 +46,14 @@ def create(
     alias: str | None = None,
     fields: Sequence[Field] | None = None,
 ) -> Request[Form]:
-    """Makes a form (L3087); `url` and `target` must be there. Not repeatable: twice makes two."""
-    body = json_body(given(url=url, target=target, alias=alias, fields=_written(fields)))
-    path = place(_ALL, website_id=website)
-    return Request("POST", path, f"POST {_ALL}", decode.one(Form), body=body, repeatable=False)
+    """Creates a form (L3087); the page and the target must exist.
+
+    Not repeatable: sending it twice creates two.
+    """
+    body = changes(url=url, target=target, alias=alias, fields=_fields(fields))
+    return build(
+        "POST", _ALL, decode.one(Form), body=body, repeatable=False, website_id=website
+    )  # fmt: skip
 
 
 def edit(
@@ -62,25 +66,20 @@ def edit(
     fields: Sequence[Field] | None = None,
 ) -> Request[None]:
     """Changes what is given; `fields` replaces the whole list (L3112, L3191). Repeatable."""
-    changes = given(url=url, target=target, alias=alias, fields=_written(fields))
-    if not changes:
+    body = changes(url=url, target=target, alias=alias, fields=_fields(fields))
+    if not body:
         raise ValueError("nothing to edit")
-    path = _path(website, form)
-    return Request("PUT", path, f"PUT {_ONE}", decode.nothing, body=json_body(changes))
+    return build("PUT", _ONE, decode.nothing, body=body, website_id=website, form_id=form)
 
 
 def delete(website: str, form: str) -> Request[None]:
-    """Deletes a form (L3255). Repeatable: deleted once, it answers 404 or 410."""
-    return Request("DELETE", _path(website, form), f"DELETE {_ONE}", decode.nothing)
+    """Deletes a form (L3255). Repeatable: the second time answers 404 or 410."""
+    return build("DELETE", _ONE, decode.nothing, website_id=website, form_id=form)
 
 
-def _written(fields: Sequence[Field] | None) -> tuple[dict[str, str], ...] | None:
+def _fields(fields: Sequence[Field] | None) -> tuple[dict[str, str], ...] | None:
     if fields is None:
         return None
     return tuple(
         {"target": target} | ({"alias": alias} if alias else {}) for target, alias in fields
     )
-
-
-def _path(website: str, form: str) -> str:
-    return place(_ONE, website_id=website, form_id=form)

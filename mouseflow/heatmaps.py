@@ -1,6 +1,6 @@
-"""Heatmap pages: the pages of a website with their statistics, and the sharing of a heatmap."""
+"""Heatmap pages: the pages of a website with their statistics, and sharing their heatmaps."""
 
-from typing import Any
+from dataclasses import replace
 
 import msgspec
 from msgspec import Raw, Struct
@@ -9,7 +9,7 @@ from mouseflow import decode
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import PageFilters, page_pairs
 from mouseflow.models import HeatmapPage, HeatmapPages, PageUrls
-from mouseflow.request import Pairs, Request, number, place
+from mouseflow.request import Pairs, Request, build, integer_pair
 
 _PAGES = "/websites/{website-id}/pagelist"
 _URLS = "/websites/{website-id}/pagelist/urls"
@@ -19,53 +19,51 @@ _SHARE = "/websites/{website-id}/heatmaps/share"
 def pages(
     website: str, filters: PageFilters | None = None, *, limit: int | None = None
 ) -> Request[HeatmapPages]:
-    """The pages with their visitors' statistics (L1840); 50 of them if no `limit` is given.
+    """The pages with their visitors' statistics (L1840); 50 of them without a `limit`.
 
-    Raises ValueError for filters that speak of whole sessions: they would have no effect
-    here, in silence (L4301).
+    Raises ValueError for filters about whole sessions: the API ignores them here without
+    saying so (L4301).
     """
-    query = page_pairs(filters) + number("limit", limit)
-    path = place(_PAGES, website_id=website)
-    return Request("GET", path, f"GET {_PAGES}", _read_pages, query)
+    query = page_pairs(filters) + integer_pair("limit", limit)
+    return build("GET", _PAGES, _read_pages, query=query, website_id=website)
 
 
 def page(website: str, url: str, filters: PageFilters | None = None) -> Request[HeatmapPage]:
-    """One page's statistics (L1935). `url` is its `display_url`, not an address.
+    """One page's statistics (L1935). `url` is its `display_url`, not a full address.
 
-    The answer leaves the display URL out (L1920-1933); it is filled in.
+    The answer lacks the display URL (L1920-1933); it is filled in.
     """
-    query = _url(url) + page_pairs(filters)
     read = decode.one(HeatmapPage)
 
-    def named(body: bytes) -> HeatmapPage:
+    def read_with_url(body: bytes) -> HeatmapPage:
         found = read(body)
         return msgspec.structs.replace(found, display_url=found.display_url or url)
 
-    path = place(_PAGES, website_id=website)
-    return Request("GET", path, f"GET {_PAGES}?url=", named, query)
+    query = _url(url) + page_pairs(filters)
+    request = build("GET", _PAGES, read_with_url, query=query, website_id=website)
+    return replace(request, route=f"{request.route}?url=")
 
 
 def urls(website: str, *, limit: int | None = None, search: str | None = None) -> Request[PageUrls]:
-    """The display URLs alone (L2033). Takes no filter but `search` (L2041); 50 by default."""
-    query = number("limit", limit) + ((("search", search),) if search else ())
-    path = place(_URLS, website_id=website)
-    return Request("GET", path, f"GET {_URLS}", _read_urls, query)
+    """The display URLs alone (L2033). The only filter is `search` (L2041); 50 by default."""
+    query = integer_pair("limit", limit) + ((("search", search),) if search else ())
+    return build("GET", _URLS, _read_urls, query=query, website_id=website)
 
 
 def share(website: str, url: str) -> Request[str | None]:
-    """Makes a page's heatmap public (L2155); gives the token where the API sends one.
+    """Makes a page's heatmap public (L2155); returns the token if the API sends one.
 
-    No answer is documented (L2101): the page's `token` is in the page list afterwards. Not
+    No answer is documented (L2101): the page list has the page's `token` afterwards. Not
     repeatable: a second share may replace the token.
     """
-    path = place(_SHARE, website_id=website)
-    return Request("POST", path, f"POST {_SHARE}", _token, _url(url), repeatable=False)
+    return build(
+        "POST", _SHARE, _read_token, query=_url(url), repeatable=False, website_id=website
+    )  # fmt: skip
 
 
 def unshare(website: str, url: str) -> Request[None]:
-    """Ends the sharing of a page's heatmap (L2159). Repeatable."""
-    path = place(_SHARE, website_id=website)
-    return Request("DELETE", path, f"DELETE {_SHARE}", decode.nothing, _url(url))
+    """Makes a page's heatmap private again (L2159). Repeatable."""
+    return build("DELETE", _SHARE, decode.nothing, query=_url(url), website_id=website)
 
 
 class _Pages(Struct):
@@ -78,30 +76,19 @@ class _Urls(Struct):
     urls: tuple[Raw, ...] | None = None
 
 
-_pages = msgspec.json.Decoder(_Pages)
-_urls = msgspec.json.Decoder(_Urls)
-
-
 def _read_pages(body: bytes) -> HeatmapPages:
-    answer = _whole(body, _pages)
+    answer = decode.exactly(body, _Pages)
     good, bad = decode.row_by_row(answer.pages or (), HeatmapPage, "displayUrl")
     return HeatmapPages(pages=good, count=round(answer.count), unreadable=bad)
 
 
 def _read_urls(body: bytes) -> PageUrls:
-    answer = _whole(body, _urls)
+    answer = decode.exactly(body, _Urls)
     found = decode.texts(answer.urls or ())
     return PageUrls(urls=tuple(found), count=round(answer.count), unreadable=found.unreadable)
 
 
-def _whole(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
-    try:
-        return decode.decode(body, decoder)
-    except msgspec.ValidationError as wrong:
-        raise BadAnswer(f"an answer of another shape: {wrong}") from None
-
-
-def _token(body: bytes) -> str | None:
+def _read_token(body: bytes) -> str | None:
     try:
         return decode.token(body)
     except BadAnswer:

@@ -1,8 +1,8 @@
-"""What the API answers, in Python's names.
+"""The API's answers as models, with Python names.
 
-Every field but the id is optional: the API leaves out what it does not have
-(`token`, `visitorName`) and sends empty strings for what it does not know (`region`).
-Both read as None. Unknown keys are ignored. `L123` is a line of the vendor's document.
+Every field except the id is optional: the API omits what it does not have (`token`,
+`visitorName`) and sends empty strings for what it does not know (`region`). Both read as
+None. Unknown keys are ignored. `L123` is a line of the API document.
 """
 
 from datetime import date, datetime
@@ -18,9 +18,9 @@ from mouseflow.decode import Answer, Id, Unreadable, days
 class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
     """One page of a session, from the recording's detail (L916-945).
 
-    `visit_time` and `engagement_time` are milliseconds, `scroll` is percent of the page
-    (the document's own descriptions of these rows are wrong: L1017-1025).
-    `website_page` is the normalised path, `uri` the full address.
+    `visit_time` and `engagement_time` are in milliseconds, `scroll` in percent of the page
+    (the document describes these rows wrongly: L1017-1025). `website_page` is the normalised
+    path, `uri` the full URL.
     """
 
     id: str | None = None
@@ -38,15 +38,15 @@ class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
 class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
     """A row of the recordings list (L737-770) or a recording's detail (L913-977).
 
-    `duration` is milliseconds of activity, not the time from start to end, and may be more
-    or less than that. `page_views` is None in a list row and filled in a detail; `pages`,
-    `entry`, `entry_page` and `playback_url` are None in a detail, `region` in a list row.
-    `variables` are `key=value` texts, keys may repeat. `starred` and `watched` speak of the
-    API user alone (L842). `token` is there while the recording is shared (L819): it opens
-    the session to anyone.
+    `duration` is milliseconds of activity, not the time from start to end; it may be more or
+    less than that. `page_views` is None in a list row and set in a detail; `pages`, `entry`,
+    `entry_page` and `playback_url` are None in a detail, `region` in a list row. `variables`
+    are `key=value` texts, keys may repeat. `starred` and `watched` are those of the API user
+    (L842). `token` is set while the recording is shared (L819): it opens the session to
+    anyone.
 
-    `friction`, `friction_score` and `engagement_time` (ms) are documented nowhere and kept
-    in case an answer has them. `language` is the name that L997 gives to `lang`.
+    `friction`, `friction_score` and `engagement_time` (ms) are undocumented and kept in case
+    an answer has them. `language` is another name for `lang` (L997).
     """
 
     id: Id
@@ -88,7 +88,7 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
     language: str | None = None
 
     def __post_init__(self) -> None:
-        # The hot path of the whole client: one C call and one scan for a row without gaps.
+        # The hot path of the client: one C call and one scan for a row without empty strings.
         texts = _texts(self)
         if "" in texts:
             for name, text in zip(_TEXTS, texts, strict=True):
@@ -105,9 +105,9 @@ _texts = attrgetter(*_TEXTS)
 class RecordingPage(Struct, frozen=True, kw_only=True):
     """One answer of the recordings list (L733-809).
 
-    `count` is how many recordings match the filters, whatever the limit (L850): the truth
-    against which `recordings` is held. `chart` is the same per day. `unreadable` names the
-    rows that could not be read. The order is not by `created` (L738, L773).
+    `count` is how many recordings match the filters, whatever the limit (L850); compare
+    `recordings` with it. `chart` is the same per day. `unreadable` names the rows that could
+    not be decoded. The order is not by `created` (L738, L773).
     """
 
     recordings: tuple[Recording, ...]
@@ -119,8 +119,8 @@ class RecordingPage(Struct, frozen=True, kw_only=True):
 class Website(Answer, frozen=True, kw_only=True, rename="camel"):
     """A row of the websites list (L113-134, L141-151).
 
-    `status` is NotInstalled, Recording, Stopped (by a person) or Paused (out of credits;
-    starts again by itself). `created` has no offset. `read_only` is about the API user.
+    `status` is NotInstalled, Recording, Stopped (by a person) or Paused (out of credits; it
+    resumes automatically). `created` has no time zone. `read_only` is about the API user.
     """
 
     id: Id
@@ -134,10 +134,10 @@ class Website(Answer, frozen=True, kw_only=True, rename="camel"):
 
 
 class WebsiteDetail(Website, frozen=True, kw_only=True, rename="camel"):
-    """One website with its settings (L273-303, L309-329), or one just made (L406-422).
+    """One website with its settings (L273-303, L309-329), or a new one (L406-422).
 
-    `recording_rate` is percent of the sessions, 100 for all (L319; L667's "1" is an error).
-    `width` is documented as a String and sampled as a number (L291, L321).
+    `recording_rate` is the percentage of sessions, 100 for all (L319; the "1" of L667 is an
+    error). `width` is documented as a String, and a number in the sample (L291, L321).
     """
 
     domains: tuple[str, ...] = ()
@@ -155,10 +155,10 @@ class WebsiteDetail(Website, frozen=True, kw_only=True, rename="camel"):
 class HeatmapPage(Answer, frozen=True, kw_only=True, rename="camel"):
     """A page with its visitors' statistics (L1805-1819, L1852-1864).
 
-    `display_url` is the path by which the API knows the page; a page's detail leaves it out
-    (L1920-1933) and the client fills it in. Averages over the views: `visit_time`,
-    `engagement_time`, `render_time` in ms, `scroll` in percent, `fold` and `height` in
-    pixels, `size` in bytes. `token` is there while the heatmap is shared.
+    `display_url` is the path that identifies the page; a page's detail omits it (L1920-1933)
+    and the client fills it in. Averages over the views: `visit_time`, `engagement_time` and
+    `render_time` in ms, `scroll` in percent, `fold` and `height` in pixels, `size` in bytes.
+    `token` is set while the heatmap is shared.
     """
 
     display_url: str | None = None
@@ -177,7 +177,7 @@ class HeatmapPage(Answer, frozen=True, kw_only=True, rename="camel"):
 
 
 class HeatmapPages(Struct, frozen=True, kw_only=True):
-    """The page list (L1803-1836); `count` is how many pages there are, whatever the limit."""
+    """The page list (L1803-1836); `count` is the number of pages, whatever the limit."""
 
     pages: tuple[HeatmapPage, ...]
     count: int
@@ -185,7 +185,7 @@ class HeatmapPages(Struct, frozen=True, kw_only=True):
 
 
 class PageUrls(Struct, frozen=True, kw_only=True):
-    """The list of display URLs (L2017-2029); `count` is how many there are in total."""
+    """The list of display URLs (L2017-2029); `count` is their total number."""
 
     urls: tuple[str, ...]
     count: int
@@ -216,9 +216,9 @@ class Funnel(Answer, frozen=True, kw_only=True, rename="camel"):
 class FormField(Answer, frozen=True, kw_only=True, rename="camel"):
     """One field of a form (L2661-2666, L2802-2812).
 
-    Only the report has `start_time` and `duration` (averages in ms; the start counts from
-    the start of the page view), `refills`, `blanks` (submitted empty) and `dropped` (left
-    just before this field). A form just made has neither `type` nor counters (L3071-3084).
+    Only the report has `start_time` and `duration` (averages in ms, the start counted from
+    the start of the page view), `refills`, `blanks` (submitted empty) and `dropped` (visitors
+    who left just before this field). A new form has neither `type` nor counters (L3071-3084).
     """
 
     target: str | None = None
@@ -233,7 +233,7 @@ class FormField(Answer, frozen=True, kw_only=True, rename="camel"):
 
 
 class Form(Answer, frozen=True, kw_only=True, rename="camel"):
-    """A form with its counters of visitors and submits (L2655-2690, L2728-2740)."""
+    """A form with its counts of visitors and submits (L2655-2690, L2728-2740)."""
 
     form_id: Id
     url: str | None = None
@@ -252,28 +252,28 @@ class Form(Answer, frozen=True, kw_only=True, rename="camel"):
 
 
 class AvailableForm(Answer, frozen=True, kw_only=True, rename="camel"):
-    """A form found on a page and not yet watched (L2938-2963)."""
+    """A form found on a page that is not tracked yet (L2938-2963)."""
 
     target: str | None = None
     fields: tuple[FormField, ...] = ()
 
 
 class PageRule(Answer, frozen=True, kw_only=True, rename="camel"):
-    """Where a campaign shows (L3326-3334): startsWith, equals, regex... and a value."""
+    """On which pages a campaign shows (L3326-3334): startsWith, equals, regex... and a value."""
 
     type: str | None = None
     value: str | None = None
 
 
 class Segment(Answer, frozen=True, kw_only=True, rename="camel"):
-    """To whom a campaign shows (L3336-3344): language, visitorType or device, and a value."""
+    """To which visitors a campaign shows (L3336-3344): language, visitorType or device; a value."""
 
     type: str | None = None
     value: str | None = None
 
 
 class Choice(Answer, frozen=True, kw_only=True, rename="camel"):
-    """A choice of a radio step (L3352-3361); `skip_to` may name a step that does not exist."""
+    """An answer of a radio step (L3352-3361); `skip_to` may name a step that does not exist."""
 
     answer_id: str | None = None
     value: str | None = None
@@ -292,7 +292,7 @@ class CampaignStep(Answer, frozen=True, kw_only=True, rename="camel"):
 
 
 class Report(Answer, frozen=True, kw_only=True, rename="camel"):
-    """A campaign's counters (L3374-3382). Total and chart need not agree: use `responses`."""
+    """A campaign's counters (L3374-3382). Total and chart may disagree: use `responses`."""
 
     impressions: int | None = None
     responses: int | None = None
@@ -307,11 +307,10 @@ class Report(Answer, frozen=True, kw_only=True, rename="camel"):
 class Campaign(Answer, frozen=True, kw_only=True, rename="camel"):
     """A feedback campaign (L3313-3427, L3437-3455).
 
-    Single answers of visitors are not in the API, only the counters of `report`.
-    The path calls its id `feedback-id`, the answers `campaignId`. `trigger_value` is given
-    as the API gives it: seconds, percent or milliseconds (L3320 against L3445). `report` is
-    None in an answer without one. `notification` is an email or a URL and only ever in a
-    detail (L3638).
+    The API has no individual responses, only the counters of `report`. Paths call the id
+    `feedback-id`, answers call it `campaignId`. `trigger_value` is as the API sends it:
+    seconds, percent or milliseconds (L3320 contradicts L3445). `notification` is an email or
+    a URL, and only in a detail (L3638).
     """
 
     campaign_id: Id
@@ -337,8 +336,3 @@ class Campaign(Answer, frozen=True, kw_only=True, rename="camel"):
     def id(self) -> str:
         """The campaign's id, as paths call it."""
         return self.campaign_id
-
-
-def folded(word: str) -> str:
-    """A word of the API without case and spaces: "Page Load" and `pageLoad` are the same."""
-    return word.replace(" ", "").casefold()

@@ -1,28 +1,24 @@
-"""How fast an account may be asked: the rate budget, backoff, and what Retry-After means.
-
-All of it is arithmetic on times that the caller gives.
+"""How fast an account may send: the token bucket, backoff, the pause after a 429, the lockout
+after a 401.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import IntEnum
+from typing import Any
 
-LONGEST_PAUSE = timedelta(minutes=5)
+from mouseflow.errors import BadCredentials, TooManyRequests
+from mouseflow.request import Request
 
-
-class Priority(IntEnum):
-    """Whose turn comes first: what people wait for, then polling, then what may take its time."""
-
-    ACTION = 0
-    POLL = 1
-    BACKGROUND = 2
+MAX_PAUSE = timedelta(minutes=5)
+OTHER_REGION = "check the email, the API key and the region: a key works in one region only"
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """A token bucket: `rate` calls a second, `burst` of them at once after a quiet time.
+class TokenBucket:
+    """`rate` calls a second, `burst` of them at once after a quiet time.
 
     `full` is the moment (in seconds of a monotonic clock) at which the bucket is full again.
     The API names no limit (L4455), so the rate is the account's own choice.
@@ -34,29 +30,29 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not (self.rate > 0 and self.burst >= 1):
-            raise ValueError("a rate budget needs a rate above 0 and a burst of at least 1")
+            raise ValueError("the rate must be above 0 and the burst at least 1")
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may go, 0 if it may go now."""
         return max(0.0, self.full - now - (self.burst - 1) / self.rate)
 
-    def spent(self, now: float) -> "Budget":
-        """The budget after a call that goes now."""
-        return Budget(self.rate, self.burst, max(self.full, now) + 1 / self.rate)
+    def after_call(self, now: float) -> "TokenBucket":
+        """The bucket after a call that goes now."""
+        return TokenBucket(self.rate, self.burst, max(self.full, now) + 1 / self.rate)
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """What a Retry-After header asks: seconds or an HTTP date, at most five minutes.
+    """How long a Retry-After header asks to wait: seconds or an HTTP date, at most 5 minutes.
 
-    None where there is none or it says nothing sensible. `now` is aware.
+    None if there is no header or no sensible value. `now` is aware.
     """
     if value is None:
         return None
     text = value.strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
         seconds = float(text)
-        if seconds >= LONGEST_PAUSE.total_seconds():
-            return LONGEST_PAUSE
+        if seconds >= MAX_PAUSE.total_seconds():
+            return MAX_PAUSE
         return timedelta(seconds=seconds)
     try:
         moment = parsedate_to_datetime(text)
@@ -64,26 +60,98 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(moment - now, timedelta(0)), LONGEST_PAUSE)
+    return min(max(moment - now, timedelta(0)), MAX_PAUSE)
 
 
 def backoff(attempt: int, chance: float, *, first: float = 0.5, longest: float = 20.0) -> float:
-    """Seconds before the next try: doubling, with full jitter.
+    """Seconds before the next try: exponential, with full jitter.
 
     `attempt` counts from 1, `chance` is random in 0..1.
     """
     return float(chance * min(longest, first * 2 ** min(attempt - 1, 32)))
 
 
-def pause_without_hint(times: int, chance: float) -> timedelta:
-    """How long the account rests after the `times`-th 429 in a row that named no time.
+def pause_length(times: int, chance: float) -> timedelta:
+    """How long to pause after the `times`-th 429 in a row that had no Retry-After.
 
-    From five seconds to a minute; never less than half of it, whatever `chance` (0..1).
+    From 5 seconds to a minute; never less than half of it, whatever `chance` (0..1).
     """
     seconds = min(60.0, 5.0 * 2 ** min(times - 1, 32))
     return timedelta(seconds=seconds * (1 + chance) / 2)
 
 
-def lockout(times: int) -> timedelta:
-    """How long nothing is asked after the `times`-th 401 in a row: a minute, up to an hour."""
+def lockout_length(times: int) -> timedelta:
+    """How long to send nothing after the `times`-th 401 in a row: a minute, up to an hour."""
     return timedelta(minutes=min(60, 2 ** min(times - 1, 6)))
+
+
+class AccountState:
+    """Whether the account may send: free, paused after a 429, or locked out after a 401.
+
+    `clock` gives aware wall time, because a pause may be kept in a store; `monotonic` gives
+    seconds for the lockout; `random` is in 0..1.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self.pause_until: datetime | None = None
+        self._clock, self._monotonic, self._random = clock, monotonic, random
+        self._pauses_in_a_row = 0
+        self._lockouts_in_a_row = 0
+        self._locked_until = float("-inf")
+
+    def succeeded(self) -> None:
+        """The API accepted a request: pauses and lockouts start at their shortest again."""
+        self._pauses_in_a_row = self._lockouts_in_a_row = 0
+
+    def pause(self, after: timedelta | None) -> timedelta:
+        """Pause after a 429, for as long as the API asked or for a growing time; the length."""
+        if self.paused_for() <= 0:  # several in flight count as one
+            self._pauses_in_a_row += 1
+        if after is None:
+            after = pause_length(self._pauses_in_a_row, self._random())
+        until = self._clock() + after
+        if self.pause_until is None or until > self.pause_until:
+            self.pause_until = until
+        return after
+
+    def lock_out(self) -> None:
+        """Send nothing for a growing time, after a 401."""
+        now = self._monotonic()
+        if now >= self._locked_until:  # several in flight count as one
+            self._lockouts_in_a_row += 1
+            length = lockout_length(self._lockouts_in_a_row)
+            self._locked_until = now + length.total_seconds()
+
+    def paused_for(self) -> float:
+        """Seconds until the pause ends, 0 if there is none."""
+        if self.pause_until is None:
+            return 0.0
+        # Capped: a clock that was set back must not make the pause longer.
+        left = min(self.pause_until - self._clock(), MAX_PAUSE)
+        return max(0.0, left.total_seconds())
+
+    def lockout_error(self, request: Request[Any]) -> BadCredentials | None:
+        """The error for a request that may not be sent now, None while there is no lockout."""
+        left = self._locked_until - self._monotonic()
+        if left <= 0:
+            return None
+        return BadCredentials(
+            f"not sent: the API rejected the email and key, next try in {left:.0f} s",
+            OTHER_REGION,
+            request=request,
+        )
+
+    def pause_error(self, request: Request[Any], *, outcome_unknown: bool) -> TooManyRequests:
+        """The error for a request that was not sent because the account is paused."""
+        return TooManyRequests(
+            "not sent: the account is paused after too many requests",
+            retry_after=timedelta(seconds=self.paused_for()),
+            outcome_unknown=outcome_unknown,
+            account_wide=True,
+            request=request,
+        )

@@ -11,9 +11,9 @@ from msgspec import Raw, Struct
 from mouseflow import decode
 from mouseflow.decode import Id, Rows, days
 from mouseflow.errors import BadAnswer
-from mouseflow.filters import SessionFilters
+from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import Recording, RecordingPage
-from mouseflow.request import Pairs, Request, json_body, number, place
+from mouseflow.request import Pairs, Request, build, integer_pair
 
 _ALL = "/websites/{website-id}/recordings"
 _ONE = "/websites/{website-id}/recordings/{recording-id}"
@@ -29,59 +29,57 @@ def list(
     brief: bool = False,
     only: Set[str] | None = None,
 ) -> Request[RecordingPage]:
-    """The latest recordings that match (L813); `limit` rows of them, 50 if not said (L855).
+    """The latest recordings that match (L813), up to `limit` rows, 50 by default (L855).
 
-    Of a long answer not all may be wanted: `brief` keeps of each row its id and its times,
-    `only` the rows with these ids.
+    To decode less of a long answer: `brief` keeps only each row's id and times, `only` keeps
+    only the rows with these ids.
 
     Undocumented, and ignored by a server that does not know them: `offset` skips rows,
-    `expand` puts the page views into each row, `limit=0` only counts. Probe before use
-    (`mouseflow.paging`).
+    `expand` adds the page views to each row, `limit=0` only counts. Probe before use
+    (`paging.probe_offset`).
     """
-    query: Pairs = filters.pairs() if filters else ()
-    query += number("limit", limit) + number("offset", offset)
+    query = session_pairs(filters) + integer_pair("limit", limit) + integer_pair("offset", offset)
     if expand:
         query += (("expand", "true"),)
-    path = place(_ALL, website_id=website)
-    return Request("GET", path, f"GET {_ALL}", _reader(brief, only), query)
+    return build("GET", _ALL, _page_reader(brief, only), query=query, website_id=website)
 
 
 def detail(website: str, recording: str) -> Request[Recording]:
     """One recording with its page views (L981)."""
-    return Request("GET", _path(website, recording), f"GET {_ONE}", decode.one(Recording))
+    return build("GET", _ONE, decode.one(Recording), website_id=website, recording_id=recording)
 
 
 def star(website: str, recording: str) -> Request[None]:
-    """Stars the recording for the API user (L1082). Repeatable: a star is there or not."""
-    return _act("POST", website, recording, "/star")
+    """Stars the recording for the API user (L1082). Repeatable."""
+    return _write("POST", "/star", website, recording)
 
 
 def unstar(website: str, recording: str) -> Request[None]:
-    """Takes the API user's star away (L1138). Repeatable."""
-    return _act("DELETE", website, recording, "/star")
+    """Removes the API user's star (L1138). Repeatable."""
+    return _write("DELETE", "/star", website, recording)
 
 
 def tags(website: str, *, limit: int | None = None) -> Request[Rows[str]]:
-    """The tags used on the website (L1205). The list may be cut: the default limit is unknown."""
-    return _names(website, "/tags", limit)
+    """The tags used on the website (L1205). May be truncated: the default limit is unknown."""
+    return _names("/tags", website, limit)
 
 
 def tag(website: str, recording: str, tag: str) -> Request[None]:
-    """Puts a tag on the recording (L1268). Repeatable: a tag is there or not.
+    """Adds a tag to the recording (L1268). Repeatable.
 
-    Raises ValueError for a tag that could not be filtered by: empty, or with a comma (L4372).
+    Raises ValueError for a tag that cannot be filtered by: empty, or with a comma (L4372).
     """
-    return _act("POST", website, recording, "/tag", _tag(tag))
+    return _write("POST", "/tag", website, recording, query=_tag(tag))
 
 
 def untag(website: str, recording: str, tag: str) -> Request[None]:
-    """Takes a tag off the recording (L1322). Repeatable."""
-    return _act("DELETE", website, recording, "/tag", _tag(tag))
+    """Removes a tag from the recording (L1322). Repeatable."""
+    return _write("DELETE", "/tag", website, recording, query=_tag(tag))
 
 
 def variables(website: str, *, limit: int | None = None) -> Request[Rows[str]]:
-    """The variable keys used on the website (L1387); may be cut, as `tags`."""
-    return _names(website, "/variables", limit)
+    """The variable keys used on the website (L1387). May be truncated, like `tags`."""
+    return _names("/variables", website, limit)
 
 
 def edit_variables(
@@ -89,53 +87,55 @@ def edit_variables(
 ) -> Request[None]:
     """Sets custom variables of one recording; an empty string removes one (L1451-1461).
 
-    Whether variables that are not named stay is not said: read the recording again to be
-    sure. Repeatable: it sets. Raises ValueError for a key that is empty or has a "=", which
-    is how a recording shows its variables.
+    The document does not say whether variables that are not named stay: read the recording
+    again to be sure. Repeatable: it sets values. Raises ValueError for a key that is empty or
+    contains "=", which is how a recording lists its variables.
     """
     wrong = [key for key in values if not key or "=" in key]
     if wrong or not values:
         raise ValueError(f"not a variable's key: {wrong[0]!r}" if wrong else "no variables")
-    return _act("PUT", website, recording, "/variables", body=json_body(values))
+    return _write("PUT", "/variables", website, recording, body=values)
 
 
 def share(website: str, recording: str) -> Request[str]:
-    """Makes the recording public and gives its token (L1515, L1573).
+    """Makes the recording public and returns its token (L1515, L1573).
 
-    Not repeatable: a second share may replace the token of the first. Look at the
-    recording's `token` instead.
+    Not repeatable: a second share may replace the token of the first. Read the recording's
+    `token` instead.
     """
-    path = _path(website, recording) + "/share"
-    return Request("POST", path, f"POST {_ONE}/share", decode.token, repeatable=False)
+    return build(
+        "POST", f"{_ONE}/share", decode.token,
+        repeatable=False, website_id=website, recording_id=recording,
+    )  # fmt: skip
 
 
 def unshare(website: str, recording: str) -> Request[None]:
-    """Ends the sharing (L1577). Repeatable."""
-    return _act("DELETE", website, recording, "/share")
+    """Makes the recording private again (L1577). Repeatable."""
+    return _write("DELETE", "/share", website, recording)
 
 
 def watch(website: str, recording: str) -> Request[None]:
     """Marks the recording as watched by the API user (L1685). Repeatable."""
-    return _act("POST", website, recording, "/watched")
+    return _write("POST", "/watched", website, recording)
 
 
 def unwatch(website: str, recording: str) -> Request[None]:
     """Marks the recording as not watched by the API user (L1689). Repeatable."""
-    return _act("DELETE", website, recording, "/watched")
+    return _write("DELETE", "/watched", website, recording)
 
 
 def delete(website: str, recording: str) -> Request[None]:
-    """Deletes the recording for good (L1745). Repeatable: deleted once, it answers 404 or 410."""
-    return _act("DELETE", website, recording, "")
+    """Deletes the recording for good (L1745). Repeatable: the second time answers 404 or 410."""
+    return _write("DELETE", "", website, recording)
 
 
 def bulk_tag(website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    """Undocumented: tags many recordings in one call. Repeatable, as `tag`."""
+    """Undocumented: adds a tag to many recordings in one call. Repeatable."""
     return _bulk("POST", website, tag, recordings)
 
 
 def bulk_untag(website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    """Undocumented: takes a tag off many recordings in one call. Repeatable."""
+    """Undocumented: removes a tag from many recordings in one call. Repeatable."""
     return _bulk("DELETE", website, tag, recordings)
 
 
@@ -163,23 +163,32 @@ class _BriefPage(Struct):
     chart: dict[str, int] | None = None
 
 
-_fast = msgspec.json.Decoder(_Page)
-_brief = msgspec.json.Decoder(_BriefPage)
-_slow = msgspec.json.Decoder(_RawPage)
-_times = msgspec.json.Decoder(_Times)
+_page_decoder = msgspec.json.Decoder(_Page)
+_brief_decoder = msgspec.json.Decoder(_BriefPage)
+_times_decoder = msgspec.json.Decoder(_Times)
 
 
-def _reader(brief: bool, only: Set[str] | None) -> Callable[[bytes], RecordingPage]:
+def _page_reader(brief: bool, only: Set[str] | None) -> Callable[[bytes], RecordingPage]:
     if only is not None:
-        return partial(_page_of, ids=only)
-    return _brief_page if brief else _page
+        return partial(_read_only, ids=only)
+    return _read_brief_page if brief else _read_page
 
 
-def _brief_page(body: bytes) -> RecordingPage:
+def _read_page(body: bytes) -> RecordingPage:
     try:
-        page = decode.decode(body, _brief)
+        page = decode.decode(body, _page_decoder)
     except msgspec.ValidationError:
-        return _page(body)
+        return _read_row_by_row(body)
+    return RecordingPage(
+        recordings=page.recordings or (), chart=days(page.chart or {}), count=page.count
+    )
+
+
+def _read_brief_page(body: bytes) -> RecordingPage:
+    try:
+        page = decode.decode(body, _brief_decoder)
+    except msgspec.ValidationError:
+        return _read_page(body)
     rows = tuple(
         Recording(id=row.id, created=row.created, last_activity=row.last_activity)
         for row in page.recordings or ()
@@ -187,35 +196,13 @@ def _brief_page(body: bytes) -> RecordingPage:
     return RecordingPage(recordings=rows, chart=days(page.chart or {}), count=page.count)
 
 
-def _page_of(body: bytes, ids: Set[str]) -> RecordingPage:
-    return _page_row_by_row(body, lambda raw: _id(raw) in ids)
+def _read_only(body: bytes, ids: Set[str]) -> RecordingPage:
+    return _read_row_by_row(body, lambda raw: _id(raw) in ids)
 
 
-def _id(raw: Raw) -> str | None:
-    try:
-        return decode.decode(raw, _times).id
-    except (msgspec.ValidationError, BadAnswer):
-        return None
-
-
-def _page(body: bytes) -> RecordingPage:
-    try:
-        page = decode.decode(body, _fast)
-    except msgspec.ValidationError:
-        return _page_row_by_row(body)
-    return RecordingPage(
-        recordings=page.recordings or (), chart=days(page.chart or {}), count=page.count
-    )
-
-
-def _page_row_by_row(
-    body: bytes, wanted: Callable[[Raw], bool] = lambda _raw: True
-) -> RecordingPage:
-    try:
-        page = decode.decode(body, _slow)
-    except msgspec.ValidationError as wrong:
-        raise BadAnswer(f"an answer of another shape: {wrong}") from None
-    raws = [raw for raw in page.recordings or () if wanted(raw)]
+def _read_row_by_row(body: bytes, keep: Callable[[Raw], bool] = lambda _raw: True) -> RecordingPage:
+    page = decode.exactly(body, _RawPage)
+    raws = [raw for raw in page.recordings or () if keep(raw)]
     good, bad = decode.row_by_row(raws, Recording)
     chart = page.chart if isinstance(page.chart, dict) else {}
     counts = {key: round(n) for key, n in chart.items() if isinstance(n, int | float)}
@@ -224,34 +211,35 @@ def _page_row_by_row(
     )
 
 
-def _names(website: str, tail: str, limit: int | None) -> Request[Rows[str]]:
-    path = place(_ALL, website_id=website) + tail
-    return Request("GET", path, f"GET {_ALL}{tail}", decode.strings, number("limit", limit))
+def _id(raw: Raw) -> str | None:
+    try:
+        return decode.decode(raw, _times_decoder).id
+    except (msgspec.ValidationError, BadAnswer):
+        return None
 
 
-def _act(
-    method: str,
-    website: str,
-    recording: str,
-    tail: str,
-    query: Pairs = (),
-    body: bytes | None = None,
+def _names(tail: str, website: str, limit: int | None) -> Request[Rows[str]]:
+    query = integer_pair("limit", limit)
+    return build("GET", _ALL + tail, decode.strings, query=query, website_id=website)
+
+
+def _write(
+    method: str, tail: str, website: str, recording: str, *, query: Pairs = (), body: Any = None
 ) -> Request[None]:
-    path = _path(website, recording) + tail
-    return Request(method, path, f"{method} {_ONE}{tail}", decode.nothing, query, body)
+    return build(
+        method, _ONE + tail, decode.nothing,
+        query=query, body=body, website_id=website, recording_id=recording,
+    )  # fmt: skip
 
 
 def _bulk(method: str, website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    path = place(_ALL, website_id=website) + "/bulktag"
-    body = json_body(tuple(recordings))
-    return Request(method, path, f"{method} {_ALL}/bulktag", decode.nothing, _tag(tag), body)
+    return build(
+        method, f"{_ALL}/bulktag", decode.nothing,
+        query=_tag(tag), body=tuple(recordings), website_id=website,
+    )  # fmt: skip
 
 
 def _tag(tag: str) -> Pairs:
     if not tag.strip() or "," in tag:
         raise ValueError(f"not a tag: {tag!r}; a tag is not empty and has no comma")
     return (("tag", tag),)
-
-
-def _path(website: str, recording: str) -> str:
-    return place(_ONE, website_id=website, recording_id=recording)

@@ -1,4 +1,4 @@
-"""One call to the API as a value: what to send, how to read the answer, may it be repeated."""
+"""One API call as a value: what to send, how to read the answer, whether it may be repeated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[T]):
-    """A call that any sender can make: `await client.send(request)` gives a `T`.
+    """A call that any client can send: `await client.send(request)` returns a `T`.
 
     `path` is percent-encoded. `route` is its template ("GET /websites/{website-id}"), the
-    only form fit for logs and metrics. `read` turns the body of a 2xx answer into a `T` and
-    raises `BadAnswer` where it can't. `repeatable` tells that the request may be sent again
-    while the outcome of the first attempt is unknown, because twice has the effect of once.
+    only form fit for logs and metrics. `read` decodes the body of a 2xx answer into a `T` and
+    raises `BadAnswer` if it cannot. `repeatable`: sending it twice has the effect of sending
+    it once, so it may be retried while the outcome of the first attempt is unknown.
     """
 
     method: str
@@ -31,7 +31,7 @@ class Request(Generic[T]):
 
     @property
     def target(self) -> str:
-        """Path and query as they stand in the request line."""
+        """Path and query, as in the request line."""
         if not self.query:
             return self.path
         pairs = (f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in self.query)
@@ -39,49 +39,60 @@ class Request(Generic[T]):
 
     @property
     def website(self) -> str:
-        """The id in the path, percent-encoded; "" where the request is about the account."""
+        """The website's id in the path, percent-encoded; "" for a request about the account."""
         return self.path.split("/")[2] if "/websites/{website-id}" in self.route else ""
 
 
-def place(template: str, **names: str) -> str:
-    """The template with each `{name}` replaced by its value, percent-encoded.
+def build(
+    method: str,
+    template: str,
+    read: Callable[[bytes], T],
+    *,
+    query: Pairs = (),
+    body: Any = None,
+    repeatable: bool = True,
+    **ids: str,
+) -> Request[T]:
+    """The request to that path template, with `ids` for its names and `body` as JSON.
 
-    `-` in the template's names is `_` in the arguments. Raises ValueError for a value that
-    would make another path of it.
+    `-` in the template's names is `_` in the arguments. Raises ValueError for an id that
+    would lead to another path.
     """
-    path = template
-    for name, value in names.items():
+    encoded = None if body is None else msgspec.json.encode(body)
+    route = f"{method} {template}"
+    return Request(method, path(template, **ids), route, read, query, encoded, repeatable)
+
+
+def path(template: str, **ids: str) -> str:
+    """The template with each `{name}` replaced by its id, percent-encoded."""
+    filled = template
+    for name, value in ids.items():
         label = name.replace("_", "-")
         if value in ("", ".", ".."):
-            raise ValueError(f"{label} may not be {value!r}")
-        path = path.replace(f"{{{label}}}", quote(value, safe=""))
-    return path
+            raise ValueError(f"{label} must not be {value!r}")
+        filled = filled.replace(f"{{{label}}}", quote(value, safe=""))
+    return filled
 
 
-def number(name: str, value: int | None) -> Pairs:
-    """A whole number as a query, nothing for None; raises ValueError for a negative one."""
+def integer_pair(name: str, value: int | None) -> Pairs:
+    """The query pair of a whole number, nothing for None; raises ValueError if negative."""
     if value is None:
         return ()
     if value < 0:
-        raise ValueError(f"{name} may not be negative")
+        raise ValueError(f"{name} must not be negative")
     return ((name, str(value)),)
 
 
-def json_body(value: Any) -> bytes:
-    """The value as JSON, in the order given."""
-    return msgspec.json.encode(value)
-
-
-def given(**values: Any) -> dict[str, Any]:
+def changes(**values: Any) -> dict[str, Any]:
     """The arguments that are not None, under the API's camelCase names.
 
-    An update sends only the keys that change (the API document, L636): what is not named
-    stays as it is, and what was read is never sent back.
+    An update sends only the keys that change (the API document, L636): the API leaves the
+    other settings as they are.
     """
-    return {camel(name): value for name, value in values.items() if value is not None}
+    return {camel_case(name): value for name, value in values.items() if value is not None}
 
 
-def camel(name: str) -> str:
+def camel_case(name: str) -> str:
     """`recording_rate` as the API writes it: `recordingRate`."""
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)

@@ -1,4 +1,4 @@
-"""The client for scripts and notebooks: the asynchronous one, on an event loop in a thread."""
+"""The blocking client, for scripts and notebooks: the async one on an event loop in a thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -6,21 +6,21 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from mouseflow.call_queue import Priority
 from mouseflow.client import AsyncMouseflow
-from mouseflow.rate_limit import Priority
 from mouseflow.request import Request
 
 T = TypeVar("T")
 
 
 class Mouseflow:
-    """The API of one account, call by call; takes what `AsyncMouseflow` takes.
+    """The API of one account; takes the options of `AsyncMouseflow`.
 
         with Mouseflow("eu", "ops@example.com", key) as api:
             for site in api.send(websites.list()):
                 print(site.name)
 
-    May be used from several threads, and where an event loop is already running.
+    Works from several threads at once, and where an event loop is already running.
     """
 
     def __init__(self, region_or_base_url: str, email: str, api_key: str, **options: Any) -> None:
@@ -44,37 +44,37 @@ class Mouseflow:
         self.close()
 
     def send(self, request: Request[T], *, priority: Priority | None = None) -> T:
-        """What the API answers; raises the errors of `mouseflow.errors`."""
-        return self._wait(self._api.send(request, priority=priority))
+        """The API's answer, decoded by the request; raises Rejected or Unavailable."""
+        return self._run(self._api.send(request, priority=priority))
 
     def each(self, items: Callable[[AsyncMouseflow], AsyncIterator[T]]) -> Iterator[T]:
-        """The items of an asynchronous iterator over this client, one by one.
+        """The items of an async iterator over this client, one by one.
 
         for part in api.each(lambda api: paging.read(api, website, filters)): ...
         """
-        found = items(self._api)
+        iterator = items(self._api)
         while True:
             try:
-                item = self._wait(_next(found))
-            except _NoMore:
+                item = self._run(_next(iterator))
+            except _Exhausted:
                 return
             yield item
 
     def close(self) -> None:
-        """Ends the connections and the thread. A second time does nothing."""
+        """Close the connections and end the thread. A second call does nothing."""
         if self._loop.is_closed():
             return
-        self._wait(self._api.aclose())
-        self._wait(self._loop.shutdown_asyncgens())
+        self._run(self._api.aclose())
+        self._run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-class _NoMore(Exception):
+class _Exhausted(Exception):
     """The end of an iterator: a coroutine may not raise StopAsyncIteration itself."""
 
 
@@ -82,4 +82,4 @@ async def _next(items: AsyncIterator[T]) -> T:
     try:
         return await anext(items)
     except StopAsyncIteration:
-        raise _NoMore from None
+        raise _Exhausted from None

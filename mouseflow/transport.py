@@ -1,9 +1,9 @@
-"""One exchange with the Mouseflow API: the one place that knows httpx.
+"""One HTTP exchange with the Mouseflow API: the only module that imports httpx.
 
-httpx leaks a place in its pool whenever a request is cancelled or waits for the pool too
-long, until nothing goes any more. Hence four rules: no pool time-out, a line before it (the
-client's `Turns`), no request in flight is ever cancelled (it ends by its time-outs), and a
-client that hangs all the same is thrown away and built anew.
+httpx leaks a slot of its connection pool whenever a request is cancelled or waits too long
+for the pool, until no request gets through. Hence four rules: no pool timeout; a queue in
+front of the pool (`CallQueue`); no request in flight is ever cancelled (it ends by its
+timeouts); and a client that hangs all the same is thrown away and built again.
 """
 
 import asyncio
@@ -18,19 +18,18 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bot.errors import ConfigError
 from mouseflow import __version__
-from mouseflow.errors import unreachable
+from mouseflow.errors import ConfigurationError, Unreachable
 from mouseflow.request import Request
 
 REGIONS = ("eu", "us")
 
 
 def base_url(region_or_base_url: str) -> str:
-    """The API's address for "eu", "us" (L18) or a URL of one's own, without a slash at the end.
+    """The API's URL for "eu", "us" (L18) or a URL of your own, without a trailing slash.
 
-    Raises ConfigError for plain http to another machine (L26: it would fail, and show the
-    key on the way), for credentials in the URL, and for what is no URL.
+    Raises ConfigurationError for plain http to another machine (L26: it would fail, and
+    expose the API key on the way), for credentials in the URL, and for what is no URL.
     """
     if region_or_base_url in REGIONS:
         return f"https://api-{region_or_base_url}.mouseflow.com"
@@ -38,29 +37,31 @@ def base_url(region_or_base_url: str) -> str:
         parts = urlsplit(region_or_base_url)
         host, _port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError("the Mouseflow address is not a URL") from None
+        raise ConfigurationError("the Mouseflow address is not a URL") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError("Mouseflow needs a region (eu or us) or an address with https://")
+        raise ConfigurationError("Mouseflow needs a region (eu or us) or a URL with https://")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ConfigError("the Mouseflow address may hold no credentials, query or fragment")
-    if parts.scheme == "http" and not _loopback(host):
-        raise ConfigError(f"plain http to {host} would show the API key: use https")
+        raise ConfigurationError(
+            "the Mouseflow address must not contain credentials, a query or a fragment"
+        )
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ConfigurationError(f"plain http to {host} would expose the API key: use https")
     return region_or_base_url.rstrip("/")
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-Transport = httpx.AsyncBaseTransport
+HttpxTransport = httpx.AsyncBaseTransport
 
-# httpx writes every full URL, with what people typed into filters, at INFO.
+# At INFO httpx logs every full URL, including what people typed into filters.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-_LARGEST_BODY = 256 * 1024 * 1024
+_MAX_BODY = 256 * 1024 * 1024
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -73,19 +74,19 @@ _NEVER_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, whatever it says. The names of `headers` are of any case."""
+    """An answer of any status. The names in `headers` are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class Wire:
-    """The connections to one address with one pair of credentials.
+class Transport:
+    """The connections to one base URL with one pair of credentials.
 
-    `timeout` is the longest silence in seconds, `longest` the longest exchange whatever comes,
-    `connections` how many there are at most. `monotonic` tells seconds; `transport` takes the
-    place of the network.
+    `timeout` is the longest silence in seconds, `longest` the longest exchange in total,
+    `connections` the maximum number of them. `monotonic` returns seconds; `transport`
+    replaces the network.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Wire:
         longest: float,
         connections: int,
         monotonic: Callable[[], float],
-        transport: Transport | None,
+        transport: HttpxTransport | None,
     ) -> None:
         self._base_url = base_url
         self._auth = httpx.BasicAuth(email, api_key)
@@ -113,39 +114,44 @@ class Wire:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def exchange(self, request: Request[Any]) -> Reply:
-        """The answer; raises Unreachable. What hangs beyond all time-outs is thrown away.
+        """The answer; raises Unreachable. Must not be cancelled.
 
-        Must not be cancelled.
+        If it hangs beyond all timeouts, the httpx client is thrown away.
         """
         writes = request.method != "GET"
-        http = self._http = self._http or self._built()
+        http = self._http = self._http or self._new_client()
         exchange = asyncio.create_task(self._exchange(http, request))
         done, _pending = await asyncio.wait({exchange}, timeout=self._longest)
         if not done:
+            exchange.add_done_callback(_retrieve)  # it may fail instead of being cancelled
             exchange.cancel()
-            exchange.add_done_callback(_retrieved)  # it can fail instead of being cancelled
             self._http = None
             closing = asyncio.create_task(http.aclose())
             self._closing.add(closing)
             closing.add_done_callback(self._closed)
-            raise unreachable(request, "no answer beyond all time-outs", unknown=writes)
+            raise Unreachable(
+                "no answer within all timeouts", outcome_unknown=writes, request=request
+            )
         failed = exchange.exception()
         if failed is None:
             return exchange.result()
         if not isinstance(failed, httpx.HTTPError | OSError):
             raise failed
         # Not chained: httpx's errors hold the request with its Authorization header.
-        unknown = writes and not isinstance(failed, _NEVER_SENT)
-        raise unreachable(request, self.without_secrets(_said(failed)), unknown=unknown)
+        raise Unreachable(
+            self.without_secrets(_describe(failed)),
+            outcome_unknown=writes and not isinstance(failed, _NEVER_SENT),
+            request=request,
+        )
 
     def without_secrets(self, text: str) -> str:
-        """The text with the credentials struck out, in each form in which they travel."""
+        """The text with the credentials replaced, in each form in which they are sent."""
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return text
 
     async def aclose(self) -> None:
-        """Close the connections, when no exchange is under way."""
+        """Close the connections. No exchange may be in flight."""
         if self._closing:
             await asyncio.wait(set(self._closing))
         if self._http is not None:
@@ -154,7 +160,7 @@ class Wire:
 
     def _closed(self, closing: "asyncio.Task[None]") -> None:
         self._closing.discard(closing)
-        _retrieved(closing)
+        _retrieve(closing)
 
     async def _exchange(self, http: httpx.AsyncClient, request: Request[Any]) -> Reply:
         headers = {"Content-Type": "application/json"} if request.body is not None else None
@@ -164,24 +170,24 @@ class Wire:
             content=request.body,
             headers=headers,
         )
-        last = self._monotonic() + 2 * self._timeout
+        deadline = self._monotonic() + 2 * self._timeout
         response = await http.send(message, stream=True)
         try:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if self._monotonic() > last:
-                    raise httpx.ReadTimeout("the answer comes too slowly")
-                if len(body) > _LARGEST_BODY:
+                if self._monotonic() > deadline:
+                    raise httpx.ReadTimeout("the answer arrives too slowly")
+                if len(body) > _MAX_BODY:
                     raise httpx.ReadError("the answer is too large")
         finally:
             await response.aclose()
         return Reply(response.status_code, response.headers, bytes(body))
 
-    def _built(self) -> httpx.AsyncClient:
+    def _new_client(self) -> httpx.AsyncClient:
         local = self._base_url.startswith("http:")
         if self._tls is None:
-            # Loopback needs none: an empty one saves the time to load the certificates.
+            # Loopback needs no TLS: an empty context saves the time to load the certificates.
             empty = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._tls = empty if local else httpx.create_ssl_context()
         return httpx.AsyncClient(
@@ -199,13 +205,13 @@ class Wire:
         )
 
 
-def _retrieved(task: "asyncio.Task[Any]") -> None:
+def _retrieve(task: "asyncio.Task[Any]") -> None:
     """Retrieve the exception of a hung client's task, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     name = type(error).__name__
     return f"{name}: {text}" if text else name

@@ -10,10 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.domain.subjects import Kind, RecordingSubject, Subject
-from bot.errors import GiveUp, TryLater
+from bot.errors import BadCredentials, Forbidden, GiveUp, Gone, TryLater
 from bot.messages.text import SPAN_PATTERN, duration
 from bot.ports import CannotLook, Ports, SlackPost, Task
-from mouseflow.errors import BadCredentials, Forbidden, Gone
 from mouseflow.request import Request
 
 T = TypeVar("T")

@@ -3,10 +3,9 @@
 from typing import Any, ClassVar, Literal
 
 from bot.actions.base import LAST, Action, Done, Spec, recording, send
-from bot.errors import GiveUp
+from bot.errors import GiveUp, Gone
 from bot.ports import Ports, Task
 from mouseflow import recordings
-from mouseflow.errors import Gone
 
 
 class Delete(Action):

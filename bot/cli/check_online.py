@@ -11,10 +11,10 @@ from bot.domain.subjects import Site
 from bot.errors import BotError
 
 if TYPE_CHECKING:
+    from bot.account import Account
     from bot.config import Settings
     from bot.delivery.slack import SlackPoster
     from bot.rules.model import Rule, RuleSet
-    from mouseflow.client import AsyncMouseflow
 
 SHOWN = 10
 """Names of websites that one line lists at most."""
@@ -36,27 +36,20 @@ async def findings(settings: "Settings", book: "RuleSet") -> Findings:
 
 
 async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
+    from bot.account import Account, open_client
     from mouseflow import websites
-    from mouseflow.client import AsyncMouseflow
 
-    account = settings.mouseflow
-    client = AsyncMouseflow(
-        account.base_url or account.region or "",
-        account.email,
-        account.api_key.get_secret_value(),
-        requests_per_second=account.requests_per_second,
-        tries=1,
-    )
-    async with client:
+    async with open_client(settings.mouseflow, tries=1) as client:
+        account = Account(client)
         try:
-            rows = await client.send(websites.list())
+            rows = await account.send(websites.list())
         except BotError as error:
             return [refusal(error, settings)]
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
         return [
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
-            *await _ignored_filters(client, book.rules, sites),
+            *await _ignored_filters(account, book.rules, sites),
         ]
 
 
@@ -100,7 +93,7 @@ def _left_out(kinds: set[str]) -> str:
 
 
 async def _ignored_filters(
-    client: "AsyncMouseflow", rules: "Iterable[Rule]", sites: Sequence[Site]
+    account: "Account", rules: "Iterable[Rule]", sites: Sequence[Site]
 ) -> list[str]:
     """An impossible friction must find nothing; else the server ignores the filter."""
     from bot.polling.list_reader import of_days
@@ -116,7 +109,7 @@ async def _ignored_filters(
         if not any(applies(rule, site) for rule in asking):
             continue
         try:
-            ignored = await friction_is_ignored(client, site.id, window)
+            ignored = await friction_is_ignored(account, site.id, window)
         except BotError as error:
             found.append(f"Mouseflow: {site.name}: whether it filters by friction: {error}")
             continue

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.errors import ConfigError, StoreError
+from bot.errors import BadCredentials, BotError, ConfigError, StoreError, Unreachable
 
 if TYPE_CHECKING:
     from bot.config import Settings
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from bot.store import Store
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from bot.errors import BotError
 
 if TYPE_CHECKING:
     from bot.config import Settings
@@ -125,8 +123,6 @@ def lock_file(url: str) -> Path:
 @contextmanager
 def explained(settings: "Settings") -> Iterator[None]:
     """Within, refused credentials and an address where nobody answers are told in words."""
-    from mouseflow.errors import BadCredentials, Unreachable
-
     try:
         yield
     except (BadCredentials, Unreachable) as error:
@@ -135,7 +131,6 @@ def explained(settings: "Settings") -> Iterator[None]:
 
 def refusal(error: BotError, settings: "Settings") -> str:
     """What came of asking, in one line."""
-    from mouseflow.errors import BadCredentials, Unreachable
     from mouseflow.transport import base_url
 
     flow = settings.mouseflow

@@ -41,7 +41,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bot.cli.main import positive
-from bot.errors import ConfigError
 
 if TYPE_CHECKING:
     from bot.config import Settings

@@ -43,7 +43,8 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
     Beside a running daemon it takes half of the configured rate at most: the daemon's calls
     come first, and two processes do not share one budget.
     """
-    from bot.daemon import Urgent, outside
+    from bot.account import Account
+    from bot.daemon import outside
     from bot.polling.evaluate import Counted
     from mouseflow import Priority
 
@@ -54,7 +55,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
     with explained(settings):
         async with outside(settings) as out:
             asking = out.asking
-            if isinstance(asking, Urgent):
+            if isinstance(asking, Account):
                 asking = replace(asking, priority=Priority.BACKGROUND)
             yield Counted(asking)
 

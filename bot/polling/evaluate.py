@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.errors import GiveUp, TryLater
+from bot.errors import BadCredentials, GiveUp, Gone, TryLater
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
     TagFilter,
@@ -26,7 +26,6 @@ from bot.polling.site_rules import Book, Sheet, asks_friction, asks_visitor_type
 from bot.ports import Mouseflow
 from bot.rules.model import Rule
 from mouseflow import Request, recordings
-from mouseflow.errors import BadCredentials, Gone
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
 

@@ -13,12 +13,12 @@ from typing import Literal
 import msgspec
 import structlog
 
-from bot.errors import StoreError, TryLater
+from bot.errors import BadCredentials, StoreError, TryLater
 from bot.messages.text import lasting
 from bot.polling.ops_messages import announce
 from bot.store import Connection, Store
 from bot.store.recordings import set_watermark, watermark
-from mouseflow.errors import BadCredentials
+from mouseflow.errors import MouseflowError
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class Outages:
 
     def failed(self, name: str, error: Exception, now: datetime) -> bool:
         """Note a failure; true where it is news: the first one, or another kind of it."""
-        kind = type(error).__name__
+        kind = kind_of(error)
         known = self.failing.get(name)
         since, times = (known.since, known.times) if known else (now, 0)
         self.failing[name] = Failing(
@@ -206,6 +206,12 @@ def _lines(kind: Trouble, alike: Sequence[Failing]) -> tuple[str, ...]:
     return (*(f"{it.what}: {it.reason}" for it in some), *more, _AFTER[kind])
 
 
+def kind_of(error: Exception) -> str:
+    """The class name of the error, or of the client's error that caused it."""
+    cause = error.__cause__
+    return type(cause if isinstance(cause, MouseflowError) else error).__name__
+
+
 def trouble(error: Exception) -> Trouble:
     """What kind of trouble that is."""
     if isinstance(error, BadCredentials):
@@ -260,7 +266,7 @@ class Troubles:
         known = self._outages.failing.get(name)
         news = self._outages.failed(name, error, now)
         word = self._outages.begun(name, now)
-        if word or known is None or known.kind != type(error).__name__:
+        if word or known is None or known.kind != kind_of(error):
             await self._keep(word)
         return news
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bot.errors import GiveUp, TryLater
 from bot.polling.list_reader import MOST_EXPANDED, page_views, read
 from bot.polling.server_facts import SPARE
 from bot.ports import Mouseflow
-from mouseflow.errors import CallFailed
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
@@ -206,7 +206,7 @@ class ExpandedLists:
                 offset=skipped,
                 only=stretch.keys,
             )
-        except CallFailed:
+        except (GiveUp, TryLater):
             # Where the API is away this raises, too; else the details tell the same.
             await read(self.mouseflow, self.website, self.window, 1)
             self.expansion.refused(self.now)

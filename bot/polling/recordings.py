@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bot.domain.subjects import Site
+from bot.errors import GiveUp, TryLater
 from bot.polling.evaluate import Bench, Counted, Judged
 from bot.polling.list_reader import Look, Mark, frame, look
 from bot.polling.live_sessions import PATIENCE, Memory, due, places, put_off, remember
@@ -23,7 +24,6 @@ from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
 from bot.store.recordings import SeenRecording, known_recordings, matched_rules, watermark
-from mouseflow.errors import CallFailed
 
 SOURCE = "recordings"
 
@@ -70,7 +70,7 @@ class Polled:
 
 
 async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime) -> Polled:
-    """One look. Raises the errors of `mouseflow.errors`, and then nothing has changed."""
+    """One look. Raises GiveUp or TryLater, and then nothing has changed."""
     text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Mark).until(now) if text else None
     generation = memory.generation
@@ -84,7 +84,7 @@ async def poll(site: Site, book: Book, desk: Desk, memory: Memory, now: datetime
     expanded = expand and memory.expansion.of_lists(now)
     try:
         seen = await looked(expand=expanded)
-    except CallFailed:
+    except (GiveUp, TryLater):
         if not expanded:
             raise
         seen = await looked()  # where the API is away, this raises too

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.errors import ConfigError
+from bot.errors import ConfigError, Gone
 from bot.polling.list_reader import Listing, deeper, of_days, read
 from bot.polling.server_facts import (
     Wanting,
@@ -26,7 +26,6 @@ from bot.store.dead_letters import StepState
 from bot.store.matches import KeptMatch
 from bot.store.rules import RuleState
 from mouseflow import recordings
-from mouseflow.errors import Gone
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
 

@@ -75,7 +75,7 @@ async def look(
 ) -> Looked:
     """One look at the website's subjects of one kind.
 
-    Raises the errors of `mouseflow.errors` where no question could be answered.
+    Raises GiveUp or TryLater where no question could be answered.
     """
     watching = [rule for rule in rules if rule.watch == kind and applies(rule, site)]
     if not watching:

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mouseflow.simulator",
         description="Serves a pretend Mouseflow API and a pretend Slack on loopback.",
-        epilog="Example: python -m mouseflow.simulator --port 0 --slack-port 0 --print-ready",
+        epilog="example: python -m mouseflow.simulator --port 0 --slack-port 0 --print-ready",
     )
     parser.add_argument("--port", type=int, default=MOUSEFLOW_PORT, help="0: any free port")
     parser.add_argument("--slack-port", type=int, default=SLACK_PORT, help="0: any free port")

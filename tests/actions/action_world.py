@@ -9,11 +9,12 @@ from urllib.parse import unquote
 
 import msgspec
 
+from bot.account import meaning
 from bot.actions.base import Action
 from bot.errors import TryLater
 from bot.messages.samples import SAMPLES
 from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
-from mouseflow.errors import failure
+from mouseflow.errors import status_error
 from mouseflow.request import Request
 
 NOW = datetime(2026, 3, 2, 12, 3, tzinfo=UTC)
@@ -75,10 +76,10 @@ class Account:
     async def send(self, request: Request[Any]) -> Any:
         self.calls.append(f"{request.method} {unquote(request.target)}")
         if request.route in self.status:
-            raise failure(request, self.status[request.route], b"")
+            raise meaning(status_error(request, self.status[request.route], b""))
         answer = self._answer(request)
         if answer is None:
-            raise failure(request, 404, b"")
+            raise meaning(status_error(request, 404, b""))
         if self.lost.get(request.route):
             self.lost[request.route] -= 1
             raise TryLater("the answer was lost", unknown=True)

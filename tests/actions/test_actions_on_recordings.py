@@ -11,8 +11,7 @@ from bot.actions.star import Star
 from bot.actions.tag import Tag, Untag
 from bot.actions.variables import Variables
 from bot.actions.watched import Watched
-from bot.errors import GiveUp, TryLater
-from mouseflow.errors import Forbidden, Gone
+from bot.errors import Forbidden, GiveUp, Gone, TryLater
 
 ONE = "/websites/{website-id}/recordings/{recording-id}"
 WEEK = timedelta(days=7)

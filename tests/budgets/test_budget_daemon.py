@@ -7,6 +7,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from bot.account import meaning
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
 from bot.delivery.slack import SlackPoster
@@ -16,8 +17,8 @@ from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.watcher import Watcher
-from mouseflow.errors import failure
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.errors import status_error
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -60,7 +61,8 @@ class Direct:
     async def send(self, request):
         answer = await self._http.request(request.method, request.target, content=request.body)
         if answer.status_code >= 300:
-            raise failure(request, answer.status_code, answer.content, None)
+            error = status_error(request, answer.status_code, answer.content)
+            raise meaning(error) from error
         return request.read(answer.content)
 
 

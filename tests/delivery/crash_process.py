@@ -16,6 +16,7 @@ import structlog
 from crash_sources import SOURCES, clock_ahead
 from pydantic import SecretStr
 
+from bot.account import Account
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
 from bot.delivery.slack import SlackPoster
@@ -80,9 +81,10 @@ async def bot(job: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with open_store(job["store"]) as store:
-        mouseflow = AsyncMouseflow(
+        client = AsyncMouseflow(
             job["mouseflow"], job["email"], job["api_key"], requests_per_second=1000, burst=1000
         )
+        mouseflow = Account(client)
         slack = SlackPoster(SecretStr(job["slack_token"]), base_url=job["slack"])
         webhook = WebhookCaller()
         ports = Ports(mouseflow, slack, webhook, Addresses())
@@ -98,7 +100,7 @@ async def bot(job: dict[str, Any]) -> None:
                 await source(job, store, mouseflow, clock(), checkpoint)
                 await delivery.drain()
         finally:
-            await mouseflow.aclose()
+            await client.aclose()
             await slack.close()
             await webhook.close()
 

@@ -10,7 +10,7 @@ from bot.actions.slack import AtMost
 from bot.delivery import Delivery
 from bot.domain.limits import Hours, Posting, Reason
 from bot.domain.subjects import RecordingSubject, Site
-from bot.errors import GiveUp, TryLater
+from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.polling.record_matches import READ_ONLY, Found, Routing, settle
 from bot.ports import Ports
 from bot.rules.files.load import read
@@ -20,7 +20,6 @@ from bot.store.digests import QUEUE_BOUND
 from bot.store.lanes import lane_states
 from bot.store.matches import PollOutcome
 from bot.store.rules import end_snooze, rules_loaded, snooze
-from mouseflow.errors import BadCredentials
 
 ROUTING = Routing("#usual", "UTC")
 NIGHT = Hours(frozenset(range(7)), 20 * 60, 22 * 60, "UTC")

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import time_machine
 
+from bot.account import Account
 from bot.config import load
-from bot.daemon import Daemon, Outside, Urgent, rules_of
+from bot.daemon import Daemon, Outside, rules_of
 from bot.delivery.dry_run import Diary, DrySlack
 from bot.ports import Addresses, Ports
 from bot.rules.files import load as rule_files
 from bot.store import Store, in_memory_copy
 from mouseflow import Priority
 from mouseflow.client import AsyncMouseflow
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.middleware import Call
-from mouseflow.simulator.pytest import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -109,8 +110,8 @@ class World:
             transport=InProcess(self.sim.mouseflow_app),
         )  # fmt: skip
         addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
-        acting = Ports(Urgent(api, Priority.ACTION), self.slack, None, addresses)
-        outside = Outside(Urgent(api, Priority.POLL), acting)
+        acting = Ports(Account(api, Priority.ACTION), self.slack, None, addresses)
+        outside = Outside(Account(api, Priority.POLL), acting)
         seen = rule_files.signature(self.settings.rules.paths)
         options = {"seen": seen, "rules": rules_of(self.settings)} | options
         stop = asyncio.Event()

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from mouseflow_wire import Time, Wire
+from http_server import Time, Wire
 
 from mouseflow.client import AsyncMouseflow, Sent
 

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 import httpx
 import msgspec
 
+from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.errors import Unreachable
 from bot.polling.live_sessions import Memory
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import Desk, Polled, poll
@@ -21,8 +23,8 @@ from bot.rules.model import Rule, RuleSet
 from bot.store import Store, open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
-from mouseflow.errors import BadAnswer, failure, unreachable, unreadable
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.errors import BadAnswer, status_error, unreadable
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Site as PretendSite
@@ -62,13 +64,15 @@ class Direct:
                 request.method, request.target, content=request.body, headers=headers
             )
         except httpx.HTTPError as error:
-            raise unreachable(request, str(error), unknown=True) from error
+            raise Unreachable(str(error), unknown=True) from error
         if answer.status_code >= 300:
-            raise failure(request, answer.status_code, answer.content, None)
+            error = status_error(request, answer.status_code, answer.content)
+            raise meaning(error) from error
         try:
             return request.read(answer.content)
         except BadAnswer as problem:
-            raise unreadable(request, answer.status_code, answer.content, problem) from problem
+            error = unreadable(request, answer.status_code, answer.content, problem)
+            raise meaning(error) from error
 
 
 def rules(text: str) -> RuleSet:

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poll_world import Account, rules
 
+from bot.account import meaning
+from bot.errors import TryLater
 from bot.polling.page_views import ROWS_A_CALL, SEVERAL, Expansion, stretches
-from mouseflow.errors import Unavailable, failure
+from mouseflow.errors import status_error
 from mouseflow.models import PageView, Recording
 from mouseflow.recordings import tag
 from mouseflow.simulator.scenarios import session
@@ -125,7 +127,7 @@ class Refusing:
     async def send(self, request):
         if "expand=true" in request.target:
             self.refused += 1
-            raise failure(request, 400, b"unknown argument", None)
+            raise meaning(status_error(request, 400, b"unknown argument"))
         return await self.real.send(request)
 
 
@@ -152,7 +154,7 @@ async def test_an_outage_says_nothing_about_expanded_lists(account):
     shop.wait(minutes=3)
     there += planted(shop)
     shop.sim.fail("status", status=503, times=100)
-    with pytest.raises(Unavailable):
+    with pytest.raises(TryLater):
         await shop.poll()
     shop.sim.faults.clear()
     before = details(shop)
@@ -170,7 +172,7 @@ class Leaving:
     async def send(self, request):
         self.away = self.away or "expand=true" in request.target
         if self.away:
-            raise failure(request, 503, b"", None)
+            raise meaning(status_error(request, 503, b""))
         return await self.real.send(request)
 
 
@@ -181,7 +183,7 @@ async def test_an_outage_between_the_list_and_its_page_views_ends_the_poll(accou
     shop.wait(hours=2)  # the list itself is asked for without page views again
     there += planted(shop)
     real, shop.sender = shop.sender, Leaving(shop.sender)
-    with pytest.raises(Unavailable):
+    with pytest.raises(TryLater):
         await shop.poll()
     shop.sender = real
     assert not shop.memory.tries

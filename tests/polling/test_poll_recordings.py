@@ -8,9 +8,9 @@ import pytest
 from poll_world import CHECKOUT, Account
 
 from bot.domain.subjects import Site
+from bot.errors import TryLater
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
-from mouseflow.errors import Unavailable
 from mouseflow.recordings import tag
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
@@ -81,7 +81,7 @@ async def test_a_poll_that_fails_half_way_changes_nothing(account):
     shop = account()
     who = shop.sim.add("myshop.com", "checkout-friction", start=-300)
     shop.sim.fail("status", status=503, times=1, skip=2)
-    with pytest.raises(Unavailable):
+    with pytest.raises(TryLater):
         await shop.poll()
     assert shop.matched() == set()
     await shop.poll()

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import msgspec
 
+from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling.evaluate import Counted
 from bot.polling.record_matches import Routing
@@ -22,8 +23,8 @@ from bot.store import Store, open_store
 from bot.store.dead_letters import steps_of
 from bot.store.matches import KeptMatch, matches_of
 from mouseflow import recordings
-from mouseflow.errors import BadAnswer, failure, unreadable
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.errors import BadAnswer, status_error, unreadable
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Site as PretendSite
@@ -69,11 +70,13 @@ class Direct:
         self.between()
         answer = await self._http.request(request.method, request.target, content=request.body)
         if answer.status_code >= 300:
-            raise failure(request, answer.status_code, answer.content, None)
+            error = status_error(request, answer.status_code, answer.content)
+            raise meaning(error) from error
         try:
             return request.read(answer.content)
         except BadAnswer as problem:
-            raise unreadable(request, answer.status_code, answer.content, problem) from problem
+            error = unreadable(request, answer.status_code, answer.content, problem)
+            raise meaning(error) from error
 
 
 class World:

@@ -9,11 +9,10 @@ import msgspec
 import pytest
 from replay_world import NOW, CutOff, World, busy
 
-from bot.errors import StoreError
+from bot.errors import StoreError, TryLater
 from bot.replay.evaluate_days import lacking
 from bot.replay.record import remarks, table
 from bot.replay.run import Folder, Progress
-from mouseflow.errors import Unavailable
 from mouseflow.simulator.quirks import Quirks
 
 RULES = """
@@ -182,7 +181,7 @@ async def test_one_that_is_cut_off_anywhere_goes_on_to_the_same_end(world):
 async def test_an_outage_ends_it_and_what_is_kept_is_whole_days(world):
     shop = world()
     shop.sim.fail("status", status=503, times=9999, skip=25)
-    with pytest.raises(Unavailable):
+    with pytest.raises(TryLater):
         await shop.replay()
     shop.sim.faults.clear()
     done = await shop.replay(progress=msgspec.json.decode(shop.kept[-1], type=Progress))

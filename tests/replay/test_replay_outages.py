@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from replay_world import World
 
+from bot.errors import TryLater
 from bot.replay.run import Progress
-from mouseflow.errors import Unavailable
 from mouseflow.simulator.quirks import Quirks
 
 PATHS = """
@@ -25,7 +25,7 @@ def shop(tmp_path, request):
 
 async def test_an_outage_of_details_alone_ends_it_and_no_day_is_kept_without_them(shop):
     shop.sim.fail("status", status=503, times=9999, path="/recordings/")
-    with pytest.raises(Unavailable):
+    with pytest.raises(TryLater):
         await shop.replay()
     shop.sim.faults.clear()
     kept = msgspec.json.decode(shop.kept[-1], type=Progress) if shop.kept else None

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from mouseflow.simulator import scenarios, timeline
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.server import Simulator
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.server import Simulator, running_simulator
 
 SHORT = httpx.Timeout(60, read=0.02)

@@ -1,4 +1,4 @@
-"""The simulator is one line away for people who test their own code."""
+"""People who test their own code get the simulator as pytest fixtures."""
 
 import threading
 
@@ -10,8 +10,7 @@ from mouseflow.simulator.server import Simulator, serve
 pytest_plugins = ["pytester"]
 
 
-def test_one_line_gives_a_fixture(pytester):
-    pytester.makeconftest('pytest_plugins = ["mouseflow.simulator.pytest"]')
+def test_fixtures_are_there_without_a_plugin_line(pytester):
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     pytester.makepyfile(
         """

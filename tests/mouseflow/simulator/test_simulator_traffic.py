@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mouseflow.models import Recording
 from mouseflow.simulator import scenarios, serialize, timeline
 from mouseflow.simulator.filters import EVERYTHING, Window
-from mouseflow.simulator.pytest import InProcess
+from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import SCENARIOS, session
 from mouseflow.simulator.server import Simulator

@@ -7,7 +7,6 @@ from threading import Thread
 
 import pytest
 
-from bot.errors import ConfigError
 from mouseflow import Mouseflow, SessionFilters, errors, paging, recordings, websites
 from mouseflow.models import Website
 from mouseflow.simulator.scenarios import MYSHOP
@@ -71,7 +70,7 @@ def test_closing_twice_is_nothing_and_wrong_settings_leave_no_thread(sim):
     api = opened(sim)
     api.close()
     api.close()
-    with pytest.raises(ConfigError):
+    with pytest.raises(errors.ConfigurationError):
         Mouseflow("http://example.com", "a@b.c", "key")
 
 

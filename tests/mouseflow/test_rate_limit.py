@@ -1,4 +1,4 @@
-"""The arithmetic of waiting: budget, Retry-After, backoff."""
+"""The arithmetic of waiting: token bucket, Retry-After, backoff."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mouseflow.rate_limit import (
-    LONGEST_PAUSE,
-    Budget,
+    MAX_PAUSE,
+    TokenBucket,
     backoff,
-    lockout,
-    pause_without_hint,
+    lockout_length,
+    pause_length,
     retry_after,
 )
 
@@ -25,12 +25,12 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
     burst=st.integers(1, 10),
     gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60),
 )
-def test_no_stretch_of_time_has_more_calls_than_the_budget_allows(rate, burst, gaps):
-    budget, now, calls = Budget(rate, burst), 100.0, []
+def test_no_stretch_of_time_has_more_calls_than_the_bucket_allows(rate, burst, gaps):
+    bucket, now, calls = TokenBucket(rate, burst), 100.0, []
     for gap in gaps:
         now += gap
-        now += budget.wait(now)
-        budget = budget.spent(now)
+        now += bucket.wait(now)
+        bucket = bucket.after_call(now)
         calls.append(now)
     for first in range(len(calls)):
         for last in range(first, len(calls)):
@@ -39,18 +39,18 @@ def test_no_stretch_of_time_has_more_calls_than_the_budget_allows(rate, burst, g
 
 
 def test_a_quiet_time_gives_the_burst_back():
-    budget = Budget(2.0, 3)
+    bucket = TokenBucket(2.0, 3)
     for _ in range(3):
-        assert budget.wait(10.0) == 0
-        budget = budget.spent(10.0)
-    assert budget.wait(10.0) == pytest.approx(0.5)
-    assert budget.wait(100.0) == 0
+        assert bucket.wait(10.0) == 0
+        bucket = bucket.after_call(10.0)
+    assert bucket.wait(10.0) == pytest.approx(0.5)
+    assert bucket.wait(100.0) == 0
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0)])
-def test_a_budget_of_nothing_is_refused(rate, burst):
+def test_a_bucket_of_nothing_is_refused(rate, burst):
     with pytest.raises(ValueError, match="rate"):
-        Budget(rate, burst)
+        TokenBucket(rate, burst)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_retry_after_is_seconds_or_a_date_and_never_long(value, seconds):
 @given(value=st.text(max_size=40))
 def test_no_text_breaks_retry_after(value):
     found = retry_after(value, NOW)
-    assert found is None or timedelta(0) <= found <= LONGEST_PAUSE
+    assert found is None or timedelta(0) <= found <= MAX_PAUSE
 
 
 @settings(deadline=None)
@@ -98,6 +98,6 @@ def test_every_http_date_is_read(seconds):
 def test_waits_grow_and_stay_bounded(attempt, chance):
     assert 0 <= backoff(attempt, chance) <= 20
     assert backoff(attempt, 1.0) <= backoff(attempt + 1, 1.0)
-    assert timedelta(seconds=2.5) <= pause_without_hint(attempt, chance) <= timedelta(minutes=1)
-    assert timedelta(minutes=1) <= lockout(attempt) <= timedelta(hours=1)
-    assert lockout(attempt) <= lockout(attempt + 1)
+    assert timedelta(seconds=2.5) <= pause_length(attempt, chance) <= timedelta(minutes=1)
+    assert timedelta(minutes=1) <= lockout_length(attempt) <= timedelta(hours=1)
+    assert lockout_length(attempt) <= lockout_length(attempt + 1)

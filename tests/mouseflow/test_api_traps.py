@@ -5,14 +5,12 @@ import ssl
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from mouseflow_wire import reply
+from http_server import reply
 
-from bot.errors import ConfigError
 from mouseflow import errors, feedback, forms, funnels, heatmaps, paging, recordings, websites
 from mouseflow.client import AsyncMouseflow
 from mouseflow.filters import ANY, REFERRER_OF, PageFilters, SessionFilters
-from mouseflow.models import folded
-from mouseflow.rate_limit import Budget
+from mouseflow.rate_limit import TokenBucket
 
 
 def rows(*items):
@@ -33,22 +31,22 @@ def body(request):
 
 async def test_trap_1_the_other_region_is_hinted_at_and_never_tried(api, wire):
     wire.otherwise = reply(401)
-    with pytest.raises(errors.BadCredentials, match="each key works in one region only"):
+    with pytest.raises(errors.BadCredentials, match="a key works in one region only"):
         await api.send(websites.list())
     assert len(wire.got) == 1
 
 
 def test_trap_2_the_key_does_not_travel_over_plain_http():
-    with pytest.raises(ConfigError, match="use https"):
+    with pytest.raises(errors.ConfigurationError, match="use https"):
         AsyncMouseflow("http://api-eu.mouseflow.com", "a@b.c", "key")
 
 
 @pytest.mark.parametrize("address", ["eu", "http://127.0.0.1:1"])
 def test_trap_3_certificates_are_always_verified(address):
     api = AsyncMouseflow(address, "a@b.c", "key")
-    api._wire._built()
-    assert api._wire._tls.verify_mode is ssl.CERT_REQUIRED
-    assert api._wire._tls.check_hostname is True
+    api._transport._new_client()
+    assert api._transport._tls.verify_mode is ssl.CERT_REQUIRED
+    assert api._transport._tls.check_hostname is True
 
 
 async def test_trap_4_a_body_says_that_it_is_json(api, wire):
@@ -81,13 +79,13 @@ async def test_trap_8_any_2xx_is_success_whatever_its_body_and_type(answer, api,
 @pytest.mark.parametrize("status", [408, 409, 415, 422, 502, 504])
 async def test_trap_9_statuses_beyond_the_document_have_their_family(status, api, wire):
     wire.otherwise = reply(status)
-    family = errors.Unavailable if status in (408, 502, 504) else errors.Refused
+    family = errors.Unavailable if status in (408, 502, 504) else errors.InvalidRequest
     with pytest.raises(family):
         await api.send(websites.list())
 
 
 def test_trap_10_the_rate_is_ours_to_choose():
-    assert Budget(2.0, 1).spent(0.0).wait(0.0) == pytest.approx(0.5)
+    assert TokenBucket(2.0, 1).after_call(0.0).wait(0.0) == pytest.approx(0.5)
 
 
 async def test_trap_11_maintenance_is_told_from_other_trouble(api, wire):
@@ -123,7 +121,7 @@ def test_trap_14_dates_with_and_without_an_offset_are_both_read(sample):
 
 def test_trap_16_a_window_that_todate_empties_is_refused():
     today = date(2026, 3, 1)
-    with pytest.raises(ValueError, match="not included"):
+    with pytest.raises(ValueError, match="excluded"):
         SessionFilters(fromdate=today, todate=today)
 
 
@@ -194,13 +192,10 @@ def test_trap_33_a_referrer_type_has_its_filter_word():
     assert words == {"Search": "searchengines", "Link": "links", "Direct": "direct"}
 
 
-async def test_trap_40_page_views_come_inline_only_where_expand_is_honoured(api, wire):
-    day = SessionFilters(fromdate=date(2026, 3, 1), todate=date(2026, 3, 2))
-    wire.answers.append(reply(200, rows({"id": "a"})))
-    assert await paging.probe_expand(api, "w", day) is False
-    wire.answers.append(reply(200, rows({"id": "a", "pageViews": []})))
-    assert await paging.probe_expand(api, "w", day) is True
-    assert wire.got[0].target.endswith("&limit=1&expand=true")
+def test_trap_40_page_views_are_in_the_rows_only_if_expand_is_honoured():
+    assert recordings.list("w", limit=1, expand=True).target.endswith("?limit=1&expand=true")
+    assert row().page_views is None
+    assert row(pageViews=[]).page_views == ()
 
 
 # Tags, variables, star, watched, share
@@ -247,7 +242,7 @@ def test_trap_49_an_empty_string_removes_a_variable():
 
 @pytest.mark.parametrize("value", ["a,b", "*", "^", "a=b"])
 def test_trap_50_a_value_without_an_escape_is_refused(value):
-    with pytest.raises(ValueError, match="no escape"):
+    with pytest.raises(ValueError, match="cannot be escaped"):
         SessionFilters(vars={"plan": value})
 
 
@@ -260,7 +255,7 @@ async def test_traps_51_and_52_a_token_is_neither_asked_twice_nor_told(api, wire
     wire.otherwise = reply(500, b"")
     with pytest.raises(errors.ServerError) as caught:
         await api.send(recordings.share("w", "r"))
-    assert (len(wire.got), caught.value.unknown) == (1, True)
+    assert (len(wire.got), caught.value.outcome_unknown) == (1, True)
 
 
 def test_trap_54_flags_are_numbers_in_filters_and_words_in_paths():
@@ -299,7 +294,7 @@ def test_trap_64_returning_visitors_have_two_vocabularies():
 
 
 def test_trap_65_filters_take_one_value():
-    with pytest.raises(ValueError, match="two letters"):
+    with pytest.raises(ValueError, match="two-letter"):
         SessionFilters(country="de,fr")
 
 
@@ -378,14 +373,6 @@ def test_trap_89_a_campaign_has_one_id_with_two_names(sample):
 
 def test_trap_90_a_campaign_is_deleted_below_its_website():
     assert feedback.delete("w", "c").path == "/websites/w/feedback/c"
-
-
-@pytest.mark.parametrize(
-    ("prose", "value"),
-    [("Page Load", "pageLoad"), ("Bottom right", "bottomRight"), ("textArea", "textarea")],
-)
-def test_trap_92_words_are_compared_without_case_and_spaces(prose, value):
-    assert folded(prose) == folded(value)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("", None), ("a@b.c", "a@b.c")])

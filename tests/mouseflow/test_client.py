@@ -10,13 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from mouseflow_wire import cut, half, held, reply
+from http_server import cut, half, held, reply
 
-from bot.errors import ConfigError, GiveUp, TryLater
 from mouseflow import errors, recordings, websites
-from mouseflow.call_queue import Turns
+from mouseflow.call_queue import CallQueue, Priority
 from mouseflow.client import AsyncMouseflow
-from mouseflow.rate_limit import Budget, Priority
+from mouseflow.rate_limit import TokenBucket
 
 SITES = websites.list()
 STAR = recordings.star("w", "r")
@@ -30,24 +29,24 @@ PAGE = b'{"count": 0, "recordings": []}'
 @pytest.mark.parametrize(
     ("status", "kind", "family", "root"),
     [
-        (302, errors.Refused, errors.Refused, GiveUp),
-        (400, errors.BadRequest, errors.Refused, GiveUp),
-        (401, errors.BadCredentials, errors.Denied, GiveUp),
-        (403, errors.Forbidden, errors.Denied, GiveUp),
-        (404, errors.NotFound, errors.Gone, GiveUp),
-        (405, errors.WrongMethod, errors.Refused, GiveUp),
-        (406, errors.NotJson, errors.Refused, GiveUp),
-        (409, errors.Refused, errors.Refused, GiveUp),
-        (410, errors.Removed, errors.Gone, GiveUp),
-        (418, errors.Teapot, errors.Refused, GiveUp),
-        (422, errors.Refused, errors.Refused, GiveUp),
-        (408, errors.Unavailable, errors.Unavailable, TryLater),
-        (425, errors.Unavailable, errors.Unavailable, TryLater),
-        (429, errors.TooManyRequests, errors.Unavailable, TryLater),
-        (500, errors.ServerError, errors.Unavailable, TryLater),
-        (502, errors.ServerError, errors.Unavailable, TryLater),
-        (503, errors.Maintenance, errors.Unavailable, TryLater),
-        (504, errors.ServerError, errors.Unavailable, TryLater),
+        (302, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (400, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (401, errors.BadCredentials, errors.Denied, errors.Rejected),
+        (403, errors.Forbidden, errors.Denied, errors.Rejected),
+        (404, errors.NotFound, errors.Gone, errors.Rejected),
+        (405, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (406, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (409, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (410, errors.Removed, errors.Gone, errors.Rejected),
+        (418, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (422, errors.InvalidRequest, errors.InvalidRequest, errors.Rejected),
+        (408, errors.Unavailable, errors.Unavailable, errors.Unavailable),
+        (425, errors.Unavailable, errors.Unavailable, errors.Unavailable),
+        (429, errors.TooManyRequests, errors.Unavailable, errors.Unavailable),
+        (500, errors.ServerError, errors.Unavailable, errors.Unavailable),
+        (502, errors.ServerError, errors.Unavailable, errors.Unavailable),
+        (503, errors.Maintenance, errors.Unavailable, errors.Unavailable),
+        (504, errors.ServerError, errors.Unavailable, errors.Unavailable),
     ],
 )
 async def test_a_status_becomes_an_error_that_says_what_to_do(
@@ -70,7 +69,7 @@ async def test_a_status_becomes_an_error_that_says_what_to_do(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 406, 410, 418])
 async def test_what_cannot_succeed_is_sent_once(status, api, wire):
     wire.otherwise = reply(status)
-    with pytest.raises(GiveUp):
+    with pytest.raises(errors.Rejected):
         await api.send(SITES)
     assert len(wire.got) == 1
 
@@ -111,10 +110,10 @@ async def test_a_passing_trouble_is_not_noticed(trouble, api, wire):
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
-        (reply(500), "500 the server had a problem"),
+        (reply(500), "500 internal server error"),
         (reply(503), "503 offline for maintenance"),
-        (reply(200, b"<html>sorry</html>"), "HTML where JSON was due"),
-        (reply(200, b'[{"id": "a'), "half a JSON"),
+        (reply(200, b"<html>sorry</html>"), "HTML instead of JSON"),
+        (reply(200, b'[{"id": "a'), "truncated JSON"),
         (cut, "GET /websites: RemoteProtocolError"),
         (half, "GET /websites: RemoteProtocolError"),
     ],
@@ -124,14 +123,14 @@ async def test_a_lasting_trouble_ends_after_a_few_tries_with_clear_text(trouble,
     with pytest.raises(errors.Unavailable, match=said) as caught:
         await api.send(SITES)
     assert len(wire.got) == 3
-    assert caught.value.unknown is False
+    assert caught.value.outcome_unknown is False
 
 
 async def test_nobody_there_is_unavailable_and_nothing_was_done(make):
     api = make("http://127.0.0.1:9")
     with pytest.raises(errors.Unreachable, match="ConnectError") as caught:
         await api.send(STAR)
-    assert caught.value.unknown is False
+    assert caught.value.outcome_unknown is False
     assert caught.value.status is None
 
 
@@ -140,10 +139,10 @@ async def test_an_answer_that_does_not_come_is_unavailable(make, wire):
     api = make(tries=1)
     await api.send(SITES)  # connects: under load this can take longer than 20 ms
     wire.otherwise = held(release, reply())
-    api._wire._http.timeout = httpx.Timeout(60.0, read=0.02)
+    api._transport._http.timeout = httpx.Timeout(60.0, read=0.02)
     with pytest.raises(errors.Unreachable, match="ReadTimeout") as caught:
         await api.send(STAR)
-    assert caught.value.unknown is True
+    assert caught.value.outcome_unknown is True
     release.set()
 
 
@@ -167,14 +166,14 @@ async def test_what_would_take_effect_twice_is_not_repeated(trouble, api, wire):
     with pytest.raises(errors.Unavailable) as caught:
         await api.send(SHARE)
     assert len(wire.got) == 1
-    assert caught.value.unknown is True
+    assert caught.value.outcome_unknown is True
 
 
 async def test_a_share_whose_token_is_lost_is_not_repeated(api, wire):
     wire.otherwise = reply(200, b"<html>")
     with pytest.raises(errors.UnreadableAnswer) as caught:
         await api.send(SHARE)
-    assert (len(wire.got), caught.value.unknown) == (1, True)
+    assert (len(wire.got), caught.value.outcome_unknown) == (1, True)
 
 
 async def test_a_call_that_the_api_did_not_take_is_repeated_whatever_it_is(api, wire):
@@ -188,7 +187,7 @@ async def test_an_earlier_unknown_outcome_is_not_forgotten(api, wire):
     with pytest.raises(errors.Unavailable) as caught:
         await api.send(STAR)
     assert caught.value.status == 425
-    assert caught.value.unknown is True
+    assert caught.value.outcome_unknown is True
 
 
 async def test_tries_are_further_and_further_apart(make, wire, time):
@@ -235,11 +234,11 @@ async def test_a_long_pause_is_told_instead_of_waited_for(api, wire, time):
     wire.otherwise = reply(429, Retry_After="86400")
     with pytest.raises(errors.TooManyRequests) as caught:
         await api.send(SITES)
-    assert caught.value.after == timedelta(minutes=5)
+    assert caught.value.retry_after == timedelta(minutes=5)
     assert api.pause_until == time.clock() + timedelta(minutes=5)
     with pytest.raises(errors.TooManyRequests, match="not sent") as caught:
         await api.send(STAR)
-    assert (len(wire.got), caught.value.lane) == (1, True)
+    assert (len(wire.got), caught.value.account_wide) == (1, True)
     time.seconds += 301
     wire.otherwise = reply()
     await api.send(SITES)
@@ -276,7 +275,7 @@ async def test_a_clock_that_was_set_back_does_not_make_the_pause_longer(make, ti
     api.pause_until = time.clock() + timedelta(hours=9)
     with pytest.raises(errors.TooManyRequests) as caught:
         await make_impatient(api).send(SITES)
-    assert caught.value.after == timedelta(minutes=5)
+    assert caught.value.retry_after == timedelta(minutes=5)
 
 
 def make_impatient(api: AsyncMouseflow) -> AsyncMouseflow:
@@ -302,7 +301,7 @@ async def test_a_shorter_pause_does_not_cut_a_longer_one(make, time):
     api = make()
     long = time.clock() + timedelta(seconds=50)
     api.pause_until = long
-    api._standing.rest(timedelta(seconds=2))
+    api._state.pause(timedelta(seconds=2))
     assert api.pause_until == long
 
 
@@ -364,7 +363,7 @@ async def test_mended_credentials_are_welcome_again(api, wire, time):
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_a_refused_start_hints_at_the_other_region(status, api, wire):
     wire.otherwise = reply(status)
-    with pytest.raises(GiveUp, match="region"):
+    with pytest.raises(errors.Rejected, match="region"):
         await api.send(SITES)
 
 
@@ -502,11 +501,11 @@ async def test_a_client_that_hangs_is_thrown_away(make, wire):
     release = asyncio.Event()
     wire.answers.append(held(release, reply()))
     api = make(timeout=100.0, longest=0.01, tries=1)
-    with pytest.raises(errors.Unreachable, match="beyond all time-outs") as caught:
+    with pytest.raises(errors.Unreachable, match="within all timeouts") as caught:
         await api.send(STAR)
-    assert caught.value.unknown is True
+    assert caught.value.outcome_unknown is True
     release.set()
-    api._wire._longest = 100.0
+    api._transport._longest = 100.0
     await api.send(SITES)
 
 
@@ -522,7 +521,7 @@ async def test_a_hung_request_that_fails_when_cancelled_leaves_no_warning(make):
     complaints = []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     api = make(transport=Hangs(), longest=0.01, tries=1)
-    with pytest.raises(errors.Unreachable, match="beyond all time-outs"):
+    with pytest.raises(errors.Unreachable, match="within all timeouts"):
         await api.send(SITES)
     await api.aclose()
     await asyncio.sleep(0)
@@ -543,7 +542,7 @@ async def test_no_credential_is_ever_in_an_error(status, make, wire):
         await reply(status, body)(writer)
 
     wire.otherwise = echo
-    with pytest.raises((GiveUp, TryLater)) as caught:
+    with pytest.raises((errors.Rejected, errors.Unavailable)) as caught:
         await api.send(SITES)
     basic = wire.got[-1].headers["authorization"].removeprefix("Basic ")
     told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
@@ -554,7 +553,7 @@ async def test_no_credential_is_ever_in_an_error(status, make, wire):
 
 async def test_no_credential_is_in_a_repr(api):
     assert "token1234" not in repr(api)
-    assert "token1234" not in repr(api._wire) + repr(api._wire._auth)
+    assert "token1234" not in repr(api._transport) + repr(api._transport._auth)
 
 
 async def test_nothing_of_a_request_is_logged(api, wire, caplog):
@@ -566,7 +565,7 @@ async def test_nothing_of_a_request_is_logged(api, wire, caplog):
 
 async def test_the_credentials_do_not_follow_a_redirect(api, wire):
     wire.otherwise = reply(302, b"", Location=f"{wire.url}/elsewhere")
-    with pytest.raises(errors.Refused, match="redirects"):
+    with pytest.raises(errors.InvalidRequest, match="redirects"):
         await api.send(SITES)
     assert [got.target for got in wire.got] == ["/websites"]
 
@@ -604,14 +603,14 @@ def test_a_region_or_an_address_is_taken(region, url):
     ],
 )
 def test_an_address_that_would_show_the_key_is_refused(address):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(errors.ConfigurationError) as caught:
         AsyncMouseflow(address, "a@b.c", "key")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("email", "key"), [("", "k"), ("a@b.c", ""), ("a:b", "k")])
 def test_credentials_that_can_not_be_right_are_refused(email, key):
-    with pytest.raises(ConfigError, match="email"):
+    with pytest.raises(errors.ConfigurationError, match="email"):
         AsyncMouseflow("eu", email, key)
 
 
@@ -661,17 +660,18 @@ async def test_an_answer_is_let_go_once_it_is_given(api):
 
 @pytest.mark.parametrize("steps", range(8))
 async def test_a_turn_is_not_lost_when_its_taker_leaves_in_that_instant(steps):
-    turns = Turns(Budget(1000.0, 100), 1, pause=float, monotonic=float, sleep=asyncio.sleep)
-    assert await turns.take(turns.call(Priority.POLL))
-    leaving = asyncio.create_task(turns.take(turns.call(Priority.POLL)))
+    bucket = TokenBucket(1000.0, 100)
+    queue = CallQueue(bucket, 1, pause=float, monotonic=float, sleep=asyncio.sleep)
+    assert await queue.acquire(queue.new_call(Priority.POLL))
+    leaving = asyncio.create_task(queue.acquire(queue.new_call(Priority.POLL)))
     await _steps(3)
-    turns.give_back()
+    queue.release()
     await _steps(steps)
     gone = leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     if not gone:
-        turns.give_back()
-    following = asyncio.create_task(turns.take(turns.call(Priority.POLL)))
+        queue.release()
+    following = asyncio.create_task(queue.acquire(queue.new_call(Priority.POLL)))
     await _steps(10)
     assert following.done()
 

@@ -1,16 +1,16 @@
-"""Whose call goes next: actions first, websites in turn, and nobody for ever behind others."""
+"""Which call goes next: actions first, then websites round robin, without starvation."""
 
 import asyncio
 from collections import defaultdict, deque
 from dataclasses import replace
 
 import pytest
+from http_server import held, reply
 from hypothesis import given
 from hypothesis import strategies as st
-from mouseflow_wire import held, reply
 
 from mouseflow import Priority, recordings, websites
-from mouseflow.call_queue import PASSED, Call, Turned
+from mouseflow.call_queue import MAX_SKIPS, QueuedCall, QueueHistory
 
 ACTION, POLL, BACKGROUND = Priority
 SITES = ["", "a", "b", "c", "d"]
@@ -21,20 +21,20 @@ class Line:
     """The line as plain lists: who waits, who went, and how long each had to wait."""
 
     def __init__(self):
-        self.turned, self.waiting, self.gone, self.number = Turned(), [], [], 0
+        self.history, self.waiting, self.gone, self.number = QueueHistory(), [], [], 0
         self.came = {}
 
     def join(self, priority, website):
-        call = Call(priority, website, self.number, self.turned.turns)
+        call = QueuedCall(priority, website, self.number, self.history.gone)
         self.number += 1
         self.waiting.append(call)
         self.came[call] = len(self.gone)
         return call
 
     def go(self):
-        call = self.turned.next_of(self.waiting)
+        call = self.history.next_of(self.waiting)
         self.waiting.remove(call)
-        self.turned = self.turned.after(call, {each.priority for each in self.waiting})
+        self.history = self.history.after(call, {each.priority for each in self.waiting})
         self.gone.append(call)
         return call
 
@@ -99,7 +99,7 @@ def test_no_kind_of_call_is_passed_over_for_long(steps):
             for each in Priority:
                 passed[each] = passed[each] + 1 if each in there and each is not went else 0
                 # Beyond its own bound a class waits for one turn of each class above it.
-                assert passed[each] <= PASSED[each] + each
+                assert passed[each] <= MAX_SKIPS[each] + each
 
 
 @given(steps)
@@ -164,7 +164,7 @@ def test_what_was_refused_goes_first_again_as_it_came(lanes, in_flight):
         same.join(POLL, lane[1])
     refused = [line.go() for _ in range(min(in_flight, len(lanes)))]
     for call in reversed(refused):
-        line.waiting.append(replace(call, refused=True))
+        line.waiting.append(replace(call, retried=True))
     again = [line.go() for _ in refused]
     assert [it.number for it in again] == sorted(it.number for it in refused)
     line.drain()

@@ -233,9 +233,7 @@ async def test_a_window_without_both_dates_is_refused(one_date):
 async def test_undocumented_arguments_are_probed(honoured):
     server = Server(sessions(10), offset=honoured, expand=honoured)
     assert await paging.probe_offset(server, "w", WEEK) is honoured
-    assert await paging.probe_expand(server, "w", WEEK) is honoured
     assert await paging.probe_offset(Server(sessions(1)), "w", WEEK) is False
-    assert await paging.probe_expand(Server([]), "w", WEEK) is False
 
 
 @settings(deadline=None, max_examples=60)

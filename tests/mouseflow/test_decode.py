@@ -110,7 +110,7 @@ def test_a_count_alone_is_an_answer():
         (b" \n", "empty"),
         (b"<!doctype html><p>secret</p>", "HTML"),
         (b"\xef\xbb\xbf<html>secret", "HTML"),
-        (b'{"recordings": [{"id": "secret"', "half a JSON"),
+        (b'{"recordings": [{"id": "secret"', "truncated JSON"),
         (b"secret: it works", "not JSON"),
         (b'{"count": 1, "recordings": ' + b"[" * 100_000, "JSON"),
         (b'["secret"]', "another shape"),

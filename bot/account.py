@@ -1,0 +1,92 @@
+"""The Mouseflow account as the bot's port: one client, its errors translated into the bot's.
+
+This is the only place that says what an error of the client means for the bot.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, assert_never
+
+from bot import errors
+from bot.errors import ConfigError, GiveUp, TryLater
+from mouseflow import AsyncMouseflow, Priority, Request
+from mouseflow.errors import (
+    BadCredentials,
+    ConfigurationError,
+    Forbidden,
+    Gone,
+    Rejected,
+    Unavailable,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from bot.config.settings import MouseflowSection
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account's client, with every request at one priority. Raises GiveUp or TryLater."""
+
+    client: AsyncMouseflow
+    priority: Priority = Priority.POLL
+
+    async def send(self, request: Request[T]) -> T:
+        with translated():
+            return await self.client.send(request, priority=self.priority)
+
+
+def open_client(settings: "MouseflowSection", *, tries: int = 3) -> AsyncMouseflow:
+    """A client for these settings, to be closed by the caller; raises ConfigError."""
+    with translated():
+        return AsyncMouseflow(
+            settings.base_url or settings.region or "",
+            settings.email,
+            settings.api_key.get_secret_value(),
+            requests_per_second=settings.requests_per_second,
+            burst=max(4, round(settings.requests_per_second)),
+            tries=tries,
+        )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the bot's error for each error of the client, with the client's error as its cause."""
+    try:
+        yield
+    except (ConfigurationError, Rejected, Unavailable) as error:
+        raise meaning(error) from error
+
+
+def meaning(error: ConfigurationError | Rejected | Unavailable) -> ConfigError | GiveUp | TryLater:
+    """What the client's error means for the bot: fix the configuration, give up, or try later."""
+    match error:
+        case ConfigurationError():
+            return ConfigError(str(error))
+        case Rejected():
+            return _give_up(error)(error.reason, error.hint)
+        case Unavailable():
+            kind = errors.Unreachable if isinstance(error, Unreachable) else TryLater
+            return kind(
+                error.reason,
+                after=error.retry_after,
+                unknown=error.outcome_unknown,
+                lane=error.account_wide,
+            )
+        case _:
+            assert_never(error)
+
+
+def _give_up(error: Rejected) -> type[GiveUp]:
+    match error:
+        case BadCredentials():
+            return errors.BadCredentials
+        case Forbidden():
+            return errors.Forbidden
+        case Gone():
+            return errors.Gone
+        case _:
+            return GiveUp
