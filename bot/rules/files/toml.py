@@ -3,7 +3,6 @@
 import re
 import tomllib
 
-from bot.messages.toml_errors import toml_fault
 from bot.rules.files.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -17,6 +16,7 @@ from bot.rules.files.nodes import (
     TooMuch,
     Unreadable,
 )
+from bot.rules.files.toml_errors import toml_error
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -44,7 +44,7 @@ def parse(text: str) -> Node:
     except RecursionError:
         raise TooMuch(1, 1, f"nested too deeply; {MAX_DEPTH} levels are the limit") from None
     except ValueError as error:
-        raise Unreadable(*toml_fault(text, error)) from None
+        raise Unreadable(*toml_error(text, error)) from None
     if not _BLANK.sub("", text, count=1):
         raise Empty(1, 1, "the file is empty; it starts with version = 1")
     return _Scanner(text).document()

@@ -72,12 +72,12 @@ def test_the_other_rules_of_a_broken_yaml_file_are_checked(broken, said):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ("when = { country = de }", 'a text wants quotes: country = "…"'),
-        ('when = { country = "de }', 'the " that opens here is not closed'),
-        ("when = { country = ['de' }", "a comma is missing before this"),
-        ("when = { country = [", "the [ that opens here is not closed"),
-        ("when: x", "TOML wants = and not a colon: when = …"),
-        ("watch = 'x'", "watch stands twice; it stands on line 7 already"),
+        ("when = { country = de }", 'text needs quotes: country = "…"'),
+        ('when = { country = "de }', 'the " opened here is not closed'),
+        ("when = { country = ['de' }", "a comma is missing here"),
+        ("when = { country = [", "the [ opened here is not closed"),
+        ("when: x", "TOML uses = instead of a colon: when = …"),
+        ("watch = 'x'", "watch is already defined on line 7"),
     ],
 )
 def test_the_other_rules_of_a_broken_toml_file_are_checked(broken, said):
@@ -128,7 +128,9 @@ def test_what_stands_before_the_rules_may_be_broken_too():
     assert faults(text, "a.yaml")[0] == (1, "", head)
     assert len(faults(text, "a.yaml")) == 3
     text = TOML.replace("BROKEN", "when.tags = 'a'").replace("version = 1", "version: 1")
-    head = "TOML wants = and not a colon: version = …; what stands before the rules was not checked"
+    head = (
+        "TOML uses = instead of a colon: version = …; what stands before the rules was not checked"
+    )
     assert faults(text, "a.toml")[0] == (1, "", head)
     assert [path for _, path, _ in faults(text, "a.toml")] == [
         "",
@@ -162,7 +164,7 @@ def test_where_no_rule_can_be_left_out_it_is_said_that_the_rest_was_not_checked(
     ]
     text = "rules.one = { watch = x }\nrules.two = { watch = 3 }\n"
     assert faults(text, "a.toml") == [
-        (1, "", 'a text wants quotes: watch = "…"; the rest of this file was not checked')
+        (1, "", 'text needs quotes: watch = "…"; the rest of this file was not checked')
     ]
 
 
