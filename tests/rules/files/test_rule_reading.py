@@ -252,9 +252,9 @@ def test_two_rules_with_one_id_name_the_other_place():
     good = HEAD.format(watch="recordings") + "    when: {tags: a}\n    do: {star: true}\n"
     bad = good.replace("tags", "tgas")
     assert faults(("a.yaml", good), ("sub/b.yaml", good)) == [
-        "sub/b.yaml:3:3: rules.one: this id stands at a.yaml:3 already"
+        "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3"
     ]
-    assert "sub/b.yaml:3:3: rules.one: this id stands at a.yaml:3 already" in faults(
+    assert "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3" in faults(
         ("a.yaml", bad), ("sub/b.yaml", good)
     ), "also where one of them has faults"
 
