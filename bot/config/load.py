@@ -19,7 +19,7 @@ from pydantic_settings import EnvSettingsSource
 
 from bot.config.settings import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
-from bot.messages.toml_errors import toml_fault
+from bot.rules.files.toml_errors import toml_error
 
 _SQLITE = "sqlite:///"
 
@@ -213,7 +213,7 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line, column, said = toml_fault(text, error)
+        line, column, said = toml_error(text, error)
         raise ConfigError(f"{path}:{line}:{column}: {said}") from None
 
 

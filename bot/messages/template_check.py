@@ -1,13 +1,20 @@
-"""What is wrong with a rule author's text: found when the rules load, each with its place."""
+"""Check the message texts that rule authors write: every problem, with line and column.
+
+Jinja2 reads the text and reports syntax errors; this module adds where exactly they are, words
+for the mistakes that people make most, and what a text may not use.
+"""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError
+from jinja2.lexer import ignored_tokens
+from jinja2.parser import Parser
 
 from bot.domain.subjects import Kind
 from bot.messages.samples import SAMPLES
@@ -16,117 +23,332 @@ from bot.messages.templates import ENVIRONMENT, FILTERS, TESTS, BadText, render
 from bot.ports import Addresses
 
 IN_LINKS = ("url", "share_url")
-"""The names that may stand between < and > in a text: addresses made by ourselves."""
+"""The names that may be used between < and > in a text: addresses that the bot made itself."""
+LONGEST = 3000
 
+_TRIED = Addresses(share_url="https://example.com/{token}")
 _LOOP = ("index", "index0", "first", "last", "length")
 _DEEPEST_LOOP = 2
 _FEW = 14
-
 _ALLOWED: tuple[type[nodes.Node], ...] = (
-    nodes.Template,
-    nodes.Output,
-    nodes.TemplateData,
-    nodes.Name,
-    nodes.Const,
-    nodes.Getattr,
-    nodes.Getitem,
-    nodes.Filter,
-    nodes.Test,
-    nodes.If,
-    nodes.For,
-    nodes.CondExpr,
-    nodes.Compare,
-    nodes.Operand,
-    nodes.And,
-    nodes.Or,
-    nodes.Not,
-    nodes.Add,
-    nodes.Sub,
-    nodes.Mul,
-    nodes.Div,
-    nodes.FloorDiv,
-    nodes.Neg,
-    nodes.Concat,
-    nodes.List,
-    nodes.Tuple,
-    nodes.Slice,
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr,
+    nodes.Getitem, nodes.Filter, nodes.Test, nodes.If, nodes.For, nodes.CondExpr, nodes.Compare,
+    nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div,
+    nodes.FloorDiv, nodes.Neg, nodes.Concat, nodes.List, nodes.Tuple, nodes.Slice,
     nodes.Keyword,
-)
-_WORDS: dict[type[nodes.Node], str] = {
-    nodes.Dict: "a mapping in { } is not part of these texts",
-    nodes.Pow: "** is not part of these texts; there is + - * /",
-    nodes.Mod: "% is not part of these texts; ask with is divisibleby(3)",
-    nodes.Pos: "a + in front is not part of these texts; leave it out",
+)  # fmt: skip
+_FORBIDDEN: dict[type[nodes.Node], str] = {
+    nodes.Dict: "a mapping in { } cannot be used here",
+    nodes.Pow: "** cannot be used here; there is + - * /",
+    nodes.Mod: "% cannot be used here; use is divisibleby(3)",
+    nodes.Pos: "a + before a value cannot be used here; remove it",
 }
-_ARGUMENTS: dict[str, type | tuple[type, ...]] = {
-    "default": object,
-    "join": str,
-    "round": int,
-    "truncate": int,
-}
+_ARGUMENTS: dict[str, type] = {"default": object, "join": str, "round": int, "truncate": int}
 """Filters that take a value, and of which type; no other filter takes any."""
-_KINDS = {str: "a text in quotes", int: "a whole number"}
+_TYPES = {str: "a text in quotes", int: "a whole number"}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is wrong: in which line, the word to point at, and the message."""
+class TextFault:
+    """What is wrong in a text, and where: line and column count from 1."""
+
+    line: int
+    column: int
+    message: str
+
+
+def check_text(text: str, kind: Kind) -> list[TextFault]:
+    """Everything wrong with a text for this kind of subject; empty if it can be used."""
+    if len(text) > LONGEST:
+        return [TextFault(1, 1, f"a text has at most {LONGEST} characters, this has {len(text)}")]
+    if not text.strip():
+        return [TextFault(1, 1, "the text is empty; remove it to get the bot's own message")]
+    source = re.sub(r"\r\n?", "\n", text)
+    try:
+        tokens = _tokens(source)
+        tree = _parsed(source, tokens)
+    except _SyntaxFault as error:
+        return [_fault(source, error.offset, error.message)]
+    except RecursionError:
+        return [TextFault(1, 1, "the text is nested too deeply")]
+    faults = {
+        _fault(source, _offset(tokens, found.line, found.word), found.message)
+        for found in _problems(tree, kind)
+    }
+    ordered = sorted(faults, key=lambda fault: (fault.line, fault.column, fault.message))
+    return ordered or _trial(source, tokens, kind)
+
+
+def first_use(text: str, names: Collection[str]) -> tuple[int, int]:
+    """Line and column of the first of these names in a text that has no syntax error."""
+    tokens = _tokens(text)
+    uses = (
+        token.offset
+        for before, token in zip([_NOTHING, *tokens], tokens, strict=False)
+        if token.kind == "name" and token.value in names and before.value != "."
+    )
+    fault = _fault(text, next(uses, 0), "")
+    return fault.line, fault.column
+
+
+# Syntax: Jinja2's lexer and parser know what is wrong, but of the place only the line.
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    value: str
+    line: int
+    offset: int
+
+
+_NOTHING = _Token("", "", 0, 0)
+_BLOCKS = ("if", "elif", "else", "endif", "for", "endfor")
+_SKIPPED = (*ignored_tokens, "raw_begin", "raw_end")
+"""What the parser never sees."""
+_HINTS = {
+    "&": "write and",
+    "|": "write or; a filter has one |",
+    "!": "write not, or != to compare",
+    "=": "write == to compare",
+    "?": "write {{ 'a' if … else 'b' }}",
+    ":": "write filter values in ( ), such as default('…')",
+    "}": "write }}",
+    "'": "this quote is not closed",
+    '"': "this quote is not closed",
+    "\\": "write \\\\ for one backslash",
+    "then": "leave it out",
+    "if": "write elif",
+}
+"""What to do about the word or character that Jinja2 stopped at."""
+
+
+class _SyntaxFault(Exception):
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(message)
+        self.offset, self.message = offset, message
+
+
+def _tokens(text: str) -> list[_Token]:
+    """What Jinja2's lexer finds, each with its offset in the text. Raises _SyntaxFault."""
+    found: list[_Token] = []
+    before = _NOTHING
+    try:
+        for line, kind, value in ENVIRONMENT.lex(text):
+            # The lexer drops white space around blocks; the token itself is in the text.
+            end = before.offset + len(before.value)
+            token = _Token(kind, value, line, max(text.find(value, end), end))
+            if value == before.value == "{":
+                message = "braces inside braces; write the name alone"
+                raise _SyntaxFault(before.offset, message)
+            found.append(token)
+            before = token
+    except TemplateSyntaxError as error:
+        raise _lexer_fault(text, before, str(error.message)) from None
+    return found
+
+
+def _lexer_fault(text: str, last: _Token, message: str) -> _SyntaxFault:
+    if message.startswith("Missing end of"):
+        closing = "#}" if "comment" in message else "{% endraw %}"
+        return _SyntaxFault(last.offset, f"{last.value} is not closed; write {closing}")
+    at = re.search(r" at (\d+)$", message)
+    offset = int(at[1]) if at else last.offset + len(last.value)
+    found = text[offset : offset + 1]
+    if expected := re.search(r", expected '(.)'$", message):
+        return _SyntaxFault(offset, f"expected {expected[1]} before {found}")
+    return _SyntaxFault(offset, _unexpected(found))
+
+
+def _unexpected(found: str) -> str:
+    hint = _HINTS.get(found)
+    return f"unexpected {found}; {hint}" if hint else f"unexpected {found}"
+
+
+def _parsed(text: str, tokens: list[_Token]) -> nodes.Template:
+    """The text as Jinja2's nodes. Raises _SyntaxFault."""
+    read = [token for token in tokens if token.kind not in _SKIPPED]
+    opened = _opened_blocks(read)
+    parser = Parser(ENVIRONMENT, text)
+    try:
+        return parser.parse()
+    except TemplateSyntaxError as error:
+        left = sum(1 for _ in parser.stream)
+        message = str(error.message)
+    if message.endswith("escape"):  # in a string
+        wrong = next(token for token in read if token.kind == "string" and "\\" in token.value)
+        raise _SyntaxFault(wrong.offset, f"unexpected \\; {_HINTS[chr(92)]}")
+    if left:
+        place = len(read) - left
+        place -= read[place].kind == "data"
+        raise _SyntaxFault(read[place].offset, _parser_message(message, read[place]))
+    last = next(token for token in reversed(read) if token.kind.startswith(("variable", "block")))
+    if last.kind.endswith("_begin"):
+        closing = "}}" if last.kind == "variable_begin" else "%}"
+        raise _SyntaxFault(last.offset, f"{last.value} is not closed; write {closing}")
+    if not opened:
+        raise _SyntaxFault(last.offset, f"something is missing before {last.value}")
+    word = opened[-1].value
+    message = f"{{% {word} %}} is not closed; write {{% end{word} %}}"
+    raise _SyntaxFault(opened[-1].offset, message)
+
+
+def _opened_blocks(read: list[_Token]) -> list[_Token]:
+    """The `if` and `for` that are not closed. Raises _SyntaxFault where a block can't be."""
+    opened: list[_Token] = []
+    for before, token in pairwise(read):
+        if before.kind != "block_begin" or token.kind == "block_end":
+            continue
+        word = token.value
+        if word not in _BLOCKS:
+            raise _SyntaxFault(token.offset, f"unknown {{% {word} %}}; {_block_meant(word)}")
+        if word in ("if", "for"):
+            opened.append(token)
+        elif not opened or (word == "endfor" and opened[-1].value != "for"):
+            start = word.removeprefix("end") if word.startswith("end") else "if"
+            message = f"there is no open {{% {start} %}} before {{% {word} %}}"
+            raise _SyntaxFault(token.offset, message)
+        elif word.startswith("end") and opened.pop().value != word.removeprefix("end"):
+            raise _SyntaxFault(token.offset, "write {% endfor %} first")
+    return opened
+
+
+def _block_meant(word: str) -> str:
+    if word in ("elseif", "elsif"):
+        return "did you mean elif?"
+    near = get_close_matches(word.lower(), _BLOCKS, 1, 0.7)
+    return f"did you mean {near[0]}?" if near else "only if and for can be used here"
+
+
+def _parser_message(message: str, found: _Token) -> str:
+    """What Jinja2's parser says, without its names for the parts of a text."""
+    if found.value in _HINTS:
+        return _unexpected(found.value)
+    expected = re.match(r"expected token '(.+)', got '.+'$", message)
+    if expected is None:
+        closes = found.value in ("}}", "%}", ")", "]")
+        return (
+            f"something is missing before {found.value}" if closes else f"unexpected {found.value}"
+        )
+    if expected[1].startswith("end of"):
+        closing = "}}" if expected[1] == "end of print statement" else "%}"
+        hint = {
+            "name": "; use braces for each value",
+            "string": "; a filter takes its value in ( )",
+            "integer": "; a filter takes its value in ( )",
+        }.get(found.kind, "")
+        return f"expected {closing} before {found.value}{hint}"
+    wanted = "a name" if expected[1] == "name" else expected[1]
+    return f"expected {wanted} before {found.value}"
+
+
+# Places.
+
+
+def _fault(text: str, offset: int, message: str) -> TextFault:
+    column = offset - text.rfind("\n", 0, offset)
+    return TextFault(text.count("\n", 0, offset) + 1, column, message)
+
+
+def _offset(tokens: list[_Token], line: int, word: str) -> int:
+    """Where the word is in that line; without a word, the braces."""
+    begin = 0
+    for token in tokens:
+        if token.kind.endswith("_begin") and (token.line <= line or not begin):
+            begin = token.offset
+        if token.line == line and token.kind != "data":
+            if not word:
+                return begin
+            if token.value.strip("'\"") == word:
+                return token.offset
+    return begin
+
+
+def _trial(text: str, tokens: list[_Token], kind: Kind) -> list[TextFault]:
+    """What fails when the text is filled in for a sample subject that has everything."""
+    message = _tried(text, kind)
+    if not message:
+        return []
+    start = 0
+    for token in tokens:
+        if token.kind == "variable_begin":
+            start = token.offset
+        elif token.kind == "variable_end":
+            alone = _tried(text[start : token.offset + len(token.value)], kind)
+            if alone:
+                return [_fault(text, start, alone)]
+    return [TextFault(1, 1, message)]
+
+
+def _tried(text: str, kind: Kind) -> str:
+    try:
+        render(text, SAMPLES[kind], _TRIED)
+    except BadText as error:
+        return str(error)
+    return ""
+
+
+# Meaning: what a text uses that this kind of subject does not have.
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A problem: its line, the word to point at, and the message."""
 
     line: int
     word: str
     message: str
 
 
-def meaning(tree: nodes.Template, kind: Kind) -> list[Found]:
-    """Everything in the text that has no meaning for this kind of subject."""
+def _problems(tree: nodes.Template, kind: Kind) -> list[_Found]:
     return [
         *_forbidden(tree),
         *_loops(tree, 0),
         *_names(tree, kind),
-        *_uses(tree),
-        *_open_links(tree),
+        *_filters_and_tests(tree),
+        *_links(tree),
     ]
 
 
-def _forbidden(tree: nodes.Node) -> Iterator[Found]:
+def _forbidden(tree: nodes.Node) -> Iterator[_Found]:
     for node in tree.find_all(nodes.Node):
         if isinstance(node, nodes.Call):
-            yield _called(node)
+            yield _call(node)
         elif not isinstance(node, (*_ALLOWED, nodes.Pair)):
             name = type(node).__name__.lower()
-            message = _WORDS.get(type(node), f"{name} is not part of these texts")
-            yield Found(node.lineno, "", message)
+            message = _FORBIDDEN.get(type(node), f"{name} cannot be used here")
+            yield _Found(node.lineno, "", message)
 
 
-def _called(call: nodes.Call) -> Found:
+def _call(call: nodes.Call) -> _Found:
     """A call: most are filters, written as in other languages."""
-    made = call.node
-    if isinstance(made, nodes.Getattr):
-        name, value = made.attr, _base(made.node) or "…"
+    called = call.node
+    if isinstance(called, nodes.Getattr):
+        name, value = called.attr, _base(called.node) or "…"
     else:
         first = call.args[0] if call.args else None
-        name, value = _base(made) or "", (_base(first) if first else None) or "country"
-    word = name if name in FILTERS else next(iter(get_close_matches(name, FILTERS, 1)), None)
-    example = f": {value} | {word}" if word else ""
-    return Found(call.lineno, name, f"nothing is called with ( ) here; use a filter{example}")
+        name, value = _base(called) or "", (_base(first) if first else None) or "country"
+    near = get_close_matches(name, FILTERS, 1)
+    example = f": {value} | {near[0]}" if near else ""
+    return _Found(call.lineno, name, f"functions cannot be called here; use a filter{example}")
 
 
-def _loops(node: nodes.Node, depth: int) -> Iterator[Found]:
+def _loops(node: nodes.Node, depth: int) -> Iterator[_Found]:
     for child in node.iter_child_nodes():
         inside = depth
         if isinstance(child, nodes.For):
             inside += 1
             if inside > _DEEPEST_LOOP:
-                yield Found(child.lineno, "for", "at most two loops within each other")
+                yield _Found(child.lineno, "for", f"at most {_DEEPEST_LOOP} loops can be nested")
             if child.recursive:
-                yield Found(child.lineno, "recursive", "recursive is not part of these texts")
+                yield _Found(child.lineno, "recursive", "recursive cannot be used here")
             if not isinstance(child.target, nodes.Name):
-                yield Found(child.lineno, "for", "a loop has one name, such as for tag in tags")
+                yield _Found(child.lineno, "for", "a loop has one name, such as for tag in tags")
             if _base(child.iter) is None and not isinstance(child.iter, nodes.Call):
-                message = "a loop goes over one of the names that are lists"
-                yield Found(child.lineno, "for", message)
+                message = "a loop needs one of the names that are lists, such as tags"
+                yield _Found(child.lineno, "for", message)
         elif isinstance(child, nodes.Name) and child.name == "loop" and not depth:
-            yield Found(child.lineno, "loop", "loop has a meaning between for and endfor alone")
+            yield _Found(child.lineno, "loop", "loop can be used between for and endfor only")
         yield from _loops(child, inside)
 
 
@@ -137,7 +359,7 @@ def _base(node: Any) -> str | None:
     return node.name if isinstance(node, nodes.Name) else None
 
 
-def _names(tree: nodes.Template, kind: Kind) -> Iterator[Found]:
+def _names(tree: nodes.Template, kind: Kind) -> Iterator[_Found]:
     names = known(kind)
     items = {
         loop.target.name: _parts(_base(loop.iter), kind)
@@ -145,28 +367,28 @@ def _names(tree: nodes.Template, kind: Kind) -> Iterator[Found]:
         if isinstance(loop.target, nodes.Name)
     }
     called = [id(call.node) for call in tree.find_all(nodes.Call)]
-    bare = {id(value) for value in _values(tree)}
+    compared = {id(value) for value in _values(tree)}
     dotted = {id(node.node): node.attr for node in tree.find_all(nodes.Getattr)}
-    strange: set[str] = set()
+    unknown: set[str] = set()
     for name in tree.find_all(nodes.Name):
         if name.name not in names and name.name not in items and name.name != "loop":
-            strange.add(name.name)
+            unknown.add(name.name)
             if name.ctx == "load" and id(name) not in called:
                 whole = f"{name.name}_{dotted.get(id(name))}"
                 hint = _hint(whole if whole in names else name.name, names, NAMES[kind])
-                if id(name) in bare and not hint.startswith("; did"):
-                    hint = f"; a text wants quotes: '{name.name}'"
-                yield Found(name.lineno, name.name, f"unknown name {name.name}{hint}")
+                if id(name) in compared and not hint.startswith("; did"):
+                    hint = f"; text needs quotes: '{name.name}'"
+                yield _Found(name.lineno, name.name, f"unknown name {name.name}{hint}")
     for node, parent, part in _parts_used(tree):
         allowed = items.get(parent, _LOOP if parent == "loop" else _own_parts(parent, kind))
         missing = part.startswith("_") or (allowed is not None and part not in allowed)
-        if missing and parent not in strange and id(node) not in called:
+        if missing and parent not in unknown and id(node) not in called:
             hint = _hint(part, allowed or (), allowed or ())
-            yield Found(node.lineno, part, f"{parent} has no part {part}{hint}")
+            yield _Found(node.lineno, part, f"{parent} has no part {part}{hint}")
 
 
 def _values(tree: nodes.Template) -> Iterator[nodes.Node]:
-    """What a name is compared with, and what filters are given: often texts without quotes."""
+    """What a name is compared with, and what filters take: often texts without quotes."""
     for operand in tree.find_all(nodes.Operand):
         yield operand.expr
     for used in tree.find_all((nodes.Filter, nodes.Test)):
@@ -180,38 +402,40 @@ def _hint(word: str, names: Collection[str], few: Collection[str]) -> str:
     return f"; known here: {', '.join(few)}" if 0 < len(few) <= _FEW else ""
 
 
-def _uses(tree: nodes.Template) -> Iterator[Found]:
-    """Filters and tests that there are not, and values that a filter can't take."""
+def _filters_and_tests(tree: nodes.Template) -> Iterator[_Found]:
+    """Unknown filters and tests, and values that they do not take."""
     for used in tree.find_all(nodes.Filter):
         if used.name not in FILTERS:
-            near = get_close_matches(used.name, FILTERS, n=1) or [", ".join(FILTERS)]
-            message = f"unknown filter {used.name}; there is {near[0]}"
-            yield Found(used.lineno, used.name, message)
-        elif said := _arguments(used):
-            yield Found(used.lineno, used.name, said)
+            message = f"unknown filter {used.name}{_close(used.name, FILTERS)}"
+            yield _Found(used.lineno, used.name, message)
+        elif message := _arguments(used):
+            yield _Found(used.lineno, used.name, message)
     for test in tree.find_all(nodes.Test):
-        wanted = 1 if test.name in ("divisibleby", "in") else 0
+        takes = 1 if test.name in ("divisibleby", "in") else 0
         if test.name not in TESTS:
-            message = f"there is no test is {test.name}; there is {', '.join(TESTS)}"
-            if test.name in FILTERS or test.name in ("empty", "equalto"):
-                message = f"there is no test is {test.name}; compare with =="
-            yield Found(test.lineno, test.name, message)
-        elif len(test.args) != wanted:
-            message = f"is {test.name} takes {'one value' if wanted else 'no value'}"
-            yield Found(test.lineno, test.name, message)
+            message = f"unknown test {test.name}{_close(test.name, TESTS)}"
+            yield _Found(test.lineno, test.name, message)
+        elif len(test.args) != takes:
+            message = f"is {test.name} takes {'one value' if takes else 'no value'}"
+            yield _Found(test.lineno, test.name, message)
+
+
+def _close(name: str, known_names: Collection[str]) -> str:
+    near = get_close_matches(name, known_names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known_names)}"
 
 
 def _arguments(used: nodes.Filter) -> str:
-    """What is wrong with the values in a filter's brackets, empty where nothing is."""
+    """What is wrong with the values of a filter, empty where nothing is."""
     if used.kwargs or used.dyn_args or used.dyn_kwargs:
         return f"the values of {used.name} have no names; write {used.name}(…)"
-    wanted = _ARGUMENTS.get(used.name)
-    if len(used.args) > (wanted is not None):
-        return f"{used.name} takes {'no' if wanted is None else 'one'} value in ( )"
+    takes = _ARGUMENTS.get(used.name)
+    if len(used.args) > (takes is not None):
+        return f"{used.name} takes {'no' if takes is None else 'one'} value in ( )"
     for value in used.args:
         given = value.value if isinstance(value, nodes.Const) else None
-        if wanted in _KINDS and given is not None and type(given) is not wanted:
-            return f"{used.name} takes {_KINDS[wanted]}"
+        if takes in _TYPES and given is not None and type(given) is not takes:
+            return f"{used.name} takes {_TYPES[takes]}"
     return ""
 
 
@@ -229,12 +453,12 @@ def _parts(name: str | None, kind: Kind) -> tuple[str, ...]:
 
 
 def _own_parts(name: str, kind: Kind) -> tuple[str, ...] | None:
-    """The parts that may follow the name itself; None where any may (variables)."""
+    """The parts that the name itself has; None where any may be asked for (variables)."""
     return None if name == "variables" else _parts(name, kind)
 
 
-def _open_links(tree: nodes.Template) -> Iterator[Found]:
-    """Between < and > only our own addresses may stand: else a visitor could write a link."""
+def _links(tree: nodes.Template) -> Iterator[_Found]:
+    """Values between < and > that the bot did not make: a visitor could write a link there."""
     opened: str | None = None
     for output in tree.find_all(nodes.Output):
         for node in output.nodes:
@@ -243,378 +467,15 @@ def _open_links(tree: nodes.Template) -> Iterator[Found]:
             elif opened is not None and "|" not in opened:
                 name = node.name if isinstance(node, nodes.Name) else ""
                 if opened or name not in IN_LINKS:
-                    names = " or ".join(f"<{{{{ {link} }}}}|label>" for link in IN_LINKS)
-                    message = f"no value may stand between < and >, but {names}"
-                    yield Found(node.lineno, name, message)
+                    links = " and ".join(f"<{{{{ {link} }}}}|label>" for link in IN_LINKS)
+                    message = f"between < and > only {links} can be used"
+                    yield _Found(node.lineno, name, message)
                 opened += "…"
 
 
 def _opened(before: str | None, data: str) -> str | None:
-    """What stands since a `<` that is still open, None if none is."""
+    """The text since a `<` that is still open, None if none is."""
     text = ("" if before is None else "<" + before) + data
     start = text.rfind("<")
     after = text[start + 1 :]
     return None if start < 0 or ">" in after or after[:1].isspace() else after
-
-
-_OPEN = re.compile(r"\{\{|\{%|\{#")
-_RAW = re.compile(r"\{%[-+]?\s*raw\s*-?%\}")
-_RAW_END = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
-_TOKEN = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?%\}|-?\}\}|\{\{|\{%|[][(){}'"]""", re.DOTALL
-)
-_CLOSES = {"{{": "}}", "{%": "%}", "(": ")", "[": "]", "{": "}"}
-_WORD = re.compile(r"\s*[-+]?\s*(\w*)")
-_LOOP_HEAD = re.compile(r"\s*(\w+(?:\s*,\s*\w+)*)\s+in\s+(.*)", re.DOTALL)
-_TAGS = ("if", "elif", "else", "endif", "for", "endfor")
-_JINJA = frozenset({
-    "autoescape", "block", "call", "do", "extends", "filter", "from", "import", "include",
-    "macro", "raw", "set", "trans", "with",
-})  # fmt: skip
-"""Words that Jinja2 has and these texts have not."""
-_ELSE_IF = frozenset({"elseif", "elsif", "else_if"})
-
-Slip = tuple[int, str]
-"""The offset in the text, and what is wrong there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Braces:
-    """What stands between one pair of braces: `kind` is `{{` or `{%`, `start` its offset."""
-
-    kind: str
-    start: int
-    body: str
-    inside: int
-
-    @property
-    def end(self) -> int:
-        """The offset behind the body."""
-        return self.inside + len(self.body)
-
-
-def pairs(text: str) -> tuple[list[Braces], list[Slip]]:
-    """Every complete pair of braces, and what is wrong with the others."""
-    found: list[Braces] = []
-    slips: list[Slip] = []
-    at = 0
-    while opening := _OPEN.search(text, at):
-        start, kind = opening.start(), opening[0]
-        raw = _RAW.match(text, start)
-        if kind == "{#" or raw:
-            closing = _RAW_END.search(text, start) if raw else re.search(r"#\}", text[start:])
-            if closing is None:
-                wanted = "{% endraw %}" if raw else "#}"
-                slips.append((start, f"{raw[0] if raw else kind} is not closed; write {wanted}"))
-                break
-            at = closing.end() if raw else start + closing.end()
-            continue
-        end, at, own = _inside(text, opening.end(), kind)
-        slips += own
-        if not own:
-            found.append(Braces(kind, start, text[opening.end() : end], opening.end()))
-    return found, slips
-
-
-def _inside(text: str, begin: int, kind: str) -> tuple[int, int, list[Slip]]:
-    """Where the body ends, where to go on, and what is wrong on the way."""
-    wanted = _CLOSES[kind]
-    opened: list[int] = []
-    at = begin
-    while token := _TOKEN.search(text, at):
-        mark, start, at = token[0], token.start(), token.end()
-        closer = mark.lstrip("-+")
-        if closer == wanted and not opened:
-            return start, at, []
-        if mark in ("'", '"'):
-            close = text.find(wanted, start)
-            end = close + 2 if close >= 0 else len(text)
-            return end, end, [(start, f"the {mark} that opens here is not closed")]
-        if closer == "}}" and opened and text[opened[-1]] == "{":
-            at = start + len(mark) - 1
-            opened.pop()
-        elif closer in ("}}", "%}"):
-            if opened:
-                return start, at, [(opened[-1], f"the {text[opened[-1]]} is not closed")]
-            return start, at, [(start, f"what begins with {kind} ends with {wanted}")]
-        elif mark in ("{{", "{%"):
-            if outer := _around(text, start, wanted):
-                nested = "braces inside braces; a name stands there without them"
-                return start, outer, [(start, nested)]
-            return start, start, [(begin - 2, f"this {kind} is not closed; write {wanted}")]
-        elif mark in "([{":
-            opened.append(start)
-        elif mark in ")]}" and (not opened or _CLOSES[text[opened[-1]]] != mark):
-            end = text.find(wanted, start)
-            end = end + 2 if end >= 0 else at
-            said = f"this {mark} closes nothing"
-            if mark == "}" and not opened:
-                said = f"one }} is not enough; write {wanted}"
-            return start, end, [(start, said)]
-        elif mark in ")]}":
-            opened.pop()
-    return len(text), len(text), [(begin - 2, f"this {kind} is not closed; write {wanted}")]
-
-
-def _around(text: str, inner: int, wanted: str) -> int:
-    """Where outer braces end that are closed behind inner ones; 0 where they are not."""
-    close = text.find("}}", inner)
-    outer = text.find(wanted, close + 2)
-    fresh = _OPEN.search(text, close + 2) if close >= 0 else None
-    return 0 if close < 0 or outer < 0 or (fresh and fresh.start() < outer) else outer + 2
-
-
-Parses = Callable[[str], bool]
-"""Whether an expression can be read."""
-
-
-def slips(text: str, parses: Parses) -> list[Slip]:
-    """Everything wrong with the braces and what stands between them, in order."""
-    found, wrong = pairs(text)
-    tags = _Tags(parses)
-    for braces in found:
-        if braces.kind == "{{":
-            wrong += _expression(braces.body, braces.inside, braces.start, parses)
-        else:
-            wrong += tags.look(braces)
-    # A tag that can't be read may be the one that the others miss.
-    unread = text.count("{%") > sum(braces.kind == "{%" for braces in found)
-    if not tags.strange and not unread:
-        wrong += tags.structure
-        wrong += ((at, f"this {word} wants its {{% end{word} %}}") for word, at in tags.opened)
-    return sorted(set(wrong))
-
-
-class _Tags:
-    """The `{% … %}` of a text in their order, and how they are nested."""
-
-    def __init__(self, parses: Parses) -> None:
-        self._parses = parses
-        self.opened: list[tuple[str, int]] = []
-        self.structure: list[Slip] = []
-        self.strange: set[str] = set()
-
-    def look(self, braces: Braces) -> Iterator[Slip]:
-        """What is wrong within the braces; what is wrong between them is kept for later."""
-        found = _WORD.match(braces.body)
-        word = found[1] if found else ""
-        rest = braces.body[found.end() if found else 0 :]
-        at = braces.end - len(rest)
-        start = at - len(word)
-        rest = rest.rstrip().removesuffix("-").removesuffix("+")
-        if word not in _TAGS:
-            yield from self._strange(word, rest, start)
-        elif word in ("if", "for"):
-            self.opened.append((word, start))
-            look = _condition if word == "if" else _loop
-            yield from look(rest, at, self._parses)
-        elif word == "else" and rest.split()[:1] == ["if"]:
-            yield start, "write elif"
-        elif word == "else" and rest.strip():
-            yield start, "else stands alone; with a condition write elif"
-        elif word == "elif":
-            yield from _condition(rest, at, self._parses)
-        self.structure += self._nested(word, start)
-
-    def _strange(self, word: str, rest: str, start: int) -> Iterator[Slip]:
-        again = word.removeprefix("end") in self.strange
-        self.strange.add(word)
-        known = get_close_matches(word.lower(), _TAGS, 1, 0.6)
-        if word == "print":
-            yield start, f"write {{{{{rest} }}}}"
-        elif word in _ELSE_IF:
-            yield start, "write elif"
-        elif not word:
-            yield start, "a word is missing here: if or for; a value stands in {{ }}"
-        elif word == "end" or (word.startswith("end") and self.opened and not again):
-            inner = f"write end{self.opened[-1][0]}" if self.opened else "nothing is open here"
-            yield start, inner
-        elif not again:
-            known = [] if word in _JINJA else known
-            hint = f"did you mean {known[0]}?" if known else "there is if and for"
-            yield start, f"{word} is not part of these texts; {hint}"
-
-    def _nested(self, word: str, start: int) -> Iterator[Slip]:
-        inner = self.opened[-1][0] if self.opened else ""
-        if word in ("endif", "endfor") and inner:
-            self.opened.pop()
-            if word != f"end{inner}":
-                yield start, f"{{% end{inner} %}} is expected first"
-        elif word in ("elif", "else", "endif", "endfor") and not inner:
-            needs = "for" if word == "endfor" else "if"
-            yield start, f"there is no {{% {needs} … %}} before this {word}"
-        elif word == "elif" and inner == "for":
-            yield start, "elif belongs to an if; this is inside a for"
-
-
-def _condition(body: str, at: int, parses: Parses) -> Iterator[Slip]:
-    if not body.strip():
-        yield at, "the condition is missing, such as {% if country == 'de' %}"
-        return
-    then = re.search(r"(?P<at>\bthen|:)\s*$", body)
-    if then:
-        yield at + then.start("at"), f"leave out {then['at']}"
-        return
-    yield from _expression(body, at, at, parses)
-
-
-def _loop(body: str, at: int, parses: Parses) -> Iterator[Slip]:
-    found = _LOOP_HEAD.match(body)
-    if found is None:
-        yield at, "write for and in, such as {% for tag in tags %}"
-        return
-    over = re.sub(r"\s+recursive\s*$", "", found[2])
-    if over.rstrip().endswith(":"):
-        yield at + found.start(2) + len(over.rstrip()) - 1, "leave out :"
-        return
-    yield from _expression(over, at + found.start(2), at + found.start(2), parses)
-
-
-def _expression(body: str, at: int, start: int, parses: Parses) -> Iterator[Slip]:
-    body = body.removesuffix("-").removesuffix("+")
-    if body.startswith(("-", "+")):
-        body, at = body[1:], at + 1
-    if not body.strip():
-        yield start, "there is nothing between the braces; write a name, such as {{ country }}"
-        return
-    if parses(body):
-        return
-    if "\\" in body and parses(body.replace("\\", "")):
-        yield at + body.index("\\"), "a \\ in quotes begins an escape; write \\\\ for one"
-        return
-    bare = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", lambda text: "'" * len(text[0]), body)
-    for pattern, words in _SLIPS:
-        if found := pattern.search(bare):
-            yield at + found.start("at"), found.expand(words)
-            return
-    said = "this can't be read; write a name, or a name | filter"
-    yield at + len(body) - len(body.lstrip()), said
-
-
-_OPERATORS = r"==|!=|<=|>=|//|\*\*|[-+*/~<>%|,.]|\b(?:and|or|not|in|is|if|else)\b"
-_SLIPS = tuple(
-    (re.compile(pattern, re.DOTALL), words)
-    for pattern, words in (
-        (r"(?P<at>&&?)", "write and"),
-        (r"(?P<at>\|\|)", "write or; a filter has one |"),
-        (r"(?P<at>!==|<>)", "write !="),
-        (r"(?P<at>===)", "write =="),
-        (r"(?P<at>!)(?!=)", "write not"),
-        (r"(?P<at>\?\?)", "write | default('…')"),
-        (r"(?P<at>\?)\s*\S", "write {{ 'a' if … else 'b' }}"),
-        (r"(?P<at>[$@#])\w", "a name stands alone, without \\g<at>"),
-        (r"(?P<at>[^\w\s'\"()\[\]{}<>=!|~.,:+*/%-])", "\\g<at> can't stand here"),
-        (r"(?P<at>\|\s*)$", "the filter's name is missing behind |"),
-        (r"(?<![=!<>])(?P<at>=)(?!=)", "one = compares nothing; write =="),
-        (r"\|\s*\w+\s*(?P<at>:)", "a filter takes its values in ( ), such as default('…')"),
-        (r"\|\s*\w+\s+(?P<at>['\"\d])", "a filter takes its values in ( ), such as default('…')"),
-        (rf"(?P<at>{_OPERATORS})\s*$", "something is missing behind \\g<at>"),
-        (rf"^\s*(?P<at>(?!not\b|[-+])(?:{_OPERATORS}))", "something is missing before \\g<at>"),
-        (r"\[\s*(?P<at>\])", "which one? write [0] for the first"),
-        (r"(?P<at>\.)\s*(?!\w)", "a part's name is missing behind the point"),
-        (r"[\w')\]]\s+(?!(?:and|or|not|in|is|if|else)\b)(?P<at>\w+|'+)",
-         "two values side by side; give each braces of its own"),
-        (r"[\w')\]]\s+(?P<at>not)\s*$", "not stands before a condition"),
-    )
-)  # fmt: skip
-
-
-LONGEST = 3000
-_TRIED = Addresses(share_url="https://example.com/{token}")
-
-
-@dataclass(frozen=True, slots=True)
-class TextFault:
-    """What is wrong in a text, and where: both count from 1."""
-
-    line: int
-    column: int
-    message: str
-
-
-def check_text(text: str, kind: Kind) -> list[TextFault]:
-    """Everything wrong with a text for this kind of subject; empty if it can be used."""
-    if len(text) > LONGEST:
-        return [TextFault(1, 1, f"a text has at most {LONGEST} characters, not {len(text)}")]
-    if not text.strip():
-        return [TextFault(1, 1, "the text is empty; leave it out to get the bot's own message")]
-    try:
-        if wrong := slips(text, _parses):
-            wrong += _beside(text, kind)
-            return [_fault(text, offset, message) for offset, message in sorted(wrong)]
-        tree = ENVIRONMENT.parse(text)
-    except TemplateSyntaxError as error:
-        said = "what stands between the braces in this line can't be read"
-        return [TextFault(error.lineno, 1, said)]
-    except RecursionError:
-        return [TextFault(1, 1, "the text is nested too deeply")]
-    faults = {
-        TextFault(found.line, _column(text, found.line, found.word), found.message)
-        for found in meaning(tree, kind)
-    }
-    return sorted(faults, key=lambda f: (f.line, f.column, f.message)) or _trial(text, kind)
-
-
-def first_use(text: str, names: Collection[str]) -> tuple[int, int]:
-    """Line and column of the first of these names in a text that can be read."""
-    used = ENVIRONMENT.parse(text).find_all(nodes.Name)
-    line, word = min((name.lineno, name.name) for name in used if name.name in names)
-    return line, _column(text, line, word)
-
-
-def _parses(expression: str) -> bool:
-    try:
-        ENVIRONMENT.parse("{{" + expression + "}}")
-    except TemplateSyntaxError:
-        return False
-    return True
-
-
-def _beside(text: str, kind: Kind) -> Iterator[tuple[int, str]]:
-    """What has no meaning in the braces that can be read, where no loop gives names of its own."""
-    found = [it for it in pairs(text)[0] if it.kind == "{{" and _parses(it.body)]
-    for braces in found if not re.search(r"\{%[-+]?\s*for\b", text) else ():
-        for unknown in meaning(ENVIRONMENT.parse("{{" + braces.body + "}}"), kind):
-            yield braces.inside + max(braces.body.find(unknown.word), 0), unknown.message
-
-
-def _fault(text: str, offset: int, message: str) -> TextFault:
-    column = offset - text.rfind("\n", 0, offset)
-    return TextFault(text.count("\n", 0, offset) + 1, column, message)
-
-
-def _column(text: str, line: int, word: str) -> int:
-    """Where the word stands between braces in that line; without a word, the braces."""
-    begin = 0
-    for _ in range(line - 1):
-        begin = text.find("\n", begin) + 1
-    end = text.find("\n", begin) if "\n" in text[begin:] else len(text)
-    spot = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
-    for braces in pairs(text)[0]:
-        if braces.end < begin or braces.start > end:
-            continue
-        if not word:
-            return max(braces.start - begin, 0) + 1
-        found = spot.search(text, max(braces.inside, begin), min(braces.end, end))
-        if found:
-            return found.start() - begin + 1
-    return 1
-
-
-def _trial(text: str, kind: Kind) -> list[TextFault]:
-    """The text tried on a made-up subject that has everything."""
-    said = _tried(text, kind)
-    if not said:
-        return []
-    for braces in pairs(text)[0]:
-        if braces.kind == "{{" and (alone := _tried("{{" + braces.body + "}}", kind)):
-            return [_fault(text, braces.start, alone)]
-    return [TextFault(1, 1, said)]
-
-
-def _tried(text: str, kind: Kind) -> str:
-    try:
-        render(text, SAMPLES[kind], _TRIED)
-    except BadText as wrong:
-        return str(wrong)
-    return ""

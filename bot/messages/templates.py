@@ -199,9 +199,9 @@ def _reason(wrong: Exception) -> str:
     said = str(wrong).partition("\n")[0]
     compared = re.match(r"'(<|>|<=|>=)' not supported", said)
     if compared:
-        said = f"{compared[1]} compares two numbers, or two texts"
+        said = f"{compared[1]} needs two numbers or two texts"
     elif isinstance(wrong, ZeroDivisionError):
-        said = "a division by nothing"
+        said = "division by zero"
     elif not isinstance(wrong, SecurityError | _Unfit):
-        said = "a value does not fit what is done with it"
-    return f"the text can't be filled in: {said}"
+        said = "a value has the wrong type for what is done with it"
+    return f"the text cannot be filled in: {said}"

@@ -15,7 +15,7 @@ from bot.rules.files.location import Place, listed, nearest, text_place, unknown
 from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
 
 _KINDS = {
-    "string_type": "a text",
+    "string_type": "text",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "int_type": "a whole number",
@@ -59,7 +59,7 @@ def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Act
         spec = WRITTEN.get(word if word in fitting else fitting[0])
         dashes = ", without dashes" if isinstance(node, Items) else ""
         example = spec.example if spec else ""
-        place.on(node).fault(f"{place.name} wants actions such as {example}{dashes}")
+        place.on(node).fault(f"{place.name} must have actions such as {example}{dashes}")
         return None
     found: list[Action] = []
     good = True
@@ -70,7 +70,7 @@ def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Act
             here.fault(unknown(entry.key, fitting, "action"))
         elif kind not in spec.subjects:
             here.fault(
-                f"{spec.key} fits {listed(spec.subjects, 'and')}, not {kind}; "
+                f"{spec.key} works with {listed(spec.subjects, 'and')}, not with {kind}; "
                 f"here you can use {listed(fitting)}"
             )
         elif spec.needs == "rules.allow_delete" and not allowed.delete:
@@ -90,19 +90,19 @@ def _can_post(steps: Sequence[Action], place: Place, allowed: Allowed) -> bool:
         place.fault("Slack is not configured; set bot_token or webhook_url under [slack]")
         return False
     if slack and not allowed.channel and not all(getattr(step, "channel", "") for step in slack):
-        place.fault("say which channel, or set channel under [slack] in the configuration")
+        place.fault("set a channel here, or under [slack] in the configuration")
         return False
     return True
 
 
-_COMMENT = "# begins a comment, so quote a text that starts with #"
+_COMMENT = "# starts a comment; put text that starts with # in quotes"
 
 
 def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, ...] | None:
     missing = list(_nothing(entry.node, place))
     for here in missing:
         what = f"write {spec.example}" if here.path == place.path else _COMMENT
-        here.fault(f"there is no value here; {what}")
+        here.fault(f"the value is missing; {what}")
     if missing:
         return None
     written, errors = _validated(spec, entry.node)
@@ -235,7 +235,7 @@ def _messages(
     kinds = dict.fromkeys(_KINDS[error["type"]] for error in errors if error["type"] in _KINDS)
     if kinds:
         example = f", such as {spec.example}" if leaf is root or place.name == spec.key else ""
-        yield place, f"{place.name} wants {listed(tuple(kinds))}{example}"
+        yield place, f"{place.name} must be {listed(tuple(kinds))}{example}"
         return
     said: set[str] = set()
     for error in errors:
@@ -257,9 +257,9 @@ def _message(error: ErrorDetails, spec: Spec, leaf: Node, place: Place) -> tuple
         choices = words.replace(" or ", ", ").split(", ")
         source = leaf.source if isinstance(leaf, Scalar) else ""
         choices = ["true" if choice == "True" else choice for choice in choices]
-        return place, f"{place.name} is {_one_of(choices)}{nearest(source, choices)}"
+        return place, f"{place.name} must be {_one_of(choices)}{nearest(source, choices)}"
     if kind in _LIMITS:
-        return place, f"{place.name} wants {_LIMITS[kind].format(**context)}"
+        return place, f"{place.name} must have {_LIMITS[kind].format(**context)}"
     if "." not in kind and kind not in _PYDANTIC:
         return place, error["msg"]
     return place, f"{place.name} cannot be read; write it like {spec.example}"

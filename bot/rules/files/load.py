@@ -53,7 +53,7 @@ class Block:
     def unread(self) -> str:
         """What is not checked for an error here."""
         if not self.section:
-            return "what stands before the rules was not checked"
+            return "the lines before the rules were not checked"
         return f"the rest of this {self.section[:-1]} was not checked"
 
 
@@ -117,7 +117,7 @@ def _traced(error: Unreadable, text: str, left_out: list[Block]) -> Unreadable:
         re.search(rf"&{re.escape(error.name)}\b", "\n".join(lines[it.first - 1 : it.last - 1]))
         for it in left_out
     ):
-        why = f"&{error.name} stands where nothing can be read"
+        why = f"&{error.name} is in a part that cannot be read"
         return Unreadable(error.line, error.column, why)
     return error
 
@@ -293,9 +293,7 @@ def _version(keys: Keys, place: Place) -> None:
         return
     value = getattr(entry.node, "value", None)
     if type(value) is not int or value != 1:
-        place.at("version", entry.node).fault(
-            "this bot reads version 1 of the rule language; write 1"
-        )
+        place.at("version", entry.node).fault("unsupported version of the rule language; write 1")
 
 
 _NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits"}
@@ -314,7 +312,7 @@ def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tu
     elif not partly:
         dashes = ", without dashes" if isinstance(node, Items) else ""
         example = f"{_NAMES[key]}: {{…}}{dashes}"
-        here.on(node).fault(f"write {key} by their ids, such as {example}")
+        here.on(node).fault(f"write each {key[:-1]} under its id, such as {example}")
 
 
 def _silence(keys: Keys, place: Place, path: str) -> Silences:
@@ -341,7 +339,7 @@ def _doubles(ids: Sequence[Place]) -> list[Fault]:
     for here in ids:
         other = first.setdefault(here.path, here)
         if other is not here:
-            message = f"this id stands at {other.file}:{other.line} already"
+            message = f"duplicate id; it is already at {other.file}:{other.line}"
             faults.append(Fault(here.file, here.line, here.column, here.path, message))
     return faults
 
@@ -352,9 +350,9 @@ def _renames(found: _Found) -> None:
     claims = Counter(old for old, _ in found.was)
     for old, place in found.was:
         if old in present:
-            place.fault(f"{old} is still the id of a rule")
+            place.fault(f"{old} is still the id of another rule")
         elif claims[old] > 1:
-            place.fault(f"{old} is claimed by several rules")
+            place.fault(f"several rules claim {old}")
 
 
 def _digest(files: Sequence[tuple[str, bytes]]) -> str:
@@ -380,11 +378,11 @@ def found(paths: Sequence[str | Path]) -> list[Path]:
             try:
                 files += sorted(_inside(path))
             except OSError as error:
-                raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
+                raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
         elif path.exists():
             files.append(path)
         else:
-            raise ConfigError(f"{path}: there is no such rule file or directory")
+            raise ConfigError(f"{path}: no such rule file or directory")
     return list(dict.fromkeys(files))
 
 
@@ -398,10 +396,10 @@ def contents(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
         try:
             read_so_far.append((str(file), file.read_bytes()))
         except OSError as error:
-            raise ConfigError(f"{file}: can't be read ({error.strerror})") from error
+            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
     if not read_so_far:
         places = ", ".join(map(str, paths))
-        raise ConfigError(f"{places}: no rule files there (.yaml, .yml or .toml)")
+        raise ConfigError(f"{places}: no rule files (.yaml, .yml or .toml)")
     return read_so_far
 
 

@@ -98,9 +98,9 @@ def unknown(word: str, known: Collection[str], what: str = "key") -> str:
     """The message for a name that is not known here."""
     name, colon, value = word.partition(":")
     if colon and suggestion(name, known):
-        return f"a space is missing behind the colon; write {name}: {value}"
+        return f"add a space after the colon: {name}: {value}"
     if word and (word[0].isspace() or not word.isprintable()):
-        return "an invisible character stands here; use plain spaces"
+        return "invisible character; use plain spaces"
     if reason := NO_SUCH.get(word.lower()):
         return f"unknown {what}; {reason}"
     hint = nearest(word, known)
@@ -149,7 +149,7 @@ def text(node: Node, place: Place) -> str | None:
             return node.source
         place.on(node).fault(f"{place.name} is empty")
     else:
-        place.on(node).fault(f"{place.name} wants a text")
+        place.on(node).fault(f"{place.name} must be text")
     return None
 
 
@@ -171,7 +171,7 @@ def flag(node: Node, place: Place) -> bool | None:
     if isinstance(node, Scalar) and isinstance(node.value, bool):
         return node.value
     hint = flag_hint(node.source, quoted=node.quoted) if isinstance(node, Scalar) else ""
-    place.on(node).fault(f"{place.name} wants true or false{hint}")
+    place.on(node).fault(f"{place.name} must be true or false{hint}")
     return None
 
 
@@ -200,7 +200,7 @@ def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
             return node.value
         meant = whole_number(node.source) if isinstance(node, Scalar) else None
         hint = f"; did you mean {meant}?" if meant else ""
-        place.on(node).fault(f"{place.name} wants a whole number from {low} to {high:,}{hint}")
+        place.on(node).fault(f"{place.name} must be a whole number from {low} to {high:,}{hint}")
         return None
 
     return read
@@ -214,7 +214,7 @@ def choice(*choices: str) -> Callable[[Node, Place], str | None]:
         if source in choices:
             return source
         hint = nearest(source, choices) if source else ""
-        place.on(node).fault(f"{place.name} is one of {listed(choices)}{hint}")
+        place.on(node).fault(f"{place.name} must be one of {listed(choices)}{hint}")
         return None
 
     return read
@@ -242,8 +242,8 @@ def share(node: Node, place: Place) -> float | None:
     if value is not None and 0 < value < 1 and not written.endswith("%"):
         place.on(node).warn(
             "fraction",
-            f"this is less than one percent; write {value * 100:.6g}%, or {written}% if that is "
-            "meant",
+            f"this is less than one percent; write {value * 100:.6g}%, or {written}% if you "
+            "mean that",
         )
     return value
 
@@ -258,7 +258,9 @@ def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]
             if name.lower() in ("all", "any"):
                 here.warn("unusual-value", f"no website is called {name}; {every}")
             elif "/" in name:
-                here.warn("unusual-value", "a website has a name such as myshop.com, no address")
+                here.warn(
+                    "unusual-value", "write the website's name, such as myshop.com, not an address"
+                )
         return found
 
     return read
@@ -268,6 +270,6 @@ def length(node: Node, place: Place) -> timedelta | None:
     """A duration above zero."""
     value = worded(duration)(node, place)
     if value is not None and not value:
-        place.on(node).fault(f"{place.name} wants a time longer than nothing")
+        place.on(node).fault(f"{place.name} must be longer than 0 s")
         return None
     return value

@@ -8,7 +8,7 @@ MAX_DEPTH = 40
 MAX_NODES = 100_000
 """More than a thousand rules have, in one file."""
 
-TOO_MANY = f"more than {MAX_NODES:,} values, counting what aliases repeat"
+TOO_MANY = f"more than {MAX_NODES:,} values, including those that aliases repeat"
 
 
 class Unreadable(Exception):
@@ -34,7 +34,9 @@ class UnknownAlias(Unreadable):
 
     def __init__(self, line: int, column: int, name: str) -> None:
         self.name = name
-        super().__init__(line, column, f"no &{name} stands before; quote a text that begins with *")
+        super().__init__(
+            line, column, f"unknown alias *{name}; put text that starts with * in quotes"
+        )
 
 
 @dataclass(slots=True)
@@ -106,7 +108,9 @@ def decoded(data: bytes) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         good = data[: error.start].decode("utf-8", "replace")
-        raise Unreadable(*place(good, len(good)), "this is not UTF-8 text; save as UTF-8") from None
+        raise Unreadable(
+            *place(good, len(good)), "not UTF-8 text; save the file as UTF-8"
+        ) from None
     if "\0" in text:
         raise Unreadable(*place(text, text.index("\0")), "this is a binary file, not text")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -199,13 +199,13 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     starts = part(keys, "starts_on", place, _first_of_week if period == "week" else whole(1, 31))
     if starts is not None and period == "day":
         place.at("starts_on", keys.entries["starts_on"]).fault(
-            "a day starts at midnight; leave it out"
+            "starts_on cannot be used with period: day; remove it"
         )
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
     if "steps" not in keys.entries and pace is None and len(place.faults) == before:
-        place.fault("this budget does nothing; give it steps, or pace: true")
+        place.fault("this budget does nothing; add steps, or pace: true")
     if len(place.faults) > before or websites is None or recordings is None or period is None:
         return None
     return Budget(
@@ -231,13 +231,15 @@ def _first_of_week(node: Node, place: Place) -> int | None:
     source = node.source if isinstance(node, Scalar) else ""
     found = next((n for n, day in enumerate(WEEKDAYS, 1) if source.lower().startswith(day)), None)
     hint = f"; write {found}" if found else ""
-    place.on(node).fault(f"starts_on is a weekday from 1, Monday, to 7, Sunday{hint}")
+    place.on(node).fault(f"starts_on must be a weekday from 1 (Monday) to 7 (Sunday){hint}")
     return None
 
 
 def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...] | None:
     if not isinstance(node, Keys) or not node.entries:
-        place.on(node).fault("steps wants shares and actions such as {95%: {recording_rate: 25}}")
+        place.on(node).fault(
+            "steps must have shares and actions such as {95%: {recording_rate: 25}}"
+        )
         return None
     found: dict[float, BudgetStep] = {}
     for entry in node:
@@ -245,7 +247,7 @@ def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...]
         at = _share(entry, here)
         do = actions(entry.node, here, "websites", allowed)
         if at in found:
-            here.fault("this share stands twice")
+            here.fault("duplicate step")
         elif at is not None and do is not None:
             found[at] = BudgetStep(at, do)
     return tuple(found[at] for at in sorted(found))
@@ -255,7 +257,7 @@ def _share(entry: Entry, place: Place) -> float | None:
     scalar = Scalar(entry.key, entry.key, True, entry.line, entry.column)
     at = share(scalar, place)
     if at is not None and not 0 < at <= 200:
-        place.fault("a step stands between 0% and 200% of the budget")
+        place.fault("a step must be above 0% and at most 200% of the budget")
         return None
     return at
 
@@ -280,7 +282,7 @@ def _rate(node: Node, place: Place) -> float | None:
     if value is not None and 1 <= value <= 100:
         return value
     if value is not None or not isinstance(node, Scalar):
-        place.on(node).fault(f"{place.name} wants a percentage from 1 to 100")
+        place.on(node).fault(f"{place.name} must be a percentage from 1 to 100")
     return None
 
 
@@ -308,7 +310,7 @@ def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
     if "expect" not in keys.entries and "expect" not in meant:
         place.fault("this test asserts nothing; add expect: match, or expect: no match")
     if "given" not in keys.entries and "given" not in meant:
-        place.fault("the key given is missing: the subject that the rule is tried on")
+        place.fault("the key given is missing: the values to test the rule with")
     name = part(keys, "name", place, text)
     values = part(keys, "given", place, lambda n, p: given(n, p, kind))
     expected = part(keys, "expect", place, _expect)
@@ -341,7 +343,7 @@ def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None
         word = node.source.lower() if isinstance(node, Scalar) else ""
         meant = _EXPECTED.get(word) or _EXPECTED.get(word.removesuffix("es"))
         hint = f"; did you mean {meant}?" if meant else ""
-        said = "expect is match, no match or a mapping such as {actions: [slack]}"
+        said = "expect must be match, no match or a mapping such as {actions: [slack]}"
         place.on(node).fault(said + hint)
         return None
     keys = mapping(node, place, ("match", "actions", "text"))
@@ -354,7 +356,9 @@ def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None
     kinds = part(keys, "actions", place, _actions)
     message = part(keys, "text", place, text)
     if match is False and (kinds or message):
-        place.on(node).fault("no match causes no actions and no text; leave them out")
+        place.on(node).fault(
+            "a test that expects no match cannot expect actions or text; remove them"
+        )
         return None
     return match is not False, kinds or (), message
 
@@ -372,7 +376,9 @@ def _actions(node: Node, place: Place) -> tuple[str, ...] | None:
 def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
     """Plain values by field name, in base units; None and faults where one cannot be read."""
     if not isinstance(node, Keys) or not node.entries:
-        place.on(node).fault("given wants values by field, such as {friction: 3, duration: 95s}")
+        place.on(node).fault(
+            "given must have values by field, such as {friction: 3, duration: 95s}"
+        )
         return None
     known = {field.name: field for field in fields(kind)}
     values: dict[str, Any] = {}
@@ -416,7 +422,7 @@ def _view(node: Node, place: Place, page: Field) -> Mapping[str, Any] | None:
 def _parts(node: Node, place: Place, field: Field) -> Mapping[str, Any] | None:
     known = {part.name: part for part in field.parts}
     if not isinstance(node, Keys) or not node.entries:
-        place.on(node).fault(f"{field.name} wants a mapping of {listed(tuple(known), 'and')}")
+        place.on(node).fault(f"{field.name} must be a mapping of {listed(tuple(known), 'and')}")
         return None
     values: dict[str, Any] = {}
     for entry in node:
@@ -432,7 +438,7 @@ def _parts(node: Node, place: Place, field: Field) -> Mapping[str, Any] | None:
 def _value(node: Node, place: Place, field: Field) -> Any:
     """One value of the field's type."""
     if isinstance(node, Keys) and field.type not in ("items", "variables"):
-        place.on(node).fault(f"given says what {field.name} is: the value itself, no operator")
+        place.on(node).fault(f"given takes the value of {field.name} itself, not an operator")
         return None
     if field.type in NUMERIC:
         return figure(node, place.on(node), field)
@@ -478,7 +484,7 @@ def _chosen(value: str, place: Place, field: Field) -> str | None:
 
 def _variables(node: Node, place: Place) -> tuple[tuple[str, str], ...] | None:
     if not isinstance(node, Keys):
-        place.on(node).fault("variables wants names and values such as {cart-value: 120}")
+        place.on(node).fault("variables must have names and values such as {cart-value: 120}")
         return None
     pairs = [(entry.key, text(entry.node, place.at(entry.key, entry))) for entry in node]
     good = tuple((key, value) for key, value in pairs if value is not None)
@@ -494,7 +500,7 @@ def named(entry: Entry, place: Place, what: str) -> bool:
     """Whether the key can be an id; notes a fault where not."""
     if _ID.fullmatch(entry.key):
         return True
-    place.fault(f"a {what}'s id has letters, digits, - and _, and at most 64 of them")
+    place.fault(f"a {what}'s id has at most 64 letters, digits, - and _")
     return False
 
 
@@ -559,13 +565,15 @@ def _fit(keys: Keys, place: Place, kind: Kind) -> None:
     for entry in keys:
         kinds = _FITS.get(entry.key, KINDS)
         if kind not in kinds:
-            place.at(entry.key, entry).fault(f"{entry.key} fits {listed(kinds, 'and')}, not {kind}")
+            place.at(entry.key, entry).fault(
+                f"{entry.key} works with {listed(kinds, 'and')}, not with {kind}"
+            )
 
 
 def _once_per(node: Node, place: Place) -> OncePer | None:
     example = "{visitor: 1d}"
     if not isinstance(node, Keys) or len(node.entries) != 1:
-        place.on(node).fault(f"once_per wants one value and a time, such as {example}")
+        place.on(node).fault(f"once_per must have one value and a time, such as {example}")
         return None
     (entry,) = node
     here = place.at(entry.key, entry)
@@ -621,7 +629,9 @@ def _filter(entry: Entry, place: Place) -> str | None:
     if entry.key not in VISITOR_FILTERS:
         return None
     if not isinstance(entry.node, Scalar):
-        place.on(entry.node).fault(f"{entry.key} is one word here; the API's filter takes no more")
+        place.on(entry.node).fault(
+            f"{entry.key} must be one value here; the API's filter takes only one"
+        )
         return None
     value = text(entry.node, place)
     if value is None:
@@ -629,9 +639,7 @@ def _filter(entry: Entry, place: Place) -> str | None:
     about = field("recordings", entry.key)
     value = about.normal(value)
     if about.choices and value not in about.choices:
-        place.on(entry.node).fault(
-            f"{entry.key} is one of {listed(about.choices)}; the API's filter takes one of them"
-        )
+        place.on(entry.node).fault(f"{entry.key} must be one of {listed(about.choices)}")
         return None
     pattern = _FILTER_PATTERNS.get(entry.key)
     if pattern and not pattern.fullmatch(value):

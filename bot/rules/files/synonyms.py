@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Final
 
-_SWITCH = "a rule has no switch; take it out of the file, or mute it: mouseflow-bot snooze"
-_ORDER = "rules have no order and no weight; each is judged by itself"
+_SWITCH = "rules have no switch; remove the rule, or mute it with mouseflow-bot snooze"
+_ORDER = "rules have no order and no weight; each is evaluated by itself"
 NO_SUCH: Final = MappingProxyType({
     "enabled": _SWITCH, "disabled": _SWITCH, "enable": _SWITCH, "disable": _SWITCH,
     "priority": _ORDER, "order": _ORDER, "weight": _ORDER, "severity": _ORDER,
-    "else": "what holds otherwise is a rule of its own",
+    "else": "write a second rule for the other case",
 })  # fmt: skip
 """What other tools have and rules have not, and what to do instead."""
 

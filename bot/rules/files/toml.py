@@ -3,7 +3,6 @@
 import re
 import tomllib
 
-from bot.messages.toml_errors import toml_fault
 from bot.rules.files.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -17,6 +16,7 @@ from bot.rules.files.nodes import (
     TooMuch,
     Unreadable,
 )
+from bot.rules.files.toml_errors import toml_error
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -38,15 +38,15 @@ _LONG_KEY = re.compile(
 def parse(text: str) -> Node:
     """The document as nodes; raises Unreadable with the place and plain words."""
     if found := _LONG_KEY.search(text):
-        raise _Scanner(text).fault(found.start(), "a key of too many parts")
+        raise _Scanner(text).fault(found.start(), "a key with too many parts")
     try:
         tomllib.loads(text)
     except RecursionError:
-        raise TooMuch(1, 1, f"nested too deeply; {MAX_DEPTH} levels are the limit") from None
+        raise TooMuch(1, 1, f"nested too deeply; the limit is {MAX_DEPTH} levels") from None
     except ValueError as error:
-        raise Unreadable(*toml_fault(text, error)) from None
+        raise Unreadable(*toml_error(text, error)) from None
     if not _BLANK.sub("", text, count=1):
-        raise Empty(1, 1, "the file is empty; it starts with version = 1")
+        raise Empty(1, 1, "the file is empty; start it with version = 1")
     return _Scanner(text).document()
 
 
@@ -158,7 +158,7 @@ class _Scanner:
         if self._nodes > MAX_NODES:
             raise TooMuch(*self._place(self._at), TOO_MANY)
         if depth > MAX_DEPTH:
-            limit = f"nested too deeply; {MAX_DEPTH} levels are the limit"
+            limit = f"nested too deeply; the limit is {MAX_DEPTH} levels"
             raise TooMuch(*self._place(self._at), limit)
         first = self._peek()
         if first == "[":
@@ -201,7 +201,7 @@ class _Scanner:
         quote = mark if mark in _STRINGS else mark[0]
         found = _STRINGS[quote].match(self._text, start)
         if found is None:
-            raise self.fault(start, "a quote is not closed")
+            raise self.fault(start, "this quote is not closed")
         self._at = found.end()
         raw = found.group()
         plain = "\\" not in raw

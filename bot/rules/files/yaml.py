@@ -45,12 +45,12 @@ _COMMENT = re.compile(r"(?m)^[^#\n]*[{\[][^#\n\]}]*[:,\[{] +(?P<mark>#)")
 """A comment that begins inside brackets, where a text was meant."""
 _UNCLOSED = re.compile(r"expected ',' or '([]}])', but got .*")
 _OPENING = {"]": "[", "}": "{"}
-_INDENTATION = "the indentation does not fit the lines above"
-_COMMENT_HERE = "# begins a comment here; quote a text that starts with #"
-_ESCAPE = "in \"…\" a \\ begins an escape; put the text into '…'"
-_TAG = "! begins a tag here; quote the text"
-_ALIAS = "& and * begin an alias here; quote the text"
-_LONG_TEXT = "| and > begin a long text on the lines below; quote this one"
+_INDENTATION = "the indentation does not match the lines above"
+_COMMENT_HERE = "# starts a comment; put text that starts with # in quotes"
+_ESCAPE = "\\ starts an escape in \"…\"; put the text in '…'"
+_TAG = "! starts a tag; put the text in quotes"
+_ALIAS = "& and * start an alias; put the text in quotes"
+_LONG_TEXT = "| and > start a text on the lines below; put this text in quotes"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def yaml_fault(text: str, problem: str, spot: Spot, began: Spot | None) -> Unrea
     here = error.row(spot[0])
     indent = here[: len(here) - len(here.lstrip())]
     if "\t" in indent:
-        return Unreadable(spot[0], indent.index("\t") + 1, "a tab cannot indent; use spaces")
+        return Unreadable(spot[0], indent.index("\t") + 1, "indent with spaces, not tabs")
     if "<stream end>" in problem and (comment := _COMMENT.search(text)):
         where = place(text, comment.start("mark"))
         return Unreadable(*where, _COMMENT_HERE)
@@ -92,7 +92,7 @@ def yaml_fault(text: str, problem: str, spot: Spot, began: Spot | None) -> Unrea
         if pattern.match(problem):
             (line, column), words = explain(error)
             return Unreadable(line, column, words)
-    return Unreadable(*spot, "this can't be read as YAML; is a text to be quoted?")
+    return Unreadable(*spot, "invalid YAML; does some text need quotes?")
 
 
 Said = tuple[Spot, str]
@@ -102,24 +102,24 @@ def _colon(error: _Error) -> Said:
     """A colon where the line, or the one before, has its value already."""
     line, _ = error.spot
     if re.match(r"\s*(- +)?[\w.*%-]+:\s+\S", error.before):
-        return error.spot, 'a text with ": " in it wants quotes'
+        return error.spot, 'text with ": " in it needs quotes'
     above = next((n for n in range(line - 1, 0, -1) if error.row(n).strip()), 0)
     row = error.row(above).partition(" #")[0].rstrip()
     if above and not re.search(r":(\s|$)", row):
         return _no_colon(replace(error, began=(above, _indent(row) + 1)))
     if above and not row.endswith(":") and _indent(error.row(line)) > _indent(row):
         return (line, _indent(error.row(line)) + 1), (
-            f"this line stands too deep: line {above} has its value already"
+            f"this line is indented too far: line {above} already has a value"
         )
-    return error.spot, "a colon where none can stand; a text with a colon in it wants quotes"
+    return error.spot, "unexpected colon; text with a colon in it needs quotes"
 
 
 def _no_colon(error: _Error) -> Said:
     line, column = error.began or error.spot
     begun = error.row(line)[column - 1 :]
     if found := re.match(r"([\w-]+:)[^\s:/]", begun):
-        return (line, column + found.end(1)), "a space is missing behind the colon"
-    return (line, column), "a key without its colon"
+        return (line, column + found.end(1)), "add a space after the colon"
+    return (line, column), "add a colon after the key"
 
 
 def _indent(row: str) -> int:
@@ -127,7 +127,7 @@ def _indent(row: str) -> int:
 
 
 def _begins(error: _Error) -> Said:
-    return error.spot, f"text cannot begin with {error.after[:1]}; quote it"
+    return error.spot, f"text cannot start with {error.after[:1]}; put it in quotes"
 
 
 def _behind(error: _Error) -> Said:
@@ -135,23 +135,23 @@ def _behind(error: _Error) -> Said:
         return error.spot, _INDENTATION
     quote = error.before.rstrip()[-1:]
     if error.before.endswith("'"):
-        return error.spot, "a quote ends the text here; write '' for a ' inside a text in quotes"
+        return error.spot, "the quote ends the text here; write '' for a ' inside quotes"
     if quote == '"':
-        return error.spot, "a quote ends the text here; put the whole text into '…'"
-    return error.spot, "this stands behind a value that is complete; quote the whole"
+        return error.spot, "the quote ends the text here; put the whole text in '…'"
+    return error.spot, "unexpected text after a value; put all of it in quotes"
 
 
 def _not_closed(error: _Error) -> Said:
     found = _UNCLOSED.match(error.problem)
-    opened = _OPENING[found[1]] if found else "[ or a {"
+    opened = _OPENING[found[1]] if found else "[ or {"
     line, column = error.began or error.spot
     if comment := re.search(r"[:,\[{] +(#)", error.row(line)[column - 1 :]):
         return (line, column + comment.start(1)), _COMMENT_HERE
-    return (line, column), f"a {opened} is not closed"
+    return (line, column), f"this {opened} is not closed"
 
 
 def _closes_nothing(error: _Error) -> Said:
-    return error.spot, f"a {error.after[:1]} that closes nothing; quote the text"
+    return error.spot, f"unexpected {error.after[:1]}; put the text in quotes"
 
 
 def _same(words: str, *, at_start: bool = False) -> Callable[[_Error], Said]:
@@ -162,19 +162,22 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
     (re.compile(pattern), explain)
     for pattern, explain in (
         (r"found character '[@`%*&]' that cannot start any token", _begins),
-        (r"found character .* that cannot start", _same("this cannot begin a text; quote it")),
+        (
+            r"found character .* that cannot start",
+            _same("text cannot start with this character; put it in quotes"),
+        ),
         (r"mapping values are not allowed here", _colon),
         (r"could not find expected ':'", _no_colon),
         (r"expected <block end>, but found '<(block|scalar)", _behind),
         (r"expected <block end>, but found '[]}]'", _closes_nothing),
         (r"expected the node content, but found '[]}]'", _closes_nothing),
         (r"expected <block end>, but found", _same(_INDENTATION)),
-        (r"found unexpected end of stream", _same("a quote is not closed", at_start=True)),
-        (r"expected the node content", _same("a [ or a { is not closed", at_start=True)),
+        (r"found unexpected end of stream", _same("this quote is not closed", at_start=True)),
+        (r"expected the node content", _same("this [ or { is not closed", at_start=True)),
         (r"expected ',' or", _not_closed),
-        (r"found unexpected ':'", _same("a text with a colon in it wants quotes")),
-        (r"sequence entries are not allowed here", _same("a list begins on a line of its own")),
-        (r"mapping keys are not allowed here", _same("text cannot begin with ?; quote it")),
+        (r"found unexpected ':'", _same("text with a colon in it needs quotes")),
+        (r"sequence entries are not allowed here", _same("start a list on its own line")),
+        (r"mapping keys are not allowed here", _same("text cannot start with ?; put it in quotes")),
         (r"found unknown escape|expected escape sequence", _same(_ESCAPE)),
         (r"found undefined tag|could not determine|expected URI|expected ' '", _same(_TAG)),
         (r"expected alphabetic|did not find expected", _same(_ALIAS, at_start=True)),
@@ -201,7 +204,7 @@ def parse(text: str, doubles: list[Unreadable] | None = None) -> Node:
     A key that stands twice is noted in `doubles`, if given, and its first value kept.
     """
     if long := _LONG_TAG.search(text):
-        raise Unreadable(*place(text, long.start()), "! begins a tag here; quote the text")
+        raise Unreadable(*place(text, long.start()), "! starts a tag; put the text in quotes")
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner, yaml.Parser = _Scanner, _Parser
     try:
@@ -209,11 +212,11 @@ def parse(text: str, doubles: list[Unreadable] | None = None) -> Node:
         root = tree.document()
     except ReaderError as error:
         where = place(text, error.position)
-        raise Unreadable(*where, f"the character {error.character!r} cannot stand here") from None
+        raise Unreadable(*where, f"invalid character {error.character!r}") from None
     except MarkedYAMLError as error:
         raise _unreadable(error, text) from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(1, 1, f"this is not YAML: {error}") from None
+        raise Unreadable(1, 1, f"invalid YAML: {error}") from None
     if doubles is None and tree.doubles:
         raise tree.doubles[0]
     if doubles is not None:
@@ -311,13 +314,13 @@ class _Tree:
         for event in self._events:
             if isinstance(event, DocumentStartEvent):
                 if root is not None:
-                    raise _at(event, "a second document starts here; write one per file")
+                    raise _at(event, "a second document starts here; use one file per document")
             elif isinstance(
                 event, (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent)
             ):
                 root = self._node(event)
         if root is None:
-            raise Empty(1, 1, "the file is empty; it starts with version: 1")
+            raise Empty(1, 1, "the file is empty; start it with version: 1")
         return root
 
     def _node(self, event: Any) -> Node:
@@ -340,7 +343,7 @@ class _Tree:
             pending[-1] = None
             if nested:
                 if len(stack) >= MAX_DEPTH:
-                    limit = f"nested too deeply; {MAX_DEPTH} levels are the limit"
+                    limit = f"nested too deeply; the limit is {MAX_DEPTH} levels"
                     raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, limit)
                 stack.append((node, _anchor(event), self._nodes))
                 pending.append(None)
@@ -358,10 +361,10 @@ class _Tree:
         if isinstance(event, ScalarEvent):
             quoted = event.style is not None or event.tag is not None
             if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
-                raise _at(event, "! begins a tag here; quote the text")
+                raise _at(event, "! starts a tag; put the text in quotes")
             value = event.value if quoted else scalar(event.value)
             if anchor and not event.value and event.style is None:
-                raise _at(event, "& begins an alias here; quote the text")
+                raise _at(event, "& starts an alias; put the text in quotes")
             node = Scalar(value, event.value, quoted, line, column, self._lines(event))
             if anchor:
                 self._anchors[anchor] = node
@@ -405,7 +408,7 @@ class _Tree:
             raise UnknownAlias(mark.line + 1, mark.column + 1, event.anchor)
         node = self._anchors[event.anchor]
         if node is None:
-            raise _at(event, f"*{event.anchor} stands inside itself")
+            raise _at(event, f"alias *{event.anchor} contains itself")
         self._count(event, self._sizes[id(node)])
         return node
 
@@ -419,14 +422,14 @@ class _Tree:
         if isinstance(event, AliasEvent):
             raise _at(event, "a key cannot be an alias; write the name")
         if isinstance(event, MappingStartEvent) and event.flow_style:
-            raise _at(event, "a text that begins with { wants quotes")
+            raise _at(event, "text that starts with { needs quotes")
         if not isinstance(event, ScalarEvent):
-            raise _at(event, "a key is a plain name, not a list or a mapping")
+            raise _at(event, "a key must be a name, not a list or a mapping")
         if event.value == "<<" and event.style is None:
-            raise _at(event, "merge keys are not part of YAML 1.2; repeat the keys")
+            raise _at(event, "merge keys (<<) are not supported; repeat the keys")
         if event.value in parent.entries:
             first = parent.entries[event.value]
-            message = f"duplicate key {event.value}; it stands on line {first.line} already"
+            message = f"duplicate key {event.value}; it is already on line {first.line}"
             self.doubles.append(_at(event, message))
             return None, event.start_mark.line + 1, event.start_mark.column + 1
         return event.value, event.start_mark.line + 1, event.start_mark.column + 1

@@ -50,15 +50,15 @@ def faults(text, name):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ("    when: {country: [de, at}", "a [ is not closed"),
-        ("    when: {country: de", "a { is not closed"),
-        ('    when: {country: "de}', "a quote is not closed"),
-        ('    summary: "a', "a quote is not closed"),
-        ("    summary: a: b", 'a text with ": " in it wants quotes'),
-        ("    when: {saw_page: *x}", "no &x stands before; quote a text that begins with *"),
-        ("    when: {city: @x}", "text cannot begin with @; quote it"),
-        ("    <<: *x", "merge keys are not part of YAML 1.2; repeat the keys"),
-        ("\twhen: {country: de}", "a tab cannot indent; use spaces"),
+        ("    when: {country: [de, at}", "this [ is not closed"),
+        ("    when: {country: de", "this { is not closed"),
+        ('    when: {country: "de}', "this quote is not closed"),
+        ('    summary: "a', "this quote is not closed"),
+        ("    summary: a: b", 'text with ": " in it needs quotes'),
+        ("    when: {saw_page: *x}", "unknown alias *x; put text that starts with * in quotes"),
+        ("    when: {city: @x}", "text cannot start with @; put it in quotes"),
+        ("    <<: *x", "merge keys (<<) are not supported; repeat the keys"),
+        ("\twhen: {country: de}", "indent with spaces, not tabs"),
     ],
 )
 def test_the_other_rules_of_a_broken_yaml_file_are_checked(broken, said):
@@ -72,12 +72,12 @@ def test_the_other_rules_of_a_broken_yaml_file_are_checked(broken, said):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ("when = { country = de }", 'a text wants quotes: country = "…"'),
-        ('when = { country = "de }', 'the " that opens here is not closed'),
-        ("when = { country = ['de' }", "a comma is missing before this"),
-        ("when = { country = [", "the [ that opens here is not closed"),
-        ("when: x", "TOML wants = and not a colon: when = …"),
-        ("watch = 'x'", "watch stands twice; it stands on line 7 already"),
+        ("when = { country = de }", 'text needs quotes: country = "…"'),
+        ('when = { country = "de }', 'the " opened here is not closed'),
+        ("when = { country = ['de' }", "a comma is missing here"),
+        ("when = { country = [", "the [ opened here is not closed"),
+        ("when: x", "TOML uses = instead of a colon: when = …"),
+        ("watch = 'x'", "watch is already defined on line 7"),
     ],
 )
 def test_the_other_rules_of_a_broken_toml_file_are_checked(broken, said):
@@ -118,17 +118,19 @@ def test_a_rule_that_repeats_what_cannot_be_read_is_not_blamed():
     assert faults(text, "a.yaml")[2] == (
         13,
         "rules.three",
-        "&w stands where nothing can be read; the rest of this rule was not checked",
+        "&w is in a part that cannot be read; the rest of this rule was not checked",
     )
 
 
 def test_what_stands_before_the_rules_may_be_broken_too():
     text = YAML.replace("BROKEN", "    when: {tags: a}").replace("version: 1", "version 1")
-    head = "a key without its colon; what stands before the rules was not checked"
+    head = "add a colon after the key; the lines before the rules were not checked"
     assert faults(text, "a.yaml")[0] == (1, "", head)
     assert len(faults(text, "a.yaml")) == 3
     text = TOML.replace("BROKEN", "when.tags = 'a'").replace("version = 1", "version: 1")
-    head = "TOML wants = and not a colon: version = …; what stands before the rules was not checked"
+    head = (
+        "TOML uses = instead of a colon: version = …; the lines before the rules were not checked"
+    )
     assert faults(text, "a.toml")[0] == (1, "", head)
     assert [path for _, path, _ in faults(text, "a.toml")] == [
         "",
@@ -157,12 +159,12 @@ def test_where_no_rule_can_be_left_out_it_is_said_that_the_rest_was_not_checked(
         (
             11,
             "",
-            "the indentation does not fit the lines above; the rest of this file was not checked",
+            "the indentation does not match the lines above; the rest of this file was not checked",
         ),
     ]
     text = "rules.one = { watch = x }\nrules.two = { watch = 3 }\n"
     assert faults(text, "a.toml") == [
-        (1, "", 'a text wants quotes: watch = "…"; the rest of this file was not checked')
+        (1, "", 'text needs quotes: watch = "…"; the rest of this file was not checked')
     ]
 
 

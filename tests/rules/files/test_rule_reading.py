@@ -227,7 +227,7 @@ def test_the_configuration_decides_about_deleting_posting_and_channels():
     assert "Slack is not configured" in said
     (said,) = faults(("a.yaml", slack), allowed=Allowed(channel=False))
     assert said == (
-        "a.yaml:6:10: rules.one.do.slack: say which channel, or set channel under [slack] in the "
+        "a.yaml:6:10: rules.one.do.slack: set a channel here, or under [slack] in the "
         "configuration"
     )
     assert one("do: {slack: {channel: '#x'}}", allowed=Allowed(channel=False)).do
@@ -252,9 +252,9 @@ def test_two_rules_with_one_id_name_the_other_place():
     good = HEAD.format(watch="recordings") + "    when: {tags: a}\n    do: {star: true}\n"
     bad = good.replace("tags", "tgas")
     assert faults(("a.yaml", good), ("sub/b.yaml", good)) == [
-        "sub/b.yaml:3:3: rules.one: this id stands at a.yaml:3 already"
+        "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3"
     ]
-    assert "sub/b.yaml:3:3: rules.one: this id stands at a.yaml:3 already" in faults(
+    assert "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3" in faults(
         ("a.yaml", bad), ("sub/b.yaml", good)
     ), "also where one of them has faults"
 

@@ -31,12 +31,12 @@ def test_examples_are_translated(message, wanted):
 @pytest.mark.parametrize(
     "message",
     [
-        "the key given is missing: the subject that the rule is tried on",
+        "the key given is missing: the values to test the rule with",
         "delete needs allow_delete = true under [rules] in the configuration",
         "Slack is not configured; set bot_token or webhook_url under [slack]",
         "write {{ country }}",
         "for wants its {% endfor %}",
-        "write rules by their ids, such as checkout-friction: {…}",
+        "write each rule under its id, such as checkout-friction: {…}",
         'write a channel such as "#alerts", or its id such as C0123ABCD',
     ],
 )
