@@ -6,7 +6,6 @@ from datetime import timedelta
 from bot.actions.base import POST, Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.actions.slack import Slack
 from bot.budgets import texts as words
 from bot.budgets.enqueue import post, say
 from bot.budgets.enqueue import switch as enqueue_switch
@@ -261,9 +260,8 @@ def _set_back(conn: Connection, view: View, views: Sequence[View], tally: Tally)
     if lines:
         title = f"{view.budget.summary or f'Budget {view.budget.id}'}: set back"
         used = f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"
-        posts = [Slack(channel=channel) for channel in view.channels]
         label = f"resume/{view.scene.now:%Y%m%dT%H%M%S.%f}"
-        post(conn, view, label, title, (used, *lines), posts, tally)
+        post(conn, view, label, title, (used, *lines), list(view.posts.values()), tally)
 
 
 def _to_undo(view: View, views: Sequence[View], site: Site) -> list[Change]:

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bot.actions import DIGESTS
 from bot.domain.limits import (
     SHOWN_IN_A_DIGEST,
     Limit,
@@ -27,7 +28,6 @@ from bot.store.due_steps import SELECT_WAITING, Waiting
 from bot.store.raw_sql import execute
 from bot.store.rules import snoozed_until
 from bot.store.schema import (
-    DIGEST,
     FOLDED,
     POST,
     WITHHELD,
@@ -41,9 +41,6 @@ from bot.store.schema import (
 
 QUEUE_BOUND = 200
 """More posts than this never wait on one lane; the newer ones are folded into digests."""
-FOLDABLE = frozenset({"slack", "resolved"})
-"""The kinds of posts that a digest can stand for. Webhooks speak to programs, and notices of
-the bot itself must be seen: nothing holds these back."""
 FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that no other work waits long."""
 
@@ -129,9 +126,9 @@ def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
-    if row.action == DIGEST:
+    if row.action in DIGESTS.values():
         return _digest_waits(conn, row, now)
-    if row.action not in FOLDABLE:
+    if row.action not in DIGESTS:
         return False
     params = _read_params(row.params)
     limit = None if row.admitted else _limit(params)
@@ -184,7 +181,7 @@ _FULL = text(
 )
 _BACKLOG = (
     f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending' AND steps.rank = 2"
-    f" AND steps.unknown_since IS NULL AND steps.action IN {tuple(sorted(FOLDABLE))}"
+    f" AND steps.unknown_since IS NULL AND steps.action IN {tuple(sorted(DIGESTS))}"
     f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
 )
 
@@ -279,7 +276,7 @@ def _begin_digest(
         .values(
             key=key,
             rule=row.m_rule,
-            kind=DIGEST,
+            kind="digest",
             website=row.m_website,
             subject_key=row.m_subject_key,
             summary=row.m_summary,
@@ -296,10 +293,10 @@ def _begin_digest(
         insert(steps)
         .values(
             match_id=match_id,
-            key=f"{key}/digest-1",
+            key=f"{key}/{DIGESTS[row.action]}-1",
             rank=POST,
             lane=row.lane,
-            action=DIGEST,
+            action=DIGESTS[row.action],
             params=msgspec.json.encode(content).decode(),
             due=ms(due),
             created=ms(now),

@@ -13,6 +13,7 @@ from functools import cache
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
+from bot.actions import DIGESTS
 from bot.store.audit import Note, record
 from bot.store.digests import erase_digest, erase_ended, held_back, receipt
 from bot.store.due_steps import SELECT_WAITING, Waiting
@@ -21,7 +22,6 @@ from bot.store.matches import NewStep, add_steps
 from bot.store.raw_sql import Value, execute
 from bot.store.schema import (
     DEAD,
-    DIGEST,
     DONE,
     PENDING,
     SHARE,
@@ -138,7 +138,7 @@ def settle(
     """
     if not _end(conn, claimed, state=DONE, ended=ms(now), result=result, fault="", remedy=""):
         return False
-    if claimed.action == DIGEST:
+    if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
     add_steps(conn, claimed.match, follow, now)

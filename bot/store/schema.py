@@ -37,8 +37,6 @@ PENDING, SENDING, DONE, DEAD, FOLDED, WITHHELD = (
 
 SHARE, POST = 1, 2
 """The ranks of `bot.actions.base` that the outbox treats in a way of their own."""
-DIGEST = "digest"
-"""The kind of action that posts a digest."""
 
 
 def _id() -> Column[int]:
