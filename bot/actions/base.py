@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -92,13 +92,17 @@ def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:
     return ()
 
 
+Need = Literal["rules.allow_delete", "slack"]
+"""What the configuration must have before an action may be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One key of `do`: what may be written there, for which subjects, and the steps it means.
 
     `written` is a type for pydantic's TypeAdapter (validate and JSON Schema). `models` are all
     the steps that the key may lead to, at once or later. `problems` looks deeper, knowing the
-    kind of subject. `example` is YAML. `needs` names a setting that must be on.
+    kind of subject. `example` is YAML. `needs` names what the configuration must allow.
     """
 
     key: str
@@ -109,7 +113,7 @@ class Spec:
     about: str
     example: str
     problems: Callable[[Any, Kind], tuple[Problem, ...]] = _nothing
-    needs: str = ""
+    needs: Need | None = None
 
 
 class Written(BaseModel):

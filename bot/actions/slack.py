@@ -317,4 +317,5 @@ SLACK = Spec(
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',
     problems=_problems,
+    needs="slack",
 )
