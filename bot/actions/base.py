@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
 from bot.messages.text import SPAN_PATTERN, duration
@@ -17,9 +18,6 @@ from mouseflow.errors import BadCredentials, Forbidden, Gone
 from mouseflow.request import Request
 
 T = TypeVar("T")
-
-WRITE, SHARE, POST, LAST = 0, 1, 2, 3
-"""The order in which a match's actions are performed."""
 
 SETTLING = timedelta(seconds=10)
 """How long a post whose outcome is unknown may still turn up in the channel."""
@@ -62,7 +60,7 @@ class Action(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
-    rank: ClassVar[int] = WRITE
+    rank: ClassVar[Rank] = Rank.WRITE
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
     digest: ClassVar[str] = ""
 

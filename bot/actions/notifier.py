@@ -8,8 +8,9 @@ from abc import abstractmethod
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal, get_args
 
-from bot.actions.base import POST, Action, Written
+from bot.actions.base import Action, Written
 from bot.domain.limits import Limit
+from bot.domain.step import Rank
 from bot.domain.subjects import Kind
 from bot.messages.message import Message
 from bot.ports import Addresses, Task
@@ -38,7 +39,7 @@ class Notifier(Action):
     `Action.digest` says whether a limit may hold it back.
     """
 
-    rank: ClassVar[int] = POST
+    rank: ClassVar[Rank] = Rank.POST
     watches: ClassVar[tuple[Kind, ...]] = ALL
 
     @abstractmethod

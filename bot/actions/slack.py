@@ -11,9 +11,10 @@ import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import LAST, POST, SETTLING, Action, Done, Problem, Spec, Written
+from bot.actions.base import SETTLING, Action, Done, Problem, Spec, Written
 from bot.actions.notifier import ALL, AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
+from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
 from bot.errors import TryLater
 from bot.messages import message as messages
@@ -29,7 +30,7 @@ _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 class _Post(Action):
     """What all posts have in common: a channel, `slack.channel` where it is left empty."""
 
-    rank: ClassVar[int] = POST
+    rank: ClassVar[Rank] = Rank.POST
     watches: ClassVar[tuple[Kind, ...]] = ALL
     channel: str = ""
 
@@ -167,7 +168,7 @@ class Notice(_Post):
     """
 
     kind: ClassVar[str] = "notice"
-    rank: ClassVar[int] = LAST
+    rank: ClassVar[Rank] = Rank.LAST
     title: str
     lines: tuple[str, ...] = ()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from bot.actions.base import POST, Action
+from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.budgets import texts as words
@@ -22,6 +22,7 @@ from bot.budgets.state import (
 from bot.domain import budget as core
 from bot.domain import forecast
 from bot.domain.budget import RECORDING, STOPPED, Change, Hold, Step
+from bot.domain.step import Rank
 from bot.domain.subjects import Site
 from bot.rules.model import BudgetStep
 from bot.store import Connection
@@ -234,7 +235,7 @@ def _stopped_already(scene: Scene, site: Site) -> str:
 def _post_step(
     conn: Connection, view: View, step: BudgetStep, name: str, said: list[str], tally: Tally
 ) -> None:
-    posts = [action for action in step.do if action.rank >= POST]
+    posts = [action for action in step.do if action.rank >= Rank.POST]
     why = [f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"]
     if not any(each.recording == "stop" for each in view.steps if each.at <= step.at):
         why.append(words.forecast(view.ends, view.scene.now, view.period, view.scene.zone))

@@ -13,9 +13,9 @@ from typing import Literal
 import msgspec
 
 from bot.actions import ACTIONS
-from bot.actions.base import POST
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Held, Posting, Window, admit
+from bot.domain.step import Rank
 from bot.polling.evaluate import Judged
 from bot.polling.record_matches import Found, Routing, posting, settle
 from bot.polling.session import last_activity
@@ -93,7 +93,7 @@ class Line(msgspec.Struct):
     @property
     def writes(self) -> int:
         """Actions that change something at Mouseflow: a call each, at least."""
-        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank < POST)
+        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank < Rank.POST)
 
     @property
     def hooks(self) -> int:

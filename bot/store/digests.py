@@ -22,15 +22,13 @@ from bot.domain.limits import (
     badness,
     digest_waits,
 )
+from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
 from bot.store.due_steps import SELECT_WAITING, Waiting
 from bot.store.raw_sql import execute
 from bot.store.rules import snoozed_until
 from bot.store.schema import (
-    FOLDED,
-    POST,
-    WITHHELD,
     digests,
     matches,
     moment,
@@ -116,7 +114,7 @@ def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
 
     An attempt whose outcome is unknown is never held back: it may be out already.
     """
-    if row.rank != POST or row.unknown_since is not None:
+    if row.rank != Rank.POST or row.unknown_since is not None:
         return False
     try:
         return _held_back(conn, row, now)
@@ -177,11 +175,12 @@ def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 _FULL = text(
     "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
-    " AND steps.state = 'pending' AND steps.rank = 2 LIMIT 1 OFFSET :bound)"
+    f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
-    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending' AND steps.rank = 2"
-    f" AND steps.unknown_since IS NULL AND steps.action IN {tuple(sorted(DIGESTS))}"
+    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending'"
+    f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL"
+    f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
     f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
 )
 
@@ -222,7 +221,7 @@ def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 def _withhold(conn: Connection, row: Waiting, reason: Reason, now: datetime) -> None:
-    _end_held_back(conn, row, "step.withheld", WITHHELD, reason, now)
+    _end_held_back(conn, row, "step.withheld", StepStatus.WITHHELD, reason, now)
 
 
 def _fold(
@@ -249,7 +248,7 @@ def _fold(
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
-    _end_held_back(conn, row, "step.folded", FOLDED, reason, now, digest.id)
+    _end_held_back(conn, row, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
 
 
 def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
@@ -294,7 +293,7 @@ def _begin_digest(
         .values(
             match_id=match_id,
             key=f"{key}/{DIGESTS[row.action]}-1",
-            rank=POST,
+            rank=Rank.POST,
             lane=row.lane,
             action=DIGESTS[row.action],
             params=msgspec.json.encode(content).decode(),
@@ -311,7 +310,7 @@ def _end_held_back(
     conn: Connection,
     row: Waiting,
     kind: str,
-    state: str,
+    state: StepStatus,
     reason: Reason,
     now: datetime,
     digest: int | None = None,
