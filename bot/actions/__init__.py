@@ -1,6 +1,7 @@
 """The registry of actions: one line for each key of `do`."""
 
 from collections.abc import Mapping
+from inspect import isabstract
 from types import MappingProxyType
 
 from bot.actions.base import Action, Spec
@@ -38,3 +39,13 @@ ACTIONS: Mapping[str, type[Action]] = MappingProxyType(
     {model.kind: model for spec in _SPECS for model in spec.models}
 )
 """The model of each kind of step: how the store reads a step back."""
+
+DIGESTS: Mapping[str, str] = MappingProxyType(
+    {kind: model.digest for kind, model in ACTIONS.items() if model.digest}
+)
+"""The kinds of posts that limits may hold back, each with the kind of digest for them."""
+
+if abstract := sorted(kind for kind, model in ACTIONS.items() if isabstract(model)):
+    raise TypeError(f"actions that leave a method out: {', '.join(abstract)}")
+if unregistered := sorted(set(DIGESTS.values()) - ACTIONS.keys()):
+    raise TypeError(f"digests without a model: {', '.join(unregistered)}")

@@ -1,24 +1,22 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
-import hashlib
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import BadCredentials, Forbidden, GiveUp, Gone, TryLater
 from bot.messages.text import SPAN_PATTERN, duration
-from bot.ports import CannotLook, Ports, SlackPost, Task
+from bot.ports import Ports, Task
 from mouseflow.request import Request
 
 T = TypeVar("T")
-
-WRITE, SHARE, POST, LAST = 0, 1, 2, 3
-"""The order in which a match's actions are performed."""
 
 SETTLING = timedelta(seconds=10)
 """How long a post whose outcome is unknown may still turn up in the channel."""
@@ -54,22 +52,24 @@ class Action(BaseModel):
     """One thing to do for one match. Values in; `perform` reaches the world through ports.
 
     `kind` names the action in the store and the audit log, `rank` orders it within a match,
-    `watches` are the kinds of subjects it fits. Survives `model_dump_json` and
-    `model_validate_json`, which is how it waits in the store.
+    `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
+    several of these when limits hold them back; empty if nothing may hold it back. Survives
+    `model_dump_json` and `model_validate_json`, which is how it waits in the store.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
-    rank: ClassVar[int] = WRITE
+    rank: ClassVar[Rank] = Rank.WRITE
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
+    digest: ClassVar[str] = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
         """What the step queues behind: steps of one lane are performed one after another."""
         return f"mouseflow:{subject.website.id}"
 
+    @abstractmethod
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so. Safe to repeat; raises GiveUp or TryLater."""
-        raise TypeError(f"{type(self).__name__} is not an action of its own")
+        """Do it. Safe to repeat; raises GiveUp or TryLater."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,17 @@ def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:
     return ()
 
 
+Need = Literal["rules.allow_delete", "slack"]
+"""What the configuration must have before an action may be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One key of `do`: what may be written there, for which subjects, and the steps it means.
 
     `written` is a type for pydantic's TypeAdapter (validate and JSON Schema). `models` are all
     the steps that the key may lead to, at once or later. `problems` looks deeper, knowing the
-    kind of subject. `example` is YAML. `needs` names a setting that must be on.
+    kind of subject. `example` is YAML. `needs` names what the configuration must allow.
     """
 
     key: str
@@ -106,7 +110,7 @@ class Spec:
     about: str
     example: str
     problems: Callable[[Any, Kind], tuple[Problem, ...]] = _nothing
-    needs: str = ""
+    needs: Need | None = None
 
 
 class Written(BaseModel):
@@ -184,39 +188,3 @@ def recording(task: Task) -> RecordingSubject:
     if not isinstance(task.subject, RecordingSubject):
         raise GiveUp(f"a {NOUNS[task.subject.kind]} is not a recording", "mend the rule")
     return task.subject
-
-
-async def post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
-    """Posts the message unless an earlier attempt has: looks for its key in the channel first.
-
-    The result is the message's timestamp. Where the channel can't be read, a post whose
-    outcome is unknown is repeated, and the note says so.
-    """
-    place = post.channel or "the webhook's channel"
-    note = f"posted to {place}"
-    if task.attempted:
-        try:
-            found = await ports.slack.find(post.channel, post.key, task.attempted)
-        except CannotLook:
-            note += "; an earlier attempt may have posted it too: the channel can't be read"
-        except TryLater as error:
-            # Not being able to look leaves the first attempt's outcome as unknown as it was.
-            # `after` is always said: it keeps the time from which the next look counts.
-            after = error.after or SETTLING
-            raise TryLater(error.reason, after=after, unknown=True, lane=error.lane) from error
-        else:
-            if found is not None:
-                return Done(f"an earlier attempt had posted it to {place}", found)
-            if task.now - task.attempted < SETTLING:
-                raise TryLater(
-                    "an earlier attempt may still turn up in the channel",
-                    after=SETTLING,
-                    unknown=True,
-                )
-            note += "; an earlier attempt had not arrived"
-    return Done(note, await ports.slack.post(post))
-
-
-def opaque(key: str) -> str:
-    """A step's key for the eyes of others: Slack shows message metadata to every member."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar, Literal
 
-from bot.actions.base import LAST, Action, Done, Spec, recording, send
+from bot.actions.base import Action, Done, Spec, recording, send
+from bot.domain.step import Rank
 from bot.errors import GiveUp, Gone
 from bot.ports import Ports, Task
 from mouseflow import recordings
@@ -15,7 +16,7 @@ class Delete(Action):
     """
 
     kind: ClassVar[str] = "delete"
-    rank: ClassVar[int] = LAST
+    rank: ClassVar[Rank] = Rank.LAST
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Make it so."""

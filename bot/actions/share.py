@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, StrictBool
 
-from bot.actions.base import SHARE as SHARE_RANK
 from bot.actions.base import Action, Done, Duration, Later, Spec, Written, away, send
+from bot.domain.step import Rank
 from bot.domain.subjects import Kind, PageSubject, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
 from bot.messages.text import lasting
@@ -57,7 +57,7 @@ class Unshare(Action):
     """
 
     kind: ClassVar[str] = "unshare"
-    rank: ClassVar[int] = SHARE_RANK
+    rank: ClassVar[Rank] = Rank.SHARE
     watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
     token: str | None = Field(default=None, repr=False)
 
@@ -82,7 +82,7 @@ class Share(Action):
     """
 
     kind: ClassVar[str] = "share"
-    rank: ClassVar[int] = SHARE_RANK
+    rank: ClassVar[Rank] = Rank.SHARE
     watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
     expires: timedelta | None = None
 

@@ -1,25 +1,28 @@
 """Posting to Slack: a match, the end of one, a digest of many, and news of the bot itself."""
 
+import hashlib
 import re
+from abc import abstractmethod
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import LAST, POST, Action, Done, Problem, Spec, Written, opaque, post_once
+from bot.actions.base import SETTLING, Action, Done, Problem, Spec, Written
+from bot.actions.notifier import ALL, AtMost, Notifier, Overflow
+from bot.domain.limits import Limit
+from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
+from bot.errors import TryLater
 from bot.messages import message as messages
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
 from bot.messages.templates import BadText, names_used, render
 from bot.messages.text import RATE_PATTERN, rate
-from bot.ports import Addresses, Ports, SlackPost, Task
-
-ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
-Overflow = Literal["digest", "drop"]
+from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 
@@ -27,7 +30,7 @@ _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 class _Post(Action):
     """What all posts have in common: a channel, `slack.channel` where it is left empty."""
 
-    rank: ClassVar[int] = POST
+    rank: ClassVar[Rank] = Rank.POST
     watches: ClassVar[tuple[Kind, ...]] = ALL
     channel: str = ""
 
@@ -35,12 +38,12 @@ class _Post(Action):
         """Posts to one channel go out in order, and wait together when Slack says so."""
         return f"slack:{self.channel or default_channel}"
 
+    @abstractmethod
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What is posted."""
-        raise TypeError(f"{type(self).__name__} says nothing of its own")
 
     def default(self, addresses: Addresses) -> str:
-        """Where it goes when no channel is written."""
+        """The channel to use if the rule names none."""
         return addresses.channel
 
     async def perform(self, task: Task, ports: Ports) -> Done:
@@ -50,26 +53,20 @@ class _Post(Action):
             channel=self.channel or self.default(ports.addresses),
             text=message.text,
             blocks=message.blocks,
-            key=opaque(task.key),
+            key=_opaque(task.key),
         )
-        done = await post_once(post, task, ports)
+        done = await _post_once(post, task, ports)
         return replace(done, note=f"{done.note}; {message.note}") if message.note else done
 
 
-class AtMost(Written):
-    """So many posts within a window; the store counts them."""
-
-    times: int
-    window_ms: int
-
-
-class Slack(_Post):
+class Slack(_Post, Notifier):
     """Posts a match. What is over `at_most` goes into a digest, or nowhere.
 
     Safe to repeat: a post whose outcome is unknown is looked for in the channel first.
     """
 
     kind: ClassVar[str] = "slack"
+    digest: ClassVar[str] = "digest"
     text: str | None = None
     at_most: AtMost | None = None
     overflow: Overflow = "digest"
@@ -90,11 +87,39 @@ class Slack(_Post):
             return messages.match(task, addresses)
         return messages.written(task, addresses, text, linked)
 
+    def posts_to(self, default_channel: str) -> str | None:
+        """The rule's channel, else the default one; empty for an incoming webhook's own."""
+        return self.channel or default_channel
+
+    def plain(self) -> "Slack":
+        """The built-in message to the same channel."""
+        return Slack(channel=self.channel)
+
+    @property
+    def own_text(self) -> str | None:
+        """The rule's `text`."""
+        return self.text
+
+    @property
+    def limit(self) -> Limit | None:
+        """The rule's `at_most` and `overflow`."""
+        return self.at_most.limit(self.overflow) if self.at_most else None
+
+    def resolved(self, began: datetime) -> Action | None:
+        """A post to the same channel."""
+        return Resolved(channel=self.channel, began=began)
+
+    @property
+    def secret_reference(self) -> str | None:
+        """None: the token is configured once for all rules."""
+        return None
+
 
 class Resolved(_Post):
     """Posts that a level's condition, true since `began`, no longer holds."""
 
     kind: ClassVar[str] = "resolved"
+    digest: ClassVar[str] = "digest"
     watches: ClassVar[tuple[Kind, ...]] = ALL[1:]
     began: datetime
 
@@ -143,7 +168,7 @@ class Notice(_Post):
     """
 
     kind: ClassVar[str] = "notice"
-    rank: ClassVar[int] = LAST
+    rank: ClassVar[Rank] = Rank.LAST
     title: str
     lines: tuple[str, ...] = ()
 
@@ -154,6 +179,42 @@ class Notice(_Post):
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The title and its lines."""
         return messages.notice(self.title, self.lines)
+
+
+async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
+    """Posts the message unless an earlier attempt has: looks for its key in the channel first.
+
+    The result is the message's timestamp. Where the channel can't be read, a post whose
+    outcome is unknown is repeated, and the note says so.
+    """
+    place = post.channel or "the webhook's channel"
+    note = f"posted to {place}"
+    if task.attempted:
+        try:
+            found = await ports.slack.find(post.channel, post.key, task.attempted)
+        except CannotLook:
+            note += "; an earlier attempt may have posted it too: the channel can't be read"
+        except TryLater as error:
+            # Not being able to look leaves the first attempt's outcome as unknown as it was.
+            # `after` is always said: it keeps the time from which the next look counts.
+            after = error.after or SETTLING
+            raise TryLater(error.reason, after=after, unknown=True, lane=error.lane) from error
+        else:
+            if found is not None:
+                return Done(f"an earlier attempt had posted it to {place}", found)
+            if task.now - task.attempted < SETTLING:
+                raise TryLater(
+                    "an earlier attempt may still turn up in the channel",
+                    after=SETTLING,
+                    unknown=True,
+                )
+            note += "; an earlier attempt had not arrived"
+    return Done(note, await ports.slack.post(post))
+
+
+def _opaque(key: str) -> str:
+    """A step's key for the eyes of others: Slack shows message metadata to every member."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _channel(value: Any) -> Any:
@@ -257,4 +318,5 @@ SLACK = Spec(
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',
     problems=_problems,
+    needs="slack",
 )

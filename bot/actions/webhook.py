@@ -14,14 +14,16 @@ from msgspec import Struct
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import POST, Action, Done, Spec, Written
+from bot.actions.base import Action, Done, Spec, Written
+from bot.actions.notifier import ALL, Notifier
+from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, RecordingSubject, Subject
 from bot.messages import blocks
+from bot.messages.message import Message
 from bot.messages.template_variables import NAMES
 from bot.messages.text import Friction, Percent, Span, clean
 from bot.ports import Addresses, Ports, Task
 
-ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
 VERSION = 1
 TIMESTAMP = "Mouseflow-Bot-Timestamp"
 SIGNATURE = "Mouseflow-Bot-Signature"
@@ -57,16 +59,14 @@ class Body(Struct, frozen=True, kw_only=True):
     share_url: str | None
 
 
-class Webhook(Action):
-    """Posts the match to a URL.
+class Webhook(Notifier):
+    """Posts the match to a URL; it speaks to a program, so nothing limits it.
 
     Safe to repeat: the receiver sees the same `Idempotency-Key` and body again, and a call
     whose outcome is unknown is repeated, so delivery is at-least-once.
     """
 
     kind: ClassVar[str] = "webhook"
-    rank: ClassVar[int] = POST
-    watches: ClassVar[tuple[Kind, ...]] = ALL
     url: str = Field(repr=False)
     secret: str | None = Field(default=None, repr=False)
 
@@ -79,6 +79,38 @@ class Webhook(Action):
         content = body(task, ports.addresses)
         await ports.webhook.call(self.url, content, headers(task), self.secret)
         return Done(f"called {self._host}")
+
+    def posts_to(self, default_channel: str) -> str | None:
+        """None: a URL is no channel."""
+        return None
+
+    def plain(self) -> "Webhook":
+        """The same call: its body is fixed and nothing limits it."""
+        return self
+
+    @property
+    def own_text(self) -> str | None:
+        """None: the body is fixed."""
+        return None
+
+    @property
+    def limit(self) -> Limit | None:
+        """None: a program can take every match."""
+        return None
+
+    def message(self, task: Task, addresses: Addresses) -> Message | None:
+        """None: nobody reads it."""
+        return None
+
+    def resolved(self, began: datetime) -> Action | None:
+        """None: a webhook is called for matches only."""
+        return None
+
+    @property
+    def secret_reference(self) -> str | None:
+        """The secret, if the rule says where it is kept."""
+        kept_elsewhere = self.secret and REFERENCE.fullmatch(self.secret)
+        return self.secret if kept_elsewhere else None
 
     @property
     def _host(self) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from bot.actions.base import POST, Action
+from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.actions.slack import Slack
 from bot.budgets import texts as words
 from bot.budgets.enqueue import post, say
 from bot.budgets.enqueue import switch as enqueue_switch
@@ -23,6 +22,7 @@ from bot.budgets.state import (
 from bot.domain import budget as core
 from bot.domain import forecast
 from bot.domain.budget import RECORDING, STOPPED, Change, Hold, Step
+from bot.domain.step import Rank
 from bot.domain.subjects import Site
 from bot.rules.model import BudgetStep
 from bot.store import Connection
@@ -235,7 +235,7 @@ def _stopped_already(scene: Scene, site: Site) -> str:
 def _post_step(
     conn: Connection, view: View, step: BudgetStep, name: str, said: list[str], tally: Tally
 ) -> None:
-    posts = [action for action in step.do if action.rank >= POST]
+    posts = [action for action in step.do if action.rank >= Rank.POST]
     why = [f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"]
     if not any(each.recording == "stop" for each in view.steps if each.at <= step.at):
         why.append(words.forecast(view.ends, view.scene.now, view.period, view.scene.zone))
@@ -261,9 +261,8 @@ def _set_back(conn: Connection, view: View, views: Sequence[View], tally: Tally)
     if lines:
         title = f"{view.budget.summary or f'Budget {view.budget.id}'}: set back"
         used = f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"
-        posts = [Slack(channel=channel) for channel in view.channels]
         label = f"resume/{view.scene.now:%Y%m%dT%H%M%S.%f}"
-        post(conn, view, label, title, (used, *lines), posts, tally)
+        post(conn, view, label, title, (used, *lines), list(view.posts.values()), tally)
 
 
 def _to_undo(view: View, views: Sequence[View], site: Site) -> list[Change]:

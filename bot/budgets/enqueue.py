@@ -122,7 +122,7 @@ def say(conn: Connection, view: View, site: Site, tally: Tally, title: str, *lin
     note = Note(kind="website.person", rule=view.owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, scene.now, [note])
-    for channel in view.channels or ((scene.ops,) if scene.ops is not None else ()):
+    for channel in tuple(view.posts) or ((scene.ops,) if scene.ops is not None else ()):
         match = notice(title, lines, scene.now, channel, site)
         if add_match(conn, match):
             tally.matches.append(match.match_key)

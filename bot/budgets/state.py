@@ -1,6 +1,6 @@
 """What one look at the budgets works on: the websites as they stand, each budget beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
+from bot.actions.notifier import Notifier
 from bot.actions.recording import CHANGED, RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.actions.slack import Slack
 from bot.budgets.texts import owner, percent
 from bot.domain import budget as core
 from bot.domain import forecast
@@ -284,11 +284,17 @@ class View:
         now = self.scene.now
         return forecast.coming(self.rates(), now, now + timedelta(hours=1))
 
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Where the budget posts."""
-        posts = [a for step in self.budget.steps for a in step.do if isinstance(a, Slack)]
-        return tuple(dict.fromkeys(a.channel or self.scene.routing.channel for a in posts))
+    @cached_property
+    def posts(self) -> Mapping[str, Notifier]:
+        """Where the budget posts, by channel."""
+        default = self.scene.routing.channel
+        found: dict[str, Notifier] = {}
+        actions = (action for step in self.budget.steps for action in step.do)
+        for post in (action for action in actions if isinstance(action, Notifier)):
+            channel = post.posts_to(default)
+            if channel is not None:
+                found.setdefault(channel, post.plain())
+        return found
 
     @property
     def stops(self) -> bool:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from bot.actions.recording import CHANGED
 from bot.budgets.state import STATUS, Pending, SiteMark, last_by_a_rule
 from bot.domain.budget import LATE, RECORDING, STOPPED, Hold, Standing, midnight
+from bot.domain.step import StepStatus
 from bot.store import Connection
 from bot.store.budgets import (
     Switching,
@@ -62,12 +63,12 @@ def _under_way(conn: Connection, website: str, pending: Pending, now: datetime) 
     if outcome is None:
         return False
     state, result = outcome
-    if state in ("pending", "sending"):
+    if state.is_open:
         return True
     if pending.undo:
-        reason = "set back" if state == "done" else "it could not be set back"
+        reason = "set back" if state is StepStatus.DONE else "it could not be set back"
         disown(conn, website, pending.switch, now, f"{reason} ({pending.reason})")
-    elif state == "done":
+    elif state is StepStatus.DONE:
         _own(conn, website, pending, result, now)
     return False
 

@@ -79,22 +79,22 @@ def not_given(settings: "Settings", book: "RuleSet | None") -> list[str]:
 
 def _secrets_not_here(book: "RuleSet") -> list[str]:
     """Webhooks that cannot be signed with what this environment has."""
-    from bot.actions.webhook import REFERENCE, Webhook
+    from bot.actions.notifier import Notifier
 
     named = [
-        (rule, action.secret)
+        (rule, action.kind, action.secret_reference)
         for rule in book.rules
         for action in rule.do
-        if isinstance(action, Webhook) and action.secret and REFERENCE.fullmatch(action.secret)
+        if isinstance(action, Notifier) and action.secret_reference
     ]
     if not named:
         return []
     from bot.delivery.webhook import secret_from
 
     return [
-        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.do.webhook: the secret {secret} "
+        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.do.{kind}: the secret {secret} "
         "is not here; without it the call is not made"
-        for rule, secret in named
+        for rule, kind, secret in named
         if secret_from(secret) is None
     ]
 

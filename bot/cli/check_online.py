@@ -73,14 +73,14 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
 
 def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
     """Websites where the API user may only look, and rules that would write there."""
-    from bot.actions.base import POST
+    from bot.domain.step import Rank
     from bot.rules.plan_steps import applies
 
     return [
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: the API user may only read "
         f"{site.name}; {_left_out({action.kind for action in writes})} left out there"
         for rule in rules
-        if rule.websites and (writes := [action for action in rule.do if action.rank < POST])
+        if rule.websites and (writes := [action for action in rule.do if action.rank < Rank.POST])
         for site in sites
         if site.read_only and applies(rule, site)
     ]

@@ -410,7 +410,7 @@ def _rule_facts(conn: "Connection", rule: "Rule", names: Mapping[str, str]) -> R
 
 
 def _actions(steps: "Sequence[StepState]") -> list[Action]:
-    states = Counter((step.action, step.state) for step in steps)
+    states: Counter[tuple[str, str]] = Counter((step.action, step.state) for step in steps)
     return [
         Action(
             kind=kind,

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
-from bot.actions.slack import Slack
+from bot.actions.notifier import Notifier
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
@@ -400,7 +400,9 @@ def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {own[1]: [own[0]]} if own[1] else {}
     for rule in rules:
         for action in rule.do:
-            channel = action.channel or slack.channel if isinstance(action, Slack) else None
+            if not isinstance(action, Notifier):
+                continue
+            channel = action.posts_to(slack.channel or "")
             if channel and rule.id not in found.setdefault(channel, []):
                 found[channel].append(rule.id)
     return dict(sorted(found.items()))

@@ -7,7 +7,7 @@ when there is no more reason for it, and only if the website still stands as the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
+from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
 PeriodKind = Literal["day", "week", "month"]
@@ -65,15 +65,20 @@ def period(day: date, kind: PeriodKind, starts_on: int) -> Period:
     `starts_on` is the first day: of the month (31 is the last day of a shorter one), or of
     the week (1 is Monday).
     """
-    if kind == "day":
-        return Period(kind, day, day + timedelta(days=1))
-    if kind == "week":
-        first = day - timedelta(days=(day.isoweekday() - starts_on) % 7)
-        return Period(kind, first, first + timedelta(days=7))
-    first = _anniversary(day.year, day.month, starts_on)
-    if first > day:
-        first = _anniversary(*_month_before(day.year, day.month), starts_on)
-    return Period(kind, first, _anniversary(*_month_after(first.year, first.month), starts_on))
+    match kind:
+        case "day":
+            return Period(kind, day, day + timedelta(days=1))
+        case "week":
+            first = day - timedelta(days=(day.isoweekday() - starts_on) % 7)
+            return Period(kind, first, first + timedelta(days=7))
+        case "month":
+            first = _anniversary(day.year, day.month, starts_on)
+            if first > day:
+                first = _anniversary(*_month_before(day.year, day.month), starts_on)
+            end = _anniversary(*_month_after(first.year, first.month), starts_on)
+            return Period(kind, first, end)
+        case _:
+            assert_never(kind)
 
 
 def _anniversary(year: int, month: int, day: int) -> date:

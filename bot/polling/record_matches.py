@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bot.actions.base import POST, Action
+from bot.actions.base import Action
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
+from bot.domain.step import Rank
 from bot.domain.subjects import Subject, written
 from bot.messages.text import lasting
 from bot.polling.ops_messages import announce
@@ -168,7 +169,7 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
 
 def _may(action: Action, subject: Subject) -> bool:
     """Nothing is written to a website that the API user may only read; posts go out."""
-    return action.rank >= POST or not subject.website.read_only
+    return action.rank >= Rank.POST or not subject.website.read_only
 
 
 def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:

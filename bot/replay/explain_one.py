@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
+from bot.domain.step import StepStatus
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError, Gone
 from bot.polling.list_reader import Listing, deeper, of_days, read
@@ -28,13 +30,6 @@ from bot.store.rules import RuleState
 from mouseflow import recordings
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
-
-_ENDED = {
-    "done": "done",
-    "dead": "given up",
-    "folded": "in a digest",
-    "withheld": "withheld",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +66,24 @@ def past(known: Remembered, now: datetime) -> list[Outcome]:
 
 def _outcome(step: StepState, told: str, now: datetime) -> Outcome:
     action = step.key.rpartition("/")[2]
-    if step.state == "pending":
-        late = step.due <= now
-        state = "waiting in the queue" if late else f"waiting until {_at(step.due)}"
-        tries = f"after {step.attempts} attempts: " if step.attempts and step.fault else ""
-        return Outcome(action, state, f"{tries}{step.fault}")
-    if step.state == "sending":
-        return Outcome(action, "under way")
-    state = _ENDED.get(step.state, step.state)
+    match step.state:
+        case StepStatus.PENDING:
+            late = step.due <= now
+            state = "waiting in the queue" if late else f"waiting until {_at(step.due)}"
+            tries = f"after {step.attempts} attempts: " if step.attempts and step.fault else ""
+            return Outcome(action, state, f"{tries}{step.fault}")
+        case StepStatus.SENDING:
+            return Outcome(action, "under way")
+        case StepStatus.DONE:
+            state = "done"
+        case StepStatus.DEAD:
+            state = "given up"
+        case StepStatus.FOLDED:
+            state = "in a digest"
+        case StepStatus.WITHHELD:
+            state = "withheld"
+        case _:
+            assert_never(step.state)
     if step.ended is not None:
         state += f" {_at(step.ended)}"
     why = "; ".join(dict.fromkeys(filter(None, (step.fault, step.remedy)))) or told

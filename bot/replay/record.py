@@ -7,15 +7,15 @@ is found out by doing it there.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Literal
 
 import msgspec
 
 from bot.actions import ACTIONS
-from bot.actions.base import POST
-from bot.actions.slack import Slack
-from bot.domain.limits import Held, Limit, Posting, Window, admit
+from bot.actions.notifier import Notifier
+from bot.domain.limits import Held, Posting, Window, admit
+from bot.domain.step import Rank
 from bot.polling.evaluate import Judged
 from bot.polling.record_matches import Found, Routing, posting, settle
 from bot.polling.session import last_activity
@@ -38,15 +38,14 @@ class Posts(msgspec.Struct):
     digests: dict[str, datetime] = {}
 
     def fate(
-        self, key: str, action: Slack, posting: Posting, happened: datetime, now: datetime
+        self, key: str, action: Notifier, posting: Posting, happened: datetime, now: datetime
     ) -> Fate:
         """What becomes of one post; `key` names its rule and lane. Posts come in order of `now`."""
-        limit = _limit(action)
         verdict = admit(
             now,
             happened=happened,
             posting=posting,
-            limit=limit,
+            limit=action.limit,
             window=self.windows.get(key),
             snoozed_until=None,
         )
@@ -61,13 +60,6 @@ class Posts(msgspec.Struct):
             return "folded"
         self.digests[key] = verdict.until
         return "digest"
-
-
-def _limit(action: Slack) -> Limit | None:
-    if action.at_most is None:
-        return None
-    window = timedelta(milliseconds=action.at_most.window_ms)
-    return Limit(action.at_most.times, window, action.overflow)
 
 
 HEADINGS = ("rule", "day", "matches", "new", "known", "held back", "writes", "posts", "digests")
@@ -101,7 +93,7 @@ class Line(msgspec.Struct):
     @property
     def writes(self) -> int:
         """Actions that change something at Mouseflow: a call each, at least."""
-        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank < POST)
+        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank < Rank.POST)
 
     @property
     def hooks(self) -> int:
@@ -332,8 +324,10 @@ def count(
             line.dropped += fate == "dropped"
 
 
-def _posts(rule: Rule, steps: Sequence[str]) -> list[Slack]:
-    return [action for action in rule.do if isinstance(action, Slack)] if "slack" in steps else []
+def _posts(rule: Rule, steps: Sequence[str]) -> list[Notifier]:
+    """The posts of the rule that limits may hold back, if the match calls for them."""
+    notifiers = [action for action in rule.do if isinstance(action, Notifier)]
+    return [action for action in notifiers if action.digest and action.kind in steps]
 
 
 def _key(each: Found) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bot.actions.slack import Resolved, Slack
+from bot.actions.notifier import Notifier
 from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Kind, Site, Subject, reread
 from bot.polling.record_matches import Found, Routing, Settled, settle
@@ -259,15 +259,11 @@ def _episode(at: datetime) -> str:
 
 def _resolved(rule: Rule, subject: Subject, before: Level, now: datetime) -> Found:
     began = before.true_since or before.fired or now
-    posts = tuple(
-        Resolved(channel=action.channel, began=began)
-        for action in rule.do
-        if isinstance(action, Slack)
-    )
+    ends = [action.resolved(began) for action in rule.do if isinstance(action, Notifier)]
     return Found(
         rule=rule,
         subject=subject,
         happened=now,
         episode=f"{_episode(now)}-resolved",
-        actions=posts,
+        actions=tuple(step for step in ends if step is not None),
     )

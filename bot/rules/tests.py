@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from bot.actions.slack import Slack
+from bot.actions.notifier import Notifier
 from bot.domain.subjects import Subject
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
@@ -106,9 +106,9 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         why=why(rule, tried),
         results={"share": "token"},
     )
-    posts = [action for action in rule.do if isinstance(action, Slack)]
+    posts = [action for action in rule.do if isinstance(action, Notifier)]
     found = [post.message(task, Addresses()) for post in posts]
-    return ["\n".join((message.text, *_texts(message.blocks))) for message in found]
+    return ["\n".join((each.text, *_texts(each.blocks))) for each in found if each is not None]
 
 
 def _texts(blocks: Any) -> list[str]:

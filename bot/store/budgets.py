@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.domain.budget import Hold, Switch
+from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
@@ -121,10 +122,10 @@ def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason:
     return True
 
 
-def step_outcome(conn: Connection, key: str) -> tuple[str, str | None] | None:
+def step_outcome(conn: Connection, key: str) -> tuple[StepStatus, str | None] | None:
     """The state of the outbox's step and its result; None where there is no such step."""
     row = conn.execute(select(steps.c.state, steps.c.result).where(steps.c.key == key)).first()
-    return None if row is None else (row.state, row.result)
+    return None if row is None else (StepStatus(row.state), row.result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, text, update
 
+from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.lanes import open_lanes
 from bot.store.rules import resume_rule
-from bot.store.schema import PENDING, matches, moment, moment_or_none, ms, steps
+from bot.store.schema import matches, moment, moment_or_none, ms, steps
 
 _AT_ONCE = 500
 """Keys in one query: SQLite bounds how many values a statement may have."""
@@ -38,7 +39,7 @@ class StepState:
     subject_key: str
     lane: str
     action: str
-    state: str
+    state: StepStatus
     due: datetime
     attempts: int
     ended: datetime | None
@@ -165,7 +166,7 @@ def retry(
         query = query.where(matches.c.rule == rule)
     found = conn.execute(query).all()
     for row in found:
-        again = {"state": PENDING, "due": ms(now), "attempts": 0, "first_tried": None}
+        again = {"state": StepStatus.PENDING, "due": ms(now), "attempts": 0, "first_tried": None}
         write = update(steps).where(steps.c.id == row.id)
         conn.execute(write.values(**again, ended=None, fault="", remedy=""))
         note = Note(
@@ -197,7 +198,7 @@ def _states(conn: Connection, query: Select[Any]) -> list[StepState]:
             subject_key=row.subject_key,
             lane=row.lane,
             action=row.action,
-            state=row.state,
+            state=StepStatus(row.state),
             due=moment(row.due),
             attempts=row.attempts,
             ended=moment_or_none(row.ended),

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bot.actions import DIGESTS
 from bot.domain.limits import (
     SHOWN_IN_A_DIGEST,
     Limit,
@@ -21,16 +22,13 @@ from bot.domain.limits import (
     badness,
     digest_waits,
 )
+from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
 from bot.store.due_steps import SELECT_WAITING, Waiting
 from bot.store.raw_sql import execute
 from bot.store.rules import snoozed_until
 from bot.store.schema import (
-    DIGEST,
-    FOLDED,
-    POST,
-    WITHHELD,
     digests,
     matches,
     moment,
@@ -41,9 +39,6 @@ from bot.store.schema import (
 
 QUEUE_BOUND = 200
 """More posts than this never wait on one lane; the newer ones are folded into digests."""
-FOLDABLE = frozenset({"slack", "resolved"})
-"""The kinds of posts that a digest can stand for. Webhooks speak to programs, and notices of
-the bot itself must be seen: nothing holds these back."""
 FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that no other work waits long."""
 
@@ -119,7 +114,7 @@ def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
 
     An attempt whose outcome is unknown is never held back: it may be out already.
     """
-    if row.rank != POST or row.unknown_since is not None:
+    if row.rank != Rank.POST or row.unknown_since is not None:
         return False
     try:
         return _held_back(conn, row, now)
@@ -129,9 +124,9 @@ def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
-    if row.action == DIGEST:
+    if row.action in DIGESTS.values():
         return _digest_waits(conn, row, now)
-    if row.action not in FOLDABLE:
+    if row.action not in DIGESTS:
         return False
     params = _read_params(row.params)
     limit = None if row.admitted else _limit(params)
@@ -179,12 +174,13 @@ def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 _FULL = text(
-    "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
-    " AND steps.state = 'pending' AND steps.rank = 2 LIMIT 1 OFFSET :bound)"
+    "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"  # noqa: S608
+    f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
-    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending' AND steps.rank = 2"
-    f" AND steps.unknown_since IS NULL AND steps.action IN {tuple(sorted(FOLDABLE))}"
+    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending'"
+    f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL"
+    f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
     f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
 )
 
@@ -225,7 +221,7 @@ def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 def _withhold(conn: Connection, row: Waiting, reason: Reason, now: datetime) -> None:
-    _end_held_back(conn, row, "step.withheld", WITHHELD, reason, now)
+    _end_held_back(conn, row, "step.withheld", StepStatus.WITHHELD, reason, now)
 
 
 def _fold(
@@ -252,7 +248,7 @@ def _fold(
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
-    _end_held_back(conn, row, "step.folded", FOLDED, reason, now, digest.id)
+    _end_held_back(conn, row, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
 
 
 def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
@@ -279,7 +275,7 @@ def _begin_digest(
         .values(
             key=key,
             rule=row.m_rule,
-            kind=DIGEST,
+            kind="digest",
             website=row.m_website,
             subject_key=row.m_subject_key,
             summary=row.m_summary,
@@ -296,10 +292,10 @@ def _begin_digest(
         insert(steps)
         .values(
             match_id=match_id,
-            key=f"{key}/digest-1",
-            rank=POST,
+            key=f"{key}/{DIGESTS[row.action]}-1",
+            rank=Rank.POST,
             lane=row.lane,
-            action=DIGEST,
+            action=DIGESTS[row.action],
             params=msgspec.json.encode(content).decode(),
             due=ms(due),
             created=ms(now),
@@ -314,7 +310,7 @@ def _end_held_back(
     conn: Connection,
     row: Waiting,
     kind: str,
-    state: str,
+    state: StepStatus,
     reason: Reason,
     now: datetime,
     digest: int | None = None,

@@ -9,9 +9,10 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.limits import Posting
+from bot.domain.step import Rank
 from bot.store.audit import Note, record
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
-from bot.store.schema import POST, SHARE, lanes, matches, moment, ms, steps
+from bot.store.schema import lanes, matches, moment, ms, steps
 
 WAIT_FOR_SHARE_MS = 15 * 60_000
 """A post waits for its match's share, so that it can carry the link, but not longer than this."""
@@ -124,10 +125,10 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
 
 def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime) -> None:
     """Put the steps of a match into the outbox, in the order in which they are performed."""
-    shares = any(step.rank == SHARE for step in new)
+    shares = any(step.rank == Rank.SHARE for step in new)
     rows = []
     for step in sorted(new, key=lambda step: step.rank):
-        waits = shares and step.rank == POST
+        waits = shares and step.rank == Rank.POST
         due = ms(step.due)
         rows.append(
             {

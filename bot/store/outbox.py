@@ -13,6 +13,8 @@ from functools import cache
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
+from bot.actions import DIGESTS
+from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.digests import erase_digest, erase_ended, held_back, receipt
 from bot.store.due_steps import SELECT_WAITING, Waiting
@@ -20,11 +22,6 @@ from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
 from bot.store.raw_sql import Value, execute
 from bot.store.schema import (
-    DEAD,
-    DIGEST,
-    DONE,
-    PENDING,
-    SHARE,
     matches,
     moment,
     moment_or_none,
@@ -136,9 +133,11 @@ def settle(
 
     `result` is kept for later steps of the match, `follow` are steps that come after.
     """
-    if not _end(conn, claimed, state=DONE, ended=ms(now), result=result, fault="", remedy=""):
+    if not _end(
+        conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
+    ):
         return False
-    if claimed.action == DIGEST:
+    if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
     add_steps(conn, claimed.match, follow, now)
@@ -155,7 +154,7 @@ def give_up(
 
     The match's data stays until the step is retried or too old to keep.
     """
-    if not _end(conn, claimed, state=DEAD, ended=ms(now), fault=reason, remedy=remedy):
+    if not _end(conn, claimed, state=StepStatus.DEAD, ended=ms(now), fault=reason, remedy=remedy):
         return False
     _after(conn, claimed)
     _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)
@@ -177,7 +176,7 @@ def postpone(
     is the attempt whose outcome is unknown now, if there is one.
     """
     values: dict[str, Value] = {
-        "state": PENDING,
+        "state": StepStatus.PENDING,
         "fault": reason,
         "unknown_since": ms_or_none(attempted),
     }
@@ -201,7 +200,7 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
         update(steps)
         .where(text("state = 'sending'"))
         .values(
-            state=PENDING,
+            state=StepStatus.PENDING,
             token=None,
             unknown_since=func.coalesce(steps.c.unknown_since, steps.c.began),
             due=case((steps.c.unknown_since.is_(None), steps.c.due), else_=repeated),
@@ -246,7 +245,7 @@ _RELEASE_POSTS = (
 
 
 def _after(conn: Connection, claimed: Claim) -> None:
-    if claimed.rank == SHARE:
+    if claimed.rank == Rank.SHARE:
         execute(conn, _RELEASE_POSTS, {"match": claimed.match})
     erase_ended(conn, claimed.match)
 

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.domain.limits import Reason
+from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
-from bot.store.schema import FOLDED, WITHHELD, digests, matches, moment, moment_or_none, ms, steps
+from bot.store.schema import digests, matches, moment, moment_or_none, ms, steps
 from bot.store.schema import rule_states as _table
 
 LONGEST_WAIT = timedelta(days=7)
@@ -175,7 +176,7 @@ def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> in
             matches.c.matched >= ms(since - LONGEST_WAIT),
             steps.c.ended >= ms(since),
             steps.c.fault == str(reason),
-            steps.c.state.in_((FOLDED, WITHHELD)),
+            steps.c.state.in_((StepStatus.FOLDED, StepStatus.WITHHELD)),
         )
     )
     return conn.execute(query).scalar_one()

@@ -19,26 +19,13 @@ from sqlalchemy import (
     text,
 )
 
+from bot.domain.step import StepStatus
+
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x4D46_4254
 """Tells our files from other SQLite databases ("MFBT")."""
 
 metadata = MetaData()
-
-PENDING, SENDING, DONE, DEAD, FOLDED, WITHHELD = (
-    "pending",
-    "sending",
-    "done",
-    "dead",
-    "folded",
-    "withheld",
-)
-"""The states of a step. Open: pending, sending. Ended: the others; dead ones can be retried."""
-
-SHARE, POST = 1, 2
-"""The ranks of `bot.actions.base` that the outbox treats in a way of their own."""
-DIGEST = "digest"
-"""The kind of action that posts a digest."""
 
 
 def _id() -> Column[int]:
@@ -118,7 +105,7 @@ steps = Table(
     _text("lane"),
     _text("action"),
     _text("params"),
-    _text("state", PENDING),
+    _text("state", StepStatus.PENDING),
     _number("due"),
     Column("waits", Integer),
     _number("created"),

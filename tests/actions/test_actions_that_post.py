@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from action_world import NOW, World, again, reread, task
 
-from bot.actions.base import POST
 from bot.actions.slack import AtMost, Digest, DigestItem, Notice, Resolved, Slack
+from bot.domain.step import Rank
 from bot.domain.subjects import written
 from bot.errors import TryLater
 
@@ -117,8 +117,8 @@ def test_a_limit_survives_the_store_in_the_form_that_the_store_counts_by():
 
 
 def test_news_of_the_bot_itself_is_no_post_that_a_rules_limit_holds_back():
-    assert {Slack.rank, Digest.rank, Resolved.rank} == {POST}
-    assert Notice.rank > POST
+    assert {Slack.rank, Digest.rank, Resolved.rank} == {Rank.POST}
+    assert Notice.rank > Rank.POST
 
 
 async def test_a_digest_shows_the_worst_with_links_and_counts_the_rest():

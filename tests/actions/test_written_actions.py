@@ -122,9 +122,10 @@ def test_a_wrong_text_is_found_where_it_stands():
     assert "did you mean friction?" in problem.message
 
 
-def test_only_what_takes_a_recording_away_needs_leave():
+def test_only_deleting_and_posting_need_something_of_the_configuration():
     assert {key: spec.needs for key, spec in WRITTEN.items() if spec.needs} == {
-        "delete": "rules.allow_delete"
+        "delete": "rules.allow_delete",
+        "slack": "slack",
     }
 
 

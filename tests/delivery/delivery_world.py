@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal
 
-from bot.actions.base import POST, SHARE, Action, Done, Later
+from bot.actions.base import Action, Done, Later
 from bot.actions.slack import AtMost
 from bot.delivery import USUAL, Delivery, Drained, Timing
 from bot.domain.limits import Posting
+from bot.domain.step import Rank
 from bot.domain.subjects import RecordingSubject, Site, written
 from bot.errors import TryLater
 from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
@@ -43,18 +44,18 @@ class Write(Action):
 
 class Share(Write):
     kind: ClassVar[str] = "share"
-    rank: ClassVar[int] = SHARE
+    rank: ClassVar[Rank] = Rank.SHARE
     expires: timedelta | None = None
 
 
 class Unshare(Write):
     kind: ClassVar[str] = "unshare"
-    rank: ClassVar[int] = SHARE
+    rank: ClassVar[Rank] = Rank.SHARE
 
 
 class Post(Write):
     kind: ClassVar[str] = "slack"
-    rank: ClassVar[int] = POST
+    rank: ClassVar[Rank] = Rank.POST
     channel: str = "#alerts"
     at_most: AtMost | None = None
     overflow: Literal["digest", "drop"] = "digest"

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.actions import WRITTEN
 from bot.actions.base import Action, Spec
+from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind
 from bot.rules.files.location import Place, listed, nearest, text_place, unknown
 from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
@@ -73,26 +74,35 @@ def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Act
                 f"{spec.key} works with {listed(spec.subjects, 'and')}, not with {kind}; "
                 f"here you can use {listed(fitting)}"
             )
-        elif spec.needs == "rules.allow_delete" and not allowed.delete:
-            here.fault(f"{spec.key} needs allow_delete = true under [rules] in the configuration")
         else:
             steps = _steps(spec, entry, here, kind)
-            good = good and steps is not None and _can_post(steps, here, allowed)
+            lacks = _lacks(spec, steps, allowed) if steps is not None else ""
+            if lacks:
+                here.fault(lacks)
+            good = good and steps is not None and not lacks
             found += steps or ()
             continue
         good = False
     return tuple(found) if good else None
 
 
-def _can_post(steps: Sequence[Action], place: Place, allowed: Allowed) -> bool:
-    slack = [step for step in steps if step.kind == "slack"]
-    if slack and not allowed.posts:
-        place.fault("Slack is not configured; set bot_token or webhook_url under [slack]")
-        return False
-    if slack and not allowed.channel and not all(getattr(step, "channel", "") for step in slack):
-        place.fault("set a channel here, or under [slack] in the configuration")
-        return False
-    return True
+def _lacks(spec: Spec, steps: Sequence[Action], allowed: Allowed) -> str:
+    """What the configuration lacks for this action and where to set it; empty for nothing."""
+    match spec.needs:
+        case None:
+            return ""
+        case "rules.allow_delete":
+            needed = f"{spec.key} needs allow_delete = true under [rules] in the configuration"
+            return "" if allowed.delete else needed
+        case "slack":
+            if not allowed.posts:
+                return "Slack is not configured; set bot_token or webhook_url under [slack]"
+            channels = [step.posts_to("") for step in steps if isinstance(step, Notifier)]
+            if not allowed.channel and "" in channels:
+                return "set a channel here, or under [slack] in the configuration"
+            return ""
+        case _:
+            assert_never(spec.needs)
 
 
 _COMMENT = "# starts a comment; put text that starts with # in quotes"

@@ -1,11 +1,12 @@
 """Warnings about rules that can be read but hardly mean what they say; each can be silenced."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from bot.actions.notifier import Notifier
 from bot.actions.share import Share
-from bot.actions.slack import Slack
 from bot.domain.subjects import Kind
 from bot.messages.template_check import first_use
 from bot.messages.template_variables import NAMES
@@ -126,16 +127,18 @@ def _friction_on_page(written: Written) -> None:
 
 
 def _personal(written: Written) -> None:
-    posts = [action for action in written.rule.do if isinstance(action, Slack)]
-    for index, post in enumerate(posts):
-        if not post.text:
+    of_kind: Counter[str] = Counter()
+    for post in (action for action in written.rule.do if isinstance(action, Notifier)):
+        kind, index = post.kind, of_kind[post.kind]
+        of_kind[kind] += 1
+        if not post.own_text:
             continue
-        named = sorted(_PERSONAL[written.rule.watch] & names_used(post.text))
+        named = sorted(_PERSONAL[written.rule.watch] & names_used(post.own_text))
         if named:
-            several = isinstance(written.reach("do", "slack")[1], Items)
-            path = ("do", "slack", index, "text") if several else ("do", "slack", "text")
+            several = isinstance(written.reach("do", kind)[1], Items)
+            path = ("do", kind, index, "text") if several else ("do", kind, "text")
             place, text = written.reach(*path)
-            spot, words = text_place(text, place, *first_use(post.text, named))
+            spot, words = text_place(text, place, *first_use(post.own_text, named))
             message = f"the text posts personal data: {listed(named, 'and')}{words}"
             spot.warn("personal-data", message)
 
@@ -176,8 +179,8 @@ def _unread(written: Written) -> None:
     for condition in (rule.when, rule.excepts, rule.until):
         read |= fields_read(leaves(condition))
     for action in rule.do:
-        if isinstance(action, Slack) and action.text:
-            read |= names_used(action.text)
+        if isinstance(action, Notifier) and action.own_text:
+            read |= names_used(action.own_text)
     read |= {group for group in (rule.once_per and rule.once_per.field,) if group}
     read |= {"visitor_id"} if "visitor" in read else set()
     for same in _SAME_DATA:

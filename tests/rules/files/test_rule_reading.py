@@ -227,8 +227,7 @@ def test_the_configuration_decides_about_deleting_posting_and_channels():
     assert "Slack is not configured" in said
     (said,) = faults(("a.yaml", slack), allowed=Allowed(channel=False))
     assert said == (
-        "a.yaml:6:10: rules.one.do.slack: set a channel here, or under [slack] in the "
-        "configuration"
+        "a.yaml:6:10: rules.one.do.slack: set a channel here, or under [slack] in the configuration"
     )
     assert one("do: {slack: {channel: '#x'}}", allowed=Allowed(channel=False)).do
 

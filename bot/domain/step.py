@@ -1,0 +1,32 @@
+"""A step of a match: where it stands in the order of steps, and the states it goes through."""
+
+from enum import IntEnum, StrEnum
+
+
+class Rank(IntEnum):
+    """The order in which a match's steps are performed."""
+
+    WRITE = 0
+    SHARE = 1
+    POST = 2
+    LAST = 3
+
+
+class StepStatus(StrEnum):
+    """The state of a step in the outbox. The store keeps these words.
+
+    Open: PENDING waits, SENDING is being performed. Ended: DONE took effect, DEAD is a dead
+    letter that can be retried, FOLDED went into a digest, WITHHELD was dropped by a limit.
+    """
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DONE = "done"
+    DEAD = "dead"
+    FOLDED = "folded"
+    WITHHELD = "withheld"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the step may still take effect by itself."""
+        return self in (StepStatus.PENDING, StepStatus.SENDING)
