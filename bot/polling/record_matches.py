@@ -11,9 +11,9 @@ from datetime import datetime
 from bot.actions.base import POST, Action
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.subjects import Subject, written
+from bot.fields.catalogue import field
 from bot.messages.text import lasting
 from bot.polling.ops_messages import announce
-from bot.rules.fields.catalogue import field
 from bot.rules.model import Count, Rule
 from bot.rules.plan_steps import match_key, steps
 from bot.store import Connection

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from bot.errors import ConfigError
+from bot.fields.catalogue import field
 from bot.rules.evaluate import field_of
 from bot.rules.explain import asked, quantity
-from bot.rules.fields.catalogue import field
 from bot.rules.model import All, AnyOf, Bounds, Condition, Not, Rule, Test
 from bot.rules.needs import likely
 from mouseflow.filters import SessionFilters

@@ -15,12 +15,12 @@ import msgspec
 from bot.actions.slack import Resolved, Slack
 from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Kind, Site, Subject, reread
+from bot.fields.catalogue import fields
 from bot.polling.record_matches import Found, Routing, Settled, settle
 from bot.polling.recordings import Desk
 from bot.reports.fetch import Asked, LevelMemory, asked
 from bot.rules.evaluate import Past, holds, whole
 from bot.rules.explain import why
-from bot.rules.fields.catalogue import fields
 from bot.rules.implication import leaves
 from bot.rules.model import Rule, Test
 from bot.rules.needs import changes_asked

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from bot.domain.subjects import Kind, Subject
-from bot.rules.fields.catalogue import field
-from bot.rules.fields.field import Field, Source
+from bot.fields.catalogue import field
+from bot.fields.field import Field, Source
 from bot.rules.model import (
     All,
     AnyOf,

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from bot.domain.subjects import Band, Subject
+from bot.fields.field import Field
 from bot.messages.text import clean, lasting, number
 from bot.rules.evaluate import Past, answer, field_of, holds, leaf_test, matches, no_past
-from bot.rules.fields.field import Field
 from bot.rules.index.terms import Leaf
 from bot.rules.model import (
     All,

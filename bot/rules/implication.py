@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 from bot.domain.subjects import Kind
-from bot.rules.fields.catalogue import field, fields
-from bot.rules.fields.field import Field, named
+from bot.fields.catalogue import field, fields
+from bot.fields.field import Field, named
 from bot.rules.model import (
     All,
     AnyOf,

@@ -12,9 +12,9 @@ from math import ceil, floor
 from typing import Any, Literal, get_args
 
 from bot.domain.subjects import Kind, Site
+from bot.fields.catalogue import field
+from bot.fields.field import Field
 from bot.rules.evaluate import field_of, whole
-from bot.rules.fields.catalogue import field
-from bot.rules.fields.field import Field
 from bot.rules.implication import leaves
 from bot.rules.model import (
     All,

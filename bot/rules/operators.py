@@ -7,7 +7,7 @@ from typing import Any
 import re2
 
 from bot.domain.subjects import Band
-from bot.rules.fields.field import Field, number
+from bot.fields.field import Field, number
 from bot.rules.model import Bounds, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern, Wants
 
 Answer = bool | None

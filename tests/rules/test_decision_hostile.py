@@ -6,9 +6,9 @@ import pytest
 from decision_worlds import SITES
 
 from bot.domain.subjects import RecordingSubject
+from bot.fields.field import number, path
 from bot.rules import model as c
 from bot.rules.evaluate import matches
-from bot.rules.fields.field import number, path
 from bot.rules.index import tables
 from bot.rules.index.decider import Decider
 from bot.rules.model import Rule

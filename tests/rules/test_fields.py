@@ -18,9 +18,9 @@ from bot.domain.subjects import (
     Site,
     WebsiteSubject,
 )
+from bot.fields.catalogue import KINDS, field, fields
 from bot.rules import model as c
 from bot.rules.evaluate import holds
-from bot.rules.fields.catalogue import KINDS, field, fields
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import re2
 
 from bot.domain.subjects import Kind
+from bot.fields.catalogue import KINDS, fields
+from bot.fields.field import NUMERIC, Field
 from bot.rules.explain import wanted
-from bot.rules.fields.catalogue import KINDS, fields
-from bot.rules.fields.field import NUMERIC, Field
 from bot.rules.files.location import (
     Place,
     flag,

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.domain.subjects import Kind
-from bot.rules.fields.catalogue import KINDS, field, fields
-from bot.rules.fields.field import NUMERIC, Field
+from bot.fields.catalogue import KINDS, field, fields
+from bot.fields.field import NUMERIC, Field
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions, figure
 from bot.rules.files.location import (

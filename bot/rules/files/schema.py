@@ -9,9 +9,9 @@ from pydantic import TypeAdapter
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
 from bot.domain.subjects import Kind
+from bot.fields.catalogue import KINDS, field, fields
+from bot.fields.field import NUMERIC, Field
 from bot.messages.text import RATE_PATTERN, SPAN_PATTERN
-from bot.rules.fields.catalogue import KINDS, field, fields
-from bot.rules.fields.field import NUMERIC, Field
 from bot.rules.files.conditions import BOUNDS, OPEN_CHOICES, operators
 from bot.rules.files.lints import LINTS
 from bot.rules.files.nodes import plain

@@ -11,8 +11,8 @@ from operator import or_
 from typing import Any, NamedTuple
 
 from bot.domain.subjects import Band, RecordingSubject
-from bot.rules.fields.field import Field, page
-from bot.rules.fields.recordings import has_detail, knows_pages
+from bot.fields.field import Field, page
+from bot.fields.recordings import has_detail, knows_pages
 from bot.rules.index.tables import (
     Axis,
     Column,

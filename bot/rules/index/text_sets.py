@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from bot.rules.fields.field import Field, number
+from bot.fields.field import Field, number
 from bot.rules.index.tables import Pair
 from bot.rules.model import Bounds, Every, Exists, NoneOf, Numbers, OneOf, Pattern, Test, Wants
 from bot.rules.operators import Matches, figure_test, found, glob

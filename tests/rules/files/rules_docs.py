@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.actions import WRITTEN
-from bot.rules.fields.catalogue import KINDS, fields
-from bot.rules.fields.field import Field
+from bot.fields.catalogue import KINDS, fields
+from bot.fields.field import Field
 from bot.rules.files.lints import LINTS
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.files.schema import OPERATORS

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from bot.actions import WRITTEN
 from bot.errors import RuleErrors
-from bot.rules.fields.catalogue import KINDS, fields
+from bot.fields.catalogue import KINDS, fields
 from bot.rules.files.conditions import operators
 from bot.rules.files.load import FORMATS, read
 from bot.rules.files.nodes import Unreadable, decoded, plain

@@ -7,8 +7,8 @@ import pytest
 from rules_docs import BLOCK, DOCS, filled, tables
 
 from bot.actions import WRITTEN
-from bot.rules.fields.catalogue import KINDS, fields
-from bot.rules.fields.field import NUMERIC
+from bot.fields.catalogue import KINDS, fields
+from bot.fields.field import NUMERIC
 from bot.rules.files.conditions import operators
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import read

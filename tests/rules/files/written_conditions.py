@@ -4,8 +4,8 @@ import json
 
 from hypothesis import strategies as st
 
-from bot.rules.fields.catalogue import fields
-from bot.rules.fields.field import NUMERIC
+from bot.fields.catalogue import fields
+from bot.fields.field import NUMERIC
 from bot.rules.files.conditions import operators
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Final
 
 from bot.domain.subjects import Kind
-from bot.rules.fields.field import Field, named
-from bot.rules.fields.recordings import RECORDING_FIELDS
-from bot.rules.fields.reports import (
+from bot.fields.field import Field, named
+from bot.fields.recordings import RECORDING_FIELDS
+from bot.fields.reports import (
     CAMPAIGN_FIELDS,
     FORM_FIELDS,
     FUNNEL_FIELDS,

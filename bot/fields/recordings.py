@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bot.domain.subjects import Band, RecordingSubject
-from bot.rules.fields.field import Field, folded_path, page, text
+from bot.fields.field import Field, folded_path, page, text
 from mouseflow.models import PageView
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from bot.domain.subjects import CampaignSubject, FormSubject, FunnelSubject, Kind
-from bot.rules.fields.field import Field, Type, folded_path, page, same, share_of, text
+from bot.fields.field import Field, Type, folded_path, page, same, share_of, text
 
 STATUSES = ("notinstalled", "recording", "stopped", "paused")
 
