@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
+from bot.fields.catalogue import SUBJECTS
 from bot.messages.text import SPAN_PATTERN, duration
 from bot.ports import CannotLook, Ports, SlackPost, Task
 from mouseflow.errors import BadCredentials, Forbidden, Gone
@@ -23,15 +24,6 @@ WRITE, SHARE, POST, LAST = 0, 1, 2, 3
 
 SETTLING = timedelta(seconds=10)
 """How long a post whose outcome is unknown may still turn up in the channel."""
-
-NOUNS: dict[Kind, str] = {
-    "recordings": "recording",
-    "feedback": "campaign",
-    "funnels": "funnel",
-    "forms": "form",
-    "pages": "page",
-    "websites": "website",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +142,7 @@ async def send(request: Request[T], task: Task, ports: Ports) -> T:
 
     A refused password is everybody's problem, not this step's: the step waits.
     """
-    noun, website = NOUNS[task.subject.kind], task.subject.website
+    noun, website = SUBJECTS[task.subject.kind].noun, task.subject.website
     try:
         return await ports.mouseflow.send(request)
     except Gone as error:
@@ -183,7 +175,7 @@ async def away(request: Request[None], look: Request[Any], task: Task, ports: Po
 def recording(task: Task) -> RecordingSubject:
     """The recording that the task is about; raises GiveUp for a task about something else."""
     if not isinstance(task.subject, RecordingSubject):
-        raise GiveUp(f"a {NOUNS[task.subject.kind]} is not a recording", "mend the rule")
+        raise GiveUp(f"a {SUBJECTS[task.subject.kind].noun} is not a recording", "mend the rule")
     return task.subject
 
 

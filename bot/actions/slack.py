@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from bot.actions.base import LAST, POST, Action, Done, Problem, Spec, Written, opaque, post_once
 from bot.domain.subjects import Kind, Subject, reread
+from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
@@ -18,7 +19,6 @@ from bot.messages.templates import BadText, names_used, render
 from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, Ports, SlackPost, Task
 
-ALL: tuple[Kind, ...] = ("recordings", "feedback", "funnels", "forms", "pages", "websites")
 Overflow = Literal["digest", "drop"]
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
@@ -28,7 +28,7 @@ class _Post(Action):
     """What all posts have in common: a channel, `slack.channel` where it is left empty."""
 
     rank: ClassVar[int] = POST
-    watches: ClassVar[tuple[Kind, ...]] = ALL
+    watches: ClassVar[tuple[Kind, ...]] = KINDS
     channel: str = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
@@ -95,7 +95,7 @@ class Resolved(_Post):
     """Posts that a level's condition, true since `began`, no longer holds."""
 
     kind: ClassVar[str] = "resolved"
-    watches: ClassVar[tuple[Kind, ...]] = ALL[1:]
+    watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
 
     def message(self, task: Task, addresses: Addresses) -> Message:
@@ -251,7 +251,7 @@ def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
 SLACK = Spec(
     key="slack",
     written=SlackValue,
-    subjects=ALL,
+    subjects=KINDS,
     models=(Slack, Digest, Resolved, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",

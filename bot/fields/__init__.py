@@ -1,1 +1,1 @@
-"""The catalogue of fields: what a rule may ask about each kind of subject."""
+"""The catalogue of fields: what rules and messages may ask about each kind of subject."""

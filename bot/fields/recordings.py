@@ -1,48 +1,52 @@
-"""The fields of a recording: the API's row, its detail, and what only the server can judge."""
+"""The fields of a recording: the API's row, its detail, and what only the server knows."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
-from bot.domain.subjects import Band, RecordingSubject
-from bot.fields.field import Field, folded_path, page, text
-from mouseflow.models import PageView
+from msgspec.structs import replace
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-REFERRERS = ("searchengines", "links", "direct", "social", "email")
-DEVICES = ("desktop", "tablet", "phone")
-VISITORS = ("first", "returning")
-BROWSERS = ("chrome", "firefox", "safari", "ie", "edge", "opera", "android")
-SYSTEMS = (
-    "windows",
-    "mac os",
-    "linux",
-    "ios",
-    "android",
-    "blackberry os",
-    "windows phone",
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.fields.field import (
+    FOLLOWS,
+    WEEKDAYS,
+    ApiFilter,
+    AskedBy,
+    Field,
+    Source,
+    TextKind,
+    Unusual,
+    folded_path,
+    page,
+    referrer_word,
+    weekday_word,
 )
+from mouseflow.filters import Browser, Device, Referrer, System, VisitorType
+from mouseflow.models import PageView, Recording
 
-_REFERRER_WORDS = {
-    # The row says Search and Link (L836), the filter searchengines and links (L4246).
-    "search": "searchengines",
-    "searchengine": "searchengines",
-    "link": "links",
-}
+MONDAY_NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+"""When the sessions of rule tests start, unless a test gives a weekday or an hour."""
 
-
-def referrer_word(value: str) -> str:
-    """The filter's word for a kind of referrer, whichever of the two words is given."""
-    word = value.casefold()
-    return _REFERRER_WORDS.get(word, word)
+_SAMPLE_START = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-def weekday_word(value: str) -> str:
-    """`Monday`, `mon` and `MON` are one day."""
-    word = value.casefold()
-    return word[:3] if word.endswith("day") else word
+def blank(site: Site) -> RecordingSubject:
+    """A recording without any data, whose page views are known to be none."""
+    recording = Recording(
+        id="recording", created=MONDAY_NOON, last_activity=MONDAY_NOON, page_views=()
+    )
+    return RecordingSubject(website=site, recording=recording)
+
+
+def _changed(subject: RecordingSubject, **values: Any) -> RecordingSubject:
+    return replace(subject, recording=replace(subject.recording, **values))
+
+
+# Reading
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +55,7 @@ def zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def started(subject: RecordingSubject) -> Any:
+def started(subject: RecordingSubject) -> datetime | None:
     """When the session started, in the account's zone; the API's times carry an offset (L738)."""
     created = subject.recording.created
     if created is None or created.tzinfo is None:
@@ -68,7 +72,7 @@ def weekday(subject: RecordingSubject) -> str | None:
 def hour(subject: RecordingSubject) -> int | None:
     """The hour the session started, 0 to 23."""
     start = started(subject)
-    return None if start is None else int(start.hour)
+    return None if start is None else start.hour
 
 
 def friction(subject: RecordingSubject) -> Band | None:
@@ -131,6 +135,19 @@ def journey(subject: RecordingSubject) -> tuple[str, ...]:
     return seen
 
 
+def page_views(subject: RecordingSubject) -> tuple[str, ...]:
+    """The paths of the page views in order, without immediate repeats; empty without a detail."""
+    paths = [found for view in subject.recording.page_views or () if (found := page_of(view))]
+    return tuple(it for it, before in zip(paths, [None, *paths], strict=False) if it != before)
+
+
+def page_pieces(subject: RecordingSubject) -> list[str | None]:
+    """The entry page and the page of every page view, as the API writes them."""
+    recording = subject.recording
+    first = recording.entry_page or recording.entry
+    return [first, *[view.website_page or view.uri for view in recording.page_views or ()]]
+
+
 def exit_page(subject: RecordingSubject) -> str | None:
     """The last page's path, None unless all pages are known."""
     if not knows_pages(subject):
@@ -141,340 +158,681 @@ def exit_page(subject: RecordingSubject) -> str | None:
 
 def tags(subject: RecordingSubject) -> tuple[str, ...]:
     """The session's tags and every page's: neither holds all of the other (L929-966)."""
+    return tuple(dict.fromkeys(tag_pieces(subject)))
+
+
+def tag_pieces(subject: RecordingSubject) -> tuple[str, ...]:
+    """The tags of the session and of every page view, with repeats."""
+    found = subject.recording.tags
+    for view in subject.recording.page_views or ():
+        found += view.tags
+    return found
+
+
+# Writing what a rule's test gives
+
+
+def _give_friction(subject: RecordingSubject, value: Any) -> RecordingSubject:
+    return replace(subject, friction=value if isinstance(value, Band) else Band.exactly(value))
+
+
+def _give_duration(subject: RecordingSubject, value: float) -> RecordingSubject:
+    start = subject.recording.created
+    end = None if start is None else start + timedelta(milliseconds=value)
+    return _changed(subject, duration=round(value), last_activity=end)
+
+
+def _give_views(subject: RecordingSubject, rows: Any) -> RecordingSubject:
+    """The subject with these page views behind those it has; a figure is their number alone."""
+    if isinstance(rows, int | float):
+        return _changed(subject, pages=round(rows))
+    made = tuple(PAGE.made_item(PageView(), row) for row in rows)
+    return _changed(subject, page_views=(*(subject.recording.page_views or ()), *made))
+
+
+def _give_exit_page(subject: RecordingSubject, value: str) -> RecordingSubject:
+    return _give_views(subject, ({"path": value},))
+
+
+def _give_variables(subject: RecordingSubject, pairs: Any) -> RecordingSubject:
+    return _changed(subject, variables=tuple(f"{key}={value}" for key, value in pairs))
+
+
+def _give_shared(subject: RecordingSubject, value: bool) -> RecordingSubject:
+    return _changed(subject, token="T0KEN" if value else None)
+
+
+def _started_at(subject: RecordingSubject, start: datetime) -> RecordingSubject:
     recording = subject.recording
-    found = dict.fromkeys(recording.tags)
-    for view in recording.page_views or ():
-        found.update(dict.fromkeys(view.tags))
-    return tuple(found)
+    length = (recording.last_activity or start) - (recording.created or start)
+    return _changed(subject, created=start, last_activity=start + length)
 
 
-def filled(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The texts that are not empty."""
-    return tuple(value for value in values if value)
+def _give_weekday(subject: RecordingSubject, value: str) -> RecordingSubject:
+    start = subject.recording.created or MONDAY_NOON
+    ahead = WEEKDAYS.index(weekday_word(value)) - start.weekday()
+    return _started_at(subject, start + timedelta(days=ahead))
 
 
-_one = partial(Field, watch="recordings")
-_view: Callable[..., Field] = partial(Field, watch="recordings", source="detail")
+def _give_hour(subject: RecordingSubject, value: float) -> RecordingSubject:
+    start = subject.recording.created or MONDAY_NOON
+    return _started_at(subject, start.replace(hour=min(int(value), 23)))
 
 
-def _word(name: str, meaning: str, *, attribute: str = "", **more: Any) -> Field:
-    attribute = attribute or name
-    raw = attrgetter("recording." + attribute)
-    more |= {"raw": raw, "attribute": attribute, "clean": text}
-    return _one(name=name, type="text", meaning=meaning, **more)
+# The API's filters
 
 
-def _flag(name: str, meaning: str, **more: Any) -> Field:
-    more.setdefault("raw", attrgetter("recording." + name))
-    return _one(name=name, type="flag", meaning=meaning, changes=True, examples=("true",), **more)
+def _word(normal: Callable[[str], str], words: Any) -> Callable[[str], str | None]:
+    known = get_args(words)
+    return lambda value: word if (word := normal(value)) in known else None
 
 
-PAGE_PARTS: tuple[Field, ...] = (
-    _view(
-        name="path",
-        type="text",
-        meaning="path of the page",
-        raw=lambda view: view.website_page or view.uri,
-        clean=page,
-        normal=folded_path,
-        examples=("/checkout*",),
+def _like(pattern: str) -> Callable[[str], str | None]:
+    found = re.compile(pattern)
+    return lambda value: value.casefold() if found.fullmatch(value.casefold()) else None
+
+
+def _page(value: str) -> str | None:
+    return None if "*" in value else folded_path(value)
+
+
+def _tag(value: str) -> str | None:
+    return None if set(value) & set(",*") else value
+
+
+def _range(name: str, take: Callable[[float], Any], *, exact: bool = True) -> ApiFilter:
+    return ApiFilter(name=name, take=take, exact=exact, is_range=True)
+
+
+def _pages(name: str) -> ApiFilter:
+    return ApiFilter(name=name, take=_page, exact=False)
+
+
+_recording = partial(Field, watch="recordings")
+_in_row = partial(_recording, source=Source.LIST)
+_in_detail = partial(_recording, source=Source.DETAIL)
+_part = partial(_in_detail, sample=FOLLOWS)
+
+PAGE = _in_detail(
+    name="page",
+    type="items",
+    meaning="one single page view that meets all of its parts",
+    examples=("{path: /checkout*, tags: click-rage}",),
+    personal=False,
+    known=has_detail,
+    raw=attrgetter("recording.page_views"),
+    give=_give_views,
+    gives_views=True,
+    made_of="pages",
+    sample=(
+        {"path": "/cart", "title": "Cart", "time": 30_000, "engagement": 15_000, "scroll": 70},
+        {
+            "path": "/checkout/pay",
+            "title": "Pay",
+            "time": 65_000,
+            "engagement": 32_500,
+            "scroll": 70,
+        },
     ),
-    _view(
-        name="title",
-        type="text",
-        meaning="title of the page",
-        raw=attrgetter("title"),
-        clean=text,
-        examples=("Your cart*",),
-    ),
-    _view(
-        name="time",
-        grows=True,
-        type="duration",
-        meaning="time between opening and leaving the page",
-        raw=attrgetter("visit_time"),
-        unit="ms",
-        examples=("{over: 30s}",),
-    ),
-    _view(
-        name="engagement",
-        grows=True,
-        type="duration",
-        meaning="time of activity on the page",
-        raw=attrgetter("engagement_time"),
-        unit="ms",
-        examples=("{min: 10s}",),
-    ),
-    _view(
-        name="scroll",
-        grows=True,
-        type="percent",
-        meaning="how far down the page was seen",
-        raw=attrgetter("scroll"),
-        unit="%",
-        examples=("{under: 25%}",),
-    ),
-    _view(
-        name="tags",
-        grows=True,
-        type="texts",
-        meaning="tags of the page view, such as click-rage",
-        raw=attrgetter("tags"),
-        clean=filled,
-        examples=("click-rage",),
+    grows=True,
+    text_name="page_views",
+    text_meaning="list of the page views",
+    label="on",
+    parts=(
+        _part(
+            name="path",
+            type="text",
+            meaning="path of the page",
+            examples=("/checkout*",),
+            personal=False,
+            text=TextKind.PATH,
+            raw=lambda view: view.website_page or view.uri,
+            give=lambda view, value: replace(view, website_page=value),
+            names_item=True,
+        ),
+        _part(
+            name="title",
+            type="text",
+            meaning="title of the page",
+            examples=("Your cart*",),
+            personal=False,
+            at="title",
+            names_item=True,
+        ),
+        _part(
+            name="time",
+            type="duration",
+            unit="ms",
+            meaning="time between opening and leaving the page",
+            examples=("{over: 30s}",),
+            personal=False,
+            at="visit_time",
+            grows=True,
+        ),
+        _part(
+            name="engagement",
+            type="duration",
+            unit="ms",
+            meaning="time of activity on the page",
+            examples=("{min: 10s}",),
+            personal=False,
+            at="engagement_time",
+            grows=True,
+        ),
+        _part(
+            name="scroll",
+            type="percent",
+            unit="%",
+            most=100,
+            meaning="how far down the page was seen",
+            examples=("{under: 25%}",),
+            personal=False,
+            at="scroll",
+            grows=True,
+        ),
+        _part(
+            name="tags",
+            type="texts",
+            text=TextKind.TAG,
+            meaning="tags of the page view, such as click-rage",
+            examples=("click-rage",),
+            personal=False,
+            at="tags",
+            grows=True,
+        ),
     ),
 )
 
+JOURNEY = _in_detail(
+    name="journey",
+    type="texts",
+    meaning="paths that were seen in this order, others may lie between",
+    examples=("[/cart, /checkout*]",),
+    personal=False,
+    text=TextKind.PATH,
+    ordered=True,
+    known=knows_pages,
+    raw=journey,
+    give=_give_views,
+    gives_views=True,
+    made_of="pages",
+    sample=FOLLOWS,
+    grows=True,
+    in_texts=False,
+)
+"""The field of conditions on the order of pages."""
+
 RECORDING_FIELDS: tuple[Field, ...] = (
-    _one(
+    _in_row(
+        name="id",
+        type="text",
+        meaning="id of the recording",
+        personal=False,
+        at="recording.id",
+        sample="r1",
+        in_conditions=False,
+    ),
+    _recording(
         name="friction",
-        known=lambda subject: friction(subject) is not None,
         type="number",
         meaning="sum of the weights of the session's friction events (a site's average is "
         "well under 1); the server judges it and never says the figure",
-        raw=friction,
-        source="asked",
-        api_filter="frictionmin",
         examples=("{min: 2.5}",),
+        personal=False,
+        source=Source.SERVER,
+        asked_by=AskedBy.THRESHOLD,
+        known=lambda subject: friction(subject) is not None,
+        raw=friction,
+        give=_give_friction,
+        sample=Band(2.5, 5),
         grows=True,
+        least=float("-inf"),  # a site's own weights may be negative
+        unusual=Unusual(
+            50,
+            "friction-scale",
+            "friction is a small sum of event weights, well under 1 on average, not 0-100; "
+            "hardly any session gets above 50",
+        ),
+        of_whole_session=True,
+        api_filter=_range("friction", float, exact=False),
+        thresholds=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10),
+        text_meaning="what is known of the friction; compares as its lower bound",
     ),
-    _one(
+    _in_row(
         name="duration",
         type="duration",
-        meaning="time of activity, not the time from start to end",
-        raw=attrgetter("recording.duration"),
-        attribute="duration",
         unit="ms",
-        api_filter="visitmin, visitmax",
+        meaning="time of activity, not the time from start to end",
         examples=("{over: 60s}",),
+        personal=False,
+        at="recording.duration",
+        give=_give_duration,
+        sample=95_000,
         grows=True,
+        api_filter=_range("visit", lambda ms: timedelta(milliseconds=ms)),
+        thresholds=(10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 1_800_000),
+        label="",
     ),
-    _one(
+    _in_row(
         name="pages",
-        known=lambda subject: page_count(subject) is not None or has_detail(subject),
         type="number",
-        meaning="how many pages were seen",
-        raw=page_count,
         unit="pages",
-        api_filter="pagesmin, pagesmax",
+        meaning="how many pages were seen",
         examples=("{min: 3}",),
+        personal=False,
+        known=lambda subject: page_count(subject) is not None or has_detail(subject),
+        raw=page_count,
+        give=_give_views,
+        gives_views=True,
+        counts="saw_page",
+        made_of="pages",
+        sample=2,
         grows=True,
+        api_filter=_range("pages", round),
+        thresholds=(1, 2, 3, 5, 8, 12, 20),
     ),
-    _one(
+    _in_detail(
         name="saw_page",
-        known=knows_pages,
         type="texts",
         meaning="path of any page that was seen",
-        raw=journey,
-        normal=folded_path,
-        source="detail",
-        api_filter="funnel",
         examples=("/checkout*",),
-        grows=True,
-    ),
-    _one(
-        name="page",
-        known=has_detail,
-        type="items",
-        meaning="one single page view that meets all of its parts",
-        raw=attrgetter("recording.page_views"),
-        source="detail",
-        examples=("{path: /checkout*, tags: click-rage}",),
-        grows=True,
-        parts=PAGE_PARTS,
-    ),
-    _one(
-        name="journey",
+        personal=False,
+        text=TextKind.PATH,
         known=knows_pages,
-        type="texts",
-        meaning="paths that were seen in this order, others may lie between",
         raw=journey,
-        normal=folded_path,
-        source="detail",
-        examples=("[/cart, /checkout*]",),
+        pieces=page_pieces,
+        row_at="entry_page",
+        give=_give_views,
+        gives_views=True,
+        made_of="pages",
+        sample=FOLLOWS,
         grows=True,
+        api_filter=_pages("funnel"),
+        text_name="saw",
+        told=page_views,
+        text_meaning="list of the paths seen, in order; empty where no rule had to ask for them",
+        label="saw",
+        absent_label="did not see",
     ),
-    _one(
+    PAGE,
+    JOURNEY,
+    _in_row(
         name="entry_page",
-        known=lambda subject: bool(entry(subject)) or has_detail(subject),
         type="text",
         meaning="path of the first page",
-        raw=entry,
-        clean=page,
-        normal=folded_path,
-        api_filter="entry",
         examples=("/landing*",),
+        personal=False,
+        text=TextKind.PATH,
+        known=lambda subject: bool(entry(subject)) or has_detail(subject),
+        raw=entry,
+        row_at="entry_page",
+        give=lambda subject, value: _changed(subject, entry_page=value),
+        made_of="pages",
+        sample="/cart",
+        group_as="entry_page",
+        count_as="page",
+        api_filter=_pages("entry"),
     ),
-    _one(
+    _in_detail(
         name="exit_page",
-        changes=True,
-        known=knows_pages,
         type="text",
         meaning="path of the last page",
-        raw=exit_page,
-        clean=page,
-        normal=folded_path,
-        source="detail",
-        api_filter="exit",
         examples=("/checkout/pay",),
+        personal=False,
+        text=TextKind.PATH,
+        known=knows_pages,
+        raw=exit_page,
+        give=_give_exit_page,
+        made_of="pages",
+        sample=FOLLOWS,
+        changes=True,
+        group_as="exit_page",
+        api_filter=_pages("exit"),
     ),
-    _one(
+    _in_row(
         name="entry_url",
-        known=lambda subject: bool(subject.recording.entry) or has_detail(subject),
         type="text",
         meaning="full address of the first page, with its query",
-        raw=entry_url,
-        clean=text,
-        personal=True,
         examples=("*utm_campaign=spring*",),
+        personal=True,
+        text=TextKind.ADDRESS,
+        known=lambda subject: bool(subject.recording.entry) or has_detail(subject),
+        raw=entry_url,
+        give=lambda subject, value: _changed(subject, entry=value),
+        sample="https://myshop.com/cart",
     ),
-    _word(
-        "country",
-        "two-letter code of the visitor's country",
-        api_filter="country",
+    _in_row(
+        name="country",
+        type="text",
+        meaning="two-letter code of the visitor's country",
         examples=("de", "[de, at, ch]"),
+        personal=False,
+        text=TextKind.COUNTRY,
+        at="recording.country",
+        sample="de",
+        group_as="country",
+        api_filter=ApiFilter(
+            name="country",
+            take=_like("[a-z]{2}"),
+            pattern="[a-zA-Z]{2}",
+            hint="write one country as two letters, such as de",
+            contrast=("aq", "bv"),
+        ),
     ),
-    _word(
-        "region",
-        "region of the visitor",
-        source="detail",
-        known=lambda subject: bool(subject.recording.region) or has_detail(subject),
+    _in_detail(
+        name="region",
+        type="text",
+        meaning="region of the visitor",
         examples=("Bavaria",),
+        personal=False,
+        at="recording.region",
+        known=lambda subject: bool(subject.recording.region) or has_detail(subject),
+        missing_from_expanded_lists=True,  # (L949)
+        sample="Berlin",
+        group_as="region",
     ),
-    _word("city", "city of the visitor, by the address", examples=("Berlin",)),
-    _word("isp", "provider or organisation of the visitor's address", examples=("*telekom*",)),
-    _word(
-        "ip",
-        "the visitor's address, its end may be masked",
+    _in_row(
+        name="city",
+        type="text",
+        meaning="city of the visitor, by the address",
+        examples=("Berlin",),
+        personal=False,
+        at="recording.city",
+        sample="Berlin",
+        group_as="city",
+    ),
+    _in_row(
+        name="isp",
+        type="text",
+        meaning="provider or organisation of the visitor's address",
+        examples=("*telekom*",),
         personal=True,
+        at="recording.isp",
+        sample="Example Net",
+        group_as="isp",
+    ),
+    _in_row(
+        name="ip",
+        type="text",
+        meaning="the visitor's IP address, its end may be masked",
         examples=("213.252.153.*",),
+        personal=True,
+        text=TextKind.IP,
+        at="recording.ip",
+        sample="192.0.2.7",
+        group_as="ip",
     ),
-    _word("lang", "language tag of the visitor's browser", examples=("de*",)),
-    _word(
-        "browser",
-        "browser family",
-        api_filter="browser",
-        choices=BROWSERS,
+    _in_row(
+        name="lang",
+        type="text",
+        meaning="language tag of the visitor's browser",
+        examples=("de*",),
+        personal=False,
+        at="recording.lang",
+        sample="de-DE",
+    ),
+    _in_row(
+        name="browser",
+        type="text",
+        meaning="browser family",
         examples=("chrome",),
+        personal=False,
+        at="recording.browser",
+        choices=get_args(Browser),
+        open_choices=True,
+        sample="Safari",
+        group_as="browser",
+        api_filter=ApiFilter(
+            name="browser", take=_word(str.casefold, Browser), contrast=("opera", "edge")
+        ),
     ),
-    _word("browser_version", "version of the browser", examples=("45.*",)),
-    _word(
-        "os",
-        "operating system family",
-        api_filter="os",
-        choices=SYSTEMS,
+    _in_row(
+        name="browser_version",
+        type="text",
+        meaning="version of the browser",
+        examples=("45.*",),
+        personal=False,
+        at="recording.browser_version",
+        sample="17",
+    ),
+    _in_row(
+        name="os",
+        type="text",
+        meaning="operating system family",
         examples=("windows",),
+        personal=False,
+        at="recording.os",
+        choices=get_args(System),
+        open_choices=True,
+        sample="iOS",
+        group_as="os",
+        api_filter=ApiFilter(
+            name="os",
+            take=_word(str.casefold, System),
+            contrast=("blackberry os", "windows phone"),
+        ),
     ),
-    _word("os_version", "version of the operating system", examples=("10",)),
-    _word(
-        "device",
-        "kind of device",
-        api_filter="device",
-        choices=DEVICES,
+    _in_row(
+        name="os_version",
+        type="text",
+        meaning="version of the operating system",
+        examples=("10",),
+        personal=False,
+        at="recording.os_version",
+        sample="17.2",
+    ),
+    _in_row(
+        name="device",
+        type="text",
+        meaning="kind of device",
         examples=("phone", "[phone, tablet]"),
+        personal=False,
+        at="recording.device",
+        choices=get_args(Device),
+        sample="Phone",
+        group_as="device",
+        api_filter=ApiFilter(
+            name="device", take=_word(str.casefold, Device), contrast=("tablet", "phone")
+        ),
     ),
-    _word(
-        "screen",
-        "size of the screen, width x height",
-        attribute="screen_res",
-        api_filter="screenres",
+    _in_row(
+        name="screen",
+        type="text",
+        meaning="size of the screen, width x height",
         examples=("1920x1200",),
+        personal=False,
+        at="recording.screen_res",
+        sample="390x844",
+        api_filter=ApiFilter(
+            name="screenres",
+            take=_like("[0-9]+x[0-9]+"),
+            pattern="[0-9]+[xX][0-9]+",
+            hint="write a screen such as 1280x800",
+            contrast=("1x1", "2x2"),
+        ),
     ),
-    _word("user_agent", "the browser's own description of itself", examples=("*bot*",)),
-    _word(
-        "referrer",
-        "full address of the page that led here; the API cuts long ones",
+    _in_row(
+        name="user_agent",
+        type="text",
+        meaning="the browser's own description of itself",
+        examples=("*bot*",),
         personal=True,
+        at="recording.user_agent",
+        sample="Mozilla/5.0",
+    ),
+    _in_row(
+        name="referrer",
+        type="text",
+        meaning="full address of the page that led here; the API cuts long ones",
         examples=("*google.*",),
+        personal=True,
+        text=TextKind.ADDRESS,
+        at="recording.referrer",
+        sample="https://example.com/",
+        group_as="referrer",
     ),
-    _word(
-        "referrer_type",
-        "kind of page that led here",
-        normal=referrer_word,
-        api_filter="referrer",
-        choices=REFERRERS,
+    _in_row(
+        name="referrer_type",
+        type="text",
+        meaning="kind of page that led here",
         examples=("searchengines", "social"),
+        personal=False,
+        text=TextKind.REFERRER,
+        at="recording.referrer_type",
+        choices=get_args(Referrer),
+        sample="Search",
+        api_filter=ApiFilter(
+            name="referrer", take=_word(referrer_word, Referrer), contrast=("email", "social")
+        ),
     ),
-    _word(
-        "visitor_id",
-        "id of the visitor over all sessions",
-        personal=True,
+    _in_row(
+        name="visitor_id",
+        type="text",
+        meaning="id of the visitor over all sessions",
         examples=("7359eec3c0b8b4bb3c2837b1f09fe80d",),
-    ),
-    _word(
-        "visitor_name",
-        "name the site has given the visitor",
-        changes=True,
         personal=True,
-        examples=("{exists: true}",),
+        at="recording.visitor_id",
+        sample="v1",
+        group_as="visitor",
     ),
-    _one(
+    _in_row(
+        name="visitor_name",
+        type="text",
+        meaning="name the site has given the visitor",
+        examples=("{exists: true}",),
+        personal=True,
+        at="recording.visitor_name",
+        sample="Example Visitor",
+        changes=True,
+        group_as="visitor_name",
+    ),
+    _recording(
         name="visitor_type",
-        known=lambda subject: subject.visitor_type is not None,
         type="text",
         meaning="whether the visitor came for the first time; the server judges it",
-        raw=attrgetter("visitor_type"),
-        source="asked",
-        api_filter="visitortype",
-        choices=VISITORS,
         examples=("returning",),
+        personal=False,
+        source=Source.SERVER,
+        asked_by=AskedBy.VISITOR_TYPE,
+        known=lambda subject: subject.visitor_type is not None,
+        at="visitor_type",
+        choices=get_args(VisitorType),
+        sample="returning",
+        api_filter=ApiFilter(
+            name="visitortype",
+            take=_word(str.casefold, VisitorType),
+            exact=False,
+            contrast=("first", "returning"),
+        ),
+        text_meaning="first or returning, where a rule asks for it",
     ),
-    _one(
+    _in_detail(
         name="tags",
-        known=has_detail,
         type="texts",
+        text=TextKind.TAG,
         meaning="tags of the session or of any of its pages",
-        raw=tags,
-        clean=filled,
-        source="detail",
-        api_filter="tags",
         examples=("submit", "{all: [submit, click-rage]}", "{not: internal}"),
+        personal=False,
+        known=has_detail,
+        raw=tags,
+        pieces=tag_pieces,
+        give=lambda subject, value: _changed(subject, tags=tuple(value)),
+        made_of="pages",
+        sample=("click-rage",),
         grows=True,
+        api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True),
+        label="tag",
+        absent_label="no tag",
     ),
-    _one(
+    _in_row(
         name="variables",
-        changes=True,
         type="variables",
         meaning="variables the site has set, by their names",
-        raw=attrgetter("recording.variables"),
-        attribute="variables",
-        clean=filled,
-        api_filter="vars",
-        personal=True,
         examples=("{cart-value: {min: 100}}",),
+        personal=True,
+        at="recording.variables",
+        give=_give_variables,
+        sample=(("cart-value", "120"),),
+        changes=True,
+        api_filter=ApiFilter(name="vars", take=lambda _: None, exact=False),
+        text_meaning="custom variables by key: variables['cart-value']",
     ),
-    _flag(
-        "watched",
-        "whether the API's user has watched the recording",
-        attribute="watched",
-        api_filter="watched",
+    _in_row(
+        name="watched",
+        type="flag",
+        meaning="whether the API's user has watched the recording",
+        examples=("true",),
+        personal=False,
+        at="recording.watched",
+        sample=False,
+        changes=True,
+        api_filter=ApiFilter(name="watched", take=bool),
     ),
-    _flag(
-        "starred",
-        "whether the API's user has starred the recording",
-        attribute="starred",
-        api_filter="star",
+    _in_row(
+        name="starred",
+        type="flag",
+        meaning="whether the API's user has starred the recording",
+        examples=("true",),
+        personal=False,
+        at="recording.starred",
+        sample=False,
+        changes=True,
+        api_filter=ApiFilter(name="star", take=bool),
     ),
-    _flag(
-        "shared",
-        "whether the recording is public by a link",
+    _in_row(
+        name="shared",
+        type="flag",
+        meaning="whether the recording is public by a link",
+        examples=("true",),
+        personal=False,
         raw=lambda subject: bool(subject.recording.token),
+        give=_give_shared,
+        sample=True,
+        changes=True,
+        in_texts=False,
     ),
-    _one(
+    _in_row(
+        name="started",
+        type="moment",
+        meaning="when the session began, in the account's zone",
+        personal=False,
+        at="recording.created",
+        sample=_SAMPLE_START,
+        in_conditions=False,
+    ),
+    _in_row(
+        name="last_activity",
+        type="moment",
+        meaning="when the visitor was last active",
+        personal=False,
+        at="recording.last_activity",
+        sample=_SAMPLE_START + timedelta(minutes=2),
+        in_conditions=False,
+    ),
+    _in_row(
         name="weekday",
         type="text",
         meaning="day the session started, in the account's zone",
-        raw=weekday,
-        normal=weekday_word,
-        choices=WEEKDAYS,
         examples=("[sat, sun]",),
+        personal=False,
+        text=TextKind.WEEKDAY,
+        raw=weekday,
+        give=_give_weekday,
+        choices=WEEKDAYS,
+        sample=FOLLOWS,
+        in_texts=False,
     ),
-    _one(
+    _in_row(
         name="hour",
         type="number",
-        meaning="hour the session started, in the account's zone (0-23)",
-        raw=hour,
         unit="h",
+        most=23,
+        meaning="hour the session started, in the account's zone (0-23)",
         examples=("{min: 9, under: 17}",),
+        personal=False,
+        raw=hour,
+        give=_give_hour,
+        sample=FOLLOWS,
+        in_texts=False,
     ),
 )

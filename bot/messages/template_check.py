@@ -10,8 +10,9 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError
 
 from bot.domain.subjects import Kind
+from bot.fields.catalogue import text_fields
 from bot.messages.samples import SAMPLES
-from bot.messages.template_variables import NAMES, known
+from bot.messages.template_variables import known
 from bot.messages.templates import ENVIRONMENT, FILTERS, TESTS, BadText, render
 from bot.ports import Addresses
 
@@ -153,7 +154,7 @@ def _names(tree: nodes.Template, kind: Kind) -> Iterator[Found]:
             strange.add(name.name)
             if name.ctx == "load" and id(name) not in called:
                 whole = f"{name.name}_{dotted.get(id(name))}"
-                hint = _hint(whole if whole in names else name.name, names, NAMES[kind])
+                hint = _hint(whole if whole in names else name.name, names, text_fields(kind))
                 if id(name) in bare and not hint.startswith("; did"):
                     hint = f"; a text wants quotes: '{name.name}'"
                 yield Found(name.lineno, name.name, f"unknown name {name.name}{hint}")
@@ -224,13 +225,14 @@ def _parts_used(tree: nodes.Template) -> Iterator[tuple[nodes.Node, str, str]]:
 
 
 def _parts(name: str | None, kind: Kind) -> tuple[str, ...]:
-    spec = NAMES[kind].get(name or "")
-    return tuple(spec.parts) if spec else ()
+    field = text_fields(kind).get(name or "")
+    return tuple(part.text_name for part in field.parts) if field else ()
 
 
 def _own_parts(name: str, kind: Kind) -> tuple[str, ...] | None:
     """The parts that may follow the name itself; None where any may (variables)."""
-    return None if name == "variables" else _parts(name, kind)
+    field = text_fields(kind).get(name)
+    return None if field and field.type == "variables" else _parts(name, kind)
 
 
 def _open_links(tree: nodes.Template) -> Iterator[Found]:

@@ -13,9 +13,10 @@ import msgspec
 
 from bot.actions.tag import Tag
 from bot.domain.subjects import Band
+from bot.fields.field import TextKind
 from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.ports import Mouseflow
-from bot.rules.evaluate import whole
+from bot.rules.evaluate import field_of, whole
 from bot.rules.model import All, AnyOf, Condition, Every, NoneOf, Not, OneItem, OneOf, Rule, Test
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
@@ -209,11 +210,20 @@ def _spelled(condition: Condition) -> Iterator[str]:
                 yield from _spelled(part)
         case Not(part):
             yield from _spelled(part)
-        case OneItem(tests=tests):
-            for test in tests:
-                yield from _spelled(test)
-        case Test(field="tags", wants=OneOf(values) | NoneOf(values) | Every(values)):
-            yield from (value for value in values if "*" not in value)
+        case OneItem() | Test():
+            for test in _tag_tests(condition):
+                match test.wants:
+                    case OneOf(values) | NoneOf(values) | Every(values):
+                        yield from (value for value in values if "*" not in value)
+
+
+def _tag_tests(leaf: OneItem | Test) -> Iterator[Test]:
+    """The tests of tags: of the session, or of one of its pages."""
+    about = field_of(leaf, "recordings")
+    if isinstance(leaf, Test):
+        yield from (leaf,) if about.text is TextKind.TAG else ()
+    else:
+        yield from (it for it in leaf.tests if about.part(it.field).text is TextKind.TAG)
 
 
 def required_tags(rule: Rule) -> frozenset[str]:
@@ -231,16 +241,12 @@ def _required(condition: Condition, wanted: bool) -> Iterator[str]:
         case AnyOf(parts) if not wanted:
             for part in parts:
                 yield from _required(part, wanted)
-        case Test() if wanted:
-            yield from _named(condition)
-        case OneItem(field="page", tests=tests) if wanted:
-            for test in tests:
+        case OneItem() | Test() if wanted:
+            for test in _tag_tests(condition):
                 yield from _named(test)
 
 
 def _named(test: Test) -> Iterable[str]:
-    if test.field != "tags":
-        return ()
     match test.wants:
         case OneOf((only,)) if not set(only) & set(",*"):
             return (only,)

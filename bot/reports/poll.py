@@ -15,14 +15,14 @@ import msgspec
 from bot.actions.slack import Resolved, Slack
 from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Kind, Site, Subject, reread
-from bot.fields.catalogue import fields
+from bot.fields.catalogue import SUBJECTS, fields
 from bot.polling.record_matches import Found, Routing, Settled, settle
 from bot.polling.recordings import Desk
 from bot.reports.fetch import Asked, LevelMemory, asked
-from bot.rules.evaluate import Past, holds, whole
+from bot.rules.evaluate import Past, field_of, holds, whole
 from bot.rules.explain import why
 from bot.rules.implication import leaves
-from bot.rules.model import Rule, Test
+from bot.rules.model import Rule
 from bot.rules.needs import changes_asked
 from bot.rules.plan_steps import applies
 from bot.store import Connection
@@ -37,9 +37,6 @@ from bot.store.alert_states import (
 )
 from bot.store.audit import Note
 from bot.store.matches import PollOutcome
-
-PULSES = frozenset({"new_responses"})
-"""Fields that speak of the time since the last look: such a rule fires at every look."""
 
 KEPT = timedelta(days=35)
 """How long figures are kept at least; longer where a rule compares with an older past."""
@@ -208,7 +205,7 @@ def _keep(conn: Connection, asked: Asked, outcome: PollOutcome) -> None:
     about = [
         field
         for field in fields(kind)
-        if field.numeric and field.name not in PULSES and (kind != "pages" or field.name in named)
+        if field.numeric and not field.pulse and (not SUBJECTS[kind].many or field.name in named)
     ]
     at = grain(outcome.at)
     for subject in asked.subjects:
@@ -237,9 +234,8 @@ def _too_early(conn: Connection, rule: Rule, asked: Asked, outcome: PollOutcome)
 
 
 def pulses(rule: Rule) -> bool:
-    """Does the rule speak of what is new since the last look?"""
-    found = leaves(rule.when)
-    return any(isinstance(leaf, Test) and leaf.field in PULSES for leaf in found)
+    """Whether the rule asks for what is new since the last poll: then it fires at every poll."""
+    return any(field_of(leaf, rule.watch).pulse for leaf in leaves(rule.when))
 
 
 def _fired(rule: Rule, subject: Subject, now: datetime, past: Past) -> Found:

@@ -12,6 +12,7 @@ from typing import Any
 from bot.domain.subjects import Kind, Subject
 from bot.fields.catalogue import field
 from bot.fields.field import Field, Source
+from bot.fields.recordings import JOURNEY
 from bot.rules.model import (
     All,
     AnyOf,
@@ -41,7 +42,7 @@ def no_past(_field: str, _ago: int) -> float | None:
 
 def field_of(leaf: Leaf, kind: Kind) -> Field:
     """The catalogue's field that the leaf asks about; raises KeyError for one it lacks."""
-    return field(kind, "journey" if isinstance(leaf, Journey) else leaf.field)
+    return JOURNEY if isinstance(leaf, Journey) else field(kind, leaf.field)
 
 
 @lru_cache(maxsize=4096)
@@ -145,8 +146,8 @@ def _needs(condition: Condition, subject: Subject) -> Iterator[Source]:
     elif isinstance(condition, Not):
         yield from _needs(condition.part, subject)
     else:
-        asked = field_of(condition, subject.kind).source == "asked"
-        yield "asked" if asked else "detail"
+        asked = field_of(condition, subject.kind).source is Source.SERVER
+        yield Source.SERVER if asked else Source.DETAIL
 
 
 def whole(rule: Rule) -> Condition:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from bot.domain.subjects import Band, Subject
-from bot.fields.field import Field
+from bot.fields.field import Field, Source
 from bot.messages.text import clean, lasting, number
 from bot.rules.evaluate import Past, answer, field_of, holds, leaf_test, matches, no_past
 from bot.rules.index.terms import Leaf
@@ -127,7 +127,7 @@ def seen(about: Field, value: Any) -> str:
 
 
 def _several(about: Field, values: tuple[Any, ...]) -> str:
-    if about.name == "journey":
+    if about.ordered:
         return _arrows(values[: 4 * MOST])
     if about.type == "items":
         return f"{len(values)} {about.name}{'' if len(values) == 1 else 's'}"
@@ -261,8 +261,8 @@ def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]
 
 
 def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:
-    if about.source == "asked":
-        by = f"the API decides ({about.api_filter})"
+    if about.source is Source.SERVER:
+        by = f"the API decides ({about.served.names[0]})"
         return by if known else f"not asked yet; {by}"
     if not known:
         return "needs the recording's detail"
@@ -339,8 +339,8 @@ def _after_name(text: str) -> str:
 def why(rule: Rule, subject: Subject, past: Past = no_past) -> tuple[str, ...]:
     """The parts that hold, short enough for a message: `friction at least 2.5`.
 
-    Personal values are never among them, only that their test is met. Texts are plain: who
-    writes them into a message escapes them.
+    Of personal data only the test's name is given, never a value, neither the visitor's nor the
+    rule's. Texts are plain: who writes them into a message escapes them.
     """
     if rule.watch != subject.kind:
         return ()
@@ -351,7 +351,7 @@ def why(rule: Rule, subject: Subject, past: Past = no_past) -> tuple[str, ...]:
 def _reasons(condition: Condition, subject: Subject, past: Past) -> Iterator[str]:
     if isinstance(condition, Not):
         if holds(condition, subject, past) and isinstance(condition.part, Test | Journey | OneItem):
-            yield f"not {asked(condition.part, field_of(condition.part, subject.kind))}"
+            yield f"not {_impersonal(condition.part, field_of(condition.part, subject.kind))}"
     elif isinstance(condition, All | AnyOf):
         for part in condition.parts:
             if holds(part, subject, past):
@@ -368,20 +368,25 @@ def _reason(leaf: Leaf, subject: Subject, past: Past) -> str:
     if isinstance(leaf, OneItem):
         return _item_reason(leaf, about, value)
     if about.personal:
-        return f"{f'variable {leaf.key}' if leaf.key else leaf.field} as the rule asks"
+        return _impersonal(leaf, about)
     wants = wanted(about, leaf.wants)
     if isinstance(leaf.wants, Change):
         return f"{leaf.field} {wants}: {_shown(leaf, about, value, past)[0]}"
-    if about.source == "asked" and about.numeric:
+    if about.banded:
         return f"{leaf.field} {wants}"
     if about.numeric:
-        figure = f"{seen(about, value)}, {wants}"
-        return figure if about.name == "duration" else f"{leaf.field} {figure}"
+        return f"{about.why_label} {seen(about, value)}, {wants}".lstrip()
     return _text_reason(leaf, about, value, subject)
 
 
-_SEEN = {"saw_page": "saw", "tags": "tag"}
-_NOT_SEEN = {"saw_page": "did not see", "tags": "no tag"}
+def _impersonal(leaf: Leaf, about: Field) -> str:
+    """The test in words, without its values where they are personal data."""
+    if isinstance(leaf, OneItem):
+        tests = (_impersonal(test, about.part(test.field)) for test in leaf.tests)
+        return f"one {leaf.field} with {', '.join(tests)}"
+    if about.personal and isinstance(leaf, Test):
+        return f"{f'variable {leaf.key}' if leaf.key else leaf.field} as the rule asks"
+    return asked(leaf, about)
 
 
 def _text_reason(leaf: Test, about: Field, value: Any, subject: Subject) -> str:
@@ -389,13 +394,14 @@ def _text_reason(leaf: Test, about: Field, value: Any, subject: Subject) -> str:
     if about.type == "flag":
         return about.name if value else f"not {about.name}"
     if about.type == "texts" and isinstance(leaf.wants, NoneOf):
-        return f"{_NOT_SEEN[about.name]} {wanted(about, OneOf(leaf.wants.values))}"
+        label = about.absent_label or f"no {about.name}"
+        return f"{label} {wanted(about, OneOf(leaf.wants.values))}"
     one = OneOf(leaf.wants.values) if isinstance(leaf.wants, Every) else leaf.wants
     see = leaf_test(replace(leaf, wants=one), subject.kind)
     met = tuple(text for text in texts_of(value) if see((text,)))
     if about.type == "texts" and not met:
         return f"{about.name} {wanted(about, leaf.wants)}"
-    return f"{_SEEN.get(about.name, about.name)} {seen(about, met or value) or 'absent'}"
+    return f"{about.why_label} {seen(about, met or value) or 'absent'}"
 
 
 def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
@@ -403,8 +409,8 @@ def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
     for item in items or ():
         if all(_sees(part, test, part.get(item)) for part, test in looks):
             key = about.parts[0]
-            where = seen(key, key.get(item)) or about.name
-            rest = [asked(test, part) for part, test in looks if part.name != key.name]
-            verb = "on" if about.name == "page" else f"{about.name}"
-            return f"{verb} {where}{': ' if rest else ''}{', '.join(rest)}"
-    return asked(leaf, about)
+            where = "" if key.personal else seen(key, key.get(item))
+            where = where or about.name
+            rest = [_impersonal(test, part) for part, test in looks if part.name != key.name]
+            return f"{about.why_label} {where}{': ' if rest else ''}{', '.join(rest)}"
+    return _impersonal(leaf, about)

@@ -31,9 +31,6 @@ _MOST = 300
 
 _Known = dict[tuple[int, int], bool]
 
-_SEVERAL_NAMES = frozenset({"campaign", "funnel", "form", "website"})
-"""Fields of one thing that is known by its name and by its id."""
-
 
 def leaves(condition: Condition | None) -> Iterator[Test | OneItem | Journey]:
     """All tests of the tree, wherever they stand."""
@@ -95,7 +92,7 @@ def _contradict(one: Condition, other: Condition, kind: Kind) -> bool:
     if Exists(wanted=False) in wants:
         return any(not isinstance(want, Exists | NoneOf) for want in wants)
     about = field(kind, one.field)
-    single = about.type not in ("texts", "variables") and about.name not in _SEVERAL_NAMES
+    single = about.type not in ("texts", "variables") and not about.several_names
     return single and _exclude(*wants, about)
 
 

@@ -4,16 +4,14 @@ Pure: rules in, values out. The list's row costs nothing more; a friction thresh
 type is one more query for all recordings together; a detail is one more call per recording.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from math import ceil, floor
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from bot.domain.subjects import Kind, Site
-from bot.fields.catalogue import field
-from bot.fields.field import Field
+from bot.fields.catalogue import field, fields
+from bot.fields.field import ApiFilter, AskedBy, Field, Source
 from bot.rules.evaluate import field_of, whole
 from bot.rules.implication import leaves
 from bot.rules.model import (
@@ -37,17 +35,7 @@ from bot.rules.model import (
 )
 from bot.rules.operators import OVER
 from bot.rules.plan_steps import applies
-from mouseflow.filters import Browser, Device, Referrer, SessionFilters, System
-
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "device": get_args(Device),
-    "browser": get_args(Browser),
-    "os": get_args(System),
-    "referrer_type": get_args(Referrer),
-}
-_SHAPES = {"country": r"[a-z]{2}", "screen": r"[0-9]+x[0-9]+"}
-_NAMES = {"referrer_type": "referrer", "screen": "screenres", "starred": "star"}
-_PATHS = {"saw_page": "funnel", "entry_page": "entry", "exit_page": "exit"}
+from mouseflow.filters import SessionFilters
 
 Found = Iterator[tuple[str, Any]]
 
@@ -88,7 +76,7 @@ def _of_rule(rule: Rule, read: Callable[[Test], Found]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for test in _conjuncts(whole(rule), True):
         for name, value in read(test):
-            if name == "tags":
+            if isinstance(value, tuple):
                 found[name] = tuple(dict.fromkeys((*found.get(name, ()), *value)))
             elif name.endswith("min"):
                 found[name] = max(value, found.get(name, value))
@@ -101,7 +89,7 @@ def _of_rule(rule: Rule, read: Callable[[Test], Found]) -> dict[str, Any]:
 
 def _consistent(found: dict[str, Any]) -> dict[str, Any]:
     """Without pairs of bounds that no number meets: such a rule never matches anyway."""
-    for name in ("pages", "visit", "friction"):
+    for name in _RANGES:
         low, high = found.get(f"{name}min"), found.get(f"{name}max")
         if low is not None and high is not None and low > high:
             del found[f"{name}max"]
@@ -123,52 +111,48 @@ def _conjuncts(condition: Condition, wanted: bool) -> Iterator[Test]:
 
 def _exact(test: Test) -> Found:
     about = field("recordings", test.field)
-    wants = test.wants
-    if isinstance(wants, OneOf) and len(wants.values) == 1:
-        value = about.normal(wants.values[0])
-        shape = _SHAPES.get(test.field)
-        if value in _WORDS.get(test.field, ()) or (shape and re.fullmatch(shape, value)):
-            yield _NAMES.get(test.field, test.field), value
-    elif isinstance(wants, Is) and test.field in ("watched", "starred"):
-        yield _NAMES.get(test.field, test.field), wants.wanted
-    elif isinstance(wants, Bounds) and test.field in ("pages", "duration"):
-        yield from _bounds(test.field, wants)
-
-
-def _bounds(name: str, wants: Bounds) -> Found:
-    """Bounds rounded outwards to whole numbers, `over` and `under` taken as reached (L4308)."""
-    low = max((it for it in (wants.min, wants.over) if it is not None), default=None)
-    high = min((it for it in (wants.max, wants.under) if it is not None), default=None)
-    short = "pages" if name == "pages" else "visit"
-    make = int if short == "pages" else _ms
-    if low is not None and low >= 0:
-        yield f"{short}min", make(floor(low))
-    if high is not None and high >= 0:
-        yield f"{short}max", make(ceil(high))
-
-
-def _ms(length: int) -> timedelta:
-    return timedelta(milliseconds=length)
+    if about.api_filter is not None and about.api_filter.exact:
+        yield from _narrowed(about.api_filter, test.wants)
 
 
 def _close(test: Test) -> Found:
-    yield from _exact(test)
-    wants = test.wants
-    if isinstance(wants, OneOf) and len(wants.values) == 1 and "*" not in wants.values[0]:
-        value = wants.values[0]
-        if test.field in _PATHS:
-            yield _PATHS[test.field], field("recordings", test.field).normal(value)
-        elif test.field == "visitor_type":
-            yield "visitortype", value.casefold()
-        elif test.field == "tags" and "," not in value:
-            yield "tags", (value,)
-    elif isinstance(wants, Every) and test.field == "tags":
-        yield "tags", tuple(tag for tag in wants.values if not set(tag) & set(",*"))
-    elif isinstance(wants, Bounds) and test.field == "friction":
-        low = max((it for it in (wants.min, wants.over) if it is not None), default=None)
-        high = min((it for it in (wants.max, wants.under) if it is not None), default=None)
-        yield from ((name, it) for name, it in (("frictionmin", low), ("frictionmax", high)) if it)
+    about = field("recordings", test.field)
+    if about.api_filter is not None:
+        yield from _narrowed(about.api_filter, test.wants)
 
+
+def _narrowed(served: ApiFilter, wants: Wants) -> Found:
+    """The filter's values for what is wanted; nothing where the filter can't say it."""
+    if isinstance(wants, OneOf) and len(wants.values) == 1:
+        taken = served.take(wants.values[0])
+        if taken is not None:
+            yield served.name, (taken,) if served.is_list else taken
+    elif isinstance(wants, Every) and served.is_list:
+        each = (served.take(value) for value in wants.values)
+        yield served.name, tuple(taken for taken in each if taken is not None)
+    elif isinstance(wants, Is):
+        yield served.name, wants.wanted
+    elif isinstance(wants, Bounds) and served.is_range:
+        yield from _bounds(served, wants)
+
+
+def _bounds(served: ApiFilter, wants: Bounds) -> Found:
+    """Bounds, `over` and `under` taken as reached (L4308); exact ones rounded outwards."""
+    low = max((it for it in (wants.min, wants.over) if it is not None), default=None)
+    high = min((it for it in (wants.max, wants.under) if it is not None), default=None)
+    least, greatest = served.names
+    if served.exact:
+        low = None if low is None else floor(low)
+        high = None if high is None else ceil(high)
+    if low is not None and (low >= 0 if served.exact else low):
+        yield least, served.take(low)
+    if high is not None and (high >= 0 if served.exact else high):
+        yield greatest, served.take(high)
+
+
+_RANGES = [
+    it.api_filter.name for it in fields("recordings") if it.api_filter and it.api_filter.is_range
+]
 
 VisitorType = Literal["first", "returning"]
 
@@ -182,7 +166,7 @@ def thresholds(rules: Iterable[Rule]) -> tuple[float, ...]:
     found = {
         threshold
         for rule in rules
-        for test in _tests(rule, "friction")
+        for test in _tests(rule, AskedBy.THRESHOLD)
         for threshold in _thresholds(test.wants)
     }
     return tuple(sorted(found))
@@ -199,12 +183,12 @@ def _thresholds(wants: Wants) -> Iterator[float]:
 
 def asks_friction(rule: Rule) -> bool:
     """Whether the rule depends on what only the friction filter tells."""
-    return any(True for _ in _tests(rule, "friction"))
+    return any(True for _ in _tests(rule, AskedBy.THRESHOLD))
 
 
 def asks_visitor_type(rule: Rule) -> bool:
     """Whether the rule depends on what only the visitor filter tells."""
-    return any(True for _ in _tests(rule, "visitor_type"))
+    return any(True for _ in _tests(rule, AskedBy.VISITOR_TYPE))
 
 
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
@@ -215,14 +199,15 @@ def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
 def needs_detail(rule: Rule) -> bool:
     """Whether some recording's row may not be enough for the rule."""
     return rule.watch == "recordings" and any(
-        field_of(leaf, rule.watch).source == "detail" for leaf in leaves(whole(rule))
+        field_of(leaf, rule.watch).source is Source.DETAIL for leaf in leaves(whole(rule))
     )
 
 
-def _tests(rule: Rule, name: str) -> Iterator[Test]:
+def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
+    """The tests of fields that the bot asks the server for in this way."""
     if rule.watch == "recordings":
         for leaf in leaves(whole(rule)):
-            if isinstance(leaf, Test) and leaf.field == name:
+            if isinstance(leaf, Test) and field_of(leaf, rule.watch).asked_by is asked_by:
                 yield leaf
 
 

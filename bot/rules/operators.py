@@ -113,7 +113,7 @@ def sees(field: Field, wants: Wants, key: str | None = None) -> Sees:
     if key is not None:
         named = _sees_texts(field, wants, lenient=False)
         return lambda value: named(values_of(value or (), key))
-    if field.source == "asked" and field.numeric:
+    if field.banded:
         return band_test(wants)
     if isinstance(wants, Exists):
         there = wants.wanted

@@ -7,13 +7,14 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from bot.actions.slack import Slack
-from bot.domain.subjects import Subject
+from bot.domain.subjects import Site, Subject
+from bot.fields.catalogue import made
+from bot.fields.recordings import MONDAY_NOON
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
 from bot.rules.evaluate import Past, matches
 from bot.rules.explain import explain, lines, why
 from bot.rules.model import Rule, RuleSet, RuleTest
-from bot.rules.test_subjects import MONDAY_NOON, subject
 
 _WRITTEN_AS = {"unshare": "share"}
 """Kinds of steps that are written under another key."""
@@ -55,7 +56,7 @@ def run(ruleset: RuleSet, only: Iterable[str] = ()) -> list[TestResult]:
 
 
 def _run(rule: Rule, test: RuleTest) -> TestResult:
-    tried = subject(rule, test)
+    tried = made(rule.watch, _site(rule, test.given), test.given)
     past = _past(test.given.get("before", {}))
     matched = matches(rule, tried, past)
     problems: list[str] = []
@@ -69,6 +70,15 @@ def _run(rule: Rule, test: RuleTest) -> TestResult:
     return TestResult(
         rule.id, test.name, rule.file, test.line, test.column, tuple(problems), explanation
     )
+
+
+def _site(rule: Rule, given: Mapping[str, Any]) -> Site:
+    """The website given, or one that the rule watches."""
+    if "website" in given:
+        return Site(given["website"], given["website"])
+    watched = rule.websites[0] if rule.websites else "example.com"
+    name = watched.replace("*", "www").replace("?", "x")
+    return Site(name, name)
 
 
 def _past(before: Mapping[str, float]) -> Past:

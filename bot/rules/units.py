@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 
+from bot.fields.field import WEEKDAYS
 from bot.messages import duration
 from bot.messages import rate as times_and_window
 from bot.rules.model import Active, Rate
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOWS = {
     "second": timedelta(seconds=1),
     "minute": timedelta(minutes=1),

@@ -1,6 +1,5 @@
 """The catalogue says of every field what it is, and reads it as the API's documents show it."""
 
-from dataclasses import fields as attributes
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,7 +20,6 @@ from bot.domain.subjects import (
 from bot.fields.catalogue import KINDS, field, fields
 from bot.rules import model as c
 from bot.rules.evaluate import holds
-from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
 SITE = Site("w1", "myshop.com")
@@ -53,16 +51,9 @@ VIEWS = (
 def test_every_field_is_described_whole(kind):
     named = fields(kind)
     assert len({it.name for it in named}) == len(named)
-    filters = {it.name for it in attributes(SessionFilters)}
     for it in (*named, *(part for whole in named for part in whole.parts)):
         assert it.watch == kind
         assert len(it.meaning) > 8
-        assert it.examples
-        assert (it.type == "items") == bool(it.parts)
-        assert all(it.normal(choice) == choice for choice in it.choices)
-        assert it.unit or it.type not in ("duration", "percent")
-        if it.api_filter:
-            assert set(it.api_filter.split(", ")) <= filters
 
 
 def test_a_field_that_there_is_not_is_a_key_error():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.fields.field import Source
 from bot.rules import model as c
 from bot.rules.evaluate import answer, matches, needs
 from bot.rules.index.decider import Decider
@@ -184,7 +185,7 @@ def test_a_session_of_one_page_needs_no_detail_to_know_its_pages():
         assert decider.candidates(alone) == (((0,) if met else ()), ())
         assert decider.candidates(several) == ((), (0,))
         assert not needs(condition, alone)
-        assert needs(condition, several) == {"detail"}
+        assert needs(condition, several) == {Source.DETAIL}
 
 
 def test_filters_narrow_only_by_what_they_mean_exactly():

@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import assert_never
 
 import re2
 
 from bot.domain.subjects import Kind
-from bot.fields.catalogue import KINDS, fields
-from bot.fields.field import NUMERIC, Field
+from bot.fields.catalogue import ALERTS, KINDS, fields
+from bot.fields.field import NUMERIC, WEEKDAYS, Field, TextKind
 from bot.rules.explain import wanted
 from bot.rules.files.location import (
     Place,
@@ -47,20 +48,14 @@ from bot.rules.model import (
     Wants,
 )
 from bot.rules.operators import found
-from bot.rules.units import WEEKDAYS, milliseconds, weekdays
-
-_SHARES = frozenset({"scroll", "conversion", "recording_rate"})
-"""Percentages of a whole; of the others the API's counters can make more than a hundred."""
-
-_LAST_HOUR = 23
+from bot.rules.units import milliseconds, weekdays
 
 
 def doubt_numbers(numbers: Numbers, place: Place, field: Field) -> None:
     """Warn of figures that the field never has."""
-    if field.name == "friction":
-        place.warn(
-            "friction-exact", "hardly any session has exactly this friction; write {min: 2.5}"
-        )
+    if field.banded:
+        words = f"hardly any session has exactly this {field.name}; write {field.examples[0]}"
+        place.warn("friction-exact", words)
     low, high = _range(field)
     if not any(low <= value <= high for value in numbers.values):
         place.warn("never-holds", _words(field))
@@ -79,17 +74,15 @@ def doubt_bounds(bounds: Bounds, last: Place, place: Place, field: Field) -> Non
 
 def _range(field: Field) -> tuple[float, float]:
     """The least and the greatest figure that the field can have, as far as that is certain."""
-    if not field.numeric or field.name == "friction":
-        return -math.inf, math.inf  # variables hold anything; a site's own friction may be negative
-    if field.name in _SHARES:
-        return 0, 100
-    return 0, _LAST_HOUR if field.name == "hour" else math.inf
+    return (field.least, field.most) if field.numeric else (-math.inf, math.inf)
 
 
 def _words(field: Field) -> str:
-    if field.name in _SHARES:
+    if field.type == "percent" and field.most == 100:
         return f"{field.name} is a share between 0% and 100%"
-    return "hours go from 0 to 23" if field.name == "hour" else f"{field.name} is never below 0"
+    if math.isfinite(field.most):
+        return f"{field.name} goes from {field.least:g} to {field.most:g}"
+    return f"{field.name} is never below {field.least:g}"
 
 
 def _none(bounds: Bounds, least: float, greatest: float) -> bool:
@@ -126,8 +119,6 @@ def problem(regex: str) -> str | None:
     return None
 
 
-PATHS = frozenset({"saw_page", "journey", "entry_page", "exit_page", "path"})
-
 _CODE = re.compile(r"[a-z]{2}")
 _EXCLUDED = re.compile(r"! ?[\w/]")
 _TYPOGRAPHIC = tuple("“”„‘’‚«»")
@@ -136,15 +127,8 @@ _SEVERAL = re.compile(r"/\S*\s*(?:,|>|→|->)\s*/")
 
 def doubt(value: str, place: Place, field: Field) -> None:
     """Warn of a value that the field can't have, or that hardly means what it says."""
-    if field.name in PATHS:
-        _doubt_path(value, place, field.name)
-    elif field.name == "country":
-        _doubt_country(value.casefold(), place)
-    elif field.name == "tags" and "," in value:
-        place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
-    elif field.name == "ip" and "/" in value:
-        place.warn("compared-as-text", "a range of addresses is written with *, such as 10.1.*")
-    elif field.type == "variables" and (meant := comparison(value)):
+    _doubt_kind(value, place, field)
+    if field.type == "variables" and (meant := comparison(value)):
         place.warn("compared-as-text", f"this is compared as a text; for numbers write {meant}")
     if value[:1] in _TYPOGRAPHIC:
         words = "typographic quotes are part of the text; write plain ones, or none"
@@ -159,8 +143,28 @@ def doubt(value: str, place: Place, field: Field) -> None:
         place.warn("compared-as-text", words)
 
 
-def _doubt_path(path: str, place: Place, name: str) -> None:
-    if name == "journey" and _SEVERAL.search(path):
+def _doubt_kind(value: str, place: Place, field: Field) -> None:
+    """Warn of what no text of this kind is."""
+    match field.text:
+        case TextKind.PATH:
+            _doubt_path(value, place, field)
+        case TextKind.COUNTRY:
+            _doubt_country(value.casefold(), place)
+        case TextKind.TAG:
+            if "," in value:
+                place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
+        case TextKind.IP:
+            if "/" in value:
+                words = "a range of addresses is written with *, such as 10.1.*"
+                place.warn("compared-as-text", words)
+        case TextKind.PLAIN | TextKind.ADDRESS | TextKind.WEEKDAY | TextKind.REFERRER:
+            pass
+        case _:
+            assert_never(field.text)
+
+
+def _doubt_path(path: str, place: Place, field: Field) -> None:
+    if field.ordered and _SEVERAL.search(path):
         place.warn("never-holds", "a journey is a list of paths, such as [/cart, /checkout*]")
     elif not path.startswith(("/", "*")) and not is_regex(path):
         hint = "the path alone, such as /checkout*" if "://" in path else f"/{path}"
@@ -180,8 +184,6 @@ def _doubt_country(value: str, place: Place) -> None:
 BOUNDS = ("min", "max", "over", "under")
 CHANGES = ("drops_by", "rises_by", "against")
 TEXT_OPERATORS = ("not", "matches", "exists")
-OPEN_CHOICES = frozenset({"browser", "os"})
-"""Fields whose choices are the API filter's words, while rows may hold others."""
 
 
 def wants(node: Node, place: Place, field: Field) -> list[Wants] | None:
@@ -220,10 +222,10 @@ def _sensible(value: str, place: Place, field: Field) -> bool:
     doubt(value, place, field)
     if not field.choices or "*" in value or field.normal(value) in field.choices:
         return True
-    hint = _days(value) if field.name == "weekday" else ""
+    hint = _days(value) if field.text is TextKind.WEEKDAY else ""
     message = f"{field.name} is one of {listed(field.choices)}"
     meant = hint or nearest(value, field.choices)
-    if field.name in OPEN_CHOICES:
+    if field.open_choices:
         known = f"as far as the API's filters know, {message}{meant}"
         place.warn("unusual-value", known)
         return True
@@ -265,12 +267,8 @@ def figure(node: Node, place: Place, field: Field) -> float | None:
         return share(node, place)
     if is_number(node) and isinstance(node, Scalar) and isinstance(node.value, (int, float)):
         value = float(node.value)
-        if field.name == "friction" and value > 50:
-            place.warn(
-                "friction-scale",
-                "friction is a small sum of event weights, well under 1 on average, not 0-100; "
-                "hardly any session gets above 50",
-            )
+        if field.unusual is not None and value > field.unusual.above:
+            place.warn(field.unusual.lint, field.unusual.words)
         return value
     place.on(node).fault(_wants_number(node, field))
     return None
@@ -280,8 +278,8 @@ def _wants_number(node: Node, field: Field) -> str:
     example = field.examples[0] if field.examples and field.type != "variables" else "{min: 5}"
     quoted = isinstance(node, Scalar) and node.quoted and _looks_numeric(node.source)
     tail = "; write it without quotes" if quoted else ""
-    if field.name == "pages" and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
-        tail = "; for the path of a page write saw_page"
+    if field.counts and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
+        tail = f"; for the path of a page write {field.counts}"
     return f"{field.name} wants a number or a bound such as {example}{tail}"
 
 
@@ -315,7 +313,7 @@ def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
 def operators(field: Field) -> tuple[str, ...]:
     """The operators that fit the field."""
     if field.type in NUMERIC:
-        changes = CHANGES if field.watch != "recordings" else ()
+        changes = CHANGES if field.watch in ALERTS else ()
         return (*BOUNDS, "exists", *changes)
     if field.type == "flag":
         return ("exists",)
@@ -538,9 +536,10 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
         return _item(node, place, field)
     if field.type == "variables":
         return _variables(node, place, field)
-    if field.name == "journey":
+    if field.ordered:
         if isinstance(node, Keys):
-            place.on(node).fault("journey wants paths in their order, such as [/cart, /checkout*]")
+            words = f"{field.name} wants paths in their order, such as {field.examples[0]}"
+            place.on(node).fault(words)
             return None
         paths = texts(node, place)
         for index, path in enumerate(paths or ()):
@@ -572,10 +571,10 @@ def _item(node: Node, place: Place, field: Field) -> Condition | None:
 
 
 def _unknown_part(name: str, field: Field, known: Mapping[str, Field]) -> str:
-    if (field.name, name) == ("page", "friction"):
+    if any(it.name == name and it.of_whole_session for it in fields(field.watch)):
         return (
-            "friction speaks of the whole session, never of one page; ask for the page's "
-            "tags instead, such as tags: click-rage"
+            f"{name} speaks of the whole session, never of one {field.name}; ask for the "
+            f"{field.name}'s tags instead, such as tags: click-rage"
         )
     return unknown(name, known, f"part of {field.name}")
 

@@ -2,32 +2,30 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import TypeAdapter
 
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
 from bot.domain.subjects import Kind
-from bot.fields.catalogue import KINDS, field, fields
-from bot.fields.field import NUMERIC, Field
+from bot.fields.catalogue import (
+    ALERTS,
+    COUNT_BY,
+    KINDS,
+    ONCE_PER,
+    VISITOR_FILTERS,
+    WEBSITE,
+    fields,
+)
+from bot.fields.field import NUMERIC, WEEKDAYS, Field
+from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN, SPAN_PATTERN
-from bot.rules.files.conditions import BOUNDS, OPEN_CHOICES, operators
+from bot.rules.files.conditions import BOUNDS, operators
 from bot.rules.files.lints import LINTS
 from bot.rules.files.nodes import plain
-from bot.rules.files.rule import (
-    BUDGET_KEYS,
-    FILE_KEYS,
-    GROUP_FIELDS,
-    LEVELS,
-    RULE_KEYS,
-    TEST_KEYS,
-    VISITOR_FILTERS,
-    Key,
-    required,
-)
+from bot.rules.files.rule import BEFORE, BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key, required
 from bot.rules.files.yaml import parse, scalar
-from bot.rules.units import WEEKDAYS
 
 Schema = dict[str, Any]
 
@@ -72,14 +70,14 @@ def chosen(field: Field, *, star: bool) -> Schema:
     return {"anyOf": [{"enum": list(field.choices)}, {"type": "string", "pattern": pattern}]}
 
 
-def visitors(name: str) -> Schema:
-    """A value of the API's own filter."""
-    if name == "country":
-        return {"type": "string", "pattern": "^[a-zA-Z]{2}$"}
-    about = field("recordings", name)
+def visitors(about: Field) -> Schema:
+    """A value of the API filter that serves the field."""
     if about.choices:
         return chosen(about, star=False)
-    return {"type": "string", "pattern": "^[0-9]+[xX][0-9]+$"}
+    return {
+        "type": "string",
+        "pattern": f"^{about.api_filter.pattern if about.api_filter else ''}$",
+    }
 
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -179,13 +177,13 @@ def _rule() -> Schema:
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
         "do": {"type": "object", "minProperties": 1},
-        "once_per": _object(dict.fromkeys(GROUP_FIELDS, LENGTH))
+        "once_per": _object(dict.fromkeys(ONCE_PER, LENGTH))
         | {"minProperties": 1, "maxProperties": 1},
         "count": _object(
             {
                 "at_least": {"type": "integer", "minimum": 2},
                 "within": LENGTH,
-                "by": {"enum": ["page", *GROUP_FIELDS]},
+                "by": {"enum": list(COUNT_BY)},
             },
             ("at_least", "within"),
         ),
@@ -196,7 +194,7 @@ def _rule() -> Schema:
         "until": {"type": "object", "minProperties": 1},
         "resolved": FLAG,
         "over_last": LENGTH,
-        "visitors": _object({name: visitors(name) for name in VISITOR_FILTERS}),
+        "visitors": _object({name: visitors(it) for name, it in VISITOR_FILTERS.items()}),
         "was": _one_or_more(TEXT),
         "tests": {"type": "array", "minItems": 1},
         "silence": _ref("silence"),
@@ -249,7 +247,7 @@ def _wants(field: Field) -> Schema:
     if field.type == "variables":
         value = {"anyOf": [*_one_or_more(TEXT)["anyOf"], _ref(_operators_of(field))]}
         return {"type": "object", "minProperties": 1, "additionalProperties": value}
-    if field.name == "journey":
+    if field.ordered:
         return _one_or_more(TEXT)
     value = FLAG if field.type == "flag" else _one_or_more(_scalar(field))
     return {"anyOf": [*value.get("anyOf", [value]), _ref(_operators_of(field))]}
@@ -257,8 +255,8 @@ def _wants(field: Field) -> Schema:
 
 def _operators_of(field: Field) -> str:
     """Names the definition of the operators that fit the field; many fields share one."""
-    level = "-of-a-level" if field.numeric and field.watch != "recordings" else ""
-    return f"{field.type}-operators{level}"
+    alert = "-of-an-alert" if field.numeric and field.watch in ALERTS else ""
+    return f"{field.type}-operators{alert}"
 
 
 def _operator_definitions() -> Schema:
@@ -273,7 +271,7 @@ def _scalar(field: Field) -> Schema:
         return PERCENT
     if field.type in NUMERIC:
         return {"type": "number"}
-    if field.choices and field.name not in OPEN_CHOICES:
+    if field.choices and not field.open_choices:
         return chosen(field, star=True)
     if field.choices:
         return {"anyOf": [{"enum": list(field.choices)}, TEXT]}
@@ -335,28 +333,33 @@ def _tests(kind: Kind) -> Schema:
 
 def _given(kind: Kind) -> Schema:
     known = {field.name: _given_value(field) for field in fields(kind)}
-    known.setdefault("website", TEXT)
-    if kind == "recordings":
-        views = next(field for field in fields(kind) if field.name == "page")
-        several = _one_or_more({"anyOf": [TEXT, _item(views)]})
-        known |= dict.fromkeys(("saw_page", "page", "journey"), several)
-        known["pages"] = {"anyOf": [{"type": "number"}, *several["anyOf"]]}
-    if kind in LEVELS:
+    known.setdefault(WEBSITE, TEXT)
+    if kind in ALERTS:
         numeric = {field.name: _scalar(field) for field in fields(kind) if field.numeric}
-        known["before"] = _object(numeric) | {"description": "figures of the past"}
+        known[BEFORE] = _object(numeric) | {"description": "figures of the past"}
     return _object(known) | {"minProperties": 1}
 
 
 def _given_value(field: Field) -> Schema:
-    if field.type == "items":
-        return _one_or_more(_item(field))
-    if field.type == "variables":
-        return {"type": "object", "additionalProperties": TEXT}
-    if field.type == "flag":
-        return FLAG
-    if field.type == "texts":
-        return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
-    return _scalar(field)
+    """What a rule's test may give for the field."""
+    if field.gives_views:
+        several: Schema = _one_or_more({"anyOf": [TEXT, _item(PAGE)]})
+        return {"anyOf": [_scalar(field), *several["anyOf"]]} if field.numeric else several
+    match field.type:
+        case "items":
+            return _one_or_more(_item(field))
+        case "variables":
+            return {"type": "object", "additionalProperties": TEXT}
+        case "flag":
+            return FLAG
+        case "texts":
+            return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
+        case "text" | "number" | "duration" | "percent":
+            return _scalar(field)
+        case "moment":
+            raise TypeError(f"{field.name}: a rule's test can't give a moment")
+        case _:
+            assert_never(field.type)
 
 
 def _item(field: Field) -> Schema:

@@ -8,11 +8,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from bot.domain.subjects import Band, RecordingSubject
-from bot.fields.field import Field, page
-from bot.fields.recordings import has_detail, knows_pages
+from bot.fields.field import Field, TextKind, page
 from bot.rules.index.tables import (
     Axis,
     Column,
@@ -28,7 +27,6 @@ from bot.rules.index.terms import Leaf
 from bot.rules.index.text_sets import Bag, Texts
 from bot.rules.model import Bounds, Journey, Numbers, OneItem, OneOf, Test
 from bot.rules.operators import sees, texts_of
-from mouseflow.models import Recording
 
 
 class _Figure(NamedTuple):
@@ -42,23 +40,26 @@ class _Figure(NamedTuple):
 
 
 def items(about: Field, axis: Axis[Any]) -> Column:
-    """Page views: one of them must meet all tests of a leaf."""
-    # The path first, whether asked or not: it tells most, and most views are done with it.
-    paths = _text_part(about.part("path"), axis)
-    others = [it for it in about.parts if it.name != "path" and _asked(axis.leaves, it)]
+    """Items such as page views: one of them must meet all tests of a leaf."""
+    # The first part (a path) comes first, whether asked or not: it tells most, and most items
+    # are done with it.
+    first, *rest = about.parts
+    firsts, read_first = _text_part(first, axis), first.raw
+    others = [it for it in rest if _asked(axis.leaves, it)]
     texts = [(part.raw, _text_part(part, axis)) for part in others if not part.numeric]
     figures = [_figure_part(part, axis) for part in others if part.numeric]
+    read_items, known = about.raw, about.known
 
     def mask(subject: RecordingSubject) -> int:
         met = 0
-        for view in subject.recording.page_views or ():
-            bits = paths[view.website_page or view.uri]
+        for item in read_items(subject) or ():
+            bits = firsts[read_first(item)]
             if not bits:
                 continue
             for raw, table in texts:
-                bits &= table[raw(view)]
+                bits &= table[raw(item)]
             for raw, cuts, leaves, missing in figures:
-                figure = raw(view)
+                figure = raw(item)
                 if figure is None or figure != figure:
                     bits &= missing
                 else:
@@ -67,7 +68,7 @@ def items(about: Field, axis: Axis[Any]) -> Column:
         return axis.mask[met]
 
     def pair(subject: RecordingSubject) -> Pair:
-        if subject.recording.page_views is None:
+        if known is not None and not known(subject):
             return axis.unknown
         now = mask(subject)
         return now, now
@@ -138,6 +139,7 @@ def journeys(about: Field, axis: Axis[Journey]) -> Column:
         accept.append(1 << free)
         free += 1
     each: Memo[str, int] = Memo(texts.bits, length)
+    known = about.known
 
     def met(paths: Iterable[str]) -> int:
         state = starts
@@ -150,7 +152,7 @@ def journeys(about: Field, axis: Axis[Journey]) -> Column:
 
     def pair(subject: RecordingSubject) -> Pair:
         found = met(about.raw(subject))
-        failed = axis.every_leaf & ~found if knows_pages(subject) else 0
+        failed = axis.every_leaf & ~found if known is None or known(subject) else 0
         return axis.pair[found, failed]
 
     return Column(terms=axis.terms, mask=mask, pair=pair, slow=True)
@@ -163,19 +165,23 @@ Wanted = Mapping[Leaf, tuple[int, int]]
 def column(about: Field, wants: Wanted, everything: int) -> Column:
     """The column of a recording's field."""
     axis: Axis[Any] = Axis(wants, everything)
-    if about.name == "journey":
+    if about.ordered:
         return journeys(about, axis)
-    if about.type == "items":
-        return items(about, axis)
-    if about.name == "saw_page":
-        return _paths(about, axis)
-    if about.type == "variables":
-        return _variables(about, axis)
-    if about.type == "texts":
-        return _tags(about, axis)
-    if about.numeric and about.source != "asked":
-        return _figures(about, axis)
-    return _single(about, axis)
+    match about.type:
+        case "items":
+            return items(about, axis)
+        case "texts":
+            return _texts(about, axis)
+        case "variables":
+            return _variables(about, axis)
+        case "number" | "duration" | "percent":
+            return _single(about, axis) if about.banded else _figures(about, axis)
+        case "text" | "flag":
+            return _single(about, axis)
+        case "moment":
+            raise TypeError(f"{about.name}: conditions can't compare moments")
+        case _:
+            assert_never(about.type)
 
 
 def _single(about: Field, axis: Axis[Any]) -> Column:
@@ -199,7 +205,7 @@ def _single(about: Field, axis: Axis[Any]) -> Column:
     def pair(subject: RecordingSubject) -> Pair:
         return axis.pair[answers[raw(subject)]] if known(subject) else axis.unknown
 
-    attribute = "entry_page" if about.name == "entry_page" else attribute
+    attribute = about.row_at or attribute
     of_row: Memo[Any, int] = Memo(lambda value: table[value] if value else silent, long)
     bare = Lookup(attribute, of_row) if attribute else None
     return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair)
@@ -268,69 +274,49 @@ def _variables(about: Field, axis: Axis[Any]) -> Column:
     bag = Bag(axis.leaves, about)
     each: Memo[str, int] = Memo(bag.bits, length)
     masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
+    raw = about.raw
 
     def mask(subject: RecordingSubject) -> int:
         bits = 0
-        for text in subject.recording.variables:
+        for text in raw(subject):
             bits |= each[text]
         return masks[bits]
 
     return Column(terms=axis.terms, mask=mask)
 
 
-def _tags(about: Field, axis: Axis[Any]) -> Column:
-    """Tags: the session's and those of all its page views."""
+def _texts(about: Field, axis: Axis[Any]) -> Column:
+    """A set of texts, such as tags or paths, to which the detail may add."""
     bag = Bag(axis.leaves, about)
-    each: Memo[str, int] = Memo(bag.bits, length)
-
-    def bits_of(recording: Recording) -> int:
-        bits = 0
-        for tag in recording.tags:
-            bits |= each[tag]
-        for view in recording.page_views or ():
-            for tag in view.tags:
-                bits |= each[tag]
-        return bits
-
-    return _growing(bag, axis, bits_of, has_detail)
-
-
-def _paths(about: Field, axis: Axis[Any]) -> Column:
-    """The paths of all pages seen."""
-    bag = Bag(axis.leaves, about)
-    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(page(raw) or ""), length)
-
-    def bits_of(recording: Recording) -> int:
-        bits = each[recording.entry_page or recording.entry]
-        for view in recording.page_views or ():
-            bits |= each[view.website_page or view.uri]
-        return bits
-
-    bare = None
-    if not bag.asks_absence:  # else it matters whether the entry page was the only one
-        bare = Lookup("entry_page", Memo(lambda raw: axis.mask[bag.met(each[raw])], length))
-    return _growing(bag, axis, bits_of, knows_pages, bare)
-
-
-def _growing(
-    bag: Bag,
-    axis: Axis[Any],
-    bits_of: Callable[[Recording], int],
-    known: Callable[[RecordingSubject], bool],
-    bare: Lookup | None = None,
-) -> Column:
-    """Texts that the detail may add to, by the bits of those seen so far."""
+    clean = page if about.text is TextKind.PATH else _as_it_is
+    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(clean(raw) or ""), length)
+    pieces, known = about.pieces or about.raw, about.known
     masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
     # What is not known to be absent may still come; a verdict takes it for a no.
     masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
     pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
 
+    def bits_of(subject: RecordingSubject) -> int:
+        bits = 0
+        for piece in pieces(subject):
+            bits |= each[piece]
+        return bits
+
     def mask(subject: RecordingSubject) -> int:
-        bits = bits_of(subject.recording)
-        return masks[bits] if known(subject) else masks_so_far[bits]
+        bits = bits_of(subject)
+        return masks[bits] if known is None or known(subject) else masks_so_far[bits]
 
     def pair(subject: RecordingSubject) -> Pair:
-        bits = bits_of(subject.recording)
-        return (masks[bits], masks[bits]) if known(subject) else pairs[bits]
+        bits = bits_of(subject)
+        if known is None or known(subject):
+            return masks[bits], masks[bits]
+        return pairs[bits]
 
-    return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair, slow=True)
+    bare = None
+    if about.row_at and not bag.asks_absence:  # else it matters whether more may come
+        bare = Lookup(about.row_at, Memo(lambda raw: axis.mask[bag.met(each[raw])], length))
+    return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair if known else None, slow=True)
+
+
+def _as_it_is(text: str | None) -> str | None:
+    return text

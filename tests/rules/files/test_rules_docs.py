@@ -4,7 +4,7 @@ import re
 import textwrap
 
 import pytest
-from rules_docs import BLOCK, DOCS, filled, tables
+from rules_docs import BLOCK, MESSAGES, RULES, filled, message_tables, tables
 
 from bot.actions import WRITTEN
 from bot.fields.catalogue import KINDS, fields
@@ -15,7 +15,8 @@ from bot.rules.files.load import read
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.tests import run
 
-TEXT = DOCS.read_text(encoding="utf-8")
+TEXT = RULES.read_text(encoding="utf-8")
+PAGES = [(RULES, tables()), (MESSAGES, message_tables())]
 
 
 def examples():
@@ -24,12 +25,15 @@ def examples():
     return [textwrap.dedent(block).strip("\n") + "\n" for block in blocks]
 
 
-def test_the_tables_are_those_of_the_code():
-    assert filled(TEXT) == TEXT
+@pytest.mark.parametrize(("page", "made"), PAGES)
+def test_the_tables_are_those_of_the_code(page, made):
+    text = page.read_text(encoding="utf-8")
+    assert filled(text, made) == text
 
 
-def test_every_table_stands_once():
-    assert sorted(BLOCK.findall(TEXT)) == sorted(tables())
+@pytest.mark.parametrize(("page", "made"), PAGES)
+def test_every_table_stands_once(page, made):
+    assert sorted(BLOCK.findall(page.read_text(encoding="utf-8"))) == sorted(made)
 
 
 @pytest.mark.parametrize("kind", KINDS)
