@@ -1,7 +1,7 @@
 """The fields of a recording: the API's row, its detail, and what only the server knows."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -141,11 +141,13 @@ def page_views(subject: RecordingSubject) -> tuple[str, ...]:
     return tuple(it for it, before in zip(paths, [None, *paths], strict=False) if it != before)
 
 
-def page_pieces(subject: RecordingSubject) -> list[str | None]:
+def page_pieces(subject: RecordingSubject) -> Sequence[str | None]:
     """The entry page and the page of every page view, as the API writes them."""
     recording = subject.recording
-    first = recording.entry_page or recording.entry
-    return [first, *[view.website_page or view.uri for view in recording.page_views or ()]]
+    found = [recording.entry_page or recording.entry]
+    if recording.page_views:
+        found += [view.website_page or view.uri for view in recording.page_views]
+    return found
 
 
 def exit_page(subject: RecordingSubject) -> str | None:
@@ -161,11 +163,15 @@ def tags(subject: RecordingSubject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag_pieces(subject)))
 
 
-def tag_pieces(subject: RecordingSubject) -> tuple[str, ...]:
+def tag_pieces(subject: RecordingSubject) -> Sequence[str]:
     """The tags of the session and of every page view, with repeats."""
-    found = subject.recording.tags
-    for view in subject.recording.page_views or ():
-        found += view.tags
+    recording = subject.recording
+    if not recording.page_views:
+        return recording.tags
+    found = list(recording.tags)
+    for view in recording.page_views:
+        if view.tags:
+            found += view.tags
     return found
 
 

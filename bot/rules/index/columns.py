@@ -296,18 +296,16 @@ def _texts(about: Field, axis: Axis[Any]) -> Column:
     masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
     pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
 
-    def bits_of(subject: RecordingSubject) -> int:
+    def mask(subject: RecordingSubject) -> int:
         bits = 0
         for piece in pieces(subject):
             bits |= each[piece]
-        return bits
-
-    def mask(subject: RecordingSubject) -> int:
-        bits = bits_of(subject)
         return masks[bits] if known is None or known(subject) else masks_so_far[bits]
 
     def pair(subject: RecordingSubject) -> Pair:
-        bits = bits_of(subject)
+        bits = 0
+        for piece in pieces(subject):
+            bits |= each[piece]
         if known is None or known(subject):
             return masks[bits], masks[bits]
         return pairs[bits]
