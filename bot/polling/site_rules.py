@@ -1,43 +1,17 @@
 """The rules of one website, made ready for its polls."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
-from bot.domain.subjects import RecordingSubject, Site
+from bot.domain.subjects import Site
 from bot.fields.field import Field, TextKind
 from bot.polling.server_facts import named_tags, own_tags, required_tags
-from bot.rules.evaluate import field_of, whole
-from bot.rules.implication import leaves
-from bot.rules.index.decider import Decider
-from bot.rules.model import OneItem, Rule
+from bot.rules.evaluate import RuleGroup, field_of
+from bot.rules.index import RuleIndex
+from bot.rules.model import OneItem, Rule, leaves
 from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
 from bot.rules.plan_steps import applies
 
-__all__ = ["Book", "Sheet", "asks_friction", "asks_visitor_type"]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Some rules and the one decision over all of them."""
-
-    rules: tuple[Rule, ...]
-
-    @cached_property
-    def decider(self) -> Decider:
-        return Decider(self.rules)
-
-    def matching(self, subject: RecordingSubject) -> list[Rule]:
-        """The rules that match with what is known now."""
-        return [self.rules[index] for index in self.decider.matches(subject)]
-
-    def sure(self, subject: RecordingSubject) -> list[Rule]:
-        """The rules that match whatever else may be learnt."""
-        return [self.rules[index] for index in self.decider.candidates(subject).sure]
-
-    def undecided(self, subject: RecordingSubject) -> list[Rule]:
-        """The rules whose verdict still depends on a fact to ask or on the detail."""
-        return [self.rules[index] for index in self.decider.candidates(subject).open]
+__all__ = ["Book", "asks_friction", "asks_visitor_type"]
 
 
 class Book:
@@ -57,8 +31,8 @@ class Book:
         watching = tuple(
             rule for rule in rules if rule.watch == "recordings" and applies(rule, site)
         )
-        self.final = Sheet(watching)
-        self.early = Sheet(tuple(rule for rule in watching if fires_early(rule)))
+        self.final: RuleGroup = RuleIndex(watching)
+        self.early: RuleGroup = RuleIndex(rule for rule in watching if fires_early(rule))
         self.thresholds = thresholds(watching)
         self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
         read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
@@ -70,7 +44,7 @@ class Book:
 
 def _fields_read(rule: Rule) -> Iterator[Field]:
     """The fields that the condition asks about; of an item its parts."""
-    for leaf in leaves(whole(rule)):
+    for leaf in leaves(rule.condition):
         about = field_of(leaf, rule.watch)
         if isinstance(leaf, OneItem):
             yield from (about.part(test.field) for test in leaf.tests)

@@ -9,10 +9,12 @@ from zoneinfo import ZoneInfo
 from bot.errors import ConfigError
 from bot.fields.catalogue import fields
 from bot.fields.field import Field
+from bot.rules.describe import quantity
 from bot.rules.evaluate import field_of
-from bot.rules.explain import asked, quantity
-from bot.rules.model import All, AnyOf, Bounds, Condition, Not, Rule, Test
+from bot.rules.explain import asked
+from bot.rules.model import All, AnyOf, Condition, Not, Rule, Test
 from bot.rules.needs import likely
+from bot.rules.operators import Bounds
 from mouseflow.filters import SessionFilters
 
 Side = Literal["min", "max"]
@@ -45,10 +47,10 @@ def knobs(rule: Rule) -> tuple[Knob, ...]:
     """The thresholds of the rule that the API can count with, friction first."""
     found = []
     for part in _parts(rule.when):
-        if isinstance(part, Test) and part.field in TUNABLE and isinstance(part.wants, Bounds):
-            name, wants = part.field, part.wants
-            low = wants.over if wants.min is None else wants.min
-            high = wants.under if wants.max is None else wants.max
+        if isinstance(part, Test) and part.field in TUNABLE and isinstance(part.operator, Bounds):
+            name, bounds = part.field, part.operator
+            low = bounds.over if bounds.min is None else bounds.min
+            high = bounds.under if bounds.max is None else bounds.max
             found += [Knob(name, "min", low)] if low is not None else []
             found += [Knob(name, "max", high)] if high is not None else []
     order = list(TUNABLE)

@@ -19,10 +19,9 @@ from bot.fields.catalogue import SUBJECTS, fields
 from bot.polling.record_matches import Found, Routing, Settled, settle
 from bot.polling.recordings import Desk
 from bot.reports.fetch import Asked, LevelMemory, asked
-from bot.rules.evaluate import Past, field_of, holds, whole
+from bot.rules.evaluate import Past, answer, field_of
 from bot.rules.explain import why
-from bot.rules.implication import leaves
-from bot.rules.model import Rule
+from bot.rules.model import Rule, leaves
 from bot.rules.needs import changes_asked
 from bot.rules.plan_steps import applies
 from bot.store import Connection
@@ -141,14 +140,16 @@ def _judged(conn: Connection, rule: Rule, asked: Asked, outcome: PollOutcome) ->
 def _moved(
     rule: Rule, subject: Subject, before: Level, now: datetime, past: Past
 ) -> tuple[Level, list[Found]]:
-    now_true = holds(whole(rule), subject, past)
+    now_true = answer(rule.condition, subject, past)
     if pulses(rule):
-        if not now_true:
+        if now_true is not True:
             return before, []
         after = Level(None, now, before.episode + 1)
         return after, [_fired(rule, subject, now, past)]
-    ended = not now_true if rule.until is None else holds(rule.until, subject, past)
-    after, event = advance(before, now_true, ended, now, rule.held_for or timedelta())
+    ended = now_true is False if rule.until is None else answer(rule.until, subject, past) is True
+    if now_true is None and before.fired and not ended:
+        return before, []  # no history to compare with: what fired is neither over nor new
+    after, event = advance(before, now_true is True, ended, now, rule.held_for or timedelta())
     if event == "fired":
         return after, [_fired(rule, subject, now, past)]
     if event == "resolved" and rule.resolved:

@@ -12,7 +12,7 @@ from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
-from bot.rules.evaluate import Past, matches
+from bot.rules.evaluate import Past, rule_answer
 from bot.rules.explain import explain, lines, why
 from bot.rules.model import Rule, RuleSet, RuleTest
 
@@ -58,7 +58,7 @@ def run(ruleset: RuleSet, only: Iterable[str] = ()) -> list[TestResult]:
 def _run(rule: Rule, test: RuleTest) -> TestResult:
     tried = made(rule.watch, _site(rule, test.given), test.given)
     past = _past(test.given.get("before", {}))
-    matched = matches(rule, tried, past)
+    matched = rule_answer(rule, tried, past, complete=True) is True
     problems: list[str] = []
     if matched != test.match:
         expected, found = ("a match", "none") if test.match else ("no match", "one")
@@ -66,7 +66,7 @@ def _run(rule: Rule, test: RuleTest) -> TestResult:
     elif matched:
         problems += _missing_actions(rule, test)
         problems += _missing_text(rule, test, tried)
-    explanation = tuple(lines(explain(rule, tried, past))) if problems else ()
+    explanation = tuple(lines(explain(rule, tried, past, complete=True))) if problems else ()
     return TestResult(
         rule.id, test.name, rule.file, test.line, test.column, tuple(problems), explanation
     )
@@ -113,7 +113,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         subject=tried,
         matched=MONDAY_NOON,
         now=MONDAY_NOON,
-        why=why(rule, tried),
+        why=why(rule, tried, complete=True),
         results={"share": "token"},
     )
     posts = [action for action in rule.do if isinstance(action, Slack)]

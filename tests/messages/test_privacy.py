@@ -10,6 +10,7 @@ from bot.fields.catalogue import fields, sample
 from bot.messages.samples import SAMPLES
 from bot.ports import Addresses
 from bot.rules import model as c
+from bot.rules import operators as op
 from bot.rules.explain import why
 
 PERSONAL = [field for field in fields("recordings") if field.personal]
@@ -25,8 +26,8 @@ def subject_with_secret(field):
 def conditions_on(field):
     """Conditions on the field that the secret meets."""
     key = "plan" if field.type == "variables" else None
-    others = c.OneOf((f"{SECRET}-not",))
-    for wants in (c.OneOf((SECRET,)), c.Pattern("secret"), c.NoneOf(others.values), c.Exists()):
+    others = op.OneOf((f"{SECRET}-not",))
+    for wants in (op.OneOf((SECRET,)), op.Pattern("secret"), op.NoneOf(others.values), op.Exists()):
         yield c.Test(field.name, wants, key)
     yield c.Not(c.Test(field.name, others, key))
 

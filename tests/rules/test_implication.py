@@ -8,7 +8,7 @@ from written_conditions import as_json, conditions
 
 from bot.domain.subjects import Site
 from bot.fields.catalogue import made
-from bot.rules.evaluate import holds
+from bot.rules.evaluate import answer
 from bot.rules.files.load import read
 from bot.rules.implication import implies, impossible
 
@@ -61,7 +61,7 @@ CONDITIONS = conditions("recordings", NAMES).map(condition)
 @SETTINGS
 def test_what_is_called_impossible_never_holds(condition, subjects):
     if impossible(condition, "recordings"):
-        assert not any(holds(condition, seen) for seen in subjects)
+        assert not any(answer(condition, seen) for seen in subjects)
 
 
 @given(
@@ -73,7 +73,7 @@ def test_what_is_implied_holds_too(conditions, subjects):
     for one, other in permutations(conditions, 2):
         if implies(one, other, "recordings"):
             for seen in subjects:
-                assert not holds(one, seen) or holds(other, seen)
+                assert not answer(one, seen) or answer(other, seen)
 
 
 @given(CONDITIONS)

@@ -17,8 +17,8 @@ from bot.rules.files.location import Place, listed, text_place
 from bot.rules.files.nodes import Items, Keys, Node
 from bot.rules.files.rule import BEFORE
 from bot.rules.files.rule_source import Written, everywhere, parts, together
-from bot.rules.implication import implies, impossible, leaves
-from bot.rules.model import All, AnyOf, Condition, Not, Rule
+from bot.rules.implication import implies, impossible
+from bot.rules.model import All, AnyOf, Condition, Not, Rule, leaves
 
 LINTS: Final = MappingProxyType(
     {

@@ -20,7 +20,7 @@ from bot.fields.catalogue import (
 from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.rules.files.actions import Allowed, actions
-from bot.rules.files.conditions import condition, exceptions, figure
+from bot.rules.files.conditions import condition, exceptions
 from bot.rules.files.location import (
     Place,
     choice,
@@ -41,6 +41,7 @@ from bot.rules.files.location import (
 )
 from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
 from bot.rules.files.synonyms import suggestion
+from bot.rules.files.values import figure
 from bot.rules.model import (
     AfterDowntime,
     Budget,
@@ -48,11 +49,10 @@ from bot.rules.model import (
     Count,
     OncePer,
     Pace,
-    Rate,
     Rule,
     RuleTest,
 )
-from bot.rules.units import active, percent, rate
+from bot.rules.units import Rate, active, percent, rate
 
 RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)
 LOOKING_BACK: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)

@@ -13,7 +13,7 @@ from bot.fields.field import Field
 from bot.messages.template_variables import COMMON, LINKS
 from bot.rules.files.lints import LINTS
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
-from bot.rules.files.schema import OPERATORS
+from bot.rules.operators import OPERATORS
 
 DOCS = Path(__file__).parents[3] / "docs"
 RULES, MESSAGES = DOCS / "rules.md", DOCS / "messages.md"
@@ -74,7 +74,8 @@ def tables() -> Mapping[str, str]:
     made["budget-keys"] = _keys(BUDGET_KEYS)
     made["test-keys"] = _keys(TEST_KEYS)
     made["operators"] = table(
-        ("operator", "holds where"), ([_code(name), text] for name, text in OPERATORS.items())
+        ("operator", "holds where"),
+        ([_code(key), text] for operator in OPERATORS for key, text in operator.keys.items()),
     )
     made["actions"] = table(
         ("action", "for", "what it does", "example"),

@@ -9,10 +9,10 @@ from rules_docs import BLOCK, MESSAGES, RULES, filled, message_tables, tables
 from bot.actions import WRITTEN
 from bot.fields.catalogue import KINDS, fields
 from bot.fields.field import NUMERIC
-from bot.rules.files.conditions import operators
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import read
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
+from bot.rules.operators import operator_keys
 from bot.rules.tests import run
 
 TEXT = RULES.read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_every_field_and_part_is_explained(kind):
 
 
 def test_every_operator_of_every_field_is_explained():
-    known = {name for kind in KINDS for field in fields(kind) for name in operators(field)}
+    known = {name for kind in KINDS for field in fields(kind) for name in operator_keys(field)}
     assert {name for name in known if f"| `{name}` |" not in TEXT} == set()
     assert any(field.type in NUMERIC for field in fields("recordings"))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bot.fields.catalogue import fields
 from bot.fields.field import NUMERIC
-from bot.rules.files.conditions import operators
+from bot.rules.operators import operator_keys
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")
 SPANS = ("1s", "90s", "5m", "1h30m")
@@ -58,7 +58,7 @@ class Pen:
 
     def wants(self, field):
         if self.below(2):
-            known = [name for name in operators(field) if name not in CHANGES]
+            known = [name for name in operator_keys(field) if name not in CHANGES]
             return {name: self.operand(name, field) for name in self.some(known)}
         return bool(self.below(2)) if field.type == "flag" else self.several(scalars(field))
 
