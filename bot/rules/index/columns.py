@@ -119,11 +119,11 @@ def _items(about: Field, tests: FieldTests[OneItem]) -> Column:
     others = [it for it in rest if _asked(tests.leaves, it)]
     texts = [(part.raw, _text_part(part, tests)) for part in others if not part.numeric]
     figures = [_figure_part(part, tests) for part in others if part.numeric]
-    read_items, known, unknown = about.raw, about.known, tests.unknown
+    read_items = about.raw
 
-    def met(items: Iterable[Any]) -> int:
+    def met(subject: RecordingSubject) -> int:
         found = 0
-        for item in items:
+        for item in read_items(subject) or ():
             bits = firsts[read_first(item)]
             if not bits:
                 continue
@@ -138,19 +138,31 @@ def _items(about: Field, tests: FieldTests[OneItem]) -> Column:
             found |= bits
         return found
 
+    in_detail = about.source is Source.DETAIL  # which a bare row does not have
+    bare = tests.unknown[0] if about.known and in_detail else None
+    return _growing(about, tests, met, bare)
+
+
+def _growing(
+    about: Field,
+    tests: FieldTests[Any],
+    met: Callable[[RecordingSubject], int],
+    bare: int | None = None,
+) -> Column:
+    """A column of tests that stay met while more is learnt of the recording."""
+    known = about.known
+
     def sure(subject: RecordingSubject) -> int:
-        if known is not None and not known(subject):
-            return unknown[0]
-        return tests.mask[met(read_items(subject) or ())]
+        if known is None or known(subject):
+            return tests.mask[met(subject)]
+        return tests.masks[met(subject), 0][0]
 
     def masks(subject: RecordingSubject) -> Masks:
-        if known is not None and not known(subject):
-            return unknown
-        now = tests.mask[met(read_items(subject) or ())]
-        return now, now
+        if known is None or known(subject):
+            now = tests.mask[met(subject)]
+            return now, now
+        return tests.masks[met(subject), 0]
 
-    in_detail = about.source is Source.DETAIL  # which a bare row does not have
-    bare = unknown[0] if known and in_detail else None
     return Column(
         terms=tests.terms, sure=sure, bare=bare, masks=masks if known else None, slow=True
     )
@@ -227,27 +239,15 @@ def _journeys(about: Field, tests: FieldTests[Journey]) -> Column:
         accept.append(1 << free)
         free += 1
     each: Memo[str, int] = Memo(paths.bits, length)
-    known = about.known
+    read_paths = about.raw
 
-    def met(seen: Iterable[str]) -> int:
+    def met(subject: RecordingSubject) -> int:
         state = starts
-        for path in seen:
+        for path in read_paths(subject):
             state |= (state & each[path]) << 1
         return sum(1 << j for j, end in enumerate(accept) if state & end)
 
-    def masks(subject: RecordingSubject) -> Masks:
-        found = met(about.raw(subject))
-        if known is not None and not known(subject):
-            return tests.masks[found, 0]
-        now = tests.mask[found]
-        return now, now
-
-    return Column(
-        terms=tests.terms,
-        sure=lambda subject: masks(subject)[0],
-        masks=masks if known else None,
-        slow=True,
-    )
+    return _growing(about, tests, met)
 
 
 def _single(about: Field, tests: FieldTests[Any]) -> Column:
@@ -360,18 +360,16 @@ def _texts(about: Field, tests: FieldTests[Any]) -> Column:
     final: Memo[int, int] = Memo(lambda bits: tests.mask[texts.met(bits)])
     so_far: Memo[int, Masks] = Memo(lambda bits: tests.masks[texts.met_so_far(bits)])
 
-    def bits_of(subject: RecordingSubject) -> int:
+    def sure(subject: RecordingSubject) -> int:
         bits = 0
         for piece in pieces(subject):
             bits |= each[piece]
-        return bits
-
-    def sure(subject: RecordingSubject) -> int:
-        bits = bits_of(subject)
         return final[bits] if known is None or known(subject) else so_far[bits][0]
 
     def masks(subject: RecordingSubject) -> Masks:
-        bits = bits_of(subject)
+        bits = 0
+        for piece in pieces(subject):
+            bits |= each[piece]
         if known is None or known(subject):
             return final[bits], final[bits]
         return so_far[bits]
