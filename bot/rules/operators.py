@@ -249,7 +249,7 @@ class TextOperator(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class _ListedTexts(TextOperator):
+class ListedTexts(TextOperator):
     """An operator with a text or a list of texts under its key."""
 
     values: tuple[str, ...]
@@ -281,7 +281,7 @@ class _ListedTexts(TextOperator):
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf(_ListedTexts):
+class OneOf(ListedTexts):
     """A text is one of these; `*` stands for any run of characters."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -309,7 +309,7 @@ class OneOf(_ListedTexts):
 
 
 @dataclass(frozen=True, slots=True)
-class NoneOf(_ListedTexts):
+class NoneOf(ListedTexts):
     """There is a text, and none is one of these. An empty set of texts holds none of them."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({"not": "none of these"})
@@ -337,7 +337,7 @@ class NoneOf(_ListedTexts):
 
 
 @dataclass(frozen=True, slots=True)
-class Every(_ListedTexts):
+class Every(ListedTexts):
     """Each of these is among the texts (tags)."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({"all": "every one of these"})

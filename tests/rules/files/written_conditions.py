@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bot.fields.catalogue import fields
 from bot.fields.field import NUMERIC
-from bot.rules.operators import operator_keys
+from bot.rules.operators import TEXTS, Bounds, operator_keys
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")
 SPANS = ("1s", "90s", "5m", "1h30m")
@@ -52,7 +52,7 @@ class Pen:
             return bool(self.below(2))
         if name == "matches":
             return self.one(REGEXES)
-        if name in ("not", "all"):
+        if field.type in TEXTS and name not in Bounds.keys:
             return self.several(scalars(field))
         return self.one(scalars(field) if field.type in NUMERIC else NUMBERS)
 
