@@ -101,16 +101,22 @@ def _compare(one: Condition, other: Condition, kind: Kind, known: _Known) -> boo
         return all(_implies(part, other, kind, known) for part in one.parts)
     if isinstance(other, AnyOf) and any(_implies(one, p, kind, known) for p in other.parts):
         return True
-    if isinstance(one, All):
-        return any(_implies(part, other, kind, known) for part in one.parts)
-    if isinstance(one, OneItem) and isinstance(other, OneItem) and one.field == other.field:
-        parts = field(kind, one.field).parts
-        return all(
-            any(_test_implies(have, want, parts) for have in one.tests) for want in other.tests
-        )
-    if isinstance(one, Test) and isinstance(other, Test):
-        return _test_implies(one, other, fields(kind))
-    return False
+    match one:
+        case All(parts):
+            return any(_implies(part, other, kind, known) for part in parts)
+        case OneItem(name, tests):
+            if not isinstance(other, OneItem) or name != other.field:
+                return False
+            about = field(kind, name).parts
+            return all(
+                any(_test_implies(have, asked, about) for have in tests) for asked in other.tests
+            )
+        case Test():
+            return isinstance(other, Test) and _test_implies(one, other, fields(kind))
+        case Not() | Journey():
+            return False
+        case _:
+            assert_never(one)
 
 
 def _test_implies(one: Test, other: Test, known: Sequence[Field]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from bot.actions.share import Share
 from bot.actions.slack import Slack
@@ -18,7 +18,7 @@ from bot.rules.files.nodes import Items, Keys, Node
 from bot.rules.files.rule import BEFORE
 from bot.rules.files.rule_source import Written, everywhere, parts, together
 from bot.rules.implication import implies, impossible
-from bot.rules.model import All, AnyOf, Condition, Not, Rule, leaves
+from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Rule, Test, leaves
 
 LINTS: Final = MappingProxyType(
     {
@@ -153,12 +153,16 @@ def _essence(rule: Rule) -> Any:
 
 def _ordered(condition: Condition | None) -> str:
     """The condition as a text that does not depend on the order of its parts."""
-    if isinstance(condition, All | AnyOf):
-        parts = sorted(_ordered(part) for part in condition.parts)
-        return f"{type(condition).__name__}({','.join(parts)})"
-    if isinstance(condition, Not):
-        return f"Not({_ordered(condition.part)})"
-    return repr(condition)
+    match condition:
+        case All(parts) | AnyOf(parts):
+            inner = sorted(map(_ordered, parts))
+            return f"{type(condition).__name__}({','.join(inner)})"
+        case Not(part):
+            return f"Not({_ordered(part)})"
+        case Test() | OneItem() | Journey() | None:
+            return repr(condition)
+        case _:
+            assert_never(condition)
 
 
 def _read(condition: Condition | None, kind: Kind) -> list[Field]:
