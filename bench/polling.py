@@ -34,11 +34,11 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import Desk, poll
 from bot.polling.server_facts import IMPOSSIBLE, required_tags
 from bot.polling.session import fingerprint, merge
-from bot.polling.site_rules import Book, Sheet
-from bot.rules.evaluate import field_of, matches, whole
+from bot.polling.site_rules import Book
+from bot.rules.evaluate import field_of, rule_answer
 from bot.rules.files.load import read
-from bot.rules.implication import leaves
-from bot.rules.model import Rule
+from bot.rules.index import RuleIndex
+from bot.rules.model import Rule, leaves
 from bot.store import open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
@@ -234,7 +234,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
     truth = set()
     ids = set()
     needed = 0
-    sheet = Sheet(tuple(rules))
+    group = RuleIndex(rules)
     of_pages = {rule.id for rule in rules if _reads_pages(rule)}
     for site in watched:
         page = await asking.send(recordings.list(site.id, limit=1_000_000, filters=None))
@@ -253,8 +253,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             detail = await asking.send(recordings.detail(site.id, row.id))
             tags = {*row.tags, *(tag for view in detail.page_views or () for tag in view.tags)}
             needed += any(
-                required_tags(rule) <= tags and rule.id in of_pages
-                for rule in sheet.undecided(bare)
+                required_tags(rule) <= tags and rule.id in of_pages for rule in group.open(bare)
             )
             whole = RecordingSubject(
                 website=site,
@@ -263,13 +262,13 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
                 friction=bare.friction,
                 visitor_type=bare.visitor_type,
             )
-            truth |= {(rule.id, site.id, row.id) for rule in rules if matches(rule, whole)}
+            truth |= {(rule.id, site.id, row.id) for rule in rules if rule_answer(rule, whole)}
     return ids, needed, truth
 
 
 def _reads_pages(rule: Rule) -> bool:
     """Whether a detail tells the rule more than the tag filter could."""
-    about = (field_of(leaf, rule.watch) for leaf in leaves(whole(rule)))
+    about = (field_of(leaf, rule.watch) for leaf in leaves(rule.condition))
     return any(it.source == "detail" and it.name != "tags" for it in about)
 
 

@@ -8,8 +8,9 @@ import importlib.metadata
 import json
 from collections.abc import Callable
 
-from bot.rules.index.decider import Decider
-from bot.rules.model import All, AnyOf, Bounds, Not, OneItem, OneOf, Rule, Test
+from bot.rules.index import RuleIndex
+from bot.rules.model import All, AnyOf, Not, OneItem, Rule, Test
+from bot.rules.operators import Bounds, OneOf
 
 CATALOGUE_NAMES = {"referrerType": "referrer_type", "entryPage": "entry_page"}
 ATTRIBUTES = {"referrerType": "referrer_type", "entryPage": "entry_page"}
@@ -50,7 +51,7 @@ def bot_rules(rules: list[tuple]) -> list[Rule]:
 
 
 def ours(rules: list[tuple]) -> Callable:
-    return Decider(bot_rules(rules)).matches_all
+    return RuleIndex(bot_rules(rules)).sure_of_all
 
 
 def python(rule: tuple) -> str:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import BadCredentials, Forbidden, GiveUp, Gone, TryLater
+from bot.fields.catalogue import SUBJECTS
 from bot.messages.text import SPAN_PATTERN, duration
 from bot.ports import Ports, Task
 from mouseflow.request import Request
@@ -20,15 +21,6 @@ T = TypeVar("T")
 
 SETTLING = timedelta(seconds=10)
 """How long a post whose outcome is unknown may still turn up in the channel."""
-
-NOUNS: dict[Kind, str] = {
-    "recordings": "recording",
-    "feedback": "campaign",
-    "funnels": "funnel",
-    "forms": "form",
-    "pages": "page",
-    "websites": "website",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +145,7 @@ async def send(request: Request[T], task: Task, ports: Ports) -> T:
 
     A refused password is everybody's problem, not this step's: the step waits.
     """
-    noun, website = NOUNS[task.subject.kind], task.subject.website
+    noun, website = SUBJECTS[task.subject.kind].noun, task.subject.website
     try:
         return await ports.mouseflow.send(request)
     except Gone as error:
@@ -186,5 +178,5 @@ async def away(request: Request[None], look: Request[Any], task: Task, ports: Po
 def recording(task: Task) -> RecordingSubject:
     """The recording that the task is about; raises GiveUp for a task about something else."""
     if not isinstance(task.subject, RecordingSubject):
-        raise GiveUp(f"a {NOUNS[task.subject.kind]} is not a recording", "mend the rule")
+        raise GiveUp(f"a {SUBJECTS[task.subject.kind].noun} is not a recording", "mend the rule")
     return task.subject

@@ -6,17 +6,15 @@ notifier by name. So a new one is a file like `slack.py` and a line in `bot.acti
 
 from abc import abstractmethod
 from datetime import datetime, timedelta
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from bot.actions.base import Action, Written
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind
+from bot.fields.catalogue import KINDS
 from bot.messages.message import Message
 from bot.ports import Addresses, Task
-
-ALL: tuple[Kind, ...] = get_args(Kind)
-"""Every kind of subject: a notifier can tell about all of them."""
 
 Overflow = Literal["digest", "drop"]
 
@@ -40,7 +38,7 @@ class Notifier(Action):
     """
 
     rank: ClassVar[Rank] = Rank.POST
-    watches: ClassVar[tuple[Kind, ...]] = ALL
+    watches: ClassVar[tuple[Kind, ...]] = KINDS
 
     @abstractmethod
     def posts_to(self, default_channel: str) -> str | None:

@@ -12,11 +12,12 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Problem, Spec, Written
-from bot.actions.notifier import ALL, AtMost, Notifier, Overflow
+from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
 from bot.errors import TryLater
+from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
@@ -31,7 +32,7 @@ class _Post(Action):
     """What all posts have in common: a channel, `slack.channel` where it is left empty."""
 
     rank: ClassVar[Rank] = Rank.POST
-    watches: ClassVar[tuple[Kind, ...]] = ALL
+    watches: ClassVar[tuple[Kind, ...]] = KINDS
     channel: str = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
@@ -120,7 +121,7 @@ class Resolved(_Post):
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
-    watches: ClassVar[tuple[Kind, ...]] = ALL[1:]
+    watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
 
     def message(self, task: Task, addresses: Addresses) -> Message:
@@ -312,7 +313,7 @@ def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
 SLACK = Spec(
     key="slack",
     written=SlackValue,
-    subjects=ALL,
+    subjects=KINDS,
     models=(Slack, Digest, Resolved, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -15,16 +15,17 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Spec, Written
-from bot.actions.notifier import ALL, Notifier
+from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
-from bot.domain.subjects import Band, Kind, RecordingSubject, Subject
+from bot.domain.subjects import Band, Kind, Subject
+from bot.fields.catalogue import KINDS, text_fields
+from bot.fields.field import Field as About
 from bot.messages import blocks
 from bot.messages.message import Message
-from bot.messages.template_variables import NAMES
-from bot.messages.text import Friction, Percent, Span, clean
+from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
 
-VERSION = 1
+MOST_ITEMS, LONGEST_TEXT = 100, 500
 TIMESTAMP = "Mouseflow-Bot-Timestamp"
 SIGNATURE = "Mouseflow-Bot-Signature"
 KEY = "Idempotency-Key"
@@ -67,6 +68,7 @@ class Webhook(Notifier):
     """
 
     kind: ClassVar[str] = "webhook"
+    watches: ClassVar[tuple[Kind, ...]] = KINDS
     url: str = Field(repr=False)
     secret: str | None = Field(default=None, repr=False)
 
@@ -151,38 +153,40 @@ def signature(secret: bytes, stamp: str, content: bytes) -> str:
 
 
 def _facts(subject: Subject) -> dict[str, Any]:
-    facts = {
-        name: _plain(spec.read(subject))
-        for name, spec in NAMES[subject.kind].items()
-        if not spec.personal
+    """What messages may tell of the subject, without personal data."""
+    return {
+        name: plain(field, field.in_text(subject))
+        for name, field in text_fields(subject.kind).items()
+        if not field.personal
     }
-    if isinstance(subject, RecordingSubject):
-        # People read a time in the account's zone, programs an instant.
-        facts["friction"] = _band(subject.friction)
-        facts["started"] = subject.recording.created
-        facts["last_activity"] = subject.recording.last_activity
-    return facts
 
 
-def _band(band: Band | None) -> dict[str, float | None] | None:
-    if band is None:
-        return None
+def plain(field: About, value: Any) -> Any:
+    """The field's value as JSON has it: durations in ms, times as instants, friction as a band."""
+    match field.type:
+        case "items":
+            return [_item(field, item) for item in (value or ())[:MOST_ITEMS]]
+        case "variables" | "texts":
+            return [clean(text, LONGEST_TEXT) for text in value[:MOST_ITEMS]]
+        case "text":
+            return None if value is None else clean(value, LONGEST_TEXT)
+        case "number":
+            return _band(value) if isinstance(value, Band) else value
+        case "percent":
+            return None if value is None else round(float(value), 4)
+        case "duration" | "flag" | "moment":
+            return value
+        case _:
+            assert_never(field.type)
+
+
+def _item(field: About, item: Any) -> dict[str, Any]:
+    return {part.text_name: plain(part, part.in_text(item)) for part in field.parts}
+
+
+def _band(band: Band) -> dict[str, float | None]:
     ends = {"at_least": band.low, "below": band.high}
     return {name: end if math.isfinite(end) else None for name, end in ends.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Span):
-        return int(value)
-    if isinstance(value, Percent):
-        return round(float(value), 4)
-    if isinstance(value, Friction):
-        return None
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value[:100]]
-    return clean(value, 500) if isinstance(value, str) else value
 
 
 def _url(url: str) -> str:
@@ -234,7 +238,7 @@ def _steps(written: Any) -> tuple[Action, ...]:
 WEBHOOK = Spec(
     key="webhook",
     written=WebhookValue,
-    subjects=ALL,
+    subjects=KINDS,
     models=(Webhook,),
     steps=_steps,
     about="posts the match as JSON to a URL, signed with HMAC-SHA256 if a secret is given",

@@ -30,8 +30,8 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--field",
         default="",
-        choices=("friction", "duration", "pages"),
-        help="what to turn (default: what the rule asks first of these)",
+        metavar="FIELD",
+        help="friction, duration or pages (default: what the rule asks first of these)",
     )
     parser.add_argument(
         "--rungs", type=rungs, default=(), metavar="N,N", help="these thresholds (durations: 90s)"
@@ -40,7 +40,7 @@ def options(parser: ArgumentParser) -> None:
         "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
     )
     parser.add_argument("--json", action="store_true", help="the curve as JSON")
-    parser.set_defaults(paths=[])
+    parser.set_defaults(paths=[], usage_error=parser.error)
 
 
 def rungs(text: str) -> tuple[float, ...]:
@@ -70,6 +70,8 @@ def run(args: Namespace) -> int:
     from bot.replay import tune
     from bot.replay.select import chosen
 
+    if args.field and args.field not in tune.TUNABLE:
+        args.usage_error(f"--field is one of {', '.join(tune.TUNABLE)}")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     (rule,) = chosen(context.rules(args, settings).rules, [args.rule])

@@ -1,11 +1,12 @@
 """The bot's own messages: a match, its end, a digest, a notice, as Block Kit with plain words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from bot.domain.subjects import Kind, Subject
+from bot.fields.catalogue import SUBJECTS
 from bot.messages.blocks import Block, buttons, context, header, section, table
 from bot.messages.template_variables import values
 from bot.messages.text import NOTHING, cut_mrkdwn, lasting, mrkdwn, number
@@ -127,15 +128,14 @@ def _line(task: Task, subject: Subject, addresses: Addresses) -> str:
     told = values(replace(task, subject=subject, results={}), addresses)
     facts = [f"{label} {said(told[name])}" for label, name in _BRIEF[subject.kind] if told[name]]
     link = f" · <{told['url']}|watch>" if told["url"] else ""
-    return f"*{mrkdwn(_place(told))}* {', '.join(facts)}{link}"
+    return f"*{mrkdwn(_place(told, subject.kind))}* {', '.join(facts)}{link}"
 
 
-def _place(told: Values) -> str:
-    first = next(
-        (told[n] for n in ("entry_page", "path", "campaign", "funnel", "form") if told.get(n)), ""
-    )
+def _place(told: Values, kind: Kind) -> str:
+    """The website, and which page, campaign or the like of it."""
+    names = SUBJECTS[kind].names
     site = str(told["website"])
-    page = str(first)
+    page = str((told[names] if names else "") or "")
     return f"{site}{page}" if page.startswith("/") else f"{site} {page}".strip()
 
 
@@ -266,7 +266,7 @@ def _rows(told: Values, *labels: Row) -> list[Row]:
     return [(label, said(told[name])) for label, name in labels if told[name] is not None]
 
 
-_ROWS = {
+_ROWS: Mapping[Kind, Callable[[Values], list[Row]]] = {
     "recordings": _recording_rows,
     "feedback": _campaign_rows,
     "funnels": _funnel_rows,

@@ -17,8 +17,9 @@ from jinja2.lexer import ignored_tokens
 from jinja2.parser import Parser
 
 from bot.domain.subjects import Kind
+from bot.fields.catalogue import text_fields
 from bot.messages.samples import SAMPLES
-from bot.messages.template_variables import NAMES, known
+from bot.messages.template_variables import known
 from bot.messages.templates import ENVIRONMENT, FILTERS, TESTS, BadText, render
 from bot.ports import Addresses
 
@@ -375,7 +376,7 @@ def _names(tree: nodes.Template, kind: Kind) -> Iterator[_Found]:
             unknown.add(name.name)
             if name.ctx == "load" and id(name) not in called:
                 whole = f"{name.name}_{dotted.get(id(name))}"
-                hint = _hint(whole if whole in names else name.name, names, NAMES[kind])
+                hint = _hint(whole if whole in names else name.name, names, text_fields(kind))
                 if id(name) in compared and not hint.startswith("; did"):
                     hint = f"; text needs quotes: '{name.name}'"
                 yield _Found(name.lineno, name.name, f"unknown name {name.name}{hint}")
@@ -448,13 +449,14 @@ def _parts_used(tree: nodes.Template) -> Iterator[tuple[nodes.Node, str, str]]:
 
 
 def _parts(name: str | None, kind: Kind) -> tuple[str, ...]:
-    spec = NAMES[kind].get(name or "")
-    return tuple(spec.parts) if spec else ()
+    field = text_fields(kind).get(name or "")
+    return tuple(part.text_name for part in field.parts) if field else ()
 
 
 def _own_parts(name: str, kind: Kind) -> tuple[str, ...] | None:
-    """The parts that the name itself has; None where any may be asked for (variables)."""
-    return None if name == "variables" else _parts(name, kind)
+    """The parts that may follow the name itself; None where any may (variables)."""
+    field = text_fields(kind).get(name)
+    return None if field and field.type == "variables" else _parts(name, kind)
 
 
 def _links(tree: nodes.Template) -> Iterator[_Found]:

@@ -287,18 +287,3 @@ def moment(instant: datetime | None, zone: str = "UTC") -> str | None:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         local, name = instant.astimezone(ZoneInfo("UTC")), "UTC"
     return f"{local.day} {local:%b %Y %H:%M} ({name})"
-
-
-def path(address: object) -> str:
-    """The path of an address or page: without scheme, host, query, fragment and last slash.
-
-    One page has three spellings in the API's answers (the API document, L756-757, L792).
-    """
-    rest = str(address).strip().partition("#")[0].partition("?")[0]
-    _, mark, after = rest.partition("://")
-    if mark:
-        rest = "/" + after.partition("/")[2]
-    elif not rest.startswith("/"):
-        host, slash, after = rest.partition("/")
-        rest = "/" + after if slash and "." in host else "/" + rest
-    return rest.rstrip("/") or "/"

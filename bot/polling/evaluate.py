@@ -22,8 +22,9 @@ from bot.polling.server_facts import (
     without,
 )
 from bot.polling.session import merge
-from bot.polling.site_rules import Book, Sheet, asks_friction, asks_visitor_type
+from bot.polling.site_rules import Book, asks_friction, asks_visitor_type
 from bot.ports import Mouseflow
+from bot.rules.evaluate import RuleGroup
 from bot.rules.model import Rule
 from mouseflow import Request, recordings
 from mouseflow.filters import SessionFilters
@@ -314,7 +315,7 @@ class Bench:
         return frozenset(refuted)
 
     def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
-        return self._in_play(subject.key, self._sheet(settled).undecided(subject))
+        return self._in_play(subject.key, self._sheet(settled).open(subject))
 
     def _undecided_bare(self, subject: RecordingSubject, settled: bool) -> bool:
         """Was it the list's page views that spared the detail?"""
@@ -323,7 +324,7 @@ class Bench:
         bare = msgspec.structs.replace(subject.recording, page_views=None)
         return bool(self._undecided(msgspec.structs.replace(subject, recording=bare), settled))
 
-    def _sheet(self, settled: bool) -> Sheet:
+    def _sheet(self, settled: bool) -> RuleGroup:
         return self.book.final if settled else self.book.early
 
     def _in_play(self, key: str, rules: Sequence[Rule]) -> list[Rule]:
@@ -355,10 +356,9 @@ class Bench:
             subject = msgspec.structs.replace(subject, recording=whole)
         sheet = self._sheet(due.settled)
         if isinstance(detail, Exception):
-            # What is not known must not make an `except` or a `not` come true.
             rules = self._in_play(subject.key, sheet.sure(subject))
             return Judged(due, subject, tuple(rules), open=True)
-        return Judged(due, subject, tuple(self._in_play(subject.key, sheet.matching(subject))))
+        return Judged(due, subject, tuple(self._in_play(subject.key, sheet.sure(subject))))
 
 
 def _without(wanting: Mapping[str, T], found: Mapping[str, object]) -> dict[str, T]:

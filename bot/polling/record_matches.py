@@ -12,9 +12,9 @@ from bot.actions.base import Action
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.step import Rank
 from bot.domain.subjects import Subject, written
+from bot.fields.catalogue import group_value
 from bot.messages.text import lasting
 from bot.polling.ops_messages import announce
-from bot.rules.fields.catalogue import field
 from bot.rules.model import Count, Rule
 from bot.rules.plan_steps import match_key, steps
 from bot.store import Connection
@@ -23,10 +23,6 @@ from bot.store.counters import once_mark, once_seen, tally, tally_clear
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.recordings import matched_rules
 from bot.store.rules import matches_since, pause_rule, rule_states
-
-ALIASES = {"visitor": "visitor_id"}
-"""Words of `once_per` and `count` that are not the field's own name."""
-
 
 READ_ONLY = "left out, since the API user may only read this website"
 
@@ -115,7 +111,7 @@ def _held(conn: Connection, each: Found) -> Reason | None:
         return Reason.BELOW_COUNT
     if rule.once_per is None:
         return None
-    value = _value(rule.once_per.field, each.subject)
+    value = group_value(each.subject, rule.once_per.field)
     if value is None:
         return None
     if any(once_seen(conn, name, value, each.happened) for name in (rule.id, *rule.was)):
@@ -125,7 +121,7 @@ def _held(conn: Connection, each: Found) -> Reason | None:
 
 
 def _enough(conn: Connection, each: Found, count: Count) -> bool:
-    value = _value(count.by, each.subject)
+    value = group_value(each.subject, count.by)
     if value is None:
         return False
     since = each.happened - count.within
@@ -134,16 +130,6 @@ def _enough(conn: Connection, each: Found, count: Count) -> bool:
         return False
     tally_clear(conn, each.rule.id, value)
     return True
-
-
-def _value(name: str, subject: Subject) -> str | None:
-    """What the subject is counted by; None where it has no such value."""
-    if name == "website":
-        return subject.website.id
-    value = field(subject.kind, "entry_page" if name == "page" else ALIASES.get(name, name)).get(
-        subject
-    )
-    return None if value in (None, "", ()) else str(value)
 
 
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:

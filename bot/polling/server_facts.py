@@ -7,16 +7,18 @@ only while some recording that may still reach it needs it.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, assert_never
 
 import msgspec
 
 from bot.actions.tag import Tag
 from bot.domain.subjects import Band
+from bot.fields.catalogue import field as field_named
+from bot.fields.field import TextKind
 from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.ports import Mouseflow
-from bot.rules.evaluate import whole
-from bot.rules.model import All, AnyOf, Condition, Every, NoneOf, Not, OneItem, OneOf, Rule, Test
+from bot.rules.evaluate import field_of
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
 
@@ -191,7 +193,7 @@ def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
 
 def named_tags(rules: Iterable[Rule]) -> frozenset[str]:
     """The tags that conditions of these rules spell out, in lower case; globs name none."""
-    return frozenset(tag.casefold() for rule in rules for tag in _spelled(whole(rule)))
+    return frozenset(tag.casefold() for rule in rules for tag in _spelled(rule))
 
 
 def without(recording: Recording, unheeded: frozenset[str]) -> Recording:
@@ -202,23 +204,29 @@ def without(recording: Recording, unheeded: frozenset[str]) -> Recording:
     return msgspec.structs.replace(recording, tags=tags)
 
 
-def _spelled(condition: Condition) -> Iterator[str]:
-    match condition:
-        case All(parts) | AnyOf(parts):
-            for part in parts:
-                yield from _spelled(part)
-        case Not(part):
-            yield from _spelled(part)
-        case OneItem(tests=tests):
-            for test in tests:
-                yield from _spelled(test)
-        case Test(field="tags", wants=OneOf(values) | NoneOf(values) | Every(values)):
-            yield from (value for value in values if "*" not in value)
+def _spelled(rule: Rule) -> Iterator[str]:
+    for leaf in leaves(rule.condition):
+        for test in _tag_tests(leaf):
+            yield from test.operator.spelled
+
+
+def _tag_tests(leaf: Leaf) -> Iterator[Test]:
+    """The tests of tags: of the session, or of one of its pages."""
+    about = field_of(leaf, "recordings")
+    match leaf:
+        case Test():
+            yield from (leaf,) if about.text is TextKind.TAG else ()
+        case OneItem(_, tests):
+            yield from (it for it in tests if about.part(it.field).text is TextKind.TAG)
+        case Journey():
+            pass
+        case _:
+            assert_never(leaf)
 
 
 def required_tags(rule: Rule) -> frozenset[str]:
     """Tags without which the rule can't match: on the session or on one of its pages."""
-    return frozenset(_required(whole(rule), True))
+    return frozenset(_required(rule.condition, True))
 
 
 def _required(condition: Condition, wanted: bool) -> Iterator[str]:
@@ -231,19 +239,12 @@ def _required(condition: Condition, wanted: bool) -> Iterator[str]:
         case AnyOf(parts) if not wanted:
             for part in parts:
                 yield from _required(part, wanted)
-        case Test() if wanted:
-            yield from _named(condition)
-        case OneItem(field="page", tests=tests) if wanted:
-            for test in tests:
+        case OneItem() | Test() if wanted:
+            for test in _tag_tests(condition):
                 yield from _named(test)
 
 
 def _named(test: Test) -> Iterable[str]:
-    if test.field != "tags":
-        return ()
-    match test.wants:
-        case OneOf((only,)) if not set(only) & set(",*"):
-            return (only,)
-        case Every(values):
-            return tuple(value for value in values if not set(value) & set(",*"))
-    return ()
+    """The tags that a recording must have to meet the test."""
+    filters = dict(test.operator.filters(field_named("recordings", "tags")))
+    return tuple(filters.get("tags", ()))

@@ -1,42 +1,17 @@
 """The rules of one website, made ready for its polls."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
-from bot.domain.subjects import RecordingSubject, Site
+from bot.domain.subjects import Site
+from bot.fields.field import Field, TextKind
 from bot.polling.server_facts import named_tags, own_tags, required_tags
-from bot.rules.evaluate import whole
-from bot.rules.implication import leaves
-from bot.rules.index.decider import Decider
-from bot.rules.model import OneItem, Rule, Test
+from bot.rules.evaluate import RuleGroup, field_of
+from bot.rules.index import RuleIndex
+from bot.rules.model import OneItem, Rule, leaves
 from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
 from bot.rules.plan_steps import applies
 
-__all__ = ["Book", "Sheet", "asks_friction", "asks_visitor_type"]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Some rules and the one decision over all of them."""
-
-    rules: tuple[Rule, ...]
-
-    @cached_property
-    def decider(self) -> Decider:
-        return Decider(self.rules)
-
-    def matching(self, subject: RecordingSubject) -> list[Rule]:
-        """The rules that match with what is known now."""
-        return [self.rules[index] for index in self.decider.matches(subject)]
-
-    def sure(self, subject: RecordingSubject) -> list[Rule]:
-        """The rules that match whatever else may be learnt."""
-        return [self.rules[index] for index in self.decider.candidates(subject).sure]
-
-    def undecided(self, subject: RecordingSubject) -> list[Rule]:
-        """The rules whose verdict still depends on a fact to ask or on the detail."""
-        return [self.rules[index] for index in self.decider.candidates(subject).open]
+__all__ = ["Book", "asks_friction", "asks_visitor_type"]
 
 
 class Book:
@@ -47,8 +22,8 @@ class Book:
     are the bot's own tags that no rule names: they must not make rules match.
 
     `expandable` tells that a row with its page views leaves nothing to learn from the detail:
-    no rule reads the region, which no row has (L949). `reading_tags` holds the ids of rules
-    that read tags, of a session or of its pages.
+    no rule reads a field that such rows lack, as the region (L949). `reading_tags` holds the
+    ids of rules that read tags, of a session or of its pages.
     """
 
     def __init__(self, rules: Iterable[Rule], site: Site) -> None:
@@ -56,21 +31,22 @@ class Book:
         watching = tuple(
             rule for rule in rules if rule.watch == "recordings" and applies(rule, site)
         )
-        self.final = Sheet(watching)
-        self.early = Sheet(tuple(rule for rule in watching if fires_early(rule)))
+        self.final: RuleGroup = RuleIndex(watching)
+        self.early: RuleGroup = RuleIndex(rule for rule in watching if fires_early(rule))
         self.thresholds = thresholds(watching)
         self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
-        tests = [(rule.id, test.field) for rule in watching for test in _tests(rule)]
-        self.expandable = all(field != "region" for _rule, field in tests)
-        self.reading_tags = frozenset(rule for rule, field in tests if field == "tags")
+        read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
+        self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
+        self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
         self.unheeded = own_tags(rules) - named_tags(watching)
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
 
 
-def _tests(rule: Rule) -> Iterator[Test]:
-    for leaf in leaves(whole(rule)):
-        match leaf:
-            case Test():
-                yield leaf
-            case OneItem(tests=tests):
-                yield from tests
+def _fields_read(rule: Rule) -> Iterator[Field]:
+    """The fields that the condition asks about; of an item its parts."""
+    for leaf in leaves(rule.condition):
+        about = field_of(leaf, rule.watch)
+        if isinstance(leaf, OneItem):
+            yield from (about.part(test.field) for test in leaf.tests)
+        else:
+            yield about

@@ -266,44 +266,48 @@ async def _hopeful(
     past: Past, at: Place, asked: Asked, rows: Sequence[Recording]
 ) -> list[RecordingSubject]:
     """What some rule may still match when all asked facts are known, too."""
-    candidates = at.book.final.decider.candidates
+    decide = at.book.final.decide
     asking = _asking(at)
     found: list[RecordingSubject] = []
     frictions: set[str] = set()
     known = await asked.bands([row.id for row in rows]) if asked.begun else {}
     for row in rows:
         subject = _subject(past, at, row, known.get(row.id))
-        sure, undecided = candidates(subject)
+        sure, undecided = decide(subject)
         if not (sure or undecided):
             continue
         found.append(subject)
-        if subject.friction is None and not asking.friction.isdisjoint(undecided):
+        if subject.friction is None and _any_of(asking.friction, undecided):
             frictions.add(row.id)
     if frictions and not at.held:
         bands = await asked.bands(frictions)
         told = (_told(subject, bands, {}) for subject in found)
-        found = [subject for subject in told if any(candidates(subject))]
+        found = [subject for subject in told if any(decide(subject))]
     if not asking.visitors:
         return found
-    visitors = [it for it in found if not asking.visitors.isdisjoint(candidates(it).open)]
+    visitors = [it for it in found if _any_of(asking.visitors, decide(it).open)]
     types = await asked.visitor_types({it.key for it in visitors}, _least(at, visitors))
     told = (_told(it, {}, types) if it.key in types else it for it in found)
-    return [it for it in told if it.key not in types or any(candidates(it))]
+    return [it for it in told if it.key not in types or any(decide(it))]
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """The rules, by their index, that depend on friction and on the visitor's type."""
+    """The ids of the rules that depend on friction and on the visitor's type."""
 
-    friction: frozenset[int]
-    visitors: frozenset[int]
+    friction: frozenset[str]
+    visitors: frozenset[str]
+
+
+def _any_of(ids: frozenset[str], rules: Iterable[Rule]) -> bool:
+    return any(rule.id in ids for rule in rules)
 
 
 def _asking(at: Place) -> _Asking:
     rules = at.book.final.rules
     return _Asking(
-        frozenset(index for index, rule in enumerate(rules) if asks_friction(rule)),
-        frozenset(index for index, rule in enumerate(rules) if asks_visitor_type(rule)),
+        frozenset(rule.id for rule in rules if asks_friction(rule)),
+        frozenset(rule.id for rule in rules if asks_visitor_type(rule)),
     )
 
 
@@ -349,11 +353,11 @@ async def _may_have_its_tags(
     past: Past, at: Place, slice_: Slice, asked: Asked, subject: RecordingSubject
 ) -> bool:
     """Does some rule need no tag that the recording lacks, on the session and on its pages?"""
-    sure, undecided = at.book.final.decider.candidates(subject)
+    sure, undecided = at.book.final.decide(subject)
     if sure:
         return True
-    for index in undecided:
-        lacking = at.book.required_tags[at.book.final.rules[index].id] - set(subject.recording.tags)
+    for rule in undecided:
+        lacking = at.book.required_tags[rule.id] - set(subject.recording.tags)
         if not [tag for tag in lacking if await _absent(past, at, slice_, asked, tag, subject.key)]:
             return True
     return False

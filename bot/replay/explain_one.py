@@ -104,6 +104,8 @@ def future(
     if held:
         return ["the rule is held: the API ignores the friction filter, so it cannot be judged"]
     final = settled(subject.recording, now, settle)
+    if explanation.matches is None:
+        return ["not decided yet: some of what the rule asks about is not known"]
     if not explanation.matches:
         more = "" if final else "; the session is still live and is judged again when it grows"
         return [f"nothing: it does not match{more}"]

@@ -3,28 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from bot.errors import ConfigError
+from bot.fields.catalogue import fields
+from bot.fields.field import Field
+from bot.rules.describe import quantity
 from bot.rules.evaluate import field_of
-from bot.rules.explain import asked, quantity
-from bot.rules.fields.catalogue import field
-from bot.rules.model import All, AnyOf, Bounds, Condition, Not, Rule, Test
+from bot.rules.explain import asked
+from bot.rules.model import All, AnyOf, Condition, Not, Rule, Test
 from bot.rules.needs import likely
+from bot.rules.operators import Bounds
 from mouseflow.filters import SessionFilters
 
-Name = Literal["friction", "duration", "pages"]
 Side = Literal["min", "max"]
 
-RUNGS: dict[Name, tuple[float, ...]] = {
-    "friction": (0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10),
-    "duration": (10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 1_800_000),
-    "pages": (1, 2, 3, 5, 8, 12, 20),
-}
-"""Thresholds to try, in the field's base unit (ms for durations)."""
+TUNABLE: dict[str, Field] = {it.name: it for it in fields("recordings") if it.thresholds}
+"""The fields whose thresholds the API can count with, by name."""
 
-_FILTERS: dict[Name, str] = {"friction": "friction", "duration": "visit", "pages": "pages"}
 WIDTH = 40
 
 
@@ -32,7 +29,7 @@ WIDTH = 40
 class Knob:
     """The threshold of a rule that is turned: which field, which side, and how it stands."""
 
-    field: Name
+    field: str
     side: Side
     present: float
 
@@ -50,13 +47,13 @@ def knobs(rule: Rule) -> tuple[Knob, ...]:
     """The thresholds of the rule that the API can count with, friction first."""
     found = []
     for part in _parts(rule.when):
-        if isinstance(part, Test) and part.field in RUNGS and isinstance(part.wants, Bounds):
-            name, wants = part.field, part.wants
-            low = wants.over if wants.min is None else wants.min
-            high = wants.under if wants.max is None else wants.max
+        if isinstance(part, Test) and part.field in TUNABLE and isinstance(part.operator, Bounds):
+            name, bounds = part.field, part.operator
+            low = bounds.over if bounds.min is None else bounds.min
+            high = bounds.under if bounds.max is None else bounds.max
             found += [Knob(name, "min", low)] if low is not None else []
             found += [Knob(name, "max", high)] if high is not None else []
-    order = list(RUNGS)
+    order = list(TUNABLE)
     return tuple(sorted(found, key=lambda knob: order.index(knob.field)))
 
 
@@ -65,7 +62,7 @@ def knob(rule: Rule, name: str = "") -> Knob:
     found = [each for each in knobs(rule) if name in ("", each.field)]
     if not found:
         raise ConfigError(
-            f"{rule.id}: it has no threshold of {name or 'friction, duration or pages'} that every "
+            f"{rule.id}: it has no threshold of {name or ', '.join(TUNABLE)} that every "
             "match must meet, so there is nothing to tune"
         )
     return found[0]
@@ -73,23 +70,20 @@ def knob(rule: Rule, name: str = "") -> Knob:
 
 def rungs(turned: Knob, wanted: Sequence[float] = ()) -> tuple[float, ...]:
     """The thresholds to count at, ascending, with the present one among them."""
-    return tuple(sorted({*(wanted or RUNGS[turned.field]), turned.present}))
+    return tuple(sorted({*(wanted or TUNABLE[turned.field].thresholds), turned.present}))
 
 
 def filters(rule: Rule, turned: Knob, threshold: float, days: tuple[date, date]) -> SessionFilters:
     """The rule's filter with that threshold; what contradicts it on the other side is left out."""
     base = replace(likely(rule), fromdate=days[0], todate=days[1])
-    short = _FILTERS[turned.field]
-    other = f"{short}{'max' if turned.side == 'min' else 'min'}"
-    value: Any = threshold
-    if turned.field == "duration":
-        value = timedelta(milliseconds=threshold)
-    elif turned.field == "pages":
-        value = round(threshold)
+    served = TUNABLE[turned.field].served
+    least, greatest = served.names
+    this, other = (least, greatest) if turned.side == "min" else (greatest, least)
+    value = served.take(threshold)
     opposite = getattr(base, other)
     clash = opposite is not None and (opposite < value) == (turned.side == "min")
     keep = None if clash and opposite != value else opposite
-    return replace(base, **{f"{short}{turned.side}": value, other: keep})
+    return replace(base, **{this: value, other: keep})
 
 
 def whole_days(since: datetime, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
@@ -130,7 +124,7 @@ def _words(condition: Condition) -> str:
 
 def chart(turned: Knob, curve: Sequence[Rung]) -> list[str]:
     """A line for each rung: the threshold, matches a day, and a bar; the present one is marked."""
-    about = field("recordings", turned.field)
+    about = TUNABLE[turned.field]
     sign = "≥" if turned.side == "min" else "≤"
     labels = [f"{sign} {quantity(about, rung.threshold)}" for rung in curve]
     figures = [f"{rung.a_day:.1f}" for rung in curve]

@@ -29,9 +29,7 @@ from bot.reports.sources import (
     read_pages,
     read_website,
 )
-from bot.rules.evaluate import whole
-from bot.rules.implication import leaves
-from bot.rules.model import OneItem, Rule
+from bot.rules.model import OneItem, Rule, leaves
 from bot.store.audit import Note
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, websites
@@ -208,7 +206,7 @@ def _rows(subjects: Sequence[Subject], rows: Rows[Any]) -> _Answer:
 
 
 def _asks_fields(rule: Rule) -> bool:
-    return any(isinstance(leaf, OneItem) for leaf in leaves(whole(rule)))
+    return any(isinstance(leaf, OneItem) for leaf in leaves(rule.condition))
 
 
 async def _ignored(

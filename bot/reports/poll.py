@@ -15,14 +15,13 @@ import msgspec
 from bot.actions.notifier import Notifier
 from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Kind, Site, Subject, reread
+from bot.fields.catalogue import SUBJECTS, fields
 from bot.polling.record_matches import Found, Routing, Settled, settle
 from bot.polling.recordings import Desk
 from bot.reports.fetch import Asked, LevelMemory, asked
-from bot.rules.evaluate import Past, holds, whole
+from bot.rules.evaluate import Past, answer, field_of
 from bot.rules.explain import why
-from bot.rules.fields.catalogue import fields
-from bot.rules.implication import leaves
-from bot.rules.model import Rule, Test
+from bot.rules.model import Rule, leaves
 from bot.rules.needs import changes_asked
 from bot.rules.plan_steps import applies
 from bot.store import Connection
@@ -37,9 +36,6 @@ from bot.store.alert_states import (
 )
 from bot.store.audit import Note
 from bot.store.matches import PollOutcome
-
-PULSES = frozenset({"new_responses"})
-"""Fields that speak of the time since the last look: such a rule fires at every look."""
 
 KEPT = timedelta(days=35)
 """How long figures are kept at least; longer where a rule compares with an older past."""
@@ -144,14 +140,16 @@ def _judged(conn: Connection, rule: Rule, asked: Asked, outcome: PollOutcome) ->
 def _moved(
     rule: Rule, subject: Subject, before: Level, now: datetime, past: Past
 ) -> tuple[Level, list[Found]]:
-    now_true = holds(whole(rule), subject, past)
+    now_true = answer(rule.condition, subject, past)
     if pulses(rule):
-        if not now_true:
+        if now_true is not True:
             return before, []
         after = Level(None, now, before.episode + 1)
         return after, [_fired(rule, subject, now, past)]
-    ended = not now_true if rule.until is None else holds(rule.until, subject, past)
-    after, event = advance(before, now_true, ended, now, rule.held_for or timedelta())
+    ended = now_true is False if rule.until is None else answer(rule.until, subject, past) is True
+    if now_true is None and before.fired and not ended:
+        return before, []  # no history to compare with: what fired is neither over nor new
+    after, event = advance(before, now_true is True, ended, now, rule.held_for or timedelta())
     if event == "fired":
         return after, [_fired(rule, subject, now, past)]
     if event == "resolved" and rule.resolved:
@@ -208,7 +206,7 @@ def _keep(conn: Connection, asked: Asked, outcome: PollOutcome) -> None:
     about = [
         field
         for field in fields(kind)
-        if field.numeric and field.name not in PULSES and (kind != "pages" or field.name in named)
+        if field.numeric and not field.pulse and (not SUBJECTS[kind].many or field.name in named)
     ]
     at = grain(outcome.at)
     for subject in asked.subjects:
@@ -237,9 +235,8 @@ def _too_early(conn: Connection, rule: Rule, asked: Asked, outcome: PollOutcome)
 
 
 def pulses(rule: Rule) -> bool:
-    """Does the rule speak of what is new since the last look?"""
-    found = leaves(rule.when)
-    return any(isinstance(leaf, Test) and leaf.field in PULSES for leaf in found)
+    """Whether the rule asks for what is new since the last poll: then it fires at every poll."""
+    return any(field_of(leaf, rule.watch).pulse for leaf in leaves(rule.when))
 
 
 def _fired(rule: Rule, subject: Subject, now: datetime, past: Past) -> Found:

@@ -21,6 +21,7 @@ from bot.domain.subjects import (
     Site,
     WebsiteSubject,
 )
+from bot.fields.catalogue import VISITOR_FILTERS
 from mouseflow import models
 from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
@@ -174,17 +175,6 @@ LONG_AGO = (date(2000, 1, 1), date(2000, 1, 2))
 ENOUGH = 20
 """With fewer visitors than this, two answers can be the same by chance."""
 
-_FILTERS = {"visitor_type": "visitortype", "referrer_type": "referrer", "screen": "screenres"}
-_OTHERS = {
-    "country": ("aq", "bv"),
-    "device": ("tablet", "phone"),
-    "browser": ("opera", "edge"),
-    "os": ("blackberry os", "windows phone"),
-    "visitor_type": ("first", "returning"),
-    "referrer_type": ("email", "social"),
-    "screen": ("1x1", "2x2"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -233,7 +223,7 @@ def page_filters(asked: Question, window: tuple[date, date]) -> PageFilters:
 
 def _given(asked: Question, window: tuple[date, date]) -> dict[str, Any]:
     given: dict[str, Any] = {"fromdate": window[0], "todate": window[1]}
-    given |= {_FILTERS.get(name, name): value for name, value in asked.visitors}
+    given |= {VISITOR_FILTERS[name].served.name: value for name, value in asked.visitors}
     return given
 
 
@@ -250,8 +240,8 @@ def contrast(
 
 
 def _other(name: str, value: str) -> str:
-    first, second = _OTHERS[name]
-    return second if value == first else first
+    contrast = VISITOR_FILTERS[name].served.contrast
+    return next(other for other in contrast if other != value)
 
 
 def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None:

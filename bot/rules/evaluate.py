@@ -1,37 +1,25 @@
-"""The tree walk: whether a condition holds for a subject, and what it would take to know.
+"""Whether a condition holds for a subject: yes, no, or unknown (Kleene's three-valued logic).
 
-Slow and plain; the compiled decision must say the same. Every test answers yes, no or unknown.
+This walk over the tree is the definition: slow and plain. The compiled index says the same.
 Unknown is what another call could still bring: the detail with its page views, a friction
-threshold not yet asked. When a verdict is due, what is unknown counts as no.
+threshold not yet asked, a level's history. No negation makes it a yes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Protocol, assert_never
 
-from bot.domain.subjects import Kind, Subject
-from bot.rules.fields.catalogue import field
-from bot.rules.fields.field import Field, Source
-from bot.rules.model import (
-    All,
-    AnyOf,
-    Change,
-    Condition,
-    Exists,
-    Journey,
-    NoneOf,
-    Not,
-    OneItem,
-    Rule,
-    Test,
-)
-from bot.rules.operators import Answer, Matches, Sees, both, either, one_of, sees
+from bot.domain.subjects import Kind, RecordingSubject, Subject
+from bot.fields.catalogue import field
+from bot.fields.field import Field, Source
+from bot.fields.recordings import JOURNEY
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test
+from bot.rules.operators import Operator, ValueTest
 from bot.rules.plan_steps import applies
+from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 
 Past = Callable[[str, int], float | None]
 """A level's own figure of so many ms ago, by field name; None while there is no history."""
-
-Leaf = Test | OneItem | Journey
 
 
 def no_past(_field: str, _ago: int) -> float | None:
@@ -41,123 +29,194 @@ def no_past(_field: str, _ago: int) -> float | None:
 
 def field_of(leaf: Leaf, kind: Kind) -> Field:
     """The catalogue's field that the leaf asks about; raises KeyError for one it lacks."""
-    return field(kind, "journey" if isinstance(leaf, Journey) else leaf.field)
+    match leaf:
+        case Journey():
+            return JOURNEY
+        case Test(name) | OneItem(name):
+            return field(kind, name)
+        case _:
+            assert_never(leaf)
+
+
+class LeafTest(NamedTuple):
+    """A leaf as functions of its field's value: when all of it is known, and while more of it
+    may come."""
+
+    known: ValueTest
+    so_far: ValueTest
 
 
 @lru_cache(maxsize=4096)
-def leaf_test(leaf: Leaf, kind: Kind) -> Sees:
-    """The leaf as a function of its field's value."""
+def leaf_test(leaf: Leaf, kind: Kind) -> LeafTest:
+    """The leaf's test. Raises TypeError where its operator does not fit the field."""
     about = field_of(leaf, kind)
-    if isinstance(leaf, Journey):
-        steps = [one_of((path,), about.normal) for path in leaf.paths]
-        return lambda paths: in_order(steps, paths or ())
-    if isinstance(leaf, OneItem):
-        return item_test(about, leaf.tests)
-    return sees(about, leaf.wants, leaf.key)
+    match leaf:
+        case Journey(paths):
+            steps = [Alike((path,), about.normal) for path in paths]
+            return _growing(lambda paths, _earlier: in_order(steps, paths or ()))
+        case OneItem(_, tests):
+            return _growing(item_test(about, tests))
+        case Test(_, operator, key):
+            if key is None:
+                return LeafTest(operator.test(about), operator.test_so_far(about))
+            return variable_test(operator, about, key)
+        case _:
+            assert_never(leaf)
 
 
-def in_order(steps: Sequence[Matches], paths: Iterable[str]) -> bool:
+def variable_test(operator: Operator, about: Field, key: str) -> LeafTest:
+    """The test of one variable's values. Raises TypeError for an operator of other values."""
+    texts = operator.over_texts(about, empty_is_data=False)
+    if texts is None:
+        raise TypeError(f"{type(operator).__name__} does not fit a variable")
+    met, met_so_far = texts.met, texts.met_so_far
+    return LeafTest(
+        lambda value, _earlier: met(values_of(value or (), key)),
+        lambda value, _earlier: met_so_far(values_of(value or (), key)),
+    )
+
+
+def _growing(known: ValueTest) -> LeafTest:
+    """A test whose yes stays while more items come, and whose no may not."""
+    return LeafTest(known, lambda value, earlier: known(value, earlier) or None)
+
+
+def in_order(steps: Sequence[OneText], paths: Iterable[str]) -> bool:
     """Whether the paths hold one match for every step, in this order."""
     rest = iter(paths)
     return all(any(step(path) for path in rest) for step in steps)
 
 
-def item_test(about: Field, tests: Sequence[Test]) -> Sees:
-    """Whether one single item meets all tests."""
-    parts = [(about.part(test.field), test) for test in tests]
-    asked = [(part, sees(part, test.wants, test.key)) for part, test in parts]
-    return lambda items: any(
-        all(see(part.get(item)) for part, see in asked) for item in items or ()
-    )
+def item_test(about: Field, tests: Sequence[Test]) -> ValueTest:
+    """Whether one single item meets all tests; unknown while that depends on an unknown part."""
+    parts = [part_test(about.part(test.field), test) for test in tests]
+    return lambda items, _earlier: either(both(met(item) for met in parts) for item in items or ())
 
 
-def changed(wants: Change, now: float, before: float) -> bool:
-    """Whether the figure has dropped or risen by the share of what it was, in percent."""
-    if before == 0:
-        return wants.rises_by is not None and now > 0
-    share = 100.0 * (now - before) / abs(before)
-    fallen = wants.drops_by is not None and -share >= wants.drops_by
-    return fallen or (wants.rises_by is not None and share >= wants.rises_by)
+def part_test(part: Field, test: Test) -> Callable[[Any], Answer]:
+    """Whether an item's part meets the test."""
+    known, so_far = test.operator.test(part), test.operator.test_so_far(part)
+
+    def met(item: Any) -> Answer:
+        is_known = part.known is None or part.known(item)
+        return (known if is_known else so_far)(part.get(item), _no_history)
+
+    return met
 
 
-def _shrinks(leaf: Leaf) -> bool:
-    """Whether more data can only turn the leaf's yes into a no: it asks for an absence."""
-    return isinstance(leaf, Test) and (
-        isinstance(leaf.wants, NoneOf) or (isinstance(leaf.wants, Exists) and not leaf.wants.wanted)
-    )
-
-
-def answer(leaf: Leaf, subject: Subject, past: Past = no_past) -> Answer:
-    """Yes, no, or unknown while the subject does not hold all that there is to know."""
-    about = field_of(leaf, subject.kind)
-    value = about.get(subject)
-    if isinstance(leaf, Test) and isinstance(leaf.wants, Change):
-        return _change(leaf.wants, leaf.field, value, past)
-    seen = leaf_test(leaf, subject.kind)(value)
-    if about.known is None or about.known(subject):
-        return seen
-    if about.type == "texts":  # what is there stays, more may come
-        return seen if seen is not _shrinks(leaf) else None
+def _no_history(_ago: int) -> float | None:
     return None
 
 
-def _change(wants: Change, name: str, value: Any, past: Past) -> bool:
-    before = past(name, wants.against)
-    if value is None or before is None:
+def answer(
+    condition: Condition, subject: Subject, past: Past = no_past, *, complete: bool = False
+) -> Answer:
+    """Whether the condition holds whatever else may be learnt; None while that depends.
+
+    `complete` tells that nothing else can be learnt of the subject (it is made up, as in a
+    rule's test): what it does not have, it lacks.
+    """
+    match condition:
+        case All(parts):
+            return both(answer(part, subject, past, complete=complete) for part in parts)
+        case AnyOf(parts):
+            return either(answer(part, subject, past, complete=complete) for part in parts)
+        case Not(part):
+            return opposite(answer(part, subject, past, complete=complete))
+        case Test() | OneItem() | Journey():
+            return _leaf_answer(condition, subject, past, complete=complete)
+        case _:
+            assert_never(condition)
+
+
+def _leaf_answer(leaf: Leaf, subject: Subject, past: Past, *, complete: bool) -> Answer:
+    about = field_of(leaf, subject.kind)
+    test = leaf_test(leaf, subject.kind)
+    known = complete or about.known is None or about.known(subject)
+    return (test.known if known else test.so_far)(
+        about.get(subject), lambda ago: past(about.name, ago)
+    )
+
+
+def rule_answer(
+    rule: Rule, subject: Subject, past: Past = no_past, *, complete: bool = False
+) -> Answer:
+    """Whether the rule watches such a subject on this website, and its condition holds."""
+    if rule.watch != subject.kind or not applies(rule, subject.website):
         return False
-    return changed(wants, value, before)
-
-
-def holds(condition: Condition, subject: Subject, past: Past = no_past) -> bool:
-    """Whether the condition holds with what is known now; a test without data does not hold."""
-    if isinstance(condition, All):
-        return all(holds(part, subject, past) for part in condition.parts)
-    if isinstance(condition, AnyOf):
-        return any(holds(part, subject, past) for part in condition.parts)
-    if isinstance(condition, Not):
-        return not holds(condition.part, subject, past)
-    return answer(condition, subject, past) is True
-
-
-def verdict(condition: Condition, subject: Subject, past: Past = no_past) -> Answer:
-    """Whether the condition holds whatever else we may learn; None while that depends."""
-    if isinstance(condition, All):
-        return both(verdict(part, subject, past) for part in condition.parts)
-    if isinstance(condition, AnyOf):
-        return either(verdict(part, subject, past) for part in condition.parts)
-    if isinstance(condition, Not):
-        inner = verdict(condition.part, subject, past)
-        return None if inner is None else not inner
-    return answer(condition, subject, past)
+    return answer(rule.condition, subject, past, complete=complete)
 
 
 def needs(condition: Condition, subject: Subject) -> frozenset[Source]:
-    """What the verdict still depends on: the detail, or a fact to be asked; empty if decided."""
+    """What the answer still depends on: the detail, or a fact to be asked; empty if decided."""
     return frozenset(_needs(condition, subject))
 
 
 def _needs(condition: Condition, subject: Subject) -> Iterator[Source]:
-    if verdict(condition, subject) is not None:
+    if answer(condition, subject) is not None:
         return
-    if isinstance(condition, All | AnyOf):
-        for part in condition.parts:
+    match condition:
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _needs(part, subject)
+        case Not(part):
             yield from _needs(part, subject)
-    elif isinstance(condition, Not):
-        yield from _needs(condition.part, subject)
-    else:
-        asked = field_of(condition, subject.kind).source == "asked"
-        yield "asked" if asked else "detail"
+        case Test() | OneItem() | Journey():
+            asked = field_of(condition, subject.kind).source is Source.SERVER
+            yield Source.SERVER if asked else Source.DETAIL
+        case _:
+            assert_never(condition)
 
 
-def whole(rule: Rule) -> Condition:
-    """The rule's `when` without its `except`, as one condition."""
-    return rule.when if rule.excepts is None else All((rule.when, Not(rule.excepts)))
+class Decision(NamedTuple):
+    """Rules by what is known of one recording: those that match whatever else may be learnt of
+    it, and those that still depend on it. All others do not match."""
+
+    sure: tuple[Rule, ...]
+    open: tuple[Rule, ...]
 
 
-def matches(rule: Rule, subject: Subject, past: Past = no_past) -> bool:
-    """Whether the rule watches such a subject on this website, and its condition holds."""
-    return (
-        rule.watch == subject.kind
-        and applies(rule, subject.website)
-        and holds(whole(rule), subject, past)
-    )
+class RuleGroup(Protocol):
+    """Some rules, decided together for one recording after the other.
+
+    Two classes do it alike: `bot.rules.index.RuleIndex`, compiled and fast, and `RuleList`.
+    """
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules, in the order in which they are named in decisions."""
+
+    def sure(self, subject: RecordingSubject) -> tuple[Rule, ...]:
+        """The rules that match whatever else may be learnt of the recording."""
+
+    def open(self, subject: RecordingSubject) -> tuple[Rule, ...]:
+        """The rules whose answer depends on what is not known yet."""
+
+    def decide(self, subject: RecordingSubject) -> Decision:
+        """Both at once."""
+
+    def sure_of_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[Rule, ...]]:
+        """The sure rules of each of the recordings."""
+
+
+class RuleList:
+    """A rule group that walks every rule's tree: what the index must agree with."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+
+    def sure(self, subject: RecordingSubject) -> tuple[Rule, ...]:
+        return self.decide(subject).sure
+
+    def open(self, subject: RecordingSubject) -> tuple[Rule, ...]:
+        return self.decide(subject).open
+
+    def decide(self, subject: RecordingSubject) -> Decision:
+        answers = [(rule, rule_answer(rule, subject)) for rule in self.rules]
+        return Decision(
+            sure=tuple(rule for rule, said in answers if said is True),
+            open=tuple(rule for rule, said in answers if said is None),
+        )
+
+    def sure_of_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[Rule, ...]]:
+        return [self.sure(subject) for subject in subjects]

@@ -1,163 +1,31 @@
 """Why a rule matches a subject or not: the condition as a tree, with what is seen at each part."""
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, assert_never
 
-from bot.domain.subjects import Band, Subject
-from bot.messages.text import clean, lasting, number
-from bot.rules.evaluate import Past, answer, field_of, holds, leaf_test, matches, no_past
-from bot.rules.fields.field import Field
-from bot.rules.index.terms import Leaf
-from bot.rules.model import (
-    All,
-    AnyOf,
-    Bounds,
-    Change,
-    Condition,
-    Every,
-    Exists,
-    Is,
-    Journey,
-    NoneOf,
-    Not,
-    Numbers,
-    OneItem,
-    OneOf,
-    Pattern,
-    Rule,
-    Test,
-    Wants,
-)
-from bot.rules.operators import Answer, sees, texts_of, values_of
+from bot.domain.subjects import Subject
+from bot.fields.field import Field, Source
+from bot.messages.text import clean
+from bot.rules.describe import arrows, seen
+from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test
 from bot.rules.plan_steps import applies
-
-MOST = 5
-_SHORT = 90_000
-
-
-def quantity(about: Field, figure: float) -> str:
-    """A figure with its unit: `58 s`, `1 min 35 s`, `12.5 %`, `2.5`."""
-    if about.type == "duration" and math.isfinite(figure):
-        ms = round(figure)
-        if 1000 <= abs(ms) <= _SHORT:
-            return f"{number(round(ms / 1000, 1))} s"
-        return lasting(timedelta(milliseconds=ms))
-    if about.type == "percent":
-        return f"{number(round(figure, 1))} %"
-    return number(figure)
-
-
-def wanted(about: Field, wants: Wants) -> str:
-    """What the wants ask for, in words that follow the field's name."""
-    match wants:
-        case OneOf(values):
-            return _listed(values, "or")
-        case NoneOf(values):
-            return f"not {_listed(values, 'or')}"
-        case Every(values):
-            return f"all of {_listed(values, 'and')}"
-        case Pattern(regex):
-            return f"like /{clean(regex, 80)}/"
-        case Exists(there):
-            return "present" if there else "absent"
-        case Is(flag):
-            return "yes" if flag else "no"
-        case Numbers(values):
-            return _listed([quantity(about, value) for value in values], "or")
-        case Bounds():
-            return _bounds(about, wants)
-        case Change():
-            return _change(wants)
-
-
-def _bounds(about: Field, wants: Bounds) -> str:
-    named = (
-        ("at least", wants.min),
-        ("over", wants.over),
-        ("at most", wants.max),
-        ("under", wants.under),
-    )
-    said = [f"{word} {quantity(about, it)}" for word, it in named if it is not None]
-    return " and ".join(said) or "anything"
-
-
-def _change(wants: Change) -> str:
-    ago = lasting(timedelta(milliseconds=wants.against))
-    moves = (("down", wants.drops_by), ("up", wants.rises_by))
-    said = [f"{word} by {number(it)} %" for word, it in moves if it is not None]
-    return f"{' or '.join(said)} against {ago} ago"
-
-
-def _listed(values: Sequence[Any], last: str) -> str:
-    shown = [clean(value, 80) for value in values[:MOST]]
-    if len(values) > MOST:
-        return f"{', '.join(shown)} {last} {len(values) - MOST} more"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}"
+from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
 
 def asked(leaf: Leaf, about: Field) -> str:
     """The whole test in words: `duration over 60 s`."""
-    if isinstance(leaf, Journey):
-        return f"journey {_arrows(leaf.paths)}"
-    if isinstance(leaf, OneItem):
-        tests = (asked(test, about.part(test.field)) for test in leaf.tests)
-        return f"one {leaf.field} with {', '.join(tests)}"
-    name = f"variable {leaf.key}" if leaf.key else leaf.field
-    return f"{name} {wanted(about, leaf.wants)}"
-
-
-def _arrows(paths: Iterable[str]) -> str:
-    return " → ".join(clean(path, 80) for path in paths)
-
-
-def seen(about: Field, value: Any) -> str:
-    """A value as it is seen, empty where there is none."""
-    if value is None or value == "":
-        return ""
-    if isinstance(value, Band):
-        return band(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return _several(about, value)
-    return quantity(about, value) if about.numeric else clean(value, 120)
-
-
-def _several(about: Field, values: tuple[Any, ...]) -> str:
-    if about.name == "journey":
-        return _arrows(values[: 4 * MOST])
-    if about.type == "items":
-        return f"{len(values)} {about.name}{'' if len(values) == 1 else 's'}"
-    return _listed(values, "and") if values else "none"
-
-
-def band(value: Band) -> str:
-    """A friction as a bracket of the thresholds that were asked: `at least 2.5, under 5`."""
-    if value.high <= math.nextafter(value.low, math.inf):
-        return number(value.low)
-    parts = []
-    if math.isfinite(value.low):
-        parts.append(f"at least {value.low:.7g}")
-    if math.isfinite(value.high):
-        parts.append(f"under {value.high:.7g}")
-    return ", ".join(parts) or "not bounded"
-
-
-def distance(about: Field, wants: Wants, value: Any) -> str:
-    """How far a number is from what is wanted: `2 s short`, `3 too many`; empty if it is not."""
-    if not isinstance(wants, Bounds) or not isinstance(value, int | float) or value != value:
-        return ""
-    low = max((it for it in (wants.min, wants.over) if it is not None), default=-math.inf)
-    high = min((it for it in (wants.max, wants.under) if it is not None), default=math.inf)
-    if value < low:
-        return f"{quantity(about, low - value)} short"
-    if value > high:
-        return f"{quantity(about, value - high)} too much"
-    on_edge = value in (wants.over, wants.under)
-    return "just on the edge" if on_edge else ""
+    match leaf:
+        case Journey(paths):
+            return f"journey {arrows(paths)}"
+        case OneItem(name, tests):
+            parts = (asked(test, about.part(test.field)) for test in tests)
+            return f"one {name} with {', '.join(parts)}"
+        case Test(name, operator, key):
+            return f"{f'variable {key}' if key else name} {operator.words(about)}"
+        case _:
+            assert_never(leaf)
 
 
 MOST_REASONS = 8
@@ -165,16 +33,14 @@ MOST_REASONS = 8
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a condition. `answer` is None while it is not known.
+    """One part of a condition. `answer` is None while it is unknown.
 
-    `text` says what is wanted, `seen` the value, `distance` how far off it is, `note` why there
-    is no data and who decides. `holds` is how the part counts in the verdict: what is not
-    known counts as no.
+    `text` says what is asked, `seen` the value, `distance` how far off it is, `note` why there
+    is no data and who decides.
     """
 
     text: str
     answer: Answer
-    holds: bool
     data: bool = True
     seen: str = ""
     distance: str = ""
@@ -184,62 +50,82 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A rule beside a subject. `watched` tells whether it looks at such a subject at all."""
+    """A rule beside a subject: `matches` is None while that is unknown.
+
+    `watched` tells whether the rule looks at such a subject at all.
+    """
 
     rule: str
-    matches: bool
+    matches: Answer
     watched: bool
     website: Part
     when: Part
     excepts: Part | None = None
 
 
-def explain(rule: Rule, subject: Subject, past: Past = no_past) -> Explanation:
-    """Every part of the rule with what the subject shows."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A subject with its past. `complete`: nothing else can be learnt of it."""
+
+    subject: Subject
+    past: Past
+    complete: bool
+
+    def answer(self, condition: Condition) -> Answer:
+        return answer(condition, self.subject, self.past, complete=self.complete)
+
+    def knows(self, about: Field) -> bool:
+        return self.complete or about.known is None or about.known(self.subject)
+
+
+def explain(
+    rule: Rule, subject: Subject, past: Past = no_past, *, complete: bool = False
+) -> Explanation:
+    """Every part of the rule with what the subject shows; `complete` as in `answer`."""
+    looked = _Seen(subject, past, complete)
     watched = rule.watch == subject.kind
     here = applies(rule, subject.website)
     names = " or ".join(clean(name) for name in rule.websites) or "any"
     excepts = rule.excepts if watched else None
-    nothing = Part(f"{rule.watch} only", False, False)
     return Explanation(
         rule=rule.id,
-        matches=matches(rule, subject, past),
+        matches=rule_answer(rule, subject, past, complete=complete),
         watched=watched,
-        website=Part(f"website {names}", here, here, seen=clean(subject.website.name)),
-        when=_part(rule.when, subject, past) if watched else nothing,
-        excepts=None if excepts is None else _part(excepts, subject, past),
+        website=Part(f"website {names}", here, seen=clean(subject.website.name)),
+        when=_part(rule.when, looked) if watched else Part(f"{rule.watch} only", False),
+        excepts=None if excepts is None else _part(excepts, looked),
     )
 
 
-def _part(condition: Condition, subject: Subject, past: Past) -> Part:
-    if isinstance(condition, Not):
-        inner = _part(condition.part, subject, past)
-        opposite = None if inner.answer is None else not inner.answer
-        return Part("not", opposite, not inner.holds, parts=(inner,))
-    if isinstance(condition, All | AnyOf):
-        parts = tuple(_part(part, subject, past) for part in condition.parts)
-        every = isinstance(condition, All)
-        held = holds(condition, subject, past)
-        answers = {part.answer for part in parts}
-        decided = (not every) in answers
-        known: Answer = (not every) if decided else (None if None in answers else every)
-        return Part("all of" if every else "any of", known, held, parts=parts)
-    return _leaf(condition, subject, past)
+def _part(condition: Condition, looked: _Seen) -> Part:
+    match condition:
+        case Not(part):
+            inner = _part(part, looked)
+            return Part("not", opposite(inner.answer), parts=(inner,))
+        case All(parts):
+            several = tuple(_part(part, looked) for part in parts)
+            return Part("all of", both(part.answer for part in several), parts=several)
+        case AnyOf(parts):
+            several = tuple(_part(part, looked) for part in parts)
+            return Part("any of", either(part.answer for part in several), parts=several)
+        case Test() | OneItem() | Journey():
+            return _leaf(condition, looked)
+        case _:
+            assert_never(condition)
 
 
-def _leaf(leaf: Leaf, subject: Subject, past: Past) -> Part:
-    about = field_of(leaf, subject.kind)
-    value = about.get(subject)
-    said = answer(leaf, subject, past)
-    shown, data = _shown(leaf, about, value, past)
-    known = about.known is None or about.known(subject)
+def _leaf(leaf: Leaf, looked: _Seen) -> Part:
+    about = field_of(leaf, looked.subject.kind)
+    value = about.get(looked.subject)
+    said = looked.answer(leaf)
+    shown, data = _shown(leaf, about, value, looked.past)
+    known = looked.knows(about)
     data = data and (known or value != ())
-    off = "" if said or not isinstance(leaf, Test) else distance(about, leaf.wants, value)
+    off = "" if said or not isinstance(leaf, Test) else leaf.operator.distance(about, value)
     closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) and not said else ()
     return Part(
         text=asked(leaf, about),
         answer=said,
-        holds=said is True,
         data=data,
         seen=f"{shown}, the closest" if closest else shown,
         distance=off,
@@ -250,52 +136,54 @@ def _leaf(leaf: Leaf, subject: Subject, past: Past) -> Part:
 
 def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]:
     """What is seen, in words, and whether there is any data."""
-    if isinstance(leaf, Test) and leaf.key is not None:
+    if not isinstance(leaf, Test):
+        return seen(about, value), value is not None
+    if leaf.key is not None:
         named = values_of(value or (), leaf.key)
         return seen(about, named) if named else "", bool(named)
-    if isinstance(leaf, Test) and isinstance(leaf.wants, Change) and value is not None:
-        before = past(leaf.field, leaf.wants.against)
-        was = "" if before is None else f", was {seen(about, before)}"
-        return seen(about, value) + was, before is not None
-    return seen(about, value), value is not None
+    ago = leaf.operator.looks_back
+    if ago is None or value is None:
+        return seen(about, value), value is not None
+    before = past(leaf.field, ago)
+    was = "" if before is None else f", was {seen(about, before)}"
+    return seen(about, value) + was, before is not None
 
 
 def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:
-    if about.source == "asked":
-        by = f"the API decides ({about.api_filter})"
+    if about.source is Source.SERVER:
+        by = f"the API decides ({about.served.names[0]})"
         return by if known else f"not asked yet; {by}"
     if not known:
         return "needs the recording's detail"
-    if not data and isinstance(leaf, Test) and isinstance(leaf.wants, Change):
+    if not data and isinstance(leaf, Test) and leaf.operator.looks_back is not None:
         return "not enough history yet"
     return ""
 
 
 def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
     """The item that meets most of the tests, test by test."""
-    looks = [(about.part(test.field), test) for test in leaf.tests]
-    rated = [[(part, test, part.get(item)) for part, test in looks] for item in items or ()]
+    tests = [(test, about.part(test.field)) for test in leaf.tests]
+    met = [part_test(part, test) for test, part in tests]
+    rated = [(tuple(one(item) for one in met), item) for item in items or ()]
     if not rated:
         return ()
-    best = max(rated, key=lambda look: sum(bool(_sees(*it)) for it in look))
-    return tuple(_item_part(*it) for it in best)
+    answers, best = max(rated, key=lambda it: it[0].count(True))
+    return tuple(
+        _item_part(test, part, part.get(best), said)
+        for (test, part), said in zip(tests, answers, strict=True)
+    )
 
 
-def _sees(part: Field, test: Test, value: Any) -> bool:
-    return bool(sees(part, test.wants, test.key)(value))
-
-
-def _item_part(part: Field, test: Test, value: Any) -> Part:
-    met = _sees(part, test, value)
-    off = "" if met else distance(part, test.wants, value)
-    shown = seen(part, value)
-    return Part(asked(test, part), met, met, value is not None, shown, off)
+def _item_part(test: Test, part: Field, value: Any, said: Answer) -> Part:
+    off = "" if said else test.operator.distance(part, value)
+    return Part(asked(test, part), said, value is not None, seen(part, value), off)
 
 
 def lines(explanation: Explanation) -> list[str]:
-    """The explanation as text: ✓ holds, ✗ does not, ? is not known."""
-    verb = "matches" if explanation.matches else "does not match"
-    found = [f"{_mark(explanation.matches)} {explanation.rule} {verb}"]
+    """The explanation as text: ✓ yes, ✗ no, ? unknown."""
+    said = explanation.matches
+    verb = "is not decided yet" if said is None else "matches" if said else "does not match"
+    found = [f"{_mark(said)} {explanation.rule} {verb}"]
     if not explanation.watched:
         return [*found, f"  ✗ it watches {explanation.when.text}"]
     found += _lines(explanation.website, 1)
@@ -336,75 +224,75 @@ def _after_name(text: str) -> str:
     return text.partition(" ")[2]
 
 
-def why(rule: Rule, subject: Subject, past: Past = no_past) -> tuple[str, ...]:
+def why(
+    rule: Rule, subject: Subject, past: Past = no_past, *, complete: bool = False
+) -> tuple[str, ...]:
     """The parts that hold, short enough for a message: `friction at least 2.5`.
 
-    Personal values are never among them, only that their test is met. Texts are plain: who
-    writes them into a message escapes them.
+    Of personal data only the test's name is given, never a value, neither the visitor's nor the
+    rule's. Texts are plain: who writes them into a message escapes them.
     """
     if rule.watch != subject.kind:
         return ()
-    found = dict.fromkeys(_reasons(rule.when, subject, past))
+    found = dict.fromkeys(_reasons(rule.when, _Seen(subject, past, complete)))
     return tuple(found)[:MOST_REASONS]
 
 
-def _reasons(condition: Condition, subject: Subject, past: Past) -> Iterator[str]:
-    if isinstance(condition, Not):
-        if holds(condition, subject, past) and isinstance(condition.part, Test | Journey | OneItem):
-            yield f"not {asked(condition.part, field_of(condition.part, subject.kind))}"
-    elif isinstance(condition, All | AnyOf):
-        for part in condition.parts:
-            if holds(part, subject, past):
-                yield from _reasons(part, subject, past)
-    elif holds(condition, subject, past):
-        yield _reason(condition, subject, past)
+def _reasons(condition: Condition, looked: _Seen) -> Iterator[str]:
+    if looked.answer(condition) is not True:
+        return
+    match condition:
+        case Not(part):
+            if isinstance(part, Test | Journey | OneItem):
+                yield f"not {_impersonal(part, field_of(part, looked.subject.kind))}"
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _reasons(part, looked)
+        case Test() | OneItem() | Journey():
+            yield _reason(condition, looked)
+        case _:
+            assert_never(condition)
 
 
-def _reason(leaf: Leaf, subject: Subject, past: Past) -> str:
-    about = field_of(leaf, subject.kind)
-    value = about.get(subject)
-    if isinstance(leaf, Journey):
-        return f"went {asked(leaf, about).partition(' ')[2]}"
-    if isinstance(leaf, OneItem):
-        return _item_reason(leaf, about, value)
-    if about.personal:
-        return f"{f'variable {leaf.key}' if leaf.key else leaf.field} as the rule asks"
-    wants = wanted(about, leaf.wants)
-    if isinstance(leaf.wants, Change):
-        return f"{leaf.field} {wants}: {_shown(leaf, about, value, past)[0]}"
-    if about.source == "asked" and about.numeric:
-        return f"{leaf.field} {wants}"
-    if about.numeric:
-        figure = f"{seen(about, value)}, {wants}"
-        return figure if about.name == "duration" else f"{leaf.field} {figure}"
-    return _text_reason(leaf, about, value, subject)
+def _reason(leaf: Leaf, looked: _Seen) -> str:
+    about = field_of(leaf, looked.subject.kind)
+    value = about.get(looked.subject)
+    match leaf:
+        case Journey():
+            return f"went {asked(leaf, about).partition(' ')[2]}"
+        case OneItem():
+            return _item_reason(leaf, about, value)
+        case Test(_, operator):
+            if about.personal:
+                return _impersonal(leaf, about)
+            return operator.reason(about, value, _shown(leaf, about, value, looked.past)[0])
+        case _:
+            assert_never(leaf)
 
 
-_SEEN = {"saw_page": "saw", "tags": "tag"}
-_NOT_SEEN = {"saw_page": "did not see", "tags": "no tag"}
-
-
-def _text_reason(leaf: Test, about: Field, value: Any, subject: Subject) -> str:
-    """The text, or of several those that the test asks for; what is absent is named as asked."""
-    if about.type == "flag":
-        return about.name if value else f"not {about.name}"
-    if about.type == "texts" and isinstance(leaf.wants, NoneOf):
-        return f"{_NOT_SEEN[about.name]} {wanted(about, OneOf(leaf.wants.values))}"
-    one = OneOf(leaf.wants.values) if isinstance(leaf.wants, Every) else leaf.wants
-    see = leaf_test(replace(leaf, wants=one), subject.kind)
-    met = tuple(text for text in texts_of(value) if see((text,)))
-    if about.type == "texts" and not met:
-        return f"{about.name} {wanted(about, leaf.wants)}"
-    return f"{_SEEN.get(about.name, about.name)} {seen(about, met or value) or 'absent'}"
+def _impersonal(leaf: Leaf, about: Field) -> str:
+    """The test in words, without its values where they are personal data."""
+    match leaf:
+        case OneItem(name, tests):
+            parts = (_impersonal(test, about.part(test.field)) for test in tests)
+            return f"one {name} with {', '.join(parts)}"
+        case Test(name, _, key):
+            named = f"variable {key}" if key else name
+            return f"{named} as the rule asks" if about.personal else asked(leaf, about)
+        case Journey():
+            return asked(leaf, about)
+        case _:
+            assert_never(leaf)
 
 
 def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
-    looks = [(about.part(test.field), test) for test in leaf.tests]
+    tests = [(about.part(test.field), test) for test in leaf.tests]
+    met = [part_test(part, test) for part, test in tests]
     for item in items or ():
-        if all(_sees(part, test, part.get(item)) for part, test in looks):
+        if both(one(item) for one in met):
             key = about.parts[0]
-            where = seen(key, key.get(item)) or about.name
-            rest = [asked(test, part) for part, test in looks if part.name != key.name]
-            verb = "on" if about.name == "page" else f"{about.name}"
-            return f"{verb} {where}{': ' if rest else ''}{', '.join(rest)}"
-    return asked(leaf, about)
+            where = "" if key.personal else seen(key, key.get(item))
+            where = where or about.name
+            rest = [_impersonal(test, part) for part, test in tests if part.name != key.name]
+            return f"{about.why_label} {where}{': ' if rest else ''}{', '.join(rest)}"
+    return _impersonal(leaf, about)

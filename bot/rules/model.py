@@ -1,92 +1,23 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
 from bot.domain.subjects import Kind
 from bot.errors import Fault
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """The text is one of these; `*` stands for any run of characters."""
-
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NoneOf:
-    """There is a text, and it is none of these."""
-
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Every:
-    """Each of these is among the texts (tags)."""
-
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A regular expression is found in the text (RE2: linear time on any input)."""
-
-    regex: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exists:
-    """The value is there and not empty, or the opposite."""
-
-    wanted: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Is:
-    """The flag has this value."""
-
-    wanted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The number is one of these."""
-
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The number lies within: min and max are reached, over and under are passed."""
-
-    min: float | None = None
-    max: float | None = None
-    over: float | None = None
-    under: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The figure has dropped or risen by this share (percent) against its own past (ms ago)."""
-
-    drops_by: float | None = None
-    rises_by: float | None = None
-    against: int = 0
-
-
-Wants = OneOf | NoneOf | Every | Pattern | Exists | Is | Numbers | Bounds | Change
+from bot.rules.operators import Operator
+from bot.rules.units import Active, Rate
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One field wants one thing. `key` is the variable's name where the field is `variables`."""
+    """One operator asks of one field. `key` names the variable where the field is `variables`."""
 
     field: str
-    wants: Wants
+    operator: Operator
     key: str | None = None
 
 
@@ -110,7 +41,7 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every part holds; true where there is none."""
+    """Every part holds; true without parts."""
 
     parts: tuple["Condition", ...]
 
@@ -124,20 +55,35 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold. A part without data does not hold, so its negation does."""
+    """The part does not hold.
+
+    A test of a field that is known to be empty does not hold, so its negation does. A test of a
+    field that was not fetched is unknown, and so is its negation.
+    """
 
     part: "Condition"
 
 
-Condition = All | AnyOf | Not | Test | OneItem | Journey
+Leaf = Test | OneItem | Journey
+"""What a condition asks of one field."""
+
+Condition = All | AnyOf | Not | Leaf
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most so many within a window of that length."""
-
-    times: int
-    window: timedelta
+def leaves(condition: Condition | None) -> Iterator[Leaf]:
+    """All tests of the tree, wherever they stand."""
+    match condition:
+        case None:
+            return
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from leaves(part)
+        case Not(part):
+            yield from leaves(part)
+        case Test() | OneItem() | Journey():
+            yield condition
+        case _:
+            assert_never(condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +101,6 @@ class Count:
     at_least: int
     within: timedelta
     by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Active:
-    """When posts may go out: weekdays (0 = Monday) and minutes of the day in the account's zone."""
-
-    days: frozenset[int]
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +154,11 @@ class Rule:
     file: str = ""
     line: int = 0
     column: int = 1
+
+    @property
+    def condition(self) -> Condition:
+        """`when` without `except`, as one condition."""
+        return self.when if self.excepts is None else All((self.when, Not(self.excepts)))
 
 
 @dataclass(frozen=True, slots=True)

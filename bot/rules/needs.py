@@ -4,91 +4,39 @@ Pure: rules in, values out. The list's row costs nothing more; a friction thresh
 type is one more query for all recordings together; a detail is one more call per recording.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from math import ceil, floor
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never
 
 from bot.domain.subjects import Kind, Site
-from bot.rules.evaluate import field_of, whole
-from bot.rules.fields.catalogue import field
-from bot.rules.fields.field import Field
-from bot.rules.implication import leaves
+from bot.fields.catalogue import field, fields
+from bot.fields.field import AskedBy, Field, Source
+from bot.rules.evaluate import field_of
 from bot.rules.model import (
     All,
     AnyOf,
-    Bounds,
     Condition,
-    Every,
-    Exists,
-    Is,
     Journey,
-    NoneOf,
     Not,
-    Numbers,
     OneItem,
-    OneOf,
-    Pattern,
     Rule,
     Test,
-    Wants,
+    leaves,
 )
-from bot.rules.operators import OVER
+from bot.rules.operators import Operator
 from bot.rules.plan_steps import applies
-from mouseflow.filters import Browser, Device, Referrer, SessionFilters, System
-
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "device": get_args(Device),
-    "browser": get_args(Browser),
-    "os": get_args(System),
-    "referrer_type": get_args(Referrer),
-}
-_SHAPES = {"country": r"[a-z]{2}", "screen": r"[0-9]+x[0-9]+"}
-_NAMES = {"referrer_type": "referrer", "screen": "screenres", "starred": "star"}
-_PATHS = {"saw_page": "funnel", "entry_page": "entry", "exit_page": "exit"}
-
-Found = Iterator[tuple[str, Any]]
-
-
-def narrowing(rule: Rule) -> SessionFilters:
-    """Filters that let every match of the rule through, and fewer others."""
-    return _filters([rule], _exact)
+from mouseflow.filters import SessionFilters
 
 
 def likely(rule: Rule) -> SessionFilters:
-    """Filters that come close to the rule's matches, for counting."""
-    return _filters([rule], _close)
+    """Filters that come close to the rule's matches, for counting them.
 
-
-def narrowing_of_all(rules: Iterable[Rule]) -> SessionFilters:
-    """Filters that let every match of each of the rules through: what all of them share."""
-    return _filters(list(rules), _exact)
-
-
-def _filters(rules: list[Rule], read: Callable[[Test], Found]) -> SessionFilters:
-    each = [_of_rule(rule, read) for rule in rules]
-    shared = set.intersection(*map(set, each)) if each else set()
-    chosen = {name: _widest(name, [found[name] for found in each]) for name in shared}
-    known = {name: value for name, value in chosen.items() if value is not None}
-    return SessionFilters(**_consistent(known))
-
-
-def _widest(name: str, values: list[Any]) -> Any:
-    if name.endswith("min"):
-        return min(values)
-    if name.endswith("max"):
-        return max(values)
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _of_rule(rule: Rule, read: Callable[[Test], Found]) -> dict[str, Any]:
-    """The filters of one rule. Of two that clash the first is kept: it narrows all the same."""
+    Of two tests that set the same filter the narrower bound counts, else the first.
+    """
     found: dict[str, Any] = {}
-    for test in _conjuncts(whole(rule), True):
-        for name, value in read(test):
-            if name == "tags":
+    for test in _required(rule.condition, True):
+        for name, value in test.operator.filters(field("recordings", test.field)):
+            if isinstance(value, tuple):
                 found[name] = tuple(dict.fromkeys((*found.get(name, ()), *value)))
             elif name.endswith("min"):
                 found[name] = max(value, found.get(name, value))
@@ -96,78 +44,39 @@ def _of_rule(rule: Rule, read: Callable[[Test], Found]) -> dict[str, Any]:
                 found[name] = min(value, found.get(name, value))
             else:
                 found.setdefault(name, value)
-    return found
+    return SessionFilters(**_consistent(found))
+
+
+_RANGES = [
+    it.api_filter.name for it in fields("recordings") if it.api_filter and it.api_filter.is_range
+]
 
 
 def _consistent(found: dict[str, Any]) -> dict[str, Any]:
     """Without pairs of bounds that no number meets: such a rule never matches anyway."""
-    for name in ("pages", "visit", "friction"):
+    for name in _RANGES:
         low, high = found.get(f"{name}min"), found.get(f"{name}max")
         if low is not None and high is not None and low > high:
             del found[f"{name}max"]
     return found
 
 
-def _conjuncts(condition: Condition, wanted: bool) -> Iterator[Test]:
-    """The tests that must be met in any case."""
-    if isinstance(condition, Not):
-        yield from _conjuncts(condition.part, not wanted)
-    elif isinstance(condition, All if wanted else AnyOf) or (
-        isinstance(condition, All | AnyOf) and len(condition.parts) == 1
-    ):
-        for part in condition.parts:
-            yield from _conjuncts(part, wanted)
-    elif wanted and isinstance(condition, Test):
-        yield condition
-
-
-def _exact(test: Test) -> Found:
-    about = field("recordings", test.field)
-    wants = test.wants
-    if isinstance(wants, OneOf) and len(wants.values) == 1:
-        value = about.normal(wants.values[0])
-        shape = _SHAPES.get(test.field)
-        if value in _WORDS.get(test.field, ()) or (shape and re.fullmatch(shape, value)):
-            yield _NAMES.get(test.field, test.field), value
-    elif isinstance(wants, Is) and test.field in ("watched", "starred"):
-        yield _NAMES.get(test.field, test.field), wants.wanted
-    elif isinstance(wants, Bounds) and test.field in ("pages", "duration"):
-        yield from _bounds(test.field, wants)
-
-
-def _bounds(name: str, wants: Bounds) -> Found:
-    """Bounds rounded outwards to whole numbers, `over` and `under` taken as reached (L4308)."""
-    low = max((it for it in (wants.min, wants.over) if it is not None), default=None)
-    high = min((it for it in (wants.max, wants.under) if it is not None), default=None)
-    short = "pages" if name == "pages" else "visit"
-    make = int if short == "pages" else _ms
-    if low is not None and low >= 0:
-        yield f"{short}min", make(floor(low))
-    if high is not None and high >= 0:
-        yield f"{short}max", make(ceil(high))
-
-
-def _ms(length: int) -> timedelta:
-    return timedelta(milliseconds=length)
-
-
-def _close(test: Test) -> Found:
-    yield from _exact(test)
-    wants = test.wants
-    if isinstance(wants, OneOf) and len(wants.values) == 1 and "*" not in wants.values[0]:
-        value = wants.values[0]
-        if test.field in _PATHS:
-            yield _PATHS[test.field], field("recordings", test.field).normal(value)
-        elif test.field == "visitor_type":
-            yield "visitortype", value.casefold()
-        elif test.field == "tags" and "," not in value:
-            yield "tags", (value,)
-    elif isinstance(wants, Every) and test.field == "tags":
-        yield "tags", tuple(tag for tag in wants.values if not set(tag) & set(",*"))
-    elif isinstance(wants, Bounds) and test.field == "friction":
-        low = max((it for it in (wants.min, wants.over) if it is not None), default=None)
-        high = min((it for it in (wants.max, wants.under) if it is not None), default=None)
-        yield from ((name, it) for name, it in (("frictionmin", low), ("frictionmax", high)) if it)
+def _required(condition: Condition, wanted: bool) -> Iterator[Test]:
+    """The tests that every match meets."""
+    match condition:
+        case Not(part):
+            yield from _required(part, not wanted)
+        case All(parts) | AnyOf(parts):
+            if isinstance(condition, All) is wanted or len(parts) == 1:
+                for part in parts:
+                    yield from _required(part, wanted)
+        case Test():
+            if wanted:
+                yield condition
+        case OneItem() | Journey():
+            pass  # no filter speaks of single pages, or of their order
+        case _:
+            assert_never(condition)
 
 
 VisitorType = Literal["first", "returning"]
@@ -182,29 +91,20 @@ def thresholds(rules: Iterable[Rule]) -> tuple[float, ...]:
     found = {
         threshold
         for rule in rules
-        for test in _tests(rule, "friction")
-        for threshold in _thresholds(test.wants)
+        for test in _tests(rule, AskedBy.THRESHOLD)
+        for threshold in test.operator.thresholds()
     }
     return tuple(sorted(found))
 
 
-def _thresholds(wants: Wants) -> Iterator[float]:
-    if isinstance(wants, Numbers):
-        for value in wants.values:
-            yield from (value, value + OVER)
-    elif isinstance(wants, Bounds):
-        yield from (it for it in (wants.min, wants.under) if it is not None)
-        yield from (it + OVER for it in (wants.over, wants.max) if it is not None)
-
-
 def asks_friction(rule: Rule) -> bool:
     """Whether the rule depends on what only the friction filter tells."""
-    return any(True for _ in _tests(rule, "friction"))
+    return any(True for _ in _tests(rule, AskedBy.THRESHOLD))
 
 
 def asks_visitor_type(rule: Rule) -> bool:
     """Whether the rule depends on what only the visitor filter tells."""
-    return any(True for _ in _tests(rule, "visitor_type"))
+    return any(True for _ in _tests(rule, AskedBy.VISITOR_TYPE))
 
 
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
@@ -215,25 +115,25 @@ def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
 def needs_detail(rule: Rule) -> bool:
     """Whether some recording's row may not be enough for the rule."""
     return rule.watch == "recordings" and any(
-        field_of(leaf, rule.watch).source == "detail" for leaf in leaves(whole(rule))
+        field_of(leaf, rule.watch).source is Source.DETAIL for leaf in leaves(rule.condition)
     )
 
 
-def _tests(rule: Rule, name: str) -> Iterator[Test]:
+def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
+    """The tests of fields that the bot asks the server for in this way."""
     if rule.watch == "recordings":
-        for leaf in leaves(whole(rule)):
-            if isinstance(leaf, Test) and leaf.field == name:
+        for leaf in leaves(rule.condition):
+            if isinstance(leaf, Test) and field_of(leaf, rule.watch).asked_by is asked_by:
                 yield leaf
 
 
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
     """The (field, ms ago) pairs of a level's own past that the rule compares with."""
-    conditions = (whole(rule), rule.until)
     return frozenset(
-        (leaf.field, leaf.wants.against)
-        for condition in conditions
+        (leaf.field, leaf.operator.looks_back)
+        for condition in (rule.condition, rule.until)
         for leaf in leaves(condition)
-        if isinstance(leaf, Test) and hasattr(leaf.wants, "against")
+        if isinstance(leaf, Test) and leaf.operator.looks_back is not None
     )
 
 
@@ -242,44 +142,33 @@ def fires_early(rule: Rule) -> bool:
 
     Then it need not wait until the session is settled. Levels are always judged at once.
     """
-    return rule.watch != "recordings" or _stays(whole(rule), True, rule.watch)
+    return rule.watch != "recordings" or _stays(rule.condition, True, rule.watch)
 
 
-def _stays(condition: Condition, wanted: bool, kind: Kind) -> bool:
-    if isinstance(condition, Not):
-        return _stays(condition.part, not wanted, kind)
-    if isinstance(condition, All | AnyOf):
-        return all(_stays(part, wanted, kind) for part in condition.parts)
-    if isinstance(condition, Journey):
-        return wanted
-    if isinstance(condition, OneItem):
-        about = field(kind, condition.field)
-        return wanted and all(
-            _test_stays(about.part(test.field), test.wants, True) for test in condition.tests
-        )
-    return _test_stays(field(kind, condition.field), condition.wants, wanted)
+def _stays(condition: Condition, answer: bool, kind: Kind) -> bool:
+    """Whether the condition keeps this answer while the session goes on."""
+    match condition:
+        case Not(part):
+            return _stays(part, not answer, kind)
+        case All(parts) | AnyOf(parts):
+            return all(_stays(part, answer, kind) for part in parts)
+        case Journey():
+            return answer
+        case OneItem(name, tests):
+            about = field(kind, name)
+            return answer and all(
+                _test_stays(about.part(test.field), test.operator, True) for test in tests
+            )
+        case Test(name, operator):
+            return _test_stays(field(kind, name), operator, answer)
+        case _:
+            assert_never(condition)
 
 
-def _test_stays(about: Field, wants: Wants, wanted: bool) -> bool:
+def _test_stays(about: Field, operator: Operator, answer: bool) -> bool:
     if about.changes:
         return False
-    if not about.grows:
-        return True
-    return _rises(wants) if wanted else _falls(wants)
-
-
-def _rises(wants: Wants) -> bool:
-    """Whether more of the value can't make a yes a no."""
-    if isinstance(wants, Bounds):
-        return wants.max is None and wants.under is None
-    return isinstance(wants, OneOf | Every | Pattern) or wants == Exists(True)
-
-
-def _falls(wants: Wants) -> bool:
-    """Whether more of the value can't make a no a yes."""
-    if isinstance(wants, Bounds):
-        return wants.min is None and wants.over is None
-    return isinstance(wants, NoneOf) or wants == Exists(False)
+    return not about.grows or operator.stays(answer, about)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,212 +1,827 @@
-"""What each operator asks of a value, as a function from the value to yes, no or unknown."""
+"""What a rule may ask of one field's value: one class per operator, and the registry of them all.
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Any
+`Operator` lists the questions that every operator answers. A new operator is one class and one
+line in `OPERATORS`: the reader, the evaluator, the index, explanations, the JSON Schema and the
+docs read that registry and ask the class.
+"""
 
-import re2
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil, floor, inf, isfinite
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Self
 
-from bot.domain.subjects import Band
-from bot.rules.fields.field import Field, number
-from bot.rules.model import Bounds, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern, Wants
+from bot.fields.catalogue import ALERTS
+from bot.fields.field import NUMERIC, Field
+from bot.fields.field import number as number_in
+from bot.messages.text import clean, lasting, number
+from bot.rules.describe import enumerated, quantity, seen
+from bot.rules.files.location import Place, flag, length, part, share, text
+from bot.rules.files.nodes import Items, Keys, Node, Scalar
+from bot.rules.files.values import (
+    CHANGE,
+    FLAG,
+    LENGTH,
+    TEXT,
+    Schema,
+    doubt_exact,
+    doubt_range,
+    figure,
+    one_or_more,
+    read_texts,
+    regex_problem,
+    scalar_schema,
+)
+from bot.rules.value_tests import (
+    Alike,
+    Answer,
+    FigureTest,
+    OneText,
+    Range,
+    TextTest,
+    search,
+    texts_of,
+)
 
-Answer = bool | None
-"""Yes, no, or unknown: the value is a friction band that lies across the threshold."""
+Earlier = Callable[[int], float | None]
+"""The field's own figure of so many milliseconds ago; None while there is no history."""
 
-Sees = Callable[[Any], Answer]
-Matches = Callable[[str], bool]
+ValueTest = Callable[[Any, Earlier], Answer]
+"""A test of a field's value, of which everything is known."""
 
-OVER = 1e-6
-"""The API only knows "at least", so "over t" is asked as "at least t + OVER" (L4388)."""
-
-
-def glob(pattern: str) -> Matches:
-    """Whether a text is like the pattern, where `*` is any run of characters; linear time."""
-    if "*" not in pattern:
-        return pattern.__eq__
-    first, *middle, last = pattern.split("*")
-    middle = [piece for piece in middle if piece]
-    least = len(first) + len(last)
-    if not middle:
-        return lambda text: len(text) >= least and text.startswith(first) and text.endswith(last)
-
-    def like(text: str) -> bool:
-        at, end = len(first), len(text) - len(last)
-        if at > end or not (text.startswith(first) and text.endswith(last)):
-            return False
-        for piece in middle:
-            at = text.find(piece, at, end)
-            if at < 0:
-                return False
-            at += len(piece)
-        return True
-
-    return like
-
-
-def one_of(patterns: Iterable[str], normal: Callable[[str], str]) -> Matches:
-    """Whether a text equals one of these or is like it, compared in normal form."""
-    wanted = [normal(pattern) for pattern in patterns]
-    plain = frozenset(pattern for pattern in wanted if "*" not in pattern)
-    globs = [glob(pattern) for pattern in wanted if "*" in pattern]
-
-    def matches(text: str) -> bool:
-        text = normal(text)
-        return text in plain or any(like(text) for like in globs)
-
-    return matches
+TEXTS = frozenset({"text", "texts", "variables"})
+"""The types of fields whose values are texts."""
 
 
-@lru_cache(maxsize=1024)
-def _regex(regex: str) -> Any:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    return re2.compile(regex, options)
+class Operator(ABC):
+    """What a rule asks of a field's value. Operators are frozen: equal ones ask the same.
 
-
-def found(regex: str) -> Matches:
-    """Whether the expression is found in a text, ignoring case; RE2: linear in any text.
-
-    Raises re2.error for what is no expression, or needs what RE2 does not have.
+    `keys` are the keys in the rule file with their meanings. An operator without keys is
+    written as the value itself; only one such operator fits a field. `needs` names the keys
+    that another key needs beside it. `has_history` tells that the answer depends on the
+    field's past, which single items of a list do not have.
     """
-    search = _regex(regex).search
-    return lambda text: search(text.encode("utf-8", "replace")) is not None
+
+    __slots__ = ()
+    keys: ClassVar[Mapping[str, str]]
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    has_history: ClassVar[bool] = False
+
+    # How it is written.
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, about: Field) -> bool:
+        """Whether a rule may ask this of the field."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        """Read the operator; notes errors and warnings at their place, None after an error.
+
+        `node` is the mapping that has some of the operator's keys, or the value itself where
+        the operator has no keys.
+        """
+
+    @classmethod
+    @abstractmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        """The JSON Schema of each key's value; under "" that of the value itself."""
+
+    # What it means.
+
+    @abstractmethod
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        """The test as one of texts, None where it is none. The index compiles it.
+
+        `empty_is_data`: a set without texts is known to lack them, as opposed to no data.
+        """
+
+    @abstractmethod
+    def over_figures(self) -> FigureTest | None:
+        """The test as one of a number, None where it is none. The index compiles it."""
+
+    def test(self, about: Field) -> ValueTest:
+        """The test of the field's value. Raises TypeError where the operator does not fit."""
+        if about.numeric:
+            figures = self.over_figures()
+            if figures is not None:
+                return _band_or_figure(about, figures)
+        elif about.type in TEXTS:
+            texts = self.over_texts(about, empty_is_data=about.type != "text")
+            if texts is not None:
+                met = texts.met
+                return lambda value, _earlier: met(texts_of(value))
+        raise TypeError(f"{type(self).__name__} does not fit the field {about.name}")
+
+    def test_so_far(self, about: Field) -> ValueTest:
+        """The same while more of the value may come: texts seen stay, all else is unknown."""
+        if about.type == "texts":
+            texts = self.over_texts(about, empty_is_data=True)
+            if texts is not None:
+                met = texts.met_so_far
+                return lambda value, _earlier: met(texts_of(value))
+        return lambda _value, _earlier: None
+
+    @abstractmethod
+    def stays(self, answer: bool, about: Field) -> bool:
+        """Whether this answer can't change while the value only grows."""
+
+    # What can be said of two operators.
+
+    @abstractmethod
+    def needs_data(self, about: Field) -> bool:
+        """Whether only a value that is there can meet it."""
+
+    @abstractmethod
+    def implied_by(self, other: "Operator", about: Field) -> bool:
+        """Whether every value that meets the other meets this one; False if unclear."""
+
+    @abstractmethod
+    def excludes(self, other: "Operator", about: Field, *, several: bool) -> bool:
+        """Whether no value meets both; False if unclear. `several`: a value is many texts."""
+
+    @property
+    def size(self) -> int:
+        """How many values it lists: comparing two operators costs the product."""
+        return 1
+
+    # What it needs from the API.
+
+    @abstractmethod
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        """The API filters (name, value) that come close to it; none where there is no such."""
+
+    def thresholds(self) -> Iterator[float]:
+        """The thresholds to ask where only the server knows the number (friction)."""
+        figures = self.over_figures()
+        for it in figures.ranges if figures else ():
+            yield from it.thresholds()
+
+    @property
+    def looks_back(self) -> int | None:
+        """How many ms ago the figure is that it compares with, None if it does not."""
+        return None
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        """The texts that it names in full, without wildcards."""
+        return ()
+
+    # In words.
+
+    @abstractmethod
+    def words(self, about: Field) -> str:
+        """What it asks for, in words that follow the field's name."""
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        """Why a value that meets it does, for a message; `shown` is the value in words."""
+        if about.banded:
+            return f"{about.name} {self.words(about)}"
+        if about.numeric:
+            return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
+        if about.type == "flag":
+            return about.name if value else f"not {about.name}"
+        met = self._texts_met(about, texts_of(value))
+        if about.type == "texts" and not met:
+            return f"{about.name} {self.words(about)}"
+        return f"{about.why_label} {seen(about, met or value) or 'absent'}"
+
+    def _texts_met(self, about: Field, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """The texts that the test asks for."""
+        test = self.over_texts(about, empty_is_data=True)
+        if test is None or not test.each:
+            return texts if test is not None and test.there else ()
+        return tuple(text for text in texts if any(one(text) for one in test.each))
+
+    def distance(self, about: Field, value: Any) -> str:
+        """How far a number is from what is asked: `2 s short`; empty where that says nothing."""
+        return ""
 
 
-def text_test(wants: OneOf | NoneOf | Pattern, normal: Callable[[str], str]) -> Matches:
-    """What a single text must be like, or must not for NoneOf."""
-    if isinstance(wants, Pattern):
-        return found(wants.regex)
-    return one_of(wants.values, normal)
+def _band_or_figure(about: Field, figures: FigureTest) -> ValueTest:
+    if about.banded:
+        return lambda band, _earlier: figures.met_by_band(band)
+    met = figures.met
+    return lambda value, _earlier: met(value)
 
 
-def figure_test(wants: Numbers | Bounds) -> Callable[[float], bool]:
-    """Whether a figure is one of these, or lies within."""
-    if isinstance(wants, Numbers):
-        return frozenset(wants.values).__contains__
-    low, high, over, under = wants.min, wants.max, wants.over, wants.under
-    return lambda x: (
-        (low is None or x >= low)
-        and (high is None or x <= high)
-        and (over is None or x > over)
-        and (under is None or x < under)
+def _operand(node: Node, key: str, place: Place) -> tuple[Node, Place] | None:
+    """The value under the operator's key and its place."""
+    entry = node.entries.get(key) if isinstance(node, Keys) else None
+    return None if entry is None else (entry.node, place.at(key, entry))
+
+
+class TextOperator(Operator):
+    """An operator of texts. `over_texts` says all that it means."""
+
+    __slots__ = ()
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type in TEXTS
+
+    @abstractmethod
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        """The test of texts."""
+
+    def over_figures(self) -> FigureTest | None:
+        return None
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        test = self.over_texts(about, empty_is_data=about.type != "text")
+        return not (test.may_end if answer else test.may_begin)
+
+    def needs_data(self, about: Field) -> bool:
+        test = self.over_texts(about, empty_is_data=about.type != "text")
+        return bool(test.each) or test.there is True
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return False
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTexts(TextOperator):
+    """An operator with a text or a list of texts under its key."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        for key in cls.keys:
+            found = _operand(node, key, place)
+            if found is None:
+                return None
+            node, place = found
+            if isinstance(node, Scalar) and node.value is None:
+                place.on(node).fault(f"{key} has no value; write {{exists: true}}")
+                return None
+        values = read_texts(node, place, about)
+        return None if values is None else cls(values)
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return dict.fromkeys(cls.keys, one_or_more(TEXT)) or {"": one_or_more(scalar_schema(about))}
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        return tuple(value for value in self.values if "*" not in value)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(ListedTexts):
+    """A text is one of these; `*` stands for any run of characters."""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=(Alike(self.values, about.normal),))
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return isinstance(other, OneOf) and _covered(other.values, self.values, about)
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        if several or not isinstance(other, OneOf) or "*" in "".join(self.values + other.values):
+            return False
+        mine, others = (set(map(about.normal, it.values)) for it in (self, other))
+        return mine.isdisjoint(others)
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        served = about.api_filter
+        taken = served.take(self.values[0]) if served and len(self.values) == 1 else None
+        if served and taken is not None:
+            yield served.name, (taken,) if served.is_list else taken
+
+    def words(self, about: Field) -> str:
+        return enumerated(self.values, "or")
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf(ListedTexts):
+    """There is a text, and none is one of these. An empty set of texts holds none of them."""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType({"not": "none of these"})
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        barred = Alike(self.values, about.normal)
+        return TextTest(none=(barred,), there=None if empty_is_data else True)
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        if several or not isinstance(other, OneOf):
+            return False
+        return _covered(other.values, self.values, about)
+
+    def words(self, about: Field) -> str:
+        return f"not {enumerated(self.values, 'or')}"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        if about.type == "texts":
+            label = about.absent_label or f"no {about.name}"
+            return f"{label} {enumerated(self.values, 'or')}"
+        return Operator.reason(self, about, value, shown)
+
+    def _texts_met(self, about: Field, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Every(ListedTexts):
+    """Each of these is among the texts (tags)."""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType({"all": "every one of these"})
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "texts"
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=tuple(Alike((value,), about.normal) for value in self.values))
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        served = about.api_filter
+        if served and served.is_list:
+            each = map(served.take, self.values)
+            yield served.name, tuple(taken for taken in each if taken is not None)
+
+    def words(self, about: Field) -> str:
+        return f"all of {enumerated(self.values, 'and')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern(TextOperator):
+    """A regular expression is found in a text (RE2: linear time on any input)."""
+
+    regex: str
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"matches": "a regular expression is found in the text, ignoring case"}
     )
 
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        found = _operand(node, "matches", place)
+        regex = text(*found) if found else None
+        if found is None or regex is None:
+            return None
+        problem = regex_problem(regex)
+        if problem:
+            found[1].on(found[0]).fault(f"this is no regular expression: {problem}")
+            return None
+        return cls(regex)
 
-def texts_of(value: Any) -> tuple[str, ...]:
-    """A value as texts: none, one or several."""
-    if value is None or value == "":
-        return ()
-    return value if isinstance(value, tuple) else (str(value),)
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {"matches": {"type": "string", "minLength": 1}}
 
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=(search(self.regex),))
 
-def values_of(variables: Iterable[str], key: str) -> tuple[str, ...]:
-    """The variable's values: `key=value` split at the first `=`, keys may repeat (L841)."""
-    key = key.casefold()
-    pairs = (item.partition("=") for item in variables)
-    return tuple(value for name, _, value in pairs if value and name.casefold() == key)
-
-
-def sees(field: Field, wants: Wants, key: str | None = None) -> Sees:
-    """The test as a function of the field's value; without data it says no."""
-    if key is not None:
-        named = _sees_texts(field, wants, lenient=False)
-        return lambda value: named(values_of(value or (), key))
-    if field.source == "asked" and field.numeric:
-        return band_test(wants)
-    if isinstance(wants, Exists):
-        there = wants.wanted
-        return lambda value: (value not in (None, "", ())) is there
-    if isinstance(wants, Is):
-        flag = wants.wanted
-        return lambda value: value is flag
-    if field.numeric and isinstance(wants, Numbers | Bounds):
-        within = figure_test(wants)
-        return lambda value: value is not None and value == value and within(value)
-    if field.numeric or field.type == "flag":
-        return lambda value: False  # a single look tells no change; see evaluate.changed
-    return _sees_texts(field, wants, lenient=field.type in ("texts", "variables"))
+    def words(self, about: Field) -> str:
+        return f"like /{clean(self.regex, 80)}/"
 
 
-def _sees_texts(field: Field, wants: Wants, *, lenient: bool) -> Sees:
-    """A test of texts; `lenient`: an empty set of texts is data, so it can lack things."""
-    if isinstance(wants, NoneOf):
-        barred = text_test(wants, field.normal)
-        return lambda value: (
-            value is not None
-            and (lenient or bool(texts_of(value)))
-            and not any(map(barred, texts_of(value)))
-        )
-    if isinstance(wants, Every):
-        each = [one_of((wanted,), field.normal) for wanted in wants.values]
-        return lambda value: all(any(map(like, texts_of(value))) for like in each)
-    if isinstance(wants, Exists):
-        return lambda value: bool(value) is wants.wanted
-    if isinstance(wants, Numbers | Bounds):
-        within = figure_test(wants)
-        return lambda value: any(
-            (figure := number(text)) is not None and within(figure) for text in texts_of(value)
-        )
-    if isinstance(wants, OneOf | Pattern):
-        wanted_text = text_test(wants, field.normal)
-        return lambda value: any(map(wanted_text, texts_of(value)))
-    return lambda value: False  # a flag or a change is asked of no text
+class FigureOperator(Operator):
+    """An operator of numbers; of variables, whose texts may say a number, too."""
 
+    __slots__ = ()
 
-def at_least(band: Band, threshold: float) -> Answer:
-    """Whether the friction reaches the threshold, as far as the band tells."""
-    if band.low >= threshold:
+    @property
+    @abstractmethod
+    def ranges(self) -> tuple[Range, ...]:
+        """The numbers asked for: those in one of these ranges."""
+
+    def over_figures(self) -> FigureTest:
+        return FigureTest(self.ranges)
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        if about.type != "variables":
+            return None
+        return TextTest(each=(_says(self.over_figures()),))
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        ends = (it.high[0] == inf if answer else it.low[0] == -inf for it in self.ranges)
+        return all(ends)
+
+    def needs_data(self, about: Field) -> bool:
         return True
-    return False if band.high <= threshold else None
 
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return isinstance(other, FigureOperator) and all(
+            any(one.within(mine) for mine in self.ranges) for one in other.ranges
+        )
 
-def above(band: Band, threshold: float) -> Answer:
-    """Whether the friction passes the threshold, as far as the band tells."""
-    if band.low > threshold:
-        return True
-    return False if band.high <= threshold + OVER else None
-
-
-def _opposite(answer: Answer) -> Answer:
-    return None if answer is None else not answer
-
-
-def both(answers: Iterable[Answer]) -> Answer:
-    """All yes is yes, one no is no, else unknown."""
-    unknown = False
-    for answer in answers:
-        if answer is False:
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        if several or not isinstance(other, FigureOperator):
             return False
-        unknown = unknown or answer is None
-    return None if unknown else True
+        return all(mine.apart(one) for mine in self.ranges for one in other.ranges)
 
 
-def either(answers: Iterable[Answer]) -> Answer:
-    """One yes is yes, all no is no, else unknown."""
-    return _opposite(both(_opposite(answer) for answer in answers))
+def _says(figures: FigureTest) -> OneText:
+    """A text that says a number is tested by that number."""
+
+    def says(text: str) -> bool:
+        figure = number_in(text)
+        return figure is not None and figures.met(figure)
+
+    return says
 
 
-def band_test(wants: Wants) -> Sees:
-    """A test of a friction band: the server tells thresholds reached, never the figure."""
-    if isinstance(wants, Exists):
-        return lambda band: (band is not None) is wants.wanted
-    if isinstance(wants, Numbers):
-        ranges = [Bounds(min=value, max=value) for value in wants.values]
-        return lambda band: band is not None and either(_within(band, it) for it in ranges)
-    if isinstance(wants, Bounds):
-        return lambda band: band is not None and _within(band, wants)
-    return lambda band: False
+@dataclass(frozen=True, slots=True)
+class Numbers(FigureOperator):
+    """The number is one of these."""
+
+    values: tuple[float, ...]
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.numeric
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        items = node.items if isinstance(node, Items) else [node]
+        if not items:
+            place.on(node).fault(f"{about.name} has an empty list; write at least one value")
+            return None
+        values = [figure(item, place.on(item), about) for item in items]
+        good = tuple(value for value in values if value is not None)
+        if len(good) != len(values):
+            return None
+        doubt_exact(good, place.on(node), about)
+        return cls(good)
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {"": one_or_more(scalar_schema(about))}
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        return tuple(Range(min=value, max=value) for value in self.values)
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+    def words(self, about: Field) -> str:
+        return enumerated([quantity(about, value) for value in self.values], "or")
 
 
-def _within(band: Band, bounds: Bounds) -> Answer:
-    answers: list[Answer] = []
-    if bounds.min is not None:
-        answers.append(at_least(band, bounds.min))
-    if bounds.over is not None:
-        answers.append(above(band, bounds.over))
-    if bounds.max is not None:
-        answers.append(_opposite(above(band, bounds.max)))
-    if bounds.under is not None:
-        answers.append(_opposite(at_least(band, bounds.under)))
-    return both(answers)
+@dataclass(frozen=True, slots=True)
+class Bounds(FigureOperator):
+    """The number lies within: min and max are reached, over and under are passed."""
+
+    min: float | None = None
+    max: float | None = None
+    over: float | None = None
+    under: float | None = None
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "min": "at least this much",
+            "max": "at most this much",
+            "over": "more than this",
+            "under": "less than this",
+        }
+    )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.numeric or about.type == "variables"
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
+        values: dict[str, float] = {}
+        for entry in entries:
+            value = figure(entry.node, place.at(entry.key, entry).on(entry.node), about)
+            if value is not None:
+                values[entry.key] = value
+        if not entries or len(values) != len(entries):
+            return None
+        bounds = cls(**values)
+        last = place.at(entries[-1].key, entries[-1])
+        doubt_range(bounds.range, bounds.words(about), last, place.on(node), about)
+        return bounds
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        number = scalar_schema(about) if about.type in NUMERIC else {"type": "number"}
+        return dict.fromkeys(cls.keys, number)
+
+    @property
+    def range(self) -> Range:
+        """The same as a range of numbers."""
+        return Range(self.min, self.max, self.over, self.under)
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        return (self.range,)
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        """`over` and `under` are taken as reached (L4308); exact limits are rounded outwards."""
+        served = about.api_filter
+        if served is None or not served.is_range:
+            return
+        ends = (self.range.low[0], floor), (self.range.high[0], ceil)
+        for name, (end, rounded) in zip(served.names, ends, strict=True):
+            limit = rounded(end) if served.exact and isfinite(end) else end
+            if isfinite(limit) and (limit >= 0 if served.exact else limit):
+                yield name, served.take(limit)
+
+    def words(self, about: Field) -> str:
+        named = (
+            ("at least", self.min),
+            ("over", self.over),
+            ("at most", self.max),
+            ("under", self.under),
+        )
+        said = [f"{word} {quantity(about, it)}" for word, it in named if it is not None]
+        return " and ".join(said) or "anything"
+
+    def distance(self, about: Field, value: Any) -> str:
+        if not isinstance(value, int | float) or value != value:
+            return ""
+        low, high = self.range.low[0], self.range.high[0]
+        if value < low:
+            return f"{quantity(about, low - value)} short"
+        if value > high:
+            return f"{quantity(about, value - high)} too much"
+        return "just on the edge" if value in (self.over, self.under) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exists(Operator):
+    """The value is there and not empty, or the opposite."""
+
+    wanted: bool = True
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"exists": "there is a value that is not empty, or there is none"}
+    )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type != "items"
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        wanted = part(node, "exists", place, flag) if isinstance(node, Keys) else None
+        return None if wanted is None else cls(wanted)
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {"exists": FLAG}
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(there=self.wanted)
+
+    def over_figures(self) -> FigureTest:
+        return FigureTest((Range(),) if self.wanted else (), missing=not self.wanted)
+
+    def test(self, about: Field) -> ValueTest:
+        if about.type == "flag":
+            return lambda value, _earlier: (value is not None) is self.wanted
+        return Operator.test(self, about)
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        return answer is self.wanted
+
+    def needs_data(self, about: Field) -> bool:
+        return self.wanted
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other or (self.wanted and other.needs_data(about))
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return not self.wanted and other.needs_data(about)
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+    def words(self, about: Field) -> str:
+        return "present" if self.wanted else "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Is(Operator):
+    """The flag has this value."""
+
+    wanted: bool
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "flag"
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        wanted = flag(node, place)
+        return None if wanted is None else cls(wanted)
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {"": FLAG}
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        return None
+
+    def over_figures(self) -> FigureTest | None:
+        return None
+
+    def test(self, about: Field) -> ValueTest:
+        if about.type != "flag":
+            return Operator.test(self, about)
+        return lambda value, _earlier: value is self.wanted
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        return False
+
+    def needs_data(self, about: Field) -> bool:
+        return True
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return isinstance(other, Is) and self != other
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        if about.api_filter:
+            yield about.api_filter.name, self.wanted
+
+    def words(self, about: Field) -> str:
+        return "yes" if self.wanted else "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Operator):
+    """The figure has dropped or risen by this share (percent) against its own past (ms ago).
+
+    Unknown while there is no history.
+    """
+
+    drops_by: float | None = None
+    rises_by: float | None = None
+    against: int = 0
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "drops_by": "fallen by this share against its own past",
+            "rises_by": "risen by this share against its own past",
+            "against": "how long ago the past is",
+        }
+    )
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"drops_by": ("against",), "rises_by": ("against",)}
+    )
+    has_history: ClassVar[bool] = True
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.numeric and about.watch in ALERTS
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        if not isinstance(node, Keys) or not node.entries.keys() <= operator_keys(about).keys():
+            return None  # noted already; what is missing may only be misspelt
+        drops = part(node, "drops_by", place, share)
+        rises = part(node, "rises_by", place, share)
+        against = part(node, "against", place, length)
+        if "drops_by" not in node.entries and "rises_by" not in node.entries:
+            place.on(node).fault("against goes with drops_by or rises_by")
+            return None
+        if "against" not in node.entries:
+            place.on(node).fault("say against how long ago, such as against: 7d")
+            return None
+        for key, by in (("drops_by", drops), ("rises_by", rises)):
+            if by is not None and (by <= 0 or (key == "drops_by" and by > 100)):
+                place.at(key, node.entries[key]).fault(f"{key} wants a percentage such as 20%")
+        if against is None:
+            return None
+        return cls(drops, rises, round(against.total_seconds() * 1000))
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {"drops_by": CHANGE, "rises_by": CHANGE, "against": LENGTH}
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        return None
+
+    def over_figures(self) -> FigureTest | None:
+        return None
+
+    def test(self, about: Field) -> ValueTest:
+        if not self.fits(about):
+            return Operator.test(self, about)
+
+        def test(now: float | None, earlier: Earlier) -> Answer:
+            if now is None:
+                return False
+            before = earlier(self.against)
+            return None if before is None else self.changed(now, before)
+
+        return test
+
+    def changed(self, now: float, before: float) -> bool:
+        """Whether the figure has dropped or risen by the share of what it was, in percent."""
+        if before == 0:
+            return self.rises_by is not None and now > 0
+        change = 100.0 * (now - before) / abs(before)
+        fallen = self.drops_by is not None and -change >= self.drops_by
+        return fallen or (self.rises_by is not None and change >= self.rises_by)
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        return False
+
+    def needs_data(self, about: Field) -> bool:
+        return True
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return False
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+    @property
+    def looks_back(self) -> int | None:
+        return self.against
+
+    def words(self, about: Field) -> str:
+        ago = lasting(timedelta(milliseconds=self.against))
+        moves = (("down", self.drops_by), ("up", self.rises_by))
+        said = [f"{word} by {number(it)} %" for word, it in moves if it is not None]
+        return f"{' or '.join(said)} against {ago} ago"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.name} {self.words(about)}: {shown}"
+
+
+def _covered(values: tuple[str, ...], patterns: tuple[str, ...], about: Field) -> bool:
+    """Whether each value is one of the patterns or is like one. A value's own `*` is a text."""
+    return all(map(Alike(patterns, about.normal), values))
+
+
+def registry(*operators: type[Operator]) -> tuple[type[Operator], ...]:
+    """The operators; raises TypeError for one that leaves a question unanswered."""
+    keys: set[str] = set()
+    for operator in operators:
+        unanswered = operator.__abstractmethods__ | ({"keys"} - {*dir(operator)})
+        if unanswered:
+            raise TypeError(f"{operator.__name__} does not say: {', '.join(sorted(unanswered))}")
+        if keys & operator.keys.keys():
+            raise TypeError(f"{operator.__name__} has a key that another operator has")
+        keys |= operator.keys.keys()
+    return operators
+
+
+OPERATORS: Final = registry(
+    OneOf,
+    Numbers,
+    Is,
+    Every,
+    NoneOf,
+    Pattern,
+    Bounds,
+    Exists,
+    Change,
+)
+"""Every operator, in the order in which messages, the schema and the docs name them."""
+
+
+def fitting(about: Field, *, single_item: bool = False) -> Iterator[type[Operator]]:
+    """The operators with keys that fit the field, or the part of one single item."""
+    for operator in OPERATORS:
+        if operator.keys and operator.fits(about) and not (single_item and operator.has_history):
+            yield operator
+
+
+def operator_keys(about: Field, *, single_item: bool = False) -> dict[str, str]:
+    """The keys that fit the field, with their meanings."""
+    found = fitting(about, single_item=single_item)
+    return {key: meaning for it in found for key, meaning in it.keys.items()}
+
+
+def plain_operator(about: Field) -> type[Operator]:
+    """The operator that a value written by itself stands for."""
+    (found,) = (it for it in OPERATORS if not it.keys and it.fits(about))
+    return found

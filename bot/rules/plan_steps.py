@@ -1,4 +1,4 @@
-"""(rule, subject) -> the steps that a match calls for, each with a key for ever."""
+"""The steps that a match of a rule calls for, each with a permanent key."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from bot.rules.model import Rule
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One action to take, once. `rank` orders a match's steps, `lane` is what it queues behind."""
+    """One action to run, once. `rank` orders a match's steps; steps of one `lane` run in turn."""
 
     key: str
     rank: int
@@ -21,7 +21,7 @@ class Step:
 
 
 def applies(rule: Rule, site: Site) -> bool:
-    """Does the rule watch this website? By name, id or glob; without a list it watches all."""
+    """Whether the rule watches this website: by name, id or glob; without a list it watches all."""
     if not rule.websites:
         return True
     names = (site.name.casefold(), site.id.casefold())
@@ -29,7 +29,7 @@ def applies(rule: Rule, site: Site) -> bool:
 
 
 def match_key(rule_id: str, subject: Subject, episode: str = "") -> str:
-    """Names a match for ever: a recording matches a rule once, a level once an episode."""
+    """The permanent key of a match: a recording matches a rule once, an alert once per episode."""
     tail = f"/{episode}" if episode else ""
     return f"{rule_id}/{subject.website.id}/{subject.key}{tail}"
 
@@ -39,7 +39,7 @@ def steps(
 ) -> Iterator[Step]:
     """The actions for this subject, writes first, then shares, then posts.
 
-    Keys count per kind of action, so a star put before an alert renames no alert.
+    Keys count per kind of action, so a star added before a post does not rename the post.
     """
     counts: Counter[str] = Counter()
     for action in sorted(actions, key=lambda action: action.rank):

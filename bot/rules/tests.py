@@ -7,13 +7,14 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from bot.actions.notifier import Notifier
-from bot.domain.subjects import Subject
+from bot.domain.subjects import Site, Subject
+from bot.fields.catalogue import made
+from bot.fields.recordings import MONDAY_NOON
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
-from bot.rules.evaluate import Past, matches
+from bot.rules.evaluate import Past, rule_answer
 from bot.rules.explain import explain, lines, why
 from bot.rules.model import Rule, RuleSet, RuleTest
-from bot.rules.test_subjects import MONDAY_NOON, subject
 
 _WRITTEN_AS = {"unshare": "share"}
 """Kinds of steps that are written under another key."""
@@ -55,9 +56,9 @@ def run(ruleset: RuleSet, only: Iterable[str] = ()) -> list[TestResult]:
 
 
 def _run(rule: Rule, test: RuleTest) -> TestResult:
-    tried = subject(rule, test)
+    tried = made(rule.watch, _site(rule, test.given), test.given)
     past = _past(test.given.get("before", {}))
-    matched = matches(rule, tried, past)
+    matched = rule_answer(rule, tried, past, complete=True) is True
     problems: list[str] = []
     if matched != test.match:
         expected, found = ("a match", "none") if test.match else ("no match", "one")
@@ -65,10 +66,19 @@ def _run(rule: Rule, test: RuleTest) -> TestResult:
     elif matched:
         problems += _missing_actions(rule, test)
         problems += _missing_text(rule, test, tried)
-    explanation = tuple(lines(explain(rule, tried, past))) if problems else ()
+    explanation = tuple(lines(explain(rule, tried, past, complete=True))) if problems else ()
     return TestResult(
         rule.id, test.name, rule.file, test.line, test.column, tuple(problems), explanation
     )
+
+
+def _site(rule: Rule, given: Mapping[str, Any]) -> Site:
+    """The website given, or one that the rule watches."""
+    if "website" in given:
+        return Site(given["website"], given["website"])
+    watched = rule.websites[0] if rule.websites else "example.com"
+    name = watched.replace("*", "www").replace("?", "x")
+    return Site(name, name)
 
 
 def _past(before: Mapping[str, float]) -> Past:
@@ -103,7 +113,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         subject=tried,
         matched=MONDAY_NOON,
         now=MONDAY_NOON,
-        why=why(rule, tried),
+        why=why(rule, tried, complete=True),
         results={"share": "token"},
     )
     posts = [action for action in rule.do if isinstance(action, Notifier)]

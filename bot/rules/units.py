@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
+from bot.fields.field import WEEKDAYS
 from bot.messages import duration
 from bot.messages import rate as times_and_window
-from bot.rules.model import Active, Rate
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOWS = {
     "second": timedelta(seconds=1),
     "minute": timedelta(minutes=1),
@@ -28,6 +28,23 @@ _STEPS = (
     ("ms", timedelta(milliseconds=1)),
 )
 DAY_MINUTES = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most so many within a window of that length."""
+
+    times: int
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """When posts may go out: weekdays (0 = Monday) and minutes of the day in the account's zone."""
+
+    days: frozenset[int]
+    start: int
+    end: int
 
 
 def milliseconds(text: str) -> int:

@@ -86,7 +86,7 @@ async def test_while_slack_is_away_the_outcome_stays_unknown_and_the_first_attem
 async def test_a_text_that_meets_data_it_did_not_foresee_does_not_cost_the_post():
     world = World()
     text = "{{ duration / pages }}"
-    lacking = task(recording={"pages": None})
+    lacking = task(recording={"pages": None, "page_views": None})
     done = await Slack(channel="#a", text=text).perform(lacking, world.ports)
     assert world.slack.posts[0].blocks[0]["type"] == "header"
     assert "the rule's text can't be filled in" in done.note

@@ -20,9 +20,9 @@ from bot.domain.subjects import (
     Site,
     WebsiteSubject,
 )
+from bot.fields.catalogue import KINDS, text_fields
 from bot.messages import message as messages
 from bot.messages.samples import SAMPLES
-from bot.messages.template_variables import NAMES
 from bot.messages.templates import BadText, render
 from bot.messages.text import clean, cut_mrkdwn, mrkdwn, size
 from bot.ports import Addresses
@@ -109,7 +109,7 @@ SUBJECTS = (
     st.builds(PageSubject, website=SITES, path=HOSTILE, title=HOSTILE, views=NUMBER),
     st.builds(WebsiteSubject, website=SITES, status=MAYBE),
 )
-OF_KIND = dict(zip(NAMES, SUBJECTS, strict=True))
+OF_KIND = dict(zip(KINDS, SUBJECTS, strict=True))
 
 
 def tasks(subjects):
@@ -202,12 +202,12 @@ def test_digests_ends_and_notices_are_harmless_and_fit(task, reasons):
     )
 
 
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 @settings(max_examples=15, deadline=None, derandomize=True)
 def test_a_text_that_prints_every_name_is_harmless(kind, data):
     task = data.draw(tasks(OF_KIND[kind]))
-    text = " ".join(f"{{{{ {name} }}}}" for name in NAMES[kind]) + "{{ website }}{{ why }}"
+    text = " ".join(f"{{{{ {name} }}}}" for name in text_fields(kind)) + "{{ website }}{{ why }}"
     assert_harmless(render(text, task, APP))
 
 

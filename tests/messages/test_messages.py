@@ -62,7 +62,7 @@ def test_without_a_share_or_a_public_address_there_is_no_public_link():
 
 def test_facts_that_are_unknown_are_left_out_or_a_dash():
     recording = msgspec.structs.replace(
-        TASK.subject.recording, page_views=None, entry_page=None, tags=(), country=None
+        TASK.subject.recording, page_views=None, entry=None, entry_page=None, tags=(), country=None
     )
     subject = msgspec.structs.replace(TASK.subject, recording=recording, friction=None)
     facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]

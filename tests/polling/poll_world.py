@@ -17,7 +17,7 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import Desk, Polled, poll
 from bot.polling.session import merge
 from bot.polling.site_rules import Book
-from bot.rules.evaluate import matches
+from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
 from bot.rules.model import Rule, RuleSet
 from bot.store import Store, open_store
@@ -158,7 +158,9 @@ class Account:
         found = set()
         for each in ids:
             subject = await self.subject(each)
-            found |= {(rule.id, each) for rule in self.rules if matches(rule, subject)}
+            found |= {
+                (rule.id, each) for rule in self.rules if rule_answer(rule, subject, complete=True)
+            }
         return found
 
     async def subject(self, recording: str) -> RecordingSubject:

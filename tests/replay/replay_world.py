@@ -15,7 +15,7 @@ from bot.polling.session import merge
 from bot.replay.date_slices import Span
 from bot.replay.evaluate_days import Past
 from bot.replay.run import Progress, replay
-from bot.rules.evaluate import matches
+from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 from bot.rules.needs import fires_early
@@ -169,7 +169,7 @@ class World:
             found |= {
                 (rule.id, each)
                 for rule in self.rules.rules
-                if (settled or fires_early(rule)) and matches(rule, subject)
+                if (settled or fires_early(rule)) and rule_answer(rule, subject, complete=True)
             }
         return found
 

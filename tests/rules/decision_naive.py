@@ -1,7 +1,7 @@
 """What a condition means, spelled out a second time and as simply as can be.
 
 Nothing here comes from the catalogue, the operators or the tree walk: it reads the recording
-itself, with `re` where the product has its own globs, and answers yes or no.
+itself, with `re` where the product has its own globs, and answers True, False or None (unknown).
 """
 
 import itertools
@@ -11,6 +11,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from bot.rules import model as c
+from bot.rules import operators as op
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 REFERRERS = {"search": "searchengines", "link": "links"}
@@ -165,75 +166,98 @@ def meets(name, wants, found, *, of_variable=False):
     if name == "friction":
         return band_meets(wants, found)
     match wants:
-        case c.OneOf(values):
+        case op.OneOf(values):
             return any(alike(name, t, v) for t in texts(found) for v in values)
-        case c.NoneOf(values):
+        case op.NoneOf(values):
             some = many or bool(texts(found))
             return some and not any(alike(name, t, v) for t in texts(found) for v in values)
-        case c.Every(values):
+        case op.Every(values):
             return all(any(alike(name, t, v) for t in texts(found)) for v in values)
-        case c.Pattern(regex):
+        case op.Pattern(regex):
             return any(re.search(regex, t, re.IGNORECASE) for t in texts(found))
-        case c.Exists(wanted):
+        case op.Exists(wanted):
             return (found not in (None, [])) is wanted
-        case c.Is(wanted):
+        case op.Is(wanted):
             return found is wanted
-        case c.Numbers(values):
+        case op.Numbers(values):
             return any(x in values for x in figures(found))
-        case c.Bounds():
+        case op.Bounds():
             return any(within(x, wants) for x in figures(found))
     raise AssertionError(wants)
 
 
 def band_meets(wants, band):
-    """Whether every friction that the band allows meets the wants."""
-    if isinstance(wants, c.Exists):
+    """True if every friction that the band allows meets the wants, False if none does."""
+    if isinstance(wants, op.Exists):
         return (band is not None) is wants.wanted
     if band is None:
         return False
     ranges = (
-        [wants] if isinstance(wants, c.Bounds) else [c.Bounds(min=v, max=v) for v in wants.values]
+        [wants] if isinstance(wants, op.Bounds) else [op.Bounds(min=v, max=v) for v in wants.values]
     )
-    return any(
+    if any(inside(band, w) for w in ranges):
+        return True
+    return False if all(outside(band, w) for w in ranges) else None
+
+
+def inside(band, w):
+    return (
         (w.min is None or band.low >= w.min)
         and (w.over is None or band.low > w.over)
         and (w.max is None or (band.high <= w.max + 1e-6 and band.low <= w.max))
-        and (w.under is None or band.high <= w.under)
-        for w in ranges
+        and (w.under is None or (band.high <= w.under and band.low < w.under))
     )
 
 
-def holds(condition, subject):
+def outside(band, w):
+    return (
+        (w.min is not None and band.low < w.min and band.high <= w.min)
+        or (w.over is not None and band.low <= w.over and band.high <= w.over + 1e-6)
+        or (w.max is not None and band.low > w.max)
+        or (w.under is not None and band.low >= w.under)
+    )
+
+
+def answer(condition, subject):
     match condition:
         case c.All(parts):
-            return all(holds(part, subject) for part in parts)
+            answers = {answer(part, subject) for part in parts}
+            return False if False in answers else None if None in answers else True
         case c.AnyOf(parts):
-            return any(holds(part, subject) for part in parts)
+            answers = {answer(part, subject) for part in parts}
+            return True if True in answers else None if None in answers else False
         case c.Not(part):
-            return not holds(part, subject)
+            return {True: False, False: True, None: None}[answer(part, subject)]
         case c.OneItem(field, tests):
+            known, views = value(field, subject)
+            if not known:
+                return None
             return any(
-                all(meets(t.field, t.wants, view_value(t.field, view)) for t in tests)
-                for view in value(field, subject)[1]
+                all(meets(t.field, t.operator, view_value(t.field, view)) for t in tests)
+                for view in views
             )
         case c.Journey(paths):
-            _, seen = value("journey", subject)
-            return any(
+            known, seen = value("journey", subject)
+            found = any(
                 all(alike("journey", t, p) for t, p in zip(chosen, paths, strict=True))
                 for chosen in itertools.combinations(seen, len(paths))
             )
+            return found if found or known else None
         case c.Test(field, wants, key):
-            return test_holds(field, wants, key, subject)
+            return test_answer(field, wants, key, subject)
     raise AssertionError(condition)
 
 
-def test_holds(name, wants, key, subject):
+def test_answer(name, wants, key, subject):
     known, found = value(name, subject)
     if key is not None:
         pairs = [item.split("=", 1) for item in found if "=" in item]
         named = [v for k, v in pairs if k.casefold() == key.casefold() and v]
         return meets(name, wants, named, of_variable=True)
-    absence = isinstance(wants, c.NoneOf) or wants == c.Exists(False)
-    if not known and (absence or not isinstance(found, list)):
-        return False
-    return meets(name, wants, found)
+    said = meets(name, wants, found)
+    if known:
+        return said
+    if not isinstance(found, list):
+        return None
+    absence = isinstance(wants, op.NoneOf) or wants == op.Exists(False)
+    return said if said is not absence else None  # what is there stays, more may come

@@ -9,20 +9,13 @@ from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.rules.model import (
     All,
     AnyOf,
-    Bounds,
-    Every,
-    Exists,
-    Is,
     Journey,
-    NoneOf,
     Not,
-    Numbers,
     OneItem,
-    OneOf,
-    Pattern,
     Rule,
     Test,
 )
+from bot.rules.operators import Bounds, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern
 from mouseflow.models import PageView, Recording
 
 SITES = (Site("w1", "myshop.com"), Site("w2", "Blog.myshop.com"), Site("w3", "other.org"))

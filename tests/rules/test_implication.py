@@ -1,16 +1,16 @@
 """What warnings claim about conditions is true of every subject."""
 
 from itertools import permutations
-from types import SimpleNamespace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from written_conditions import as_json, conditions
 
-from bot.rules.evaluate import holds
+from bot.domain.subjects import Site
+from bot.fields.catalogue import made
+from bot.rules.evaluate import answer
 from bot.rules.files.load import read
 from bot.rules.implication import implies, impossible
-from bot.rules.test_subjects import subject
 
 NAMES = frozenset(
     {"country", "device", "pages", "tags", "starred", "variables", "page", "referrer_type",
@@ -44,11 +44,7 @@ SUBJECTS = st.fixed_dictionaries(
         "entry_page": WORDS,
         "duration": st.sampled_from([0, 1000, 90_000, 300_000]),
     },
-).map(
-    lambda given: subject(
-        SimpleNamespace(watch="recordings", websites=()), SimpleNamespace(given=given)
-    )
-)
+).map(lambda given: made("recordings", Site("w", "w"), given))
 SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -65,7 +61,7 @@ CONDITIONS = conditions("recordings", NAMES).map(condition)
 @SETTINGS
 def test_what_is_called_impossible_never_holds(condition, subjects):
     if impossible(condition, "recordings"):
-        assert not any(holds(condition, seen) for seen in subjects)
+        assert not any(answer(condition, seen) for seen in subjects)
 
 
 @given(
@@ -77,7 +73,7 @@ def test_what_is_implied_holds_too(conditions, subjects):
     for one, other in permutations(conditions, 2):
         if implies(one, other, "recordings"):
             for seen in subjects:
-                assert not holds(one, seen) or holds(other, seen)
+                assert not answer(one, seen) or answer(other, seen)
 
 
 @given(CONDITIONS)

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.fields.field import Source
 from bot.rules import model as c
-from bot.rules.evaluate import answer, matches, needs
-from bot.rules.index.decider import Decider
+from bot.rules import operators as op
+from bot.rules.evaluate import RuleList, answer, needs, rule_answer
+from bot.rules.index import RuleIndex
 from bot.rules.model import Rule
 from bot.rules.needs import (
     asks_friction,
@@ -20,14 +22,12 @@ from bot.rules.needs import (
     fires_early,
     likely,
     lines,
-    narrowing,
-    narrowing_of_all,
     needs_detail,
     plan,
     thresholds,
     visitor_types,
 )
-from bot.rules.operators import OVER
+from bot.rules.value_tests import OVER
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
@@ -37,20 +37,20 @@ def rule(when, rule_id="r", **more):
 
 
 def friction(**bounds):
-    return c.Test("friction", c.Bounds(**bounds))
+    return c.Test("friction", op.Bounds(**bounds))
 
 
 def test_every_friction_bound_becomes_a_threshold_to_reach_each_once_and_ascending():
     asked = [rule(friction(min=5)), rule(friction(over=2)), rule(c.Not(friction(under=2.5)))]
     asked.append(rule(friction(max=2), excepts=friction(min=5)))
     assert thresholds(asked) == (2 + OVER, 2.5, 5)
-    assert thresholds([rule(c.Test("country", c.OneOf(("de",))))]) == ()
+    assert thresholds([rule(c.Test("country", op.OneOf(("de",))))]) == ()
 
 
 @given(
     st.sampled_from([0.0, 2.0, 2.0000005, 2.5, 3.0, 7.0]),
     st.builds(
-        c.Bounds,
+        op.Bounds,
         min=st.none() | st.sampled_from([2.0, 2.5]),
         over=st.none() | st.sampled_from([2.0, 3.0]),
         max=st.none() | st.sampled_from([2.5, 3.0]),
@@ -77,7 +77,7 @@ def test_the_thresholds_asked_are_enough_to_decide(figure, bounds, seen):
 
 
 def test_facts_are_asked_only_where_a_rule_depends_on_them():
-    visitors = rule(c.Test("visitor_type", c.OneOf(("first",))))
+    visitors = rule(c.Test("visitor_type", op.OneOf(("first",))))
     assert asks_visitor_type(visitors)
     assert not asks_friction(visitors)
     assert asks_friction(rule(c.All(()), excepts=friction(min=1)))
@@ -92,25 +92,25 @@ def test_facts_are_asked_only_where_a_rule_depends_on_them():
         (friction(over=2.5), True),
         (friction(under=5), False),
         (c.Not(friction(min=2.5)), False),
-        (c.Test("duration", c.Bounds(min=60_000)), True),
-        (c.Test("duration", c.Bounds(min=60_000, max=90_000)), False),
-        (c.Not(c.Test("duration", c.Bounds(under=60_000))), True),
-        (c.Test("pages", c.Numbers((3.0,))), False),
-        (c.Test("saw_page", c.OneOf(("/a",))), True),
-        (c.Test("saw_page", c.NoneOf(("/a",))), False),
-        (c.Not(c.Test("saw_page", c.OneOf(("/a",)))), False),
-        (c.Test("tags", c.Every(("a",))), True),
-        (c.Test("tags", c.Exists(False)), False),
+        (c.Test("duration", op.Bounds(min=60_000)), True),
+        (c.Test("duration", op.Bounds(min=60_000, max=90_000)), False),
+        (c.Not(c.Test("duration", op.Bounds(under=60_000))), True),
+        (c.Test("pages", op.Numbers((3.0,))), False),
+        (c.Test("saw_page", op.OneOf(("/a",))), True),
+        (c.Test("saw_page", op.NoneOf(("/a",))), False),
+        (c.Not(c.Test("saw_page", op.OneOf(("/a",)))), False),
+        (c.Test("tags", op.Every(("a",))), True),
+        (c.Test("tags", op.Exists(False)), False),
         (c.Journey(("/a", "/b")), True),
-        (c.Test("exit_page", c.OneOf(("/a",))), False),
-        (c.Test("variables", c.OneOf(("a",)), "plan"), False),
-        (c.Test("country", c.NoneOf(("us",))), True),
-        (c.Not(c.Test("country", c.OneOf(("us",)))), True),
-        (c.Test("starred", c.Is(False)), False),
-        (c.OneItem("page", (c.Test("path", c.OneOf(("/a",))),)), True),
-        (c.OneItem("page", (c.Test("time", c.Bounds(under=5)),)), False),
-        (c.AnyOf((friction(min=1), c.Test("exit_page", c.OneOf(("/",))))), False),
-        (c.All((friction(min=1), c.Test("lang", c.Exists(False)))), True),
+        (c.Test("exit_page", op.OneOf(("/a",))), False),
+        (c.Test("variables", op.OneOf(("a",)), "plan"), False),
+        (c.Test("country", op.NoneOf(("us",))), True),
+        (c.Not(c.Test("country", op.OneOf(("us",)))), True),
+        (c.Test("starred", op.Is(False)), False),
+        (c.OneItem("page", (c.Test("path", op.OneOf(("/a",))),)), True),
+        (c.OneItem("page", (c.Test("time", op.Bounds(under=5)),)), False),
+        (c.AnyOf((friction(min=1), c.Test("exit_page", op.OneOf(("/",))))), False),
+        (c.All((friction(min=1), c.Test("lang", op.Exists(False)))), True),
     ],
 )
 def test_a_rule_fires_early_only_if_its_condition_stays_true(when, early):
@@ -141,7 +141,7 @@ def longer(view):
 @settings(max_examples=150, deadline=None)  # fmt: skip
 def test_a_rule_that_fires_early_still_matches_when_the_session_has_grown(when, seen, more):
     wanted, (_, early) = rule(when), seen
-    if not fires_early(wanted) or not matches(wanted, early):
+    if not fires_early(wanted) or not rule_answer(wanted, early):
         return
     recording = early.recording
     views = tuple(map(longer, recording.page_views or ()))
@@ -155,7 +155,7 @@ def test_a_rule_that_fires_early_still_matches_when_the_session_has_grown(when, 
         tags=(*recording.tags, "click-rage"),
     )
     later = replace(early, recording=grown, friction=Band.exactly(early.friction.low + 3))
-    assert matches(wanted, later)
+    assert rule_answer(wanted, later)
 
 
 @given(rules, learnt())
@@ -174,37 +174,38 @@ def test_a_session_of_one_page_needs_no_detail_to_know_its_pages():
     alone = RecordingSubject(website=Site("w1", "myshop.com"), recording=recording)
     several = replace(alone, recording=replace(recording, pages=2))
     tests = {
-        "saw_page": (c.Test("saw_page", c.OneOf(("/pay",))), False),
-        "absent": (c.Test("saw_page", c.NoneOf(("/pay",))), True),
-        "exit_page": (c.Test("exit_page", c.OneOf(("/cart",))), True),
+        "saw_page": (c.Test("saw_page", op.OneOf(("/pay",))), False),
+        "absent": (c.Test("saw_page", op.NoneOf(("/pay",))), True),
+        "exit_page": (c.Test("exit_page", op.OneOf(("/cart",))), True),
         "journey": (c.Journey(("/cart", "/pay")), False),
     }
     for condition, met in tests.values():
-        decider = Decider([rule(condition)])
-        assert decider.candidates(alone) == (((0,) if met else ()), ())
-        assert decider.candidates(several) == ((), (0,))
+        for group_of in (RuleIndex, RuleList):
+            group = group_of([rule(condition)])
+            assert group.decide(alone) == (group.rules if met else (), ())
+            assert group.decide(several) == ((), group.rules)
         assert not needs(condition, alone)
-        assert needs(condition, several) == {"detail"}
+        assert needs(condition, several) == {Source.DETAIL}
 
 
-def test_filters_narrow_only_by_what_they_mean_exactly():
+def test_filters_come_close_to_what_a_rule_matches():
     when = c.All(
         (
-            c.Test("country", c.OneOf(("DE",))),
-            c.Test("device", c.OneOf(("Phone",))),
-            c.Test("referrer_type", c.OneOf(("Search",))),
-            c.Test("browser", c.OneOf(("lynx",))),
-            c.Test("duration", c.Bounds(over=60_000, max=90_000.5)),
-            c.Test("pages", c.Bounds(min=3)),
-            c.Test("saw_page", c.OneOf(("/Checkout",))),
-            c.Test("tags", c.OneOf(("submit",))),
-            c.Test("starred", c.Is(True)),
+            c.Test("country", op.OneOf(("DE",))),
+            c.Test("device", op.OneOf(("Phone",))),
+            c.Test("referrer_type", op.OneOf(("Search",))),
+            c.Test("browser", op.OneOf(("lynx",))),
+            c.Test("duration", op.Bounds(over=60_000, max=90_000.5)),
+            c.Test("pages", op.Bounds(min=3)),
+            c.Test("saw_page", op.OneOf(("/Checkout",))),
+            c.Test("tags", op.OneOf(("submit",))),
+            c.Test("starred", op.Is(True)),
             friction(min=2.5),
-            c.AnyOf((c.Test("os", c.OneOf(("linux",))), c.Test("os", c.OneOf(("ios",))))),
-            c.Not(c.Test("screen", c.OneOf(("1x1",)))),
+            c.AnyOf((c.Test("os", op.OneOf(("linux",))), c.Test("os", op.OneOf(("ios",))))),
+            c.Not(c.Test("screen", op.OneOf(("1x1",)))),
         )
     )
-    exact = SessionFilters(
+    close = SessionFilters(
         country="de",
         device="phone",
         referrer="searchengines",
@@ -212,50 +213,19 @@ def test_filters_narrow_only_by_what_they_mean_exactly():
         visitmax=timedelta(milliseconds=90_001),
         pagesmin=3,
         star=True,
+        funnel="/checkout",
+        tags=("submit",),
+        frictionmin=2.5,
     )
-    assert narrowing(rule(when)) == exact
-    close = likely(rule(when))
-    assert (close.funnel, close.tags, close.frictionmin) == ("/checkout", ("submit",), 2.5)
-
-
-def test_filters_of_several_rules_are_what_all_of_them_share():
-    german = c.Test("country", c.OneOf(("de",)))
-    one = rule(
-        c.All((german, c.Test("pages", c.Bounds(min=3)), c.Test("device", c.OneOf(("phone",)))))
-    )
-    two = rule(c.All((german, c.Test("pages", c.Bounds(min=5)))))
-    assert narrowing_of_all([one, two]) == SessionFilters(country="de", pagesmin=3)
-    assert narrowing_of_all([one, rule(c.All(()))]) == SessionFilters()
-    assert narrowing_of_all([]) == SessionFilters()
-
-
-@given(rules, learnt())
-@settings(max_examples=100, deadline=None)
-def test_narrowing_lets_every_match_through(wanted, seen):
-    _, whole = seen
-    filters = narrowing(wanted)
-    if not matches(wanted, whole):
-        return
-    r = whole.recording
-    for name, value in (("country", r.country), ("device", r.device), ("browser", r.browser),
-                        ("os", r.os)):  # fmt: skip
-        asked = getattr(filters, name)
-        assert asked is None or asked == value.casefold()
-    count = len(r.page_views) if r.pages is None else r.pages
-    assert filters.pagesmin is None or count >= filters.pagesmin
-    assert filters.pagesmax is None or count <= filters.pagesmax
-    length = None if r.duration is None else timedelta(milliseconds=r.duration)
-    assert filters.visitmin is None or length >= filters.visitmin
-    assert filters.visitmax is None or length <= filters.visitmax
-    assert filters.star is None or r.starred is filters.star
+    assert likely(rule(when)) == close
 
 
 def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
     site = Site("w1", "myshop.com")
     set_ = [
         rule(friction(min=2.5), "angry"),
-        rule(c.Test("visitor_type", c.OneOf(("first",))), "new"),
-        rule(c.Test("exit_page", c.OneOf(("/pay",))), "left", websites=("MYSHOP.*",)),
+        rule(c.Test("visitor_type", op.OneOf(("first",))), "new"),
+        rule(c.Test("exit_page", op.OneOf(("/pay",))), "left", websites=("MYSHOP.*",)),
         rule(friction(min=9), "elsewhere", websites=("other.com",)),
     ]
     made = plan(set_, site)
@@ -275,6 +245,6 @@ def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
 
 
 def test_the_past_that_a_level_compares_with_is_named():
-    drop = c.Test("conversion", c.Change(drops_by=20, against=1000))
+    drop = c.Test("conversion", op.Change(drops_by=20, against=1000))
     funnels = Rule(id="f", watch="funnels", when=c.All((drop,)), do=(), until=c.Not(drop))
     assert changes_asked(funnels) == {("conversion", 1000)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bot.messages import duration
 from bot.rules import units
-from bot.rules.model import Active, Rate
+from bot.rules.units import Active, Rate
 
 LENGTHS = st.integers(1, 10**11).map(lambda ms: timedelta(milliseconds=ms))
 DAYS = st.frozensets(st.integers(0, 6), min_size=1)

@@ -1,338 +1,61 @@
 """`when`, `except` and `until` as written -> a condition, driven by the catalogue of fields."""
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import re2
+from collections.abc import Callable, Mapping, Sequence
 
 from bot.domain.subjects import Kind
-from bot.rules.explain import wanted
-from bot.rules.fields.catalogue import KINDS, fields
-from bot.rules.fields.field import NUMERIC, Field
-from bot.rules.files.location import (
-    Place,
-    flag,
-    is_number,
-    item_place,
-    length,
-    listed,
-    nearest,
-    part,
-    share,
-    text,
-    texts,
-    unknown,
-    worded,
-)
+from bot.fields.catalogue import KINDS, fields
+from bot.fields.field import NUMERIC, Field
+from bot.rules.files.location import Place, item_place, listed, nearest, texts, unknown
 from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
-from bot.rules.files.synonyms import COUNTRIES, comparison, is_regex
-from bot.rules.model import (
-    All,
-    AnyOf,
-    Bounds,
-    Change,
-    Condition,
-    Every,
-    Exists,
-    Is,
-    Journey,
-    NoneOf,
-    Not,
-    Numbers,
-    OneItem,
-    OneOf,
-    Pattern,
-    Test,
-    Wants,
-)
-from bot.rules.operators import found
-from bot.rules.units import WEEKDAYS, milliseconds, weekdays
-
-_SHARES = frozenset({"scroll", "conversion", "recording_rate"})
-"""Percentages of a whole; of the others the API's counters can make more than a hundred."""
-
-_LAST_HOUR = 23
+from bot.rules.files.values import doubt
+from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Test
+from bot.rules.operators import OPERATORS, Operator, fitting, operator_keys, plain_operator
 
 
-def doubt_numbers(numbers: Numbers, place: Place, field: Field) -> None:
-    """Warn of figures that the field never has."""
-    if field.name == "friction":
-        place.warn(
-            "friction-exact", "hardly any session has exactly this friction; write {min: 2.5}"
-        )
-    low, high = _range(field)
-    if not any(low <= value <= high for value in numbers.values):
-        place.warn("never-holds", _words(field))
+def read_operators(
+    node: Node, place: Place, about: Field, *, single_item: bool = False
+) -> list[Operator] | None:
+    """What the field's value must meet, all of it; None and errors where it cannot be read.
 
-
-def doubt_bounds(bounds: Bounds, last: Place, place: Place, field: Field) -> None:
-    """Warn of bounds that no figure is within, or every one; `last` is where the last one is."""
-    if _none(bounds, -math.inf, math.inf):
-        last.warn("never-holds", f"nothing is {wanted(field, bounds)}")
-    elif _none(bounds, *_range(field)):
-        place.warn("never-holds", _words(field))
-    elif _every(bounds, *_range(field)):
-        more = "so this holds wherever there is a figure; if that is meant, write {exists: true}"
-        place.warn("always-true", f"{_words(field)}, {more}")
-
-
-def _range(field: Field) -> tuple[float, float]:
-    """The least and the greatest figure that the field can have, as far as that is certain."""
-    if not field.numeric or field.name == "friction":
-        return -math.inf, math.inf  # variables hold anything; a site's own friction may be negative
-    if field.name in _SHARES:
-        return 0, 100
-    return 0, _LAST_HOUR if field.name == "hour" else math.inf
-
-
-def _words(field: Field) -> str:
-    if field.name in _SHARES:
-        return f"{field.name} is a share between 0% and 100%"
-    return "hours go from 0 to 23" if field.name == "hour" else f"{field.name} is never below 0"
-
-
-def _none(bounds: Bounds, least: float, greatest: float) -> bool:
-    """Whether no number from the least to the greatest is within."""
-    low = max(end for end in (least, bounds.min, bounds.over) if end is not None)
-    high = min(end for end in (greatest, bounds.max, bounds.under) if end is not None)
-    return low > high or (low == high and (bounds.over == low or bounds.under == high))
-
-
-def _every(bounds: Bounds, least: float, greatest: float) -> bool:
-    """Whether every number from the least to the greatest is within."""
-    return (
-        (bounds.min is None or bounds.min <= least)
-        and (bounds.over is None or bounds.over < least)
-        and (bounds.max is None or bounds.max >= greatest)
-        and (bounds.under is None or bounds.under > greatest)
-    )
-
-
-_LONGEST = 1000
-_PERL = "there is no look-ahead and no look-behind in RE2; use not, or except"
-
-
-def problem(regex: str) -> str | None:
-    """What RE2 does not understand in the expression, None where all is well."""
-    if len(regex) > _LONGEST:
-        return f"it is longer than {_LONGEST} characters"
-    try:
-        found(regex)
-    except re2.error as error:
-        said = error.args[0] if error.args else ""
-        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-        return _PERL if words.startswith("invalid perl operator") else words
-    return None
-
-
-PATHS = frozenset({"saw_page", "journey", "entry_page", "exit_page", "path"})
-
-_CODE = re.compile(r"[a-z]{2}")
-_EXCLUDED = re.compile(r"! ?[\w/]")
-_TYPOGRAPHIC = tuple("“”„‘’‚«»")
-_SEVERAL = re.compile(r"/\S*\s*(?:,|>|→|->)\s*/")
-
-
-def doubt(value: str, place: Place, field: Field) -> None:
-    """Warn of a value that the field can't have, or that hardly means what it says."""
-    if field.name in PATHS:
-        _doubt_path(value, place, field.name)
-    elif field.name == "country":
-        _doubt_country(value.casefold(), place)
-    elif field.name == "tags" and "," in value:
-        place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
-    elif field.name == "ip" and "/" in value:
-        place.warn("compared-as-text", "a range of addresses is written with *, such as 10.1.*")
-    elif field.type == "variables" and (meant := comparison(value)):
-        place.warn("compared-as-text", f"this is compared as a text; for numbers write {meant}")
-    if value[:1] in _TYPOGRAPHIC:
-        words = "typographic quotes are part of the text; write plain ones, or none"
-        place.warn("compared-as-text", words)
-    elif _EXCLUDED.match(value):
-        words = f"this is compared as a text; to exclude it write {{not: {value[1:].strip()}}}"
-        place.warn("compared-as-text", words)
-    elif value == "exists":
-        place.warn("compared-as-text", "this is compared as a text; write {exists: true}")
-    elif is_regex(value):
-        words = f"this is compared as a text; a regular expression is {{matches: '{value}'}}"
-        place.warn("compared-as-text", words)
-
-
-def _doubt_path(path: str, place: Place, name: str) -> None:
-    if name == "journey" and _SEVERAL.search(path):
-        place.warn("never-holds", "a journey is a list of paths, such as [/cart, /checkout*]")
-    elif not path.startswith(("/", "*")) and not is_regex(path):
-        hint = "the path alone, such as /checkout*" if "://" in path else f"/{path}"
-        place.warn("never-holds", f"{path} fits no page, since paths begin with /; write {hint}")
-    elif "?" in path and not is_regex(path):
-        said = "what stands behind the ? is left out; only entry_url has a query"
-        place.warn("path-query", said)
-
-
-def _doubt_country(value: str, place: Place) -> None:
-    code = COUNTRIES.get(value, "")
-    if "*" not in value and (code or not _CODE.fullmatch(value)):
-        words = f"; write {code}" if code else ", such as de"
-        place.warn("unusual-value", f"a country is a code of two letters{words}")
-
-
-BOUNDS = ("min", "max", "over", "under")
-CHANGES = ("drops_by", "rises_by", "against")
-TEXT_OPERATORS = ("not", "matches", "exists")
-OPEN_CHOICES = frozenset({"browser", "os"})
-"""Fields whose choices are the API filter's words, while rows may hold others."""
-
-
-def wants(node: Node, place: Place, field: Field) -> list[Wants] | None:
-    """What the field's value must be, all of it; None and faults where it cannot be read."""
+    `single_item`: the field is a part of one item of a list.
+    """
     if isinstance(node, Keys):
-        return _operators(node, place, field)
+        return _by_keys(node, place, about, single_item=single_item)
     if isinstance(node, Scalar) and node.value is None:
         place.on(node).fault(f"{place.name} has no value; for no value write {{exists: false}}")
         return None
-    want: Wants | None
-    if field.type == "flag":
-        said = flag(node, place)
-        want = None if said is None else Is(said)
-    elif field.type in NUMERIC:
-        want = _numbers(node, place, field)
-    else:
-        values = _texts(node, place, field)
-        want = None if values is None else OneOf(values)
-    return None if want is None else [want]
+    plain = plain_operator(about).read(node, place, about)
+    return None if plain is None else [plain]
 
 
-def _texts(node: Node, place: Place, field: Field) -> tuple[str, ...] | None:
-    values = texts(node, place)
-    if values is None:
-        return None
-    if isinstance(node, Items):
-        spots = [place.at(index, item) for index, item in enumerate(node.items)]
-    else:
-        spots = [place.on(node)]
-    good = [_sensible(value, spot, field) for value, spot in zip(values, spots, strict=True)]
-    return values if all(good) else None
-
-
-def _sensible(value: str, place: Place, field: Field) -> bool:
-    """Whether the field can ever have the value; says so where not."""
-    doubt(value, place, field)
-    if not field.choices or "*" in value or field.normal(value) in field.choices:
-        return True
-    hint = _days(value) if field.name == "weekday" else ""
-    message = f"{field.name} is one of {listed(field.choices)}"
-    meant = hint or nearest(value, field.choices)
-    if field.name in OPEN_CHOICES:
-        known = f"as far as the API's filters know, {message}{meant}"
-        place.warn("unusual-value", known)
-        return True
-    place.fault(message + meant)
-    return False
-
-
-def _days(value: str) -> str:
-    """`weekend` and `mon-fri` as the list that they are here."""
-    try:
-        days = weekdays({"weekend": "sat,sun", "weekends": "sat,sun"}.get(value, value))
-    except ValueError:
-        days = (0, 1, 2, 3, 4) if value.startswith(("weekday", "workday", "working")) else ()
-    return f"; write [{', '.join(WEEKDAYS[day] for day in days)}]" if days else ""
-
-
-def _numbers(node: Node, place: Place, field: Field) -> Numbers | None:
-    items = node.items if isinstance(node, Items) else [node]
-    if not items:
-        place.on(node).fault(f"{field.name} has an empty list; write at least one value")
-        return None
-    values = [figure(item, place.on(item), field) for item in items]
-    good = tuple(value for value in values if value is not None)
-    if len(good) != len(values):
-        return None
-    numbers = Numbers(good)
-    doubt_numbers(numbers, place.on(node), field)
-    return numbers
-
-
-def figure(node: Node, place: Place, field: Field) -> float | None:
-    """One number in the field's base unit."""
-    if isinstance(node, Scalar) and not is_number(node) and (meant := comparison(node.source)):
-        place.on(node).fault(f"a comparison is written in words: {meant}")
-        return None
-    if field.type == "duration":
-        return worded(milliseconds)(node, place)
-    if field.type == "percent":
-        return share(node, place)
-    if is_number(node) and isinstance(node, Scalar) and isinstance(node.value, (int, float)):
-        value = float(node.value)
-        if field.name == "friction" and value > 50:
-            place.warn(
-                "friction-scale",
-                "friction is a small sum of event weights, well under 1 on average, not 0-100; "
-                "hardly any session gets above 50",
-            )
-        return value
-    place.on(node).fault(_wants_number(node, field))
-    return None
-
-
-def _wants_number(node: Node, field: Field) -> str:
-    example = field.examples[0] if field.examples and field.type != "variables" else "{min: 5}"
-    quoted = isinstance(node, Scalar) and node.quoted and _looks_numeric(node.source)
-    tail = "; write it without quotes" if quoted else ""
-    if field.name == "pages" and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
-        tail = "; for the path of a page write saw_page"
-    return f"{field.name} wants a number or a bound such as {example}{tail}"
-
-
-def _looks_numeric(source: str) -> bool:
-    try:
-        float(source)
-    except ValueError:
-        return False
-    return True
-
-
-def _operators(node: Keys, place: Place, field: Field) -> list[Wants] | None:
-    known = operators(field)
+def _by_keys(node: Keys, place: Place, about: Field, *, single_item: bool) -> list[Operator] | None:
+    known = list(operator_keys(about, single_item=single_item))
     before = len(place.faults)
     for entry in node:
         if entry.key not in known:
-            place.at(entry.key, entry).fault(_unknown_operator(entry.key, field, known))
+            place.at(entry.key, entry).fault(_unknown_operator(entry.key, about, known))
     if not node.entries:
-        example = field.examples[0] if field.examples else "{exists: true}"
+        example = about.examples[0] if about.examples else "{exists: true}"
         place.on(node).fault(
-            f"{field.name} has nothing to compare with; write {field.name}: {example}"
+            f"{about.name} has nothing to compare with; write {about.name}: {example}"
         )
-    found: list[Wants] = []
-    for read in _READERS:
-        want = read(node, place, field, known)
-        if want is not None:
-            found.append(want)
-    return None if len(place.faults) > before else found
-
-
-def operators(field: Field) -> tuple[str, ...]:
-    """The operators that fit the field."""
-    if field.type in NUMERIC:
-        changes = CHANGES if field.watch != "recordings" else ()
-        return (*BOUNDS, "exists", *changes)
-    if field.type == "flag":
-        return ("exists",)
-    if field.type == "variables":
-        return (*TEXT_OPERATORS, *BOUNDS)
-    if field.type == "texts":
-        return (*TEXT_OPERATORS, "all")
-    return TEXT_OPERATORS
-
-
-_ALL_OPERATORS = (*BOUNDS, *CHANGES, *TEXT_OPERATORS, "all")
+    found = [
+        operator.read(node, place, about)
+        for operator in fitting(about, single_item=single_item)
+        if operator.keys.keys() & node.entries.keys()
+    ]
+    if len(place.faults) > before:
+        return None
+    return [operator for operator in found if operator is not None]
 
 
 def _unknown_operator(name: str, field: Field, known: Sequence[str]) -> str:
+    other = next((it for it in OPERATORS if name in it.keys), None)
     hint = "" if name in _VALUE_ITSELF | _ANY | _HOLDS else nearest(name, known)
-    if name in _ALL_OPERATORS and not hint:
-        why = " on recordings" if name in CHANGES and field.type in NUMERIC else ""
+    if other is not None and not hint:
+        history = other.has_history and field.numeric
+        where = " on recordings" if field.watch == "recordings" else " of one item"
+        why = where if history else ""
         more = (
             "; to exclude numbers, write not around the field"
             if name == "not" and field.type in NUMERIC
@@ -358,87 +81,6 @@ _ANY = frozenset({"any", "in", "or", "one_of", "any_of"})
 _HOLDS = frozenset(
     {"contains", "includes", "has", "like", "starts_with", "begins_with", "ends_with", "glob"}
 )
-
-
-def _read_bounds(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    found = [entry for entry in node if entry.key in BOUNDS and entry.key in known]
-    values: dict[str, float] = {}
-    for entry in found:
-        value = figure(entry.node, place.at(entry.key, entry).on(entry.node), field)
-        if value is not None:
-            values[entry.key] = value
-    if not found or len(values) != len(found):
-        return None
-    bounds = Bounds(**values)
-    doubt_bounds(bounds, place.at(found[-1].key, found[-1]), place.on(node), field)
-    return bounds
-
-
-def _read_change(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    if "against" not in known or not any(key in node.entries for key in CHANGES):
-        return None
-    if any(key not in known for key in node.entries):
-        return None  # told already; what is missing may only be misspelt
-    drops = part(node, "drops_by", place, share)
-    rises = part(node, "rises_by", place, share)
-    against = part(node, "against", place, length)
-    if "drops_by" not in node.entries and "rises_by" not in node.entries:
-        place.on(node).fault("against goes with drops_by or rises_by")
-        return None
-    if "against" not in node.entries:
-        place.on(node).fault("say against how long ago, such as against: 7d")
-        return None
-    for key, by in (("drops_by", drops), ("rises_by", rises)):
-        if by is not None and (by <= 0 or (key == "drops_by" and by > 100)):
-            place.at(key, node.entries[key]).fault(f"{key} wants a percentage such as 20%")
-    if against is None:
-        return None
-    return Change(drops, rises, round(against.total_seconds() * 1000))
-
-
-def _read_not(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    values = _operand_texts("not", node, place, field, known)
-    return None if values is None else NoneOf(values)
-
-
-def _read_all(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    values = _operand_texts("all", node, place, field, known)
-    return None if values is None else Every(values)
-
-
-def _operand_texts(
-    key: str, node: Keys, place: Place, field: Field, known: Iterable[str]
-) -> tuple[str, ...] | None:
-    entry = node.entries.get(key)
-    if entry is None or key not in known:
-        return None
-    if isinstance(entry.node, Scalar) and entry.node.value is None:
-        place.at(key, entry).on(entry.node).fault(f"{key} has no value; write {{exists: true}}")
-        return None
-    return _texts(entry.node, place.at(key, entry), field)
-
-
-def _read_matches(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    entry = node.entries.get("matches")
-    if entry is None or "matches" not in known:
-        return None
-    here = place.at("matches", entry)
-    regex = text(entry.node, here)
-    if regex is None:
-        return None
-    trouble = problem(regex)
-    if trouble:
-        here.on(entry.node).fault(f"this is no regular expression: {trouble}")
-        return None
-    return Pattern(regex)
-
-
-def _read_exists(node: Keys, place: Place, field: Field, known: Sequence[str]) -> Wants | None:
-    there = part(node, "exists", place, flag)
-    return None if there is None else Exists(there)
-
-
-_READERS = (_read_bounds, _read_change, _read_all, _read_matches, _read_not, _read_exists)
 
 
 GROUPS = ("any", "all", "not")
@@ -538,18 +180,19 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
         return _item(node, place, field)
     if field.type == "variables":
         return _variables(node, place, field)
-    if field.name == "journey":
+    if field.ordered:
         if isinstance(node, Keys):
-            place.on(node).fault("journey wants paths in their order, such as [/cart, /checkout*]")
+            words = f"{field.name} wants paths in their order, such as {field.examples[0]}"
+            place.on(node).fault(words)
             return None
         paths = texts(node, place)
         for index, path in enumerate(paths or ()):
             doubt(path, item_place(node, index, place), field)
         return None if paths is None else Journey(paths)
-    wanted = wants(node, place, field)
+    wanted = read_operators(node, place, field)
     if wanted is None:
         return None
-    return _joined([Test(field.name, want) for want in wanted])
+    return _joined([Test(field.name, operator) for operator in wanted])
 
 
 def _item(node: Node, place: Place, field: Field) -> Condition | None:
@@ -565,17 +208,17 @@ def _item(node: Node, place: Place, field: Field) -> Condition | None:
             here.fault(_unknown_part(entry.key, field, known))
             good = False
             continue
-        wanted = wants(entry.node, here, known[entry.key])
+        wanted = read_operators(entry.node, here, known[entry.key], single_item=True)
         good = good and wanted is not None
-        tests += [Test(entry.key, want) for want in wanted or ()]
+        tests += [Test(entry.key, operator) for operator in wanted or ()]
     return OneItem(field.name, tuple(tests)) if good else None
 
 
 def _unknown_part(name: str, field: Field, known: Mapping[str, Field]) -> str:
-    if (field.name, name) == ("page", "friction"):
+    if any(it.name == name and it.of_whole_session for it in fields(field.watch)):
         return (
-            "friction speaks of the whole session, never of one page; ask for the page's "
-            "tags instead, such as tags: click-rage"
+            f"{name} speaks of the whole session, never of one {field.name}; ask for the "
+            f"{field.name}'s tags instead, such as tags: click-rage"
         )
     return unknown(name, known, f"part of {field.name}")
 
@@ -587,7 +230,7 @@ def _variables(node: Node, place: Place, field: Field) -> Condition | None:
     tests: list[Condition] = []
     good = True
     for entry in node:
-        wanted = wants(entry.node, place.at(entry.key, entry), field)
+        wanted = read_operators(entry.node, place.at(entry.key, entry), field)
         good = good and wanted is not None
-        tests += [Test(field.name, want, entry.key) for want in wanted or ()]
+        tests += [Test(field.name, operator, entry.key) for operator in wanted or ()]
     return _joined(tests) if good else None

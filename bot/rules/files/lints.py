@@ -1,22 +1,25 @@
 """Warnings about rules that can be read but hardly mean what they say; each can be silenced."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind
+from bot.fields.catalogue import GROUPS, WEBSITE, fields, text_fields
+from bot.fields.field import Field
 from bot.messages.template_check import first_use
-from bot.messages.template_variables import NAMES
 from bot.messages.templates import names_used
+from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed
 from bot.rules.files.location import Place, listed, text_place
 from bot.rules.files.nodes import Items, Keys, Node
+from bot.rules.files.rule import BEFORE
 from bot.rules.files.rule_source import Written, everywhere, parts, together
-from bot.rules.implication import implies, impossible, leaves
-from bot.rules.model import All, AnyOf, Condition, Journey, Not, Rule
+from bot.rules.implication import implies, impossible
+from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Rule, Test, leaves
 
 LINTS: Final = MappingProxyType(
     {
@@ -38,20 +41,6 @@ LINTS: Final = MappingProxyType(
     }
 )
 """Every lint by its id, with what it finds."""
-
-_PERSONAL: Final = MappingProxyType(
-    {
-        kind: frozenset(name for name, about in names.items() if about.personal)
-        for kind, names in NAMES.items()
-    }
-)
-_SAME_DATA = (
-    frozenset({"pages", "saw_page", "page", "journey", "entry_page", "exit_page", "tags"}),
-    frozenset({"entered", "completed", "conversion", "step"}),
-    frozenset({"interactions", "success", "completion"}),
-    frozenset({"responses", "impressions", "response_rate"}),
-)
-"""Fields that are made of the same data: giving one gives something of the others."""
 
 
 def lint(written: Written, allowed: Allowed) -> None:
@@ -115,14 +104,21 @@ def _contradiction(node: Node, condition: Condition, place: Place, kind: Kind) -
 
 def _friction_on_page(written: Written) -> None:
     place, node = written.reach("when")
-    if "friction" not in fields_read(leaves(written.rule.when)):
+    kind = written.rule.watch
+    session = next((it for it in _read(written.rule.when, kind) if it.of_whole_session), None)
+    if session is None:
         return
+    naming = {
+        about.name: {part.name for part in about.parts if part.names_item}
+        for about in fields(kind)
+        if about.parts
+    }
     for here, key, value in everywhere(node, place):
-        if key == "page" and isinstance(value, Keys) and value.entries.keys() <= {"path", "title"}:
+        if key in naming and isinstance(value, Keys) and value.entries.keys() <= naming[key]:
             here.warn(
                 "friction-on-page",
-                "friction speaks of the whole session, not of this page; write saw_page, or ask "
-                "for the page's tags, such as tags: click-rage",
+                f"{session.name} speaks of the whole session, not of this {key}; write saw_page, "
+                f"or ask for the {key}'s tags, such as tags: click-rage",
             )
 
 
@@ -133,7 +129,9 @@ def _personal(written: Written) -> None:
         of_kind[kind] += 1
         if not post.own_text:
             continue
-        named = sorted(_PERSONAL[written.rule.watch] & names_used(post.own_text))
+        known = text_fields(written.rule.watch)
+        used = names_used(post.own_text)
+        named = sorted(name for name in used if name in known and known[name].personal)
         if named:
             several = isinstance(written.reach("do", kind)[1], Items)
             path = ("do", kind, index, "text") if several else ("do", kind, "text")
@@ -158,37 +156,41 @@ def _essence(rule: Rule) -> Any:
 
 def _ordered(condition: Condition | None) -> str:
     """The condition as a text that does not depend on the order of its parts."""
-    if isinstance(condition, All | AnyOf):
-        parts = sorted(_ordered(part) for part in condition.parts)
-        return f"{type(condition).__name__}({','.join(parts)})"
-    if isinstance(condition, Not):
-        return f"Not({_ordered(condition.part)})"
-    return repr(condition)
+    match condition:
+        case All(parts) | AnyOf(parts):
+            inner = sorted(map(_ordered, parts))
+            return f"{type(condition).__name__}({','.join(inner)})"
+        case Not(part):
+            return f"Not({_ordered(part)})"
+        case Test() | OneItem() | Journey() | None:
+            return repr(condition)
+        case _:
+            assert_never(condition)
 
 
-def fields_read(found: Iterable[Any]) -> set[str]:
-    """The catalogue's fields that these tests ask about."""
-    return {"journey" if isinstance(leaf, Journey) else leaf.field for leaf in found}
+def _read(condition: Condition | None, kind: Kind) -> list[Field]:
+    """The fields that the condition asks about."""
+    return [field_of(leaf, kind) for leaf in leaves(condition)]
 
 
 def _unread(written: Written) -> None:
     rule = written.rule
     if not rule.tests:
         return
-    read = set()
-    for condition in (rule.when, rule.excepts, rule.until):
-        read |= fields_read(leaves(condition))
+    about = [it for part in (rule.when, rule.excepts, rule.until) for it in _read(part, rule.watch)]
+    known = text_fields(rule.watch)
     for action in rule.do:
         if isinstance(action, Notifier) and action.own_text:
-            read |= names_used(action.own_text)
-    read |= {group for group in (rule.once_per and rule.once_per.field,) if group}
-    read |= {"visitor_id"} if "visitor" in read else set()
-    for same in _SAME_DATA:
-        read |= same if read & same else set()
+            about += [known[name] for name in names_used(action.own_text) if name in known]
+    if rule.once_per and rule.once_per.field in GROUPS:
+        about.append(GROUPS[rule.once_per.field])
+    made_of = {it.made_of for it in about if it.made_of}
+    read = {it.name for it in about}
+    read |= {it.name for it in fields(rule.watch) if it.made_of in made_of}
     for index, test in enumerate(rule.tests):
         if test.text is not None:
             continue  # the built-in message may show anything
         for name in test.given:
-            if name not in read and name not in ("website", "before"):
+            if name not in read and name not in (WEBSITE, BEFORE):
                 place = written.at("tests", index, "given", name)
                 place.warn("unread-given", "the rule does not read this field")

@@ -7,10 +7,20 @@ from typing import Any, Final, Literal
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.domain.subjects import Kind
-from bot.rules.fields.catalogue import KINDS, field, fields
-from bot.rules.fields.field import NUMERIC, Field
+from bot.fields.catalogue import (
+    ALERTS,
+    COUNT_BY,
+    KINDS,
+    ONCE_PER,
+    SUBJECTS,
+    VISITOR_FILTERS,
+    WEBSITE,
+    fields,
+)
+from bot.fields.field import NUMERIC, WEEKDAYS, Field
+from bot.fields.recordings import PAGE
 from bot.rules.files.actions import Allowed, actions
-from bot.rules.files.conditions import condition, exceptions, figure
+from bot.rules.files.conditions import condition, exceptions
 from bot.rules.files.location import (
     Place,
     choice,
@@ -31,6 +41,7 @@ from bot.rules.files.location import (
 )
 from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
 from bot.rules.files.synonyms import suggestion
+from bot.rules.files.values import figure
 from bot.rules.model import (
     AfterDowntime,
     Budget,
@@ -38,26 +49,17 @@ from bot.rules.model import (
     Count,
     OncePer,
     Pace,
-    Rate,
     Rule,
     RuleTest,
 )
-from bot.rules.units import WEEKDAYS, active, percent, rate
+from bot.rules.units import Rate, active, percent, rate
 
-RECORDINGS: Final[tuple[Kind, ...]] = ("recordings",)
-LEVELS: Final[tuple[Kind, ...]] = ("feedback", "funnels", "forms", "pages", "websites")
-LOOKING_BACK: Final[tuple[Kind, ...]] = ("funnels", "forms", "pages")
+RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)
+LOOKING_BACK: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
 
-GROUP_FIELDS: Final[tuple[str, ...]] = (
-    "visitor", "visitor_name", "ip", "website", "entry_page", "exit_page", "country", "region",
-    "city", "isp", "device", "browser", "os", "referrer",
-)  # fmt: skip
-"""What `once_per` may name, and `count: {by: ...}` besides `page`."""
 
-VISITOR_FILTERS: Final[tuple[str, ...]] = (
-    "country", "device", "browser", "os", "visitor_type", "referrer_type", "screen",
-)  # fmt: skip
-"""What `visitors` may name: the API's filters that hold for every query (L4241-4247)."""
+BEFORE: Final = "before"
+"""The key of a test's `given` for figures of the past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("do", "the actions of a match", "{tag: friction}", required=True),
     Key(
         "once_per",
-        f"one match per value within a time; the value is one of {', '.join(GROUP_FIELDS)}",
+        f"one match per value within a time; the value is one of {', '.join(ONCE_PER)}",
         "{visitor: 1d}",
         RECORDINGS,
     ),
@@ -103,9 +105,9 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
         "{act_up_to: 6h, older: digest}",
         RECORDINGS,
     ),
-    Key("for", "how long the condition must have held", "15m", LEVELS),
-    Key("until", "what must hold before the rule can fire again", "{enabled: false}", LEVELS),
-    Key("resolved", "whether the end is posted too", "true", LEVELS),
+    Key("for", "how long the condition must have held", "15m", ALERTS),
+    Key("until", "what must hold before the rule can fire again", "{enabled: false}", ALERTS),
+    Key("resolved", "whether the end is posted too", "true", ALERTS),
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
         "visitors",
@@ -286,10 +288,6 @@ def _rate(node: Node, place: Place) -> float | None:
     return None
 
 
-_VIEWS = frozenset({"pages", "saw_page", "page", "journey"})
-"""Given for a recording, each of these may list the page views."""
-
-
 def tests(node: Node, place: Place, kind: Kind) -> tuple[RuleTest, ...]:
     """The list's tests; those with faults are left out."""
     if not isinstance(node, Items) or not node.items:
@@ -385,15 +383,15 @@ def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
     good = True
     for entry in node:
         here = place.at(entry.key, entry)
-        if entry.key == "website" and "website" not in known:
+        if entry.key == WEBSITE and WEBSITE not in known:
             value: Any = text(entry.node, here)
-        elif entry.key == "before" and kind != "recordings":
+        elif entry.key == BEFORE and kind in ALERTS:
             value = _before(entry.node, here, known)
         elif entry.key not in known:
-            here.fault(unknown(entry.key, [*known, "website"], "field"))
+            here.fault(unknown(entry.key, [*known, WEBSITE], "field"))
             value = None
-        elif entry.key in _VIEWS and kind == "recordings":
-            value = _views(entry, here, known)
+        elif known[entry.key].gives_views:
+            value = _views(entry.node, here, known[entry.key])
         else:
             value = _value(entry.node, here, known[entry.key])
         good = good and value is not None
@@ -401,22 +399,20 @@ def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
     return values if good else None
 
 
-def _views(entry: Entry, place: Place, known: Mapping[str, Field]) -> Any:
+def _views(node: Node, place: Place, field: Field) -> Any:
     """How many pages, or the page views: paths, or mappings of a page's parts."""
-    node = entry.node
-    if entry.key == "pages" and not isinstance(node, (Items, Keys)):
-        return figure(node, place, known["pages"])
+    if field.numeric and not isinstance(node, (Items, Keys)):
+        return figure(node, place, field)
     items = node.items if isinstance(node, Items) else [node]
-    page = known["page"]
-    views = [_view(item, place.at(i, item), page) for i, item in enumerate(items)]
+    views = [_view(item, place.at(i, item)) for i, item in enumerate(items)]
     return None if None in views else tuple(views)
 
 
-def _view(node: Node, place: Place, page: Field) -> Mapping[str, Any] | None:
+def _view(node: Node, place: Place) -> Mapping[str, Any] | None:
     if isinstance(node, Keys):
-        return _parts(node, place, page)
+        return _parts(node, place, PAGE)
     path = text(node, place)
-    return None if path is None else {"path": path}
+    return None if path is None else {PAGE.parts[0].name: path}
 
 
 def _parts(node: Node, place: Place, field: Field) -> Mapping[str, Any] | None:
@@ -476,7 +472,7 @@ def _texts(node: Node, place: Place) -> tuple[str, ...] | None:
 
 
 def _chosen(value: str, place: Place, field: Field) -> str | None:
-    if field.normal(value) in field.choices or field.name in ("browser", "os"):
+    if field.normal(value) in field.choices or field.open_choices:
         return value
     place.fault(unknown(value, field.choices, "value"))
     return None
@@ -577,8 +573,8 @@ def _once_per(node: Node, place: Place) -> OncePer | None:
         return None
     (entry,) = node
     here = place.at(entry.key, entry)
-    if entry.key not in GROUP_FIELDS:
-        here.fault(unknown(entry.key, GROUP_FIELDS, "value"))
+    if entry.key not in ONCE_PER:
+        here.fault(unknown(entry.key, ONCE_PER, "value"))
         return None
     window = length(entry.node, here)
     return None if window is None else OncePer(entry.key, window)
@@ -591,11 +587,7 @@ def _count(node: Node, place: Place) -> Count | None:
         return None
     least = part(keys, "at_least", place, whole(2, 1_000_000))
     within = part(keys, "within", place, length)
-    by = (
-        part(keys, "by", place, choice("page", *GROUP_FIELDS))
-        if "by" in keys.entries
-        else "website"
-    )
+    by = part(keys, "by", place, choice(*COUNT_BY)) if "by" in keys.entries else WEBSITE
     return None if least is None or within is None or by is None else Count(least, within, by)
 
 
@@ -616,7 +608,7 @@ def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
 
 
 def _visitors(node: Node, place: Place) -> Mapping[str, str] | None:
-    keys = mapping(node, place, VISITOR_FILTERS, (), "{device: phone}")
+    keys = mapping(node, place, tuple(VISITOR_FILTERS), (), "{device: phone}")
     if keys is None:
         return None
     values = {entry.key: _filter(entry, place.at(entry.key, entry)) for entry in keys}
@@ -636,23 +628,9 @@ def _filter(entry: Entry, place: Place) -> str | None:
     value = text(entry.node, place)
     if value is None:
         return None
-    about = field("recordings", entry.key)
-    value = about.normal(value)
-    if about.choices and value not in about.choices:
-        place.on(entry.node).fault(f"{entry.key} must be one of {listed(about.choices)}")
-        return None
-    pattern = _FILTER_PATTERNS.get(entry.key)
-    if pattern and not pattern.fullmatch(value):
-        place.on(entry.node).fault(_FILTER_WORDS[entry.key])
-        return None
-    return value
-
-
-_FILTER_PATTERNS = {
-    "country": re.compile(r"[a-z]{2}"),
-    "screen": re.compile(r"[0-9]+x[0-9]+"),
-}
-_FILTER_WORDS = {
-    "country": "write one country as two letters, such as de",
-    "screen": "write a screen such as 1280x800",
-}
+    about = VISITOR_FILTERS[entry.key]
+    taken: str | None = about.served.take(value)
+    if taken is None:
+        choices = f"{entry.key} must be one of {listed(about.choices)}"
+        place.on(entry.node).fault(about.served.hint or choices)
+    return taken

@@ -1,102 +1,63 @@
 """The JSON Schema of rule files for editors, made from the catalogue and the actions."""
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import assert_never
 
 from pydantic import TypeAdapter
 
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
 from bot.domain.subjects import Kind
-from bot.messages.text import RATE_PATTERN, SPAN_PATTERN
-from bot.rules.fields.catalogue import KINDS, field, fields
-from bot.rules.fields.field import NUMERIC, Field
-from bot.rules.files.conditions import BOUNDS, OPEN_CHOICES, operators
+from bot.fields.catalogue import (
+    ALERTS,
+    COUNT_BY,
+    KINDS,
+    ONCE_PER,
+    VISITOR_FILTERS,
+    WEBSITE,
+    fields,
+)
+from bot.fields.field import WEEKDAYS, Field
+from bot.fields.recordings import PAGE
+from bot.messages.text import RATE_PATTERN
 from bot.rules.files.lints import LINTS
 from bot.rules.files.nodes import plain
-from bot.rules.files.rule import (
-    BUDGET_KEYS,
-    FILE_KEYS,
-    GROUP_FIELDS,
-    LEVELS,
-    RULE_KEYS,
-    TEST_KEYS,
-    VISITOR_FILTERS,
-    Key,
-    required,
+from bot.rules.files.rule import BEFORE, BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key, required
+from bot.rules.files.values import (
+    FLAG,
+    LENGTH,
+    TEXT,
+    Schema,
+    any_case,
+    chosen,
+    one_or_more,
+    scalar_schema,
 )
 from bot.rules.files.yaml import parse, scalar
-from bot.rules.units import WEEKDAYS
+from bot.rules.operators import fitting, operator_keys, plain_operator
 
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": ["string", "number", "boolean"]}
-SPAN: Schema = {"type": "string", "pattern": SPAN_PATTERN}
-LENGTH: Schema = SPAN | {"not": {"pattern": "^[^1-9]*$"}}
-PERCENT: Schema = {"type": ["string", "number"], "pattern": r"^\s*-?[0-9]+(\.[0-9]+)?\s*%?\s*$"}
-CHANGE: Schema = {
-    "type": ["string", "number"],
-    "exclusiveMinimum": 0,
-    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$",
-}
 RATE: Schema = {"type": "string", "pattern": RATE_PATTERN}
-FLAG: Schema = {"type": "boolean"}
-
-
-def _any_case(word: str) -> str:
-    """A pattern for the word in small and capital letters: JSON Schema has no flag for it."""
-    letters = (f"[{c}{c.upper()}]" if c.isalpha() else re.escape(c) for c in word)
-    return "".join(letters)
 
 
 def active_pattern() -> str:
     """Days, hours or both, as `active` takes them."""
-    day = f"(?:{'|'.join(map(_any_case, WEEKDAYS))})[a-zA-Z]*"
+    day = f"(?:{'|'.join(map(any_case, WEEKDAYS))})[a-zA-Z]*"
     days = rf"{day}(?:-{day})?(?:,{day}(?:-{day})?)*"
     hours = r"[0-9]{1,2}(?::[0-9]{2})?-[0-9]{1,2}(?::[0-9]{2})?"
     return rf"^\s*(?:{days}|(?:{days}\s+)?{hours})\s*$"
 
 
-_SPELLINGS = (
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
-    "search", "searchengine", "link",
-)  # fmt: skip
-"""Other words that some fields take for one of their own."""
-
-
-def chosen(field: Field, *, star: bool) -> Schema:
-    """One of the field's words in any letters, or a pattern with `*`; editors offer the words."""
-    words = [word for word in (*field.choices, *_SPELLINGS) if field.normal(word) in field.choices]
-    pattern = f"^(?:{'|'.join(map(_any_case, words))})$" + (r"|\*" if star else "")
-    return {"anyOf": [{"enum": list(field.choices)}, {"type": "string", "pattern": pattern}]}
-
-
-def visitors(name: str) -> Schema:
-    """A value of the API's own filter."""
-    if name == "country":
-        return {"type": "string", "pattern": "^[a-zA-Z]{2}$"}
-    about = field("recordings", name)
+def visitors(about: Field) -> Schema:
+    """A value of the API filter that serves the field."""
     if about.choices:
         return chosen(about, star=False)
-    return {"type": "string", "pattern": "^[0-9]+[xX][0-9]+$"}
+    return {
+        "type": "string",
+        "pattern": f"^{about.api_filter.pattern if about.api_filter else ''}$",
+    }
 
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-OPERATORS: Mapping[str, str] = {
-    "min": "at least this much",
-    "max": "at most this much",
-    "over": "more than this",
-    "under": "less than this",
-    "not": "none of these",
-    "all": "every one of these",
-    "matches": "a regular expression is found in the text, ignoring case",
-    "exists": "there is a value that is not empty, or there is none",
-    "drops_by": "fallen by this share against its own past",
-    "rises_by": "risen by this share against its own past",
-    "against": "how long ago the past is",
-}
-"""What each operator asks; the docs name them all too."""
 
 
 def json_schema() -> Schema:
@@ -104,7 +65,7 @@ def json_schema() -> Schema:
     definitions: Schema = {
         "rule": _rule(),
         "budget": _budget(),
-        "silence": _one_or_more({"enum": list(LINTS)}),
+        "silence": one_or_more({"enum": list(LINTS)}),
     }
     definitions |= _operator_definitions()
     for kind in KINDS:
@@ -150,10 +111,6 @@ def _by_id(name: str) -> Schema:
     }
 
 
-def _one_or_more(item: Schema) -> Schema:
-    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
-
-
 def _described(keys: Iterable[Key], values: Mapping[str, Schema]) -> Schema:
     """Each key's value with what it means and an example."""
     return {
@@ -175,17 +132,17 @@ def _rule() -> Schema:
     values: dict[str, Schema] = {
         "summary": TEXT,
         "watch": {"enum": list(KINDS)},
-        "websites": _one_or_more(TEXT),
+        "websites": one_or_more(TEXT),
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
         "do": {"type": "object", "minProperties": 1},
-        "once_per": _object(dict.fromkeys(GROUP_FIELDS, LENGTH))
+        "once_per": _object(dict.fromkeys(ONCE_PER, LENGTH))
         | {"minProperties": 1, "maxProperties": 1},
         "count": _object(
             {
                 "at_least": {"type": "integer", "minimum": 2},
                 "within": LENGTH,
-                "by": {"enum": ["page", *GROUP_FIELDS]},
+                "by": {"enum": list(COUNT_BY)},
             },
             ("at_least", "within"),
         ),
@@ -196,8 +153,8 @@ def _rule() -> Schema:
         "until": {"type": "object", "minProperties": 1},
         "resolved": FLAG,
         "over_last": LENGTH,
-        "visitors": _object({name: visitors(name) for name in VISITOR_FILTERS}),
-        "was": _one_or_more(TEXT),
+        "visitors": _object({name: visitors(it) for name, it in VISITOR_FILTERS.items()}),
+        "was": one_or_more(TEXT),
         "tests": {"type": "array", "minItems": 1},
         "silence": _ref("silence"),
     }
@@ -231,7 +188,7 @@ def _when(kind: Kind) -> Schema:
         "all": several | {"description": "each of these holds"},
         "not": this | {"description": "this does not hold"},
     }
-    properties = {field.name: _described_field(field, _wants(field)) for field in fields(kind)}
+    properties = {field.name: _described_field(field, _asked(field)) for field in fields(kind)}
     return _object(properties | groups) | {"minProperties": 1}
 
 
@@ -241,64 +198,41 @@ def _described_field(field: Field, value: Schema) -> Schema:
     return value | {"description": field.meaning + unit, "examples": examples}
 
 
-def _wants(field: Field) -> Schema:
-    """All that may be written about one field."""
+def _asked(field: Field, *, part: bool = False) -> Schema:
+    """All that may be written about one field, or about one part of an item."""
     if field.type == "items":
-        parts = {part.name: _described_field(part, _wants(part)) for part in field.parts}
+        parts = {each.name: _described_field(each, _asked(each, part=True)) for each in field.parts}
         return _object(parts) | {"minProperties": 1}
+    value = plain_operator(field).schema(field)[""]
+    operators = _ref(_operators_of(field, part=part))
+    if field.ordered:
+        return value
+    several = {"anyOf": [*value.get("anyOf", [value]), operators]}
     if field.type == "variables":
-        value = {"anyOf": [*_one_or_more(TEXT)["anyOf"], _ref(_operators_of(field))]}
-        return {"type": "object", "minProperties": 1, "additionalProperties": value}
-    if field.name == "journey":
-        return _one_or_more(TEXT)
-    value = FLAG if field.type == "flag" else _one_or_more(_scalar(field))
-    return {"anyOf": [*value.get("anyOf", [value]), _ref(_operators_of(field))]}
+        return {"type": "object", "minProperties": 1, "additionalProperties": several}
+    return several
 
 
-def _operators_of(field: Field) -> str:
+def _operators_of(field: Field, *, part: bool) -> str:
     """Names the definition of the operators that fit the field; many fields share one."""
-    level = "-of-a-level" if field.numeric and field.watch != "recordings" else ""
-    return f"{field.type}-operators{level}"
+    has_history = any(it.has_history for it in fitting(field, single_item=part))
+    return f"{field.type}-operators{'-of-an-alert' if has_history else ''}"
 
 
 def _operator_definitions() -> Schema:
-    every = [part for kind in KINDS for field in fields(kind) for part in (field, *field.parts)]
-    return {_operators_of(f): _operator_object(f) for f in every if f.type != "items"}
+    every = [(field, False) for kind in KINDS for field in fields(kind) if not field.parts]
+    every += [(it, True) for kind in KINDS for field in fields(kind) for it in field.parts]
+    return {_operators_of(it, part=part): _operator_object(it, part=part) for it, part in every}
 
 
-def _scalar(field: Field) -> Schema:
-    if field.type == "duration":
-        return SPAN
-    if field.type == "percent":
-        return PERCENT
-    if field.type in NUMERIC:
-        return {"type": "number"}
-    if field.choices and field.name not in OPEN_CHOICES:
-        return chosen(field, star=True)
-    if field.choices:
-        return {"anyOf": [{"enum": list(field.choices)}, TEXT]}
-    return TEXT
-
-
-def _operator_object(field: Field) -> Schema:
-    number = _scalar(field) if field.type in NUMERIC else {"type": "number"}
-    values: dict[str, Schema] = {
-        **dict.fromkeys(BOUNDS, number),
-        "not": _one_or_more(TEXT),
-        "all": _one_or_more(TEXT),
-        "matches": {"type": "string", "minLength": 1},
-        "exists": FLAG,
-        "drops_by": CHANGE,
-        "rises_by": CHANGE,
-        "against": LENGTH,
-    }
-    properties = {
-        name: values[name] | {"description": OPERATORS[name]} for name in operators(field)
-    }
+def _operator_object(field: Field, *, part: bool) -> Schema:
+    operators = list(fitting(field, single_item=part))
+    values = {key: value for it in operators for key, value in it.schema(field).items()}
+    meanings = operator_keys(field, single_item=part)
+    properties = {key: values[key] | {"description": meanings[key]} for key in meanings}
+    needed = {key: list(others) for it in operators for key, others in it.needs.items()}
     found = _object(properties) | {"minProperties": 1}
-    if "against" in properties:
-        found["dependentRequired"] = {"drops_by": ["against"], "rises_by": ["against"]}
-    return found
+    return found | ({"dependentRequired": needed} if needed else {})
 
 
 def _do(kind: Kind) -> Schema:
@@ -324,7 +258,7 @@ def _tests(kind: Kind) -> Schema:
         "expect": {
             "anyOf": [
                 {"enum": ["match", "no match"]},
-                _object({"match": FLAG, "actions": _one_or_more(TEXT), "text": TEXT})
+                _object({"match": FLAG, "actions": one_or_more(TEXT), "text": TEXT})
                 | {"minProperties": 1},
             ]
         },
@@ -335,28 +269,33 @@ def _tests(kind: Kind) -> Schema:
 
 def _given(kind: Kind) -> Schema:
     known = {field.name: _given_value(field) for field in fields(kind)}
-    known.setdefault("website", TEXT)
-    if kind == "recordings":
-        views = next(field for field in fields(kind) if field.name == "page")
-        several = _one_or_more({"anyOf": [TEXT, _item(views)]})
-        known |= dict.fromkeys(("saw_page", "page", "journey"), several)
-        known["pages"] = {"anyOf": [{"type": "number"}, *several["anyOf"]]}
-    if kind in LEVELS:
-        numeric = {field.name: _scalar(field) for field in fields(kind) if field.numeric}
-        known["before"] = _object(numeric) | {"description": "figures of the past"}
+    known.setdefault(WEBSITE, TEXT)
+    if kind in ALERTS:
+        numeric = {field.name: scalar_schema(field) for field in fields(kind) if field.numeric}
+        known[BEFORE] = _object(numeric) | {"description": "figures of the past"}
     return _object(known) | {"minProperties": 1}
 
 
 def _given_value(field: Field) -> Schema:
-    if field.type == "items":
-        return _one_or_more(_item(field))
-    if field.type == "variables":
-        return {"type": "object", "additionalProperties": TEXT}
-    if field.type == "flag":
-        return FLAG
-    if field.type == "texts":
-        return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
-    return _scalar(field)
+    """What a rule's test may give for the field."""
+    if field.gives_views:
+        several: Schema = one_or_more({"anyOf": [TEXT, _item(PAGE)]})
+        return {"anyOf": [scalar_schema(field), *several["anyOf"]]} if field.numeric else several
+    match field.type:
+        case "items":
+            return one_or_more(_item(field))
+        case "variables":
+            return {"type": "object", "additionalProperties": TEXT}
+        case "flag":
+            return FLAG
+        case "texts":
+            return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
+        case "text" | "number" | "duration" | "percent":
+            return scalar_schema(field)
+        case "moment":
+            raise TypeError(f"{field.name}: a rule's test can't give a moment")
+        case _:
+            assert_never(field.type)
 
 
 def _item(field: Field) -> Schema:
@@ -368,7 +307,7 @@ def _budget() -> Schema:
     rate = {"type": ["number", "string"], "minimum": 1, "maximum": 100, "pattern": written}
     values: dict[str, Schema] = {
         "summary": TEXT,
-        "websites": _one_or_more(TEXT),
+        "websites": one_or_more(TEXT),
         "recordings": {"type": "integer", "minimum": 1},
         "period": {"enum": ["day", "week", "month"]},
         "starts_on": {"type": "integer", "minimum": 1, "maximum": 31},

@@ -1,39 +1,109 @@
 """One column of the compiled decision: how a recording's field becomes a mask of terms.
 
-A column answers twice. `mask` is the verdict with what is known now. `pair`, where the field may
-not be known yet, gives the terms that hold whatever comes, and those that still may.
+`sure` is the mask of the terms that the field surely does not refute, with what is known now.
+`masks`, where the field may not be known yet, adds those that it may not refute.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
-from bot.domain.subjects import Band, RecordingSubject
-from bot.rules.fields.field import Field, page
-from bot.rules.fields.recordings import has_detail, knows_pages
+from bot.domain.subjects import RecordingSubject
+from bot.fields.field import Field, Source, TextKind, page
+from bot.rules.evaluate import leaf_test
 from bot.rules.index.tables import (
-    Axis,
     Column,
+    FieldTests,
+    Known,
     Lookup,
+    Masks,
     Memo,
-    Pair,
-    existence,
     length,
     lengths,
     segments,
 )
-from bot.rules.index.terms import Leaf
-from bot.rules.index.text_sets import Bag, Texts
-from bot.rules.model import Bounds, Journey, Numbers, OneItem, OneOf, Test
-from bot.rules.operators import sees, texts_of
-from mouseflow.models import Recording
+from bot.rules.index.text_sets import OneTextTable, TextSet, text_test
+from bot.rules.model import Journey, Leaf, OneItem, Test
+from bot.rules.operators import TEXTS
+from bot.rules.value_tests import Alike, FigureTest, texts_of
+
+Wanted = Mapping[Leaf, tuple[int, int]]
+"""The tests of one field, each with the terms that want it met, and not met."""
 
 
-class _Figure(NamedTuple):
+def has_table(leaf: Leaf, about: Field) -> bool:
+    """Whether there is a table for this test; without one its own test is asked."""
+    match leaf:
+        case Journey():
+            return True
+        case OneItem(_, tests):
+            parts = ((test, about.part(test.field)) for test in tests)
+            return all(
+                part.known is None and _is_texts_or_figures(test, part) for test, part in parts
+            )
+        case Test():
+            return about.banded or about.type == "flag" or _is_texts_or_figures(leaf, about)
+        case _:
+            assert_never(leaf)
+
+
+def _is_texts_or_figures(test: Test, about: Field) -> bool:
+    if about.type in TEXTS:
+        return text_test(test, about) is not None
+    return about.numeric and test.operator.over_figures() is not None
+
+
+def column(about: Field, wants: Wanted, everything: int) -> Column:
+    """The column of a recording's field, of tests that have a table."""
+    tests: FieldTests[Any] = FieldTests(wants, everything)
+    if about.ordered:
+        return _journeys(about, tests)
+    match about.type:
+        case "items":
+            return _items(about, tests)
+        case "texts":
+            return _texts(about, tests)
+        case "variables":
+            return _variables(about, tests)
+        case "number" | "duration" | "percent":
+            return _single(about, tests) if about.banded else _figures(about, tests)
+        case "text" | "flag":
+            return _single(about, tests)
+        case "moment":
+            raise TypeError(f"{about.name}: conditions can't compare moments")
+        case _:
+            assert_never(about.type)
+
+
+def plain_column(about: Field, wants: Wanted, everything: int) -> Column:
+    """A column without tables: every test is asked, of every recording."""
+    tests: FieldTests[Leaf] = FieldTests(wants, everything)
+    asked = [(leaf_test(leaf, "recordings"), 1 << j) for j, leaf in enumerate(tests.leaves)]
+
+    def masks(subject: RecordingSubject) -> Masks:
+        value = about.get(subject)
+        known = about.known is None or about.known(subject)
+        met = failed = 0
+        for (whole, so_far), bit in asked:
+            answer = (whole if known else so_far)(value, _no_history)
+            if answer:
+                met |= bit
+            elif answer is False:
+                failed |= bit
+        return tests.masks[met, failed]
+
+    return Column(terms=tests.terms, sure=lambda subject: masks(subject)[0], masks=masks, slow=True)
+
+
+def _no_history(_ago: int) -> float | None:
+    return None
+
+
+class _FigurePart(NamedTuple):
     """How a number of a page view is read, its thresholds, the leaves left between them by
-    place, and the leaves left by no number."""
+    place, and the leaves left where there is no number."""
 
     raw: Callable[[Any], Any]
     cuts: list[float]
@@ -41,191 +111,193 @@ class _Figure(NamedTuple):
     missing: int
 
 
-def items(about: Field, axis: Axis[Any]) -> Column:
-    """Page views: one of them must meet all tests of a leaf."""
-    # The path first, whether asked or not: it tells most, and most views are done with it.
-    paths = _text_part(about.part("path"), axis)
-    others = [it for it in about.parts if it.name != "path" and _asked(axis.leaves, it)]
-    texts = [(part.raw, _text_part(part, axis)) for part in others if not part.numeric]
-    figures = [_figure_part(part, axis) for part in others if part.numeric]
+def _items(about: Field, tests: FieldTests[OneItem]) -> Column:
+    """Items such as page views: one of them must meet all tests of a leaf."""
+    # The first part (a path) comes first, even if no leaf asks for it: it tells most items apart.
+    first, *rest = about.parts
+    firsts, read_first = _text_part(first, tests), first.raw
+    others = [it for it in rest if _asked(tests.leaves, it)]
+    texts = [(part.raw, _text_part(part, tests)) for part in others if not part.numeric]
+    figures = [_figure_part(part, tests) for part in others if part.numeric]
+    read_items = about.raw
 
-    def mask(subject: RecordingSubject) -> int:
-        met = 0
-        for view in subject.recording.page_views or ():
-            bits = paths[view.website_page or view.uri]
+    def met(subject: RecordingSubject) -> int:
+        found = 0
+        for item in read_items(subject) or ():
+            bits = firsts[read_first(item)]
             if not bits:
                 continue
             for raw, table in texts:
-                bits &= table[raw(view)]
+                bits &= table[raw(item)]
             for raw, cuts, leaves, missing in figures:
-                figure = raw(view)
+                figure = raw(item)
                 if figure is None or figure != figure:
                     bits &= missing
                 else:
                     bits &= leaves[bisect_right(cuts, figure)]
-            met |= bits
-        return axis.mask[met]
+            found |= bits
+        return found
 
-    def pair(subject: RecordingSubject) -> Pair:
-        if subject.recording.page_views is None:
-            return axis.unknown
-        now = mask(subject)
-        return now, now
-
-    return Column(terms=axis.terms, mask=mask, bare=axis.mask[0], pair=pair, slow=True)
+    in_detail = about.source is Source.DETAIL  # which a bare row does not have
+    bare = tests.unknown[0] if about.known and in_detail else None
+    return _growing(about, tests, met, bare)
 
 
-def _asked(leaves: Sequence[OneItem], part: Field) -> bool:
+def _growing(
+    about: Field,
+    tests: FieldTests[Any],
+    met: Callable[[RecordingSubject], int],
+    bare: int | None = None,
+) -> Column:
+    """A column of tests that stay met while more is learnt of the recording."""
+    known = about.known
+
+    def sure(subject: RecordingSubject) -> int:
+        if known is None or known(subject):
+            return tests.mask[met(subject)]
+        return tests.masks[met(subject), 0][0]
+
+    def masks(subject: RecordingSubject) -> Masks:
+        if known is None or known(subject):
+            now = tests.mask[met(subject)]
+            return now, now
+        return tests.masks[met(subject), 0]
+
+    return Column(
+        terms=tests.terms, sure=sure, bare=bare, masks=masks if known else None, slow=True
+    )
+
+
+def _asked(leaves: Iterable[OneItem], part: Field) -> bool:
     return any(test.field == part.name for leaf in leaves for test in leaf.tests)
 
 
-def _tests_of(part: Field, axis: Axis[OneItem]) -> tuple[list[Test], Callable[[int], int]]:
+def _tests_of(part: Field, tests: FieldTests[OneItem]) -> tuple[list[Test], Callable[[int], int]]:
     """The tests of this part, and from those met to the leaves that are not refuted by it."""
-    tests = [
+    found = [
         (test, 1 << j)
-        for j, leaf in enumerate(axis.leaves)
+        for j, leaf in enumerate(tests.leaves)
         for test in leaf.tests
         if test.field == part.name
     ]
 
     def left(met: int) -> int:
-        bits = axis.every_leaf
-        for k, (_, leaf) in enumerate(tests):
+        bits = tests.every_leaf
+        for k, (_, leaf) in enumerate(found):
             if not met >> k & 1:
                 bits &= ~leaf
         return bits
 
-    return [test for test, _ in tests], left
+    return [test for test, _ in found], left
 
 
-def _text_part(part: Field, axis: Axis[OneItem]) -> Memo[Any, int]:
+def _text_part(part: Field, tests: FieldTests[OneItem]) -> Memo[Any, int]:
     """From what one page view shows of this part to the leaves it does not refute."""
-    tests, left = _tests_of(part, axis)
-    bag = Bag(tests, part)
+    found, left = _tests_of(part, tests)
+    texts = TextSet(found, part)
 
     def work(value: Any) -> int:
         bits = 0
         for text in texts_of(part.clean(value)):
-            bits |= bag.bits(text)
-        return left(bag.met(bits))
+            bits |= texts.bits(text)
+        return left(texts.met(bits))
 
     return Memo(work, lengths if part.type == "texts" else length)
 
 
-def _figure_part(part: Field, axis: Axis[OneItem]) -> _Figure:
+def _figure_part(part: Field, tests: FieldTests[OneItem]) -> _FigurePart:
     """The same for a number, by its place among the thresholds."""
-    tests, left = _tests_of(part, axis)
-    spans = [
-        (test.wants, 1 << k)
-        for k, test in enumerate(tests)
-        if isinstance(test.wants, Numbers | Bounds)
-    ]
-    there, absent = existence(tests)
-    cuts, table = segments(spans, lambda met: left(met | there))
-    return _Figure(part.raw, cuts, table, left(absent))
+    found, left = _tests_of(part, tests)
+    figures, missing = _figure_tests(found)
+    cuts, table = segments(figures, left)
+    return _FigurePart(part.raw, cuts, table, left(missing))
 
 
-def journeys(about: Field, axis: Axis[Journey]) -> Column:
+def _figure_tests(leaves: Iterable[Test]) -> tuple[list[tuple[FigureTest, int]], int]:
+    """The tests of numbers with their bits, and the bits of those met without a number."""
+    found: list[tuple[FigureTest, int]] = []
+    missing = 0
+    for j, leaf in enumerate(leaves):
+        figures = leaf.operator.over_figures()
+        if figures is None:
+            raise TypeError(f"{leaf} is no test of numbers")
+        found.append((figures, 1 << j))
+        missing |= figures.missing << j
+    return found, missing
+
+
+def _journeys(about: Field, tests: FieldTests[Journey]) -> Column:
     """Paths in order: every leaf is a row of bits, and one step on is one shift."""
-    texts = Texts(about.normal)
+    paths = OneTextTable(about.normal)
     starts = free = 0
     accept: list[int] = []
-    for leaf in axis.leaves:
+    for leaf in tests.leaves:
         starts |= 1 << free
         for path in leaf.paths:
-            texts.add(OneOf((path,)), 1 << free)
+            paths.add(Alike((path,), about.normal), 1 << free)
             free += 1
         accept.append(1 << free)
         free += 1
-    each: Memo[str, int] = Memo(texts.bits, length)
+    each: Memo[str, int] = Memo(paths.bits, length)
+    read_paths = about.raw
 
-    def met(paths: Iterable[str]) -> int:
+    def met(subject: RecordingSubject) -> int:
         state = starts
-        for path in paths:
+        for path in read_paths(subject):
             state |= (state & each[path]) << 1
         return sum(1 << j for j, end in enumerate(accept) if state & end)
 
-    def mask(subject: RecordingSubject) -> int:
-        return axis.mask[met(about.raw(subject))]
-
-    def pair(subject: RecordingSubject) -> Pair:
-        found = met(about.raw(subject))
-        failed = axis.every_leaf & ~found if knows_pages(subject) else 0
-        return axis.pair[found, failed]
-
-    return Column(terms=axis.terms, mask=mask, pair=pair, slow=True)
+    return _growing(about, tests, met)
 
 
-Wanted = Mapping[Leaf, tuple[int, int]]
-"""The tests of one field, each with the terms that want it met, and not met."""
-
-
-def column(about: Field, wants: Wanted, everything: int) -> Column:
-    """The column of a recording's field."""
-    axis: Axis[Any] = Axis(wants, everything)
-    if about.name == "journey":
-        return journeys(about, axis)
-    if about.type == "items":
-        return items(about, axis)
-    if about.name == "saw_page":
-        return _paths(about, axis)
-    if about.type == "variables":
-        return _variables(about, axis)
-    if about.type == "texts":
-        return _tags(about, axis)
-    if about.numeric and about.source != "asked":
-        return _figures(about, axis)
-    return _single(about, axis)
-
-
-def _single(about: Field, axis: Axis[Any]) -> Column:
+def _single(about: Field, tests: FieldTests[Any]) -> Column:
     """One value: a text, a flag, or a band of friction."""
-    work = _text_work(about, axis) if about.type == "text" else _plain_work(about, axis)
+    work = _text_work(about, tests) if about.type == "text" else _plain_work(about, tests)
     long = length if about.type == "text" else None
-    answers: Memo[Any, Pair] = Memo(work, long)
-    table: Memo[Any, int] = Memo(lambda raw: axis.mask[answers[raw][0]], long)
+    both: Memo[Any, Masks] = Memo(lambda raw: tests.decided(*work(raw)), long)
+    table: Memo[Any, int] = Memo(lambda raw: both[raw][0], long)
     raw, known, attribute = about.raw, about.known, about.attribute
     if known is None and attribute:
         few = bool(about.choices) or about.type == "flag"
-        return Column(terms=axis.terms, mask=Lookup(attribute, table, few))
+        return Column(terms=tests.terms, sure=Lookup(attribute, table, few))
     if known is None:
-        return Column(terms=axis.terms, mask=lambda it: table[raw(it)])
-    silent = axis.mask[0]
+        return Column(terms=tests.terms, sure=lambda it: table[raw(it)])
+    unknown = tests.unknown
 
-    def mask(subject: RecordingSubject) -> int:
-        value = raw(subject)
-        return table[value] if value or known(subject) else silent
+    def sure(subject: RecordingSubject) -> int:
+        value = raw(subject)  # a value that is there is known
+        return table[value] if value or known(subject) else unknown[0]
 
-    def pair(subject: RecordingSubject) -> Pair:
-        return axis.pair[answers[raw(subject)]] if known(subject) else axis.unknown
+    def masks(subject: RecordingSubject) -> Masks:
+        return both[raw(subject)] if known(subject) else unknown
 
-    attribute = "entry_page" if about.name == "entry_page" else attribute
-    of_row: Memo[Any, int] = Memo(lambda value: table[value] if value else silent, long)
+    attribute = about.row_at or attribute
+    of_row: Memo[Any, int] = Memo(lambda value: table[value] if value else unknown[0], long)
     bare = Lookup(attribute, of_row) if attribute else None
-    return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair)
+    return Column(terms=tests.terms, sure=sure, bare=bare, masks=masks)
 
 
-def _text_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
-    bag = Bag(axis.leaves, about)
+def _text_work(about: Field, tests: FieldTests[Any]) -> Callable[[Any], Known]:
+    texts = TextSet(tests.leaves, about)
 
-    def work(raw: Any) -> Pair:
+    def work(raw: Any) -> Known:
         bits = 0
         for text in texts_of(about.clean(raw)):
-            bits |= bag.bits(text)
-        met = bag.met(bits)
-        return met, axis.every_leaf & ~met
+            bits |= texts.bits(text)
+        met = texts.met(bits)
+        return met, tests.every_leaf & ~met
 
     return work
 
 
-def _plain_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
-    tests = [(sees(about, leaf.wants), 1 << j) for j, leaf in enumerate(axis.leaves)]
+def _plain_work(about: Field, tests: FieldTests[Any]) -> Callable[[Any], Known]:
+    asked = [(leaf.operator.test(about), 1 << j) for j, leaf in enumerate(tests.leaves)]
 
-    def work(raw: Any) -> Pair:
-        value: Band | bool | None = about.clean(raw)  # type: ignore[assignment]
+    def work(raw: Any) -> Known:
+        value = about.clean(raw)
         met = failed = 0
-        for see, bit in tests:
-            answer = see(value)
+        for test, bit in asked:
+            answer = test(value, _no_history)
             if answer:
                 met |= bit
             elif answer is False:
@@ -235,102 +307,80 @@ def _plain_work(about: Field, axis: Axis[Any]) -> Callable[[Any], Pair]:
     return work
 
 
-def _figures(about: Field, axis: Axis[Any]) -> Column:
+def _figures(about: Field, tests: FieldTests[Any]) -> Column:
     """A number: its place among the thresholds says everything."""
-    tests = [
-        (leaf.wants, 1 << j)
-        for j, leaf in enumerate(axis.leaves)
-        if isinstance(leaf.wants, Numbers | Bounds)
-    ]
-    there, absent = existence(axis.leaves)
-    cuts, table = segments(tests, lambda bits: axis.mask[bits | there])
-    missing, silent = axis.mask[absent], axis.mask[0]
-    reach = reduce(or_, table, missing | silent)
+    figures, none = _figure_tests(tests.leaves)
+    cuts, table = segments(figures, lambda bits: tests.mask[bits])
+    missing, unknown = tests.mask[none], tests.unknown
+    reach = reduce(or_, table, missing | unknown[0])
     raw, known = about.raw, about.known
 
-    def mask(subject: RecordingSubject) -> int:
+    def sure(subject: RecordingSubject) -> int:
         figure = raw(subject)
         if figure is None or figure != figure:  # NaN has no place among thresholds
-            return missing if known is None or known(subject) else silent
+            return missing if known is None or known(subject) else unknown[0]
         return table[bisect_right(cuts, figure)]
 
-    def pair(subject: RecordingSubject) -> Pair:
+    def masks(subject: RecordingSubject) -> Masks:
         if known is not None and not known(subject):
-            return axis.unknown
-        now = mask(subject)
+            return unknown
+        now = sure(subject)
         return now, now
 
-    return Column(terms=axis.terms, mask=mask, pair=pair if known else None, reach=reach)
+    return Column(
+        terms=tests.terms,
+        sure=sure,
+        masks=masks if known else None,
+        reach=reach,
+    )
 
 
-def _variables(about: Field, axis: Axis[Any]) -> Column:
-    """Variables: each text by itself, for all of a recording's together are hardly seen twice."""
-    bag = Bag(axis.leaves, about)
-    each: Memo[str, int] = Memo(bag.bits, length)
-    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
+def _variables(about: Field, tests: FieldTests[Any]) -> Column:
+    """Variables: each text by itself, since a recording's set of them is hardly seen twice."""
+    texts = TextSet(tests.leaves, about)
+    each: Memo[str, int] = Memo(texts.bits, length)
+    masks: Memo[int, int] = Memo(lambda bits: tests.mask[texts.met(bits)])
+    raw = about.raw
 
-    def mask(subject: RecordingSubject) -> int:
+    def sure(subject: RecordingSubject) -> int:
         bits = 0
-        for text in subject.recording.variables:
+        for text in raw(subject):
             bits |= each[text]
         return masks[bits]
 
-    return Column(terms=axis.terms, mask=mask)
+    return Column(terms=tests.terms, sure=sure)
 
 
-def _tags(about: Field, axis: Axis[Any]) -> Column:
-    """Tags: the session's and those of all its page views."""
-    bag = Bag(axis.leaves, about)
-    each: Memo[str, int] = Memo(bag.bits, length)
+def _texts(about: Field, tests: FieldTests[Any]) -> Column:
+    """A set of texts, such as tags or paths, to which the detail may add."""
+    texts = TextSet(tests.leaves, about)
+    clean = page if about.text is TextKind.PATH else _as_it_is
+    each: Memo[str | None, int] = Memo(lambda raw: texts.bits(clean(raw) or ""), length)
+    pieces, known = about.pieces or about.raw, about.known
+    final: Memo[int, int] = Memo(lambda bits: tests.mask[texts.met(bits)])
+    so_far: Memo[int, Masks] = Memo(lambda bits: tests.masks[texts.met_so_far(bits)])
 
-    def bits_of(recording: Recording) -> int:
+    def sure(subject: RecordingSubject) -> int:
         bits = 0
-        for tag in recording.tags:
-            bits |= each[tag]
-        for view in recording.page_views or ():
-            for tag in view.tags:
-                bits |= each[tag]
-        return bits
+        for piece in pieces(subject):
+            bits |= each[piece]
+        return final[bits] if known is None or known(subject) else so_far[bits][0]
 
-    return _growing(bag, axis, bits_of, has_detail)
-
-
-def _paths(about: Field, axis: Axis[Any]) -> Column:
-    """The paths of all pages seen."""
-    bag = Bag(axis.leaves, about)
-    each: Memo[str | None, int] = Memo(lambda raw: bag.bits(page(raw) or ""), length)
-
-    def bits_of(recording: Recording) -> int:
-        bits = each[recording.entry_page or recording.entry]
-        for view in recording.page_views or ():
-            bits |= each[view.website_page or view.uri]
-        return bits
+    def masks(subject: RecordingSubject) -> Masks:
+        bits = 0
+        for piece in pieces(subject):
+            bits |= each[piece]
+        if known is None or known(subject):
+            return final[bits], final[bits]
+        return so_far[bits]
 
     bare = None
-    if not bag.asks_absence:  # else it matters whether the entry page was the only one
-        bare = Lookup("entry_page", Memo(lambda raw: axis.mask[bag.met(each[raw])], length))
-    return _growing(bag, axis, bits_of, knows_pages, bare)
+    if about.row_at and not (texts.asks_absence or tests.negated):  # else it matters if more come
+        bare = Lookup(about.row_at, Memo(lambda raw: tests.mask[texts.met(each[raw])], length))
+    return Column(
+        terms=tests.terms, sure=sure, bare=bare, masks=masks if known else None, slow=True
+    )
 
 
-def _growing(
-    bag: Bag,
-    axis: Axis[Any],
-    bits_of: Callable[[Recording], int],
-    known: Callable[[RecordingSubject], bool],
-    bare: Lookup | None = None,
-) -> Column:
-    """Texts that the detail may add to, by the bits of those seen so far."""
-    masks: Memo[int, int] = Memo(lambda bits: axis.mask[bag.met(bits)])
-    # What is not known to be absent may still come; a verdict takes it for a no.
-    masks_so_far: Memo[int, int] = Memo(lambda bits: axis.mask[bag.so_far(bits)[0]])
-    pairs: Memo[int, Pair] = Memo(lambda bits: axis.pair[bag.so_far(bits)])
-
-    def mask(subject: RecordingSubject) -> int:
-        bits = bits_of(subject.recording)
-        return masks[bits] if known(subject) else masks_so_far[bits]
-
-    def pair(subject: RecordingSubject) -> Pair:
-        bits = bits_of(subject.recording)
-        return (masks[bits], masks[bits]) if known(subject) else pairs[bits]
-
-    return Column(terms=axis.terms, mask=mask, bare=bare, pair=pair, slow=True)
+def _as_it_is(text: str | None) -> str | None:
+    return text

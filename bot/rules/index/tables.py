@@ -1,20 +1,20 @@
-"""One field's share of the compiled decision: from a value to the terms it does not refute.
+"""Tables of the compiled decision: from a field's value to the terms that it does not refute.
 
-An axis holds every test that the rules make of one field. Its tables map what is seen to the
-set of tests met, a whole number with one bit per test, and that to a mask with one bit per
-term. Tables fill as values come by and are bounded in entries and in characters.
+`FieldTests` holds every test that the rules make of one field. Tables map a value to the set of
+tests it meets, a whole number with one bit per test, and that to a mask with one bit per term.
+They fill as values come by and are bounded in entries and in characters.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from typing import Any, Generic, TypeVar
 
 from bot.domain.subjects import RecordingSubject
-from bot.rules.model import Bounds, Exists, Numbers, Test
+from bot.rules.value_tests import FigureTest
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -24,12 +24,15 @@ ENTRIES = 16_384
 CHARACTERS = 1 << 20
 LONGEST = 4096
 
-Pair = tuple[int, int]
-"""Masks of the terms that are surely not refuted, and of those that may not be."""
+Known = tuple[int, int]
+"""The tests that are surely met, and those that are surely not; all others are unknown."""
+
+Masks = tuple[int, int]
+"""The terms that are surely not refuted, and those that may not be."""
 
 
 class Memo(dict[K, V], Generic[K, V]):
-    """A table that works out what it lacks, and forgets everything rather than grow for ever.
+    """A table that computes missing entries; it forgets everything rather than grow without bound.
 
     `weigh` gives the characters of a key where strangers choose its length.
     """
@@ -81,7 +84,7 @@ def ones(bits: int) -> list[int]:
     return places
 
 
-class Axis(Generic[L]):
+class FieldTests(Generic[L]):
     """The tests of one field, and which terms want each of them met or not met.
 
     Most terms want one single test of a field, so their share is kept apart: it is put
@@ -101,61 +104,69 @@ class Axis(Generic[L]):
             seen |= yes
         self._single = seen & ~several
         self._wanting_several = [(1 << j, y) for j, y in enumerate(self.met) if y & several]
+        self._wanting_unmet = [(1 << j, no) for j, no in enumerate(self.unmet) if no]
         self.mask: Memo[int, int] = Memo(self._mask)
-        self.pair: Memo[Pair, Pair] = Memo(self._pair)
-        self.unknown: Pair = self._pair((0, 0))
+        self.masks: Memo[Known, Masks] = Memo(self._masks)
+        self.unknown: Masks = self._masks((0, 0))
+
+    @property
+    def negated(self) -> bool:
+        """Whether some term wants a test not to be met."""
+        return bool(self._wanting_unmet)
+
+    def decided(self, met: int, failed: int) -> Masks:
+        """The masks of known tests; cheaper than `masks` where no test is unknown."""
+        if met | failed != self.every_leaf:
+            return self.masks[met, failed]
+        now = self.mask[met]
+        return now, now
 
     def _mask(self, met: int) -> int:
         """The terms not refuted when exactly these tests are met."""
-        wanted = barred = 0
-        for j in ones(met):
-            wanted |= self.met[j]
-            barred |= self.unmet[j]
-        bad = (self._single & ~wanted) | barred
-        for bit, yes in self._wanting_several:
-            if not met & bit:
-                bad |= yes
-        return self.everything & ~bad
-
-    def _pair(self, known: Pair) -> Pair:
-        """The masks when the first tests are surely met, and the second surely not."""
-        met, failed = known
-        unsure = lost = 0
-        for j, (yes, no) in enumerate(zip(self.met, self.unmet, strict=True)):
-            bit = 1 << j
+        barred = 0
+        for bit, no in self._wanting_unmet:
             if met & bit:
-                unsure |= no
+                barred |= no
+        return self.everything & ~(self._lacking(met) | barred)
+
+    def _masks(self, known: Known) -> Masks:
+        """The terms when the first tests are surely met, and the second surely not."""
+        met, failed = known
+        unsure = self._lacking(met)
+        lost = 0
+        for bit, no in self._wanting_unmet:
+            if met & bit:
                 lost |= no
-            elif failed & bit:
-                unsure |= yes
-                lost |= yes
-            else:
-                unsure |= yes | no
+            if not failed & bit:
+                unsure |= no
+        for j in ones(failed):
+            lost |= self.met[j]
         return self.everything & ~unsure, self.everything & ~lost
 
-
-def existence(leaves: Iterable[Test]) -> tuple[int, int]:
-    """The bits of the tests that any value meets, and that the lack of one meets."""
-    there = absent = 0
-    for j, leaf in enumerate(leaves):
-        if isinstance(leaf.wants, Exists):
-            there |= leaf.wants.wanted << j
-            absent |= (not leaf.wants.wanted) << j
-    return there, absent
+    def _lacking(self, met: int) -> int:
+        """The terms that want a test met which is not among these."""
+        wanted = 0
+        for j in ones(met):
+            wanted |= self.met[j]
+        lacking = self._single & ~wanted
+        for bit, yes in self._wanting_several:
+            if not met & bit:
+                lacking |= yes
+        return lacking
 
 
 def segments(
-    tests: Iterable[tuple[Numbers | Bounds, int]], within: Callable[[int], V]
+    tests: Iterable[tuple[FigureTest, int]], within: Callable[[int], V]
 ) -> tuple[list[float], list[V]]:
     """Cuts on the number line, and what holds between them, by `bisect_right(cuts, x)`.
 
-    `tests` are the comparisons with their bits; `within` makes a value of the bits that hold.
-    Between two cuts no comparison changes, so one value stands for all.
+    `tests` are those of numbers with their bits; `within` makes a value of the bits that hold.
+    Between two cuts no test changes, so one value stands for all.
     """
     begins: dict[float, int] = defaultdict(int)
     ends: dict[float, int] = defaultdict(int)
-    for wants, bit in tests:
-        for low, high in _spans(wants):
+    for test, bit in tests:
+        for low, high in _spans(test):
             begins[low] |= bit
             ends[high] |= bit
     cuts = sorted(edge for edge in {*begins, *ends} if math.isfinite(edge))
@@ -167,23 +178,15 @@ def segments(
     return cuts, held
 
 
-def _spans(wants: Numbers | Bounds) -> Iterator[tuple[float, float]]:
-    """The half-open spans of the numbers wanted: from the first up to, not with, the second."""
-    if isinstance(wants, Numbers):
-        for value in wants.values:
-            yield value, math.nextafter(value, math.inf)
-        return
-    low, high = -math.inf, math.inf
-    if wants.min is not None:
-        low = wants.min
-    if wants.over is not None:
-        low = max(low, math.nextafter(wants.over, math.inf))
-    if wants.under is not None:
-        high = wants.under
-    if wants.max is not None:
-        high = min(high, math.nextafter(wants.max, math.inf))
-    if low < high:
-        yield low, high
+def _spans(test: FigureTest) -> list[tuple[float, float]]:
+    """The test's ranges as half-open spans that do not overlap."""
+    spans: list[tuple[float, float]] = []
+    for low, high in sorted(it.span() for it in test.ranges):
+        if spans and low <= spans[-1][1]:
+            spans[-1] = spans[-1][0], max(high, spans[-1][1])
+        elif low < high:
+            spans.append((low, high))
+    return spans
 
 
 Mask = Callable[[RecordingSubject], int]
@@ -192,7 +195,7 @@ Mask = Callable[[RecordingSubject], int]
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A mask that a table tells from one attribute of the recording; `few`: of few values."""
+    """A mask looked up by one attribute of the recording; `few`: the attribute has few values."""
 
     attribute: str
     table: Memo[Any, int]
@@ -203,15 +206,16 @@ class Lookup:
 class Column:
     """One field's masks. `terms` are those that hang on the field; it refutes no other.
 
-    `mask` is right for every recording. `bare` is a shorter way to the same for a bare row (no
-    page views, but an entry page), or the mask of all of them. `pair` is for fields that may not
-    be known yet. `reach` are the terms that some value of the field leaves standing; all ones
-    where that is not worked out. `slow` tells that `mask` goes through the page views.
+    `sure` gives the terms that are surely not refuted, for every recording. `bare` is a shorter
+    way to the same for a bare row (no page views, but an entry page), or one mask for all of
+    them. `masks` is for fields that may not be known yet. `reach` are the terms that some value
+    of the field leaves standing; all ones where that is not worked out. `slow` tells that
+    `sure` goes through the page views.
     """
 
     terms: int
-    mask: Mask | Lookup
+    sure: Mask | Lookup
     bare: Mask | Lookup | int | None = None
-    pair: Callable[[RecordingSubject], Pair] | None = None
+    masks: Callable[[RecordingSubject], Masks] | None = None
     reach: int = -1
     slow: bool = False

@@ -1,4 +1,4 @@
-"""The tables of docs/rules.md, made from the catalogue; run it to write them.
+"""The tables of docs/rules.md and docs/messages.md, made from the catalogue; run it to write them.
 
 python tests/rules/files/rules_docs.py
 """
@@ -8,20 +8,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.actions import WRITTEN
-from bot.rules.fields.catalogue import KINDS, fields
-from bot.rules.fields.field import Field
+from bot.fields.catalogue import KINDS, fields, text_fields
+from bot.fields.field import Field
+from bot.messages.template_variables import COMMON, LINKS
 from bot.rules.files.lints import LINTS
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
-from bot.rules.files.schema import OPERATORS
+from bot.rules.operators import OPERATORS
 
-DOCS = Path(__file__).parents[3] / "docs" / "rules.md"
+DOCS = Path(__file__).parents[3] / "docs"
+RULES, MESSAGES = DOCS / "rules.md", DOCS / "messages.md"
 BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", re.DOTALL)
-
-FROM = {
-    "row": "the list",
-    "detail": "one more call",
-    "asked": "the API alone",
-}
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -51,7 +47,7 @@ def _field_rows(found: Iterable[Field], prefix: str = "") -> Iterable[list[str]]
             kind,
             f"{field.meaning}{words}{marks}",
             ", ".join(map(_code, field.examples)),
-            FROM[field.source] + (f" (`{field.api_filter}`)" if field.api_filter else ""),
+            field.source.value + (f" (`{field.served_by}`)" if field.api_filter else ""),
         ]
         yield from _field_rows(field.parts, f"{prefix}{field.name}: ")
 
@@ -78,7 +74,8 @@ def tables() -> Mapping[str, str]:
     made["budget-keys"] = _keys(BUDGET_KEYS)
     made["test-keys"] = _keys(TEST_KEYS)
     made["operators"] = table(
-        ("operator", "holds where"), ([_code(name), text] for name, text in OPERATORS.items())
+        ("operator", "holds where"),
+        ([_code(key), text] for operator in OPERATORS for key, text in operator.keys.items()),
     )
     made["actions"] = table(
         ("action", "for", "what it does", "example"),
@@ -93,9 +90,32 @@ def tables() -> Mapping[str, str]:
     return made
 
 
-def filled(text: str) -> str:
-    """The document with its tables as they are now; raises KeyError for an unknown table."""
-    made = tables()
+def message_tables() -> Mapping[str, str]:
+    """Every generated table of docs/messages.md by its name."""
+    heads = ("name", "meaning")
+    made = {"names-common": table(heads, _named(COMMON))}
+    for kind in KINDS:
+        found = text_fields(kind)
+        made[f"names-{kind}"] = table(heads, (*_named(LINKS.get(kind, {})), *_text_rows(found)))
+        for name, field in found.items():
+            if field.parts:
+                parts = {part.text_name: part for part in field.parts}
+                made[f"names-{kind}-{name}"] = table(("part", "meaning"), _text_rows(parts))
+    return made
+
+
+def _named(names: Mapping[str, str]) -> Iterable[list[str]]:
+    return ([_code(name), meaning] for name, meaning in names.items())
+
+
+def _text_rows(found: Mapping[str, Field]) -> Iterable[list[str]]:
+    for name, field in found.items():
+        personal = " (personal)" if field.personal else ""
+        yield [_code(name), f"{field.text_meaning or field.meaning}{personal}"]
+
+
+def filled(text: str, made: Mapping[str, str]) -> str:
+    """The document with these tables; raises KeyError for an unknown table."""
     return BLOCK.sub(
         lambda found: f"<!-- table: {found[1]} -->\n{made[found[1]]}<!-- end of table -->",
         text,
@@ -103,4 +123,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    DOCS.write_text(filled(DOCS.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, made in ((RULES, tables()), (MESSAGES, message_tables())):
+        page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from bot.rules.fields.catalogue import KINDS
+from bot.fields.catalogue import KINDS
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import FORMATS, read
 from bot.rules.files.nodes import decoded, plain

@@ -56,7 +56,7 @@ def test_yaml_scalars_mean_what_yaml_1_2_says(written, value):
 def test_a_text_field_takes_what_was_written(written, quote):
     text = RULE.decode().replace("tags: a", f"browser_version: {quote}{written}{quote}")
     (rule,) = read([("a.yaml", text.encode())]).rules
-    assert rule.when.wants.values == (written,)
+    assert rule.when.operator.values == (written,)
 
 
 def test_an_action_takes_what_was_written():

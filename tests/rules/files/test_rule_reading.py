@@ -8,29 +8,30 @@ from bot.errors import RuleErrors
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import ALLOWED, read
 from bot.rules.model import (
-    Active,
     AfterDowntime,
     All,
     AnyOf,
-    Bounds,
     BudgetStep,
-    Change,
     Count,
+    Journey,
+    Not,
+    OncePer,
+    OneItem,
+    Pace,
+)
+from bot.rules.model import Test as Asks  # pytest would collect a Test
+from bot.rules.operators import (
+    Bounds,
+    Change,
     Every,
     Exists,
     Is,
-    Journey,
     NoneOf,
-    Not,
     Numbers,
-    OncePer,
-    OneItem,
     OneOf,
-    Pace,
     Pattern,
-    Rate,
 )
-from bot.rules.model import Test as Asks  # pytest would collect a Test
+from bot.rules.units import Active, Rate
 
 HEAD = "version: 1\nrules:\n  one:\n    watch: {watch}\n"
 

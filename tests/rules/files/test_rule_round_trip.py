@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from written_conditions import as_json, as_toml, conditions
 
-from bot.rules.fields.catalogue import KINDS
+from bot.fields.catalogue import KINDS
 from bot.rules.files.load import read
 from bot.rules.files.schema import json_schema
 

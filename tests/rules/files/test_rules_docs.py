@@ -4,18 +4,19 @@ import re
 import textwrap
 
 import pytest
-from rules_docs import BLOCK, DOCS, filled, tables
+from rules_docs import BLOCK, MESSAGES, RULES, filled, message_tables, tables
 
 from bot.actions import WRITTEN
-from bot.rules.fields.catalogue import KINDS, fields
-from bot.rules.fields.field import NUMERIC
-from bot.rules.files.conditions import operators
+from bot.fields.catalogue import KINDS, fields
+from bot.fields.field import NUMERIC
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import read
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
+from bot.rules.operators import operator_keys
 from bot.rules.tests import run
 
-TEXT = DOCS.read_text(encoding="utf-8")
+TEXT = RULES.read_text(encoding="utf-8")
+PAGES = [(RULES, tables()), (MESSAGES, message_tables())]
 
 
 def examples():
@@ -24,12 +25,15 @@ def examples():
     return [textwrap.dedent(block).strip("\n") + "\n" for block in blocks]
 
 
-def test_the_tables_are_those_of_the_code():
-    assert filled(TEXT) == TEXT
+@pytest.mark.parametrize(("page", "made"), PAGES)
+def test_the_tables_are_those_of_the_code(page, made):
+    text = page.read_text(encoding="utf-8")
+    assert filled(text, made) == text
 
 
-def test_every_table_stands_once():
-    assert sorted(BLOCK.findall(TEXT)) == sorted(tables())
+@pytest.mark.parametrize(("page", "made"), PAGES)
+def test_every_table_stands_once(page, made):
+    assert sorted(BLOCK.findall(page.read_text(encoding="utf-8"))) == sorted(made)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,7 +47,7 @@ def test_every_field_and_part_is_explained(kind):
 
 
 def test_every_operator_of_every_field_is_explained():
-    known = {name for kind in KINDS for field in fields(kind) for name in operators(field)}
+    known = {name for kind in KINDS for field in fields(kind) for name in operator_keys(field)}
     assert {name for name in known if f"| `{name}` |" not in TEXT} == set()
     assert any(field.type in NUMERIC for field in fields("recordings"))
 

@@ -4,9 +4,9 @@ import json
 
 from hypothesis import strategies as st
 
-from bot.rules.fields.catalogue import fields
-from bot.rules.fields.field import NUMERIC
-from bot.rules.files.conditions import operators
+from bot.fields.catalogue import fields
+from bot.fields.field import NUMERIC
+from bot.rules.operators import TEXTS, Bounds, operator_keys
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")
 SPANS = ("1s", "90s", "5m", "1h30m")
@@ -52,13 +52,13 @@ class Pen:
             return bool(self.below(2))
         if name == "matches":
             return self.one(REGEXES)
-        if name in ("not", "all"):
+        if field.type in TEXTS and name not in Bounds.keys:
             return self.several(scalars(field))
         return self.one(scalars(field) if field.type in NUMERIC else NUMBERS)
 
     def wants(self, field):
         if self.below(2):
-            known = [name for name in operators(field) if name not in CHANGES]
+            known = [name for name in operator_keys(field) if name not in CHANGES]
             return {name: self.operand(name, field) for name in self.some(known)}
         return bool(self.below(2)) if field.type == "flag" else self.several(scalars(field))
 

@@ -1,0 +1,265 @@
+"""One value of a field as it is written: how it is read, what is doubtful, and its JSON Schema."""
+
+import math
+import re
+from typing import Any, assert_never
+
+import re2
+
+from bot.fields.field import NUMERIC, WEEKDAYS, Field, TextKind
+from bot.messages.text import SPAN_PATTERN
+from bot.rules.files.location import (
+    Place,
+    is_number,
+    listed,
+    nearest,
+    share,
+    texts,
+    worded,
+)
+from bot.rules.files.nodes import Items, Node, Scalar
+from bot.rules.files.synonyms import COUNTRIES, comparison, is_regex
+from bot.rules.units import milliseconds, weekdays
+from bot.rules.value_tests import Range, search
+
+
+def doubt_exact(figures: tuple[float, ...], place: Place, field: Field) -> None:
+    """Warn of exact figures that the field never has."""
+    if field.banded:
+        words = f"hardly any session has exactly this {field.name}; write {field.examples[0]}"
+        place.warn("friction-exact", words)
+    low, high = _range(field)
+    if not any(low <= figure <= high for figure in figures):
+        place.warn("never-holds", _words(field))
+
+
+def doubt_range(wanted: Range, words: str, last: Place, place: Place, field: Field) -> None:
+    """Warn of a range that no figure is in, or every one.
+
+    `words` describe the range, `last` is the place of the last limit written.
+    """
+    least, greatest = _range(field)
+    possible = Range(min=least, max=greatest)
+    if wanted.apart(Range()):
+        last.warn("never-holds", f"nothing is {words}")
+    elif wanted.apart(possible):
+        place.warn("never-holds", _words(field))
+    elif possible.within(wanted):
+        more = "so this holds wherever there is a figure; if that is meant, write {exists: true}"
+        place.warn("always-true", f"{_words(field)}, {more}")
+
+
+def _range(field: Field) -> tuple[float, float]:
+    """The least and the greatest figure that the field can have, as far as that is certain."""
+    return (field.least, field.most) if field.numeric else (-math.inf, math.inf)
+
+
+def _words(field: Field) -> str:
+    if field.type == "percent" and field.most == 100:
+        return f"{field.name} is a share between 0% and 100%"
+    if math.isfinite(field.most):
+        return f"{field.name} goes from {field.least:g} to {field.most:g}"
+    return f"{field.name} is never below {field.least:g}"
+
+
+_LONGEST = 1000
+_PERL = "there is no look-ahead and no look-behind in RE2; use not, or except"
+
+
+def regex_problem(regex: str) -> str | None:
+    """What RE2 does not understand in the expression, None where all is well."""
+    if len(regex) > _LONGEST:
+        return f"it is longer than {_LONGEST} characters"
+    try:
+        search(regex)
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        return _PERL if words.startswith("invalid perl operator") else words
+    return None
+
+
+_CODE = re.compile(r"[a-z]{2}")
+_EXCLUDED = re.compile(r"! ?[\w/]")
+_TYPOGRAPHIC = tuple("“”„‘’‚«»")
+_SEVERAL = re.compile(r"/\S*\s*(?:,|>|→|->)\s*/")
+
+
+def doubt(value: str, place: Place, field: Field) -> None:
+    """Warn of a value that the field can't have, or that hardly means what it says."""
+    _doubt_kind(value, place, field)
+    if field.type == "variables" and (meant := comparison(value)):
+        place.warn("compared-as-text", f"this is compared as a text; for numbers write {meant}")
+    if value[:1] in _TYPOGRAPHIC:
+        words = "typographic quotes are part of the text; write plain ones, or none"
+        place.warn("compared-as-text", words)
+    elif _EXCLUDED.match(value):
+        words = f"this is compared as a text; to exclude it write {{not: {value[1:].strip()}}}"
+        place.warn("compared-as-text", words)
+    elif value == "exists":
+        place.warn("compared-as-text", "this is compared as a text; write {exists: true}")
+    elif is_regex(value):
+        words = f"this is compared as a text; a regular expression is {{matches: '{value}'}}"
+        place.warn("compared-as-text", words)
+
+
+def _doubt_kind(value: str, place: Place, field: Field) -> None:
+    """Warn of what no text of this kind is."""
+    match field.text:
+        case TextKind.PATH:
+            _doubt_path(value, place, field)
+        case TextKind.COUNTRY:
+            _doubt_country(value.casefold(), place)
+        case TextKind.TAG:
+            if "," in value:
+                place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
+        case TextKind.IP:
+            if "/" in value:
+                words = "a range of addresses is written with *, such as 10.1.*"
+                place.warn("compared-as-text", words)
+        case TextKind.PLAIN | TextKind.ADDRESS | TextKind.WEEKDAY | TextKind.REFERRER:
+            pass
+        case _:
+            assert_never(field.text)
+
+
+def _doubt_path(path: str, place: Place, field: Field) -> None:
+    if field.ordered and _SEVERAL.search(path):
+        place.warn("never-holds", "a journey is a list of paths, such as [/cart, /checkout*]")
+    elif not path.startswith(("/", "*")) and not is_regex(path):
+        hint = "the path alone, such as /checkout*" if "://" in path else f"/{path}"
+        place.warn("never-holds", f"{path} fits no page, since paths begin with /; write {hint}")
+    elif "?" in path and not is_regex(path):
+        said = "what stands behind the ? is left out; only entry_url has a query"
+        place.warn("path-query", said)
+
+
+def _doubt_country(value: str, place: Place) -> None:
+    code = COUNTRIES.get(value, "")
+    if "*" not in value and (code or not _CODE.fullmatch(value)):
+        words = f"; write {code}" if code else ", such as de"
+        place.warn("unusual-value", f"a country is a code of two letters{words}")
+
+
+def read_texts(node: Node, place: Place, field: Field) -> tuple[str, ...] | None:
+    values = texts(node, place)
+    if values is None:
+        return None
+    if isinstance(node, Items):
+        spots = [place.at(index, item) for index, item in enumerate(node.items)]
+    else:
+        spots = [place.on(node)]
+    good = [_sensible(value, spot, field) for value, spot in zip(values, spots, strict=True)]
+    return values if all(good) else None
+
+
+def _sensible(value: str, place: Place, field: Field) -> bool:
+    """Whether the field can ever have the value; says so where not."""
+    doubt(value, place, field)
+    if not field.choices or "*" in value or field.normal(value) in field.choices:
+        return True
+    hint = _days(value) if field.text is TextKind.WEEKDAY else ""
+    message = f"{field.name} is one of {listed(field.choices)}"
+    meant = hint or nearest(value, field.choices)
+    if field.open_choices:
+        known = f"as far as the API's filters know, {message}{meant}"
+        place.warn("unusual-value", known)
+        return True
+    place.fault(message + meant)
+    return False
+
+
+def _days(value: str) -> str:
+    """`weekend` and `mon-fri` as the list that they are here."""
+    try:
+        days = weekdays({"weekend": "sat,sun", "weekends": "sat,sun"}.get(value, value))
+    except ValueError:
+        days = (0, 1, 2, 3, 4) if value.startswith(("weekday", "workday", "working")) else ()
+    return f"; write [{', '.join(WEEKDAYS[day] for day in days)}]" if days else ""
+
+
+def figure(node: Node, place: Place, field: Field) -> float | None:
+    """One number in the field's base unit."""
+    if isinstance(node, Scalar) and not is_number(node) and (meant := comparison(node.source)):
+        place.on(node).fault(f"a comparison is written in words: {meant}")
+        return None
+    if field.type == "duration":
+        return worded(milliseconds)(node, place)
+    if field.type == "percent":
+        return share(node, place)
+    if is_number(node) and isinstance(node, Scalar) and isinstance(node.value, (int, float)):
+        value = float(node.value)
+        if field.unusual is not None and value > field.unusual.above:
+            place.warn(field.unusual.lint, field.unusual.words)
+        return value
+    place.on(node).fault(_wants_number(node, field))
+    return None
+
+
+def _wants_number(node: Node, field: Field) -> str:
+    example = field.examples[0] if field.examples and field.type != "variables" else "{min: 5}"
+    quoted = isinstance(node, Scalar) and node.quoted and _looks_numeric(node.source)
+    tail = "; write it without quotes" if quoted else ""
+    if field.counts and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
+        tail = f"; for the path of a page write {field.counts}"
+    return f"{field.name} wants a number or a bound such as {example}{tail}"
+
+
+def _looks_numeric(source: str) -> bool:
+    try:
+        float(source)
+    except ValueError:
+        return False
+    return True
+
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": ["string", "number", "boolean"]}
+SPAN: Schema = {"type": "string", "pattern": SPAN_PATTERN}
+LENGTH: Schema = SPAN | {"not": {"pattern": "^[^1-9]*$"}}
+PERCENT: Schema = {"type": ["string", "number"], "pattern": r"^\s*-?[0-9]+(\.[0-9]+)?\s*%?\s*$"}
+CHANGE: Schema = {
+    "type": ["string", "number"],
+    "exclusiveMinimum": 0,
+    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$",
+}
+FLAG: Schema = {"type": "boolean"}
+
+
+def any_case(word: str) -> str:
+    """A pattern for the word in small and capital letters: JSON Schema has no flag for it."""
+    letters = (f"[{c}{c.upper()}]" if c.isalpha() else re.escape(c) for c in word)
+    return "".join(letters)
+
+
+_SPELLINGS = (
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
+    "search", "searchengine", "link",
+)  # fmt: skip
+"""Other words that some fields take for one of their own."""
+
+
+def chosen(field: Field, *, star: bool) -> Schema:
+    """One of the field's words in any letters, or a pattern with `*`; editors offer the words."""
+    words = [word for word in (*field.choices, *_SPELLINGS) if field.normal(word) in field.choices]
+    pattern = f"^(?:{'|'.join(map(any_case, words))})$" + (r"|\*" if star else "")
+    return {"anyOf": [{"enum": list(field.choices)}, {"type": "string", "pattern": pattern}]}
+
+
+def one_or_more(item: Schema) -> Schema:
+    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def scalar_schema(field: Field) -> Schema:
+    if field.type == "duration":
+        return SPAN
+    if field.type == "percent":
+        return PERCENT
+    if field.type in NUMERIC:
+        return {"type": "number"}
+    if field.choices and not field.open_choices:
+        return chosen(field, star=True)
+    if field.choices:
+        return {"anyOf": [{"enum": list(field.choices)}, TEXT]}
+    return TEXT
