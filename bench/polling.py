@@ -242,7 +242,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             if row.last_activity is None or not since <= row.last_activity < end:
                 continue
             ids.add(row.id)
-            seen = sim.world.truth(row.id)[2]
+            seen = sim.world.inspect(row.id)[2]
             bare = RecordingSubject(
                 website=site,
                 recording=row,

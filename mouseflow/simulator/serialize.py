@@ -1,10 +1,10 @@
-"""The API's answers as JSON values, shaped like the document's samples."""
+"""The API's answers as JSON values, in the shapes of the document's samples."""
 
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mouseflow.simulator import clock, timeline
+from mouseflow.simulator import ids, timeline
 from mouseflow.simulator.clock import moment
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.sessions import Seen, View, Visitor, seen
@@ -38,7 +38,7 @@ def row(world: World, site: Site, ref: int, user: str) -> dict[str, Any]:
         raise LookupError(ref)
     state = world.observed(site, who)
     marks = site.marks.get(ref, _NO_MARKS)
-    name = clock.recording_id(site.key, ref)
+    name = ids.recording_id(site.key, ref)
     first = state.views[0].page if state.views else None
     answer = _head(world, site, who, state, marks, name)
     answer |= _traits(who.script.visitor)
@@ -62,7 +62,7 @@ def detail(world: World, site: Site, who: Visit, user: str) -> dict[str, Any]:
     """A recording's detail (L913-977): page views, but no entry, pages or playback path."""
     state = world.observed(site, who)
     marks = site.marks.get(who.ref, _NO_MARKS)
-    name = clock.recording_id(site.key, who.ref)
+    name = ids.recording_id(site.key, who.ref)
     answer = _head(world, site, who, state, marks, name)
     answer["pageViews"] = page_views(world, site, who, state)
     answer["duration"] = state.duration
@@ -86,9 +86,9 @@ def page_views(world: World, site: Site, who: Visit, state: Seen) -> list[dict[s
 def _page_view(zone: ZoneInfo, site: Site, who: Visit, index: int, view: View) -> dict[str, Any]:
     page = view.page
     start = who.start + page.start
-    fraction = clock.number("page", who.ref, index)
+    fraction = ids.number("page", who.ref, index)
     return {
-        "id": clock.page_view_id(site.id, who.ref, index),
+        "id": ids.page_view_id(site.id, who.ref, index),
         "startTime": instant(zone, start, fraction),
         "endTime": instant(zone, start + view.stay, fraction),
         "title": page.title,
@@ -107,7 +107,7 @@ def _head(
     answer: dict[str, Any] = {"id": name}
     if marks.token:  # absent, not null, when not shared (L771)
         answer["token"] = marks.token
-    fraction = clock.number("instant", who.ref)
+    fraction = ids.number("instant", who.ref)
     answer["created"] = instant(world.zone, who.start, fraction)
     answer["lastActivity"] = instant(world.zone, who.start + state.last, fraction)
     if world.quirks.friction_in_answers:
@@ -152,7 +152,7 @@ def _tail(site: Site, who: Visit, state: Seen, marks: Marks, user: str) -> dict[
 _IDENTITY = ("id", "created", "lastActivity", "token")
 
 
-def bent(rows: list[dict[str, Any]], quirks: Quirks) -> list[dict[str, Any]]:
+def with_quirks(rows: list[dict[str, Any]], quirks: Quirks) -> list[dict[str, Any]]:
     """The rows as a server with these quirks would send them."""
     if quirks.drop_optional_fields:
         rows = [{key: row[key] for key in _IDENTITY if key in row} for row in rows]
