@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -93,8 +93,6 @@ class Faults:
 DROP = "simulator.drop"  # the ASGI extension with which our server closes a connection
 CONTROL = "/_simulator"
 
-# Faults where the call takes effect all the same.
-_EFFECTIVE = ("half", "close_after", "delay", "delay_after")
 _MAINTENANCE = "<!doctype html><html><head><title>Oops</title></head><body><h1>Oops</h1></body>"
 
 
@@ -164,11 +162,8 @@ class Middleware:
         after = fault is not None and fault.kind == "delay_after"
         if not after:
             await self._wait(fault)
-        messages: list[Message] = []
-        if fault is None or fault.kind in _EFFECTIVE:
-            messages = await _collected(self._app, scope, body)
-        elif fault.kind in ("status", "html"):
-            messages = await _collected(self._fault_app(fault), scope, body)
+        app = self._app if fault is None else self._app_with(fault)
+        messages = await _collected(app, scope, body) if app else []
         if after:
             await self._wait(fault)
         dropped = fault is not None and fault.kind in ("close", "close_after")
@@ -209,13 +204,22 @@ class Middleware:
             )
         return None
 
-    def _fault_app(self, fault: Fault) -> ASGIApp:
-        if fault.kind == "html":
-            return HTMLResponse(_MAINTENANCE, fault.status)
-        response = self._failure(fault.status)
-        if fault.retry_after is not None:
-            response.headers["retry-after"] = f"{fault.retry_after:g}"
-        return response
+    def _app_with(self, fault: Fault) -> ASGIApp | None:
+        """What answers a call with this fault; None if the call does not take effect."""
+        match fault.kind:
+            case "half" | "close_after" | "delay" | "delay_after":
+                return self._app
+            case "close":
+                return None
+            case "html":
+                return HTMLResponse(_MAINTENANCE, fault.status)
+            case "status":
+                response = self._failure(fault.status)
+                if fault.retry_after is not None:
+                    response.headers["retry-after"] = f"{fault.retry_after:g}"
+                return response
+            case _:
+                assert_never(fault.kind)
 
     def _record(self, scope: Scope, body: bytes, status: int) -> None:
         query = scope["query_string"].decode("ascii", "replace")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 from starlette.responses import Response
@@ -89,11 +89,15 @@ def answer(value: Any, status: int = 200) -> Response:
 def done(call: ApiCall) -> Response:
     """The answer of a write; undocumented, so it is a quirk."""
     kind = call.world.quirks.write_answer
-    if kind == "text":
-        return Response("OK", media_type="text/plain")
-    if kind == "html":
-        return Response("<html><body>OK</body></html>", media_type="text/html")
-    return Response(b"", 200)
+    match kind:
+        case "empty":
+            return Response(b"", 200)
+        case "text":
+            return Response("OK", media_type="text/plain")
+        case "html":
+            return Response("<html><body>OK</body></html>", media_type="text/html")
+        case _:
+            assert_never(kind)
 
 
 def limited(items: list[Any], limit: int | None) -> list[Any]:
