@@ -88,9 +88,9 @@ def recordings(call: ApiCall) -> Response:
     rows = [serialize.row(world, site, ref, call.user) for ref in refs]
     if quirks.expand and call.parameters.get("expand", "").casefold() in ("true", "1"):
         for row, ref in zip(rows, refs, strict=True):
-            who = timeline.visit(site, ref)
-            if who is not None:
-                views = serialize.page_views(world, site, who, world.observed(site, who))
+            visit = timeline.find_visit(site, ref)
+            if visit is not None:
+                views = serialize.page_views(world, site, visit, world.observed(site, visit))
                 if quirks.tagless_expansion:
                     views = [view | {"tags": []} for view in views]
                 row["pageViews"] = views
@@ -105,10 +105,10 @@ def recordings(call: ApiCall) -> Response:
 
 def recording(call: ApiCall) -> Response:
     """One recording with its page views (L981)."""
-    who = call.visit
+    visit = call.visit
     if call.world.quirks.detail_marks_watched:
-        call.world.marks(call.site, who).watched.add(call.user)
-    return answer(serialize.detail(call.world, call.site, who, call.user))
+        call.world.marks(call.site, visit).watched.add(call.user)
+    return answer(serialize.detail(call.world, call.site, visit, call.user))
 
 
 def delete_recording(call: ApiCall) -> Response:
@@ -171,8 +171,8 @@ def bulk_tag(call: ApiCall) -> Response:
         recordings = msgspec.json.decode(call.body, type=list[str])
     except msgspec.DecodeError:
         raise ApiError(400, "The body must be a list of recording ids.") from None
-    for who in [call.world.visit(call.site, one) for one in recordings]:
-        call.world.tag(call.site, who, name, on=True)
+    for visit in [call.world.visit(call.site, one) for one in recordings]:
+        call.world.tag(call.site, visit, name, on=True)
     return done(call)
 
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from mouseflow.simulator import filters, ids, reports
 from mouseflow.simulator.request import ApiCall, Row, answer, done, limited
-from mouseflow.simulator.sessions import Seen
+from mouseflow.simulator.sessions import Snapshot
 from mouseflow.simulator.site import Campaign, Form, Funnel
 from mouseflow.simulator.world import ApiError
 
@@ -222,7 +222,7 @@ def _known_page(call: ApiCall) -> str:
     return url
 
 
-def _counted(call: ApiCall) -> list[tuple[Seen, int]]:
+def _counted(call: ApiCall) -> list[tuple[Snapshot, int]]:
     found = call.world.find(call.site, call.query, call.window, call.user)
     return list(reports.sessions(call.world, call.site, found))
 

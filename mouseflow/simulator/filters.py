@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from mouseflow.simulator.sessions import Seen, View
+from mouseflow.simulator.sessions import Snapshot, View
 
 # These filters have no effect on page lists (L4301).
 NAVIGATIONAL = frozenset(
@@ -128,32 +128,32 @@ def integer(parameters: Mapping[str, str], name: str) -> int | None:
         raise BadFilter(f"{name} must be a whole number.") from None
 
 
-def matches(query: Query, seen: Seen, facts: Facts = UNMARKED) -> bool:
+def matches(query: Query, session: Snapshot, facts: Facts = UNMARKED) -> bool:
     """Whether a session matches every filter (L4072: all of them apply)."""
     return (
-        _visitor_matches(query, seen)
-        and _pages_match(query, seen)
-        and _between(query.frictionmin, seen.friction, query.frictionmax)
-        and all(tag in seen.all_tags for tag in query.tags)
-        and _has_variables(query, seen)
+        _visitor_matches(query, session)
+        and _pages_match(query, session)
+        and _between(query.frictionmin, session.friction, query.frictionmax)
+        and all(tag in session.all_tags for tag in query.tags)
+        and _has_variables(query, session)
         and (query.watched is None or query.watched == facts.watched)
         and (query.star is None or query.star == facts.starred)
-        and (not query.search or any(query.search in t.casefold() for t in _texts(seen, facts)))
+        and (not query.search or any(query.search in t.casefold() for t in _texts(session, facts)))
     )
 
 
-def matches_view(query: Query, seen: Seen, view: View) -> bool:
+def matches_view(query: Query, session: Snapshot, view: View) -> bool:
     """Whether a page view matches a page list's filters; `search` only applies to the path."""
     return (
-        _visitor_matches(query, seen)
+        _visitor_matches(query, session)
         and all(tag in view.tags for tag in query.tags)
-        and _has_variables(query, seen)
+        and _has_variables(query, session)
         and (not query.search or query.search in view.page.path.casefold())
     )
 
 
-def _visitor_matches(query: Query, seen: Seen) -> bool:
-    visitor = seen.script.visitor
+def _visitor_matches(query: Query, session: Snapshot) -> bool:
+    visitor = session.script.visitor
     return (
         (not query.country or query.country == visitor.country.casefold())
         and (not query.device or query.device == visitor.device.casefold())
@@ -165,14 +165,14 @@ def _visitor_matches(query: Query, seen: Seen) -> bool:
     )
 
 
-def _pages_match(query: Query, seen: Seen) -> bool:
+def _pages_match(query: Query, session: Snapshot) -> bool:
     return (
-        (not query.entry or (bool(seen.views) and seen.views[0].page.path == query.entry))
-        and (not query.exit or (bool(seen.views) and seen.views[-1].page.path == query.exit))
-        and (not query.funnel or query.funnel in seen.paths)
-        and (not query.notfunnel or query.notfunnel not in seen.paths)
-        and _between(query.pagesmin, len(seen.views), query.pagesmax)
-        and _between(query.visitmin, seen.duration, query.visitmax)
+        (not query.entry or (bool(session.views) and session.views[0].page.path == query.entry))
+        and (not query.exit or (bool(session.views) and session.views[-1].page.path == query.exit))
+        and (not query.funnel or query.funnel in session.paths)
+        and (not query.notfunnel or query.notfunnel not in session.paths)
+        and _between(query.pagesmin, len(session.views), query.pagesmax)
+        and _between(query.visitmin, session.duration, query.visitmax)
     )
 
 
@@ -180,25 +180,25 @@ def _between(low: float | None, value: float, high: float | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-def _has_variables(query: Query, seen: Seen) -> bool:
-    return all(_has_variable(var, seen) for var in query.vars)
+def _has_variables(query: Query, session: Snapshot) -> bool:
+    return all(_has_variable(var, session) for var in query.vars)
 
 
-def _has_variable(var: Var, seen: Seen) -> bool:
-    values = [value for key, value in seen.variables if key == var.key]
+def _has_variable(var: Var, session: Snapshot) -> bool:
+    values = [value for key, value in session.variables if key == var.key]
     if var.absent:
         return not values
     return bool(values) if var.value is None else var.value in values
 
 
-def _texts(seen: Seen, facts: Facts) -> Iterator[str]:
-    visitor = seen.script.visitor
+def _texts(session: Snapshot, facts: Facts) -> Iterator[str]:
+    visitor = session.script.visitor
     yield from (visitor.country, visitor.region, visitor.city, visitor.isp, visitor.lang)
     yield from (visitor.browser, visitor.os, visitor.device, visitor.screen, visitor.user_agent)
     yield from (visitor.referrer, visitor.referrer_type, visitor.name)
-    yield from seen.paths
-    yield from seen.all_tags
-    yield from (f"{key}={value}" for key, value in seen.variables)
+    yield from session.paths
+    yield from session.all_tags
+    yield from (f"{key}={value}" for key, value in session.variables)
     yield from facts.texts
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from mouseflow.simulator import filters, ids, timeline
 from mouseflow.simulator.clock import moment
 from mouseflow.simulator.filters import Query, Window
-from mouseflow.simulator.sessions import Seen, View
+from mouseflow.simulator.sessions import Snapshot, View
 from mouseflow.simulator.site import Campaign, Form, Funnel, Site
 from mouseflow.simulator.timeline import Found, pack
 from mouseflow.simulator.traffic import DAY
 from mouseflow.simulator.world import World
 
 
-def sessions(world: World, site: Site, found: Found) -> Iterator[tuple[Seen, int]]:
+def sessions(world: World, site: Site, found: Found) -> Iterator[tuple[Snapshot, int]]:
     """The found sessions; ended ones with the same script come once, with their number."""
     now = world.now()
     settled = now - timeline.scripts(site).longest
@@ -36,16 +36,16 @@ def sessions(world: World, site: Site, found: Found) -> Iterator[tuple[Seen, int
     yield from ((finals[kind], many) for kind, many in tally.items())
 
 
-def _one(world: World, site: Site, ref: int) -> Iterator[tuple[Seen, int]]:
-    who = timeline.visit(site, ref)
-    if who is not None:
-        yield world.observed(site, who), 1
+def _one(world: World, site: Site, ref: int) -> Iterator[tuple[Snapshot, int]]:
+    visit = timeline.find_visit(site, ref)
+    if visit is not None:
+        yield world.observed(site, visit), 1
 
 
 # Funnels
 
 
-def funnel_report(funnel: Funnel, counted: list[tuple[Seen, int]] | None) -> dict[str, Any]:
+def funnel_report(funnel: Funnel, counted: list[tuple[Snapshot, int]] | None) -> dict[str, Any]:
     """A funnel with the visitors on each step (L2320); None for a new funnel."""
     reached: Counter[int] = Counter()
     for state, many in counted or ():
@@ -61,7 +61,7 @@ def funnel_report(funnel: Funnel, counted: list[tuple[Seen, int]] | None) -> dic
     }
 
 
-def _depth(funnel: Funnel, state: Seen) -> int:
+def _depth(funnel: Funnel, state: Snapshot) -> int:
     depth = 0
     for view in state.views:
         if depth < len(funnel.steps) and view.page.path == funnel.steps[depth][1]:
@@ -72,7 +72,7 @@ def _depth(funnel: Funnel, state: Seen) -> int:
 # Forms
 
 
-def form_row(form: Form, counted: list[tuple[Seen, int]], *, full: bool) -> dict[str, Any]:
+def form_row(form: Form, counted: list[tuple[Snapshot, int]], *, full: bool) -> dict[str, Any]:
     """A form with its counters (L2656); `full` adds the fields of the report (L2807)."""
     visits = interactions = submits = failures = 0
     for state, many in counted:
@@ -104,12 +104,12 @@ def _field(form: Form, n: int, interactions: int, submits: int, full: bool) -> d
         "target": target, "alias": alias, "type": kind, "interactions": touched,
     }  # fmt: skip
     if full:
-        lot = ids.number("field", form.id, target)
+        draw = ids.number("field", form.id, target)
         answer |= {
             "startTime": 35 + n * 9_000,
-            "duration": 2_400 + lot % 16_000,
-            "refills": touched * (lot % 7) // 100,
-            "blanks": touched * (lot % 3) // 100,
+            "duration": 2_400 + draw % 16_000,
+            "refills": touched * (draw % 7) // 100,
+            "blanks": touched * (draw % 3) // 100,
             "dropped": (interactions - submits) // max(len(form.fields), 1),
         }
     return answer
@@ -161,7 +161,7 @@ def _add(tally: _Tally, view: View, many: int) -> None:
 
 
 def _page_row(site: Site, path: str, tally: _Tally) -> dict[str, Any]:
-    lot = ids.number("page", site.id, path)
+    draw = ids.number("page", site.id, path)
     row: dict[str, Any] = {"displayUrl": path, "uri": f"https://{site.host}{path}"}
     if path in site.shared_pages:
         row["token"] = site.shared_pages[path]
@@ -171,11 +171,11 @@ def _page_row(site: Site, path: str, tally: _Tally) -> dict[str, Any]:
         "visitTime": tally.stay // tally.views,
         "engagementTime": tally.engaged // tally.views,
         "clicks": tally.clicks,
-        "renderTime": 900 + lot % 2_800,
+        "renderTime": 900 + draw % 2_800,
         "scroll": tally.scroll // tally.views,
-        "fold": 700 + lot % 240,
-        "height": 1_300 + lot % 4_000,
-        "size": 8_000 + lot % 30_000,
+        "fold": 700 + draw % 240,
+        "height": 1_300 + draw % 4_000,
+        "size": 8_000 + draw % 30_000,
     }
 
 

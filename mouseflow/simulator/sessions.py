@@ -99,7 +99,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Snapshot:
     """A session as recorded so far; `last` is its last activity in ms from its start."""
 
     script: Script
@@ -118,7 +118,7 @@ def length(script: Script) -> int:
     return max((page.start + page.stay for page in script.pages), default=0)
 
 
-def seen(script: Script, age: int | None = None) -> Seen:
+def snapshot(script: Script, age: int | None = None) -> Snapshot:
     """What is recorded `age` ms after the session's start; None means all of it."""
     end = length(script)
     at = end if age is None else max(0, min(age, end))
@@ -126,7 +126,7 @@ def seen(script: Script, age: int | None = None) -> Seen:
     events = [e for view in views for e in view.page.events if e.at <= at]
     tags = tuple(dict.fromkeys(e.tag for e in events if e.scope != "page"))
     values = {key: value for when, key, value in script.variables if when <= at}
-    return Seen(
+    return Snapshot(
         script=script,
         views=views,
         duration=sum(view.stay for view in views),

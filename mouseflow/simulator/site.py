@@ -13,7 +13,7 @@ from mouseflow.simulator.traffic import Plan
 class Marks:
     """What was changed on one recording, and how often each write was called.
 
-    `starred` and `watched` hold the API users who set it (the API document, L842).
+    `starred` and `watched` hold the API users visit set it (the API document, L842).
     """
 
     tagged: dict[str, None] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from mouseflow.simulator import ids
 from mouseflow.simulator.filters import EVERYTHING, UNMARKED, Facts, Query, matches
-from mouseflow.simulator.sessions import Script, Seen, length, seen
+from mouseflow.simulator.sessions import Script, Snapshot, length, snapshot
 from mouseflow.simulator.site import Marks, Site
 from mouseflow.simulator.traffic import DAY, Day, Pool, arrivals, pool
 
@@ -32,7 +32,7 @@ class Visit:
     ref: int
     start: int
     script: Script
-    final: Seen
+    final: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,14 @@ def arrived(site: Site, day: int) -> Day:
     return arrivals(site.plan, site.seed, date.fromordinal(day))
 
 
-def visit(site: Site, ref: int) -> Visit | None:
+def find_visit(site: Site, ref: int) -> Visit | None:
     """The recording with that reference, whether or not it has begun."""
     day, index = unpack(ref)
     if day == PLANTED:
         if index >= len(site.planted):
             return None
         planted = site.planted[index]
-        return Visit(ref, planted.start, planted.script, seen(planted.script))
+        return Visit(ref, planted.start, planted.script, snapshot(planted.script))
     if not site.plan.since.toordinal() <= day < date.max.toordinal():
         return None
     arrivals_ = arrived(site, day)
@@ -100,20 +100,20 @@ def visit(site: Site, ref: int) -> Visit | None:
         return None
     start = midnight(day) + arrivals_.starts[index]
     kind = arrivals_.kinds[index]
-    if not _recorded(site, start, arrivals_.lots[index]):
+    if not _recorded(site, start, arrivals_.draws[index]):
         return None
     return Visit(ref, start, scripts(site).scripts[kind], scripts(site).finals[kind])
 
 
-def observed(site: Site, who: Visit, now: int) -> Seen:
+def observed(site: Site, visit: Visit, now: int) -> Snapshot:
     """The session as the server knows it now, with what was changed through the API."""
-    age = now - who.start
-    state = who.final if age >= length(who.script) else seen(who.script, age)
-    marks = site.marks.get(who.ref)
+    age = now - visit.start
+    state = visit.final if age >= length(visit.script) else snapshot(visit.script, age)
+    marks = site.marks.get(visit.ref)
     return state if marks is None else marked(state, marks)
 
 
-def marked(state: Seen, marks: Marks) -> Seen:
+def marked(state: Snapshot, marks: Marks) -> Snapshot:
     """The session with the tags and variables that the marks changed."""
     tags = {tag: None for tag in (*state.tags, *marks.tagged) if tag not in marks.untagged}
     on_pages = {t for view in state.views for t in view.tags}
@@ -126,20 +126,21 @@ def marked(state: Seen, marks: Marks) -> Seen:
     )  # fmt: skip
 
 
-def visitor_id(site: Site, who: Visit) -> str:
+def visitor_id(site: Site, visit: Visit) -> str:
     """The visitor's id (L766); a returning visitor has it in several recordings."""
-    visitor = who.script.visitor
+    visitor = visit.script.visitor
     if visitor.id:
         return visitor.id
     if visitor.returning:
-        return ids.digest("person", site.id, ids.number(site.id, who.ref) % _CROWD).hex()[:32]
-    return ids.digest("person", site.id, who.ref, "new").hex()[:32]
+        return ids.digest("person", site.id, ids.number(site.id, visit.ref) % _CROWD).hex()[:32]
+    return ids.digest("person", site.id, visit.ref, "new").hex()[:32]
 
 
-def address(site: Site, who: Visit) -> str:
+def address(site: Site, visit: Visit) -> str:
     """The visitor's IP address, masked if the website anonymizes addresses (L746)."""
-    last = "###" if site.settings.get("anonymizeIps") else str(ids.number("ip", who.ref) % 254 + 1)
-    return f"{who.script.visitor.network}.{last}"
+    masked = site.settings.get("anonymizeIps")
+    last = "###" if masked else ids.number("ip", visit.ref) % 254 + 1
+    return f"{visit.script.visitor.network}.{last}"
 
 
 def find(site: Site, search: Search) -> Found:
@@ -249,15 +250,15 @@ def _activity(site: Site, day: int, indices: Sequence[int], now: int) -> Iterato
     for i in indices:
         start, final = zero + known.starts[i], finals[known.kinds[i]]
         live = start + final.last > now
-        last = seen(final.script, now - start).last if live else final.last
+        last = snapshot(final.script, now - start).last if live else final.last
         yield start + last, pack(day, i)
 
 
 def _sort_key(site: Site, ref: int, now: int, by_activity: bool) -> int:
-    who = visit(site, ref)
-    if who is None:
+    visit = find_visit(site, ref)
+    if visit is None:
         raise LookupError(ref)
-    return who.start + observed(site, who, now).last if by_activity else who.start
+    return visit.start + observed(site, visit, now).last if by_activity else visit.start
 
 
 def _picked(site: Site, day: int, search: Search) -> Sequence[int]:
@@ -307,8 +308,8 @@ def _fits(seed: int, kinds: int, query: Query) -> bytes:
 
 
 def _one_fits(site: Site, ref: int, search: Search) -> bool:
-    who = visit(site, ref)
-    if who is None:
+    visit = find_visit(site, ref)
+    if visit is None:
         return False
     marks = site.marks.get(ref)
     if marks is not None and marks.deleted:
@@ -318,9 +319,9 @@ def _one_fits(site: Site, ref: int, search: Search) -> bool:
         facts = Facts(
             watched=marks is not None and search.user in marks.watched,
             starred=marks is not None and search.user in marks.starred,
-            texts=(address(site, who), visitor_id(site, who)),
+            texts=(address(site, visit), visitor_id(site, visit)),
         )
-    return matches(search.query, observed(site, who, search.now), facts)
+    return matches(search.query, observed(site, visit, search.now), facts)
 
 
 def _kept(site: Site, known: Day, zero: int, low: int, high: int) -> Sequence[int]:
@@ -332,7 +333,7 @@ def _kept(site: Site, known: Day, zero: int, low: int, high: int) -> Sequence[in
     kept: list[int] = []
     for (_, rate), start, end in zip(rates, borders, [*borders[1:], high], strict=True):
         piece = range(max(start, low), min(end, high))
-        kept.extend(piece if rate >= 100 else (i for i in piece if known.lots[i] < rate))
+        kept.extend(piece if rate >= 100 else (i for i in piece if known.draws[i] < rate))
     return kept
 
 
@@ -348,5 +349,5 @@ def _index(known: Day, time: int) -> int:
     return len(known.starts) if time >= DAY else bisect_left(known.starts, time)
 
 
-def _recorded(site: Site, start: int, lot: int) -> bool:
-    return lot < site.rates[bisect_right(site.rates, start, key=lambda rate: rate[0]) - 1][1]
+def _recorded(site: Site, start: int, draw: int) -> bool:
+    return draw < site.rates[bisect_right(site.rates, start, key=lambda rate: rate[0]) - 1][1]

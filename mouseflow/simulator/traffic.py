@@ -8,7 +8,16 @@ from functools import lru_cache
 from itertools import accumulate
 
 from mouseflow.simulator import shop
-from mouseflow.simulator.sessions import Event, Page, Script, Seen, Visitor, event, length, seen
+from mouseflow.simulator.sessions import (
+    Event,
+    Page,
+    Script,
+    Snapshot,
+    Visitor,
+    event,
+    length,
+    snapshot,
+)
 
 DAY = 86_400_000
 
@@ -43,18 +52,18 @@ class Pool:
     """Scripts with the final state of each; `lengths` and `longest` in ms."""
 
     scripts: tuple[Script, ...]
-    finals: tuple[Seen, ...]
+    finals: tuple[Snapshot, ...]
     lengths: tuple[int, ...]
     longest: int
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The arrivals of one UTC day, sorted: ms from midnight, the script, and a lot 0..99."""
+    """The arrivals of one UTC day, sorted: ms from midnight, script, random draw 0..99."""
 
     starts: "array[int]"
     kinds: "array[int]"
-    lots: bytes = field(repr=False)
+    draws: bytes = field(repr=False)
 
 
 @lru_cache(maxsize=64)
@@ -63,7 +72,7 @@ def pool(seed: int, kinds: int) -> Pool:
     chance = random.Random(f"pool {seed}")
     scripts = tuple(_script(chance) for _ in range(kinds))
     lengths = tuple(map(length, scripts))
-    return Pool(scripts, tuple(map(seen, scripts)), lengths, max(lengths, default=0))
+    return Pool(scripts, tuple(map(snapshot, scripts)), lengths, max(lengths, default=0))
 
 
 def visitors(plan: Plan, seed: int, day: date) -> int:
@@ -86,8 +95,8 @@ def arrivals(plan: Plan, seed: int, day: date) -> Day:
     hours = chance.choices(range(24), cum_weights=_HOURS_UP, k=count)
     starts = sorted(hour * 3_600_000 + int(chance.random() * 3_600_000) for hour in hours)
     kinds = chance.choices(range(plan.kinds), k=count)
-    lots = bytes(lot % 100 for lot in chance.choices(range(100), k=count))
-    return Day(array("I", starts), array("H", kinds), lots)
+    draws = bytes(draw % 100 for draw in chance.choices(range(100), k=count))
+    return Day(array("I", starts), array("H", kinds), draws)
 
 
 def visitor(chance: random.Random) -> Visitor:
@@ -107,7 +116,7 @@ def visitor(chance: random.Random) -> Visitor:
 
 
 def _script(chance: random.Random) -> Script:
-    who = visitor(chance)
+    somebody = visitor(chance)
     paths = _journey(chance)
     pages: list[Page] = []
     at = 0
@@ -115,7 +124,7 @@ def _script(chance: random.Random) -> Script:
         stay = _stay(chance, path)
         pages.append(_page(chance, path, at, stay))
         at += stay + chance.randrange(200, 2500)
-    return Script(who, tuple(_with_speed_browsing(pages)), _cart(chance, pages))
+    return Script(somebody, tuple(_with_speed_browsing(pages)), _cart(chance, pages))
 
 
 def _journey(chance: random.Random) -> list[str]:

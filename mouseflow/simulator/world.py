@@ -9,7 +9,7 @@ from mouseflow.simulator import ids, timeline
 from mouseflow.simulator.clock import Clock, milliseconds, moment
 from mouseflow.simulator.filters import Query, Window
 from mouseflow.simulator.quirks import Quirks
-from mouseflow.simulator.sessions import Script, Seen, seen
+from mouseflow.simulator.sessions import Script, Snapshot, snapshot
 from mouseflow.simulator.site import Marks, Planted, Site
 from mouseflow.simulator.timeline import Found, Search, Visit
 
@@ -97,32 +97,32 @@ class World:
     def visit(self, site: Site, recording: str) -> Visit:
         """A recording by id; raises ApiError 404, or 410 if it was deleted."""
         ref = ids.recording_ref(site.key, recording)
-        who = None if ref is None else timeline.visit(site, ref)
-        if who is None or who.start > self.now() - self.quirks.visibility_delay // _MILLISECOND:
+        visit = None if ref is None else timeline.find_visit(site, ref)
+        if visit is None or visit.start > self.now() - self.quirks.visibility_delay // _MILLISECOND:
             raise ApiError(404, "No such recording.")
-        marks = site.marks.get(who.ref)
-        if who.start < site.kept_from or (marks is not None and marks.deleted):
+        marks = site.marks.get(visit.ref)
+        if visit.start < site.kept_from or (marks is not None and marks.deleted):
             raise ApiError(410, "The recording has been deleted.")
-        return who
+        return visit
 
-    def observed(self, site: Site, who: Visit) -> Seen:
+    def observed(self, site: Site, visit: Visit) -> Snapshot:
         """The recording as it is now."""
-        return timeline.observed(site, who, self.now())
+        return timeline.observed(site, visit, self.now())
 
     # changing
 
-    def marks(self, site: Site, who: Visit) -> Marks:
+    def marks(self, site: Site, visit: Visit) -> Marks:
         """The recording's marks, for changing them."""
-        found = site.marks.get(who.ref)
+        found = site.marks.get(visit.ref)
         if found is None:
-            found = site.marks[who.ref] = Marks()
-            day, index = timeline.unpack(who.ref)
+            found = site.marks[visit.ref] = Marks()
+            day, index = timeline.unpack(visit.ref)
             site.marked.setdefault(day, set()).add(index)
         return found
 
-    def tag(self, site: Site, who: Visit, tag: str, *, on: bool) -> None:
+    def tag(self, site: Site, visit: Visit, tag: str, *, on: bool) -> None:
         """Add a tag to the session, or remove it."""
-        marks = self.marks(site, who)
+        marks = self.marks(site, visit)
         if on:
             marks.tagged[tag] = None
             marks.untagged.discard(tag)
@@ -130,31 +130,31 @@ class World:
             marks.tagged.pop(tag, None)
             marks.untagged.add(tag)
 
-    def set_variables(self, site: Site, who: Visit, values: Mapping[str, str]) -> None:
+    def set_variables(self, site: Site, visit: Visit, values: Mapping[str, str]) -> None:
         """Merge or replace, as the quirk says; an empty value removes (L1457)."""
-        marks = self.marks(site, who)
+        marks = self.marks(site, visit)
         if self.quirks.variables == "replace":
             marks.replaced, marks.variables = True, dict(values)
         else:
             marks.variables = {**(marks.variables or {}), **values}
 
-    def share(self, site: Site, who: Visit) -> str:
+    def share(self, site: Site, visit: Visit) -> str:
         """Make the recording public; returns its token, sets the tag `shared` (L4384)."""
-        marks = self.marks(site, who)
+        marks = self.marks(site, visit)
         if not marks.token or self.quirks.share_again == "rotates":
             marks.shares += 1
-            marks.token = ids.token("share", site.id, who.ref, marks.shares)
-        self.tag(site, who, "shared", on=True)
+            marks.token = ids.token("share", site.id, visit.ref, marks.shares)
+        self.tag(site, visit, "shared", on=True)
         return marks.token
 
-    def unshare(self, site: Site, who: Visit) -> None:
+    def unshare(self, site: Site, visit: Visit) -> None:
         """Make the recording private again."""
-        self.marks(site, who).token = ""
-        self.tag(site, who, "shared", on=False)
+        self.marks(site, visit).token = ""
+        self.tag(site, visit, "shared", on=False)
 
-    def delete(self, site: Site, who: Visit) -> None:
+    def delete(self, site: Site, visit: Visit) -> None:
         """Delete the recording; from now on it answers 410."""
-        self.marks(site, who).deleted = True
+        self.marks(site, visit).deleted = True
 
     def expire(self, site: Site, before: datetime) -> None:
         """Drop every recording that began before; counts shrink."""
@@ -183,11 +183,11 @@ class World:
 
     # for tests
 
-    def inspect(self, recording: str, *, whole: bool = False) -> tuple[Site, Visit, Seen]:
+    def inspect(self, recording: str, *, whole: bool = False) -> tuple[Site, Visit, Snapshot]:
         """Any recording, deleted or not, as it is now, or with `whole` at its end."""
         for site in self.sites.values():
             ref = ids.recording_ref(site.key, recording)
-            who = None if ref is None else timeline.visit(site, ref)
-            if who is not None:
-                return site, who, seen(who.script) if whole else self.observed(site, who)
+            visit = None if ref is None else timeline.find_visit(site, ref)
+            if visit is not None:
+                return site, visit, snapshot(visit.script) if whole else self.observed(site, visit)
         raise LookupError(recording)

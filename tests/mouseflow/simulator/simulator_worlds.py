@@ -35,7 +35,7 @@ def _world() -> tuple[World, Site, Time]:
     world.change(site, {"recordingRate": 60})
     found = world.find(site, Query(), Window(), USER)
     for n, ref in enumerate(world.newest(site, found, offset=0, limit=60)):
-        who = timeline.visit(site, ref)
+        who = timeline.find_visit(site, ref)
         assert who is not None
         if n % 5 == 0:
             world.delete(site, who)
@@ -64,7 +64,7 @@ def naive(world: World, site: Site, wanted: Query) -> tuple[list[str], list[str]
     since, until = world.range(day)
     fitting = []
     for ref in _all_refs(site):
-        who = timeline.visit(site, ref)
+        who = timeline.find_visit(site, ref)
         if who is None or not since <= who.start < min(until, world.now() + 1):
             continue
         marks = site.marks.get(ref)

@@ -14,7 +14,7 @@ from mouseflow.simulator.filters import (
     parse_window,
 )
 from mouseflow.simulator.scenarios import PHONE, REGULAR, SEARCHER, session
-from mouseflow.simulator.sessions import seen
+from mouseflow.simulator.sessions import snapshot
 
 SHOPPER = session(
     [("/landing", 10), ("/products", 10), ("/cart", 10)],
@@ -158,5 +158,5 @@ def test_parameters_are_read_as_they_were_meant(country, page, friction, millise
 
 
 def test_an_empty_query_lets_everybody_through():
-    assert matches(Query(), seen(SHOPPER))
-    assert matches(parse_query({}), seen(CALLER))
+    assert matches(Query(), snapshot(SHOPPER))
+    assert matches(parse_query({}), snapshot(CALLER))
