@@ -20,8 +20,9 @@ from typing import ClassVar
 
 import structlog
 
-from bot.actions.base import POST, Action, Done
+from bot.actions.base import Action, Done
 from bot.delivery import drain
+from bot.domain.step import Rank
 from bot.domain.subjects import RecordingSubject, Site, written
 from bot.ports import Ports
 from bot.store import Store, open_store
@@ -50,7 +51,7 @@ class Slack(Tag):
     """A post, for the queue."""
 
     kind: ClassVar[str] = "slack"
-    rank: ClassVar[int] = POST
+    rank: ClassVar[Rank] = Rank.POST
     channel: str = "#alerts"
 
     def lane(self, subject, default_channel):

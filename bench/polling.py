@@ -32,7 +32,7 @@ from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling.live_sessions import Memory
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import Desk, poll
-from bot.polling.server_facts import IMPOSSIBLE, required_tags
+from bot.polling.server_facts import IMPOSSIBLE_FRICTION, required_tags
 from bot.polling.session import fingerprint, merge
 from bot.polling.site_rules import Book
 from bot.rules.evaluate import field_of, rule_answer
@@ -207,7 +207,7 @@ async def measure(run: Run) -> Cost:
                 sender.facts.clear()
                 await poll(site, books[site.id], desk, memories[site.id], now)
                 lists += 1
-                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE:.0f}"}) + len(tags)
+                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE_FRICTION:.0f}"}) + len(tags)
         found = {
             (match.rule, match.website, match.subject_key)
             for match in store.do(lambda conn: matches_of(conn, limit=10_000_000))
@@ -242,7 +242,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             if row.last_activity is None or not since <= row.last_activity < end:
                 continue
             ids.add(row.id)
-            seen = sim.world.truth(row.id)[2]
+            seen = sim.world.inspect(row.id)[2]
             bare = RecordingSubject(
                 website=site,
                 recording=row,

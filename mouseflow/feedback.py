@@ -30,7 +30,7 @@ def detail(website: str, campaign: str) -> Request[Campaign]:
 
 
 def create(website: str, campaign: Mapping[str, Any]) -> Request[Campaign | None]:
-    """Creates a campaign (L3668, L3792) from an object in the API's own names (L3729-3790).
+    """Create a campaign (L3668, L3792) from an object in the API's own names (L3729-3790).
 
     No answer is documented: returns the new campaign if the API sends it, else None.
     Not repeatable: sending it twice creates two.
@@ -41,7 +41,7 @@ def create(website: str, campaign: Mapping[str, Any]) -> Request[Campaign | None
 
 
 def update(website: str, campaign: str, content: Mapping[str, Any]) -> Request[None]:
-    """Replaces a campaign's settings (L3844, L3968) with an object in the API's own names.
+    """Replace a campaign's settings (L3844, L3968) with an object in the API's own names.
 
     The document does not say that a part is enough, as it is for websites (L636): send the
     whole campaign, without `report`. Repeatable: it sets values.
@@ -52,7 +52,7 @@ def update(website: str, campaign: str, content: Mapping[str, Any]) -> Request[N
 
 
 def delete(website: str, campaign: str) -> Request[None]:
-    """Deletes a campaign (the path of L4020; L4070 omits the website). Repeatable."""
+    """Delete a campaign (the path of L4020; L4070 omits the website). Repeatable."""
     return build("DELETE", _ONE, decode.nothing, website_id=website, feedback_id=campaign)
 
 

@@ -46,7 +46,7 @@ def create(
     alias: str | None = None,
     fields: Sequence[Field] | None = None,
 ) -> Request[Form]:
-    """Creates a form (L3087); the page and the target must exist.
+    """Create a form (L3087); the page and the target must exist.
 
     Not repeatable: sending it twice creates two.
     """
@@ -65,7 +65,7 @@ def edit(
     alias: str | None = None,
     fields: Sequence[Field] | None = None,
 ) -> Request[None]:
-    """Changes what is given; `fields` replaces the whole list (L3112, L3191). Repeatable."""
+    """Change what is given; `fields` replaces the whole list (L3112, L3191). Repeatable."""
     body = changes(url=url, target=target, alias=alias, fields=_fields(fields))
     if not body:
         raise ValueError("nothing to edit")
@@ -73,7 +73,7 @@ def edit(
 
 
 def delete(website: str, form: str) -> Request[None]:
-    """Deletes a form (L3255). Repeatable: the second time answers 404 or 410."""
+    """Delete a form (L3255). Repeatable: the second time answers 404 or 410."""
     return build("DELETE", _ONE, decode.nothing, website_id=website, form_id=form)
 
 

@@ -34,7 +34,7 @@ def report(website: str, funnel: str, filters: SessionFilters | None = None) -> 
 
 
 def create(website: str, name: str, steps: Sequence[Step]) -> Request[Funnel]:
-    """Creates a funnel (L2446). Not repeatable: sending it twice creates two."""
+    """Create a funnel (L2446). Not repeatable: sending it twice creates two."""
     body = {"name": name, "steps": _steps(steps)}
     return build(
         "POST", _ALL, decode.one(Funnel), body=body, repeatable=False, website_id=website
@@ -44,7 +44,7 @@ def create(website: str, name: str, steps: Sequence[Step]) -> Request[Funnel]:
 def edit(
     website: str, funnel: str, *, name: str | None = None, steps: Sequence[Step] | None = None
 ) -> Request[None]:
-    """Changes what is given (L2517, L2533); `steps` replaces the whole list. Repeatable."""
+    """Change what is given (L2517, L2533); `steps` replaces the whole list. Repeatable."""
     body = changes(name=name, steps=None if steps is None else _steps(steps))
     if not body:
         raise ValueError("nothing to edit")
@@ -52,7 +52,7 @@ def edit(
 
 
 def delete(website: str, funnel: str) -> Request[None]:
-    """Deletes a funnel (L2596). Repeatable: the second time answers 404 or 410."""
+    """Delete a funnel (L2596). Repeatable: the second time answers 404 or 410."""
     return build("DELETE", _ONE, decode.nothing, website_id=website, funnel_id=funnel)
 
 

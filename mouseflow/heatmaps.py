@@ -51,7 +51,7 @@ def urls(website: str, *, limit: int | None = None, search: str | None = None) -
 
 
 def share(website: str, url: str) -> Request[str | None]:
-    """Makes a page's heatmap public (L2155); returns the token if the API sends one.
+    """Make a page's heatmap public (L2155); returns the token if the API sends one.
 
     No answer is documented (L2101): the page list has the page's `token` afterwards. Not
     repeatable: a second share may replace the token.
@@ -62,7 +62,7 @@ def share(website: str, url: str) -> Request[str | None]:
 
 
 def unshare(website: str, url: str) -> Request[None]:
-    """Makes a page's heatmap private again (L2159). Repeatable."""
+    """Make a page's heatmap private again (L2159). Repeatable."""
     return build("DELETE", _SHARE, decode.nothing, query=_url(url), website_id=website)
 
 

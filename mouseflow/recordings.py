@@ -50,12 +50,12 @@ def detail(website: str, recording: str) -> Request[Recording]:
 
 
 def star(website: str, recording: str) -> Request[None]:
-    """Stars the recording for the API user (L1082). Repeatable."""
+    """Star the recording for the API user (L1082). Repeatable."""
     return _write("POST", "/star", website, recording)
 
 
 def unstar(website: str, recording: str) -> Request[None]:
-    """Removes the API user's star (L1138). Repeatable."""
+    """Remove the API user's star (L1138). Repeatable."""
     return _write("DELETE", "/star", website, recording)
 
 
@@ -65,7 +65,7 @@ def tags(website: str, *, limit: int | None = None) -> Request[Rows[str]]:
 
 
 def tag(website: str, recording: str, tag: str) -> Request[None]:
-    """Adds a tag to the recording (L1268). Repeatable.
+    """Add a tag to the recording (L1268). Repeatable.
 
     Raises ValueError for a tag that cannot be filtered by: empty, or with a comma (L4372).
     """
@@ -73,7 +73,7 @@ def tag(website: str, recording: str, tag: str) -> Request[None]:
 
 
 def untag(website: str, recording: str, tag: str) -> Request[None]:
-    """Removes a tag from the recording (L1322). Repeatable."""
+    """Remove a tag from the recording (L1322). Repeatable."""
     return _write("DELETE", "/tag", website, recording, query=_tag(tag))
 
 
@@ -85,7 +85,7 @@ def variables(website: str, *, limit: int | None = None) -> Request[Rows[str]]:
 def edit_variables(
     website: str, recording: str, values: Mapping[str, str | int | float]
 ) -> Request[None]:
-    """Sets custom variables of one recording; an empty string removes one (L1451-1461).
+    """Set custom variables of one recording; an empty string removes one (L1451-1461).
 
     The document does not say whether variables that are not named stay: read the recording
     again to be sure. Repeatable: it sets values. Raises ValueError for a key that is empty or
@@ -98,7 +98,7 @@ def edit_variables(
 
 
 def share(website: str, recording: str) -> Request[str]:
-    """Makes the recording public and returns its token (L1515, L1573).
+    """Make the recording public; returns its token (L1515, L1573).
 
     Not repeatable: a second share may replace the token of the first. Read the recording's
     `token` instead.
@@ -110,32 +110,32 @@ def share(website: str, recording: str) -> Request[str]:
 
 
 def unshare(website: str, recording: str) -> Request[None]:
-    """Makes the recording private again (L1577). Repeatable."""
+    """Make the recording private again (L1577). Repeatable."""
     return _write("DELETE", "/share", website, recording)
 
 
 def watch(website: str, recording: str) -> Request[None]:
-    """Marks the recording as watched by the API user (L1685). Repeatable."""
+    """Mark the recording as watched by the API user (L1685). Repeatable."""
     return _write("POST", "/watched", website, recording)
 
 
 def unwatch(website: str, recording: str) -> Request[None]:
-    """Marks the recording as not watched by the API user (L1689). Repeatable."""
+    """Mark the recording as not watched by the API user (L1689). Repeatable."""
     return _write("DELETE", "/watched", website, recording)
 
 
 def delete(website: str, recording: str) -> Request[None]:
-    """Deletes the recording for good (L1745). Repeatable: the second time answers 404 or 410."""
+    """Delete the recording for good (L1745). Repeatable: the second time answers 404 or 410."""
     return _write("DELETE", "", website, recording)
 
 
 def bulk_tag(website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    """Undocumented: adds a tag to many recordings in one call. Repeatable."""
+    """Undocumented: add a tag to many recordings in one call. Repeatable."""
     return _bulk("POST", website, tag, recordings)
 
 
 def bulk_untag(website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    """Undocumented: removes a tag from many recordings in one call. Repeatable."""
+    """Undocumented: remove a tag from many recordings in one call. Repeatable."""
     return _bulk("DELETE", website, tag, recordings)
 
 

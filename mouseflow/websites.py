@@ -18,7 +18,7 @@ def list() -> Request[Rows[Website]]:
 
 
 def reorder(ids: Sequence[str]) -> Request[None]:
-    """Sets the order of the websites; `ids` must name all of them (L213-217). Repeatable."""
+    """Set the order of the websites; `ids` must name all of them (L213-217). Repeatable."""
     return build("PUT", "/websites/reorder", decode.nothing, body={"websiteIds": tuple(ids)})
 
 
@@ -35,7 +35,7 @@ def create(
     disable_keystrokes: bool | None = None,
     excluded_ips: Sequence[str] | None = None,
 ) -> Request[WebsiteDetail]:
-    """Registers a website (L424). `recording_rate` is in percent.
+    """Register a website (L424). `recording_rate` is in percent.
 
     Not repeatable: sending it twice creates two.
     """
@@ -49,7 +49,7 @@ def create(
 
 
 def set_recording_status(website: str, status: Literal["Stopped", "Recording"]) -> Request[None]:
-    """Stops or starts recording (L511, L573). Repeatable: it sets a value.
+    """Stop or start recording (L511, L573). Repeatable: it sets a value.
 
     Written as `recordingStatus`, read as `status` (L147). It takes a while to reach visitors:
     the setting is part of the recording script, which browsers cache.
@@ -74,7 +74,7 @@ def update(
     excluded_ips: Sequence[str] | None = None,
     merge_urls: Sequence[str] | None = None,
 ) -> Request[None]:
-    """Changes only the settings that are given (L636, L659). Repeatable: it sets values.
+    """Change only the settings that are given (L636, L659). Repeatable: it sets values.
 
     `recording_rate` is the percentage of sessions: 100 records all of them (L319). L667 says
     that 1 records all, which contradicts three other places of the document.

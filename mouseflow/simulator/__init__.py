@@ -1,1 +1,1 @@
-"""A pretend Mouseflow and a pretend Slack that keep to the vendors' documents."""
+"""A simulated Mouseflow and a simulated Slack that follow the vendors' documents."""

@@ -1,4 +1,4 @@
-"""`python -m mouseflow.simulator`: the pretend Mouseflow and Slack in a process of their own."""
+"""`python -m mouseflow.simulator`: the simulated Mouseflow and Slack in their own process."""
 
 import argparse
 import contextlib
@@ -12,21 +12,21 @@ from mouseflow.simulator.server import MOUSEFLOW_PORT, SLACK_PORT, Simulator, se
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until SIGINT or SIGTERM; returns the exit status."""
-    wanted = _parser().parse_args(arguments)
+    """Serve until SIGINT or SIGTERM; returns the exit status."""
+    options = _parser().parse_args(arguments)
 
     def ready(sim: Simulator) -> None:
-        print(_addresses(sim, as_json=wanted.print_ready), flush=True)  # noqa: T201
+        print(_addresses(sim, as_json=options.print_ready), flush=True)  # noqa: T201
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         try:
             serve(
-                port=wanted.port, slack_port=wanted.slack_port, seed=wanted.seed,
-                quirks=Quirks(time_zone=wanted.time_zone), speed=wanted.speed, ready=ready,
+                port=options.port, slack_port=options.slack_port, seed=options.seed,
+                quirks=Quirks(time_zone=options.time_zone), speed=options.speed, ready=ready,
             )  # fmt: skip
-        except OSError as problem:
-            print(f"cannot listen: {problem}", file=sys.stderr)  # noqa: T201
+        except OSError as error:
+            print(f"cannot listen: {error}", file=sys.stderr)  # noqa: T201
             return 1
     return 0
 
@@ -54,14 +54,14 @@ def _addresses(sim: Simulator, *, as_json: bool) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mouseflow.simulator",
-        description="Serves a pretend Mouseflow API and a pretend Slack on loopback.",
+        description="Serves a simulated Mouseflow API and a simulated Slack on loopback.",
         epilog="example: python -m mouseflow.simulator --port 0 --slack-port 0 --print-ready",
     )
-    parser.add_argument("--port", type=int, default=MOUSEFLOW_PORT, help="0: any free port")
-    parser.add_argument("--slack-port", type=int, default=SLACK_PORT, help="0: any free port")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same visitors")
-    parser.add_argument("--speed", type=float, default=1.0, help="how fast its time passes")
-    parser.add_argument("--time-zone", default="Europe/Copenhagen", help="the account's")
+    parser.add_argument("--port", type=int, default=MOUSEFLOW_PORT, help="0 for any free port")
+    parser.add_argument("--slack-port", type=int, default=SLACK_PORT, help="0 for any free port")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same visitors")
+    parser.add_argument("--speed", type=float, default=1.0, help="how fast time passes")
+    parser.add_argument("--time-zone", default="Europe/Copenhagen", help="the account's time zone")
     parser.add_argument(
         "--print-ready", action="store_true", help="print the addresses as one line of JSON"
     )

@@ -1,4 +1,4 @@
-"""The pretend Mouseflow REST API as an ASGI application."""
+"""The simulated Mouseflow REST API as an ASGI application."""
 
 import base64
 import binascii
@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from mouseflow.simulator import api_recordings, api_reports
 from mouseflow.simulator.filters import BadFilter
-from mouseflow.simulator.request import Ask, Endpoint, answer
-from mouseflow.simulator.world import Refused, World
+from mouseflow.simulator.request import ApiCall, Endpoint, answer
+from mouseflow.simulator.world import ApiError, World
 
-# The document's words for each status (L4444-4457).
+# The document's text for each status (L4444-4457).
 MEANINGS = {
     400: ("Bad Request", "Your request is invalid."),
     401: ("Unauthorized", "Your API key is wrong."),
@@ -45,7 +45,7 @@ def mouseflow_app(world: World, users: Mapping[str, str]) -> Starlette:
         Route(path, _endpoint(world, users, endpoint), methods=[method])
         for method, path, endpoint in table
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+    return Starlette(routes=routes, exception_handlers={HTTPException: _routing_error})
 
 
 def failure(status: int, message: str = "") -> Response:
@@ -65,26 +65,26 @@ def _endpoint(
         if not accepts_json(request.headers.get("accept", "*/*")):
             return failure(406)
         parameters = {key.casefold(): value for key, value in request.query_params.items()}
-        ask = Ask(world, user, request.path_params, parameters, body)
+        call = ApiCall(world, user, request.path_params, parameters, body)
         try:
-            if request.method not in ("GET", "HEAD") and "website" in ask.path:
-                _writable(ask)
-            return endpoint(ask)
-        except Refused as refused:
-            return failure(refused.status, refused.message)
-        except BadFilter as wrong:
-            return failure(400, str(wrong))
+            if request.method not in ("GET", "HEAD") and "website" in call.path:
+                _writable(call)
+            return endpoint(call)
+        except ApiError as error:
+            return failure(error.status, error.message)
+        except BadFilter as error:
+            return failure(400, str(error))
 
     return serve
 
 
-def _writable(ask: Ask) -> None:
-    if ask.site.read_only:
-        raise Refused(403)
+def _writable(call: ApiCall) -> None:
+    if call.site.read_only:
+        raise ApiError(403)
 
 
 def authenticated(header: str, users: Mapping[str, str]) -> str | None:
-    """The user whose credentials the Authorization header holds (L24), or None."""
+    """The user whose credentials are in the Authorization header (L24), or None."""
     scheme, _, encoded = header.partition(" ")
     if scheme.casefold() != "basic":
         return None
@@ -104,6 +104,6 @@ def accepts_json(header: str) -> bool:
     return bool(kinds & {"", "*/*", "application/*", "application/json"})
 
 
-async def _not_routed(request: Request, problem: Exception) -> Response:
+async def _routing_error(request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
     return failure(status)

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from mouseflow.simulator import clock, filters, serialize, timeline
-from mouseflow.simulator.request import Ask, Row, answer, done, limited
-from mouseflow.simulator.site import website
-from mouseflow.simulator.world import Refused
+from mouseflow.simulator import filters, ids, serialize, timeline
+from mouseflow.simulator.request import ApiCall, Row, answer, done, limited
+from mouseflow.simulator.site import Marks, website
+from mouseflow.simulator.world import ApiError
 
 # What PUT /websites/{id} may change (L636-656); `recordingStatus` is apart (L511, L573).
 EDITABLE: dict[str, type | tuple[type, ...]] = {
@@ -26,199 +26,199 @@ EDITABLE: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def websites(ask: Ask) -> Response:
+def websites(call: ApiCall) -> Response:
     """All websites (L139)."""
-    return answer([serialize.website_row(site) for site in ask.world.sites.values()])
+    return answer([serialize.website_row(site) for site in call.world.sites.values()])
 
 
-def reorder(ask: Ask) -> Response:
-    """A new order, which must name every website (L213-217)."""
-    wanted = ask.json().get("websiteIds")
-    known = ask.world.sites
-    if not isinstance(wanted, list) or sorted(map(str, wanted)) != sorted(known):
-        raise Refused(400, "The list must contain all website ids.")
-    ordered = {name: known[name] for name in wanted}
-    known.clear()
-    known.update(ordered)
-    return done(ask)
+def reorder(call: ApiCall) -> Response:
+    """Set the order, which must name every website (L213-217)."""
+    order = call.json().get("websiteIds")
+    sites = call.world.sites
+    if not isinstance(order, list) or sorted(map(str, order)) != sorted(sites):
+        raise ApiError(400, "The list must contain all website ids.")
+    ordered = {name: sites[name] for name in order}
+    sites.clear()
+    sites.update(ordered)
+    return done(call)
 
 
-def website_detail(ask: Ask) -> Response:
+def website_detail(call: ApiCall) -> Response:
     """One website's settings (L307)."""
-    return answer(ask.site.settings)
+    return answer(call.site.settings)
 
 
-def create_website(ask: Ask) -> Response:
-    """A new website; only `domain` is mandatory (L331)."""
-    body = ask.json()
+def create_website(call: ApiCall) -> Response:
+    """Create a website; only `domain` is mandatory (L331)."""
+    body = call.json()
     domain = body.get("domain")
     if not isinstance(domain, str) or not domain:
-        raise Refused(400, "domain is required.")
+        raise ApiError(400, "domain is required.")
     settings = _editable({k: v for k, v in body.items() if k != "domain"})
-    name = clock.website_id("created", domain, len(ask.world.sites))
-    created = serialize.instant(ask.world.zone, ask.world.now(), 0)[:19]
+    name = ids.website_id("created", domain, len(call.world.sites))
+    created = serialize.instant(call.world.zone, call.world.now(), 0)[:19]
     site = website(name, domain, status="NotInstalled", created=created, anonymizeIps=False)
     site.settings |= {"domains": [domain], **settings}
-    ask.world.sites[name] = site
+    call.world.sites[name] = site
     return answer({key: site.settings[key] for key in serialize.CREATED_WEBSITE})
 
 
-def change_website(ask: Ask) -> Response:
-    """Any of the settings (L636), and `recordingStatus` (L511, L573); `status` is only read."""
-    body = ask.json()
+def change_website(call: ApiCall) -> Response:
+    """Change settings (L636) and `recordingStatus` (L511, L573); `status` is read-only."""
+    body = call.json()
     changes = _editable({k: v for k, v in body.items() if k not in ("recordingStatus", "status")})
     if "recordingStatus" in body:
         if body["recordingStatus"] not in ("Recording", "Stopped"):
-            raise Refused(400, "recordingStatus must be Recording or Stopped.")
+            raise ApiError(400, "recordingStatus must be Recording or Stopped.")
         changes["status"] = body["recordingStatus"]
-    ask.world.change(ask.site, changes)
-    return done(ask)
+    call.world.change(call.site, changes)
+    return done(call)
 
 
-def recordings(ask: Ask) -> Response:
-    """The latest recordings, with the count and the chart of all that fit (L811-850)."""
-    world, site, quirks = ask.world, ask.site, ask.world.quirks
-    wanted, window = ask.wanted, ask.window
-    found = world.find(site, wanted, window, ask.user)
-    limit = min(ask.limit() or 0, quirks.row_cap)
-    offset = filters.integer(ask.parameters, "offset") or 0
+def recordings(call: ApiCall) -> Response:
+    """The latest recordings, with the count and the chart of all that match (L811-850)."""
+    world, site, quirks = call.world, call.site, call.world.quirks
+    query, window = call.query, call.window
+    found = world.find(site, query, window, call.user)
+    limit = min(call.limit() or 0, quirks.row_cap)
+    offset = filters.integer(call.parameters, "offset") or 0
     if offset < 0 or quirks.offset == "ignored":
         offset = 0
     refs = world.newest(site, found, offset=offset, limit=limit)
-    rows = [serialize.row(world, site, ref, ask.user) for ref in refs]
-    if quirks.expand and ask.parameters.get("expand", "").casefold() in ("true", "1"):
+    rows = [serialize.row(world, site, ref, call.user) for ref in refs]
+    if quirks.expand and call.parameters.get("expand", "").casefold() in ("true", "1"):
         for row, ref in zip(rows, refs, strict=True):
-            who = timeline.visit(site, ref)
-            if who is not None:
-                views = serialize.page_views(world, site, who, world.observed(site, who))
+            visit = timeline.find_visit(site, ref)
+            if visit is not None:
+                views = serialize.page_views(world, site, visit, world.observed(site, visit))
                 if quirks.tagless_expansion:
                     views = [view | {"tags": []} for view in views]
                 row["pageViews"] = views
     return answer(
         {
-            "recordings": serialize.bent(rows, quirks),
+            "recordings": serialize.with_quirks(rows, quirks),
             "chart": world.chart(site, found, window),
             "count": found.count,
         }
     )
 
 
-def recording(ask: Ask) -> Response:
+def recording(call: ApiCall) -> Response:
     """One recording with its page views (L981)."""
-    who = ask.visit
-    if ask.world.quirks.detail_marks_watched:
-        ask.world.marks(ask.site, who).watched.add(ask.user)
-    return answer(serialize.detail(ask.world, ask.site, who, ask.user))
+    visit = call.visit
+    if call.world.quirks.detail_marks_watched:
+        call.world.marks(call.site, visit).watched.add(call.user)
+    return answer(serialize.detail(call.world, call.site, visit, call.user))
 
 
-def delete_recording(ask: Ask) -> Response:
-    """Removes a recording; from then on it is 410 (L1745)."""
-    ask.world.delete(ask.site, ask.visit)
-    return done(ask)
+def delete_recording(call: ApiCall) -> Response:
+    """Delete a recording; from then on it answers 410 (L1745)."""
+    call.world.delete(call.site, call.visit)
+    return done(call)
 
 
-def star(ask: Ask) -> Response:
-    """Stars for the calling user alone (L842, L1082)."""
-    _marks(ask, "star").starred.add(ask.user)
-    return done(ask)
+def star(call: ApiCall) -> Response:
+    """Star for the calling user only (L842, L1082)."""
+    _marks(call, "star").starred.add(call.user)
+    return done(call)
 
 
-def unstar(ask: Ask) -> Response:
-    """Takes the user's star away (L1138)."""
-    _marks(ask, "unstar").starred.discard(ask.user)
-    return done(ask)
+def unstar(call: ApiCall) -> Response:
+    """Remove the user's star (L1138)."""
+    _marks(call, "unstar").starred.discard(call.user)
+    return done(call)
 
 
-def watched(ask: Ask) -> Response:
-    """Marks as watched by the calling user (L1685)."""
-    _marks(ask, "watched").watched.add(ask.user)
-    return done(ask)
+def watched(call: ApiCall) -> Response:
+    """Mark as watched by the calling user (L1685)."""
+    _marks(call, "watched").watched.add(call.user)
+    return done(call)
 
 
-def unwatched(ask: Ask) -> Response:
-    """Marks as not watched by the calling user (L1689)."""
-    _marks(ask, "unwatched").watched.discard(ask.user)
-    return done(ask)
+def unwatched(call: ApiCall) -> Response:
+    """Mark as not watched by the calling user (L1689)."""
+    _marks(call, "unwatched").watched.discard(call.user)
+    return done(call)
 
 
-def tags(ask: Ask) -> Response:
-    """Every tag in use, session's or page's; a limit cuts the list (L1214)."""
-    return answer(limited(serialize.known_tags(ask.site), ask.limit(None)))
+def tags(call: ApiCall) -> Response:
+    """Every tag in use, on a session or a page; `limit` truncates the list (L1214)."""
+    return answer(limited(serialize.known_tags(call.site), call.limit(None)))
 
 
-def tag(ask: Ask) -> Response:
-    """Adds a tag, given as a query parameter (L1268)."""
-    name = ask.required("tag")
-    _marks(ask, f"tag {name}")
-    ask.world.tag(ask.site, ask.visit, name, on=True)
-    return done(ask)
+def tag(call: ApiCall) -> Response:
+    """Add a tag, given as a query parameter (L1268)."""
+    name = call.required("tag")
+    _marks(call, f"tag {name}")
+    call.world.tag(call.site, call.visit, name, on=True)
+    return done(call)
 
 
-def untag(ask: Ask) -> Response:
-    """Removes a tag (L1322)."""
-    name = ask.required("tag")
-    _marks(ask, f"untag {name}")
-    ask.world.tag(ask.site, ask.visit, name, on=False)
-    return done(ask)
+def untag(call: ApiCall) -> Response:
+    """Remove a tag (L1322)."""
+    name = call.required("tag")
+    _marks(call, f"untag {name}")
+    call.world.tag(call.site, call.visit, name, on=False)
+    return done(call)
 
 
-def bulk_tag(ask: Ask) -> Response:
-    """Tags many recordings at once: seen in the field, documented nowhere."""
-    if not ask.world.quirks.bulk_tag:
-        raise Refused(404)
-    name = ask.required("tag")
+def bulk_tag(call: ApiCall) -> Response:
+    """Tag many recordings at once: works in the field, undocumented."""
+    if not call.world.quirks.bulk_tag:
+        raise ApiError(404)
+    name = call.required("tag")
     try:
-        wanted = msgspec.json.decode(ask.body, type=list[str])
+        recordings = msgspec.json.decode(call.body, type=list[str])
     except msgspec.DecodeError:
-        raise Refused(400, "The body must be a list of recording ids.") from None
-    for who in [ask.world.visit(ask.site, one) for one in wanted]:
-        ask.world.tag(ask.site, who, name, on=True)
-    return done(ask)
+        raise ApiError(400, "The body must be a list of recording ids.") from None
+    for visit in [call.world.visit(call.site, one) for one in recordings]:
+        call.world.tag(call.site, visit, name, on=True)
+    return done(call)
 
 
-def bulk_untag(ask: Ask) -> Response:
-    """Takes a tag from many recordings at once."""
-    if not ask.world.quirks.bulk_tag:
-        raise Refused(404)
-    name = ask.required("tag")
-    for one in msgspec.json.decode(ask.body, type=list[str]):
-        ask.world.tag(ask.site, ask.world.visit(ask.site, one), name, on=False)
-    return done(ask)
+def bulk_untag(call: ApiCall) -> Response:
+    """Remove a tag from many recordings at once."""
+    if not call.world.quirks.bulk_tag:
+        raise ApiError(404)
+    name = call.required("tag")
+    for one in msgspec.json.decode(call.body, type=list[str]):
+        call.world.tag(call.site, call.world.visit(call.site, one), name, on=False)
+    return done(call)
 
 
-def variables(ask: Ask) -> Response:
+def variables(call: ApiCall) -> Response:
     """Every variable key in use (L1387)."""
-    return answer(limited(serialize.known_variables(ask.site), ask.limit(None)))
+    return answer(limited(serialize.known_variables(call.site), call.limit(None)))
 
 
-def set_variables(ask: Ask) -> Response:
-    """Sets variables; an empty text removes one (L1451-1461)."""
+def set_variables(call: ApiCall) -> Response:
+    """Set variables; an empty string removes one (L1451-1461)."""
     values = {}
-    for key, value in ask.json().items():
+    for key, value in call.json().items():
         if isinstance(value, bool | dict | list) or value is None or not key or "=" in key:
-            raise Refused(400, "Variables must be strings or numbers, keys without '='.")
+            raise ApiError(400, "Variables must be strings or numbers, keys without '='.")
         values[key] = str(value)
-    _marks(ask, "variables")
-    ask.world.set_variables(ask.site, ask.visit, values)
-    return done(ask)
+    _marks(call, "variables")
+    call.world.set_variables(call.site, call.visit, values)
+    return done(call)
 
 
-def share(ask: Ask) -> Response:
-    """Answers the token as a bare JSON string (L1515)."""
-    _marks(ask, "share")
-    return answer(ask.world.share(ask.site, ask.visit))
+def share(call: ApiCall) -> Response:
+    """Share; answers the token as a bare JSON string (L1515)."""
+    _marks(call, "share")
+    return answer(call.world.share(call.site, call.visit))
 
 
-def unshare(ask: Ask) -> Response:
-    """Makes the recording private again (L1577)."""
-    _marks(ask, "unshare")
-    ask.world.unshare(ask.site, ask.visit)
-    return done(ask)
+def unshare(call: ApiCall) -> Response:
+    """Make the recording private again (L1577)."""
+    _marks(call, "unshare")
+    call.world.unshare(call.site, call.visit)
+    return done(call)
 
 
-def _marks(ask: Ask, call: str) -> Any:
-    marks = ask.world.marks(ask.site, ask.visit)
-    marks.calls[call] = marks.calls.get(call, 0) + 1
+def _marks(call: ApiCall, write: str) -> Marks:
+    marks = call.world.marks(call.site, call.visit)
+    marks.calls[write] = marks.calls.get(write, 0) + 1
     return marks
 
 
@@ -227,9 +227,9 @@ def _editable(body: dict[str, Any]) -> dict[str, Any]:
     for key, value in changes.items():
         wrong = isinstance(value, bool) and EDITABLE[key] is not bool
         if wrong or not isinstance(value, EDITABLE[key]):
-            raise Refused(400, f"{key} has the wrong type.")
+            raise ApiError(400, f"{key} has the wrong type.")
     if not 0 <= changes.get("recordingRate", 0) <= 100:
-        raise Refused(400, "recordingRate must be between 0 and 100.")
+        raise ApiError(400, "recordingRate must be between 0 and 100.")
     return changes
 
 

@@ -1,9 +1,9 @@
-"""The control calls under /_simulator/: what tests in another process use to steer the world."""
+"""The control calls under /_simulator/, with which another process steers the simulator."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -11,30 +11,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mouseflow.simulator import world
 from mouseflow.simulator.middleware import CONTROL, Fault
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.request import answer
 from mouseflow.simulator.scenarios import SCENARIOS, session
 from mouseflow.simulator.sessions import Script, Visitor
-from mouseflow.simulator.world import Refused
-
-if TYPE_CHECKING:
-    from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.state import SimulatorState
+from mouseflow.simulator.world import ApiError
 
 
-class Happening(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """An event in a planted session: [second, tag] or [second, tag, friction]."""
+class NewEvent(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """An event in a new session: [second, tag] or [second, tag, friction]."""
 
     at: float
     tag: str
     friction: float | None = None
 
 
-class Recording(msgspec.Struct, forbid_unknown_fields=True):
-    """A session to plant: a scenario, or pages with the seconds on each.
+class NewRecording(msgspec.Struct, forbid_unknown_fields=True):
+    """A session to add: a scenario, or pages with the seconds spent on each.
 
-    `start` is in seconds from now, negative for the past. `options` go to the scenario.
+    `start` is in seconds from now, negative for the past. `options` are passed to the scenario.
     """
 
     website: str
@@ -42,21 +39,21 @@ class Recording(msgspec.Struct, forbid_unknown_fields=True):
     start: float = 0.0
     options: dict[str, Any] = {}
     pages: list[tuple[str, float]] = []
-    events: list[Happening] = []
+    events: list[NewEvent] = []
     variables: list[tuple[float, str, str]] = []
     visitor: dict[str, Any] = {}
 
 
-class Website(msgspec.Struct, forbid_unknown_fields=True):
-    """What a person changes in the vendor's web interface."""
+class WebsiteChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What a person changes in Mouseflow's web interface."""
 
     status: str | None = None
     recordingRate: int | None = None  # noqa: N815 - the API's word
     readOnly: bool | None = None  # noqa: N815
 
 
-class Responses(msgspec.Struct, forbid_unknown_fields=True):
-    """New answers to a campaign, by name or id, all at this moment."""
+class NewResponses(msgspec.Struct, forbid_unknown_fields=True):
+    """New responses to a campaign (by name or id), all of them now."""
 
     website: str
     campaign: str
@@ -64,13 +61,13 @@ class Responses(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True):
-    """Time to let pass."""
+    """How far to move the clock."""
 
     seconds: float
 
 
-class Workspace(msgspec.Struct, forbid_unknown_fields=True):
-    """Changes to the pretend Slack; `archive`, `leave`, `join` and `add` name channels."""
+class SlackChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Changes to the simulated Slack; `archive`, `leave`, `join` and `add` name channels."""
 
     scopes: list[str] | None = None
     token: str | None = None
@@ -80,26 +77,26 @@ class Workspace(msgspec.Struct, forbid_unknown_fields=True):
     join: list[str] = []
 
 
-def control_app(sim: "Simulator") -> Starlette:
-    """The control calls for one simulator. They need no credentials: loopback only."""
+def control_app(sim: SimulatorState) -> Starlette:
+    """The control calls of one simulator. They need no credentials: loopback only."""
 
     def route(method: str, path: str, serve: Callable[[Request, bytes], Any]) -> Route:
-        return Route(f"{CONTROL}{path}", _json(serve), methods=[method])
+        return Route(f"{CONTROL}{path}", _endpoint(serve), methods=[method])
 
     return Starlette(
         routes=[
             route("GET", "/state", lambda _, __: state(sim)),
             route("GET", "/calls", lambda _, __: [_call(call) for call in sim.calls]),
-            route("GET", "/effects", lambda _, __: _plain(sim.effects())),
-            route("GET", "/slack/messages", lambda _, __: _plain(sim.slack.messages)),
-            route("GET", "/recordings/{id}", lambda r, __: _truth(sim, r.path_params["id"])),
+            route("GET", "/effects", lambda _, __: _json_value(sim.effects())),
+            route("GET", "/slack/messages", lambda _, __: _json_value(sim.slack.messages)),
+            route("GET", "/recordings/{id}", lambda r, __: _inspect(sim, r.path_params["id"])),
             route("POST", "/recordings", lambda _, body: plant(sim, body)),
             route("DELETE", "/recordings/{id}", lambda r, __: remove(sim, r.path_params["id"])),
             route("PUT", "/websites/{id}", lambda r, b: intervene(sim, r.path_params["id"], b)),
             route("POST", "/feedback", lambda _, body: respond(sim, body)),
             route("POST", "/advance", lambda _, body: advance(sim, body)),
             route("POST", "/quirks", lambda _, body: behave(sim, body)),
-            route("GET", "/faults", lambda _, __: _plain(sim.faults.pending)),
+            route("GET", "/faults", lambda _, __: _json_value(sim.faults.pending)),
             route("POST", "/faults", lambda _, body: fail(sim, body)),
             route("DELETE", "/faults", lambda _, __: sim.faults.clear()),
             route("PUT", "/slack", lambda _, body: workspace(sim, body)),
@@ -108,8 +105,8 @@ def control_app(sim: "Simulator") -> Starlette:
     )
 
 
-def state(sim: "Simulator") -> dict[str, Any]:
-    """The moment, the websites, the switches, and how much has happened."""
+def state(sim: SimulatorState) -> dict[str, Any]:
+    """The time, the websites, the quirks, and how much has happened."""
     return {
         "now": sim.clock.now().isoformat(),
         "seed": sim.world.seed,
@@ -118,7 +115,7 @@ def state(sim: "Simulator") -> dict[str, Any]:
              "readOnly": s.read_only, "switches": [text for _, text in s.events]}
             for s in sim.world.sites.values()
         ],
-        "quirks": _plain(sim.quirks),
+        "quirks": _json_value(sim.quirks),
         "calls": len(sim.calls),
         "messages": len(sim.slack.messages),
         "faults": len(sim.faults.pending),
@@ -126,60 +123,60 @@ def state(sim: "Simulator") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plant(sim: "Simulator", body: bytes) -> dict[str, str]:
-    """Adds a recording and answers its id."""
-    wanted = msgspec.json.decode(body, type=Recording)
+def plant(sim: SimulatorState, body: bytes) -> dict[str, str]:
+    """Add a recording; answers its id."""
+    wanted = msgspec.json.decode(body, type=NewRecording)
     site = sim.world.site(wanted.website)
     return {"id": sim.add(site.id, _script(wanted), start=wanted.start)}
 
 
-def remove(sim: "Simulator", recording: str) -> None:
-    """Deletes a recording, as a person would."""
+def remove(sim: SimulatorState, recording: str) -> None:
+    """Delete a recording as a person would."""
     sim.delete(recording)
 
 
-def intervene(sim: "Simulator", name: str, body: bytes) -> None:
-    """Changes a website by hand."""
-    changes = msgspec.json.decode(body, type=Website)
-    given = {k: v for k, v in msgspec.structs.asdict(changes).items() if v is not None}
-    if given.get("status", "Recording") not in ("NotInstalled", "Recording", "Stopped", "Paused"):
-        raise Refused(400, "No such status.")
-    sim.intervene(name, **given)
+def intervene(sim: SimulatorState, name: str, body: bytes) -> None:
+    """Change a website by hand."""
+    changes = msgspec.json.decode(body, type=WebsiteChange)
+    changed = {k: v for k, v in msgspec.structs.asdict(changes).items() if v is not None}
+    if changed.get("status", "Recording") not in ("NotInstalled", "Recording", "Stopped", "Paused"):
+        raise ApiError(400, "No such status.")
+    sim.intervene(name, **changed)
 
 
-def respond(sim: "Simulator", body: bytes) -> None:
-    """Adds answers to a feedback campaign."""
-    wanted = msgspec.json.decode(body, type=Responses)
+def respond(sim: SimulatorState, body: bytes) -> None:
+    """Add responses to a feedback campaign."""
+    wanted = msgspec.json.decode(body, type=NewResponses)
     sim.respond(wanted.website, wanted.campaign, wanted.responses)
 
 
-def advance(sim: "Simulator", body: bytes) -> dict[str, str]:
-    """Lets time pass and answers the new time."""
+def advance(sim: SimulatorState, body: bytes) -> dict[str, str]:
+    """Move the clock; answers the new time."""
     sim.advance(msgspec.json.decode(body, type=Advance).seconds)
     return {"now": sim.clock.now().isoformat()}
 
 
-def behave(sim: "Simulator", body: bytes) -> dict[str, Any]:
-    """Turns switches; durations in seconds. Answers all of them."""
+def behave(sim: SimulatorState, body: bytes) -> dict[str, Any]:
+    """Set quirks, durations in seconds; answers all of them."""
     values = msgspec.json.decode(body, type=dict[str, Any])
     known = {**asdict(sim.quirks), **values}
     if unknown := set(values) - set(asdict(sim.quirks)):
-        raise Refused(400, f"No such switch: {', '.join(sorted(unknown))}.")
+        raise ApiError(400, f"No such quirk: {', '.join(sorted(unknown))}.")
     for key, value in values.items():
         if isinstance(getattr(sim.quirks, key), timedelta):
             known[key] = timedelta(seconds=value)
     sim.world.quirks = msgspec.convert(known, Quirks)
-    return _plain(sim.quirks)  # type: ignore[no-any-return]
+    return _json_value(sim.quirks)  # type: ignore[no-any-return]
 
 
-def fail(sim: "Simulator", body: bytes) -> None:
-    """Orders a fault."""
+def fail(sim: SimulatorState, body: bytes) -> None:
+    """Inject a fault."""
     sim.faults.add(msgspec.json.decode(body, type=Fault))
 
 
-def workspace(sim: "Simulator", body: bytes) -> None:
-    """Changes the pretend Slack."""
-    wanted = msgspec.json.decode(body, type=Workspace)
+def workspace(sim: SimulatorState, body: bytes) -> None:
+    """Change the simulated Slack."""
+    wanted = msgspec.json.decode(body, type=SlackChange)
     if wanted.scopes is not None:
         sim.slack.scopes = frozenset(wanted.scopes)
     sim.slack.token = wanted.token or sim.slack.token
@@ -193,21 +190,21 @@ def workspace(sim: "Simulator", body: bytes) -> None:
         for name in names:
             channel = sim.slack.channel(name)
             if channel is None:
-                raise Refused(404, "No such channel.")
+                raise ApiError(404, "No such channel.")
             setattr(channel, trait, value)
 
 
-def reset(sim: "Simulator") -> None:
-    """Forgets calls, faults and Slack messages; the world stays as it is."""
+def reset(sim: SimulatorState) -> None:
+    """Forget calls, faults and Slack messages; the account stays as it is."""
     sim.calls.clear()
     sim.faults.clear()
     sim.slack.messages.clear()
 
 
-def _script(wanted: Recording) -> Script:
+def _script(wanted: NewRecording) -> Script:
     if wanted.scenario:
         if wanted.scenario not in SCENARIOS:
-            raise Refused(400, f"No such scenario; there are {', '.join(SCENARIOS)}.")
+            raise ApiError(400, f"No such scenario; there are {', '.join(SCENARIOS)}.")
         script = SCENARIOS[wanted.scenario](**wanted.options)
         if wanted.visitor:
             script = replace(script, visitor=replace(script.visitor, **wanted.visitor))
@@ -216,20 +213,19 @@ def _script(wanted: Recording) -> Script:
         (e.at, e.tag) if e.friction is None else (e.at, e.tag, e.friction) for e in wanted.events
     ]
     if not wanted.pages:
-        raise Refused(400, "A recording needs a scenario or pages.")
+        raise ApiError(400, "A recording needs a scenario or pages.")
     return session(
         wanted.pages, events, variables=wanted.variables,
         visitor=Visitor(**wanted.visitor),
     )  # fmt: skip
 
 
-def _truth(sim: "Simulator", recording: str) -> dict[str, Any]:
-    effect = world.effect(sim.world, recording)
+def _inspect(sim: SimulatorState, recording: str) -> dict[str, Any]:
     return {
-        "friction": world.friction(sim.world, recording),
-        "frictionAtEnd": world.friction(sim.world, recording, whole=True),
-        "tags": sorted(world.tags(sim.world, recording)),
-        "effect": _plain(effect),
+        "friction": sim.friction(recording),
+        "frictionAtEnd": sim.friction(recording, whole=True),
+        "tags": sorted(sim.tags(recording)),
+        "effect": _json_value(sim.effect(recording)),
     }
 
 
@@ -237,20 +233,20 @@ def _call(call: Any) -> dict[str, Any]:
     return asdict(call) | {"body": call.body.decode("utf-8", "replace")}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def _json(serve: Callable[[Request, bytes], Any]) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(serve: Callable[[Request, bytes], Any]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
             found = serve(request, await request.body())
-        except Refused as refused:
-            return answer({"error": refused.message}, refused.status)
-        except LookupError as missing:
-            return answer({"error": f"Not found: {missing}"}, 404)
-        except (msgspec.MsgspecError, TypeError) as wrong:
-            return answer({"error": str(wrong)}, 400)
+        except ApiError as error:
+            return answer({"error": error.message}, error.status)
+        except LookupError as error:
+            return answer({"error": f"Not found: {error}"}, 404)
+        except (msgspec.MsgspecError, TypeError) as error:
+            return answer({"error": str(error)}, 400)
         return answer({"ok": True} if found is None else found)
 
     return endpoint

@@ -1,13 +1,13 @@
-"""The documented filters: query parameters in, a test for sessions out (L4072-4392)."""
+"""The documented filters: parsed from query parameters, matched against sessions (L4072-4392)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from mouseflow.simulator.sessions import Seen, View
+from mouseflow.simulator.sessions import Snapshot, View
 
-# The navigational filters have no effect on page lists (L4301).
+# These filters have no effect on page lists (L4301).
 NAVIGATIONAL = frozenset(
     {"entry", "exit", "funnel", "notfunnel", "pagesmin", "pagesmax", "visitmin", "visitmax"}
 )
@@ -23,12 +23,12 @@ VISITOR_TYPES = frozenset({"first", "returning"})
 
 
 class BadFilter(ValueError):
-    """A filter's value cannot be read; the API answers 400."""
+    """A filter's value cannot be parsed; the API answers 400."""
 
 
 @dataclass(frozen=True, slots=True)
 class Var:
-    """One wanted variable; `value` is None for "any value" (*)."""
+    """A condition on one variable; `value` is None for "any value" (*)."""
 
     key: str
     value: str | None
@@ -37,7 +37,7 @@ class Var:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What to look for. None, empty and missing are the same: no wish."""
+    """The filters of a call. None and empty both mean: no filter."""
 
     search: str = ""
     country: str = ""
@@ -73,7 +73,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a session is known by beside what was recorded: per recording or per API user."""
+    """What the filters match besides the session: marks of the API user, and ids."""
 
     watched: bool = False
     starred: bool = False
@@ -84,12 +84,12 @@ EVERYTHING = Query()
 UNMARKED = Facts()
 
 
-def window(parameters: Mapping[str, str]) -> Window:
-    """The date range of a call; raises BadFilter. Times of day are cut off."""
+def parse_window(parameters: Mapping[str, str]) -> Window:
+    """The date range of a call; raises BadFilter. Times of day are dropped."""
     return Window(_day(parameters, "fromdate"), _day(parameters, "todate"))
 
 
-def query(parameters: Mapping[str, str]) -> Query:
+def parse_query(parameters: Mapping[str, str]) -> Query:
     """The filters of a call, names in lower case; unknown names are ignored. Raises BadFilter."""
     return Query(
         search=parameters.get("search", "").casefold(),
@@ -118,7 +118,7 @@ def query(parameters: Mapping[str, str]) -> Query:
 
 
 def integer(parameters: Mapping[str, str], name: str) -> int | None:
-    """A whole number, None if absent or empty; raises BadFilter."""
+    """A whole number, None if missing or empty; raises BadFilter."""
     text = parameters.get(name, "")
     if not text:
         return None
@@ -128,51 +128,51 @@ def integer(parameters: Mapping[str, str], name: str) -> int | None:
         raise BadFilter(f"{name} must be a whole number.") from None
 
 
-def matches(wanted: Query, seen: Seen, facts: Facts = UNMARKED) -> bool:
-    """Whether a session meets every filter (L4072: they all apply at once)."""
+def matches(query: Query, session: Snapshot, facts: Facts = UNMARKED) -> bool:
+    """Whether a session matches every filter (L4072: all of them apply)."""
     return (
-        _who(wanted, seen)
-        and _where(wanted, seen)
-        and _between(wanted.frictionmin, seen.friction, wanted.frictionmax)
-        and all(tag in seen.all_tags for tag in wanted.tags)
-        and _has_variables(wanted, seen)
-        and (wanted.watched is None or wanted.watched == facts.watched)
-        and (wanted.star is None or wanted.star == facts.starred)
-        and (not wanted.search or any(wanted.search in t.casefold() for t in _texts(seen, facts)))
+        _visitor_matches(query, session)
+        and _pages_match(query, session)
+        and _between(query.frictionmin, session.friction, query.frictionmax)
+        and all(tag in session.all_tags for tag in query.tags)
+        and _has_variables(query, session)
+        and (query.watched is None or query.watched == facts.watched)
+        and (query.star is None or query.star == facts.starred)
+        and (not query.search or any(query.search in t.casefold() for t in _texts(session, facts)))
     )
 
 
-def matches_view(wanted: Query, seen: Seen, view: View) -> bool:
-    """Whether a page view meets a page list's filters; `search` looks at the path alone."""
+def matches_view(query: Query, session: Snapshot, view: View) -> bool:
+    """Whether a page view matches a page list's filters; `search` only applies to the path."""
     return (
-        _who(wanted, seen)
-        and all(tag in view.tags for tag in wanted.tags)
-        and _has_variables(wanted, seen)
-        and (not wanted.search or wanted.search in view.page.path.casefold())
+        _visitor_matches(query, session)
+        and all(tag in view.tags for tag in query.tags)
+        and _has_variables(query, session)
+        and (not query.search or query.search in view.page.path.casefold())
     )
 
 
-def _who(wanted: Query, seen: Seen) -> bool:
-    visitor = seen.script.visitor
+def _visitor_matches(query: Query, session: Snapshot) -> bool:
+    visitor = session.script.visitor
     return (
-        (not wanted.country or wanted.country == visitor.country.casefold())
-        and (not wanted.device or wanted.device == visitor.device.casefold())
-        and (not wanted.browser or wanted.browser == visitor.browser.casefold().split(" ")[0])
-        and (not wanted.os or wanted.os == visitor.os.casefold())
-        and (not wanted.visitortype or (wanted.visitortype == "returning") == visitor.returning)
-        and (not wanted.referrer or wanted.referrer == visitor.referrer_type.casefold())
-        and (not wanted.screenres or wanted.screenres == visitor.screen)
+        (not query.country or query.country == visitor.country.casefold())
+        and (not query.device or query.device == visitor.device.casefold())
+        and (not query.browser or query.browser == visitor.browser.casefold().split(" ")[0])
+        and (not query.os or query.os == visitor.os.casefold())
+        and (not query.visitortype or (query.visitortype == "returning") == visitor.returning)
+        and (not query.referrer or query.referrer == visitor.referrer_type.casefold())
+        and (not query.screenres or query.screenres == visitor.screen)
     )
 
 
-def _where(wanted: Query, seen: Seen) -> bool:
+def _pages_match(query: Query, session: Snapshot) -> bool:
     return (
-        (not wanted.entry or (bool(seen.views) and seen.views[0].page.path == wanted.entry))
-        and (not wanted.exit or (bool(seen.views) and seen.views[-1].page.path == wanted.exit))
-        and (not wanted.funnel or wanted.funnel in seen.paths)
-        and (not wanted.notfunnel or wanted.notfunnel not in seen.paths)
-        and _between(wanted.pagesmin, len(seen.views), wanted.pagesmax)
-        and _between(wanted.visitmin, seen.duration, wanted.visitmax)
+        (not query.entry or (bool(session.views) and session.views[0].page.path == query.entry))
+        and (not query.exit or (bool(session.views) and session.views[-1].page.path == query.exit))
+        and (not query.funnel or query.funnel in session.paths)
+        and (not query.notfunnel or query.notfunnel not in session.paths)
+        and _between(query.pagesmin, len(session.views), query.pagesmax)
+        and _between(query.visitmin, session.duration, query.visitmax)
     )
 
 
@@ -180,25 +180,25 @@ def _between(low: float | None, value: float, high: float | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-def _has_variables(wanted: Query, seen: Seen) -> bool:
-    return all(_has_variable(var, seen) for var in wanted.vars)
+def _has_variables(query: Query, session: Snapshot) -> bool:
+    return all(_has_variable(var, session) for var in query.vars)
 
 
-def _has_variable(var: Var, seen: Seen) -> bool:
-    values = [value for key, value in seen.variables if key == var.key]
+def _has_variable(var: Var, session: Snapshot) -> bool:
+    values = [value for key, value in session.variables if key == var.key]
     if var.absent:
         return not values
     return bool(values) if var.value is None else var.value in values
 
 
-def _texts(seen: Seen, facts: Facts) -> Iterator[str]:
-    visitor = seen.script.visitor
+def _texts(session: Snapshot, facts: Facts) -> Iterator[str]:
+    visitor = session.script.visitor
     yield from (visitor.country, visitor.region, visitor.city, visitor.isp, visitor.lang)
     yield from (visitor.browser, visitor.os, visitor.device, visitor.screen, visitor.user_agent)
     yield from (visitor.referrer, visitor.referrer_type, visitor.name)
-    yield from seen.paths
-    yield from seen.all_tags
-    yield from (f"{key}={value}" for key, value in seen.variables)
+    yield from session.paths
+    yield from session.all_tags
+    yield from (f"{key}={value}" for key, value in session.variables)
     yield from facts.texts
 
 

@@ -1,4 +1,4 @@
-"""The outermost layer of both pretend servers: it records every call and injects the faults."""
+"""The outermost layer of both servers: records every call and injects faults."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,14 +20,14 @@ Kind = Literal["status", "html", "half", "close", "close_after", "delay", "delay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens to the next `times` calls that fit.
+    """What happens to the next `times` calls that match.
 
-    `status` answers with that status, `html` with a page of HTML, `half` cuts the true
-    answer's body in half, `close` drops the connection before anything happens,
-    `close_after` once the call has taken effect, `delay` waits before the call takes effect,
-    `delay_after` before it is answered. `seconds` is waited with every kind.
-    `retry_after` (seconds) goes with a status. `method`, `path` and `body` (parts of them)
-    restrict which calls fit; `skip` lets so many fitting calls pass first.
+    `status` answers with that status, `html` with a page of HTML; `half` truncates the body
+    of the real answer; `close` drops the connection before the call takes effect,
+    `close_after` after it; `delay` waits before the call takes effect, `delay_after` before
+    it is answered. Every kind waits `seconds`. `retry_after` (seconds) belongs to a status.
+    `method`, `path` and `body` (parts of them) restrict which calls match; the first `skip`
+    matching calls pass.
     """
 
     kind: Kind
@@ -41,8 +41,8 @@ class Fault:
     body: str = ""
     skip: int = 0
 
-    def fits(self, side: Side, method: str, path: str, body: bytes = b"") -> bool:
-        """Whether a call is one that this fault is meant for."""
+    def matches(self, side: Side, method: str, path: str, body: bytes = b"") -> bool:
+        """Whether the fault applies to this call."""
         return (
             side == self.side
             and (not self.method or method == self.method.upper())
@@ -52,33 +52,33 @@ class Fault:
 
 
 class Faults:
-    """The faults still to come, in the order they were ordered. Safe between threads."""
+    """The pending faults, in order. Thread-safe."""
 
     def __init__(self) -> None:
         self._pending: list[Fault] = []
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> None:
-        """Orders a fault."""
+        """Append a fault."""
         with self._lock:
             self._pending.append(fault)
 
     def clear(self) -> None:
-        """Takes back all faults."""
+        """Remove all faults."""
         with self._lock:
             self._pending.clear()
 
     @property
     def pending(self) -> tuple[Fault, ...]:
-        """What has not happened yet."""
+        """The faults that have not happened yet."""
         with self._lock:
             return tuple(self._pending)
 
     def take(self, side: Side, method: str, path: str, body: bytes = b"") -> Fault | None:
-        """The fault for this call, used up once; None if the call is to succeed."""
+        """The fault for this call, with one of its `times` used up; None if there is none."""
         with self._lock:
             for n, fault in enumerate(self._pending):
-                if not fault.fits(side, method, path, body):
+                if not fault.matches(side, method, path, body):
                     continue
                 if fault.skip:
                     self._pending[n] = replace(fault, skip=fault.skip - 1)
@@ -93,8 +93,6 @@ class Faults:
 DROP = "simulator.drop"  # the ASGI extension with which our server closes a connection
 CONTROL = "/_simulator"
 
-# The faults with which a call takes effect all the same.
-_EFFECTIVE = ("half", "close_after", "delay", "delay_after")
 _MAINTENANCE = "<!doctype html><html><head><title>Oops</title></head><body><h1>Oops</h1></body>"
 
 
@@ -104,7 +102,7 @@ class Dropped(ConnectionResetError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request received. `status` is 0 where the connection was dropped; `at` in ms."""
+    """One request received. `status` is 0 if the connection was dropped; `at` is in ms."""
 
     side: Side
     method: str
@@ -116,22 +114,22 @@ class Call:
 
 
 class RateLimit:
-    """Counts calls within one second; more than `per_second` are too many."""
+    """Counts the calls of each second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._count = 0
 
     def exceeded(self, now_ms: int, per_second: float | None) -> bool:
-        """Counts a call and tells whether it is one too many."""
+        """Count a call; whether it exceeds `per_second` (None: no limit)."""
         if now_ms // 1000 != self._second:
             self._second, self._count = now_ms // 1000, 0
         self._count += 1
         return per_second is not None and self._count > per_second
 
 
-class Edge:
-    """Wraps an application: faults first, then the application, then the record of the call."""
+class Middleware:
+    """Wraps an application: injects faults, calls the application, records the call."""
 
     def __init__(
         self,
@@ -142,7 +140,7 @@ class Edge:
         calls: "deque[Call]",
         clock: Clock,
         quirks: Callable[[], Quirks],
-        refusal: Callable[[int], Response],
+        failure: Callable[[int], Response],
         seed: int = 1,
     ) -> None:
         self._app = app
@@ -151,8 +149,8 @@ class Edge:
         self._calls = calls
         self._clock = clock
         self._quirks = quirks
-        self._refusal = refusal
-        self._chance = random.Random(f"edge {side} {seed}")
+        self._failure = failure
+        self._chance = random.Random(f"edge {side} {seed}")  # the text is part of the seed
         self._limit = RateLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,11 +162,8 @@ class Edge:
         after = fault is not None and fault.kind == "delay_after"
         if not after:
             await self._wait(fault)
-        messages: list[Message] = []
-        if fault is None or fault.kind in _EFFECTIVE:
-            messages = await _collected(self._app, scope, body)
-        elif fault.kind in ("status", "html"):
-            messages = await _collected(self._failure(fault), scope, body)
+        app = self._app if fault is None else self._app_with(fault)
+        messages = await _collected(app, scope, body) if app else []
         if after:
             await self._wait(fault)
         dropped = fault is not None and fault.kind in ("close", "close_after")
@@ -209,13 +204,22 @@ class Edge:
             )
         return None
 
-    def _failure(self, fault: Fault) -> ASGIApp:
-        if fault.kind == "html":
-            return HTMLResponse(_MAINTENANCE, fault.status)
-        response = self._refusal(fault.status)
-        if fault.retry_after is not None:
-            response.headers["retry-after"] = f"{fault.retry_after:g}"
-        return response
+    def _app_with(self, fault: Fault) -> ASGIApp | None:
+        """What answers a call with this fault; None if the call does not take effect."""
+        match fault.kind:
+            case "half" | "close_after" | "delay" | "delay_after":
+                return self._app
+            case "close":
+                return None
+            case "html":
+                return HTMLResponse(_MAINTENANCE, fault.status)
+            case "status":
+                response = self._failure(fault.status)
+                if fault.retry_after is not None:
+                    response.headers["retry-after"] = f"{fault.retry_after:g}"
+                return response
+            case _:
+                assert_never(fault.kind)
 
     def _record(self, scope: Scope, body: bytes, status: int) -> None:
         query = scope["query_string"].decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""What the API adds up over many sessions: funnels, forms, page lists and feedback."""
+"""What the API aggregates over many sessions: funnels, forms, page lists and feedback."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mouseflow.simulator import clock, filters, timeline
+from mouseflow.simulator import filters, ids, timeline
 from mouseflow.simulator.clock import moment
 from mouseflow.simulator.filters import Query, Window
-from mouseflow.simulator.sessions import Seen, View
+from mouseflow.simulator.sessions import Snapshot, View
 from mouseflow.simulator.site import Campaign, Form, Funnel, Site
 from mouseflow.simulator.timeline import Found, pack
 from mouseflow.simulator.traffic import DAY
 from mouseflow.simulator.world import World
 
 
-def sessions(world: World, site: Site, found: Found) -> Iterator[tuple[Seen, int]]:
-    """The found sessions; settled ones that share a script come once, with their number."""
+def sessions(world: World, site: Site, found: Found) -> Iterator[tuple[Snapshot, int]]:
+    """The found sessions; ended ones with the same script come once, with their number."""
     now = world.now()
     settled = now - timeline.scripts(site).longest
     tally: Counter[int] = Counter()
@@ -36,17 +36,17 @@ def sessions(world: World, site: Site, found: Found) -> Iterator[tuple[Seen, int
     yield from ((finals[kind], many) for kind, many in tally.items())
 
 
-def _one(world: World, site: Site, ref: int) -> Iterator[tuple[Seen, int]]:
-    who = timeline.visit(site, ref)
-    if who is not None:
-        yield world.observed(site, who), 1
+def _one(world: World, site: Site, ref: int) -> Iterator[tuple[Snapshot, int]]:
+    visit = timeline.find_visit(site, ref)
+    if visit is not None:
+        yield world.observed(site, visit), 1
 
 
 # Funnels
 
 
-def funnel_report(funnel: Funnel, counted: list[tuple[Seen, int]] | None) -> dict[str, Any]:
-    """A funnel with the visitors on each step (L2320); None stands for "none counted yet"."""
+def funnel_report(funnel: Funnel, counted: list[tuple[Snapshot, int]] | None) -> dict[str, Any]:
+    """A funnel with the visitors on each step (L2320); None for a new funnel."""
     reached: Counter[int] = Counter()
     for state, many in counted or ():
         for step in range(_depth(funnel, state)):
@@ -61,7 +61,7 @@ def funnel_report(funnel: Funnel, counted: list[tuple[Seen, int]] | None) -> dic
     }
 
 
-def _depth(funnel: Funnel, state: Seen) -> int:
+def _depth(funnel: Funnel, state: Snapshot) -> int:
     depth = 0
     for view in state.views:
         if depth < len(funnel.steps) and view.page.path == funnel.steps[depth][1]:
@@ -72,8 +72,8 @@ def _depth(funnel: Funnel, state: Seen) -> int:
 # Forms
 
 
-def form_row(form: Form, counted: list[tuple[Seen, int]], *, full: bool) -> dict[str, Any]:
-    """A form with its counters (L2656); `full` adds what only the report has (L2807)."""
+def form_row(form: Form, counted: list[tuple[Snapshot, int]], *, full: bool) -> dict[str, Any]:
+    """A form with its counters (L2656); `full` adds the fields of the report (L2807)."""
     visits = interactions = submits = failures = 0
     for state, many in counted:
         views = [view for view in state.views if view.page.path == form.url]
@@ -104,12 +104,12 @@ def _field(form: Form, n: int, interactions: int, submits: int, full: bool) -> d
         "target": target, "alias": alias, "type": kind, "interactions": touched,
     }  # fmt: skip
     if full:
-        lot = clock.number("field", form.id, target)
+        draw = ids.number("field", form.id, target)
         answer |= {
             "startTime": 35 + n * 9_000,
-            "duration": 2_400 + lot % 16_000,
-            "refills": touched * (lot % 7) // 100,
-            "blanks": touched * (lot % 3) // 100,
+            "duration": 2_400 + draw % 16_000,
+            "refills": touched * (draw % 7) // 100,
+            "blanks": touched * (draw % 3) // 100,
             "dropped": (interactions - submits) // max(len(form.fields), 1),
         }
     return answer
@@ -129,25 +129,25 @@ class _Tally:
 
 
 def pages(
-    world: World, site: Site, wanted: Query, window: Window, user: str
+    world: World, site: Site, query: Query, window: Window, user: str
 ) -> list[dict[str, Any]]:
     """The heatmap pages with their averages (L1804), the most viewed first."""
-    found = world.find(site, _of_visitors(wanted), window, user)
+    found = world.find(site, _visitor_filters(query), window, user)
     tallies: dict[str, _Tally] = {}
     for state, many in sessions(world, site, found):
         for view in state.views:
-            if filters.matches_view(wanted, state, view):
+            if filters.matches_view(query, state, view):
                 _add(tallies.setdefault(display_url(site, view.page.path), _Tally()), view, many)
     rows = [_page_row(site, path, tally) for path, tally in tallies.items()]
     return sorted(rows, key=lambda row: (-row["views"], row["displayUrl"]))
 
 
-def _of_visitors(wanted: Query) -> Query:
+def _visitor_filters(query: Query) -> Query:
     """The part of the filters that a page list applies to sessions (L4301)."""
     return Query(
-        country=wanted.country, device=wanted.device, browser=wanted.browser, os=wanted.os,
-        visitortype=wanted.visitortype, referrer=wanted.referrer, screenres=wanted.screenres,
-        vars=wanted.vars,
+        country=query.country, device=query.device, browser=query.browser, os=query.os,
+        visitortype=query.visitortype, referrer=query.referrer, screenres=query.screenres,
+        vars=query.vars,
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def _add(tally: _Tally, view: View, many: int) -> None:
 
 
 def _page_row(site: Site, path: str, tally: _Tally) -> dict[str, Any]:
-    lot = clock.number("page", site.id, path)
+    draw = ids.number("page", site.id, path)
     row: dict[str, Any] = {"displayUrl": path, "uri": f"https://{site.host}{path}"}
     if path in site.shared_pages:
         row["token"] = site.shared_pages[path]
@@ -171,16 +171,16 @@ def _page_row(site: Site, path: str, tally: _Tally) -> dict[str, Any]:
         "visitTime": tally.stay // tally.views,
         "engagementTime": tally.engaged // tally.views,
         "clicks": tally.clicks,
-        "renderTime": 900 + lot % 2_800,
+        "renderTime": 900 + draw % 2_800,
         "scroll": tally.scroll // tally.views,
-        "fold": 700 + lot % 240,
-        "height": 1_300 + lot % 4_000,
-        "size": 8_000 + lot % 30_000,
+        "fold": 700 + draw % 240,
+        "height": 1_300 + draw % 4_000,
+        "size": 8_000 + draw % 30_000,
     }
 
 
 def display_url(site: Site, path: str) -> str:
-    """The path under which the page list shows a page: merged as the website says (L327)."""
+    """The path of a page in the page list, merged by the website's `mergeUrls` (L327)."""
     merged = (str(pattern) for pattern in site.settings.get("mergeUrls", ()))
     return next((pattern for pattern in merged if fnmatchcase(path, pattern)), path)
 
@@ -198,7 +198,7 @@ def campaign(world: World, one: Campaign, window: Window) -> dict[str, Any]:
 
 def _report(world: World, one: Campaign, window: Window) -> dict[str, Any]:
     since, until = world.range(window)
-    if not world.quirks.feedback_filters:  # counted since thirty days before the world began
+    if not world.quirks.feedback_filters:  # counts from 30 days before the start of the simulation
         since, until = world.born - 30 * DAY, world.now() + 1
     until = min(until, world.now() + 1)
     chart: dict[str, int] = {}
@@ -219,8 +219,8 @@ def _report(world: World, one: Campaign, window: Window) -> dict[str, Any]:
 
 
 def _steady(one: Campaign, day: int, until: int) -> int:
-    """How many responses of the steady flow a day has brought before `until` (ms)."""
+    """How many steady responses the day had before `until` (ms)."""
     if not one.settings.get("enabled", True):
         return 0
-    whole = one.per_day * (0.7 + clock.number("feedback", one.id, day) % 600 / 1000)
+    whole = one.per_day * (0.7 + ids.number("feedback", one.id, day) % 600 / 1000)
     return int(whole * (until - day * DAY) / DAY)

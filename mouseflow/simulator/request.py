@@ -1,8 +1,8 @@
-"""One authenticated call as the endpoints see it, and the answers they give."""
+"""One authenticated call as the endpoints see it, and the answers they return."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 from starlette.responses import Response
@@ -10,14 +10,14 @@ from starlette.responses import Response
 from mouseflow.simulator import filters
 from mouseflow.simulator.site import Site
 from mouseflow.simulator.timeline import Visit
-from mouseflow.simulator.world import Refused, World
+from mouseflow.simulator.world import ApiError, World
 
 _JSON = {"content-type": "application/json; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A call: who asks, for which path, with which parameters (names in lower case) and body."""
+class ApiCall:
+    """A call: the user, the ids in the path, the query parameters (lower-case names), the body."""
 
     world: World
     user: str
@@ -27,57 +27,57 @@ class Ask:
 
     @property
     def site(self) -> Site:
-        """The website in the path; raises Refused 404."""
+        """The website in the path; raises ApiError 404."""
         found = self.world.sites.get(self.path["website"])
         if found is None:
-            raise Refused(404, "No such website.")
+            raise ApiError(404, "No such website.")
         return found
 
     @property
     def visit(self) -> Visit:
-        """The recording in the path; raises Refused 404 or 410."""
+        """The recording in the path; raises ApiError 404 or 410."""
         return self.world.visit(self.site, self.path["recording"])
 
     @property
-    def wanted(self) -> filters.Query:
-        """The filters of the call without those this server ignores; raises BadFilter."""
-        return filters.query(self._heeded())
+    def query(self) -> filters.Query:
+        """The filters of the call, without those that this server ignores; raises BadFilter."""
+        return filters.parse_query(self._used_parameters())
 
     @property
     def window(self) -> filters.Window:
         """The date range of the call; raises BadFilter."""
-        return filters.window(self._heeded())
+        return filters.parse_window(self._used_parameters())
 
     def limit(self, default: int | None = 50) -> int | None:
-        """How many items are wanted (L855); raises BadFilter."""
+        """The maximum number of items (L855); raises BadFilter."""
         found = filters.integer(self.parameters, "limit")
         if found is not None and found < 0:
             raise filters.BadFilter("limit must not be negative.")
         return default if found is None else found
 
     def required(self, name: str) -> str:
-        """A parameter that must be there; raises Refused 400."""
+        """A mandatory parameter; raises ApiError 400."""
         value = self.parameters.get(name, "")
         if not value:
-            raise Refused(400, f"{name} is required.")
+            raise ApiError(400, f"{name} is required.")
         return value
 
     def json(self) -> dict[str, Any]:
-        """The body, which must be a JSON object; raises Refused 400."""
+        """The body, which must be a JSON object; raises ApiError 400."""
         try:
             found = msgspec.json.decode(self.body)
         except msgspec.DecodeError:
-            raise Refused(400, "The body is not JSON.") from None
+            raise ApiError(400, "The body is not JSON.") from None
         if not isinstance(found, dict):
-            raise Refused(400, "The body must be a JSON object.")
+            raise ApiError(400, "The body must be a JSON object.")
         return found
 
-    def _heeded(self) -> dict[str, str]:
+    def _used_parameters(self) -> dict[str, str]:
         ignored = self.world.quirks.ignored_filters
         return {key: value for key, value in self.parameters.items() if key not in ignored}
 
 
-Endpoint = Callable[[Ask], Response]
+Endpoint = Callable[[ApiCall], Response]
 Row = tuple[str, str, Endpoint]
 
 
@@ -86,14 +86,18 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, _JSON)
 
 
-def done(ask: Ask) -> Response:
-    """What a write answers; the document says nothing of it, so it is a switch."""
-    kind = ask.world.quirks.write_answer
-    if kind == "text":
-        return Response("OK", media_type="text/plain")
-    if kind == "html":
-        return Response("<html><body>OK</body></html>", media_type="text/html")
-    return Response(b"", 200)
+def done(call: ApiCall) -> Response:
+    """The answer of a write; undocumented, so it is a quirk."""
+    kind = call.world.quirks.write_answer
+    match kind:
+        case "empty":
+            return Response(b"", 200)
+        case "text":
+            return Response("OK", media_type="text/plain")
+        case "html":
+            return Response("<html><body>OK</body></html>", media_type="text/html")
+        case _:
+            assert_never(kind)
 
 
 def limited(items: list[Any], limit: int | None) -> list[Any]:

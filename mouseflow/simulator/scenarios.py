@@ -1,11 +1,11 @@
-"""Sessions with a story, to be planted where a test or the demo needs one."""
+"""Ready-made sessions for tests and the demo, and the demo's websites."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from mouseflow.simulator import clock, shop
+from mouseflow.simulator import ids, shop
 from mouseflow.simulator.clock import milliseconds
 from mouseflow.simulator.sessions import Event, Page, Script, Visitor, event
 from mouseflow.simulator.site import Campaign, Form, Funnel, Planted, Site, website
@@ -32,7 +32,7 @@ def session(
 ) -> Script:
     """A script from paths with the seconds spent on each, and events (second, tag[, friction]).
 
-    An event happens on the page that is open at that second. A path may carry a query.
+    An event happens on the page that is open at that second. A path may have a query.
     """
     happened = [event(_ms(at), tag, *friction) for at, tag, *friction in events]
     built: list[Page] = []
@@ -59,7 +59,7 @@ def session(
 
 
 def checkout_friction(calm_for: float = 80.0) -> Script:
-    """Fights with the payment page; friction reaches 3 after `calm_for` seconds."""
+    """Struggles with the payment page; friction reaches 3 after `calm_for` seconds."""
     before = max(calm_for - 20, 3.0)
     return session(
         [("/products/runner-3", before / 3), ("/cart", before / 3), ("/checkout", before / 3),
@@ -71,7 +71,7 @@ def checkout_friction(calm_for: float = 80.0) -> Script:
 
 
 def rage_on_product(calm_for: float = 12.0) -> Script:
-    """Hammers on a size button that does nothing."""
+    """Clicks again and again on a size button that does nothing."""
     return session(
         [("/products/shoes", calm_for / 2), ("/products/trail-pro", calm_for / 2 + 25)],
         [(calm_for, "click-rage")],
@@ -79,7 +79,7 @@ def rage_on_product(calm_for: float = 12.0) -> Script:
 
 
 def abandoned_cart(value: str = "249.90") -> Script:
-    """Fills a dear cart, starts the checkout form and leaves without submitting."""
+    """Fills an expensive cart, starts the checkout form and leaves without submitting."""
     return session(
         [("/products/linen-shirt", 8), ("/cart", 5), ("/checkout", 9)],
         [(5, "add-to-cart"), (16, "form-interact")],
@@ -95,7 +95,7 @@ def script_error(calm_for: float = 6.0) -> Script:
 
 
 def regular_in_trouble(calm_for: float = 10.0) -> Script:
-    """A returning visitor whose patience ends."""
+    """A returning visitor who gets frustrated."""
     return session(
         [("/account", calm_for / 2), ("/help/returns", calm_for / 2 + 20)],
         [(calm_for, "click-rage"), (calm_for + 1, "dead-click")],
@@ -104,12 +104,12 @@ def regular_in_trouble(calm_for: float = 10.0) -> Script:
 
 
 def phone_bounce() -> Script:
-    """Six seconds on a landing page, by phone."""
+    """Six seconds on a landing page, on a phone."""
     return session([("/landing/sneakers", 6)], visitor=PHONE)
 
 
 def search_bounce() -> Script:
-    """Comes from a search engine to a landing page and leaves at once."""
+    """Comes from a search engine to a landing page and leaves immediately."""
     return session([("/landing?gclid=CM-VxfLUjMgCFSLnwgod", 7)], visitor=SEARCHER)
 
 
@@ -119,7 +119,7 @@ def not_found() -> Script:
 
 
 def hurried_search() -> Script:
-    """Searches and looks, searches and looks: four pages within thirty seconds."""
+    """Searches twice: four pages within 30 seconds."""
     return session(
         [("/search?q=runner", 5), ("/products/runner-3", 4), ("/search?q=trail", 4),
          ("/products/trail-pro", 6)],
@@ -192,9 +192,9 @@ _FEEDBACK: dict[str, Any] = {
     ],
 }
 
-# Sessions on myshop.com: how many seconds from the world's start each begins, and its script.
-# The first ones are over and settled, the next are live and get worse within half a minute,
-# the last have yet to begin.
+# Sessions on myshop.com: when each begins, in seconds from the start, and its script. The
+# first ones have ended, the next ones are live and get worse within 30 seconds, the last ones
+# have not begun.
 TIMELINE: tuple[tuple[float, Script], ...] = (
     (-4200, checkout_friction()),
     (-4000, abandoned_cart()),
@@ -224,12 +224,12 @@ TIMELINE: tuple[tuple[float, Script], ...] = (
     (9, phone_bounce()),
 )
 
-# Feedback answers beside the steady flow, in seconds from the world's start.
+# Additional feedback responses, in seconds from the start.
 SURGE = (*range(6, 14), *range(20, 28))
 
 
 def demo_sites(now: datetime, seed: int) -> list[Site]:
-    """The demo's websites as they are at `now`; the same for the same arguments."""
+    """The demo's websites at `now`; the same arguments give the same websites."""
     since = (now - timedelta(days=60)).date()
     shop = website(MYSHOP, "myshop.com", plan=Plan(per_day=480, since=since), seed=seed)
     outlet = website(
@@ -240,7 +240,7 @@ def demo_sites(now: datetime, seed: int) -> list[Site]:
         read_only=True,
     )  # fmt: skip
     blog = website(BLOG, "blog.myshop.com", status="NotInstalled", plan=Plan(per_day=0))
-    _furnish(shop)
+    _add_reports(shop)
     begin = milliseconds(now)
     shop.planted += [Planted(begin + round(at * 1000), script) for at, script in TIMELINE]
     outlet.planted.append(Planted(begin - 30_000, script_error(38)))
@@ -250,10 +250,10 @@ def demo_sites(now: datetime, seed: int) -> list[Site]:
 
 
 def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]:
-    """Many busy websites at once, for measurements: shop-1.example, shop-2.example, ..."""
+    """Many busy websites for benchmarks: shop-1.example, shop-2.example, ..."""
     return [
         website(
-            clock.website_id("shop", seed, n),
+            ids.website_id("shop", seed, n),
             f"shop-{n}.example",
             plan=Plan(per_day=per_day, since=since),
             seed=seed * 1000 + n,
@@ -262,17 +262,17 @@ def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]
     ]
 
 
-def _furnish(site: Site) -> None:
-    campaign = clock.token("campaign", site.id)
+def _add_reports(site: Site) -> None:
+    campaign = ids.token("campaign", site.id)
     site.campaigns[campaign] = Campaign(campaign, dict(_FEEDBACK), per_day=9.0, rate=0.05)
-    idle = clock.token("idle campaign", site.id)
+    idle = ids.token("idle campaign", site.id)
     settings = _FEEDBACK | {"name": "Exit survey", "enabled": False}
     site.campaigns[idle] = Campaign(idle, settings)
-    funnel = clock.token("funnel", site.id)
+    funnel = ids.token("funnel", site.id)
     steps = [("Cart", "/cart"), ("Checkout", "/checkout"), ("Payment", "/checkout/pay"),
              ("Thank you", "/checkout/thank-you")]  # fmt: skip
     site.funnels[funnel] = Funnel(funnel, "Checkout", steps)
-    form = clock.token("form", site.id)
+    form = ids.token("form", site.id)
     fields = [("first-name", "First name", "text"), ("email", "E-mail", "email"),
               ("coupon", "Coupon code", "text"), ("terms", "Terms", "checkbox")]  # fmt: skip
     site.forms[form] = Form(form, "/checkout", "#checkout-form", "Checkout form", fields)

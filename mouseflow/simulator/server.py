@@ -1,12 +1,9 @@
-"""The simulator as a whole: both pretend servers on one world, with or without sockets."""
+"""The running simulator: both servers on one state, with or without sockets."""
 
 import asyncio
 import contextlib
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,33 +11,25 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from mouseflow.simulator import scenarios, world
 from mouseflow.simulator.api import failure, mouseflow_app
-from mouseflow.simulator.clock import Clock, Now, milliseconds, real
+from mouseflow.simulator.clock import Now, real
 from mouseflow.simulator.control import control_app
-from mouseflow.simulator.middleware import CONTROL, DROP, Call, Edge, Fault, Faults
+from mouseflow.simulator.middleware import CONTROL, DROP, Middleware, Side
 from mouseflow.simulator.quirks import Quirks
-from mouseflow.simulator.scenarios import SCENARIOS
-from mouseflow.simulator.sessions import Script
 from mouseflow.simulator.site import Site
-from mouseflow.simulator.slack import SlackWorkspace, slack_app, slack_refusal
-from mouseflow.simulator.world import World
+from mouseflow.simulator.slack import slack_app, slack_failure
+from mouseflow.simulator.state import SimulatorState
 
 MOUSEFLOW_PORT = 8700
 SLACK_PORT = 8701
-EMAIL = "ops@example.com"
-API_KEY = "simulator-key"
-CALLS_KEPT = 200_000
 
 
-class Simulator:
-    """A pretend Mouseflow account and a pretend Slack workspace.
+class Simulator(SimulatorState):
+    """A simulated Mouseflow account and a simulated Slack workspace.
 
-    `world`, `slack`, `faults` and `clock` are its truth and may be changed while it runs;
-    `calls` holds every request received. `mouseflow_app` and `slack_app` are ASGI
-    applications that work without sockets; the URLs are set while the servers run.
-    `with Simulator(seed=1) as sim:` runs them in a thread, `async with running_simulator(...)`
-    on the caller's event loop.
+    `mouseflow_app` and `slack_app` are ASGI applications that work without sockets; the URLs
+    are set while the servers run. `with Simulator(seed=1) as sim:` runs them in a thread,
+    `async with running_simulator(...)` on the caller's event loop.
     """
 
     def __init__(
@@ -55,102 +44,28 @@ class Simulator:
         port: int = 0,
         slack_port: int = 0,
     ) -> None:
-        self.clock = Clock(now, speed=speed)
-        self.faults = Faults()
-        self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
-        self.users = users or {EMAIL: API_KEY}
-        self.email, self.api_key = next(iter(self.users.items()))
-        self.world = World([], self.clock, quirks or Quirks(), seed=seed)
-        for site in scenarios.demo_sites(self.clock.now(), seed) if sites is None else sites:
-            self.world.sites[site.id] = site
-        self.slack = SlackWorkspace(self.clock)
-        for name in scenarios.CHANNELS:
-            self.slack.add_channel(name)
+        super().__init__(
+            seed=seed, sites=sites, quirks=quirks, now=now, speed=speed, users=users
+        )  # fmt: skip
         control = control_app(self)
-        self.mouseflow_app = self._edge(
-            _Fork(mouseflow_app(self.world, self.users), control), "mouseflow", seed
-        )
-        self.slack_app = self._edge(_Fork(slack_app(self.slack), control), "slack", seed)
+        mouseflow = _WithControl(mouseflow_app(self.world, self.users), control)
+        slack = _WithControl(slack_app(self.slack), control)
+        self.mouseflow_app = self._wrapped(mouseflow, "mouseflow")
+        self.slack_app = self._wrapped(slack, "slack")
         self.mouseflow_url = self.slack_url = self.webhook_url = ""
         self._ports = (port, slack_port)
         self._thread: _Thread | None = None
 
-    @property
-    def quirks(self) -> Quirks:
-        """How the pretend Mouseflow behaves."""
-        return self.world.quirks
-
-    def behave(self, **quirks: Any) -> None:
-        """Turns switches of `Quirks` by name."""
-        self.world.quirks = replace(self.world.quirks, **quirks)
-
-    def fail(self, kind: Any, **more: Any) -> None:
-        """Orders a fault: `sim.fail("status", status=503, times=3)`."""
-        self.faults.add(Fault(kind=kind, **more))
-
-    def advance(self, seconds: float) -> None:
-        """Lets time pass at once."""
-        self.clock.advance(timedelta(seconds=seconds))
-
-    def add(
-        self, website: str, scenario: str | Script, *, start: float = 0.0, **options: Any
-    ) -> str:
-        """Plants a recording that begins `start` seconds from now; returns its id.
-
-        `scenario` is one of `scenarios.SCENARIOS` (options go to it) or a script of
-        `scenarios.session`. `website` is a name or an id.
-        """
-        script = scenario if isinstance(scenario, Script) else SCENARIOS[scenario](**options)
-        begin = self.clock.now() + timedelta(seconds=start)
-        return self.world.plant(self.world.site(website), script, begin)
-
-    def intervene(self, website: str, **changes: Any) -> None:
-        """Changes a website as a person would: `sim.intervene("myshop.com", status="Stopped")`."""
-        self.world.change(self.world.site(website), changes, by="person")
-
-    def respond(self, website: str, campaign: str, responses: int = 1) -> None:
-        """Adds answers to a feedback campaign (by name or id) at this moment."""
-        for one in self.world.site(website).campaigns.values():
-            if campaign in (one.id, one.settings.get("name")):
-                one.extra += [milliseconds(self.clock.now())] * responses
-                return
-        raise LookupError(campaign)
-
-    def delete(self, recording: str) -> None:
-        """Deletes a recording as a person would."""
-        site, who, _ = self.world.truth(recording)
-        self.world.delete(site, who)
-
-    def effect(self, recording: str) -> world.Effect:
-        """What was done to that recording."""
-        return world.effect(self.world, recording)
-
-    def friction(self, recording: str) -> float:
-        """That recording's friction now, which no answer tells."""
-        return world.friction(self.world, recording)
-
-    def tags(self, recording: str) -> frozenset[str]:
-        """That recording's tags now, the session's and its pages'."""
-        return world.tags(self.world, recording)
-
-    def switches(self, website: str) -> list[tuple[datetime, str, str]]:
-        """When the website's status was set, by whom ("api" or "person"), and to what."""
-        return world.switches(self.world, website)
-
-    def effects(self) -> list[world.Effect]:
-        """What was done to recordings, with how often each write was called."""
-        return world.effects(self.world)
-
-    def _edge(self, app: ASGIApp, side: Any, seed: int) -> Edge:
-        refusal = failure if side == "mouseflow" else slack_refusal
-        return Edge(
+    def _wrapped(self, app: ASGIApp, side: Side) -> Middleware:
+        return Middleware(
             app, side, faults=self.faults, calls=self.calls, clock=self.clock,
-            quirks=lambda: self.world.quirks, refusal=refusal, seed=seed,
+            quirks=lambda: self.world.quirks,
+            failure=failure if side == "mouseflow" else slack_failure, seed=self.world.seed,
         )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[Self]:
-        """Serves both on the running event loop until the block ends."""
+        """Serve both on the running event loop until the block ends."""
         port, slack_port = self._ports
         async with (
             _listening(self.mouseflow_app, host, port) as mouseflow,
@@ -189,10 +104,10 @@ def serve(
     ready: Callable[[Simulator], None] | None = None,
     until: "asyncio.Event | None" = None,
 ) -> None:
-    """Serves until interrupted (KeyboardInterrupt passes on) or until the event is set.
+    """Serve until interrupted (KeyboardInterrupt is passed on) or until the event is set.
 
-    `ready` is called once with the simulator when both servers listen. Raises OSError when a
-    port is taken.
+    `ready` is called with the simulator once both servers listen. Raises OSError if a port
+    is in use.
     """
 
     async def forever() -> None:
@@ -205,20 +120,20 @@ def serve(
     asyncio.run(forever())
 
 
-class _Fork:
-    """Sends control calls to the control application, all others to the pretend server."""
+class _WithControl:
+    """Passes control calls to the control application, all others to the simulated API."""
 
     def __init__(self, app: ASGIApp, control: ASGIApp) -> None:
         self._app = app
         self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = scope["type"] == "http" and scope["path"].startswith(CONTROL)
-        await (self._control if ours else self._app)(scope, receive, send)
+        steers = scope["type"] == "http" and scope["path"].startswith(CONTROL)
+        await (self._control if steers else self._app)(scope, receive, send)
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that lets the application close its own connection."""
+    """HTTP/1.1 in which the application can close its own connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

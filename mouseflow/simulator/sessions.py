@@ -1,11 +1,11 @@
-"""A visitor's session as a script, and what the recorder has seen of it so far."""
+"""A visitor's session as a script, and what has been recorded of it so far."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 Scope = Literal["page", "session", "both"]
 
-# What the vendor's tracking script adds to a session's friction, by event.
+# What the tracking script adds to a session's friction, by event.
 FRICTION = {
     "click-rage": 5.0,
     "404": 5.0,
@@ -22,7 +22,7 @@ _SCOPES: dict[str, Scope] = {"submit": "session", "add-to-cart": "page"}
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens `at` ms into the session, seen as a tag and as friction."""
+    """Something that happens `at` ms into the session: a tag and its friction."""
 
     at: int
     tag: str
@@ -31,7 +31,7 @@ class Event:
 
 
 def event(at: int, tag: str, friction: float | None = None) -> Event:
-    """An event with the weight and the scope that the tracking script gives it."""
+    """An event with the friction and the scope that the tracking script assigns to it."""
     weight = FRICTION.get(tag, 0.0) if friction is None else friction
     return Event(at, tag, weight, _SCOPES.get(tag, "both"))
 
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who came, with what, and from where."""
+    """A visitor: location, device, and where they came from."""
 
     country: str = "de"
     region: str = ""
@@ -81,7 +81,7 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """All that will happen in a session. `variables` are (at, key, value), set in that order."""
+    """Everything that will happen in a session. `variables` are (at, key, value), in order."""
 
     visitor: Visitor
     pages: tuple[Page, ...]
@@ -99,7 +99,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Snapshot:
     """A session as recorded so far; `last` is its last activity in ms from its start."""
 
     script: Script
@@ -118,15 +118,15 @@ def length(script: Script) -> int:
     return max((page.start + page.stay for page in script.pages), default=0)
 
 
-def seen(script: Script, age: int | None = None) -> Seen:
-    """What the recorder knows `age` ms after the session's start; None means all of it."""
+def snapshot(script: Script, age: int | None = None) -> Snapshot:
+    """What is recorded `age` ms after the session's start; None means all of it."""
     end = length(script)
     at = end if age is None else max(0, min(age, end))
     views = tuple(_view(page, at) for page in script.pages if page.start <= at)
     events = [e for view in views for e in view.page.events if e.at <= at]
     tags = tuple(dict.fromkeys(e.tag for e in events if e.scope != "page"))
     values = {key: value for when, key, value in script.variables if when <= at}
-    return Seen(
+    return Snapshot(
         script=script,
         views=views,
         duration=sum(view.stay for view in views),

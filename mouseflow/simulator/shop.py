@@ -1,11 +1,11 @@
-"""The shops that the simulated visitors come to: their pages, and where people come from."""
+"""The simulated shop: its pages, and its visitors' locations, devices and sources."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a visitor is, what the network is called and how many come from there."""
+class Location:
+    """Where visitors are, their network, and how many come from there (`weight`)."""
 
     country: str
     region: str
@@ -19,8 +19,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """What a visitor browses with."""
+class Device:
+    """A browser and the device it runs on."""
 
     browser: str
     browser_version: str
@@ -34,51 +34,53 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The page that sent the visitor."""
+    """The page that referred the visitor."""
 
     referrer: str
     kind: str
     weight: int
 
 
-PLACES = (
-    Place("de", "", "Braunschweig", "Deutsche Telekom AG", "79.255.13", "de-DE", 10.5, 52.3, 22),
-    Place("de", "", "Munich", "Vodafone GmbH", "88.130.52", "de-DE", 11.582, 48.1351, 14),
-    Place("dk", "Capital Region", "Copenhagen", "TDC A/S", "80.62.117", "da-DK", 12.57, 55.68, 20),
-    Place("at", "", "Vienna", "A1 Telekom Austria", "91.115.30", "de-AT", 16.37, 48.21, 7),
-    Place("ch", "", "Zurich", "Swisscom AG", "178.197.228", "de-CH", 8.55, 47.37, 6),
-    Place("gb", "England", "London", "British Telecom", "86.140.21", "en-GB", -0.13, 51.51, 9),
-    Place("fr", "", "", "Orange S.A.", "90.3.77", "fr-FR", 2.35, 48.86, 6),
-    Place("us", "California", "San Jose", "Comcast", "73.92.14", "en-US", -121.89, 37.34, 8),
-    Place("no", "", "Oslo", "Telenor Norge AS", "84.211.40", "nb-NO", 10.75, 59.91, 4),
-    Place("tn", "", "", "Tunet", "43.248.211", "fr", 10.4979, 52.3022, 1),
+LOCATIONS = (
+    Location("de", "", "Braunschweig", "Deutsche Telekom AG", "79.255.13", "de-DE", 10.5, 52.3, 22),
+    Location("de", "", "Munich", "Vodafone GmbH", "88.130.52", "de-DE", 11.582, 48.1351, 14),
+    Location(
+        "dk", "Capital Region", "Copenhagen", "TDC A/S", "80.62.117", "da-DK", 12.57, 55.68, 20
+    ),
+    Location("at", "", "Vienna", "A1 Telekom Austria", "91.115.30", "de-AT", 16.37, 48.21, 7),
+    Location("ch", "", "Zurich", "Swisscom AG", "178.197.228", "de-CH", 8.55, 47.37, 6),
+    Location("gb", "England", "London", "British Telecom", "86.140.21", "en-GB", -0.13, 51.51, 9),
+    Location("fr", "", "", "Orange S.A.", "90.3.77", "fr-FR", 2.35, 48.86, 6),
+    Location("us", "California", "San Jose", "Comcast", "73.92.14", "en-US", -121.89, 37.34, 8),
+    Location("no", "", "Oslo", "Telenor Norge AS", "84.211.40", "nb-NO", 10.75, 59.91, 4),
+    Location("tn", "", "", "Tunet", "43.248.211", "fr", 10.4979, 52.3022, 1),
 )
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 _WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
 
-MACHINES = (
-    Machine("Chrome", "141.0.0.0", "Windows", "10", "Desktop", "1920x1080",
+DEVICES = (
+    Device("Chrome", "141.0.0.0", "Windows", "10", "Desktop", "1920x1080",
             f"{_WINDOWS} {_WEBKIT} Chrome/141.0.0.0 Safari/537.36", 24),
-    Machine("Chrome", "141.0.0.0", "Mac OS", "14.5", "Desktop", "1728x1117",
+    Device("Chrome", "141.0.0.0", "Mac OS", "14.5", "Desktop", "1728x1117",
             f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Chrome/141.0.0.0"
             " Safari/537.36", 10),
-    Machine("Safari", "18.1", "iOS", "18.1", "Phone", "393x852",
+    Device("Safari", "18.1", "iOS", "18.1", "Phone", "393x852",
             "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15"
             " (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1", 26),
-    Machine("Chrome", "140.0.0.0", "Android", "14", "Phone", "412x915",
+    Device("Chrome", "140.0.0.0", "Android", "14", "Phone", "412x915",
             f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {_WEBKIT} Chrome/140.0.0.0"
             " Mobile Safari/537.36", 20),
-    Machine("Safari", "17.6", "iOS", "17.6", "Tablet", "820x1180",
+    Device("Safari", "17.6", "iOS", "17.6", "Tablet", "820x1180",
             "Mozilla/5.0 (iPad; CPU OS 17_6 like Mac OS X) AppleWebKit/605.1.15"
             " (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1", 6),
     # The vendor's own sample calls this tablet a desktop (L782-787).
-    Machine("Chrome", "139.0.0.0", "Android", "13", "Desktop", "1280x800",
+    Device("Chrome", "139.0.0.0", "Android", "13", "Desktop", "1280x800",
             f"Mozilla/5.0 (Linux; Android 13; SM-T533) {_WEBKIT} Chrome/139.0.0.0"
             " Safari/537.36", 2),
-    Machine("Firefox", "144.0", "Linux", "", "Desktop", "2560x1440",
+    Device("Firefox", "144.0", "Linux", "", "Desktop", "2560x1440",
             "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0", 5),
-    Machine("Edge", "141.0.0.0", "Windows", "11", "Desktop", "1920x1200",
+    Device("Edge", "141.0.0.0", "Windows", "11", "Desktop", "1920x1200",
             f"{_WINDOWS} {_WEBKIT} Chrome/141.0.0.0 Safari/537.36 Edg/141.0.0.0", 7),
 )  # fmt: skip
 

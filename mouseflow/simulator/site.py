@@ -1,19 +1,19 @@
-"""A simulated website: its settings, its campaigns, funnels and forms, and what people marked."""
+"""A simulated website: settings, campaigns, funnels, forms, and changes to its recordings."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mouseflow.simulator import clock
+from mouseflow.simulator import ids
 from mouseflow.simulator.sessions import Script
 from mouseflow.simulator.traffic import Plan
 
 
 @dataclass(slots=True)
 class Marks:
-    """What was done to one recording, and how often each write was called.
+    """What was changed on one recording, and how often each write was called.
 
-    `starred` and `watched` hold the API users who did it (the API document, L842).
+    `starred` and `watched` hold the API users visit set it (the API document, L842).
     """
 
     tagged: dict[str, None] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A recording somebody put into the world. `start` in ms since 1970."""
+    """A recording that a test added. `start` in ms since 1970."""
 
     start: int
     script: Script
@@ -40,8 +40,8 @@ class Planted:
 class Campaign:
     """A feedback campaign: its settings as the API has them, and its counters.
 
-    `per_day` and `rate` make the steady flow of responses; `extra` are the moments (ms) of
-    responses beside it.
+    `per_day` and `rate` define the steady flow of responses; `extra` are the times (ms) of
+    additional ones.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Funnel:
 
 @dataclass(slots=True)
 class Form:
-    """A form as stored; `fields` are (target, alias, type). `known` since when, ms."""
+    """A form as stored; `fields` are (target, alias, type)."""
 
     id: str
     url: str
@@ -73,7 +73,7 @@ class Form:
 
 @dataclass
 class Site:
-    """One website with all that hangs on it. `settings` are the API's own keys and values."""
+    """One website. `settings` are the API's own keys and values."""
 
     id: str
     settings: dict[str, Any]
@@ -84,12 +84,12 @@ class Site:
     marks: dict[int, Marks] = field(default_factory=dict)
     marked: dict[int, set[int]] = field(default_factory=dict)  # day -> indices with marks
     rates: list[tuple[int, float]] = field(default_factory=list)  # (from ms, percent), ascending;
-    # the first holds from the beginning of time
+    # the first one has no beginning
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     funnels: dict[str, Funnel] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
     shared_pages: dict[str, str] = field(default_factory=dict)
-    kept_from: int = 0  # ms; what began before has expired
+    kept_from: int = 0  # ms; recordings that began before have expired
     events: list[tuple[int, str]] = field(default_factory=list)  # (ms, status set to)
 
     def __post_init__(self) -> None:
@@ -97,8 +97,8 @@ class Site:
 
     @cached_property
     def key(self) -> int:
-        """What turns a reference into an id of this website."""
-        return int.from_bytes(clock.digest("key", self.id)[:16], "big")
+        """The number that turns a reference into an id of this website."""
+        return int.from_bytes(ids.digest("key", self.id)[:16], "big")
 
     @property
     def read_only(self) -> bool:
@@ -137,7 +137,7 @@ def website(
             "name": name,
             "created": created,
             "status": status,
-            "thumb": f"{clock.website_id('thumb', id)}.png",
+            "thumb": f"{ids.website_id('thumb', id)}.png",
             "readOnly": read_only,
             "domains": [host, f"checkout.{host}"],
             "recordingRate": 100,

@@ -1,4 +1,4 @@
-"""The pretend Slack: the Web API methods a notifier needs, and an incoming webhook."""
+"""The simulated Slack: the Web API methods a notifier needs, and an incoming webhook."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +20,7 @@ METADATA = 16_000  # bytes of JSON
 
 
 def blocks_problem(blocks: Any) -> str:
-    """Why Slack would answer `invalid_blocks`, or an empty text."""
+    """Why Slack answers `invalid_blocks`, "" for valid blocks."""
     if not isinstance(blocks, list):
         return "blocks must be a list"
     if len(blocks) > BLOCKS:
@@ -39,7 +39,7 @@ def blocks_problem(blocks: Any) -> str:
 
 
 def metadata_problem(metadata: Any) -> str:
-    """The error Slack would answer for message metadata, or an empty text."""
+    """Slack's error for message metadata, "" for valid metadata."""
     if metadata is None:
         return ""
     if not isinstance(metadata, dict) or not isinstance(metadata.get("event_type"), str):
@@ -151,10 +151,10 @@ class SlackMessage:
 
 @dataclass
 class SlackWorkspace:
-    """The truth behind the pretend Slack. Change its fields to make trouble."""
+    """The simulated workspace. Tests change its fields to cause errors."""
 
     clock: Clock
-    token: str = "xoxb-simulator-token"  # noqa: S105 - a pretend one
+    token: str = "xoxb-simulator-token"  # noqa: S105 - no real token
     webhook_path: str = "/services/T00000000/B00000000/simulatorwebhook"
     webhook_channel: str = "mouseflow"
     scopes: frozenset[str] = SCOPES
@@ -163,7 +163,7 @@ class SlackWorkspace:
     _last: int = 0
 
     def add_channel(self, name: str, **traits: bool) -> Channel:
-        """Makes a channel, named without the number sign."""
+        """Add a channel, named without the number sign."""
         number = len(self.channels) + 1
         channel = Channel(f"C{number:010d}", name.lstrip("#"), **traits)
         self.channels[channel.id] = channel
@@ -177,13 +177,13 @@ class SlackWorkspace:
         )
 
     def next_ts(self) -> str:
-        """A time stamp later than all before."""
+        """A timestamp later than all before."""
         micros = max(int(self.clock.now().timestamp() * 1_000_000), self._last + 1)
         self._last = micros
         return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
 
     def in_channel(self, name: str) -> list[SlackMessage]:
-        """What a channel holds, oldest first."""
+        """The messages of a channel, oldest first."""
         wanted = name.lstrip("#")
         return [m for m in self.messages if wanted in (m.channel, m.channel_id)]
 
@@ -215,8 +215,8 @@ def slack_app(workspace: SlackWorkspace) -> Starlette:
     return Starlette(routes=routes)
 
 
-def slack_refusal(status: int) -> Response:
-    """What Slack's edge answers with a status other than 200."""
+def slack_failure(status: int) -> Response:
+    """Slack's answer with a status other than 200."""
     error = "ratelimited" if status == 429 else "internal_error"
     return JSONResponse({"ok": False, "error": error}, status)
 
@@ -280,7 +280,7 @@ def _need(workspace: SlackWorkspace, *scopes: str) -> None:
 
 
 def auth_test(workspace: SlackWorkspace, _: Mapping[str, Any]) -> dict[str, Any]:
-    """Who the token belongs to."""
+    """The identity of the token."""
     return {
         "url": "https://simulator.slack.com/",
         "team": "Simulator",
@@ -293,7 +293,7 @@ def auth_test(workspace: SlackWorkspace, _: Mapping[str, Any]) -> dict[str, Any]
 
 
 def post_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Posts to a channel named by id or by name."""
+    """Post to a channel, by id or by name."""
     _need(workspace, "chat:write")
     channel = _channel(workspace, arguments)
     if channel.archived:
@@ -306,7 +306,7 @@ def post_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dic
 
 
 def update_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes a message that was posted."""
+    """Edit a posted message."""
     _need(workspace, "chat:write")
     channel = _channel(workspace, arguments)
     old = next(
@@ -326,7 +326,7 @@ def update_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> d
 
 
 def history(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A channel's messages, newest first, in pages; wants the channel's id."""
+    """A channel's messages, newest first, in pages; needs the channel's id."""
     channel = workspace.channels.get(str(arguments.get("channel", "")))
     if channel is None:  # a name is not accepted here
         raise SlackError("channel_not_found")

@@ -1,8 +1,8 @@
-"""Which recordings of a website meet a query, counted over a whole day's arrivals at once.
+"""Which recordings of a website match a query, for a whole day's arrivals at once.
 
-Most recordings are one of a few hundred scripts, so a filter is decided once per script and
-looked up per recording. Only what can differ is judged one by one: sessions that may still be
-live, recordings that somebody marked, and planted ones.
+Most recordings follow one of a few hundred scripts, so a filter is evaluated once per script
+and looked up per recording. Only what can differ is evaluated one by one: sessions that may
+still be live, recordings that somebody changed, and planted ones.
 """
 
 import re
@@ -12,34 +12,34 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 
-from mouseflow.simulator import clock
+from mouseflow.simulator import ids
 from mouseflow.simulator.filters import EVERYTHING, UNMARKED, Facts, Query, matches
-from mouseflow.simulator.sessions import Script, Seen, length, seen
+from mouseflow.simulator.sessions import Script, Snapshot, length, snapshot
 from mouseflow.simulator.site import Marks, Site
 from mouseflow.simulator.traffic import DAY, Day, Pool, arrivals, pool
 
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 PLANTED = 0  # the "day" of planted recordings
 
-_CROWD = 900  # so many people return to each website
-_IDENTITY = re.compile(r"[0-9a-f.#]{3,}")  # only such a search can hit an address or an id
+_CROWD = 900  # returning visitors per website
+_IDENTITY = re.compile(r"[0-9a-f.#]{3,}")  # only such a search can match an address or an id
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A recording's place and script. `start` in ms since 1970."""
+    """A recording: its reference, its start in ms since 1970, its script, its final state."""
 
     ref: int
     start: int
     script: Script
-    final: Seen
+    final: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A query in full: the filters, the time range of starts in ms, the moment, the API user."""
+class Search:
+    """A search: the filters, the range of starts in ms, the time, the API user."""
 
-    wanted: Query
+    query: Query
     since: int
     until: int
     now: int
@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The recordings that meet a query, by the UTC day they began, and the planted ones."""
+    """The recordings that match, by the UTC day of their start, and the planted ones."""
 
     days: tuple[tuple[int, Sequence[int]], ...]
     planted: tuple[int, ...]
@@ -85,14 +85,14 @@ def arrived(site: Site, day: int) -> Day:
     return arrivals(site.plan, site.seed, date.fromordinal(day))
 
 
-def visit(site: Site, ref: int) -> Visit | None:
-    """The recording a reference stands for, whether or not it has begun."""
+def find_visit(site: Site, ref: int) -> Visit | None:
+    """The recording with that reference, whether or not it has begun."""
     day, index = unpack(ref)
     if day == PLANTED:
         if index >= len(site.planted):
             return None
         planted = site.planted[index]
-        return Visit(ref, planted.start, planted.script, seen(planted.script))
+        return Visit(ref, planted.start, planted.script, snapshot(planted.script))
     if not site.plan.since.toordinal() <= day < date.max.toordinal():
         return None
     arrivals_ = arrived(site, day)
@@ -100,21 +100,21 @@ def visit(site: Site, ref: int) -> Visit | None:
         return None
     start = midnight(day) + arrivals_.starts[index]
     kind = arrivals_.kinds[index]
-    if not _recorded(site, start, arrivals_.lots[index]):
+    if not _recorded(site, start, arrivals_.draws[index]):
         return None
     return Visit(ref, start, scripts(site).scripts[kind], scripts(site).finals[kind])
 
 
-def observed(site: Site, who: Visit, now: int) -> Seen:
-    """The session as the server knows it: as far as it has come, with what people changed."""
-    age = now - who.start
-    state = who.final if age >= length(who.script) else seen(who.script, age)
-    marks = site.marks.get(who.ref)
+def observed(site: Site, visit: Visit, now: int) -> Snapshot:
+    """The session as the server knows it now, with what was changed through the API."""
+    age = now - visit.start
+    state = visit.final if age >= length(visit.script) else snapshot(visit.script, age)
+    marks = site.marks.get(visit.ref)
     return state if marks is None else marked(state, marks)
 
 
-def marked(state: Seen, marks: Marks) -> Seen:
-    """The session with tags and variables as the marks changed them."""
+def marked(state: Snapshot, marks: Marks) -> Snapshot:
+    """The session with the tags and variables that the marks changed."""
     tags = {tag: None for tag in (*state.tags, *marks.tagged) if tag not in marks.untagged}
     on_pages = {t for view in state.views for t in view.tags}
     values = {} if marks.replaced else dict(state.variables)
@@ -126,39 +126,38 @@ def marked(state: Seen, marks: Marks) -> Seen:
     )  # fmt: skip
 
 
-def visitor_id(site: Site, who: Visit) -> str:
-    """The visitor's id (L766); people who return have it in several recordings."""
-    visitor = who.script.visitor
+def visitor_id(site: Site, visit: Visit) -> str:
+    """The visitor's id (L766); a returning visitor has it in several recordings."""
+    visitor = visit.script.visitor
     if visitor.id:
         return visitor.id
     if visitor.returning:
-        return clock.digest("person", site.id, clock.number(site.id, who.ref) % _CROWD).hex()[:32]
-    return clock.digest("person", site.id, who.ref, "new").hex()[:32]
+        return ids.digest("person", site.id, ids.number(site.id, visit.ref) % _CROWD).hex()[:32]
+    return ids.digest("person", site.id, visit.ref, "new").hex()[:32]
 
 
-def address(site: Site, who: Visit) -> str:
-    """The visitor's IP address, masked where the website says so (L746)."""
-    last = (
-        "###" if site.settings.get("anonymizeIps") else str(clock.number("ip", who.ref) % 254 + 1)
-    )
-    return f"{who.script.visitor.network}.{last}"
+def address(site: Site, visit: Visit) -> str:
+    """The visitor's IP address, masked if the website anonymizes addresses (L746)."""
+    masked = site.settings.get("anonymizeIps")
+    last = "###" if masked else ids.number("ip", visit.ref) % 254 + 1
+    return f"{visit.script.visitor.network}.{last}"
 
 
-def find(site: Site, asked: Asked) -> Found:
-    """Every recording that meets the query."""
-    until = min(asked.until, asked.now + 1)
-    asked = replace(asked, since=max(asked.since, site.kept_from))
-    first = max(day_of(asked.since), site.plan.since.toordinal())
+def find(site: Site, search: Search) -> Found:
+    """Every recording that matches."""
+    until = min(search.until, search.now + 1)
+    search = replace(search, since=max(search.since, site.kept_from))
+    first = max(day_of(search.since), site.plan.since.toordinal())
     days = []
     if site.plan.per_day:
         for day in range(first, day_of(until - 1) + 1):
-            picks = _picked(site, day, replace(asked, until=until))
+            picks = _picked(site, day, replace(search, until=until))
             if picks:
                 days.append((day, picks))
     planted = tuple(
         index
         for index, one in enumerate(site.planted)
-        if asked.since <= one.start < until and _one_fits(site, pack(PLANTED, index), asked)
+        if search.since <= one.start < until and _one_fits(site, pack(PLANTED, index), search)
     )
     return Found(tuple(days), planted)
 
@@ -218,10 +217,10 @@ _Picks = Mapping[int, Sequence[int]]
 def _entries(
     site: Site, picks: _Picks, day: int, now: int, by_activity: bool, wanted: int
 ) -> list[tuple[int, int]]:
-    """(sort key, reference) of those that began on that day and have their sort key in it.
+    """(sort key, reference) of the recordings that began on that day and sort into it.
 
-    Only as many as can be among the `wanted` latest: a session is no older by its last
-    activity than by its start, and no younger than by its start and the longest session.
+    Only those that can be among the `wanted` latest: a session's last activity is not before
+    its start, and not later than its start plus the longest session.
     """
     indices = picks.get(day, ())
     if not indices:
@@ -235,7 +234,7 @@ def _entries(
 
 
 def _late(site: Site, picks: _Picks, day: int, now: int) -> list[tuple[int, int]]:
-    """Of those that began on that day the ones that went on after its midnight."""
+    """The recordings that began on that day and went on after its midnight."""
     indices = picks.get(day, ())
     if not indices:
         return []
@@ -251,39 +250,42 @@ def _activity(site: Site, day: int, indices: Sequence[int], now: int) -> Iterato
     for i in indices:
         start, final = zero + known.starts[i], finals[known.kinds[i]]
         live = start + final.last > now
-        last = seen(final.script, now - start).last if live else final.last
+        last = snapshot(final.script, now - start).last if live else final.last
         yield start + last, pack(day, i)
 
 
 def _sort_key(site: Site, ref: int, now: int, by_activity: bool) -> int:
-    who = visit(site, ref)
-    if who is None:
+    visit = find_visit(site, ref)
+    if visit is None:
         raise LookupError(ref)
-    return who.start + observed(site, who, now).last if by_activity else who.start
+    return visit.start + observed(site, visit, now).last if by_activity else visit.start
 
 
-def _picked(site: Site, day: int, asked: Asked) -> Sequence[int]:
-    """The indices of a day's arrivals that meet the query, ascending."""
+def _picked(site: Site, day: int, search: Search) -> Sequence[int]:
+    """The indices of a day's arrivals that match, ascending."""
     known, zero = arrived(site, day), midnight(day)
-    low = bisect_left(known.starts, max(0, asked.since - zero))
-    high = bisect_left(known.starts, asked.until - zero) if asked.until < zero + DAY else None
+    low = bisect_left(known.starts, max(0, search.since - zero))
+    high = bisect_left(known.starts, search.until - zero) if search.until < zero + DAY else None
     indices = _kept(site, known, zero, low, len(known.starts) if high is None else high)
     marks = site.marked.get(day, set())
-    if _IDENTITY.fullmatch(asked.wanted.search):
-        return [i for i in indices if _one_fits(site, pack(day, i), asked)]
-    if asked.wanted == EVERYTHING and not marks:
+    if _IDENTITY.fullmatch(search.query.search):
+        return [i for i in indices if _one_fits(site, pack(day, i), search)]
+    if search.query == EVERYTHING and not marks:
         return indices
     kinds, lengths = known.kinds, scripts(site).lengths
-    fits = _fits(site.seed % 8, site.plan.kinds, asked.wanted)
-    age, times = asked.now - zero, known.starts  # at a time of day, age - time is the session's age
+    fits = _fits(site.seed % 8, site.plan.kinds, search.query)
+    age, times = (
+        search.now - zero,
+        known.starts,
+    )  # at a time of day, age - time is the session's age
     settled = age - scripts(site).longest
     cut = len(times) if settled >= DAY else bisect_right(times, max(settled, -1))
     picks = [i for i in indices if i < cut and fits[kinds[i]] and i not in marks]
     old = {i for i in marks if i < cut and _contains(indices, i)}
-    lone = [i for i in old if _fits_alone(site, day, i, asked)]
+    lone = [i for i in old if _fits_alone(site, day, i, search)]
     for i in indices[bisect_left(indices, cut) :]:
         if i in marks or age - times[i] < lengths[kinds[i]]:
-            fitting = _fits_alone(site, day, i, asked)
+            fitting = _fits_alone(site, day, i, search)
         else:
             fitting = bool(fits[kinds[i]])
         if fitting:
@@ -296,34 +298,34 @@ def _contains(indices: Sequence[int], index: int) -> bool:
     return place < len(indices) and indices[place] == index
 
 
-def _fits_alone(site: Site, day: int, index: int, asked: Asked) -> bool:
-    return _one_fits(site, pack(day, index), asked)
+def _fits_alone(site: Site, day: int, index: int, search: Search) -> bool:
+    return _one_fits(site, pack(day, index), search)
 
 
 @lru_cache(maxsize=512)
-def _fits(seed: int, kinds: int, wanted: Query) -> bytes:
-    return bytes(matches(wanted, final) for final in pool(seed, kinds).finals)
+def _fits(seed: int, kinds: int, query: Query) -> bytes:
+    return bytes(matches(query, final) for final in pool(seed, kinds).finals)
 
 
-def _one_fits(site: Site, ref: int, asked: Asked) -> bool:
-    who = visit(site, ref)
-    if who is None:
+def _one_fits(site: Site, ref: int, search: Search) -> bool:
+    visit = find_visit(site, ref)
+    if visit is None:
         return False
     marks = site.marks.get(ref)
     if marks is not None and marks.deleted:
         return False
     facts = UNMARKED
-    if marks is not None or asked.wanted.search:
+    if marks is not None or search.query.search:
         facts = Facts(
-            watched=marks is not None and asked.user in marks.watched,
-            starred=marks is not None and asked.user in marks.starred,
-            texts=(address(site, who), visitor_id(site, who)),
+            watched=marks is not None and search.user in marks.watched,
+            starred=marks is not None and search.user in marks.starred,
+            texts=(address(site, visit), visitor_id(site, visit)),
         )
-    return matches(asked.wanted, observed(site, who, asked.now), facts)
+    return matches(search.query, observed(site, visit, search.now), facts)
 
 
 def _kept(site: Site, known: Day, zero: int, low: int, high: int) -> Sequence[int]:
-    """Of the arrivals low..high those that were recorded: a stopped website records none."""
+    """The recorded ones among the arrivals low..high: a stopped website records none."""
     rates = _rates(site, zero)
     if all(rate >= 100 for _, rate in rates):
         return range(low, high)
@@ -331,12 +333,12 @@ def _kept(site: Site, known: Day, zero: int, low: int, high: int) -> Sequence[in
     kept: list[int] = []
     for (_, rate), start, end in zip(rates, borders, [*borders[1:], high], strict=True):
         piece = range(max(start, low), min(end, high))
-        kept.extend(piece if rate >= 100 else (i for i in piece if known.lots[i] < rate))
+        kept.extend(piece if rate >= 100 else (i for i in piece if known.draws[i] < rate))
     return kept
 
 
 def _rates(site: Site, zero: int) -> list[tuple[int, float]]:
-    """The recorded shares that matter on the day that begins at `zero`, ascending."""
+    """The recording rates in force on the day that begins at `zero`, ascending."""
     first = max(0, bisect_right(site.rates, zero, key=lambda rate: rate[0]) - 1)
     return site.rates[first : bisect_left(site.rates, zero + DAY, key=lambda rate: rate[0])]
 
@@ -347,5 +349,5 @@ def _index(known: Day, time: int) -> int:
     return len(known.starts) if time >= DAY else bisect_left(known.starts, time)
 
 
-def _recorded(site: Site, start: int, lot: int) -> bool:
-    return lot < site.rates[bisect_right(site.rates, start, key=lambda rate: rate[0]) - 1][1]
+def _recorded(site: Site, start: int, draw: int) -> bool:
+    return draw < site.rates[bisect_right(site.rates, start, key=lambda rate: rate[0]) - 1][1]

@@ -1,4 +1,4 @@
-"""Plausible shop traffic: a pool of scripts drawn by seed, and the arrivals of each day."""
+"""Plausible shop traffic: a seeded pool of scripts, and the arrivals of each day."""
 
 import random
 from array import array
@@ -8,7 +8,16 @@ from functools import lru_cache
 from itertools import accumulate
 
 from mouseflow.simulator import shop
-from mouseflow.simulator.sessions import Event, Page, Script, Seen, Visitor, event, length, seen
+from mouseflow.simulator.sessions import (
+    Event,
+    Page,
+    Script,
+    Snapshot,
+    Visitor,
+    event,
+    length,
+    snapshot,
+)
 
 DAY = 86_400_000
 
@@ -19,7 +28,7 @@ _HOURS_UP = tuple(accumulate(_HOURS))
 
 @dataclass(frozen=True, slots=True)
 class Surge:
-    """Days (UTC, `until` not included) with `factor` times the usual visitors."""
+    """Days (UTC, `until` excluded) with `factor` times the usual visitors."""
 
     since: date
     until: date
@@ -28,86 +37,86 @@ class Surge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How many people come: `per_day`, times the weekday's factor (Monday first), times surges."""
+    """Visitors `per_day`, times the weekday's factor (Monday first), times surges."""
 
     per_day: int = 0
     since: date = date(2020, 1, 1)
     weekdays: tuple[float, ...] = (1.0, 0.95, 0.95, 1.0, 1.05, 1.1, 0.95)
     surges: tuple[Surge, ...] = ()
-    wobble: float = 0.05  # how far a day strays from its expectation
+    wobble: float = 0.05  # random deviation of a day from its expectation
     kinds: int = 600  # how many different sessions there are
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Scripts with what is left of each when it is over; `lengths` and `longest` in ms."""
+    """Scripts with the final state of each; `lengths` and `longest` in ms."""
 
     scripts: tuple[Script, ...]
-    finals: tuple[Seen, ...]
+    finals: tuple[Snapshot, ...]
     lengths: tuple[int, ...]
     longest: int
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The arrivals of one UTC day, sorted: ms from midnight, which script, and a lot 0..99."""
+    """The arrivals of one UTC day, sorted: ms from midnight, script, random draw 0..99."""
 
     starts: "array[int]"
     kinds: "array[int]"
-    lots: bytes = field(repr=False)
+    draws: bytes = field(repr=False)
 
 
 @lru_cache(maxsize=64)
 def pool(seed: int, kinds: int) -> Pool:
-    """The scripts that a seed stands for."""
+    """The scripts of a seed."""
     chance = random.Random(f"pool {seed}")
     scripts = tuple(_script(chance) for _ in range(kinds))
     lengths = tuple(map(length, scripts))
-    return Pool(scripts, tuple(map(seen, scripts)), lengths, max(lengths, default=0))
+    return Pool(scripts, tuple(map(snapshot, scripts)), lengths, max(lengths, default=0))
 
 
 def visitors(plan: Plan, seed: int, day: date) -> int:
-    """How many sessions begin on a day if all are recorded."""
+    """How many sessions begin on a day, recorded or not."""
     if day < plan.since or not plan.per_day:
         return 0
     expected = plan.per_day * plan.weekdays[day.weekday()]
     for surge in plan.surges:
         if surge.since <= day < surge.until:
             expected *= surge.factor
-    stray = random.Random(f"day {seed} {day.toordinal()}").uniform(-plan.wobble, plan.wobble)
-    return round(expected * (1 + stray))
+    deviation = random.Random(f"day {seed} {day.toordinal()}").uniform(-plan.wobble, plan.wobble)
+    return round(expected * (1 + deviation))
 
 
 @lru_cache(maxsize=400)  # a day of 20,000 takes 140 kB
 def arrivals(plan: Plan, seed: int, day: date) -> Day:
-    """Who comes on a day (UTC)."""
+    """The arrivals of a day (UTC)."""
     count = visitors(plan, seed, day)
     chance = random.Random(f"arrivals {seed} {day.toordinal()}")
     hours = chance.choices(range(24), cum_weights=_HOURS_UP, k=count)
     starts = sorted(hour * 3_600_000 + int(chance.random() * 3_600_000) for hour in hours)
     kinds = chance.choices(range(plan.kinds), k=count)
-    lots = bytes(lot % 100 for lot in chance.choices(range(100), k=count))
-    return Day(array("I", starts), array("H", kinds), lots)
+    draws = bytes(draw % 100 for draw in chance.choices(range(100), k=count))
+    return Day(array("I", starts), array("H", kinds), draws)
 
 
 def visitor(chance: random.Random) -> Visitor:
-    """Somebody, drawn with the weights of the shop's audience."""
-    place = chance.choices(shop.PLACES, [p.weight for p in shop.PLACES])[0]
-    machine = chance.choices(shop.MACHINES, [m.weight for m in shop.MACHINES])[0]
+    """A random visitor, by the weights of the shop's audience."""
+    location = chance.choices(shop.LOCATIONS, [p.weight for p in shop.LOCATIONS])[0]
+    device = chance.choices(shop.DEVICES, [m.weight for m in shop.DEVICES])[0]
     source = chance.choices(shop.SOURCES, [s.weight for s in shop.SOURCES])[0]
     return Visitor(
-        country=place.country, region=place.region, city=place.city, isp=place.isp,
-        network=place.network, lang=place.lang, lng=place.lng, lat=place.lat,
-        browser=machine.browser, browser_version=machine.browser_version, os=machine.os,
-        os_version=machine.os_version, device=machine.device, screen=machine.screen,
-        user_agent=machine.user_agent, referrer=source.referrer, referrer_type=source.kind,
+        country=location.country, region=location.region, city=location.city, isp=location.isp,
+        network=location.network, lang=location.lang, lng=location.lng, lat=location.lat,
+        browser=device.browser, browser_version=device.browser_version, os=device.os,
+        os_version=device.os_version, device=device.device, screen=device.screen,
+        user_agent=device.user_agent, referrer=source.referrer, referrer_type=source.kind,
         returning=chance.random() < 0.3,
         name=chance.choice(shop.NAMES) if chance.random() < 0.12 else "",
     )  # fmt: skip
 
 
 def _script(chance: random.Random) -> Script:
-    who = visitor(chance)
+    somebody = visitor(chance)
     paths = _journey(chance)
     pages: list[Page] = []
     at = 0
@@ -115,18 +124,18 @@ def _script(chance: random.Random) -> Script:
         stay = _stay(chance, path)
         pages.append(_page(chance, path, at, stay))
         at += stay + chance.randrange(200, 2500)
-    return Script(who, tuple(_hurried(pages)), _cart(chance, pages))
+    return Script(somebody, tuple(_with_speed_browsing(pages)), _cart(chance, pages))
 
 
 def _journey(chance: random.Random) -> list[str]:
     paths = [chance.choice(shop.LANDINGS)]
-    if chance.random() < 0.34:  # looks at one page and leaves
+    if chance.random() < 0.34:  # leaves after one page
         return paths
     shelves = shop.CATEGORIES + shop.ITEMS * 2
     paths += chance.choices(shelves, k=min(int(chance.expovariate(0.45)) + 1, 12))
     if chance.random() < 0.06:
         paths.append("/old-collection")
-    if chance.random() < 0.24:  # buys, or begins to
+    if chance.random() < 0.24:  # starts a checkout
         paths.extend(shop.CHECKOUT[: chance.randrange(1, len(shop.CHECKOUT) + 1)])
     return paths
 
@@ -166,15 +175,15 @@ def _page(chance: random.Random, path: str, start: int, stay: int) -> Page:
     )
 
 
-def _hurried(pages: list[Page]) -> list[Page]:
-    """Adds the event for four page views within thirty seconds, once."""
+def _with_speed_browsing(pages: list[Page]) -> list[Page]:
+    """Add the event for four page views within 30 seconds, once."""
     for n in range(3, len(pages)):
         if pages[n].start - pages[n - 3].start < 30_000:
             page = pages[n]
-            hurry = event(page.start + 100, "speed-browsing")
+            hurried = event(page.start + 100, "speed-browsing")
             changed = Page(
                 page.path, page.title, page.start, page.stay, page.query, page.engaged,
-                page.scroll, (hurry, *page.events),
+                page.scroll, (hurried, *page.events),
             )  # fmt: skip
             return [*pages[:n], changed, *pages[n + 1 :]]
     return pages

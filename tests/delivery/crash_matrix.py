@@ -111,7 +111,7 @@ def recording_effect(call: str, holds: Callable[[Any], bool]) -> Callable[["Worl
 
 
 def variables_effect(world: "World", cell: Cell) -> Effect:
-    site, visit, _ = world.sim.world.truth(cell.recordings[0])
+    site, visit, _ = world.sim.world.inspect(cell.recordings[0])
     marks = site.marks[visit.ref]
     return Effect(int((marks.variables or {}).get("found") == "yes"), marks.calls["variables"])
 
@@ -359,7 +359,7 @@ class World:
         """Somebody has used every mark on them."""
         world = self.sim.world
         for recording in recordings:
-            site, visit, _ = world.truth(recording)
+            site, visit, _ = world.inspect(recording)
             world.tag(site, visit, "seen", on=True)
             world.share(site, visit)
             marks = world.marks(site, visit)

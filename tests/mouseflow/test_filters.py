@@ -117,7 +117,7 @@ def test_any_filters_survive_the_way_through_the_request_line(filters):
 def test_the_simulator_reads_what_was_meant(filters):
     query = recordings.list("w", filters).target.partition("?")[2]
     parameters = dict(parse_qsl(query, keep_blank_values=True))
-    found, days = simulated.query(parameters), simulated.window(parameters)
+    found, days = simulated.parse_query(parameters), simulated.parse_window(parameters)
     assert (days.since, days.until) == (filters.fromdate, filters.todate)
     assert found.search == (filters.search or "").casefold()
     assert (found.device, found.visitortype) == (filters.device or "", filters.visitortype or "")

@@ -165,7 +165,7 @@ class Account:
 
     async def subject(self, recording: str) -> RecordingSubject:
         """The recording with everything that there is to know of it."""
-        site, _who, seen = self.sim.world.truth(recording)
+        site, _who, seen = self.sim.world.inspect(recording)
         detail = await self.sender.send(recordings.detail(site.id, recording))
         row = msgspec.structs.replace(detail, pages=len(detail.page_views or ()))
         return RecordingSubject(

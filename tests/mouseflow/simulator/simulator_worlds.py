@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
-from mouseflow.simulator import clock, scenarios, timeline
+from mouseflow.simulator import ids, scenarios, timeline
 from mouseflow.simulator.clock import Clock
 from mouseflow.simulator.filters import Facts, Query, Window, matches
 from mouseflow.simulator.quirks import Quirks
@@ -35,7 +35,7 @@ def _world() -> tuple[World, Site, Time]:
     world.change(site, {"recordingRate": 60})
     found = world.find(site, Query(), Window(), USER)
     for n, ref in enumerate(world.newest(site, found, offset=0, limit=60)):
-        who = timeline.visit(site, ref)
+        who = timeline.find_visit(site, ref)
         assert who is not None
         if n % 5 == 0:
             world.delete(site, who)
@@ -64,7 +64,7 @@ def naive(world: World, site: Site, wanted: Query) -> tuple[list[str], list[str]
     since, until = world.range(day)
     fitting = []
     for ref in _all_refs(site):
-        who = timeline.visit(site, ref)
+        who = timeline.find_visit(site, ref)
         if who is None or not since <= who.start < min(until, world.now() + 1):
             continue
         marks = site.marks.get(ref)
@@ -81,8 +81,8 @@ def naive(world: World, site: Site, wanted: Query) -> tuple[list[str], list[str]
     fitting.sort(reverse=True)
     name = site.key
     return (
-        [clock.recording_id(name, ref) for ref in refs],
-        [clock.recording_id(name, ref) for _, ref in fitting],
+        [ids.recording_id(name, ref) for ref in refs],
+        [ids.recording_id(name, ref) for _, ref in fitting],
     )
 
 

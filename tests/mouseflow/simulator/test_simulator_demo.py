@@ -28,7 +28,7 @@ def world():
 
     def at(seconds):
         time.moment = NOW + timedelta(seconds=seconds)
-        visits = [timeline.visit(site, timeline.pack(0, n)) for n in range(len(site.planted))]
+        visits = [timeline.find_visit(site, timeline.pack(0, n)) for n in range(len(site.planted))]
         return [
             (visit, sim.world.observed(site, visit))
             for visit in visits

@@ -5,9 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_worlds import everything, naive
 
-from mouseflow.simulator.filters import BadFilter, Query, Var, matches, query, window
+from mouseflow.simulator.filters import (
+    BadFilter,
+    Query,
+    Var,
+    matches,
+    parse_query,
+    parse_window,
+)
 from mouseflow.simulator.scenarios import PHONE, REGULAR, SEARCHER, session
-from mouseflow.simulator.sessions import seen
+from mouseflow.simulator.sessions import snapshot
 
 SHOPPER = session(
     [("/landing", 10), ("/products", 10), ("/cart", 10)],
@@ -102,7 +109,7 @@ async def test_search_finds_the_visitor_by_id(stand):
 def test_a_date_that_cannot_be_read_is_named(wrong):
     name, _, value = wrong.partition("=")
     with pytest.raises(BadFilter, match=name):
-        window({name: value})
+        parse_window({name: value})
 
 
 text = st.text("abc-/_ é&#", max_size=6)
@@ -137,7 +144,7 @@ def test_the_quick_way_finds_exactly_what_a_look_at_each_recording_finds(wanted,
 )  # fmt: skip
 @settings(deadline=None)
 def test_parameters_are_read_as_they_were_meant(country, page, friction, milliseconds, tags):
-    wanted = query(
+    wanted = parse_query(
         {
             "country": country, "funnel": page, "frictionmin": repr(friction),
             "visitmin": str(milliseconds), "tags": ",".join(tags),
@@ -151,5 +158,5 @@ def test_parameters_are_read_as_they_were_meant(country, page, friction, millise
 
 
 def test_an_empty_query_lets_everybody_through():
-    assert matches(Query(), seen(SHOPPER))
-    assert matches(query({}), seen(CALLER))
+    assert matches(Query(), snapshot(SHOPPER))
+    assert matches(parse_query({}), snapshot(CALLER))

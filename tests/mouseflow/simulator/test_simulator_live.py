@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 from mouseflow.simulator.scenarios import session
-from mouseflow.simulator.sessions import length, seen
+from mouseflow.simulator.sessions import length, snapshot
 
 LIST = "/websites/quiet/recordings"
 SCRIPT = session(
@@ -85,11 +85,11 @@ async def test_a_skewed_clock_shows_in_every_time(stand):
 
 
 def test_what_was_seen_of_a_session_is_only_ever_added_to():
-    states = [seen(SCRIPT, age) for age in range(0, length(SCRIPT) + 1, 500)]
+    states = [snapshot(SCRIPT, age) for age in range(0, length(SCRIPT) + 1, 500)]
     for before, after in pairwise(states):
         assert before.duration <= after.duration
         assert before.last <= after.last
         assert before.friction <= after.friction
         assert set(before.tags) <= set(after.tags)
         assert len(before.views) <= len(after.views)
-    assert states[-1].friction == seen(SCRIPT).friction == 5
+    assert states[-1].friction == snapshot(SCRIPT).friction == 5

@@ -99,7 +99,7 @@ def test_evenings_are_busier_than_nights():
 def test_people_who_return_have_several_recordings():
     site = website("s", "s.example", plan=Plan(per_day=3000, since=date(2026, 11, 20)))
     refs = [timeline.pack(date(2026, 11, 21).toordinal(), n) for n in range(2800)]
-    visits = [timeline.visit(site, ref) for ref in refs]
+    visits = [timeline.find_visit(site, ref) for ref in refs]
     regulars = Counter(timeline.visitor_id(site, v) for v in visits if v.script.visitor.returning)
     strangers = Counter(
         timeline.visitor_id(site, v) for v in visits if not v.script.visitor.returning
@@ -118,7 +118,7 @@ async def test_a_website_with_370_000_recordings_is_read_to_its_end():
     assert sum(sim.world.chart(site, found, window).values()) == found.count
     last = sim.world.newest(site, found, offset=found.count - 5, limit=10)
     assert len(last) == 5
-    oldest = timeline.visit(site, last[-1])
+    oldest = timeline.find_visit(site, last[-1])
     assert oldest.start - sim.world.range(window)[0] < 3_600_000
 
 

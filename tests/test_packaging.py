@@ -1,0 +1,116 @@
+"""The wheel holds what it needs, and works beside other people's code."""
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CLIENT = {"httpx", "msgspec"}
+SIMULATOR = CLIENT | {"starlette", "uvicorn", "pytest"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The files of the wheel, in a folder that works as PYTHONPATH."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(*arguments, path, cwd, timeout=120):
+    """Run Python where only the standard library, the dependencies and `path` are importable."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, path))},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+COMMAND = "import sys; from mouseflow_bot import main; sys.exit(main())"
+
+
+def test_the_wheel_holds_the_packages_and_the_example_rules(wheel):
+    assert {each.name for each in wheel.iterdir() if not each.name.endswith(".dist-info")} == {
+        "bot",
+        "mouseflow",
+        "mouseflow_bot.py",
+    }
+    shipped = {each.name for each in (wheel / "bot" / "example_rules").iterdir()}
+    assert shipped == {each.name for each in (ROOT / "rules").iterdir()}
+    assert (wheel / "bot" / "py.typed").exists()
+    assert (wheel / "mouseflow" / "py.typed").exists()
+
+
+def test_the_example_rules_of_the_wheel_are_found_in_an_empty_folder(wheel, tmp_path):
+    code = "from bot.cli.demo import example_rules; print(example_rules())"
+    found = run("-c", code, path=[wheel], cwd=tmp_path)
+    assert found.stdout.strip() == str(wheel / "bot" / "example_rules")
+    (tmp_path / "rules").mkdir()
+    assert run("-c", code, path=[wheel], cwd=tmp_path).stdout.strip() == "rules"
+    (tmp_path / "rules").rmdir()
+    assert run("-c", code, path=[ROOT], cwd=tmp_path).stdout.strip() == str(ROOT / "rules")
+
+
+def test_the_installed_command_checks_the_example_rules(wheel, tmp_path):
+    rules = str(wheel / "bot" / "example_rules")
+    checked = run("-c", COMMAND, "check", rules, path=[wheel], cwd=tmp_path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["bot", "mouseflow"])
+def test_a_module_that_shadows_a_package_is_named_in_one_line(wheel, tmp_path, name):
+    foreign = tmp_path / f"{name}.py"
+    foreign.write_text("raise SystemExit('imported')")
+    told = run("-c", COMMAND, "--version", path=[tmp_path, wheel], cwd=wheel.parent)
+    assert told.returncode == 1
+    assert told.stdout == ""
+    (line,) = told.stderr.splitlines()
+    assert line.startswith(f"mouseflow-bot: {foreign} shadows {wheel / name}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "import mouseflow; mouseflow.AsyncMouseflow; import mouseflow.simulator.server"),
+        ("-m", "mouseflow.simulator", "--help"),
+    ],
+)
+def test_the_client_and_the_simulator_work_beside_anybodys_bot(wheel, tmp_path, arguments):
+    (tmp_path / "bot.py").write_text("raise SystemExit('imported')")
+    done = run(*arguments, path=[wheel], cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(ROOT.joinpath("mouseflow").rglob("*.py")),
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
+def test_mouseflow_imports_only_its_few_dependencies(file):
+    allowed = SIMULATOR if "simulator" in file.parts else CLIENT
+    assert imported(file) - sys.stdlib_module_names - {"mouseflow"} <= allowed
+
+
+def imported(file: Path) -> set[str]:
+    """The top-level names that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            found.add(str(node.module).partition(".")[0])
+    return found
