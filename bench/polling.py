@@ -29,12 +29,12 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.live_sessions import Memory
+from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk, poll
-from bot.polling.server_facts import IMPOSSIBLE, required_tags
+from bot.polling.recordings import PollContext, poll
+from bot.polling.server_facts import IMPOSSIBLE_FRICTION, required_tags
 from bot.polling.session import fingerprint, merge
-from bot.polling.site_rules import Book, Sheet
+from bot.polling.site_rules import RuleGroup, SiteRules
 from bot.rules.evaluate import field_of, matches, whole
 from bot.rules.files.load import read
 from bot.rules.implication import leaves
@@ -186,13 +186,13 @@ async def measure(run: Run) -> Cost:
     rules = read([("bench.yaml", RULES.encode())]).rules
     sender = Counting(sim)
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
-        desk = Desk(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
+        context = PollContext(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
                     Routing("", ZONE))  # fmt: skip
         watched = [Site(id=site.id, name=site.settings["name"]) for site in pretend]
-        memories = {site.id: Memory() for site in watched}
-        books = {site.id: Book(rules, site) for site in watched}
+        live = {site.id: LiveSessions() for site in watched}
+        prepared = {site.id: SiteRules(rules, site) for site in watched}
         for site in watched:
-            await poll(site, books[site.id], desk, memories[site.id], now)
+            live[site.id] = (await poll(site, prepared[site.id], context, live[site.id], now)).live
         since = now
         sender.begin()
         tags = {tag for rule in rules for tag in required_tags(rule)}
@@ -205,9 +205,11 @@ async def measure(run: Run) -> Cost:
             now += timedelta(seconds=step)
             for site in watched:
                 sender.facts.clear()
-                await poll(site, books[site.id], desk, memories[site.id], now)
+                live[site.id] = (
+                    await poll(site, prepared[site.id], context, live[site.id], now)
+                ).live
                 lists += 1
-                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE:.0f}"}) + len(tags)
+                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE_FRICTION:.0f}"}) + len(tags)
         found = {
             (match.rule, match.website, match.subject_key)
             for match in store.do(lambda conn: matches_of(conn, limit=10_000_000))
@@ -234,7 +236,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
     truth = set()
     ids = set()
     needed = 0
-    sheet = Sheet(tuple(rules))
+    group = RuleGroup(tuple(rules))
     of_pages = {rule.id for rule in rules if _reads_pages(rule)}
     for site in watched:
         page = await asking.send(recordings.list(site.id, limit=1_000_000, filters=None))
@@ -254,7 +256,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             tags = {*row.tags, *(tag for view in detail.page_views or () for tag in view.tags)}
             needed += any(
                 required_tags(rule) <= tags and rule.id in of_pages
-                for rule in sheet.undecided(bare)
+                for rule in group.undecided(bare)
             )
             whole = RecordingSubject(
                 website=site,

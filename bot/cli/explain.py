@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bot.config import Settings
     from bot.domain.subjects import Site
-    from bot.replay.explain_one import Address, Known, Outcome, Remembered
+    from bot.replay.explain_one import Address, Explained, Outcome, Remembered
     from bot.rules.explain import Explanation
     from bot.rules.model import Rule, RuleSet
     from bot.rules.needs import Plan
@@ -149,7 +149,7 @@ async def _explained(
             )  # fmt: skip
         site, detail = there
         known = known or _remembered_at(settings, rule, site)
-        seen: Known = await explain_one.look(
+        seen: Explained = await explain_one.ask(
             api, site, detail, rule, rules.rules, settings.mouseflow.time_zone
         )
         explanation = explain(rule, seen.subject)
@@ -231,14 +231,14 @@ def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembe
 def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
     import msgspec
 
-    from bot.polling.list_reader import Mark
+    from bot.polling.list_reader import Watermark
     from bot.polling.recordings import SOURCE
     from bot.replay.explain_one import Remembered
     from bot.store.recordings import watermark
     from bot.store.rules import rule_states
 
     text = watermark(conn, SOURCE, site.id)
-    since = msgspec.json.decode(text, type=Mark).since if text else None
+    since = msgspec.json.decode(text, type=Watermark).since if text else None
     return Remembered(state=rule_states(conn).get(rule.id), watching=since)
 
 

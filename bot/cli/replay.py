@@ -132,7 +132,7 @@ async def _replay(
     from bot.cli import history_context
     from bot.polling.record_matches import Routing
     from bot.replay.date_slices import Span
-    from bot.replay.evaluate_days import Past
+    from bot.replay.evaluate_days import History
     from bot.replay.run import replay
     from bot.replay.select import chosen, looked_at
     from mouseflow import websites
@@ -150,7 +150,7 @@ async def _replay(
             _store(settings, folder, progress) as store,
             history_context.progress("replay", quiet=quiet) as tell,
         ):
-            past = Past(
+            history = History(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=Span(progress.since, progress.until), now=progress.now,
                 expand=settings.poll.expand,
@@ -158,7 +158,7 @@ async def _replay(
             slack = settings.slack
             routing = Routing(slack.channel or "", zone.key, slack.ops)
             await replay(
-                past, account, sites, ours, rules.rules, routing, progress,
+                history, account, sites, ours, rules.rules, routing, progress,
                 keep=folder.save, tell=tell,
             )  # fmt: skip
 

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from bot.polling.session import (
     AHEAD,
+    FLUSH,
     LONGEST_SESSION,
-    UNSHARP,
     Order,
     aware,
+    days_to_ask,
     fingerprint,
     order_of,
     sort_key,
-    window,
 )
 from bot.ports import Mouseflow
 from bot.store.database import Store
@@ -234,7 +234,7 @@ def reaches(rows: Sequence[Recording], order: Order, instant: datetime) -> bool:
 
 def _above(row: Recording, last: Recording, order: Order) -> bool:
     key, end = sort_key(row, order), sort_key(last, order)
-    return key is not None and end is not None and key > end + UNSHARP
+    return key is not None and end is not None and key > end + FLUSH
 
 
 def _listing(page: RecordingPage, limit: int) -> Listing:
@@ -272,7 +272,7 @@ LEAST = 50
 """Rows to ask for at least; the API's own default (L855)."""
 
 
-class Mark(Struct, frozen=True, kw_only=True):
+class Watermark(Struct, frozen=True, kw_only=True):
     """How far a website has been read.
 
     Nothing without activity since `since` is judged. `newest` is the latest activity seen.
@@ -286,7 +286,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     newest: datetime
     accepted: int | None = None
 
-    def until(self, now: datetime) -> "Mark":
+    def until(self, now: datetime) -> "Watermark":
         """The same, should the clock have been ahead when it was written."""
         return replace(
             self,
@@ -296,13 +296,13 @@ class Mark(Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
-    def after(cls, since: datetime, polled: datetime) -> "Mark":
+    def after(cls, since: datetime, polled: datetime) -> "Watermark":
         """Where the first ordinary poll is to begin."""
         return cls(since=since, polled=polled, newest=since)
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PollWindow:
     """The window of one poll: its days for the API, its instants for the store."""
 
     filters: SessionFilters
@@ -314,20 +314,20 @@ class Frame:
         return row.created is None or self.start <= aware(row.created) < self.end
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pace:
-    """How deep to read next time, and when a count that shrank was last looked into."""
+    """How deep to read next time, and when a count that shrank was last examined."""
 
     depth: int = LEAST
     swept: datetime | None = None
 
-    def learn(self, seen: "Look", live: frozenset[str]) -> None:
-        """Ask next time for as many rows as held something of interest now, and a quarter more.
+    def learn(self, seen: "ListReading", live: frozenset[str]) -> "Pace":
+        """The same for the next poll: as many rows as were of interest now, and a quarter more.
 
-        A reading in parts tells nothing of that.
+        A reading in parts says nothing about that.
         """
         if seen.listing.exhausted:
-            return
+            return self
         rows = seen.listing.rows
         if seen.listing.order == "activity":
             newest = sort_key(rows[0], "activity") if rows else None
@@ -335,18 +335,18 @@ class Pace:
             deepest = again + len(seen.grown)
         else:
             deepest = max((at for at, row in enumerate(rows, 1) if row.id in live), default=0)
-        self.depth = min(ROW_CAP, max(LEAST, deepest + deepest // 4))
+        return dc_replace(self, depth=min(ROW_CAP, max(LEAST, deepest + deepest // 4)))
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ListReading:
     """What one poll read, and what was known of it before.
 
     `difference` is the server's count less what is known of the window, with this answer;
     `accepted` how much of it was found before to have no remedy.
     """
 
-    frame: Frame
+    window: PollWindow
     listing: Listing
     known: Coverage
     since: datetime
@@ -393,31 +393,33 @@ class Look:
         return at is None or aware(at) >= self.since
 
 
-def frame(now: datetime, back_to: datetime, zone: ZoneInfo) -> Frame:
+def poll_window(now: datetime, back_to: datetime, zone: ZoneInfo) -> PollWindow:
     """The window that reaches back to that instant, a day too wide on either side."""
-    first, last = window(now, back_to)
-    return Frame(of_days(first, last), _midnight(first, zone), _midnight(last, zone))
+    first, last = days_to_ask(now, back_to)
+    return PollWindow(of_days(first, last), _midnight(first, zone), _midnight(last, zone))
 
 
-async def look(
+async def read_list(
     mouseflow: Mouseflow,
     store: Store,
     website: str,
-    mark: Mark | None,
-    window: Frame,
+    mark: Watermark | None,
+    window: PollWindow,
     pace: Pace,
     cached: Iterable[str],
     *,
     since: datetime,
     now: datetime,
+    depth: int = 0,
     expand: bool = False,
-) -> Look:
-    """Read deep enough.
+) -> ListReading:
+    """Read the list as deep as the poll needs it, `depth` rows at least.
 
-    `cached` names the live sessions whose rows are at hand: the others must be read again.
+    `cached` names the live sessions whose rows are kept: the others must be read again.
     `expand` asks for the page views of the rows.
     """
     at_hand = frozenset(cached)
+    limit = min(ROW_CAP, max(pace.depth, depth))
 
     async def known_of(ids: Sequence[str]) -> Coverage:
         work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
@@ -433,12 +435,12 @@ async def look(
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]
 
-    listing = await read(mouseflow, website, window.filters, pace.depth, expand=expand)
+    listing = await read(mouseflow, website, window.filters, limit, expand=expand)
     while True:
         known = await known_of([row.id for row in listing.rows])
         difference = _difference(listing, known, window)
         accepted = mark.accepted if mark else None
-        found = Look(window, listing, known, since, difference, accepted)
+        found = ListReading(window, listing, known, since, difference, accepted)
         if _enough(found, mark, pace, at_hand, now):
             return found
         until = since if accepted is None else None
@@ -448,13 +450,13 @@ async def look(
         listing = further
 
 
-def _difference(listing: Listing, known: Coverage, window: Frame) -> int:
+def _difference(listing: Listing, known: Coverage, window: PollWindow) -> int:
     fresh = sum(window.holds(row) and row.id not in known.fingerprints for row in listing.rows)
     return listing.count - known.total - fresh
 
 
 def _enough(
-    found: Look, mark: Mark | None, pace: Pace, at_hand: frozenset[str], now: datetime
+    found: ListReading, mark: Watermark | None, pace: Pace, at_hand: frozenset[str], now: datetime
 ) -> bool:
     listing, known = found.listing, found.known
     if listing.whole:

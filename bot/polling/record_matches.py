@@ -1,7 +1,7 @@
-"""Turns what was found into matches, inside the transaction that writes the poll down.
+"""Records what a poll found as matches, in the transaction that records the poll itself.
 
-`once_per`, `count` and `safety` need the store's memory, and their answer must be written with
-the match, or a restart would count twice.
+`once_per`, `count` and `safety` need the store, and their answer must be written with the match,
+or a restart would count twice.
 """
 
 from collections.abc import Sequence
@@ -61,17 +61,17 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What came of a poll: the keys of the new matches, and the rules paused by their safety."""
+class Recorded:
+    """The keys of the new matches, and the rules that their safety paused, with the reason."""
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
 
 
-def settle(
+def record_poll(
     conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
-) -> Settled:
-    """Write the poll down with its matches; one that is held back has a reason and no steps."""
+) -> Recorded:
+    """Record the poll with its matches; a suppressed match has a reason and no steps."""
     paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
     known = matched_rules(conn, outcome.website, {each.subject.key for each in found})
     matches: list[NewMatch] = []
@@ -95,7 +95,7 @@ def settle(
             notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
-    return Settled(new, tuple(tripped))
+    return Recorded(new, tuple(tripped))
 
 
 def posting(rule: Rule, zone: str) -> Posting:

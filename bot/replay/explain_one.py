@@ -1,7 +1,7 @@
 """One recording with all that the API lets us know of it, as far as one rule asks."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -11,18 +11,18 @@ from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError, Gone
 from bot.polling.list_reader import Listing, deeper, of_days, read
 from bot.polling.server_facts import (
-    Wanting,
-    friction_bands,
+    FrictionQuestion,
+    PollFacts,
+    VisitorType,
     friction_is_ignored,
-    visitor_types,
-    without,
+    without_tags,
 )
 from bot.polling.session import day, last_activity, merge, settled
-from bot.polling.site_rules import Book, asks_friction, asks_visitor_type
+from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.rules.explain import Explanation
 from bot.rules.model import Rule
-from bot.rules.needs import fires_early, thresholds
+from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
 from bot.store.audit import Entry
 from bot.store.dead_letters import StepState
 from bot.store.matches import KeptMatch
@@ -175,7 +175,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Explained:
     """The recording, and whether the API ignores the friction filter that the rule needs."""
 
     subject: RecordingSubject
@@ -209,21 +209,21 @@ async def find(
     return None
 
 
-async def look(
+async def ask(
     mouseflow: Mouseflow,
     site: Site,
     detail: Recording,
     rule: Rule,
     everything: Sequence[Rule],
     zone: str,
-) -> Known:
+) -> Explained:
     """Ask the rest: the list's row, and the facts that the rule needs, of that day alone.
 
     Raises the errors of the calls.
     """
     at = day(detail)
     if at is None:
-        return Known(_subject(site, detail, everything, zone))
+        return Explained(_subject(site, detail, everything, zone))
     window = of_days(at - _DAY, at + 2 * _DAY)
     near = _narrowed(window, detail)
     row = await _row(mouseflow, site, near, detail.id)
@@ -232,17 +232,19 @@ async def look(
     whole = detail if row is None else merge(row, detail)
     subject = _subject(site, whole, everything, zone)
     if row is None:
-        return Known(subject)
+        return Explained(subject)
     held = False
-    bands, types = {}, {}
+    facts = PollFacts(mouseflow, site.id, near)
+    bands: Mapping[str, Band] = {}
+    types: Mapping[str, VisitorType] = {}
     if asks_friction(rule) and subject.friction is None:
         held = await friction_is_ignored(mouseflow, site.id, window)
         if not held:
             steps = thresholds([rule])
-            wanting = Wanting(row, Band(), frozenset(steps))
-            bands = await friction_bands(mouseflow, site.id, near, [wanting])
+            question = FrictionQuestion(row, Band(), frozenset(steps))
+            bands = await facts.friction([question])
     if asks_visitor_type(rule):
-        types = await visitor_types(mouseflow, site.id, near, [row])
+        types = await facts.visitor_types([subject])
     told = RecordingSubject(
         website=site,
         recording=subject.recording,
@@ -250,7 +252,7 @@ async def look(
         friction=bands.get(row.id, subject.friction),
         visitor_type=types.get(row.id),
     )
-    return Known(told, held)
+    return Explained(told, held)
 
 
 def _narrowed(window: SessionFilters, detail: Recording) -> SessionFilters:
@@ -289,7 +291,7 @@ def _subject(
     exact = recording.friction if recording.friction is not None else recording.friction_score
     return RecordingSubject(
         website=site,
-        recording=without(recording, Book(everything, site).unheeded),
+        recording=without_tags(recording, SiteRules(everything, site).ignored_tags),
         zone=zone,
         friction=None if exact is None else Band.exactly(exact),
     )

@@ -16,8 +16,8 @@ from bot.actions import ACTIONS
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Held, Posting, Window, admit
 from bot.domain.step import Rank
-from bot.polling.evaluate import Judged
-from bot.polling.record_matches import Found, Routing, posting, settle
+from bot.polling.evaluate import Evaluation
+from bot.polling.record_matches import Found, Routing, posting, record_poll
 from bot.polling.session import last_activity
 from bot.rules.explain import why
 from bot.rules.model import Rule
@@ -232,7 +232,7 @@ SOURCE = "replay"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenMatch:
     """What became of one match: the kinds of its steps, or why it has none."""
 
     found: Found
@@ -241,36 +241,36 @@ class Written:
     held: str = ""
 
 
-def founds(judged: Iterable[Judged], now: datetime) -> list[Found]:
+def founds(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
     """Each match, with the time of the session's end."""
     return [
         Found(
             rule=rule,
             subject=each.subject,
-            happened=min(now, last_activity(each.due.row) or now),
+            happened=min(now, last_activity(each.candidate.row) or now),
             why=why(rule, each.subject),
         )
-        for each in judged
+        for each in evaluations
         for rule in each.rules
     ]
 
 
 def write(
     conn: Connection, website: str, found: Sequence[Found], routing: Routing, now: datetime | None
-) -> tuple[list[Written], dict[str, str]]:
+) -> tuple[list[WrittenMatch], dict[str, str]]:
     """Write the matches down; gives the new ones, and the rules that were paused.
 
     They come oldest first. With `now` None each is written as of the moment it happened, as a
     bot would have that had been at work then.
     """
-    written: list[Written] = []
+    written: list[WrittenMatch] = []
     paused: dict[str, str] = {}
     for group in [found] if now is not None else _as_they_happened(found):
         outcome = PollOutcome(source=SOURCE, website=website, at=now or group[-1].happened)
-        settled = settle(conn, outcome, group, routing)
-        paused.update(settled.paused)
-        new = frozenset(settled.matches)
-        kinds = step_kinds(conn, settled.matches)
+        recorded = record_poll(conn, outcome, group, routing)
+        paused.update(recorded.paused)
+        new = frozenset(recorded.matches)
+        kinds = step_kinds(conn, recorded.matches)
         written += [
             _written(conn, each, kinds.get(_key(each), ()), now or each.happened)
             for each in group
@@ -293,17 +293,17 @@ def _remembers(rule: Rule) -> bool:
     return (rule.count, rule.once_per, rule.safety) != (None, None, None)
 
 
-def _written(conn: Connection, each: Found, steps: tuple[str, ...], at: datetime) -> Written:
+def _written(conn: Connection, each: Found, steps: tuple[str, ...], at: datetime) -> WrittenMatch:
     if steps or not each.rule.do:
-        return Written(each, at, steps)
+        return WrittenMatch(each, at, steps)
     notes = history(
         conn, kind="suppressed", rule=each.rule.id, subject=each.subject.key, limit=1
     )  # fmt: skip
-    return Written(each, at, (), notes[0].text if notes else "held back")
+    return WrittenMatch(each, at, (), notes[0].text if notes else "held back")
 
 
 def count(
-    tally: Tally, posts: Posts, day: date, written: Iterable[Written], routing: Routing
+    tally: Tally, posts: Posts, day: date, written: Iterable[WrittenMatch], routing: Routing
 ) -> None:
     """Add to the tally what was written."""
     for each in written:
