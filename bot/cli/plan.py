@@ -94,14 +94,14 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from bot.replay.evaluate_days import History
     from bot.replay.record import Posts, Tally, count, summed
     from bot.replay.run import Progress, replay
-    from bot.replay.select import chosen, looked_at
+    from bot.replay.select import chosen_rules, chosen_sites
     from bot.store import open_store
     from bot.watcher import fingerprint
     from mouseflow import websites
 
     now, zone = history_context.utc(), ZoneInfo(settings.mouseflow.time_zone)
     span = Span(args.since or now - timedelta(days=3), now)
-    ours = chosen(rules.rules, args.rule)
+    ours = chosen_rules(rules.rules, args.rule)
     progress = Progress(
         since=span.since, until=now, apply=False, rules=tuple(rule.id for rule in ours),
         websites=tuple(args.website), digest=rules.digest, now=now,
@@ -117,7 +117,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
                 span=span, now=now, expand=settings.poll.expand,
             )  # fmt: skip
             rows = await account.send(websites.list())
-            sites = looked_at(rows, ours, args.website)
+            sites = chosen_sites(rows, ours, args.website)
             routing = Routing(settings.slack.channel or "", zone.key)
             running = _running(settings, sites, span, named)
             after: set[Pair] = set()

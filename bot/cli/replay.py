@@ -90,7 +90,7 @@ def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress
     from bot.cli.history_context import utc
     from bot.errors import ConfigError
     from bot.replay.run import Progress
-    from bot.replay.select import chosen
+    from bot.replay.select import chosen_rules
 
     now = utc()
     until = min(args.until or now, now)
@@ -101,7 +101,7 @@ def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress
             f"--apply goes back as far as the store remembers matches (store.keep), which is "
             f"{settings.store.keep.days}d: older ones could be acted on twice"
         )
-    ids = tuple(rule.id for rule in chosen(rules.rules, args.rule))
+    ids = tuple(rule.id for rule in chosen_rules(rules.rules, args.rule))
     if not ids:
         raise ConfigError("no rule watches recordings; there is nothing to look back with")
     return Progress(
@@ -134,15 +134,15 @@ async def _replay(
     from bot.replay.date_slices import Span
     from bot.replay.evaluate_days import History
     from bot.replay.run import replay
-    from bot.replay.select import chosen, looked_at
+    from bot.replay.select import chosen_rules, chosen_sites
     from mouseflow import websites
 
     zone = ZoneInfo(settings.mouseflow.time_zone)
-    ours: tuple[Rule, ...] = chosen(rules.rules, progress.rules)
+    ours: tuple[Rule, ...] = chosen_rules(rules.rules, progress.rules)
     async with history_context.account(settings) as account:
         # What was asked is known to be possible before an earlier replay is given up for it.
         rows = await account.send(websites.list())
-        sites = looked_at(rows, ours, progress.websites)
+        sites = chosen_sites(rows, ours, progress.websites)
         if not folder.held:
             folder.begin()
             folder.save(progress)

@@ -35,9 +35,9 @@ READ_ONLY = "left out, since the API user may only read this website"
 class Found:
     """A rule and a subject that matches it.
 
-    `happened` is when what it tells about took place. `episode` tells one firing of a level
-    from the next and is empty for recordings, which match once. `actions` stand in for the
-    rule's own, as at the end of an episode.
+    `happened` is when it took place. `episode` distinguishes one firing of an alert from the
+    next; it is empty for recordings, which match once. `actions` replace the rule's own, as at
+    the end of an episode.
     """
 
     rule: Rule
@@ -50,9 +50,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Where posts go that name no channel, and the zone that active hours count in.
+    """Where posts without a channel go, and the time zone of active hours.
 
-    `ops` is the channel for news of the bot itself; None where there is nobody to tell.
+    `ops` is the channel for messages about the bot itself, None for none.
     """
 
     channel: str
@@ -99,7 +99,7 @@ def record_poll(
 
 
 def posting(rule: Rule, zone: str) -> Posting:
-    """What the rule says of its posts, as the delivery needs it."""
+    """What the rule says about its posts, as delivery needs it."""
     active = rule.active
     return Posting(
         hours=Hours(active.days, active.start, active.end, zone) if active else None,
@@ -109,7 +109,10 @@ def posting(rule: Rule, zone: str) -> Posting:
 
 
 def _held(conn: Connection, each: Found) -> Reason | None:
-    """By the times at which things happened, so that catching up counts as the day itself did."""
+    """Why `count` or `once_per` suppress the match, by the times at which things happened.
+
+    So a backfill counts as the day itself would have.
+    """
     rule = each.rule
     if rule.count is not None and not _enough(conn, each, rule.count):
         return Reason.BELOW_COUNT
@@ -137,7 +140,7 @@ def _enough(conn: Connection, each: Found, count: Count) -> bool:
 
 
 def _value(name: str, subject: Subject) -> str | None:
-    """What the subject is counted by; None where it has no such value."""
+    """The value that the subject is counted by, None if it has none."""
     if name == "website":
         return subject.website.id
     value = field(subject.kind, "entry_page" if name == "page" else ALIASES.get(name, name)).get(
@@ -147,7 +150,7 @@ def _value(name: str, subject: Subject) -> str | None:
 
 
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
-    """Why the rule's safety pauses it now; what happened before its window is no flood."""
+    """Why the rule's safety pauses it now; what happened before its window does not count."""
     safety, rule = each.rule.safety, each.rule.id
     if safety is None or each.happened < now - safety.window:
         return None
@@ -162,13 +165,13 @@ def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: date
 
 def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routing) -> None:
     rule = each.rule.id
-    remedy = f"mouseflow-bot retry {rule} lets it run again, and so does an edited rule"
-    title = f"The rule {rule} is paused"
+    remedy = f"Edit the rule, or run `mouseflow-bot retry {rule}`."
+    title = f"Rule {rule} is paused"
     announce(conn, title, (why, remedy), now, routing.ops, each.subject.website)
 
 
 def _may(action: Action, subject: Subject) -> bool:
-    """Nothing is written to a website that the API user may only read; posts go out."""
+    """Whether the action is allowed: on a read-only website only posts are."""
     return action.rank >= Rank.POST or not subject.website.read_only
 
 

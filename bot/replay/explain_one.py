@@ -57,14 +57,14 @@ class Outcome:
 
 
 def past(known: Remembered, now: datetime) -> list[Outcome]:
-    """The fate of each step of a match that is in the store."""
-    told = {note.step: note.text for note in reversed(known.notes) if note.step}
-    found = [_outcome(step, told.get(step.key, ""), now) for step in known.steps]
+    """What became of each step of a match that is in the store."""
+    notes = {note.step: note.text for note in reversed(known.notes) if note.step}
+    found = [_outcome(step, notes.get(step.key, ""), now) for step in known.steps]
     reasons = [note.text for note in known.notes if note.kind == "suppressed" and not note.step]
     return found + [Outcome("actions", "held back", reason) for reason in reasons]
 
 
-def _outcome(step: StepState, told: str, now: datetime) -> Outcome:
+def _outcome(step: StepState, note: str, now: datetime) -> Outcome:
     action = step.key.rpartition("/")[2]
     match step.state:
         case StepStatus.PENDING:
@@ -86,7 +86,7 @@ def _outcome(step: StepState, told: str, now: datetime) -> Outcome:
             assert_never(step.state)
     if step.ended is not None:
         state += f" {_at(step.ended)}"
-    why = "; ".join(dict.fromkeys(filter(None, (step.fault, step.remedy)))) or told
+    why = "; ".join(dict.fromkeys(filter(None, (step.fault, step.remedy)))) or note
     return Outcome(action, state, why)
 
 
@@ -100,12 +100,12 @@ def future(
     settle: timedelta,
     now: datetime,
 ) -> list[str]:
-    """What would happen now, where there is no match in the store."""
+    """What would happen now, if there is no match in the store."""
     if held:
-        return ["the rule is held: the API ignores the friction filter, so it cannot be judged"]
+        return ["the rule is suspended: the API ignores the friction filter"]
     final = settled(subject.recording, now, settle)
     if not explanation.matches:
-        more = "" if final else "; the session is still live and is judged again when it grows"
+        more = "" if final else "; the session is still live and is evaluated again when it grows"
         return [f"nothing: it does not match{more}"]
     seen = last_activity(subject.recording)
     if known.watching is None:
@@ -245,14 +245,14 @@ async def ask(
             bands = await facts.friction([question])
     if asks_visitor_type(rule):
         types = await facts.visitor_types([subject])
-    told = RecordingSubject(
+    known = RecordingSubject(
         website=site,
         recording=subject.recording,
         zone=zone,
         friction=bands.get(row.id, subject.friction),
         visitor_type=types.get(row.id),
     )
-    return Explained(told, held)
+    return Explained(known, held)
 
 
 def _narrowed(window: SessionFilters, detail: Recording) -> SessionFilters:

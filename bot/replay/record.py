@@ -1,7 +1,7 @@
 """Writes matches of the past into a store, with the guarantees of any poll, and counts them.
 
-The store is the bot's own (`--apply`) or one on trial, which is thrown away: what would be done
-is found out by doing it there.
+The store is the bot's own (`--apply`) or a temporary copy: what would be done is found out by
+doing it there.
 """
 
 from collections import Counter
@@ -72,8 +72,8 @@ class Line(msgspec.Struct):
 
     `new` matches were not known before, `known` ones were. `held` counts by reason the new
     ones that call for no action (`once_per`, `count`, a pause). `steps` are the actions that
-    the others call for, by kind. `posts` go out alone, `folded` ones stand in `digests`,
-    `dropped` ones nowhere.
+    the others call for, by kind. `posts` go out alone, `folded` ones are part of `digests`,
+    `dropped` ones are never sent.
     """
 
     new: int = 0
@@ -104,9 +104,9 @@ class Line(msgspec.Struct):
 class Tally(msgspec.Struct):
     """All lines, by rule and day, and what the look back read and cost.
 
-    `missed` counts recordings that could not be read, `undetailed` those judged without
-    their detail, `held` the websites whose rules with friction could not be judged. `paused`
-    are the rules that their safety stopped, with the reason.
+    `missed` counts recordings that could not be read, `undetailed` those whose
+    detail could not be read, `held` the websites where rules with friction are suspended.
+    `paused` are the rules that their safety paused, with the reason.
     """
 
     lines: dict[str, dict[date, Line]] = {}
@@ -171,7 +171,7 @@ def remarks(tally: Tally) -> list[str]:
     ]
     found += [f"{n} held back: {reason}" for reason, n in sorted(whole.held.items())]
     if whole.folded:
-        found.append(f"{whole.folded} posts stand in a digest beside others")
+        found.append(f"{whole.folded} posts are part of a digest")
     if whole.dropped:
         found.append(f"{whole.dropped} posts are dropped, as their rules say")
     if whole.hooks:
@@ -180,11 +180,9 @@ def remarks(tally: Tally) -> list[str]:
     if tally.missed:
         found.append(f"{tally.missed} recordings could not be read")
     if tally.undetailed:
-        found.append(
-            f"{tally.undetailed} recordings were judged without their detail, which failed"
-        )
+        found.append(f"{tally.undetailed} recordings lack their details, which could not be read")
     found += [
-        f"rules with friction could not be judged on {name}: the API ignores that filter"
+        f"rules with friction were not evaluated on {name}: the API ignores that filter"
         for name in tally.held
     ]
     return found
@@ -280,7 +278,7 @@ def write(
 
 
 def _as_they_happened(found: Sequence[Found]) -> Iterator[Sequence[Found]]:
-    """One by one where the store's memory decides; the others together, which is much faster."""
+    """One by one if the store's history decides; the others together, which is much faster."""
     plain = [each for each in found if not _remembers(each.rule)]
     if plain:
         yield plain

@@ -80,7 +80,7 @@ class Folder:
             self._lock = Lock(self.path / "replay")
 
     def load(self) -> Progress | None:
-        """What was kept; None where there is no replay to go on with."""
+        """What was kept; None if there is no replay to resume."""
         try:
             data = (self.path / KEPT).read_bytes()
             return msgspec.json.decode(data, type=Progress)
