@@ -114,13 +114,15 @@ def ending_depth(live: LiveSessions, scope: Scope, settle: timedelta, gap: timed
     """How deep the list must be read for the rows of sessions that end now, 0 if none matter.
 
     A session is decided by its row as it is at its end. Only sessions count whose outcome hinges
-    on what people can change on a finished session. Assumes a list in order of activity, and
-    that as many sessions came during the `gap` since the last poll as before.
+    on what people can change on a finished session, and that don't wait for a detail anyway.
+    Assumes a list in order of activity, and that as many sessions came during the `gap` since
+    the last poll as before.
     """
     ending = [
         each.at
-        for each in live.sessions.values()
+        for key, each in live.sessions.items()
         if each.at is not None
+        and key not in live.without_detail
         and scope.now - each.at >= settle
         and scope.rules.hinging_on_marks(scope.subject(_final(unpacked(each.row), each)))
     ]

@@ -4,7 +4,7 @@
 or a restart would count twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,7 +13,10 @@ from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.step import Rank
 from bot.domain.subjects import Subject, written
 from bot.messages.text import lasting
+from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
+from bot.polling.session import last_activity
+from bot.rules.explain import why
 from bot.rules.fields.catalogue import field
 from bot.rules.model import Count, Rule
 from bot.rules.plan_steps import match_key, steps
@@ -66,6 +69,20 @@ class Recorded:
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
+
+
+def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
+    """Every match among the evaluations, at the time of the session's last activity."""
+    return [
+        Found(
+            rule=rule,
+            subject=each.subject,
+            happened=min(now, last_activity(each.candidate.row) or now),
+            why=why(rule, each.subject),
+        )
+        for each in evaluations
+        for rule in each.rules
+    ]
 
 
 def record_poll(

@@ -14,7 +14,7 @@ import msgspec
 
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
-from bot.polling.evaluate import CountingClient, Evaluation, Result, Scope, evaluate
+from bot.polling.evaluate import CountingClient, Result, Scope, evaluate
 from bot.polling.list_reader import ListReading, PollWindow, Watermark, poll_window, read_list
 from bot.polling.live_sessions import (
     LiveSessions,
@@ -25,12 +25,11 @@ from bot.polling.live_sessions import (
     missing_details,
     places,
 )
-from bot.polling.record_matches import Found, Recorded, Routing, record_poll
+from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts, friction_is_ignored
-from bot.polling.session import AHEAD, aware, fingerprint, last_activity
+from bot.polling.session import AHEAD, aware, fingerprint
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
-from bot.rules.explain import why
 from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
@@ -124,7 +123,7 @@ async def poll(
         partial(
             record_poll,
             outcome=replace(outcome, notes=notes),
-            found=_matches(result.evaluations, now),
+            found=matches_in(result.evaluations, now),
             routing=context.routing,
         )
     )
@@ -189,19 +188,6 @@ async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[st
         for key, row in known.items()
         if key not in there and (row.created is None or row.created < seen.window.end)
     )
-
-
-def _matches(evaluations: Sequence[Evaluation], now: datetime) -> list[Found]:
-    return [
-        Found(
-            rule=rule,
-            subject=each.subject,
-            happened=min(now, last_activity(each.candidate.row) or now),
-            why=why(rule, each.subject),
-        )
-        for each in evaluations
-        for rule in each.rules
-    ]
 
 
 def _outcome(

@@ -15,11 +15,10 @@ from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.evaluate import Knowledge
 from bot.polling.list_reader import Watermark
-from bot.polling.record_matches import record_poll
+from bot.polling.record_matches import matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext
 from bot.replay.date_slices import Slice, Span, slices
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
-from bot.replay.record import founds
 from bot.rules.model import Rule
 from bot.store.matches import PollOutcome
 from bot.store.recordings import close_older, live_recordings, watermark
@@ -151,7 +150,7 @@ async def _day(
     async for batch in evaluate_slice(history, at, each):
         if changed():
             return replace(day, whole=False)
-        found = [one for one in founds(batch.evaluations, history.now) if one.happened >= since]
+        found = [one for one in matches_in(batch.evaluations, history.now) if one.happened >= since]
         outcome = PollOutcome(source=SOURCE, website=at.site.id, at=history.now)
         recorded = await context.store.run(
             partial(record_poll, outcome=outcome, found=found, routing=context.routing)

@@ -16,10 +16,7 @@ from bot.actions import ACTIONS
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Held, Posting, Window, admit
 from bot.domain.step import Rank
-from bot.polling.evaluate import Evaluation
 from bot.polling.record_matches import Found, Routing, posting, record_poll
-from bot.polling.session import last_activity
-from bot.rules.explain import why
 from bot.rules.model import Rule
 from bot.rules.plan_steps import match_key
 from bot.store import Connection
@@ -237,20 +234,6 @@ class WrittenMatch:
     at: datetime
     steps: tuple[str, ...]
     held: str = ""
-
-
-def founds(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
-    """Each match, with the time of the session's end."""
-    return [
-        Found(
-            rule=rule,
-            subject=each.subject,
-            happened=min(now, last_activity(each.candidate.row) or now),
-            why=why(rule, each.subject),
-        )
-        for each in evaluations
-        for rule in each.rules
-    ]
 
 
 def write(

@@ -12,10 +12,10 @@ import msgspec
 from bot.domain.subjects import Site
 from bot.errors import StoreError
 from bot.polling.evaluate import CountingClient, Knowledge
-from bot.polling.record_matches import Found, Routing
+from bot.polling.record_matches import Found, Routing, matches_in
 from bot.replay.date_slices import Slice, slices
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
-from bot.replay.record import Posts, Tally, WrittenMatch, count, founds, write
+from bot.replay.record import Posts, Tally, WrittenMatch, count, write
 from bot.rules.model import Rule
 from bot.store.database import Lock
 
@@ -246,7 +246,7 @@ class _SliceReplay:
             tally.undetailed += batch.open
             for rule, _key in batch.before:
                 tally.line(rule, self._slice.day).known += 1
-            self._waiting += founds(batch.evaluations, self._history.now)
+            self._waiting += matches_in(batch.evaluations, self._history.now)
             if len(self._waiting) >= MOST_WAITING:
                 await self._write()
             seen(batch.ids)
