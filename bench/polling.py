@@ -29,12 +29,12 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.live_sessions import Memory
+from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk, poll
+from bot.polling.recordings import PollContext, poll
 from bot.polling.server_facts import IMPOSSIBLE_FRICTION, required_tags
 from bot.polling.session import fingerprint, merge
-from bot.polling.site_rules import Book
+from bot.polling.site_rules import SiteRules
 from bot.rules.evaluate import field_of, rule_answer
 from bot.rules.files.load import read
 from bot.rules.index import RuleIndex
@@ -186,13 +186,13 @@ async def measure(run: Run) -> Cost:
     rules = read([("bench.yaml", RULES.encode())]).rules
     sender = Counting(sim)
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
-        desk = Desk(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
+        context = PollContext(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
                     Routing("", ZONE))  # fmt: skip
         watched = [Site(id=site.id, name=site.settings["name"]) for site in pretend]
-        memories = {site.id: Memory() for site in watched}
-        books = {site.id: Book(rules, site) for site in watched}
+        live = {site.id: LiveSessions() for site in watched}
+        prepared = {site.id: SiteRules(rules, site) for site in watched}
         for site in watched:
-            await poll(site, books[site.id], desk, memories[site.id], now)
+            live[site.id] = (await poll(site, prepared[site.id], context, live[site.id], now)).live
         since = now
         sender.begin()
         tags = {tag for rule in rules for tag in required_tags(rule)}
@@ -205,7 +205,9 @@ async def measure(run: Run) -> Cost:
             now += timedelta(seconds=step)
             for site in watched:
                 sender.facts.clear()
-                await poll(site, books[site.id], desk, memories[site.id], now)
+                live[site.id] = (
+                    await poll(site, prepared[site.id], context, live[site.id], now)
+                ).live
                 lists += 1
                 facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE_FRICTION:.0f}"}) + len(tags)
         found = {

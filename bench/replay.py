@@ -69,10 +69,10 @@ def client(account: list[str]) -> Any:
 async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any]:
     """Judge the span; `noted` gets every request."""
     from bot.domain.subjects import Site
-    from bot.polling.evaluate import Counted
+    from bot.polling.evaluate import CountingClient
     from bot.polling.record_matches import Routing
     from bot.replay.date_slices import Span
-    from bot.replay.evaluate_days import Past
+    from bot.replay.evaluate_days import History
     from bot.replay.run import Progress
     from bot.replay.run import replay as run
     from bot.rules.files.load import read
@@ -91,8 +91,8 @@ async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any
     rules = read([("rules.yaml", RULES.encode())]).rules
     api, zone = client(given["account"]), ZoneInfo(ZONE)
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
-        counted = Counted(Noting(api))
-        past = Past(
+        counted = CountingClient(Noting(api))
+        history = History(
             mouseflow=counted, store=store, zone=zone, settle=timedelta(minutes=35), span=span,
             now=span.until,
         )  # fmt: skip
@@ -101,7 +101,7 @@ async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any
             now=span.until,
         )  # fmt: skip
         await run(
-            past, counted, [Site("site-1", "myshop.com")], rules, rules, Routing("#a", ZONE),
+            history, counted, [Site("site-1", "myshop.com")], rules, rules, Routing("#a", ZONE),
             progress, keep=lambda _it: None, tell=lambda _read, _of: None,
         )  # fmt: skip
     await api.client.aclose()

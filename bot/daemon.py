@@ -23,7 +23,7 @@ from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError
 from bot.polling.outages import SITES
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
 from bot.rules import tests
 from bot.rules.files import load
@@ -119,10 +119,10 @@ def _signature(settings: Settings) -> load.Signature | None:
         return None
 
 
-def desk_of(settings: Settings, store: Store, asking: Mouseflow) -> Desk:
+def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollContext:
     """What every poll works with."""
     zone = settings.mouseflow.time_zone
-    return Desk(
+    return PollContext(
         mouseflow=asking,
         store=store,
         zone=ZoneInfo(zone),
@@ -200,7 +200,7 @@ class Daemon:
         self._seen = seen
         self._delivery = Delivery(store, out.acting, ACTIONS, clock=utc)
         self._watcher = Watcher(
-            desk_of(settings, store, out.asking),
+            poll_context(settings, store, out.asking),
             rules,
             ops=settings.slack.ops,
             wake=self._delivery.wake,
@@ -224,16 +224,16 @@ class Daemon:
         await watcher.use(watcher.rules)
         await watcher.find_sites()
         failed = [] if await watcher.poll_budgets() else list(watcher.troubles.failing)
-        for place in list(watcher.places.values()):
+        for watched in list(watcher.watched.values()):
             for look in (
                 watcher.poll_recordings,
                 watcher.poll_feedback,
                 watcher.poll_reports,
             ):
-                if not await look(place.site):
+                if not await look(watched.site):
                     failed += list(watcher.troubles.failing)
         drained = await self._delivery.drain()
-        return Round(len(watcher.places), tuple(dict.fromkeys(failed)), drained, diary)
+        return Round(len(watcher.watched), tuple(dict.fromkeys(failed)), drained, diary)
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
         """Until `stop`; then intake ends, and what is in flight is finished."""
@@ -266,7 +266,7 @@ class Daemon:
         """Find the websites, then poll each one when its time comes."""
         await self._first_sites()
         self._found.set()
-        log.info("daemon.watching", websites=len(self._watcher.places))
+        log.info("daemon.watching", websites=len(self._watcher.watched))
         self._schedule.start()
         again = asyncio.Event()
         self._schedule.every("websites", self._settings.poll.reports, again)

@@ -372,13 +372,13 @@ class Polls:
     def _wanted(self) -> dict[str, _Poll]:
         poll, watcher = self._poll, self._watcher
         wanted = {
-            f"{kind}/{key}": _Poll(kind, interval, partial(look, place.site))
+            f"{kind}/{key}": _Poll(kind, interval, partial(look, watched.site))
             for kind, interval, look in (
                 ("recordings", poll.recordings, self._recordings),
                 ("feedback", poll.feedback, watcher.poll_feedback),
                 ("reports", poll.reports, watcher.poll_reports),
             )
-            for key, place in watcher.places.items()
+            for key, watched in watcher.watched.items()
         }
         if watcher.rules.budgets:
             wanted["budgets"] = _Poll("budgets", poll.reports, watcher.poll_budgets)
@@ -414,8 +414,8 @@ class Polls:
 
     def _watched(self) -> frozenset[str]:
         """The websites whose recordings some rule watches: the others cost no call."""
-        places = self._watcher.places
-        return frozenset(key for key, place in places.items() if place.book.final.rules)
+        watched = self._watcher.watched
+        return frozenset(key for key, each in watched.items() if each.rules.final.rules)
 
     async def _judge_the_round(self) -> None:
         """Tell how often recordings are seen, when that has become much less than wished."""
@@ -425,7 +425,7 @@ class Polls:
             await self._tell(len(watched))
 
     async def _tell(self, websites: int) -> None:
-        store, first = self._watcher.desk.store, self._told is None
+        store, first = self._watcher.context.store, self._told is None
         if first:
             text = await store.run(partial(watermark, source=ROUNDS, website=""))
             self._told = written(text)

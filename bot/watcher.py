@@ -1,4 +1,4 @@
-"""Watches the account: which websites there are, by which rules, and what came of each look."""
+"""Watches the account: its websites, the rules that apply to each, and their polls."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,13 @@ from bot.budgets.state import covered
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.polling import recordings
-from bot.polling.live_sessions import Memory
+from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import Routing, Settled
-from bot.polling.recordings import Desk
-from bot.polling.site_rules import Book
-from bot.replay.backfill import catch_up
+from bot.polling.record_matches import Recorded, Routing
+from bot.polling.recordings import PollContext
+from bot.polling.site_rules import SiteRules
+from bot.replay.backfill import backfill
 from bot.reports import poll as report_poll
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import website_gone
@@ -43,13 +43,19 @@ from mouseflow.models import Website
 
 
 @dataclass(slots=True)
-class Place:
-    """A website under watch: its rules made ready, and what is remembered between polls."""
+class WatchedSite:
+    """A website under watch: its rules, prepared, and what is kept between its polls.
+
+    `reported` are the doubts about its API that people were told; `backfill_attempts` counts
+    by day how often a backfill lacked details.
+    """
 
     site: Site
-    book: Book
-    memory: Memory = field(default_factory=Memory)
+    rules: SiteRules
+    live: LiveSessions = field(default_factory=LiveSessions)
     levels: LevelMemory = field(default_factory=LevelMemory)
+    reported: set[str] = field(default_factory=set)
+    backfill_attempts: dict[str, int] = field(default_factory=dict)
 
 
 def listed(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
@@ -75,10 +81,12 @@ def unknown(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
                 yield rule.id, name
 
 
-def places(rules: RuleSet, sites: Sequence[Site], before: Mapping[str, Place]) -> dict[str, Place]:
+def watched_sites(
+    rules: RuleSet, sites: Sequence[Site], before: Mapping[str, WatchedSite]
+) -> dict[str, WatchedSite]:
     """The websites that some rule or budget watches, by id.
 
-    What is remembered of them stays, but facts that other rules had asked for go.
+    What is kept of them stays, except for facts that other rules had asked for.
     """
     found = {}
     for site in sites:
@@ -86,13 +94,14 @@ def places(rules: RuleSet, sites: Sequence[Site], before: Mapping[str, Place]) -
             covered(budget, [site]) for budget in rules.budgets
         ):
             continue
-        book = Book(rules.rules, site)
+        prepared = SiteRules(rules.rules, site)
         known = before.get(site.id)
-        memory = known.memory if known else Memory()
-        looked = known.levels if known else LevelMemory()
-        if known and known.book.final.rules != book.final.rules:
-            memory.forget_facts()
-        found[site.id] = Place(site, book, memory, looked)
+        if known is None:
+            found[site.id] = WatchedSite(site, prepared)
+            continue
+        same = known.rules.final.rules == prepared.final.rules
+        live = known.live if same else known.live.forget_facts()
+        found[site.id] = replace(known, site=site, rules=prepared, live=live)
     return found
 
 
@@ -101,7 +110,7 @@ class Gone:
     """The websites that are gone, and what came of the end of their levels."""
 
     sites: tuple[Site, ...]
-    settled: Settled
+    recorded: Recorded
 
 
 def keep_list(
@@ -123,11 +132,11 @@ def keep_list(
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
     names = {site.id: site.name for site in sites}
     set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
-    settled = Settled(
+    recorded = Recorded(
         tuple(key for each in ended for key in each.matches),
         tuple(pause for each in ended for pause in each.paused),
     )
-    return Gone(gone, settled)
+    return Gone(gone, recorded)
 
 
 def _of_levels(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
@@ -158,7 +167,7 @@ class Watcher:
 
     def __init__(
         self,
-        desk: Desk,
+        context: PollContext,
         rules: RuleSet,
         *,
         ops: str | None,
@@ -166,11 +175,11 @@ class Watcher:
         clock: Callable[[], datetime],
         away: timedelta | None = None,
     ) -> None:
-        self.desk = replace(desk, routing=replace(desk.routing, ops=ops))
+        self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
-        self.places: dict[str, Place] = {}
+        self.watched: dict[str, WatchedSite] = {}
         self.budget_memory = BudgetMemory()
-        self.troubles = Troubles(desk.store, ops=ops, wake=wake, clock=clock)
+        self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
         self._ops = ops
         self._wake = wake
         self._clock = clock
@@ -184,27 +193,27 @@ class Watcher:
 
         Demo websites are left out unless a rule names them. Raises the errors of the call.
         """
-        found = await self.desk.mouseflow.send(websites.list())
+        found = await self.context.mouseflow.send(websites.list())
         sites = listed(found, self.rules)
         if sites != self._sites:
             # Such a rule would be silent for ever.
             for rule, name in unknown(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
-        gone = await self.desk.store.run(
+        gone = await self.context.store.run(
             partial(
                 keep_list,
                 sites=sites,
                 there=frozenset(each.id for each in found),
                 rules=self.rules,
-                routing=self.desk.routing,
+                routing=self.context.routing,
                 now=self._clock(),
             )
         )
         for site in gone.sites:
             log.warning("websites.gone", website=site.name)
-        if gone.settled.matches:
+        if gone.recorded.matches:
             self._wake()
-        self._log_paused(gone.settled.paused)
+        self._log_paused(gone.recorded.paused)
         self._sites = sites
         await self._under_watch()
         return sites
@@ -223,7 +232,7 @@ class Watcher:
                     rename_rule(conn, old, rule.id, now)
             return rules_loaded(conn, fingerprints, now)
 
-        changed = await self.desk.store.run(work)
+        changed = await self.context.store.run(work)
         before = {rule.id for rule in self.rules.rules}
         self.rules = rules
         self._refused = ()
@@ -238,8 +247,8 @@ class Watcher:
 
     async def _under_watch(self) -> None:
         """The websites and rules have changed; what is asked no longer does not fail any more."""
-        self.places = places(self.rules, self._sites, self.places)
-        names = [place.site.name for place in self.places.values()]
+        self.watched = watched_sites(self.rules, self._sites, self.watched)
+        names = [each.site.name for each in self.watched.values()]
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
         await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
@@ -249,68 +258,84 @@ class Watcher:
 
         The same faults again are in the log alone.
         """
-        log.error("rules.refused", faults=list(faults))
+        log.error("rules.reload_failed", faults=list(faults))
         if tuple(faults) == self._refused:
             return
-        title = "The changed rule files are not taken up; the old rules go on"
-        note = Note(kind="rules.refused", text=faults[0], details={"faults": list(faults)})
-        await self.desk.store.run(partial(record, at=self._clock(), notes=[note]))
+        title = "New rules not loaded: they have errors. The previous rules stay active."
+        note = Note(kind="rules.reload_failed", text=faults[0], details={"faults": list(faults)})
+        await self.context.store.run(partial(record, at=self._clock(), notes=[note]))
         more = [f"and {len(faults) - 5} more lines"] if len(faults) > 5 else []
         await self.say(title, *faults[:5], *more)
         self._refused = tuple(faults)
 
     async def poll_recordings(self, site: Site) -> bool:
-        """One look at the website's recordings; false where it failed, which is logged."""
-        before = self.places.get(site.id)
+        """Poll the website's recordings once; false if that failed, which is logged."""
+        before = self.watched.get(site.id)
         if before is None:
             return True
-        site = before.site
+        poll = self._poll_recordings if before.rules.final.rules else self._stop_recordings
+        return await self._tried(f"recordings of {before.site.name}", partial(poll, before))
 
-        async def look() -> Settled:
-            await self._catch_up(before)
-            # Only now: that may take hours, and the rules may have changed meanwhile.
-            place = self.places.get(site.id)
-            if place is None or not place.book.final.rules:
-                return Settled()
-            polled = await recordings.poll(
-                place.site, place.book, self.desk, place.memory, self._clock()
-            )
-            if polled.judged:
-                matches = len(polled.settled.matches)
-                tell = log.info if matches else log.debug
-                tell("poll.decided", website=site.name, read=polled.read,
-                     judged=polled.judged, details=polled.details, matches=matches)  # fmt: skip
-            if polled.since is not None:
-                await self._back_after(polled.since)
-            await self._doubts(place, polled.unread)
-            return polled.settled
+    async def _poll_recordings(self, before: WatchedSite) -> Recorded:
+        await self._backfill(before)
+        # Only now: a backfill may take hours, and the rules may have changed meanwhile.
+        watched = self.watched.get(before.site.id)
+        if watched is None or not watched.rules.final.rules:
+            return Recorded()
+        polled = await recordings.poll(
+            watched.site, watched.rules, self.context, watched.live, self._clock()
+        )
+        self._keep(watched, polled.live)
+        if polled.evaluated:
+            matches = len(polled.recorded.matches)
+            tell = log.info if matches else log.debug
+            tell("poll.decided", website=watched.site.name, read=polled.read,
+                 evaluated=polled.evaluated, details=polled.details, matches=matches,
+                 without_detail=polled.without_detail)  # fmt: skip
+        if polled.since is not None:
+            await self._back_after(polled.since)
+        await self._doubts(watched, polled.unread)
+        if polled.outage:
+            self._take(polled.recorded)
+            raise BotError(
+                f"details of recordings can't be read: {polled.outage}"
+            ) from polled.outage
+        return polled.recorded
 
-        async def forget() -> Settled:
-            # A rule that comes later begins then: it does not act on what no rule watched.
-            than = self._clock() + timedelta(days=1)
+    def _keep(self, polled: WatchedSite, live: LiveSessions) -> None:
+        """Keep what a poll leaves for the next one. Other rules may be in force by now."""
+        current = self.watched.get(polled.site.id, polled)
+        same = current.rules.final.rules == polled.rules.final.rules
+        current.live = live if same else live.forget_facts()
 
-            def work(conn: Connection) -> None:
-                forget_watermark(conn, source="recordings", website=site.id)
-                close_older(conn, website=site.id, than=than)
+    async def _stop_recordings(self, watched: WatchedSite) -> Recorded:
+        """No rule watches them: one that comes later does not act on the time until then."""
+        than = self._clock() + timedelta(days=1)
 
-            await self.desk.store.run(work)
-            before.memory.live.clear()
-            return Settled()
+        def work(conn: Connection) -> None:
+            forget_watermark(conn, source="recordings", website=watched.site.id)
+            close_older(conn, website=watched.site.id, than=than)
 
-        watched = before.book.final.rules
-        return await self._tried(f"recordings of {site.name}", look if watched else forget)
+        await self.context.store.run(work)
+        watched.live = watched.live.forget_sessions()
+        return Recorded()
 
-    async def _catch_up(self, place: Place) -> None:
-        """After hours without a poll what was missed comes first, and people are told."""
-        site = place.site
-        tries = place.memory.tries
-        missed = await catch_up(site, lambda: self.rules.rules, self.desk, tries, self._clock())
+    async def _backfill(self, watched: WatchedSite) -> None:
+        """After hours without a poll, first read what was missed, and tell people."""
+        missed = await backfill(
+            watched.site,
+            lambda: self.rules.rules,
+            self.context,
+            watched.backfill_attempts,
+            self._clock(),
+        )
         if missed is None:
             return
-        log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,
-                 matches=missed.matches, unread=missed.missed)  # fmt: skip
-        # What was live before has been read again; its rows of then say nothing any more.
-        place.memory.live.clear()
+        log.info("poll.caught_up", website=watched.site.name, since=missed.since,
+                 read=missed.read, matches=missed.matches, unread=missed.missed)  # fmt: skip
+        # What was live before has been read again; the rows of then are out of date.
+        current = self.watched.get(watched.site.id, watched)
+        current.live = current.live.forget_sessions()
         if not missed.first:
             await self._back_after(missed.since)
         if missed.matches:
@@ -327,7 +352,7 @@ class Watcher:
         ):
             return
         self._back = now
-        if self.troubles.are_known:
+        if self.troubles.are_announced:
             return  # the end of what people know of is told in a moment
         await self.say(
             f"Reading again: nothing was read since {since:%d %b %Y %H:%M} UTC",
@@ -347,84 +372,87 @@ class Watcher:
     async def poll_budgets(self) -> bool:
         """One look at all budgets; false where a website could not be asked."""
         counted = self.rules.budgets
-        watched = [place.site for place in self.places.values()]
+        watched = [each.site for each in self.watched.values()]
         if not counted:
             return True
 
-        async def look() -> Settled:
+        async def look() -> Recorded:
             looked = await budget_poll.look(
-                counted, watched, self.desk, self.budget_memory, self._clock(), self._ops
+                counted, watched, self.context, self.budget_memory, self._clock(), self._ops
             )
             for website, used in looked.used.items():
-                if website in self.places:
-                    self.places[website].levels.budget_used = used
-            for site in (site for site in looked.ignored if site.id in self.places):
+                if website in self.watched:
+                    self.watched[website].levels.budget_used = used
+            for site in (site for site in looked.ignored if site.id in self.watched):
                 await self._once(
-                    self.places[site.id], "dates", f"Budgets cannot count on {site.name}",
+                    self.watched[site.id], "dates", f"Budgets cannot count on {site.name}",
                     "The API ignores dates there: a day before there was any visit counts visits.",
                 )  # fmt: skip
             if looked.matches:
                 self._wake()
             if looked.failed:
                 raise looked.failed
-            return Settled()
+            return Recorded()
 
         return await self._tried("budgets", look)
 
     async def _poll_levels(self, kind: Kind, site: Site) -> bool:
-        place = self.places.get(site.id)
-        if place is None:
+        watched = self.watched.get(site.id)
+        if watched is None:
             return True
-        site = place.site
+        site = watched.site
 
-        async def look() -> Settled:
-            looked = await report_poll.look(
-                kind, site, self.rules.rules, self.desk, place.levels, self._clock()
+        async def look() -> Recorded:
+            looked = await report_poll.poll(
+                kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
             for name in looked.ignored:
                 await self._once(
-                    place, f"{kind}/{name}", f"Rules with {name} are held on {site.name}",
+                    watched, f"{kind}/{name}", f"Rules with {name} are held on {site.name}",
                     f"The API ignores that filter for {kind}: the figures are of all visitors.",
                 )  # fmt: skip
             if looked.unread:
                 log.warning("poll.unread", website=site.name, kind=kind, rows=looked.unread)
             if looked.failed:
                 raise looked.failed
-            return looked.settled
+            return looked.recorded
 
         return await self._tried(f"{kind} of {site.name}", look)
 
-    async def _once(self, place: Place, about: str, title: str, line: str) -> None:
+    async def _once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
         """Say it, unless it was said before."""
-        if about not in place.levels.said:
-            place.levels.said.add(about)
-            log.error("poll.filter_ignored", website=place.site.name, filter=about)
-            await self.say(title, line, site=place.site)
+        if about not in watched.levels.said:
+            watched.levels.said.add(about)
+            log.error("poll.filter_ignored", website=watched.site.name, filter=about)
+            await self.say(title, line, site=watched.site)
 
     async def say(self, title: str, *lines: str, site: Site | None = None) -> None:
         """Tell the ops channel, if there is one; kept in the outbox until Slack takes it."""
         work = partial(
             announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site
         )
-        await self.desk.store.run(work)
+        await self.context.store.run(work)
         self._wake()
 
-    async def _tried(self, name: str, look: Callable[[], Awaitable[Settled]]) -> bool:
+    async def _tried(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
         try:
-            settled = await look()
-            if settled.matches:
-                self._wake()
-            self._log_paused(settled.paused)
+            self._take(await poll())
         except BotError as error:
             await self.troubles.failed(name, error)
             return False
         except Exception as error:
-            # One website's odd data must not end the watch over the others.
+            # One website's odd data must not stop the polls of the others.
             if await self.troubles.failed(name, error):
                 log.exception("poll.fault", what=name)
             return False
         await self.works(name)
         return True
+
+    def _take(self, recorded: Recorded) -> None:
+        """Have new matches delivered, and log the rules that were paused."""
+        if recorded.matches:
+            self._wake()
+        self._log_paused(recorded.paused)
 
     async def works(self, name: str) -> None:
         """Note that a look went well; people hear of the end of what they were told of."""
@@ -438,23 +466,23 @@ class Watcher:
         if paused:
             self._wake()
 
-    async def _doubts(self, place: Place, unread: int) -> None:
+    async def _doubts(self, watched: WatchedSite, unread: int) -> None:
         """What the last look could not vouch for is said once."""
-        memory, site = place.memory, place.site
-        if memory.friction_ignored and "friction" not in memory.said:
-            memory.said.add("friction")
+        site, reported = watched.site, watched.reported
+        if watched.live.knowledge.friction_ignored and "friction" not in reported:
+            reported.add("friction")
             log.error("poll.filter_ignored", website=site.name, filter="frictionmin")
             await self.say(
                 f"Rules with friction are held on {site.name}",
                 "The API ignores the friction filter there: an impossible friction counts visits.",
                 site=site,
             )
-        if unread and "unread" not in memory.said:
-            memory.said.add("unread")
+        if unread and "unread" not in reported:
+            reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
 
 
 def fingerprint(rule: Rule) -> str:
-    """Changes when the rule says something else; its name and its place do not count."""
+    """Changes when the rule says something else; its id and its place in the files do not count."""
     bare = replace(rule, id="", was=(), file="", line=0, column=1, tests=())
     return blake2b(repr(bare).encode(), digest_size=8).hexdigest()

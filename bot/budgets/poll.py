@@ -18,7 +18,7 @@ from bot.domain.budget import Standing
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, TryLater
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
 from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
@@ -124,7 +124,7 @@ class Counted:
 async def look(
     budgets: Sequence[Budget],
     sites: Sequence[Site],
-    desk: Desk,
+    context: PollContext,
     memory: BudgetMemory,
     now: datetime,
     ops: str | None,
@@ -138,17 +138,17 @@ async def look(
     watched: dict[str, Site] = {}
     for budget in budgets:
         for site in covered(budget, sites):
-            first = period_of(budget, now, desk.zone).first
+            first = period_of(budget, now, context.zone).first
             watched[site.id] = site
             begins[site.id] = min(begins.get(site.id, first), first)
-    asked = await _all_asked(watched.values(), begins, desk, memory, now)
+    asked = await _all_asked(watched.values(), begins, context, memory, now)
     failed = next((error for _seen, error in asked if error), None)
     counted = [seen for seen, _error in asked]
     work = partial(
-        settle, budgets=budgets, counted=counted, routing=desk.routing, zone=desk.zone,
+        settle, budgets=budgets, counted=counted, routing=context.routing, zone=context.zone,
         now=now, ops=ops,
     )  # fmt: skip
-    tally = await desk.store.run(work)
+    tally = await context.store.run(work)
     ignored = tuple(
         site for site in watched.values() if memory.heeds_dates.get(site.id) is False
     )  # fmt: skip
@@ -161,7 +161,7 @@ _Answer = tuple[Counted, Exception | None]
 async def _all_asked(
     sites: Iterable[Site],
     begins: Mapping[str, date],
-    desk: Desk,
+    context: PollContext,
     memory: BudgetMemory,
     now: datetime,
 ) -> list[_Answer]:
@@ -170,7 +170,7 @@ async def _all_asked(
 
     async def ask(site: Site) -> _Answer:
         async with places:
-            return await _asked(site, begins[site.id], desk, memory, now)
+            return await _asked(site, begins[site.id], context, memory, now)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -182,22 +182,22 @@ async def _all_asked(
 
 
 async def _asked(
-    site: Site, begins: date, desk: Desk, memory: BudgetMemory, now: datetime
+    site: Site, begins: date, context: PollContext, memory: BudgetMemory, now: datetime
 ) -> _Answer:
-    today = now.astimezone(desk.zone).date()
+    today = now.astimezone(context.zone).date()
     days: Mapping[date, int] | None = None
 
     def before(conn: Connection) -> Sequence[Switching]:
         return switched(conn, site.id, site_mark(conn, site.id), now)
 
-    begun = await desk.store.run(before)
+    begun = await context.store.run(before)
     try:
         if not memory.heeds_dates.get(site.id):
-            ignored = await dates_are_ignored(desk.mouseflow, site.id)
+            ignored = await dates_are_ignored(context.mouseflow, site.id)
             memory.heeds_dates[site.id] = not ignored
         if memory.heeds_dates[site.id]:
-            days = await _counted(site, begins, today, desk)
-        detail = await desk.mouseflow.send(websites.detail(site.id))
+            days = await _counted(site, begins, today, context)
+        detail = await context.mouseflow.send(websites.detail(site.id))
     except (GiveUp, TryLater) as error:
         return Counted(site, days, None), error
     read_only = site.read_only or bool(detail.read_only)
@@ -205,15 +205,17 @@ async def _asked(
     return Counted(site, days, standing, begun), None
 
 
-async def _counted(site: Site, begins: date, today: date, desk: Desk) -> Mapping[date, int]:
+async def _counted(
+    site: Site, begins: date, today: date, context: PollContext
+) -> Mapping[date, int]:
     def known(conn: Connection) -> tuple[set[date], SiteMark | None]:
         days = used(conn, [site.id], begins, today).get(site.id, {})
         return set(days), site_mark(conn, site.id)
 
-    days, mark = await desk.store.run(known)
-    last = mark.at.astimezone(desk.zone).date() if mark else None
+    days, mark = await context.store.run(known)
+    last = mark.at.astimezone(context.zone).date() if mark else None
     first = first_day(days, begins, today, last)
-    return await count_days(desk.mouseflow, site.id, first, today, days)
+    return await count_days(context.mouseflow, site.id, first, today, days)
 
 
 def settle(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bot.config import Settings
     from bot.domain.subjects import Site
-    from bot.replay.explain_one import Address, Known, Outcome, Remembered
+    from bot.replay.explain_one import Address, Explained, Outcome, Remembered
     from bot.rules.explain import Explanation
     from bot.rules.model import Rule, RuleSet
     from bot.rules.needs import Plan
@@ -55,14 +55,14 @@ def run(args: Namespace) -> int:
     """Explain; 1 where the recording is not to be found."""
     from bot import logs
     from bot.cli import context, output
-    from bot.replay.select import one
+    from bot.replay.select import rule_named
 
     if args.recording is None and not args.plan:
         args.usage_error("say which recording, by its id or a link, or ask for --plan")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     rules = context.rules(args, settings)
-    rule = one(rules.rules, args.rule)
+    rule = rule_named(rules.rules, args.rule)
     if args.recording is None:
         plans = asyncio.run(_plans(args, settings, rules, rule))
         output.document(_plain_plans(plans)) if args.json else _show_plans(rule, plans)
@@ -85,13 +85,17 @@ async def _plans(
     Raises ConfigError for a named website that the rule does not watch.
     """
     from bot.cli.history_context import account
-    from bot.replay.select import looked_at, watched
+    from bot.replay.select import chosen_sites, watched_sites
     from bot.rules.needs import plan
     from mouseflow import websites
 
     async with account(settings) as api:
         rows = await api.send(websites.list())
-        sites = looked_at(rows, [rule], [args.website]) if args.website else watched(rows, [rule])
+        sites = (
+            chosen_sites(rows, [rule], [args.website])
+            if args.website
+            else watched_sites(rows, [rule])
+        )
         return [(site, plan([rule], site), plan(rules.rules, site)) for site in sites]
 
 
@@ -149,7 +153,7 @@ async def _explained(
             )  # fmt: skip
         site, detail = there
         known = known or _remembered_at(settings, rule, site)
-        seen: Known = await explain_one.look(
+        seen: Explained = await explain_one.ask(
             api, site, detail, rule, rules.rules, settings.mouseflow.time_zone
         )
         explanation = explain(rule, seen.subject)
@@ -175,12 +179,12 @@ def _sites(
     rows: "Any", rules: "RuleSet", named: str, where: "Address", known: "Remembered | None"
 ) -> "tuple[Site, ...]":
     """Where to look for the recording: as named, as linked, as remembered, else all watched."""
-    from bot.replay.select import site, watched
+    from bot.replay.select import site, watched_sites
 
     sure = named or where.website or (known.match.website if known and known.match else "")
     if sure:
-        return watched(rows, rules.rules, [sure])
-    first = watched(rows, rules.rules)
+        return watched_sites(rows, rules.rules, [sure])
+    first = watched_sites(rows, rules.rules)
     return tuple(dict.fromkeys((*first, *map(site, rows))))
 
 
@@ -231,14 +235,14 @@ def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembe
 def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
     import msgspec
 
-    from bot.polling.list_reader import Mark
+    from bot.polling.list_reader import Watermark
     from bot.polling.recordings import SOURCE
     from bot.replay.explain_one import Remembered
     from bot.store.recordings import watermark
     from bot.store.rules import rule_states
 
     text = watermark(conn, SOURCE, site.id)
-    since = msgspec.json.decode(text, type=Mark).since if text else None
+    since = msgspec.json.decode(text, type=Watermark).since if text else None
     return Remembered(state=rule_states(conn).get(rule.id), watching=since)
 
 

@@ -13,7 +13,7 @@ from bot.cli.context import explained
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.polling.evaluate import Counted
+    from bot.polling.evaluate import CountingClient
 
 SUMMARY = 5.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -37,7 +37,7 @@ def daemon_runs(url: str) -> bool:
 
 
 @asynccontextmanager
-async def account(settings: "Settings") -> AsyncIterator["Counted"]:
+async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
     """The account, last in its client's line, with the calls counted.
 
     Beside a running daemon it takes half of the configured rate at most: the daemon's calls
@@ -45,7 +45,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
     """
     from bot.account import Account
     from bot.daemon import outside
-    from bot.polling.evaluate import Counted
+    from bot.polling.evaluate import CountingClient
     from mouseflow import Priority
 
     if daemon_runs(settings.store.url):
@@ -57,7 +57,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
             asking = out.asking
             if isinstance(asking, Account):
                 asking = replace(asking, priority=Priority.BACKGROUND)
-            yield Counted(asking)
+            yield CountingClient(asking)
 
 
 @contextmanager

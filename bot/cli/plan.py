@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.domain.subjects import Site
     from bot.replay.date_slices import Span
-    from bot.replay.record import Line, Written
+    from bot.replay.record import Line, WrittenMatch
     from bot.replay.rule_diff import Calls, Change, Pair, Work
     from bot.replay.run import Progress
     from bot.rules.model import RuleSet
@@ -91,17 +91,17 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from bot.polling.record_matches import Routing
     from bot.replay import rule_diff
     from bot.replay.date_slices import Span
-    from bot.replay.evaluate_days import Past
+    from bot.replay.evaluate_days import History
     from bot.replay.record import Posts, Tally, count, summed
     from bot.replay.run import Progress, replay
-    from bot.replay.select import chosen, looked_at
+    from bot.replay.select import chosen_rules, chosen_sites
     from bot.store import open_store
     from bot.watcher import fingerprint
     from mouseflow import websites
 
     now, zone = history_context.utc(), ZoneInfo(settings.mouseflow.time_zone)
     span = Span(args.since or now - timedelta(days=3), now)
-    ours = chosen(rules.rules, args.rule)
+    ours = chosen_rules(rules.rules, args.rule)
     progress = Progress(
         since=span.since, until=now, apply=False, rules=tuple(rule.id for rule in ours),
         websites=tuple(args.website), digest=rules.digest, now=now,
@@ -112,18 +112,18 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     trial = f"sqlite:///{Path(folder) / 'trial.db'}"
     with open_store(trial) as store:
         async with history_context.account(settings) as account:
-            past = Past(
+            history = History(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=span, now=now, expand=settings.poll.expand,
             )  # fmt: skip
             rows = await account.send(websites.list())
-            sites = looked_at(rows, ours, args.website)
+            sites = chosen_sites(rows, ours, args.website)
             routing = Routing(settings.slack.channel or "", zone.key)
             running = _running(settings, sites, span, named)
             after: set[Pair] = set()
             earlier, tally, posts = 0, Tally(), Posts()
 
-            def wrote(some: "Sequence[Written]") -> None:
+            def wrote(some: "Sequence[WrittenMatch]") -> None:
                 """Count what the running bot could have matched, too, as the table does."""
                 nonlocal earlier
                 for each in some:
@@ -137,7 +137,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
 
             with history_context.progress("plan", quiet=args.json) as tell:
                 await replay(
-                    past, account, sites, ours, rules.rules, routing, progress,
+                    history, account, sites, ours, rules.rules, routing, progress,
                     keep=lambda _progress: None, tell=tell, live=True,
                     seen=seen.update, wrote=wrote,
                 )  # fmt: skip
@@ -183,7 +183,7 @@ def _known(
 ) -> Running:
     import msgspec
 
-    from bot.polling.list_reader import Mark
+    from bot.polling.list_reader import Watermark
     from bot.polling.recordings import SOURCE
     from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
@@ -192,7 +192,7 @@ def _known(
 
     marks = {site.id: watermark(conn, SOURCE, site.id) for site in sites}
     starts = {
-        key: msgspec.json.decode(text, type=Mark).since for key, text in marks.items() if text
+        key: msgspec.json.decode(text, type=Watermark).since for key, text in marks.items() if text
     }
     old = [
         match

@@ -90,7 +90,7 @@ def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress
     from bot.cli.history_context import utc
     from bot.errors import ConfigError
     from bot.replay.run import Progress
-    from bot.replay.select import chosen
+    from bot.replay.select import chosen_rules
 
     now = utc()
     until = min(args.until or now, now)
@@ -101,7 +101,7 @@ def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress
             f"--apply goes back as far as the store remembers matches (store.keep), which is "
             f"{settings.store.keep.days}d: older ones could be acted on twice"
         )
-    ids = tuple(rule.id for rule in chosen(rules.rules, args.rule))
+    ids = tuple(rule.id for rule in chosen_rules(rules.rules, args.rule))
     if not ids:
         raise ConfigError("no rule watches recordings; there is nothing to look back with")
     return Progress(
@@ -132,17 +132,17 @@ async def _replay(
     from bot.cli import history_context
     from bot.polling.record_matches import Routing
     from bot.replay.date_slices import Span
-    from bot.replay.evaluate_days import Past
+    from bot.replay.evaluate_days import History
     from bot.replay.run import replay
-    from bot.replay.select import chosen, looked_at
+    from bot.replay.select import chosen_rules, chosen_sites
     from mouseflow import websites
 
     zone = ZoneInfo(settings.mouseflow.time_zone)
-    ours: tuple[Rule, ...] = chosen(rules.rules, progress.rules)
+    ours: tuple[Rule, ...] = chosen_rules(rules.rules, progress.rules)
     async with history_context.account(settings) as account:
         # What was asked is known to be possible before an earlier replay is given up for it.
         rows = await account.send(websites.list())
-        sites = looked_at(rows, ours, progress.websites)
+        sites = chosen_sites(rows, ours, progress.websites)
         if not folder.held:
             folder.begin()
             folder.save(progress)
@@ -150,7 +150,7 @@ async def _replay(
             _store(settings, folder, progress) as store,
             history_context.progress("replay", quiet=quiet) as tell,
         ):
-            past = Past(
+            history = History(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
                 span=Span(progress.since, progress.until), now=progress.now,
                 expand=settings.poll.expand,
@@ -158,7 +158,7 @@ async def _replay(
             slack = settings.slack
             routing = Routing(slack.channel or "", zone.key, slack.ops)
             await replay(
-                past, account, sites, ours, rules.rules, routing, progress,
+                history, account, sites, ours, rules.rules, routing, progress,
                 keep=folder.save, tell=tell,
             )  # fmt: skip
 

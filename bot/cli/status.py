@@ -183,7 +183,7 @@ def _refused(conn: "Connection") -> Refused | None:
     from bot.store.audit import history
 
     latest = history(conn, kind="rules", limit=1)
-    if not latest or latest[0].kind != "rules.refused":
+    if not latest or latest[0].kind != "rules.reload_failed":
         return None
     faults = latest[0].details.get("faults")
     return Refused(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])

@@ -27,14 +27,14 @@ def run(args: Namespace) -> int:
     from dataclasses import asdict
 
     from bot.cli import context, output
-    from bot.replay.select import one
+    from bot.replay.select import rule_named
     from bot.rules import tests
 
     asked = context.configured(args) and not args.paths
     settings = context.settings(args, offline=True) if asked else None
     book = context.rules(args, settings, offline=True)
     for rule in args.rule:
-        one(book.rules, rule)
+        rule_named(book.rules, rule)
     results = tests.run(book, only=args.rule)
     failed = [result for result in results if not result.passed]
     if args.junit:

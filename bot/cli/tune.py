@@ -68,13 +68,13 @@ def run(args: Namespace) -> int:
     from bot import logs
     from bot.cli import context
     from bot.replay import tune
-    from bot.replay.select import chosen
+    from bot.replay.select import chosen_rules
 
     if args.field and args.field not in tune.TUNABLE:
         args.usage_error(f"--field is one of {', '.join(tune.TUNABLE)}")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    (rule,) = chosen(context.rules(args, settings).rules, [args.rule])
+    (rule,) = chosen_rules(context.rules(args, settings).rules, [args.rule])
     turned = tune.knob(rule, args.field)
     curve, calls, days = asyncio.run(_curve(args, settings, rule, turned))
     _show(args, rule, turned, curve, calls, days)
@@ -92,7 +92,7 @@ async def _curve(
     from bot.polling.list_reader import of_days
     from bot.polling.server_facts import friction_is_ignored
     from bot.replay import tune
-    from bot.replay.select import looked_at
+    from bot.replay.select import chosen_sites
     from bot.rules.needs import asks_friction
     from mouseflow import recordings, websites
 
@@ -102,7 +102,7 @@ async def _curve(
     curve = []
     async with account(settings) as api:
         rows = await api.send(websites.list())
-        sites = looked_at(rows, [rule], args.website)
+        sites = chosen_sites(rows, [rule], args.website)
         for site in sites if asks_friction(rule) else ():
             if await friction_is_ignored(api, site.id, of_days(*days)):
                 raise ConfigError(f"{site.name}: the API ignores the friction filter there")

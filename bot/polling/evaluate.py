@@ -1,8 +1,16 @@
-"""Judges recordings by the cheapest knowledge first: the row, then asked facts, then the detail."""
+"""Decides which rules match recordings, by the cheapest knowledge first.
+
+The ladder: the list's row, then facts that only the server knows (friction, visitor type), then
+tags by the server's filter, then page views from expanded lists, then details. Each step asks
+only what some rule's outcome still depends on. Polls, backfill and replay all use it.
+
+What was not fetched is neither true nor false: a rule matches only if it does so whatever the
+missing part turns out to be.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -10,21 +18,19 @@ from typing import TypeVar
 import msgspec
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.errors import BadCredentials, GiveUp, Gone, TryLater
+from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
+    FrictionQuestion,
+    ServerFacts,
     TagFilter,
     VisitorType,
-    Wanting,
-    friction_bands,
-    members,
-    visitor_types,
-    without,
+    probe_tag_filter,
+    without_tags,
 )
 from bot.polling.session import merge
-from bot.polling.site_rules import Book, asks_friction, asks_visitor_type
+from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
-from bot.rules.evaluate import RuleGroup
 from bot.rules.model import Rule
 from mouseflow import Request, recordings
 from mouseflow.filters import SessionFilters
@@ -33,24 +39,22 @@ from mouseflow.models import Recording
 T = TypeVar("T")
 
 NO_RULES: frozenset[str] = frozenset()
+
 FIRST = 8
-"""Details to fetch before looking whether they have shown a way to need fewer."""
+"""Details of the first batch. Each may show a way to need fewer; each batch is twice as large."""
 
 FEW = 3
-"""So many details that all fail are no odd recordings: their part of the API is away."""
-
-CALLS_A_TAG = 2
-"""What asking for a tag may take: the rows in question may stand deeper than the first call."""
+"""If this many details all fail, treat the endpoint as down, not the recordings as odd."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A recording to judge now, with what was asked about it before, if that still holds.
+class Candidate:
+    """A recording to evaluate now, with the facts asked before, if they still hold.
 
-    `quiet` tells that a live session has had no activity for a little while: what all rules
-    may want to know of it is asked now, while it still stands near the top of the lists;
-    `before` is the friction asked when it last grew: where that is the same, nothing has
-    changed that a detail could tell, but for tags.
+    `quiet`: a live session without activity for a little while. Every fact that some rule may
+    need is asked now, while the row is near the top of the lists. `before` is the friction
+    asked when the session last grew: if it is still the same, a detail has nothing new but tags.
+    `stale`: the row was read some time ago; people may have starred, watched or named it since.
     """
 
     row: Recording
@@ -60,20 +64,21 @@ class Due:
     asked: datetime | None = None
     quiet: bool = False
     before: Band | None = None
+    stale: bool = False
 
-    def told(self, friction: Band | None) -> bool:
-        """Has the row been judged before with all that is known now, but for tags?"""
+    def unchanged(self, friction: Band | None) -> bool:
+        """Whether it was evaluated before with all that is known now, but for tags."""
         return self.quiet and self.before is not None and self.before == friction
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A recording with the rules that match. `gone`: it was deleted meanwhile.
+class Evaluation:
+    """A recording with the rules that match it.
 
-    `open` tells that its detail could not be had this time, so it must be judged again.
+    `gone`: it has been deleted. `open`: its detail is needed and could not be fetched.
     """
 
-    due: Due
+    candidate: Candidate
     subject: RecordingSubject
     rules: tuple[Rule, ...] = ()
     gone: bool = False
@@ -81,20 +86,36 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
-    """What judging brought, and what it cost in calls for details.
+class Knowledge:
+    """What is known of how a website's API behaves. Losing it costs a few calls, no match.
 
-    `outage` is the failure where each of a few details or more failed, and may not next time.
+    `friction_ignored`: the server ignores the friction filter, so rules that read friction are
+    suspended.
     """
 
-    judged: tuple[Judged, ...]
-    details: int
-    outage: TryLater | None = None
+    expansion: Expansion = field(default_factory=Expansion)
+    tags: TagFilter = field(default_factory=TagFilter)
+    friction_ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the evaluation found, learnt and cost.
+
+    `costs` counts for each rule the calls that it had a part in, `details` the details that
+    were requested. `outage` is the first failure if all of several details failed.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    knowledge: Knowledge
+    costs: Mapping[str, int]
+    details: int = 0
+    outage: BotError | None = None
 
 
 @dataclass(slots=True)
-class Counted:
-    """The way to the account, with the number of calls that took it."""
+class CountingClient:
+    """The way to the account, with the number of calls made."""
 
     real: Mouseflow
     calls: int = 0
@@ -104,262 +125,326 @@ class Counted:
         return await self.real.send(request)
 
 
-@dataclass(slots=True)
-class Bench:
-    """One website's rules, the recordings to be judged by them, and whom to ask.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Where candidates are from, by which rules to evaluate them, and whom to ask.
 
-    `matched` holds the rules each recording has matched before, by its id. `held` tells that
-    the server ignores the friction filter, so that rules with friction can't be judged.
-    `back` names recordings that are listed again though their detail was gone.
-    `places` tells where recordings stand in the list, counted from 1, as far as their page
-    views may be asked for with the list, `offset` whether any part of the list may. `costs`
-    counts for each rule the calls that it had a part in.
+    `matched` holds the rules each recording has matched before, by its id. `back` names
+    recordings that are listed again though their detail was gone. `places` tells where
+    recordings are in the list of `window`, counted from 1, if their page views may be asked
+    for with the list; `offset` whether any part of the list may be asked for.
     """
 
-    mouseflow: Counted
+    mouseflow: CountingClient
+    facts: ServerFacts
     site: Site
     zone: str
-    book: Book
+    rules: SiteRules
     window: SessionFilters
-    matched: Mapping[str, frozenset[str]]
-    held: bool
-    tags: TagFilter
     now: datetime
+    matched: Mapping[str, frozenset[str]] = field(default_factory=dict)
     back: Set[str] = frozenset()
-    expansion: Expansion = field(default_factory=Expansion)
     places: Mapping[str, int] = field(default_factory=dict)
     offset: bool = False
-    costs: Counter[str] = field(default_factory=Counter)
-    detailed: int = 0
 
-    async def judge(self, dues: Sequence[Due]) -> Verdicts:
-        """Raises the errors of the calls, except where they concern one detail alone."""
-        subjects = {due.row.id: self._subject(due) for due in dues}
-        settled = {due.row.id: due.settled for due in dues}
-        wide = {due.row.id: due.settled or due.quiet for due in dues}
-        subjects = await self._with_facts(subjects, wide)
-        undecided = {
-            key: self._undecided(subject, settled[key]) for key, subject in subjects.items()
-        }
-        told = {due.row.id for due in dues if due.told(subjects[due.row.id].friction)}
-        wanting = {
-            key: rules
-            for key, rules in undecided.items()
-            if (self._may_have_been_tagged(rules) if key in told else rules)
-        }
-        bare = sum(self._undecided_bare(subjects[due.row.id], due.settled) for due in dues)
-        self.expansion.needed(len(wanting) + bare, self.now)
-        details = await self._details(subjects, wanting)
-        judged = tuple(self._verdict(due, subjects[due.row.id], details) for due in dues)
-        failed = [each for each in details.values() if isinstance(each, TryLater)]
-        away = len(failed) == self.detailed >= FEW
-        return Verdicts(judged, self.detailed, failed[0] if away else None)
-
-    def _may_have_been_tagged(self, rules: Iterable[Rule]) -> bool:
-        """Is it worth a look whether pages have tags by now, since it costs no detail?"""
-        readers = self.book.reading_tags
-        return self.expansion.trusted(self.now) and any(rule.id in readers for rule in rules)
-
-    async def _details(
-        self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
-    ) -> dict[str, Recording | Exception]:
-        """The details that some rule still depends on.
-
-        They are fetched a few at first, then more at a time: any of them may show that one
-        call tells the page views of many, or that the tag filter covers pages.
-        """
-        found: dict[str, Recording | Exception] = dict(await self._expanded(wanting))
-        needed = await self._needed(subjects, _without(wanting, found))
-        batch = len(needed) if self.tags.covers_pages else FIRST
-        while needed:
-            details = await self._fetch(needed[:batch])
-            found |= details
-            self.costs.update(rule.id for key in details for rule in wanting[key])
-            batch *= 2
-            had = {key: it for key, it in details.items() if isinstance(it, Recording)}
-            for key, detail in had.items():
-                self.tags.learn(subjects[key].recording, detail)
-            rest = _without({each.key: wanting[each.key] for each in needed}, found)
-            if await self._lists.shown(had):
-                found |= await self._expanded(rest)
-                rest = _without(rest, found)
-            learnt = self.tags.witness is not None
-            needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
-        return found
-
-    async def _expanded(self, wanting: Mapping[str, Sequence[Rule]]) -> dict[str, Recording]:
-        before = self.mouseflow.calls
-        found = await self._lists.page_views(wanting)
-        if found:
-            self._charge((wanting[key] for key in found), self.mouseflow.calls - before)
-        return found
-
-    @property
-    def _lists(self) -> ExpandedLists:
-        return ExpandedLists(
-            mouseflow=self.mouseflow,
-            website=self.site.id,
-            window=self.window,
-            places=self.places,
-            anywhere=self.offset,
-            tags_matter=bool(self.book.reading_tags),
-            expansion=self.expansion,
-            now=self.now,
-        )
-
-    async def _needed(
-        self, subjects: Mapping[str, RecordingSubject], wanting: Mapping[str, Sequence[Rule]]
-    ) -> list[RecordingSubject]:
-        refuted = await self._without_tags(subjects, wanting)
-        return [
-            subjects[key]
-            for key, rules in wanting.items()
-            if any((key, rule.id) not in refuted for rule in rules)
-        ]
-
-    async def _fetch(
-        self, subjects: Sequence[RecordingSubject]
-    ) -> dict[str, Recording | Exception]:
-        self.detailed += len(subjects)
-        details = await asyncio.gather(*map(self._detail, subjects))
-        return {subject.key: detail for subject, detail in zip(subjects, details, strict=True)}
-
-    def _subject(self, due: Due) -> RecordingSubject:
-        row = due.row
+    def subject(self, candidate: Candidate) -> RecordingSubject:
+        """The candidate as rules see it before anything is asked."""
+        row = candidate.row
         exact = row.friction if row.friction is not None else row.friction_score
         return RecordingSubject(
             website=self.site,
-            recording=without(row, self.book.unheeded),
+            recording=without_tags(row, self.rules.ignored_tags),
             zone=self.zone,
-            friction=Band.exactly(exact) if exact is not None else due.friction,
-            visitor_type=due.visitor_type,
+            friction=candidate.friction if exact is None else Band.exactly(exact),
+            visitor_type=candidate.visitor_type,
         )
 
-    async def _with_facts(
+
+async def evaluate(candidates: Sequence[Candidate], knowledge: Knowledge, scope: Scope) -> Result:
+    """Take the candidates through the whole ladder.
+
+    Raises the errors of the calls, except those that concern single details.
+    """
+    return await _Evaluator(knowledge, scope).evaluate(candidates)
+
+
+async def still_possible(
+    candidates: Iterable[Candidate], knowledge: Knowledge, scope: Scope
+) -> tuple[list[Candidate], Mapping[str, int]]:
+    """The candidates that some rule may match by row and server facts, and the calls by rule.
+
+    This is the first half of `evaluate`: the candidates come back with what was asked.
+    """
+    likely = [it for it in candidates if any(scope.rules.final.decide(scope.subject(it)))]
+    evaluator = _Evaluator(knowledge, scope)
+    subjects = await evaluator.with_facts(
+        {it.row.id: scope.subject(it) for it in likely}, {it.row.id: True for it in likely}
+    )
+    told = (
+        replace(it, friction=subject.friction, visitor_type=subject.visitor_type)
+        for it, subject in zip(likely, subjects.values(), strict=True)
+        if any(scope.rules.final.decide(subject))
+    )
+    return list(told), evaluator.costs
+
+
+class _Evaluator:
+    """One evaluation under way."""
+
+    def __init__(self, knowledge: Knowledge, scope: Scope) -> None:
+        self.costs: Counter[str] = Counter()
+        self._scope, self._rules, self._now = scope, scope.rules, scope.now
+        self._tags, self._expansion = knowledge.tags, knowledge.expansion
+        self._friction_ignored = knowledge.friction_ignored
+        self._fetched = 0
+        self._outage: BotError | None = None
+        self._lists = ExpandedLists(
+            mouseflow=scope.mouseflow,
+            website=scope.site.id,
+            window=scope.window,
+            places=scope.places,
+            anywhere=scope.offset,
+            tags_matter=bool(self._rules.reading_tags),
+            now=scope.now,
+        )
+
+    async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
+        subjects = {it.row.id: self._scope.subject(it) for it in candidates}
+        subjects = await self.with_facts(
+            subjects, {it.row.id: it.settled or it.quiet for it in candidates}
+        )
+        wanted = {
+            it.row.id: rules
+            for it in candidates
+            if (rules := self._needing_detail(it, subjects[it.row.id]))
+        }
+        spared = sum(self._spared_by_list(it, subjects[it.row.id]) for it in candidates)
+        self._expansion = self._expansion.needed(len(wanted) + spared, self._now)
+        details, unavailable = await self._details(subjects, wanted)
+        whole = {
+            key: self._merged(subjects[key], detail)
+            for key, detail in details.items()
+            if isinstance(detail, Recording)
+        }
+        settled = {it.row.id: it.settled for it in candidates}
+        # A detail may make a fact matter that the row had ruled out.
+        subjects |= await self.with_facts(whole, settled)
+        return Result(
+            evaluations=tuple(
+                self._evaluation(it, subjects[it.row.id], details.get(it.row.id), unavailable)
+                for it in candidates
+            ),
+            knowledge=Knowledge(self._expansion, self._tags, self._friction_ignored),
+            costs=self.costs,
+            details=self._fetched,
+            outage=self._outage,
+        )
+
+    async def with_facts(
         self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
     ) -> dict[str, RecordingSubject]:
+        """The subjects with the server's facts that some rule depends on."""
         known = dict(subjects)
-        frustrated = self._asking(known, settled, asks_friction)
-        before = self.mouseflow.calls
-        bands = await friction_bands(
-            self.mouseflow,
-            self.site.id,
-            self.window,
-            [self._wanting(known[key], rules) for key, rules in frustrated.items()],
+        scope, client = self._scope, self._scope.mouseflow
+        asking = self._depending(known, settled, self._rules.asking_friction)
+        before = client.calls
+        bands = await scope.facts.friction(
+            [self._friction_question(known[key], rules) for key, rules in asking.items()]
         )
-        self._charge(frustrated.values(), self.mouseflow.calls - before)
+        self._charge(asking.values(), client.calls - before)
         for key, band in bands.items():
             known[key] = msgspec.structs.replace(known[key], friction=band)
-        # Only now: where friction has decided, the visitor need not be asked about.
-        visitors = self._asking(known, settled, asks_visitor_type)
-        unknown = [known[key].recording for key in visitors if known[key].visitor_type is None]
-        before = self.mouseflow.calls
-        depth = max((self.places.get(row.id, 0) for row in unknown), default=0)
-        types = await visitor_types(self.mouseflow, self.site.id, self.window, unknown, depth)
-        self._charge(visitors.values(), self.mouseflow.calls - before)
+        # Only now: if friction has decided, the visitor's type does not matter.
+        asking = self._depending(known, settled, self._rules.asking_visitor)
+        unknown = [known[key] for key in asking if known[key].visitor_type is None]
+        before = client.calls
+        depth = max((scope.places.get(it.key, 0) for it in unknown), default=0)
+        types = await scope.facts.visitor_types(unknown, depth)
+        self._charge(asking.values(), client.calls - before)
         for key, kind in types.items():
             known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
         return known
 
-    def _wanting(self, subject: RecordingSubject, rules: Sequence[Rule]) -> Wanting:
-        band = subject.friction or Band()
-        thresholds = {it for rule in rules for it in self.book.thresholds_of[rule.id]}
-        narrower = frozenset(it for it in thresholds if band.low < it < band.high)
-        return Wanting(subject.recording, band, narrower)
-
-    def _asking(
+    def _depending(
         self,
         subjects: Mapping[str, RecordingSubject],
         settled: Mapping[str, bool],
-        asks: Callable[[Rule], bool],
+        asking: frozenset[str],
     ) -> dict[str, list[Rule]]:
-        """The recordings of which some rule still depends on that fact, with these rules."""
+        """The undecided rules of each recording that are among those asking, if there are any."""
+        if not asking:
+            return {}
         found = {
-            key: [rule for rule in self._undecided(subject, settled[key]) if asks(rule)]
+            key: [rule for rule in self._undecided(subject, settled[key]) if rule.id in asking]
             for key, subject in subjects.items()
         }
         return {key: rules for key, rules in found.items() if rules}
 
-    def _charge(self, rules: Iterable[Sequence[Rule]], calls: int) -> None:
-        for name in {rule.id for some in rules for rule in some}:
-            self.costs[name] += calls
+    def _friction_question(
+        self, subject: RecordingSubject, rules: Sequence[Rule]
+    ) -> FrictionQuestion:
+        band = subject.friction or Band()
+        thresholds = {it for rule in rules for it in self._rules.thresholds_of[rule.id]}
+        narrower = frozenset(it for it in thresholds if band.low < it < band.high)
+        return FrictionQuestion(subject.recording, band, narrower)
 
-    async def _without_tags(
-        self,
-        subjects: Mapping[str, RecordingSubject],
-        undecided: Mapping[str, Sequence[Rule]],
-    ) -> frozenset[tuple[str, str]]:
-        """(recording, rule) where a tag that the rule requires is on no page either."""
-        open_to: dict[str, dict[str, list[str]]] = {}
-        for key, rules in undecided.items():
-            for rule in rules:
-                for tag in self.book.required_tags[rule.id] - set(subjects[key].recording.tags):
-                    open_to.setdefault(tag, {}).setdefault(key, []).append(rule.id)
-        if len(undecided) <= CALLS_A_TAG * len(open_to):
-            return frozenset()  # the details themselves are no more calls
-        refuted: set[tuple[str, str]] = set()
-        for tag, keys in open_to.items():
-            before = self.mouseflow.calls
-            if not await self.tags.trusted(
-                self.mouseflow, self.site.id, self.window, tag, self.now
-            ):
-                continue
-            rows = [subjects[key].recording for key in keys]
-            filters = replace(self.window, tags=(tag,))
-            there = await members(self.mouseflow, self.site.id, filters, rows)
-            for name in {rule for ids in keys.values() for rule in ids}:
-                self.costs[name] += self.mouseflow.calls - before
-            refuted |= {
-                (key, rule) for key, ids in keys.items() if key not in there for rule in ids
-            }
-        return frozenset(refuted)
+    def _needing_detail(self, candidate: Candidate, subject: RecordingSubject) -> list[Rule]:
+        """The rules for which the candidate's detail is worth a call."""
+        rules = self._undecided(subject, candidate.settled)
+        if candidate.unchanged(subject.friction):
+            # Pages may have got tags meanwhile, but a detail would cost too much to see that.
+            readers = self._rules.reading_tags
+            worth = self._expansion.trusted(self._now) and any(it.id in readers for it in rules)
+            return rules if worth else []
+        if candidate.stale and candidate.settled:
+            marked = self._in_play(subject.key, self._rules.hinging_on_marks(subject))
+            rules += [rule for rule in marked if rule not in rules]
+        return rules
 
-    def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
-        return self._in_play(subject.key, self._sheet(settled).open(subject))
-
-    def _undecided_bare(self, subject: RecordingSubject, settled: bool) -> bool:
-        """Was it the list's page views that spared the detail?"""
+    def _spared_by_list(self, candidate: Candidate, subject: RecordingSubject) -> bool:
+        """Whether page views of the list made a detail unnecessary."""
         if subject.recording.page_views is None:
             return False
         bare = msgspec.structs.replace(subject.recording, page_views=None)
-        return bool(self._undecided(msgspec.structs.replace(subject, recording=bare), settled))
+        row_alone = msgspec.structs.replace(subject, recording=bare)
+        return bool(self._undecided(row_alone, candidate.settled))
 
-    def _sheet(self, settled: bool) -> RuleGroup:
-        return self.book.final if settled else self.book.early
+    async def _details(
+        self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
+    ) -> tuple[dict[str, Recording | BotError], frozenset[str]]:
+        """The details that some rule still depends on, and the ids that could not be had.
 
-    def _in_play(self, key: str, rules: Sequence[Rule]) -> list[Rule]:
-        before = self.matched.get(key, NO_RULES)
+        They are fetched a few at first, then more at a time: any of them may show that one call
+        returns the page views of many, that the tag filter covers pages, or that all fail.
+        """
+        found: dict[str, Recording | BotError] = dict(await self._expanded(wanted))
+        needed = await self._needed(subjects, _without(wanted, found))
+        batch = FIRST
+        failed: dict[str, BotError] = {}
+        while needed:
+            details = await self._fetch(needed[:batch])
+            found |= details
+            self.costs.update(rule.id for key in details for rule in wanted[key])
+            batch *= 2
+            failed |= {key: it for key, it in details.items() if isinstance(it, BotError)}
+            rest = _without({each.key: wanted[each.key] for each in needed}, found)
+            if len(failed) == self._fetched >= FEW:
+                self._outage = next(iter(failed.values()))
+                return found, frozenset({*failed, *rest})
+            had = {key: it for key, it in details.items() if isinstance(it, Recording)}
+            for key, detail in had.items():
+                self._tags = self._tags.learn(subjects[key].recording, detail)
+            before = self._expansion.trusted(self._now)
+            self._expansion = await self._lists.compare(had, self._expansion)
+            if self._expansion.trusted(self._now) and not before:
+                found |= await self._expanded(rest)
+                rest = _without(rest, found)
+            learnt = self._tags.witness is not None
+            needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
+        bare = {k for k, it in found.items() if isinstance(it, Recording) and it.page_views is None}
+        return found, frozenset({*failed, *bare})
+
+    async def _expanded(self, wanted: Mapping[str, Sequence[Rule]]) -> dict[str, Recording]:
+        before = self._scope.mouseflow.calls
+        found, self._expansion = await self._lists.page_views(wanted, self._expansion)
+        if found:
+            self._charge((wanted[key] for key in found), self._scope.mouseflow.calls - before)
+        return found
+
+    async def _needed(
+        self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
+    ) -> list[RecordingSubject]:
+        refuted = await self._refuted_by_tags(subjects, wanted)
         return [
-            rule
-            for rule in rules
-            if rule.id not in before
-            and before.isdisjoint(rule.was)
-            and not (self.held and asks_friction(rule))
+            subjects[key]
+            for key, rules in wanted.items()
+            if any((key, rule.id) not in refuted for rule in rules)
         ]
 
-    async def _detail(self, subject: RecordingSubject) -> Recording | Exception:
+    async def _refuted_by_tags(
+        self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
+    ) -> frozenset[tuple[str, str]]:
+        """(recording, rule) pairs where a tag that the rule requires is on no page either."""
+        facts, client = self._scope.facts, self._scope.mouseflow
+        lacking: dict[str, dict[str, list[str]]] = {}
+        for key, rules in wanted.items():
+            for rule in rules:
+                for tag in self._rules.required_tags[rule.id] - set(subjects[key].recording.tags):
+                    lacking.setdefault(tag, {}).setdefault(key, []).append(rule.id)
+        if len(wanted) <= sum(map(facts.calls_for_tag, lacking)):
+            return frozenset()  # the details themselves are no more calls
+        refuted: set[tuple[str, str]] = set()
+        for tag, keys in lacking.items():
+            before = client.calls
+            self._tags = await probe_tag_filter(
+                self._tags, client, self._scope.site.id, self._scope.window, tag, self._now
+            )
+            if not self._tags.trusted(tag):
+                continue
+            tagged = await facts.with_tag(tag, [subjects[key].recording for key in keys])
+            for name in {rule for ids in keys.values() for rule in ids}:
+                self.costs[name] += client.calls - before
+            may_have = tagged.there | tagged.unknown
+            refuted |= {(key, rule) for key, ids in keys.items() for rule in ids
+                        if key not in may_have}  # fmt: skip
+        return frozenset(refuted)
+
+    async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
+        self._fetched += len(subjects)
+        details = await asyncio.gather(*map(self._detail, subjects))
+        return {subject.key: detail for subject, detail in zip(subjects, details, strict=True)}
+
+    async def _detail(self, subject: RecordingSubject) -> Recording | BotError:
+        request = recordings.detail(self._scope.site.id, subject.key)
         try:
-            return await self.mouseflow.send(recordings.detail(self.site.id, subject.key))
+            return await self._scope.mouseflow.send(request)
         except BadCredentials:
             raise
         except (GiveUp, TryLater) as error:
             return error  # it concerns this recording alone
 
-    def _verdict(
-        self, due: Due, subject: RecordingSubject, details: Mapping[str, Recording | Exception]
-    ) -> Judged:
-        detail = details.get(subject.key)
-        if isinstance(detail, Gone) and subject.key not in self.back:
-            return Judged(due, subject, gone=True)
-        if isinstance(detail, Recording):
-            whole = without(merge(subject.recording, detail), self.book.unheeded)
-            subject = msgspec.structs.replace(subject, recording=whole)
-        sheet = self._sheet(due.settled)
-        if isinstance(detail, Exception):
-            rules = self._in_play(subject.key, sheet.sure(subject))
-            return Judged(due, subject, tuple(rules), open=True)
-        return Judged(due, subject, tuple(self._in_play(subject.key, sheet.sure(subject))))
+    def _merged(self, subject: RecordingSubject, detail: Recording) -> RecordingSubject:
+        whole = without_tags(merge(subject.recording, detail), self._rules.ignored_tags)
+        return msgspec.structs.replace(subject, recording=whole)
+
+    def _evaluation(
+        self,
+        candidate: Candidate,
+        subject: RecordingSubject,
+        detail: Recording | BotError | None,
+        unavailable: frozenset[str],
+    ) -> Evaluation:
+        key = subject.key
+        deleted = isinstance(detail, Gone) and key not in self._scope.back
+        if deleted and self._outage is None:
+            return Evaluation(candidate, subject, gone=True)
+        rules = self._in_play(key, self._rules.group(candidate.settled).sure(subject))
+        if candidate.stale and candidate.settled and not isinstance(detail, Recording):
+            unsure = self._rules.hinging_on_marks(subject)
+            rules = [rule for rule in rules if rule not in unsure]
+        missing = key in unavailable and (
+            candidate.stale or bool(self._undecided(subject, candidate.settled))
+        )
+        return Evaluation(candidate, subject, tuple(rules), open=missing)
+
+    def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
+        return self._in_play(subject.key, self._rules.group(settled).open(subject))
+
+    def _in_play(self, key: str, rules: Sequence[Rule]) -> list[Rule]:
+        """The rules that can be decided and have not matched the recording before."""
+        before = self._scope.matched.get(key, NO_RULES)
+        return [
+            rule
+            for rule in rules
+            if rule.id not in before
+            and before.isdisjoint(rule.was)
+            and not (self._friction_ignored and rule.id in self._rules.asking_friction)
+        ]
+
+    def _charge(self, rules: Iterable[Sequence[Rule]], calls: int) -> None:
+        for name in {rule.id for some in rules for rule in some}:
+            self.costs[name] += calls
 
 
-def _without(wanting: Mapping[str, T], found: Mapping[str, object]) -> dict[str, T]:
-    return {key: rules for key, rules in wanting.items() if key not in found}
+def _without(wanted: Mapping[str, T], found: Mapping[str, object]) -> dict[str, T]:
+    return {key: rules for key, rules in wanted.items() if key not in found}

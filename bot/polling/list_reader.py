@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from bot.polling.session import (
     AHEAD,
+    FLUSH,
     LONGEST_SESSION,
-    UNSHARP,
     Order,
     aware,
+    days_to_ask,
     fingerprint,
     order_of,
     sort_key,
-    window,
 )
 from bot.ports import Mouseflow
 from bot.store.database import Store
@@ -31,10 +31,10 @@ from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, RecordingPage
 
 ROW_CAP = 10_000
-"""More rows than this the API does not give at once, as users of it report."""
+"""The API returns at most this many rows at once, as its users report."""
 
 AT_ONCE = 1_500
-"""Rows to ask for at once while the API lets a longer list be read in parts."""
+"""Rows to ask for at once while the API allows to read a longer list in parts."""
 
 STEP = 4
 """By how much a deeper read asks for more."""
@@ -44,7 +44,7 @@ MOST_EXPANDED = 1_000
 
 
 Sift = Callable[[Sequence[Recording]], Awaitable[Sequence[Recording]]]
-"""Gives those rows back that the poll must look at; the others are known and as they were."""
+"""Returns the rows that the poll needs; the others are known and unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,11 @@ class Listing:
     """What was read of a window: distinct rows, newest first.
 
     `count` is the server's number for the window, `limit` how many rows were asked for.
-    `passed` holds the ids of rows that were read and are known, where a long reading keeps
-    only the others. `unreadable` names rows of the answer that could not be read.
-    `missed` is how many of `count` the server would not give though all ways were tried; what
-    a reading left out on purpose is not among them.
-    `exhausted` tells that every way to read more has been tried, `expanded` that the rows
-    were asked for with their page views, `brief` that they have their id and times alone.
+    `passed` holds the ids of known rows that a long reading did not keep. `unreadable` names
+    rows of the answer that could not be decoded. `missed` is how many of `count` the server did
+    not return in any way; what a reading skipped on purpose is not among them.
+    `exhausted`: every way to read more has been tried. `expanded`: the rows were asked for with
+    their page views. `brief`: they have only their id and times.
     """
 
     rows: tuple[Recording, ...]
@@ -73,12 +72,12 @@ class Listing:
 
     @property
     def whole(self) -> bool:
-        """Was everything in the window read?"""
+        """Whether everything in the window was read."""
         return self._read >= self.count
 
     @property
     def capped(self) -> bool:
-        """Did the server give fewer rows than were asked for and than there are?"""
+        """Whether the server returned fewer rows than were asked for and than there are."""
         return not self.whole and self._read < self.limit
 
     @property
@@ -91,7 +90,7 @@ class Listing:
         return len(self.rows) + len(self.passed) + len(self.unreadable)
 
     def covers(self, row: Recording) -> bool:
-        """Would this row be among the rows, were it in the window?"""
+        """Whether this row would be among the rows if it were in the window."""
         if self.whole:
             return True
         if not self.rows:
@@ -111,9 +110,9 @@ async def read(
     expand: bool = False,
     brief: bool = False,
 ) -> Listing:
-    """The newest rows of the window, so many at most; with page views if they are not too many.
+    """The newest rows of the window, at most `limit`; with page views if they are not too many.
 
-    `brief` rows have their id and their times alone.
+    `brief` rows have only their id and times.
     """
     expand = expand and limit <= MOST_EXPANDED
     asked = recordings.list(website, filters, limit=limit, expand=expand, brief=brief)
@@ -129,9 +128,9 @@ async def page_views(
     offset: int,
     only: Set[str],
 ) -> tuple[Recording, ...]:
-    """These of the rows, with their page views where the server gives them.
+    """Only these of the rows, with their page views if the server returns them.
 
-    `offset` skips rows, where the server is known to honour it.
+    `offset` skips rows, if the server is known to honour it.
     """
     asked = recordings.list(
         website, filters, limit=limit, offset=offset or None, expand=True, only=only
@@ -150,9 +149,9 @@ async def deeper(
 ) -> Listing:
     """Four times as deep; beyond some thousand rows all of the window, in parts.
 
-    Of the parts only what `sift` gives back is kept, so that memory stays flat. Where nothing
-    without activity since `until` matters, the parts end there if their order is plain. Gives
-    the same listing back where nothing more can be read.
+    Of the parts only what `sift` returns is kept, so that memory stays flat. If sessions without
+    activity since `until` don't matter, reading ends there, provided the order is known. Returns
+    the same listing if nothing more can be read.
     """
     if listing.whole or listing.exhausted:
         return listing
@@ -217,7 +216,7 @@ def of_days(start: date, end: date) -> SessionFilters:
 def narrowed(
     filters: SessionFilters, *, friction: float | None = None, returning: bool = False
 ) -> SessionFilters:
-    """The same window, only recordings that the server judges so."""
+    """The same window narrowed by these filters."""
     return dc_replace(
         filters,
         frictionmin=friction,
@@ -226,7 +225,7 @@ def narrowed(
 
 
 def reaches(rows: Sequence[Recording], order: Order, instant: datetime) -> bool:
-    """Do rows in this order go so deep that all activity since the instant is among them?"""
+    """Whether rows in this order are deep enough to hold all activity since the instant."""
     last = sort_key(rows[-1], order) if rows else None
     begun = instant if order == "activity" else instant - LONGEST_SESSION
     return last is not None and last < begun
@@ -234,7 +233,7 @@ def reaches(rows: Sequence[Recording], order: Order, instant: datetime) -> bool:
 
 def _above(row: Recording, last: Recording, order: Order) -> bool:
     key, end = sort_key(row, order), sort_key(last, order)
-    return key is not None and end is not None and key > end + UNSHARP
+    return key is not None and end is not None and key > end + FLUSH
 
 
 def _listing(page: RecordingPage, limit: int) -> Listing:
@@ -250,35 +249,35 @@ def _listing(page: RecordingPage, limit: int) -> Listing:
 
 
 def _believed(row: Recording) -> Recording:
-    """The row, without page views where some of its pages are missing among them."""
+    """The row, without its page views if some are missing."""
     if row.page_views is None or len(row.page_views) >= (row.pages or 1):
         return row
     return msgspec.structs.replace(row, page_views=None)
 
 
 def _counted(page: RecordingPage, limit: int) -> int:
-    """The server's count; where it is less than what came, there may be more than came."""
+    """The server's count; if it is less than what came, there may be more."""
     came = len(page.recordings) + len(page.unreadable)
     return page.count if page.count >= came else came + (came >= limit)
 
 
 OVERLAP = timedelta(minutes=5)
-"""Rows may be flushed a little late: this far below the newest one an answer must reach."""
+"""Rows may be flushed late: an answer must reach this far below the newest one."""
 
 SWEEP = timedelta(hours=1)
-"""A count that shrinks is looked into this often at most."""
+"""How often at most to examine a count that shrank."""
 
 LEAST = 50
 """Rows to ask for at least; the API's own default (L855)."""
 
 
-class Mark(Struct, frozen=True, kw_only=True):
+class Watermark(Struct, frozen=True, kw_only=True):
     """How far a website has been read.
 
-    Nothing without activity since `since` is judged. `newest` is the latest activity seen.
-    `accepted` is the difference between the server's count of the window and what is known
-    of it, where that has been looked into and can't be closed; None before the first poll
-    and after catching up, when most of the window is not known.
+    Sessions without activity since `since` are not evaluated. `newest` is the latest activity
+    seen. `accepted` is the difference between the server's count of the window and what is known
+    of it that was examined and can't be closed; None before the first poll and after a backfill,
+    when most of the window is unknown.
     """
 
     since: datetime
@@ -286,8 +285,8 @@ class Mark(Struct, frozen=True, kw_only=True):
     newest: datetime
     accepted: int | None = None
 
-    def until(self, now: datetime) -> "Mark":
-        """The same, should the clock have been ahead when it was written."""
+    def until(self, now: datetime) -> "Watermark":
+        """The same, corrected in case the clock was ahead when it was written."""
         return replace(
             self,
             since=min(self.since, now),
@@ -296,13 +295,13 @@ class Mark(Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
-    def after(cls, since: datetime, polled: datetime) -> "Mark":
-        """Where the first ordinary poll is to begin."""
+    def after(cls, since: datetime, polled: datetime) -> "Watermark":
+        """Where the first ordinary poll begins."""
         return cls(since=since, polled=polled, newest=since)
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PollWindow:
     """The window of one poll: its days for the API, its instants for the store."""
 
     filters: SessionFilters
@@ -310,24 +309,24 @@ class Frame:
     end: datetime
 
     def holds(self, row: Recording) -> bool:
-        """Was the recording made within?"""
+        """Whether the recording began within."""
         return row.created is None or self.start <= aware(row.created) < self.end
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pace:
-    """How deep to read next time, and when a count that shrank was last looked into."""
+    """How deep to read next time, and when a count that shrank was last examined."""
 
     depth: int = LEAST
     swept: datetime | None = None
 
-    def learn(self, seen: "Look", live: frozenset[str]) -> None:
-        """Ask next time for as many rows as held something of interest now, and a quarter more.
+    def learn(self, seen: "ListReading", live: frozenset[str]) -> "Pace":
+        """The same for the next poll: as many rows as were of interest now, and a quarter more.
 
-        A reading in parts tells nothing of that.
+        A reading in parts says nothing about that.
         """
         if seen.listing.exhausted:
-            return
+            return self
         rows = seen.listing.rows
         if seen.listing.order == "activity":
             newest = sort_key(rows[0], "activity") if rows else None
@@ -335,18 +334,18 @@ class Pace:
             deepest = again + len(seen.grown)
         else:
             deepest = max((at for at, row in enumerate(rows, 1) if row.id in live), default=0)
-        self.depth = min(ROW_CAP, max(LEAST, deepest + deepest // 4))
+        return dc_replace(self, depth=min(ROW_CAP, max(LEAST, deepest + deepest // 4)))
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ListReading:
     """What one poll read, and what was known of it before.
 
-    `difference` is the server's count less what is known of the window, with this answer;
-    `accepted` how much of it was found before to have no remedy.
+    `difference` is the server's count minus what is known of the window, this answer included;
+    `accepted` is how much of it can't be closed, as found before.
     """
 
-    frame: Frame
+    window: PollWindow
     listing: Listing
     known: Coverage
     since: datetime
@@ -355,9 +354,9 @@ class Look:
 
     @property
     def missing(self) -> int:
-        """Recordings that are counted and not known; below nothing where some have vanished.
+        """Recordings that are counted and not known; negative if some have vanished.
 
-        A first look leaves older ones out: it misses only what it tried to read and was not given.
+        A first poll skips older ones: it misses only what it tried to read and did not get.
         """
         return self.listing.missed if self.accepted is None else self.difference - self.accepted
 
@@ -368,7 +367,7 @@ class Look:
 
     @property
     def grown(self) -> list[Recording]:
-        """Rows that are new or have changed, and belong to the time that is judged."""
+        """Rows that are new or have changed, with activity since the bot began to watch."""
         known = self.known.fingerprints
         return [
             row
@@ -383,41 +382,43 @@ class Look:
         return max(stamps, default=None)
 
     def clock(self, now: datetime) -> datetime:
-        """The time, by the server's rows where our clock is a little behind."""
+        """The time, corrected by the server's rows if our clock is a little behind."""
         newest = self.newest
         return now if newest is None else max(now, min(newest, now + AHEAD))
 
     def concerns(self, row: Recording) -> bool:
-        """Has the session been active since the bot began to watch?"""
+        """Whether the session has been active since the bot began to watch."""
         at = row.last_activity or row.created
         return at is None or aware(at) >= self.since
 
 
-def frame(now: datetime, back_to: datetime, zone: ZoneInfo) -> Frame:
+def poll_window(now: datetime, back_to: datetime, zone: ZoneInfo) -> PollWindow:
     """The window that reaches back to that instant, a day too wide on either side."""
-    first, last = window(now, back_to)
-    return Frame(of_days(first, last), _midnight(first, zone), _midnight(last, zone))
+    first, last = days_to_ask(now, back_to)
+    return PollWindow(of_days(first, last), _midnight(first, zone), _midnight(last, zone))
 
 
-async def look(
+async def read_list(
     mouseflow: Mouseflow,
     store: Store,
     website: str,
-    mark: Mark | None,
-    window: Frame,
+    mark: Watermark | None,
+    window: PollWindow,
     pace: Pace,
     cached: Iterable[str],
     *,
     since: datetime,
     now: datetime,
+    depth: int = 0,
     expand: bool = False,
-) -> Look:
-    """Read deep enough.
+) -> ListReading:
+    """Read the list as deep as the poll needs it, `depth` rows at least.
 
-    `cached` names the live sessions whose rows are at hand: the others must be read again.
+    `cached` names the live sessions whose rows are kept: the others must be read again.
     `expand` asks for the page views of the rows.
     """
     at_hand = frozenset(cached)
+    limit = min(ROW_CAP, max(pace.depth, depth))
 
     async def known_of(ids: Sequence[str]) -> Coverage:
         work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
@@ -433,12 +434,12 @@ async def look(
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]
 
-    listing = await read(mouseflow, website, window.filters, pace.depth, expand=expand)
+    listing = await read(mouseflow, website, window.filters, limit, expand=expand)
     while True:
         known = await known_of([row.id for row in listing.rows])
         difference = _difference(listing, known, window)
         accepted = mark.accepted if mark else None
-        found = Look(window, listing, known, since, difference, accepted)
+        found = ListReading(window, listing, known, since, difference, accepted)
         if _enough(found, mark, pace, at_hand, now):
             return found
         until = since if accepted is None else None
@@ -448,13 +449,13 @@ async def look(
         listing = further
 
 
-def _difference(listing: Listing, known: Coverage, window: Frame) -> int:
+def _difference(listing: Listing, known: Coverage, window: PollWindow) -> int:
     fresh = sum(window.holds(row) and row.id not in known.fingerprints for row in listing.rows)
     return listing.count - known.total - fresh
 
 
 def _enough(
-    found: Look, mark: Mark | None, pace: Pace, at_hand: frozenset[str], now: datetime
+    found: ListReading, mark: Watermark | None, pace: Pace, at_hand: frozenset[str], now: datetime
 ) -> bool:
     listing, known = found.listing, found.known
     if listing.whole:
@@ -472,7 +473,7 @@ def _enough(
 
 
 def sweep_is_due(pace: Pace, now: datetime) -> bool:
-    """May a count that shrank be looked into again?"""
+    """Whether to examine a count that shrank again."""
     return pace.swept is None or now - pace.swept >= SWEEP
 
 

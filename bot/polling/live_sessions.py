@@ -1,33 +1,39 @@
-"""What is kept of a website's live sessions from poll to poll, and which are due to be judged."""
+"""What the bot keeps of a website's live sessions between polls, and which to evaluate next."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import msgspec
 
 from bot.domain.subjects import Band
-from bot.polling.evaluate import Due, Judged
-from bot.polling.list_reader import Look, Pace, sweep_is_due
+from bot.polling.evaluate import Candidate, Evaluation, Knowledge, Scope
+from bot.polling.list_reader import ListReading, Pace, sweep_is_due
 from bot.polling.page_views import Expansion
-from bot.polling.server_facts import TagFilter, VisitorType
+from bot.polling.server_facts import VisitorType
 from bot.polling.session import aware, last_activity, packed, settled, unpacked
 from mouseflow.models import Recording
 
 LAG = timedelta(minutes=2)
-"""Friction may be counted a little after the activity that caused it."""
+"""The server may count friction a little after the activity that caused it."""
 
 TRY_AGAIN, TRY_SOON = timedelta(hours=1), timedelta(minutes=5)
-"""How often it is tried whether the server heeds the friction filter, and where it did not."""
+"""How often to check that the server honours the friction filter, and how soon after it did not."""
 
-PATIENCE = 10
-"""Polls that may fail to bring a recording's detail before it is judged without."""
+PATIENCE = timedelta(hours=1)
+"""How long to wait for one recording's detail while other details can be read."""
+
+LONGEST_WAIT = timedelta(days=1)
+"""How long to wait for a recording's detail at most, even if no detail can be read."""
+
+EAGER, RETRY = timedelta(minutes=5), timedelta(minutes=10)
+"""A missing detail is retried at every poll at first, then after this long each time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A live session between two polls: its row, and what was asked about it when.
+class LiveSession:
+    """A live session between two polls: its row, and the facts asked about it and when.
 
     Page views are not kept: until the session is settled, something may be added to them.
     """
@@ -39,80 +45,131 @@ class Waiting:
     asked: datetime
 
 
-@dataclass(slots=True)
-class Memory:
-    """What helps from poll to poll and may be lost: a restart reads a little more, once.
+@dataclass(frozen=True, slots=True)
+class MissingDetail:
+    """A detail that is needed and could not be fetched.
 
-    `tries` counts failed details by recording, `said` holds unreadable rows named before.
-    `gone` names recordings whose detail was gone, as long as the list still has them.
+    `since` is the first failure, or the end of the last outage of all details; `first` the first
+    failure in any case; `tried` the last one.
     """
 
-    live: dict[str, Waiting] = field(default_factory=dict)
+    first: datetime
+    since: datetime
+    tried: datetime
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether to try again now."""
+        return now - self.since < EAGER or now - self.tried >= RETRY
+
+    def hopeless(self, now: datetime) -> bool:
+        """Whether to give up and close the recording without its detail."""
+        return now - self.since >= PATIENCE or now - self.first >= LONGEST_WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSessions:
+    """What helps from poll to poll. Losing it, as in a restart, costs a few calls, no match.
+
+    `without_detail` holds the recordings that wait for a detail. `reported` has the unreadable
+    rows that the audit log names already. `gone` has recordings whose detail is gone, while the
+    list still has them.
+    """
+
+    sessions: Mapping[str, LiveSession] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
-    friction_ignored: bool | None = None
-    tags: TagFilter = field(default_factory=TagFilter)
-    expansion: Expansion = field(default_factory=Expansion)
-    tries: dict[str, int] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    without_detail: Mapping[str, MissingDetail] = field(default_factory=dict)
+    outage: bool = False
+    reported: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
-    generation: int = 0
-    costs: Counter[str] = field(default_factory=Counter)
+    costs: Mapping[str, int] = field(default_factory=dict)
     counted_since: datetime | None = None
     friction_tried: datetime | None = None
 
     def must_try_friction(self, now: datetime) -> bool:
-        """Is it time to see whether the server heeds the friction filter? Sooner if it did not."""
-        tried, again = self.friction_tried, TRY_SOON if self.friction_ignored else TRY_AGAIN
-        if tried is not None and now - tried < again:
-            return False
-        self.friction_tried = now
-        return True
+        """Whether to check the friction filter now: sooner if the server ignored it."""
+        again = TRY_SOON if self.knowledge.friction_ignored else TRY_AGAIN
+        return self.friction_tried is None or now - self.friction_tried >= again
 
-    def forget_facts(self) -> None:
-        """Other rules ask other things: what was asked of live sessions is asked again.
+    def forget_facts(self) -> "LiveSessions":
+        """The same for other rules, which ask for other facts of the live sessions.
 
-        They may read tags, too, of which nothing was compared.
+        They may also read tags, which expanded lists have not been compared by.
         """
-        self.generation += 1
-        self.expansion = Expansion()
-        self.live = {
-            key: replace(waiting, friction=None, visitor_type=None)
-            for key, waiting in self.live.items()
-        }
+        return replace(
+            self,
+            knowledge=replace(self.knowledge, expansion=Expansion()),
+            sessions={
+                key: replace(each, friction=None, visitor_type=None)
+                for key, each in self.sessions.items()
+            },
+        )
+
+    def forget_sessions(self) -> "LiveSessions":
+        """The same without any row: the next poll reads them again."""
+        return replace(self, sessions={})
 
 
-def due(seen: Look, memory: Memory, settle: timedelta, now: datetime) -> list[Due]:
-    """What to judge: rows that are new or have grown, and sessions that have become final."""
+def ending_depth(live: LiveSessions, scope: Scope, settle: timedelta, gap: timedelta) -> int:
+    """How deep the list must be read for the rows of sessions that end now, 0 if none matter.
+
+    A session is decided by its row as it is at its end. Only sessions count whose outcome hinges
+    on what people can change on a finished session, and that don't wait for a detail anyway.
+    Assumes a list in order of activity, and that as many sessions came during the `gap` since
+    the last poll as before.
+    """
+    ending = [
+        each.at
+        for key, each in live.sessions.items()
+        if each.at is not None
+        and key not in live.without_detail
+        and scope.now - each.at >= settle
+        and scope.rules.hinging_on_marks(scope.subject(_final(unpacked(each.row), each)))
+    ]
+    if not ending:
+        return 0
+    oldest = min(ending)
+    newer = sum(each.at is not None and each.at >= oldest for each in live.sessions.values())
+    return newer + live.pace.depth + round(len(live.sessions) * (gap / max(settle, LAG)))
+
+
+def candidates(
+    seen: ListReading, live: LiveSessions, settle: timedelta, now: datetime
+) -> list[Candidate]:
+    """What to evaluate: rows that are new or have grown, and sessions that have ended."""
     clock = seen.clock(now)
-    dues = {
-        row.id: Due(row, settled(row, clock, settle), visitor_type=_visitor(row, memory))
+    found = {
+        row.id: Candidate(row, settled(row, clock, settle), visitor_type=_visitor(row, live))
         for row in seen.grown
     }
     for row in seen.listing.rows:
-        if row.id in seen.known.live and row.id not in memory.live and row.id not in dues:
-            dues[row.id] = Due(row, settled(row, clock, settle))
+        if row.id in seen.known.live and row.id not in live.sessions and row.id not in found:
+            found[row.id] = Candidate(row, settled(row, clock, settle))
     listed = {row.id: row for row in seen.listing.rows}  # with what people have marked since
-    for key, waiting in memory.live.items():
-        if key in dues:
+    for key, session in live.sessions.items():
+        if key in found:
             continue
-        row = listed.get(key) or unpacked(waiting.row)
+        row = listed.get(key) or unpacked(session.row)
+        missing = live.without_detail.get(key)
+        if missing and not live.outage and not (missing.is_due(now) or missing.hopeless(now)):
+            continue
         if settled(row, clock, settle):
-            dues[key] = _final(row, waiting)
-        elif key in memory.tries:
-            dues[key] = Due(row, settled=False, visitor_type=waiting.visitor_type)
-        elif (at := last_activity(row, clock)) and waiting.asked < at + LAG <= clock:
-            dues[key] = Due(
+            found[key] = replace(_final(row, session), stale=key not in listed)
+        elif missing:
+            found[key] = Candidate(row, settled=False, visitor_type=session.visitor_type)
+        elif (at := last_activity(row, clock)) and session.asked < at + LAG <= clock:
+            found[key] = Candidate(
                 row,
                 settled=False,
-                visitor_type=waiting.visitor_type,
+                visitor_type=session.visitor_type,
                 quiet=True,
-                before=waiting.friction,
+                before=session.friction,
             )
-    return list(dues.values())
+    return list(found.values())
 
 
-def places(seen: Look, memory: Memory) -> dict[str, int]:
-    """Where recordings stand in the list, as far as that is known.
+def places(seen: ListReading, live: LiveSessions) -> dict[str, int]:
+    """Where recordings are in the list, as far as that is known, counted from 1.
 
     Below the rows that were read come the other live sessions, by their last activity.
     """
@@ -122,71 +179,100 @@ def places(seen: Look, memory: Memory) -> dict[str, int]:
     found = {row.id: at for at, row in enumerate(listing.rows, 1)}
     if listing.order == "activity" and not listing.whole:
         below = [
-            (each.at, key) for key, each in memory.live.items() if each.at and key not in found
+            (each.at, key) for key, each in live.sessions.items() if each.at and key not in found
         ]
         below.sort(reverse=True)
         found |= {key: at for at, (_at, key) in enumerate(below, len(found) + 1)}
     return found
 
 
-def _visitor(row: Recording, memory: Memory) -> VisitorType | None:
-    """Whether the visitor came back, which no session changes while it goes on."""
-    waiting = memory.live.get(row.id)
-    return waiting.visitor_type if waiting else None
+def _visitor(row: Recording, live: LiveSessions) -> VisitorType | None:
+    """Whether the visitor came back, which does not change during a session."""
+    session = live.sessions.get(row.id)
+    return session.visitor_type if session else None
 
 
-def _final(row: Recording, waiting: Waiting) -> Due:
-    """A session at its end; facts asked well after its last activity still hold."""
+def _final(row: Recording, session: LiveSession) -> Candidate:
+    """A session at its end. Facts asked well after its last activity still hold."""
     at = last_activity(row)
-    if at is not None and waiting.asked < at + LAG:
-        return Due(row, True, visitor_type=waiting.visitor_type)
-    return Due(row, True, waiting.friction, waiting.visitor_type, waiting.asked)
+    if at is not None and session.asked < at + LAG:
+        return Candidate(row, True, visitor_type=session.visitor_type)
+    return Candidate(row, True, session.friction, session.visitor_type, session.asked)
 
 
-def put_off(judged: Sequence[Judged], memory: Memory) -> frozenset[str]:
-    """Recordings whose detail could not be had, as long as patience lasts."""
-    waiting = set()
-    for each in judged:
-        key = each.due.row.id
+def missing_details(
+    evaluations: Sequence[Evaluation], live: LiveSessions, outage: bool, now: datetime
+) -> tuple[dict[str, MissingDetail], frozenset[str]]:
+    """The recordings that wait for their detail, and those that are given up now."""
+    waiting = dict(live.without_detail)
+    given_up = set()
+    for each in evaluations:
+        key = each.candidate.row.id
+        known = waiting.pop(key, None)
         if not each.open:
-            memory.tries.pop(key, None)
-        elif memory.tries.get(key, 0) < PATIENCE:
-            memory.tries[key] = memory.tries.get(key, 0) + 1
-            waiting.add(key)
-        elif each.due.settled:
-            memory.tries.pop(key)
-    return frozenset(waiting)
-
-
-def remember(
-    seen: Look,
-    judged: Sequence[Judged],
-    waiting: frozenset[str],
-    vanished: frozenset[str],
-    memory: Memory,
-    now: datetime,
-) -> None:
-    """Keep what the next poll needs of the live sessions. `waiting` have been put off."""
-    clock = seen.clock(now)
-    for each in judged:
-        row = each.due.row
-        if each.gone or (each.due.settled and row.id not in waiting):
-            memory.live.pop(row.id, None)
+            continue
+        first, since = (known.first, known.since) if known else (now, now)
+        missing = MissingDetail(first, now if outage else since, now)
+        if missing.hopeless(now):
+            given_up.add(key)
         else:
-            memory.live[row.id] = Waiting(
+            waiting[key] = missing
+    return waiting, frozenset(given_up)
+
+
+def kept_sessions(
+    seen: ListReading,
+    evaluations: Sequence[Evaluation],
+    waiting: Mapping[str, MissingDetail],
+    vanished: frozenset[str],
+    live: LiveSessions,
+    now: datetime,
+) -> dict[str, LiveSession]:
+    """The live sessions after a poll, with those that wait for their detail."""
+    clock = seen.clock(now)
+    found = dict(live.sessions)
+    for each in evaluations:
+        row = each.candidate.row
+        if each.gone or (each.candidate.settled and row.id not in waiting):
+            found.pop(row.id, None)
+        else:
+            found[row.id] = LiveSession(
                 row=packed(msgspec.structs.replace(row, page_views=None)),
                 at=aware(row.last_activity) if row.last_activity else None,
                 friction=each.subject.friction,
                 visitor_type=each.subject.visitor_type,
-                asked=each.due.asked or clock,
+                asked=each.candidate.asked or clock,
             )
     for key in vanished:
-        memory.live.pop(key, None)
+        found.pop(key, None)
+    return found
+
+
+def after_poll(
+    live: LiveSessions,
+    seen: ListReading,
+    evaluations: Sequence[Evaluation],
+    waiting: Mapping[str, MissingDetail],
+    vanished: frozenset[str],
+    now: datetime,
+) -> LiveSessions:
+    """What to keep for the next poll."""
+    sessions = kept_sessions(seen, evaluations, waiting, vanished, live, now)
     listed = seen.listing.ids
-    memory.gone = frozenset(
-        {key for key in memory.gone if key in listed}
-        | {each.due.row.id for each in judged if each.gone}
+    pace = live.pace.learn(seen, frozenset(sessions))
+    if seen.listing.whole or sweep_is_due(live.pace, now):
+        pace = replace(pace, swept=now)
+    return replace(
+        live,
+        sessions=sessions,
+        pace=pace,
+        without_detail={key: it for key, it in waiting.items() if key in sessions},
+        gone=frozenset(key for key in live.gone if key in listed).union(
+            each.candidate.row.id for each in evaluations if each.gone
+        ),
     )
-    if seen.listing.whole or sweep_is_due(memory.pace, now):
-        memory.pace.swept = now
-    memory.pace.learn(seen, frozenset(memory.live))
+
+
+def add_costs(live: LiveSessions, costs: Mapping[str, int]) -> LiveSessions:
+    """The same with more calls counted by rule."""
+    return replace(live, costs=Counter(live.costs) + Counter(costs))

@@ -1,4 +1,4 @@
-"""News of the bot itself, for the people who run it: posted through the outbox like any other."""
+"""Messages about the bot itself for the ops channel, posted through the outbox like any other."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from bot.store.audit import Note, record
 from bot.store.matches import NewMatch, NewStep, add_match
 
 RULE = "mouseflow-bot"
-"""The rule that notices belong to in the audit log; no file can name one so."""
+"""The rule that notices belong to in the audit log; no file can use this name."""
 
 
 def notice(
@@ -53,12 +53,12 @@ def announce(
     channel: str | None,
     site: Site | None = None,
 ) -> None:
-    """Write the news into the audit log and, where there is a channel for it, into the outbox.
+    """Write the message into the audit log and, if there is a channel, into the outbox.
 
-    Belongs into the transaction of what it tells about: then neither is there without the other.
+    Call it in the transaction of what it is about, so that both are stored or neither.
     """
     website = site.id if site else ""
-    told = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
-    record(conn, now, [told])
+    note = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
+    record(conn, now, [note])
     if channel is not None:
         add_match(conn, notice(title, lines, now, channel, site))

@@ -1,12 +1,11 @@
-"""Page views for many recordings in one call, where the server is seen to give them.
+"""Page views of many recordings in one call, if the server is known to return them.
 
-`expand=true` puts its page views into each row of the list. No document knows it, so it is used
-only where it has been seen to tell the same as the details do: some that are needed anyway are
-held against expanded rows, once a day.
+`expand=true` adds its page views to each row of the list. It is undocumented, so the bot uses it
+only after expanded rows have agreed with details that it needed anyway. It compares once a day.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.errors import GiveUp, TryLater
@@ -17,24 +16,24 @@ from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
 TRUST = timedelta(days=1)
-"""How long it is believed that expanded rows tell the same as details."""
+"""How long one successful comparison with details counts."""
 
 TRY_AGAIN = timedelta(hours=1)
-"""How soon it is tried again where they did not, or could not be compared."""
+"""How soon to compare again after a failed or impossible comparison."""
 
 BUSY = timedelta(hours=1)
-"""How long the list itself is expanded after a poll in which several details were of use."""
+"""How long to expand the list itself after a poll that needed several details."""
 
 SEVERAL = 2
-"""Details that make an expanded list worth its bytes."""
+"""An expanded list is worth its bytes if it replaces this many details."""
 
 ROWS_A_CALL = 100
-"""So many rows are read with their page views rather than one more call is made."""
+"""Read up to this many rows with page views to save one call."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Expansion:
-    """What has been seen of a server's expanded rows; may be lost."""
+    """What is known of a server's expanded rows. Losing it costs a few calls, no match."""
 
     trusted_until: datetime | None = None
     tried: datetime | None = None
@@ -42,62 +41,62 @@ class Expansion:
     misplaced: datetime | None = None
 
     def trusted(self, now: datetime) -> bool:
-        """May expanded rows stand for details?"""
+        """Whether expanded rows may replace details."""
         return self.trusted_until is not None and now < self.trusted_until
 
     def of_lists(self, now: datetime) -> bool:
-        """Is the list itself to be asked for with page views?"""
+        """Whether to ask for page views with the list itself."""
         return self.trusted(now) and self.busy_until is not None and now < self.busy_until
 
-    def needed(self, recordings: int, now: datetime) -> None:
-        """For so many recordings the page views were of use in this poll."""
-        if recordings >= SEVERAL:
-            self.busy_until = now + BUSY
+    def needed(self, recordings: int, now: datetime) -> "Expansion":
+        """The same after a poll that needed the page views of so many recordings."""
+        return replace(self, busy_until=now + BUSY) if recordings >= SEVERAL else self
 
     def may_try(self, now: datetime) -> bool:
-        """Is it time to hold expanded rows against details?"""
+        """Whether it is time to compare expanded rows with details."""
         untried = self.tried is None or now - self.tried >= TRY_AGAIN
         return untried and not self.trusted(now)
 
-    def compare(
+    def compared(
         self,
         rows: Iterable[Recording],
         details: Mapping[str, Recording],
         tags_matter: bool,
         now: datetime,
-    ) -> None:
-        """Trust expanded rows if they tell all that the details told just before.
+    ) -> "Expansion":
+        """The same with the verdict: trusted if the rows have all that the details had before.
 
-        What shows nothing, such as page views without tags where tags matter, changes nothing.
+        A comparison that proves nothing (page views without tags where tags matter) changes
+        nothing.
         """
-        told = [(row, _ended(details[row.id], row)) for row in rows if row.id in details]
-        if not told:
-            self.tried = now  # no row had page views
-        elif _show([view for _row, views in told for view in views], tags_matter):
-            agree = all((row.page_views or ())[: len(views)] == views for row, views in told)
-            self.tried = now
-            self.trusted_until = now + TRUST if agree else None
+        pairs = [(row, _ended(details[row.id], row)) for row in rows if row.id in details]
+        if not pairs:
+            return replace(self, tried=now)  # no row had page views
+        if not _show([view for _row, views in pairs for view in views], tags_matter):
+            return self
+        agree = all((row.page_views or ())[: len(views)] == views for row, views in pairs)
+        return replace(self, tried=now, trusted_until=now + TRUST if agree else None)
 
-    def missed(self) -> None:
-        """The server left out what it was trusted to give."""
-        self.trusted_until = None
+    def missed(self) -> "Expansion":
+        """The same after the server left out page views that it used to give."""
+        return replace(self, trusted_until=None)
 
-    def lost(self, now: datetime) -> None:
-        """Rows deep in the list were not where they were looked for: offsets may be ignored."""
-        self.misplaced = now
+    def lost(self, now: datetime) -> "Expansion":
+        """The same after an offset led to other rows than expected: it may be ignored."""
+        return replace(self, misplaced=now)
 
     def anywhere(self, now: datetime) -> bool:
-        """May a part of the list be asked for that does not begin at its top?"""
+        """Whether to ask for parts of the list that do not begin at its top."""
         return self.misplaced is None or now - self.misplaced >= TRY_AGAIN
 
-    def refused(self, now: datetime) -> None:
-        """The server does not answer when it is asked for page views with a list."""
-        self.trusted_until, self.tried = None, now
+    def refused(self, now: datetime) -> "Expansion":
+        """The same after the server refused to answer a list with page views."""
+        return replace(self, trusted_until=None, tried=now)
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a list, from its first to its last row, for the sake of some recordings."""
+    """A part of a list, from its first to its last row, that holds these recordings."""
 
     first: int
     last: int
@@ -105,16 +104,16 @@ class Stretch:
 
 
 def telling(details: Iterable[Recording], tags_matter: bool) -> bool:
-    """Do these details have what expanded rows could fail to tell?"""
+    """Whether these details hold something that expanded rows could lack."""
     return _show([view for detail in details for view in detail.page_views or ()], tags_matter)
 
 
 def stretches(places: Mapping[str, int], deepest: int, *, anywhere: bool) -> list[Stretch]:
-    """The parts of the list worth one call each instead of the details of the recordings in them.
+    """Parts of the list that are worth one call each instead of the details in them.
 
-    `places` tells where the recordings stand, counted from 1. Each part has two of them at
-    least, reads no more than `ROWS_A_CALL` rows for each detail it spares, and no more than
-    `deepest` in all; it begins with the first row of the list, unless `anywhere` is possible.
+    `places` tells where the recordings are, counted from 1. Each part holds at least two of
+    them and reads at most `ROWS_A_CALL` rows for each detail it replaces, `deepest` in all.
+    Unless `anywhere` is possible, it begins with the first row of the list.
     """
     found = []
     order = sorted(places, key=places.__getitem__)
@@ -136,7 +135,7 @@ def stretches(places: Mapping[str, int], deepest: int, *, anywhere: bool) -> lis
 
 
 def _ended(detail: Recording, row: Recording) -> tuple[PageView, ...]:
-    """The detail's page views that can't have changed until the row came."""
+    """The detail's page views that can't have changed before the row was read."""
     views = detail.page_views or ()
     return views if row.last_activity == detail.last_activity else views[:-1]
 
@@ -146,16 +145,15 @@ def _show(views: Sequence[PageView], tags_matter: bool) -> bool:
 
 
 MOST_AT_ONCE = 300
-"""Rows to ask for at once where any part of the list may be asked for: memory stays flat."""
+"""Rows of one call where offsets work: memory stays flat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpandedLists:
-    """A website's list of one window.
+    """A website's list of one window, read with page views.
 
-    `places` tells where recordings stand in it, counted from 1; those left out can't be asked
-    for. `anywhere` tells that the server may honour offsets, `tags_matter` that some rule reads
-    tags. What is seen of the server is kept in `expansion`.
+    `places` tells where recordings are in it, counted from 1; those left out can't be asked
+    for. `anywhere`: the server may honour offsets. `tags_matter`: some rule reads tags.
     """
 
     mouseflow: Mouseflow
@@ -164,37 +162,39 @@ class ExpandedLists:
     places: Mapping[str, int]
     anywhere: bool
     tags_matter: bool
-    expansion: Expansion
     now: datetime
 
-    async def page_views(self, keys: Iterable[str]) -> dict[str, Recording]:
-        """The rows with their page views, of as many of these recordings as are worth it."""
+    async def page_views(
+        self, keys: Iterable[str], known: Expansion
+    ) -> tuple[dict[str, Recording], Expansion]:
+        """Rows with page views for as many of these recordings as are worth it, by id."""
         found: dict[str, Recording] = {}
         for stretch in self._stretches(keys):
-            if not self.expansion.trusted(self.now):
+            if not known.trusted(self.now):
                 break
-            found |= await self._read(stretch)
-        return found
+            rows, known = await self._read(stretch, known)
+            found |= rows
+        return found, known
 
-    async def shown(self, details: Mapping[str, Recording]) -> bool:
-        """Do details that were just fetched show that expanded rows tell the same?
+    async def compare(self, details: Mapping[str, Recording], known: Expansion) -> Expansion:
+        """Compare expanded rows with details that were just fetched.
 
-        Asks only where it is time to, and the details have what could be left out.
+        Makes a call only when a comparison is due and these details can prove something.
         """
-        if not self.expansion.may_try(self.now):
-            return False
-        if telling(details.values(), self.tags_matter):
+        if known.may_try(self.now) and telling(details.values(), self.tags_matter):
             for stretch in self._stretches(details)[:1]:
-                rows = await self._read(stretch)
-                self.expansion.compare(rows.values(), details, self.tags_matter, self.now)
-        return self.expansion.trusted(self.now)
+                rows, known = await self._read(stretch, known)
+                known = known.compared(rows.values(), details, self.tags_matter, self.now)
+        return known
 
     def _stretches(self, keys: Iterable[str]) -> list[Stretch]:
         places = {key: self.places[key] for key in keys if key in self.places}
         deepest = MOST_AT_ONCE if self.anywhere else MOST_EXPANDED - SPARE
         return stretches(places, deepest, anywhere=self.anywhere)
 
-    async def _read(self, stretch: Stretch) -> dict[str, Recording]:
+    async def _read(
+        self, stretch: Stretch, known: Expansion
+    ) -> tuple[dict[str, Recording], Expansion]:
         """The rows that have page views. New recordings may have moved them down meanwhile."""
         skipped = max(0, stretch.first - 1 - SPARE)
         try:
@@ -207,13 +207,12 @@ class ExpandedLists:
                 only=stretch.keys,
             )
         except (GiveUp, TryLater):
-            # Where the API is away this raises, too; else the details tell the same.
+            # If the API is down, this raises too; otherwise fall back to details.
             await read(self.mouseflow, self.website, self.window, 1)
-            self.expansion.refused(self.now)
-            return {}
+            return {}, known.refused(self.now)
         found = {row.id: row for row in rows if row.page_views is not None}
         if rows and not found:
-            self.expansion.missed()
+            known = known.missed()
         if skipped and not rows:
-            self.expansion.lost(self.now)
-        return found
+            known = known.lost(self.now)
+        return found, known

@@ -1,10 +1,10 @@
-"""Turns what was found into matches, inside the transaction that writes the poll down.
+"""Records what a poll found as matches, in the transaction that records the poll itself.
 
-`once_per`, `count` and `safety` need the store's memory, and their answer must be written with
-the match, or a restart would count twice.
+`once_per`, `count` and `safety` need the store, and their answer must be written with the match,
+or a restart would count twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,7 +14,10 @@ from bot.domain.step import Rank
 from bot.domain.subjects import Subject, written
 from bot.fields.catalogue import group_value
 from bot.messages.text import lasting
+from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
+from bot.polling.session import last_activity
+from bot.rules.explain import why
 from bot.rules.model import Count, Rule
 from bot.rules.plan_steps import match_key, steps
 from bot.store import Connection
@@ -31,9 +34,9 @@ READ_ONLY = "left out, since the API user may only read this website"
 class Found:
     """A rule and a subject that matches it.
 
-    `happened` is when what it tells about took place. `episode` tells one firing of a level
-    from the next and is empty for recordings, which match once. `actions` stand in for the
-    rule's own, as at the end of an episode.
+    `happened` is when it took place. `episode` distinguishes one firing of an alert from the
+    next; it is empty for recordings, which match once. `actions` replace the rule's own, as at
+    the end of an episode.
     """
 
     rule: Rule
@@ -46,9 +49,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Where posts go that name no channel, and the zone that active hours count in.
+    """Where posts without a channel go, and the time zone of active hours.
 
-    `ops` is the channel for news of the bot itself; None where there is nobody to tell.
+    `ops` is the channel for messages about the bot itself, None for none.
     """
 
     channel: str
@@ -57,17 +60,31 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What came of a poll: the keys of the new matches, and the rules paused by their safety."""
+class Recorded:
+    """The keys of the new matches, and the rules that their safety paused, with the reason."""
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
 
 
-def settle(
+def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
+    """Every match among the evaluations, at the time of the session's last activity."""
+    return [
+        Found(
+            rule=rule,
+            subject=each.subject,
+            happened=min(now, last_activity(each.candidate.row) or now),
+            why=why(rule, each.subject),
+        )
+        for each in evaluations
+        for rule in each.rules
+    ]
+
+
+def record_poll(
     conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
-) -> Settled:
-    """Write the poll down with its matches; one that is held back has a reason and no steps."""
+) -> Recorded:
+    """Record the poll with its matches; a suppressed match has a reason and no steps."""
     paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
     known = matched_rules(conn, outcome.website, {each.subject.key for each in found})
     matches: list[NewMatch] = []
@@ -91,11 +108,11 @@ def settle(
             notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
-    return Settled(new, tuple(tripped))
+    return Recorded(new, tuple(tripped))
 
 
 def posting(rule: Rule, zone: str) -> Posting:
-    """What the rule says of its posts, as the delivery needs it."""
+    """What the rule says about its posts, as delivery needs it."""
     active = rule.active
     return Posting(
         hours=Hours(active.days, active.start, active.end, zone) if active else None,
@@ -105,7 +122,10 @@ def posting(rule: Rule, zone: str) -> Posting:
 
 
 def _held(conn: Connection, each: Found) -> Reason | None:
-    """By the times at which things happened, so that catching up counts as the day itself did."""
+    """Why `count` or `once_per` suppress the match, by the times at which things happened.
+
+    So a backfill counts as the day itself would have.
+    """
     rule = each.rule
     if rule.count is not None and not _enough(conn, each, rule.count):
         return Reason.BELOW_COUNT
@@ -133,7 +153,7 @@ def _enough(conn: Connection, each: Found, count: Count) -> bool:
 
 
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
-    """Why the rule's safety pauses it now; what happened before its window is no flood."""
+    """Why the rule's safety pauses it now; what happened before its window does not count."""
     safety, rule = each.rule.safety, each.rule.id
     if safety is None or each.happened < now - safety.window:
         return None
@@ -148,13 +168,13 @@ def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: date
 
 def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routing) -> None:
     rule = each.rule.id
-    remedy = f"mouseflow-bot retry {rule} lets it run again, and so does an edited rule"
-    title = f"The rule {rule} is paused"
+    remedy = f"Edit the rule, or run `mouseflow-bot retry {rule}`."
+    title = f"Rule {rule} is paused"
     announce(conn, title, (why, remedy), now, routing.ops, each.subject.website)
 
 
 def _may(action: Action, subject: Subject) -> bool:
-    """Nothing is written to a website that the API user may only read; posts go out."""
+    """Whether the action is allowed: on a read-only website only posts are."""
     return action.rank >= Rank.POST or not subject.website.read_only
 
 

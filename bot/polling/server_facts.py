@@ -1,18 +1,18 @@
-"""Asks what only the server can judge: friction bands and whether a visitor came back.
+"""Facts that only the server knows: friction, whether a visitor came back, tags of pages.
 
-Friction thresholds are asked in ascending order, each once for all rules and recordings, and
-only while some recording that may still reach it needs it.
+The API answers them by filters alone. Friction thresholds are asked in ascending order, each
+once for all rules and recordings, and only while some recording may still reach it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal, assert_never
+from typing import Literal, Protocol, assert_never
 
 import msgspec
 
 from bot.actions.tag import Tag
-from bot.domain.subjects import Band
+from bot.domain.subjects import Band, RecordingSubject
 from bot.fields.catalogue import field as field_named
 from bot.fields.field import TextKind
 from bot.polling.list_reader import Listing, deeper, narrowed, read
@@ -25,71 +25,121 @@ from mouseflow.models import Recording
 VisitorType = Literal["first", "returning"]
 
 IMPOSSIBLE_FRICTION = 1_000_000_000.0
-"""No session is that frustrated: a server that counts one ignores the filter."""
+"""No session reaches this friction: a server that counts one ignores the filter."""
 
 SPARE = 10
 """Rows to ask for beyond those in question."""
 
+CALLS_A_TAG = 2
+"""Calls that a query for a tag may take: its rows may be deeper than the first call reads."""
+
 
 @dataclass(frozen=True, slots=True)
-class Wanting:
-    """A recording whose friction is in question: what is known, and the thresholds that matter."""
+class Membership:
+    """Which recordings a filter returns. `unknown` are those that the server would not show.
+
+    All others in question are known to be left out by the filter.
+    """
+
+    there: frozenset[str]
+    unknown: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FrictionQuestion:
+    """A recording whose friction matters: what is known of it, and the thresholds to ask."""
 
     row: Recording
     band: Band
     thresholds: frozenset[float]
 
     def open_at(self, threshold: float) -> bool:
-        """Is it unknown whether the recording reaches it, and of use to ask?"""
+        """Whether it is unknown if the recording reaches the threshold, and useful to ask."""
         return self.band.low < threshold < self.band.high and threshold <= max(self.thresholds)
 
-    def told(self, threshold: float, reached: bool) -> "Wanting":
-        """The same with the answer."""
+    def answered(self, threshold: float, reached: bool) -> "FrictionQuestion":
+        """The same with the answer for that threshold."""
         band = Band(threshold, self.band.high) if reached else Band(self.band.low, threshold)
         return replace(self, band=band)
 
 
-async def friction_bands(
-    mouseflow: Mouseflow, website: str, window: SessionFilters, wanting: Iterable[Wanting]
-) -> dict[str, Band]:
-    """The band of each recording's friction, by its id, as narrow as its thresholds want it."""
-    found = {each.row.id: each for each in wanting if each.thresholds}
-    for threshold in sorted({it for each in found.values() for it in each.thresholds}):
-        asking = {key: each for key, each in found.items() if each.open_at(threshold)}
-        if not any(threshold in each.thresholds for each in asking.values()):
-            continue
-        filters = narrowed(window, friction=threshold)
-        rows = [each.row for each in asking.values()]
-        reached = await members(mouseflow, website, filters, rows)
-        for key, each in asking.items():
-            found[key] = each.told(threshold, key in reached)
-    return {key: each.band for key, each in found.items()}
+class ServerFacts(Protocol):
+    """Answers what only the server knows about recordings of one website."""
+
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> Mapping[str, Band]:
+        """The friction of each recording, by id, as far as its thresholds ask."""
+        ...
+
+    async def visitor_types(
+        self, subjects: Sequence[RecordingSubject], depth: int
+    ) -> Mapping[str, VisitorType]:
+        """Whether each visitor came back, by recording id. Unknown ones are left out.
+
+        `depth` is how deep in the whole list the recordings are, 0 if that is unknown.
+        """
+        ...
+
+    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
+        """Which of the rows the tag filter returns."""
+        ...
+
+    def calls_for_tag(self, tag: str) -> int:
+        """How many calls `with_tag` may take."""
+        ...
 
 
-async def visitor_types(
-    mouseflow: Mouseflow,
-    website: str,
-    window: SessionFilters,
-    rows: Collection[Recording],
-    depth: int = 0,
-) -> dict[str, VisitorType]:
-    """Whether each row's visitor came back, by recording id.
+@dataclass(frozen=True, slots=True)
+class PollFacts:
+    """Asks about the recordings of the window that a poll reads."""
 
-    `depth` is how deep in the whole list the rows stand, where that is known: about half of
-    what stands above them may have come back, too.
-    """
-    if not rows:
-        return {}
-    filters = narrowed(window, returning=True)
-    found = await members(mouseflow, website, filters, rows, depth // 2)
-    return {row.id: "returning" if row.id in found else "first" for row in rows}
+    mouseflow: Mouseflow
+    website: str
+    window: SessionFilters
+
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> Mapping[str, Band]:
+        """Ask each threshold at most once."""
+        found = {each.row.id: each for each in questions if each.thresholds}
+        for threshold in sorted({it for each in found.values() for it in each.thresholds}):
+            asking = {key: each for key, each in found.items() if each.open_at(threshold)}
+            if not any(threshold in each.thresholds for each in asking.values()):
+                continue
+            rows = [each.row for each in asking.values()]
+            reached = await self._members(narrowed(self.window, friction=threshold), rows)
+            for key, each in asking.items():
+                if key not in reached.unknown:
+                    found[key] = each.answered(threshold, key in reached.there)
+        return {key: each.band for key, each in found.items()}
+
+    async def visitor_types(
+        self, subjects: Sequence[RecordingSubject], depth: int = 0
+    ) -> Mapping[str, VisitorType]:
+        """Ask once; about half of the visitors above the recordings may have come back, too."""
+        if not subjects:
+            return {}
+        rows = [subject.recording for subject in subjects]
+        found = await self._members(narrowed(self.window, returning=True), rows, depth // 2)
+        return {
+            row.id: "returning" if row.id in found.there else "first"
+            for row in rows
+            if row.id not in found.unknown
+        }
+
+    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
+        """Ask once for all rows."""
+        return await self._members(replace(self.window, tags=(tag,)), rows)
+
+    def calls_for_tag(self, tag: str) -> int:
+        """Two at most: the rows may be deeper than the first call reads."""
+        return CALLS_A_TAG
+
+    async def _members(
+        self, filters: SessionFilters, rows: Collection[Recording], depth: int = 0
+    ) -> Membership:
+        return await members(self.mouseflow, self.website, filters, rows, depth)
 
 
 async def friction_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:
-    """Does the server count recordings of an impossible friction?
-
-    Then it ignores the filter, and every recording would seem frustrated.
-    """
+    """Whether the server counts recordings of an impossible friction, so ignores the filter."""
     filters = narrowed(window, friction=IMPOSSIBLE_FRICTION)
     return (await read(mouseflow, website, filters, limit=1)).count > 0
 
@@ -100,11 +150,11 @@ async def members(
     filters: SessionFilters,
     rows: Collection[Recording],
     depth: int = 0,
-) -> frozenset[str]:
-    """Which of the rows the filter lets through; reads until each one is decided.
+) -> Membership:
+    """Which of the rows the filter returns; reads until each one is decided.
 
-    What is newer than these rows is mostly among them, so hardly more rows are asked for,
-    or `depth` of them if that is more.
+    Most newer recordings are among these rows, so hardly more rows are asked for, or `depth`
+    of them if that is more.
     """
     wanted = frozenset(row.id for row in rows)
 
@@ -113,22 +163,22 @@ async def members(
 
     limit = max(len(rows), depth) + SPARE
     listing = await read(mouseflow, website, filters, limit, brief=True)
-    while not _decided(listing, rows):
+    while undecided := _undecided(listing, rows):
         further = await deeper(mouseflow, website, filters, listing, sift)
         if further is listing:
             break
         listing = further
-    return frozenset(row.id for row in listing.rows)
+    return Membership(frozenset(row.id for row in listing.rows), undecided)
 
 
-def _decided(listing: Listing, rows: Collection[Recording]) -> bool:
+def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
     seen = {row.id for row in listing.rows}
-    return all(row.id in seen or listing.covers(row) for row in rows)
+    return frozenset(row.id for row in rows if row.id not in seen and not listing.covers(row))
 
 
 IMPOSSIBLE_TAG = "mouseflow-bot-no-such-tag"
 ASK_AGAIN = timedelta(hours=1)
-"""How soon a filter that has not been seen to cover pages is tried again."""
+"""How soon to try again whether the tag filter covers pages."""
 
 TRACKER_TAGS = frozenset({
     "404", "bounce", "click-error", "click-rage", "dead-click", "form-interact", "mobility",
@@ -137,51 +187,65 @@ TRACKER_TAGS = frozenset({
 """Tags that Mouseflow itself sets, whose spelling is known."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TagFilter:
-    """Whether the server's tag filter covers the tags of pages, as far as it has been seen.
+    """Whether the server's tag filter covers the tags of pages, as far as that is known.
 
-    Rules compare without regard to case and the server may not: a tag of the site's own is
-    asked for only once the server has counted it as it is written in the rule.
+    Rules ignore case and the server may not: a tag of the site's own is used as a filter only
+    after the server has counted it in the rule's spelling. `asked` has when what was tried.
+    `witness` is a recording with a page tag that its row lacks.
     """
 
     covers_pages: bool = False
-    spelled: set[str] = field(default_factory=lambda: set(TRACKER_TAGS))
-    asked: dict[str, datetime] = field(default_factory=dict)
+    spelled: frozenset[str] = TRACKER_TAGS
+    asked: Mapping[str, datetime] = field(default_factory=dict)
     witness: tuple[Recording, str] | None = None
 
-    def learn(self, row: Recording, detail: Recording) -> None:
-        """A recording with a tag on a page that its row lacks can show what the filter covers."""
-        if self.witness is None and not self.covers_pages:
-            tags = {tag for view in detail.page_views or () for tag in view.tags}
-            hidden = sorted(tags - set(row.tags) - set(detail.tags))
-            if hidden and not set(hidden[0]) & set(",*"):
-                self.witness = row, hidden[0]
+    def learn(self, row: Recording, detail: Recording) -> "TagFilter":
+        """The same with a witness, if this recording has a page tag that its row lacks."""
+        if self.witness is not None or self.covers_pages:
+            return self
+        tags = {tag for view in detail.page_views or () for tag in view.tags}
+        hidden = sorted(tags - set(row.tags) - set(detail.tags))
+        if not hidden or set(hidden[0]) & set(",*"):
+            return self
+        return replace(self, witness=(row, hidden[0]))
 
-    async def trusted(
-        self, mouseflow: Mouseflow, website: str, window: SessionFilters, tag: str, now: datetime
-    ) -> bool:
-        """May a recording that the filter leaves out be taken to lack the tag everywhere?"""
-        if not self.covers_pages and self.witness is not None and self._may_ask("", now):
-            row, hidden = self.witness
-            self.witness = None
-            there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
-            nobody = await members(
-                mouseflow, website, replace(window, tags=(IMPOSSIBLE_TAG,)), [row]
-            )
-            self.covers_pages = row.id in there and row.id not in nobody
-        if tag not in self.spelled and self._may_ask(tag, now):
-            found = await read(mouseflow, website, replace(window, tags=(tag,)), 1)
-            if found.count:
-                self.spelled.add(tag)
+    def trusted(self, tag: str) -> bool:
+        """Whether a recording that the filter leaves out has the tag on none of its pages."""
         return self.covers_pages and tag in self.spelled
 
-    def _may_ask(self, tag: str, now: datetime) -> bool:
+    def may_ask(self, tag: str, now: datetime) -> bool:
+        """Whether the last try is long enough ago."""
         asked = self.asked.get(tag)
-        if asked is not None and now - asked < ASK_AGAIN:
-            return False
-        self.asked[tag] = now
-        return True
+        return asked is None or now - asked >= ASK_AGAIN
+
+    def asking(self, tag: str, now: datetime) -> "TagFilter":
+        """The same, tried now."""
+        return replace(self, asked={**self.asked, tag: now})
+
+
+async def probe_tag_filter(
+    known: TagFilter,
+    mouseflow: Mouseflow,
+    website: str,
+    window: SessionFilters,
+    tag: str,
+    now: datetime,
+) -> TagFilter:
+    """Find out whether the filter can be trusted for the tag, if a try is due."""
+    if not known.covers_pages and known.witness is not None and known.may_ask("", now):
+        row, hidden = known.witness
+        there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
+        nobody = await members(mouseflow, website, replace(window, tags=(IMPOSSIBLE_TAG,)), [row])
+        covers = row.id in there.there and row.id not in nobody.there | nobody.unknown
+        known = replace(known.asking("", now), covers_pages=covers, witness=None)
+    if tag not in known.spelled and known.may_ask(tag, now):
+        found = await read(mouseflow, website, replace(window, tags=(tag,)), 1)
+        known = known.asking(tag, now)
+        if found.count:
+            known = replace(known, spelled=known.spelled | {tag})
+    return known
 
 
 def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
@@ -196,9 +260,9 @@ def named_tags(rules: Iterable[Rule]) -> frozenset[str]:
     return frozenset(tag.casefold() for rule in rules for tag in _spelled(rule))
 
 
-def without(recording: Recording, unheeded: frozenset[str]) -> Recording:
-    """The recording as if nobody had put these tags on it."""
-    tags = tuple(tag for tag in recording.tags if tag.casefold() not in unheeded)
+def without_tags(recording: Recording, ignored: frozenset[str]) -> Recording:
+    """The recording without these tags."""
+    tags = tuple(tag for tag in recording.tags if tag.casefold() not in ignored)
     if len(tags) == len(recording.tags):
         return recording
     return msgspec.structs.replace(recording, tags=tags)

@@ -1,8 +1,8 @@
-"""Recordings: which window to ask for, what a row tells, when a session is final.
+"""Recordings: which window to ask for, what a row says, when a session has ended.
 
 The API filters by whole days in the account's zone, has no cursor and documents no order
 (API document, L811, L4132-4133), so a poll asks for a window that is too wide on both
-sides and finds out for itself what is new.
+sides and works out what is new.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ import msgspec
 from mouseflow.models import Recording
 
 Order = Literal["activity", "created", "both", "unknown"]
-"""What an answer falls by; "both" where the rows do not tell which of the two it is."""
+"""What an answer is sorted by, newest first; "both" if its rows fit both."""
 
 LONGEST_SESSION = timedelta(hours=1)
 """A session ends after an hour on a page at the latest (the vendor's help pages)."""
 
 AHEAD = timedelta(minutes=5)
-"""A time that is later than this far from now is wrong."""
+"""A time further ahead than this is wrong."""
 
-UNSHARP = timedelta(seconds=5)
-"""Rows that were flushed together may stand in any order among themselves."""
+FLUSH = timedelta(seconds=5)
+"""Rows that were flushed together may come in any order among themselves."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Recording).decode
 
 
-def window(now: datetime, back_to: datetime) -> tuple[date, date]:
+def days_to_ask(now: datetime, back_to: datetime) -> tuple[date, date]:
     """The days to ask for: a day too many on either side covers every time zone.
 
     `todate` is exclusive (L4133), so two days are added to today.
@@ -45,7 +45,7 @@ def day(recording: Recording) -> date | None:
 
 
 def last_activity(recording: Recording, now: datetime | None = None) -> datetime | None:
-    """The latest sign of life; page views may end after `lastActivity` (L917 against L933).
+    """The time of the latest activity; page views may end after `lastActivity` (L917 against L933).
 
     Given `now`, pages that end far ahead of it are left out: a visitor's clock was wrong.
     """
@@ -62,7 +62,7 @@ def aware(at: datetime) -> datetime:
 
 
 def settled(recording: Recording, now: datetime, settle: timedelta) -> bool:
-    """Has there been no activity for so long that the session cannot go on?"""
+    """Whether the session has been idle for so long that it has ended."""
     seen = last_activity(recording, now)
     return seen is None or now - seen >= settle
 
@@ -75,9 +75,9 @@ def fingerprint(recording: Recording) -> str:
 
 
 def order_of(rows: Sequence[Recording]) -> Order:
-    """How this answer is sorted, newest first; "unknown" unless it is plain from the rows.
+    """How this answer is sorted, newest first; "unknown" if no order fits its rows.
 
-    Neighbours may be out of order by `UNSHARP`.
+    Neighbours may be out of order by `FLUSH`.
     """
     if len(rows) < 2:
         return "unknown"
@@ -93,7 +93,7 @@ def order_of(rows: Sequence[Recording]) -> Order:
 
 
 def sort_key(recording: Recording, order: Order) -> datetime | None:
-    """What the answer was sorted by, where that is known."""
+    """The time that the answer was sorted by, if its order is known."""
     at = {
         "activity": recording.last_activity,
         "created": recording.created,
@@ -106,14 +106,16 @@ def sort_key(recording: Recording, order: Order) -> datetime | None:
 def merge(row: Recording, detail: Recording) -> Recording:
     """Row and detail together: each lacks fields that the other has (L737-770, L913-977).
 
-    The detail is the later answer and wins, except where it says nothing, or lags behind the
-    row in what can only grow (L917, L947).
+    The detail is the later answer and wins, unless a field is empty, or lags behind the row in
+    what can only grow (L917, L947).
     """
     said = {
         name: value
         for name in Recording.__struct_fields__
         if (value := getattr(detail, name)) not in (None, "", ())
     }
+    if detail.page_views is not None:
+        said["page_views"] = detail.page_views or row.page_views or ()
     if row.duration is not None and detail.duration is not None:
         said["duration"] = max(row.duration, detail.duration)
     if row.last_activity and detail.last_activity:
@@ -122,7 +124,7 @@ def merge(row: Recording, detail: Recording) -> Recording:
 
 
 def packed(recording: Recording) -> bytes:
-    """The row as bytes: a live session waits some forty minutes, and there are many."""
+    """The row as bytes: live sessions are kept for forty minutes, and there are many."""
     return _encode(recording)
 
 
@@ -132,4 +134,4 @@ def unpacked(data: bytes) -> Recording:
 
 
 def _falls(stamps: Sequence[datetime]) -> bool:
-    return all(left + UNSHARP >= right for left, right in pairwise(stamps))
+    return all(left + FLUSH >= right for left, right in pairwise(stamps))

@@ -1,45 +1,93 @@
-"""The rules of one website, made ready for its polls."""
+"""The recording rules of one website, prepared for evaluation."""
 
 from collections.abc import Iterable, Iterator
+from typing import assert_never
 
-from bot.domain.subjects import Site
-from bot.fields.field import Field, TextKind
+from bot.domain.subjects import RecordingSubject, Site
+from bot.fields.field import Field, Source, TextKind
 from bot.polling.server_facts import named_tags, own_tags, required_tags
-from bot.rules.evaluate import RuleGroup, field_of
+from bot.rules.evaluate import RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
-from bot.rules.model import OneItem, Rule, leaves
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
 from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
 from bot.rules.plan_steps import applies
+from bot.rules.value_tests import Answer, both, either, opposite
 
-__all__ = ["Book", "asks_friction", "asks_visitor_type"]
 
+class SiteRules:
+    """The recording rules that watch this website. `everything` are the rules of all files.
 
-class Book:
-    """The recording rules that watch this website.
+    `final` holds all of them, for settled sessions; `early` those whose condition stays true
+    once it is true, so that they need not wait for the end. `ignored_tags` are tags that the
+    bot sets and no rule names: they must not make rules match.
 
-    `final` holds all of them, for sessions that can't change any more; `early` those whose
-    condition stays true once it is true, so that they need not wait for the end. `unheeded`
-    are the bot's own tags that no rule names: they must not make rules match.
-
-    `expandable` tells that a row with its page views leaves nothing to learn from the detail:
-    no rule reads a field that such rows lack, as the region (L949). `reading_tags` holds the
-    ids of rules that read tags, of a session or of its pages.
+    `expandable`: a row with its page views holds all that a detail does, since no rule reads
+    a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
+    tags, of a session or its pages. `asking_friction`, `asking_visitor`: ids of the rules that
+    depend on such a fact.
     """
 
-    def __init__(self, rules: Iterable[Rule], site: Site) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], site: Site, everything: Iterable[Rule] | None = None
+    ) -> None:
         rules = tuple(rules)
-        watching = tuple(
-            rule for rule in rules if rule.watch == "recordings" and applies(rule, site)
-        )
+        watching = _watching(rules, site)
+        every = rules if everything is None else tuple(everything)
         self.final: RuleGroup = RuleIndex(watching)
         self.early: RuleGroup = RuleIndex(rule for rule in watching if fires_early(rule))
         self.thresholds = thresholds(watching)
         self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
+        self.asking_friction = frozenset(rule.id for rule in watching if asks_friction(rule))
+        self.asking_visitor = frozenset(rule.id for rule in watching if asks_visitor_type(rule))
         read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
         self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
         self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
-        self.unheeded = own_tags(rules) - named_tags(watching)
+        self.ignored_tags = own_tags(every) - named_tags(_watching(every, site))
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
+        self._reading_marks = tuple(
+            rule
+            for rule in watching
+            if any(_can_be_marked(leaf) for leaf in leaves(rule.condition))
+        )
+
+    def group(self, settled: bool) -> RuleGroup:
+        """The rules to decide a session by."""
+        return self.final if settled else self.early
+
+    def hinging_on_marks(self, subject: RecordingSubject) -> list[Rule]:
+        """The rules whose outcome depends on what people may have changed since the row was read.
+
+        Stars, watched marks, variables and names change without any activity of the session.
+        """
+        return [
+            rule
+            for rule in self._reading_marks
+            if _verdict_unmarked(rule.condition, subject) is None
+        ]
+
+
+def _watching(rules: Iterable[Rule], site: Site) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.watch == "recordings" and applies(rule, site))
+
+
+def _can_be_marked(leaf: Leaf) -> bool:
+    about = field_of(leaf, "recordings")
+    return about.changes and about.source is Source.LIST
+
+
+def _verdict_unmarked(condition: Condition, subject: RecordingSubject) -> Answer:
+    """The verdict if nothing were known of what people can change on a finished session."""
+    match condition:
+        case All(parts):
+            return both(_verdict_unmarked(part, subject) for part in parts)
+        case AnyOf(parts):
+            return either(_verdict_unmarked(part, subject) for part in parts)
+        case Not(part):
+            return opposite(_verdict_unmarked(part, subject))
+        case Test() | OneItem() | Journey():
+            return None if _can_be_marked(condition) else answer(condition, subject)
+        case _:
+            assert_never(condition)
 
 
 def _fields_read(rule: Rule) -> Iterator[Field]:

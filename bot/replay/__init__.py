@@ -1,1 +1,1 @@
-"""Looking back: past recordings judged by the present rules, one of them or many."""
+"""Past recordings evaluated by the current rules: backfill, replay, plan, tune, explain."""

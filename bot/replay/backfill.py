@@ -1,11 +1,11 @@
-"""After downtime, or at a first start that looks far back: reads what was missed, day by day.
+"""Backfill: reads day by day what was missed in downtime, or before a first start.
 
-Each day is read page by page and judged as it comes, so that memory stays flat, and what has
-been caught up is remembered after each day. The ordinary polls then go on from the last hours.
+Each day is read and evaluated page by page, so that memory stays flat, and the progress is
+stored after each day. The ordinary polls then go on from the last hours.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from functools import partial
 
@@ -13,12 +13,12 @@ import msgspec
 
 from bot.domain.subjects import Site
 from bot.errors import TryLater
-from bot.polling.list_reader import Mark
-from bot.polling.record_matches import settle
-from bot.polling.recordings import SOURCE, Desk
+from bot.polling.evaluate import Knowledge
+from bot.polling.list_reader import Watermark
+from bot.polling.record_matches import matches_in, record_poll
+from bot.polling.recordings import SOURCE, PollContext
 from bot.replay.date_slices import Slice, Span, slices
-from bot.replay.evaluate_days import Past, Place, judge, place
-from bot.replay.record import founds
+from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.rules.model import Rule
 from bot.store.matches import PollOutcome
 from bot.store.recordings import close_older, live_recordings, watermark
@@ -27,13 +27,13 @@ DAY = timedelta(days=1)
 """No session is live for longer."""
 
 LONG = timedelta(hours=2)
-"""Sessions that began so long before may have gone on since."""
+"""Sessions that began this long before may have continued since."""
 
 BESIDE = timedelta(minutes=25)
-"""How much more than the sessions that are not final the ordinary polls read by themselves."""
+"""How much the ordinary polls read by themselves beyond the sessions that have not ended."""
 
-PATIENCE = 2
-"""How often a day is read again for the sake of details that could not be had."""
+MOST_ATTEMPTS = 2
+"""How often to read a day again because of details that could not be read."""
 
 
 def recent(settle: timedelta) -> timedelta:
@@ -42,10 +42,10 @@ def recent(settle: timedelta) -> timedelta:
 
 
 @dataclass(frozen=True, slots=True)
-class CaughtUp:
+class Backfilled:
     """What was missed since then, and what came of it. `paused`: rules that their safety paused.
 
-    `first` tells that nothing was missed: it was the first start, told to look back so far.
+    `first`: nothing was missed; it was the first start, configured to look back so far.
     """
 
     since: datetime
@@ -58,11 +58,12 @@ class CaughtUp:
 
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """What a day brought, or, where it is not `whole`, what it had brought when the rules changed.
+    """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` counts recordings whose details could not be had.
+    `open` counts recordings whose details could not be read.
     """
 
+    knowledge: Knowledge
     read: int = 0
     matches: int = 0
     missed: int = 0
@@ -71,60 +72,62 @@ class _Day:
     whole: bool = True
 
 
-async def catch_up(
+async def backfill(
     site: Site,
     in_force: Callable[[], Sequence[Rule]],
-    desk: Desk,
-    tries: dict[str, int],
+    context: PollContext,
+    attempts: dict[str, int],
     now: datetime,
-) -> CaughtUp | None:
-    """Read what the ordinary polls would have to read at once; None where that is little.
+) -> Backfilled | None:
+    """Read what is too much for an ordinary poll; None if there is nothing of the kind.
 
-    `in_force` gives the rules that hold now: when they change meanwhile, the day under way is
-    judged anew by the new ones, and where none watches recordings any more, it ends with None.
-    `tries` counts how often details of a day could not be had; after some tries they are
-    judged without. Raises the errors of the calls and of the store; the days done so far
-    stay done.
+    `in_force` returns the current rules: when they change meanwhile, the day under way is
+    evaluated again, and if none watches recordings any more, the result is None. `attempts`
+    counts how often a day was read without some details; after a few it is done without them.
+    Raises the errors of the calls and of the store; the days done so far stay done.
     """
-    text = await desk.store.run(partial(watermark, source=SOURCE, website=site.id))
-    mark = msgspec.json.decode(text, type=Mark).until(now) if text else None
-    back_to = mark.polled if mark else now - desk.start
-    by_polls = recent(desk.settle)
+    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
+    mark = msgspec.json.decode(text, type=Watermark).until(now) if text else None
+    back_to = mark.polled if mark else now - context.start
+    by_polls = recent(context.settle)
     if now - back_to <= by_polls:
         return None
     since = mark.since if mark else back_to
-    live = await desk.store.run(partial(live_recordings, website=site.id))
+    live = await context.store.run(partial(live_recordings, website=site.id))
     known = [row.created for row in live.values() if row.created and row.created > back_to - DAY]
     began = min(known, default=back_to)
-    past = Past(
-        mouseflow=desk.mouseflow,
-        store=desk.store,
-        zone=desk.zone,
-        settle=desk.settle,
+    history = History(
+        mouseflow=context.mouseflow,
+        store=context.store,
+        zone=context.zone,
+        settle=context.settle,
         span=Span(min(back_to - LONG, began), now),
         now=now,
-        expand=desk.expand,
+        expand=context.expand,
     )
     rules = in_force()
-    at = await place(past, site, rules, rules)
+    at = await prepare(history, site, rules, rules)
     days: list[_Day] = []
-    for each in slices([site], past.span, past.zone):
-        while not (day := await _day(past, at, each, since, desk, _changed(in_force, rules))).whole:
+    for each in slices([site], history.span, history.zone):
+        changed = _changed(in_force, rules)
+        while not (day := await _day(history, at, each, since, context, changed)).whole:
             days.append(day)
             rules = in_force()
-            at = await place(past, site, rules, rules)
-            if not at.book.final.rules:
+            changed = _changed(in_force, rules)
+            at = await prepare(history, site, rules, rules)
+            if not at.rules.final.rules:
                 return None
         days.append(day)
-        if day.open and tries.setdefault(each.name, 0) < PATIENCE:
-            tries[each.name] += 1
-            raise TryLater(f"{day.open} recordings' details of {each.day} could not be had")
-        done = datetime.combine(each.day + timedelta(days=1), time(), desk.zone)
+        at = replace(at, knowledge=day.knowledge)
+        if day.open and attempts.setdefault(each.name, 0) < MOST_ATTEMPTS:
+            attempts[each.name] += 1
+            raise TryLater(f"details of {day.open} recordings of {each.day} could not be read")
+        done = datetime.combine(each.day + timedelta(days=1), time(), context.zone)
         until = min(max(done, back_to), now - by_polls)
-        await _remember(site, desk, Mark.after(since, until), now)
-    await desk.store.run(partial(close_older, website=site.id, than=now - DAY))
-    await _remember(site, desk, Mark.after(now - by_polls, now), now)
-    return CaughtUp(
+        await _remember(site, context, Watermark.after(since, until), now)
+    await context.store.run(partial(close_older, website=site.id, than=now - DAY))
+    await _remember(site, context, Watermark.after(now - by_polls, now), now)
+    return Backfilled(
         back_to,
         sum(day.read for day in days),
         sum(day.matches for day in days),
@@ -135,36 +138,46 @@ async def catch_up(
 
 
 async def _day(
-    past: Past, at: Place, each: Slice, since: datetime, desk: Desk, changed: Callable[[], bool]
+    history: History,
+    at: PreparedSite,
+    each: Slice,
+    since: datetime,
+    context: PollContext,
+    changed: Callable[[], bool],
 ) -> _Day:
-    """Judge one day and write down what matches, as long as the rules stay what they are."""
-    read = matches = missed = open_ = 0
-    paused: tuple[tuple[str, str], ...] = ()
-    async for batch in judge(past, at, each):
+    """Evaluate one day and record its matches, until the rules change."""
+    day = _Day(at.knowledge)
+    async for batch in evaluate_slice(history, at, each):
         if changed():
-            return _Day(read, matches, missed, open_, paused, whole=False)
-        read += batch.read
-        missed += batch.missed
-        open_ += batch.open
-        found = [one for one in founds(batch.judged, past.now) if one.happened >= since]
-        outcome = PollOutcome(source=SOURCE, website=at.site.id, at=past.now)
-        settled = await desk.store.run(
-            partial(settle, outcome=outcome, found=found, routing=desk.routing)
+            return replace(day, whole=False)
+        found = [one for one in matches_in(batch.evaluations, history.now) if one.happened >= since]
+        outcome = PollOutcome(source=SOURCE, website=at.site.id, at=history.now)
+        recorded = await context.store.run(
+            partial(record_poll, outcome=outcome, found=found, routing=context.routing)
         )
-        matches += len(settled.matches)
-        paused += settled.paused
-    return _Day(read, matches, missed, open_, paused)
+        day = replace(
+            day,
+            knowledge=batch.knowledge,
+            read=day.read + batch.read,
+            matches=day.matches + len(recorded.matches),
+            missed=day.missed + batch.missed,
+            open=day.open + batch.open,
+            paused=day.paused + recorded.paused,
+        )
+    return day
 
 
 def _changed(in_force: Callable[[], Sequence[Rule]], rules: Sequence[Rule]) -> Callable[[], bool]:
     return lambda: in_force() != rules
 
 
-async def _remember(site: Site, desk: Desk, mark: Mark, now: datetime) -> None:
+async def _remember(site: Site, context: PollContext, mark: Watermark, now: datetime) -> None:
     outcome = PollOutcome(
         source=SOURCE,
         website=site.id,
         at=now,
         watermark=msgspec.json.encode(mark).decode(),
     )
-    await desk.store.run(partial(settle, outcome=outcome, found=(), routing=desk.routing))
+    await context.store.run(
+        partial(record_poll, outcome=outcome, found=(), routing=context.routing)
+    )

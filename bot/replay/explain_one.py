@@ -1,7 +1,7 @@
 """One recording with all that the API lets us know of it, as far as one rule asks."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -11,18 +11,18 @@ from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError, Gone
 from bot.polling.list_reader import Listing, deeper, of_days, read
 from bot.polling.server_facts import (
-    Wanting,
-    friction_bands,
+    FrictionQuestion,
+    PollFacts,
+    VisitorType,
     friction_is_ignored,
-    visitor_types,
-    without,
+    without_tags,
 )
 from bot.polling.session import day, last_activity, merge, settled
-from bot.polling.site_rules import Book, asks_friction, asks_visitor_type
+from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.rules.explain import Explanation
 from bot.rules.model import Rule
-from bot.rules.needs import fires_early, thresholds
+from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
 from bot.store.audit import Entry
 from bot.store.dead_letters import StepState
 from bot.store.matches import KeptMatch
@@ -57,14 +57,14 @@ class Outcome:
 
 
 def past(known: Remembered, now: datetime) -> list[Outcome]:
-    """The fate of each step of a match that is in the store."""
-    told = {note.step: note.text for note in reversed(known.notes) if note.step}
-    found = [_outcome(step, told.get(step.key, ""), now) for step in known.steps]
+    """What became of each step of a match that is in the store."""
+    notes = {note.step: note.text for note in reversed(known.notes) if note.step}
+    found = [_outcome(step, notes.get(step.key, ""), now) for step in known.steps]
     reasons = [note.text for note in known.notes if note.kind == "suppressed" and not note.step]
     return found + [Outcome("actions", "held back", reason) for reason in reasons]
 
 
-def _outcome(step: StepState, told: str, now: datetime) -> Outcome:
+def _outcome(step: StepState, note: str, now: datetime) -> Outcome:
     action = step.key.rpartition("/")[2]
     match step.state:
         case StepStatus.PENDING:
@@ -86,7 +86,7 @@ def _outcome(step: StepState, told: str, now: datetime) -> Outcome:
             assert_never(step.state)
     if step.ended is not None:
         state += f" {_at(step.ended)}"
-    why = "; ".join(dict.fromkeys(filter(None, (step.fault, step.remedy)))) or told
+    why = "; ".join(dict.fromkeys(filter(None, (step.fault, step.remedy)))) or note
     return Outcome(action, state, why)
 
 
@@ -100,14 +100,14 @@ def future(
     settle: timedelta,
     now: datetime,
 ) -> list[str]:
-    """What would happen now, where there is no match in the store."""
+    """What would happen now, if there is no match in the store."""
     if held:
-        return ["the rule is held: the API ignores the friction filter, so it cannot be judged"]
+        return ["the rule is suspended: the API ignores the friction filter"]
     final = settled(subject.recording, now, settle)
     if explanation.matches is None:
         return ["not decided yet: some of what the rule asks about is not known"]
     if not explanation.matches:
-        more = "" if final else "; the session is still live and is judged again when it grows"
+        more = "" if final else "; the session is still live and is evaluated again when it grows"
         return [f"nothing: it does not match{more}"]
     seen = last_activity(subject.recording)
     if known.watching is None:
@@ -177,7 +177,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Explained:
     """The recording, and whether the API ignores the friction filter that the rule needs."""
 
     subject: RecordingSubject
@@ -211,21 +211,21 @@ async def find(
     return None
 
 
-async def look(
+async def ask(
     mouseflow: Mouseflow,
     site: Site,
     detail: Recording,
     rule: Rule,
     everything: Sequence[Rule],
     zone: str,
-) -> Known:
+) -> Explained:
     """Ask the rest: the list's row, and the facts that the rule needs, of that day alone.
 
     Raises the errors of the calls.
     """
     at = day(detail)
     if at is None:
-        return Known(_subject(site, detail, everything, zone))
+        return Explained(_subject(site, detail, everything, zone))
     window = of_days(at - _DAY, at + 2 * _DAY)
     near = _narrowed(window, detail)
     row = await _row(mouseflow, site, near, detail.id)
@@ -234,25 +234,27 @@ async def look(
     whole = detail if row is None else merge(row, detail)
     subject = _subject(site, whole, everything, zone)
     if row is None:
-        return Known(subject)
+        return Explained(subject)
     held = False
-    bands, types = {}, {}
+    facts = PollFacts(mouseflow, site.id, near)
+    bands: Mapping[str, Band] = {}
+    types: Mapping[str, VisitorType] = {}
     if asks_friction(rule) and subject.friction is None:
         held = await friction_is_ignored(mouseflow, site.id, window)
         if not held:
             steps = thresholds([rule])
-            wanting = Wanting(row, Band(), frozenset(steps))
-            bands = await friction_bands(mouseflow, site.id, near, [wanting])
+            question = FrictionQuestion(row, Band(), frozenset(steps))
+            bands = await facts.friction([question])
     if asks_visitor_type(rule):
-        types = await visitor_types(mouseflow, site.id, near, [row])
-    told = RecordingSubject(
+        types = await facts.visitor_types([subject])
+    known = RecordingSubject(
         website=site,
         recording=subject.recording,
         zone=zone,
         friction=bands.get(row.id, subject.friction),
         visitor_type=types.get(row.id),
     )
-    return Known(told, held)
+    return Explained(known, held)
 
 
 def _narrowed(window: SessionFilters, detail: Recording) -> SessionFilters:
@@ -291,7 +293,7 @@ def _subject(
     exact = recording.friction if recording.friction is not None else recording.friction_score
     return RecordingSubject(
         website=site,
-        recording=without(recording, Book(everything, site).unheeded),
+        recording=without_tags(recording, SiteRules(everything, site).ignored_tags),
         zone=zone,
         friction=None if exact is None else Band.exactly(exact),
     )

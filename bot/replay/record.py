@@ -1,7 +1,7 @@
 """Writes matches of the past into a store, with the guarantees of any poll, and counts them.
 
-The store is the bot's own (`--apply`) or one on trial, which is thrown away: what would be done
-is found out by doing it there.
+The store is the bot's own (`--apply`) or a temporary copy: what would be done is found out by
+doing it there.
 """
 
 from collections import Counter
@@ -16,10 +16,7 @@ from bot.actions import ACTIONS
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Held, Posting, Window, admit
 from bot.domain.step import Rank
-from bot.polling.evaluate import Judged
-from bot.polling.record_matches import Found, Routing, posting, settle
-from bot.polling.session import last_activity
-from bot.rules.explain import why
+from bot.polling.record_matches import Found, Routing, posting, record_poll
 from bot.rules.model import Rule
 from bot.rules.plan_steps import match_key
 from bot.store import Connection
@@ -72,8 +69,8 @@ class Line(msgspec.Struct):
 
     `new` matches were not known before, `known` ones were. `held` counts by reason the new
     ones that call for no action (`once_per`, `count`, a pause). `steps` are the actions that
-    the others call for, by kind. `posts` go out alone, `folded` ones stand in `digests`,
-    `dropped` ones nowhere.
+    the others call for, by kind. `posts` go out alone, `folded` ones are part of `digests`,
+    `dropped` ones are never sent.
     """
 
     new: int = 0
@@ -104,9 +101,9 @@ class Line(msgspec.Struct):
 class Tally(msgspec.Struct):
     """All lines, by rule and day, and what the look back read and cost.
 
-    `missed` counts recordings that could not be read, `undetailed` those judged without
-    their detail, `held` the websites whose rules with friction could not be judged. `paused`
-    are the rules that their safety stopped, with the reason.
+    `missed` counts recordings that could not be read, `undetailed` those whose
+    detail could not be read, `held` the websites where rules with friction are suspended.
+    `paused` are the rules that their safety paused, with the reason.
     """
 
     lines: dict[str, dict[date, Line]] = {}
@@ -171,7 +168,7 @@ def remarks(tally: Tally) -> list[str]:
     ]
     found += [f"{n} held back: {reason}" for reason, n in sorted(whole.held.items())]
     if whole.folded:
-        found.append(f"{whole.folded} posts stand in a digest beside others")
+        found.append(f"{whole.folded} posts are part of a digest")
     if whole.dropped:
         found.append(f"{whole.dropped} posts are dropped, as their rules say")
     if whole.hooks:
@@ -180,11 +177,9 @@ def remarks(tally: Tally) -> list[str]:
     if tally.missed:
         found.append(f"{tally.missed} recordings could not be read")
     if tally.undetailed:
-        found.append(
-            f"{tally.undetailed} recordings were judged without their detail, which failed"
-        )
+        found.append(f"{tally.undetailed} recordings lack their details, which could not be read")
     found += [
-        f"rules with friction could not be judged on {name}: the API ignores that filter"
+        f"rules with friction were not evaluated on {name}: the API ignores that filter"
         for name in tally.held
     ]
     return found
@@ -232,7 +227,7 @@ SOURCE = "replay"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenMatch:
     """What became of one match: the kinds of its steps, or why it has none."""
 
     found: Found
@@ -241,36 +236,22 @@ class Written:
     held: str = ""
 
 
-def founds(judged: Iterable[Judged], now: datetime) -> list[Found]:
-    """Each match, with the time of the session's end."""
-    return [
-        Found(
-            rule=rule,
-            subject=each.subject,
-            happened=min(now, last_activity(each.due.row) or now),
-            why=why(rule, each.subject),
-        )
-        for each in judged
-        for rule in each.rules
-    ]
-
-
 def write(
     conn: Connection, website: str, found: Sequence[Found], routing: Routing, now: datetime | None
-) -> tuple[list[Written], dict[str, str]]:
+) -> tuple[list[WrittenMatch], dict[str, str]]:
     """Write the matches down; gives the new ones, and the rules that were paused.
 
     They come oldest first. With `now` None each is written as of the moment it happened, as a
     bot would have that had been at work then.
     """
-    written: list[Written] = []
+    written: list[WrittenMatch] = []
     paused: dict[str, str] = {}
     for group in [found] if now is not None else _as_they_happened(found):
         outcome = PollOutcome(source=SOURCE, website=website, at=now or group[-1].happened)
-        settled = settle(conn, outcome, group, routing)
-        paused.update(settled.paused)
-        new = frozenset(settled.matches)
-        kinds = step_kinds(conn, settled.matches)
+        recorded = record_poll(conn, outcome, group, routing)
+        paused.update(recorded.paused)
+        new = frozenset(recorded.matches)
+        kinds = step_kinds(conn, recorded.matches)
         written += [
             _written(conn, each, kinds.get(_key(each), ()), now or each.happened)
             for each in group
@@ -280,7 +261,7 @@ def write(
 
 
 def _as_they_happened(found: Sequence[Found]) -> Iterator[Sequence[Found]]:
-    """One by one where the store's memory decides; the others together, which is much faster."""
+    """One by one if the store's history decides; the others together, which is much faster."""
     plain = [each for each in found if not _remembers(each.rule)]
     if plain:
         yield plain
@@ -293,17 +274,17 @@ def _remembers(rule: Rule) -> bool:
     return (rule.count, rule.once_per, rule.safety) != (None, None, None)
 
 
-def _written(conn: Connection, each: Found, steps: tuple[str, ...], at: datetime) -> Written:
+def _written(conn: Connection, each: Found, steps: tuple[str, ...], at: datetime) -> WrittenMatch:
     if steps or not each.rule.do:
-        return Written(each, at, steps)
+        return WrittenMatch(each, at, steps)
     notes = history(
         conn, kind="suppressed", rule=each.rule.id, subject=each.subject.key, limit=1
     )  # fmt: skip
-    return Written(each, at, (), notes[0].text if notes else "held back")
+    return WrittenMatch(each, at, (), notes[0].text if notes else "held back")
 
 
 def count(
-    tally: Tally, posts: Posts, day: date, written: Iterable[Written], routing: Routing
+    tally: Tally, posts: Posts, day: date, written: Iterable[WrittenMatch], routing: Routing
 ) -> None:
     """Add to the tally what was written."""
     for each in written:

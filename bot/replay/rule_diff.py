@@ -39,7 +39,7 @@ class Change:
 def states(
     rules: Iterable[Rule], digests: Mapping[str, str], running: Mapping[str, str]
 ) -> dict[str, State]:
-    """How each rule of the files stands to the one that runs; both are known by fingerprint."""
+    """How each rule of the files differs from the running one, by fingerprint."""
     found: dict[str, State] = {}
     for rule in rules:
         old = next((running[it] for it in (rule.id, *rule.was) if it in running), None)

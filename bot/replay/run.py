@@ -1,5 +1,6 @@
-"""Goes through the slices of a replay: judges, writes, counts, and keeps how far it has come."""
+"""Replays slice by slice: evaluates, writes and counts matches, and keeps the progress."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -10,11 +11,11 @@ import msgspec
 
 from bot.domain.subjects import Site
 from bot.errors import StoreError
-from bot.polling.evaluate import Counted
-from bot.polling.record_matches import Found, Routing
+from bot.polling.evaluate import CountingClient, Knowledge
+from bot.polling.record_matches import Found, Routing, matches_in
 from bot.replay.date_slices import Slice, slices
-from bot.replay.evaluate_days import Past, Place, judge, place
-from bot.replay.record import Posts, Tally, Written, count, founds, write
+from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
+from bot.replay.record import Posts, Tally, WrittenMatch, count, write
 from bot.rules.model import Rule
 from bot.store.database import Lock
 
@@ -79,7 +80,7 @@ class Folder:
             self._lock = Lock(self.path / "replay")
 
     def load(self) -> Progress | None:
-        """What was kept; None where there is no replay to go on with."""
+        """What was kept; None if there is no replay to resume."""
         try:
             data = (self.path / KEPT).read_bytes()
             return msgspec.json.decode(data, type=Progress)
@@ -112,30 +113,30 @@ class Folder:
 
 
 MOST_WAITING = 2_000
-"""Matches of a slice that wait to be written in the order of their time; with more than
-these, rules with `count` may see some out of order."""
+"""Matches of a slice to collect and sort by time; beyond this, rules with `count` may see some
+out of order."""
 
 AT_ONCE = 200
-"""Matches of one transaction, so that a daemon beside it does not wait long."""
+"""Matches of one transaction, so that a daemon that runs beside it does not wait long."""
 
-Told = Callable[[int, int], None]
-"""Is told how many recordings were read now, and how many there are to read in all.
+OnProgress = Callable[[int, int], None]
+"""Called with how many recordings were read now, and how many there are to read in all.
 
-The account counts by days only: of days that lie in the span by a part it is a guess until
+The account counts by days only: for days that are partly in the span it is an estimate until
 they are read.
 """
 
-Seen = Callable[[Sequence[str]], None]
-Wrote = Callable[[Sequence[Written]], None]
+OnRead = Callable[[Sequence[str]], None]
+OnWritten = Callable[[Sequence[WrittenMatch]], None]
 
 
-def nobody(_some: Sequence[object]) -> None:
-    """Nobody wants to know which recordings were read, or which matches are new."""
+def ignore(_some: Sequence[object]) -> None:
+    """Do nothing with what was read or written."""
 
 
 async def replay(
-    past: Past,
-    mouseflow: Counted,
+    history: History,
+    mouseflow: CountingClient,
     sites: Sequence[Site],
     rules: Sequence[Rule],
     everything: Sequence[Rule],
@@ -143,37 +144,40 @@ async def replay(
     progress: Progress,
     *,
     keep: Callable[[Progress], None],
-    tell: Told,
+    tell: OnProgress,
     live: bool = False,
-    seen: Seen = nobody,
-    wrote: Wrote = nobody,
+    seen: OnRead = ignore,
+    wrote: OnWritten = ignore,
 ) -> None:
-    """Judge every slice that is not done yet, and write what matches into `past.store`.
+    """Evaluate every slice that is not done yet, and write its matches into `history.store`.
 
-    `progress` is brought up to date and kept after each slice, so that a replay which ends
-    early loses the last slice at most; what that one has written already is known when it
-    is judged again. `live` writes each match as of the moment it happened. `seen` is told the
-    ids of what was read, `wrote` the new matches. Raises the errors of the calls and of the
-    store.
+    `progress` is updated and kept after each slice, so that a replay that ends early loses at
+    most the last slice; matches of it that are written already are known when it is evaluated
+    again. `live` writes each match as of the moment it happened. `seen` gets the ids of what
+    was read, `wrote` the new matches. Raises the errors of the calls and of the store.
     """
     before = progress.tally.calls
-    places = {site.id: await place(past, site, rules, everything) for site in sites}
-    progress.tally.held = [each.site.name for each in places.values() if each.held]
+    prepared = {site.id: await prepare(history, site, rules, everything) for site in sites}
+    progress.tally.held = [
+        each.site.name for each in prepared.values() if each.knowledge.friction_ignored
+    ]
     done = frozenset(progress.done)
     todo = [
         each
-        for each in slices(sites, past.span, past.zone)
-        if each.name not in done and places[each.site.id].book.final.rules
+        for each in slices(sites, history.span, history.zone)
+        if each.name not in done and prepared[each.site.id].rules.final.rules
     ]
-    expected = _Expected(past, places, todo)
+    expected = _Expected(history, prepared, todo)
     tell(0, expected.all())
 
-    def told(slice_: Slice, read: int) -> None:
-        tell(read, expected.more(slice_, read))
+    def read(slice_: Slice, count: int) -> None:
+        tell(count, expected.more(slice_, count))
 
     for each in todo:
-        work = _Work(past, places[each.site.id], each, routing, progress, live, wrote)
-        await work.run(partial(told, each), seen)
+        at = prepared[each.site.id]
+        work = _SliceReplay(history, at, each, routing, progress, live, wrote)
+        knowledge = await work.run(partial(read, each), seen)
+        prepared[each.site.id] = dataclasses.replace(at, knowledge=knowledge)
         tell(0, expected.over(each))
         progress.tally.calls = before + mouseflow.calls
         progress.done.append(each.name)
@@ -181,21 +185,22 @@ async def replay(
 
 
 class _Expected:
-    """How many recordings of the span there are: read ones, and a guess of the others."""
+    """How many recordings of the span there are: those read, and an estimate of the others."""
 
-    def __init__(self, past: Past, places: Mapping[str, Place], todo: Sequence[Slice]) -> None:
+    def __init__(
+        self, history: History, prepared: Mapping[str, PreparedSite], todo: Sequence[Slice]
+    ) -> None:
         self._read = 0
         self._left = {
-            each.name: places[each.site.id].counts.get(each.day, 0)
-            * past.span.share(each.day, past.zone)
+            each.name: prepared[each.site.id].counts.get(each.day, 0)
+            * history.span.share(each.day, history.zone)
             for each in todo
         }
-
-        self._guess = sum(self._left.values())
+        self._estimate = sum(self._left.values())
 
     def all(self) -> int:
         """So many, as far as is known."""
-        return self._read + max(0, round(self._guess))
+        return self._read + max(0, round(self._estimate))
 
     def more(self, slice_: Slice, read: int) -> int:
         """So many more of that slice have been read."""
@@ -208,44 +213,47 @@ class _Expected:
 
     def _less(self, slice_: Slice, by: float) -> int:
         self._left[slice_.name] -= by
-        self._guess -= by
+        self._estimate -= by
         return self.all()
 
 
-class _Work:
-    """One slice under way; what it found joins the progress when it is done as a whole."""
+class _SliceReplay:
+    """One slice under way; its matches join the progress when all of it is done."""
 
     def __init__(
         self,
-        past: Past,
-        at: Place,
+        history: History,
+        at: PreparedSite,
         slice_: Slice,
         routing: Routing,
         progress: Progress,
         live: bool,
-        wrote: Wrote,
+        wrote: OnWritten,
     ) -> None:
-        self._past, self._at, self._slice = past, at, slice_
+        self._history, self._at, self._slice = history, at, slice_
         self._routing, self._progress, self._live = routing, progress, live
         self._wrote = wrote
         self._waiting: list[Found] = []
 
-    async def run(self, tell: Callable[[int], None], seen: Seen) -> None:
-        tally: Tally = self._progress.tally
-        async for batch in judge(self._past, self._at, self._slice):
+    async def run(self, tell: Callable[[int], None], seen: OnRead) -> Knowledge:
+        """Replay the slice. Returns what is known of the API afterwards."""
+        tally, knowledge = self._progress.tally, self._at.knowledge
+        async for batch in evaluate_slice(self._history, self._at, self._slice):
+            knowledge = batch.knowledge
             tally.read += batch.read
             tally.missed += batch.missed
             tally.details += batch.details
             tally.undetailed += batch.open
             for rule, _key in batch.before:
                 tally.line(rule, self._slice.day).known += 1
-            self._waiting += founds(batch.judged, self._past.now)
+            self._waiting += matches_in(batch.evaluations, self._history.now)
             if len(self._waiting) >= MOST_WAITING:
                 await self._write()
             seen(batch.ids)
             if batch.read:
                 tell(batch.read)
         await self._write()
+        return knowledge
 
     async def _write(self) -> None:
         self._waiting.sort(key=lambda each: each.happened)
@@ -257,9 +265,9 @@ class _Work:
                 website=self._at.site.id,
                 found=some,
                 routing=self._routing,
-                now=None if self._live else self._past.now,
+                now=None if self._live else self._history.now,
             )
-            written, paused = await self._past.store.run(work)
+            written, paused = await self._history.store.run(work)
             self._progress.tally.paused.update(paused)
             self._wrote(written)
             count(self._progress.tally, posts, self._slice.day, written, self._routing)

@@ -1,4 +1,4 @@
-"""Which rules and websites a look back is about, from what people write."""
+"""Which rules and websites a replay is about, from what people write."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -13,23 +13,23 @@ SHOWN = 10
 """Names that a message lists at most."""
 
 
-def chosen(rules: Sequence[Rule], wanted: Iterable[str]) -> tuple[Rule, ...]:
+def chosen_rules(rules: Sequence[Rule], wanted: Iterable[str]) -> tuple[Rule, ...]:
     """The recording rules of these ids, all of them where none is named.
 
     Raises ConfigError for an id that no rule has, and for a rule about something else.
     """
     ids = tuple(dict.fromkeys(wanted))
-    found = [one(rules, each) for each in ids] if ids else list(rules)
+    found = [rule_named(rules, each) for each in ids] if ids else list(rules)
     other = [rule for rule in found if rule.watch != "recordings"]
     if ids and other:
         raise ConfigError(
             f"{other[0].id}: it watches {other[0].watch}; only rules about recordings "
-            "can be looked back with, since the API keeps no past of the others"
+            "can be replayed, since the API keeps no history of the others"
         )
     return tuple(rule for rule in found if rule.watch == "recordings")
 
 
-def one(rules: Iterable[Rule], wanted: str) -> Rule:
+def rule_named(rules: Iterable[Rule], wanted: str) -> Rule:
     """The rule of that id; raises ConfigError that names the nearest one."""
     by_id = {rule.id: rule for rule in rules}
     if wanted in by_id:
@@ -37,7 +37,7 @@ def one(rules: Iterable[Rule], wanted: str) -> Rule:
     raise ConfigError(f"{wanted}: no such rule in the rule files{_hint(wanted, sorted(by_id))}")
 
 
-def watched(
+def watched_sites(
     websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
 ) -> tuple[Site, ...]:
     """The websites that some rule watches, or those of them that are named (by name or id).
@@ -60,16 +60,16 @@ def watched(
     )
 
 
-def looked_at(
+def chosen_sites(
     websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
 ) -> tuple[Site, ...]:
-    """The same, where there must be one to look at.
+    """The same, if there must be at least one.
 
-    Raises ConfigError also for a named website that none of the rules watches, and where the
-    account has none that they watch: that is no quiet website.
+    Raises ConfigError also for a named website that no rule watches, and if the rules watch no
+    website of the account.
     """
     rows = tuple(websites)
-    found = watched(rows, rules, wanted)
+    found = watched_sites(rows, rules, wanted)
     for each in found:
         if not any(applies(rule, each) for rule in rules):
             raise ConfigError(f"{each.name}: no rule in question watches that website")

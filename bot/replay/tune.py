@@ -58,7 +58,7 @@ def knobs(rule: Rule) -> tuple[Knob, ...]:
 
 
 def knob(rule: Rule, name: str = "") -> Knob:
-    """The threshold to turn; raises ConfigError where the rule has none that can be counted."""
+    """The threshold to turn; raises ConfigError if the rule has none that can be counted."""
     found = [each for each in knobs(rule) if name in ("", each.field)]
     if not found:
         raise ConfigError(
@@ -93,7 +93,7 @@ def whole_days(since: datetime, now: datetime, zone: ZoneInfo) -> tuple[date, da
 
 
 def uncounted(rule: Rule) -> tuple[str, ...]:
-    """The parts of the rule's condition that no filter stands for, in words.
+    """The parts of the rule's condition that no filter covers, in words.
 
     There are at most as many matches as are counted.
     """

@@ -1,7 +1,7 @@
-"""Asks the questions of a website's level rules, each once, and reads the answers as subjects.
+"""Fetches the figures that a website's level rules ask for, each question once.
 
-Whether the API heeds `over_last` and `visitors` is found out by asking for the opposite; a
-rule whose filter is ignored is held, since it would speak of other visitors than it says.
+To see whether the API honours `over_last` and `visitors`, the bot asks for the opposite. A rule
+whose filter is ignored is suspended: its figures would be of other visitors.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import msgspec
 
 from bot.domain.subjects import CampaignSubject, Kind, Site, Subject
 from bot.errors import GiveUp, TryLater
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.sources import (
     MOST_PAGES,
@@ -38,33 +38,33 @@ from mouseflow.decode import Rows
 Window = tuple[date, date]
 
 PROBE_AGAIN = timedelta(days=1)
-"""How long it is believed that the API heeds or ignores a filter."""
+"""How long to rely on a check of a filter."""
 
 UNSURE = timedelta(hours=1)
-"""How soon it is asked again where there were too few visitors to tell."""
+"""How soon to check again if there were too few visitors to tell."""
 
 MOST_FORMS = 50
-"""Forms whose report is read in one look, where a rule asks for more than the list has."""
+"""Forms whose report is read in one poll, if a rule asks for more than the list has."""
 
 
 @dataclass(slots=True)
 class LevelMemory:
-    """What helps from look to look and may be lost.
+    """What helps from poll to poll and may be lost.
 
-    `heeded` holds by kind and filter whether the API heeds it (None: could not be told) and
-    when to ask again; `said` what people were told; `budget_used` the website's percentage.
+    `honoured` holds by kind and filter whether the API honours it (None: unknown) and when to
+    check again; `said` what people were told; `budget_used` the website's percentage.
     """
 
-    heeded: dict[tuple[Kind, str], tuple[bool | None, datetime]] = field(default_factory=dict)
+    honoured: dict[tuple[Kind, str], tuple[bool | None, datetime]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
     budget_used: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, the rules that ask it, and its answer.
+class Figures:
+    """The subjects that answer one question, and the rules that ask it.
 
-    `series` names the figures' history. `whole` tells that no subject is missing.
+    `series` names the figures' history. `whole`: no subject is missing.
     """
 
     series: str
@@ -76,10 +76,10 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """All answers of one look. `failed` is the first question's error, if any has failed."""
+class Fetched:
+    """All answers of one poll. `failed` is the error of the first question that failed, if any."""
 
-    answered: Sequence[Asked]
+    answered: Sequence[Figures]
     watermark: str | None
     ignored: tuple[str, ...]
     failed: Exception | None
@@ -93,22 +93,27 @@ class _Answer:
     whole: bool = True
 
 
-async def asked(
-    kind: Kind, site: Site, rules: Sequence[Rule], desk: Desk, memory: LevelMemory, now: datetime
-) -> Seen:
-    """Ask what the rules need. Raises the errors of the calls where nothing was answered."""
+async def fetch(
+    kind: Kind,
+    site: Site,
+    rules: Sequence[Rule],
+    context: PollContext,
+    memory: LevelMemory,
+    now: datetime,
+) -> Fetched:
+    """Fetch what the rules ask for. Raises the first error if no question was answered."""
     if kind == "feedback":
-        return await _campaigns(site, rules, desk, memory)
+        return await _campaigns(site, rules, context, memory)
     groups: dict[Question, list[Rule]] = {}
     for rule in rules:
         groups.setdefault(sources.question(rule.over_last, rule.visitors), []).append(rule)
-    answered: list[Asked] = []
+    answered: list[Figures] = []
     ignored: list[str] = []
     failed: Exception | None = None
     for question, asking in groups.items():
         try:
-            answer = await _ask(kind, site, question, asking, desk, memory, now)
-            bad = await _ignored(kind, site, question, answer, desk, memory, now)
+            answer = await _ask(kind, site, question, asking, context, memory, now)
+            bad = await _ignored(kind, site, question, answer, context, memory, now)
         except (GiveUp, TryLater) as error:
             failed = failed or error
             continue
@@ -118,7 +123,9 @@ async def asked(
             answered.append(_answered(kind, question, asking, answer, memory))
     if failed and not answered:
         raise failed
-    return Seen(answered, None, tuple(dict.fromkeys(ignored)), failed, _notes(site, ignored, kind))
+    return Fetched(
+        answered, None, tuple(dict.fromkeys(ignored)), failed, _notes(site, ignored, kind)
+    )
 
 
 def _notes(site: Site, ignored: Sequence[str], kind: Kind) -> tuple[Note, ...]:
@@ -131,21 +138,23 @@ def _notes(site: Site, ignored: Sequence[str], kind: Kind) -> tuple[Note, ...]:
 
 def _answered(
     kind: Kind, question: Question, rules: Sequence[Rule], answer: _Answer, memory: LevelMemory
-) -> Asked:
+) -> Figures:
     series = f"{kind}?{question.text}" if question.text else kind
-    return Asked(series, rules, answer.subjects, answer.whole, answer.unread, memory.said)
+    return Figures(series, rules, answer.subjects, answer.whole, answer.unread, memory.said)
 
 
-async def _campaigns(site: Site, rules: Sequence[Rule], desk: Desk, memory: LevelMemory) -> Seen:
-    rows = await desk.mouseflow.send(feedback.list(site.id))
-    text = await desk.store.run(partial(watermark, source="feedback", website=site.id))
+async def _campaigns(
+    site: Site, rules: Sequence[Rule], context: PollContext, memory: LevelMemory
+) -> Fetched:
+    rows = await context.mouseflow.send(feedback.list(site.id))
+    text = await context.store.run(partial(watermark, source="feedback", website=site.id))
     before = msgspec.json.decode(text, type=dict[str, int]) if text else {}
     subjects: list[CampaignSubject] = read_campaigns(site, rows, before)
-    # A campaign that is left out once keeps its baseline: it may come back.
+    # A campaign that is missing once keeps its baseline: it may come back.
     after = before | baselines(rows)
     answer = _Answer(subjects, len(rows.unreadable), not rows.unreadable)
     answered = _answered("feedback", Question(), rules, answer, memory)
-    return Seen([answered], msgspec.json.encode(after).decode(), (), None)
+    return Fetched([answered], msgspec.json.encode(after).decode(), (), None)
 
 
 async def _ask(
@@ -153,48 +162,48 @@ async def _ask(
     site: Site,
     question: Question,
     rules: Sequence[Rule],
-    desk: Desk,
+    context: PollContext,
     memory: LevelMemory,
     now: datetime,
 ) -> _Answer:
     if kind == "websites":
-        detail = await desk.mouseflow.send(websites.detail(site.id))
+        detail = await context.mouseflow.send(websites.detail(site.id))
         return _Answer([read_website(site, detail, memory.budget_used)])
-    window = sources.days(question, now, desk.zone)
-    answer = await _LISTS[kind](site, question, window, desk)
+    window = sources.days(question, now, context.zone)
+    answer = await _LISTS[kind](site, question, window, context)
     if kind == "forms" and any(map(_asks_fields, rules)):
-        return await _reports(site, question, window, answer, desk)
+        return await _reports(site, question, window, answer, context)
     return answer
 
 
-async def _funnels(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
+async def _funnels(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
     filters = sources.session_filters(question, window)
-    rows = await desk.mouseflow.send(funnels.list(site.id, filters))
+    rows = await context.mouseflow.send(funnels.list(site.id, filters))
     return _rows(read_funnels(site, rows), rows)
 
 
-async def _forms(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
+async def _forms(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
     filters = sources.session_filters(question, window)
-    rows = await desk.mouseflow.send(forms.list(site.id, filters))
+    rows = await context.mouseflow.send(forms.list(site.id, filters))
     return _rows(read_forms(site, rows), rows)
 
 
 async def _reports(
-    site: Site, question: Question, window: Window, listed: _Answer, desk: Desk
+    site: Site, question: Question, window: Window, listed: _Answer, context: PollContext
 ) -> _Answer:
-    """The forms of the list with the figures of their fields, a call for each."""
+    """The forms of the list with the figures of their fields: one call each."""
     filters = sources.session_filters(question, window)
     found = [
-        await desk.mouseflow.send(forms.report(site.id, form.id, filters))
+        await context.mouseflow.send(forms.report(site.id, form.id, filters))
         for form in listed.subjects[:MOST_FORMS]
     ]
     rest = listed.subjects[MOST_FORMS:]
     return _Answer([*read_forms(site, found), *rest], listed.unread, listed.whole)
 
 
-async def _pages(site: Site, question: Question, window: Window, desk: Desk) -> _Answer:
+async def _pages(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
     filters = sources.page_filters(question, window)
-    listed = await desk.mouseflow.send(
+    listed = await context.mouseflow.send(
         heatmaps.pages(site.id, filters, limit=MOST_PAGES)
     )  # fmt: skip
     missing = max(0, listed.count - len(listed.pages))
@@ -214,18 +223,18 @@ async def _ignored(
     site: Site,
     question: Question,
     answer: _Answer,
-    desk: Desk,
+    context: PollContext,
     memory: LevelMemory,
     now: datetime,
 ) -> list[str]:
-    """The question's filters that the API does not heed, as far as can be told."""
+    """The question's filters that the API is known to ignore."""
     bad = []
     for aspect in question.aspects:
-        known, until = memory.heeded.get((kind, aspect), (None, now))
+        known, until = memory.honoured.get((kind, aspect), (None, now))
         if now >= until:
-            known = await _probe(kind, site, question, answer, aspect, desk, now)
+            known = await _probe(kind, site, question, answer, aspect, context, now)
             again = UNSURE if known is None else PROBE_AGAIN
-            memory.heeded[kind, aspect] = (known, now + again)
+            memory.honoured[kind, aspect] = (known, now + again)
         if known is False:
             bad.append(aspect)
     return bad
@@ -237,15 +246,15 @@ async def _probe(
     question: Question,
     answer: _Answer,
     aspect: str,
-    desk: Desk,
+    context: PollContext,
     now: datetime,
 ) -> bool | None:
     count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
     counters = count(answer.subjects)
     if sum(counters.values()) < sources.ENOUGH:
         return None
-    window = sources.days(question, now, desk.zone)
-    other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), desk)
+    window = sources.days(question, now, context.zone)
+    other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
     return sources.honoured(counters, count(other.subjects))
 
 

@@ -1,7 +1,7 @@
-"""One look at a website's levels: counters that can be true for a while, end, and come back.
+"""One poll of a website's reports, and the alert states (firing or resolved) that follow.
 
-Rules that ask the same question share its answer. What came of a look is written in one
-transaction: baselines, how every rule stands with every subject, matches, and figures.
+Rules that ask the same question share its answer. One transaction records what came of a poll:
+baselines, the state of every rule for every subject, matches, and figures.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,9 +16,9 @@ from bot.actions.notifier import Notifier
 from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Kind, Site, Subject, reread
 from bot.fields.catalogue import SUBJECTS, fields
-from bot.polling.record_matches import Found, Routing, Settled, settle
-from bot.polling.recordings import Desk
-from bot.reports.fetch import Asked, LevelMemory, asked
+from bot.polling.record_matches import Found, Recorded, Routing, record_poll
+from bot.polling.recordings import PollContext
+from bot.reports.fetch import Figures, LevelMemory, fetch
 from bot.rules.evaluate import Past, answer, field_of
 from bot.rules.explain import why
 from bot.rules.model import Rule, leaves
@@ -38,64 +38,64 @@ from bot.store.audit import Note
 from bot.store.matches import PollOutcome
 
 KEPT = timedelta(days=35)
-"""How long figures are kept at least; longer where a rule compares with an older past."""
+"""How long to keep figures at least; longer if a rule compares with an older past."""
 
 FRESH = timedelta(days=1)
-"""How often a level is written down again though nothing changed: what is old is forgotten."""
+"""How often to store an unchanged state again, since old ones are deleted."""
 
 _NOW = Level()
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What a look at levels brought: subjects seen, and what came of it.
+class ReportsPolled:
+    """What a poll of reports read and recorded.
 
-    `ignored` names the filters that the API does not heed, found out by this look; `unread`
-    tells how many rows could not be read, `failed` why some rules were not judged.
+    `ignored` names the filters that the API ignores; `unread` counts rows that could not be
+    read, `failed` is why some rules were not evaluated.
     """
 
     subjects: int
-    settled: Settled
+    recorded: Recorded
     ignored: tuple[str, ...] = ()
     unread: int = 0
     failed: Exception | None = None
 
 
-async def look(
+async def poll(
     kind: Kind,
     site: Site,
     rules: Iterable[Rule],
-    desk: Desk,
+    context: PollContext,
     memory: LevelMemory,
     now: datetime,
-) -> Looked:
-    """One look at the website's subjects of one kind.
+) -> ReportsPolled:
+    """Poll the website's subjects of one kind once.
 
-    Raises GiveUp or TryLater where no question could be answered.
+    Raises GiveUp or TryLater if no question was answered.
     """
     watching = [rule for rule in rules if rule.watch == kind and applies(rule, site)]
     if not watching:
-        return Looked(0, Settled())
-    seen = await asked(kind, site, watching, desk, memory, now)
+        return ReportsPolled(0, Recorded())
+    fetched = await fetch(kind, site, watching, context, memory, now)
     outcome = PollOutcome(
-        source=kind, website=site.id, at=now, watermark=seen.watermark, notes=seen.notes
+        source=kind, website=site.id, at=now, watermark=fetched.watermark, notes=fetched.notes
     )
-    settled = await desk.store.run(
-        partial(settle_levels, outcome=outcome, asked=seen.answered, routing=desk.routing)
+    recorded = await context.store.run(
+        partial(record_levels, outcome=outcome, figures=fetched.answered, routing=context.routing)
     )
-    return Looked(
-        sum(len(each.subjects) for each in seen.answered),
-        settled,
-        seen.ignored,
-        sum(each.unread for each in seen.answered),
-        seen.failed,
+    return ReportsPolled(
+        sum(len(each.subjects) for each in fetched.answered),
+        recorded,
+        fetched.ignored,
+        sum(each.unread for each in fetched.answered),
+        fetched.failed,
     )
 
 
 def website_gone(
     conn: Connection, site: Site, rules: Iterable[Rule], routing: Routing, now: datetime
-) -> Settled:
-    """The account no longer has the website: what was true there, of whatever kind, is over."""
+) -> Recorded:
+    """Resolve what fired on a website that the account no longer has, of every kind."""
     outcome = PollOutcome(source="websites", website=site.id, at=now)
     found = [
         each
@@ -103,37 +103,39 @@ def website_gone(
         if rule.watch != "recordings" and applies(rule, site)
         for each in _gone(conn, rule, levels(conn, rule.id, site.id), outcome)
     ]
-    return settle(conn, outcome, found, routing)
+    return record_poll(conn, outcome, found, routing)
 
 
-def settle_levels(
-    conn: Connection, outcome: PollOutcome, asked: Sequence[Asked], routing: Routing
-) -> Settled:
-    """Move every rule's level on by one look and write down what fired or ended, at once."""
+def record_levels(
+    conn: Connection, outcome: PollOutcome, figures: Sequence[Figures], routing: Routing
+) -> Recorded:
+    """Advance every rule's state by one poll and record what fired or ended."""
     found: list[Found] = []
     notes: list[Note] = []
-    for each in asked:
+    for each in figures:
         for rule in each.rules:
-            found += _judged(conn, rule, each, outcome)
+            found += _evaluated(conn, rule, each, outcome)
             notes += _too_early(conn, rule, each, outcome)
         _keep(conn, each, outcome)
-    return settle(conn, replace(outcome, notes=(*outcome.notes, *notes)), found, routing)
+    return record_poll(conn, replace(outcome, notes=(*outcome.notes, *notes)), found, routing)
 
 
-def _judged(conn: Connection, rule: Rule, asked: Asked, outcome: PollOutcome) -> Iterator[Found]:
+def _evaluated(
+    conn: Connection, rule: Rule, figures: Figures, outcome: PollOutcome
+) -> Iterator[Found]:
     kept = levels(conn, rule.id, outcome.website)
     now = outcome.at
-    for subject in asked.subjects:
+    for subject in figures.subjects:
         known = kept.pop(subject.key, None)
         before = known.level if known else _NOW
-        past = past_of(conn, asked.series, subject, now)
+        past = past_of(conn, figures.series, subject, now)
         after, found = _moved(rule, subject, before, now, past)
         if after != before or (known and known.at and now - known.at >= FRESH):
             save_level(
                 conn, rule.id, outcome.website, subject.key, after, now, _plain(subject, after)
             )
         yield from found
-    if asked.whole:
+    if figures.whole:
         yield from _gone(conn, rule, kept, outcome)
 
 
@@ -160,7 +162,7 @@ def _moved(
 def _gone(
     conn: Connection, rule: Rule, kept: dict[str, KeptLevel], outcome: PollOutcome
 ) -> Iterator[Found]:
-    """Subjects that a whole list no longer has: what was true of them is over."""
+    """Resolve what fired for subjects that a complete list no longer has."""
     for key, known in kept.items():
         before = known.level
         if before.fired is None and before.true_since is None:
@@ -175,7 +177,7 @@ def _gone(
 
 
 def _plain(subject: Subject, level: Level) -> dict[str, Any] | None:
-    """The subject of a level that is true, to tell of it should it disappear."""
+    """The subject as plain values while its state is true, in case it disappears."""
     if level.true_since is None and level.fired is None:
         return None
     plain: dict[str, Any] = msgspec.to_builtins(subject)
@@ -183,11 +185,11 @@ def _plain(subject: Subject, level: Level) -> dict[str, Any] | None:
 
 
 def past_of(conn: Connection, series: str, subject: Subject, now: datetime) -> Past:
-    """The subject's own figures of earlier looks, as the store has them."""
+    """The subject's own figures of earlier polls, from the store."""
 
     def past(name: str, ago: int) -> float | None:
         back = timedelta(milliseconds=ago)
-        # After a downtime the figure may be a little older than asked.
+        # After a downtime the figure may be a little older than figures.
         slack = max(back / 4, timedelta(hours=1))
         return figure_at(
             conn, series, subject.website.id, subject.key, name, now - back, slack
@@ -196,12 +198,12 @@ def past_of(conn: Connection, series: str, subject: Subject, now: datetime) -> P
     return past
 
 
-def _keep(conn: Connection, asked: Asked, outcome: PollOutcome) -> None:
-    """Add the figures to the history; of pages, of which there are many, those compared alone."""
-    if not asked.subjects:
+def _keep(conn: Connection, figures: Figures, outcome: PollOutcome) -> None:
+    """Add the figures to the history; of pages only those compared, since there are many."""
+    if not figures.subjects:
         return
-    kind = asked.subjects[0].kind
-    compared = {pair for rule in asked.rules for pair in changes_asked(rule)}
+    kind = figures.subjects[0].kind
+    compared = {pair for rule in figures.rules for pair in changes_asked(rule)}
     named = {name for name, _ago in compared}
     about = [
         field
@@ -209,10 +211,10 @@ def _keep(conn: Connection, asked: Asked, outcome: PollOutcome) -> None:
         if field.numeric and not field.pulse and (not SUBJECTS[kind].many or field.name in named)
     ]
     at = grain(outcome.at)
-    for subject in asked.subjects:
+    for subject in figures.subjects:
         values = {field.name: _number(field.get(subject)) for field in about}
         there = {name: value for name, value in values.items() if value is not None}
-        add_figures(conn, asked.series, outcome.website, subject.key, there, at)
+        add_figures(conn, figures.series, outcome.website, subject.key, there, at)
     longest = max((ago for _name, ago in compared), default=0)
     forget_figures(conn, at - max(KEPT, timedelta(milliseconds=longest) * 1.5))
 
@@ -221,13 +223,17 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _too_early(conn: Connection, rule: Rule, asked: Asked, outcome: PollOutcome) -> Iterator[Note]:
-    """Says once which comparisons have no history yet, so that silence is explained."""
-    if f"history/{rule.id}" in asked.said or not asked.subjects:
+def _too_early(
+    conn: Connection, rule: Rule, figures: Figures, outcome: PollOutcome
+) -> Iterator[Note]:
+    """Notes, once, which comparisons have no history yet."""
+    if f"history/{rule.id}" in figures.said or not figures.subjects:
         return
-    asked.said.add(f"history/{rule.id}")
+    figures.said.add(f"history/{rule.id}")
     for name, ago in sorted(changes_asked(rule)):
-        past = [past_of(conn, asked.series, each, outcome.at)(name, ago) for each in asked.subjects]
+        past = [
+            past_of(conn, figures.series, each, outcome.at)(name, ago) for each in figures.subjects
+        ]
         if None in past:
             back = timedelta(milliseconds=ago)
             text = f"not enough history yet to compare {name} with {back} ago"
@@ -250,7 +256,7 @@ def _fired(rule: Rule, subject: Subject, now: datetime, past: Past) -> Found:
 
 
 def _episode(at: datetime) -> str:
-    """Names one firing of a level for ever, also where another rule takes over its id."""
+    """A name of one firing that stays unique even if another rule takes over the id."""
     return f"{at:%Y%m%dT%H%M%S.%f}"
 
 

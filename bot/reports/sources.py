@@ -140,7 +140,7 @@ MOST_PAGES = 1_000
 
 
 def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
-    """The pages as subjects; a page without its path cannot be told from another."""
+    """The pages as subjects, without those that lack their path."""
     return [
         PageSubject(
             website=site,
@@ -164,7 +164,7 @@ def page_counters(subjects: Iterable[PageSubject]) -> dict[str, int]:
 
 
 USUAL = timedelta(days=30)
-"""How far back figures go where the rule does not say; the API's own window is not documented."""
+"""How far back figures go by default; the API's own window is undocumented."""
 
 DATES = "over_last"
 """The name of the filter by dates, as rules write it."""
@@ -245,9 +245,9 @@ def _other(name: str, value: str) -> str:
 
 
 def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None:
-    """Whether the API heeds the filter in which two answers' counters were asked to differ.
+    """Whether the API honours the filter in which two questions differ, by their counters.
 
-    None where there are too few visitors to tell. Counters of one answer may have moved on a
+    None if there are too few visitors to tell. Counters of one answer may have moved on a
     little until the other was asked.
     """
     total = sum(answer.values())

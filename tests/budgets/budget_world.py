@@ -17,7 +17,7 @@ from bot.delivery import Delivery
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports, SlackPost
 from bot.rules.files.load import read
 from bot.store import Store, in_memory_copy
@@ -199,7 +199,7 @@ class World:
 
     async def look(self) -> BudgetsLooked:
         sites = [Site(shop.id, shop.name, shop.read_only) for shop in self.shops]
-        desk = Desk(
+        context = PollContext(
             mouseflow=self.account,
             store=self.store,
             zone=ZONE,
@@ -207,7 +207,7 @@ class World:
             start=HOUR,
             routing=Routing("#usual", str(ZONE)),
         )
-        return await look(self.budgets, sites, desk, self.memory, self.now, self.ops)
+        return await look(self.budgets, sites, context, self.memory, self.now, self.ops)
 
     async def poll(self) -> BudgetsLooked:
         """A look and what it has put into the outbox."""

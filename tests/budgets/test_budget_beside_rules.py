@@ -5,7 +5,7 @@ from budget_world import Shop, World
 from test_budget_switching import MONTHLY, log
 
 from bot.domain.subjects import Site, WebsiteSubject
-from bot.polling.record_matches import Found, Routing, settle
+from bot.polling.record_matches import Found, Routing, record_poll
 from bot.rules.files.load import read
 from bot.store.matches import PollOutcome
 
@@ -35,7 +35,7 @@ def fires(bot, do, rule="night-off"):
     )
     found = Found(rule=made, subject=subject, happened=bot.now, episode=str(bot.now))
     outcome = PollOutcome(source="websites", website=shop.id, at=bot.now)
-    bot.store.do(lambda conn: settle(conn, outcome, [found], Routing("#usual", "UTC")))
+    bot.store.do(lambda conn: record_poll(conn, outcome, [found], Routing("#usual", "UTC")))
 
 
 async def stopped_by_a_rule(bot):

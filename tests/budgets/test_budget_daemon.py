@@ -12,7 +12,7 @@ from bot.actions import ACTIONS
 from bot.delivery import Delivery
 from bot.delivery.slack import SlackPoster
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
@@ -82,13 +82,20 @@ class Running:
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
         self.slack = SlackPoster(SecretStr(self.sim.slack.token), base_url=self.sim.slack_url)
         direct = Direct(self.sim)
-        desk = Desk(direct, self.store, ZoneInfo("Europe/Copenhagen"), timedelta(minutes=35),
-                    timedelta(hours=1), Routing("#mouseflow", "Europe/Copenhagen"))  # fmt: skip
+        zone = "Europe/Copenhagen"
+        context = PollContext(
+            direct,
+            self.store,
+            ZoneInfo(zone),
+            timedelta(minutes=35),
+            timedelta(hours=1),
+            Routing("#mouseflow", zone),
+        )
         ports = Ports(direct, self.slack, None, Addresses(channel="#mouseflow"))
         self.delivery = Delivery(self.store, ports, ACTIONS, clock=lambda: self.now)
         rules = read([("r.yaml", RULES)])
         self.watcher = Watcher(
-            desk, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
+            context, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
         )
         await self.watcher.use(rules)
         await self.watcher.find_sites()
@@ -103,7 +110,7 @@ class Running:
         end = self.now + timedelta(**most)
         while not until() and self.now < end:
             self.now += timedelta(hours=1)
-            for place in list(self.watcher.places.values()):
+            for place in list(self.watcher.watched.values()):
                 assert await self.watcher.poll_budgets()
                 assert await self.watcher.poll_reports(place.site)
             await self.delivery.drain()

@@ -125,12 +125,12 @@ def test_a_slack_message_reads_as_text() -> None:
 def test_what_the_log_warns_of_is_told() -> None:
     lines = [
         {"level": "info", "event": "poll.decided"},
-        {"level": "warning", "event": "poll.failing", "what": "feedback", "reason": "away"},
+        {"level": "warning", "event": "poll.outage", "what": "feedback", "reason": "away"},
         {"level": "error", "event": "deliver.given_up", "reason": "told as a dead letter"},
         {"level": "error", "event": "daemon.fault"},
     ]
     log = "\n".join(map(json.dumps, lines))
-    assert troubles(log) == ["poll.failing: feedback: away", "daemon.fault"]
+    assert troubles(log) == ["poll.outage: feedback: away", "daemon.fault"]
 
 
 def test_calls_are_counted_by_what_they_ask() -> None:

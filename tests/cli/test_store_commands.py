@@ -195,7 +195,11 @@ def test_status_reads_website_by_website_rules_before_what_was_refused_and_budge
         set_watermark(conn, "recordings", "w2", "{}", NOW)
         set_watermark(conn, WEBSITES, "", '{"w1": "zoo.com", "w2": "art.com"}', NOW)
         faults = ["rules.yaml:3:4: unknown field"]
-        record(conn, NOW, [Note(kind="rules.refused", text=faults[0], details={"faults": faults})])
+        record(
+            conn,
+            NOW,
+            [Note(kind="rules.reload_failed", text=faults[0], details={"faults": faults})],
+        )
         mark = BudgetMark(
             at=NOW, period="month", first="2026-03-01", end="2026-04-01", recordings=10, used=5
         )

@@ -16,11 +16,11 @@ from bot.domain.subjects import (
     WebsiteSubject,
     written,
 )
-from bot.polling.evaluate import Counted
+from bot.polling.evaluate import CountingClient
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.replay.date_slices import Span
-from bot.replay.evaluate_days import Past
+from bot.replay.evaluate_days import History
 from bot.replay.run import Folder, Progress, replay
 from bot.rules.files.load import read
 from bot.rules.model import RuleSet
@@ -69,7 +69,7 @@ async def matches(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkp
 
 async def budget(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
     """A look at a budget that is used up."""
-    desk = Desk(
+    context = PollContext(
         mouseflow=mouseflow,
         store=Dying(store, checkpoint),
         zone=ZONE,
@@ -83,7 +83,7 @@ async def budget(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpo
         f"budgets: {{credits: {{{of}, steps: {{100%: {job['budget']}}}}}}}"
     )
     site = Site(job["website"], job["website"])
-    await poll.look(rules.budgets, [site], desk, poll.BudgetMemory(), now, None)
+    await poll.look(rules.budgets, [site], context, poll.BudgetMemory(), now, None)
 
 
 async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
@@ -101,8 +101,8 @@ async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, check
             websites=(job["website"],), digest=rules.digest, now=now,
         )  # fmt: skip
     dying = Dying(store, checkpoint)
-    past = Past(
-        mouseflow=Counted(mouseflow), store=dying, zone=ZONE,
+    history = History(
+        mouseflow=CountingClient(mouseflow), store=dying, zone=ZONE,
         settle=timedelta(minutes=1), span=Span(progress.since, progress.until), now=progress.now,
     )  # fmt: skip
 
@@ -113,8 +113,9 @@ async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, check
         if dying.wrote:
             checkpoint("slice.after")
 
+    site = Site(job["website"], job["website"])
     await replay(
-        past, past.mouseflow, [Site(job["website"], job["website"])], rules.rules, rules.rules,
+        history, history.mouseflow, [site], rules.rules, rules.rules,
         Routing("", ZONE.key), progress, keep=keep, tell=lambda _read, _expected: None,
     )  # fmt: skip
 

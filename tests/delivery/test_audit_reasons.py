@@ -11,7 +11,7 @@ from bot.delivery import Delivery
 from bot.domain.limits import Hours, Posting, Reason
 from bot.domain.subjects import RecordingSubject, Site
 from bot.errors import BadCredentials, GiveUp, TryLater
-from bot.polling.record_matches import READ_ONLY, Found, Routing, settle
+from bot.polling.record_matches import READ_ONLY, Found, Routing, record_poll
 from bot.ports import Ports
 from bot.rules.files.load import read
 from bot.store.audit import history
@@ -52,7 +52,7 @@ def matched(bench: Bench, rule: str, key: str, site: Site = SITE) -> None:
     seen = RecordingSubject(website=site, recording=subject(key).recording)
     found = [Found(rule=rules[rule], subject=seen, happened=NOW, why=("pages 1",))]
     outcome = PollOutcome(source="recordings", website=site.id, at=NOW)
-    bench.store.do(lambda conn: settle(conn, outcome, found, ROUTING))
+    bench.store.do(lambda conn: record_poll(conn, outcome, found, ROUTING))
 
 
 def test_every_reason_is_held_by_a_test_here():

@@ -11,8 +11,8 @@ from bot.domain.alert_state import Level
 from bot.domain.budget import Hold
 from bot.domain.limits import Reason
 from bot.domain.subjects import RecordingSubject
-from bot.polling.record_matches import Found, Routing, settle
-from bot.polling.recordings import Desk
+from bot.polling.record_matches import Found, Routing, record_poll
+from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store.alert_states import levels, save_level
@@ -39,8 +39,8 @@ class Renaming:
         earlier = f"was: {was}, " if was else ""
         rule = f"{{watch: recordings, when: {{pages: 1}}, {earlier}{more or self.more}}}"
         rules = read([("r.yaml", f"version: 1\nrules: {{{name}: {rule}}}".encode())])
-        desk = Desk(None, self.store, ZoneInfo("UTC"), HOUR, HOUR, ROUTING)
-        watcher = Watcher(desk, rules, ops=None, wake=lambda: None, clock=lambda: self.now)
+        context = PollContext(None, self.store, ZoneInfo("UTC"), HOUR, HOUR, ROUTING)
+        watcher = Watcher(context, rules, ops=None, wake=lambda: None, clock=lambda: self.now)
         await watcher.use(rules)
         [self.rule] = rules.rules
 
@@ -50,7 +50,7 @@ class Renaming:
             seen = RecordingSubject(website=SITE, recording=subject(key).recording)
             outcome = PollOutcome(source="recordings", website=SITE.id, at=self.now)
             found = [Found(rule=self.rule, subject=seen, happened=self.now)]
-            self.do(settle, outcome, found, ROUTING)
+            self.do(record_poll, outcome, found, ROUTING)
         await self.delivery.drain()
         notes = self.do(history, kind="suppressed", subject=keys[-1])
         return notes[0].text if notes else ""

@@ -187,11 +187,11 @@ def test_an_outage_of_the_api_is_not_taken_for_a_low_rate_and_fills_no_log(tmp_p
         virtually(work)
     events = Counter(line["event"] for line in log)
     began, ended = world.told()
-    assert "Mouseflow cannot be read since" in began
-    assert "Mouseflow is read again" in ended
+    assert "Mouseflow can't be reached since" in began
+    assert "Mouseflow is reachable again" in ended
     assert "poll.slow" not in events
-    assert events["poll.failing"] == 10
-    assert events["poll.failing_widely"] == events["poll.recovered_widely"] == 1
+    assert events["poll.outage"] == 10
+    assert events["poll.outage_widespread"] == events["poll.recovered_widespread"] == 1
     assert events["poll.recovered"] <= 20
     assert spacing(world, since=1250) == pytest.approx([1.0] * len(spacing(world, 1250)), abs=0.6)
 

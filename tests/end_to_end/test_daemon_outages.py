@@ -36,7 +36,7 @@ def test_a_refused_key_is_told_at_once_and_once_and_so_is_its_end(tmp_path):
             world.sim.fail("status", status=401, times=10_000)
             await asyncio.sleep(70)
             (told,) = world.told()
-            assert "Mouseflow refuses the key: nothing is read" in told
+            assert "Mouseflow rejected the API key" in told
             assert "mouseflow.api_key" in told
             assert {what for what, _, _ in failing(world)} == {
                 f"recordings of shop-00{n}.com" for n in range(3)
@@ -52,7 +52,7 @@ def test_a_refused_key_is_told_at_once_and_once_and_so_is_its_end(tmp_path):
 
     virtually(work)
     assert len(world.told()) == 2
-    assert "Mouseflow is read again" in world.told()[1]
+    assert "Mouseflow is reachable again" in world.told()[1]
 
 
 def test_a_short_outage_is_shown_and_a_longer_one_is_told_once_with_its_end(tmp_path):
@@ -70,13 +70,13 @@ def test_a_short_outage_is_shown_and_a_longer_one_is_told_once_with_its_end(tmp_
             world.sim.fail("status", status=503, times=10_000)
             await asyncio.sleep(3600)
             (told,) = world.told()
-            assert "Mouseflow cannot be read since" in told
+            assert "Mouseflow can't be reached since" in told
             world.sim.faults.clear()
             await asyncio.sleep(1800)
 
     virtually(work)
     assert len(world.told()) == 2
-    assert "Mouseflow is read again" in world.told()[1]
+    assert "Mouseflow is reachable again" in world.told()[1]
 
 
 def test_what_was_told_before_a_restart_is_not_told_again_but_its_end_is(tmp_path):
@@ -94,8 +94,8 @@ def test_what_was_told_before_a_restart_is_not_told_again_but_its_end_is(tmp_pat
             await asyncio.sleep(600)
 
     virtually(work)
-    assert ["refuses the key" in it for it in world.told()] == [True, False]
-    assert "Mouseflow is read again" in world.told()[1]
+    assert ["rejected the API key" in it for it in world.told()] == [True, False]
+    assert "Mouseflow is reachable again" in world.told()[1]
 
 
 def test_a_website_that_no_rule_watches_any_more_does_not_fail_for_ever(tmp_path):

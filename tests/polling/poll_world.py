@@ -12,11 +12,11 @@ import msgspec
 from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import Unreachable
-from bot.polling.live_sessions import Memory
+from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk, Polled, poll
+from bot.polling.recordings import PollContext, Polled, poll
 from bot.polling.session import merge
-from bot.polling.site_rules import Book
+from bot.polling.site_rules import SiteRules
 from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
 from bot.rules.model import Rule, RuleSet
@@ -113,7 +113,7 @@ class Account:
         self.ops = ops
         self.expand = expand
         self.settle = timedelta(minutes=35)
-        self.memory = Memory()
+        self.live = LiveSessions()
         self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
         self.sender = Direct(self.sim)
 
@@ -121,7 +121,7 @@ class Account:
         """The process is gone and comes back: the store stays, what was in memory does not."""
         self.store.close()
         self.store = open_store(f"sqlite:///{self.path / 'bot.db'}")
-        self.memory = Memory()
+        self.live = LiveSessions()
 
     def close(self) -> None:
         self.store.close()
@@ -135,7 +135,7 @@ class Account:
         return [call.path for call in self.sim.calls]
 
     async def poll(self) -> Polled:
-        desk = Desk(
+        context = PollContext(
             mouseflow=self.sender,
             store=self.store,
             zone=ZoneInfo(self.zone),
@@ -144,7 +144,10 @@ class Account:
             routing=Routing("#mouseflow", self.zone, self.ops),
             expand=self.expand,
         )
-        return await poll(self.site, Book(self.rules, self.site), desk, self.memory, self.now)
+        rules = SiteRules(self.rules, self.site)
+        polled = await poll(self.site, rules, context, self.live, self.now)
+        self.live = polled.live
+        return polled
 
     def matched(self, rule: str = "") -> set[tuple[str, str]]:
         """(rule, recording) of every match so far."""

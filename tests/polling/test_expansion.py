@@ -101,7 +101,7 @@ async def test_what_was_trusted_before_any_rule_read_tags_is_compared_anew(accou
     assert expanded(shop)  # it is trusted now
     shop.wait(minutes=3)
     shop.rules = rules(CHECKOUT).rules
-    shop.memory.forget_facts()
+    shop.live = shop.live.forget_facts()
     there += [shop.sim.add("myshop.com", "rage-on-product", start=-120) for _ in range(12)]
     await shop.poll()
     assert shop.matched() == await shop.truth(there)
@@ -186,7 +186,7 @@ async def test_an_outage_between_the_list_and_its_page_views_ends_the_poll(accou
     with pytest.raises(TryLater):
         await shop.poll()
     shop.sender = real
-    assert not shop.memory.tries
+    assert not shop.live.without_detail
     await shop.poll()
     assert shop.matched() == await shop.truth(there)
 
@@ -222,7 +222,7 @@ async def test_tags_that_people_set_after_the_last_activity_count_for_rules_adde
     shop.wait(minutes=3)
     await shop.poll()
     shop.rules = rules(VIP).rules
-    shop.memory.forget_facts()
+    shop.live = shop.live.forget_facts()
     await shop.sender.send(tag(shop.site.id, who, "vip"))
     shop.wait(minutes=40)
     for _ in range(400):  # they push the session out of what a poll reads
@@ -275,13 +275,13 @@ def seen(*pages: str, at: int, last_tags: tuple[str, ...] = ("submit",)) -> Reco
     ids=["same", "gone on", "without a tag", "the last has changed", "another page", "cut"],
 )
 def test_what_had_ended_must_be_the_same_though_the_session_goes_on(row, trusted):
-    expansion, now = Expansion(), datetime(2026, 3, 10, 10, tzinfo=UTC)
-    expansion.compare([row], {"r": seen("/", "/cart", at=5)}, True, now)
+    now = datetime(2026, 3, 10, 10, tzinfo=UTC)
+    expansion = Expansion().compared([row], {"r": seen("/", "/cart", at=5)}, True, now)
     assert expansion.trusted(now) is trusted
 
 
 def test_what_shows_nothing_leaves_it_open():
-    expansion, now = Expansion(), datetime(2026, 3, 10, 10, tzinfo=UTC)
-    expansion.compare([seen("/", "/x", at=7)], {"r": seen("/", at=5)}, True, now)
+    now = datetime(2026, 3, 10, 10, tzinfo=UTC)
+    expansion = Expansion().compared([seen("/", "/x", at=7)], {"r": seen("/", at=5)}, True, now)
     assert not expansion.trusted(now)
     assert expansion.may_try(now)

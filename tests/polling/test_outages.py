@@ -28,7 +28,7 @@ def test_it_is_told_once_that_something_fails_and_once_that_it_works_again(log):
         assert not outages.failed("a", AWAY, NOW + timedelta(minutes=minute))
     assert outages.works("a", NOW + timedelta(hours=1))
     assert not outages.works("a", NOW + timedelta(hours=1))
-    assert events(log) == [("poll.failing", "a"), ("poll.recovered", "a")]
+    assert events(log) == [("poll.outage", "a"), ("poll.recovered", "a")]
     assert (log[-1]["failures"], log[-1]["seconds"]) == (60, 3600)
 
 
@@ -36,7 +36,7 @@ def test_another_kind_of_failure_is_news_but_not_every_moment(log):
     outages = Outages()
     for minute in range(10):
         outages.failed("a", (AWAY, BUSY)[minute % 2], NOW + timedelta(minutes=minute))
-    assert events(log) == [("poll.failing", "a")] * 2
+    assert events(log) == [("poll.outage", "a")] * 2
 
 
 def test_where_everything_fails_one_line_says_so_and_one_that_it_is_over(log):
@@ -48,8 +48,8 @@ def test_where_everything_fails_one_line_says_so_and_one_that_it_is_over(log):
     for name in names:
         outages.works(name, NOW + timedelta(hours=1))
     told = events(log)
-    assert told.count(("poll.failing_widely", MANY + 1)) == 1
-    assert told.count(("poll.recovered_widely", 500)) == 1
+    assert told.count(("poll.outage_widespread", MANY + 1)) == 1
+    assert told.count(("poll.recovered_widespread", 500)) == 1
     assert len(told) <= 2 + 3 * MANY
     assert not outages.failing
 
@@ -61,7 +61,7 @@ def test_what_still_fails_when_the_rest_works_again_is_named(log):
     for number in range(48):
         outages.works(f"site-{number}", NOW)
     assert log[-1]["event"] == "poll.recovered"
-    (over,) = [line for line in log if line["event"] == "poll.recovered_widely"]
+    (over,) = [line for line in log if line["event"] == "poll.recovered_widespread"]
     assert {"site-48", "site-49"} <= set(over["still"])
 
 
@@ -72,4 +72,4 @@ def test_the_next_large_outage_is_told_again(log):
             outages.failed(f"site-{number}", AWAY, NOW)
         for number in range(50):
             outages.works(f"site-{number}", NOW)
-    assert [event for event, _ in events(log)].count("poll.failing_widely") == 2
+    assert [event for event, _ in events(log)].count("poll.outage_widespread") == 2

@@ -105,7 +105,7 @@ async def test_a_filter_that_the_server_ignores_holds_the_rules_that_need_it(acc
     shop.sim.add("myshop.com", "purchase", start=-3600)
     raging = shop.sim.add("myshop.com", "rage-on-product", start=-3600)
     await shop.poll()
-    assert shop.memory.friction_ignored
+    assert shop.live.knowledge.friction_ignored
     assert shop.matched() == {("rage", raging)}
 
 

@@ -7,12 +7,14 @@ late rows, downtime. To run more:
 
 import os
 import random
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 import pytest
 from poll_world import Account
 
 from bot.errors import BotError
+from mouseflow.recordings import star
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import SCENARIOS, session
 from mouseflow.simulator.sessions import Visitor
@@ -60,6 +62,28 @@ elsewhere:
 """
 """With these, lists with page views are not enough."""
 
+UNKNOWN = """
+abroad:
+  watch: recordings
+  when: {pages: {min: 2}}
+  except: {region: Berlin}
+  do: {share: true}
+untagged:
+  watch: recordings
+  when: {pages: {min: 2}, not: {tags: {not: submit}}}
+  do: {tag: untagged}
+first-in-peace:
+  watch: recordings
+  when: {starred: true, visitor_type: first}
+  except: {friction: {min: 1}}
+  do: {share: true}
+unstarred:
+  watch: recordings
+  when: {starred: false, pages: {min: 3}}
+  do: {tag: unstarred}
+"""
+"""With these, taking what is unknown for false or true makes matches."""
+
 PAGES = ["/", "/landing", "/products/runner-3", "/product/x", "/cart", "/checkout", "/checkout/pay"]
 EVENTS = ["click-rage", "404", "submit-failure", "click-error", "dead-click", "submit"]
 
@@ -101,6 +125,8 @@ async def test_the_matches_are_those_of_an_omniscient_judge(seed, tmp_path):
     chance = random.Random(seed)
     zone = chance.choice([None, None, "UTC", "Pacific/Auckland"])
     rules = RULES + (BY_REGION if chance.random() < 0.3 else "")
+    marks = chance.random() < 0.4
+    rules += UNKNOWN if marks else ""
     shop = Account(tmp_path, rules, quirks=quirks(chance), zone=zone, start=timedelta())
     often = chance.random() < 0.5  # as polls come: every session is seen while it is live
     # Around midnight and clock changes as well as at noon.
@@ -109,10 +135,13 @@ async def test_the_matches_are_those_of_an_omniscient_judge(seed, tmp_path):
     await polled(shop)
     planted: list[str] = []
     deleted: set[str] = set()
+    stars: list[tuple[datetime, str]] = []
     for _ in range(chance.randint(5, 25)):
         for _ in range(chance.randint(0, 12)):
             start = chance.uniform(1, 60)
             planted.append(shop.sim.add("myshop.com", script(chance), start=start))
+            if marks and chance.random() < 0.3:
+                stars.append((shop.now + timedelta(minutes=chance.uniform(1, 25)), planted[-1]))
         downtime = chance.random() < 0.05
         shop.wait(
             minutes=chance.uniform(60, 2000) if downtime else chance.uniform(1, 3 if often else 20)
@@ -130,6 +159,7 @@ async def test_the_matches_are_those_of_an_omniscient_judge(seed, tmp_path):
             if gone not in deleted:
                 shop.sim.delete(gone)
                 deleted.add(gone)
+        stars = [each for each in stars if not await starred(shop, *each)]
         await polled(shop)
     for minutes in (5, 40, 90):
         shop.wait(minutes=minutes)
@@ -140,6 +170,17 @@ async def test_the_matches_are_those_of_an_omniscient_judge(seed, tmp_path):
     found = {(rule, each) for rule, each in shop.matched() if each not in deleted}
     assert found == await shop.truth(there)
     shop.close()
+
+
+async def starred(shop: Account, at: datetime, recording: str) -> bool:
+    """Star it if it is time and the session has not ended."""
+    if shop.now >= at + timedelta(minutes=5):
+        return True
+    if shop.now >= at:
+        with suppress(BotError):
+            await shop.sender.send(star(shop.site.id, recording))
+        return True
+    return False
 
 
 async def polled(shop: Account) -> None:

@@ -7,7 +7,7 @@ import pytest
 from poll_world import Account, rules
 
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.watcher import Watcher
 
 NONE_ABOUT_RECORDINGS = """
@@ -41,10 +41,10 @@ async def watched(shop: Account, watcher: Watcher, *, minutes: int) -> None:
 
 
 async def test_sessions_that_were_live_when_the_last_rule_went_are_left_to_no_later_rule(shop):
-    desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
+    context = PollContext(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
                 Routing("#mouseflow", shop.zone))  # fmt: skip
     watcher = Watcher(
-        desk, rules(short("first")), ops=None, wake=lambda: None, clock=lambda: shop.now
+        context, rules(short("first")), ops=None, wake=lambda: None, clock=lambda: shop.now
     )
     await watcher.find_sites()
     await watched(shop, watcher, minutes=1)

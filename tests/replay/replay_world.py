@@ -9,11 +9,11 @@ import msgspec
 
 from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.evaluate import Counted
+from bot.polling.evaluate import CountingClient
 from bot.polling.record_matches import Routing
 from bot.polling.session import merge
 from bot.replay.date_slices import Span
-from bot.replay.evaluate_days import Past
+from bot.replay.evaluate_days import History
 from bot.replay.run import Progress, replay
 from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
@@ -119,13 +119,13 @@ class World:
         """Look back over the last days."""
         span = Span(NOW - timedelta(days=days), NOW)
         progress = progress or self.progress(span)
-        counted = Counted(self.sender)
-        past = Past(
+        counted = CountingClient(self.sender)
+        history = History(
             mouseflow=counted, store=self.store, zone=self.zone, settle=SETTLE, span=span, now=NOW
         )
         everything = self.rules.rules
         await replay(
-            past, counted, [self.site], everything, everything, Routing("#ux", self.zone.key),
+            history, counted, [self.site], everything, everything, Routing("#ux", self.zone.key),
             progress, live=live,
             keep=lambda it: self.kept.append(msgspec.json.encode(it)),
             tell=lambda read, expected: self.told.append((read, expected)),

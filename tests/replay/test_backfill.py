@@ -9,8 +9,8 @@ from test_poll_recordings import ALL_OF_THEM
 
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
-from bot.replay.backfill import catch_up, recent
+from bot.polling.recordings import PollContext
+from bot.replay.backfill import backfill, recent
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
 
@@ -25,11 +25,9 @@ def shop(tmp_path):
 
 
 async def caught_up(shop, in_force=None):
-    desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
+    context = PollContext(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
                 Routing("#mouseflow", shop.zone))  # fmt: skip
-    return await catch_up(
-        shop.site, in_force or (lambda: shop.rules), desk, shop.memory.tries, shop.now
-    )
+    return await backfill(shop.site, in_force or (lambda: shop.rules), context, {}, shop.now)
 
 
 def visitors(shop, days, per_day):

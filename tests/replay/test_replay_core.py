@@ -17,7 +17,7 @@ from bot.replay.date_slices import Span, days, slices, window
 from bot.replay.explain_one import Address, address
 from bot.replay.record import Line, Posts
 from bot.replay.rule_diff import Change
-from bot.replay.select import chosen, one, watched
+from bot.replay.select import chosen_rules, rule_named, watched_sites
 from bot.replay.tune import Knob, Rung
 from bot.rules.explain import explain
 from bot.store.audit import Entry
@@ -225,18 +225,18 @@ def test_a_recording_is_known_by_its_id_or_any_link_to_it():
 
 def test_a_slip_in_a_name_is_answered_with_the_nearest_one():
     with pytest.raises(ConfigError, match=r"frction: no such rule .*; did you mean friction\?"):
-        one(THREE, "frction")
+        rule_named(THREE, "frction")
     with pytest.raises(ConfigError, match="surge: it watches feedback; only rules about record"):
-        chosen(THREE, ["surge"])
-    assert [rule.id for rule in chosen(THREE, [])] == ["friction", "bounce", "either"]
+        chosen_rules(THREE, ["surge"])
+    assert [rule.id for rule in chosen_rules(THREE, [])] == ["friction", "bounce", "either"]
     with pytest.raises(ConfigError, match=r"myshp.com: .* did you mean myshop.com\?"):
-        watched([Website(id="w1", name="myshop.com")], THREE, ["myshp.com"])
+        watched_sites([Website(id="w1", name="myshop.com")], THREE, ["myshp.com"])
 
 
 def test_demo_websites_are_left_out_unless_they_are_named():
     rows = [Website(id="w1", name="myshop.com"), Website(id="d", name="demo", is_demo=True)]
-    assert [it.id for it in watched(rows, THREE)] == ["w1"]
-    assert [it.id for it in watched(rows, THREE, ["DEMO"])] == ["d"]
+    assert [it.id for it in watched_sites(rows, THREE)] == ["w1"]
+    assert [it.id for it in watched_sites(rows, THREE, ["DEMO"])] == ["d"]
 
 
 def session(**known):
@@ -267,13 +267,13 @@ def test_what_would_happen_now_is_told_for_every_case():
     assert told(BOUNCE, live) == [
         "it would match, but waits until the session is settled at 2026-03-12 16:00:00Z"
     ]
-    assert "is judged again when it grows" in told(
+    assert "is evaluated again when it grows" in told(
         BOUNCE, session(pages=9, last_activity=NOW)
     )[0]  # fmt: skip
     assert "not polled this website" in told(BOUNCE, session(**short), explain_one.Remembered())[0]
     early = explain_one.Remembered(watching=NOW - timedelta(minutes=1))
     assert "ended before the bot began to watch" in told(BOUNCE, session(**short), early)[0]
-    assert "cannot be judged" in told(THREE[0], session(), held=True)[0]
+    assert "is suspended" in told(THREE[0], session(), held=True)[0]
 
 
 def test_what_may_still_hold_the_actions_back_is_told():

@@ -20,4 +20,4 @@ def test_a_rule_that_a_replay_pauses_is_told_in_the_ops_channel(place: Place, mo
     place.run("replay", "--since", "1d", "--rule", "bounce", "--apply")
     place.run("once")
     [told] = place.sim.slack.in_channel("#ops")
-    assert "The rule bounce is paused" in told.text
+    assert "Rule bounce is paused" in told.text

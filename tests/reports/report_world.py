@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.reports.fetch import LevelMemory
-from bot.reports.poll import Looked, look
+from bot.reports.poll import ReportsPolled, poll
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.audit import history
@@ -103,10 +103,10 @@ class World:
 
         self.store.do(work)
 
-    async def look(self, **wait: float) -> Looked:
+    async def look(self, **wait: float) -> ReportsPolled:
         """Let time pass, then look."""
         self.now += timedelta(**(wait or {"minutes": 15}))
-        desk = Desk(
+        context = PollContext(
             mouseflow=self.api,
             store=self.store,
             zone=ZoneInfo("Europe/Copenhagen"),
@@ -114,14 +114,16 @@ class World:
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen"),
         )
-        return await look(self.kind, SITE, self.rules, desk, self.memory, self.now)
+        return await poll(self.kind, SITE, self.rules, context, self.memory, self.now)
 
     async def looked(self, **wait: float) -> list[str]:
         """What a look has brought, as the posts it calls for: `slack` or `resolved`, by rule."""
-        settled = (await self.look(**wait)).settled
+        recorded = (await self.look(**wait)).recorded
 
         def posts(conn):
-            return [f"{s.rule}: {s.action}" for key in settled.matches for s in steps_of(conn, key)]
+            return [
+                f"{s.rule}: {s.action}" for key in recorded.matches for s in steps_of(conn, key)
+            ]
 
         return self.store.do(posts)
 

@@ -200,7 +200,7 @@ async def test_a_filter_that_the_api_ignores_holds_the_rule(name, aspect):
     world.api.ignores.add(name)
     looked = await world.look()
     assert looked.ignored == (aspect,)
-    assert looked.settled.matches == ()
+    assert looked.recorded.matches == ()
     assert world.notes("level.held")
 
 

@@ -13,7 +13,7 @@ from poll_world import Account, rules
 from structlog.testing import capture_logs
 
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import Desk
+from bot.polling.recordings import PollContext
 from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
 from bot.store.recordings import WEBSITES, forget_watermark
@@ -49,10 +49,16 @@ class Watched:
 
     def start(self, text=""):
         shop = self.account
-        desk = Desk(shop.sender, shop.store, ZoneInfo(shop.zone), timedelta(minutes=35), shop.start,
-                    Routing("#mouseflow", shop.zone))  # fmt: skip
+        context = PollContext(
+            shop.sender,
+            shop.store,
+            ZoneInfo(shop.zone),
+            timedelta(minutes=35),
+            shop.start,
+            Routing("#mouseflow", shop.zone),
+        )
         found = rules(text or self.text)
-        self.watcher = Watcher(desk, found, ops=None, wake=lambda: None, clock=lambda: shop.now)
+        self.watcher = Watcher(context, found, ops=None, wake=lambda: None, clock=lambda: shop.now)
 
     def restart(self, text=""):
         self.account.restart()

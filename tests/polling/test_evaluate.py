@@ -1,0 +1,185 @@
+"""What the evaluation promises: what was not fetched is neither true nor false."""
+
+from datetime import timedelta
+
+import pytest
+from poll_world import START, Account
+
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.polling.server_facts import FrictionQuestion, PollFacts
+from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording, RecordingPage
+from mouseflow.recordings import star, watch
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import Visitor
+
+BY_ACTIVITY = Quirks(sort="last_activity")
+TWO_PAGES = [("/", 20), ("/cart", 20)]
+RAGE = [(30, "click-rage"), (31, "click-rage")]
+
+
+async def pass_time(shop: Account, minutes: int, *, visitors: int = 0) -> None:
+    """Poll every minute, with so many new sessions before each poll."""
+    for _ in range(minutes):
+        shop.wait(minutes=1)
+        for n in range(visitors):
+            # One that began earlier ends later: the list is plainly in order of activity.
+            shop.sim.add("myshop.com", session([("/busy", 50 - 12 * n)]), start=-52 + 10 * n)
+        await shop.poll()
+
+
+CROSS = "cross:\n  watch: recordings\n  when: {friction: {min: 2.5}}\n  do: {tag: cross}\n"
+
+
+@pytest.mark.parametrize(
+    ("condition", "events"),
+    [
+        ("when: {pages: {min: 2}}\n  except: {region: Hesse}", []),
+        (
+            "when: {friction: {min: 0.5}}\n  except: {saw_page: {not: '*/returns'}}",
+            [(30, "dead-click")],
+        ),
+        ("when: {pages: {min: 2}, not: {tags: {not: vip}}}", []),
+        ("when: {pages: {min: 2}}\n  except: {tags: {exists: false}}", []),
+        ("when: {pages: {min: 2}, not: {region: {exists: true}}}", []),
+    ],
+)
+async def test_what_was_not_fetched_makes_no_negation_true(account, condition, events):
+    shop = account(
+        f"{CROSS}negated:\n  watch: recordings\n  {condition}\n  do: {{share: true}}\n",
+        expand=False,
+    )
+    await shop.poll()
+    for _ in range(3):
+        who = Visitor(region="Hesse")
+        shop.sim.add("myshop.com", session(TWO_PAGES, events, visitor=who), start=1)
+    await pass_time(shop, 45)
+    assert shop.matched() <= await shop.truth({key for _, key in shop.matched()})
+
+
+async def test_a_fact_that_only_the_detail_makes_relevant_is_asked_before_the_decision(account):
+    shop = account(
+        """
+calm:
+  watch: recordings
+  when: {watched: true}
+  except: {friction: {min: 5}}
+  do: {share: true}
+cross:
+  watch: recordings
+  when: {watched: true, friction: {min: 5}}
+  do: {tag: cross}
+regular:
+  watch: recordings
+  when: {watched: true, visitor_type: returning}
+  do: {tag: regular}
+bystander:
+  watch: recordings
+  when: {exit_page: /cart}
+  do: {tag: bystander}
+""",
+        quirks=BY_ACTIVITY,
+    )
+    await shop.poll()
+    angry = session(TWO_PAGES, RAGE, visitor=Visitor(returning=True))
+    who = shop.sim.add("myshop.com", angry, start=1)
+    await pass_time(shop, 25, visitors=4)
+    await shop.sender.send(watch(shop.site.id, who))
+    await pass_time(shop, 20, visitors=4)
+    assert shop.matched() == {("cross", who), ("regular", who), ("bystander", who)}
+
+
+@pytest.mark.parametrize("visitors", [0, 2, 4])
+@pytest.mark.parametrize("offset", ["honoured", "ignored"])
+async def test_a_session_is_decided_at_its_end_by_its_row_of_then(account, visitors, offset):
+    shop = account(
+        """
+starred:
+  watch: recordings
+  when: {starred: true, entry_page: /}
+  do: {tag: starred}
+plain:
+  watch: recordings
+  when: {starred: false, entry_page: /}
+  do: {tag: plain}
+""",
+        quirks=Quirks(sort="last_activity", offset=offset),
+    )
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session(TWO_PAGES), start=1)
+    await pass_time(shop, 26, visitors=visitors)
+    await shop.sender.send(star(shop.site.id, who))
+    await pass_time(shop, 20, visitors=visitors)
+    assert shop.matched() == {("starred", who)}
+
+
+PAID = """
+saw:
+  watch: recordings
+  when: {saw_page: /paid}
+  do: {tag: saw}
+left:
+  watch: recordings
+  when: {exit_page: /paid}
+  do: {tag: left}
+short:
+  watch: recordings
+  when: {pages: {max: 2}}
+  do: {tag: short}
+"""
+
+
+@pytest.mark.parametrize("status", [503, 403, 404])
+@pytest.mark.parametrize(("begin", "minutes"), [(30, 18), (0, 50)])
+async def test_while_all_details_fail_the_sessions_wait_for_them(account, status, begin, minutes):
+    shop = account(PAID, expand=False)
+    await shop.poll()
+    paying = session([("/", 20), ("/paid", 20)])
+    there = [shop.sim.add("myshop.com", paying, start=1 + n) for n in range(12)]
+    await pass_time(shop, begin)
+    shop.sim.fail("status", status=status, times=10**6, path="/recordings/")
+    for _ in range(minutes):
+        shop.wait(minutes=1)
+        polled = await shop.poll()
+    assert polled.outage is not None
+    assert shop.live.without_detail
+    known = {("short", who) for who in there}
+    assert shop.matched("short") == known  # it needs no detail
+    shop.sim.faults.clear()
+    await pass_time(shop, 45)
+    assert shop.matched() == known | {(rule, who) for rule in ("saw", "left") for who in there}
+    assert not shop.live.without_detail
+
+
+async def test_one_detail_that_always_fails_costs_its_own_recording_alone(account):
+    shop = account(PAID, expand=False)
+    await shop.poll()
+    paying = session([("/", 20), ("/paid", 20)])
+    there = [shop.sim.add("myshop.com", paying, start=1 + n) for n in range(6)]
+    shop.sim.fail("status", status=500, times=10**6, path=f"/recordings/{there[0]}")
+    await pass_time(shop, 120)
+    assert shop.matched("left") == {("left", who) for who in there[1:]}
+    assert not shop.live.without_detail
+
+
+class Withholding:
+    """Returns one row of each list and counts five, whatever is asked."""
+
+    async def send(self, request):
+        row = Recording(id="shown", created=START, last_activity=START)
+        return RecordingPage(recordings=(row,), chart={}, count=5)
+
+
+async def test_what_the_server_counts_and_does_not_return_stays_unknown():
+    facts = PollFacts(
+        Withholding(),
+        "site-1",
+        SessionFilters(fromdate=START.date(), todate=START.date() + timedelta(days=1)),
+    )
+    rows = [Recording(id=key, created=START, last_activity=START) for key in ("shown", "hidden")]
+    site = Site(id="site-1", name="myshop.com")
+    subjects = [RecordingSubject(website=site, recording=row) for row in rows]
+    assert await facts.visitor_types(subjects) == {"shown": "returning"}
+    questions = [FrictionQuestion(row, Band(), frozenset({5.0})) for row in rows]
+    assert await facts.friction(questions) == {"shown": Band(5.0), "hidden": Band()}
