@@ -8,8 +8,7 @@ from hashlib import blake2b
 
 import structlog
 
-from bot.budgets import poll as budget_poll
-from bot.budgets.poll import BudgetMemory
+from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import covered
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
@@ -352,7 +351,7 @@ class Watcher:
             return True
 
         async def look() -> Settled:
-            looked = await budget_poll.look(
+            looked = await poll_budgets(
                 counted, watched, self.desk, self.budget_memory, self._clock(), self._ops
             )
             for website, used in looked.used.items():

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.domain.budget import Hold, Switch
+from bot.domain.budget import Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.rules import LONGEST_WAIT
@@ -78,13 +78,13 @@ def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: 
     return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
 
 
-def owned(conn: Connection) -> dict[tuple[str, Switch], Hold]:
+def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:
     """What the bot has set and may set back, by website and switch."""
-    found: dict[tuple[str, Switch], Hold] = {}
+    found: dict[tuple[str, Switch], Ownership] = {}
     for row in conn.execute(select(ownership)):
         website, _, name = row.website.partition(" ")
         switch = next(each for each in _SWITCHES if each == name)
-        found[website, switch] = Hold(
+        found[website, switch] = Ownership(
             website=website,
             switch=switch,
             owner=row.owner,
@@ -96,7 +96,7 @@ def owned(conn: Connection) -> dict[tuple[str, Switch], Hold]:
     return found
 
 
-def own(conn: Connection, held: Hold) -> None:
+def own(conn: Connection, held: Ownership) -> None:
     """Remember that the bot has set this."""
     values = {
         "owner": held.owner,
@@ -112,7 +112,7 @@ def own(conn: Connection, held: Hold) -> None:
 
 
 def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
-    """The bot no longer holds this (`reason`: undone, or a person stepped in)."""
+    """The bot no longer holds this (`reason`: undo_change, or a person stepped in)."""
     held = owned(conn).get((website, switch))
     if held is None:
         return False

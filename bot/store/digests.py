@@ -174,7 +174,8 @@ def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 _FULL = text(
-    "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"  # noqa: S608
+    "SELECT lane FROM lanes WHERE EXISTS"  # noqa: S608
+    " (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
     f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
