@@ -16,9 +16,9 @@ from bot.actions import ACTIONS
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
-from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack, DryWebhook, Silent
+from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
-from bot.delivery.slack_lookup import Lookups
+from bot.delivery.slack_lookup import SlackLookup
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError
 from bot.polling.outages import SITES
@@ -36,7 +36,7 @@ from mouseflow import Priority
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Clients:
     """Whom the polls ask, and what the actions may touch."""
 
     asking: Mouseflow
@@ -44,28 +44,28 @@ class Outside:
 
 
 @asynccontextmanager
-async def outside(settings: Settings) -> AsyncIterator[Outside]:
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """Client, poster and webhook caller for these settings, closed in the end."""
     client = open_client(settings.mouseflow)
     slack, webhook = _poster(settings), WebhookCaller()
     try:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Outside(Account(client, Priority.POLL), acting)
+        yield Clients(Account(client, Priority.POLL), acting)
     finally:
         await client.aclose()
         await webhook.close()
         await slack.close()
 
 
-def dry(out: Outside, diary: Diary) -> Outside:
-    """The same account to ask, and actions that are only written into the diary."""
+def dry_clients(out: Clients, dry_run_log: DryRunLog) -> Clients:
+    """The same account to ask, and actions that are only written into the dry_run_log."""
     acting = Ports(
-        DryMouseflow(out.acting.mouseflow, diary),
-        DrySlack(diary),
-        DryWebhook(diary),
+        DryMouseflow(out.acting.mouseflow, dry_run_log),
+        DrySlack(dry_run_log),
+        DryWebhook(dry_run_log),
         out.acting.addresses,
     )
-    return Outside(out.asking, acting)
+    return Clients(out.asking, acting)
 
 
 def _addresses(settings: Settings) -> Addresses:
@@ -78,13 +78,13 @@ def _addresses(settings: Settings) -> Addresses:
     )
 
 
-def _poster(settings: Settings) -> SlackPoster | WebhookPoster | Silent:
+def _poster(settings: Settings) -> SlackPoster | WebhookPoster | NoSlack:
     slack = settings.slack
     if slack.bot_token is not None:
         return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
     if slack.webhook_url is not None:
         return WebhookPoster(slack.webhook_url)
-    return Silent()
+    return NoSlack()
 
 
 log = structlog.get_logger(__name__)
@@ -142,26 +142,26 @@ async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event)
     seen = _signature(settings)  # before the files are read: a change in between is seen later
     rules = rules_of(settings)
     with open_store(settings.store.url) as store:
-        async with outside(settings) as out:
+        async with open_clients(settings) as out:
             await Daemon(settings, store, out, rules, seen=seen).run(stop, reload)
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """What `once` did. `failed` names the looks that failed, `diary` is that of a dry run."""
+class OnceResult:
+    """What `once` did. `failed` names the looks that failed, `dry_run_log` is that of a dry run."""
 
     websites: int
     failed: tuple[str, ...]
     drained: Drained
-    diary: Diary | None = None
+    dry_run_log: DryRunLog | None = None
 
 
 async def once(
     settings: Settings,
     *,
     dry_run: bool = False,
-    tell: Callable[[Store, Round], None] = lambda _store, _round: None,
-) -> Round:
+    tell: Callable[[Store, OnceResult], None] = lambda _store, _round: None,
+) -> OnceResult:
     """Look at every source once, perform all that is due, return.
 
     A dry run works on a copy of the store in memory and changes nothing anywhere. `tell` is
@@ -170,11 +170,11 @@ async def once(
     rules = rules_of(settings)
     opened = in_memory_copy if dry_run else open_store
     with opened(settings.store.url) as store:
-        async with outside(settings) as out:
-            diary = Diary() if dry_run else None
-            ways = out if diary is None else dry(out, diary)
+        async with open_clients(settings) as out:
+            dry_run_log = DryRunLog() if dry_run else None
+            ways = out if dry_run_log is None else dry_clients(out, dry_run_log)
             daemon = Daemon(settings, store, ways, rules, once=True)
-            did = await daemon.once(diary)
+            did = await daemon.once(dry_run_log)
             tell(store, did)
             return did
 
@@ -189,7 +189,7 @@ class Daemon:
         self,
         settings: Settings,
         store: Store,
-        out: Outside,
+        out: Clients,
         rules: RuleSet,
         *,
         once: bool = False,
@@ -215,10 +215,10 @@ class Daemon:
             rate=settings.mouseflow.requests_per_second,
             clock=utc,
         )
-        self._lookups = Lookups(out.acting.slack, store, self._channels, utc)
+        self._slack_lookup = SlackLookup(out.acting.slack, store, self._channels, utc)
         self._found = asyncio.Event()
 
-    async def once(self, diary: Diary | None) -> Round:
+    async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """One look at every source, then one drain."""
         watcher = self._watcher
         await watcher.use(watcher.rules)
@@ -233,7 +233,7 @@ class Daemon:
                 if not await look(place.site):
                     failed += list(watcher.troubles.failing)
         drained = await self._delivery.drain()
-        return Round(len(watcher.places), tuple(dict.fromkeys(failed)), drained, diary)
+        return OnceResult(len(watcher.places), tuple(dict.fromkeys(failed)), drained, dry_run_log)
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
         """Until `stop`; then intake ends, and what is in flight is finished."""
@@ -266,12 +266,12 @@ class Daemon:
         """Find the websites, then poll each one when its time comes."""
         await self._first_sites()
         self._found.set()
-        log.info("daemon.watching", websites=len(self._watcher.places))
+        log.info("daemon.started", websites=len(self._watcher.places))
         self._schedule.start()
         again = asyncio.Event()
         self._schedule.every("websites", self._settings.poll.reports, again)
         while True:
-            self._polls.keep_up()
+            self._polls.sync()
             await again.wait()
             again.clear()
             try:
@@ -284,7 +284,7 @@ class Daemon:
     async def _look_up(self) -> None:
         """See which channels can be looked into, once the account has let the bot in."""
         await self._found.wait()
-        await self._lookups.run()
+        await self._slack_lookup.run()
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)
@@ -315,7 +315,7 @@ class Daemon:
             try:
                 await self._take_up()
             except BotError as error:
-                log.error("rules.not_taken_up", reason=str(error))  # noqa: TRY400 - in words
+                log.error("rules.reload_postponed", reason=str(error))  # noqa: TRY400 - in words
                 self._seen = None
 
     async def _take_up(self) -> None:
@@ -330,8 +330,8 @@ class Daemon:
             await self._watcher.refuse([line for text in failed for line in text.splitlines()])
             return
         await self._watcher.use(rules)
-        self._polls.keep_up()
-        self._lookups.try_anew()
+        self._polls.sync()
+        self._slack_lookup.check_again()
 
     async def _tidy(self) -> None:
         """Forget now and then what is older than anything the bot still looks at."""
@@ -342,7 +342,7 @@ class Daemon:
                 while await self._store.run(partial(forget, before=before)):
                     pass
             except StoreError as error:
-                log.error("store.not_tidied", reason=str(error))  # noqa: TRY400 - told in words
+                log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - told in words
             await asyncio.sleep(TIDY.total_seconds())
 
 
@@ -362,4 +362,4 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
         task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception) and not isinstance(outcome, BotError):
-            log.error("daemon.fault", reason=repr(outcome))
+            log.error("daemon.internal_error", reason=repr(outcome))

@@ -50,7 +50,7 @@ class Gate:
         self._share = share.total_seconds()
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def through(self, poll: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, poll: Callable[[], Awaitable[T]]) -> T:
         """Do it when its turn has come; raises what it raises."""
         await self._places.acquire()
         leave = _Once(self._places.release)
@@ -102,7 +102,7 @@ def spread(taken: Iterable[float], new: int) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Rounds:
+class PollTimes:
     """When the latest polls of each website began, in seconds of a steady clock.
 
     `since` counts the beginnings since `seen` was called last.
@@ -111,19 +111,19 @@ class Rounds:
     begun: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     since: int = 0
 
-    def began(self, website: str, at: float) -> "Rounds":
+    def began(self, website: str, at: float) -> "PollTimes":
         """A poll of that website begins."""
         latest = (*self.begun.get(website, ())[-2:], at)
-        return Rounds({**self.begun, website: latest}, self.since + 1)
+        return PollTimes({**self.begun, website: latest}, self.since + 1)
 
     def over(self, websites: int) -> bool:
         """Whether a whole round of so many websites has begun since it was looked at last."""
         return self.since >= websites
 
-    def seen(self, websites: Iterable[str]) -> "Rounds":
+    def seen(self, websites: Iterable[str]) -> "PollTimes":
         """It was looked at; these are the websites that are still polled."""
         left = frozenset(websites)
-        return Rounds({key: at for key, at in self.begun.items() if key in left})
+        return PollTimes({key: at for key, at in self.begun.items() if key in left})
 
     def every(self) -> timedelta:
         """How long it is from one poll of a website to the next; zero while that is not known.
@@ -139,7 +139,7 @@ class Rounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class PollPace:
     """How often recordings are seen: `every`, where `wished` was asked for.
 
     `websites` have their turn with at most `rate` calls a second. `slow`: people should know.
@@ -156,34 +156,34 @@ class Round:
         """What a round takes with one call for each website and nothing else."""
         return timedelta(seconds=self.websites / self.rate)
 
-    def differs(self, other: "Round | None") -> bool:
-        """Whether it is worth being written down in place of the other one."""
+    def differs(self, other: "PollPace | None") -> bool:
+        """Whether it is worth being read_pace down in place of the other one."""
         if other is None or replace(self, every=other.every) != other:
             return True
         return self.slow and abs(self.every - other.every) > max(WORTH, other.every / 5)
 
 
-def written(text: str | None) -> Round | None:
-    """The round as it was written down; None where another version wrote something else."""
+def read_pace(text: str | None) -> PollPace | None:
+    """The round as it was read_pace down; None where another version wrote something else."""
     try:
-        return msgspec.json.decode(text, type=Round) if text else None
+        return msgspec.json.decode(text, type=PollPace) if text else None
     except msgspec.MsgspecError:
         return None
 
 
-def measured(
+def measure_pace(
     websites: int, rate: float, wished: timedelta, seen: timedelta, *, was_slow: bool
-) -> Round:
-    """What is to be told of the rounds; `seen` is what `Rounds.every` says.
+) -> PollPace:
+    """What is to be told of the rounds; `seen` is what `PollTimes.every` says.
 
-    What can't be faster is known before the first round has been measured.
+    What can't be faster is known before the first round has been measure_pace.
     """
     every = max(wished, seen, timedelta(seconds=websites / rate))
     limit = SLIGHT * wished if was_slow else max(SLOW * wished, wished + WORTH)
-    return Round(websites, rate, wished, every, every > limit)
+    return PollPace(websites, rate, wished, every, every > limit)
 
 
-def words(it: Round) -> Sequence[str]:
+def slow_poll_lines(it: PollPace) -> Sequence[str]:
     """A slow round for people: what it means, and what to do."""
     often = f"recordings are seen every {lasting(it.every)}, not every {lasting(it.wished)}"
     at_rate = f"{it.websites} websites at {it.rate:g} requests a second"
@@ -340,17 +340,17 @@ class Polls:
         self._gate = Gate(fair_share(rate))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._phases: dict[str, dict[str, float]] = {}
-        self._rounds = Rounds()
+        self._rounds = PollTimes()
         self._away = watcher.away
         self._judged = False
-        self._told: Round | None = None
+        self._told: PollPace | None = None
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What runs now, to be cancelled in the end: a poll that is cut off has changed nothing."""
         return list(self._tasks.values())
 
-    def keep_up(self) -> None:
+    def sync(self) -> None:
         """Begin to poll what has come under watch, and end what no longer is."""
         wanted = self._wanted()
         for name in self._tasks.keys() - wanted.keys():
@@ -399,25 +399,25 @@ class Polls:
         while True:
             await tick.wait()
             tick.clear()
-            await self._gate.through(look)
+            await self._gate.run(look)
 
     async def _recordings(self, site: Site) -> None:
         if not self._judged:
             self._judged = True
-            await self._judge_the_round()
+            await self._check_pace()
         began = asyncio.get_running_loop().time()
         # A poll that fails says nothing about the rate; that it fails is told elsewhere.
         if await self._watcher.poll_recordings(site) and site.id in self._watched():
             self._rounds = self._rounds.began(site.id, began)
             if self._rounds.over(len(self._watched())):
-                await self._judge_the_round()
+                await self._check_pace()
 
     def _watched(self) -> frozenset[str]:
         """The websites whose recordings some rule watches: the others cost no call."""
         places = self._watcher.places
         return frozenset(key for key, place in places.items() if place.book.final.rules)
 
-    async def _judge_the_round(self) -> None:
+    async def _check_pace(self) -> None:
         """Tell how often recordings are seen, when that has become much less than wished."""
         watched = self._watched()
         self._rounds = self._rounds.seen(watched)
@@ -428,9 +428,9 @@ class Polls:
         store, first = self._watcher.desk.store, self._told is None
         if first:
             text = await store.run(partial(watermark, source=ROUNDS, website=""))
-            self._told = written(text)
+            self._told = read_pace(text)
         was_slow = self._told is not None and self._told.slow
-        now = measured(
+        now = measure_pace(
             websites,
             self._rate,
             self._poll.recordings,
@@ -443,10 +443,12 @@ class Polls:
             log.warning("poll.slow", websites=now.websites, seconds=now.every.total_seconds(),
                         wished=now.wished.total_seconds())  # fmt: skip
         if was_slow and not now.slow:
-            log.info("poll.in_time_again", websites=now.websites,
+            log.info("poll.on_schedule", websites=now.websites,
                      seconds=now.every.total_seconds())  # fmt: skip
         if now.slow and not was_slow:
-            await self._watcher.say("Recordings are seen later than configured", *words(now))
+            await self._watcher.say(
+                "Recordings are seen later than configured", *slow_poll_lines(now)
+            )
         if now.differs(self._told):
             data = msgspec.json.encode(now).decode()
             work = partial(set_watermark, source=ROUNDS, website="", data=data, at=self._clock())

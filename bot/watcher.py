@@ -248,7 +248,7 @@ class Watcher:
 
         The same faults again are in the log alone.
         """
-        log.error("rules.refused", faults=list(faults))
+        log.error("rules.reload_failed", faults=list(faults))
         if tuple(faults) == self._refused:
             return
         title = "The changed rule files are not taken up; the old rules go on"
@@ -306,7 +306,7 @@ class Watcher:
         missed = await catch_up(site, lambda: self.rules.rules, self.desk, tries, self._clock())
         if missed is None:
             return
-        log.info("poll.caught_up", website=site.name, since=missed.since, read=missed.read,
+        log.info("poll.backfilled", website=site.name, since=missed.since, read=missed.read,
                  matches=missed.matches, unread=missed.missed)  # fmt: skip
         # What was live before has been read again; its rows of then say nothing any more.
         place.memory.live.clear()
@@ -420,7 +420,7 @@ class Watcher:
         except Exception as error:
             # One website's odd data must not end the watch over the others.
             if await self.troubles.failed(name, error):
-                log.exception("poll.fault", what=name)
+                log.exception("poll.internal_error", what=name)
             return False
         await self.works(name)
         return True

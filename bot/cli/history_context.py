@@ -44,7 +44,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
     come first, and two processes do not share one budget.
     """
     from bot.account import Account
-    from bot.daemon import outside
+    from bot.daemon import open_clients
     from bot.polling.evaluate import Counted
     from mouseflow import Priority
 
@@ -53,7 +53,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
         slower = flow.model_copy(update={"requests_per_second": flow.requests_per_second / 2})
         settings = settings.model_copy(update={"mouseflow": slower})
     with explained(settings):
-        async with outside(settings) as out:
+        async with open_clients(settings) as out:
             asking = out.asking
             if isinstance(asking, Account):
                 asking = replace(asking, priority=Priority.BACKGROUND)

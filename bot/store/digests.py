@@ -25,7 +25,7 @@ from bot.domain.limits import (
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
-from bot.store.due_steps import SELECT_WAITING, Waiting
+from bot.store.due_steps import SELECT_DUE_STEP, DueStep
 from bot.store.raw_sql import execute
 from bot.store.rules import snoozed_until
 from bot.store.schema import (
@@ -109,7 +109,7 @@ def receipt(params: str) -> str:
     return f"stands for posts held back: {why}"
 
 
-def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
+def held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
     """Is this step, due now, held back by a limit? If so that has been written down.
 
     An attempt whose outcome is unknown is never held back: it may be out already.
@@ -123,7 +123,7 @@ def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
         return False
 
 
-def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
+def _held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
     if row.action in DIGESTS.values():
         return _digest_waits(conn, row, now)
     if row.action not in DIGESTS:
@@ -157,11 +157,11 @@ def fold_backlog(conn: Connection, now: datetime) -> int:
     held = 0
     for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
         rows = execute(conn, _BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).fetchall()
-        held += sum(_fold_for_space(conn, Waiting(*row), now) for row in rows)
+        held += sum(_fold_for_space(conn, DueStep(*row), now) for row in rows)
     return held
 
 
-def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
+def _fold_for_space(conn: Connection, row: DueStep, now: datetime) -> bool:
     try:
         params = _read_params(row.params)
         if params.overflow == "drop":
@@ -179,7 +179,7 @@ _FULL = text(
     f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
-    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending'"
+    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.state = 'pending'"
     f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL"
     f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
     f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
@@ -193,7 +193,7 @@ def _limit(params: _PostParams) -> Limit | None:
     return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
 
 
-def _window(conn: Connection, row: Waiting) -> Window | None:
+def _window(conn: Connection, row: DueStep) -> Window | None:
     query = select(windows.c.began, windows.c.used).where(
         windows.c.rule == row.m_rule, windows.c.lane == row.lane
     )
@@ -201,7 +201,7 @@ def _window(conn: Connection, row: Waiting) -> Window | None:
     return Window(moment(found.began), found.used) if found else None
 
 
-def _keep_window(conn: Connection, row: Waiting, window: Window) -> None:
+def _keep_window(conn: Connection, row: DueStep, window: Window) -> None:
     values = {"began": ms(window.began), "used": window.used}
     write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
@@ -209,7 +209,7 @@ def _keep_window(conn: Connection, row: Waiting, window: Window) -> None:
     conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
 
 
-def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
+def _digest_waits(conn: Connection, row: DueStep, now: datetime) -> bool:
     held = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
     if held is not None:
         conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(held.until)))
@@ -221,13 +221,13 @@ def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
     return False
 
 
-def _withhold(conn: Connection, row: Waiting, reason: Reason, now: datetime) -> None:
+def _withhold(conn: Connection, row: DueStep, reason: Reason, now: datetime) -> None:
     _end_held_back(conn, row, "step.withheld", StepStatus.WITHHELD, reason, now)
 
 
 def _fold(
     conn: Connection,
-    row: Waiting,
+    row: DueStep,
     channel: str,
     reason: Reason,
     due: datetime,
@@ -256,7 +256,7 @@ def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
     return tuple(sorted(items, key=lambda item: -badness(item.subject))[:SHOWN_IN_A_DIGEST])
 
 
-def _open_digest(conn: Connection, row: Waiting) -> Row[int, str] | None:
+def _open_digest(conn: Connection, row: DueStep) -> Row[int, str] | None:
     query = (
         select(steps.c.id, steps.c.params)
         .join(digests, digests.c.step_id == steps.c.id)
@@ -266,7 +266,7 @@ def _open_digest(conn: Connection, row: Waiting) -> Row[int, str] | None:
 
 
 def _begin_digest(
-    conn: Connection, row: Waiting, channel: str, due: datetime, now: datetime
+    conn: Connection, row: DueStep, channel: str, due: datetime, now: datetime
 ) -> Row[int, str]:
     # A match of its own, so that it is sent, retried and erased like any other step. The
     # first post that it stands for names it for ever.
@@ -309,7 +309,7 @@ def _begin_digest(
 
 def _end_held_back(
     conn: Connection,
-    row: Waiting,
+    row: DueStep,
     kind: str,
     state: StepStatus,
     reason: Reason,
@@ -322,7 +322,7 @@ def _end_held_back(
     _record(conn, row, kind, reason, now)
 
 
-def _record(conn: Connection, row: Waiting, kind: str, said: str, now: datetime) -> None:
+def _record(conn: Connection, row: DueStep, kind: str, said: str, now: datetime) -> None:
     note = Note(
         kind=kind,
         rule=row.m_rule,

@@ -17,7 +17,7 @@ from bot.actions import DIGESTS
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.digests import erase_digest, erase_ended, held_back, receipt
-from bot.store.due_steps import SELECT_WAITING, Waiting
+from bot.store.due_steps import SELECT_DUE_STEP, DueStep
 from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
 from bot.store.raw_sql import Value, execute
@@ -66,7 +66,7 @@ class Claim:
 
 # The states are literals, not parameters: only so does SQLite use the partial indexes.
 _DUE = (
-    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.due <= :now"
+    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
     " AND steps.state = 'pending' ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
@@ -85,13 +85,13 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
         found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
         if found is None:
             return None
-        row = Waiting(*found)
+        row = DueStep(*found)
         if not held_back(conn, row, now):
             return _sent(conn, row, now, token)
     return None
 
 
-def _sent(conn: Connection, row: Waiting, now: datetime, token: str) -> Claim:
+def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     at = ms(now)
     first = at if row.first_tried is None else row.first_tried
     execute(conn, _SEND, {"step": row.id, "token": token, "now": at, "first": first})
@@ -120,7 +120,7 @@ def _sent(conn: Connection, row: Waiting, now: datetime, token: str) -> Claim:
     )
 
 
-def settle(
+def complete(
     conn: Connection,
     claimed: Claim,
     now: datetime,

@@ -7,7 +7,7 @@ from budget_world import NoWebhook, Shop, World
 
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
-from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack
+from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
 from bot.store.budgets import used
 
@@ -271,15 +271,18 @@ async def test_a_budget_that_is_gone_leaves_the_website_as_it_is_and_says_so(wor
 
 async def test_a_dry_run_shows_what_would_be_switched_and_switches_nothing(world):
     bot = world(MONTHLY.replace("30000", "20000"))
-    diary = Diary()
+    dry_run_log = DryRunLog()
     ports = Ports(
-        DryMouseflow(bot.account, diary), DrySlack(diary), NoWebhook(), Addresses(channel="#usual")
+        DryMouseflow(bot.account, dry_run_log),
+        DrySlack(dry_run_log),
+        NoWebhook(),
+        Addresses(channel="#usual"),
     )
     bot.delivery = Delivery(bot.store, ports, ACTIONS, clock=lambda: bot.now)
     await bot.poll_budgets()
     drained = await bot.delivery.drain()
     assert (drained.done, drained.postponed, drained.dead) == (5, 0, 0)
-    assert diary.writes == ["PUT /websites/id-myshop.com"] * 2
+    assert dry_run_log.writes == ["PUT /websites/id-myshop.com"] * 2
     assert bot.shops[0].log == []
 
 

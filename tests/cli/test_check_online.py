@@ -119,7 +119,9 @@ def test_a_channel_that_is_not_there_is_told_as_that(place: Place) -> None:
 def test_a_token_that_is_wrong_is_said_once(place: Place) -> None:
     place.configure((place.sim.slack.token, "xoxb-another"))
     (said,) = place.check(1)
-    assert said.startswith("slack.bot_token: Slack refuses: invalid_auth (the token is wrong); ")
+    assert said.startswith(
+        "slack.bot_token: Slack rejected the request: invalid_auth (the token is wrong); "
+    )
     assert "mend slack.bot_token" in said
 
 

@@ -11,7 +11,7 @@ from bot.cli.main import main
 from bot.domain.subjects import Site
 from bot.rules.files.load import read
 from bot.rules.needs import plans
-from bot.scheduler import measured
+from bot.scheduler import measure_pace
 from bot.store import open_store
 from bot.store.audit import Note, record
 from bot.store.recordings import ROUNDS, WEBSITES, set_watermark
@@ -121,7 +121,7 @@ def test_programs_get_all_of_it(place, capsys):
 
 
 def test_what_the_daemon_has_measured_is_shown(place, capsys):
-    slow = measured(4, 2.0, timedelta(minutes=1), timedelta(minutes=3), was_slow=False)
+    slow = measure_pace(4, 2.0, timedelta(minutes=1), timedelta(minutes=3), was_slow=False)
     data = msgspec.json.encode(slow).decode()
     stored(account(3), lambda conn: set_watermark(conn, ROUNDS, "", data, NOW))
     assert "recordings are seen every 3 min, not every 1 min" in told(capsys)

@@ -72,7 +72,7 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
     today = datetime.now(zoneinfo.ZoneInfo(NOON)).date()
     bot.start()
     try:
-        until(lambda: bot.events("daemon.watching"))
+        until(lambda: bot.events("daemon.started"))
         for _ in range(3):
             sim.add("myshop.com", "phone-bounce", start=-300)
         until(lambda: site.status == "Stopped" and said(sim, "100 % step"))

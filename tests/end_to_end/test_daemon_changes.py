@@ -81,7 +81,9 @@ def test_the_same_faults_are_told_once_however_often_the_files_are_read(tmp_path
     with capture_logs() as log:
         virtually(work)
     assert ["devce" in told for told in world.told()] == [True, False, True]
-    assert [line["event"] for line in log].count("rules.refused") == 6  # the log answers each time
+    assert [line["event"] for line in log].count(
+        "rules.reload_failed"
+    ) == 6  # the log answers each time
 
 
 def test_a_poll_without_a_match_is_for_those_who_search_for_a_fault(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from virtual_world import START, World, gaps, virtually
 
-from bot.scheduler import AT_ONCE, Round
+from bot.scheduler import AT_ONCE, PollPace
 from bot.store.recordings import ROUNDS, watermark
 
 EASY = """
@@ -214,7 +214,7 @@ def test_when_there_is_room_again_it_is_not_said_but_shown(tmp_path):
 
     def kept():
         return msgspec.json.decode(
-            world.store.do(lambda conn: watermark(conn, ROUNDS, "")), type=Round
+            world.store.do(lambda conn: watermark(conn, ROUNDS, "")), type=PollPace
         )
 
     async def work():

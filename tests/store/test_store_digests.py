@@ -10,7 +10,7 @@ from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.digests import DigestContent, fold_backlog
 from bot.store.matches import commit_poll
-from bot.store.outbox import claim, give_up, postpone, settle
+from bot.store.outbox import claim, complete, give_up, postpone
 from bot.store.rules import end_snooze, snooze, withheld
 
 LANE = "slack:#alerts"
@@ -39,7 +39,7 @@ def sent(store):
         keys = []
         while claimed := store.do(lambda conn: claim(conn, LANE, now, f"t{len(keys)}")):
             keys.append(claimed.key)
-            store.do(lambda conn, c=claimed: settle(conn, c, now))
+            store.do(lambda conn, c=claimed: complete(conn, c, now))
         return keys
 
     return sent
