@@ -1,4 +1,4 @@
-"""Posts that must not go out now: folded into the digest of their rule and channel, or withheld.
+"""Posts that must not go out now: fold them into their rule's digest, or withhold them.
 
 The digest is a step of the outbox like any other; its `params` are a DigestContent.
 """
@@ -38,9 +38,9 @@ from bot.store.schema import (
 )
 
 QUEUE_BOUND = 200
-"""More posts than this never wait on one lane; the newer ones are folded into digests."""
+"""The most posts that wait on one lane; newer ones are folded into digests."""
 FOLD_AT_ONCE = 200
-"""How many posts one transaction folds, so that no other work waits long."""
+"""How many posts one transaction folds, so that other work does not wait long."""
 
 _ERASE = (
     "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
@@ -59,9 +59,9 @@ class DigestItem(msgspec.Struct, frozen=True, kw_only=True):
 class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters of a digest, as the action `digest` reads them.
 
-    `channel` is that of the posts, as their rule wrote it, `total` how many they are,
-    `reasons` how many were held back for which reason, `since` when the first of them
-    matched, `items` the worst few, worst first.
+    `channel` is the posts' channel as their rule has it, `total` their number, `reasons` how
+    many were held back for which reason, `since` when the first one matched, `items` the worst
+    few, worst first.
     """
 
     channel: str
@@ -77,7 +77,7 @@ class _AtMost(msgspec.Struct, frozen=True):
 
 
 class _PostParams(msgspec.Struct, frozen=True):
-    """What is read here of a post's parameters."""
+    """The part of a post's parameters that limits need."""
 
     channel: str = ""
     at_most: _AtMost | None = None
@@ -90,36 +90,36 @@ _read_content = msgspec.json.Decoder(DigestContent).decode
 
 
 def erase_ended(conn: Connection, match: int) -> None:
-    """Once every step of a match has ended, what it knew of the visitor goes; its keys stay."""
+    """Erase the visitor's data once every step of a match has ended; its keys stay."""
     execute(conn, _ERASE, {"match": match})
 
 
 def erase_digest(conn: Connection, step: int) -> None:
-    """A digest that is out need not remember what it showed."""
+    """Erase the content of a digest that was posted."""
     conn.execute(update(steps).where(steps.c.id == step).values(params="{}"))
 
 
 def receipt(params: str) -> str:
-    """What a digest stands for: how many posts, and why they were held back."""
+    """What a digest replaces: how many posts, and why they were held back."""
     try:
         content = _read_content(params)
     except msgspec.MsgspecError:
         return "a digest"
     why = ", ".join(f"{count} {reason}" for reason, count in content.reasons.items())
-    return f"stands for posts held back: {why}"
+    return f"replaces posts held back: {why}"
 
 
 def held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
-    """Is this step, due now, held back by a limit? If so that has been written down.
+    """Whether a limit holds back this step, which is due; if so, that is saved.
 
-    An attempt whose outcome is unknown is never held back: it may be out already.
+    An attempt whose outcome is unknown is never held back: it may be posted already.
     """
     if row.rank != Rank.POST or row.unknown_since is not None:
         return False
     try:
         return _held_back(conn, row, now)
     except msgspec.MsgspecError:
-        # Not readable, so it can't be judged; the attempt will meet the same and give it up.
+        # Not readable: the attempt will fail the same way and give it up.
         return False
 
 
@@ -152,7 +152,7 @@ def _held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
 def fold_backlog(conn: Connection, now: datetime) -> int:
     """Fold the newest posts of every lane that has more than QUEUE_BOUND of them.
 
-    Returns how many were held back; call it again while that is not 0.
+    Returns how many were held back; call it again until that is 0.
     """
     held = 0
     for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
@@ -205,7 +205,7 @@ def _keep_window(conn: Connection, row: DueStep, window: Window) -> None:
     values = {"began": ms(window.began), "used": window.used}
     write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
-    # A retry of this post must not be counted a second time.
+    # Do not count a retry of this post again.
     conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
 
 
@@ -216,7 +216,7 @@ def _digest_waits(conn: Connection, row: DueStep, now: datetime) -> bool:
         said = f"the digest waits until {held.until:%Y-%m-%d %H:%M} UTC: {held.reason}"
         _record(conn, row, "step.put_off", said, now)
         return True
-    # From here on it is being sent; what is held back later goes into another one.
+    # It is being sent now; what is held back later goes into another one.
     conn.execute(delete(digests).where(digests.c.step_id == row.id))
     return False
 
@@ -268,8 +268,8 @@ def _open_digest(conn: Connection, row: DueStep) -> Row[int, str] | None:
 def _begin_digest(
     conn: Connection, row: DueStep, channel: str, due: datetime, now: datetime
 ) -> Row[int, str]:
-    # A match of its own, so that it is sent, retried and erased like any other step. The
-    # first post that it stands for names it for ever.
+    # A match of its own, so that it is sent, retried and erased like any other step. Its key
+    # comes from the first post it replaces.
     key = f"digest/{row.key}"
     match_id = conn.execute(
         insert(matches)

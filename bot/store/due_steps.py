@@ -1,10 +1,10 @@
-"""A step of the outbox that may be due, read together with its match."""
+"""A step of the outbox that may be due, with the data of its match."""
 
 from typing import NamedTuple
 
 
 class DueStep(NamedTuple):
-    """A step that waits, with what its match (`m_`) says; the columns of the two tables."""
+    """A waiting step and its match (`m_`): columns of the two tables."""
 
     id: int
     match_id: int
@@ -32,4 +32,4 @@ _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueSt
 SELECT_DUE_STEP = (
     f"SELECT {', '.join(_COLUMNS)} FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
 )
-"""Reads rows of DueStep; a condition and an order go behind it."""
+"""Selects the columns of DueStep; append a condition and an order."""
