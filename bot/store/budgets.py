@@ -112,7 +112,7 @@ def own(conn: Connection, held: Ownership) -> None:
 
 
 def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
-    """The bot no longer owns this (`reason`: undone, or somebody changed it); False if it did not."""
+    """End the ownership (`reason`: undone, or somebody changed it); False if there was none."""
     held = owned(conn).get((website, switch))
     if held is None:
         return False

@@ -28,7 +28,7 @@ from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 _MEANING = {
     "SQLITE_FULL": "the disk is full; free some space (nothing stored is lost)",
     "SQLITE_READONLY": "the file or its folder is read-only; give this user write permission",
-    "SQLITE_CANTOPEN": "can't open the file; check that the folder exists and that this user may read it",
+    "SQLITE_CANTOPEN": "can't open the file; check the folder and this user's permissions",
     "SQLITE_NOTADB": (
         "not a SQLite database, or its header is damaged; check store.url, or restore a backup"
     ),
