@@ -54,7 +54,7 @@ async def account(settings: "Settings") -> AsyncIterator["Counted"]:
         settings = settings.model_copy(update={"mouseflow": slower})
     with explained(settings):
         async with open_clients(settings) as out:
-            asking = out.asking
+            asking = out.reading
             if isinstance(asking, Account):
                 asking = replace(asking, priority=Priority.BACKGROUND)
             yield Counted(asking)

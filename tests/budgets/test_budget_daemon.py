@@ -90,7 +90,7 @@ class Running:
         self.watcher = Watcher(
             desk, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
         )
-        await self.watcher.use(rules)
+        await self.watcher.use_rules(rules)
         await self.watcher.find_sites()
         return self
 
@@ -103,7 +103,7 @@ class Running:
         end = self.now + timedelta(**most)
         while not until() and self.now < end:
             self.now += timedelta(hours=1)
-            for place in list(self.watcher.places.values()):
+            for place in list(self.watcher.watched.values()):
                 assert await self.watcher.poll_budgets()
                 assert await self.watcher.poll_reports(place.site)
             await self.delivery.drain()

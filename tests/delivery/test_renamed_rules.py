@@ -41,7 +41,7 @@ class Renaming:
         rules = read([("r.yaml", f"version: 1\nrules: {{{name}: {rule}}}".encode())])
         desk = Desk(None, self.store, ZoneInfo("UTC"), HOUR, HOUR, ROUTING)
         watcher = Watcher(desk, rules, ops=None, wake=lambda: None, clock=lambda: self.now)
-        await watcher.use(rules)
+        await watcher.use_rules(rules)
         [self.rule] = rules.rules
 
     async def matched(self, *keys):
