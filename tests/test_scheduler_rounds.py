@@ -114,12 +114,12 @@ def test_the_words_say_what_it_means_and_what_to_do():
         measure_pace(500, 2.0, MINUTE, timedelta(seconds=250), was_slow=False)
     )
     assert by_rate[0] == (
-        "500 websites at 2 requests a second take 250 s a round: "
-        "recordings are seen every 4 min 10 s, not every 1 min"
+        "500 websites at 2 requests/s take 250 s: "
+        "recordings are polled every 4 min 10 s, not every 1 min"
     )
     assert "requests_per_second" in by_rate[1]
     by_cost = slow_poll_lines(measure_pace(20, 2.0, MINUTE, timedelta(seconds=130), was_slow=False))
-    assert "recordings are seen every 2 min 10 s, not every 1 min" in by_cost[0]
+    assert "recordings are polled every 2 min 10 s, not every 1 min" in by_cost[0]
     assert "status" in by_cost[1]
 
 

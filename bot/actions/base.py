@@ -66,7 +66,7 @@ class Action(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong inside a written value: where (`path` below the key), and what.
+    """A problem inside a value: where (`path` below the key), and what.
 
     `line` and `column` count from 1 within the text that `path` leads to.
     """
@@ -121,7 +121,7 @@ def _duration(value: Any) -> Any:
     except ValueError as wrong:
         raise PydanticCustomError("duration", "{why}", {"why": str(wrong)}) from None
     if not length:
-        raise PydanticCustomError("duration", "write a time longer than nothing")
+        raise PydanticCustomError("duration", "write a time longer than zero")
     return length
 
 
