@@ -108,7 +108,7 @@ listen = "8080"
         f"{path}:3:1: mouseflow.regoin: unknown key; did you mean region?",
         f"{path}:5:1: mouseflow.time_zone: unknown time zone; use a name such as Europe/Copenhagen",
         f"{path}:6:1: mouseflow.base_url: plain http would expose the credentials; "
-        "use https (http is for 127.0.0.1)",
+        "use https (http only for 127.0.0.1)",
         f"{path}:8:2: slak: unknown section; did you mean slack?",
         f"{path}:12:1: poll.settle: write a duration with a unit, such as 60s, 5m, 1h or 7d",
         f"{path}:13:1: poll.recordings: write a duration with a unit, such as 60s, 5m, 1h or 7d",
