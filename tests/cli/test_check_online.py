@@ -122,7 +122,7 @@ def test_a_token_that_is_wrong_is_said_once(place: Place) -> None:
     assert said.startswith(
         "slack.bot_token: Slack rejected the request: invalid_auth (the token is wrong); "
     )
-    assert "mend slack.bot_token" in said
+    assert "fix slack.bot_token" in said
 
 
 def test_a_scope_without_which_nothing_is_posted_must_be_given(place: Place) -> None:

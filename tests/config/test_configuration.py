@@ -129,7 +129,7 @@ listen = "8080"
         ('[mouseflow]\nemail = "a:b@example.com"', "write the e-mail address"),
         ('[mouseflow]\nbase_url = "http://localhost.example.com"', "plain http"),
         ('[mouseflow]\nbase_url = "ftp://example.com"', "full URL"),
-        ('[mouseflow]\nbase_url = "https://me:pw@example.com"', "must not contain a user or password"),
+        ('[mouseflow]\nbase_url = "https://me:pw@example.com"', "user or password"),
         ('[mouseflow]\nbase_url = "https://["', "full URL"),
         ('[mouseflow]\nbase_url = "https://example.com"\nregion = "eu"', "not both"),
         ('[mouseflow]\nshare_url = "https://example.com/"', "{token}"),

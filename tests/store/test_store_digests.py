@@ -127,7 +127,7 @@ def test_a_snooze_leaves_a_receipt_of_what_it_held_back(store, add, sent):
     assert sent() == []
     assert store.do(lambda conn: withheld(conn, "checkout", NOW, Reason.SNOOZED)) == 3
     assert sent(NOW + 2 * HOUR) == ["digest/post-0/digest-1"]
-    assert store.do(history)[0].text.endswith("stands for posts held back: 3 snoozed")
+    assert store.do(history)[0].text.endswith("replaces posts held back: 3 snoozed")
 
 
 def test_a_snooze_ended_by_hand_posts_its_digest_at_once(store, add, sent):
