@@ -1,4 +1,21 @@
-"""The composition root: builds everything once, starts it, reloads the rules, and shuts down."""
+"""The composition root: read this first. Builds everything once, starts it, and shuts it down.
+
+Four tasks run side by side until the process is told to stop:
+
+- The scheduler (`bot.scheduler`) ticks for each website and polls it through the watcher.
+- Delivery (`bot.delivery`) performs the steps in the outbox.
+- Rule files are reloaded when they change; the previous rules stay active if they have errors.
+- Old data is deleted from the store.
+
+The path of one poll: a tick → `Watcher.poll_recordings` → `bot.polling.recordings` reads the
+list, evaluates the rules and saves watermark, matches and their steps in one transaction →
+delivery is woken. Reports and feedback (`bot.reports`) and budgets (`bot.budgets`) go the same
+way. A poll never sends anything.
+
+The path of one step: delivery claims it (`sending`), its action (`bot.actions`) speaks through a
+port (`bot.ports`) to Mouseflow, Slack or a webhook, and the outcome is saved: done, retried later
+or a dead letter. Delivery decides nothing about rules.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,9 +33,9 @@ from bot.actions import ACTIONS
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
-from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack, DryWebhook, Silent
+from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
-from bot.delivery.slack_lookup import Lookups
+from bot.delivery.slack_lookup import SlackLookup
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError
 from bot.polling.outages import SITES
@@ -34,81 +51,28 @@ from bot.store.retention import forget, may_forget
 from bot.watcher import Watcher
 from mouseflow import Priority
 
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Whom the polls ask, and what the actions may touch."""
-
-    asking: Mouseflow
-    acting: Ports
-
-
-@asynccontextmanager
-async def outside(settings: Settings) -> AsyncIterator[Outside]:
-    """Client, poster and webhook caller for these settings, closed in the end."""
-    client = open_client(settings.mouseflow)
-    slack, webhook = _poster(settings), WebhookCaller()
-    try:
-        acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Outside(Account(client, Priority.POLL), acting)
-    finally:
-        await client.aclose()
-        await webhook.close()
-        await slack.close()
-
-
-def dry(out: Outside, diary: Diary) -> Outside:
-    """The same account to ask, and actions that are only written into the diary."""
-    acting = Ports(
-        DryMouseflow(out.acting.mouseflow, diary),
-        DrySlack(diary),
-        DryWebhook(diary),
-        out.acting.addresses,
-    )
-    return Outside(out.asking, acting)
-
-
-def _addresses(settings: Settings) -> Addresses:
-    return Addresses(
-        app_url=settings.mouseflow.app_url,
-        share_url=settings.mouseflow.share_url or "",
-        channel=settings.slack.channel or "",
-        ops_channel=settings.slack.ops_channel or "",
-        zone=settings.mouseflow.time_zone,
-    )
-
-
-def _poster(settings: Settings) -> SlackPoster | WebhookPoster | Silent:
-    slack = settings.slack
-    if slack.bot_token is not None:
-        return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
-    if slack.webhook_url is not None:
-        return WebhookPoster(slack.webhook_url)
-    return Silent()
-
-
 log = structlog.get_logger(__name__)
 
-LOOK_AT_FILES = timedelta(seconds=3)
-"""How often the rule files are looked at for changes."""
+CHECK_FILES = timedelta(seconds=3)
+"""How often the rule files are checked for changes."""
 
-TIDY = timedelta(hours=1)
-"""How often what is older than `[store] keep` is forgotten."""
+CLEANUP = timedelta(hours=1)
+"""How often data older than `[store] keep` is deleted."""
 
-AWAY = timedelta(minutes=10)
-"""Without a look for longer than this, people are told when there is one again."""
+ANNOUNCE_AFTER = timedelta(minutes=10)
+"""After a gap longer than this, announce that polling has resumed."""
 
-ASK_AGAIN = timedelta(seconds=15)
-"""How soon the websites are asked for again while the API is away at the start."""
+RETRY_START = timedelta(seconds=15)
+"""How soon the list of websites is requested again while the API is down at the start."""
 
 
 def utc() -> datetime:
-    """The time."""
+    """The current time."""
     return datetime.now(UTC)
 
 
 def rules_of(settings: Settings) -> RuleSet:
-    """The rules as the files have them now; raises RuleErrors or ConfigError."""
+    """The rules in the files; raises RuleErrors or ConfigError."""
     return load.load(settings.rules.paths, allowed(settings))
 
 
@@ -120,7 +84,7 @@ def _signature(settings: Settings) -> load.Signature | None:
 
 
 def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollContext:
-    """What every poll works with."""
+    """What every poll needs."""
     zone = settings.mouseflow.time_zone
     return PollContext(
         mouseflow=asking,
@@ -134,62 +98,62 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
 
 
 async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event) -> None:
-    """Watch the account until `stop` is set; `reload` reads the rule files again.
+    """Watch the account until `stop` is set; `reload` reloads the rule files.
 
-    Raises RuleErrors, ConfigError or StoreError where it can't even start, among them wrong
-    credentials. After the start only `stop` ends it.
+    Raises RuleErrors, ConfigError or StoreError if it can't start, for example because
+    Mouseflow rejects the API key. After the start only `stop` ends it.
     """
-    seen = _signature(settings)  # before the files are read: a change in between is seen later
+    seen = _signature(settings)  # before reading the files, so a change in between is noticed
     rules = rules_of(settings)
     with open_store(settings.store.url) as store:
-        async with outside(settings) as out:
-            await Daemon(settings, store, out, rules, seen=seen).run(stop, reload)
+        async with open_clients(settings) as clients:
+            await Daemon(settings, store, clients, rules, seen=seen).run(stop, reload)
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """What `once` did. `failed` names the looks that failed, `diary` is that of a dry run."""
+class OnceResult:
+    """What `once` did. `failed` names the failed polls; `dry_run_log` is None in a real run."""
 
     websites: int
     failed: tuple[str, ...]
     drained: Drained
-    diary: Diary | None = None
+    dry_run_log: DryRunLog | None = None
 
 
 async def once(
     settings: Settings,
     *,
     dry_run: bool = False,
-    tell: Callable[[Store, Round], None] = lambda _store, _round: None,
-) -> Round:
-    """Look at every source once, perform all that is due, return.
+    tell: Callable[[Store, OnceResult], None] = lambda _store, _round: None,
+) -> OnceResult:
+    """Poll everything once, perform what is due, return.
 
     A dry run works on a copy of the store in memory and changes nothing anywhere. `tell` is
-    called before the store is closed. Raises what `run` raises at its start.
+    called before the store is closed. Raises what `run` raises at the start.
     """
     rules = rules_of(settings)
     opened = in_memory_copy if dry_run else open_store
     with opened(settings.store.url) as store:
-        async with outside(settings) as out:
-            diary = Diary() if dry_run else None
-            ways = out if diary is None else dry(out, diary)
-            daemon = Daemon(settings, store, ways, rules, once=True)
-            did = await daemon.once(diary)
+        async with open_clients(settings) as clients:
+            dry_run_log = DryRunLog() if dry_run else None
+            used = clients if dry_run_log is None else dry_clients(clients, dry_run_log)
+            daemon = Daemon(settings, store, used, rules, once=True)
+            did = await daemon.once(dry_run_log)
             tell(store, did)
             return did
 
 
 class Daemon:
-    """One account under watch: polls, delivery, reload and tidying as tasks of one group.
+    """One account: polls, delivery, reload and cleanup as tasks.
 
-    `seen` is what the rule files looked like before `rules` were read from them.
+    `seen` is the signature of the rule files from before `rules` were read.
     """
 
     def __init__(
         self,
         settings: Settings,
         store: Store,
-        out: Outside,
+        clients: "Clients",
         rules: RuleSet,
         *,
         once: bool = False,
@@ -198,14 +162,14 @@ class Daemon:
         self._settings = settings
         self._store = store
         self._seen = seen
-        self._delivery = Delivery(store, out.acting, ACTIONS, clock=utc)
+        self._delivery = Delivery(store, clients.acting, ACTIONS, clock=utc)
         self._watcher = Watcher(
-            poll_context(settings, store, out.asking),
+            poll_context(settings, store, clients.reading),
             rules,
             ops=settings.slack.ops,
             wake=self._delivery.wake,
             clock=utc,
-            away=None if once else max(AWAY, 3 * settings.poll.recordings),
+            announce_after=None if once else max(ANNOUNCE_AFTER, 3 * settings.poll.recordings),
         )
         self._schedule = Schedule()
         self._polls = Polls(
@@ -215,37 +179,37 @@ class Daemon:
             rate=settings.mouseflow.requests_per_second,
             clock=utc,
         )
-        self._lookups = Lookups(out.acting.slack, store, self._channels, utc)
-        self._found = asyncio.Event()
+        self._slack_lookup = SlackLookup(clients.acting.slack, store, self._channels, utc)
+        self._started = asyncio.Event()
 
-    async def once(self, diary: Diary | None) -> Round:
-        """One look at every source, then one drain."""
+    async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
+        """Poll every source once, then deliver what is due."""
         watcher = self._watcher
-        await watcher.use(watcher.rules)
+        await watcher.use_rules(watcher.rules)
         await watcher.find_sites()
         failed = [] if await watcher.poll_budgets() else list(watcher.troubles.failing)
         for watched in list(watcher.watched.values()):
-            for look in (
+            for poll in (
                 watcher.poll_recordings,
                 watcher.poll_feedback,
                 watcher.poll_reports,
             ):
-                if not await look(watched.site):
+                if not await poll(watched.site):
                     failed += list(watcher.troubles.failing)
         drained = await self._delivery.drain()
-        return Round(len(watcher.watched), tuple(dict.fromkeys(failed)), drained, diary)
+        return OnceResult(len(watcher.watched), tuple(dict.fromkeys(failed)), drained, dry_run_log)
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
-        """Until `stop`; then intake ends, and what is in flight is finished."""
+        """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
-        await watcher.use(watcher.rules)
+        await watcher.use_rules(watcher.rules)
         await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload(reload)),
-            asyncio.create_task(self._look_up()),
-            asyncio.create_task(self._tidy()),
+            asyncio.create_task(self._check_channels()),
+            asyncio.create_task(self._clean_up()),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -253,7 +217,7 @@ class Daemon:
                 {stopping, delivering, *watching}, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done - {stopping}:
-                task.result()  # none of them ends by itself: an error is passed on
+                task.result()  # none of them ends by itself: raise its error
         finally:
             stop.set()
             log.info("daemon.stopping")
@@ -263,15 +227,15 @@ class Daemon:
             log.info("daemon.stopped")
 
     async def _watch(self) -> None:
-        """Find the websites, then poll each one when its time comes."""
-        await self._first_sites()
-        self._found.set()
-        log.info("daemon.watching", websites=len(self._watcher.watched))
+        """Find the websites, then keep the scheduler in step with them."""
+        await self._wait_for_sites()
+        self._started.set()
+        log.info("daemon.started", websites=len(self._watcher.watched))
         self._schedule.start()
         again = asyncio.Event()
         self._schedule.every("websites", self._settings.poll.reports, again)
         while True:
-            self._polls.keep_up()
+            self._polls.sync()
             await again.wait()
             again.clear()
             try:
@@ -279,18 +243,18 @@ class Daemon:
             except BotError as error:
                 await self._watcher.troubles.failed(SITES, error)
             else:
-                await self._watcher.works(SITES)
+                await self._watcher.succeeded(SITES)
 
-    async def _look_up(self) -> None:
-        """See which channels can be looked into, once the account has let the bot in."""
-        await self._found.wait()
-        await self._lookups.run()
+    async def _check_channels(self) -> None:
+        """Check which channels the bot can read, once the account works."""
+        await self._started.wait()
+        await self._slack_lookup.run()
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)
 
-    async def _first_sites(self) -> None:
-        """Ask for the websites until the API answers; wrong credentials end the start."""
+    async def _wait_for_sites(self) -> None:
+        """Request the websites until the API answers; raises ConfigError for wrong credentials."""
         while True:
             try:
                 await self._watcher.find_sites()
@@ -298,43 +262,45 @@ class Daemon:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
             except BotError as error:
                 await self._watcher.troubles.failed(SITES, error)
-                await asyncio.sleep(ASK_AGAIN.total_seconds())
+                await asyncio.sleep(RETRY_START.total_seconds())
             else:
-                await self._watcher.works(SITES)
+                await self._watcher.succeeded(SITES)
                 return
 
     async def _reload(self, asked: asyncio.Event) -> None:
-        """Take up changed rule files, looked at now and then or when told to."""
+        """Reload the rule files when they change, or when asked to."""
         while True:
-            told = await _set_within(asked, LOOK_AT_FILES)
+            asked_to = await _set_within(asked, CHECK_FILES)
             now = _signature(self._settings)
-            if not told and now == self._seen:
+            if not asked_to and now == self._seen:
                 continue
             asked.clear()
             self._seen = now
             try:
-                await self._take_up()
+                await self._load_rules()
             except BotError as error:
-                log.error("rules.not_taken_up", reason=str(error))  # noqa: TRY400 - in words
+                log.error("rules.reload_postponed", reason=str(error))  # noqa: TRY400 - for people
                 self._seen = None
 
-    async def _take_up(self) -> None:
-        """Load the files on trial, with their own tests; with a fault the old rules go on."""
+    async def _load_rules(self) -> None:
+        """Load the files and run their tests; with errors the previous rules stay active."""
         try:
             rules = rules_of(self._settings)
         except (RuleErrors, ConfigError) as error:
-            await self._watcher.refuse(str(error).splitlines())
+            await self._watcher.reject_rules(str(error).splitlines())
             return
         failed = [str(result) for result in tests.run(rules) if not result.passed]
         if failed:
-            await self._watcher.refuse([line for text in failed for line in text.splitlines()])
+            await self._watcher.reject_rules(
+                [line for text in failed for line in text.splitlines()]
+            )
             return
-        await self._watcher.use(rules)
-        self._polls.keep_up()
-        self._lookups.try_anew()
+        await self._watcher.use_rules(rules)
+        self._polls.sync()
+        self._slack_lookup.check_again()
 
-    async def _tidy(self) -> None:
-        """Forget now and then what is older than anything the bot still looks at."""
+    async def _clean_up(self) -> None:
+        """Delete old data from the store now and then."""
         keep = self._settings.store.keep
         while True:
             try:
@@ -342,8 +308,8 @@ class Daemon:
                 while await self._store.run(partial(forget, before=before)):
                     pass
             except StoreError as error:
-                log.error("store.not_tidied", reason=str(error))  # noqa: TRY400 - told in words
-            await asyncio.sleep(TIDY.total_seconds())
+                log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
+            await asyncio.sleep(CLEANUP.total_seconds())
 
 
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
@@ -356,10 +322,62 @@ async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them and wait; a poll that is cut off has changed nothing."""
+    """Cancel the tasks and wait; a poll that is cancelled has changed nothing."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception) and not isinstance(outcome, BotError):
-            log.error("daemon.fault", reason=repr(outcome))
+            log.error("daemon.internal_error", reason=repr(outcome))
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """`reading` is the account for polls, `acting` are the ports for actions."""
+
+    reading: Mouseflow
+    acting: Ports
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """The clients for these settings, closed at the end."""
+    client = open_client(settings.mouseflow)
+    slack, webhook = _poster(settings), WebhookCaller()
+    try:
+        acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
+        yield Clients(Account(client, Priority.POLL), acting)
+    finally:
+        await client.aclose()
+        await webhook.close()
+        await slack.close()
+
+
+def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:
+    """The same account for polls; actions only go into the log."""
+    acting = Ports(
+        DryMouseflow(clients.acting.mouseflow, dry_run_log),
+        DrySlack(dry_run_log),
+        DryWebhook(dry_run_log),
+        clients.acting.addresses,
+    )
+    return Clients(clients.reading, acting)
+
+
+def _addresses(settings: Settings) -> Addresses:
+    return Addresses(
+        app_url=settings.mouseflow.app_url,
+        share_url=settings.mouseflow.share_url or "",
+        channel=settings.slack.channel or "",
+        ops_channel=settings.slack.ops_channel or "",
+        zone=settings.mouseflow.time_zone,
+    )
+
+
+def _poster(settings: Settings) -> SlackPoster | WebhookPoster | NoSlack:
+    slack = settings.slack
+    if slack.bot_token is not None:
+        return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
+    if slack.webhook_url is not None:
+        return WebhookPoster(slack.webhook_url)
+    return NoSlack()

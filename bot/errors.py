@@ -1,10 +1,10 @@
-"""The error tree, cut by what the caller does next: mend something, give up, or try later.
+"""The error tree, ordered by what the caller does next: fix something, give up, or retry later.
 
 BotError
-├── ConfigError     mend the configuration; the command ends with status 1
-├── RuleErrors      mend the rule files; holds every fault found
-├── StoreError      mend the store: locked, read-only, full, too new
-│   └── StoreLost   the store is damaged or gone; waiting cannot help
+├── ConfigError     fix the configuration; the command exits with status 1
+├── RuleErrors      fix the rule files; holds every error found
+├── StoreError      fix the store: locked, read-only, full, too new
+│   └── StoreLost   the store is damaged or gone; waiting does not help
 ├── GiveUp          retrying cannot help; the step becomes a dead letter
 │   ├── Gone            what the request is about does not exist
 │   └── Denied          the credentials or the permissions must change
@@ -20,19 +20,19 @@ from datetime import timedelta
 
 
 class BotError(Exception):
-    """Everything the bot raises on purpose. The text is for people and holds no secret."""
+    """Every error the bot raises on purpose. The text is for people and holds no secret."""
 
 
 class ConfigError(BotError):
-    """The configuration must be mended before anything can run."""
+    """The configuration must be fixed before anything can run."""
 
 
 class StoreError(BotError):
-    """The store cannot be used as it is: locked, read-only, full or too new."""
+    """The store can't be used now: locked, read-only, full or too new."""
 
 
 class StoreLost(StoreError):
-    """The store is damaged or gone. Nothing is written to it any more; a person must act."""
+    """The store is damaged or gone. The bot stops writing to it; a person must act."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,7 +59,7 @@ class Fault:
 
 
 class RuleErrors(BotError):
-    """The rule files must be mended; `faults` holds every problem of every file.
+    """The rule files must be fixed; `faults` holds every problem of every file.
 
     `warnings` are what the lints say of the rules that can be read.
     """

@@ -1,6 +1,7 @@
-"""Logging: one pipeline for our own and foreign records, with secrets struck out last.
+"""Logging: one pipeline for all records; secrets are redacted last.
 
-Sole owner of the structlog set-up. JSON lines where a program reads, text on a terminal.
+The only module that configures structlog. JSON lines for programs, text on a terminal. The
+events are listed in `docs/operations.md`.
 """
 
 import logging
@@ -16,7 +17,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.types import Processor
 
 QUIET = ("httpx", "httpcore", "apscheduler", "slack_sdk", "aiohttp", "asyncio", "uvicorn")
-"""Libraries that say nothing below a warning: their chatter holds addresses with queries."""
+"""Libraries that log only warnings and worse: their other logs contain URLs with queries."""
 
 STRUCK = "[redacted]"
 _PATTERNS = re.compile(
@@ -28,7 +29,7 @@ _PATTERNS = re.compile(
 _KEYS = re.compile(
     r"(?i)^(authorization|cookie|set-cookie)$|(^|[_-])(api_?key|token|password|secret|webhook_url)$"
 )
-# Control characters move a terminal's cursor or fake a second line; bidi marks reorder text.
+# Control characters move a terminal's cursor or fake a line; bidi marks reorder text.
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (9, 10)
 } | {
@@ -41,14 +42,14 @@ _LONGEST = 8192
 
 
 class Scrubber:
-    """Strikes secrets out of texts: what looks like one, and the values registered here."""
+    """Redacts secrets in texts: what looks like one, and the values registered here."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._exact: re.Pattern[str] | None = None
         self.register(secrets)
 
     def register(self, secrets: Iterable[str]) -> None:
-        """From now on strike out these values; shorter ones than four letters are words."""
+        """Redact these values from now on; values under four characters are ignored."""
         known = sorted({each for each in secrets if len(each) >= 4}, key=len, reverse=True)
         self._exact = re.compile("|".join(map(re.escape, known))) if known else None
 
@@ -59,7 +60,7 @@ class Scrubber:
         return _PATTERNS.sub(STRUCK, text)
 
     def value(self, value: Any, depth: int = 0) -> Any:
-        """A value of an event without secrets, plain enough to be written."""
+        """A value of an event without secrets, as plain JSON values."""
         if value is None or isinstance(value, bool | int | float):
             return value
         if depth > _DEPTH:
@@ -77,11 +78,11 @@ class Scrubber:
 
 
 scrubber = Scrubber()
-"""The process's own: commands register the configured secrets with it before they begin."""
+"""The process's scrubber: commands register the configured secrets at their start."""
 
 
 def neutral(text: str, longest: int = _LONGEST) -> str:
-    """The text on one line, harmless on a terminal: control and direction marks are escaped."""
+    """The text on one line, safe for a terminal: control and direction marks are escaped."""
     if len(text) > longest:
         text = text[:longest] + "..."
     return text.translate(_LINE)
@@ -93,7 +94,7 @@ def presentable(text: str) -> str:
 
 
 def _redacted(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The last step before writing, so that nothing is added behind it."""
+    """Redact; the last step before writing, so that nothing is added after it."""
     return {**scrubber.value(event)}
 
 
@@ -102,7 +103,7 @@ def _neutralised(_: object, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def _ordered(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """When, how bad and what stand first in a line."""
+    """Put timestamp, level and event first."""
     return {key: event[key] for key in ("timestamp", "level", "event") if key in event} | {**event}
 
 
@@ -159,7 +160,7 @@ def configure(style: str = "auto", level: str = "info", stream: TextIO | None = 
 
 @contextmanager
 def hushed(name: str) -> Iterator[None]:
-    """Within, that logger and those below it say nothing."""
+    """Silence that logger and those below it."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -172,7 +173,7 @@ def hushed(name: str) -> Iterator[None]:
 def _json() -> list[Processor]:
     return [
         structlog.processors.ExceptionRenderer(
-            # Locals hold tokens and visitors' data.
+            # Local variables contain tokens and personal data.
             structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
         ),
         _redacted,

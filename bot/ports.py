@@ -1,4 +1,4 @@
-"""What the core asks of the outside world. A dry run is other implementers, never an `if`."""
+"""What the core needs from the outside world. A dry run is other implementations, never an `if`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,45 +31,45 @@ class Slack(Protocol):
     """Posts and looks up messages; raises GiveUp or TryLater."""
 
     async def post(self, post: SlackPost) -> str:
-        """The message's timestamp, Slack's id of it within the channel."""
+        """Post it; returns the timestamp, Slack's id of the message in the channel."""
         ...
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
-        """The timestamp of the message with that key posted after `since`, if there is one.
+        """The timestamp of the message with that key posted after `since`; None if there is none.
 
-        Raises CannotLook where the token lacks the scope to read the channel.
+        Raises CannotLook if the bot can't read the channel.
         """
         ...
 
 
 class Webhook(Protocol):
-    """Calls an outside URL; raises GiveUp or TryLater."""
+    """Calls a URL; raises GiveUp or TryLater."""
 
     async def call(
         self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
     ) -> None:
-        """Posts the body, signed with `secret`, which may name its place (`env:NAME`)."""
+        """Post the body, signed with `secret`, which may be a reference (`env:NAME`)."""
         ...
 
 
 class CannotLook(Exception):
-    """The outcome of a post can't be looked up here, so it is at-least-once."""
+    """Posts can't be looked up in this channel, so they are at-least-once."""
 
 
 class NotInChannel(CannotLook):
-    """The bot is no member, and posts there only if it may post everywhere."""
+    """The bot is not a member of the channel; it can post only with chat:write.public."""
 
 
 class NoChannel(CannotLook):
-    """There is no such channel for the bot, so a post will hardly get there either."""
+    """The bot sees no such channel, so posts will probably fail too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where links point, where messages go by default, and in which zone they tell the time.
+    """Base URLs of links, default channels, and the account's time zone.
 
-    `app_url` stands in front of a recording's playback path; `share_url` holds `{token}`,
-    or is empty where the account's public address is not known. `zone` is the account's.
+    `app_url` precedes a recording's playback path; `share_url` contains `{token}`, or is empty
+    if the account's public URL is not known.
     """
 
     app_url: str = "https://app.mouseflow.com"
@@ -81,7 +81,7 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All that an action may touch."""
+    """Everything an action may use."""
 
     mouseflow: Mouseflow
     slack: Slack
@@ -91,11 +91,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One step of a match, as an action meets it.
+    """One step of a match, as an action sees it.
 
-    `key` names the step for ever: the same after a restart. `attempted` is when an earlier
-    attempt began whose outcome is unknown, else None. `results` holds what earlier steps of
-    the same match brought (`share` -> token). `why` explains the match in short lines.
+    `key` is permanent: the same after a restart. `attempted` is when an earlier attempt with an
+    unknown outcome began, else None. `results` are those of earlier steps of the match
+    (`share` -> token). `why` explains the match in short lines.
     """
 
     key: str

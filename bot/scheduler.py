@@ -1,4 +1,9 @@
-"""A poll for every website under watch, each in its turn, and none for any other."""
+"""When each website is polled: every interval, spread out, and not too many at a time.
+
+In reading order: the Gate lets a few polls run at a time; the Schedule (APScheduler) ticks; the
+pace says how often recordings are really polled; Polls puts them together for the watcher's
+websites.
+"""
 
 import asyncio
 import math
@@ -24,34 +29,38 @@ from bot.watcher import Watcher
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
+# How many polls run at a time
+
 AT_ONCE = 8
-"""Polls under way together: enough that the account's client has always a call to send."""
+"""Polls that run at a time: enough that the client always has a request to send."""
 
 CALLS = 4
-"""Calls that a poll may make before it counts as a long one."""
+"""Requests that a poll may make before it counts as long."""
 
 LEAST = timedelta(seconds=15)
-"""No poll is long before this: the API itself may be slow."""
+"""No poll counts as long before this: the API itself may be slow."""
 
 
 def fair_share(rate: float) -> timedelta:
-    """How long a poll with `CALLS` calls takes among `AT_ONCE` at that many calls a second."""
+    """How long a poll with `CALLS` requests takes among `AT_ONCE`, at `rate` requests/s."""
     return max(LEAST, timedelta(seconds=CALLS * AT_ONCE / rate))
 
 
 class Gate:
-    """First come, first served, `AT_ONCE` polls at a time.
+    """Runs `AT_ONCE` polls at a time, first come, first served.
 
-    One that is not over after `share` lets the next one begin beside it: polls with thousands
-    of calls must not keep the others out. Their calls then go in turn, website by website.
+    A poll that takes longer than `share` gives up its place, so that polls with thousands of
+    requests don't block the others. The client then sends their requests round robin.
     """
 
     def __init__(self, share: timedelta) -> None:
         self._share = share.total_seconds()
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def through(self, poll: Callable[[], Awaitable[T]]) -> T:
-        """Do it when its turn has come; raises what it raises."""
+    async def run(self, poll: Callable[[], Awaitable[T]]) -> T:
+        """Run the poll when its turn comes; raises what it raises."""
         await self._places.acquire()
         leave = _Once(self._places.release)
         timer = asyncio.get_running_loop().call_later(self._share, leave)
@@ -63,7 +72,7 @@ class Gate:
 
 
 class _Once:
-    """Does it the first time it is called."""
+    """Calls `do` once, however often it is called."""
 
     def __init__(self, do: Callable[[], None]) -> None:
         self._do: Callable[[], None] | None = do
@@ -74,139 +83,17 @@ class _Once:
             do()
 
 
-SLOW = 1.25
-"""Polls at intervals this many times as long as wished are worth a word."""
-
-SLIGHT = 1.1
-"""Only when it is no worse than this the trouble is over."""
-
-WORTH = timedelta(seconds=10)
-"""Later by less than this is nothing that anybody would notice."""
-
-
-def spread(taken: Iterable[float], new: int) -> list[float]:
-    """Where in the interval (from 0 to 1) that many new polls go, beside those at `taken`.
-
-    Evenly where there is none yet, else each into the middle of the widest gap.
-    """
-    there = sorted(taken)
-    if not there:
-        return [(number + 1) / new % 1 for number in range(new)]
-    found: list[float] = []
-    for _ in range(new):
-        gaps = [((there[at] - there[at - 1]) % 1 or 1.0, there[at]) for at in range(len(there))]
-        width, end = max(gaps)
-        found.append((end - width / 2) % 1)
-        there = sorted([*there, found[-1]])
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """When the latest polls of each website began, in seconds of a steady clock.
-
-    `since` counts the beginnings since `seen` was called last.
-    """
-
-    begun: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    since: int = 0
-
-    def began(self, website: str, at: float) -> "Rounds":
-        """A poll of that website begins."""
-        latest = (*self.begun.get(website, ())[-2:], at)
-        return Rounds({**self.begun, website: latest}, self.since + 1)
-
-    def over(self, websites: int) -> bool:
-        """Whether a whole round of so many websites has begun since it was looked at last."""
-        return self.since >= websites
-
-    def seen(self, websites: Iterable[str]) -> "Rounds":
-        """It was looked at; these are the websites that are still polled."""
-        left = frozenset(websites)
-        return Rounds({key: at for key, at in self.begun.items() if key in left})
-
-    def every(self) -> timedelta:
-        """How long it is from one poll of a website to the next; zero while that is not known.
-
-        The shorter one of two such times: a single pause of the whole account, after a 429 or
-        an outage, says nothing about the rate.
-        """
-        gaps = [
-            min(second - first, third - second)
-            for first, second, third in (at for at in self.begun.values() if len(at) == 3)
-        ]
-        return timedelta(seconds=median(gaps)) if gaps else timedelta()
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """How often recordings are seen: `every`, where `wished` was asked for.
-
-    `websites` have their turn with at most `rate` calls a second. `slow`: people should know.
-    """
-
-    websites: int
-    rate: float
-    wished: timedelta
-    every: timedelta
-    slow: bool
-
-    @property
-    def least(self) -> timedelta:
-        """What a round takes with one call for each website and nothing else."""
-        return timedelta(seconds=self.websites / self.rate)
-
-    def differs(self, other: "Round | None") -> bool:
-        """Whether it is worth being written down in place of the other one."""
-        if other is None or replace(self, every=other.every) != other:
-            return True
-        return self.slow and abs(self.every - other.every) > max(WORTH, other.every / 5)
-
-
-def written(text: str | None) -> Round | None:
-    """The round as it was written down; None where another version wrote something else."""
-    try:
-        return msgspec.json.decode(text, type=Round) if text else None
-    except msgspec.MsgspecError:
-        return None
-
-
-def measured(
-    websites: int, rate: float, wished: timedelta, seen: timedelta, *, was_slow: bool
-) -> Round:
-    """What is to be told of the rounds; `seen` is what `Rounds.every` says.
-
-    What can't be faster is known before the first round has been measured.
-    """
-    every = max(wished, seen, timedelta(seconds=websites / rate))
-    limit = SLIGHT * wished if was_slow else max(SLOW * wished, wished + WORTH)
-    return Round(websites, rate, wished, every, every > limit)
-
-
-def words(it: Round) -> Sequence[str]:
-    """A slow round for people: what it means, and what to do."""
-    often = f"recordings are seen every {lasting(it.every)}, not every {lasting(it.wished)}"
-    at_rate = f"{it.websites} websites at {it.rate:g} requests a second"
-    if it.least > SLIGHT * it.wished:
-        what = f"{at_rate} take {it.every.total_seconds():.0f} s a round: {often}"
-        return (what, "Raise mouseflow.requests_per_second or poll.recordings; nothing is left out")
-    return (
-        f"{at_rate} need more calls than that, or the API answers slowly: {often}",
-        "`mouseflow-bot status` shows what the rules cost; nothing is left out",
-    )
-
-
-log = structlog.get_logger(__name__)
+# When each poll starts
 
 TOLERANCE = timedelta(seconds=2)
-"""Time servers nudge the clock all the time; a smaller step back is not worth a word."""
+"""Time servers adjust the clock all the time; smaller steps back are ignored."""
 
 
 class Schedule:
     """Sets events at intervals, from `start` to `stop`, inside a running event loop.
 
-    All ticks stand on one grid that begins with the first of them: whatever comes between,
-    those that were spread over an interval stay spread.
+    All ticks share one grid that begins with the first of them, so ticks that were spread over
+    an interval stay spread.
     """
 
     def __init__(self, *, watch: timedelta = timedelta(seconds=5)) -> None:
@@ -222,14 +109,14 @@ class Schedule:
     def every(
         self, name: str, interval: timedelta, event: asyncio.Event, *, phase: float = 0.0
     ) -> timedelta:
-        """Set that event once an interval; tells how long it is until the first time.
+        """Set that event once an interval; returns the time until the first tick.
 
-        `phase` (from 0 to 1) is where in the interval its ticks stand. A known name gets the
-        new ticks. Raises ValueError for an interval that is not longer than nothing.
+        `phase` (0 to 1) is the position of its ticks in the interval. A known name is replaced.
+        Raises ValueError for an interval of zero or less.
         """
         seconds = interval.total_seconds()
         if seconds <= 0:
-            raise ValueError(f"{name}: an interval must be longer than nothing")
+            raise ValueError(f"{name}: the interval must be longer than zero")
         now = datetime.now(UTC)
         self._began = self._began or now
         first = next_tick(self._began, interval, phase, now)
@@ -246,18 +133,18 @@ class Schedule:
         return first - now
 
     def forget(self, name: str) -> None:
-        """No more ticks of that name; an unknown name is none already."""
+        """Stop the ticks of that name, if there are any."""
         self._grid.pop(name, None)
         if self._scheduler.get_job(name) is not None:
             self._scheduler.remove_job(name)
 
     def start(self) -> None:
-        """Begin ticking."""
+        """Start ticking."""
         self._scheduler.start()
         self._watchdog = asyncio.create_task(self._watch_the_clock(), name="schedule.watchdog")
 
     async def stop(self) -> None:
-        """No tick comes after this. Stopping twice, or before the start, does nothing."""
+        """Stop ticking. Stopping twice, or before the start, does nothing."""
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is None:
             return
@@ -268,7 +155,7 @@ class Schedule:
         await asyncio.sleep(0)
 
     async def _watch_the_clock(self) -> None:
-        """Tick at once when the clock was set back: the scheduler would wait it out."""
+        """Tick at once if the clock was set back: the scheduler would wait instead."""
         loop = asyncio.get_running_loop()
         wall, steady = datetime.now(UTC), loop.time()
         while True:
@@ -294,7 +181,7 @@ def next_tick(began: datetime, interval: timedelta, phase: float, now: datetime)
 
 
 def set_back(before: tuple[datetime, float], now: tuple[datetime, float]) -> timedelta:
-    """By how much the wall clock fell behind the steady one between two looks at both."""
+    """By how much the wall clock fell behind the monotonic one between two readings."""
     passed = timedelta(seconds=now[1] - before[1])
     return max(passed - (now[0] - before[0]), timedelta())
 
@@ -304,23 +191,149 @@ async def _tick(event: asyncio.Event) -> None:
     event.set()
 
 
+def spread(taken: Iterable[float], new: int) -> list[float]:
+    """Phases (0 to 1) of that many new polls in the interval, beside those at `taken`.
+
+    Evenly spread if there are none yet, else each in the middle of the widest gap.
+    """
+    there = sorted(taken)
+    if not there:
+        return [(number + 1) / new % 1 for number in range(new)]
+    found: list[float] = []
+    for _ in range(new):
+        gaps = [((there[at] - there[at - 1]) % 1 or 1.0, there[at]) for at in range(len(there))]
+        width, end = max(gaps)
+        found.append((end - width / 2) % 1)
+        there = sorted([*there, found[-1]])
+    return found
+
+
+# How often recordings are really polled
+
+SLOW = 1.25
+"""Tell people when polls take this many times the configured interval."""
+
+SLIGHT = 1.1
+"""Polls are on schedule again below this many times the interval."""
+
+WORTH = timedelta(seconds=10)
+"""A delay shorter than this is ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollTimes:
+    """When the latest polls of each website began, in seconds of a monotonic clock.
+
+    `since` counts the polls that began since `seen` was called.
+    """
+
+    begun: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    since: int = 0
+
+    def began(self, website: str, at: float) -> "PollTimes":
+        """With one more poll of that website."""
+        latest = (*self.begun.get(website, ())[-2:], at)
+        return PollTimes({**self.begun, website: latest}, self.since + 1)
+
+    def over(self, websites: int) -> bool:
+        """Whether so many polls have begun since `seen` was called."""
+        return self.since >= websites
+
+    def seen(self, websites: Iterable[str]) -> "PollTimes":
+        """With the count reset, and only the websites that are still polled."""
+        left = frozenset(websites)
+        return PollTimes({key: at for key, at in self.begun.items() if key in left})
+
+    def every(self) -> timedelta:
+        """The time from one poll of a website to the next (median); zero while unknown.
+
+        Of each website's last two intervals the shorter one counts: a single pause after a 429 or
+        an outage says nothing about the pace.
+        """
+        gaps = [
+            min(second - first, third - second)
+            for first, second, third in (at for at in self.begun.values() if len(at) == 3)
+        ]
+        return timedelta(seconds=median(gaps)) if gaps else timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class PollPace:
+    """How often recordings are polled: `every`, where `wished` is configured.
+
+    `websites` are polled with at most `rate` requests/s. `slow`: worth telling people.
+    """
+
+    websites: int
+    rate: float
+    wished: timedelta
+    every: timedelta
+    slow: bool
+
+    @property
+    def least(self) -> timedelta:
+        """How long one request per website takes."""
+        return timedelta(seconds=self.websites / self.rate)
+
+    def differs(self, other: "PollPace | None") -> bool:
+        """Whether it differs enough from the saved one to save it."""
+        if other is None or replace(self, every=other.every) != other:
+            return True
+        return self.slow and abs(self.every - other.every) > max(WORTH, other.every / 5)
+
+
+def read_pace(text: str | None) -> PollPace | None:
+    """The saved pace; None if there is none, or another version saved it."""
+    try:
+        return msgspec.json.decode(text, type=PollPace) if text else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def measure_pace(
+    websites: int, rate: float, wished: timedelta, seen: timedelta, *, was_slow: bool
+) -> PollPace:
+    """The present pace; `seen` is `PollTimes.every`.
+
+    What the rate limit makes impossible is known before anything is measured.
+    """
+    every = max(wished, seen, timedelta(seconds=websites / rate))
+    limit = SLIGHT * wished if was_slow else max(SLOW * wished, wished + WORTH)
+    return PollPace(websites, rate, wished, every, every > limit)
+
+
+def slow_poll_lines(it: PollPace) -> Sequence[str]:
+    """A slow pace for people: what it means, and what to do."""
+    often = f"recordings are polled every {lasting(it.every)}, not every {lasting(it.wished)}"
+    at_rate = f"{it.websites} websites at {it.rate:g} requests/s"
+    if it.least > SLIGHT * it.wished:
+        what = f"{at_rate} take {it.every.total_seconds():.0f} s: {often}"
+        return (what, "Raise mouseflow.requests_per_second or poll.recordings. Nothing is skipped")
+    return (
+        f"{at_rate} are not enough, or the API is slow: {often}",
+        "`mouseflow-bot status` shows how many requests the rules need. Nothing is skipped",
+    )
+
+
+# Polling the watcher's websites
+
 APART = timedelta(milliseconds=250)
-"""How far apart the first polls begin, which do not wait for their places."""
+"""How far apart the first polls start if they don't wait for their phase."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Poll:
-    """What is done at each tick: `kind` is what its ticks are spread among."""
+    """What a tick starts. Ticks of one `kind` are spread over the interval."""
 
     kind: str
     interval: timedelta
-    look: Callable[[], Awaitable[object]]
+    poll: Callable[[], Awaitable[object]]
 
 
 class Polls:
-    """Polls what the watcher watches, spread over the intervals and in turn.
+    """Polls the watcher's websites, spread over the intervals.
 
-    `rate` is how many calls a second the account allows.
+    `rate` is how many requests/s the account allows.
     """
 
     def __init__(
@@ -340,18 +353,18 @@ class Polls:
         self._gate = Gate(fair_share(rate))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._phases: dict[str, dict[str, float]] = {}
-        self._rounds = Rounds()
-        self._away = watcher.away
-        self._judged = False
-        self._told: Round | None = None
+        self._rounds = PollTimes()
+        self._announce_after = watcher.announce_after
+        self._checked = False
+        self._saved: PollPace | None = None
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What runs now, to be cancelled in the end: a poll that is cut off has changed nothing."""
+        """The running tasks; a poll that is cancelled has changed nothing."""
         return list(self._tasks.values())
 
-    def keep_up(self) -> None:
-        """Begin to poll what has come under watch, and end what no longer is."""
+    def sync(self) -> None:
+        """Start polling websites that are new, and stop polling those that are gone."""
         wanted = self._wanted()
         for name in self._tasks.keys() - wanted.keys():
             self._schedule.forget(name)
@@ -362,18 +375,18 @@ class Polls:
         for name, phase in self._new_phases(wanted).items():
             poll, tick = wanted[name], asyncio.Event()
             wait = self._schedule.every(name, poll.interval, tick, phase=phase)
-            # The first look need not wait for its place, where there are calls enough for that.
+            # The first poll need not wait for its phase if the rate limit allows it.
             at_once = timedelta(seconds=len(self._phases[poll.kind]) / self._rate)
             if at_once <= poll.interval / 4 and soon < wait:
                 asyncio.get_running_loop().call_later(soon.total_seconds(), tick.set)
                 soon += APART
-            self._tasks[name] = asyncio.create_task(self._at_each(tick, poll.look))
+            self._tasks[name] = asyncio.create_task(self._at_each(tick, poll.poll))
 
     def _wanted(self) -> dict[str, _Poll]:
         poll, watcher = self._poll, self._watcher
         wanted = {
-            f"{kind}/{key}": _Poll(kind, interval, partial(look, watched.site))
-            for kind, interval, look in (
+            f"{kind}/{key}": _Poll(kind, interval, partial(poll_site, watched.site))
+            for kind, interval, poll_site in (
                 ("recordings", poll.recordings, self._recordings),
                 ("feedback", poll.feedback, watcher.poll_feedback),
                 ("reports", poll.reports, watcher.poll_reports),
@@ -395,60 +408,62 @@ class Polls:
             found |= {name: phases[name] for name in new}
         return found
 
-    async def _at_each(self, tick: asyncio.Event, look: Callable[[], Awaitable[object]]) -> None:
+    async def _at_each(self, tick: asyncio.Event, poll: Callable[[], Awaitable[object]]) -> None:
         while True:
             await tick.wait()
             tick.clear()
-            await self._gate.through(look)
+            await self._gate.run(poll)
 
     async def _recordings(self, site: Site) -> None:
-        if not self._judged:
-            self._judged = True
-            await self._judge_the_round()
+        if not self._checked:
+            self._checked = True
+            await self._check_pace()
         began = asyncio.get_running_loop().time()
-        # A poll that fails says nothing about the rate; that it fails is told elsewhere.
+        # A failed poll says nothing about the pace; the watcher reports that it failed.
         if await self._watcher.poll_recordings(site) and site.id in self._watched():
             self._rounds = self._rounds.began(site.id, began)
             if self._rounds.over(len(self._watched())):
-                await self._judge_the_round()
+                await self._check_pace()
 
     def _watched(self) -> frozenset[str]:
-        """The websites whose recordings some rule watches: the others cost no call."""
+        """The websites whose recordings some rule watches; the others need no request."""
         watched = self._watcher.watched
         return frozenset(key for key, each in watched.items() if each.rules.final.rules)
 
-    async def _judge_the_round(self) -> None:
-        """Tell how often recordings are seen, when that has become much less than wished."""
+    async def _check_pace(self) -> None:
+        """Tell people when recordings are polled much less often than configured."""
         watched = self._watched()
         self._rounds = self._rounds.seen(watched)
-        with suppress(StoreError):  # polls meet it, too, and say so
-            await self._tell(len(watched))
+        with suppress(StoreError):  # polls meet it too, and report it
+            await self._report_pace(len(watched))
 
-    async def _tell(self, websites: int) -> None:
-        store, first = self._watcher.context.store, self._told is None
+    async def _report_pace(self, websites: int) -> None:
+        store, first = self._watcher.context.store, self._saved is None
         if first:
             text = await store.run(partial(watermark, source=ROUNDS, website=""))
-            self._told = written(text)
-        was_slow = self._told is not None and self._told.slow
-        now = measured(
+            self._saved = read_pace(text)
+        was_slow = self._saved is not None and self._saved.slow
+        now = measure_pace(
             websites,
             self._rate,
             self._poll.recordings,
             self._rounds.every(),
             was_slow=was_slow,
         )
-        if self._away is not None:  # a website that waits for its turn has not been left alone
-            self._watcher.away = max(self._away, 3 * now.every)
+        if self._announce_after is not None:  # waiting for its turn is no gap
+            self._watcher.announce_after = max(self._announce_after, 3 * now.every)
         if now.slow and (first or not was_slow):
             log.warning("poll.slow", websites=now.websites, seconds=now.every.total_seconds(),
                         wished=now.wished.total_seconds())  # fmt: skip
         if was_slow and not now.slow:
-            log.info("poll.in_time_again", websites=now.websites,
+            log.info("poll.on_schedule", websites=now.websites,
                      seconds=now.every.total_seconds())  # fmt: skip
         if now.slow and not was_slow:
-            await self._watcher.say("Recordings are seen later than configured", *words(now))
-        if now.differs(self._told):
+            await self._watcher.tell_ops(
+                "Recordings are polled less often than configured", *slow_poll_lines(now)
+            )
+        if now.differs(self._saved):
             data = msgspec.json.encode(now).decode()
             work = partial(set_watermark, source=ROUNDS, website="", data=data, at=self._clock())
             await store.run(work)
-            self._told = now
+            self._saved = now

@@ -1,4 +1,8 @@
-"""Watches the account: its websites, the rules that apply to each, and their polls."""
+"""Which websites and rules are active, and polling one of them when the scheduler asks.
+
+First the list of websites: which ones rules watch, and which ones are gone. Then the Watcher,
+which polls recordings, feedback, reports and budgets, and tells people about troubles.
+"""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,8 +12,7 @@ from hashlib import blake2b
 
 import structlog
 
-from bot.budgets import poll as budget_poll
-from bot.budgets.poll import BudgetMemory
+from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import covered
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
@@ -41,6 +44,13 @@ from bot.store.rules import rules_loaded
 from mouseflow import websites
 from mouseflow.models import Website
 
+log = structlog.get_logger(__name__)
+
+REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
+"""What `poll.reports` is about, in the order of polling."""
+
+# Which websites there are
+
 
 @dataclass(slots=True)
 class WatchedSite:
@@ -58,8 +68,8 @@ class WatchedSite:
     backfill_attempts: dict[str, int] = field(default_factory=dict)
 
 
-def listed(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
-    """The websites as rules know them; demo websites are left out unless a rule names them."""
+def sites_of(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
+    """The websites for rules; without demo websites, unless a rule names them."""
     return [
         Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
         for row in rows
@@ -73,8 +83,8 @@ def _named(name: str, rules: RuleSet) -> bool:
     return any(name.casefold() == wanted.casefold() for names in lists for wanted in names)
 
 
-def unknown(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
-    """The rules that ask for a website which the account does not have, each with its name."""
+def unknown_websites(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+    """The rules that name a website which the account does not have, each with that name."""
     for rule in rules.rules:
         for name in rule.websites:
             if not any(applies(replace(rule, websites=(name,)), site) for site in sites):
@@ -106,27 +116,27 @@ def watched_sites(
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """The websites that are gone, and what came of the end of their levels."""
+class GoneSites:
+    """The websites that are gone, and what resolving their alerts led to."""
 
     sites: tuple[Site, ...]
     recorded: Recorded
 
 
-def keep_list(
+def save_sites(
     conn: Connection,
     sites: Sequence[Site],
     there: Collection[str],
     rules: RuleSet,
     routing: Routing,
     now: datetime,
-) -> Gone:
-    """Write down a new list of the websites; `there` are the ids of all, also of those left out.
+) -> GoneSites:
+    """Save a new list of websites; `there` are all ids, including those left out.
 
-    A website that two lists in a row lack, this one and the last, is gone: its levels end.
+    A website that is missing from two lists in a row is gone: its alerts end.
     """
     lacked = missing_websites(conn)
-    missing = _of_levels(conn, rules.rules, there) | website_names(conn)
+    missing = _with_alerts(conn, rules.rules, there) | website_names(conn)
     missing = {key: name for key, name in missing.items() if key not in there}
     gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
@@ -136,11 +146,11 @@ def keep_list(
         tuple(key for each in ended for key in each.matches),
         tuple(pause for each in ended for pause in each.paused),
     )
-    return Gone(gone, recorded)
+    return GoneSites(gone, recorded)
 
 
-def _of_levels(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
-    """Websites elsewhere at which something is true by a rule that watches them: names by id."""
+def _with_alerts(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
+    """Missing websites with an alert of a rule that watches them: names by id."""
     by_id = {rule.id: rule for rule in rules}
     found = {}
     for rule, website, figures in websites_of_levels(conn):
@@ -151,18 +161,15 @@ def _of_levels(conn: Connection, rules: Sequence[Rule], there: Collection[str]) 
     return found
 
 
-log = structlog.get_logger(__name__)
-
-REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
-"""What is looked at with the reports, in this order."""
+# What is polled, and with which rules
 
 
 class Watcher:
-    """The rules in force and the websites they watch; polls one of them at a time it is told.
+    """The active rules and the websites they watch; polls when asked to.
 
-    `wake` is called when there is something new in the outbox. `ops` is the channel for news
-    of the bot itself, None where there is nobody to tell. After longer than `away` without a
-    look it is told when there is one again; None: never.
+    `wake` is called when there is something new in the outbox. `ops` is the channel for the
+    bot's own troubles, None if there is none. After a gap longer than `announce_after`, people
+    are told that polling has resumed; None: never.
     """
 
     def __init__(
@@ -173,7 +180,7 @@ class Watcher:
         ops: str | None,
         wake: Callable[[], None],
         clock: Callable[[], datetime],
-        away: timedelta | None = None,
+        announce_after: timedelta | None = None,
     ) -> None:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
@@ -183,25 +190,25 @@ class Watcher:
         self._ops = ops
         self._wake = wake
         self._clock = clock
-        self.away = away
-        self._back: datetime | None = None
+        self.announce_after = announce_after
+        self._announced: datetime | None = None
         self._sites: Sequence[Site] = ()
-        self._refused: Sequence[str] = ()
+        self._rejected: Sequence[str] = ()
 
     async def find_sites(self) -> Sequence[Site]:
-        """Ask for the account's websites; those that some rule watches are under watch now.
+        """Fetch the account's websites and watch those that some rule or budget needs.
 
-        Demo websites are left out unless a rule names them. Raises the errors of the call.
+        Skips demo websites unless a rule names them. Raises the errors of the request.
         """
         found = await self.context.mouseflow.send(websites.list())
-        sites = listed(found, self.rules)
+        sites = sites_of(found, self.rules)
         if sites != self._sites:
-            # Such a rule would be silent for ever.
-            for rule, name in unknown(self.rules, sites):
+            # Otherwise such a rule would silently never match.
+            for rule, name in unknown_websites(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
         gone = await self.context.store.run(
             partial(
-                keep_list,
+                save_sites,
                 sites=sites,
                 there=frozenset(each.id for each in found),
                 rules=self.rules,
@@ -215,14 +222,14 @@ class Watcher:
             self._wake()
         self._log_paused(gone.recorded.paused)
         self._sites = sites
-        await self._under_watch()
+        await self._watch_sites()
         return sites
 
-    async def use(self, rules: RuleSet) -> None:
-        """From the next poll on these rules hold; their state is kept by id."""
+    async def use_rules(self, rules: RuleSet) -> None:
+        """Use these rules from the next poll on; their state is kept by id."""
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
-        text = f"{len(rules.rules)} rules in force"
+        text = f"{len(rules.rules)} rules active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         def work(conn: Connection) -> frozenset[str]:
@@ -235,8 +242,8 @@ class Watcher:
         changed = await self.context.store.run(work)
         before = {rule.id for rule in self.rules.rules}
         self.rules = rules
-        self._refused = ()
-        await self._under_watch()
+        self._rejected = ()
+        await self._watch_sites()
         log.info(
             "rules.loaded",
             rules=len(rules.rules),
@@ -245,28 +252,28 @@ class Watcher:
             removed=sorted(before - fingerprints.keys()),
         )
 
-    async def _under_watch(self) -> None:
-        """The websites and rules have changed; what is asked no longer does not fail any more."""
+    async def _watch_sites(self) -> None:
+        """Watch the present websites with the present rules; forget troubles of other polls."""
         self.watched = watched_sites(self.rules, self._sites, self.watched)
         names = [each.site.name for each in self.watched.values()]
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
         await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
-    async def refuse(self, faults: Sequence[str]) -> None:
-        """The changed rule files have faults: the rules in force go on, and people are told.
+    async def reject_rules(self, faults: Sequence[str]) -> None:
+        """Keep the active rules, since the changed files have errors, and tell people.
 
-        The same faults again are in the log alone.
+        The same errors again only go to the log.
         """
         log.error("rules.reload_failed", faults=list(faults))
-        if tuple(faults) == self._refused:
+        if tuple(faults) == self._rejected:
             return
         title = "New rules not loaded: they have errors. The previous rules stay active."
         note = Note(kind="rules.reload_failed", text=faults[0], details={"faults": list(faults)})
         await self.context.store.run(partial(record, at=self._clock(), notes=[note]))
         more = [f"and {len(faults) - 5} more lines"] if len(faults) > 5 else []
-        await self.say(title, *faults[:5], *more)
-        self._refused = tuple(faults)
+        await self.tell_ops(title, *faults[:5], *more)
+        self._rejected = tuple(faults)
 
     async def poll_recordings(self, site: Site) -> bool:
         """Poll the website's recordings once; false if that failed, which is logged."""
@@ -274,7 +281,7 @@ class Watcher:
         if before is None:
             return True
         poll = self._poll_recordings if before.rules.final.rules else self._stop_recordings
-        return await self._tried(f"recordings of {before.site.name}", partial(poll, before))
+        return await self._guarded(f"recordings of {before.site.name}", partial(poll, before))
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         await self._backfill(before)
@@ -293,8 +300,8 @@ class Watcher:
                  evaluated=polled.evaluated, details=polled.details, matches=matches,
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
-            await self._back_after(polled.since)
-        await self._doubts(watched, polled.unread)
+            await self._announce_resumed(polled.since)
+        await self._warn_of_limits(watched, polled.unread)
         if polled.outage:
             self._take(polled.recorded)
             raise BotError(
@@ -331,70 +338,70 @@ class Watcher:
         )
         if missed is None:
             return
-        log.info("poll.caught_up", website=watched.site.name, since=missed.since,
+        log.info("poll.backfilled", website=watched.site.name, since=missed.since,
                  read=missed.read, matches=missed.matches, unread=missed.missed)  # fmt: skip
         # What was live before has been read again; the rows of then are out of date.
         current = self.watched.get(watched.site.id, watched)
         current.live = current.live.forget_sessions()
         if not missed.first:
-            await self._back_after(missed.since)
+            await self._announce_resumed(missed.since)
         if missed.matches:
             self._wake()
         self._log_paused(missed.paused)
 
-    async def _back_after(self, since: datetime) -> None:
-        """One line for the account: the other websites have been away as long."""
+    async def _announce_resumed(self, since: datetime) -> None:
+        """Tell people once for the account: the gap is the same for all websites."""
         now = self._clock()
         if (
-            self.away is None
-            or now - since < self.away
-            or (self._back is not None and now - self._back < self.away)
+            self.announce_after is None
+            or now - since < self.announce_after
+            or (self._announced is not None and now - self._announced < self.announce_after)
         ):
             return
-        self._back = now
+        self._announced = now
         if self.troubles.are_announced:
-            return  # the end of what people know of is told in a moment
-        await self.say(
-            f"Reading again: nothing was read since {since:%d %b %Y %H:%M} UTC",
-            "What was missed is caught up. Posts about matches older than their rule's act_up_to "
-            "come in one digest.",
+            return  # the end of that trouble is announced instead
+        await self.tell_ops(
+            f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC",
+            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
+            "arrive as one digest.",
         )
 
     async def poll_feedback(self, site: Site) -> bool:
-        """One look at the website's feedback campaigns; false where it failed."""
+        """Poll the website's feedback campaigns once; False if that failed."""
         return await self._poll_levels("feedback", site)
 
     async def poll_reports(self, site: Site) -> bool:
-        """One look at the website's funnels, forms, pages and switch; false where one failed."""
+        """Poll the website's funnels, forms, pages and switches once; False if one failed."""
         went_well = [await self._poll_levels(kind, site) for kind in REPORTS]
         return all(went_well)
 
     async def poll_budgets(self) -> bool:
-        """One look at all budgets; false where a website could not be asked."""
+        """Poll all budgets once; False if a request failed."""
         counted = self.rules.budgets
         watched = [each.site for each in self.watched.values()]
         if not counted:
             return True
 
-        async def look() -> Recorded:
-            looked = await budget_poll.look(
+        async def poll() -> Recorded:
+            polled = await poll_budgets(
                 counted, watched, self.context, self.budget_memory, self._clock(), self._ops
             )
-            for website, used in looked.used.items():
+            for website, used in polled.used.items():
                 if website in self.watched:
                     self.watched[website].levels.budget_used = used
-            for site in (site for site in looked.ignored if site.id in self.watched):
-                await self._once(
-                    self.watched[site.id], "dates", f"Budgets cannot count on {site.name}",
-                    "The API ignores dates there: a day before there was any visit counts visits.",
+            for site in (site for site in polled.ignored if site.id in self.watched):
+                await self._tell_once(
+                    self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
+                    "The API ignores dates there: it counts visits before the first one.",
                 )  # fmt: skip
-            if looked.matches:
+            if polled.matches:
                 self._wake()
-            if looked.failed:
-                raise looked.failed
+            if polled.failed:
+                raise polled.failed
             return Recorded()
 
-        return await self._tried("budgets", look)
+        return await self._guarded("budgets", poll)
 
     async def _poll_levels(self, kind: Kind, site: Site) -> bool:
         watched = self.watched.get(site.id)
@@ -402,50 +409,50 @@ class Watcher:
             return True
         site = watched.site
 
-        async def look() -> Recorded:
-            looked = await report_poll.poll(
+        async def poll() -> Recorded:
+            polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
-            for name in looked.ignored:
-                await self._once(
-                    watched, f"{kind}/{name}", f"Rules with {name} are held on {site.name}",
-                    f"The API ignores that filter for {kind}: the figures are of all visitors.",
+            for name in polled.ignored:
+                await self._tell_once(
+                    watched, f"{kind}/{name}", f"Rules with {name} are on hold on {site.name}",
+                    f"The API ignores that filter for {kind}: its figures are of all visitors.",
                 )  # fmt: skip
-            if looked.unread:
-                log.warning("poll.unread", website=site.name, kind=kind, rows=looked.unread)
-            if looked.failed:
-                raise looked.failed
-            return looked.recorded
+            if polled.unread:
+                log.warning("poll.unread", website=site.name, kind=kind, rows=polled.unread)
+            if polled.failed:
+                raise polled.failed
+            return polled.recorded
 
-        return await self._tried(f"{kind} of {site.name}", look)
+        return await self._guarded(f"{kind} of {site.name}", poll)
 
-    async def _once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
-        """Say it, unless it was said before."""
+    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
+        """Tell people once."""
         if about not in watched.levels.said:
             watched.levels.said.add(about)
             log.error("poll.filter_ignored", website=watched.site.name, filter=about)
-            await self.say(title, line, site=watched.site)
+            await self.tell_ops(title, line, site=watched.site)
 
-    async def say(self, title: str, *lines: str, site: Site | None = None) -> None:
-        """Tell the ops channel, if there is one; kept in the outbox until Slack takes it."""
+    async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
+        """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
         work = partial(
             announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site
         )
         await self.context.store.run(work)
         self._wake()
 
-    async def _tried(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
+    async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
         try:
             self._take(await poll())
         except BotError as error:
             await self.troubles.failed(name, error)
             return False
         except Exception as error:
-            # One website's odd data must not stop the polls of the others.
+            # One website's unexpected data must not stop the others.
             if await self.troubles.failed(name, error):
-                log.exception("poll.fault", what=name)
+                log.exception("poll.internal_error", what=name)
             return False
-        await self.works(name)
+        await self.succeeded(name)
         return True
 
     def _take(self, recorded: Recorded) -> None:
@@ -454,27 +461,27 @@ class Watcher:
             self._wake()
         self._log_paused(recorded.paused)
 
-    async def works(self, name: str) -> None:
-        """Note that a look went well; people hear of the end of what they were told of."""
+    async def succeeded(self, name: str) -> None:
+        """Note that a poll succeeded; tell people if that ends a trouble they know of."""
         if await self.troubles.works(name):
-            self._back = self._clock()  # the end that was told is that of all websites
+            self._announced = self._clock()  # announced for all websites
 
     def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:
-        """People are told by what was written with the pause."""
+        """Log paused rules; their posts were saved with the pause."""
         for rule, reason in paused:
             log.warning("rule.paused", rule=rule, reason=reason)
         if paused:
             self._wake()
 
-    async def _doubts(self, watched: WatchedSite, unread: int) -> None:
-        """What the last look could not vouch for is said once."""
+    async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
+        """Tell people once about what the last poll could not check."""
         site, reported = watched.site, watched.reported
         if watched.live.knowledge.friction_ignored and "friction" not in reported:
             reported.add("friction")
             log.error("poll.filter_ignored", website=site.name, filter="frictionmin")
-            await self.say(
-                f"Rules with friction are held on {site.name}",
-                "The API ignores the friction filter there: an impossible friction counts visits.",
+            await self.tell_ops(
+                f"Rules with friction are on hold on {site.name}",
+                "The API ignores the friction filter there: an impossible friction matches visits.",
                 site=site,
             )
         if unread and "unread" not in reported:
@@ -483,6 +490,6 @@ class Watcher:
 
 
 def fingerprint(rule: Rule) -> str:
-    """Changes when the rule says something else; its id and its place in the files do not count."""
+    """A hash that changes when the rule does; its name and position do not count."""
     bare = replace(rule, id="", was=(), file="", line=0, column=1, tests=())
     return blake2b(repr(bare).encode(), digest_size=8).hexdigest()

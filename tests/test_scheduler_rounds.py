@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.scheduler import AT_ONCE, Gate, Rounds, fair_share, measured, spread, words, written
+from bot.scheduler import (
+    AT_ONCE,
+    Gate,
+    PollTimes,
+    fair_share,
+    measure_pace,
+    read_pace,
+    slow_poll_lines,
+    spread,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -43,8 +52,8 @@ def test_no_newcomer_makes_the_widest_gap_wider(taken, new):
 
 
 def rounds_of(websites, every, number=3, pause=0.0):
-    """Rounds in which each website is polled so often, with one pause in the middle."""
-    rounds = Rounds()
+    """PollTimes in which each website is polled so often, with one pause in the middle."""
+    rounds = PollTimes()
     for turn in range(number):
         late = pause if turn >= number // 2 + 1 else 0.0
         for name in range(websites):
@@ -67,7 +76,7 @@ def test_one_pause_of_the_account_says_nothing_about_its_rate(pause):
 
 
 def test_websites_that_are_gone_do_not_count():
-    assert Rounds().every() == timedelta()
+    assert PollTimes().every() == timedelta()
     assert list(rounds_of(3, 60).seen(["w1"]).begun) == ["w1"]
 
 
@@ -86,7 +95,7 @@ def test_people_are_told_when_recordings_are_seen_much_later_than_wished(
     websites, rate, wished, seen, slow
 ):
     wished, seen = timedelta(seconds=wished), timedelta(seconds=seen)
-    told = measured(websites, rate, wished, seen, was_slow=False)
+    told = measure_pace(websites, rate, wished, seen, was_slow=False)
     assert told.slow is slow
     assert told.every == max(wished, seen, timedelta(seconds=websites / rate))
 
@@ -95,35 +104,37 @@ def test_near_the_limit_it_does_not_come_and_go():
     seen = [timedelta(seconds=it) for it in (80, 70, 76, 70, 65)]
     slow, told = False, []
     for each in seen:
-        slow = measured(10, 2.0, MINUTE, each, was_slow=slow).slow
+        slow = measure_pace(10, 2.0, MINUTE, each, was_slow=slow).slow
         told.append(slow)
     assert told == [True, True, True, True, False]
 
 
 def test_the_words_say_what_it_means_and_what_to_do():
-    by_rate = words(measured(500, 2.0, MINUTE, timedelta(seconds=250), was_slow=False))
+    by_rate = slow_poll_lines(
+        measure_pace(500, 2.0, MINUTE, timedelta(seconds=250), was_slow=False)
+    )
     assert by_rate[0] == (
-        "500 websites at 2 requests a second take 250 s a round: "
-        "recordings are seen every 4 min 10 s, not every 1 min"
+        "500 websites at 2 requests/s take 250 s: "
+        "recordings are polled every 4 min 10 s, not every 1 min"
     )
     assert "requests_per_second" in by_rate[1]
-    by_cost = words(measured(20, 2.0, MINUTE, timedelta(seconds=130), was_slow=False))
-    assert "recordings are seen every 2 min 10 s, not every 1 min" in by_cost[0]
+    by_cost = slow_poll_lines(measure_pace(20, 2.0, MINUTE, timedelta(seconds=130), was_slow=False))
+    assert "recordings are polled every 2 min 10 s, not every 1 min" in by_cost[0]
     assert "status" in by_cost[1]
 
 
 def test_a_round_is_written_down_again_only_when_it_tells_something_else():
-    now = measured(500, 2.0, MINUTE, timedelta(seconds=260), was_slow=True)
+    now = measure_pace(500, 2.0, MINUTE, timedelta(seconds=260), was_slow=True)
     assert now.differs(None)
-    assert not now.differs(measured(500, 2.0, MINUTE, timedelta(seconds=270), was_slow=True))
-    assert now.differs(measured(500, 2.0, MINUTE, timedelta(seconds=400), was_slow=True))
-    assert now.differs(measured(499, 2.0, MINUTE, timedelta(seconds=260), was_slow=True))
+    assert not now.differs(measure_pace(500, 2.0, MINUTE, timedelta(seconds=270), was_slow=True))
+    assert now.differs(measure_pace(500, 2.0, MINUTE, timedelta(seconds=400), was_slow=True))
+    assert now.differs(measure_pace(499, 2.0, MINUTE, timedelta(seconds=260), was_slow=True))
 
 
 def test_a_round_that_another_version_wrote_down_is_none():
-    now = measured(500, 2.0, MINUTE, timedelta(seconds=260), was_slow=True)
-    assert written(msgspec.json.encode(now).decode()) == now
-    assert written('{"websites": 3}') is written("half of") is written(None) is None
+    now = measure_pace(500, 2.0, MINUTE, timedelta(seconds=260), was_slow=True)
+    assert read_pace(msgspec.json.encode(now).decode()) == now
+    assert read_pace('{"websites": 3}') is read_pace("half of") is read_pace(None) is None
 
 
 # The gate.
@@ -144,7 +155,7 @@ class Polls:
             await self.ends[name].wait()
 
         self.ends[name] = asyncio.Event()
-        self.tasks.append(asyncio.create_task(self.gate.through(poll)))
+        self.tasks.append(asyncio.create_task(self.gate.run(poll)))
 
     async def settle(self):
         for _ in range(10):

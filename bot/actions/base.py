@@ -25,7 +25,7 @@ SETTLING = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A step that must follow after a while, such as taking a share back."""
+    """A step that follows later, such as ending a share."""
 
     action: "Action"
     after: timedelta
@@ -33,7 +33,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action has taken effect. `note` goes to the audit log, `result` to later steps."""
+    """An action took effect. `note` goes to the audit log, `result` to later steps."""
 
     note: str = ""
     result: str | None = field(default=None, repr=False)
@@ -41,12 +41,12 @@ class Done:
 
 
 class Action(BaseModel):
-    """One thing to do for one match. Values in; `perform` reaches the world through ports.
+    """One thing to do for one match; `perform` reaches the world through ports.
 
     `kind` names the action in the store and the audit log, `rank` orders it within a match,
     `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
-    several of these when limits hold them back; empty if nothing may hold it back. Survives
-    `model_dump_json` and `model_validate_json`, which is how it waits in the store.
+    several of these when limits hold them back; empty if nothing may hold it back. The store
+    keeps it as JSON (`model_dump_json`, `model_validate_json`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -56,7 +56,7 @@ class Action(BaseModel):
     digest: ClassVar[str] = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
-        """What the step queues behind: steps of one lane are performed one after another."""
+        """The step's queue: steps of one lane are performed one after another."""
         return f"mouseflow:{subject.website.id}"
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Action(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong inside a written value: where (`path` below the key), and what.
+    """A problem inside a value: where (`path` below the key), and what.
 
     `line` and `column` count from 1 within the text that `path` leads to.
     """
@@ -121,7 +121,7 @@ def _duration(value: Any) -> Any:
     except ValueError as wrong:
         raise PydanticCustomError("duration", "{why}", {"why": str(wrong)}) from None
     if not length:
-        raise PydanticCustomError("duration", "write a time longer than nothing")
+        raise PydanticCustomError("duration", "write a time longer than zero")
     return length
 
 
@@ -141,29 +141,29 @@ Duration = Annotated[
 
 
 async def send(request: Request[T], task: Task, ports: Ports) -> T:
-    """The API's answer. What can't be mended by asking again becomes GiveUp with a remedy.
+    """The API's answer. What retrying can't fix becomes GiveUp with a remedy.
 
-    A refused password is everybody's problem, not this step's: the step waits.
+    A rejected API key concerns every step, so the step waits.
     """
     noun, website = SUBJECTS[task.subject.kind].noun, task.subject.website
     try:
         return await ports.mouseflow.send(request)
     except Gone as error:
-        raise GiveUp(f"the {noun} is gone", "nothing can be done for it any more") from error
+        raise GiveUp(f"the {noun} is gone", "nothing is left to do") from error
     except Forbidden as error:
         raise GiveUp(
             f"the website {website.name or website.id} is read-only for the API user",
             "give that user write access in Mouseflow, or leave the website out of the rule",
         ) from error
     except BadCredentials as error:
-        raise TryLater("Mouseflow refuses the email or the API key", lane=True) from error
+        raise TryLater("Mouseflow rejected the API key", lane=True) from error
 
 
-async def away(request: Request[None], look: Request[Any], task: Task, ports: Ports) -> bool:
-    """Takes something away; False where it was away already.
+async def remove(request: Request[None], look: Request[Any], task: Task, ports: Ports) -> bool:
+    """Remove something; False if it was not there.
 
-    Nothing says what a DELETE of something absent answers. A 404 can mean that or that the
-    recording is gone, so it is told apart by looking.
+    The API document does not say what a DELETE of something absent answers. A 404 can mean that
+    or that the recording is gone, so the recording is read to find out.
     """
     try:
         await ports.mouseflow.send(request)
@@ -176,7 +176,7 @@ async def away(request: Request[None], look: Request[Any], task: Task, ports: Po
 
 
 def recording(task: Task) -> RecordingSubject:
-    """The recording that the task is about; raises GiveUp for a task about something else."""
+    """The task's recording; raises GiveUp if the task is about something else."""
     if not isinstance(task.subject, RecordingSubject):
-        raise GiveUp(f"a {SUBJECTS[task.subject.kind].noun} is not a recording", "mend the rule")
+        raise GiveUp(f"a {SUBJECTS[task.subject.kind].noun} is not a recording", "fix the rule")
     return task.subject

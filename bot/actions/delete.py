@@ -1,4 +1,4 @@
-"""Deleting a recording for good."""
+"""Delete a recording permanently."""
 
 from typing import Any, ClassVar, Literal
 
@@ -12,14 +12,14 @@ from mouseflow import recordings
 class Delete(Action):
     """Deletes the recording, after all other actions of the match.
 
-    Safe to repeat: what is gone already counts as deleted.
+    Safe to repeat: a recording that is gone counts as deleted.
     """
 
     kind: ClassVar[str] = "delete"
     rank: ClassVar[Rank] = Rank.LAST
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         subject = recording(task)
         try:
             await send(recordings.delete(subject.website.id, subject.recording.id), task, ports)

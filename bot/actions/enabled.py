@@ -1,4 +1,4 @@
-"""Switching a feedback campaign on or off."""
+"""Switch a feedback campaign on or off."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -20,9 +20,9 @@ Campaign = dict[str, Any]
 class Enabled(Action):
     """Switches a campaign on or off: reads it, changes one key, writes it, reads it again.
 
-    Nothing says that a part of a campaign may be written (the API document, L3844, beside
-    L636), so it is written whole, as it was read and without its `report`. The note keeps it
-    as it was before. Safe to repeat: it sets, and reads first.
+    The API document (L3844, beside L636) does not say that part of a campaign may be written,
+    so it is written whole, as it was read and without its `report`. The note keeps the
+    campaign as it was. Safe to repeat: it sets, and reads first.
     """
 
     kind: ClassVar[str] = "enabled"
@@ -30,11 +30,11 @@ class Enabled(Action):
     on: bool
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         said = "on" if self.on else "off"
         before = await self._campaign(task, ports)
         if before.get("enabled") is self.on:
-            return Done(f"is {said} already")
+            return Done(f"was {said} already")
         content = {key: value for key, value in before.items() if key != "report"}
         update = feedback.update(*_place(task), content | {"enabled": self.on})
         await send(update, task, ports)
@@ -69,8 +69,8 @@ def _others(before: Campaign, after: Campaign) -> str:
 def backup(campaign: Campaign) -> str:
     """The campaign as JSON for the audit log.
 
-    Its `notification` may be an address with a secret in it. It has been written back as it
-    was, so the log need not hold it.
+    Its `notification` may be a URL with a secret in it. It was written back unchanged, so the
+    log need not keep it.
     """
     kept = campaign | ({"notification": "(kept)"} if campaign.get("notification") else {})
     return msgspec.json.encode(kept).decode()

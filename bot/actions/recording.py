@@ -1,4 +1,4 @@
-"""Stopping and starting the recording of a website."""
+"""Stop and start the recording of a website."""
 
 from typing import Any, ClassVar, Literal
 
@@ -20,8 +20,8 @@ class RecordingSwitch(Action):
     """Stops or starts recording: only between Recording and Stopped, verified by reading again.
 
     Paused (no credits) and NotInstalled are states of Mouseflow's own (the API document,
-    L147) and left alone. Safe to repeat: it sets, and reads first. The result is `changed` or
-    `unchanged`; after an attempt with an unknown outcome a switch counts as its own.
+    L147) and never changed. Safe to repeat: it sets, and reads first. The result is `changed` or
+    `unchanged`; after an unknown outcome the bot counts the switch as its own.
     """
 
     kind: ClassVar[str] = "recording"
@@ -29,19 +29,19 @@ class RecordingSwitch(Action):
     to: Literal["start", "stop"]
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         wanted, site = _STATUS[self.to], task.subject.website.id
         status = await self._status(task, ports)
         if _same(status, wanted):
             ours = task.attempted and not _same(_seen(task), wanted)
-            return Done(f"is {wanted} already", CHANGED if ours else UNCHANGED)
+            return Done(f"was {wanted} already", CHANGED if ours else UNCHANGED)
         if not any(_same(status, known) for known in _STATUS.values()):
-            return Done(f"left alone: the website is {status or 'of unknown status'}", UNCHANGED)
+            return Done(f"not changed: the status is {status or 'unknown'}", UNCHANGED)
         await send(websites.set_recording_status(site, wanted), task, ports)
         after = await self._status(task, ports)
         if not _same(after, wanted):
-            raise TryLater(f"{wanted} was written, but the website is {after}", unknown=True)
-        return Done(f"was {status}, is {wanted}", CHANGED)
+            raise TryLater(f"set to {wanted}, but the website is {after}", unknown=True)
+        return Done(f"set to {wanted} (was {status})", CHANGED)
 
     async def _status(self, task: Task, ports: Ports) -> str | None:
         return (await send(websites.detail(task.subject.website.id), task, ports)).status

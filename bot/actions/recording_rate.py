@@ -1,4 +1,4 @@
-"""Setting the share of the sessions that a website records."""
+"""Set the percentage of sessions that a website records."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -13,10 +13,10 @@ from mouseflow import websites
 
 
 class RecordingRate(Action):
-    """Sets the recording rate in percent, and reads it again to be sure.
+    """Sets the recording rate in percent, and reads it back to verify.
 
-    Safe to repeat: it sets. The result is the rate before, in percent, for whoever wants to
-    put it back.
+    Safe to repeat: it sets. The result is the rate before, in percent, so that it
+    can be restored.
     """
 
     kind: ClassVar[str] = "recording_rate"
@@ -24,17 +24,17 @@ class RecordingRate(Action):
     rate: Annotated[int, Field(ge=2, le=100)]
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         before = await self._rate(task, ports)
         if before == self.rate:
             earlier = _seen(task) if task.attempted else before
-            return Done(f"records {self.rate} % already", _text(earlier))
+            return Done(f"was {self.rate} % already", _text(earlier))
         site = task.subject.website.id
         await send(websites.update(site, recording_rate=self.rate), task, ports)
         after = await self._rate(task, ports)
         if after != self.rate:
-            raise TryLater(f"{self.rate} % was written, but the rate is {after}", unknown=True)
-        return Done(f"recorded {_text(before) or '?'} %, records {self.rate} %", _text(before))
+            raise TryLater(f"set to {self.rate} %, but the rate is {after}", unknown=True)
+        return Done(f"set to {self.rate} % (was {_text(before) or '?'} %)", _text(before))
 
     async def _rate(self, task: Task, ports: Ports) -> int | None:
         return (await send(websites.detail(task.subject.website.id), task, ports)).recording_rate

@@ -1,4 +1,4 @@
-"""Making a recording or a heatmap public, and private again."""
+"""Make a recording or a heatmap public, and private again."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, StrictBool
 
-from bot.actions.base import Action, Done, Duration, Later, Spec, Written, away, send
+from bot.actions.base import Action, Done, Duration, Later, Spec, Written, remove, send
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, PageSubject, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
@@ -41,7 +41,7 @@ def _calls(subject: Subject) -> _Calls:
             heatmaps.share(site, subject.path),
             heatmaps.unshare(site, subject.path),
         )
-    raise GiveUp(f"{subject.kind} can't be shared", "mend the rule")
+    raise GiveUp(f"{subject.kind} can't be shared", "fix the rule")
 
 
 async def _token(calls: _Calls, task: Task, ports: Ports) -> str | None:
@@ -51,9 +51,9 @@ async def _token(calls: _Calls, task: Task, ports: Ports) -> str | None:
 
 
 class Unshare(Action):
-    """Ends a share. With a `token` only that share: one that a person made since stays.
+    """Ends a share. With a `token` only that share: a newer one by a person stays.
 
-    Safe to repeat: shared or not.
+    Safe to repeat.
     """
 
     kind: ClassVar[str] = "unshare"
@@ -62,23 +62,22 @@ class Unshare(Action):
     token: str | None = Field(default=None, repr=False)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         calls = _calls(task.subject)
         present = await _token(calls, task, ports)
         if present is None:
             return Done("was not shared")
         if self.token is not None and present != self.token:
-            return Done("left alone: somebody has shared it anew since")
-        await away(calls.unshare, calls.look, task, ports)
+            return Done("not ended: somebody has shared it again")
+        await remove(calls.unshare, calls.look, task, ports)
         return Done("share ended")
 
 
 class Share(Action):
-    """Makes the recording, or the page's heatmap, public; `expires` ends that by itself.
+    """Makes the recording, or the page's heatmap, public; `expires` ends the share later.
 
-    Safe to repeat: a share that is there is used and never made twice, since a second one
-    may replace the token. Only what the bot itself shared expires: a token that was there
-    when the rule matched is somebody else's.
+    Safe to repeat: an existing share is used, since a second one may replace the token. Only
+    what the bot shared expires: a token that existed when the rule matched is somebody else's.
     """
 
     kind: ClassVar[str] = "share"
@@ -87,7 +86,7 @@ class Share(Action):
     expires: timedelta | None = None
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so; the result is the token."""
+        """Do it; the result is the token."""
         calls = _calls(task.subject)
         present = await _token(calls, task, ports)
         if present is not None:
@@ -97,7 +96,7 @@ class Share(Action):
         share: Request[Any] = calls.share
         token = await send(share, task, ports) or await _token(calls, task, ports)
         if not token:
-            raise TryLater("shared, but the API shows no token yet", unknown=True)
+            raise TryLater("shared, but the API returns no token yet", unknown=True)
         return self._shared(token, "shared")
 
     def _shared(self, token: str, note: str) -> Done:

@@ -1,4 +1,4 @@
-"""Posting to Slack: a match, the end of one, a digest of many, and news of the bot itself."""
+"""Post to Slack: a match, the end of an alert, a digest, and messages of the bot itself."""
 
 import hashlib
 import re
@@ -29,14 +29,14 @@ _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 
 
 class _Post(Action):
-    """What all posts have in common: a channel, `slack.channel` where it is left empty."""
+    """What all posts have in common: a channel; `slack.channel` if it is empty."""
 
     rank: ClassVar[Rank] = Rank.POST
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     channel: str = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
-        """Posts to one channel go out in order, and wait together when Slack says so."""
+        """Posts to one channel go out in order, and wait together at a rate limit."""
         return f"slack:{self.channel or default_channel}"
 
     @abstractmethod
@@ -61,9 +61,9 @@ class _Post(Action):
 
 
 class Slack(_Post, Notifier):
-    """Posts a match. What is over `at_most` goes into a digest, or nowhere.
+    """Posts a match. Posts over `at_most` go into a digest, or are dropped.
 
-    Safe to repeat: a post whose outcome is unknown is looked for in the channel first.
+    Safe to repeat: a post whose outcome is unknown is looked up in the channel first.
     """
 
     kind: ClassVar[str] = "slack"
@@ -73,15 +73,15 @@ class Slack(_Post, Notifier):
     overflow: Overflow = "digest"
 
     def message(self, task: Task, addresses: Addresses) -> Message:
-        """The author's text, or the built-in message where there is none or it fails."""
+        """The rule's text, or the built-in message if there is none or it fails."""
         if self.text is None:
             return messages.match(task, addresses)
         try:
             text = render(self.text, task, addresses)
         except BadText:
-            # A match is worth more than its wording: a text that meets data it did not foresee
-            # must not cost the post. What went wrong may repeat a visitor's words: not noted.
-            note = "in the bot's own words, for the rule's text can't be filled in here"
+            # A text that fails on unexpected data must not cost the post. The error may quote
+            # what a visitor wrote, so it is not noted.
+            note = "built-in message, because the rule's text can't be filled in"
             return replace(messages.match(task, addresses), note=note)
         linked = bool(names_used(self.text) & {"url", "link", "share_url"})
         if not text:
@@ -117,7 +117,7 @@ class Slack(_Post, Notifier):
 
 
 class Resolved(_Post):
-    """Posts that a level's condition, true since `began`, no longer holds."""
+    """Posts that an alert, firing since `began`, is resolved."""
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
@@ -125,12 +125,12 @@ class Resolved(_Post):
     began: datetime
 
     def message(self, task: Task, addresses: Addresses) -> Message:
-        """What it was, how it stands, and how long it lasted."""
+        """What it was, the figures now, and how long it lasted."""
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
 
 class DigestItem(Written):
-    """One match among the worst few that a digest shows: its subject as the store keeps it."""
+    """One of the worst few matches, which a digest shows; its subject as stored."""
 
     subject: dict[str, Any]
     matched: datetime
@@ -140,8 +140,8 @@ class DigestItem(Written):
 class Digest(_Post):
     """Posts many matches of one rule as one message.
 
-    `reasons` says how many were held back for which reason, `total` how many in all; `items`
-    holds the worst few, worst first; `since` is when the first of them matched.
+    `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
+    worst few, worst first; `since` is when the first one matched.
     """
 
     kind: ClassVar[str] = "digest"
@@ -163,9 +163,9 @@ class Digest(_Post):
 
 
 class Notice(_Post):
-    """Posts news of the bot itself to the people who run it (`slack.ops_channel`).
+    """Posts the bot's own troubles to the people who run it (`slack.ops_channel`).
 
-    It ranks behind the posts of rules, since no rule's limit may hold it back.
+    No rule's limit may hold it back.
     """
 
     kind: ClassVar[str] = "notice"
@@ -174,7 +174,7 @@ class Notice(_Post):
     lines: tuple[str, ...] = ()
 
     def default(self, addresses: Addresses) -> str:
-        """The ops channel, else the channel of everything."""
+        """The ops channel, else the default channel."""
         return addresses.ops_channel or addresses.channel
 
     def message(self, task: Task, addresses: Addresses) -> Message:
@@ -183,10 +183,10 @@ class Notice(_Post):
 
 
 async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
-    """Posts the message unless an earlier attempt has: looks for its key in the channel first.
+    """Post the message unless an earlier attempt did: look up its key in the channel first.
 
-    The result is the message's timestamp. Where the channel can't be read, a post whose
-    outcome is unknown is repeated, and the note says so.
+    The result is the message's timestamp. If the channel can't be read, a post whose outcome
+    is unknown is repeated, and the note says so.
     """
     place = post.channel or "the webhook's channel"
     note = f"posted to {place}"
@@ -196,8 +196,8 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
         except CannotLook:
             note += "; an earlier attempt may have posted it too: the channel can't be read"
         except TryLater as error:
-            # Not being able to look leaves the first attempt's outcome as unknown as it was.
-            # `after` is always said: it keeps the time from which the next look counts.
+            # The look-up failed, so the first attempt's outcome is still unknown. `after` is
+            # always set: it keeps the time from which the next look-up counts.
             after = error.after or SETTLING
             raise TryLater(error.reason, after=after, unknown=True, lane=error.lane) from error
         else:
@@ -205,7 +205,7 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
                 return Done(f"an earlier attempt had posted it to {place}", found)
             if task.now - task.attempted < SETTLING:
                 raise TryLater(
-                    "an earlier attempt may still turn up in the channel",
+                    "an earlier attempt may still show up in the channel",
                     after=SETTLING,
                     unknown=True,
                 )
@@ -214,7 +214,7 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
 
 
 def _opaque(key: str) -> str:
-    """A step's key for the eyes of others: Slack shows message metadata to every member."""
+    """A step's key as a hash: Slack shows message metadata to every member."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

@@ -1,32 +1,32 @@
-"""Starring a recording, or taking the star away."""
+"""Star a recording, or remove the star."""
 
 from typing import Any, ClassVar
 
 from pydantic import StrictBool
 
-from bot.actions.base import Action, Done, Spec, away, recording, send
+from bot.actions.base import Action, Done, Spec, recording, remove, send
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
 
 class Star(Action):
-    """Stars the recording for the API user (the API document, L842), or takes the star away.
+    """Stars the recording for the API user (the API document, L842), or removes the star.
 
-    Safe to repeat: a star is there or not.
+    Safe to repeat.
     """
 
     kind: ClassVar[str] = "star"
     on: bool = True
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         if self.on:
             await send(recordings.star(*place), task, ports)
             return Done("starred")
-        was = await away(recordings.unstar(*place), recordings.detail(*place), task, ports)
-        return Done("took the star away" if was else "had no star")
+        was = await remove(recordings.unstar(*place), recordings.detail(*place), task, ports)
+        return Done("removed the star" if was else "had no star")
 
 
 def _steps(written: Any) -> tuple[Action, ...]:

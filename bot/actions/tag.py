@@ -1,4 +1,4 @@
-"""Putting tags on a recording and taking them off again."""
+"""Add tags to a recording and remove them."""
 
 import re
 from typing import Annotated, Any, ClassVar
@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Done, Spec, away, recording, send
+from bot.actions.base import Action, Done, Spec, recording, remove, send
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
@@ -41,17 +41,17 @@ Tags = TagName | Annotated[list[TagName], Field(min_length=1, max_length=50)]
 
 
 class Tag(Action):
-    """Puts a tag on the recording.
+    """Adds a tag to the recording.
 
-    Safe to repeat: a tag is there or not. After an attempt with an unknown outcome the
-    recording is read again and a tag that is there is left alone.
+    Safe to repeat. After an unknown outcome it reads the recording first and keeps a tag that
+    is already there.
     """
 
     kind: ClassVar[str] = "tag"
     tag: TagName
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         if self.tag in subject.recording.tags:
@@ -65,18 +65,18 @@ class Tag(Action):
 
 
 class Untag(Action):
-    """Takes a tag off the recording. Safe to repeat: a tag is there or not."""
+    """Removes a tag from the recording. Safe to repeat."""
 
     kind: ClassVar[str] = "untag"
     tag: TagName
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         request = recordings.untag(*place, self.tag)
-        was = await away(request, recordings.detail(*place), task, ports)
-        return Done(f"took off the tag {self.tag}" if was else f"had no tag {self.tag}")
+        was = await remove(request, recordings.detail(*place), task, ports)
+        return Done(f"removed the tag {self.tag}" if was else f"had no tag {self.tag}")
 
 
 def _names(written: str | list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Setting custom variables of a recording."""
+"""Set custom variables of a recording."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
@@ -44,16 +44,15 @@ Pairs = Annotated[dict[Key, Value], Field(min_length=1, max_length=50)]
 class Variables(Action):
     """Sets variables of the recording; an empty text removes one (the API document, L1457).
 
-    Safe to repeat: it sets. Whether the API keeps the variables that are not named is not
-    said (L1449-1453), so the recording is read before and after, and what vanished is put
-    back.
+    Safe to repeat: it sets. The API document does not say whether variables that are not named
+    stay (L1449-1453), so the recording is read before and after, and lost ones are restored.
     """
 
     kind: ClassVar[str] = "variables"
     values: Pairs
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         before = read(await self._seen(place, task, ports))
@@ -66,8 +65,10 @@ class Variables(Action):
             await send(recordings.edit_variables(*place, {**lost, **self.values}), task, ports)
             after = read(await self._seen(place, task, ports))
         if not self._holds_in(after):
-            raise TryLater("the variables were written but are not to be seen yet", unknown=True)
-        return Done(f"set {_named(self.values)}" + (f"; put back {_named(lost)}" if lost else ""))
+            raise TryLater(
+                "the variables were set, but the API does not show them yet", unknown=True
+            )
+        return Done(f"set {_named(self.values)}" + (f"; restored {_named(lost)}" if lost else ""))
 
     async def _seen(self, place: tuple[str, str], task: Task, ports: Ports) -> tuple[str, ...]:
         return (await send(recordings.detail(*place), task, ports)).variables

@@ -1,10 +1,10 @@
-"""Marking a recording as watched, or as not watched."""
+"""Mark a recording as watched, or as not watched."""
 
 from typing import Any, ClassVar
 
 from pydantic import StrictBool
 
-from bot.actions.base import Action, Done, Spec, away, recording, send
+from bot.actions.base import Action, Done, Spec, recording, remove, send
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
@@ -12,20 +12,20 @@ from mouseflow import recordings
 class Watched(Action):
     """Marks the recording as watched by the API user (the API document, L843), or as not.
 
-    Safe to repeat: the mark is there or not.
+    Safe to repeat.
     """
 
     kind: ClassVar[str] = "watched"
     on: bool = True
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         if self.on:
             await send(recordings.watch(*place), task, ports)
             return Done("marked as watched")
-        was = await away(recordings.unwatch(*place), recordings.detail(*place), task, ports)
+        was = await remove(recordings.unwatch(*place), recordings.detail(*place), task, ports)
         return Done("marked as not watched" if was else "was not watched")
 
 

@@ -1,4 +1,4 @@
-"""Calling an outside URL with a match as signed JSON."""
+"""Call an outside URL with a match as signed JSON."""
 
 import hashlib
 import hmac
@@ -31,7 +31,7 @@ SIGNATURE = "Mouseflow-Bot-Signature"
 KEY = "Idempotency-Key"
 
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
-"""A secret that stands elsewhere."""
+"""A reference to a secret that is kept elsewhere."""
 
 
 class Website(Struct, frozen=True):
@@ -63,8 +63,8 @@ class Body(Struct, frozen=True, kw_only=True):
 class Webhook(Notifier):
     """Posts the match to a URL; it speaks to a program, so nothing limits it.
 
-    Safe to repeat: the receiver sees the same `Idempotency-Key` and body again, and a call
-    whose outcome is unknown is repeated, so delivery is at-least-once.
+    Delivery is at-least-once: a call whose outcome is unknown is repeated, with the same
+    `Idempotency-Key` and body.
     """
 
     kind: ClassVar[str] = "webhook"
@@ -77,7 +77,7 @@ class Webhook(Notifier):
         return f"webhook:{self._host}"
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Make it so."""
+        """Do it."""
         content = body(task, ports.addresses)
         await ports.webhook.call(self.url, content, headers(task), self.secret)
         return Done(f"called {self._host}")

@@ -1,4 +1,4 @@
-"""What the budgets do in one look: steps, setting back, and pacing."""
+"""What each budget does in one poll: act on steps, step aside, undo, and pace."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -6,22 +6,20 @@ from datetime import timedelta
 from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.budgets import texts as words
-from bot.budgets.enqueue import post, say
-from bot.budgets.enqueue import switch as enqueue_switch
+from bot.budgets import texts
 from bot.budgets.state import (
+    BudgetContext,
     BudgetMark,
-    Scene,
+    BudgetStatus,
     SiteLine,
     StepLine,
-    Tally,
-    View,
+    budget_status,
     set_budget_mark,
-    view_of,
 )
+from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import RECORDING, STOPPED, Change, Hold, Step
+from bot.domain.budget import RECORDING, Change, Ownership, Step
 from bot.domain.step import Rank
 from bot.domain.subjects import Site
 from bot.rules.model import BudgetStep
@@ -29,105 +27,289 @@ from bot.store import Connection
 from bot.store.budgets import budget_steps_done, disown, mark_budget_step
 
 
-def stand_aside(conn: Connection, scene: Scene, views: Sequence[View], tally: Tally) -> None:
-    """Notice what people and rules have changed, leave it so, and say it."""
-    owners = {view.owner: view for view in views}
-    for (website, switch), hold in list(scene.holds.items()):
-        standing, site = scene.standings.get(website), scene.sites.get(website)
-        view = owners.get(hold.owner)
-        if view is None and not hold.rule:
-            _orphan(conn, scene, hold)
+def decide(conn: Connection, context: BudgetContext) -> None:
+    """Decide what every budget does and put its steps into the outbox."""
+    budgets = [budget_status(conn, context, budget) for budget in context.budgets]
+    _step_aside(conn, context, budgets)
+    for each in budgets:
+        _act_on_steps(conn, each)
+    for each in budgets:
+        _undo(conn, each, budgets)
+    paced = _pace(conn, context, budgets)
+    for each in budgets:
+        _remember(conn, each, each.budget.id in paced)
+        for site in each.sites:
+            context.used[site.id] = max(context.used.get(site.id, 0.0), each.percent)
+
+
+# Stepping aside
+
+
+def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]) -> None:
+    """Notice what people and rules have changed, leave it, and tell people."""
+    by_owner = {each.owner: each for each in budgets}
+    for owned in list(context.owned.values()):
+        state, site = context.states.get(owned.website), context.sites.get(owned.website)
+        budget = by_owner.get(owned.owner)
+        if budget is None and not owned.rule:
+            gone = f"{owned.owner} is no longer in the rule files"
+            _disown(conn, context, owned, f"{gone}; the website stays {owned.set_to}")
             continue
-        if not standing or not site or scene.busy(website, switch):
+        if not state or not site or context.busy(owned.website, owned.switch):
             continue
-        if core.seen(hold, standing) == "changed":
-            now_is = standing.status if switch == "recording" else f"{standing.rate} %"
-            _let_go(conn, scene, hold, str(now_is))
-            if view:
-                _intervened(conn, view, site, hold, str(now_is), tally)
-    for view in views:
-        for site in view.sites:
-            _stopped_by_others(conn, view, site, tally)
+        if core.compare(owned, state) == "changed":
+            now_is = str(state.status) if owned.switch == "recording" else f"{state.rate} %"
+            who = context.changed_by(owned.website, owned.switch)
+            _disown(conn, context, owned, f"{who} changed it to {now_is}")
+            if budget:
+                _intervened(conn, budget, site, owned, who, now_is)
+    for each in budgets:
+        for site in each.sites:
+            _stopped_by_others(conn, each, site)
 
 
-def _orphan(conn: Connection, scene: Scene, hold: Hold) -> None:
-    """Its budget is no longer in the rule files: nobody will set it back."""
-    del scene.holds[hold.website, hold.switch]
-    reason = f"{hold.owner} is in no rule file any more; it stays {hold.set_to}"
-    disown(conn, hold.website, hold.switch, scene.now, reason)
-
-
-def _let_go(conn: Connection, scene: Scene, hold: Hold, now_is: str) -> None:
-    del scene.holds[hold.website, hold.switch]
-    who = scene.by_whom(hold.website, hold.switch)
-    disown(conn, hold.website, hold.switch, scene.now, f"{who} made it {now_is}")
+def _disown(conn: Connection, context: BudgetContext, owned: Ownership, reason: str) -> None:
+    del context.owned[owned.website, owned.switch]
+    disown(conn, owned.website, owned.switch, context.now, reason)
 
 
 def _intervened(
-    conn: Connection, view: View, site: Site, hold: Hold, now_is: str, tally: Tally
+    conn: Connection, status: BudgetStatus, site: Site, owned: Ownership, who: str, now_is: str
 ) -> None:
-    scene = view.scene
-    mark_budget_step(conn, view.owner, view.period.name, f"aside {site.id}", scene.now)
-    view.done[f"aside {site.id}"] = scene.now
-    what = "recording" if hold.switch == "recording" else "the recording rate"
-    say(
-        conn, view, site, tally,
-        f"{site.name}: {scene.by_whom(site.id, hold.switch)} changed {what} to {now_is}",
-        f"the budget had set it to {hold.set_to} ({hold.reason})",
-        "the budget steps aside: it leaves that so, and sets nothing back",
-    )  # fmt: skip
+    now = status.context.now
+    mark_budget_step(conn, status.owner, status.period.name, f"aside {site.id}", now)
+    status.done[f"aside {site.id}"] = now
+    title = texts.intervened(site.name, who, owned.switch, now_is)
+    say(conn, status, site, title, texts.had_set(owned), texts.LEFT_ALONE)
 
 
-def _stopped_by_others(conn: Connection, view: View, site: Site, tally: Tally) -> None:
-    """A stop that is no budget's: noticed when it happens, and when a period begins with it."""
-    scene = view.scene
-    standing, before = scene.standings.get(site.id), scene.before.get(site.id)
-    hold = scene.holds.get((site.id, "recording"))
-    rule = hold.rule if hold else ""
-    ours = (hold and not rule) or scene.busy(site.id, "recording")
-    if standing is None or standing.state != STOPPED or ours or not view.stops:
+def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
+    """Tell people of a stop that is no budget's: when it happens, and when a period begins."""
+    context = status.context
+    state, before = context.states.get(site.id), context.before.get(site.id)
+    owned = context.owned.get((site.id, "recording"))
+    rule = owned.rule if owned else ""
+    ours = (owned and not rule) or context.busy(site.id, "recording")
+    if state is None or not state.is_stopped or ours or not status.stops:
         return
-    recorded = before and (before.status or "").casefold() == RECORDING
-    if site.id in scene.stopped if rule else recorded:
+    was_recording = before and (before.status or "").casefold() == RECORDING
+    if site.id in context.stopped if rule else was_recording:
         say(
-            conn, view, site, tally,
+            conn, status, site,
             f"{site.name} was stopped{f' by the rule {rule}' if rule else ', not by the bot'}",
-            f"{words.figure(view.used, view.budget)} used",
-            "it stays stopped until somebody starts it: a budget starts only what it stopped",
+            f"{texts.figure(status.used, status.budget)} used",
+            f"It stays stopped until it is started by hand: {texts.ONLY_ITS_OWN}",
         )  # fmt: skip
-    if view.mark and view.mark.period != view.period.name and _had_stopped(conn, view):
+    new_period = status.mark and status.mark.period != status.period.name
+    if new_period and _had_stopped(conn, status):
         say(
-            conn, view, site, tally,
+            conn, status, site,
             f"{site.name} stays stopped in the new period",
-            f"{f'the rule {rule}' if rule else 'somebody else'} stopped it, and a budget starts "
-            "only what it stopped itself",
+            f"{f'The rule {rule}' if rule else 'Somebody else'} stopped it, and "
+            f"{texts.ONLY_ITS_OWN}",
         )  # fmt: skip
 
 
-def _had_stopped(conn: Connection, view: View) -> bool:
+def _had_stopped(conn: Connection, status: BudgetStatus) -> bool:
     """Whether a step that stops was reached in the last period."""
-    last = view.mark.period if view.mark else ""
-    done = budget_steps_done(conn, view.owner, last)
-    shares = [f"{step.at:g}% of " for step in view.steps if step.recording == "stop"]
+    last = status.mark.period if status.mark else ""
+    done = budget_steps_done(conn, status.owner, last)
+    shares = [f"{step.at:g}% of " for step in status.steps if step.recording == "stop"]
     return any(name.startswith(share) for name in done for share in shares)
 
 
-def remember(conn: Connection, view: View, paced: bool) -> None:
-    """Write the budget down as it stands; `paced` tells that its rate was changed just now."""
-    scene, budget = view.scene, view.budget
-    last = view.mark.paced if view.mark else None
-    done = budget_steps_done(conn, view.owner, view.period.name)
+# Steps
+
+
+def _act_on_steps(conn: Connection, status: BudgetStatus) -> None:
+    recordings = status.budget.recordings
+    due = core.due_steps(status.steps, recordings, status.used, status.per_hour)
+    lines: dict[str, list[str]] = {step.name(recordings): [] for step in due}
+    for site in status.sites:
+        for name, line in _act_on(conn, status, site, due).items():
+            lines[name].append(line)
+    shares = {step.at for step in due}
+    for written in status.budget.steps:
+        name = Step(written.at).name(recordings)
+        if written.at in shares and name not in status.done:
+            mark_budget_step(conn, status.owner, status.period.name, name, status.context.now)
+            _post_step(conn, status, written, name, lines[name])
+
+
+def _act_on(
+    conn: Connection, status: BudgetStatus, site: Site, due: Sequence[Step]
+) -> Mapping[str, str]:
+    """Act on the due steps of one website, each once a period; returns what to say, by step."""
+    context, recordings = status.context, status.budget.recordings
+    names = {step: f"{step.name(recordings)} @{site.id}" for step in due if step.switches}
+    fresh = [step for step, name in names.items() if name not in status.done]
+    state = context.states.get(site.id)
+    if not fresh or state is None or context.marks[site.id].pending:
+        return {}  # wait for what is under way
+    if not state.switchable and not state.read_only:
+        line = texts.unchanged(site.name, state.status)
+        return {step.name(recordings): line for step in fresh}  # it may become switchable
+    said, changes = {}, dict[str, Change]()
+    for step in fresh:
+        mark_budget_step(conn, status.owner, status.period.name, names[step], context.now)
+        own = core.changes_for(step, state, context.owned_of(site.id))
+        changes |= {change.switch: change for change in own}
+        if own:
+            line = texts.changed(site.name, own, state.rate)
+        elif step.recording == "stop" and state.is_stopped:
+            line = texts.unchanged(site.name, _stopped_already(context, site))
+        else:
+            why = "read-only for the bot" if state.read_only else state.status
+            line = texts.unchanged(site.name, why)
+        said[step.name(recordings)] = line
+    if changes:
+        label = f"{fresh[-1].at:g}%"
+        reason = f"{label} step at {texts.figure(status.used, status.budget)}"
+        switch(conn, status, site, list(changes.values()), label, reason)
+    return said
+
+
+def _stopped_already(context: BudgetContext, site: Site) -> str:
+    owned = context.owned.get((site.id, "recording"))
+    by_rule = f" by the rule {owned.rule}" if owned and owned.rule else ""
+    return f"already stopped{by_rule}"
+
+
+def _post_step(
+    conn: Connection, status: BudgetStatus, step: BudgetStep, name: str, said: list[str]
+) -> None:
+    posts = [action for action in step.do if action.rank >= Rank.POST]
+    why = [f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"]
+    if not any(each.recording == "stop" for each in status.steps if each.at <= step.at):
+        now, zone = status.context.now, status.context.zone
+        why.append(texts.forecast(status.ends, now, status.period, zone))
+    title = texts.step_title(status.budget, status.used, step.at)
+    post(conn, status, f"{name}/post", title, (*why, *said), posts)
+
+
+# Undoing
+
+
+def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus]) -> None:
+    """Undo what the budget no longer calls for, where the website is as the bot left it."""
+    if not status.budget.resume:
+        return
+    lines = []
+    for site in status.sites:
+        state = status.context.states.get(site.id)
+        changes = _to_undo(status, budgets, site)
+        if state and changes:
+            reason = f"undone at {texts.figure(status.used, status.budget)}"
+            switch(conn, status, site, changes, "resume", reason, undo=True)
+            lines.append(texts.changed(site.name, changes, state.rate))
+    if lines:
+        title = f"{texts.name(status.budget)}: the bot undid its changes"
+        used = f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"
+        label = f"resume/{status.context.now:%Y%m%dT%H%M%S.%f}"
+        post(conn, status, label, title, (used, *lines), list(status.posts.values()))
+
+
+def _to_undo(status: BudgetStatus, budgets: Sequence[BudgetStatus], site: Site) -> list[Change]:
+    """What to undo on the website; the rate first, so that recording starts at it."""
+    context = status.context
+    state = context.states.get(site.id)
+    if state is None or not state.switchable or context.marks[site.id].pending:
+        return []
+    covering = [each for each in budgets if site in each.sites]
+    changes = [
+        core.undo_change(owned)
+        for owned in context.owned_of(site.id)
+        if owned.owner == status.owner
+        and core.compare(owned, state) == "unchanged"
+        and not any(each.needs(owned) for each in covering)
+    ]
+    found = [change for change in changes if change]
+    return sorted(found, key=lambda change: change.switch, reverse=True)
+
+
+# Pacing
+
+
+def _pace(
+    conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]
+) -> frozenset[str]:
+    """Adjust the rates; returns the budgets that did. The lowest rate of all budgets wins."""
+    wanted: dict[str, tuple[int, BudgetStatus]] = {}
+    for status in budgets:
+        for site, rate in _better_rates(status).items():
+            if site not in wanted or rate < wanted[site][0]:
+                wanted[site] = (rate, status)
+    paced = set()
+    for website, (rate, status) in wanted.items():
+        if not forecast.worth_changing(context.states[website].rate, rate):
+            continue
+        paced.add(status.budget.id)
+        reason = f"paced at {texts.figure(status.used, status.budget)}"
+        change = Change(website, "recording_rate", str(rate))
+        switch(conn, status, context.sites[website], [change], "pace", reason)
+    return frozenset(paced)
+
+
+def _better_rates(status: BudgetStatus) -> dict[str, int]:
+    """The rate that makes the budget last, for each website that may be paced."""
+    pace, context = status.budget.pace, status.context
+    if pace is None or _paced_lately(status):
+        return {}
+    pacing = [site for site in status.sites if _can_pace(status, site)]
+    others = [
+        (traffic, rate)
+        for site, (traffic, rate) in zip(status.sites, status.rates(), strict=True)
+        if site not in pacing
+    ]
+    left = status.budget.recordings * forecast.FULL - status.used
+    left -= forecast.coming(others, context.now, status.end)
+    traffic = [status.traffic[site.id] for site in pacing]
+    low = max(pace.low, core.LEAST_RATE)
+    rate = forecast.paced_rate(traffic, left, context.now, status.end, low, pace.high)
+    return {} if rate is None else {site.id: rate for site in pacing}
+
+
+def _paced_lately(status: BudgetStatus) -> bool:
+    last = status.mark.paced if status.mark else None
+    return last is not None and timedelta() <= status.context.now - last < forecast.OFTEN
+
+
+def _can_pace(status: BudgetStatus, site: Site) -> bool:
+    context = status.context
+    state = context.states.get(site.id)
+    return (
+        state is not None
+        and state.switchable
+        and state.is_recording
+        and not context.marks[site.id].pending
+        and f"aside {site.id}" not in status.done
+        and not any(
+            step.rate is not None
+            and f"{step.name(status.budget.recordings)} @{site.id}" in status.done
+            for step in status.steps
+        )
+    )
+
+
+# Remembering
+
+
+def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
+    """Save the budget's status; `paced`: its rate was changed in this poll."""
+    context, budget = status.context, status.budget
+    last = status.mark.paced if status.mark else None
+    done = budget_steps_done(conn, status.owner, status.period.name)
     mark = BudgetMark(
-        at=scene.now,
-        period=view.period.name,
-        first=view.period.first.isoformat(),
-        end=view.period.end.isoformat(),
+        at=context.now,
+        period=status.period.name,
+        first=status.period.first.isoformat(),
+        end=status.period.end.isoformat(),
         recordings=budget.recordings,
-        used=view.used,
-        expected=round(view.expected),
-        ends=view.ends,
-        paced=scene.now if paced else last,
-        websites=tuple(_line(scene, site) for site in view.sites),
+        used=status.used,
+        expected=round(status.expected),
+        ends=status.ends,
+        paced=context.now if paced else last,
+        websites=tuple(_line(context, site) for site in status.sites),
         steps=tuple(
             StepLine(
                 at=step.at,
@@ -142,14 +324,14 @@ def remember(conn: Connection, view: View, paced: bool) -> None:
     set_budget_mark(conn, budget.id, mark)
 
 
-def _line(scene: Scene, site: Site) -> SiteLine:
-    standing = scene.standings.get(site.id)
-    owners = dict.fromkeys(hold.owner for hold in scene.holds_of(site.id))
+def _line(context: BudgetContext, site: Site) -> SiteLine:
+    state = context.states.get(site.id)
+    owners = dict.fromkeys(owned.owner for owned in context.owned_of(site.id))
     return SiteLine(
         id=site.id,
         name=site.name,
-        status=standing.status if standing else None,
-        rate=standing.rate if standing else None,
+        status=state.status if state else None,
+        rate=state.rate if state else None,
         owner=", ".join(owners),
         read_only=site.read_only,
     )
@@ -161,184 +343,3 @@ def _does(action: Action) -> str:
     if isinstance(action, RecordingRate):
         return f"recording_rate: {action.rate}"
     return action.kind
-
-
-def act(conn: Connection, scene: Scene) -> Tally:
-    """Decide what every budget does and write it down with its steps in the outbox."""
-    tally = Tally()
-    views = [view_of(conn, scene, budget) for budget in scene.budgets]
-    stand_aside(conn, scene, views, tally)
-    for each in views:
-        _act_steps(conn, each, tally)
-    for each in views:
-        _set_back(conn, each, views, tally)
-    paced = _pace(conn, scene, views, tally)
-    for each in views:
-        remember(conn, each, each.budget.id in paced)
-        for site in each.sites:
-            tally.used[site.id] = max(tally.used.get(site.id, 0.0), each.percent)
-    return tally
-
-
-# Steps
-
-
-def _act_steps(conn: Connection, view: View, tally: Tally) -> None:
-    recordings = view.budget.recordings
-    due = core.due(view.steps, recordings, view.used, view.per_hour)
-    lines: dict[str, list[str]] = {step.name(recordings): [] for step in due}
-    for site in view.sites:
-        for name, line in _act_on(conn, view, site, due, tally).items():
-            lines[name].append(line)
-    shares = {step.at for step in due}
-    for written in view.budget.steps:
-        name = Step(written.at).name(recordings)
-        if written.at in shares and name not in view.done:
-            mark_budget_step(conn, view.owner, view.period.name, name, view.scene.now)
-            _post_step(conn, view, written, name, lines[name], tally)
-
-
-def _act_on(
-    conn: Connection, view: View, site: Site, due: Sequence[Step], tally: Tally
-) -> Mapping[str, str]:
-    """The due steps on one website, each once a period; what was done in words, by step."""
-    scene, recordings = view.scene, view.budget.recordings
-    names = {step: f"{step.name(recordings)} @{site.id}" for step in due if step.switches}
-    fresh = [step for step, name in names.items() if name not in view.done]
-    standing = scene.standings.get(site.id)
-    if not fresh or standing is None or scene.marks[site.id].pending:
-        return {}  # what is under way comes first
-    if not standing.ours_to_switch and not standing.read_only:
-        line = words.done(site.name, (), standing.status, standing.rate)
-        return {step.name(recordings): line for step in fresh}  # its turn may still come
-    said, changes = {}, dict[str, Change]()
-    for step in fresh:
-        mark_budget_step(conn, view.owner, view.period.name, names[step], scene.now)
-        own = core.changes(step, standing, scene.holds_of(site.id))
-        changes |= {change.switch: change for change in own}
-        status = "read-only for the bot" if standing.read_only else standing.status
-        if not own and step.recording == "stop" and standing.state == STOPPED:
-            status = _stopped_already(scene, site)
-        said[step.name(recordings)] = words.done(site.name, own, status, standing.rate)
-    if changes:
-        label = f"{fresh[-1].at:g}%"
-        reason = f"{label} step at {words.figure(view.used, view.budget)}"
-        enqueue_switch(conn, view, site, list(changes.values()), label, reason, tally)
-    return said
-
-
-def _stopped_already(scene: Scene, site: Site) -> str:
-    hold = scene.holds.get((site.id, "recording"))
-    return f"Stopped already by the rule {hold.rule}" if hold and hold.rule else "Stopped already"
-
-
-def _post_step(
-    conn: Connection, view: View, step: BudgetStep, name: str, said: list[str], tally: Tally
-) -> None:
-    posts = [action for action in step.do if action.rank >= Rank.POST]
-    why = [f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"]
-    if not any(each.recording == "stop" for each in view.steps if each.at <= step.at):
-        why.append(words.forecast(view.ends, view.scene.now, view.period, view.scene.zone))
-    title = words.title(view.budget, step.at)
-    post(conn, view, f"{name}/post", title, (*why, *said), posts, tally)
-
-
-# Setting back
-
-
-def _set_back(conn: Connection, view: View, views: Sequence[View], tally: Tally) -> None:
-    """Undo what there is no more reason for, where the website stands as the bot left it."""
-    if not view.budget.resume:
-        return
-    lines = []
-    for site in view.sites:
-        standing = view.scene.standings.get(site.id)
-        changes = _to_undo(view, views, site)
-        if standing and changes:
-            reason = f"set back at {words.figure(view.used, view.budget)}"
-            enqueue_switch(conn, view, site, changes, "resume", reason, tally, undo=True)
-            lines.append(words.done(site.name, changes, None, standing.rate))
-    if lines:
-        title = f"{view.budget.summary or f'Budget {view.budget.id}'}: set back"
-        used = f"{words.figure(view.used, view.budget)} since {words.day(view.period.first)}"
-        label = f"resume/{view.scene.now:%Y%m%dT%H%M%S.%f}"
-        post(conn, view, label, title, (used, *lines), list(view.posts.values()), tally)
-
-
-def _to_undo(view: View, views: Sequence[View], site: Site) -> list[Change]:
-    """What to set back on the website; the rate first, so that it starts gently."""
-    scene = view.scene
-    standing = scene.standings.get(site.id)
-    if standing is None or not standing.ours_to_switch or scene.marks[site.id].pending:
-        return []
-    covering = [each for each in views if site in each.sites]
-    changes = [
-        core.undone(hold)
-        for hold in scene.holds_of(site.id)
-        if hold.owner == view.owner
-        and core.seen(hold, standing) == "as left"
-        and not any(each.justifies(hold) for each in covering)
-    ]
-    found = [change for change in changes if change]
-    return sorted(found, key=lambda change: change.switch, reverse=True)
-
-
-# Pace
-
-
-def _pace(conn: Connection, scene: Scene, views: Sequence[View], tally: Tally) -> frozenset[str]:
-    """Steer the rates; returns the budgets that have. A website of several obeys the tightest."""
-    wanted: dict[str, tuple[int, View]] = {}
-    for view in views:
-        for site, rate in _better_rates(view).items():
-            if site not in wanted or rate < wanted[site][0]:
-                wanted[site] = (rate, view)
-    paced = set()
-    for website, (rate, view) in wanted.items():
-        if not forecast.worth_changing(scene.standings[website].rate, rate):
-            continue
-        paced.add(view.budget.id)
-        reason = f"paced at {words.figure(view.used, view.budget)}"
-        change = Change(website, "recording_rate", str(rate))
-        enqueue_switch(conn, view, scene.sites[website], [change], "pace", reason, tally)
-    return frozenset(paced)
-
-
-def _better_rates(view: View) -> dict[str, int]:
-    """The rate that makes the budget last, for each website that may be steered."""
-    pace, scene = view.budget.pace, view.scene
-    if pace is None or _paced_lately(view):
-        return {}
-    steered = [site for site in view.sites if _steerable(view, site)]
-    others = [
-        (traffic, rate)
-        for site, (traffic, rate) in zip(view.sites, view.rates(), strict=True)
-        if site not in steered
-    ]
-    left = view.budget.recordings * forecast.FULL - view.used
-    left -= forecast.coming(others, scene.now, view.end)
-    traffic = [view.traffic[site.id] for site in steered]
-    low = max(pace.low, core.LEAST_RATE)
-    rate = forecast.paced_rate(traffic, left, scene.now, view.end, low, pace.high)
-    return {} if rate is None else {site.id: rate for site in steered}
-
-
-def _paced_lately(view: View) -> bool:
-    last = view.mark.paced if view.mark else None
-    return last is not None and timedelta() <= view.scene.now - last < forecast.OFTEN
-
-
-def _steerable(view: View, site: Site) -> bool:
-    scene = view.scene
-    standing = scene.standings.get(site.id)
-    return (
-        standing is not None
-        and standing.ours_to_switch
-        and standing.state == RECORDING
-        and not scene.marks[site.id].pending
-        and f"aside {site.id}" not in view.done
-        and not any(
-            step.rate is not None and f"{step.name(view.budget.recordings)} @{site.id}" in view.done
-            for step in view.steps
-        )
-    )

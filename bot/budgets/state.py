@@ -1,10 +1,15 @@
-"""What one look at the budgets works on: the websites as they stand, each budget beside them."""
+"""What one poll of the budgets works on: the websites, and each budget with what it has used.
+
+First what is kept between polls (marks), then what one poll knows (BudgetContext), then one
+budget within it (BudgetStatus).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,7 +21,7 @@ from bot.actions.recording_rate import RecordingRate
 from bot.budgets.texts import owner, percent
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import BUDGET, RECORDING, Hold, Period, Standing, Step, Switch
+from bot.domain.budget import BUDGET, Ownership, Period, Step, Switch, WebsiteState
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
@@ -30,9 +35,9 @@ SITES, BUDGETS = "budget-websites", "budgets"
 
 
 class Pending(Struct, frozen=True):
-    """A switch that waits in the outbox: the step's key, what it sets, by whom and why.
+    """A switch that waits in the outbox: the step's key, what it sets, for whom and why.
 
-    `undo` tells that it takes back what the owner did.
+    `undo`: it undoes what the owner did.
     """
 
     key: str
@@ -44,7 +49,7 @@ class Pending(Struct, frozen=True):
 
 
 class SiteMark(Struct, frozen=True, omit_defaults=True):
-    """A website at the last look. `former` is its rate before the last change of it."""
+    """A website at the last poll. `former` is its rate before the last change."""
 
     at: datetime
     status: str | None = None
@@ -55,7 +60,7 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
 
 
 class SiteLine(Struct, frozen=True):
-    """A website of a budget as `status` shows it; `owner` is who set its present state."""
+    """A website of a budget as `status` shows it; `owner` set its present state."""
 
     id: str
     name: str
@@ -74,9 +79,9 @@ class StepLine(Struct, frozen=True):
 
 
 class BudgetMark(Struct, frozen=True, omit_defaults=True):
-    """A budget at the last look. `ends` is when it will be used up, None if it lasts.
+    """A budget at the last poll. `ends` is when it will be used up, None if it lasts.
 
-    `expected` is what the period will have used at its end, at the present rates.
+    `expected` is what will be used by the end of the period, at the present rates.
     """
 
     at: datetime
@@ -95,29 +100,29 @@ class BudgetMark(Struct, frozen=True, omit_defaults=True):
 
 
 def site_mark(conn: Connection, website: str) -> SiteMark | None:
-    """The website at the last look."""
+    """The website at the last poll; None before the first one."""
     text = watermark(conn, SITES, website)
     return msgspec.json.decode(text, type=SiteMark) if text else None
 
 
 def set_site_mark(conn: Connection, website: str, mark: SiteMark) -> None:
-    """Remember the website for the next look."""
+    """Save the website for the next poll."""
     set_watermark(conn, SITES, website, msgspec.json.encode(mark).decode(), mark.at)
 
 
 def budget_mark(conn: Connection, budget: str) -> BudgetMark | None:
-    """The budget at the last look."""
+    """The budget at the last poll; None before the first one."""
     text = watermark(conn, BUDGETS, budget)
     return msgspec.json.decode(text, type=BudgetMark) if text else None
 
 
 def set_budget_mark(conn: Connection, budget: str, mark: BudgetMark) -> None:
-    """Remember the budget, for the next look and for people."""
+    """Save the budget for the next poll, and for `status`."""
     set_watermark(conn, BUDGETS, budget, msgspec.json.encode(mark).decode(), mark.at)
 
 
 def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
-    """Every budget that was looked at, by its id."""
+    """Every budget that was polled, by id."""
     return {
         name: msgspec.json.decode(text, type=BudgetMark)
         for (source, name), (text, _at) in sorted(all_watermarks(conn).items())
@@ -144,40 +149,47 @@ def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
 
 
 def step_of(written: BudgetStep) -> Step:
-    """A step as the core knows it: what it switches."""
+    """The switches of a step, for `bot.domain.budget`."""
     recording = [each.to for each in written.do if isinstance(each, RecordingSwitch)]
     rates = [each.rate for each in written.do if isinstance(each, RecordingRate)]
     return Step(written.at, recording[0] if recording else None, rates[0] if rates else None)
 
 
 STATUS = {"stop": "Stopped", "start": "Recording"}
-"""What a website shows after a switch."""
+"""The status of a website after a switch."""
 
 
 def last_by_a_rule(
-    switching: Sequence[Switching], switch: Switch, standing: Standing
+    switching: Sequence[Switching], switch: Switch, state: WebsiteState
 ) -> Switching | None:
-    """What made the switch as it stands, if that was the last to be done and a rule's."""
-    done = [each for each in switching if each.switch == switch and _changed(each)]
+    """The rule's change that made the switch what it is now; None if it was not a rule."""
+    done = [each for each in switching if each.switch == switch and _took_effect(each)]
     if not done or done[-1].owner.startswith(BUDGET):
         return None
-    seen = standing.state if switch == "recording" else str(standing.rate)
-    return done[-1] if STATUS.get(done[-1].to, done[-1].to).casefold() == seen else None
+    last = done[-1]
+    return last if state.shows(switch, STATUS.get(last.to, last.to)) else None
 
 
-def _changed(each: Switching) -> bool:
+def _took_effect(each: Switching) -> bool:
     if each.ended is None:
         return False
-    return each.result == CHANGED if each.switch == "recording" else each.result != each.to
+    match each.switch:
+        case "recording":
+            return each.result == CHANGED
+        case "recording_rate":
+            return each.result != each.to
+        case _:
+            assert_never(each.switch)
 
 
 @dataclass(slots=True)
-class Scene:
-    """The websites of one look. What is decided about them is added as it is decided.
+class BudgetContext:
+    """The websites of one poll, and what is decided about them.
 
-    `before` is each website at the last look, `marks` what will be remembered of it;
-    `switched` what the bot did to its switches in between. `stopped` are the websites that a
-    rule has stopped since then.
+    `before` is each website at the last poll, `marks` what is saved of it now; `switched` is
+    what the bot did to its switches in between. `stopped` are the websites that a rule has
+    stopped since then. `matches` are the keys of new matches, `used` the highest percentage
+    of any budget by website.
     """
 
     zone: ZoneInfo
@@ -190,38 +202,32 @@ class Scene:
     marks: dict[str, SiteMark] = field(default_factory=dict)
     switched: dict[str, Sequence[Switching]] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
-    standings: dict[str, Standing] = field(default_factory=dict)
-    holds: dict[tuple[str, Switch], Hold] = field(default_factory=dict)
+    states: dict[str, WebsiteState] = field(default_factory=dict)
+    owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
+    matches: list[str] = field(default_factory=list)
+    used: dict[str, float] = field(default_factory=dict)
 
     def busy(self, website: str, switch: Switch) -> bool:
         """Whether such a switch is still under way, by a budget or a rule."""
         begun = any(each.switch == switch and each.ended is None for each in self.switched[website])
         return begun or any(each.switch == switch for each in self.marks[website].pending)
 
-    def by_whom(self, website: str, switch: Switch) -> str:
-        """Who has made the switch as it stands, if it was not a budget."""
-        rule = last_by_a_rule(self.switched[website], switch, self.standings[website])
-        return f"the rule {rule.owner}" if rule else "a person"
+    def changed_by(self, website: str, switch: Switch) -> str:
+        """Who made the switch what it is now, if it was not a budget."""
+        rule = last_by_a_rule(self.switched[website], switch, self.states[website])
+        return f"the rule {rule.owner}" if rule else "somebody"
 
-    def holds_of(self, website: str) -> list[Hold]:
-        """What the bot holds of the website."""
-        return [hold for (site, _switch), hold in self.holds.items() if site == website]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came of the look: keys of new matches, and the websites' used percentage."""
-
-    matches: list[str] = field(default_factory=list)
-    used: dict[str, float] = field(default_factory=dict)
+    def owned_of(self, website: str) -> list[Ownership]:
+        """What the bot owns of the website."""
+        return [each for (site, _switch), each in self.owned.items() if site == website]
 
 
 @dataclass
-class View:
-    """One budget beside the websites that it counts. `done` are its steps of this period."""
+class BudgetStatus:
+    """One budget in one poll, and the websites that it counts. `done` are its steps so far."""
 
     budget: Budget
-    scene: Scene
+    context: BudgetContext
     period: Period
     sites: Sequence[Site]
     used: int
@@ -243,51 +249,51 @@ class View:
 
     @cached_property
     def traffic(self) -> dict[str, Traffic]:
-        """What each website's visitors are expected to do."""
-        scene = self.scene
+        """The expected visitors of each website."""
+        context = self.context
         return {
-            site: forecast.traffic(history, scene.now, scene.zone)
+            site: forecast.traffic(history, context.now, context.zone)
             for site, history in self.histories.items()
         }
 
     def rates(self) -> list[tuple[Traffic, float]]:
-        """Each website's traffic with the share of it that is recorded now."""
+        """Each website's traffic with the percentage of it that is recorded now."""
         return [(self.traffic[site.id], self._rate(site)) for site in self.sites]
 
     def _rate(self, site: Site) -> float:
-        standing = self.scene.standings.get(site.id)
-        if standing is None:
+        state = self.context.states.get(site.id)
+        if state is None:
             return 100.0
-        if standing.state != RECORDING:
+        if not state.is_recording:
             return 0.0
-        return 100.0 if standing.rate is None else float(standing.rate)
+        return 100.0 if state.rate is None else float(state.rate)
 
     @property
     def end(self) -> datetime:
         """When the period is over."""
-        return self.period.ends(self.scene.zone)
+        return self.period.ends(self.context.zone)
 
     @cached_property
     def ends(self) -> datetime | None:
         """When the budget will be used up at the present rates; None if it lasts."""
         left = self.budget.recordings - self.used
-        return forecast.runs_out(self.rates(), left, self.scene.now, self.end)
+        return forecast.runs_out(self.rates(), left, self.context.now, self.end)
 
     @cached_property
     def expected(self) -> float:
-        """What the period will have used at its end, at the present rates."""
-        return self.used + forecast.coming(self.rates(), self.scene.now, self.end)
+        """What will be used by the end of the period, at the present rates."""
+        return self.used + forecast.coming(self.rates(), self.context.now, self.end)
 
     @cached_property
     def per_hour(self) -> float:
-        """Recordings expected in the hour to come."""
-        now = self.scene.now
+        """Recordings expected in the next hour."""
+        now = self.context.now
         return forecast.coming(self.rates(), now, now + timedelta(hours=1))
 
     @cached_property
     def posts(self) -> Mapping[str, Notifier]:
         """Where the budget posts, by channel."""
-        default = self.scene.routing.channel
+        default = self.context.routing.channel
         found: dict[str, Notifier] = {}
         actions = (action for step in self.budget.steps for action in step.do)
         for post in (action for action in actions if isinstance(action, Notifier)):
@@ -301,21 +307,21 @@ class View:
         """Whether some step stops recording."""
         return any(step.recording == "stop" for step in self.steps)
 
-    def justifies(self, hold: Hold) -> bool:
-        """Whether this budget gives reason for what is held."""
+    def needs(self, owned: Ownership) -> bool:
+        """Whether this budget still calls for what the bot has set."""
         paced = self.budget.pace is not None
-        return core.justified(hold, self.steps, self.budget.recordings, self.used, paced)
+        return core.still_needed(owned, self.steps, self.budget.recordings, self.used, paced)
 
 
-def view_of(conn: Connection, scene: Scene, budget: Budget) -> View:
-    """The budget as it stands in this look."""
-    period = period_of(budget, scene.now, scene.zone)
-    sites = covered(budget, list(scene.sites.values()))
+def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> BudgetStatus:
+    """The budget in this poll."""
+    period = period_of(budget, context.now, context.zone)
+    sites = covered(budget, list(context.sites.values()))
     ids = [site.id for site in sites]
-    since = scene.now - forecast.LOOK_BACK
-    return View(
+    since = context.now - forecast.LOOK_BACK
+    return BudgetStatus(
         budget=budget,
-        scene=scene,
+        context=context,
         period=period,
         sites=sites,
         used=core.total(used(conn, ids, period.first, period.end), period),

@@ -1,16 +1,27 @@
-"""The words of budgets: how much is used, when it will end, what was done about it."""
+"""Texts of budgets: how much is used, when it runs out, what the bot changed."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from typing import assert_never
 from zoneinfo import ZoneInfo
 
-from bot.domain.budget import BUDGET, Change, Period
+from bot.domain.budget import BUDGET, Change, Ownership, Period, Switch
 from bot.rules.model import Budget
+
+LEFT_ALONE = "The bot leaves this website alone until the next period and won't undo its own change"
+"""What the bot does after somebody changed what a budget had set."""
+
+ONLY_ITS_OWN = "a budget restarts only what it stopped itself"
 
 
 def owner(budget: Budget) -> str:
-    """The budget's name in the audit log and the store; no rule's id has a colon."""
+    """The budget's name in the audit log and the store. Rule ids have no colon."""
     return f"{BUDGET}{budget.id}"
+
+
+def name(budget: Budget) -> str:
+    """The budget's name for people."""
+    return budget.summary or f"Budget {budget.id}"
 
 
 def percent(used: float, recordings: int) -> float:
@@ -24,19 +35,22 @@ def figure(used: int, budget: Budget) -> str:
     return f"{used:,} of {budget.recordings:,} recordings ({share:.1f} %)"
 
 
-def title(budget: Budget, at: float) -> str:
-    """The headline of a step's message."""
-    return f"{budget.summary or f'Budget {budget.id}'}: {at:g} % used"
+def step_title(budget: Budget, used: int, at: float) -> str:
+    """`Plan credits: 92 % used (46,150 of 50,000), passed the 80 % step`."""
+    share = percent(used, budget.recordings)
+    passed = "passed the" if share >= at else "acting early on the"
+    figures = f"{int(share)} % used ({used:,} of {budget.recordings:,})"
+    return f"{name(budget)}: {figures}, {passed} {at:g} % step"
 
 
 def forecast(ends: datetime | None, now: datetime, period: Period, zone: ZoneInfo) -> str:
     """When the budget will be used up at the present rate."""
     if ends is not None and ends <= now:
-        return "the budget is used up"
+        return "The budget is used up"
     if ends is None:
-        return f"at this rate it lasts until the period ends on {day(period.end)}"
+        return f"At this rate it lasts until the period ends on {day(period.end)}"
     local = ends.astimezone(zone)
-    return f"at this rate the budget ends on {local:%A} {local.day} {local:%b %H:%M}"
+    return f"At this rate it runs out on {local:%A} {local.day} {local:%b %H:%M}"
 
 
 def day(at: date) -> str:
@@ -44,15 +58,44 @@ def day(at: date) -> str:
     return f"{at:%a} {at.day} {at:%b}"
 
 
-def done(name: str, changes: Sequence[Change], status: str | None, rate: int | None) -> str:
-    """What is done to one website."""
-    words = [_change(change, rate) for change in changes]
-    if words:
-        return f"{name}: {' and '.join(words)}; visitors notice within the hour"
-    return f"{name}: left alone, it is {status or 'of unknown status'}"
+def changed(website: str, changes: Sequence[Change], rate: int | None) -> str:
+    """What the bot changes on one website, whose rate was `rate`."""
+    done = " and ".join(_change(change, rate) for change in changes)
+    stops = any(change.to == "stop" for change in changes)
+    late = "New sessions may still come in" if stops else "It may not reach all visitors"
+    return f"{website}: {done}. {late} for up to an hour"
+
+
+def unchanged(website: str, why: str | None) -> str:
+    """Why the bot changes nothing on one website; `why` is its status or a reason."""
+    return f"{website}: not changed ({why or 'status unknown'})"
 
 
 def _change(change: Change, rate: int | None) -> str:
-    if change.switch == "recording":
-        return "recording stops" if change.to == "stop" else "recording starts"
-    return f"recording rate {'?' if rate is None else rate} % → {change.to} %"
+    match change.switch:
+        case "recording":
+            return "recording stopped" if change.to == "stop" else "recording started"
+        case "recording_rate":
+            return f"recording rate {'?' if rate is None else rate} % → {change.to} %"
+        case _:
+            assert_never(change.switch)
+
+
+def intervened(website: str, who: str, switch: Switch, now_is: str) -> str:
+    """The headline when somebody (or a rule) changed what a budget had set."""
+    match switch:
+        case "recording":
+            return f"{website}: {who} turned recording {_on_or_off(now_is)}"
+        case "recording_rate":
+            return f"{website}: {who} changed the recording rate to {now_is}"
+        case _:
+            assert_never(switch)
+
+
+def _on_or_off(status: str) -> str:
+    return "off" if status.casefold() == "stopped" else "back on"
+
+
+def had_set(owned: Ownership) -> str:
+    """What the budget had set, and why."""
+    return f"The budget had set it to {owned.set_to} ({owned.reason})"

@@ -44,7 +44,7 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
     come first, and two processes do not share one budget.
     """
     from bot.account import Account
-    from bot.daemon import outside
+    from bot.daemon import open_clients
     from bot.polling.evaluate import CountingClient
     from mouseflow import Priority
 
@@ -53,8 +53,8 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
         slower = flow.model_copy(update={"requests_per_second": flow.requests_per_second / 2})
         settings = settings.model_copy(update={"mouseflow": slower})
     with explained(settings):
-        async with outside(settings) as out:
-            asking = out.asking
+        async with open_clients(settings) as out:
+            asking = out.reading
             if isinstance(asking, Account):
                 asking = replace(asking, priority=Priority.BACKGROUND)
             yield CountingClient(asking)

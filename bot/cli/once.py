@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bot.daemon import Round
+    from bot.daemon import OnceResult
     from bot.store import Connection, Store
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
@@ -63,11 +63,11 @@ def run(args: Namespace) -> int:
     first = not configured.poll.start and not database_path(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[Found](), dict[str, str]()
 
-    def tell(store: "Store", _: "Round") -> None:
+    def tell(store: "Store", _: "OnceResult") -> None:
         names.update(store.do(website_names))
         found.extend(store.do(lambda conn: matches(conn, began, names)))
 
-    # A delivery into the diary would be logged as if it had taken effect.
+    # A delivery into the dry-run log would be logged as if it had taken effect.
     with explained(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
@@ -111,13 +111,13 @@ def _told(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, str
     }
 
 
-def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
+def _show(did: "OnceResult", found: list[Found], names: Mapping[str, str]) -> None:
     from bot.cli import output
 
     for match in found:
         output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
         for action, state, fault in match.steps:
-            if not (did.diary and state == "done"):
+            if not (did.dry_run_log and state == "done"):
                 output.line(f"    {action}: {state}" + (f" ({fault})" if fault else ""))
         if match.held_back:
             output.line(f"    held back: {match.held_back}")
@@ -134,39 +134,39 @@ def _show(did: "Round", found: list[Found], names: Mapping[str, str]) -> None:
     output.line(
         f"{output.counted(did.websites, 'website')}, "
         f"{output.counted(len(found), 'match', 'matches')}, "
-        f"{output.counted(drained.done, 'action')} {'to do' if did.diary else 'done'}, "
+        f"{output.counted(drained.done, 'action')} {'to do' if did.dry_run_log else 'done'}, "
         f"{drained.postponed} put off, {drained.dead} given up"
-        + ("; nothing was changed" if did.diary else "")
+        + ("; nothing was changed" if did.dry_run_log else "")
     )
 
 
-def _matched(match: Found, did: "Round") -> str:
+def _matched(match: Found, did: "OnceResult") -> str:
     place = "" if match.subject == match.website else f"{match.subject} on "
-    return f"{'would match' if did.diary else 'matched'} {place}{match.site}"
+    return f"{'would match' if did.dry_run_log else 'matched'} {place}{match.site}"
 
 
-def _would(did: "Round", names: Mapping[str, str]) -> list[str]:
+def _would(did: "OnceResult", names: Mapping[str, str]) -> list[str]:
     """What a dry run has not done, posts aside."""
     from bot.delivery.dry_run import in_words
 
-    if did.diary is None:
+    if did.dry_run_log is None:
         return []
     return [
-        *(f"would {in_words(request, names)}" for request in did.diary.requests),
-        *(f"would call a webhook of {host}" for host in did.diary.hooks),
+        *(f"would {in_words(request, names)}" for request in did.dry_run_log.requests),
+        *(f"would call a webhook of {host}" for host in did.dry_run_log.hooks),
     ]
 
 
-def _posts(did: "Round") -> list[tuple[str, str]]:
+def _posts(did: "OnceResult") -> list[tuple[str, str]]:
     from bot.cli.output import as_text
 
-    posts = did.diary.posts if did.diary else ()
+    posts = did.dry_run_log.posts if did.dry_run_log else ()
     return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
 
 
-def _plain(did: "Round", found: list[Found], names: Mapping[str, str]) -> dict[str, Any]:
+def _plain(did: "OnceResult", found: list[Found], names: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "dry_run": did.diary is not None,
+        "dry_run": did.dry_run_log is not None,
         "websites": did.websites,
         "failed": did.failed,
         "done": did.drained.done,
@@ -188,6 +188,6 @@ def _plain(did: "Round", found: list[Found], names: Mapping[str, str]) -> dict[s
             for match in found
         ],
         "would": _would(did, names),
-        "would_write": did.diary.writes if did.diary else [],
+        "would_write": did.dry_run_log.writes if did.dry_run_log else [],
         "would_post": [{"channel": channel, "text": text} for channel, text in _posts(did)],
     }

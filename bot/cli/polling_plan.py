@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bot.domain.subjects import Site
     from bot.rules.model import RuleSet
     from bot.rules.needs import Plan
-    from bot.scheduler import Round
+    from bot.scheduler import PollPace
     from bot.store import Connection
 
 _MOST = 100_000
@@ -38,7 +38,7 @@ class Polling:
 
     plans: "Mapping[Plan, Sequence[Site]]"
     costs: Sequence[Cost]
-    round: "Round | None"
+    round: "PollPace | None"
     faulty: bool = False
     edited: bool = False
 
@@ -82,16 +82,16 @@ def _is_edited(conn: "Connection", rules: "RuleSet") -> bool:
     return bool(loaded) and loaded[0].details.get("digest") != rules.digest
 
 
-def _round(conn: "Connection", settings: "Settings", websites: int | None) -> "Round | None":
-    from bot.scheduler import measured, written
+def _round(conn: "Connection", settings: "Settings", websites: int | None) -> "PollPace | None":
+    from bot.scheduler import measure_pace, read_pace
     from bot.store.recordings import ROUNDS, watermark
 
     rate, wished = settings.mouseflow.requests_per_second, settings.poll.recordings
     text = watermark(conn, ROUNDS, "")
-    seen = written(text)
+    seen = read_pace(text)
     if seen and (seen.rate, seen.wished) == (rate, wished) and websites in (None, seen.websites):
         return seen
-    return measured(websites, rate, wished, timedelta(), was_slow=False) if websites else None
+    return measure_pace(websites, rate, wished, timedelta(), was_slow=False) if websites else None
 
 
 def _costs(conn: "Connection", since: datetime) -> list[Cost]:
@@ -111,7 +111,7 @@ def shown(polling: Polling) -> None:
     from bot.cli import output
     from bot.messages.text import lasting
     from bot.rules.needs import lines, some
-    from bot.scheduler import words
+    from bot.scheduler import slow_poll_lines
 
     if not (polling.plans or polling.costs or polling.faulty):
         return
@@ -128,7 +128,7 @@ def shown(polling: Polling) -> None:
             f"where nothing is new: {least:.3g} calls a second, and {now.rate:g} are allowed"
         )
         if now.slow:
-            output.line(f"  {words(now)[0]}")
+            output.line(f"  {slow_poll_lines(now)[0]}")
     for plan, sites in polling.plans.items():
         output.line(f"  {some([site.name for site in sites])}")
         for text in lines(plan):

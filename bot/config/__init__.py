@@ -1,4 +1,4 @@
-"""The configuration: settings that are checked and frozen. Sole owner of pydantic_settings."""
+"""The configuration: checked, frozen settings. The only user of pydantic_settings."""
 
 from bot.config.load import load
 from bot.config.settings import Settings

@@ -1,8 +1,8 @@
-"""Reads the configuration from file, environment and secret files, and tells all its problems.
+"""Read the configuration from file, environment and secret files, and report every problem.
 
 For each key the environment (`BOT_SECTION__KEY`) wins over a secret file
-(`bot_section__key`), that over config.toml, and that over the default. Relative paths count
-from where they were written: the file's folder, else where the bot is started.
+(`bot_section__key`), that over config.toml, and that over the default. Relative paths in the
+file are relative to its folder, others to the working directory.
 """
 
 import difflib
@@ -25,12 +25,12 @@ _SQLITE = "sqlite:///"
 
 
 def beside(folder: Path, path: str) -> str:
-    """The path as seen from where the bot is started."""
+    """The path relative to the working directory."""
     return path if folder == Path() else str(folder / path)
 
 
 def url_beside(folder: Path, url: str) -> str:
-    """The same for the file in a store's URL; any other URL stays what it is."""
+    """The same for the file in a store's URL; other URLs are unchanged."""
     if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}:memory:"):
         return url
     file, mark, query = url.removeprefix(_SQLITE).partition("?")
@@ -38,7 +38,7 @@ def url_beside(folder: Path, url: str) -> str:
 
 
 def locate(text: str, path: tuple[str, ...]) -> tuple[int, int]:
-    """Line and column, from 1, of that key in a TOML text that parses; of its table if absent.
+    """Line and column, from 1, of the key in a valid TOML text; of its table if absent.
 
     tomllib keeps no positions, so growing prefixes are parsed until one has the key.
     """
@@ -90,14 +90,14 @@ class _Named(EnvSettingsSource):
 
 
 def _named(values: Mapping[str, str]) -> dict[str, Any]:
-    """The settings by section; unknown names are told elsewhere."""
+    """The settings by section; unknown names are reported elsewhere."""
     known = {variable(path) for path in keys()}
     return _Named({name: value for name, value in values.items() if name.upper() in known})()
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Place:
-    """Where a setting was written; places sort as a reader goes through them."""
+    """Where a setting was written, in reading order."""
 
     file: str
     line: int = 0
@@ -111,14 +111,14 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Origins:
-    """Where settings came from: names (environment, then secret files) before the file."""
+    """Where settings come from: environment and secret files win over the file."""
 
     file: Path | None
     text: str
     named: Sequence[Mapping[str, str]]
 
     def name(self, path: tuple[str, ...]) -> str | None:
-        """The variable or secret file that gave it, None where the file or a default did."""
+        """The variable or secret file that set it; None for the file or a default."""
         wanted = variable(path)
         for names in self.named:
             for name, shown in names.items():
@@ -142,8 +142,8 @@ def load(
 ) -> Settings:
     """The settings of that file (None: no file), environment and directories of secret files.
 
-    Who asks nobody (`offline`) needs no API key; it is then empty where it is not given.
-    Raises ConfigError whose text lists every problem, one a line, and shows no value.
+    Commands that send nothing (`offline`) need no API key; it is empty if not given. Raises
+    ConfigError whose text lists every problem, one per line, and shows no values.
     """
     problems: list[str] = []
     text = _text(path) if path is not None else ""
@@ -174,7 +174,7 @@ def load(
 
 
 def _given(values: Mapping[str, str]) -> dict[str, str]:
-    """Without the empty ones, as from `${TOKEN:-}`; an empty `web.listen` says something: off."""
+    """Without empty values, as from `${TOKEN:-}`; but an empty `web.listen` means off."""
     off = variable(("web", "listen"))
     return {name: it for name, it in values.items() if it.strip() or name.upper() == off}
 
@@ -186,7 +186,7 @@ def _do_without_key(merged: dict[str, Any]) -> None:
 
 
 def _anchored(settings: Settings, origins: _Origins) -> Settings:
-    """What the file or a default says counts from the file's folder."""
+    """Make paths from the file and defaults relative to the file's folder."""
     if origins.file is None:
         return settings
     folder, rules, store = origins.file.parent, settings.rules, settings.store
@@ -202,11 +202,11 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; `mouseflow-bot init` writes one") from None
+        raise ConfigError(f"{path}: no such file; `mouseflow-bot init` creates one") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text in UTF-8") from None
+        raise ConfigError(f"{path}: not a UTF-8 text") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:
@@ -234,13 +234,13 @@ def _secret_files(
                 with file.open(encoding="utf-8") as opened:
                     values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
             except (OSError, UnicodeDecodeError):
-                problems.append(f"{file}: cannot be read as text")
+                problems.append(f"{file}: can't be read as text")
                 continue
             places[name] = str(file)
     return values, places
 
 
-# Kubernetes puts these into every container beside a service that is called "bot".
+# Kubernetes sets these in every container next to a service called "bot".
 _SERVICE_LINK = re.compile(r"BOT_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT)(?:_\w+)?$")
 
 
@@ -278,7 +278,7 @@ _PLAIN = {
     "float_type": "write a number",
     "float_parsing": "write a number",
     "tuple_type": 'write a list, such as ["rules"]',
-    "too_short": "give one at least",
+    "too_short": "needs at least one",
     "model_type": "write a table with keys",
 }
 
@@ -312,7 +312,7 @@ _REQUIRED = {("mouseflow", "email"), ("mouseflow", "api_key")}
 
 
 def _suggestion(path: tuple[str, ...]) -> str:
-    """The nearest key, first of the same section, then of any."""
+    """The closest key of the same section, else of any."""
     section, key = path[0], path[-1]
     beside = (
         [k for s, k in keys() if s == section] if len(path) > 1 else list(Settings.model_fields)

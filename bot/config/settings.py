@@ -1,4 +1,4 @@
-"""What can be configured: every section and key of config.toml, its default and its checks."""
+"""Every section and key of config.toml, with its default and checks."""
 
 import base64
 import re
@@ -31,7 +31,7 @@ def _duration(value: object) -> timedelta:
     try:
         length = duration(value) if isinstance(value, str) else timedelta()
     except ValueError:
-        length = timedelta()  # its words repeat what was written: it may be a misplaced secret
+        length = timedelta()  # its text repeats the value, which may be a misplaced secret
     if length <= timedelta():
         raise ValueError("write a duration with a unit, such as 60s, 5m, 1h or 7d")
     return length
@@ -47,14 +47,14 @@ def _start(value: object) -> timedelta:
 
 
 def _stripped(value: object) -> object:
-    """Blanks around a pasted key would be refused by the other side without a hint."""
+    """Strip blanks around a pasted value, which the other side would reject."""
     if isinstance(value, str):
         return value.strip() or None
     return value
 
 
 def _listed(value: object) -> object:
-    """In the environment a list is written with commas."""
+    """Split a list on commas, as in environment variables."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -67,20 +67,20 @@ def _parts(value: str) -> SplitResult:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("write a whole address, such as https://example.com")
+        raise ValueError("write a full URL, such as https://example.com")
     if parts.username or parts.password:
-        raise ValueError("no user or password in an address")
+        raise ValueError("a URL must not contain a user or password")
     return parts
 
 
 def web_address(value: str) -> str:
-    """The address, if it is a whole one without credentials; raises ValueError."""
+    """The URL, if it is complete and has no credentials; raises ValueError."""
     _parts(value)
     return value
 
 
 def is_loopback(host: str) -> bool:
-    """Whether that host name or address can only be this machine."""
+    """Whether the host name or address is this machine."""
     if host == "localhost":
         return True
     try:
@@ -90,10 +90,12 @@ def is_loopback(host: str) -> bool:
 
 
 def private_address(value: str) -> str:
-    """The same, for an address that credentials travel to: plain http is for this machine only."""
+    """The same, for a URL that receives credentials: plain http only on this machine."""
     parts = _parts(value)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("plain http would show the credentials; use https (http is for 127.0.0.1)")
+        raise ValueError(
+            "plain http would expose the credentials; use https (http only for 127.0.0.1)"
+        )
     return value
 
 
@@ -107,7 +109,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 
 
 PREFIX = "BOT_"
-"""What the names of environment variables and secret files begin with."""
+"""The prefix of environment variables and secret files."""
 
 
 class Section(BaseModel):
@@ -133,7 +135,7 @@ class MouseflowSection(Section):
     def _email(cls, value: str) -> str:
         # A Basic user name ends at its first colon (RFC 7617).
         if ":" in value or not value.isprintable():
-            raise ValueError("write the e-mail address that the API key belongs to")
+            raise ValueError("write the e-mail address of the API key")
         return value
 
     @field_validator("base_url")
@@ -145,9 +147,9 @@ class MouseflowSection(Section):
     @classmethod
     def _region(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and info.data.get("base_url") is not None:
-            raise ValueError("give region or base_url, not both")
+            raise ValueError("set region or base_url, not both")
         if value is None and info.data.get("base_url", "faulty") is None:
-            raise ValueError("missing; write eu or us, where the account lives")
+            raise ValueError("missing; set eu or us, the account's region")
         return value
 
     @field_validator("time_zone")
@@ -156,7 +158,7 @@ class MouseflowSection(Section):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError("no such time zone; write one such as Europe/Copenhagen") from error
+            raise ValueError("unknown time zone; use a name such as Europe/Copenhagen") from error
         return value
 
     @field_validator("app_url")
@@ -170,12 +172,12 @@ class MouseflowSection(Section):
         if value is None:
             return None
         if value.count("{token}") != 1 or re.search(r"[{}]", value.replace("{token}", "")):
-            raise ValueError("write an address with {token} where the share's token stands")
+            raise ValueError("write a URL with {token} in place of the share's token")
         return web_address(value)
 
 
 class SlackSection(Section):
-    """Where messages go; with neither a token nor a webhook no rule may post."""
+    """Slack. Without a token or a webhook, no rule may post."""
 
     bot_token: OptionalSecret = None
     webhook_url: OptionalSecret = None
@@ -196,7 +198,7 @@ class SlackSection(Section):
         if value is None:
             return None
         if info.data.get("bot_token") is not None:
-            raise ValueError("give bot_token or webhook_url, not both")
+            raise ValueError("set bot_token or webhook_url, not both")
         private_address(value.get_secret_value())
         return value
 
@@ -207,12 +209,12 @@ class SlackSection(Section):
 
     @property
     def configured(self) -> bool:
-        """Whether there is any way to post."""
+        """Whether the bot can post."""
         return self.bot_token is not None or self.webhook_url is not None
 
     @property
     def ops(self) -> str | None:
-        """The channel for news of the bot itself; None where there is no way to post."""
+        """The channel for the bot's own troubles; None if it can't post."""
         return (self.ops_channel or self.channel or "") if self.configured else None
 
 
@@ -224,10 +226,10 @@ class RulesSection(Section):
 
 
 class PollSection(Section):
-    """How often to look, and how.
+    """How often to poll, and how.
 
-    `start` is how far back the very first poll looks, zero for now. `expand` lets lists be
-    asked for page views, where the server is seen to give them.
+    `start` is how far back the very first poll looks, zero for now. `expand` requests page
+    views with lists, if the server returns them.
     """
 
     recordings: Duration = timedelta(seconds=60)
@@ -246,7 +248,7 @@ class PollSection(Section):
 
 
 class StoreSection(Section):
-    """Where the bot remembers. A PostgreSQL address may hold a password: it is never shown."""
+    """The store. A PostgreSQL URL may contain a password, so it is never shown."""
 
     url: Annotated[Text, Field(repr=False)] = "sqlite:///data/bot.db"
     keep: Duration = timedelta(days=90)
@@ -265,7 +267,7 @@ class StoreSection(Section):
     @classmethod
     def _keep(cls, value: timedelta) -> timedelta:
         if value < timedelta(days=4):
-            raise ValueError("4d at least: a shorter memory would act on old sessions again")
+            raise ValueError("at least 4d: with less, old sessions would match again")
         return value
 
 
@@ -304,7 +306,7 @@ class LogSection(Section):
 
 
 class Settings(BaseSettings):
-    """Everything that can be configured, with `load` as the only way to make one."""
+    """The whole configuration. Only `load` creates it."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -327,11 +329,11 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: Source, *_: Source, **__: Source
     ) -> tuple[Source, ...]:
-        """Only what `load` gathered: nothing is read behind its back."""
+        """Only what `load` passes in: nothing else is read."""
         return (init_settings,)
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret value in every form it travels in, to be struck out of all output."""
+        """Every secret value in every form in which it is sent, to redact it in all output."""
         given = (
             self.mouseflow.api_key,
             self.slack.bot_token,
@@ -360,7 +362,7 @@ def variable(path: tuple[str, ...]) -> str:
 
 
 def keys() -> Iterator[tuple[str, str]]:
-    """Every section and key there is."""
+    """Every section and key."""
     for section, field in Settings.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, Section):
@@ -369,10 +371,10 @@ def keys() -> Iterator[tuple[str, str]]:
 
 
 def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
-    """Without Slack no rule may post; without a default channel each names its own; and so on.
+    """What the configuration lets rules do.
 
-    Who asks nobody (`offline`) may be where the secrets are not: rules may post then, as far
-    as the settings speak of Slack or lack the API key too.
+    Commands that send nothing (`offline`) may run where the secrets are missing: rules may post
+    then if the settings mention Slack, or lack the API key too.
     """
     slack = settings.slack
     elsewhere = not settings.mouseflow.api_key.get_secret_value()
@@ -380,19 +382,19 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
     return Allowed(
         delete=settings.rules.allow_delete,
         posts=slack.configured or (offline and planned),
-        # A webhook posts to the channel that Slack tied it to.
+        # A webhook posts to the channel it was created for.
         channel=slack.channel is not None or slack.webhook_url is not None,
         share_url=settings.mouseflow.share_url is not None,
     )
 
 
 def channels(settings: Settings, rules: Iterable[Rule]) -> list[str]:
-    """Every channel that anything is posted to, in order of their names."""
+    """Every channel that is posted to, by name."""
     return list(posting(settings, rules))
 
 
 def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
-    """Who posts to each channel: ids of rules, and what names the channel of the bot's own news."""
+    """Who posts to each channel: rule ids, and the setting of the ops channel."""
     slack = settings.slack
     own = ("slack.ops_channel", slack.ops_channel)
     if slack.ops_channel is None:

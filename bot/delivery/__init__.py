@@ -1,5 +1,5 @@
-"""Delivery: what is in the outbox is performed, settled, postponed or given up."""
+"""Delivery: perform the steps in the outbox; each ends done, retried or as a dead letter."""
 
-from bot.delivery.worker import USUAL, Delivery, Drained, Timing, drain
+from bot.delivery.worker import DEFAULT_TIMING, Delivery, Drained, Timing, drain
 
-__all__ = ["USUAL", "Delivery", "Drained", "Timing", "drain"]
+__all__ = ["DEFAULT_TIMING", "Delivery", "Drained", "Timing", "drain"]

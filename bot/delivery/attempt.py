@@ -1,4 +1,4 @@
-"""One attempt at a step: read it back from the store, and judge what came of it."""
+"""One attempt at a step: restore it from the store, and decide what its outcome is."""
 
 import traceback
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from bot.store.matches import NewStep
 from bot.store.outbox import Claim
 
 HOLD_TRIES = 5
-"""So often a failing step is tried at the head of its lane, to keep the order."""
+"""How many times a failing step is tried at the head of its lane, to keep the order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Performed:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """To be tried again: at `until`, or (None) at the head of its lane.
+class Retry:
+    """Retried: at `until`, or (None) at the head of its lane.
 
-    `attempted` is the first attempt whose outcome is unknown. `pause` is what pauses the
-    lane, and `settling` how long that lasts at least.
+    `attempted` is the first attempt whose outcome is unknown. `pause` is the error that pauses
+    the lane, and `settling` how long it is paused at least.
     """
 
     until: datetime | None
@@ -45,34 +45,34 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetter:
     """Given up; a person must act."""
 
     reason: str
     remedy: str
 
 
-Outcome = Performed | Again | Dead
+Outcome = Performed | Retry | DeadLetter
 
 
-def read_back(
+def restore(
     claimed: Claim, actions: Mapping[str, type[Action]], now: datetime
 ) -> tuple[Action, Task]:
-    """The step as an action and its task; raises GiveUp for one that this version can't read."""
+    """The step as an action and its task; raises GiveUp if this version can't read it."""
     try:
         action = actions[claimed.action].model_validate_json(claimed.params)
         return action, _task(claimed, reread(claimed.subject), now)
     except (KeyError, ValidationError, msgspec.MsgspecError) as error:
         raise GiveUp(
             f"this version can't read the stored step ({claimed.action})",
-            "was it written by another version? go back to that one and retry it there",
+            "another version probably wrote it: go back to that version and retry it there",
         ) from error
 
 
-def following(
+def follow_up_steps(
     claimed: Claim, subject: Subject, done: Done, default_channel: str, now: datetime
 ) -> tuple[NewStep, ...]:
-    """The steps that an action asked for when it was done, each with a key of its own."""
+    """The steps that the action asked for, each with its own key."""
     return tuple(
         NewStep(
             key=f"{claimed.key}/{later.action.kind}-{number}",
@@ -86,37 +86,37 @@ def following(
     )
 
 
-def judged(
+def outcome_of(
     claimed: Claim, error: Exception, now: datetime, chance: Callable[[], float]
-) -> Again | Dead:
-    """What becomes of a step whose attempt raised `error`.
+) -> Retry | DeadLetter:
+    """The outcome of an attempt that raised `error`.
 
-    A failing step first keeps its place and its lane waits, so that order is kept through a
-    short outage; after a few tries it steps aside and only costs itself time.
+    A failing step first keeps its place and its lane waits, so that the order survives a short
+    outage. After a few tries the lane goes on without it.
     """
-    reason = told(error)
+    reason = error_text(error)
     if isinstance(error, GiveUp):
-        return Dead(reason, error.remedy)
+        return DeadLetter(reason, error.remedy)
     until = next_try(error, claimed.attempts, now, chance, first_tried=claimed.first_tried)
     if until is None:
-        return Dead(reason, f"tried {claimed.attempts} times; mend the cause and retry it")
+        return DeadLetter(reason, f"tried {claimed.attempts} times; fix the cause, then retry it")
     if not isinstance(error, TryLater):
-        # A bug says nothing about whether the call went out.
-        return Again(until, reason, claimed.attempted or claimed.began)
+        # After a bug it is unknown whether the request went out.
+        return Retry(until, reason, claimed.attempted or claimed.began)
     held = error.lane or claimed.attempts < HOLD_TRIES
     attempted = claimed.attempted or (claimed.began if error.unknown else None)
-    # A second attempt with an unknown outcome: what it sent may take a while to be seen.
+    # A second unknown outcome: what was sent may take a while to show up.
     settling = SETTLING if error.unknown and claimed.attempted else timedelta()
-    return Again(None if held else until, reason, attempted, error, settling)
+    return Retry(None if held else until, reason, attempted, error, settling)
 
 
-def told(error: Exception) -> str:
-    """The reason for people. Of a bug only its kind and place: its text may hold anything."""
+def error_text(error: Exception) -> str:
+    """The reason for people. For a bug only its class and line: its text may hold anything."""
     if isinstance(error, GiveUp | TryLater):
         return error.reason
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return f"a fault in the bot: {type(error).__name__} at {place}"
+    return f"internal error: {type(error).__name__} at {place}"
 
 
 def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:

@@ -1,4 +1,4 @@
-"""Ports for a dry run: they ask the real account, and only write down what they would change."""
+"""Ports for a dry run: they read the real account, and log changes instead of making them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Diary:
-    """What would have been done: calls that change something, posts, and webhooks' hosts."""
+class DryRunLog:
+    """What would have been done: requests that change something, posts, and webhook hosts."""
 
     requests: list[Request[Any]] = field(default_factory=list)
     posts: list[SlackPost] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Diary:
 
     @property
     def writes(self) -> list[str]:
-        """The calls as they would have gone out: method, path and query."""
+        """The requests as they would have been sent: method, path and query."""
         return [f"{request.method} {request.target}" for request in self.requests]
 
 
@@ -61,7 +61,7 @@ _WORDS: Mapping[str, _Words] = {
 
 
 def in_words(request: Request[Any], names: Mapping[str, str]) -> str:
-    """What the call does: `tag 4a1b2c on myshop.com with friction`; `names` has websites by id."""
+    """What the request does: `tag 4a1b2c on myshop.com with friction`; `names`: websites by id."""
     words = _WORDS.get(request.route)
     if words is None:
         return f"send {request.method} {request.target}"
@@ -73,18 +73,20 @@ def in_words(request: Request[Any], names: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DryMouseflow:
-    """Reads for real; a write is put into the diary and answered as if it had been done."""
+    """Reads for real; a write only goes into the log, and is answered as if it had been done."""
 
     real: Mouseflow
-    diary: Diary
+    dry_run_log: DryRunLog
     changed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def send(self, request: Request[T]) -> T:
         if request.method == "GET":
             return _as_changed(await self.real.send(request), self.changed.get(request.path, {}))
-        self.diary.requests.append(request)
+        self.dry_run_log.requests.append(request)
         if request.method == "PUT" and request.body:
-            read_at = request.path.removesuffix("/variables")  # a recording tells its variables
+            read_at = request.path.removesuffix(
+                "/variables"
+            )  # a recording's detail has its variables
             self.changed.setdefault(read_at, {}).update(msgspec.json.decode(request.body))
         return request.read(b'"dry-run"')
 
@@ -93,7 +95,7 @@ _FIELDS = {"recordingStatus": "status", "recordingRate": "recording_rate"}
 
 
 def _as_changed(answer: T, changes: dict[str, Any]) -> T:
-    """The answer as it would be after the writes: actions read again what they have written."""
+    """The answer as it would be after the writes: actions read back what they wrote."""
     if isinstance(answer, WebsiteDetail):
         known = {_FIELDS[name]: value for name, value in changes.items() if name in _FIELDS}
         return msgspec.structs.replace(answer, **known)
@@ -106,12 +108,12 @@ def _as_changed(answer: T, changes: dict[str, Any]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class DrySlack:
-    """Posts into the diary."""
+    """Posts into the log."""
 
-    diary: Diary
+    dry_run_log: DryRunLog
 
     async def post(self, post: SlackPost) -> str:
-        self.diary.posts.append(post)
+        self.dry_run_log.posts.append(post)
         return "dry-run"
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
@@ -123,22 +125,22 @@ class DrySlack:
 
 @dataclass(frozen=True, slots=True)
 class DryWebhook:
-    """Calls nobody; the diary has scheme and host, for path and query may hold a secret."""
+    """Calls nobody; logs scheme and host only, since path and query may hold a secret."""
 
-    diary: Diary
+    dry_run_log: DryRunLog
 
     async def call(
         self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
     ) -> None:
         parts = urlsplit(url)
-        self.diary.hooks.append(f"{parts.scheme}://{parts.hostname}")
+        self.dry_run_log.hooks.append(f"{parts.scheme}://{parts.hostname}")
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
-class Silent:
-    """Slack where none is configured: no rule may post then, so this is never reached."""
+class NoSlack:
+    """Slack if none is configured: no rule may post then, so this is never reached."""
 
     async def post(self, post: SlackPost) -> str:
         raise GiveUp("Slack is not configured", "set slack.bot_token or slack.webhook_url")

@@ -1,4 +1,4 @@
-"""Posts to Slack and looks posts up again, over one shared connection pool.
+"""Post to Slack and look up posts, over one shared connection pool.
 
 slack_sdk's own retries are off: its default sends a message twice when the answer is lost.
 """
@@ -21,24 +21,24 @@ from bot.errors import GiveUp, TryLater
 from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
 
 _INVITE = "invite the bot to the channel: /invite @mouseflow-bot"
-_TOKEN = "mend slack.bot_token, or install the Slack app again"  # noqa: S105 - words, no token
-_REPORT = "the message is wrong; look at the rule's text"
+_TOKEN = "fix slack.bot_token, or install the Slack app again"  # noqa: S105 - words, no token
+_REPORT = "Slack can't show this message; check the rule's text"
 
 REMEDIES: Mapping[str, str] = {
-    "channel_not_found": f"mend the channel's name; if it is private, {_INVITE}",
+    "channel_not_found": f"fix the channel's name. If it is private: {_INVITE}",
     "not_in_channel": _INVITE,
-    "is_archived": "unarchive the channel, or choose another",
-    "restricted_action": "the workspace lets only some people post in this channel",
-    "restricted_action_read_only_channel": "the channel is read-only; choose another",
-    "restricted_action_thread_only_channel": "the channel takes only replies; choose another",
-    "ekm_access_denied": "the workspace's administrators have stopped posting",
+    "is_archived": "unarchive the channel, or choose another one",
+    "restricted_action": "only some people may post in this channel; choose another one",
+    "restricted_action_read_only_channel": "the channel is read-only; choose another one",
+    "restricted_action_thread_only_channel": "the channel allows only replies; choose another one",
+    "ekm_access_denied": "the workspace's administrators have disabled posting; ask them",
     "team_access_not_granted": _TOKEN,
     "invalid_auth": _TOKEN,
     "not_authed": _TOKEN,
     "account_inactive": _TOKEN,
     "token_revoked": _TOKEN,
     "token_expired": _TOKEN,
-    "not_allowed_token_type": "slack.bot_token must be a bot token (xoxb-...)",
+    "not_allowed_token_type": "set slack.bot_token to a bot token (xoxb-...)",
     "missing_scope": "give the Slack app the scope chat:write and install it again",
     "no_permission": "give the Slack app the scope chat:write and install it again",
     "invalid_blocks": _REPORT,
@@ -46,20 +46,20 @@ REMEDIES: Mapping[str, str] = {
     "msg_too_long": _REPORT,
     "no_text": _REPORT,
     "metadata_too_large": _REPORT,
-    "no_service": "the incoming webhook is switched off; make a new one",
-    "no_service_id": "mend slack.webhook_url",
-    "no_team": "mend slack.webhook_url",
-    "invalid_token": "mend slack.webhook_url",
-    "action_prohibited": "the workspace's administrators have stopped posting",
-    "channel_is_archived": "unarchive the channel, or choose another",
+    "no_service": "the incoming webhook is disabled; create a new one",
+    "no_service_id": "fix slack.webhook_url",
+    "no_team": "fix slack.webhook_url",
+    "invalid_token": "fix slack.webhook_url",
+    "action_prohibited": "the workspace's administrators have disabled posting; ask them",
+    "channel_is_archived": "unarchive the channel, or choose another one",
 }
-"""What a person can do about each refusal (Slack's own error codes)."""
+"""What a person can do about each of Slack's error codes."""
 
 MEANINGS: Mapping[str, str] = {
     "channel_not_found": "there is no such channel, or it is private and the bot is not in it",
     "invalid_auth": "the token is wrong",
 }
-"""What a code means where it does not say so itself."""
+"""What a code means, if its name does not say so."""
 
 UNKNOWN = frozenset(
     {
@@ -71,7 +71,7 @@ UNKNOWN = frozenset(
         "request_timeout",
     }
 )
-"""Refusals after which the message may be there all the same."""
+"""Error codes after which the message may have been posted anyway."""
 
 BUSY = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
 
@@ -84,10 +84,10 @@ def failure(
 ) -> GiveUp | TryLater:
     """The error for an answer that is not a success.
 
-    `code` is Slack's word for it, empty where there is none; `scope` the scope it misses.
+    `code` is Slack's error code, empty if there is none; `scope` the missing scope.
     """
     if status == 429 or code in BUSY:
-        return TryLater("Slack is rate limiting", after=pause(headers), lane=True)
+        return TryLater("Slack rate limit reached", after=pause(headers), lane=True)
     if status >= 500 or code in UNKNOWN or (not code and status < 400):
         reason = f"Slack answered {status}" + (f" {code}" if code else "")
         return TryLater(reason, after=_retry_after(headers), unknown=True)
@@ -95,11 +95,11 @@ def failure(
     if code == "missing_scope" and scope:
         remedy = f"give the Slack app the scope {scope} and install it again"
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
-    return GiveUp(f"Slack refuses: {code or status}{meaning}", remedy)
+    return GiveUp(f"Slack rejected the request: {code or status}{meaning}", remedy)
 
 
 def pause(headers: Mapping[str, Any]) -> timedelta:
-    """How long Slack asks us to wait: between a second and an hour."""
+    """How long Slack asks the bot to wait: between a second and an hour."""
     return _retry_after(headers) or DEFAULT_PAUSE
 
 
@@ -116,7 +116,7 @@ TIMEOUT = timedelta(seconds=15)
 EVENT = "mouseflow_alert"
 _MARGIN = timedelta(seconds=60)
 _PAGES, _PAGE = 20, 200
-_NO_LOOK = {
+_UNREADABLE = {
     "missing_scope": "the Slack app lacks the scope {scope}",
     "no_permission": "Slack does not let the bot read there (no_permission)",
 }
@@ -129,8 +129,8 @@ _NO_CHANNEL = (
 class SlackPoster:
     """Posts with a bot token: implements `bot.ports.Slack`.
 
-    One message once: each carries its key as metadata, by which `find` sees it again. Close
-    it when done. The token is in no repr, log or error.
+    Each message carries its key as metadata, by which `find` finds it again. Close it when
+    done. The token is in no repr, log or error.
     """
 
     def __init__(
@@ -148,18 +148,18 @@ class SlackPoster:
         self._names: set[str] = set()
 
     async def scopes(self) -> frozenset[str] | None:
-        """What the token may do, None where Slack does not say; raises GiveUp for a wrong one."""
-        answer = await _answered(self._client().api_call("auth.test"), sends=False)
+        """The token's scopes, None if Slack does not say; raises GiveUp for a wrong token."""
+        answer = await _response(self._client().api_call("auth.test"), sends=False)
         told = {name.lower(): value for name, value in answer.headers.items()}
         listed = str(told.get("x-oauth-scopes") or "")
         return frozenset(each.strip() for each in listed.split(",") if each.strip()) or None
 
     async def post(self, post: SlackPost) -> str:
-        """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be out)."""
+        """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be posted)."""
         if not post.channel:
             raise GiveUp(
                 "there is no channel to post to",
-                "write a channel in the rule, or set slack.channel",
+                "set a channel in the rule, or slack.channel",
             )
         body: dict[str, Any] = {
             "channel": post.channel,
@@ -171,17 +171,17 @@ class SlackPoster:
             body["blocks"] = list(post.blocks)
         if post.key:
             body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
-            # Undocumented as an argument, though Slack's errors speak of it: a belt, no more.
+            # Undocumented as an argument, though Slack's errors name it: an extra safeguard.
             body["client_msg_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, post.key))
-        answer = await _asked(self._client().api_call("chat.postMessage", json=body), sends=True)
+        answer = await _json_of(self._client().api_call("chat.postMessage", json=body), sends=True)
         self._remember(post.channel, answer.get("channel"))
         return str(answer.get("ts") or "")
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """The timestamp of the message with that key, posted after `since` or shortly before.
 
-        Raises CannotLook where the app may not read the channel (NoChannel: it sees none of
-        that name), TryLater where Slack is away.
+        Raises CannotLook if the app may not read the channel (NoChannel: there is none of that
+        name for it), TryLater if Slack does not answer.
         """
         asked: dict[str, Any] = {
             "channel": await self._id(channel),
@@ -190,7 +190,7 @@ class SlackPoster:
             "include_all_metadata": "true",
         }
         for _ in range(_PAGES):
-            answer = await self._look("conversations.history", asked)
+            answer = await self._read("conversations.history", asked)
             for message in answer.get("messages") or ():
                 if _key(message) == key:
                     return str(message["ts"])
@@ -200,7 +200,7 @@ class SlackPoster:
         raise CannotLook(f"more than {_PAGES * _PAGE} messages since then")
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._pool.close()
 
     def _client(self) -> AsyncWebClient:
@@ -211,13 +211,13 @@ class SlackPoster:
             retry_handlers=[],
             logger=_QUIET,
         )
-        client.proxy = None  # the session knows the proxies, and which hosts need none
+        client.proxy = None  # the session handles proxies
         return client
 
-    async def _look(self, method: str, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _read(self, method: str, asked: dict[str, Any]) -> dict[str, Any]:
         call = self._client().api_call(method, http_verb="GET", params=asked)
         try:
-            return await _asked(call, sends=False)
+            return await _json_of(call, sends=False)
         except GiveUp as refused:
             cause = refused.__cause__
             if not isinstance(cause, SlackApiError):
@@ -227,25 +227,25 @@ class SlackPoster:
                 raise NoChannel(_NO_CHANNEL.format(channel=asked.get("channel"))) from refused
             if code == "not_in_channel":
                 raise NotInChannel("the bot is not in the channel; /invite it there") from refused
-            if code in _NO_LOOK:
+            if code in _UNREADABLE:
                 scope = _needed(cause) or "channels:history or channels:read"
-                raise CannotLook(_NO_LOOK[code].format(scope=scope)) from refused
+                raise CannotLook(_UNREADABLE[code].format(scope=scope)) from refused
             raise
 
     async def _id(self, channel: str) -> str:
-        """The channel's id, which the history needs: from an earlier post, else from the list."""
+        """The channel's id, which the history needs: from an earlier post or from the list."""
         if not channel.startswith("#"):
             return channel
         if channel not in self._ids:
-            await self._learn(channel)
+            await self._find_id(channel)
         if channel not in self._ids:
             near = get_close_matches(channel, self._names, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise NoChannel(_NO_CHANNEL.format(channel=channel) + hint)
         return self._ids[channel]
 
-    async def _learn(self, channel: str) -> None:
-        """Private channels need a scope of their own: without it, the public ones are listed."""
+    async def _find_id(self, channel: str) -> None:
+        """Find the channel's id; without the scope for private channels, among public ones."""
         try:
             await self._search(channel, "public_channel,private_channel")
         except CannotLook:
@@ -259,7 +259,7 @@ class SlackPoster:
     async def _search(self, channel: str, types: str) -> None:
         asked: dict[str, Any] = {"limit": 1000, "exclude_archived": "true", "types": types}
         for _ in range(_PAGES):
-            answer = await self._look("conversations.list", asked)
+            answer = await self._read("conversations.list", asked)
             for known in answer.get("channels") or ():
                 self._names.add(f"#{known.get('name')}")
                 if f"#{known.get('name')}" == channel:
@@ -275,9 +275,9 @@ class SlackPoster:
 
 
 class WebhookPoster:
-    """Posts to an incoming webhook: implements `bot.ports.Slack`, but can't look.
+    """Posts to an incoming webhook: implements `bot.ports.Slack`, but can't look up posts.
 
-    The webhook decides the channel, and answers no timestamp: delivery is at-least-once.
+    The webhook decides the channel, and returns no timestamp: delivery is at-least-once.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class WebhookPoster:
         self._pool = _Pool(timeout, trust_env and not local)
 
     async def post(self, post: SlackPost) -> str:
-        """Always "": a webhook tells no timestamp."""
+        """Always "": a webhook returns no timestamp."""
         client = AsyncWebhookClient(
             self._url.get_secret_value(),
             session=self._pool.session(),
@@ -316,17 +316,17 @@ class WebhookPoster:
         raise CannotLook("an incoming webhook can't read the channel")
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._pool.close()
 
 
-# slack_sdk's own debug lines hold whole messages, and a webhook's secret address.
+# slack_sdk's debug logs contain whole messages, and a webhook's secret URL.
 _QUIET = logging.getLogger("bot.slack.sdk")
 _QUIET.setLevel(logging.WARNING)
 
 
 class _Pool:
-    """One aiohttp session, made when it is first needed: it belongs to a running loop."""
+    """One aiohttp session, created when first needed, since it belongs to a running loop."""
 
     def __init__(self, timeout: timedelta, trust_env: bool) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
@@ -347,13 +347,13 @@ class _Pool:
 _DROPPED = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-async def _asked(call: Awaitable[Any], *, sends: bool) -> dict[str, Any]:
+async def _json_of(call: Awaitable[Any], *, sends: bool) -> dict[str, Any]:
     """Slack's answer as a mapping; every failure as GiveUp or TryLater."""
-    answer = await _answered(call, sends=sends)
+    answer = await _response(call, sends=sends)
     return dict(answer.data) if isinstance(answer.data, dict) else {}
 
 
-async def _answered(call: Awaitable[Any], *, sends: bool) -> Any:
+async def _response(call: Awaitable[Any], *, sends: bool) -> Any:
     try:
         return await call
     except SlackApiError as refused:
@@ -363,19 +363,19 @@ async def _answered(call: Awaitable[Any], *, sends: bool) -> Any:
         # No connection was made, so nothing was sent.
         raise TryLater(_dropped(error)) from None
     except (*_DROPPED, SlackClientError, AttributeError) as error:
-        # slack_sdk trips with an AttributeError over an answer that is plain text.
+        # slack_sdk raises AttributeError for an answer that is plain text.
         raise TryLater(_dropped(error), unknown=sends) from None
 
 
 def _dropped(error: Exception) -> str:
-    """What happened to the connection, without the address: a webhook's is a secret."""
+    """What happened to the connection, without the URL: a webhook's is a secret."""
     if isinstance(error, TimeoutError):
         return "Slack did not answer in time"
     return f"the connection to Slack failed ({type(error).__name__})"
 
 
 def _loopback(address: str) -> bool:
-    """Whether the address is this machine, which no proxy can reach."""
+    """Whether the URL is on this machine, which no proxy can reach."""
     return urlsplit(address).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
@@ -393,7 +393,7 @@ def _data(refused: SlackApiError) -> dict[str, Any]:
 
 
 def _status(refused: SlackApiError) -> int:
-    # Where the body was no JSON, slack_sdk hands over aiohttp's own answer.
+    # If the body was not JSON, slack_sdk returns aiohttp's response.
     answer = refused.response
     return int(getattr(answer, "status_code", None) or getattr(answer, "status", 0) or 0)
 

@@ -1,4 +1,4 @@
-"""Finds out in which channels the bot may look posts up; in the others they are at-least-once."""
+"""Find out in which channels the bot can look up posts; in the others posts are at-least-once."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -15,12 +15,12 @@ from bot.store.recordings import set_blind_channels
 
 log = structlog.get_logger(__name__)
 
-AGAIN = timedelta(minutes=5)
-"""How soon a channel that could not be tried is tried again."""
+RECHECK = timedelta(minutes=5)
+"""How soon a channel that could not be checked is checked again."""
 
 
-class Lookups:
-    """Which channels can be looked into, kept for `status`. `channels` names those in use."""
+class SlackLookup:
+    """Which channels the bot can read, saved for `status`. `channels` returns those in use."""
 
     def __init__(
         self,
@@ -37,35 +37,35 @@ class Lookups:
         self._blind: frozenset[str] = frozenset()
         self._failing: dict[str, str] = {}
 
-    def try_anew(self) -> None:
-        """Other channels may be in use, or the bot may have been invited: try them all."""
+    def check_again(self) -> None:
+        """Check all channels again: others may be in use, or the bot may have been invited."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Try every channel, and again those that did not answer; ends when it is cancelled."""
+        """Check every channel, and again those that failed; runs until it is cancelled."""
         while True:
             self._changed.clear()
-            await self._try(sorted(self._channels()))
+            await self._check(sorted(self._channels()))
             while self._failing and not self._changed.is_set():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(AGAIN.total_seconds()):
+                    async with asyncio.timeout(RECHECK.total_seconds()):
                         await self._changed.wait()
                 if not self._changed.is_set():
-                    await self._try(sorted(self._failing))
+                    await self._check(sorted(self._failing))
             await self._changed.wait()
 
-    async def _try(self, channels: Iterable[str]) -> None:
+    async def _check(self, channels: Iterable[str]) -> None:
         blind, failing = set(self._blind).intersection(self._channels()), dict[str, str]()
         for channel in channels:
             try:
                 await self._slack.find(channel, "no such key", self._clock())
             except NoChannel as error:
                 blind.discard(channel)
-                failing[channel] = self._told("slack.no_channel", channel, str(error))
+                failing[channel] = self._warn("slack.no_channel", channel, str(error))
             except CannotLook:
                 blind.add(channel)
             except BotError as error:
-                failing[channel] = self._told("slack.not_tried", channel, str(error))
+                failing[channel] = self._warn("slack.check_failed", channel, str(error))
             else:
                 blind.discard(channel)
         if blind - self._blind:
@@ -77,8 +77,8 @@ class Lookups:
         except StoreError as error:
             self._failing = dict.fromkeys(channels, str(error))
 
-    def _told(self, event: str, channel: str, reason: str) -> str:
-        """The reason, logged unless it was the last one, too."""
+    def _warn(self, event: str, channel: str, reason: str) -> str:
+        """The reason; logged when it changes."""
         if self._failing.get(channel) != reason:
             log.warning(event, channel=channel, reason=reason)
         return reason

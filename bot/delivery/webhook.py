@@ -1,4 +1,4 @@
-"""Calls the URLs of webhook actions over aiohttp: signs, sends once, and judges the answer."""
+"""Call the URLs of webhook actions over aiohttp: sign, send once, and check the answer."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from bot.actions.webhook import REFERENCE, SIGNATURE, TIMESTAMP, signature
 from bot.errors import GiveUp, TryLater
 
 TIMEOUT = timedelta(seconds=15)
-_AGAIN = {408, 425, 429}
+_RETRY = {408, 425, 429}
 _LONGEST_PAUSE = timedelta(hours=1)
 
 
 def secret_from(reference: str) -> str | None:
-    """The secret that `env:NAME` or `file:/path` names; None where there is none."""
+    """The secret at `env:NAME` or `file:/path`; None if there is none."""
     kind, _, place = reference.partition(":")
     if kind == "env":
         return os.environ.get(place) or None
@@ -30,8 +30,8 @@ def secret_from(reference: str) -> str | None:
 class WebhookCaller:
     """Implements `bot.ports.Webhook`. Close it when done.
 
-    Redirects are not followed: a signed body goes only where the rule says. Neither the URL
-    nor the secret is in any error, since either may be enough to pose as the bot.
+    It follows no redirects: a signed body goes only where the rule says. Errors hold neither
+    the URL nor the secret, since either may be enough to impersonate the bot.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class WebhookCaller:
     async def call(
         self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
     ) -> None:
-        """Posts the body; raises GiveUp, or TryLater (`unknown` where it may have arrived)."""
+        """Post the body; raises GiveUp, or TryLater (`unknown` if it may have arrived)."""
         host = urlsplit(url).hostname or "?"
         signed = self._signed(body, headers, secret)
         try:
@@ -58,7 +58,7 @@ class WebhookCaller:
             ) as answer:
                 status, after = answer.status, answer.headers.get("Retry-After", "")
         except aiohttp.InvalidURL:
-            raise GiveUp("the webhook's address is not valid", "mend the rule's url") from None
+            raise GiveUp("the webhook's URL is not valid", "fix the rule's url") from None
         except aiohttp.ClientConnectorError as error:
             raise TryLater(_dropped(host, error)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -66,7 +66,7 @@ class WebhookCaller:
         _judge(host, status, after)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -84,14 +84,14 @@ class WebhookCaller:
             return sent
         found = self._secrets(secret) if REFERENCE.fullmatch(secret) else secret
         if found is None:
-            raise GiveUp(f"the secret {secret} is not there", "set it, then retry the step")
+            raise GiveUp(f"the secret {secret} is not set", "set it, then retry the step")
         return sent | {SIGNATURE: signature(found.encode(), sent[TIMESTAMP], body)}
 
 
 def _judge(host: str, status: int, after: str) -> None:
     if 200 <= status < 300:
         return
-    if status in _AGAIN or status >= 500:
+    if status in _RETRY or status >= 500:
         raise TryLater(
             f"{host} answered {status}",
             after=_pause(after),
@@ -99,8 +99,10 @@ def _judge(host: str, status: int, after: str) -> None:
             lane=status == 429,
         )
     if 300 <= status < 400:
-        raise GiveUp(f"{host} answered {status}", "redirects are not followed: mend the rule's url")
-    raise GiveUp(f"{host} refused the webhook: {status}", "look at the receiver's own log")
+        raise GiveUp(
+            f"{host} answered {status}", "the bot follows no redirects: fix the rule's url"
+        )
+    raise GiveUp(f"{host} rejected the webhook ({status})", "check the receiver's log")
 
 
 def _pause(after: str) -> timedelta | None:

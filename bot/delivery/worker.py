@@ -1,8 +1,8 @@
-"""Performs the steps of the outbox as they fall due, each lane in order, lanes side by side.
+"""Perform the steps of the outbox when they are due: each lane in order, lanes in parallel.
 
-A step is claimed in one transaction, performed, and settled in another, which also claims
-the next one of its lane. What the process was doing when it died is found `sending` and
-comes back as an attempt whose outcome is unknown.
+A step is claimed in one transaction, performed, and its outcome saved in another, which also
+claims the lane's next step. After a crash, steps in flight are found `sending`: attempts
+whose outcome is unknown.
 """
 
 import asyncio
@@ -11,13 +11,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 from uuid import uuid4
 
 import structlog
 
 from bot.actions.base import SETTLING, Action
-from bot.delivery.attempt import Again, Dead, Outcome, Performed, following, judged, read_back
+from bot.delivery.attempt import (
+    DeadLetter,
+    Outcome,
+    Performed,
+    Retry,
+    follow_up_steps,
+    outcome_of,
+    restore,
+)
 from bot.domain.backoff import lane_opens
 from bot.errors import StoreError, StoreLost, TryLater
 from bot.ports import Ports
@@ -31,26 +39,26 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class InsistentStore:
-    """Runs units of work; one that fails is run again after `pause`, while `insists` says so.
+class RetryingStore:
+    """Retries a failed unit of work after `pause`, as long as `retries` says so.
 
-    What was done outside must be written down: so it waits out a full disk or a lock.
+    What was done outside must be saved, so it waits out a full disk or a lock.
     """
 
-    def __init__(self, store: Store, pause: timedelta, insists: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, pause: timedelta, retries: Callable[[], bool]) -> None:
         self._store = store
         self._pause = pause
-        self._insists = insists
+        self._retries = retries
         self._failing = 0
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """What the work returns. Raises StoreError where it does not insist, and StoreLost."""
+        """What the work returns. Raises StoreLost, and StoreError if it does not retry."""
         failed = False
         while True:
             try:
                 done = await self._store.run(work)
             except StoreError as error:
-                if isinstance(error, StoreLost) or not self._insists():
+                if isinstance(error, StoreLost) or not self._retries():
                     raise
                 self._fails(error, again=failed)
                 failed = True
@@ -61,7 +69,7 @@ class InsistentStore:
                 return done
 
     def _fails(self, error: StoreError, *, again: bool) -> None:
-        """Said when it begins: what only reads may go on meanwhile, and all lanes may fail."""
+        """Log when it begins: reads may still work, and all lanes may fail at once."""
         if not again:
             self._failing += 1
             if self._failing == 1:
@@ -70,23 +78,23 @@ class InsistentStore:
     def _works(self) -> None:
         self._failing -= 1
         if not self._failing:
-            log.info("deliver.store_works")
+            log.info("deliver.store_recovered")
 
 
 LANES_AT_ONCE = 16
-"""How many lanes are worked side by side."""
+"""How many lanes are worked in parallel."""
 
 IN_A_ROW = 20
-"""How many steps of a lane are performed in a row while other lanes wait for a place."""
+"""How many steps of a lane are performed in a row while other lanes wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long things may take.
+    """Timeouts of delivery.
 
-    After `patience` a lane no longer waits for a call, which goes on; after `abandon` the
-    call is cancelled. `drain` is how long a stop waits for the calls in flight, `idle` how
-    long the queue is left unseen (commands beside the daemon write into it).
+    After `patience` a lane goes on without a request that has no answer yet; after `abandon`
+    the request is cancelled. `drain` is how long a stop waits for requests in flight, `idle`
+    how often the queue is read at least (other commands write into it).
     """
 
     patience: timedelta = timedelta(seconds=90)
@@ -96,25 +104,25 @@ class Timing:
     store_retry: timedelta = timedelta(seconds=2)
 
 
-USUAL = Timing()
+DEFAULT_TIMING = Timing()
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What one drain did."""
+    """How many steps one drain performed, postponed and gave up."""
 
     done: int = 0
     postponed: int = 0
     dead: int = 0
 
 
-def _put_in_order(conn: Connection, now: datetime) -> int:
+def _tidy_queue(conn: Connection, now: datetime) -> int:
     note_ended_snoozes(conn, now)
     return fold_backlog(conn, now)
 
 
-def nothing(_: str) -> None:
-    """The checkpoint of every day: does nothing. Tests pass one that kills the process."""
+def no_checkpoint(_: str) -> None:
+    """The default checkpoint: does nothing. Tests pass one that kills the process."""
 
 
 async def drain(
@@ -124,13 +132,13 @@ async def drain(
     *,
     clock: Callable[[], datetime],
     chance: Callable[[], float] = random.random,
-    timing: Timing = USUAL,
-    checkpoint: Callable[[str], None] = nothing,
+    timing: Timing = DEFAULT_TIMING,
+    checkpoint: Callable[[str], None] = no_checkpoint,
 ) -> Drained:
-    """Perform all that is due and can be performed now, then return.
+    """Perform everything that is due and can be performed now, then return.
 
-    The store must be open exclusively, or in memory. Raises StoreError where the store can't
-    be written; what was in flight then comes back as an attempt with an unknown outcome.
+    The store must be open exclusively, or in memory. Raises StoreError if the store can't be
+    written; requests in flight then become attempts with an unknown outcome.
     """
     delivery = Delivery(
         store,
@@ -145,11 +153,11 @@ async def drain(
 
 
 class Delivery:
-    """A drain that goes on: what runs now, and what failed last.
+    """Delivers steps from the outbox, until stopped or once.
 
-    The store must be open exclusively: what is `sending` at the start counts as interrupted.
-    `clock` tells the time, `chance` gives numbers from 0 to 1, `checkpoint` is called with a
-    name at each point at which a process can die.
+    The store must be open exclusively: steps that are `sending` at the start were interrupted.
+    `clock` returns the time, `chance` a number from 0 to 1. `checkpoint` is called with a name
+    at each point where a crash matters.
     """
 
     def __init__(
@@ -160,10 +168,10 @@ class Delivery:
         *,
         clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
-        timing: Timing = USUAL,
-        checkpoint: Callable[[str], None] = nothing,
+        timing: Timing = DEFAULT_TIMING,
+        checkpoint: Callable[[str], None] = no_checkpoint,
     ) -> None:
-        self._store = InsistentStore(store, timing.store_retry, self._waits_for_the_store)
+        self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
         self._actions = actions
         self._clock = clock
@@ -171,11 +179,11 @@ class Delivery:
         self._timing = timing
         self._checkpoint = checkpoint
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self._turns: dict[str, int] = {}
+        self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
-        self._late: set[asyncio.Task[None]] = set()
-        self._faults: dict[str, str] = {}
+        self._overdue: set[asyncio.Task[None]] = set()
+        self._last_reasons: dict[str, str] = {}
         self._counts: Counter[type[Outcome]] = Counter()
         self._woken = asyncio.Event()
         self._recovered = False
@@ -183,28 +191,28 @@ class Delivery:
         self._stop: asyncio.Event | None = None
 
     def wake(self) -> None:
-        """Something new is in the outbox."""
+        """Look for work now: something new is in the outbox."""
         self._woken.set()
 
     async def drain(self) -> Drained:
-        """Perform all that is due and can be performed now, then return."""
+        """Perform everything that is due and can be performed now, then return."""
         self._counts.clear()
         try:
             await self._recover()
-            while await self._start_due() or self._lanes or self._late:
-                await self._wait_for(*self._lanes.values(), *self._late)
+            while await self._start_due() or self._lanes or self._overdue:
+                await self._wait_for(*self._lanes.values(), *self._overdue)
         except BaseException:
             self._stopping = True
             await self._finish_in_flight()
             raise
-        done, postponed, dead = (self._counts[kind] for kind in (Performed, Again, Dead))
+        done, postponed, dead = (self._counts[kind] for kind in (Performed, Retry, DeadLetter))
         return Drained(done, postponed, dead)
 
     async def run_until_stopped(self, stop: asyncio.Event) -> None:
-        """Perform steps as they fall due until `stop` is set, then finish the calls in flight.
+        """Perform steps when they are due until `stop` is set, then finish requests in flight.
 
-        While the store can't be written, what was done is held on to and written later. Raises
-        StoreLost where waiting cannot help.
+        While the store can't be written, outcomes are kept in memory and saved later. Raises
+        StoreLost if waiting does not help.
         """
         self._stop = stop
         stopped, woken = asyncio.create_task(stop.wait()), asyncio.create_task(self._woken.wait())
@@ -219,7 +227,7 @@ class Delivery:
         except StoreError as error:
             if isinstance(error, StoreLost) or not stop.is_set():
                 raise
-            log.error("deliver.not_written", reason=str(error))  # noqa: TRY400 - in words
+            log.error("deliver.result_not_saved", reason=str(error))  # noqa: TRY400 - for people
         finally:
             self._stopping = True
             stopped.cancel()
@@ -227,7 +235,7 @@ class Delivery:
             await self._finish_in_flight()
 
     async def _recover(self) -> None:
-        """Once: what the last process was doing when it died has an unknown outcome."""
+        """Once: mark what the last process was doing when it died as unknown."""
         if self._recovered:
             return
         self._recovered = True
@@ -242,32 +250,32 @@ class Delivery:
             if task.done():
                 del self._lanes[lane]
                 task.result()
-        for task in [late for late in self._late if late.done()]:
-            self._late.remove(task)
+        for task in [late for late in self._overdue if late.done()]:
+            self._overdue.remove(task)
             task.result()
 
     async def _finish_in_flight(self) -> None:
-        in_flight = {*self._lanes.values(), *self._late}
+        in_flight = {*self._lanes.values(), *self._overdue}
         if not in_flight:
             return
         done, left = await asyncio.wait(in_flight, timeout=self._timing.drain.total_seconds())
-        # Their steps stay `sending` and are looked up at the next start.
+        # Their steps stay `sending`; the next start looks up what became of them.
         if left:
             log.warning("deliver.left_in_flight", calls=len(left))
         for reason, calls in Counter(filter(None, map(_failure, done))).items():
-            log.error("deliver.not_written", reason=reason, calls=calls)
+            log.error("deliver.result_not_saved", reason=reason, calls=calls)
 
     async def _start_due(self) -> bool:
-        """Start the lanes that have something to do; False if there is none."""
+        """Start the lanes that have something due; False if there is none."""
         now = self._clock()
-        while await self._store.run(lambda conn: _put_in_order(conn, now)):
+        while await self._store.run(lambda conn: _tidy_queue(conn, now)):
             pass
         due = await self._store.run(lambda conn: due_lanes(conn, now))
         waiting = [lane for lane in due if lane not in self._lanes]
-        waiting.sort(key=lambda lane: self._turns.get(lane, 0))  # longest ago first
+        waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
         free = max(LANES_AT_ONCE - len(self._lanes), 0)
         for lane in waiting[:free]:
-            self._turns[lane] = max(self._turns.values(), default=0) + 1
+            self._last_turn[lane] = max(self._last_turn.values(), default=0) + 1
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
         return bool(due)
@@ -294,55 +302,55 @@ class Delivery:
         return outbox.claim(conn, lane, self._clock(), uuid4().hex)
 
     async def _performed(self, claimed: Claim) -> Claim | None:
-        """Perform the step and write down what came of it; returns the next one of the lane."""
+        """Perform the step and save its outcome; returns the lane's next step."""
         self._checkpoint("claim.after")
         self._in_a_row[claimed.lane] += 1
         attempt = asyncio.create_task(self._attempt(claimed))
         patience = self._timing.patience.total_seconds()
         if (await asyncio.wait({attempt}, timeout=patience))[0]:
-            return await self._settled(claimed, attempt.result(), go_on=True)
-        # Never cancelled in flight: the step stays `sending`, only its lane goes on.
+            return await self._save(claimed, attempt.result(), go_on=True)
+        # Never cancel a request in flight: the step stays `sending`, only its lane goes on.
         log.warning("deliver.overdue", step=claimed.key, seconds=patience)
-        self._late.add(asyncio.create_task(self._finish_late(claimed, attempt)))
+        self._overdue.add(asyncio.create_task(self._finish_overdue(claimed, attempt)))
         return await self._store.run(lambda conn: self._claimed(conn, claimed.lane))
 
-    async def _finish_late(self, claimed: Claim, attempt: "asyncio.Task[Outcome]") -> None:
+    async def _finish_overdue(self, claimed: Claim, attempt: "asyncio.Task[Outcome]") -> None:
         longer = (self._timing.abandon - self._timing.patience).total_seconds()
         if not (await asyncio.wait({attempt}, timeout=longer))[0]:
             attempt.cancel()
             await asyncio.wait({attempt})
-        hung = TryLater("no answer, and the call was abandoned", unknown=True)
+        hung = TryLater("no answer, and the request was abandoned", unknown=True)
         if attempt.cancelled():
-            outcome: Outcome = judged(claimed, hung, self._clock(), self._chance)
+            outcome: Outcome = outcome_of(claimed, hung, self._clock(), self._chance)
         else:
             outcome = attempt.result()
-        await self._settled(claimed, outcome, go_on=False)
+        await self._save(claimed, outcome, go_on=False)
 
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
         try:
-            action, task = read_back(claimed, self._actions, self._clock())
+            action, task = restore(claimed, self._actions, self._clock())
             self._checkpoint("call.before")
             done = await action.perform(task, self._ports)
             self._checkpoint("call.after")
-            follow = following(claimed, task.subject, done, channel, self._clock())
+            follow = follow_up_steps(claimed, task.subject, done, channel, self._clock())
             return Performed(done, follow)
         except Exception as error:
-            # The one place that takes every error: a bug in one step must not stop the others.
-            return judged(claimed, error, self._clock(), self._chance)
+            # The only catch-all of delivery: a bug in one step must not stop the others.
+            return outcome_of(claimed, error, self._clock(), self._chance)
 
-    async def _settled(self, claimed: Claim, outcome: Outcome, *, go_on: bool) -> Claim | None:
-        """Write the outcome down and, in the same transaction, claim the lane's next step."""
-        self._checkpoint("settle.before")
+    async def _save(self, claimed: Claim, outcome: Outcome, *, go_on: bool) -> Claim | None:
+        """Save the outcome and claim the lane's next step in the same transaction."""
+        self._checkpoint("save.before")
 
         def write(conn: Connection) -> tuple[bool, Claim | None]:
             ours = self._write(conn, claimed, outcome)
-            self._checkpoint("settle.inside")
-            paused = isinstance(outcome, Again) and outcome.pause is not None
+            self._checkpoint("save.inside")
+            paused = isinstance(outcome, Retry) and outcome.pause is not None
             return ours, self._claimed(conn, claimed.lane) if go_on and not paused else None
 
         ours, following = await self._store.run(write)
-        self._checkpoint("settle.after")
+        self._checkpoint("save.after")
         self._log(claimed, outcome, ours)
         return following
 
@@ -350,12 +358,12 @@ class Delivery:
         now = self._clock()
         match outcome:
             case Performed(done, follow):
-                return outbox.settle(
+                return outbox.complete(
                     conn, claimed, now, note=done.note, result=done.result, follow=follow
                 )
-            case Dead(reason, remedy):
+            case DeadLetter(reason, remedy):
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy)
-            case Again(until, reason, attempted, pause, settling):
+            case Retry(until, reason, attempted, pause, settling):
                 if pause is not None:
                     tries = failures(conn, claimed.lane) + 1
                     opens = lane_opens(pause, tries, now, self._chance)
@@ -363,6 +371,8 @@ class Delivery:
                 return outbox.postpone(
                     conn, claimed, now, until=until, reason=reason, attempted=attempted
                 )
+            case _:
+                assert_never(outcome)
 
     def _log(self, claimed: Claim, outcome: Outcome, ours: bool) -> None:
         step = {"step": claimed.key, "action": claimed.action, "lane": claimed.lane}
@@ -372,17 +382,19 @@ class Delivery:
         self._counts[type(outcome)] += 1
         match outcome:
             case Performed(done):
-                self._faults.pop(claimed.lane, None)
-                log.info("deliver.settled", note=done.note, attempts=claimed.attempts, **step)
-            case Dead(reason, remedy):
-                log.error("deliver.given_up", reason=reason, remedy=remedy, **step)
-            case Again(until, reason):
-                # During an outage one line says so, not one for each attempt.
-                if self._faults.get(claimed.lane) != reason:
-                    self._faults[claimed.lane] = reason
+                self._last_reasons.pop(claimed.lane, None)
+                log.info("deliver.done", note=done.note, attempts=claimed.attempts, **step)
+            case DeadLetter(reason, remedy):
+                log.error("deliver.dead_letter", reason=reason, remedy=remedy, **step)
+            case Retry(until, reason):
+                # During an outage log one line, not one for each attempt.
+                if self._last_reasons.get(claimed.lane) != reason:
+                    self._last_reasons[claimed.lane] = reason
                     log.warning("deliver.postponed", reason=reason, until=until, **step)
+            case _:
+                assert_never(outcome)
 
-    def _waits_for_the_store(self) -> bool:
+    def _may_wait_for_store(self) -> bool:
         return not (self._stopping or self._stop is None or self._stop.is_set())
 
 

@@ -1,7 +1,7 @@
-"""A level rule through time: fires when its condition becomes true, once an episode.
+"""The state of an alert: it fires when its condition becomes true, and is resolved later.
 
-Recordings match once; every other subject is a level (a campaign, a funnel, a website)
-that can be true for a while, end, and come back.
+Recordings match once. The condition on any other subject (a campaign, a funnel, a website) can
+be true for a while, end, and come back.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ Event = Literal["fired", "resolved"]
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What is remembered of one rule and one subject.
+    """The alert state of one rule and one subject.
 
     `true_since` is when the condition last became true, None while it is false. `fired` is
     when this episode fired, None while it has not. `episode` numbers the firings.
@@ -31,7 +31,7 @@ def advance(
     now: datetime,
     held_for: timedelta = timedelta(),
 ) -> tuple[Level, Event | None]:
-    """One look at the subject.
+    """The next state after one poll of the subject, and what happened.
 
     `holds` is the rule's condition, `ended` whether the episode is over once it has fired
     (its `until`, or the condition being false). `held_for` is how long the condition must

@@ -1,4 +1,4 @@
-"""When to try again: exponential with full jitter, a ceiling, and an end."""
+"""When to retry: exponential backoff with full jitter, a ceiling, and an end."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -9,11 +9,11 @@ FIRST = timedelta(seconds=2)
 CEILING = timedelta(minutes=15)
 LANE_CEILING = timedelta(minutes=5)
 LONGEST_ASKED = timedelta(hours=1)
-"""The other side's own wish is honoured up to here; nobody is kept waiting for a day."""
+"""The longest `Retry-After` that is respected."""
 PATIENCE = timedelta(days=3)
-"""A step that has been failing for so long becomes a dead letter."""
+"""A step that has failed for this long becomes a dead letter."""
 BUG_TRIES = 5
-"""A step that meets a fault of ours so often becomes a dead letter: waiting won't mend it."""
+"""After this many internal errors a step becomes a dead letter: waiting won't fix a bug."""
 
 
 def next_try(
@@ -24,11 +24,11 @@ def next_try(
     *,
     first_tried: datetime,
 ) -> datetime | None:
-    """When to try again after the `attempts`-th try failed; None to give up.
+    """When to retry after the `attempts`-th try failed; None to give up.
 
-    GiveUp gives up at once. TryLater is tried again until it has failed for 3 days, never
-    before the time that the other side asked for. Anything else is a fault of ours: five tries.
-    `random` gives numbers from 0 to 1.
+    GiveUp gives up at once. TryLater is retried for 3 days, never before the time that the
+    other side asked for. Anything else is a bug: five tries. `random` returns numbers from 0
+    to 1.
     """
     if isinstance(error, GiveUp):
         return None
@@ -46,7 +46,7 @@ def lane_opens(
 ) -> datetime:
     """When the lane may be used again after `failures` failures in a row.
 
-    While the other side is down, one step asks now and then, and the others wait behind it.
+    While the other side is down, one step retries now and then, and the others wait behind it.
     """
     return now + max(_asked(error), _jittered(failures, LANE_CEILING, random))
 
@@ -56,7 +56,7 @@ def _asked(error: TryLater) -> timedelta:
 
 
 def _jittered(attempts: int, ceiling: timedelta, random: Callable[[], float]) -> timedelta:
-    # Full jitter spreads the bots that met the same outage; 2**20 is beyond any ceiling.
+    # Full jitter spreads bots that met the same outage; 2**20 is beyond any ceiling.
     doublings = min(max(attempts - 1, 0), 20)
     longest = min(FIRST * (1 << doublings), ceiling)
     return max(longest * random(), timedelta(milliseconds=100))

@@ -1,7 +1,7 @@
 """What a budget calls for: its period, what is used, which steps are due, what to undo.
 
-Values in, values out. A step acts once a period. What the bot has switched it switches back
-when there is no more reason for it, and only if the website still stands as the bot left it.
+Pure functions. A step acts once a period. The bot undoes what it switched when the budget no
+longer calls for it, and only if the website is still as the bot left it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,22 @@ PeriodKind = Literal["day", "week", "month"]
 Switch = Literal["recording", "recording_rate"]
 
 RECORDING, STOPPED = "recording", "stopped"
-"""The only two statuses that the bot ever changes, in lower case."""
+"""The only two statuses that the bot changes, in lower case."""
 
 BUDGET = "budget:"
-"""Begins the name of every budget as an owner; no rule's id has a colon."""
+"""The prefix of every budget's name as an owner. Rule ids have no colon."""
 
 LATE = timedelta(minutes=30)
-"""How long a change needs to reach visitors, whose browsers keep the recording script."""
+"""How long a change takes to reach visitors, whose browsers cache the recording script."""
 
 LEAST_RATE = 2
-"""The least rate that is ever set: 1 is ambiguous in the API (L667), 0 is a stop."""
+"""The lowest rate that the bot sets: 1 is ambiguous in the API (L667), 0 is a stop."""
 
 EARLIEST = 0.98
-"""A step that switches acts this early at most, so that what comes late stays within it."""
+"""A step that switches acts at this share of its threshold at the earliest."""
 
 REARM = 0.95
-"""What a step did is undone once less than this share of the step's threshold is used."""
+"""The bot undoes a step once less than this share of its threshold is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Period:
 
     @property
     def name(self) -> str:
-        """Names the period for ever."""
+        """A permanent name of the period."""
         return f"{self.kind} {self.first.isoformat()}"
 
     def begins(self, zone: ZoneInfo) -> datetime:
@@ -50,7 +50,7 @@ class Period:
         return midnight(self.first, zone)
 
     def ends(self, zone: ZoneInfo) -> datetime:
-        """The first moment that is no longer in it."""
+        """The first moment after it."""
         return midnight(self.end, zone)
 
 
@@ -60,7 +60,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def period(day: date, kind: PeriodKind, starts_on: int) -> Period:
-    """The period that holds the day.
+    """The period that contains the day.
 
     `starts_on` is the first day: of the month (31 is the last day of a shorter one), or of
     the week (1 is Monday).
@@ -113,7 +113,7 @@ class Step:
     rate: int | None = None
 
     def name(self, recordings: int) -> str:
-        """Names the step within a period: a budget that was changed has other steps."""
+        """The step's name within a period. A changed budget has other steps."""
         return f"{self.at:g}% of {recordings}"
 
     @property
@@ -123,8 +123,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a website stands, as the API tells it; `rate` in percent."""
+class WebsiteState:
+    """A website's recording status and rate (in percent), as the API reports them."""
 
     website: str
     status: str | None
@@ -132,22 +132,37 @@ class Standing:
     read_only: bool = False
 
     @property
-    def state(self) -> str:
-        """The status in lower case."""
-        return (self.status or "").casefold()
+    def is_recording(self) -> bool:
+        """Whether it records visitors."""
+        return (self.status or "").casefold() == RECORDING
 
     @property
-    def ours_to_switch(self) -> bool:
-        """Paused and NotInstalled are Mouseflow's own states (L147), never touched."""
-        return not self.read_only and self.state in (RECORDING, STOPPED)
+    def is_stopped(self) -> bool:
+        """Whether the bot, a rule or a person stopped it."""
+        return (self.status or "").casefold() == STOPPED
+
+    @property
+    def switchable(self) -> bool:
+        """Whether the bot may change it. Paused and NotInstalled are Mouseflow's own (L147)."""
+        return not self.read_only and (self.is_recording or self.is_stopped)
+
+    def shows(self, switch: Switch, value: str) -> bool | None:
+        """Whether the switch is at `value` (a status or a rate as text); None if not known."""
+        match switch:
+            case "recording":
+                return (self.status or "").casefold() == value.casefold()
+            case "recording_rate":
+                return None if self.rate is None else str(self.rate) == value
+            case _:
+                assert_never(switch)
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """A switch that the bot has set on a website: by which budget or rule, and to what.
+class Ownership:
+    """A switch that the bot has set on a website: for which budget or rule, and to what.
 
-    `set_to` is a status or a rate in percent as text, `before` the rate to go back to. What a
-    rule has stopped no budget starts again.
+    `set_to` is a status or a rate in percent as text, `before` the rate to go back to. A
+    budget never restarts what a rule has stopped.
     """
 
     website: str
@@ -160,7 +175,7 @@ class Hold:
 
     @property
     def rule(self) -> str:
-        """The rule that holds it; empty for a budget."""
+        """The rule that owns it; empty for a budget."""
         return "" if self.owner.startswith(BUDGET) else self.owner
 
 
@@ -173,11 +188,13 @@ class Change:
     to: str
 
 
-def due(steps: Sequence[Step], recordings: int, used: float, per_hour: float) -> tuple[Step, ...]:
+def due_steps(
+    steps: Sequence[Step], recordings: int, used: float, per_hour: float
+) -> tuple[Step, ...]:
     """The steps whose share is used, in order.
 
-    One that switches is due a little before: what comes until visitors notice (`per_hour`
-    recordings) shall still fit.
+    A step that switches is due a little early: the recordings that come in until visitors'
+    browsers notice (`per_hour`) must still fit.
     """
     found = []
     for step in steps:
@@ -188,64 +205,74 @@ def due(steps: Sequence[Step], recordings: int, used: float, per_hour: float) ->
     return tuple(found)
 
 
-def changes(step: Step, standing: Standing, holds: Sequence[Hold]) -> tuple[Change, ...]:
-    """What the step changes on this website; nothing where the website is not ours to switch.
+def changes_for(step: Step, state: WebsiteState, owned: Sequence[Ownership]) -> tuple[Change, ...]:
+    """What the step changes on this website; nothing if the bot may not switch it.
 
-    A person's stop, or a rule's, is left as it is, and a rate is set only where there is recording.
+    What a person or a rule stopped stays stopped. A rate is set only while it records.
     """
-    if not standing.ours_to_switch:
+    if not state.switchable:
         return ()
-    site, found = standing.website, list[Change]()
-    if step.rate is not None and standing.state == RECORDING and standing.rate != step.rate:
+    site, found = state.website, list[Change]()
+    if step.rate is not None and state.is_recording and state.rate != step.rate:
         found.append(Change(site, "recording_rate", str(step.rate)))
-    if step.recording == "stop" and standing.state == RECORDING:
+    if step.recording == "stop" and state.is_recording:
         found.append(Change(site, "recording", "stop"))
-    if step.recording == "start" and standing.state == STOPPED and _stopped_by_a_budget(holds):
+    if step.recording == "start" and state.is_stopped and _stopped_by_a_budget(owned):
         found.append(Change(site, "recording", "start"))
     return tuple(found)
 
 
-def _stopped_by_a_budget(holds: Sequence[Hold]) -> bool:
-    return any(hold.switch == "recording" and not hold.rule for hold in holds)
+def _stopped_by_a_budget(owned: Sequence[Ownership]) -> bool:
+    return any(each.switch == "recording" and not each.rule for each in owned)
 
 
-Seen = Literal["as left", "changed", "unknown"]
+Comparison = Literal["unchanged", "changed", "unknown"]
 
 
-def seen(hold: Hold, standing: Standing) -> Seen:
-    """Whether the website still stands as the bot left it; else a person has intervened.
+def compare(owned: Ownership, state: WebsiteState) -> Comparison:
+    """Whether the website is still as the bot left it; if not, somebody has changed it.
 
-    What Mouseflow does by itself (Paused, NotInstalled) is nobody's intervention.
+    Paused and NotInstalled are set by Mouseflow itself, so they count as unknown.
     """
-    if standing.state not in (RECORDING, STOPPED):
+    if not (state.is_recording or state.is_stopped):
         return "unknown"
-    if hold.switch == "recording":
-        return "as left" if standing.state == hold.set_to.casefold() else "changed"
-    if standing.rate is None:
-        return "unknown"
-    return "as left" if str(standing.rate) == hold.set_to else "changed"
+    match state.shows(owned.switch, owned.set_to):
+        case None:
+            return "unknown"
+        case True:
+            return "unchanged"
+        case False:
+            return "changed"
 
 
-def justified(hold: Hold, steps: Sequence[Step], recordings: int, used: float, paced: bool) -> bool:
-    """Whether there is still reason for what the bot has set.
+def still_needed(
+    owned: Ownership, steps: Sequence[Step], recordings: int, used: float, paced: bool
+) -> bool:
+    """Whether the budget still calls for what the bot has set.
 
-    A new period has used little, and a budget that was raised has too: both undo it. The
-    share at which it is undone lies below that of the step, so that nothing flutters.
+    It no longer does in a new period, or after the budget was raised. The share at which a
+    step is undone lies below that of the step, so that it does not flap.
     """
-    if hold.switch == "recording_rate" and paced:
-        return True
-    shares = [
-        step.at
-        for step in steps
-        if (step.recording == "stop" if hold.switch == "recording" else step.rate is not None)
-    ]
+    match owned.switch:
+        case "recording":
+            shares = [step.at for step in steps if step.recording == "stop"]
+        case "recording_rate":
+            if paced:
+                return True
+            shares = [step.at for step in steps if step.rate is not None]
+        case _:
+            assert_never(owned.switch)
     return bool(shares) and used >= recordings * min(shares) / 100 * REARM
 
 
-def undone(hold: Hold) -> Change | None:
-    """The change that takes the hold back; None where what was before can't be set again."""
-    if hold.switch == "recording":
-        return Change(hold.website, "recording", "start")
-    if hold.before is None or hold.before < LEAST_RATE:
-        return None
-    return Change(hold.website, "recording_rate", str(hold.before))
+def undo_change(owned: Ownership) -> Change | None:
+    """The change that undoes what the bot set; None if the earlier value can't be set again."""
+    match owned.switch:
+        case "recording":
+            return Change(owned.website, "recording", "start")
+        case "recording_rate":
+            if owned.before is None or owned.before < LEAST_RATE:
+                return None
+            return Change(owned.website, "recording_rate", str(owned.before))
+        case _:
+            assert_never(owned.switch)

@@ -1,7 +1,7 @@
 """Forecasts: when a budget will be used up, and which recording rate makes it last.
 
-All is counted in visitors: what would be recorded at a rate of 100 %. A history is the
-visitors of each hour in which the website recorded; hours without recording are left out.
+Everything is counted in visitors: what would be recorded at a rate of 100 %. A history has the
+visitors of each hour in which the website recorded; other hours are left out.
 """
 
 from collections import defaultdict
@@ -17,16 +17,16 @@ LOOK_BACK = timedelta(days=28)
 """The history that weekdays and hours are learned from."""
 
 A_WEEK = 7 * 24 * 0.9
-"""So many hours of history know the weekdays."""
+"""Hours of history from which weekdays are learned."""
 
 LATELY, SINCE_YESTERDAY = 8, 24
-"""Hours that tell the present level: the higher of both counts, so that a surge is seen soon."""
+"""Hours for the present level: the higher one counts, so that a surge shows soon."""
 
 FULL = 0.992
-"""The share of the budget that pacing aims at: what is left over is for chance."""
+"""The share of the budget that pacing aims at; the rest is a reserve."""
 
 DEAD_BAND = 0.04
-"""A rate is left alone while the better one differs by no more than this share of it."""
+"""A rate is not changed if the better one differs by no more than this share of it."""
 
 OFTEN = timedelta(hours=1)
 """The least time between two changes of a rate."""
@@ -37,7 +37,7 @@ Hours = Mapping[datetime, float]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a website's visitors are expected to do. `level` multiplies the usual profile."""
+    """A website's expected visitors. `level` multiplies the usual profile."""
 
     zone: ZoneInfo
     mean: float
@@ -46,12 +46,12 @@ class Traffic:
     level: float
 
     def usual(self, hour: datetime) -> float:
-        """The visitors that such an hour has had so far."""
+        """The usual number of visitors in such an hour."""
         weekday, of_day = _local(hour, self.zone)
         return self.mean * self.weekdays[weekday] * self.hours[of_day]
 
     def expected(self, hour: datetime) -> float:
-        """The visitors expected in the hour that begins then."""
+        """The expected visitors in the hour that begins then."""
         return self.usual(hour) * self.level
 
 
@@ -81,13 +81,13 @@ def traffic(history: Hours, now: datetime, zone: ZoneInfo) -> Traffic:
 def _factors(
     known: Hours, group: Callable[[datetime], int], count: int, mean: float
 ) -> tuple[float, ...]:
-    """By how much the hours of each group differ from all hours."""
+    """How much the hours of each group differ from the average hour."""
     sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for at, value in known.items():
         pair = sums[group(at)]
         pair[0] += value
         pair[1] += 1
-    # A few average hours are mixed in, so that a single odd one does not decide.
+    # One average hour is added, so that a single unusual one does not dominate.
     return tuple(
         (sums[index][0] + mean) / ((sums[index][1] + 1) * mean) if index in sums else 1.0
         for index in range(count)
@@ -119,7 +119,7 @@ def coming(websites: Iterable[tuple[Traffic, float]], now: datetime, end: dateti
 def runs_out(
     websites: Iterable[tuple[Traffic, float]], left: float, now: datetime, end: datetime
 ) -> datetime | None:
-    """When so many recordings will have been made; None if that is not before the end."""
+    """When `left` more recordings will have been made; None if not before the end."""
     websites = list(websites)
     if left <= 0:
         return now
@@ -132,7 +132,7 @@ def runs_out(
 
 
 def _hours(now: datetime, end: datetime) -> Iterable[tuple[datetime, float]]:
-    """The hours from now to the end, each with the share of it that lies between."""
+    """The hours from now to the end, each with the fraction of it in between."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     while hour < end:
         yield hour, (min(hour + HOUR, end) - max(hour, now)) / HOUR
@@ -147,7 +147,7 @@ def paced_rate(
     low: float,
     high: float,
 ) -> int | None:
-    """The rate in percent at which so many recordings last to the end; None without a history."""
+    """The rate in percent at which `left` recordings last to the end; None without history."""
     expected = coming([(each, 100.0) for each in websites], now, end)
     if expected <= 0:
         return None
@@ -155,5 +155,5 @@ def paced_rate(
 
 
 def worth_changing(rate: int | None, better: int) -> bool:
-    """Whether the better rate is far enough from the one that is set."""
+    """Whether the better rate differs enough from the present one."""
     return rate is None or abs(better - rate) >= max(1, better * DEAD_BAND)

@@ -1,4 +1,4 @@
-"""Which posts may go out now, which wait for a digest, and why: values in, values out."""
+"""Which posts may go out now, which wait for a digest, and why. Pure functions."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 from bot.domain.subjects import RecordingSubject, Subject
 
 SHOWN_IN_A_DIGEST = 5
-"""How many matches a digest shows; the others are only counted."""
+"""How many matches a digest shows; it only counts the others."""
 
 
 class Reason(StrEnum):
-    """Why something did not happen (at once). The words stand in the audit log."""
+    """Why something was suppressed or delayed. The audit log has these words."""
 
     SNOOZED = "snoozed"
     OUTSIDE_HOURS = "outside active hours"
@@ -27,7 +27,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """When posts may go out: weekdays (0 = Monday), minutes of the day, the zone they count in.
+    """When posts may go out: weekdays (0 = Monday), minutes of the day, and the time zone.
 
     `end` at or before `start` means the next morning; the day is that of the start.
     """
@@ -40,9 +40,9 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """What a match's rule says of its posts, fixed when the match is made.
+    """What the rule says about posts of a match, fixed when it matches.
 
-    A post about something older than `act_up_to` goes into a digest, or is dropped (`older`).
+    A post about an event older than `act_up_to` goes into a digest, or is dropped (`older`).
     """
 
     hours: Hours | None = None
@@ -52,7 +52,7 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A post action's `at_most`: so many in a window that opens with the first of them."""
+    """A post action's `at_most`: this many in a window that opens with the first one."""
 
     times: int
     window: timedelta
@@ -61,7 +61,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The window that is open: when it began, and how many posts went out in it."""
+    """The open window: when it began, and how many posts went out in it."""
 
     began: datetime
     used: int
@@ -69,14 +69,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """The post may go out; `window` is the state to keep, if its rule counts."""
+    """The post may go out; `window` is the state to save, if its rule has a limit."""
 
     window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The post is held back: for the digest that is due at `until`, or for good (`drop`)."""
+    """The post is held back: for the digest that is due at `until`, or permanently (`drop`)."""
 
     reason: Reason
     until: datetime
@@ -95,7 +95,7 @@ def admit(
     window: Window | None,
     snoozed_until: datetime | None,
 ) -> Verdict:
-    """May this post go out now? `happened` is the time of what it tells about."""
+    """Whether this post may go out now; `happened` is the time of the event."""
     if snoozed_until is not None and now < snoozed_until:
         return Held(Reason.SNOOZED, snoozed_until)
     if posting.act_up_to is not None and now - happened > posting.act_up_to:
@@ -113,7 +113,7 @@ def admit(
 
 
 def digest_waits(now: datetime, posting: Posting, snoozed_until: datetime | None) -> Held | None:
-    """Why, and until when, a digest that is due must wait all the same; None if it may go out."""
+    """Why, and until when, a due digest must still wait; None if it may go out."""
     until = max(now, snoozed_until) if snoozed_until else now
     reason = Reason.SNOOZED if until > now else Reason.OUTSIDE_HOURS
     if posting.hours and not is_open(posting.hours, until):
@@ -122,7 +122,7 @@ def digest_waits(now: datetime, posting: Posting, snoozed_until: datetime | None
 
 
 def is_open(hours: Hours, now: datetime) -> bool:
-    """Is `now` within the hours?"""
+    """Whether `now` is within the hours."""
     today = now.astimezone(ZoneInfo(hours.zone)).date()
     # Yesterday's hours may reach into today.
     return any(
@@ -133,7 +133,7 @@ def is_open(hours: Hours, now: datetime) -> bool:
 
 
 def opens(hours: Hours, now: datetime) -> datetime:
-    """When the hours next begin after `now`. They begin at least once a week."""
+    """When the hours next begin after `now`; at least once a week."""
     today = now.astimezone(ZoneInfo(hours.zone)).date()
     for ahead in range(9):
         begin, _ = _on(hours, today + timedelta(days=ahead))
@@ -150,23 +150,23 @@ def _on(hours: Hours, day: date) -> tuple[datetime | None, datetime | None]:
 
 
 def _local(day: date, minutes: int, zone: str) -> datetime:
-    # Counted on the wall clock, so that 08:00 is 08:00 also on the day of a clock change.
+    # Wall clock time, so that 08:00 is 08:00 on the day of a clock change too.
     wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
     return wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 def trips(matches: int, at_most: int) -> bool:
-    """Has a rule matched more often in its safety's window than it may?"""
+    """Whether a rule has matched more often than its safety limit allows."""
     return matches > at_most
 
 
 def enough(counted: int, at_least: int) -> bool:
-    """Have so many subjects been counted that they make one match?"""
+    """Whether enough subjects have been counted for a match."""
     return counted >= at_least
 
 
 def badness(subject: Subject) -> float:
-    """How bad a match is beside others of its rule, to pick the worst few for a digest."""
+    """How bad a match is, compared to others of its rule, to pick the worst few for a digest."""
     if isinstance(subject, RecordingSubject):
         friction = max(subject.friction.low, 0.0) if subject.friction else 0.0
         # Of two with the same friction the longer session; an hour counts as much as 1.

@@ -1,4 +1,4 @@
-"""The store: what the bot remembers, in one SQLite file."""
+"""The store: everything the bot remembers, in one SQLite file."""
 
 from sqlalchemy import Connection
 

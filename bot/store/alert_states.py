@@ -1,4 +1,4 @@
-"""How each level rule stands with each subject, and the history of the subjects' figures."""
+"""The alert state of each rule and subject, and the history of the subjects' figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from bot.store.schema import moment, moment_or_none, ms, ms_or_none
 Figures = Mapping[str, float]
 
 GRAIN = timedelta(minutes=15)
-"""One figure is kept of each such stretch of time, the first one seen in it."""
+"""One figure is kept per interval of this length, the first one seen in it."""
 
 AT_ONCE = 2_000
-"""How many old figures one transaction forgets, so that no other work waits long."""
+"""How many old figures one transaction deletes, so that other work does not wait long."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptLevel:
-    """A rule's level at one subject with the figures last seen there, and when it was written.
+    """A rule's alert state for one subject, the figures last seen, and when it was saved.
 
-    `figures` is the subject's JSON where the level was written by a look that saw it.
+    `figures` is the subject's JSON if the poll saw the subject.
     """
 
     level: Level
@@ -36,7 +36,7 @@ class KeptLevel:
 
 
 def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
-    """How the rule stands with the website's subjects, by their key."""
+    """The rule's alert states for the website's subjects, by key."""
     query = select(_levels).where(_levels.c.rule == rule, _levels.c.website == website)
     return {
         row.subject: KeptLevel(
@@ -49,7 +49,7 @@ def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
 
 
 def websites_of_levels(conn: Connection) -> list[tuple[str, str, str]]:
-    """(rule, website, JSON of a subject) wherever something is true now, once for each rule."""
+    """(rule, website, JSON of a subject) for every rule and website with something true now."""
     query = (
         select(_levels.c.rule, _levels.c.website, func.max(_levels.c.figures).label("figures"))
         .where(_levels.c.true_since.is_not(None) | _levels.c.fired.is_not(None))
@@ -67,7 +67,7 @@ def save_level(
     at: datetime,
     figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Remember the level, and the figures it was judged by."""
+    """Save the alert state and the figures it was evaluated with."""
     values = {
         "true_since": ms_or_none(level.true_since),
         "fired": ms_or_none(level.fired),
@@ -131,7 +131,7 @@ def figure_at(
     conn: Connection, kind: str, website: str, subject: str, name: str, around: datetime,
     slack: timedelta,
 ) -> float | None:  # fmt: skip
-    """The figure as it stood at that time: the last one seen until then, at most `slack` older."""
+    """The figure at that time: the last one seen until then, at most `slack` older."""
     query = (
         select(_figures.c.value)
         .where(
@@ -149,7 +149,7 @@ def figure_at(
 
 
 def grain(at: datetime) -> datetime:
-    """The stretch of time that a figure seen at this moment is kept for."""
+    """The start of the interval that a figure seen at this moment belongs to."""
     return moment(ms(at) - ms(at) % (GRAIN // timedelta(milliseconds=1)))
 
 
@@ -160,5 +160,5 @@ _OLD = text(
 
 
 def forget_figures(conn: Connection, before: datetime) -> int:
-    """Forget some of the figures that are older; returns how many."""
+    """Delete some of the older figures; returns how many."""
     return conn.execute(_OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount

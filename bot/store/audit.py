@@ -1,4 +1,4 @@
-"""The audit log: one row for each decision, suppression, attempt, outcome and human act."""
+"""The audit log: one row per decision, suppression, attempt, outcome and human action."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ _INSERT = (
 
 
 def record(conn: Connection, at: datetime, notes: Iterable[Note]) -> None:
-    """Write the notes down, all at the same moment."""
+    """Save the notes, all at the same moment."""
     rows: list[dict[str, Value]] = [
         {
             "at": ms(at),
@@ -75,16 +75,16 @@ def history(
     before: int | None = None,
     limit: int = 100,
 ) -> list[Entry]:
-    """The newest entries first; every filter given must hold.
+    """Entries that match all given filters, newest first.
 
     `kind` is a whole kind (`step.done`) or the first part of one (`step`). `before` is the
-    id of the last entry seen, to go on from there.
+    id of the last entry seen, for paging.
     """
     query = _matching(rule, subject, website, since, until, before)
     queries = (
         [query.where(audit.c.kind == each) for each in _kinds(conn, kind)] if kind else [query]
     )
-    # A query for each kind walks the index of kinds; one for all of them would sort.
+    # One query per kind uses the index of kinds; one for all of them would sort.
     found = chain.from_iterable(conn.execute(query.limit(limit)) for query in queries)
     newest = sorted(found, key=lambda row: row.id, reverse=True)[:limit]
     return [
@@ -118,7 +118,7 @@ def _matching(
         (audit.c.website, website),
     ):
         if wanted:
-            # The literal lets SQLite use the index, which leaves the empty ones out.
+            # The literal lets SQLite use the partial index.
             query = query.where(column == wanted, text(f"audit.{column.name} <> ''"))
     if since is not None:
         query = query.where(audit.c.at >= ms(since))
@@ -132,7 +132,7 @@ def _matching(
 def _kinds(conn: Connection, kind: str) -> list[str]:
     """The kinds in use that are `kind`, or begin with it and a dot."""
     found = [kind]
-    # "/" is the character after "."; each turn is one look into the index.
+    # "/" is the character after "."; each turn is one index look-up.
     after = f"{kind}."
     while after := conn.execute(_NEXT_KIND, {"after": after, "end": f"{kind}/"}).scalar() or "":
         found.append(after)

@@ -1,4 +1,4 @@
-"""The budgets' ledger, the steps done in each period, and what the bot holds of which website."""
+"""The budgets' ledger, the steps done in each period, and the switches that the bot owns."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.domain.budget import Hold, Switch
+from bot.domain.budget import Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.rules import LONGEST_WAIT
@@ -28,9 +28,9 @@ _SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
-    """Remember how many recordings each day has; a smaller count than before changes nothing.
+    """Save how many recordings each day has; the highest count wins.
 
-    Counts shrink when recordings are deleted, what was used stays used.
+    Counts shrink when recordings are deleted, but what was used stays used.
     """
     rows = [
         {"website": website, "day": day.isoformat(), "highest": count, "at": ms(at)}
@@ -65,7 +65,7 @@ def used(
 
 
 def budget_steps_done(conn: Connection, budget: str, period: str) -> dict[str, datetime]:
-    """The budget's steps that have acted in this period, and when."""
+    """The budget's steps that acted in this period, and when."""
     query = select(budget_steps.c.step, budget_steps.c.at).where(
         budget_steps.c.budget == budget, budget_steps.c.period == period
     )
@@ -78,13 +78,13 @@ def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: 
     return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
 
 
-def owned(conn: Connection) -> dict[tuple[str, Switch], Hold]:
-    """What the bot has set and may set back, by website and switch."""
-    found: dict[tuple[str, Switch], Hold] = {}
+def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:
+    """What the bot has set and may undo, by website and switch."""
+    found: dict[tuple[str, Switch], Ownership] = {}
     for row in conn.execute(select(ownership)):
         website, _, name = row.website.partition(" ")
         switch = next(each for each in _SWITCHES if each == name)
-        found[website, switch] = Hold(
+        found[website, switch] = Ownership(
             website=website,
             switch=switch,
             owner=row.owner,
@@ -96,8 +96,8 @@ def owned(conn: Connection) -> dict[tuple[str, Switch], Hold]:
     return found
 
 
-def own(conn: Connection, held: Hold) -> None:
-    """Remember that the bot has set this."""
+def own(conn: Connection, held: Ownership) -> None:
+    """Save that the bot has set this."""
     values = {
         "owner": held.owner,
         "at": ms(held.at),
@@ -112,7 +112,7 @@ def own(conn: Connection, held: Hold) -> None:
 
 
 def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
-    """The bot no longer holds this (`reason`: undone, or a person stepped in)."""
+    """End the ownership (`reason`: undone, or somebody changed it); False if there was none."""
     held = owned(conn).get((website, switch))
     if held is None:
         return False
@@ -123,7 +123,7 @@ def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason:
 
 
 def step_outcome(conn: Connection, key: str) -> tuple[StepStatus, str | None] | None:
-    """The state of the outbox's step and its result; None where there is no such step."""
+    """The status of the outbox's step and its result; None if there is no such step."""
     row = conn.execute(select(steps.c.state, steps.c.result).where(steps.c.key == key)).first()
     return None if row is None else (StepStatus(row.state), row.result)
 
@@ -155,11 +155,11 @@ _BEGUN = text(
 
 
 def switchings(conn: Connection, website: str, since: datetime) -> tuple[Switching, ...]:
-    """What was done to the website's switches since then, oldest first, and what is under way."""
+    """Changes of the website's switches since then, oldest first, and those under way."""
     values = {
         "website": website,
         "since": ms(since),
-        # Older than that no step waits; it spares the website's whole past.
+        # No step waits longer than that, so older matches need not be read.
         "matched": ms(since - LONGEST_WAIT),
     }
     return tuple(
@@ -179,7 +179,7 @@ _VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}
 
 
 def visitors(conn: Connection, website: str, since: datetime) -> dict[datetime, float]:
-    """The website's visitors by the hour, of the hours in which it recorded."""
+    """The website's visitors by hour, for the hours in which it recorded."""
     rows = conn.execute(_HOURS, {"website": website, "since": ms(since)}).all()
     return {_hour(at): value for at, value in rows}
 
@@ -192,7 +192,7 @@ _hour = lru_cache(maxsize=2_048)(moment)
 
 
 def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]) -> None:
-    """Add visitors to the hours that begin then."""
+    """Add visitors to the hours, by their beginning."""
     rows = [
         {**_VISITORS, "website": website, "at": ms(at), "value": value}
         for at, value in hours.items()
@@ -209,7 +209,7 @@ def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]
 
 
 def drop_visitors(conn: Connection, website: str, first: datetime, last: datetime) -> None:
-    """Forget the hours from the one that holds `first` to `last`: they were not recorded whole."""
+    """Delete the hours from `first` to `last`: they were not recorded completely."""
     conn.execute(
         delete(figures).where(
             figures.c.kind == _VISITORS["kind"],
@@ -221,7 +221,7 @@ def drop_visitors(conn: Connection, website: str, first: datetime, last: datetim
 
 
 def _row(website: str, switch: Switch) -> str:
-    """A website has a row for each of its switches; ids have no spaces."""
+    """The key of the website's switch; ids have no spaces."""
     return f"{website} {switch}"
 
 

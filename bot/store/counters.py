@@ -1,6 +1,6 @@
-"""The memories of `once_per` and `count`: which values came up, and how often, for how long.
+"""Counters of `once_per` and `count`: which values came up, and how often.
 
-Values can be a visitor's id, so only a hash of each is kept.
+A value may be a visitor's id, so only its hash is stored.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from bot.store.schema import ms, once, tallies
 
 
 def once_seen(conn: Connection, rule: str, value: str, now: datetime) -> bool:
-    """Is the rule's one match for this value still remembered?"""
+    """Whether the rule's match for this value is still remembered."""
     query = select(once.c.until).where(once.c.rule == rule, once.c.value == _hash(value))
     until = conn.execute(query).scalar_one_or_none()
     return until is not None and until > ms(now)
@@ -33,9 +33,9 @@ def once_mark(conn: Connection, rule: str, value: str, until: datetime) -> None:
 def tally(
     conn: Connection, rule: str, value: str, subject: str, at: datetime, since: datetime
 ) -> int:
-    """Count the subject under this value; returns how many subjects there are since `since`.
+    """Count the subject under this value; returns the number of subjects since `since`.
 
-    The same subject counts once, however often it is told.
+    A subject counts once, however often this is called.
     """
     key = _hash(value)
     write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
@@ -55,7 +55,7 @@ def tallied(conn: Connection, rule: str, value: str, since: datetime) -> Sequenc
 
 
 def tally_clear(conn: Connection, rule: str, value: str) -> None:
-    """Start counting anew for this value, after it made its match."""
+    """Restart the count of this value, after its match."""
     conn.execute(delete(tallies).where(tallies.c.rule == rule, tallies.c.value == _hash(value)))
 
 
@@ -64,5 +64,5 @@ def _tallied(rule: str, key: bytes, since: datetime) -> tuple[ColumnElement[bool
 
 
 def _hash(value: str) -> bytes:
-    # Without the rule's id, so that a renamed rule knows the values again.
+    # Without the rule's id, so that a renamed rule still knows the values.
     return blake2b(value.encode(), digest_size=16).digest()

@@ -1,7 +1,7 @@
-"""The store: one SQLite connection in one thread; a unit of work is one function run whole.
+"""The store: one SQLite connection in one thread; a unit of work is one function.
 
-A task that is cancelled can't split a unit of work: once handed over, it runs to its end and
-is committed or rolled back as a whole.
+Cancelling a task can't split a unit of work: once submitted, it is committed or rolled back as
+a whole.
 """
 
 import asyncio
@@ -26,21 +26,20 @@ from bot.store.raw_sql import execute
 from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 
 _MEANING = {
-    "SQLITE_FULL": "the disk is full; free some space, nothing that was stored is lost",
-    "SQLITE_READONLY": "the file or its folder is read-only; give this user the right to write",
-    "SQLITE_CANTOPEN": "it can't be opened; does the folder exist, and may this user read it?",
+    "SQLITE_FULL": "the disk is full; free some space (nothing stored is lost)",
+    "SQLITE_READONLY": "the file or its folder is read-only; give this user write permission",
+    "SQLITE_CANTOPEN": "can't open the file; check the folder and this user's permissions",
     "SQLITE_NOTADB": (
-        "this file is not a SQLite database, or its beginning is damaged; "
-        "is store.url right? else put a backup in its place"
+        "not a SQLite database, or its header is damaged; check store.url, or restore a backup"
     ),
-    "SQLITE_CORRUPT": "the file is damaged; stop the bot and put a backup in its place",
-    "SQLITE_BUSY": "another program keeps it locked; is a second bot or a copy job at work?",
-    "SQLITE_LOCKED": "another program keeps it locked; is a second bot or a copy job at work?",
-    "SQLITE_IOERR": "the disk does not read or write, or a quota is used up; check both",
-    "SQLITE_PERM": "this user may not use the file; mend its permissions",
-    "SQLITE_AUTH": "this user may not use the file; mend its permissions",
-    "SQLITE_PROTOCOL": "locking does not work here; keep the store on a local disk, not on NFS",
-    "SQLITE_SCHEMA": "its tables were changed by another program; restore a backup",
+    "SQLITE_CORRUPT": "the file is damaged; stop the bot and restore a backup",
+    "SQLITE_BUSY": "another program has locked it; look for a second bot or a copy job",
+    "SQLITE_LOCKED": "another program has locked it; look for a second bot or a copy job",
+    "SQLITE_IOERR": "I/O error; check the disk and the quota",
+    "SQLITE_PERM": "this user may not use the file; fix its permissions",
+    "SQLITE_AUTH": "this user may not use the file; fix its permissions",
+    "SQLITE_PROTOCOL": "file locking does not work here; put the store on a local disk, not on NFS",
+    "SQLITE_SCHEMA": "another program changed its tables; restore a backup",
 }
 
 
@@ -54,16 +53,16 @@ _WRITING = {
 
 
 def unwritable(place: Path | str, error: OSError) -> StoreError:
-    """Why a file of the store's own can't be made or written, in words that say what to do."""
-    usual = f"can't be written ({error.strerror}); give this user the right to write in that folder"
+    """The error for a file of the store that can't be written, with what to do."""
+    usual = f"can't be written ({error.strerror}); give this user write permission in that folder"
     return StoreError(f"{place}: {_WRITING.get(error.errno or 0, usual)}")
 
 
 @contextmanager
-def told(place: Path | str) -> Iterator[None]:
-    """Turns the database's own complaints into StoreErrors that name the file (or StoreLost).
+def translated(place: Path | str) -> Iterator[None]:
+    """Turn the database's errors into StoreErrors that name the file (or StoreLost).
 
-    A broken constraint is no complaint about the store but a bug, and flies on.
+    A violated constraint is a bug, so it is raised unchanged.
     """
     try:
         yield
@@ -76,7 +75,7 @@ def told(place: Path | str) -> Iterator[None]:
 
 
 def _family(error: BaseException | None) -> str:
-    """SQLITE_IOERR_WRITE and its kin begin with the name of their family."""
+    """The family of an error: SQLITE_IOERR for SQLITE_IOERR_WRITE."""
     name = str(getattr(error, "sqlite_errorname", ""))
     return "_".join(name.split("_")[:2])
 
@@ -84,8 +83,8 @@ def _family(error: BaseException | None) -> str:
 class Lock:
     """Held from construction until `release`; the kernel frees it when the process dies.
 
-    Raises StoreError that names the holder's process where another one holds it, or where
-    the lock file can't be written.
+    Raises StoreError if another process holds it (and names that process), or if the lock file
+    can't be written.
     """
 
     def __init__(self, database: Path) -> None:
@@ -101,7 +100,7 @@ class Lock:
             os.close(self._file)
             raise StoreError(
                 f"{database} is in use by another mouseflow-bot (process {holder}); "
-                "stop that one first, or give this one a store of its own"
+                "stop that one first, or use another store"
             ) from error
         try:
             os.ftruncate(self._file, 0)
@@ -111,7 +110,7 @@ class Lock:
             raise unwritable(self.path, error) from error
 
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two bots lock two files."""
+        """Release it. The file stays: removing it would let two bots lock two files."""
         os.close(self._file)
 
 
@@ -124,7 +123,7 @@ BUSY_MS = 5_000
 class Store:
     """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`.
 
-    A store that is damaged, or whose `file` is no longer there, does nothing any more.
+    It refuses all work once the store is damaged or its `file` is gone.
     """
 
     def __init__(
@@ -146,13 +145,13 @@ class Store:
         self._engine: Engine = create_engine(
             "sqlite://", creator=open_connection, poolclass=StaticPool
         )
-        # IMMEDIATE takes the write lock at once: a unit of work never fails half-way because
-        # another process wrote meanwhile.
+        # IMMEDIATE takes the write lock at once, so a unit of work never fails half-way because
+        # another process wrote in between.
         event.listen(self._engine, "begin", lambda conn: execute(conn, begin, {}))
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` whole in one transaction; raises StoreError and whatever `work` raises.
+        """Run `work` in one transaction; raises StoreError and whatever `work` raises.
 
         After a StoreLost every later call raises it too.
         """
@@ -165,7 +164,7 @@ class Store:
         return self._submit(work).result()
 
     def close(self) -> None:
-        """Wait for the work in hand, close the file and give the lock back; twice is harmless."""
+        """Wait for running work, close the file and release the lock; twice is harmless."""
         if self._closed:
             return
         self._closed = True
@@ -181,13 +180,13 @@ class Store:
         self.close()
 
     def _submit(self, work: Callable[[Connection], T]) -> "Future[T]":
-        return self._thread.submit(self._whole, work)
+        return self._thread.submit(self._in_transaction, work)
 
-    def _whole(self, work: Callable[[Connection], T]) -> T:
+    def _in_transaction(self, work: Callable[[Connection], T]) -> T:
         if self._lost:
             raise StoreLost(self._lost)
         try:
-            with told(self.place):
+            with translated(self.place):
                 connection = self._connected()
                 with connection.begin():
                     return work(connection)
@@ -199,11 +198,11 @@ class Store:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._opened = _identity(self._file)
-        # SQLite would go on writing into a deleted file, and all of it would be forgotten.
+        # SQLite would go on writing into a deleted file, and lose everything.
         elif _identity(self._file) != self._opened:
             raise StoreLost(
-                f"{self.place}: the file was deleted or replaced while the bot ran; nothing is "
-                "written any more. Stop the bot, put the file in its place, start again"
+                f"{self.place}: the file was deleted or replaced while the bot was running. "
+                "The bot has stopped writing. Stop it, restore the file, start it again"
             )
         return self._connection
 
@@ -214,29 +213,29 @@ class Store:
 
 
 def open_store(url: str, *, read_only: bool = False, exclusive: bool = True) -> Store:
-    """Open the store at `url`, a `sqlite:///` URL; made and given its tables where it is missing.
+    """Open the store at `url`, a `sqlite:///` URL; create it if it is missing.
 
     `exclusive` keeps other bots out; commands beside a running daemon open it without.
     `read_only` changes nothing and needs no lock. Raises ConfigError for a URL that this
-    version can't serve, StoreError for a store that can't be used as it is.
+    version does not support, StoreError for a store that can't be used.
     """
     path = database_path(url)
     if read_only:
         if not path.exists():
-            raise StoreError(f"{path} does not exist yet; the bot makes it at its first start")
+            raise StoreError(f"{path} does not exist yet; the bot creates it at its first start")
         return _ready(Store(str(path), lambda: _read_only(path), begin="BEGIN"), create=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{path.parent}: can't be made ({error.strerror})") from error
+        raise StoreError(f"{path.parent}: can't be created ({error.strerror})") from error
     lock = Lock(path) if exclusive else None
     return _ready(Store(str(path), lambda: _writable(path), file=path, lock=lock), create=True)
 
 
 def in_memory_copy(url: str) -> Store:
-    """A store in memory that begins as what `url` holds, for dry runs; nothing is written.
+    """A copy of the store in memory, for dry runs; nothing is written.
 
-    Where there is no store yet, it begins empty. Raises like `open_store`.
+    Empty if there is no store yet. Raises like `open_store`.
     """
     path = database_path(url)
 
@@ -251,21 +250,21 @@ def in_memory_copy(url: str) -> Store:
 
 
 def backup(url: str, file: Path) -> None:
-    """Write a whole, consistent copy of the store to `file`, also while the daemon runs.
+    """Write a consistent copy of the store to `file`, also while the daemon runs.
 
-    Raises StoreError where `file` exists already, can't be written, or the store can't be read.
+    Raises StoreError if `file` exists, can't be written, or the store can't be read.
     """
     path = database_path(url)
     if not path.exists():
         raise StoreError(f"{path} does not exist; there is nothing to back up")
     if file.exists():
-        raise StoreError(f"{file} exists already; name another file")
-    with told(path), closing(_connect(path, _reading(path))) as source:
+        raise StoreError(f"{file} already exists; choose another file")
+    with translated(path), closing(_connect(path, _reading(path))) as source:
         source.execute("VACUUM INTO ?", (str(file),))
 
 
 def database_path(url: str) -> Path:
-    """The file that a store's URL names; raises ConfigError where this version can't serve it."""
+    """The file of a store's URL; raises ConfigError if this version does not support it."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -273,8 +272,8 @@ def database_path(url: str) -> Path:
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         raise ConfigError(
-            "store.url: this version keeps its store in SQLite only; "
-            "write it like sqlite:///data/bot.db and run one bot"
+            "store.url: this version supports SQLite only; "
+            "use something like sqlite:///data/bot.db and run one bot"
         )
     if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ConfigError("store.url must name a file, like sqlite:///data/bot.db")
@@ -298,10 +297,10 @@ def _checked(connection: Connection, place: str, *, create: bool) -> None:
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return
     if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
-        raise StoreError(f"{place}: it is a database of another program; is store.url right?")
+        raise StoreError(f"{place}: this is another program's database; check store.url")
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"{place}: it was written by a newer mouseflow-bot (format {version}, this one knows "
+            f"{place}: a newer mouseflow-bot wrote it (format {version}, this one supports "
             f"{SCHEMA_VERSION}); use that version, or restore the backup made before it"
         )
 
@@ -316,16 +315,14 @@ def _tables(connection: Connection) -> int:
 
 def _writable(path: Path) -> sqlite3.Connection:
     if not os.access(path.parent, os.W_OK):
-        raise StoreError(
-            f"{path}: its folder is read-only; give this user the right to write there"
-        )
-    # It holds what visitors did: for the bot's own eyes. SQLite gives its log the same rights.
+        raise StoreError(f"{path}: its folder is read-only; give this user write permission there")
+    # It holds personal data: only for the bot. SQLite gives its log the same permissions.
     if not path.exists():
         try:
             path.touch(mode=0o600)
         except OSError as error:
             raise unwritable(path, error) from error
-    # A step must be on the disk as `sending` before the call goes out, also when the power
+    # A step must be on the disk as `sending` before its request goes out, even if the power
     # fails: hence FULL; NORMAL could lose the last commits.
     return _connect(
         path,
@@ -341,7 +338,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 
 def _reading(path: Path) -> str:
-    """Where nobody can write, SQLite must not want to make its log: the file alone is all."""
+    """The mode for reading. In a read-only folder SQLite must not try to create its log."""
     writable = os.access(path.parent, os.W_OK)
     return "ro" if writable or _log(path).exists() else "ro&immutable=1"
 
@@ -351,7 +348,7 @@ def _log(path: Path) -> Path:
 
 
 def _identity(file: Path | None) -> tuple[int, int] | None:
-    """Tells one file from another under the same name; None where there is none."""
+    """Identifies the file behind the name; None if there is none."""
     try:
         found = file.stat() if file else None
     except OSError:
@@ -360,10 +357,10 @@ def _identity(file: Path | None) -> tuple[int, int] | None:
 
 
 def _untouched(path: Path) -> sqlite3.Connection:
-    """Reads a store without leaving a file behind.
+    """Open a store for reading without leaving a file behind.
 
-    Opening a WAL database makes two files beside it even for reading. Where there is no log,
-    nobody is at work and the file alone is the whole store; else those files exist already.
+    Opening a WAL database creates two files beside it, even for reading. Without a log no
+    process uses it and the file is the whole store; otherwise those files already exist.
     """
     return _connect(path, "ro" if _log(path).exists() else "ro&immutable=1")
 
@@ -385,6 +382,6 @@ def _connect(path: Path, mode: str, *settings: str) -> sqlite3.Connection:
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:
-    # Whoever waited may have been cancelled; its work's error must not warn at exit.
+    # The waiting task may have been cancelled; the error must not cause a warning at exit.
     if not future.cancelled():
         future.exception()

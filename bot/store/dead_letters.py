@@ -1,4 +1,4 @@
-"""The queue for people: how long it is, what is stuck and why, and trying dead letters again."""
+"""The queue for people: its length, what is stuck and why, and retrying dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from bot.store.rules import resume_rule
 from bot.store.schema import matches, moment, moment_or_none, ms, steps
 
 _AT_ONCE = 500
-"""Keys in one query: SQLite bounds how many values a statement may have."""
+"""Keys in one query: SQLite limits the values in a statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFigures:
-    """`due` counts what is due already, `oldest` is when the oldest of those was due."""
+    """Length of the queue. `due` counts overdue steps, `oldest` is when the oldest was due."""
 
     pending: int
     due: int
@@ -30,7 +30,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepState:
-    """A step and how it stands. `fault` is why it waits, failed or was held back."""
+    """A step and its state. `fault` is why it waits, failed or was held back."""
 
     id: int
     key: str
@@ -62,7 +62,7 @@ class DeadGroup:
 
 
 def queue_figures(conn: Connection, now: datetime) -> QueueFigures:
-    """How long the queue is."""
+    """The length of the queue."""
     # Literal states, so that the partial indexes are used.
     counted = text(
         "SELECT count(*), count(*) FILTER (WHERE due <= :now), min(due) FROM steps"
@@ -94,11 +94,11 @@ def dead_letters(conn: Connection, limit: int = 100) -> list[StepState]:
 def dead_groups(
     conn: Connection, *, ids: Sequence[int] = (), rules: Sequence[str] = ()
 ) -> list[DeadGroup]:
-    """The dead letters by rule, action and reason, the most first and the latest before others.
+    """The dead letters by rule, action and reason: the largest group first, then the latest.
 
-    With `ids` or `rules` only those with one of the ids, or of one of the rules.
+    With `ids` or `rules` only those.
     """
-    # What was tried how often stands in the remedy: it would part what belongs together.
+    # Not grouped by remedy: it contains the number of tries.
     query = (
         select(
             matches.c.rule,
@@ -131,7 +131,7 @@ def dead_groups(
 
 
 def steps_of(conn: Connection, match_key: str) -> list[StepState]:
-    """The fate of every step of a match, in the order in which they are performed."""
+    """Every step of a match, in the order in which they are performed."""
     return _states(conn, _STEPS.where(matches.c.key == match_key).order_by(steps.c.id))
 
 
@@ -151,8 +151,7 @@ def retry(
 ) -> int:
     """Requeue dead letters: those with the ids, or of the rule, or all. Returns how many.
 
-    Their lanes are tried at once, whatever they were waiting for. A rule that its safety
-    has paused runs again.
+    Their lanes are tried at once. With `rule`, a rule paused by its safety limit runs again.
     """
     if rule:
         resume_rule(conn, rule, now, "resumed by hand")

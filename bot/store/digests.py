@@ -1,4 +1,4 @@
-"""Posts that must not go out now: folded into the digest of their rule and channel, or withheld.
+"""Posts that must not go out now: fold them into their rule's digest, or withhold them.
 
 The digest is a step of the outbox like any other; its `params` are a DigestContent.
 """
@@ -25,7 +25,7 @@ from bot.domain.limits import (
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
-from bot.store.due_steps import SELECT_WAITING, Waiting
+from bot.store.due_steps import SELECT_DUE_STEP, DueStep
 from bot.store.raw_sql import execute
 from bot.store.rules import snoozed_until
 from bot.store.schema import (
@@ -38,9 +38,9 @@ from bot.store.schema import (
 )
 
 QUEUE_BOUND = 200
-"""More posts than this never wait on one lane; the newer ones are folded into digests."""
+"""The most posts that wait on one lane; newer ones are folded into digests."""
 FOLD_AT_ONCE = 200
-"""How many posts one transaction folds, so that no other work waits long."""
+"""How many posts one transaction folds, so that other work does not wait long."""
 
 _ERASE = (
     "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
@@ -59,9 +59,9 @@ class DigestItem(msgspec.Struct, frozen=True, kw_only=True):
 class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters of a digest, as the action `digest` reads them.
 
-    `channel` is that of the posts, as their rule wrote it, `total` how many they are,
-    `reasons` how many were held back for which reason, `since` when the first of them
-    matched, `items` the worst few, worst first.
+    `channel` is the posts' channel as their rule has it, `total` their number, `reasons` how
+    many were held back for which reason, `since` when the first one matched, `items` the worst
+    few, worst first.
     """
 
     channel: str
@@ -77,7 +77,7 @@ class _AtMost(msgspec.Struct, frozen=True):
 
 
 class _PostParams(msgspec.Struct, frozen=True):
-    """What is read here of a post's parameters."""
+    """The part of a post's parameters that limits need."""
 
     channel: str = ""
     at_most: _AtMost | None = None
@@ -90,40 +90,40 @@ _read_content = msgspec.json.Decoder(DigestContent).decode
 
 
 def erase_ended(conn: Connection, match: int) -> None:
-    """Once every step of a match has ended, what it knew of the visitor goes; its keys stay."""
+    """Erase the visitor's data once every step of a match has ended; its keys stay."""
     execute(conn, _ERASE, {"match": match})
 
 
 def erase_digest(conn: Connection, step: int) -> None:
-    """A digest that is out need not remember what it showed."""
+    """Erase the content of a digest that was posted."""
     conn.execute(update(steps).where(steps.c.id == step).values(params="{}"))
 
 
 def receipt(params: str) -> str:
-    """What a digest stands for: how many posts, and why they were held back."""
+    """What a digest replaces: how many posts, and why they were held back."""
     try:
         content = _read_content(params)
     except msgspec.MsgspecError:
         return "a digest"
     why = ", ".join(f"{count} {reason}" for reason, count in content.reasons.items())
-    return f"stands for posts held back: {why}"
+    return f"replaces posts held back: {why}"
 
 
-def held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
-    """Is this step, due now, held back by a limit? If so that has been written down.
+def held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
+    """Whether a limit holds back this step, which is due; if so, that is saved.
 
-    An attempt whose outcome is unknown is never held back: it may be out already.
+    An attempt whose outcome is unknown is never held back: it may be posted already.
     """
     if row.rank != Rank.POST or row.unknown_since is not None:
         return False
     try:
         return _held_back(conn, row, now)
     except msgspec.MsgspecError:
-        # Not readable, so it can't be judged; the attempt will meet the same and give it up.
+        # Not readable: the attempt will fail the same way and give it up.
         return False
 
 
-def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
+def _held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
     if row.action in DIGESTS.values():
         return _digest_waits(conn, row, now)
     if row.action not in DIGESTS:
@@ -152,16 +152,16 @@ def _held_back(conn: Connection, row: Waiting, now: datetime) -> bool:
 def fold_backlog(conn: Connection, now: datetime) -> int:
     """Fold the newest posts of every lane that has more than QUEUE_BOUND of them.
 
-    Returns how many were held back; call it again while that is not 0.
+    Returns how many were held back; call it again until that is 0.
     """
     held = 0
     for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
         rows = execute(conn, _BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).fetchall()
-        held += sum(_fold_for_space(conn, Waiting(*row), now) for row in rows)
+        held += sum(_fold_for_space(conn, DueStep(*row), now) for row in rows)
     return held
 
 
-def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
+def _fold_for_space(conn: Connection, row: DueStep, now: datetime) -> bool:
     try:
         params = _read_params(row.params)
         if params.overflow == "drop":
@@ -174,11 +174,12 @@ def _fold_for_space(conn: Connection, row: Waiting, now: datetime) -> bool:
 
 
 _FULL = text(
-    "SELECT lane FROM lanes WHERE EXISTS (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"  # noqa: S608
+    "SELECT lane FROM lanes WHERE EXISTS"  # noqa: S608
+    " (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
     f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
-    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.state = 'pending'"
+    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.state = 'pending'"
     f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL"
     f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
     f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
@@ -192,7 +193,7 @@ def _limit(params: _PostParams) -> Limit | None:
     return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
 
 
-def _window(conn: Connection, row: Waiting) -> Window | None:
+def _window(conn: Connection, row: DueStep) -> Window | None:
     query = select(windows.c.began, windows.c.used).where(
         windows.c.rule == row.m_rule, windows.c.lane == row.lane
     )
@@ -200,33 +201,33 @@ def _window(conn: Connection, row: Waiting) -> Window | None:
     return Window(moment(found.began), found.used) if found else None
 
 
-def _keep_window(conn: Connection, row: Waiting, window: Window) -> None:
+def _keep_window(conn: Connection, row: DueStep, window: Window) -> None:
     values = {"began": ms(window.began), "used": window.used}
     write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
-    # A retry of this post must not be counted a second time.
+    # Do not count a retry of this post again.
     conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
 
 
-def _digest_waits(conn: Connection, row: Waiting, now: datetime) -> bool:
+def _digest_waits(conn: Connection, row: DueStep, now: datetime) -> bool:
     held = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
     if held is not None:
         conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(held.until)))
         said = f"the digest waits until {held.until:%Y-%m-%d %H:%M} UTC: {held.reason}"
         _record(conn, row, "step.put_off", said, now)
         return True
-    # From here on it is being sent; what is held back later goes into another one.
+    # It is being sent now; what is held back later goes into another one.
     conn.execute(delete(digests).where(digests.c.step_id == row.id))
     return False
 
 
-def _withhold(conn: Connection, row: Waiting, reason: Reason, now: datetime) -> None:
+def _withhold(conn: Connection, row: DueStep, reason: Reason, now: datetime) -> None:
     _end_held_back(conn, row, "step.withheld", StepStatus.WITHHELD, reason, now)
 
 
 def _fold(
     conn: Connection,
-    row: Waiting,
+    row: DueStep,
     channel: str,
     reason: Reason,
     due: datetime,
@@ -255,7 +256,7 @@ def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
     return tuple(sorted(items, key=lambda item: -badness(item.subject))[:SHOWN_IN_A_DIGEST])
 
 
-def _open_digest(conn: Connection, row: Waiting) -> Row[int, str] | None:
+def _open_digest(conn: Connection, row: DueStep) -> Row[int, str] | None:
     query = (
         select(steps.c.id, steps.c.params)
         .join(digests, digests.c.step_id == steps.c.id)
@@ -265,10 +266,10 @@ def _open_digest(conn: Connection, row: Waiting) -> Row[int, str] | None:
 
 
 def _begin_digest(
-    conn: Connection, row: Waiting, channel: str, due: datetime, now: datetime
+    conn: Connection, row: DueStep, channel: str, due: datetime, now: datetime
 ) -> Row[int, str]:
-    # A match of its own, so that it is sent, retried and erased like any other step. The
-    # first post that it stands for names it for ever.
+    # A match of its own, so that it is sent, retried and erased like any other step. Its key
+    # comes from the first post it replaces.
     key = f"digest/{row.key}"
     match_id = conn.execute(
         insert(matches)
@@ -308,7 +309,7 @@ def _begin_digest(
 
 def _end_held_back(
     conn: Connection,
-    row: Waiting,
+    row: DueStep,
     kind: str,
     state: StepStatus,
     reason: Reason,
@@ -321,7 +322,7 @@ def _end_held_back(
     _record(conn, row, kind, reason, now)
 
 
-def _record(conn: Connection, row: Waiting, kind: str, said: str, now: datetime) -> None:
+def _record(conn: Connection, row: DueStep, kind: str, said: str, now: datetime) -> None:
     note = Note(
         kind=kind,
         rule=row.m_rule,

@@ -1,10 +1,10 @@
-"""A step of the outbox that may be due, read together with its match."""
+"""A step of the outbox that may be due, with the data of its match."""
 
 from typing import NamedTuple
 
 
-class Waiting(NamedTuple):
-    """A step that waits, with what its match (`m_`) says; the columns of the two tables."""
+class DueStep(NamedTuple):
+    """A waiting step and its match (`m_`): columns of the two tables."""
 
     id: int
     match_id: int
@@ -28,8 +28,8 @@ class Waiting(NamedTuple):
     m_posting: str
 
 
-_COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in Waiting._fields)
-SELECT_WAITING = (
+_COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
+SELECT_DUE_STEP = (
     f"SELECT {', '.join(_COLUMNS)} FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
 )
-"""Reads rows of Waiting; a condition and an order go behind it."""
+"""Selects the columns of DueStep; append a condition and an order."""

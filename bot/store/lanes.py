@@ -1,4 +1,4 @@
-"""Lanes: what queues behind one Slack channel or one website, and until when it must wait."""
+"""Lanes: one queue per Slack channel, website or webhook host, and until when it is paused."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bot.store.schema import lanes, moment, ms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneState:
-    """`failures` counts the failures in a row; `reason` says why the lane waits."""
+    """A lane. `failures` counts failures in a row; `reason` says why it is paused."""
 
     lane: str
     paused_until: datetime | None
@@ -36,15 +36,12 @@ _WORKS = (
 
 
 def due_lanes(conn: Connection, now: datetime) -> list[str]:
-    """The lanes that may be used and have a step that is due."""
+    """The lanes that are not paused and have a due step."""
     return list(conn.execute(_DUE, {"now": ms(now)}).scalars())
 
 
 def next_due(conn: Connection, busy: Collection[str] = ()) -> datetime | None:
-    """When the next step is due on a lane that is not `busy`; may be in the past.
-
-    None if nothing waits.
-    """
+    """When the next step is due on a lane that is not `busy` (may be in the past), or None."""
     times = [row.due for row in conn.execute(_NEXT) if row.due is not None and row.lane not in busy]
     return moment(min(times)) if times else None
 
@@ -55,7 +52,7 @@ def failures(conn: Connection, lane: str) -> int:
 
 
 def pause_lane(conn: Connection, lane: str, until: datetime, reason: str) -> None:
-    """One more failure in a row: nothing is done on the lane before `until`."""
+    """Count one more failure in a row and pause the lane until then."""
     conn.execute(
         update(lanes)
         .where(lanes.c.lane == lane)
@@ -64,17 +61,17 @@ def pause_lane(conn: Connection, lane: str, until: datetime, reason: str) -> Non
 
 
 def lane_works(conn: Connection, lane: str) -> None:
-    """Something got through."""
+    """Reset failures and pause: something got through."""
     execute(conn, _WORKS, {"lane": lane})
 
 
 def open_lanes(conn: Connection) -> None:
-    """Try every lane at once again, as a person asked."""
+    """End all pauses, because a person asked for it."""
     conn.execute(update(lanes).values(paused_until=0))
 
 
 def lane_states(conn: Connection, now: datetime) -> list[LaneState]:
-    """The lanes in trouble or waiting, for people."""
+    """The lanes that are failing or paused, for people."""
     query = (
         select(lanes)
         .where((lanes.c.paused_until > ms(now)) | (lanes.c.failures > 0))

@@ -1,4 +1,4 @@
-"""What a poll found, written in one transaction: watermark, recordings, matches and their steps."""
+"""Save what a poll found in one transaction: watermark, recordings, matches and their steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, 
 from bot.store.schema import lanes, matches, moment, ms, steps
 
 WAIT_FOR_SHARE_MS = 15 * 60_000
-"""A post waits for its match's share, so that it can carry the link, but not longer than this."""
+"""How long a post waits for its match's share, to include the link."""
 
 NO_LIMITS = Posting()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStep:
-    """One action to take. `kind` and `params` (JSON) are the action, `key` names it for ever."""
+    """One action to take. `kind` and `params` (JSON) are the action, `key` is permanent."""
 
     key: str
     rank: int
@@ -34,10 +34,10 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMatch:
-    """A rule matched a subject. `match_key` is unique for ever; a known one is ignored.
+    """A rule matched a subject. `match_key` is unique and permanent; a known one is ignored.
 
     `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
-    what it tells about took place (None: when it matched), `posting` what limits its posts.
+    the event took place (None: when it matched), `posting` what limits its posts.
     """
 
     rule: str
@@ -70,7 +70,7 @@ class PollOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptMatch:
-    """A match as the store has it, without the subject's data."""
+    """A stored match, without the subject's data."""
 
     id: int
     key: str
@@ -82,7 +82,7 @@ class KeptMatch:
 
 
 def commit_poll(conn: Connection, outcome: PollOutcome) -> tuple[str, ...]:
-    """Write the poll down; returns the keys of the matches that are new."""
+    """Save the poll; returns the keys of new matches."""
     save_recordings(conn, outcome.website, outcome.seen, outcome.at)
     mark_vanished(conn, outcome.website, outcome.vanished)
     if outcome.watermark is not None:
@@ -93,7 +93,7 @@ def commit_poll(conn: Connection, outcome: PollOutcome) -> tuple[str, ...]:
 
 
 def add_match(conn: Connection, match: NewMatch) -> bool:
-    """Write a match and its steps down; False, and no change, if its key is known."""
+    """Save a match and its steps; False, and no change, if its key is known."""
     add = upsert(matches).values(
         key=match.match_key,
         rule=match.rule,

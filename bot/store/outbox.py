@@ -1,8 +1,8 @@
 """The outbox: a step is pending, then sending, then done, dead, folded into a digest or withheld.
 
-A step is written down as `sending`, under a token, before its call goes out, and only the
-holder of that token can settle it. So a process that dies in between leaves a step whose
-outcome is unknown, and one that was frozen meanwhile can't settle what another took over.
+A step is saved as `sending`, under a token, before its request goes out, and only the holder
+of that token can save its outcome. So a crash in between leaves a step whose outcome is
+unknown, and a process that was frozen can't overwrite what another one took over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from bot.actions import DIGESTS
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.digests import erase_digest, erase_ended, held_back, receipt
-from bot.store.due_steps import SELECT_WAITING, Waiting
+from bot.store.due_steps import SELECT_DUE_STEP, DueStep
 from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
 from bot.store.raw_sql import Value, execute
@@ -31,15 +31,15 @@ from bot.store.schema import (
 )
 
 AT_ONCE = 200
-"""How many posts one transaction folds at most, so that no other work waits long."""
+"""How many posts one transaction folds at most, so that other work does not wait long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A step that is ours to perform now. `token` proves it when the outcome is written down.
+    """A step that is ours to perform now. `token` proves it when the outcome is saved.
 
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
-    unknown. `results` holds what earlier steps of the match brought, by kind of action.
+    unknown. `results` are those of earlier steps of the match, by kind of action.
     """
 
     step: int
@@ -64,9 +64,9 @@ class Claim:
     results: Mapping[str, str]
 
 
-# The states are literals, not parameters: only so does SQLite use the partial indexes.
+# The states are literals: with parameters SQLite does not use the partial indexes.
 _DUE = (
-    f"{SELECT_WAITING} WHERE steps.lane = :lane AND steps.due <= :now"
+    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
     " AND steps.state = 'pending' ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
@@ -77,21 +77,21 @@ _RESULTS = "SELECT action, result FROM steps WHERE match_id = :match AND result 
 
 
 def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | None:
-    """The lane's first step that is due, marked `sending` under `token`; None if there is none.
+    """The lane's first due step, marked `sending` under `token`; None if there is none.
 
-    Posts that must not go out now are folded into their digest or withheld on the way.
+    Posts that must not go out now are folded into their digest or withheld.
     """
     for _ in range(AT_ONCE):
         found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
         if found is None:
             return None
-        row = Waiting(*found)
+        row = DueStep(*found)
         if not held_back(conn, row, now):
             return _sent(conn, row, now, token)
     return None
 
 
-def _sent(conn: Connection, row: Waiting, now: datetime, token: str) -> Claim:
+def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     at = ms(now)
     first = at if row.first_tried is None else row.first_tried
     execute(conn, _SEND, {"step": row.id, "token": token, "now": at, "first": first})
@@ -120,7 +120,7 @@ def _sent(conn: Connection, row: Waiting, now: datetime, token: str) -> Claim:
     )
 
 
-def settle(
+def complete(
     conn: Connection,
     claimed: Claim,
     now: datetime,
@@ -129,9 +129,9 @@ def settle(
     result: str | None = None,
     follow: Sequence[NewStep] = (),
 ) -> bool:
-    """The step has taken effect. False, and no change, if the claim is no longer ours.
+    """The step took effect. False, and no change, if the claim is no longer ours.
 
-    `result` is kept for later steps of the match, `follow` are steps that come after.
+    `result` is kept for later steps of the match; `follow` are added to the outbox.
     """
     if not _end(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
@@ -189,11 +189,11 @@ def postpone(
 
 
 def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
-    """After a start: what was `sending` when the last process died has an unknown outcome.
+    """At the start: steps that are still `sending` were interrupted; their outcome is unknown.
 
-    A step that was being repeated waits until `settling` after its last attempt began, so
-    that what that one sent can be seen. Only the holder of the store's lock may call this.
-    Returns how many steps came back.
+    A step that was being repeated waits until `settling` after its last attempt began, so that
+    what it sent can show up. Only the holder of the store's lock may call this. Returns how
+    many steps were recovered.
     """
     repeated = func.max(steps.c.due, steps.c.began + settling // timedelta(milliseconds=1))
     interrupted = (
@@ -216,7 +216,7 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
             website=match.website,
             subject=match.subject_key,
             step=step.key,
-            text="the bot stopped during the attempt; what came of it is not known",
+            text="the bot stopped during the attempt; its outcome is unknown",
         )
         record(conn, now, [note])
     return len(found)
@@ -224,7 +224,7 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
 
 @cache
 def _ending(*columns: str) -> str:
-    # Made of this module's own column names; every value is a parameter.
+    # Built from this module's own column names; every value is a parameter.
     new = ", ".join(f"{column} = :{column}" for column in columns)
     return (
         f"UPDATE steps SET token = NULL, {new}"  # noqa: S608

@@ -1,7 +1,7 @@
-"""Plain SQL for the few statements that every step costs, past SQLAlchemy's ceremony.
+"""Raw SQL for the few statements that run for every step, without SQLAlchemy's overhead.
 
-They run within the unit of work like any other. SQLAlchemy takes 30 to 60 µs to run a
-statement that takes SQLite 5; with half a dozen for each step that was half of the time.
+They run in the same transaction. SQLAlchemy takes 30 to 60 µs for a statement that takes
+SQLite 5; at half a dozen per step that was half of the time.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""Which recordings have been seen, in what shape, and which are still live."""
+"""Which recordings have been seen, which are still live, and how far each source has read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,14 @@ from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, recordings, watermarks
 
-"""SQLite takes only so many values in one statement."""
-
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """What is known of one answer and of its window.
 
-    `fingerprints` has those of the answer's rows that are known, by id; `closed` the ids
-    among them that need no more looks. `total` counts the recordings known in the window,
-    `live` holds the ids that are still to be settled, wherever they are.
+    `fingerprints` are those of the answer's known rows, by id; `closed` the ids among them
+    that need no more polls. `total` counts the recordings known in the window,
+    `live` are the ids that are not settled yet, in any window.
     """
 
     fingerprints: Mapping[str, str]
@@ -51,23 +49,22 @@ def coverage(
             table.vanished == 0,
         )
     ).scalar_one()
-    # Literals, not parameters: only so does SQLite use the partial index.
+    # Literals: with parameters SQLite does not use the partial index.
     waiting = text("settled = 0 AND closed = 0 AND vanished = 0")
     live = conn.execute(select(table.id).where(table.website == website).where(waiting))
     return Coverage(fingerprints, frozenset(closed), total, frozenset(live.scalars()))
 
 
 _CHUNK = 500
-"""SQLite takes only so many values in one statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRecording:
     """A recording as a poll saw it.
 
-    `fingerprint` is opaque and changes when the recording does. `settled` tells that it has
-    been without activity long enough to be final, `closed` that it need not be looked at again.
-    `created` is None where the API left it out; the time of the poll stands in for it.
+    `fingerprint` is opaque and changes when the recording does. `settled`: it has had
+    no activity for long enough to be final. `closed`: it need not be polled again. `created` is
+    None if the API left it out; the time of the poll is used instead.
     """
 
     id: str
@@ -107,7 +104,7 @@ def save_recordings(
 
 
 def mark_vanished(conn: Connection, website: str, ids: Iterable[str]) -> None:
-    """Remember that the API no longer has these recordings."""
+    """Mark recordings that the API no longer has."""
     for some in _chunks(tuple(ids)):
         conn.execute(
             update(recordings)
@@ -117,7 +114,7 @@ def mark_vanished(conn: Connection, website: str, ids: Iterable[str]) -> None:
 
 
 def close_older(conn: Connection, website: str, than: datetime) -> None:
-    """Recordings made before then are not looked at any more, though nothing said they ended."""
+    """Close recordings made before then, even if they have not settled."""
     conn.execute(
         update(recordings)
         .where(recordings.c.website == website, recordings.c.created < ms(than))
@@ -132,8 +129,8 @@ def known_recordings(conn: Connection, website: str, since: datetime) -> dict[st
 
 
 def live_recordings(conn: Connection, website: str) -> dict[str, SeenRecording]:
-    """The recordings that must be looked at again: neither settled, closed nor vanished."""
-    # Literals, not parameters: only so does SQLite use the partial index.
+    """The recordings to poll again: neither settled, closed nor vanished."""
+    # Literals: with parameters SQLite does not use the partial index.
     return _by_id(conn, website, text("settled = 0 AND closed = 0 AND vanished = 0"))
 
 
@@ -174,7 +171,7 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 WEBSITES = "websites"
-"""The source under which the names of the account's websites are kept, for no website."""
+"""The watermark source for the names of the account's websites."""
 
 
 def website_names(conn: Connection) -> dict[str, str]:
@@ -184,11 +181,11 @@ def website_names(conn: Connection) -> dict[str, str]:
 
 
 MISSING = "websites missing"
-"""The source under which the websites are kept that the last list lacked, for no website."""
+"""The watermark source for websites that were missing from the last list."""
 
 
 def missing_websites(conn: Connection) -> dict[str, str]:
-    """The websites by id that were known and that the account's last list lacked."""
+    """Known websites that were missing from the last list, by id."""
     data = watermark(conn, MISSING, "")
     return msgspec.json.decode(data, type=dict[str, str]) if data else {}
 
@@ -196,32 +193,32 @@ def missing_websites(conn: Connection) -> dict[str, str]:
 def set_websites(
     conn: Connection, names: Mapping[str, str], missing: Mapping[str, str], at: datetime
 ) -> None:
-    """Remember the account's websites by id as they are listed now, and those that it lacks."""
+    """Save the account's websites and the missing ones, both by id."""
     for source, websites in ((WEBSITES, names), (MISSING, missing)):
         set_watermark(conn, source, "", msgspec.json.encode(websites).decode(), at)
 
 
 CHANNELS = "slack"
-"""The source under which the channels are kept that the bot may not read, for no website."""
+"""The watermark source for channels that the bot may not read."""
 
 
 def blind_channels(conn: Connection) -> list[str]:
-    """The channels in which a post can't be looked up, as the daemon last tried."""
+    """The channels in which posts can't be looked up, as of the daemon's last check."""
     data = watermark(conn, CHANNELS, "")
     return msgspec.json.decode(data, type=list[str]) if data else []
 
 
 def set_blind_channels(conn: Connection, channels: Sequence[str], at: datetime) -> None:
-    """Remember them."""
+    """Save them."""
     set_watermark(conn, CHANNELS, "", msgspec.json.encode(channels).decode(), at)
 
 
 ROUNDS = "rounds"
-"""The source under which it is kept how often recordings are really seen, for no website."""
+"""The watermark source for how often recordings are really polled."""
 
 
 def watermark(conn: Connection, source: str, website: str) -> str | None:
-    """What the source handed over last time for this website; None at first."""
+    """What the source saved last time for this website; None at first."""
     query = select(watermarks.c.data).where(
         watermarks.c.source == source, watermarks.c.website == website
     )
@@ -229,20 +226,20 @@ def watermark(conn: Connection, source: str, website: str) -> str | None:
 
 
 def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetime]]:
-    """(source, website) -> what was handed over, and when."""
+    """(source, website) -> what was saved, and when."""
     rows = conn.execute(select(watermarks))
     return {(row.source, row.website): (row.data, moment(row.at)) for row in rows}
 
 
 def forget_watermark(conn: Connection, source: str, website: str) -> None:
-    """The next look at this website will be a first one."""
+    """Make the next poll of this website a first one."""
     conn.execute(
         delete(watermarks).where(watermarks.c.source == source, watermarks.c.website == website)
     )
 
 
 def set_watermark(conn: Connection, source: str, website: str, data: str, at: datetime) -> None:
-    """Remember how far the source has read; belongs into the transaction of what it read."""
+    """Save how far the source has read, in the transaction that saves what it read."""
     write = insert(watermarks).values(source=source, website=website, data=data, at=ms(at))
     conn.execute(
         write.on_conflict_do_update(

@@ -1,4 +1,4 @@
-"""A rule gets another id: all that is remembered under the old one goes on under the new one."""
+"""Rename a rule: everything stored under the old id moves to the new one."""
 
 from datetime import datetime
 
@@ -20,10 +20,10 @@ _KEPT_BY_RULE = (rule_states, windows, digests, once, tallies, levels)
 
 
 def rename_rule(conn: Connection, old: str, new: str, at: datetime) -> bool:
-    """Hand all of it over; False where nothing is remembered of the old id.
+    """Move everything; False if nothing is stored under the old id.
 
-    What the new id has of its own stays as it is. The keys of matches and steps keep the old
-    id, since they name things for ever, and so does what stands in the audit log already.
+    What the new id already has stays. Keys of matches and steps keep the old id, since they are
+    permanent, and so do existing audit entries.
     """
     moved = 0
     for table in _KEPT_BY_RULE:
@@ -31,8 +31,8 @@ def rename_rule(conn: Connection, old: str, new: str, at: datetime) -> bool:
         moved += conn.execute(write.prefix_with("OR IGNORE")).rowcount
         conn.execute(delete(table).where(table.c.rule == old))
     moved += conn.execute(update(matches).where(matches.c.rule == old).values(rule=new)).rowcount
-    holds = update(ownership).where(ownership.c.owner == old).values(owner=new)
-    moved += conn.execute(holds).rowcount
+    owned = update(ownership).where(ownership.c.owner == old).values(owner=new)
+    moved += conn.execute(owned).rowcount
     if moved:
         record(conn, at, [Note(kind="rule.renamed", rule=new, text=f"was {old}")])
     return moved > 0

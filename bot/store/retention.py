@@ -1,4 +1,4 @@
-"""Forgetting what is older than anything that the bot still looks at."""
+"""Delete what is older than anything the bot still needs."""
 
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ from bot.store.recordings import all_watermarks
 from bot.store.schema import audit, figures, levels, matches, ms, once, recordings, tallies
 
 AT_ONCE = 2_000
-"""How many rows of a table one transaction deletes, so that no other work waits long."""
+"""How many rows of a table one transaction deletes, so that other work does not wait long."""
 
 _OPEN = text(
     "NOT EXISTS (SELECT 1 FROM steps WHERE steps.match_id = matches.id"
@@ -18,10 +18,10 @@ _OPEN = text(
 
 
 def may_forget(conn: Connection, keep: timedelta, now: datetime) -> datetime:
-    """Before when nothing is needed: `keep` ago, and well before what is still to be read.
+    """The time before which nothing is needed: `keep` before the oldest unread recording.
 
-    After a downtime longer than `keep` what was done before it must be known until all that
-    was missed has been read, or it would be done again.
+    After a downtime longer than `keep`, what was done before it is needed until the backfill is
+    complete, or it would be done again.
     """
     read = [at for (source, website), (_, at) in all_watermarks(conn).items()
             if source == "recordings" and website]  # fmt: skip
@@ -31,8 +31,8 @@ def may_forget(conn: Connection, keep: timedelta, now: datetime) -> datetime:
 def forget(conn: Connection, before: datetime) -> int:
     """Delete what is older; call it again while it returns more than 0.
 
-    Matches with open steps stay, dead letters go with their match. The budgets' ledger,
-    steps and ownership stay for ever: they are a row a day.
+    Matches with open steps stay; dead letters are deleted with their match. The budgets'
+    ledger, steps and ownership stay: they are a row a day.
     """
     limit = ms(before)
     return sum(

@@ -1,4 +1,4 @@
-"""What is remembered of a rule beside its matches: paused by its safety, snoozed, edited."""
+"""The state of a rule beside its matches: paused by its safety limit, snoozed, edited."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RuleState:
 
 
 def rule_states(conn: Connection) -> dict[str, RuleState]:
-    """What is remembered of each rule, by its id; rules never heard of are left out."""
+    """The state of each known rule, by id."""
     return {
         row.rule: RuleState(
             rule=row.rule,
@@ -47,9 +47,9 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
 
 
 def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> frozenset[str]:
-    """Remember the rules as they now run (id -> fingerprint); returns those that changed.
+    """Save the active rules (id -> fingerprint); returns those that changed.
 
-    A rule that was paused by its safety and has been edited since runs again.
+    A paused rule runs again after an edit.
     """
     known = rule_states(conn)
     changed = {
@@ -88,9 +88,9 @@ def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
 
 
 def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
-    """Hold the rule's posts back until then; they come in one digest when it ends.
+    """Hold the rule's posts back until then; they are posted as one digest when it ends.
 
-    A snooze in force is made longer or shorter.
+    Extends or shortens a present snooze.
     """
     note_ended_snoozes(conn, at)
     now = _snooze(conn, rule)
@@ -103,9 +103,9 @@ def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
 
 
 def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
-    """End the rule's snooze before its time; False if it was not snoozed.
+    """End the rule's snooze early; False if it was not snoozed.
 
-    The digest of what it held back is due at once.
+    The digest of what was held back is due at once.
     """
     note_ended_snoozes(conn, at)
     now = _snooze(conn, rule)
@@ -121,7 +121,7 @@ def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
 
 
 def _snooze(conn: Connection, rule: str) -> tuple[datetime, datetime] | None:
-    """When the rule's snooze ends and when it began; None where its end has been told."""
+    """When the rule's snooze ends and began; None if its end is already in the audit log."""
     query = select(_table.c.snoozed_until, _table.c.snoozed_at).where(_table.c.rule == rule)
     found = conn.execute(query).first()
     if found is None or found.snoozed_at is None:
@@ -130,18 +130,18 @@ def _snooze(conn: Connection, rule: str) -> tuple[datetime, datetime] | None:
 
 
 def _bring_forward(conn: Connection, rule: str, due: datetime, to: datetime) -> None:
-    """The digests that were due when the snooze ended are due sooner."""
+    """Make the digests that were due at the end of the snooze due earlier."""
     waiting = select(digests.c.step_id).where(digests.c.rule == rule)
     those = update(steps).where(steps.c.id.in_(waiting), steps.c.due == ms(due))
     conn.execute(those.values(due=ms(to)))
 
 
 def note_ended_snoozes(conn: Connection, now: datetime) -> None:
-    """Write into the audit log, once, that a snooze has ended by itself."""
+    """Record once in the audit log that a snooze has expired."""
     for rule, until, since in conn.execute(_OVER, {"now": ms(now)}).all():
         conn.execute(update(_table).where(_table.c.rule == rule).values(snoozed_at=None))
         held = withheld(conn, rule, moment(since), Reason.SNOOZED)
-        said = f"its time was over at {moment(until):%Y-%m-%d %H:%M %Z}; posts held back: {held}"
+        said = f"expired at {moment(until):%Y-%m-%d %H:%M %Z}; posts held back: {held}"
         record(conn, now, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
 
 
@@ -158,7 +158,7 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
 
 
 def matches_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How often the rule has matched since then what happened since then, for its safety."""
+    """How many events since then the rule has matched, for its safety limit."""
     query = select(func.count()).where(
         matches.c.rule == rule, matches.c.matched >= ms(since), matches.c.happened >= ms(since)
     )
@@ -166,13 +166,13 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
 
 
 def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> int:
-    """How many of the rule's posts were held back for that reason since then."""
+    """How many of the rule's posts were held back since then for that reason."""
     query = (
         select(func.count())
         .select_from(steps.join(matches))
         .where(
             matches.c.rule == rule,
-            # Older than that no post waits; it spares the rule's whole past.
+            # No post waits longer than that, so older matches need not be read.
             matches.c.matched >= ms(since - LONGEST_WAIT),
             steps.c.ended >= ms(since),
             steps.c.fault == str(reason),

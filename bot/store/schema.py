@@ -1,6 +1,6 @@
-"""The tables of the store, and the number of their version.
+"""The tables of the store, their version, and how times are stored.
 
-Times are integers as `bot.store.times` writes them. Columns named `data`, `figures`, `why`,
+Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `why`,
 `details`, `posting` and `params` hold JSON.
 """
 
@@ -23,7 +23,7 @@ from bot.domain.step import StepStatus
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x4D46_4254
-"""Tells our files from other SQLite databases ("MFBT")."""
+"""Identifies the bot's SQLite files ("MFBT")."""
 
 metadata = MetaData()
 
@@ -273,20 +273,20 @@ _MS = timedelta(milliseconds=1)
 
 
 def ms(moment: datetime) -> int:
-    """The moment as it is stored. `moment` must know its zone."""
+    """The moment as stored. `moment` must be timezone-aware."""
     return (moment - _EPOCH) // _MS
 
 
 def ms_or_none(moment: datetime | None) -> int | None:
-    """The moment as it is stored, where there may be none."""
+    """The moment as stored, or None."""
     return None if moment is None else ms(moment)
 
 
 def moment(stored: int) -> datetime:
-    """The moment that `ms` stored."""
+    """The moment stored by `ms`."""
     return _EPOCH + stored * _MS
 
 
 def moment_or_none(stored: int | None) -> datetime | None:
-    """The moment that `ms_or_none` stored."""
+    """The moment stored by `ms_or_none`."""
     return None if stored is None else moment(stored)

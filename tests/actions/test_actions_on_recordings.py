@@ -138,7 +138,7 @@ async def test_variables_that_are_not_named_stay_whatever_the_api_does(replaces)
 async def test_variables_that_do_not_stick_are_tried_again():
     world = World()
     world.account.deaf = True
-    with pytest.raises(TryLater, match="not to be seen yet"):
+    with pytest.raises(TryLater, match="does not show them yet"):
         await Variables(values={"seen": "yes"}).perform(unshared(), world.ports)
 
 
@@ -181,7 +181,7 @@ async def test_only_the_share_that_the_bot_made_is_ended():
     world.account.recording["token"] = "newer"
     done = await Unshare(token="T1").perform(unshared(), world.ports)
     assert world.account.recording["token"] == "newer"
-    assert "somebody has shared it anew" in done.note
+    assert "somebody has shared it again" in done.note
 
 
 async def test_a_pages_heatmap_is_shared_and_its_token_read_from_the_page():

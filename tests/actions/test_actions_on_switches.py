@@ -103,7 +103,7 @@ async def test_a_campaign_is_switched_with_everything_else_as_it_was():
 async def test_a_campaign_that_is_so_already_is_not_written():
     world = World()
     done = await Enabled(on=True).perform(task("feedback"), world.ports)
-    assert (done.note, world.account.writes) == ("is on already", [])
+    assert (done.note, world.account.writes) == ("was on already", [])
 
 
 async def test_a_website_that_is_gone_is_named_as_such():

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from bot.actions import ACTIONS
-from bot.budgets.poll import BudgetMemory, BudgetsLooked, look
+from bot.budgets.poll import BudgetMemory, BudgetsPolled, poll_budgets
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
 from bot.domain.subjects import Site
@@ -197,7 +197,7 @@ class World:
             shop.pass_time(self.now, end)
         self.now = end
 
-    async def look(self) -> BudgetsLooked:
+    async def poll_budgets(self) -> BudgetsPolled:
         sites = [Site(shop.id, shop.name, shop.read_only) for shop in self.shops]
         context = PollContext(
             mouseflow=self.account,
@@ -207,11 +207,11 @@ class World:
             start=HOUR,
             routing=Routing("#usual", str(ZONE)),
         )
-        return await look(self.budgets, sites, context, self.memory, self.now, self.ops)
+        return await poll_budgets(self.budgets, sites, context, self.memory, self.now, self.ops)
 
-    async def poll(self) -> BudgetsLooked:
+    async def poll(self) -> BudgetsPolled:
         """A look and what it has put into the outbox."""
-        looked = await self.look()
+        looked = await self.poll_budgets()
         await self.delivery.drain()
         return looked
 
@@ -225,7 +225,7 @@ class World:
     def mark(self, budget="credits"):
         return self.store.do(lambda conn: budget_mark(conn, budget))
 
-    def holds(self):
+    def owned(self):
         return self.store.do(owned)
 
     def audit(self, kind=""):

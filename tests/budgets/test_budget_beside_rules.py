@@ -54,7 +54,7 @@ async def test_a_stop_by_a_rule_is_told_as_the_rules(world):
     await bot.run(hours=5)
     assert len(bot.slack.said("myshop.com was stopped by the rule night-off")) == 1
     assert bot.slack.said("not by the bot") == []
-    [hold] = bot.holds().values()
+    [hold] = bot.owned().values()
     assert (hold.owner, hold.set_to) == ("night-off", "Stopped")
     assert bot.mark().websites[0].owner == "night-off"
 
@@ -66,9 +66,9 @@ async def test_what_a_rule_stopped_stays_stopped_in_the_new_period(world):
     shop.made[bot.now.date()] = 3000
     await bot.run(days=31, until=lambda: bot.now.month == 2 and bot.now.day == 2)
     assert shop.status == "Stopped"
-    assert "Stopped already by the rule night-off" in bot.slack.said("100 % used")[0]
+    assert "already stopped by the rule night-off" in bot.slack.said("100 % step")[0]
     [said] = bot.slack.said("stays stopped in the new period")
-    assert "the rule night-off stopped it" in said
+    assert "The rule night-off stopped it" in said
     assert bot.slack.said("somebody else") == []
 
 
@@ -77,7 +77,7 @@ async def test_a_step_that_starts_leaves_what_a_rule_stopped(world):
     await stopped_by_a_rule(bot)
     bot.shops[0].made[bot.now.date()] = 26_000
     await bot.run(hours=3)
-    assert bot.slack.said("80 % used")
+    assert bot.slack.said("80 % step")
     assert bot.shops[0].status == "Stopped"
 
 
@@ -89,9 +89,9 @@ async def test_a_start_by_a_rule_after_the_budgets_stop_is_told_as_the_rules(wor
     fires(bot, "recording: start")
     await bot.run(hours=3)
     assert shop.status == "Recording"
-    [said] = bot.slack.said("the rule night-off changed recording to Recording")
-    assert "the budget steps aside" in said
-    assert bot.slack.said("a person") == []
+    [said] = bot.slack.said("the rule night-off turned recording back on")
+    assert "leaves this website alone until the next period" in said
+    assert bot.slack.said("somebody") == []
 
 
 async def test_a_rate_set_by_a_rule_is_told_as_the_rules(world):
@@ -102,7 +102,7 @@ async def test_a_rate_set_by_a_rule_is_told_as_the_rules(world):
     fires(bot, "recording_rate: 50")
     await bot.run(hours=3)
     assert len(bot.slack.said("the rule night-off changed the recording rate to 50 %")) == 1
-    assert bot.slack.said("a person") == []
+    assert bot.slack.said("somebody") == []
 
 
 async def test_a_person_who_starts_what_a_rule_stopped_and_stops_it_again_owns_the_stop(world):
@@ -111,8 +111,8 @@ async def test_a_person_who_starts_what_a_rule_stopped_and_stops_it_again_owns_t
     await stopped_by_a_rule(bot)
     shop.set(bot.now, "person", status="Recording")
     await bot.run(hours=1)
-    assert bot.holds() == {}
-    assert "a person made it Recording" in bot.audit("website.released")[0].text
+    assert bot.owned() == {}
+    assert "somebody changed it to Recording" in bot.audit("website.released")[0].text
     shop.set(bot.now, "person", status="Stopped")
     await bot.run(hours=2)
     assert len(bot.slack.said("was stopped, not by the bot")) == 1
@@ -126,7 +126,7 @@ async def test_a_rule_that_found_it_stopped_has_not_stopped_it(world):
     fires(bot, "recording: stop")
     await bot.run(hours=2)
     assert len(bot.slack.said("was stopped, not by the bot")) == 1
-    assert bot.holds() == {}
+    assert bot.owned() == {}
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -137,18 +137,18 @@ async def test_a_switch_that_takes_effect_during_a_look_is_taken_for_nobody_else
     bot = world(USED_UP if who == "the budget" else MONTHLY)
     shop = bot.shops[0]
     if who == "the budget":
-        await bot.look()
+        await bot.poll_budgets()
     else:
         await bot.run(hours=1)
         fires(bot, "recording: stop")
     bot.wait(minutes=15)
     bot.account.meanwhile = (before, bot.delivery.drain)
-    await bot.look()
+    await bot.poll_budgets()
     assert shop.status == "Stopped"
     await bot.run(hours=3)
     assert shop.status == "Stopped"
-    assert bot.slack.said("a person") == []
+    assert bot.slack.said("somebody") == []
     assert bot.slack.said("not by the bot") == []
-    assert bot.holds()[shop.id, "recording"].owner == (
+    assert bot.owned()[shop.id, "recording"].owner == (
         "budget:credits" if who == "the budget" else "night-off"
     )

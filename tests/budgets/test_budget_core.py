@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.budget import (
-    Hold,
-    Standing,
+    Ownership,
     Step,
-    changes,
-    due,
-    justified,
+    WebsiteState,
+    changes_for,
+    compare,
+    due_steps,
     midnight,
     period,
-    seen,
-    undone,
+    still_needed,
+    undo_change,
 )
 from bot.domain.forecast import coming, paced_rate, runs_out, traffic
 
@@ -65,9 +65,9 @@ def test_a_day_of_a_clock_change_has_23_or_25_hours():
 
 def test_a_step_that_switches_is_due_early_but_not_before_98_percent():
     post, stop = Step(100), Step(100, "stop")
-    assert due([post, stop], 1000, 985, 40) == (stop,)
-    assert due([post, stop], 1000, 975, 4000) == ()
-    assert due([post, stop], 1000, 1000, 0) == (post, stop)
+    assert due_steps([post, stop], 1000, 985, 40) == (stop,)
+    assert due_steps([post, stop], 1000, 975, 4000) == ()
+    assert due_steps([post, stop], 1000, 1000, 0) == (post, stop)
 
 
 @given(st.floats(0, 3000), st.floats(0, 3000), st.integers(1, 200))
@@ -75,40 +75,40 @@ def test_a_step_that_switches_is_due_early_but_not_before_98_percent():
 def test_more_use_never_makes_fewer_steps_due(one, more, share):
     steps = [Step(share), Step(share, "stop")]
     low, high = sorted((one, more))
-    assert set(due(steps, 1000, low, 10)) <= set(due(steps, 1000, high, 10))
+    assert set(due_steps(steps, 1000, low, 10)) <= set(due_steps(steps, 1000, high, 10))
 
 
 @given(st.floats(0, 2000), st.integers(1, 150))
 @settings(deadline=None)
 def test_what_is_due_is_never_undone_at_once(used, share):
     step = Step(share, "stop")
-    hold = Hold("w", "recording", "budget:b", NOW, "", "Stopped")
-    if due([step], 1000, used, 100):
-        assert justified(hold, [step], 1000, used, False)
+    hold = Ownership("w", "recording", "budget:b", NOW, "", "Stopped")
+    if due_steps([step], 1000, used, 100):
+        assert still_needed(hold, [step], 1000, used, False)
 
 
 @pytest.mark.parametrize("status", ["Paused", "NotInstalled", None, "Something new"])
 def test_unknown_and_foreign_states_are_left_alone(status):
-    step, standing = Step(100, "stop", 25), Standing("w", status, 100)
-    hold = Hold("w", "recording", "budget:b", NOW, "", "Stopped")
-    assert changes(step, standing, ()) == ()
-    assert seen(hold, standing) == "unknown"
+    step, state = Step(100, "stop", 25), WebsiteState("w", status, 100)
+    hold = Ownership("w", "recording", "budget:b", NOW, "", "Stopped")
+    assert changes_for(step, state, ()) == ()
+    assert compare(hold, state) == "unknown"
 
 
 def test_a_read_only_website_is_never_changed():
-    assert changes(Step(100, "stop", 25), Standing("w", "Recording", 100, True), ()) == ()
+    assert changes_for(Step(100, "stop", 25), WebsiteState("w", "Recording", 100, True), ()) == ()
 
 
 def test_only_what_the_bot_stopped_is_started_by_a_step():
-    start, standing = Step(10, "start"), Standing("w", "Stopped", 100)
-    hold = Hold("w", "recording", "budget:b", NOW, "", "Stopped")
-    assert changes(start, standing, ()) == ()
-    assert [change.to for change in changes(start, standing, [hold])] == ["start"]
+    start, state = Step(10, "start"), WebsiteState("w", "Stopped", 100)
+    hold = Ownership("w", "recording", "budget:b", NOW, "", "Stopped")
+    assert changes_for(start, state, ()) == ()
+    assert [change.to for change in changes_for(start, state, [hold])] == ["start"]
 
 
 @pytest.mark.parametrize("before", [None, 0, 1])
 def test_a_rate_that_cannot_be_set_is_not_set_back(before):
-    assert undone(Hold("w", "recording_rate", "budget:b", NOW, "", "25", before)) is None
+    assert undo_change(Ownership("w", "recording_rate", "budget:b", NOW, "", "25", before)) is None
 
 
 def history(days, value):

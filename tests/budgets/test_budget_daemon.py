@@ -97,7 +97,7 @@ class Running:
         self.watcher = Watcher(
             context, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
         )
-        await self.watcher.use(rules)
+        await self.watcher.use_rules(rules)
         await self.watcher.find_sites()
         return self
 
@@ -129,12 +129,12 @@ async def running():
 
 
 async def test_80_posts_95_throttles_100_stops_and_the_next_week_resumes(running):
-    await running.run(lambda: running.said("80 % used"), days=4)
+    await running.run(lambda: running.said("80 % step"), days=4)
     assert running.site.recorded == 100
-    await running.run(lambda: running.said("95 % used"), days=4)
+    await running.run(lambda: running.said("95 % step"), days=4)
     assert running.site.recorded == 25
     await running.run(lambda: running.site.status == "Stopped", days=4)
-    assert running.said("100 % used")
+    assert running.said("100 % step")
     assert running.now < datetime(2026, 3, 16, tzinfo=UTC)
     await running.run(lambda: running.site.recorded == 100, days=4)
     assert running.now - datetime(2026, 3, 15, 23, tzinfo=UTC) <= timedelta(hours=1)
@@ -145,7 +145,7 @@ async def test_80_posts_95_throttles_100_stops_and_the_next_week_resumes(running
 async def test_what_a_person_stopped_in_between_stays_so_and_the_channel_is_told(running):
     await running.run(lambda: running.site.status == "Stopped", days=5)
     running.sim.intervene("myshop.com", status="Recording")
-    await running.run(lambda: running.said("a person changed recording"), hours=2)
+    await running.run(lambda: running.said("somebody turned recording"), hours=2)
     running.sim.intervene("myshop.com", status="Stopped")
     await running.run(lambda: running.now.day == 18, days=6)
     assert running.site.status == "Stopped"

@@ -64,7 +64,7 @@ async def test_a_rate_that_a_person_sets_is_left_alone_until_the_next_period():
         shop.set(bot.now, "person", rate=50)
         await bot.run(days=2)
         assert shop.log[-1][1:] == ("person", "50 %")
-        assert bot.slack.said("a person changed the recording rate to 50 %")
+        assert bot.slack.said("somebody changed the recording rate to 50 %")
         await bot.run(days=4)
         assert shop.log[-1][1] == "bot"
     finally:

@@ -1,4 +1,4 @@
-"""What a budget does to websites: its steps, setting back, and standing aside for people."""
+"""What a budget does to websites: its steps, setting back, and state aside for people."""
 
 from datetime import date, timedelta
 
@@ -7,7 +7,7 @@ from budget_world import NoWebhook, Shop, World
 
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
-from bot.delivery.dry_run import Diary, DryMouseflow, DrySlack
+from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
 from bot.store.budgets import used
 
@@ -50,24 +50,26 @@ async def test_a_month_posts_throttles_stops_and_the_next_one_goes_on(world):
     shop = bot.shops[0]
     await bot.run(days=16)
     assert log(shop) == [("bot", "25 %"), ("bot", "Stopped")]
-    assert [len(bot.slack.said(f"{at} % used")) for at in (80, 95, 100)] == [1, 1, 1]
+    assert [len(bot.slack.said(f"{at} % step")) for at in (80, 95, 100)] == [1, 1, 1]
     used = january(shop)
     assert 0.98 * 30_000 <= used <= 30_000 * 1.01
     await bot.run(days=3)
     assert log(shop)[2:] == [("bot", "100 %"), ("bot", "Recording")]
-    assert len(bot.slack.said("set back")) == 1
-    assert bot.holds() == {}
+    assert len(bot.slack.said("undid its changes")) == 1
+    assert bot.owned() == {}
 
 
 async def test_messages_say_used_forecast_and_what_was_done(world):
     bot = world()
     await bot.run(days=31, until=lambda: bot.now.month == 2)
-    first, second, third = (bot.slack.said(f"{at} % used")[0] for at in (80, 95, 100))
+    first, second, third = (bot.slack.said(f"{at} % step")[0] for at in (80, 95, 100))
     assert "24,0" in first
     assert "of 30,000 recordings (80." in first
-    assert "at this rate the budget ends on" in first
+    assert "At this rate it runs out on" in first
     assert "recording rate 100 % → 25 %" in second
-    assert "myshop.com: recording stops" in third
+    assert (
+        "myshop.com: recording stopped. New sessions may still come in for up to an hour" in third
+    )
 
 
 async def test_the_forecast_comes_true(world):
@@ -88,7 +90,7 @@ async def test_a_person_who_starts_again_is_respected_and_told_about(world):
     shop.set(bot.now, "person", status="Recording")
     await bot.run(days=1)
     assert log(shop)[-1] == ("person", "Recording")
-    assert len(bot.slack.said("a person changed recording to Recording")) == 1
+    assert len(bot.slack.said("somebody turned recording back on")) == 1
 
 
 async def test_what_a_person_stopped_stays_stopped_in_the_new_period(world):
@@ -138,7 +140,7 @@ async def test_read_only_websites_are_counted_and_never_written(world):
     await bot.run(days=16)
     assert [what for _who, what in log(bot.shops[0])] == ["25 %", "Stopped"]
     assert bot.shops[1].log == []
-    assert "partner.com: left alone, it is read-only for the bot" in bot.slack.said("100 % used")[0]
+    assert "partner.com: not changed (read-only for the bot)" in bot.slack.said("100 % step")[0]
 
 
 async def test_deleted_recordings_stay_used(world):
@@ -194,7 +196,7 @@ async def test_steps_act_once_also_across_restarts_and_lost_switches_are_tried_a
         bot.restart()
         await bot.run(hours=3)
     assert log(shop) == [("bot", "25 %")]
-    assert len(bot.slack.said("95 % used")) == 1
+    assert len(bot.slack.said("95 % step")) == 1
 
 
 async def test_where_the_chart_is_missing_days_are_counted_one_by_one(world):
@@ -209,7 +211,7 @@ async def test_a_look_makes_a_handful_of_calls(world):
     await bot.run(days=2)
     bot.account.calls.clear()
     bot.wait(minutes=15)
-    await bot.look()
+    await bot.poll_budgets()
     assert len(bot.account.calls) == 2  # the counts of all days, and the switch
 
 
@@ -263,28 +265,31 @@ async def test_a_budget_that_is_gone_leaves_the_website_as_it_is_and_says_so(wor
     bot.budgets = type(bot)(MONTHLY.replace("credits:", "other:").replace("30000", "90000")).budgets
     await bot.run(hours=1)
     assert shop.status == "Stopped"
-    assert bot.holds() == {}
-    assert "in no rule file" in bot.audit("website.released")[0].text
+    assert bot.owned() == {}
+    assert "no longer in the rule files" in bot.audit("website.released")[0].text
 
 
 async def test_a_dry_run_shows_what_would_be_switched_and_switches_nothing(world):
     bot = world(MONTHLY.replace("30000", "20000"))
-    diary = Diary()
+    dry_run_log = DryRunLog()
     ports = Ports(
-        DryMouseflow(bot.account, diary), DrySlack(diary), NoWebhook(), Addresses(channel="#usual")
+        DryMouseflow(bot.account, dry_run_log),
+        DrySlack(dry_run_log),
+        NoWebhook(),
+        Addresses(channel="#usual"),
     )
     bot.delivery = Delivery(bot.store, ports, ACTIONS, clock=lambda: bot.now)
-    await bot.look()
+    await bot.poll_budgets()
     drained = await bot.delivery.drain()
     assert (drained.done, drained.postponed, drained.dead) == (5, 0, 0)
-    assert diary.writes == ["PUT /websites/id-myshop.com"] * 2
+    assert dry_run_log.writes == ["PUT /websites/id-myshop.com"] * 2
     assert bot.shops[0].log == []
 
 
 async def test_what_a_person_stopped_before_the_bot_could_is_not_the_bots(world):
     bot = world(MONTHLY.replace("30000", "20000"))
     shop = bot.shops[0]
-    await bot.look()
+    await bot.poll_budgets()
     shop.set(bot.now, "person", status="Stopped")
     await bot.delivery.drain()
     await bot.run(days=18)

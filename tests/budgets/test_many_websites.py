@@ -94,7 +94,7 @@ def test_200_websites_are_counted_soon_while_their_recordings_are_polled(tmp_pat
 
 async def test_so_many_websites_are_asked_at_once_and_no_more(crowd):
     crowd.account.answers.clear()
-    looking = asyncio.create_task(crowd.look())
+    looking = asyncio.create_task(crowd.poll_budgets())
     async with asyncio.timeout(60):
         while crowd.account.under_way < AT_ONCE:  # noqa: ASYNC110 - a count, not an event
             await asyncio.sleep(0.001)
@@ -107,7 +107,7 @@ async def test_so_many_websites_are_asked_at_once_and_no_more(crowd):
 
 
 async def test_each_website_has_its_own_count_whoever_answers_first(crowd):
-    await crowd.look()
+    await crowd.poll_budgets()
     assert [line.name for line in crowd.mark().websites] == [shop.name for shop in crowd.shops]
     assert crowd.mark().used == used(crowd.shops, crowd.now)
 
@@ -115,13 +115,13 @@ async def test_each_website_has_its_own_count_whoever_answers_first(crowd):
 async def test_where_some_cannot_be_asked_the_others_are_counted_and_the_first_error_is_told(crowd):
     first, second = TryLater("the third is away"), TryLater("the twentieth is away")
     crowd.account.faults = {"id-shop-20.com": second, "id-shop-03.com": first}
-    looked = await crowd.look()
+    looked = await crowd.poll_budgets()
     assert looked.failed is first
     there = [shop for shop in crowd.shops if shop.name not in ("shop-20.com", "shop-03.com")]
     assert crowd.mark().used == used(there, crowd.now)
     crowd.account.faults = {}
     crowd.wait(hours=1)
-    assert (await crowd.look()).failed is None
+    assert (await crowd.poll_budgets()).failed is None
     assert crowd.mark().used == used(crowd.shops, crowd.now)
 
 
@@ -129,7 +129,7 @@ async def test_what_is_no_answer_at_all_ends_the_look_and_asks_nobody_else(crowd
     fault = StoreError("the disk is full")
     crowd.account.faults = {"id-shop-00.com": fault}
     with pytest.raises(StoreError) as raised:
-        await crowd.look()
+        await crowd.poll_budgets()
     assert raised.value is fault
     assert crowd.mark() is None
     asked = len(crowd.account.asked)

@@ -119,8 +119,10 @@ def test_a_channel_that_is_not_there_is_told_as_that(place: Place) -> None:
 def test_a_token_that_is_wrong_is_said_once(place: Place) -> None:
     place.configure((place.sim.slack.token, "xoxb-another"))
     (said,) = place.check(1)
-    assert said.startswith("slack.bot_token: Slack refuses: invalid_auth (the token is wrong); ")
-    assert "mend slack.bot_token" in said
+    assert said.startswith(
+        "slack.bot_token: Slack rejected the request: invalid_auth (the token is wrong); "
+    )
+    assert "fix slack.bot_token" in said
 
 
 def test_a_scope_without_which_nothing_is_posted_must_be_given(place: Place) -> None:

@@ -126,11 +126,11 @@ def test_what_the_log_warns_of_is_told() -> None:
     lines = [
         {"level": "info", "event": "poll.decided"},
         {"level": "warning", "event": "poll.outage", "what": "feedback", "reason": "away"},
-        {"level": "error", "event": "deliver.given_up", "reason": "told as a dead letter"},
-        {"level": "error", "event": "daemon.fault"},
+        {"level": "error", "event": "deliver.dead_letter", "reason": "told as a dead letter"},
+        {"level": "error", "event": "daemon.internal_error"},
     ]
     log = "\n".join(map(json.dumps, lines))
-    assert troubles(log) == ["poll.outage: feedback: away", "daemon.fault"]
+    assert troubles(log) == ["poll.outage: feedback: away", "daemon.internal_error"]
 
 
 def test_calls_are_counted_by_what_they_ask() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.delivery.dry_run import Diary, DryWebhook, in_words
+from bot.delivery.dry_run import DryRunLog, DryWebhook, in_words
 from mouseflow import feedback, heatmaps, recordings, websites
 from mouseflow.request import Request
 
@@ -38,7 +38,7 @@ def test_a_call_without_words_is_told_as_it_would_go_out() -> None:
 
 
 async def test_of_a_webhook_only_its_host_is_shown() -> None:
-    diary = Diary()
+    dry_run_log = DryRunLog()
     url = "https://user:pw@hooks.example.com:8443/services/T0/secret?key=secret"
-    await DryWebhook(diary).call(url, b"", {}, None)
-    assert diary.hooks == ["https://hooks.example.com"]
+    await DryWebhook(dry_run_log).call(url, b"", {}, None)
+    assert dry_run_log.hooks == ["https://hooks.example.com"]

@@ -11,7 +11,7 @@ from bot.cli.main import main
 from bot.domain.subjects import Site
 from bot.rules.files.load import read
 from bot.rules.needs import plans
-from bot.scheduler import measured
+from bot.scheduler import measure_pace
 from bot.store import open_store
 from bot.store.audit import Note, record
 from bot.store.recordings import ROUNDS, WEBSITES, set_watermark
@@ -88,7 +88,7 @@ def test_websites_with_the_same_plan_share_its_lines(place, capsys):
         "  501 websites, one call each every 1 min where nothing is new: "
         "8.35 calls a second, and 2 are allowed\n" in plan
     )
-    assert "501 websites at 2 requests a second take 250 s a round" in plan
+    assert "501 websites at 2 requests/s take 250 s" in plan
     assert "  shop-010.com, shop-011.com, shop-012.com, shop-013.com, shop-014.com and 485 more\n" \
            "    at most 1 call when something is new: the list\n" in plan  # fmt: skip
     two = """\
@@ -121,10 +121,10 @@ def test_programs_get_all_of_it(place, capsys):
 
 
 def test_what_the_daemon_has_measured_is_shown(place, capsys):
-    slow = measured(4, 2.0, timedelta(minutes=1), timedelta(minutes=3), was_slow=False)
+    slow = measure_pace(4, 2.0, timedelta(minutes=1), timedelta(minutes=3), was_slow=False)
     data = msgspec.json.encode(slow).decode()
     stored(account(3), lambda conn: set_watermark(conn, ROUNDS, "", data, NOW))
-    assert "recordings are seen every 3 min, not every 1 min" in told(capsys)
+    assert "recordings are polled every 3 min, not every 1 min" in told(capsys)
     (place / "rules/r.yaml").write_text(RULES.replace("special.com", "elsewhere.com"))
     assert "every 3 min" not in told(capsys)  # it was measured with other rules
 

@@ -437,7 +437,7 @@ def test_a_backup_is_a_whole_store_and_never_overwrites(
     with open_store("sqlite:///copy.db", read_only=True) as store:
         assert len(store.do(history)) == 4
     assert main(["backup", "copy.db"]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

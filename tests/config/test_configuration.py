@@ -106,14 +106,14 @@ listen = "8080"
     assert problems(path, environ) == [
         f"{path}:2:2: mouseflow.api_key: missing; write it here or set BOT_MOUSEFLOW__API_KEY",
         f"{path}:3:1: mouseflow.regoin: unknown key; did you mean region?",
-        f"{path}:5:1: mouseflow.time_zone: no such time zone; write one such as Europe/Copenhagen",
-        f"{path}:6:1: mouseflow.base_url: plain http would show the credentials; "
-        "use https (http is for 127.0.0.1)",
+        f"{path}:5:1: mouseflow.time_zone: unknown time zone; use a name such as Europe/Copenhagen",
+        f"{path}:6:1: mouseflow.base_url: plain http would expose the credentials; "
+        "use https (http only for 127.0.0.1)",
         f"{path}:8:2: slak: unknown section; did you mean slack?",
         f"{path}:12:1: poll.settle: write a duration with a unit, such as 60s, 5m, 1h or 7d",
         f"{path}:13:1: poll.recordings: write a duration with a unit, such as 60s, 5m, 1h or 7d",
         f"{path}:14:1: poll.feedback: from 100ms to 1d",
-        f"{path}:17:1: rules.paths: give one at least",
+        f"{path}:17:1: rules.paths: needs at least one",
         f"{path}:18:1: rules.allow_delete: write true or false",
         f'{path}:21:1: web.listen: write host:port, such as 127.0.0.1:8080, or "" to turn it off',
         "BOT_LOG__LEVEL: log.level: write one of debug, info, warning or error",
@@ -128,9 +128,9 @@ listen = "8080"
         ('[mouseflow]\nregion = "asia"', "write one of eu or us"),
         ('[mouseflow]\nemail = "a:b@example.com"', "write the e-mail address"),
         ('[mouseflow]\nbase_url = "http://localhost.example.com"', "plain http"),
-        ('[mouseflow]\nbase_url = "ftp://example.com"', "whole address"),
-        ('[mouseflow]\nbase_url = "https://me:pw@example.com"', "no user or password"),
-        ('[mouseflow]\nbase_url = "https://["', "whole address"),
+        ('[mouseflow]\nbase_url = "ftp://example.com"', "full URL"),
+        ('[mouseflow]\nbase_url = "https://me:pw@example.com"', "user or password"),
+        ('[mouseflow]\nbase_url = "https://["', "full URL"),
         ('[mouseflow]\nbase_url = "https://example.com"\nregion = "eu"', "not both"),
         ('[mouseflow]\nshare_url = "https://example.com/"', "{token}"),
         ('[mouseflow]\nshare_url = "https://example.com/{token}/{id}"', "{token}"),
@@ -145,7 +145,7 @@ listen = "8080"
         ('[poll]\nsettle = "0s"', "write a duration with a unit"),
         ('[store]\nurl = "bot.db"', "write sqlite:///"),
         ('[store]\nurl = "mysql://localhost/x"', "write sqlite:///"),
-        ('[store]\nkeep = "1d"', "4d at least"),
+        ('[store]\nkeep = "1d"', "at least 4d"),
         ('[web]\nlisten = "127.0.0.1:99999"', "host:port"),
         ('[log]\nformat = "xml"', "write one of auto, json or text"),
         ('[rules]\npaths = "a"\nalow_delete = true', "did you mean allow_delete?"),
@@ -192,7 +192,7 @@ def test_without_credentials_each_missing_key_is_named() -> None:
     assert problems(None, {}) == [
         "mouseflow.api_key: missing; write it here or set BOT_MOUSEFLOW__API_KEY",
         "mouseflow.email: missing; write it here or set BOT_MOUSEFLOW__EMAIL",
-        "mouseflow.region: missing; write eu or us, where the account lives",
+        "mouseflow.region: missing; set eu or us, the account's region",
     ]
 
 

@@ -32,9 +32,9 @@ STEP_POINTS = {
     "claim.after": "claimed, the call not prepared",
     "call.before": "the call is about to go out",
     "call.after": "the call has taken effect, nobody knows",
-    "settle.before": "about to settle",
-    "settle.inside": "in the settling transaction, not committed",
-    "settle.after": "settled",
+    "save.before": "about to settle",
+    "save.inside": "in the settling transaction, not committed",
+    "save.after": "settled",
 }
 REPLAY_POINTS = {
     "slice.before": "a replay has written a day, not yet that it is done with it",

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bot.actions import ACTIONS
-from bot.budgets import poll
+from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.domain.subjects import (
     CampaignSubject,
     RecordingSubject,
@@ -83,7 +83,7 @@ async def budget(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpo
         f"budgets: {{credits: {{{of}, steps: {{100%: {job['budget']}}}}}}}"
     )
     site = Site(job["website"], job["website"])
-    await poll.look(rules.budgets, [site], context, poll.BudgetMemory(), now, None)
+    await poll_budgets(rules.budgets, [site], context, BudgetMemory(), now, None)
 
 
 async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:

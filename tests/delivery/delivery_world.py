@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from bot.actions.base import Action, Done, Later
 from bot.actions.slack import AtMost
-from bot.delivery import USUAL, Delivery, Drained, Timing
+from bot.delivery import DEFAULT_TIMING, Delivery, Drained, Timing
 from bot.domain.limits import Posting
 from bot.domain.step import Rank
 from bot.domain.subjects import RecordingSubject, Site, written
@@ -188,7 +188,7 @@ class Bench:
     def add(self, *matches: NewMatch) -> None:
         add(self.store, *matches, at=self.clock())
 
-    async def drain(self, timing: Timing = USUAL) -> Drained:
+    async def drain(self, timing: Timing = DEFAULT_TIMING) -> Drained:
         if self._timed != timing:
             self._timed, self._delivery = timing, self.delivery(timing)
         return await self._delivery.drain()

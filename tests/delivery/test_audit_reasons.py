@@ -133,7 +133,7 @@ async def test_a_snooze_that_ends_by_itself_has_one_row_with_what_it_held_back(b
     await bench.drain_for(3 * HOUR, MINUTE)
     notes = bench.store.do(lambda conn: history(conn, kind="rule.snooze_ended"))
     assert [(n.rule, n.text, n.at) for n in notes] == [
-        ("rule", "its time was over at 2026-03-02 13:00 UTC; posts held back: 2", NOW + HOUR)
+        ("rule", "expired at 2026-03-02 13:00 UTC; posts held back: 2", NOW + HOUR)
     ]
 
 
@@ -196,7 +196,7 @@ async def test_a_refused_key_pauses_the_lane_and_makes_no_dead_letter(bench):
         bench.clock.advance(MINUTE)
     assert bench.store.do(dead_letters) == []
     [lane] = bench.store.do(lambda conn: lane_states(conn, bench.clock()))
-    assert lane.reason == "Mouseflow refuses the email or the API key"
+    assert lane.reason == "Mouseflow rejected the API key"
     # One call every few minutes for the lane, not one for each step.
     assert len(account.tried) < 24 * 60 / 4
     account.out = False

@@ -145,7 +145,7 @@ async def test_a_bug_is_given_up_after_a_few_tries_and_its_text_stays_inside(ben
         await bench.drain_for(HOUR, MINUTE)
     assert len(bench.world.tried) == 5
     (dead,) = bench.store.do(dead_letters)
-    assert dead.fault.startswith("a fault in the bot: KeyError at delivery_world.py:")
+    assert dead.fault.startswith("internal error: KeyError at delivery_world.py:")
     assert "visitor-4711" not in f"{logs}{bench.store.do(history)}"
 
 
@@ -303,7 +303,7 @@ async def test_a_call_that_never_ends_is_abandoned_with_an_unknown_outcome(bench
     assert (step.state, step.unknown, step.fault) == (
         "pending",
         True,
-        "no answer, and the call was abandoned",
+        "no answer, and the request was abandoned",
     )
     bench.clock.advance(MINUTE)
     assert await bench.drain() == Drained(done=1)
@@ -316,7 +316,7 @@ async def test_an_outage_is_logged_when_it_changes_not_each_time(bench):
         await bench.drain_for(HOUR, 30 * SECOND)
     postponed = [line["reason"] for line in logs if line["event"] == "deliver.postponed"]
     assert postponed == ["one thing", "another"]
-    assert [line["event"] for line in logs][-1] == "deliver.settled"
+    assert [line["event"] for line in logs][-1] == "deliver.done"
 
 
 async def test_each_outcome_is_logged_by_name(bench):
@@ -325,8 +325,8 @@ async def test_each_outcome_is_logged_by_name(bench):
     with capture_logs() as logs:
         await bench.drain()
     assert [(line["event"], line["log_level"]) for line in logs] == [
-        ("deliver.given_up", "error"),
-        ("deliver.settled", "info"),
+        ("deliver.dead_letter", "error"),
+        ("deliver.done", "info"),
     ]
     assert logs[0]["step"] == "rule/w1/r1/write-1"
 

@@ -8,7 +8,7 @@ from delivery_world import HOUR, MINUTE, NOW, SITE, SlackWorld, subject
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
 from bot.domain.alert_state import Level
-from bot.domain.budget import Hold
+from bot.domain.budget import Ownership
 from bot.domain.limits import Reason
 from bot.domain.subjects import RecordingSubject
 from bot.polling.record_matches import Found, Routing, record_poll
@@ -41,7 +41,7 @@ class Renaming:
         rules = read([("r.yaml", f"version: 1\nrules: {{{name}: {rule}}}".encode())])
         context = PollContext(None, self.store, ZoneInfo("UTC"), HOUR, HOUR, ROUTING)
         watcher = Watcher(context, rules, ops=None, wake=lambda: None, clock=lambda: self.now)
-        await watcher.use(rules)
+        await watcher.use_rules(rules)
         [self.rule] = rules.rules
 
     async def matched(self, *keys):
@@ -147,7 +147,7 @@ async def test_a_level_stays_true_and_keeps_since_when(store):
 async def test_what_the_rule_has_stopped_is_still_its_own(store):
     world = Renaming(store)
     await world.use("old")
-    held = Hold("w1", "recording", "old", NOW, "the rule old", "Stopped")
+    held = Ownership("w1", "recording", "old", NOW, "the rule old", "Stopped")
     world.do(own, held)
     await world.use("new", was="old")
     assert world.do(owned)["w1", "recording"].owner == "new"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from bot.delivery.slack_lookup import Lookups
+from bot.delivery.slack_lookup import SlackLookup
 from bot.ports import CannotLook, NoChannel
 from bot.store import open_store
 from bot.store.recordings import blind_channels
@@ -32,11 +32,11 @@ class Workspace:
 async def test_a_channel_that_is_not_there_is_not_told_as_at_least_once(tmp_path: Path) -> None:
     slack, names = Workspace(), ["#closed", "#nosuch", "#open"]
     with open_store(f"sqlite:///{tmp_path / 'bot.db'}") as store, capture_logs() as logs:
-        lookups = Lookups(slack, store, lambda: names, lambda: NOW)
+        lookups = SlackLookup(slack, store, lambda: names, lambda: NOW)
         running = asyncio.create_task(lookups.run())
         for name in names:
             assert await slack.asked.get() == name
-        lookups.try_anew()
+        lookups.check_again()
         for name in names:
             assert await slack.asked.get() == name
         known = store.do(blind_channels)  # as the first round left it

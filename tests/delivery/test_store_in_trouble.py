@@ -72,7 +72,7 @@ async def test_what_was_done_is_written_down_once_the_disk_has_room_again(bench)
         await running
     assert bench.world.tried == ["a"]
     told = [line["event"] for line in logs if "store" in line["event"]]
-    assert told == ["deliver.store_failed", "deliver.store_works"]
+    assert told == ["deliver.store_failed", "deliver.store_recovered"]
 
 
 async def test_a_full_disk_is_said_once_however_many_lanes_wait_for_it(bench):
@@ -108,7 +108,7 @@ async def test_a_stop_does_not_wait_for_a_store_that_cant_be_written(bench):
         stop.set()
         await running
         del running
-    unwritten = [line for line in logs if line["event"] == "deliver.not_written"]
+    unwritten = [line for line in logs if line["event"] == "deliver.result_not_saved"]
     assert "the disk is full" in unwritten[0]["reason"]
     # What it did is looked up at the next start.
     assert states(bench) == ["sending"]

@@ -72,10 +72,10 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
     today = datetime.now(zoneinfo.ZoneInfo(NOON)).date()
     bot.start()
     try:
-        until(lambda: bot.events("daemon.watching"))
+        until(lambda: bot.events("daemon.started"))
         for _ in range(3):
             sim.add("myshop.com", "phone-bounce", start=-300)
-        until(lambda: site.status == "Stopped" and said(sim, "100 % used"))
+        until(lambda: site.status == "Stopped" and said(sim, "100 % step"))
         bot.kill()
 
         left = timedelta(seconds=4)
@@ -84,10 +84,10 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
         sim.behave(time_zone=LATE)
         bot.environment["BOT_MOUSEFLOW__TIME_ZONE"] = LATE
         bot.start()
-        until(lambda: site.status == "Recording" and said(sim, "set back"))
+        until(lambda: site.status == "Recording" and said(sim, "undid its changes"))
         for _ in range(3):
             sim.add("myshop.com", "phone-bounce", start=1)
-        until(lambda: site.status == "Stopped" and len(said(sim, "100 % used")) == 2)
+        until(lambda: site.status == "Stopped" and len(said(sim, "100 % step")) == 2)
         assert bot.stop() == 0
     finally:
         if bot.process is not None:
@@ -97,4 +97,4 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
         ("api", "Stopped"), ("api", "Recording"), ("api", "Stopped"),
     ]  # fmt: skip
     assert switches[1][0] >= midnight - timedelta(seconds=1)  # a zone's offset has no fractions
-    assert len(said(sim, "set back")) == 1
+    assert len(said(sim, "undid its changes")) == 1

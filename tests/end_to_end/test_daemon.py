@@ -125,7 +125,7 @@ async def test_a_broken_rule_file_at_the_start_ends_it_with_every_fault(sim, dae
 async def test_a_broken_rule_file_while_it_runs_leaves_the_old_rules_in_force(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.watching"))
+    until(lambda: bot.events("daemon.started"))
     bot.rule_file.write_text(RULE.replace("friction: {min", "frction: {min"))
     bot.tell(signal.SIGHUP)
     until(lambda: bot.events("rules.reload_failed") and sim.slack.in_channel("#ops"))
@@ -137,7 +137,7 @@ async def test_a_broken_rule_file_while_it_runs_leaves_the_old_rules_in_force(si
 async def test_changed_rule_files_are_taken_up_without_being_told(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.watching"))
+    until(lambda: bot.events("daemon.started"))
     bot.rule_file.write_text(RULE.replace("[friction, checkout]", "edited"))
     until(lambda: len(bot.events("rules.loaded")) == 2)
     who = sim.add("myshop.com", "checkout-friction", start=-300)
@@ -148,7 +148,7 @@ async def test_changed_rule_files_are_taken_up_without_being_told(sim, daemon):
 async def test_sigterm_ends_it_at_once_when_there_is_nothing_to_do(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.watching"))
+    until(lambda: bot.events("daemon.started"))
     assert bot.stop() == 0
     assert bot.events("daemon.stopped")
 
@@ -156,7 +156,7 @@ async def test_sigterm_ends_it_at_once_when_there_is_nothing_to_do(sim, daemon):
 async def test_rules_that_fail_their_own_tests_are_not_taken_up_and_status_says_so(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.watching"))
+    until(lambda: bot.events("daemon.started"))
     tests = """
     tests:
       - {name: calm, given: {friction: 1, duration: 95s, pages: [/checkout]}, expect: match}
@@ -190,7 +190,7 @@ async def test_a_renamed_rule_does_not_fire_again(sim, daemon):
 async def test_a_rule_that_matches_too_often_is_paused_until_a_person_retries_it(sim, daemon):
     bot = daemon(RULE.rstrip() + "\n    safety: {at_most: 2 per hour}\n")
     bot.start()
-    until(lambda: bot.events("daemon.watching"))
+    until(lambda: bot.events("daemon.started"))
     for _ in range(4):
         sim.add("myshop.com", "checkout-friction", start=-300)
     until(lambda: [post for post in sim.slack.in_channel("#ops") if "paused" in post.text])

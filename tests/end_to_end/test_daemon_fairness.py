@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from virtual_world import START, World, gaps, virtually
 
-from bot.scheduler import AT_ONCE, Round
+from bot.scheduler import AT_ONCE, PollPace
 from bot.store.recordings import ROUNDS, watermark
 
 EASY = """
@@ -59,9 +59,9 @@ def test_500_websites_are_polled_in_turn_and_evenly_and_people_are_told_once(tmp
     assert min(Counter(site for _, site in polls).values()) >= 3
     assert max(gaps([at for at, _ in polls])) <= 1.0  # the list of websites takes a turn, too
     assert [text for text in world.told() if "500 websites" in text] == [
-        "Recordings are seen later than configured: 500 websites at 2 requests a second take "
-        "250 s a round: recordings are seen every 4 min 10 s, not every 1 min; Raise "
-        "mouseflow.requests_per_second or poll.recordings; nothing is left out"
+        "Recordings are polled less often than configured: 500 websites at 2 requests/s take "
+        "250 s: recordings are polled every 4 min 10 s, not every 1 min; Raise "
+        "mouseflow.requests_per_second or poll.recordings. Nothing is skipped"
     ]
 
 
@@ -206,7 +206,7 @@ def test_a_round_of_many_minutes_is_not_taken_for_an_absence(tmp_path):
     virtually(work)
     assert len(world.polls()) > 200
     (told,) = world.told()
-    assert "recordings are seen every 11 min 40 s, not every 1 min" in told
+    assert "recordings are polled every 11 min 40 s, not every 1 min" in told
 
 
 def test_when_there_is_room_again_it_is_not_said_but_shown(tmp_path):
@@ -214,7 +214,7 @@ def test_when_there_is_room_again_it_is_not_said_but_shown(tmp_path):
 
     def kept():
         return msgspec.json.decode(
-            world.store.do(lambda conn: watermark(conn, ROUNDS, "")), type=Round
+            world.store.do(lambda conn: watermark(conn, ROUNDS, "")), type=PollPace
         )
 
     async def work():

@@ -15,8 +15,8 @@ import time_machine
 
 from bot.account import Account
 from bot.config import load
-from bot.daemon import Daemon, Outside, rules_of
-from bot.delivery.dry_run import Diary, DrySlack
+from bot.daemon import Clients, Daemon, rules_of
+from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
 from bot.rules.files import load as rule_files
 from bot.store import Store, in_memory_copy
@@ -96,7 +96,7 @@ class World:
             | settings,
         )
         self.store = Prompt(in_memory_copy(f"sqlite:///{folder / 'none.db'}"))
-        self.slack = DrySlack(Diary())
+        self.slack = DrySlack(DryRunLog())
         self.reload = asyncio.Event()
 
     @asynccontextmanager
@@ -111,12 +111,12 @@ class World:
         )  # fmt: skip
         addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
         acting = Ports(Account(api, Priority.ACTION), self.slack, None, addresses)
-        outside = Outside(Account(api, Priority.POLL), acting)
+        open_clients = Clients(Account(api, Priority.POLL), acting)
         seen = rule_files.signature(self.settings.rules.paths)
         options = {"seen": seen, "rules": rules_of(self.settings)} | options
         stop = asyncio.Event()
         running = asyncio.create_task(
-            Daemon(self.settings, self.store, outside, **options).run(stop, self.reload)
+            Daemon(self.settings, self.store, open_clients, **options).run(stop, self.reload)
         )
         try:
             yield
@@ -140,7 +140,7 @@ class World:
         return [(at, site) for at, site in polls if at >= since]
 
     def told(self, channel: str = "#ops") -> list[str]:
-        return [post.text for post in self.slack.diary.posts if post.channel == channel]
+        return [post.text for post in self.slack.dry_run_log.posts if post.channel == channel]
 
 
 def gaps(moments: list[float]) -> list[float]:

@@ -10,7 +10,7 @@ from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.digests import DigestContent, fold_backlog
 from bot.store.matches import commit_poll
-from bot.store.outbox import claim, give_up, postpone, settle
+from bot.store.outbox import claim, complete, give_up, postpone
 from bot.store.rules import end_snooze, snooze, withheld
 
 LANE = "slack:#alerts"
@@ -39,7 +39,7 @@ def sent(store):
         keys = []
         while claimed := store.do(lambda conn: claim(conn, LANE, now, f"t{len(keys)}")):
             keys.append(claimed.key)
-            store.do(lambda conn, c=claimed: settle(conn, c, now))
+            store.do(lambda conn, c=claimed: complete(conn, c, now))
         return keys
 
     return sent
@@ -127,7 +127,7 @@ def test_a_snooze_leaves_a_receipt_of_what_it_held_back(store, add, sent):
     assert sent() == []
     assert store.do(lambda conn: withheld(conn, "checkout", NOW, Reason.SNOOZED)) == 3
     assert sent(NOW + 2 * HOUR) == ["digest/post-0/digest-1"]
-    assert store.do(history)[0].text.endswith("stands for posts held back: 3 snoozed")
+    assert store.do(history)[0].text.endswith("replaces posts held back: 3 snoozed")
 
 
 def test_a_snooze_ended_by_hand_posts_its_digest_at_once(store, add, sent):

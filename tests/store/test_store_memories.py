@@ -8,7 +8,7 @@ from sqlalchemy import event
 from store_samples import HOUR, MINUTE, NOW, VISITOR, match, poll
 
 from bot.domain.alert_state import Level
-from bot.domain.budget import Hold
+from bot.domain.budget import Ownership
 from bot.store import in_memory_copy
 from bot.store.alert_states import add_figures, figure_history, forget_level, levels, save_level
 from bot.store.audit import Note, history, record
@@ -176,9 +176,9 @@ def test_a_budget_step_acts_once_a_period(store):
 
 
 def test_the_bot_knows_which_websites_it_stopped_itself(store):
-    held = Hold("w1", "recording", "budget:credits", NOW, "100 % used", "Stopped")
+    held = Ownership("w1", "recording", "budget:credits", NOW, "100 % used", "Stopped")
     store.do(lambda conn: own(conn, held))
-    rate = Hold("w1", "recording_rate", "budget:credits", NOW, "95 % used", "25", 100)
+    rate = Ownership("w1", "recording_rate", "budget:credits", NOW, "95 % used", "25", 100)
     store.do(lambda conn: own(conn, rate))
     assert store.do(owned) == {("w1", "recording"): held, ("w1", "recording_rate"): rate}
     later, why = NOW + HOUR, "a person started it"

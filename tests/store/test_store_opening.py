@@ -106,7 +106,7 @@ def test_a_database_of_another_program_is_left_alone(tmp_path):
 
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "bot.db").write_bytes(b"This is a letter to my aunt. " * 100)
-    with pytest.raises(StoreError, match=r"bot\.db: this file is not a SQLite database"):
+    with pytest.raises(StoreError, match=r"bot\.db: not a SQLite database"):
         open_store(url(tmp_path))
 
 
@@ -199,7 +199,7 @@ def test_a_backup_while_running_is_whole(tmp_path):
 def test_a_backup_never_overwrites(tmp_path):
     open_store(url(tmp_path)).close()
     (tmp_path / "precious").write_text("precious")
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(StoreError, match="already exists"):
         backup(url(tmp_path), tmp_path / "precious")
     assert (tmp_path / "precious").read_text() == "precious"
 

@@ -10,7 +10,7 @@ from bot.store.audit import history
 from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, retry, steps_of
 from bot.store.lanes import due_lanes, lane_states, next_due, pause_lane
 from bot.store.matches import WAIT_FOR_SHARE_MS, commit_poll
-from bot.store.outbox import claim, give_up, postpone, recover, settle
+from bot.store.outbox import claim, complete, give_up, postpone, recover
 from bot.store.rules import pause_rule, rule_states
 
 SITE, SLACK = "mouseflow:w1", "slack:#alerts"
@@ -36,8 +36,8 @@ class Outbox:
         token = f"token-{next(self.tokens)}"
         return self.store.do(lambda conn: claim(conn, lane, now, token))
 
-    def settle(self, claimed, now=NOW, **more):
-        return self.store.do(lambda conn: settle(conn, claimed, now, **more))
+    def complete(self, claimed, now=NOW, **more):
+        return self.store.do(lambda conn: complete(conn, claimed, now, **more))
 
     def give_up(self, claimed, reason="no", now=NOW):
         return self.store.do(lambda conn: give_up(conn, claimed, now, reason=reason))
@@ -86,21 +86,21 @@ def test_only_the_token_of_the_attempt_settles(outbox):
     frozen = outbox.claim()
     outbox.store.do(lambda conn: recover(conn, NOW, SETTLING))
     second = outbox.claim()
-    assert not outbox.settle(frozen)
+    assert not outbox.complete(frozen)
     assert not outbox.give_up(frozen)
     assert not outbox.postpone(frozen, NOW + HOUR)
     assert outbox.fate()[0].state == "sending"
-    assert outbox.settle(second)
-    assert not outbox.settle(second)
+    assert outbox.complete(second)
+    assert not outbox.complete(second)
     assert outbox.fate()[0].state == "done"
 
 
 def test_a_stale_settlement_writes_no_line_and_adds_no_step(outbox):
     outbox.add(match("r1"))
     claimed = outbox.claim()
-    outbox.settle(claimed)
+    outbox.complete(claimed)
     before = len(outbox.store.do(history))
-    outbox.settle(claimed, follow=[step("later")])
+    outbox.complete(claimed, follow=[step("later")])
     assert len(outbox.store.do(history)) == before
     assert len(outbox.fate()) == 1
 
@@ -110,7 +110,7 @@ def test_steps_of_a_lane_come_in_the_order_in_which_they_were_made(outbox):
     keys = []
     while claimed := outbox.claim():
         keys.append(claimed.key)
-        outbox.settle(claimed)
+        outbox.complete(claimed)
     assert keys == ["a", "b", "c"]
 
 
@@ -124,7 +124,7 @@ def test_what_is_due_later_waits(outbox):
     outbox.add(match("r1", [step("later", due=NOW + HOUR), step("now")]))
     claimed = outbox.claim()
     assert claimed.key == "now"
-    outbox.settle(claimed)
+    outbox.complete(claimed)
     assert outbox.claim() is None
     assert outbox.store.do(next_due) == NOW + HOUR
     assert outbox.claim(now=NOW + HOUR).key == "later"
@@ -133,7 +133,7 @@ def test_what_is_due_later_waits(outbox):
 def test_a_post_waits_until_its_share_has_brought_the_link(outbox):
     outbox.add(match("r1", [step("share", SHARE), step("post", POST)]))
     assert outbox.claim(SLACK) is None
-    outbox.settle(outbox.claim(SITE), result="tok")
+    outbox.complete(outbox.claim(SITE), result="tok")
     assert outbox.claim(SLACK).results == {"share": "tok"}
 
 
@@ -154,21 +154,21 @@ def test_a_post_does_not_wait_for_ever_for_a_share(outbox):
 def test_taking_a_share_back_later_holds_no_post_up(outbox):
     outbox.add(match("r1", [step("share", SHARE), step("post", POST)]))
     unshare = step("unshare", SHARE, kind="unshare", due=NOW + 24 * HOUR)
-    outbox.settle(outbox.claim(SITE), follow=[unshare])
+    outbox.complete(outbox.claim(SITE), follow=[unshare])
     assert outbox.claim(SLACK).key == "post"
 
 
 def test_posts_released_by_their_share_keep_their_place(outbox):
     outbox.add(match("r1", [step("share", SHARE), step("first", POST)]))
     outbox.add(match("r2", [step("second", POST)]))
-    outbox.settle(outbox.claim(SITE))
+    outbox.complete(outbox.claim(SITE))
     assert outbox.claim(SLACK).key == "first"
 
 
 def test_follow_ups_are_written_with_the_settlement(outbox):
     outbox.add(match("r1"))
     later = step("unshare", SHARE, due=NOW + 7 * 24 * HOUR)
-    outbox.settle(outbox.claim(), follow=[later])
+    outbox.complete(outbox.claim(), follow=[later])
     assert [each.key for each in outbox.fate()] == ["checkout/w1/r1/tag-1", "unshare"]
     assert outbox.claim(now=NOW + 8 * 24 * HOUR).key == "unshare"
 
@@ -230,16 +230,16 @@ def test_success_opens_the_lane_again(outbox):
     outbox.add(match("r1", [step("a"), step("b")]))
     claimed = outbox.claim()
     outbox.store.do(lambda conn: pause_lane(conn, SITE, NOW + HOUR, "down"))
-    outbox.settle(claimed)
+    outbox.complete(claimed)
     assert outbox.store.do(lambda conn: lane_states(conn, NOW)) == []
     assert outbox.store.do(lambda conn: due_lanes(conn, NOW)) == [SITE]
 
 
 def test_the_visitors_data_goes_when_the_last_step_has_ended_and_the_keys_stay(outbox):
     outbox.add(match("r1", [step("a"), step("b")]))
-    outbox.settle(outbox.claim())
+    outbox.complete(outbox.claim())
     assert VISITOR.encode() in outbox.subjects()[0].subject
-    outbox.settle(outbox.claim())
+    outbox.complete(outbox.claim())
     assert outbox.subjects() == [(None, "[]")]
     assert [each.key for each in outbox.fate()] == ["a", "b"]
     outbox.add(match("r1", [step("again")]))
@@ -252,7 +252,7 @@ def test_a_dead_letter_can_be_retried_with_all_it_needs(outbox):
     (dead,) = outbox.store.do(dead_letters)
     assert (dead.subject_key, dead.fault, dead.state) == ("r1", "channel_not_found", "dead")
     assert outbox.store.do(lambda conn: retry(conn, NOW + HOUR, ids=[dead.id])) == 1
-    outbox.settle(outbox.claim())
+    outbox.complete(outbox.claim())
     again = outbox.claim(now=NOW + HOUR)
     assert (again.subject_key, again.attempts) == ("r1", 1)
     assert VISITOR.encode() in again.subject
