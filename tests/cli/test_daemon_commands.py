@@ -347,5 +347,5 @@ def test_the_demo_ends_by_itself_when_its_time_is_over(tmp_path: Path) -> None:
     process = demo(tmp_path, seconds=0.1)
     out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
-    assert "\nWhat to do next\n" in out
+    assert "\nNext steps\n" in out
     assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
