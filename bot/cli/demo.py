@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.cli.main import positive
-from bot.cli.once import STEP_STATES
 from bot.errors import StoreError
 
 if TYPE_CHECKING:
     from bot.cli.status import Status
     from bot.config import Settings
+    from bot.domain.step import StepStatus
     from bot.rules.model import RuleSet
     from bot.store import Connection, Store
     from bot.store.audit import Entry
@@ -341,18 +341,20 @@ def _actions(conn: "Connection") -> list[tuple[str, str]]:
     from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
 
-    counts: dict[str, Counter[tuple[str, str]]] = {}
+    counts: dict[str, Counter[tuple[str, StepStatus]]] = {}
     for match in matches_of(conn, limit=MOST_MATCHES):
         steps = counts.setdefault(match.rule, Counter())
         steps.update((step.action, step.state) for step in steps_of(conn, match.key))
     return [(rule, action_counts(steps)) for rule, steps in sorted(counts.items()) if steps]
 
 
-def action_counts(steps: Mapping[tuple[str, str], int]) -> str:
+def action_counts(steps: "Mapping[tuple[str, StepStatus], int]") -> str:
     """`tag: 3 done, star: 2 done, 1 waiting` for (action, state) with how often."""
+    from bot.cli.output import step_status
+
     words: dict[str, list[str]] = {}
     for (action, state), number in steps.items():
-        words.setdefault(action, []).append(f"{number} {STEP_STATES[state]}")
+        words.setdefault(action, []).append(f"{number} {step_status(state)}")
     return ", ".join(f"{action}: {', '.join(states)}" for action, states in words.items())
 
 

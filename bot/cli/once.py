@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bot.daemon import Round
+    from bot.domain.step import StepStatus
     from bot.store import Connection, Store
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
@@ -23,15 +24,6 @@ FIRST_POLL_HINT = (
     "back, set BOT_POLL__START=24h or run `mouseflow-bot replay --since 24h`."
 )
 """For people who try the bot and see no match."""
-STEP_STATES = {
-    "done": "done",
-    "pending": "waiting",
-    "sending": "running",
-    "dead": "failed",
-    "folded": "in a digest",
-    "withheld": "not sent",
-}
-"""The states of a step, as people read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ class MatchView:
     subject: str
     why: str
     held_back: str
-    steps: tuple[tuple[str, str, str], ...]
+    steps: "tuple[tuple[str, StepStatus, str], ...]"
 
 
 def options(parser: ArgumentParser) -> None:
@@ -130,7 +122,7 @@ def _show(did: "Round", found: list[MatchView], names: Mapping[str, str]) -> Non
         for action, state, fault in match.steps:
             if not (did.diary and state == "done"):
                 output.line(
-                    f"    {action}: {STEP_STATES[state]}" + (f" ({fault})" if fault else "")
+                    f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
                 )
         if match.held_back:
             output.line(f"    not done: {match.held_back}")

@@ -5,8 +5,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 
+from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
 
 WIDEST = 400
@@ -73,6 +74,25 @@ def span(length: timedelta) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 rule`, `12 rules`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def step_status(status: StepStatus) -> str:
+    """The status of an action, as people read it."""
+    match status:
+        case StepStatus.PENDING:
+            return "waiting"
+        case StepStatus.SENDING:
+            return "running"
+        case StepStatus.DONE:
+            return "done"
+        case StepStatus.DEAD:
+            return "failed"
+        case StepStatus.FOLDED:
+            return "in a digest"
+        case StepStatus.WITHHELD:
+            return "not sent"
+        case _:
+            assert_never(status)
 
 
 def as_text(text: str, blocks: Iterable[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from bot.cli.demo import Report, action_counts, event, grouped, show, warnings
 from bot.cli.output import as_text
 from bot.cli.status import RuleLine, Status
+from bot.domain.step import StepStatus
 from bot.store.audit import Entry
 from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
 
@@ -122,8 +123,9 @@ def test_the_report_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_actions_of_a_rule_are_counted_by_what_became_of_them() -> None:
-    steps = {("tag", "done"): 3, ("star", "done"): 2, ("star", "pending"): 1,
-             ("slack", "done"): 1, ("slack", "folded"): 1, ("slack", "dead"): 1}  # fmt: skip
+    done, dead = StepStatus.DONE, StepStatus.DEAD
+    steps = {("tag", done): 3, ("star", done): 2, ("star", StepStatus.PENDING): 1,
+             ("slack", done): 1, ("slack", StepStatus.FOLDED): 1, ("slack", dead): 1}  # fmt: skip
     assert action_counts(steps) == (
         "tag: 3 done, star: 2 done, 1 waiting, slack: 1 done, 1 in a digest, 1 failed"
     )
@@ -137,7 +139,7 @@ def test_dead_letters_are_shown_with_their_cause(capsys: pytest.CaptureFixture[s
     step = StepState(
         id=7, key="checkout-friction/w1/r1/slack-1", rule="checkout-friction", website="w1",
         subject_key="r1", lane="slack:#x", unknown=False,
-        action="slack", state="dead", due=NOW, attempts=1, fault="channel_not_found",
+        action="slack", state=StepStatus.DEAD, due=NOW, attempts=1, fault="channel_not_found",
         remedy="create it", ended=NOW,
     )  # fmt: skip
     text = shown(report(dead=2, causes=[cause], letters=[step]), capsys)
