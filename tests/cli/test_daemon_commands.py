@@ -226,7 +226,7 @@ def test_the_daemon_acts_reloads_and_ends_in_order(place: Place) -> None:
         file = place.directory / "rules/trouble.yaml"
         file.write_text(RULE.replace("friction:", "frction:"))
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "refused" in place.run("status")[0], process)
+        wait_for(lambda: "new rules not loaded" in place.run("status")[0], process)
         polls = len(place.simulator.calls)
         wait_for(lambda: len(place.simulator.calls) > polls, process)
     finally:
