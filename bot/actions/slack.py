@@ -86,7 +86,7 @@ class Slack(_Post, Notifier):
         linked = bool(names_used(self.text) & {"url", "link", "share_url"})
         if not text:
             return messages.match(task, addresses)
-        return messages.written(task, addresses, text, linked)
+        return messages.from_template(task, addresses, text, linked)
 
     def posts_to(self, default_channel: str) -> str | None:
         """The rule's channel, else the default one; empty for an incoming webhook's own."""

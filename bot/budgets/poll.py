@@ -100,9 +100,9 @@ async def poll_budgets(
         settle, budgets=budgets, counted=counted, routing=context.routing, zone=context.zone,
         now=now, ops=ops,
     )  # fmt: skip
-    context = await context.store.run(work)
+    decided = await context.store.run(work)
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
-    return BudgetsPolled(tuple(context.matches), context.used, ignored, failed)
+    return BudgetsPolled(tuple(decided.matches), decided.used, ignored, failed)
 
 
 _Fetched = tuple[WebsiteCounts, Exception | None]

@@ -1,6 +1,6 @@
-"""Explains budgets: what is used day by day, which steps have acted, and what comes next.
+"""Show budgets: what is used per day, which steps have acted, and the forecast.
 
-Read from the daemon's store without disturbing it.
+Reads the daemon's store and changes nothing.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,8 +19,8 @@ WIDTH = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One budget: as it was at the last look, and its recordings by day of all websites."""
+class BudgetView:
+    """A budget as the daemon saw it last, and the recordings per day of its websites."""
 
     id: str
     mark: "BudgetMark"
@@ -34,33 +34,33 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Explain it; a budget that the daemon has not looked at is a problem."""
+    """Show them; 1 for a budget that the daemon does not know."""
     from zoneinfo import ZoneInfo
 
     from bot.cli import context, output
-    from bot.cli.main import one_of
+    from bot.cli.main import known_name
 
     configured = context.settings(args, offline=True)
-    with context.stored(configured, read_only=True) as store:
-        told = store.do(gathered)
+    with context.existing_store(configured, read_only=True) as store:
+        views = store.do(gather)
     if args.id:
-        names = [each.id for each in told]
-        there = f"there are {', '.join(names)}" if names else "it has looked at none yet"
-        name = one_of(args.id, names, "the daemon has looked at no such budget", there)
-        told = [each for each in told if each.id == name]
+        names = [each.id for each in views]
+        there = f"known budgets: {', '.join(names)}" if names else "the daemon knows none yet"
+        name = known_name(args.id, names, "unknown budget", there)
+        views = [each for each in views if each.id == name]
     if args.json:
-        output.document([plain(each) for each in told])
+        output.document([as_json(each) for each in views])
         return 0
     zone = ZoneInfo(configured.mouseflow.time_zone)
-    for each in told:
-        explained(each, datetime.now(UTC), zone)
-    if not told:
-        output.line("no budget was looked at yet; rule files set them under `budgets`")
+    for each in views:
+        show(each, datetime.now(UTC), zone)
+    if not views:
+        output.line("no budgets configured (key `budgets` in a rule file), or none checked yet")
     return 0
 
 
-def gathered(conn: "Connection") -> list[Told]:
-    """Every budget that the daemon has looked at, with the figures of its period."""
+def gather(conn: "Connection") -> list[BudgetView]:
+    """Every budget that the daemon has checked, with the figures of its period."""
     from bot.budgets.state import budget_marks
     from bot.store.budgets import used
 
@@ -73,21 +73,21 @@ def gathered(conn: "Connection") -> list[Told]:
             for day, count in by_day.items():
                 if day < end:
                     days[day] = days.get(day, 0) + count
-        found.append(Told(name, mark, dict(sorted(days.items()))))
+        found.append(BudgetView(name, mark, dict(sorted(days.items()))))
     return found
 
 
-def plain(told: Told) -> dict[str, Any]:
-    """The budget as JSON's own values."""
+def as_json(view: BudgetView) -> dict[str, Any]:
+    """The budget as values for JSON."""
     import msgspec
 
-    days = {day.isoformat(): count for day, count in told.days.items()}
-    mark: dict[str, Any] = msgspec.to_builtins(told.mark)
-    return {"id": told.id, **mark, "percent": round(share(told.mark), 2), "days": days}
+    days = {day.isoformat(): count for day, count in view.days.items()}
+    mark: dict[str, Any] = msgspec.to_builtins(view.mark)
+    return {"id": view.id, **mark, "percent": round(share(view.mark), 2), "days": days}
 
 
 def share(mark: "BudgetMark") -> float:
-    """What is used, in percent."""
+    """The used share, in percent."""
     return 100 * mark.used / mark.recordings
 
 
@@ -104,45 +104,45 @@ def headline(name: str, mark: "BudgetMark") -> str:
 
 
 def outlook(mark: "BudgetMark", zone: Any) -> str:
-    """When it ends at the present rates."""
+    """The forecast: when it is used up at the current rate."""
     if mark.ends is None:
-        return f"at the present rates it lasts: about {mark.expected:,.0f} at the period's end"
+        return f"at the current rate it lasts: about {mark.expected:,.0f} by the end of the period"
     if mark.ends <= mark.at:
         return "it is used up"
     local = mark.ends.astimezone(zone)
-    return f"at the present rates it ends on {local:%A} {local.day} {local:%b %H:%M}"
+    return f"at the current rate it is used up on {local:%A} {local.day} {local:%b %H:%M}"
 
 
-def standing(site: "SiteLine") -> str:
-    """How a website of the budget stands, and who made it so."""
+def site_line(site: "SiteLine") -> str:
+    """A website of the budget: its status, and who set it."""
     rate = "" if site.rate is None else f" at {site.rate} %"
     read_only = ", read-only" if site.read_only else ""
     owner = f", set by {site.owner}" if site.owner else ""
-    return f"{site.name}: {site.status or 'not known'}{rate}{read_only}{owner}"
+    return f"{site.name}: {site.status or 'unknown status'}{rate}{read_only}{owner}"
 
 
-def explained(told: Told, now: datetime, zone: Any) -> None:
-    """The budget as text."""
+def show(view: BudgetView, now: datetime, zone: Any) -> None:
+    """Print one budget."""
     from bot.cli import output
 
-    mark = told.mark
-    output.line(headline(told.id, mark))
-    output.line(f"  {outlook(mark, zone)}; looked at {output.ago(mark.at, now)}")
+    mark = view.mark
+    output.line(headline(view.id, mark))
+    output.line(f"  {outlook(mark, zone)}; checked {output.ago(mark.at, now)}")
     for site in mark.websites:
-        output.line(f"  {standing(site)}")
+        output.line(f"  {site_line(site)}")
     output.line("  steps")
     for step in mark.steps:
         acted = f"acted {output.ago(step.acted, now)}" if step.acted else _next(mark, step.at)
         output.line(f"    {step.at:g}%: {step.does}: {acted}")
     if mark.pace:
-        output.line("    pace: the recording rate is steered so that the budget lasts")
-    resume = "sets back what the bot did" if mark.resume else "sets nothing back"
-    output.line(f"  the next period, from {mark.end}, {resume}")
-    output.line("  recordings by day")
-    most = max(told.days.values(), default=0) or 1
+        output.line("    pace: the bot adjusts the recording rate so that the budget lasts")
+    resume = "the bot undoes its changes" if mark.resume else "the bot undoes nothing"
+    output.line(f"  next period from {mark.end}: {resume}")
+    output.line("  recordings per day")
+    most = max(view.days.values(), default=0) or 1
     output.table(
         ((day.isoformat(), f"{count:,}", bar(100 * count / most, 20))
-         for day, count in told.days.items()),
+         for day, count in view.days.items()),
         indent="    ",
     )  # fmt: skip
     output.line()
@@ -153,15 +153,15 @@ def _next(mark: "BudgetMark", at: float) -> str:
     return f"in {left:,.0f} recordings" if left > 0 else "due"
 
 
-def summary(found: "Sequence[Told]", zone: Any) -> None:
-    """All budgets as `status` shows them."""
+def summary(found: "Sequence[BudgetView]", zone: Any) -> None:
+    """Print all budgets as `status` shows them."""
     from bot.cli import output
 
     if found:
         output.line()
         output.line(output.counted(len(found), "budget"))
-    for told in found:
-        output.line(f"  {headline(told.id, told.mark)}")
-        output.line(f"    {outlook(told.mark, zone)}")
-        for site in told.mark.websites:
-            output.line(f"    {standing(site)}")
+    for view in found:
+        output.line(f"  {headline(view.id, view.mark)}")
+        output.line(f"    {outlook(view.mark, zone)}")
+        for site in view.mark.websites:
+            output.line(f"    {site_line(site)}")

@@ -1,12 +1,12 @@
-"""What `check --online` asks of Mouseflow and Slack; it changes nothing there."""
+"""What `check --online` asks Mouseflow and Slack; it changes nothing there."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from bot.cli.context import refusal
-from bot.cli.main import hint
+from bot.cli.context import api_error
+from bot.cli.main import suggest
 from bot.domain.subjects import Site
 from bot.errors import BotError
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from bot.rules.model import Rule, RuleSet
 
 SHOWN = 10
-"""Names of websites that one line lists at most."""
+"""Most names of websites on one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What must be mended, and what the bot can live with."""
+    """Problems, and warnings about what works worse than it could."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
 async def findings(settings: "Settings", book: "RuleSet") -> Findings:
-    """Everything that only the other side can tell."""
+    """Everything that only Mouseflow and Slack know."""
     found = Findings(await _mouseflow(settings, book))
     await _slack(settings, book, found)
     return found
@@ -44,7 +44,7 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
         try:
             rows = await account.send(websites.list())
         except BotError as error:
-            return [refusal(error, settings)]
+            return [api_error(error, settings)]
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
         return [
             *unknown_websites(book.rules, sites),
@@ -54,7 +54,7 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
 
 
 def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
-    """Websites that rules name and the account does not have."""
+    """Problems: websites that rules name and the account does not have."""
     from dataclasses import replace
 
     from bot.rules.plan_steps import applies
@@ -64,7 +64,7 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
     listed = f"{', '.join(names[:SHOWN])}{more}" if names else "none"
     return [
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.websites: {wanted}: the account "
-        f"has no such website{hint(wanted, names)}; it has {listed}".replace("?;", "?")
+        f"has no such website{suggest(wanted, names)}; it has {listed}".replace("?; it", "? It")
         for rule in rules
         for wanted in rule.websites
         if not any(applies(replace(rule, websites=(wanted,)), site) for site in sites)
@@ -72,13 +72,13 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
 
 
 def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
-    """Websites where the API user may only look, and rules that would write there."""
+    """Problems: rules that change websites which are read-only for this API user."""
     from bot.domain.step import Rank
     from bot.rules.plan_steps import applies
 
     return [
-        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: the API user may only read "
-        f"{site.name}; {_left_out({action.kind for action in writes})} left out there"
+        f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: {site.name} is read-only for "
+        f"this API user; the bot skips {_listed({action.kind for action in writes})} there"
         for rule in rules
         if rule.websites and (writes := [action for action in rule.do if action.rank < Rank.POST])
         for site in sites
@@ -86,16 +86,16 @@ def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[s
     ]
 
 
-def _left_out(kinds: set[str]) -> str:
+def _listed(kinds: set[str]) -> str:
     from bot.rules.files.location import listed
 
-    return f"{listed(sorted(kinds), 'and')} {'is' if len(kinds) == 1 else 'are'}"
+    return listed(sorted(kinds), "and")
 
 
 async def _ignored_filters(
     account: "Account", rules: "Iterable[Rule]", sites: Sequence[Site]
 ) -> list[str]:
-    """An impossible friction must find nothing; else the server ignores the filter."""
+    """Problems: an impossible friction finds recordings, so the API ignores the filter."""
     from bot.polling.list_reader import of_days
     from bot.polling.server_facts import friction_is_ignored
     from bot.rules.needs import asks_friction
@@ -111,18 +111,18 @@ async def _ignored_filters(
         try:
             ignored = await friction_is_ignored(account, site.id, window)
         except BotError as error:
-            found.append(f"Mouseflow: {site.name}: whether it filters by friction: {error}")
+            found.append(f"Mouseflow: {site.name}: cannot check the friction filter: {error}")
             continue
         if ignored:
             found.append(
                 f"Mouseflow: {site.name}: the API ignores the friction filter; "
-                "rules that ask for friction would be held"
+                "the bot would not run rules with friction there"
             )
     return found
 
 
 async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None:
-    """The token, then each channel; an incoming webhook can't be tried without a post."""
+    """Check the token, then each channel; an incoming webhook cannot be tried without a post."""
     if settings.slack.bot_token is None:
         return
     from bot.config.settings import posting
@@ -137,8 +137,8 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
             return
         if scopes is not None and "chat:write" not in scopes:
             found.problems.append(
-                "Slack: the app lacks the scope chat:write, without which it can't post; give it "
-                "that scope and install it again"
+                "Slack: the app lacks the scope chat:write and cannot post; add the scope and "
+                "reinstall the app"
             )
         for channel, users in posting(settings, book.rules).items():
             await _channel(poster, channel, users, scopes, found)
@@ -153,10 +153,10 @@ async def _channel(
     scopes: frozenset[str] | None,
     found: Findings,
 ) -> None:
-    """A channel that is not there, or where the bot can't post, or can't look a post up."""
+    """Check that the channel exists, and that the bot can post and find posts there."""
     from bot.ports import CannotLook, NoChannel, NotInChannel
 
-    posting = f"({', '.join(users)} would post there)"
+    posting = f"(used by {', '.join(users)})"
     try:
         await poster.find(channel, "no such key", datetime.now(UTC))
     except NoChannel as answer:
@@ -166,8 +166,8 @@ async def _channel(
             found.problems.append(f"Slack: {channel}: {answer} {posting}")
             return
         found.warnings.append(
-            f"Slack: {channel}: {answer}; until then a post whose outcome is unknown is repeated "
-            f"(at-least-once) {posting}"
+            f"Slack: {channel}: {answer}; until then a post may appear twice if its outcome "
+            f"is unknown (at-least-once) {posting}"
         )
     except BotError as error:
         found.problems.append(f"Slack: {channel}: {error} {posting}")

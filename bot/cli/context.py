@@ -1,8 +1,10 @@
-"""What a command is given to work with: the settings and the rules that the options name."""
+"""What commands work with: settings, rules and the store, as the options name them."""
 
 import gc
 import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,19 +14,13 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.rules.model import RuleSet
     from bot.store import Store
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-if TYPE_CHECKING:
-    from bot.config import Settings
-
 
 DEFAULT = Path("config.toml")
 SECRETS = Path("/run/secrets")
 
 
 def config_path(args: Namespace) -> Path | None:
-    """The configuration file that was named, or the default one if it is there."""
+    """The configuration file that was named, or the default one if it exists."""
     if args.config is not None:
         return Path(args.config)
     if named := os.environ.get("BOT_CONFIG"):
@@ -33,16 +29,16 @@ def config_path(args: Namespace) -> Path | None:
 
 
 def secrets_dirs() -> list[Path]:
-    """Where secret files lie: systemd's credentials first, then the container's."""
+    """The folders with secret files: systemd's credentials first, then the container's."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return [*([Path(credentials)] if credentials else []), SECRETS]
 
 
 def settings(args: Namespace, *, offline: bool = False) -> "Settings":
-    """The checked settings, their secrets registered to be struck out of all output.
+    """The checked settings; their secrets are redacted from all output from now on.
 
-    A command that asks nobody outside (`offline`) needs no API key. Raises ConfigError with
-    every problem.
+    A command that contacts nobody (`offline`) needs no API key. Raises ConfigError with every
+    problem.
     """
     from bot.config import load
     from bot.logs import scrubber
@@ -53,8 +49,8 @@ def settings(args: Namespace, *, offline: bool = False) -> "Settings":
     except ConfigError as error:
         if path is None:
             raise ConfigError(
-                f"{error}\nthere is no {DEFAULT} here: `mouseflow-bot init` writes one, "
-                "--config or BOT_CONFIG names another"
+                f"{error}\nno {DEFAULT} in this folder; create one with `mouseflow-bot init`, or "
+                "name one with --config or BOT_CONFIG"
             ) from None
         raise
     scrubber.register(loaded.secrets())
@@ -74,8 +70,8 @@ def configured(args: Namespace) -> bool:
 def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False) -> "RuleSet":
     """The rules under `args.paths`, else those of the settings.
 
-    Without settings nothing is said about what they allow; `offline` as for `settings`.
-    Raises ConfigError or RuleErrors with every problem.
+    Without settings, everything is allowed; `offline` as for `settings`. Raises ConfigError or
+    RuleErrors with every problem.
     """
     from bot.config.settings import allowed
     from bot.rules.files.actions import Allowed
@@ -89,8 +85,13 @@ def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False
     return read(files, allowed=may)
 
 
+def _default_rules(args: Namespace) -> list[Path]:
+    path = config_path(args)
+    return [(path.parent if path else Path()) / "rules"]
+
+
 def store_file(settings: "Settings") -> Path:
-    """Where the store is; raises StoreError where there is none."""
+    """The path of the store; raises StoreError if it does not exist."""
     from bot.store.database import database_path
 
     path = database_path(settings.store.url)
@@ -99,16 +100,8 @@ def store_file(settings: "Settings") -> Path:
     return path
 
 
-def _default_rules(args: Namespace) -> list[Path]:
-    path = config_path(args)
-    return [(path.parent if path else Path()) / "rules"]
-
-
-def stored(settings: "Settings", *, read_only: bool = False) -> "Store":
-    """The store that the daemon has made, opened beside it.
-
-    Raises StoreError where there is none, and makes none.
-    """
+def existing_store(settings: "Settings", *, read_only: bool = False) -> "Store":
+    """The daemon's store, opened beside it; raises StoreError if it does not exist."""
     from bot.store import open_store
 
     store_file(settings)
@@ -121,30 +114,30 @@ def lock_file(url: str) -> Path:
 
 
 @contextmanager
-def explained(settings: "Settings") -> Iterator[None]:
-    """Within, refused credentials and an address where nobody answers are told in words."""
+def auth_errors(settings: "Settings") -> Iterator[None]:
+    """Within, a rejected API key and an unreachable API raise ConfigError with what to check."""
     try:
         yield
     except (BadCredentials, Unreachable) as error:
-        raise ConfigError(refusal(error, settings)) from error
+        raise ConfigError(api_error(error, settings)) from error
 
 
-def refusal(error: BotError, settings: "Settings") -> str:
-    """What came of asking, in one line."""
+def api_error(error: BotError, settings: "Settings") -> str:
+    """An error of the API in one line, with what to check."""
     from mouseflow.transport import base_url
 
-    flow = settings.mouseflow
-    whom = f"Mouseflow ({base_url(flow.base_url or flow.region or '')})"
+    account = settings.mouseflow
+    api = f"Mouseflow ({base_url(account.base_url or account.region or '')})"
     if isinstance(error, BadCredentials):
-        other = {"eu": "us", "us": "eu"}.get(flow.region or "")
-        region = f', or the account lives in the other region: region = "{other}"' if other else ""
+        other = {"eu": "us", "us": "eu"}.get(account.region or "")
+        region = f' If the account is in the other region, set region = "{other}".' if other else ""
         return (
-            f"{whom} refuses the credentials (401); mend mouseflow.email or "
-            f"mouseflow.api_key{region}"
+            f"{api} rejected the API key (401). Check mouseflow.email and "
+            f"mouseflow.api_key.{region}"
         )
     if isinstance(error, Unreachable):
         return (
-            f"{whom} does not answer ({error.reason}); is the address right, and may this machine "
-            "reach it, by a proxy perhaps (HTTPS_PROXY)?"
+            f"{api} does not answer ({error.reason}). Check the address, the network and the "
+            "proxy (HTTPS_PROXY)."
         )
-    return f"{whom}: {error}"
+    return f"{api}: {error}"

@@ -1,4 +1,4 @@
-"""Dead letters by their cause, as `status` and `retry` show them."""
+"""Dead letters by cause, as `status` and `retry` show them."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from bot.store.dead_letters import DeadGroup
 
 
-def shown(groups: "Iterable[DeadGroup]", now: datetime, *, remedies: bool = False) -> None:
-    """A line for each cause: how many, by which rule and action, from when to when, and why."""
+def show(groups: "Iterable[DeadGroup]", now: datetime, *, remedies: bool = False) -> None:
+    """Print a line per cause: how many, rule and action, from when to when, and why."""
     from bot.cli import output
 
     output.table(

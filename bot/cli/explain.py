@@ -1,7 +1,7 @@
-"""Why a rule matches a recording or not, part by part, and what became of its actions.
+"""Show why a rule matches a recording or not, and what became of its actions.
 
-RECORDING is an id or a pasted link to the playback. A recording that was deleted since is
-explained from what the store keeps. --plan shows what the rule's polls ask, and what it costs.
+RECORDING is an id or a pasted link to the playback. A deleted recording is explained from the
+store. --plan shows which API calls the rule needs.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ EXAMPLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What was found out. Without `explanation` the recording is not there (any more)."""
+class Result:
+    """What is known of the recording. Without `explanation` the account does not have it."""
 
     explanation: "Explanation | None"
     remembered: "Remembered"
@@ -45,42 +45,46 @@ def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("rule", metavar="RULE", help="the rule's id")
     parser.add_argument("recording", nargs="?", metavar="RECORDING", help="an id or a pasted link")
-    parser.add_argument("--website", default="", metavar="W", help="its name or id, if known")
-    parser.add_argument("--plan", action="store_true", help="what its polls ask, and the cost")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--website", default="", metavar="W", help="name or id of its website, if known"
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="show the API calls that the rule needs"
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.set_defaults(paths=[], usage_error=parser.error)
 
 
 def run(args: Namespace) -> int:
-    """Explain; 1 where the recording is not to be found."""
+    """Explain; 1 if the recording is not found."""
     from bot import logs
     from bot.cli import context, output
     from bot.replay.select import rule_named
 
     if args.recording is None and not args.plan:
-        args.usage_error("say which recording, by its id or a link, or ask for --plan")
+        args.usage_error("give a recording (an id or a link), or --plan")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     rules = context.rules(args, settings)
     rule = rule_named(rules.rules, args.rule)
     if args.recording is None:
         plans = asyncio.run(_plans(args, settings, rules, rule))
-        output.document(_plain_plans(plans)) if args.json else _show_plans(rule, plans)
+        output.document(_plans_json(plans)) if args.json else _show_plans(rule, plans)
         return 0
     if rule.watch != "recordings":
         args.usage_error(
-            f"{rule.id} watches {rule.watch}, not recordings, so it says nothing about one; "
-            f"`mouseflow-bot history --rule {rule.id}` tells when it fired and why"
+            f"{rule.id} watches {rule.watch}, not recordings; "
+            f"`mouseflow-bot history --rule {rule.id}` shows when it fired and why"
         )
-    found = asyncio.run(_explained(args, settings, rules, rule))
-    output.document(_plain(rule, found)) if args.json else _show(rule, found)
+    found = asyncio.run(_explain(args, settings, rules, rule))
+    output.document(_as_json(rule, found)) if args.json else _show(rule, found)
     return 0 if found.explanation or found.remembered.match else 1
 
 
 async def _plans(
     args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule"
 ) -> "list[tuple[Site, Plan, Plan]]":
-    """Each website that the rule watches: its own plan, and that of all rules there.
+    """Each website that the rule watches, with the rule's own plan and that of all rules there.
 
     Raises ConfigError for a named website that the rule does not watch.
     """
@@ -104,22 +108,22 @@ def _show_plans(rule: "Rule", plans: "list[tuple[Site, Plan, Plan]]") -> None:
     from bot.rules.needs import lines, some
 
     if rule.watch != "recordings":
-        output.line(f"{rule.id} watches {rule.watch}: one look for all rules together")
+        output.line(f"{rule.id} watches {rule.watch}: one poll serves all rules together")
         return
     alike: dict[tuple[Plan, Plan], list[str]] = {}
     for site, own, every in plans:
         alike.setdefault((own, every), []).append(site.name)
     for (own, every), names in alike.items():
-        output.line(f"{some(names)}: {rule.id} alone needs")
+        output.line(f"{some(names)}: calls for {rule.id} alone")
         for text in lines(own):
             output.line(f"  {text}")
         rules = output.counted(len(every.rules), "rule")
-        output.line(f"  all {rules} there together: {output.counted(every.calls, 'call')}")
+        output.line(f"  all {rules} together: {output.counted(every.calls, 'call')}")
     if not plans:
-        output.line(f"{rule.id} watches no website of the account")
+        output.line(f"{rule.id} watches no website of this account")
 
 
-def _plain_plans(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]:
+def _plans_json(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     return [
@@ -129,9 +133,7 @@ def _plain_plans(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-async def _explained(
-    args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule"
-) -> Found:
+async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule") -> Result:
     from bot.cli.history_context import account, utc
     from bot.replay import explain_one
     from bot.replay.explain_one import Remembered
@@ -148,7 +150,7 @@ async def _explained(
         there = await explain_one.find(api, sites, where.recording)
         now = utc()
         if there is None:
-            return Found(
+            return Result(
                 None, known or Remembered(), _past(known, now), [], None, None, api.calls, sites
             )  # fmt: skip
         site, detail = there
@@ -166,7 +168,7 @@ async def _explained(
             )
         )  # fmt: skip
         asked = plan([rule], site) if applies(rule, site) else None
-        return Found(explanation, known, _past(known, now), future, site, asked, api.calls)
+        return Result(explanation, known, _past(known, now), future, site, asked, api.calls)
 
 
 def _past(known: "Remembered | None", now: "datetime") -> "list[Outcome]":
@@ -178,18 +180,18 @@ def _past(known: "Remembered | None", now: "datetime") -> "list[Outcome]":
 def _sites(
     rows: "Any", rules: "RuleSet", named: str, where: "Address", known: "Remembered | None"
 ) -> "tuple[Site, ...]":
-    """Where to look for the recording: as named, as linked, as remembered, else all watched."""
+    """The websites that may have the recording: named, linked or stored, else all."""
     from bot.replay.select import site, watched_sites
 
-    sure = named or where.website or (known.match.website if known and known.match else "")
-    if sure:
-        return watched_sites(rows, rules.rules, [sure])
+    certain = named or where.website or (known.match.website if known and known.match else "")
+    if certain:
+        return watched_sites(rows, rules.rules, [certain])
     first = watched_sites(rows, rules.rules)
     return tuple(dict.fromkeys((*first, *map(site, rows))))
 
 
 def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Remembered | None":
-    """The stored decision about this rule and recording, if there is one."""
+    """The stored match of this rule and recording, if there is one."""
     from bot.store import open_store
     from bot.store.database import database_path
 
@@ -212,7 +214,7 @@ def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered
             conn, rule=name, subject_key=where.recording, website=where.website, limit=1
         )
         for match in found:
-            # The audit log keeps the name that the rule had then.
+            # The audit log keeps the id that the rule had then.
             noted = history(conn, subject=where.recording)
             notes = [note for note in noted if note.rule in names]
             steps = steps_of(conn, match.key)
@@ -221,7 +223,7 @@ def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered
 
 
 def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembered":
-    """What the store knows without a decision: the rule's state, and since when it watches."""
+    """What the store knows without a match: the rule's state, and since when it watches."""
     from bot.replay.explain_one import Remembered
     from bot.store import open_store
     from bot.store.database import database_path
@@ -246,7 +248,7 @@ def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
     return Remembered(state=rule_states(conn).get(rule.id), watching=since)
 
 
-def _show(rule: "Rule", found: Found) -> None:
+def _show(rule: "Rule", found: Result) -> None:
     from bot.cli import output
     from bot.replay import explain_one
     from bot.rules import needs
@@ -256,25 +258,25 @@ def _show(rule: "Rule", found: Found) -> None:
         for text in lines(found.explanation):
             output.line(text)
     else:
-        output.line(f"{_nowhere(found.looked)}; it may have been deleted")
+        output.line(f"{_not_found(found.looked)}; it may have been deleted")
     for text in explain_one.lines(found.remembered, found.outcomes):
         output.line(text)
     for text in found.future:
         output.line(text)
     if found.plan:
-        output.line("what the rule's polls ask")
+        output.line("API calls of the rule's polls")
         for text in needs.lines(found.plan):
             output.line(f"  {text}")
-    output.line(f"this explanation took {output.counted(found.calls, 'call')}")
+    output.line(f"this explanation took {output.counted(found.calls, 'API call')}")
 
 
-def _nowhere(looked: "tuple[Site, ...]") -> str:
+def _not_found(looked: "tuple[Site, ...]") -> str:
     if len(looked) == 1:
         return f"{looked[0].name} has no such recording"
     return f"none of the account's {len(looked)} websites has such a recording"
 
 
-def _plain(rule: "Rule", found: Found) -> dict[str, Any]:
+def _as_json(rule: "Rule", found: Result) -> dict[str, Any]:
     from dataclasses import asdict
 
     match = found.remembered.match

@@ -1,6 +1,6 @@
-"""Exits 0 while the daemon is alive: it holds the store's lock and its heart beats.
+"""Exit 0 while the daemon is running and responsive.
 
-An outage of Mouseflow or Slack does not make it unhealthy: a restart would not help.
+An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help.
 """
 
 import fcntl
@@ -25,13 +25,13 @@ def options(parser: ArgumentParser) -> None:
         type=float,
         default=60,
         metavar="SECONDS",
-        help="how old the last heartbeat may be (default: 60)",
+        help="maximum age of the last heartbeat (default: 60)",
     )
-    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: Namespace) -> int:
-    """Look, with the standard library alone: this runs every few seconds."""
+    """Check with the standard library alone, since this runs every few seconds."""
     url = store_url(args)
     fault = unhealthy(lock_file(url), args.within, time.time())
     if args.json:
@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
 
 
 def unhealthy(lock: Path, within: float, now: float) -> str | None:
-    """What is wrong with the daemon that should hold this lock, None if nothing is."""
+    """Why the daemon that should hold this lock is unhealthy, None if it is healthy."""
     try:
         number = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -58,16 +58,16 @@ def unhealthy(lock: Path, within: float, now: float) -> str | None:
         return f"no heartbeat for {age:.0f} s" if age > within else None
     finally:
         os.close(number)
-    return "the daemon is not running (nobody holds its lock)"
+    return "the daemon is not running (its lock is free)"
 
 
 def store_url(args: Namespace) -> str:
-    """`store.url` without checking the rest of the configuration, which takes long."""
+    """`store.url`, without the slow check of the rest of the configuration."""
     return store_url_of(config_path(args), os.environ, secrets_dirs())
 
 
 def store_url_of(path: Path | None, environ: Mapping[str, str], secrets: Iterable[Path]) -> str:
-    """What `bot.config.load` finds, from that file, environment and folders of secret files."""
+    """The URL that `bot.config.load` finds in this file, environment and secret files."""
     name = "BOT_STORE__URL"
     for key, value in environ.items():
         if key.upper() == name and value.strip():
@@ -85,13 +85,13 @@ def _written(path: Path) -> str | None:
     try:
         section = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("store")
     except (OSError, ValueError):
-        return None  # the running daemon read a good one
+        return None  # the running daemon has read a valid one
     url = section.get("url") if isinstance(section, dict) else None
     return url.strip() if isinstance(url, str) else None
 
 
 def _beside(folder: Path, url: str) -> str:
-    """Relative places count from the folder of the configuration."""
+    """The URL; a relative path is relative to the folder of the configuration."""
     start = "sqlite:///"
     rest = url.removeprefix(start)
     return url if rest == url or folder == Path() else f"{start}{folder / rest}"

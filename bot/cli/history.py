@@ -1,4 +1,4 @@
-"""Shows the audit log, the newest entry first: what was done, what was not, and why."""
+"""Show the audit log, newest first: what the bot did, what it did not do, and why."""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from bot.cli.main import count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bot.store import Connection
+    from bot.store.audit import Entry
 
 EXAMPLE = (
     "mouseflow-bot history --rule checkout-friction --since 2h\n"
@@ -23,24 +26,26 @@ KINDS = (
     "step.put_off", "step.retried", "step.withheld", "suppressed", "website.held",
     "website.person", "website.released",
 )  # fmt: skip
-"""What the audit log tells of; one that is not here is known where the log has it."""
+"""Kinds of entries; a kind that is not here is known if the log has it."""
 
 _RECORDING = re.compile(r"/recordings/([^/?#]+)")
 
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("--rule", default="", help="of this rule")
+    parser.add_argument("--rule", default="", help="only this rule")
     parser.add_argument(
-        "--recording", default="", type=recording_id, help="about this one: an id or a pasted link"
+        "--recording", default="", type=recording_id, help="only this one: an id or a pasted link"
     )
-    parser.add_argument("--website", default="", metavar="W", help="about this one: name or id")
-    parser.add_argument("--kind", default="", help="of this kind, such as step.done, or step")
+    parser.add_argument("--website", default="", metavar="W", help="only this one: name or id")
+    parser.add_argument("--kind", default="", help="only this kind, such as step.done, or step")
     parser.add_argument(
-        "--since", type=since, metavar="WHEN", help="from then: 2h, 7d, or 2026-11-24T12:00"
+        "--since", type=since, metavar="WHEN", help="2h, 7d, or 2026-11-24T12:00 (UTC)"
     )
-    parser.add_argument("--limit", type=count, default=100, metavar="N", help="default: 100")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--limit", type=count, default=100, metavar="N", help="most entries (default: 100)"
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -51,7 +56,7 @@ def recording_id(text: str) -> str:
 
 
 def since(text: str) -> datetime:
-    """How long ago, or a moment; without a zone it is in UTC."""
+    """A time, written as how long ago or as a date; without a zone it is in UTC."""
     from bot.messages import duration
 
     try:
@@ -61,18 +66,18 @@ def since(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError("write 2h, 7d, or a moment such as 2026-11-24T12:00") from None
+        raise ArgumentTypeError("write 2h, 7d, or a time such as 2026-11-24T12:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def run(args: Namespace) -> int:
-    """Show the entries that meet all filters."""
+    """Show the entries that match all filters."""
     from bot.cli import context, output
     from bot.store import audit
 
-    with context.stored(context.settings(args, offline=True), read_only=True) as store:
-        if args.kind and (wrong := store.do(lambda conn: unknown_kind(conn, args.kind))):
-            args.usage_error(wrong)
+    with context.existing_store(context.settings(args, offline=True), read_only=True) as store:
+        if args.kind and (error := store.do(lambda conn: unknown_kind(conn, args.kind))):
+            args.usage_error(error)
         entries = store.do(
             lambda conn: audit.history(
                 conn,
@@ -85,47 +90,52 @@ def run(args: Namespace) -> int:
             )
         )
     if args.json:
-        output.document([_plain(entry) for entry in entries])
+        output.document([_as_json(entry) for entry in entries])
     elif entries:
-        output.table(
-            [
-                (output.moment(each.at), each.kind, each.rule, each.subject, each.text)
-                for each in entries
-            ],
-            indent="",
-        )
+        show(entries)
     else:
-        output.line("nothing was recorded that fits")
+        output.line("no matching entries")
     return 0
 
 
+def show(entries: "Iterable[Entry]", *, indent: str = "") -> None:
+    """Print one line per entry."""
+    from bot.cli import output
+
+    output.table(
+        ((output.moment(each.at), each.kind, each.rule, each.subject, each.text)
+         for each in entries),
+        indent=indent,
+    )  # fmt: skip
+
+
 def unknown_kind(conn: "Connection", kind: str) -> str:
-    """What is wrong with a kind that is none, empty for one that there is."""
-    from bot.cli.main import hint
+    """The error for an unknown kind, empty for a known one."""
+    from bot.cli.main import suggest
     from bot.store.audit import history
 
     families = {each.partition(".")[0] for each in KINDS}
     if kind in KINDS or kind in families or history(conn, kind=kind, limit=1):
         return ""
     known = sorted({*families, *KINDS})
-    near = hint(kind, known, f"there are {', '.join(known)}")
-    return f"--kind {kind}: there is no such kind{near}"
+    near = suggest(kind, known, f"known: {', '.join(known)}")
+    return f"--kind {kind}: unknown kind{near}"
 
 
 def _rule(conn: "Connection", rule: str) -> str:
-    """The rule's id as the store has it; raises ConfigError for one never heard of."""
-    from bot.cli.main import one_of
+    """The rule's id as the store has it; raises ConfigError for an unknown one."""
+    from bot.cli.main import known_name
     from bot.store.audit import history
     from bot.store.rules import rule_states
 
     if not rule or history(conn, rule=rule, limit=1):
         return rule
-    return one_of(rule, rule_states(conn), "the daemon has run no such rule")
+    return known_name(rule, rule_states(conn), "unknown rule")
 
 
 def _website(conn: "Connection", website: str) -> str:
-    """The website's id; raises ConfigError for one that the daemon has not seen."""
-    from bot.cli.main import one_of
+    """The website's id; raises ConfigError for an unknown one."""
+    from bot.cli.main import known_name
     from bot.store.audit import history
     from bot.store.recordings import website_names
 
@@ -133,11 +143,11 @@ def _website(conn: "Connection", website: str) -> str:
     if not website or website in ids or history(conn, website=website, limit=1):
         return website
     names = sorted(ids.values())
-    seen = f"it knows {', '.join(names[:10])}" if names else ""
-    name = one_of(website, names, "the daemon has seen no such website", seen)
+    seen = f"the daemon knows {', '.join(names[:10])}" if names else ""
+    name = known_name(website, names, "unknown website", seen)
     return next(id_ for id_, known in ids.items() if known == name)
 
 
-def _plain(entry: Any) -> dict[str, Any]:
+def _as_json(entry: Any) -> dict[str, Any]:
     names = ("id", "at", "kind", "rule", "website", "subject", "step", "text", "details")
     return {name: getattr(entry, name) for name in names}

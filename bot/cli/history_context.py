@@ -1,4 +1,4 @@
-"""What the commands that look back share: whom they ask, how fast, and how they tell."""
+"""What the commands on past recordings share: the account, its request rate, progress."""
 
 import sys
 import time
@@ -9,27 +9,28 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.cli import output
-from bot.cli.context import explained
+from bot.cli.context import auth_errors
 
 if TYPE_CHECKING:
     from bot.config import Settings
     from bot.polling.evaluate import CountingClient
 
-SUMMARY = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
+PROGRESS_EVERY = 5.0
+"""Seconds between two lines of progress without a terminal."""
 
-Tell = Callable[[int, int], None]
+Advance = Callable[[int, int], None]
+"""Takes how many recordings were read since the last call, and how many there are in all."""
 
 
 def moment(text: str) -> datetime:
-    """How long ago, or a moment; without a zone it is in UTC."""
+    """A time, written as how long ago or as a date; without a zone it is in UTC."""
     from bot.cli.history import since
 
     return since(text)
 
 
 def daemon_runs(url: str) -> bool:
-    """Does a process hold the store's lock?"""
+    """Whether a process holds the store's lock."""
     from bot.cli.context import lock_file
     from bot.cli.healthcheck import unhealthy
 
@@ -38,10 +39,10 @@ def daemon_runs(url: str) -> bool:
 
 @asynccontextmanager
 async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
-    """The account, last in its client's line, with the calls counted.
+    """The account at background priority, with its calls counted.
 
-    Beside a running daemon it takes half of the configured rate at most: the daemon's calls
-    come first, and two processes do not share one budget.
+    Beside a running daemon it uses at most half of the configured rate, since two processes
+    share no rate limit.
     """
     from bot.account import Account
     from bot.daemon import open_clients
@@ -52,7 +53,7 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
         flow = settings.mouseflow
         slower = flow.model_copy(update={"requests_per_second": flow.requests_per_second / 2})
         settings = settings.model_copy(update={"mouseflow": slower})
-    with explained(settings):
+    with auth_errors(settings):
         async with open_clients(settings) as out:
             asking = out.reading
             if isinstance(asking, Account):
@@ -61,19 +62,19 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool) -> Iterator[Tell]:
-    """A bar with rate and time left on a terminal, else a line on standard error now and then."""
+def progress(what: str, *, quiet: bool) -> Iterator[Advance]:
+    """Show a bar with rate and time left on a terminal, else a line on standard error at times."""
     if quiet:
         yield lambda _read, _expected: None
     elif sys.stderr.isatty():
-        with _bar(what) as tell:
-            yield tell
+        with _bar(what) as advance:
+            yield advance
     else:
         yield _lines(what)
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Tell]:
+def _bar(what: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -97,32 +98,32 @@ def _bar(what: str) -> Iterator[Tell]:
         done = 0
         began = time.monotonic()
 
-        def tell(read: int, expected: int) -> None:
+        def advance(read: int, expected: int) -> None:
             nonlocal done
             done += read
             rate = f"{rate_of(done, time.monotonic() - began)}/s"
             shown.update(bar, completed=done, total=max(expected, done) or None, rate=rate)
 
-        yield tell
+        yield advance
 
 
-def _lines(what: str) -> Tell:
-    began = told = time.monotonic()
+def _lines(what: str) -> Advance:
+    began = printed = time.monotonic()
     done = 0
 
-    def tell(read: int, expected: int) -> None:
-        nonlocal done, told
+    def advance(read: int, expected: int) -> None:
+        nonlocal done, printed
         done += read
         now = time.monotonic()
-        if now - told >= SUMMARY:
-            told = now
+        if now - printed >= PROGRESS_EVERY:
+            printed = now
             print(line_of(what, done, expected, now - began), file=sys.stderr, flush=True)
 
-    return tell
+    return advance
 
 
 def line_of(what: str, done: int, expected: int, seconds: float) -> str:
-    """One line of progress: `judged 4000 of 90000 recordings, 800/s, 2m left`."""
+    """One line of progress: `replay: 4000 of 90000 recordings, 800/s, 2m left`."""
     from datetime import timedelta
 
     left = max(expected - done, 0) * seconds / done if done else 0
@@ -131,10 +132,10 @@ def line_of(what: str, done: int, expected: int, seconds: float) -> str:
 
 
 def rate_of(done: int, seconds: float) -> int:
-    """Recordings a second."""
+    """Recordings per second."""
     return round(done / seconds) if seconds > 0 else 0
 
 
 def utc() -> datetime:
-    """The time."""
+    """The current time."""
     return datetime.now(UTC)

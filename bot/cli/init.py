@@ -1,6 +1,6 @@
-"""Writes a commented config.toml, a first rule file and the JSON Schema beside it.
+"""Write a commented config.toml, a first rule file and its JSON Schema.
 
-Nothing that is there already is touched.
+Existing files are never changed.
 """
 
 import json
@@ -17,27 +17,31 @@ EXAMPLE = "mouseflow-bot init\nmouseflow-bot init /etc/mouseflow-bot"
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
-        "directory", nargs="?", type=Path, default=Path(), help="where to write (default: here)"
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="folder to write to (default: this one)",
     )
 
 
 def run(args: Namespace) -> int:
     """Write the files, or none of them."""
-    wanted = {args.directory / name: text for name, text in first_files().items()}
-    if there := [str(path) for path in wanted if path.exists()]:
-        raise ConfigError(f"already there, nothing was written: {', '.join(there)}")
-    for path, text in wanted.items():
+    texts = {args.directory / name: text for name, text in first_files().items()}
+    if existing := [str(path) for path in texts if path.exists()]:
+        raise ConfigError(f"these files already exist, nothing was written: {', '.join(existing)}")
+    for path, text in texts.items():
         _write(path, text)
         print(f"wrote {path}")
     config = args.directory / "config.toml"
-    print(f"\nnext: write the account's region and e-mail into {config}, then")
+    print(f"\nnext: set the region and e-mail in {config}, then")
     for line in next_steps(config):
         print(f"  {line}")
     return 0
 
 
 def next_steps(config: Path) -> list[str]:
-    """What to type now, from where `init` was called."""
+    """The commands to run next, in the folder where `init` ran."""
     named = "" if config == Path("config.toml") else f" --config {quote(str(config))}"
     return [
         "export BOT_MOUSEFLOW__API_KEY=...",
@@ -49,7 +53,7 @@ def next_steps(config: Path) -> list[str]:
 
 
 def first_files() -> dict[str, str]:
-    """The text of each file by its place."""
+    """The text of each file by its path."""
     from bot.rules.files.schema import json_schema
 
     here = files("bot.cli") / "first"
@@ -61,7 +65,7 @@ def first_files() -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """For the owner's eyes alone where it may come to hold a secret."""
+    """Create the file; config.toml is readable for its owner only, as it may hold secrets."""
     mode = 0o600 if path.name == "config.toml" else 0o644
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Runs a command and turns whatever it raises into words and an exit code."""
+"""Run a command; every error it raises becomes a message and an exit code."""
 
 import argparse
 import importlib
@@ -16,32 +16,186 @@ from typing import Protocol, cast
 from bot import __version__
 from bot.errors import BotError, ConfigError
 
+COMMANDS = {
+    "run": "run the daemon until it is stopped",
+    "once": "poll every source once, perform what is due, exit",
+    "demo": "show the bot at work on a simulated account",
+    "simulate": "serve a simulated Mouseflow API and Slack",
+    "init": "write a first config.toml, rule file and JSON Schema",
+    "check": "check configuration and rules, list every problem",
+    "test": "run the tests in rule files",
+    "explain": "show why a rule matches a recording or not",
+    "replay": "evaluate past recordings with the current rules",
+    "plan": "compare the rule files with the running rules",
+    "tune": "show matches per day at other thresholds",
+    "schema": "print the JSON Schema of rule files",
+    "status": "show websites, rules, queue and dead letters",
+    "budget": "show budgets: figures per day, steps, forecast",
+    "history": "show the audit log: what the bot did and why",
+    "retry": "requeue dead letters, resume paused rules",
+    "snooze": "mute a rule's posts for a while",
+    "backup": "copy the store, also while the daemon runs",
+    "healthcheck": "exit 0 while the daemon is running and responsive",
+}
+"""Every command with its line in `--help`; the command's module has the same name."""
 
-def hint(wanted: str, known: Iterable[str], otherwise: str = "") -> str:
-    """`; did you mean X?`, else `otherwise` after a semicolon, if there is any."""
-    by_fold = {name.casefold(): name for name in known}
-    near = get_close_matches(wanted.casefold(), by_fold, 1)
-    if near:
-        return f"; did you mean {by_fold[near[0]]}?"
-    return f"; {otherwise}" if otherwise else ""
+EPILOG = """\
+exit codes: 0 success, 1 a problem was found, 2 wrong usage, 3 internal error
+
+  mouseflow-bot demo            see it work, no account needed
+  mouseflow-bot init            start with your own account
+  mouseflow-bot COMMAND --help  what a command does, with an example
+"""
+
+SUCCESS, PROBLEM, USAGE, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def one_of(wanted: str, known: Iterable[str], what: str, otherwise: str = "") -> str:
-    """The known name that differs from `wanted` in capitals at most.
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of that command line (default: this process's)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _exit_on_sigterm()
+    try:
+        return _run(arguments)
+    except BotError as error:
+        _print_error(str(error))
+        return PROBLEM
+    except KeyboardInterrupt:
+        _print_error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        if _pipe_was_closed():
+            return SUCCESS
+        _report_internal_error(arguments)
+        return INTERNAL_ERROR
+    except Exception:
+        _report_internal_error(arguments)
+        return INTERNAL_ERROR
 
-    Raises ConfigError that begins with `wanted` and says `what` where there is none.
-    """
-    names = list(known)
-    if wanted in names:
-        return wanted
-    for name in names:
-        if name.casefold() == wanted.casefold():
-            return name
-    raise ConfigError(f"{wanted}: {what}{hint(wanted, names, otherwise)}")
+
+def _run(arguments: list[str]) -> int:
+    try:
+        args = parser(arguments).parse_args(arguments)
+    finally:
+        sys.stdout.flush()  # after --help, while a broken pipe can still be handled
+    code = command(args.command).run(args)
+    sys.stdout.flush()
+    return code
+
+
+def _exit_on_sigterm() -> None:
+    """As PID 1 of a container SIGTERM has no effect without a handler."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def _pipe_was_closed() -> bool:
+    """Whether the reader of standard output has gone, as in `history | head`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLERR)
+    closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if closed:
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
+
+
+def _print_error(text: str) -> None:
+    from bot.logs import presentable
+
+    print(presentable(text), file=sys.stderr)
+
+
+def _report_internal_error(arguments: list[str]) -> None:
+    """All that a bug report needs, without values of variables and without secrets."""
+    import platform
+    import traceback
+
+    _print_error(
+        "mouseflow-bot: Internal error. Please report it with this text:\n"
+        f"  version {__version__}, Python {platform.python_version()}, {platform.system()}\n"
+        f"  command {' '.join(arguments[:1])}\n"
+        f"{traceback.format_exc()}"
+    )
+
+
+# The parser.
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    EXAMPLE: str
+
+    def options(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's own options."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run it; returns the exit code, raises BotError with a message for the user."""
+        ...
+
+
+def command(name: str) -> Command:
+    """The module of that command."""
+    return cast(Command, importlib.import_module(f"bot.cli.{name}"))
+
+
+def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these arguments; only the command that they name is imported."""
+    whole = argparse.ArgumentParser(
+        prog="mouseflow-bot",
+        description="Watches a Mouseflow account by rules: tags, stars, shares, posts to Slack.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"mouseflow-bot {__version__}")
+    _add_config(whole, default=None)
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((word for word in argv if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        if name == named:
+            _add_command(commands, name, summary)
+        else:
+            commands.add_parser(name, help=summary, add_help=False)
+    return whole
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
+) -> None:
+    module = command(name)
+    added = commands.add_parser(
+        name,
+        help=summary,
+        description=(module.__doc__ or summary).strip(),
+        epilog="example:\n" + "\n".join(f"  {line}" for line in module.EXAMPLE.splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    # The option may also be before the command; the command's default must not overwrite it.
+    _add_config(added, default=argparse.SUPPRESS)
+    module.options(added)
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=default,
+        help="configuration file (default: BOT_CONFIG, else config.toml)",
+    )
+
+
+# Values of options.
 
 
 def port(text: str) -> int:
-    """A port to listen on; 0 stands for any free one."""
+    """A port to listen on; 0 means any free one."""
     if not (text.isascii() and text.isdecimal()) or len(text) > 5 or int(text) > 65535:
         raise ArgumentTypeError(f"{text}: a port is a number from 0 to 65535 (0: any free one)")
     return int(text)
@@ -65,178 +219,27 @@ def count(text: str) -> int:
     return int(text)
 
 
-COMMANDS = {
-    "run": "the daemon: watches until it is told to stop",
-    "once": "polls every source once, performs what is due, exits",
-    "demo": "shows the bot at work on a simulated account",
-    "simulate": "serves the simulated Mouseflow API and Slack",
-    "init": "writes a first config.toml, rule file and JSON Schema",
-    "check": "validates configuration and rules, every problem at once",
-    "test": "runs the tests written in rule files",
-    "explain": "why a rule matches a recording or not, and what came of it",
-    "replay": "judges past recordings by the present rules",
-    "plan": "the rule files against the running rules over the last days",
-    "tune": "how many matches a day at other thresholds",
-    "schema": "prints the JSON Schema of rule files",
-    "status": "what the daemon knows: websites, rules, queue, dead letters",
-    "budget": "explains budgets: figures per day, steps done, what comes next",
-    "history": "the audit log: what was done, and why or why not",
-    "retry": "requeues steps that were given up",
-    "snooze": "mutes a rule's posts for a while",
-    "backup": "writes a copy of the store while the daemon runs",
-    "healthcheck": "exits 0 while the daemon is alive",
-}
-"""Every command with its line in `--help`; the module of a command has its name."""
-
-EPILOG = """\
-exit codes: 0 success, 1 a problem was found, 2 wrong usage, 3 a fault of the program's own
-
-  mouseflow-bot demo            see it work, nothing needed
-  mouseflow-bot init            start with your own account
-  mouseflow-bot COMMAND --help  what a command does, with an example
-"""
+# Names that may be misspelt.
 
 
-class Command(Protocol):
-    """What a module of a command offers."""
-
-    EXAMPLE: str
-
-    def options(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's own options."""
-        ...
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it; returns the exit code, raises BotError for a problem to be told."""
-        ...
+def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """`; did you mean X?`, else `otherwise` after a semicolon, if there is any."""
+    by_fold = {each.casefold(): each for each in known}
+    near = get_close_matches(name.casefold(), by_fold, 1)
+    if near:
+        return f"; did you mean {by_fold[near[0]]}?"
+    return f"; {otherwise}" if otherwise else ""
 
 
-def command(name: str) -> Command:
-    """The module of that command."""
-    return cast(Command, importlib.import_module(f"bot.cli.{name}"))
+def known_name(name: str, known: Iterable[str], error: str, otherwise: str = "") -> str:
+    """The known name that is `name`, whatever its capitals.
 
-
-def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for these arguments; only the command they name has its options filled in."""
-    whole = argparse.ArgumentParser(
-        prog="mouseflow-bot",
-        description="Watches a Mouseflow account by rules: tags, stars, shares, posts to Slack.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    whole.add_argument("--version", action="version", version=f"mouseflow-bot {__version__}")
-    _add_config(whole, default=None)
-    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = next((word for word in argv if word in COMMANDS), None)
-    for name, summary in COMMANDS.items():
-        if name == asked:
-            _add(commands, name, summary)
-        else:
-            commands.add_parser(name, help=summary, add_help=False)
-    return whole
-
-
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
-) -> None:
-    module = command(name)
-    one = commands.add_parser(
-        name,
-        help=summary,
-        description=(module.__doc__ or summary).strip(),
-        epilog="example:\n" + "\n".join(f"  {line}" for line in module.EXAMPLE.splitlines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    # Also understood before the command, whose own default must not wipe it out.
-    _add_config(one, default=argparse.SUPPRESS)
-    module.options(one)
-
-
-def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        default=default,
-        help="the configuration (default: BOT_CONFIG, else config.toml)",
-    )
-
-
-SUCCESS, PROBLEM, USAGE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of that command line (default: the process's own)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    _heed_termination()
-    try:
-        return _run(arguments)
-    except BotError as error:
-        _say(str(error))
-        return PROBLEM
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        if _reader_left():
-            return SUCCESS
-        _report_fault(arguments)
-        return FAULT
-    except Exception:
-        _report_fault(arguments)
-        return FAULT
-
-
-def _run(arguments: list[str]) -> int:
-    # DROPPED
-
-    try:
-        args = parser(arguments).parse_args(arguments)
-    finally:
-        sys.stdout.flush()  # after --help, while a broken pipe can still be handled
-    code = command(args.command).run(args)
-    sys.stdout.flush()
-    return code
-
-
-def _heed_termination() -> None:
-    """As PID 1 of a container SIGTERM is ignored by the kernel until somebody handles it."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-
-
-def _reader_left() -> bool:
-    """After `history | head` the reader has what it wanted: not a fault, whoever raised it."""
-    watched = select.poll()
-    watched.register(sys.stdout.fileno(), select.POLLERR)
-    left = any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
-    if left:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return left
-
-
-def _say(text: str) -> None:
-    from bot.logs import presentable
-
-    print(presentable(text), file=sys.stderr)
-
-
-def _report_fault(arguments: list[str]) -> None:
-    """All that a bug report needs, without values of variables and without secrets."""
-    import platform
-    import traceback
-
-    from bot import __version__
-
-    _say(
-        "mouseflow-bot: this is a fault of its own, not yours. Please report what follows:\n"
-        f"  version {__version__}, Python {platform.python_version()}, {platform.system()}\n"
-        f"  command {' '.join(arguments[:1])}\n"
-        f"{traceback.format_exc()}"
-    )
+    Raises ConfigError that starts with `name` and `error`, and suggests the closest one.
+    """
+    names = list(known)
+    if name in names:
+        return name
+    for each in names:
+        if each.casefold() == name.casefold():
+            return each
+    raise ConfigError(f"{name}: {error}{suggest(name, names, otherwise)}")

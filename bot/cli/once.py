@@ -1,7 +1,7 @@
-"""Polls every source once, performs all that is due, and exits: for cron, or to try things out.
+"""Poll every source once, perform what is due, and exit: for cron, or for a first try.
 
-With --dry-run it says what it would do and writes nothing anywhere: not to Mouseflow, not
-to Slack, not to the store.
+With --dry-run it shows what it would do and changes nothing: not in Mouseflow, not in Slack,
+not in the store.
 """
 
 import asyncio
@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bot.daemon import OnceResult
+    from bot.domain.step import StepStatus
     from bot.store import Connection, Store
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
 _MOST = 10_000
-FIRST = (
-    "the very first look begins now (poll.start), so nothing older was judged; "
-    "BOT_POLL__START=24h lets it look back, and `mouseflow-bot replay --since 24h` tells, too"
+FIRST_POLL_HINT = (
+    "The first poll starts from now (poll.start), so it does not see older recordings. To look "
+    "back, set BOT_POLL__START=24h or run `mouseflow-bot replay --since 24h`."
 )
-"""Said to who tries the bot out and sees nothing."""
+"""For people who try the bot and see no match."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A match of this round: `steps` are (action, state, what was wrong with it).
+class MatchView:
+    """A match of this run: `steps` are (action, state, error).
 
     `site` is the website's name, `held_back` why there are fewer steps than actions, or none.
     """
@@ -38,20 +39,22 @@ class Found:
     subject: str
     why: str
     held_back: str
-    steps: tuple[tuple[str, str, str], ...]
+    steps: "tuple[tuple[str, StepStatus, str], ...]"
 
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
-    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing, show what it would do"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: Namespace) -> int:
-    """One round; 1 if a source could not be read or a step was given up."""
+    """Poll once; 1 if a poll or an action failed."""
     from bot import logs
     from bot.cli import output
-    from bot.cli.context import explained, settings
+    from bot.cli.context import auth_errors, settings
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
@@ -61,33 +64,33 @@ def run(args: Namespace) -> int:
     from bot.store.recordings import website_names
 
     first = not configured.poll.start and not database_path(configured.store.url).exists()
-    began, found, names = datetime.now(UTC), list[Found](), dict[str, str]()
+    began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
 
     def tell(store: "Store", _: "OnceResult") -> None:
         names.update(store.do(website_names))
         found.extend(store.do(lambda conn: matches(conn, began, names)))
 
-    # A delivery into the dry-run log would be logged as if it had taken effect.
-    with explained(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
+    # The log would say that a dry run's actions have taken effect.
+    with auth_errors(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
-        output.document(_plain(did, found, names))
+        output.document(_as_json(did, found, names))
     else:
         _show(did, found, names)
         if first and not found:
-            output.line(FIRST)
+            output.line(FIRST_POLL_HINT)
     return 1 if did.failed or did.drained.dead else 0
 
 
-def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[Found]:
-    """What has matched since then, with the fate of every step; `names` has websites by id."""
+def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[MatchView]:
+    """The matches since then with the state of every step; `names` has websites by id."""
     from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
 
-    why, held_back = _told(conn, "match", began), _told(conn, "suppressed", began)
+    why, held_back = _notes(conn, "match", began), _notes(conn, "suppressed", began)
     new = [match for match in matches_of(conn, limit=_MOST) if match.matched >= began]
     return [
-        Found(
+        MatchView(
             match.rule,
             match.website,
             names.get(match.website, match.website),
@@ -100,8 +103,8 @@ def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> li
     ]
 
 
-def _told(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, str, str], str]:
-    """What the audit log says of whole matches, by rule, website and subject."""
+def _notes(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, str, str], str]:
+    """The audit log's entries of one kind about whole matches, by rule, website and subject."""
     from bot.store.audit import history
 
     return {
@@ -111,49 +114,57 @@ def _told(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, str
     }
 
 
-def _show(did: "OnceResult", found: list[Found], names: Mapping[str, str]) -> None:
+def _show(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> None:
     from bot.cli import output
 
     for match in found:
         output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
         for action, state, fault in match.steps:
             if not (did.dry_run_log and state == "done"):
-                output.line(f"    {action}: {state}" + (f" ({fault})" if fault else ""))
+                output.line(
+                    f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
+                )
         if match.held_back:
-            output.line(f"    held back: {match.held_back}")
+            output.line(f"    not done: {match.held_back}")
     for words in _would(did, names):
         output.line(words)
     for channel, text in _posts(did):
         output.line()
-        output.line(f"would be posted to {channel}:")
+        output.line(f"would post to {channel}:")
         for line in text.splitlines():
             output.line(f"    {line}")
     for failure in did.failed:
-        output.line(f"could not be read: {failure}")
+        output.line(f"poll failed: {failure}")
+    output.line(_summary(did, len(found)))
+
+
+def _summary(did: "OnceResult", matched: int) -> str:
+    from bot.cli.output import counted
+
     drained = did.drained
-    output.line(
-        f"{output.counted(did.websites, 'website')}, "
-        f"{output.counted(len(found), 'match', 'matches')}, "
-        f"{output.counted(drained.done, 'action')} {'to do' if did.dry_run_log else 'done'}, "
-        f"{drained.postponed} put off, {drained.dead} given up"
-        + ("; nothing was changed" if did.dry_run_log else "")
-    )
+    seen = f"{counted(did.websites, 'website')}, {counted(matched, 'match', 'matches')}"
+    rest = f", {drained.postponed} postponed, {drained.dead} failed"
+    actions = counted(drained.done, "action")
+    if did.dry_run_log:
+        more = rest if drained.postponed or drained.dead else ""
+        return f"{seen}. {actions} would run{more}. Nothing was changed (dry run)."
+    return f"{seen}, {actions} done{rest}"
 
 
-def _matched(match: Found, did: "OnceResult") -> str:
+def _matched(match: MatchView, did: "OnceResult") -> str:
     place = "" if match.subject == match.website else f"{match.subject} on "
     return f"{'would match' if did.dry_run_log else 'matched'} {place}{match.site}"
 
 
 def _would(did: "OnceResult", names: Mapping[str, str]) -> list[str]:
-    """What a dry run has not done, posts aside."""
+    """What a dry run would have done, without posts."""
     from bot.delivery.dry_run import in_words
 
     if did.dry_run_log is None:
         return []
     return [
         *(f"would {in_words(request, names)}" for request in did.dry_run_log.requests),
-        *(f"would call a webhook of {host}" for host in did.dry_run_log.hooks),
+        *(f"would call the webhook at {host}" for host in did.dry_run_log.hooks),
     ]
 
 
@@ -164,7 +175,7 @@ def _posts(did: "OnceResult") -> list[tuple[str, str]]:
     return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
 
 
-def _plain(did: "OnceResult", found: list[Found], names: Mapping[str, str]) -> dict[str, Any]:
+def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "dry_run": did.dry_run_log is not None,
         "websites": did.websites,

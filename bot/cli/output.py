@@ -1,25 +1,26 @@
-"""How commands show values: as lines for people, or as one JSON document for programs."""
+"""Print values: as lines for people, or as one JSON document for programs."""
 
 import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 
+from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
 
 WIDEST = 400
-"""Characters of one value on a line: a visitor's text may be a megabyte."""
+"""Most characters of one value on a line: a visitor's text may be a megabyte."""
 
 
 def line(text: str = "") -> None:
-    """One line; what strangers wrote into it cannot move the cursor or begin another one."""
+    """Print one line; text from visitors cannot move the cursor or start another line."""
     print(neutral(scrubber.text(text), WIDEST * 4))
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
-    """Rows in columns as wide as their widest cell; the last column is as long as it is."""
+    """Print rows in columns as wide as their widest cell; the last column is not padded."""
     cells = [[neutral(scrubber.text(cell), WIDEST) for cell in row] for row in rows]
     if not cells:
         return
@@ -30,11 +31,11 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
 
 
 def document(value: Any) -> None:
-    """The value as JSON: moments in ISO 8601, durations in seconds, no secret."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=True))
+    """Print the value as JSON: times in ISO 8601, durations in seconds, secrets redacted."""
+    print(json.dumps(_json_value(value), indent=2, ensure_ascii=True))
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -42,19 +43,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return scrubber.text(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _json_value(each) for key, each in value.items()}
     if isinstance(value, Iterable):
-        return [_plain(each) for each in value]
+        return [_json_value(each) for each in value]
     return value
 
 
 def moment(at: datetime | None) -> str:
-    """`2026-11-24 12:00:05Z`, or `never`."""
+    """`2026-11-24 12:00:05Z` or `never`."""
     return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """`3m ago`, `in 2h`, `never`: to the largest unit."""
+    """`3m ago`, `in 2h` or `never`, in the largest unit."""
     if at is None:
         return "never"
     distance = span(abs(now - at))
@@ -75,26 +76,45 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def step_status(status: StepStatus) -> str:
+    """The status of an action, as people read it."""
+    match status:
+        case StepStatus.PENDING:
+            return "waiting"
+        case StepStatus.SENDING:
+            return "running"
+        case StepStatus.DONE:
+            return "done"
+        case StepStatus.DEAD:
+            return "failed"
+        case StepStatus.FOLDED:
+            return "in a digest"
+        case StepStatus.WITHHELD:
+            return "not sent"
+        case _:
+            assert_never(status)
+
+
 def as_text(text: str, blocks: Iterable[Mapping[str, Any]]) -> str:
-    """A Slack message as a person reads it; `text` where it has no blocks."""
+    """A Slack message as plain text; `text` is used if it has no blocks."""
     lines = [line for block in blocks for line in _block(block)]
-    return "\n".join(lines) or _read(text)
+    return "\n".join(lines) or _plain_mrkdwn(text)
 
 
 def _block(block: Mapping[str, Any]) -> Iterator[str]:
     if block.get("text"):
         bold = block.get("type") == "header"
-        text = _read(str(block["text"].get("text", "")))
+        text = _plain_mrkdwn(str(block["text"].get("text", "")))
         yield text.upper() if bold else text
     for field in block.get("fields", ()):
-        label, _, value = _read(str(field.get("text", ""))).partition("\n")
+        label, _, value = _plain_mrkdwn(str(field.get("text", ""))).partition("\n")
         yield f"{label}: {value}" if value else label
     elements = block.get("elements", ())
     if block.get("type") == "actions":
         for button in elements:
-            yield f"[{_read(button['text']['text'])}] {button.get('url', '')}".rstrip()
+            yield f"[{_plain_mrkdwn(button['text']['text'])}] {button.get('url', '')}".rstrip()
     elif elements:
-        yield " · ".join(_read(str(element.get("text", ""))) for element in elements)
+        yield " · ".join(_plain_mrkdwn(str(element.get("text", ""))) for element in elements)
 
 
 _LINK = re.compile(r"<(https?://[^|>]+)\|([^>]+)>")
@@ -102,8 +122,8 @@ _BARE_LINK = re.compile(r"<(https?://[^|>]+)>")
 _BOLD = re.compile(r"(?<!\w)\*([^*\n]+)\*(?!\w)")
 
 
-def _read(mrkdwn: str) -> str:
-    """Slack's mark-up as plain text."""
+def _plain_mrkdwn(mrkdwn: str) -> str:
+    """Slack's mrkdwn as plain text."""
     text = _LINK.sub(r"\2 (\1)", mrkdwn)
     text = _BARE_LINK.sub(r"\1", text)
     return html.unescape(_BOLD.sub(r"\1", text)).replace("\u2060", "")

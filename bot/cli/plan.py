@@ -1,7 +1,7 @@
-"""The rule files against the running rules over the last days: what would change.
+"""Compare the rule files with the running rules over the last days: what would change.
 
-Judges the past days by the rules in the files, as a bot would have that had run them then, and
-holds it against the matches that the store has. Changes nothing anywhere.
+Evaluates past recordings with the rules in the files and compares the matches with those in
+the store. Changes nothing.
 """
 
 import asyncio
@@ -35,20 +35,20 @@ MOST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the store knows of the rules that run: each match with what it called for."""
+    """What the store knows of the running rules: each match with its actions."""
 
     digests: dict[str, str]
     starts: "dict[str, datetime]"
     matches: "dict[Pair, Work]"
 
     def among(self, recordings: "set[str]") -> "Running":
-        """The same with the matches of these recordings alone."""
+        """The same with the matches of these recordings only."""
         found = {pair: work for pair, work in self.matches.items() if pair[1] in recordings}
         return Running(self.digests, self.starts, found)
 
     @property
     def work(self) -> "Work":
-        """What all matches together called for."""
+        """The actions of all matches together."""
         from bot.replay.rule_diff import Work
 
         works = self.matches.values()
@@ -57,19 +57,21 @@ class Running:
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("--since", type=moment, metavar="WHEN", help="from then (default: 3d)")
     parser.add_argument(
-        "--rule", action="append", default=[], metavar="ID", help="only this one; may be repeated"
+        "--since", type=moment, metavar="WHEN", help="start, such as 7d (default: 3d)"
+    )
+    parser.add_argument(
+        "--rule", action="append", default=[], metavar="ID", help="only this rule; may be repeated"
     )
     parser.add_argument(
         "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
     )
-    parser.add_argument("--json", action="store_true", help="the plan as JSON")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.set_defaults(paths=[])
 
 
 def run(args: Namespace) -> int:
-    """Judge, compare and show; 1 where something could not be judged."""
+    """Evaluate, compare and show; 1 if something could not be evaluated."""
     from tempfile import TemporaryDirectory
 
     from bot import logs
@@ -124,7 +126,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
             earlier, tally, posts = 0, Tally(), Posts()
 
             def wrote(some: "Sequence[WrittenMatch]") -> None:
-                """Count what the running bot could have matched, too, as the table does."""
+                """Count only what the running bot could have matched, as the table does."""
                 nonlocal earlier
                 for each in some:
                     rule, subject = each.found.rule.id, each.found.subject
@@ -135,10 +137,10 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
                     else:
                         earlier += 1
 
-            with history_context.progress("plan", quiet=args.json) as tell:
+            with history_context.progress("plan", quiet=args.json) as advance:
                 await replay(
                     history, account, sites, ours, rules.rules, routing, progress,
-                    keep=lambda _progress: None, tell=tell, live=True,
+                    keep=lambda _progress: None, tell=advance, live=True,
                     seen=seen.update, wrote=wrote,
                 )  # fmt: skip
     running = running.among(seen)
@@ -161,9 +163,9 @@ def _running(
     span: "Span",
     named: set[str] | None,
 ) -> Running:
-    """The running rules' matches since the span began; nothing without a store.
+    """The running rules' matches since the start; empty without a store.
 
-    `named` are the rules that are asked about, None: all.
+    `named` are the rules to compare, None for all.
     """
     from bot.store import open_store
     from bot.store.database import database_path
@@ -237,9 +239,9 @@ def _show(
     output.line(f"{output.moment(span.since)} to {output.moment(span.until)}")
     output.table(rule_diff.rows(changes))
     if not running.digests:
-        output.line("the store knows no running rules yet, so everything is new")
+        output.line("no rules have run yet, so everything is new")
     if earlier:
-        output.line(f"{earlier} matches lie before the bot began to watch and are left out")
+        output.line(f"{earlier} matches before the bot started to watch are left out")
     for text in (*rule_diff.costs(running.work, line, cost, span), *remarks(progress.tally)):
         output.line(text)
-    output.line("nothing was changed")
+    output.line("Nothing was changed.")

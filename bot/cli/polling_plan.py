@@ -1,4 +1,4 @@
-"""The polling plan as `status` shows it: what polls ask, how often, and what rules cost."""
+"""The polling plan in `status`: what polls request, how often, and what each rule costs."""
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The calls that a rule had a part in within a day, on how many websites."""
+    """The API calls that a rule needed in the last 24 h, and on how many websites."""
 
     rule: str
     calls: int
@@ -27,13 +27,12 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Polling:
-    """What is asked of the account.
+class PollingPlan:
+    """What the bot requests from the account.
 
-    `plans` are those of the rule files as they are now, each with the websites that share it;
-    there are none where the files are `faulty`. `edited`: they are not (yet) in force.
-    `round` is how often recordings are seen, as the daemon found last, or else as the rate
-    allows at best.
+    `plans` are those of the current rule files, each with the websites that share it; there are
+    none if the files are `faulty`. `edited` files are not loaded yet. `round` is how often
+    recordings are polled: as the daemon measured last, or else the best that the rate allows.
     """
 
     plans: "Mapping[Plan, Sequence[Site]]"
@@ -44,7 +43,7 @@ class Polling:
 
 
 def rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
-    """The rules as the files have them now, None where they have faults."""
+    """The rules in the files now, None if they have errors."""
     from bot.cli import context
     from bot.errors import ConfigError, RuleErrors
 
@@ -54,18 +53,20 @@ def rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
         return None
 
 
-def gathered(
+def gather(
     conn: "Connection", rules: "RuleSet | None", settings: "Settings", now: datetime
-) -> Polling:
-    """The plan for the websites that the daemon saw last, and the calls of the last day."""
+) -> PollingPlan:
+    """The plan for the websites that the daemon knows, and the calls of the last 24 h."""
     from bot.rules.needs import plans
 
     costs = _costs(conn, now - timedelta(days=1))
     if rules is None:
-        return Polling({}, costs, _round(conn, settings, None), faulty=True)
+        return PollingPlan({}, costs, _round(conn, settings, None), faulty=True)
     found = plans(rules.rules, _sites(conn))
     websites = sum(map(len, found.values()))
-    return Polling(found, costs, _round(conn, settings, websites), edited=_is_edited(conn, rules))
+    return PollingPlan(
+        found, costs, _round(conn, settings, websites), edited=_is_edited(conn, rules)
+    )
 
 
 def _sites(conn: "Connection") -> "list[Site]":
@@ -106,8 +107,8 @@ def _costs(conn: "Connection", since: datetime) -> list[Cost]:
     return sorted(costs, key=lambda cost: (-cost.calls, cost.rule))
 
 
-def shown(polling: Polling) -> None:
-    """The plan as text: websites with the same plan share their lines."""
+def show(polling: PollingPlan) -> None:
+    """Print the plan; websites with the same plan share their lines."""
     from bot.cli import output
     from bot.messages.text import lasting
     from bot.rules.needs import lines, some
@@ -116,16 +117,17 @@ def shown(polling: Polling) -> None:
     if not (polling.plans or polling.costs or polling.faulty):
         return
     output.line()
-    output.line("polling plan" + (" of the edited rule files" if polling.edited else ""))
+    output.line(
+        "polling plan" + (" of the changed rule files (not loaded yet)" if polling.edited else "")
+    )
     if polling.faulty:
-        output.line("  the rule files have faults: `mouseflow-bot check` tells them")
+        output.line("  the rule files have errors; `mouseflow-bot check` lists them")
     if polling.round is not None:
         now = polling.round
         least = now.websites / now.wished.total_seconds()
         output.line(
-            f"  {output.counted(now.websites, 'website')}, one call each "
-            f"every {lasting(now.wished)} "
-            f"where nothing is new: {least:.3g} calls a second, and {now.rate:g} are allowed"
+            f"  {output.counted(now.websites, 'website')} every {lasting(now.wished)}: "
+            f"at least {least:.3g} requests/s (limit {now.rate:g})"
         )
         if now.slow:
             output.line(f"  {slow_poll_lines(now)[0]}")
@@ -134,7 +136,9 @@ def shown(polling: Polling) -> None:
         for text in lines(plan):
             output.line(f"    {text}")
     if polling.costs:
-        output.line("calls for rules in a day, each counted for every rule that needed it")
+        output.line(
+            "API calls per rule in the last 24 h (a call that several rules needed counts for each)"
+        )
         output.table(
             (
                 cost.rule,
@@ -145,8 +149,8 @@ def shown(polling: Polling) -> None:
         )
 
 
-def plain(polling: Polling) -> dict[str, Any]:
-    """The same for programs: durations in seconds, websites by id."""
+def as_json(polling: PollingPlan) -> dict[str, Any]:
+    """The plan as values for JSON: durations in seconds, websites by id."""
     from dataclasses import asdict
 
     return {

@@ -1,8 +1,8 @@
-"""Judges past recordings by the present rules and tells what matches; acts with --apply only.
+"""Evaluate past recordings with the current rules and show the matches.
 
-Without --apply nothing is changed anywhere: the matches are tried on a copy of the store. With
-it they are written into the bot's own store, where the daemon finds their actions; a
-recording that matched a rule before is not acted on again. Ctrl-C ends it, --resume goes on.
+Without --apply nothing is changed: the bot works on a copy of its store. With --apply the daemon
+performs the actions; a recording that matched a rule before is not acted on again. After Ctrl-C,
+--resume continues.
 """
 
 import asyncio
@@ -30,38 +30,42 @@ EXAMPLE = (
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
-        "--since", type=moment, metavar="WHEN", help="from then: 7d, or 2026-11-24T12:00"
+        "--since", type=moment, metavar="WHEN", help="start: 7d, or 2026-11-24T12:00 (UTC)"
     )
-    parser.add_argument("--until", type=moment, metavar="WHEN", help="up to then (default: now)")
+    parser.add_argument("--until", type=moment, metavar="WHEN", help="end (default: now)")
     parser.add_argument(
-        "--rule", action="append", default=[], metavar="ID", help="by this rule; may be repeated"
+        "--rule", action="append", default=[], metavar="ID", help="only this rule; may be repeated"
     )
     parser.add_argument(
         "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
     )
-    parser.add_argument("--apply", action="store_true", help="act on what matches")
-    parser.add_argument("--resume", action="store_true", help="go on with the one that was ended")
-    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+    parser.add_argument("--apply", action="store_true", help="perform the actions of new matches")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the replay that was interrupted"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(paths=[], usage_error=parser.error)
 
 
 def run(args: Namespace) -> int:
-    """Judge the span; 1 where something in it could not be judged."""
+    """Replay; 1 if something could not be evaluated."""
     from bot import logs
     from bot.cli import context
     from bot.replay.run import Folder
     from bot.store.database import database_path
 
     if not args.resume and args.since is None:
-        args.usage_error("say from when on: --since 7d, or --resume")
+        args.usage_error("give a start such as --since 7d, or --resume")
     if args.resume and (args.since or args.until or args.rule or args.website or args.apply):
-        args.usage_error("--resume goes on with what was asked before; leave the other options out")
+        args.usage_error(
+            "--resume continues with the options given before; remove the other options"
+        )
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     rules = context.rules(args, settings)
     folder = Folder(database_path(settings.store.url))
     try:
-        progress = _resumed(folder, rules) if args.resume else _asked(args, settings, rules)
+        progress = _resumed(folder, rules) if args.resume else _requested(args, settings, rules)
         return _run(args, settings, rules, folder, progress)
     finally:
         folder.release()
@@ -75,8 +79,8 @@ def _run(
     try:
         asyncio.run(_replay(settings, rules, folder, progress, quiet=args.json))
     except (KeyboardInterrupt, BotError) as error:
-        if folder.held:  # else it had not begun
-            _ended_early(folder)
+        if folder.held:  # else it had not started
+            _report_interrupted(folder)
             if isinstance(error, KeyboardInterrupt):
                 return INTERRUPTED
         raise
@@ -86,7 +90,7 @@ def _run(
     return 1 if tally.missed or tally.undetailed or tally.held else 0
 
 
-def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress":
+def _requested(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress":
     from bot.cli.history_context import utc
     from bot.errors import ConfigError
     from bot.replay.run import Progress
@@ -95,15 +99,15 @@ def _asked(args: Namespace, settings: "Settings", rules: "RuleSet") -> "Progress
     now = utc()
     until = min(args.until or now, now)
     if args.since >= until:
-        raise ConfigError("--since must lie before --until, and both in the past")
+        raise ConfigError("--since must be before --until, and both in the past")
     if args.apply and args.since < now - settings.store.keep:
         raise ConfigError(
-            f"--apply goes back as far as the store remembers matches (store.keep), which is "
-            f"{settings.store.keep.days}d: older ones could be acted on twice"
+            f"--apply can go back {settings.store.keep.days}d, as long as the store keeps matches "
+            "(store.keep); the bot could act on older ones twice"
         )
     ids = tuple(rule.id for rule in chosen_rules(rules.rules, args.rule))
     if not ids:
-        raise ConfigError("no rule watches recordings; there is nothing to look back with")
+        raise ConfigError("no rule watches recordings, so there is nothing to replay")
     return Progress(
         since=args.since, until=until, apply=args.apply, rules=ids,
         websites=tuple(args.website), digest=rules.digest, now=now,
@@ -116,10 +120,10 @@ def _resumed(folder: "Folder", rules: "RuleSet") -> "Progress":
     folder.take()
     progress = folder.load()
     if progress is None:
-        raise ConfigError("there is no replay to go on with; start one with --since")
+        raise ConfigError("no interrupted replay; start one with --since")
     if progress.digest != rules.digest:
         raise ConfigError(
-            "the rule files have changed since that replay began: start it anew with --since"
+            "the rule files have changed since the replay started; start a new one with --since"
         )
     return progress
 
@@ -140,7 +144,7 @@ async def _replay(
     zone = ZoneInfo(settings.mouseflow.time_zone)
     ours: tuple[Rule, ...] = chosen_rules(rules.rules, progress.rules)
     async with history_context.account(settings) as account:
-        # What was asked is known to be possible before an earlier replay is given up for it.
+        # An earlier replay is discarded only after this one has proved possible.
         rows = await account.send(websites.list())
         sites = chosen_sites(rows, ours, progress.websites)
         if not folder.held:
@@ -148,7 +152,7 @@ async def _replay(
             folder.save(progress)
         with (
             _store(settings, folder, progress) as store,
-            history_context.progress("replay", quiet=quiet) as tell,
+            history_context.progress("replay", quiet=quiet) as advance,
         ):
             history = History(
                 mouseflow=account, store=store, zone=zone, settle=settings.poll.settle,
@@ -159,13 +163,13 @@ async def _replay(
             routing = Routing(slack.channel or "", zone.key, slack.ops)
             await replay(
                 history, account, sites, ours, rules.rules, routing, progress,
-                keep=folder.save, tell=tell,
+                keep=folder.save, tell=advance,
             )  # fmt: skip
 
 
 @contextmanager
 def _store(settings: "Settings", folder: "Folder", progress: "Progress") -> Iterator["Store"]:
-    """The bot's own store, shared with a daemon, or a copy of it to try things on."""
+    """The bot's own store, shared with a daemon, or a copy of it to work on."""
     from bot.store import backup, open_store
     from bot.store.database import database_path
 
@@ -180,14 +184,13 @@ def _store(settings: "Settings", folder: "Folder", progress: "Progress") -> Iter
         yield store
 
 
-def _ended_early(folder: "Folder") -> None:
+def _report_interrupted(folder: "Folder") -> None:
     import sys
 
     progress = folder.load()
     done = len(progress.done) if progress else 0
     print(
-        f"ended early, with {done} days of websites done; "
-        "`mouseflow-bot replay --resume` goes on from there",
+        f"interrupted, {done} website days done; `mouseflow-bot replay --resume` continues",
         file=sys.stderr,
     )
 
@@ -197,21 +200,21 @@ def _show(args: Namespace, progress: "Progress") -> None:
     from bot.replay.record import plain, remarks, table
 
     if args.json:
-        output.document(_plain(progress, plain(progress.tally, progress.rules)))
+        output.document(_as_json(progress, plain(progress.tally, progress.rules)))
         return
     output.line(f"{output.moment(progress.since)} to {output.moment(progress.until)}")
     output.table(table(progress.tally, progress.rules))
     for remark in remarks(progress.tally):
         output.line(remark)
     if progress.apply and not any(progress.tally.total(rule).new for rule in progress.tally.lines):
-        output.line("nothing is new, so there is nothing to do")
+        output.line("no new matches, nothing to do")
     elif progress.apply:
-        output.line("the actions are in the queue; the daemon (or `mouseflow-bot once`) does them")
+        output.line("the actions are queued; the daemon (or `mouseflow-bot once`) performs them")
     else:
-        output.line("nothing was changed; --apply acts on the new matches")
+        output.line("Nothing was changed; --apply performs the actions of new matches.")
 
 
-def _plain(progress: "Progress", outcome: dict[str, object]) -> dict[str, Any]:
+def _as_json(progress: "Progress", outcome: dict[str, object]) -> dict[str, Any]:
     return {
         "since": progress.since,
         "until": progress.until,

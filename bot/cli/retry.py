@@ -1,7 +1,7 @@
-"""Requeues dead letters, the steps that were given up, and lets paused rules run again.
+"""Requeue dead letters (failed actions) and resume paused rules.
 
-`status` shows both with their reasons. A rule's id stands for all of its dead letters, and
-ends the pause that its safety has made. Where one name means nothing, nothing is done.
+`status` lists both with their reasons. A rule's id stands for all of its dead letters and ends
+its pause. If one name is unknown, nothing is changed.
 """
 
 import re
@@ -26,11 +26,11 @@ def options(parser: ArgumentParser) -> None:
         metavar="ID|RULE",
         help="numbers of dead letters in `status`, or ids of rules (default: all dead letters)",
     )
-    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: Namespace) -> int:
-    """Requeue, and say what was done; what names neither is a problem."""
+    """Requeue and show what was done; 1 for an unknown name."""
     from dataclasses import asdict
 
     from bot.cli import context, dead_letters, output
@@ -39,9 +39,9 @@ def run(args: Namespace) -> int:
     ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))
     rules = [what for what in args.what if not _NUMBER.fullmatch(what)]
     now = datetime.now(UTC)
-    with context.stored(context.settings(args, offline=True)) as store:
+    with context.existing_store(context.settings(args, offline=True)) as store:
         groups, (requeued, resumed) = store.do(
-            lambda conn: (dead_groups(conn, ids=ids, rules=rules), retried(conn, ids, rules, now))
+            lambda conn: (dead_groups(conn, ids=ids, rules=rules), requeue(conn, ids, rules, now))
         )
     if args.json:
         why = [asdict(group) for group in groups]
@@ -49,22 +49,22 @@ def run(args: Namespace) -> int:
         return 0
     if requeued or resumed:
         print(f"requeued {output.counted(requeued, 'dead letter')}")
-        dead_letters.shown(groups, now)
+        dead_letters.show(groups, now)
     else:
-        print(f"there is no dead letter{' of those rules' if rules else ''}")
+        print(f"no dead letters{' of these rules' if rules else ''}")
     for rule in resumed:
         print(f"{rule} runs again")
     return 0
 
 
-def retried(
+def requeue(
     conn: "Connection", ids: Sequence[int], rules: Sequence[str], now: datetime
 ) -> tuple[int, list[str]]:
     """How many dead letters were requeued, and which rules run again.
 
-    Raises ConfigError for a number that no dead letter has, and for a rule never heard of.
+    Raises ConfigError for an unknown number or rule.
     """
-    from bot.cli.main import one_of
+    from bot.cli.main import known_name
     from bot.errors import ConfigError
     from bot.store.dead_letters import retry
     from bot.store.rules import resume_rule, rule_states
@@ -72,13 +72,11 @@ def retried(
     if not ids and not rules:
         return retry(conn, now), []
     known = rule_states(conn)
-    named = [one_of(rule, known, "no rule was run that has this id") for rule in rules]
+    named = [known_name(rule, known, "unknown rule") for rule in rules]
     count = 0
     for number in ids:
         if not retry(conn, now, ids=[number]):
-            raise ConfigError(
-                f"{number}: no dead letter has that number; `mouseflow-bot status` shows them"
-            )
+            raise ConfigError(f"{number}: no such dead letter; `mouseflow-bot status` lists them")
         count += 1
     resumed = [rule for rule in named if resume_rule(conn, rule, now, "by hand")]
     return count + sum(retry(conn, now, rule=rule) for rule in named), resumed

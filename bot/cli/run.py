@@ -1,15 +1,16 @@
-"""The daemon: watches the account until SIGTERM or SIGINT, then finishes what is in flight.
+"""Run the daemon until SIGTERM or SIGINT, then finish requests in flight.
 
-A second signal ends it at once; nothing is lost by that, the next start goes on where this
-one stopped. What comes within half a second is the same order, forwarded twice (by `timeout`,
-a shell, a terminal). SIGHUP reads the rule files again.
+A second signal exits at once; nothing is lost, the next start continues where this one stopped.
+Signals within half a second count as one. SIGHUP reloads the rule files.
 """
 
+import contextlib
 import math
 import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,21 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
 
-ONE_ORDER = 0.5
-"""Seconds within which a second signal is the same order."""
+SAME_SIGNAL = 0.5
+"""Seconds within which a second signal counts as the first: `timeout`, a shell or a terminal
+forwards one signal twice."""
+HEARTBEAT = 1.0
+"""Seconds between two heartbeats."""
 
 
 def options(parser: ArgumentParser) -> None:
-    """The daemon is configured by its file alone."""
+    """Add nothing: the daemon has a configuration file alone."""
 
 
 def run(args: Namespace) -> int:
-    """Watch until told to stop."""
-    _leave_at_once()  # before the heavy imports: they take a second, and PID 1 has no defaults
-    _leave_out_what_terminals_need()
+    """Run until a signal; returns the exit code."""
+    _exit_on_signals()  # before the slow imports; PID 1 has no default handlers
+    _skip_terminal_imports()
     from bot import logs
     from bot.cli.context import lock_file, settings
 
@@ -39,34 +43,43 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from bot import daemon
-    from bot.cli.heartbeat import beat
 
     async def watch() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()
-        _heed(asyncio.get_running_loop(), stop, reload)
-        heart = asyncio.create_task(beat(lock_file(configured.store.url)))
+        _handle_signals(asyncio.get_running_loop(), stop, reload)
+        heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
         try:
             await daemon.run(configured, stop=stop, reload=reload)
         finally:
-            heart.cancel()
+            heartbeat.cancel()
 
     asyncio.run(watch())
     return 0
 
 
-def _leave_out_what_terminals_need() -> None:
-    """Five megabytes that a container never uses.
+async def beat(lock: Path, interval: float = HEARTBEAT) -> None:
+    """Touch the store's lock file for ever; `healthcheck` notices when a hanging loop stops it."""
+    import asyncio
 
-    httpx takes a command line of its own along, and structlog coloured tracebacks, with rich,
-    click and pygments. A module that is None can't be imported (Python's documentation, "The
-    import system", 5.3.1), which both libraries take for "not installed".
+    while True:
+        with contextlib.suppress(OSError):  # not taken yet, or the disk is full
+            os.utime(lock)
+        await asyncio.sleep(interval)
+
+
+def _skip_terminal_imports() -> None:
+    """Save five megabytes that a container never uses.
+
+    httpx imports its command line, and structlog coloured tracebacks, with rich, click and
+    pygments. A module that is None cannot be imported (Python's documentation, "The import
+    system", 5.3.1), which both libraries take for "not installed".
     """
     extras = ["httpx._main"] if sys.stderr.isatty() else ["httpx._main", "rich"]
     sys.modules.update(dict.fromkeys(extras))  # type: ignore[arg-type]
 
 
-def _leave_at_once() -> None:
-    """While nothing has begun, there is nothing to finish."""
+def _exit_on_signals() -> None:
+    """Exit at once on a signal while nothing has started."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(0)
@@ -76,19 +89,18 @@ def _leave_at_once() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _heed(
+def _handle_signals(
     loop: "asyncio.AbstractEventLoop", stop: "asyncio.Event", reload: "asyncio.Event"
 ) -> None:
     """Turn signals into events from now on."""
-
-    told = math.inf
+    first = math.inf
 
     def end(number: signal.Signals) -> None:
-        nonlocal told
+        nonlocal first
         now = loop.time()
-        told = min(told, now)
-        if now - told >= ONE_ORDER:
-            print("mouseflow-bot: told twice, leaving at once", file=sys.stderr, flush=True)
+        first = min(first, now)
+        if now - first >= SAME_SIGNAL:
+            print("mouseflow-bot: second signal, exiting now", file=sys.stderr, flush=True)
             os._exit(128 + number)
         stop.set()
 

@@ -1,4 +1,4 @@
-"""Prints the JSON Schema of rule files, with which editors complete and check while you write."""
+"""Print the JSON Schema of rule files; editors use it to complete and check them."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -7,7 +7,7 @@ EXAMPLE = "mouseflow-bot schema > rules/rules.schema.json"
 
 
 def options(parser: ArgumentParser) -> None:
-    """The schema is always the same."""
+    """Add nothing: the command has no options."""
 
 
 def run(args: Namespace) -> int:

@@ -1,6 +1,6 @@
-"""Serves the simulated Mouseflow API and Slack on this machine, until it is interrupted.
+"""Serve a simulated Mouseflow API and Slack on this machine, until Ctrl-C.
 
-Prints the configuration that points a bot at them.
+Prints the configuration for a bot that uses them.
 """
 
 import asyncio
@@ -22,19 +22,27 @@ EXAMPLE = "mouseflow-bot simulate --port 8700 --slack-port 8701"
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
-        "--port", type=port, default=8700, metavar="P", help="default: 8700; 0: any free one"
+        "--port",
+        type=port,
+        default=8700,
+        metavar="P",
+        help="port of the API (default: 8700, 0: any free one)",
     )
     parser.add_argument(
-        "--slack-port", type=port, default=8701, metavar="P", help="default: 8701; 0: any free one"
+        "--slack-port",
+        type=port,
+        default=8701,
+        metavar="P",
+        help="port of Slack (default: 8701, 0: any free one)",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="which traffic (1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: 1)")
     parser.add_argument(
-        "--speed", type=positive, default=1.0, metavar="X", help="how fast its clock goes (1)"
+        "--speed", type=positive, default=1.0, metavar="X", help="times real speed (default: 1)"
     )
 
 
 def run(args: Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
     from mouseflow.simulator.server import Simulator
 
     simulator = Simulator(
@@ -43,26 +51,24 @@ def run(args: Namespace) -> int:
     try:
         asyncio.run(_serve(simulator))
     except OSError as error:
-        raise ConfigError(_refused(error, args.port)) from None
+        raise ConfigError(_listen_error(error, args.port)) from None
     return 0
 
 
-_REFUSALS = {
-    errno.EADDRINUSE: "it is in use by another program (another simulator?)",
-    errno.EACCES: "this user may not listen there",
+_LISTEN_ERRORS = {
+    errno.EADDRINUSE: "another program uses it (another simulator?)",
+    errno.EACCES: "this user may not listen on it",
 }
 
 
-def _refused(error: OSError, port: int) -> str:
-    """Which port, why, and which option names another one."""
-    # asyncio tells the address in the text alone: ('127.0.0.1', 8700).
-    told = re.search(r"', (\d+)\)", str(error))
-    wanted = int(told[1]) if told else port
-    option = "--port" if wanted == port else "--slack-port"
-    why = _REFUSALS.get(error.errno or 0, "the system refuses it")
-    return (
-        f"cannot listen on port {wanted}: {why}; name another one with {option} (0: any free one)"
-    )
+def _listen_error(error: OSError, port: int) -> str:
+    """Which port cannot be used, why, and which option sets another one."""
+    # asyncio has the address in the text alone: ('127.0.0.1', 8700).
+    found = re.search(r"', (\d+)\)", str(error))
+    failed = int(found[1]) if found else port
+    option = "--port" if failed == port else "--slack-port"
+    why = _LISTEN_ERRORS.get(error.errno or 0, "the system does not allow it")
+    return f"cannot listen on port {failed}: {why}; choose another with {option} (0: any free one)"
 
 
 async def _serve(simulator: "Simulator") -> None:
@@ -76,9 +82,9 @@ async def _serve(simulator: "Simulator") -> None:
 
 
 def configuration(simulator: "Simulator") -> str:
-    """A config.toml for a bot that is to talk to the simulator."""
+    """A config.toml for a bot that uses the simulator."""
     return (
-        "# serving; Ctrl-C ends it. A config.toml for a bot beside it:\n"
+        "# Serving until Ctrl-C. config.toml for a bot that uses it:\n"
         "[mouseflow]\n"
         f'base_url = "{simulator.mouseflow_url}"\n'
         f'email = "{simulator.email}"\n'

@@ -1,6 +1,6 @@
-"""Mutes the posts of a rule for a while, always with an end; tags and stars still happen.
+"""Mute the posts of a rule for a while, 30 days at most; tags and stars continue.
 
-What was held back comes as one digest when the snooze ends.
+When the snooze ends, one digest lists the posts that were held back.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -21,53 +21,51 @@ def options(parser: ArgumentParser) -> None:
         "length", metavar="LENGTH", nargs="?", type=length, help="how long: 30m, 2h, 7d"
     )
     parser.add_argument("--end", action="store_true", help="end the snooze now")
-    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(usage_error=parser.error)
 
 
 def length(text: str) -> timedelta:
-    """Up to 30 days: what is muted for longer is forgotten."""
+    """A duration up to 30 days; a rule muted for longer would be forgotten."""
     from bot.messages import duration
 
     try:
-        asked = duration(text)
+        wanted = duration(text)
     except ValueError:
         raise ArgumentTypeError("write a duration such as 30m, 2h or 7d") from None
-    if not timedelta() < asked <= LONGEST:
+    if not timedelta() < wanted <= LONGEST:
         raise ArgumentTypeError(f"at most {LONGEST.days}d; for longer, edit the rule")
-    return asked
+    return wanted
 
 
 def run(args: Namespace) -> int:
     """Mute the rule, or end its snooze."""
     from bot.cli import context, output
-    from bot.cli.main import one_of
+    from bot.cli.main import known_name
     from bot.store.rules import rule_states, snooze
 
     if args.length is None and not args.end:
-        args.usage_error("say how long, such as 2h, or --end")
+        args.usage_error("give a duration such as 2h, or --end")
     if args.length is not None and args.end:
-        args.usage_error(
-            f"a snooze begins or ends: give {output.span(args.length)} or --end, not both"
-        )
+        args.usage_error(f"give {output.span(args.length)} or --end, not both")
     now = datetime.now(UTC)
-    with context.stored(context.settings(args, offline=True)) as store:
+    with context.existing_store(context.settings(args, offline=True)) as store:
         names, lists = store.do(rule_states), "`mouseflow-bot status` lists the rules"
-        rule = one_of(args.rule, names, "the daemon has no such rule", lists)
+        rule = known_name(args.rule, names, "unknown rule", lists)
         if args.end:
-            _tell_end(rule, store.do(lambda conn: _ended(conn, rule, now)), as_json=args.json)
+            _show_end(rule, store.do(lambda conn: _ended(conn, rule, now)), as_json=args.json)
             return 0
         until = now + args.length
         store.do(lambda conn: snooze(conn, rule, until, now))
     if args.json:
         output.document({"rule": rule, "until": until})
     else:
-        print(f"{rule}: posts are held back until {until:%Y-%m-%d %H:%M}Z")
+        print(f"{rule}: posts are muted until {until:%Y-%m-%d %H:%M}Z")
     return 0
 
 
 def _ended(conn: "Connection", rule: str, now: datetime) -> int | None:
-    """How many posts the snooze has held back; None where there was none."""
+    """How many posts the snooze has held back; None if the rule was not snoozed."""
     from bot.domain.limits import Reason
     from bot.store.rules import end_snooze, rule_states, withheld
 
@@ -77,13 +75,13 @@ def _ended(conn: "Connection", rule: str, now: datetime) -> int | None:
     return withheld(conn, rule, since, Reason.SNOOZED)
 
 
-def _tell_end(rule: str, held: int | None, *, as_json: bool) -> None:
+def _show_end(rule: str, held: int | None, *, as_json: bool) -> None:
     from bot.cli import output
 
     if as_json:
         output.document({"rule": rule, "ended": held is not None, "held_back": held or 0})
     elif held is None:
-        print(f"{rule}: was not snoozed")
+        print(f"{rule}: not snoozed")
     else:
-        digest = ", which one digest tells of now" if held else ""
-        print(f"{rule}: posts again; {output.counted(held, 'post')} held back{digest}")
+        digest = ", one digest lists them" if held else ""
+        print(f"{rule}: snooze ended; {output.counted(held, 'post')} held back{digest}")

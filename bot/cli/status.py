@@ -1,7 +1,6 @@
-"""Shows what the daemon knows, read from its store without disturbing it.
+"""Show what the daemon knows: websites, rules, queue, dead letters, polling plan and budgets.
 
-Websites and how far each was read, what polls ask and cost, rules, the queue, lanes on hold,
-dead letters.
+Reads the daemon's store and changes nothing.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
 ALIVE = "alive"
-_MANY, _LATEST = 40, 5
-_LETTERS = 10
-"""Dead letters that are shown one by one, with the numbers that `retry` takes."""
+_MANY, _OLDEST = 40, 5
+_MOST_LISTED = 10
+"""Dead letters and failing polls that are listed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far a source was read for a website, and when."""
+    """When a source of a website was polled last."""
 
     source: str
     website: str
@@ -36,9 +35,9 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class RuleLine:
-    """A rule the daemon has run. `snoozed_until` is None where that is over.
+    """A rule that the daemon has run. `snoozed_until` is None if the snooze has ended.
 
-    `snoozed` is how many posts the snooze has held back so far.
+    `snoozed` counts the posts that the snooze has held back so far.
     """
 
     rule: str
@@ -51,8 +50,8 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A changed rule set that was not taken up: the rules before it are still in force."""
+class RejectedRules:
+    """Changed rule files that were not loaded; the previous rules stay active."""
 
     at: datetime
     faults: Sequence[str]
@@ -62,15 +61,15 @@ class Refused:
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
-    `failing` are the looks whose last try failed, `things` how many there are of them.
+    `failing` are polls whose last try failed, `failing_total` how many there are.
     `causes` are all dead letters grouped, `dead` the latest of them.
     """
 
     now: datetime
     daemon: str
     failing: "Sequence[Failing]"
-    things: int
-    refused: "Refused | None"
+    failing_total: int
+    rejected_rules: "RejectedRules | None"
     at_least_once: Sequence[str]
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
@@ -82,45 +81,45 @@ class Status:
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.set_defaults(paths=[])
 
 
 def run(args: Namespace) -> int:
-    """Show it. Dead letters are shown, not a problem of this command."""
+    """Show the status; dead letters do not change the exit code."""
     import time
     from zoneinfo import ZoneInfo
 
     import msgspec
 
     from bot.cli import budget, output, polling_plan
-    from bot.cli.context import lock_file, settings, stored
+    from bot.cli.context import existing_store, lock_file, settings
     from bot.cli.healthcheck import unhealthy
 
     configured = settings(args, offline=True)
     rules = polling_plan.rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(lock_file(url), 60, time.time()) or ALIVE
-    with stored(configured, read_only=True) as store:
-        status = store.do(lambda conn: gathered(conn, datetime.now(UTC), daemon))
-        budgets = store.do(budget.gathered)
-        plan = store.do(lambda conn: polling_plan.gathered(conn, rules, configured, status.now))
+    with existing_store(configured, read_only=True) as store:
+        status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon))
+        budgets = store.do(budget.gather)
+        plan = store.do(lambda conn: polling_plan.gather(conn, rules, configured, status.now))
     if args.json:
         output.document(
             asdict(status)
             | {"failing": [msgspec.to_builtins(each) for each in status.failing]}
-            | {"polling": polling_plan.plain(plan)}
-            | {"budgets": [budget.plain(each) for each in budgets]}
+            | {"polling": polling_plan.as_json(plan)}
+            | {"budgets": [budget.as_json(each) for each in budgets]}
         )
         return 0
-    shown(status)
-    polling_plan.shown(plan)
+    show(status)
+    polling_plan.show(plan)
     budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
     return 0
 
 
-def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
-    """The status at that moment, in one look."""
+def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
+    """The status at that moment."""
     from bot.polling import outages
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures
     from bot.store.lanes import lane_states
@@ -128,15 +127,15 @@ def gathered(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.store.rules import matches_since, rule_states
 
     names = website_names(conn)
-    # What a daemon that has ended could not read says nothing about now.
+    # Failures of a daemon that has ended say nothing about now.
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if daemon == ALIVE else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     return Status(
         now=now,
         daemon=daemon,
         failing=kept.failing,
-        things=kept.things,
-        refused=_refused(conn),
+        failing_total=kept.things,
+        rejected_rules=_rejected_rules(conn),
         at_least_once=blind_channels(conn),
         watermarks=sorted(
             (
@@ -178,56 +177,39 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
 
 
-def _refused(conn: "Connection") -> Refused | None:
-    """The latest rule set, if it was refused."""
+def _rejected_rules(conn: "Connection") -> RejectedRules | None:
+    """The latest rule files, if they were not loaded."""
     from bot.store.audit import history
 
     latest = history(conn, kind="rules", limit=1)
     if not latest or latest[0].kind != "rules.reload_failed":
         return None
     faults = latest[0].details.get("faults")
-    return Refused(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
+    return RejectedRules(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
 
 
-def shown(status: Status) -> None:
-    """The status as text."""
+def show(status: Status) -> None:
+    """Print the status."""
     from bot.cli import output
 
     now = status.now
     output.line(f"daemon: {status.daemon}")
-    _failing(status)
+    show_failing(status)
     output.line()
-    output.line("read so far" if status.watermarks else "nothing was read yet")
-    _read_so_far(status.watermarks, now)
+    output.line("last polls" if status.watermarks else "nothing polled yet")
+    _show_watermarks(status.watermarks, now)
     output.line()
-    output.line(output.counted(len(status.rules), "rule"))
-    output.table(
-        (
-            line.rule,
-            output.counted(line.matches, "match", "matches"),
-            f"{line.matches_today} in a day",
-            _state(line, now),
-        )
-        for line in status.rules
-    )
-    if status.refused:
-        output.line(
-            f"changed rule files were refused {output.ago(status.refused.at, now)}; "
-            "the rules before them are in force"
-        )
-        output.table((fault,) for fault in status.refused.faults)
+    show_rules(status)
     if status.at_least_once:
         output.line()
         output.line(
-            f"posts to {', '.join(status.at_least_once)} are at-least-once: the bot may not read "
-            "there, so a post whose outcome is unknown is repeated"
+            f"at-least-once: {', '.join(status.at_least_once)}: the bot cannot read there, so a "
+            "post may appear twice if its outcome is unknown"
         )
     queue = status.queue
-    late = f", the oldest due {output.ago(queue.oldest, now)}" if queue.oldest else ""
+    late = f", oldest {output.ago(queue.oldest, now)}" if queue.oldest else ""
     output.line()
-    output.line(
-        f"queue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} under way"
-    )
+    output.line(f"queue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} running")
     output.table(
         (lane.lane, f"on hold until {output.moment(lane.paused_until)}", lane.reason)
         if lane.paused_until
@@ -235,16 +217,17 @@ def shown(status: Status) -> None:
         for lane in status.lanes
     )
     output.line()
-    _dead_letters(status)
+    show_dead_letters(status)
 
 
-def _failing(status: Status) -> None:
+def show_failing(status: Status) -> None:
+    """Print the polls whose last try failed."""
     from bot.cli import output
 
     if not status.failing:
         return
-    output.line(f"{output.counted(status.things, 'poll')} failed at the last try")
-    some = status.failing[:_LETTERS]
+    output.line(f"failing: {output.counted(status.failing_total, 'poll')}")
+    some = status.failing[:_MOST_LISTED]
     output.table(
         (
             it.what,
@@ -253,25 +236,33 @@ def _failing(status: Status) -> None:
         )
         for it in some
     )
-    if status.things > len(some):
-        output.line(f"  and {status.things - len(some)} more")
+    if status.failing_total > len(some):
+        output.line(f"  and {status.failing_total - len(some)} more")
 
 
-def _read_so_far(watermarks: Sequence[Watermark], now: datetime) -> None:
-    """Each website; where they are many, what was read longest ago of each source."""
+def show_rules(status: Status) -> None:
+    """Print the rules that have run, and whether newer rule files were rejected."""
     from bot.cli import output
 
-    if len(watermarks) <= _MANY:
-        output.table((mark.website, mark.source, output.ago(mark.read, now)) for mark in watermarks)
-        return
-    sources = sorted({mark.source for mark in watermarks})
-    for source in sources:
-        marks = sorted((m for m in watermarks if m.source == source), key=lambda mark: mark.read)
-        late = ", ".join(f"{mark.website} {output.ago(mark.read, now)}" for mark in marks[:_LATEST])
-        output.line(f"  {source} of {output.counted(len(marks), 'website')}, longest ago {late}")
+    output.line(output.counted(len(status.rules), "rule"))
+    output.table(
+        (
+            line.rule,
+            output.counted(line.matches, "match", "matches"),
+            f"{line.matches_today} in the last 24 h",
+            _rule_state(line, status.now),
+        )
+        for line in status.rules
+    )
+    if status.rejected_rules:
+        output.line(
+            f"new rules not loaded {output.ago(status.rejected_rules.at, status.now)}: they have "
+            "errors; the previous rules stay active"
+        )
+        output.table((fault,) for fault in status.rejected_rules.faults)
 
 
-def _state(line: RuleLine, now: datetime) -> str:
+def _rule_state(line: RuleLine, now: datetime) -> str:
     from bot.cli import output
 
     if line.paused_at:
@@ -282,22 +273,35 @@ def _state(line: RuleLine, now: datetime) -> str:
     return ""
 
 
-def _dead_letters(status: Status) -> None:
-    """By cause; then one by one, as many as can be read."""
-    from bot.cli import dead_letters as causes
+def _show_watermarks(watermarks: Sequence[Watermark], now: datetime) -> None:
+    """Print each website; if they are many, the oldest polls of each source."""
     from bot.cli import output
+
+    if len(watermarks) <= _MANY:
+        output.table((mark.website, mark.source, output.ago(mark.read, now)) for mark in watermarks)
+        return
+    sources = sorted({mark.source for mark in watermarks})
+    for source in sources:
+        marks = sorted((m for m in watermarks if m.source == source), key=lambda mark: mark.read)
+        late = ", ".join(f"{mark.website} {output.ago(mark.read, now)}" for mark in marks[:_OLDEST])
+        output.line(f"  {source} of {output.counted(len(marks), 'website')}, oldest: {late}")
+
+
+def show_dead_letters(status: Status) -> None:
+    """Print the dead letters by cause, and the latest of them with their numbers."""
+    from bot.cli import dead_letters, output
 
     output.line(output.counted(status.queue.dead, "dead letter"))
     if not status.dead:
         return
-    causes.shown(status.causes, status.now, remedies=True)
-    latest = status.dead[:_LETTERS]
+    dead_letters.show(status.causes, status.now, remedies=True)
+    latest = status.dead[:_MOST_LISTED]
     output.line("by number" if len(latest) == status.queue.dead else "the latest, by number")
     output.table(
-        (str(step.id), step.rule, step.action, step.subject_key, _why(step)) for step in latest
+        (str(step.id), step.rule, step.action, step.subject_key, _reason(step)) for step in latest
     )
-    output.line("`mouseflow-bot retry` requeues them, also by number or rule")
+    output.line("requeue with `mouseflow-bot retry`, `retry NUMBER` or `retry RULE`")
 
 
-def _why(step: "StepState") -> str:
+def _reason(step: "StepState") -> str:
     return f"{step.fault}; {step.remedy}" if step.remedy else step.fault

@@ -1,7 +1,6 @@
-"""Runs the tests written in rule files; a test that fails shows why.
+"""Run the tests in rule files and show why a test fails.
 
-With paths it reads those rule files instead of the configured ones, and needs no
-configuration.
+With paths it runs those rule files instead of the configured ones and needs no configuration.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -16,26 +15,28 @@ def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="rule files or folders")
     parser.add_argument(
-        "--rule", action="append", default=[], metavar="ID", help="of this rule; may be repeated"
+        "--rule", action="append", default=[], metavar="ID", help="only this rule; may be repeated"
     )
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write the outcome as XML")
-    parser.add_argument("--json", action="store_true", help="the outcome as JSON")
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="also write the results as JUnit XML"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(args: Namespace) -> int:
-    """Run them; 1 if one fails, or if there is none."""
+    """Run them; 1 if one fails or there is none."""
     from dataclasses import asdict
 
     from bot.cli import context, output
     from bot.replay.select import rule_named
     from bot.rules import tests
 
-    asked = context.configured(args) and not args.paths
-    settings = context.settings(args, offline=True) if asked else None
-    book = context.rules(args, settings, offline=True)
+    use_config = context.configured(args) and not args.paths
+    settings = context.settings(args, offline=True) if use_config else None
+    rules = context.rules(args, settings, offline=True)
     for rule in args.rule:
-        rule_named(book.rules, rule)
-    results = tests.run(book, only=args.rule)
+        rule_named(rules.rules, rule)
+    results = tests.run(rules, only=args.rule)
     failed = [result for result in results if not result.passed]
     if args.junit:
         _write(args.junit, tests.junit(results))
@@ -45,10 +46,10 @@ def run(args: Namespace) -> int:
         for result in failed:
             for line in str(result).splitlines():
                 output.line(line)
-        rules = len({result.rule for result in results})
+        tested = len({result.rule for result in results})
         output.line(
-            f"{output.counted(len(results), 'test')} of {output.counted(rules, 'rule')}: "
-            + (f"{len(failed)} failed" if failed else "all passed" if results else "nothing to run")
+            f"{output.counted(len(results), 'test')} of {output.counted(tested, 'rule')}: "
+            + (f"{len(failed)} failed" if failed else "all passed" if results else "no tests found")
         )
     return 1 if failed or not results else 0
 

@@ -1,7 +1,7 @@
-"""How many matches a day a rule would have at other thresholds, from calls that only count.
+"""Show how many matches per day a rule would have at other thresholds.
 
-It turns the rule's friction threshold, else that of duration or pages. What the API has no
-filter for cannot be counted and is said: there are at most as many matches as it shows.
+Varies the rule's friction threshold, else that of duration or pages. Conditions without an API
+filter cannot be counted; then the numbers are upper limits.
 """
 
 import asyncio
@@ -25,21 +25,25 @@ def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("rule", metavar="RULE", help="the rule's id")
     parser.add_argument(
-        "--since", type=moment, metavar="WHEN", help="whole days from then (default: 7d)"
+        "--since", type=moment, metavar="WHEN", help="start; whole days are counted (default: 7d)"
     )
     parser.add_argument(
         "--field",
         default="",
         metavar="FIELD",
-        help="friction, duration or pages (default: what the rule asks first of these)",
+        help="threshold to vary: friction, duration or pages (default: the first the rule has)",
     )
     parser.add_argument(
-        "--rungs", type=rungs, default=(), metavar="N,N", help="these thresholds (durations: 90s)"
+        "--rungs",
+        type=rungs,
+        default=(),
+        metavar="N,N",
+        help="thresholds, such as 2,2.5,3 or 30s,60s",
     )
     parser.add_argument(
         "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
     )
-    parser.add_argument("--json", action="store_true", help="the curve as JSON")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(paths=[], usage_error=parser.error)
 
 
@@ -59,12 +63,12 @@ def rungs(text: str) -> tuple[float, ...]:
             except ValueError:
                 raise ArgumentTypeError("write numbers such as 2,2.5,3 or 30s,60s") from None
     if not all(0 <= it < float("inf") for it in found):
-        raise ArgumentTypeError("thresholds are not negative")
+        raise ArgumentTypeError("a threshold cannot be negative")
     return tuple(found)
 
 
 def run(args: Namespace) -> int:
-    """Count and show."""
+    """Count and show; returns the exit code."""
     from bot import logs
     from bot.cli import context
     from bot.replay import tune
@@ -75,14 +79,14 @@ def run(args: Namespace) -> int:
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     (rule,) = chosen_rules(context.rules(args, settings).rules, [args.rule])
-    turned = tune.knob(rule, args.field)
-    curve, calls, days = asyncio.run(_curve(args, settings, rule, turned))
-    _show(args, rule, turned, curve, calls, days)
+    knob = tune.knob(rule, args.field)
+    curve, calls, days = asyncio.run(_curve(args, settings, rule, knob))
+    _show(args, rule, knob, curve, calls, days)
     return 0
 
 
 async def _curve(
-    args: Namespace, settings: "Settings", rule: "Rule", turned: "Knob"
+    args: Namespace, settings: "Settings", rule: "Rule", knob: "Knob"
 ) -> "tuple[list[Rung], int, int]":
     from datetime import timedelta
     from zoneinfo import ZoneInfo
@@ -105,39 +109,40 @@ async def _curve(
         sites = chosen_sites(rows, [rule], args.website)
         for site in sites if asks_friction(rule) else ():
             if await friction_is_ignored(api, site.id, of_days(*days)):
-                raise ConfigError(f"{site.name}: the API ignores the friction filter there")
-        for threshold in tune.rungs(turned, args.rungs):
-            filters = tune.filters(rule, turned, threshold, days)
+                raise ConfigError(f"{site.name}: the API ignores the friction filter")
+        for threshold in tune.rungs(knob, args.rungs):
+            filters = tune.filters(rule, knob, threshold, days)
             total = 0
             for site in sites:
                 page = await api.send(recordings.list(site.id, filters, limit=1))
                 total += page.count
-            curve.append(tune.Rung(threshold, total / length, present=threshold == turned.present))
+            curve.append(tune.Rung(threshold, total / length, present=threshold == knob.present))
         return curve, api.calls, length
 
 
 def _show(
-    args: Namespace, rule: "Rule", turned: "Knob", curve: "list[Rung]", calls: int, days: int
+    args: Namespace, rule: "Rule", knob: "Knob", curve: "list[Rung]", calls: int, days: int
 ) -> None:
     from dataclasses import asdict
 
     from bot.cli import output
     from bot.replay import tune
 
-    left = tune.uncounted(rule)
+    uncounted = tune.uncounted(rule)
     if args.json:
         output.document(
             {
-                "rule": rule.id, "field": turned.field, "side": turned.side, "days": days,
-                "curve": [asdict(rung) for rung in curve], "not_counted": left, "calls": calls,
+                "rule": rule.id, "field": knob.field, "side": knob.side, "days": days,
+                "curve": [asdict(rung) for rung in curve], "not_counted": uncounted, "calls": calls,
             }
         )  # fmt: skip
         return
-    output.line(f"{rule.id}: matches a day by {turned.field}, over {output.counted(days, 'day')}")
-    for text in tune.chart(turned, curve):
+    output.line(f"{rule.id}: matches per day by {knob.field}, over {output.counted(days, 'day')}")
+    for text in tune.chart(knob, curve):
         output.line(f"  {text}")
-    for part in left:
-        output.line(f"not counted, there is no filter for it: {part}")
-    if left:
-        output.line("so there are at most as many matches; `mouseflow-bot replay` counts exactly")
-    output.line(output.counted(calls, "call"))
+    if uncounted:
+        output.line(
+            f"Mouseflow can't count {', '.join(uncounted)}, so these are upper limits; "
+            "`mouseflow-bot replay` gives exact numbers"
+        )
+    output.line(output.counted(calls, "API call"))

@@ -1,4 +1,4 @@
-"""Words: units as people write them, hostile text made harmless, templates and messages."""
+"""What people read: messages, templates, durations and rates, escaped text."""
 
 from bot.messages.text import duration, rate
 

@@ -1,8 +1,8 @@
-"""Slack's Block Kit, as far as the bot speaks it: small functions that keep Slack's limits.
+"""Slack's Block Kit, as far as the bot uses it, within Slack's limits.
 
 Limits: 50 blocks, 3000 characters a text, 150 a header, 2000 a field, 10 fields and context
-elements, 75 a button's text, 3000 its address. Texts are `verbatim`, so Slack makes no link
-or mention of what only looks like one.
+elements, 75 a button's text, 3000 its address. Texts are `verbatim`, so Slack makes no
+link or mention of what only looks like one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ MOST_BLOCKS, MOST_FIELDS, MOST_ELEMENTS = 50, 10, 10
 
 
 def text(mrkdwn: str, limit: int = TEXT) -> Block:
-    """A mrkdwn text object; `mrkdwn` has been made harmless before."""
+    """A mrkdwn text object; `mrkdwn` is already escaped."""
     return {"type": "mrkdwn", "text": cut_mrkdwn(mrkdwn, limit) or " ", "verbatim": True}
 
 
 def header(title: str) -> Block:
-    """A header: plain text, in which nothing can be formatted or linked."""
+    """A header: plain text without formatting or links."""
     words = clean(title, HEADER) or "–"
     return {"type": "header", "text": {"type": "plain_text", "text": words, "emoji": True}}
 
@@ -36,7 +36,7 @@ def section(mrkdwn: str) -> Block:
 
 
 def table(rows: Sequence[tuple[str, str]]) -> Block:
-    """Labels (ours) with values (mrkdwn) in two columns; ten at most."""
+    """Labels (the bot's) with values (mrkdwn) in two columns; ten at most."""
     fields = [text(f"*{label}*\n{value}", FIELD) for label, value in rows[:MOST_FIELDS]]
     return {"type": "section", "fields": fields}
 
@@ -47,7 +47,7 @@ def context(*lines: str) -> Block:
 
 
 def buttons(links: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
-    """A row of buttons (label, address), without those whose address Slack would refuse."""
+    """A row of buttons (label, URL), without those whose URL Slack would reject."""
     fit = [(label, url) for label, url in links if url and size(url) <= ADDRESS]
     elements = [
         {
@@ -62,11 +62,11 @@ def buttons(links: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
 
 
 LONGEST = 2000
-"""No real id makes a longer address, and Slack refuses a message for one."""
+"""No real id makes a longer URL, and Slack rejects a message with one."""
 
 
 def playback(subject: Subject, addresses: Addresses) -> str | None:
-    """Where the recording is watched (needs a login), None for all other subjects.
+    """The URL of the playback (needs a login), None for other subjects than recordings.
 
     The path is that of `playbackUrl` (the API document, L769).
     """
@@ -78,9 +78,9 @@ def playback(subject: Subject, addresses: Addresses) -> str | None:
 
 
 def public(token: str | None, addresses: Addresses) -> str | None:
-    """Where anybody can watch what was shared; None without a token or a known address.
+    """The public URL of a shared recording; None without a token or a configured share_url.
 
-    The vendor documents no address for a token, so it comes from the configuration.
+    Mouseflow documents no URL for a token, so it comes from the configuration.
     """
     if not token or not addresses.share_url:
         return None

@@ -1,4 +1,4 @@
-"""The bot's own messages: a match, its end, a digest, a notice, as Block Kit with plain words."""
+"""The bot's own messages as Block Kit: a match, a resolved alert, a digest, a notice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +18,9 @@ _WHY_LINES, _PATHS, _TAGS, _PARTS = 8, 8, 10, 8
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message ready to post: `text` is what notifications and old clients show.
+    """A message to post: `text` is what notifications and old clients show.
 
-    `note` is for the audit log: what is unusual about it.
+    `note` goes into the audit log: what is unusual about the message.
     """
 
     text: str
@@ -32,8 +32,8 @@ Row = tuple[str, str]
 Values = Mapping[str, Any]
 
 
-def said(value: Any) -> str:
-    """A value as mrkdwn: numbers with separators, yes and no, `–` for no data."""
+def value_text(value: Any) -> str:
+    """A value as mrkdwn: numbers with separators, yes or no, `–` for no data."""
     if value is None or value in ("", ()):
         return NOTHING
     if isinstance(value, bool):
@@ -41,54 +41,54 @@ def said(value: Any) -> str:
     if type(value) in (int, float):
         return number(value)
     if isinstance(value, tuple | list):
-        return ", ".join(said(item) for item in value)
+        return ", ".join(value_text(item) for item in value)
     return mrkdwn(value)
 
 
 def match(task: Task, addresses: Addresses) -> Message:
-    """What matched, where, how bad, who and why, with a button to the recording."""
-    told = values(task, addresses)
-    rows = _ROWS[task.subject.kind](told)
+    """A match: what, where, how severe, who and why, with a button to the recording."""
+    shown = values(task, addresses)
+    rows = _ROWS[task.subject.kind](shown)
     return Message(
-        _fallback(told["summary"], rows, told["url"]),
+        _fallback(shown["summary"], rows, shown["url"]),
         (
-            header(told["summary"]),
+            header(shown["summary"]),
             table(rows),
             *_reasons(task.why),
-            *_links(told),
-            context(f"Rule {mrkdwn(task.rule)} · {mrkdwn(told['matched'] or '')}"),
+            *_links(shown),
+            context(f"Rule {mrkdwn(task.rule)} · {mrkdwn(shown['matched'] or '')}"),
         ),
     )
 
 
-def written(task: Task, addresses: Addresses, text: str, linked: bool) -> Message:
-    """A message whose text the rule's author wrote and `render` has filled in.
+def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> Message:
+    """A message with the rule's own text, filled in by `render`.
 
-    `linked` tells that the text has its own link, so that no button is needed.
+    `linked`: the text has its own link, so it needs no button.
     """
-    told = values(task, addresses)
+    shown = values(task, addresses)
     fallback = cut_mrkdwn(text, FALLBACK)
-    return Message(fallback, (section(text), *(() if linked else _links(told))))
+    return Message(fallback, (section(text), *(() if linked else _links(shown))))
 
 
 def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
-    """The condition of a level no longer holds."""
-    told = values(task, addresses)
-    title = f"Over: {told['summary']}"
-    rows = _ROWS[task.subject.kind](told)
+    """An alert is resolved: its condition no longer holds."""
+    shown = values(task, addresses)
+    title = f"Resolved after {lasting(lasted)}: {shown['summary']}"
+    rows = _ROWS[task.subject.kind](shown)
     return Message(
         _fallback(title, rows, ""),
         (
             header(title),
             table(rows),
             *_reasons(task.why),
-            context(f"Rule {mrkdwn(task.rule)} · lasted {lasting(lasted)}"),
+            context(f"Rule {mrkdwn(task.rule)}"),
         ),
     )
 
 
 def notice(title: str, lines: Sequence[str]) -> Message:
-    """News of the bot itself, for the people who run it."""
+    """A message about the bot itself, for the people who run it."""
     shown = [mrkdwn(line, 400) for line in lines[:20]]
     more = [f"and {len(lines) - 20} more lines"] if len(lines) > 20 else []
     body = "\n".join(shown + more)
@@ -105,7 +105,7 @@ def digest(
     since: datetime,
     worst: Sequence[Subject],
 ) -> Message:
-    """Many matches of one rule: how many for which reason, the worst few, how many more."""
+    """Many matches of one rule: how many for each reason, the worst ten, how many more."""
     noun = "match" if total == 1 else "matches"
     title = f"{number(total)} more {noun}: {task.summary or task.rule}"
     why = " · ".join(f"{number(n)} {mrkdwn(reason)}" for reason, n in reasons.items())
@@ -119,23 +119,25 @@ def digest(
             header(title),
             section(why or "held back"),
             *(section(line) for line in lines),
-            context(f"Rule {mrkdwn(task.rule)} · since {lasted}"),
+            context(f"Rule {mrkdwn(task.rule)} · in the last {lasted}"),
         ),
     )
 
 
 def _line(task: Task, subject: Subject, addresses: Addresses) -> str:
-    told = values(replace(task, subject=subject, results={}), addresses)
-    facts = [f"{label} {said(told[name])}" for label, name in _BRIEF[subject.kind] if told[name]]
-    link = f" · <{told['url']}|watch>" if told["url"] else ""
-    return f"*{mrkdwn(_place(told, subject.kind))}* {', '.join(facts)}{link}"
+    shown = values(replace(task, subject=subject, results={}), addresses)
+    facts = [
+        f"{label} {value_text(shown[name])}" for label, name in _BRIEF[subject.kind] if shown[name]
+    ]
+    link = f" · <{shown['url']}|watch>" if shown["url"] else ""
+    return f"*{mrkdwn(_place(shown, subject.kind))}* {', '.join(facts)}{link}"
 
 
-def _place(told: Values, kind: Kind) -> str:
+def _place(shown: Values, kind: Kind) -> str:
     """The website, and which page, campaign or the like of it."""
     names = SUBJECTS[kind].names
-    site = str(told["website"])
-    page = str((told[names] if names else "") or "")
+    site = str(shown["website"])
+    page = str((shown[names] if names else "") or "")
     return f"{site}{page}" if page.startswith("/") else f"{site} {page}".strip()
 
 
@@ -162,38 +164,40 @@ def _reasons(why: Sequence[str]) -> tuple[Block, ...]:
     return (section("*Why*\n" + "\n".join(lines)),) if lines else ()
 
 
-def _links(told: Values) -> tuple[Block, ...]:
-    return buttons((("Watch the recording", told["url"]), ("Public link", told["share_url"])))
+def _links(shown: Values) -> tuple[Block, ...]:
+    return buttons((("Watch the recording", shown["url"]), ("Public link", shown["share_url"])))
 
 
-def _recording_rows(told: Values) -> list[Row]:
-    saw = told["saw"] or ((told["entry_page"],) if told["entry_page"] else ())
+def _recording_rows(shown: Values) -> list[Row]:
+    saw = shown["saw"] or ((shown["entry_page"],) if shown["entry_page"] else ())
     path = " → ".join(mrkdwn(page, 120) for page in saw[:_PATHS])
     path += f" → {len(saw) - _PATHS} more" if len(saw) > _PATHS else ""
-    friction = [("Friction", said(told["friction"]))] if told["friction"] is not None else []
-    browser = " ".join(str(told[n]) for n in ("browser", "browser_version") if told[n])
-    system = " ".join(str(told[n]) for n in ("os", "os_version") if told[n])
-    country = (told["country"] or "").upper()
-    who = [told["visitor_type"], country, told["device"], browser, system]
-    tags = [("Tags", said(told["tags"][:_TAGS]))] if told["tags"] else []
+    friction = (
+        [("Friction", value_text(shown["friction"]))] if shown["friction"] is not None else []
+    )
+    browser = " ".join(str(shown[n]) for n in ("browser", "browser_version") if shown[n])
+    system = " ".join(str(shown[n]) for n in ("os", "os_version") if shown[n])
+    country = (shown["country"] or "").upper()
+    who = [shown["visitor_type"], country, shown["device"], browser, system]
+    tags = [("Tags", value_text(shown["tags"][:_TAGS]))] if shown["tags"] else []
     return [
-        ("Website", said(told["website"])),
-        ("Saw" if told["saw"] or not path else "Began on", path or NOTHING),
+        ("Website", value_text(shown["website"])),
+        ("Saw" if shown["saw"] or not path else "Entry page", path or NOTHING),
         *friction,
-        ("Active", f"{said(told['duration'])} on {_pages(told['pages'])}"),
+        ("Active", f"{value_text(shown['duration'])} on {_pages(shown['pages'])}"),
         ("Visitor", " · ".join(mrkdwn(part, 80) for part in who if part) or NOTHING),
-        ("Started", said(told["started"])),
+        ("Started", value_text(shown["started"])),
         *tags,
     ]
 
 
 def _pages(count: int | None) -> str:
-    return f"{said(count)} page" + ("" if count == 1 else "s")
+    return f"{value_text(count)} page" + ("" if count == 1 else "s")
 
 
-def _campaign_rows(told: Values) -> list[Row]:
+def _campaign_rows(shown: Values) -> list[Row]:
     return _rows(
-        told,
+        shown,
         ("Website", "website"),
         ("Campaign", "campaign"),
         ("New responses", "new_responses"),
@@ -204,42 +208,42 @@ def _campaign_rows(told: Values) -> list[Row]:
     )
 
 
-def _funnel_rows(told: Values) -> list[Row]:
-    steps = [f"{mrkdwn(step['name'], 80)}: {said(step['count'])}" for step in told["steps"]]
-    shown = "\n".join(steps[:_PARTS]) + ("\n…" if len(steps) > _PARTS else "")
+def _funnel_rows(shown: Values) -> list[Row]:
+    steps = [f"{mrkdwn(step['name'], 80)}: {value_text(step['count'])}" for step in shown["steps"]]
+    listed = "\n".join(steps[:_PARTS]) + ("\n…" if len(steps) > _PARTS else "")
     rows = _rows(
-        told,
+        shown,
         ("Website", "website"),
         ("Funnel", "funnel"),
         ("Entered", "entered"),
         ("Completed", "completed"),
         ("Conversion", "conversion"),
     )
-    return [*rows, ("Steps", shown or NOTHING)]
+    return [*rows, ("Steps", listed or NOTHING)]
 
 
-def _form_rows(told: Values) -> list[Row]:
+def _form_rows(shown: Values) -> list[Row]:
     rows = _rows(
-        told,
+        shown,
         ("Website", "website"),
         ("Form", "form"),
         ("Page", "page"),
         ("Visits", "visits"),
-        ("Began", "interactions"),
+        ("Interactions", "interactions"),
         ("Submits", "submits"),
         ("Success", "success"),
         ("Completion", "completion"),
     )
-    left = sorted(
-        (field for field in told["fields"] if field["dropped"]), key=lambda f: -f["dropped"]
+    dropped = sorted(
+        (field for field in shown["fields"] if field["dropped"]), key=lambda f: -f["dropped"]
     )
-    worst = "\n".join(f"{mrkdwn(f['name'], 80)}: {said(f['dropped'])}" for f in left[:3])
-    return [*rows, ("Left before", worst)] if worst else rows
+    worst = "\n".join(f"{mrkdwn(f['name'], 80)}: {value_text(f['dropped'])}" for f in dropped[:3])
+    return [*rows, ("Most drop-offs", worst)] if worst else rows
 
 
-def _page_rows(told: Values) -> list[Row]:
+def _page_rows(shown: Values) -> list[Row]:
     return _rows(
-        told,
+        shown,
         ("Website", "website"),
         ("Page", "path"),
         ("Title", "title"),
@@ -252,9 +256,9 @@ def _page_rows(told: Values) -> list[Row]:
     )
 
 
-def _website_rows(told: Values) -> list[Row]:
+def _website_rows(shown: Values) -> list[Row]:
     return _rows(
-        told,
+        shown,
         ("Website", "website"),
         ("Status", "status"),
         ("Recording rate", "recording_rate"),
@@ -262,8 +266,8 @@ def _website_rows(told: Values) -> list[Row]:
     )
 
 
-def _rows(told: Values, *labels: Row) -> list[Row]:
-    return [(label, said(told[name])) for label, name in labels if told[name] is not None]
+def _rows(shown: Values, *labels: Row) -> list[Row]:
+    return [(label, value_text(shown[name])) for label, name in labels if shown[name] is not None]
 
 
 _ROWS: Mapping[Kind, Callable[[Values], list[Row]]] = {

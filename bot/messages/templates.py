@@ -1,8 +1,7 @@
-"""Texts that a rule's author writes: Jinja2 in a sandbox, checked on loading, bounded in use.
+"""Message texts of rules: Jinja2 in a sandbox, with bounded output.
 
-The language is cut down to what a message needs: names, parts of items, `if`, `for`, tests,
-comparisons and the filters below. There are no calls, no assignments, no macros and no
-repetition of texts, so a text ends soon whatever it says.
+A text can use names, parts of items, `if`, `for`, tests, comparisons and the filters below. It
+has no calls, assignments, macros or repetition of text, so it always ends soon.
 """
 
 import math
@@ -24,28 +23,28 @@ from bot.messages.text import NOTHING, Safe, cut_mrkdwn, lasting, mrkdwn, number
 from bot.ports import Addresses, Task
 
 LONGEST_OUTPUT = 2900
-# `<{{ share_url }}|watch>` where nothing is shared: the label stays, as plain words.
+# `<{{ share_url }}|watch>` without a share: the label stays, as plain text.
 _NO_ADDRESS = re.compile(r"<\|([^<>]*)>")
 _VALUE = 500
 
 
-class _Unfit(ValueError):
-    """A filter can't take the value. Says so in plain words."""
+class _WrongValue(ValueError):
+    """A filter does not take this value; the message says what it takes."""
 
 
 class BadText(ValueError):
-    """The text can't be filled in. Says why, in plain words."""
+    """The text cannot be filled in; the message says why."""
 
 
 def _figure(value: Any, name: str) -> float:
     if not isinstance(value, int | float):
-        raise _Unfit(f"{name} takes a number")
+        raise _WrongValue(f"{name} takes a number")
     return value
 
 
 def _items(value: Any, name: str) -> Iterable[Any]:
     if not isinstance(value, Iterable):
-        raise _Unfit(f"{name} takes a list")
+        raise _WrongValue(f"{name} takes a list")
     return value
 
 
@@ -75,7 +74,7 @@ def _truncate(value: Any, length: int = 80) -> str:
 
 def _length(value: Any) -> int:
     if not isinstance(value, Sized):
-        raise _Unfit("length takes a list or a text")
+        raise _WrongValue("length takes a list or a text")
     return len(value)
 
 
@@ -105,8 +104,8 @@ TESTS = ("defined", "none", "divisibleby", "even", "odd", "in", "number", "strin
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Arithmetic is for numbers, since a repeated text has no end. A mapping has no methods,
-    and what it or a list does not have is no data, as a field that is missing.
+    """Arithmetic is for numbers only, since text could be repeated without end. A mapping has no
+    methods; a missing key or item is no data, like a missing field.
     """
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -143,7 +142,7 @@ def _text(value: Any) -> str:
 
 
 def _printed(value: Any) -> Any:
-    """What an expression prints: harmless unless we made it ourselves."""
+    """What an expression prints: escaped unless the bot made it."""
     if isinstance(value, Undefined | Safe):
         return value
     return Safe(mrkdwn(_text(value), _VALUE))
@@ -165,11 +164,11 @@ def _sandbox() -> _Sandbox:
 
 
 ENVIRONMENT = _sandbox()
-"""Reads and fills in texts; nothing in it changes."""
+"""Parses and fills in texts; it has no state."""
 
 
 def names_used(text: str) -> set[str]:
-    """The names that the text uses; empty for a text that can't be read."""
+    """The names that the text uses; empty for a text with a syntax error."""
     try:
         return set(meta.find_undeclared_variables(ENVIRONMENT.parse(text)))
     except TemplateError:
@@ -182,7 +181,7 @@ def _compiled(text: str) -> Template:
 
 
 def render(text: str, task: Task, addresses: Addresses) -> str:
-    """The text as mrkdwn, filled in for this match; raises BadText where it can't be."""
+    """The text as mrkdwn, filled in for this match; raises BadText if it cannot be."""
     parts, length = [], 0
     try:
         for part in _compiled(text).generate(values(task, addresses)):
@@ -197,12 +196,12 @@ def render(text: str, task: Task, addresses: Addresses) -> str:
 
 
 def _reason(wrong: Exception) -> str:
-    said = str(wrong).partition("\n")[0]
-    compared = re.match(r"'(<|>|<=|>=)' not supported", said)
+    reason = str(wrong).partition("\n")[0]
+    compared = re.match(r"'(<|>|<=|>=)' not supported", reason)
     if compared:
-        said = f"{compared[1]} needs two numbers or two texts"
+        reason = f"{compared[1]} needs two numbers or two texts"
     elif isinstance(wrong, ZeroDivisionError):
-        said = "division by zero"
-    elif not isinstance(wrong, SecurityError | _Unfit):
-        said = "a value has the wrong type for what is done with it"
-    return f"the text cannot be filled in: {said}"
+        reason = "division by zero"
+    elif not isinstance(wrong, SecurityError | _WrongValue):
+        reason = "a value has the wrong type for what is done with it"
+    return f"the text cannot be filled in: {reason}"

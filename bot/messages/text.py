@@ -1,8 +1,8 @@
-"""Text from strangers made harmless: for Slack's mrkdwn, for plain text, and cut to size.
+"""Text from visitors made harmless and cut to size; durations, rates, numbers and times.
 
 Visitors choose page titles, paths, tags, names and variables. Slack turns `<!channel>`,
 `<@U1>` and `<url|label>` into pings and links, so `& < >` are escaped, always after the
-text has been cut: cutting later could leave half an entity.
+text is cut: cutting later could leave half an entity.
 """
 
 import math
@@ -20,12 +20,12 @@ from bot.domain.subjects import Band
 VALUE_LIMIT = 300
 NOTHING = "–"
 
-# A value may not become a mention even where a template's author puts a bare "<" before it.
+# A value must not become a mention even if a template has a bare "<" before it.
 _GUARD = "\u2060"
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-# Look-alikes for the marks of bold, strike-through and code, which mrkdwn can't escape.
+# Look-alikes for bold, strike-through and code, which mrkdwn cannot escape.
 _MARKS = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
-# `_` is a mark at the edge of a word only: `snake_case` stays as it is.
+# `_` starts italics at the edge of a word only, so `snake_case` stays.
 _EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _HALF_ENTITY = re.compile(r"&[a-z]{0,3}$")
 _DROPPED = {"Cf", "Cs", "Co"}
@@ -33,19 +33,19 @@ _SPACES = {"Cc", "Zl", "Zp", "Zs"}
 
 
 def clean(value: Any, limit: int = VALUE_LIMIT) -> str:
-    """The value as one line of text, at most `limit` UTF-16 units, nothing invisible in it.
+    """The value as one line of visible text of at most `limit` UTF-16 units.
 
     Control characters become spaces; direction marks, zero-width characters and lone
-    surrogates go.
+    surrogates are removed.
     """
     raw = str(value)[: 4 * limit]
-    text = raw if raw.isprintable() else raw.translate(_KEPT)
+    text = raw if raw.isprintable() else raw.translate(_REPLACEMENTS)
     text = " ".join(text.split())
     return cut(text, limit)
 
 
-class _Kept(dict[int, str]):
-    """What becomes of each character; computed when first met, kept for the common ones."""
+class _Replacements(dict[int, str]):
+    """What replaces each character; computed on first use and cached for common ones."""
 
     def __missing__(self, code: int) -> str:
         category = unicodedata.category(chr(code))
@@ -56,11 +56,11 @@ class _Kept(dict[int, str]):
         return kept
 
 
-_KEPT = _Kept()
+_REPLACEMENTS = _Replacements()
 
 
 def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
-    """The value for a mrkdwn text: it can't ping, link or format. Grows by escaping."""
+    """The value for mrkdwn: it cannot ping, link or format. Escaping makes it longer."""
     text = _EDGE.sub("ˍ", clean(value, limit).translate(_MARKS)).translate(_ENTITIES)
     return _GUARD + text if text[:1] in ("!", "@", "#") else text
 
@@ -71,12 +71,12 @@ def size(text: str) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, ended by `…` where it is longer than `limit` UTF-16 units."""
+    """The text, cut with `…` if it is longer than `limit` UTF-16 units."""
     return text if size(text) <= limit else _first(text, limit - 1) + "…"
 
 
 def cut_mrkdwn(text: str, limit: int) -> str:
-    """As `cut`, for text that is already mrkdwn: never half an entity, never half a link."""
+    """The mrkdwn, cut like `cut` but never inside an entity or a link."""
     if size(text) <= limit:
         return text
     kept = _HALF_ENTITY.sub("", _first(text, limit - 1))
@@ -121,14 +121,14 @@ _LONGEST = timedelta(days=36_525)
 
 
 def duration(text: str) -> timedelta:
-    """`90s`, `5m`, `1h30m`, `7d` or `2w` as a time span; raises ValueError in plain words."""
+    """`90s`, `5m`, `1h30m`, `7d` or `2w` as a timedelta; raises ValueError with what to write."""
     parts = _PART.findall(text)
     if not parts or _PART.sub("", text).strip():
-        hint = _span_meant(text) or f"write a number and a unit: {_UNITS}"
-        raise ValueError(f"{shown(text)} is not a time span; {hint}")
+        hint = _duration_meant(text) or f"write a number and a unit: {_UNITS}"
+        raise ValueError(f"{shown(text)} is not a duration; {hint}")
     total = sum(float(number) * _MILLISECONDS[unit] for number, unit in parts)
     if total > _LONGEST / timedelta(milliseconds=1):
-        raise ValueError(f"{shown(text)} is longer than a hundred years")
+        raise ValueError(f"{shown(text)} is longer than 100 years")
     return timedelta(milliseconds=total)
 
 
@@ -142,11 +142,11 @@ _WRITTEN_OUT = re.compile(r"(?:([0-9]{1,9})[ -]*)?([a-zA-Z]+?)s?")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 
 
-def _span_meant(text: str) -> str:
-    """What somebody may have meant: `60` lacks a unit, `5 min` and `day` are `5m` and `1d`."""
+def _duration_meant(text: str) -> str:
+    """What is probably meant: `60` has no unit, `5 min` and `day` are `5m` and `1d`."""
     written = text.strip()
     if written.isascii() and written.isdigit() and len(written) < 10:
-        return f"it lacks a unit: {written}s, {written}m, {written}h or {written}d"
+        return f"add a unit: {written}s, {written}m, {written}h or {written}d"
     found = _WRITTEN_OUT.fullmatch(written)
     unit = _UNIT_WORDS.get(found[2].lower()) if found else None
     if found and unit and (found[1] or len(found[2]) > 1):
@@ -165,7 +165,7 @@ _ODD_RATE = re.compile(
 
 
 def _rate_meant(text: str) -> str:
-    """What somebody may have meant: `10/h` and `10 per 1 hour` are `10 per hour`."""
+    """What is probably meant: `10/h` and `10 per 1 hour` are `10 per hour`."""
     found = _ODD_RATE.fullmatch(text.strip())
     unit = _UNIT_WORDS.get(found[2].lower()) if found else None
     window = next((name for name in _WINDOWS if name[0] == unit), None)
@@ -175,7 +175,7 @@ def _rate_meant(text: str) -> str:
 
 
 def rate(text: str) -> tuple[int, timedelta]:
-    """`10 per hour` or `3 per 15m` as (times, window); raises ValueError in plain words."""
+    """`10 per hour` or `3 per 15m` as (times, window); raises ValueError with what to write."""
     times, per, window = text.strip().partition(" per ")
     number = times.strip()
     if not per or not (number.isascii() and number.isdigit()):
@@ -189,12 +189,12 @@ def rate(text: str) -> tuple[int, timedelta]:
             raise
         raise ValueError(f"{shown(text)} is not a rate; {_rate_meant(text)}") from None
     if not length:
-        raise ValueError(f"{shown(text)}: the window must be longer than nothing")
+        raise ValueError(f"{shown(text)}: the window must be longer than 0 s")
     return int(number), length
 
 
 def shown(text: str) -> str:
-    """What somebody wrote, quoted and cut to what fits into a message about it."""
+    """The text quoted, and cut to fit into an error message."""
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
@@ -202,7 +202,7 @@ _STEPS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def lasting(length: timedelta) -> str:
-    """A time span for readers, in its two largest units: `1 min 35 s`, `2 h`, `350 ms`."""
+    """A duration for people, in its two largest units: `1 min 35 s`, `2 h`, `350 ms`."""
     seconds = length.total_seconds()
     if 0 < abs(seconds) < 1:
         return f"{round(seconds * 1000)} ms"
@@ -226,14 +226,14 @@ class Span(int):
 
 
 class Percent(float):
-    """A share of a hundred that prints as `12.5 %`."""
+    """A percentage that prints as `12.5 %`."""
 
     def __str__(self) -> str:
         return f"{number(round(float(self), 1))} %"
 
 
 class Friction(float):
-    """The least that a recording's friction is; prints what is known, such as `2.5 to 5`."""
+    """A recording's lowest possible friction; prints what is known, such as `2.5 to 5`."""
 
     text: str
 
@@ -247,14 +247,14 @@ class Friction(float):
 
 
 class Safe(str):
-    """Text made by ourselves that goes into mrkdwn as it is."""
+    """Text made by the bot, which goes into mrkdwn unescaped."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address that visitors or the vendor chose; prints so that it can't end a link early."""
+    """A URL from a visitor or Mouseflow; prints so that it cannot end a link early."""
 
     text: str
 
@@ -263,7 +263,7 @@ class Address:
 
 
 def number(value: float) -> str:
-    """A number without needless digits: `2.5`, `3`, `1,204`."""
+    """A number without superfluous digits: `2.5`, `3`, `1,204`."""
     whole = math.isfinite(value) and value == int(value)
     return f"{int(value):,}" if whole else f"{value:,.6g}"
 

@@ -144,5 +144,4 @@ async def test_the_end_of_a_level_says_how_long_it_lasted():
     began = task("websites").matched - timedelta(minutes=90)
     await reread(Resolved(channel="#a", began=began)).perform(task("websites"), world.ports)
     shown = json.dumps(world.slack.posts[0].blocks)
-    assert "Over: A sample" in shown
-    assert "lasted 1 h 30 min" in shown
+    assert "Resolved after 1 h 30 min: A sample" in shown

@@ -85,7 +85,7 @@ def test_several_posts_are_several_steps():
         ("variables", {"a": [1]}, "write a text or a number"),
         ("variables", {"a": "x" * 2001}, "at most 2000 characters"),
         ("variables", {}, "at least 1"),
-        ("share", {"expires": "7"}, "is not a time span"),
+        ("share", {"expires": "7"}, "is not a duration"),
         ("share", {"expires": 7}, "a number and a unit"),
         ("slack", {"channel": None}, "# begins a comment"),
         ("slack", {"channel": "alerts"}, 'such as "#alerts"'),

@@ -47,8 +47,8 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert "wrote config.toml" in said
     without_key = told(capsys, "check").splitlines()
     assert without_key == [
-        "warning: mouseflow.api_key: not given here; all that asks Mouseflow needs it: "
-        "set BOT_MOUSEFLOW__API_KEY",
+        "warning: mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
+        "(BOT_MOUSEFLOW__API_KEY)",
         "ok: 1 rule in 1 file",
     ]
     monkeypatch.setenv(*next(iter(KEY.items())))
@@ -75,7 +75,10 @@ def test_init_touches_nothing_that_is_there(
     (place / "rules").mkdir()
     (place / "rules/first.yaml").write_text("mine")
     assert main(["init"]) == 1
-    assert "already there, nothing was written: rules/first.yaml" in capsys.readouterr().err
+    assert (
+        "these files already exist, nothing was written: rules/first.yaml"
+        in capsys.readouterr().err
+    )
     assert not (place / "config.toml").exists()
     assert (place / "rules/first.yaml").read_text() == "mine"
 
@@ -168,10 +171,10 @@ def test_check_and_test_need_no_token_where_the_rules_are_written(
     (place / "rules").mkdir()
     (place / "rules/posts.yaml").write_text(POSTS)
     assert told(capsys, "check").splitlines() == [
-        "warning: mouseflow.api_key: not given here; all that asks Mouseflow needs it: "
-        "set BOT_MOUSEFLOW__API_KEY",
-        "warning: slack.bot_token: not given here; rules that post need it: "
-        "set BOT_SLACK__BOT_TOKEN",
+        "warning: mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
+        "(BOT_MOUSEFLOW__API_KEY)",
+        "warning: slack.bot_token: no Slack token set; rules that post need one "
+        "(BOT_SLACK__BOT_TOKEN)",
         "ok: 1 rule in 1 file",
     ]
     assert told(capsys, "test") == "1 test of 1 rule: all passed\n"
@@ -190,7 +193,7 @@ def test_the_secret_of_a_webhook_that_is_not_here_is_told_before_a_match_needs_i
     )
     assert told(capsys, "check").splitlines() == [
         "warning: rules/calls.yaml:3:3: rules.one.do.webhook: the secret env:HOOK_SECRET is not "
-        "here; without it the call is not made",
+        "set here; without it the bot does not call the webhook",
         "ok: 1 rule in 1 file",
     ]
     monkeypatch.setenv("HOOK_SECRET", "long-enough")
@@ -232,7 +235,7 @@ def test_rules_lie_beside_the_configuration_from_wherever_it_is_named(
     )
     (place / "etc/rules/bad.yaml").unlink()
     said = told(capsys, "check", "--config", "etc/config.toml", code=1)
-    assert "etc/rules: no rule files there" in said
+    assert "etc/rules: no rule files" in said
     assert main(["status", "--config", "etc/config.toml"]) == 1
     assert capsys.readouterr().err.startswith("no store at etc/data/bot.db: ")
 
@@ -244,7 +247,7 @@ def test_check_of_named_files_needs_no_configuration(
     assert told(capsys, "check", "mine.yaml").endswith("ok: 3 rules in 1 file\n")
     assert "no such rule file" in told(capsys, "check", "other.yaml", code=1)
     (place / "empty").mkdir()
-    assert "no rule files there" in told(capsys, "check", "empty", code=1)
+    assert "no rule files" in told(capsys, "check", "empty", code=1)
 
 
 def test_check_shows_warnings_beside_problems_and_what_it_could_not_read(
@@ -304,7 +307,7 @@ def test_a_rule_to_test_that_is_not_there_is_named(
 def test_no_test_at_all_is_a_failure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "bot/cli/first/first.yaml").read_text().partition("    tests:")[0]
     (place / "untested.yaml").write_text(text)
-    assert "nothing to run" in told(capsys, "test", "untested.yaml", code=1)
+    assert "no tests found" in told(capsys, "test", "untested.yaml", code=1)
 
 
 RULES = b"""\
@@ -329,7 +332,7 @@ def test_websites_that_are_not_there_or_read_only_are_named() -> None:
     assert "r.yaml:3:3: rules.one.websites: yourshop.*: the account has no such website" in unknown
     assert "MyShop.com, other.com" in unknown
     (refused,) = read_only_websites(rules, sites)
-    assert "may only read MyShop.com; star and tag are left out there" in refused
+    assert "MyShop.com is read-only for this API user; the bot skips star and tag there" in refused
     assert read_only_websites(rules, [Site("w2", "other.com", read_only=True)]) == []
 
 
@@ -408,8 +411,8 @@ def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) 
         for option, other in (("--port", "--slack-port"), ("--slack-port", "--port")):
             assert main(["simulate", option, port, other, "0"]) == 1
             said = capsys.readouterr().err
-            assert said.startswith(f"cannot listen on port {port}: it is in use by another program")
-            assert f"name another one with {option} (0: any free one)" in said
+            assert said.startswith(f"cannot listen on port {port}: another program uses it")
+            assert f"choose another with {option} (0: any free one)" in said
         with pytest.raises(OSError, match="401"):
             urlopen(f"{simulation.url}/websites")
     finally:

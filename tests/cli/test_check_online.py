@@ -82,8 +82,8 @@ def test_what_is_right_is_ok(place: Place) -> None:
 def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:
     place.configure((place.sim.api_key, "another-key"))
     assert place.check(1) == [
-        f"Mouseflow ({place.sim.mouseflow_url}) refuses the credentials (401); "
-        "mend mouseflow.email or mouseflow.api_key"
+        f"Mouseflow ({place.sim.mouseflow_url}) rejected the API key (401). "
+        "Check mouseflow.email and mouseflow.api_key."
     ]
 
 
@@ -94,7 +94,7 @@ def test_an_address_where_nobody_answers_is_named(place: Place) -> None:
         place.configure((place.sim.mouseflow_url, nobody))
         (said,) = place.check(1)
         assert said.startswith(f"Mouseflow ({nobody}) does not answer (GET /websites: ")
-        assert "is the address right" in said
+        assert "Check the address" in said
         for command in (["once"], ["plan"], ["replay", "--since", "1d"], ["explain", "one", "r1"]):
             assert main(command) == 1
             assert place.capsys.readouterr().err.splitlines()[-1] == said
@@ -104,7 +104,7 @@ def test_a_website_that_is_not_there_comes_with_the_one_that_was_meant(place: Pl
     place.rules(RULES.replace("myshop.com", "mysop.com"))
     assert place.check(1) == [
         "rules/rules.yaml:3:3: rules.one.websites: mysop.com: the account has no such website; "
-        "did you mean myshop.com? it has myshop.com, other.com"
+        "did you mean myshop.com? It has myshop.com, other.com"
     ]
 
 
@@ -112,7 +112,7 @@ def test_a_channel_that_is_not_there_is_told_as_that(place: Place) -> None:
     place.rules(RULES.replace("#ux", "#mouseflo"))
     assert place.check(1) == [
         "Slack: there is no channel #mouseflo, or it is archived, or it is private and the bot is "
-        "not in it; did you mean #mouseflow? (one would post there)"
+        "not in it; did you mean #mouseflow? (used by one)"
     ]
 
 
@@ -128,20 +128,20 @@ def test_a_token_that_is_wrong_is_said_once(place: Place) -> None:
 def test_a_scope_without_which_nothing_is_posted_must_be_given(place: Place) -> None:
     place.sim.slack.scopes -= {"chat:write"}
     assert place.check(1) == [
-        "Slack: the app lacks the scope chat:write, without which it can't post; give it that "
-        "scope and install it again"
+        "Slack: the app lacks the scope chat:write and cannot post; add the scope and "
+        "reinstall the app"
     ]
 
 
 def test_a_scope_without_which_posts_may_come_twice_is_a_warning(place: Place) -> None:
     place.sim.slack.scopes -= {"channels:history"}
     tail = (
-        "the Slack app lacks the scope channels:history; until then a post whose outcome is "
-        "unknown is repeated (at-least-once)"
+        "the Slack app lacks the scope channels:history; until then a post may appear twice "
+        "if its outcome is unknown (at-least-once)"
     )
     assert place.check(0) == [
-        f"warning: Slack: #mouseflow: {tail} (slack.channel, two would post there)",
-        f"warning: Slack: #ux: {tail} (one would post there)",
+        f"warning: Slack: #mouseflow: {tail} (used by slack.channel, two)",
+        f"warning: Slack: #ux: {tail} (used by one)",
         "ok: 2 rules in 1 file",
     ]
 
@@ -155,7 +155,7 @@ def test_a_channel_without_the_bot_is_a_problem_unless_it_may_post_everywhere(
     said = "Slack: #ux: the bot is not in the channel; /invite it there"
     assert place.check(0)[0].startswith(f"warning: {said}")
     place.sim.slack.scopes -= {"chat:write.public"}
-    assert place.check(1) == [f"{said} (one would post there)"]
+    assert place.check(1) == [f"{said} (used by one)"]
 
 
 def test_a_filter_that_the_api_ignores_is_told(place: Place) -> None:

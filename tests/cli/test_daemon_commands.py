@@ -123,8 +123,8 @@ def test_a_dry_run_shows_every_action_also_those_that_read_again_what_they_wrote
     )
     text, _ = place.run("once", "--dry-run")
     would = [line.split()[:2] for line in text.splitlines() if line.startswith("would ")]
-    assert would == [["would", "set"], ["would", "tag"], ["would", "be"]], text
-    assert "3 actions to do, 0 put off, 0 given up" in text
+    assert would == [["would", "set"], ["would", "tag"], ["would", "post"]], text
+    assert "3 actions would run. Nothing was changed (dry run)." in text
     assert place.writes() == []
 
 
@@ -133,7 +133,7 @@ def test_a_match_that_is_not_acted_on_says_why(place: Place) -> None:
         RULE.replace("do: {", "count: {at_least: 3, within: 5h, by: website}\n    do: {")
     )
     text, _ = place.run("once", "--dry-run")
-    assert "\n    held back: count: not enough yet\n" in text
+    assert "\n    not done: count: not enough yet\n" in text
     (match,) = json.loads(place.run("once", "--json")[0])["matches"]
     assert match["held_back"] == "count: not enough yet"
 
@@ -172,11 +172,11 @@ def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happ
     assert [line for line in text.splitlines() if line.startswith("would ")] == [
         f"would star {recording} on myshop.com",
         f"would tag {recording} on myshop.com with trouble",
-        "would call a webhook of https://me.example",
-        "would be posted to #ux:",
+        "would call the webhook at https://me.example",
+        "would post to #ux:",
     ]
-    assert text.endswith("; nothing was changed\n")
-    assert "4 actions to do" in text
+    assert text.endswith("Nothing was changed (dry run).\n")
+    assert "4 actions would run" in text
     assert "deliver." not in log
     assert "would tag" in json.loads(place.run("once", "--dry-run", "--json")[0])["would"][1]
     assert place.writes() == []
@@ -184,7 +184,7 @@ def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happ
 
 def test_a_first_look_that_sees_nothing_says_why(place: Place) -> None:
     place.environ["BOT_POLL__START"] = "now"
-    said = "the very first look begins now"
+    said = "The first poll starts from now"
     assert said in place.run("once", "--dry-run")[0]
     place.environ["BOT_POLL__START"] = "2h"
     assert said not in place.run("once")[0]
@@ -209,8 +209,8 @@ def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
 def test_once_says_by_its_exit_code_that_something_was_given_up(place: Place) -> None:
     place.simulator.slack.channels.clear()
     out, _ = place.run("once", code=1)
-    assert "slack: dead (" in out
-    assert "1 given up" in out
+    assert "slack: failed (" in out
+    assert "0 postponed, 1 failed" in out
 
 
 def test_the_daemon_acts_reloads_and_ends_in_order(place: Place) -> None:
@@ -226,7 +226,7 @@ def test_the_daemon_acts_reloads_and_ends_in_order(place: Place) -> None:
         file = place.directory / "rules/trouble.yaml"
         file.write_text(RULE.replace("friction:", "frction:"))
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "refused" in place.run("status")[0], process)
+        wait_for(lambda: "new rules not loaded" in place.run("status")[0], process)
         polls = len(place.simulator.calls)
         wait_for(lambda: len(place.simulator.calls) > polls, process)
     finally:
@@ -257,9 +257,7 @@ def test_a_broken_rule_file_at_the_start_is_told_whole(place: Place) -> None:
 def test_without_a_single_rule_file_it_does_not_start(place: Place) -> None:
     (place.directory / "rules/trouble.yaml").unlink()
     for command in ("run", "once"):
-        assert place.run(command, code=1)[1] == (
-            "rules: no rule files there (.yaml, .yml or .toml)\n"
-        )
+        assert place.run(command, code=1)[1] == ("rules: no rule files (.yaml, .yml or .toml)\n")
     assert len(place.simulator.calls) == 0
 
 
@@ -296,7 +294,7 @@ def test_told_twice_it_ends_at_once(place: Place) -> None:
         assert time.monotonic() < end
         process.send_signal(signal.SIGTERM)
         time.sleep(0.05)
-    assert "told twice, leaving at once" in place.ended(process, 128 + signal.SIGTERM)[1]
+    assert "second signal, exiting now" in place.ended(process, 128 + signal.SIGTERM)[1]
 
 
 def test_one_order_that_comes_in_by_two_ways_is_obeyed_once(place: Place) -> None:
@@ -305,7 +303,7 @@ def test_one_order_that_comes_in_by_two_ways_is_obeyed_once(place: Place) -> Non
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
-    assert "told twice" not in place.ended(process)[1]
+    assert "second signal" not in place.ended(process)[1]
     assert place.simulator.slack.messages
 
 
@@ -334,8 +332,9 @@ def test_the_demo_tells_a_newcomer_what_happened_and_leaves_nothing(tmp_path: Pa
         watchdog.cancel()
     assert (process.returncode, err) == (0, "")
     for heading in (
-        "What the bot did", "Rule by rule", "What the team saw in Slack", "What it cost",
-        "What to do next",
+        "What the bot did", "Rule by rule (mouseflow-bot status)",
+        "Latest matches and actions (mouseflow-bot history)", "What the team saw in Slack",
+        "API requests", "Next steps",
     ):  # fmt: skip
         assert f"\n{heading}\n" in out
     assert " matched " in out
@@ -348,5 +347,5 @@ def test_the_demo_ends_by_itself_when_its_time_is_over(tmp_path: Path) -> None:
     process = demo(tmp_path, seconds=0.1)
     out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
-    assert "\nWhat to do next\n" in out
+    assert "\nNext steps\n" in out
     assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]

@@ -2,54 +2,67 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
-from bot.cli.demo import Action, Outcome, Posted, RuleOutcome, event, grouped, report, troubles
+import pytest
+
+from bot.cli.demo import Report, action_counts, event, grouped, show, warnings
 from bot.cli.output import as_text
+from bot.cli.status import RuleLine, Status
+from bot.domain.step import StepStatus
 from bot.store.audit import Entry
+from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
 
-OUTCOME = Outcome(
-    seconds=25.2,
-    websites=2,
-    recordings=64,
-    rules=[
-        RuleOutcome(
-            rule="checkout-friction",
-            summary="Frustrated visitors in the checkout",
-            file="rules/checkout.yaml",
-            matches=3,
-            actions=[
-                Action("tag", 3),
-                Action("star", 2, waiting=1),
-                Action("slack", 1, withheld=1, failed=1),
-                Action("unshare", 0, waiting=3),
-            ],
-            examples=[("r1", "friction 3.2, needs 2.5 or more"), ("r2", ""), ("r3", "unseen")],
-        ),
-        RuleOutcome(rule="quiet", summary="", file="rules/more.toml", matches=0),
-    ],
-    posts=[
-        Posted("checkout-alerts", "TROUBLE\nWhere: /checkout"),
-        *[Posted("ops", text) for text in ("news 0", "news 0", "old news\nx", "news 0", "more")],
-    ],
-    calls=[("mouseflow  GET    /websites/{id}/recordings", 31), ("slack      POST   /api/x", 1)],
-    faults=["checkout-friction: slack: channel_not_found"] * 2,
-)
-TOLD = """\
+NOW = datetime(2026, 11, 25, 20, 25, 12, tzinfo=UTC)
+
+
+def entry(rule: str, text: str, subject: str = "r1", *, number: int = 1) -> Entry:
+    return Entry(id=number, at=NOW, kind="match", rule=rule, subject=subject, text=text)
+
+
+def rule(name: str, matches: int) -> RuleLine:
+    return RuleLine(
+        rule=name, matches=matches, matches_today=matches, paused_at=None, paused_why="",
+        snoozed_until=None, snoozed=0,
+    )  # fmt: skip
+
+
+def report(*, dead: int = 0, **changes: Any) -> Report:
+    status = Status(
+        now=NOW, daemon="alive", failing=[], failing_total=0, rejected_rules=None,
+        at_least_once=[], watermarks=[], rules=changes.pop("lines", []),
+        queue=QueueFigures(pending=0, due=0, sending=0, dead=dead, oldest=None), lanes=[],
+        causes=changes.pop("causes", []), dead=changes.pop("letters", []),
+    )  # fmt: skip
+    empty: dict[str, Any] = {"actions": [], "entries": [], "posts": [], "calls": []}
+    return Report(**{
+        "seconds": 25.2, "websites": 2, "recordings": 64, "rules": 2, "status": status,
+        **empty, **changes,
+    })  # fmt: skip
+
+
+def shown(made: Report, capsys: pytest.CaptureFixture[str]) -> str:
+    show(made)
+    return capsys.readouterr().out
+
+
+EXPECTED = """\
 What the bot did
 ────────────────
-  In 25 s it looked at 64 recordings of 2 websites of a simulated account.
-  1 of 2 rules fired: 3 matches, 6 actions, 6 Slack messages.
+  In 25 s: 64 recordings of 2 websites, 3 matches of 2 rules, 6 Slack messages.
 
-Rule by rule
-────────────
-  checkout-friction  (rules/checkout.yaml)
-    Frustrated visitors in the checkout
-    3 matches: tag 3, star 2 (1 to come), slack 1 (1 in a digest, 1 given up), unshare (3 to come)
-      r1: friction 3.2, needs 2.5 or more
-      r2
+Rule by rule (mouseflow-bot status)
+───────────────────────────────────
+2 rules
+  checkout-friction  3 matches  3 in the last 24 h
+  quiet              0 matches  0 in the last 24 h
+actions
+  checkout-friction  tag: 3 done, slack: 1 done, 1 failed
 
-  quiet  (rules/more.toml)
-    0 matches
+Latest matches and actions (mouseflow-bot history)
+──────────────────────────────────────────────────
+  2026-11-25 20:25:12Z  match  checkout-friction  r2  unseen
+  2026-11-25 20:25:12Z  match  checkout-friction  r1  friction 3.2, needs 2.5 or more
 
 What the team saw in Slack
 ──────────────────────────
@@ -69,7 +82,7 @@ What the team saw in Slack
     └────────────────────────────────────────────────────────────────────────
     and 3 more
 
-What it cost
+API requests
 ────────────
   32 requests in 25 s
      31  mouseflow  GET    /websites/{id}/recordings
@@ -77,25 +90,67 @@ What it cost
 
 What went wrong
 ───────────────
-  checkout-friction: slack: channel_not_found (2 times)
+  poll.failing: feedback: away (2 times)
 
-What to do next
-───────────────
-  mouseflow-bot init              write a config.toml and a first rule of your own
-  mouseflow-bot check             validate them, every problem at once
-  mouseflow-bot once --dry-run    see what would happen on your account
-  mouseflow-bot run               the daemon"""
-
-
-def test_the_report_tells_all_of_it() -> None:
-    assert "\n".join(report(OUTCOME)) == TOLD
+Next steps
+──────────
+  mouseflow-bot init            write a config.toml and a first rule of your own
+  mouseflow-bot check           check them
+  mouseflow-bot once --dry-run  see what would happen on your account
+  mouseflow-bot run             run the daemon
+"""
 
 
-def test_a_demo_in_which_nothing_happened_says_so() -> None:
-    told = "\n".join(report(Outcome(1.0, 1, 1, rules=[], posts=[], calls=[])))
-    assert "looked at 1 recording of 1 website" in told
-    assert "0 of 0 rules fired: 0 matches, 0 actions, 0 Slack messages." in told
-    assert "What went wrong" not in told
+def test_the_report_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    made = report(
+        lines=[rule("checkout-friction", 3), rule("quiet", 0)],
+        actions=[("checkout-friction", "tag: 3 done, slack: 1 done, 1 failed")],
+        entries=[
+            entry("checkout-friction", "friction 3.2, needs 2.5 or more"),
+            entry("checkout-friction", "unseen", "r2", number=2),
+        ],
+        posts=[
+            ("checkout-alerts", "TROUBLE\nWhere: /checkout"),
+            *[("ops", text) for text in ("news 0", "news 0", "old news\nx", "news 0", "more")],
+        ],
+        calls=[
+            ("mouseflow  GET    /websites/{id}/recordings", 31),
+            ("slack      POST   /api/x", 1),
+        ],
+        warnings=["poll.failing: feedback: away"] * 2,
+    )
+    assert shown(made, capsys) == EXPECTED
+
+
+def test_the_actions_of_a_rule_are_counted_by_what_became_of_them() -> None:
+    done, dead = StepStatus.DONE, StepStatus.DEAD
+    steps = {("tag", done): 3, ("star", done): 2, ("star", StepStatus.PENDING): 1,
+             ("slack", done): 1, ("slack", StepStatus.FOLDED): 1, ("slack", dead): 1}  # fmt: skip
+    assert action_counts(steps) == (
+        "tag: 3 done, star: 2 done, 1 waiting, slack: 1 done, 1 in a digest, 1 failed"
+    )
+
+
+def test_dead_letters_are_shown_with_their_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    cause = DeadGroup(
+        rule="checkout-friction", action="slack", reason="channel_not_found",
+        remedy="create it", count=2, first=NOW, last=NOW,
+    )  # fmt: skip
+    step = StepState(
+        id=7, key="checkout-friction/w1/r1/slack-1", rule="checkout-friction", website="w1",
+        subject_key="r1", lane="slack:#x", unknown=False,
+        action="slack", state=StepStatus.DEAD, due=NOW, attempts=1, fault="channel_not_found",
+        remedy="create it", ended=NOW,
+    )  # fmt: skip
+    text = shown(report(dead=2, causes=[cause], letters=[step]), capsys)
+    assert "2 ×  checkout-friction  slack" in text.partition("What went wrong")[2]
+    assert "channel_not_found; create it" in text
+
+
+def test_a_demo_in_which_nothing_happened_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(report(seconds=1.0, websites=1, recordings=1, rules=0), capsys)
+    assert "1 recording of 1 website, 0 matches of 0 rules, 0 Slack messages." in text
+    assert "What went wrong" not in text
 
 
 def test_a_slack_message_reads_as_text() -> None:
@@ -130,7 +185,7 @@ def test_what_the_log_warns_of_is_told() -> None:
         {"level": "error", "event": "daemon.internal_error"},
     ]
     log = "\n".join(map(json.dumps, lines))
-    assert troubles(log) == ["poll.outage: feedback: away", "daemon.internal_error"]
+    assert warnings(log) == ["poll.failing: feedback: away", "daemon.fault"]
 
 
 def test_calls_are_counted_by_what_they_ask() -> None:
@@ -150,9 +205,10 @@ def test_calls_are_counted_by_what_they_ask() -> None:
 
 def test_while_it_runs_a_website_is_told_by_its_name_and_a_recording_by_the_start_of_its_id():
     def line(subject: str) -> str:
-        at = datetime(2026, 11, 25, 20, 25, 12, tzinfo=UTC)
-        entry = Entry(id=1, at=at, kind="match", rule="mine", subject=subject, text="the reason")
-        return event(entry, {"d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1": "blog.myshop.com"})
+        return event(
+            entry("mine", "the reason", subject),
+            {"d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1": "blog.myshop.com"},
+        )
 
     website, recording = "d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1", "74ad0b064347e9eb0776d8195eb5d7ac"
     assert line(website) == "20:25:12  mine matched blog.myshop.com: the reason"

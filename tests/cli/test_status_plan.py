@@ -84,11 +84,8 @@ def test_websites_with_the_same_plan_share_its_lines(place, capsys):
     text = told(capsys)
     assert len(text.splitlines()) < 60
     plan = text[text.index("polling plan") :]
-    assert (
-        "  501 websites, one call each every 1 min where nothing is new: "
-        "8.35 calls a second, and 2 are allowed\n" in plan
-    )
-    assert "501 websites at 2 requests/s take 250 s" in plan
+    assert "  501 websites every 1 min: at least 8.35 requests/s (limit 2)\n" in plan
+    assert "501 websites at 2 requests a second take 250 s a round" in plan
     assert "  shop-010.com, shop-011.com, shop-012.com, shop-013.com, shop-014.com and 485 more\n" \
            "    at most 1 call when something is new: the list\n" in plan  # fmt: skip
     two = """\
@@ -135,10 +132,10 @@ def test_rule_files_with_faults_and_edited_ones_are_told(place, capsys):
     stored(account(3), lambda conn: record(conn, NOW, [note]))
     assert "polling plan\n" in told(capsys)
     (place / "rules/r.yaml").write_text(RULES.replace("2.5", "3.5"))
-    assert "polling plan of the edited rule files\n" in told(capsys)
+    assert "polling plan of the changed rule files (not loaded yet)\n" in told(capsys)
     (place / "rules/r.yaml").write_text(RULES.replace("device", "devise"))
     text = told(capsys)
-    assert "the rule files have faults: `mouseflow-bot check` tells them" in text
+    assert "the rule files have errors; `mouseflow-bot check` lists them" in text
     assert "angry   32 calls" in text
 
 

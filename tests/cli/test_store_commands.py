@@ -16,8 +16,8 @@ import pytest
 from bot.budgets.state import BudgetMark, set_budget_mark
 from bot.cli.context import lock_file
 from bot.cli.healthcheck import unhealthy
-from bot.cli.heartbeat import beat
 from bot.cli.main import main
+from bot.cli.run import beat
 from bot.domain.subjects import RecordingSubject, Site, written
 from bot.store import Connection, open_store, outbox
 from bot.store.audit import Note, history, record
@@ -138,7 +138,7 @@ def test_status_tells_all_that_stands_still_and_why(
     assert "daemon: the daemon is not running" in told
     assert "w1  recordings  " in told
     assert "2 rules" in told
-    assert "checkout  1 match    1 in a day" in told
+    assert "checkout  1 match    1 in the last 24 h" in told
     assert "over 200 matches an hour" in told
     assert "\nqueue: 1 waiting (1 due" in told
     assert "slack:#x  on hold until " in told
@@ -172,7 +172,9 @@ def test_status_groups_dead_letters_by_cause_and_shows_the_latest(
     assert lines[2].startswith("  1 ×   checkout  star   ")
     assert lines[2].endswith("  no such recording; nothing to do")
     assert lines[3] == "the latest, by number"
-    [end] = [n for n, line in enumerate(lines) if line.startswith("`mouseflow-bot retry`")]
+    [end] = [
+        n for n, line in enumerate(lines) if line.startswith("requeue with `mouseflow-bot retry`")
+    ]
     assert [line.split()[1:4] for line in lines[4:end]] == [
         ["checkout", "star", "r1"], *(["checkout", "slack", f"g{n}"] for n in range(11, 2, -1)),
     ]  # fmt: skip
@@ -209,10 +211,16 @@ def test_status_reads_website_by_website_rules_before_what_was_refused_and_budge
         store.do(fill)
     assert main(["status"]) == 0
     told = capsys.readouterr().out
-    read = [line.split()[:2] for line in told.split("read so far\n")[1].splitlines()[:6]]
+    read = [line.split()[:2] for line in told.split("last polls\n")[1].splitlines()[:6]]
     sources = ["feedback", "funnels", "recordings"]
     assert read == [[site, source] for site in ("art.com", "zoo.com") for source in sources]
-    order = ["2 rules\n", "  rage", "were refused", "  rules.yaml:3:4", "1 budget\n  credits"]
+    order = [
+        "2 rules\n",
+        "  rage",
+        "new rules not loaded",
+        "  rules.yaml:3:4",
+        "1 budget\n  credits",
+    ]
     assert [told.index(each) for each in order] == sorted(told.index(each) for each in order)
 
 
@@ -291,7 +299,7 @@ def test_history_keeps_a_visitors_text_on_its_line(
     assert "\x1b" not in told
     assert "saw_page /checkout" in told
     assert main(["history", "--kind", "step.postponed"]) == 0
-    assert "nothing was recorded that fits" in capsys.readouterr().out
+    assert "no matching entries" in capsys.readouterr().out
     assert main(["history", "--kind", "step.postponed", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -303,12 +311,16 @@ def test_history_keeps_a_visitors_text_on_its_line(
         (["history", "--kind", "steps"], "did you mean step?", 2),
         (["history", "--rule", "chekout"], "did you mean checkout?", 1),
         (["history", "--website", "mysop.com"], "did you mean myshop.com?", 1),
-        (["history", "--website", "nothing-like-it"], "no such website; it knows myshop.com", 1),
+        (
+            ["history", "--website", "nothing-like-it"],
+            "unknown website; the daemon knows myshop.com",
+            1,
+        ),
         (["history", "--limit", "none"], "--limit", 2),
         (["retry", "chekout"], "did you mean checkout?", 1),
-        (["retry", "99"], "99: no dead letter has that number", 1),
+        (["retry", "99"], "99: no such dead letter", 1),
         (["snooze", "chekout", "2h"], "did you mean checkout?", 1),
-        (["snooze", "checkout"], "say how long, such as 2h, or --end", 2),
+        (["snooze", "checkout"], "give a duration such as 2h, or --end", 2),
         (["snooze", "checkout", "2h", "--end"], "give 2h or --end, not both", 2),
     ],
 )
@@ -344,7 +356,7 @@ def test_retry_requeues_dead_letters_and_says_how_many(
     assert "no such recording" in told
     assert "step.retried" in read_store()[1]
     assert main(["retry"]) == 0
-    assert capsys.readouterr().out == "there is no dead letter\n"
+    assert capsys.readouterr().out == "no dead letters\n"
 
 
 def test_retry_does_nothing_while_one_name_means_nothing(
@@ -384,7 +396,7 @@ def test_snooze_always_has_an_end_and_can_be_ended(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["snooze", "checkout", "2h"]) == 0
-    assert "checkout: posts are held back until" in capsys.readouterr().out
+    assert "checkout: posts are muted until" in capsys.readouterr().out
     assert main(["status"]) == 0
     assert ", 0 posts held back" in capsys.readouterr().out
     with open_store("sqlite:///data/bot.db") as store:
@@ -393,9 +405,9 @@ def test_snooze_always_has_an_end_and_can_be_ended(
     assert "snoozed, ends in" in (told := capsys.readouterr().out)
     assert ", 2 posts held back" in told
     assert main(["snooze", "checkout", "--end"]) == 0
-    assert "posts again; 2 posts held back, which one digest tells of" in capsys.readouterr().out
+    assert "snooze ended; 2 posts held back, one digest lists them" in capsys.readouterr().out
     assert main(["snooze", "checkout", "--end"]) == 0
-    assert "was not snoozed" in capsys.readouterr().out
+    assert "not snoozed" in capsys.readouterr().out
     kinds = [kind for kind in read_store()[1] if kind.startswith("rule.snooze")]
     assert kinds == ["rule.snooze_ended", "rule.snoozed"]
 
@@ -443,9 +455,9 @@ def test_a_backup_is_a_whole_store_and_never_overwrites(
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("no/such/copy.db", "no/such: there is no such folder; make it, or name another place"),
-        ("data", "data: that is a folder; name a file in it, such as data/bot.db"),
-        ("config.toml/copy.db", "config.toml: there is no such folder"),
+        ("no/such/copy.db", "no/such: no such folder; create it, or choose another one"),
+        ("data", "data is a folder; name a file in it, such as data/bot.db"),
+        ("config.toml/copy.db", "config.toml: no such folder"),
         ("/proc/copy.db", "/proc/copy.db: cannot be written: "),
         ("x" * 300, "cannot be written: File name too long"),
     ],
@@ -471,7 +483,7 @@ def test_a_backup_for_which_there_is_no_room_leaves_no_half_copy(place: Path) ->
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("the copy to copy.db was not finished: ")
+    assert done.stderr.startswith("backup to copy.db failed: ")
     assert not (place / "copy.db").exists()
 
 

@@ -22,7 +22,7 @@ rules:
 def failing(world):
     """What `status` shows of it."""
     now = datetime.now(UTC)
-    seen = world.store.do(lambda conn: status.gathered(conn, now, status.ALIVE))
+    seen = world.store.do(lambda conn: status.gather(conn, now, status.ALIVE))
     return [(it.what, it.since, it.reason) for it in seen.failing]
 
 
@@ -124,8 +124,8 @@ def test_what_fails_is_shown_of_a_daemon_that_is_alive(tmp_path, capsys, daemon)
     ).decode()
     now = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
     world.store.do(lambda conn: set_watermark(conn, "outages", "", kept, now))
-    status.shown(world.store.do(lambda conn: status.gathered(conn, now, daemon)))
+    status.show(world.store.do(lambda conn: status.gather(conn, now, daemon)))
     line = "recordings of a.com  since 2026-03-10 08:00:00Z (60m ago)  no answer"
     told = capsys.readouterr().out
     assert (line in told) is (daemon == "alive")
-    assert ("1 poll failed at the last try" in told) is (daemon == "alive")
+    assert ("failing: 1 poll" in told) is (daemon == "alive")

@@ -75,7 +75,7 @@ def test_a_visit_whose_pages_nobody_asked_for_is_not_said_to_have_seen_one_page_
     recording = msgspec.structs.replace(TASK.subject.recording, page_views=None, pages=4)
     subject = msgspec.structs.replace(TASK.subject, recording=recording)
     facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]
-    assert facts[1]["text"] == "*Began on*\n/cart"
+    assert facts[1]["text"] == "*Entry page*\n/cart"
 
 
 def test_the_start_is_told_in_the_accounts_zone():
@@ -89,7 +89,7 @@ def test_the_start_is_told_in_the_accounts_zone():
     [
         ("feedback", "*New responses*\n3"),
         ("funnels", "*Conversion*\n15 %"),
-        ("forms", "*Left before*\nPhone: 35"),
+        ("forms", "*Most drop-offs*\nPhone: 35"),
         ("pages", "*Render time*\n3.5 s"),
         ("websites", "*Budget used*\n82.5 %"),
     ],

@@ -115,7 +115,7 @@ def test_a_replay_changes_nothing_anywhere_until_it_is_told_to(place: Place) -> 
     assert place.writes() == []
     assert list((place.directory / "data").iterdir()) == []
     text = place.run("replay", "--since", "3d", "--until", "1d", "--rule", "bounce")
-    assert "nothing was changed; --apply acts on the new matches" in text
+    assert "Nothing was changed; --apply performs the actions of new matches." in text
     assert "friction" not in text
 
 
@@ -140,7 +140,7 @@ def test_an_applied_replay_acts_once_however_often_and_beside_whom(place: Place)
 
 def test_an_applied_replay_speaks_of_a_queue_only_where_something_is_new(place: Place) -> None:
     place.sim.add("myshop.com", "phone-bounce", start=-50 * 3600)
-    queued, nothing = "the actions are in the queue", "nothing is new, so there is nothing to do"
+    queued, nothing = "the actions are queued", "no new matches, nothing to do"
     first = place.run("replay", "--since", "3d", "--apply")
     assert (queued in first, nothing in first) == (True, False)
     again = place.run("replay", "--since", "3d", "--apply")
@@ -178,7 +178,7 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     process.send_signal(signal.SIGCONT)
     err = process.communicate(timeout=120)[1]
     assert process.returncode == 130
-    assert "`mouseflow-bot replay --resume` goes on from there" in err
+    assert "`mouseflow-bot replay --resume` continues" in err
     place.sim.faults.clear()
     before = len(place.sim.calls)
     told = place.json("replay", "--resume")
@@ -187,12 +187,12 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     assert told["applied"]
     assert len(place.sim.calls) - before < told["calls"]
     assert not kept.parent.exists()
-    assert "there is no replay to go on with" in place.run("replay", "--resume", code=1)
+    assert "no interrupted replay" in place.run("replay", "--resume", code=1)
 
 
 def test_a_mistyped_replay_is_not_remembered_and_spoils_no_other(place: Place) -> None:
     place.run("replay", "--since", "3d", "--website", "nosuch", code=1)
-    assert "there is no replay to go on with" in place.run("replay", "--resume", code=1)
+    assert "no interrupted replay" in place.run("replay", "--resume", code=1)
     place.sim.fail("status", status=401, times=99, skip=6)
     place.run("replay", "--since", "9d", code=1)
     place.sim.faults.clear()
@@ -232,7 +232,7 @@ def test_a_replay_is_not_gone_on_with_by_other_rules(place: Place) -> None:
 def test_a_replay_that_an_outage_ends_says_how_to_go_on(place: Place) -> None:
     place.sim.fail("status", status=401, times=99, skip=6)
     err = place.run("replay", "--since", "9d", code=1)
-    assert "`mouseflow-bot replay --resume` goes on from there" in err
+    assert "`mouseflow-bot replay --resume` continues" in err
     place.sim.faults.clear()
     place.sim.add("myshop.com", "phone-bounce", start=-3600)
     assert matched(place.json("replay", "--resume"), "bounce") == 1
@@ -257,17 +257,17 @@ def test_a_replay_that_goes_on_remembers_what_it_has_tried(place: Place) -> None
     ("arguments", "told", "code"),
     [
         (["explain", "bounce", ".."], "neither a recording's id nor a link", 1),
-        (["replay"], "say from when on", 2),
-        (["replay", "--resume", "--apply"], "leave the other options out", 2),
-        (["replay", "--since", "200d", "--apply"], "--apply goes back as far as", 1),
-        (["replay", "--since", "3d", "--until", "4d"], "--since must lie before --until", 1),
+        (["replay"], "give a start such as --since", 2),
+        (["replay", "--resume", "--apply"], "remove the other options", 2),
+        (["replay", "--since", "200d", "--apply"], "--apply can go back", 1),
+        (["replay", "--since", "3d", "--until", "4d"], "--since must be before --until", 1),
         (["replay", "--since", "3d", "--rule", "bouce"], "did you mean bounce?", 1),
         (["replay", "--since", "3d", "--website", "myshp.com"], "did you mean myshop.com?", 1),
         (["tune", "bouce"], "did you mean bounce?", 1),
         (["tune", "bounce", "--field", "friction"], "has no threshold of friction", 1),
         (["tune", "bounce", "--rungs", "many"], "write numbers such as", 2),
         (["explain", "bouce", "r1"], "did you mean bounce?", 1),
-        (["explain", "bounce"], "say which recording", 2),
+        (["explain", "bounce"], "give a recording", 2),
         (["explain", "bounce", "nowhere"], "myshop.com has no such recording", 1),
     ],
 )
@@ -342,13 +342,13 @@ def test_no_plan_is_shown_of_a_website_that_the_rule_does_not_watch(place: Place
     for named in ("myshop.com", "site-1"):
         told = place.run("explain", "friction", "--plan", "--website", named, code=1)
         assert told == "myshop.com: no rule in question watches that website\n"
-    assert "friction watches no website of the account" in place.run(
+    assert "friction watches no website of this account" in place.run(
         "explain", "friction", "--plan"
     )
     assert "the list" in place.run("explain", "bounce", "--plan", "--website", "myshop.com")
     text = place.run("explain", "friction", who)
     assert "✗ website other.com: myshop.com" in text
-    assert "what the rule's polls ask" not in text
+    assert "API calls of the rule's polls" not in text
     assert place.json("explain", "friction", who)["plan"] is None
 
 
@@ -407,7 +407,7 @@ def test_a_curve_counts_what_the_account_has_at_each_threshold(place: Place) -> 
     text = place.run("tune", "friction", "--since", "5d")
     assert "≥ 2.5  0." in text
     assert "← now" in text
-    assert "not counted, there is no filter for it: saw_page /checkout*" in text
+    assert "Mouseflow can't count saw_page /checkout*, so these are upper limits" in text
     lists = [call for call in place.sim.calls if call.path.endswith("/recordings")]
     assert all("limit=1" in call.query for call in lists)
 

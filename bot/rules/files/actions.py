@@ -1,4 +1,4 @@
-"""`do` as written -> actions: each key's own type checks it, this module finds words and places."""
+"""`do` as written to actions: each key's type validates it, this module adds words and places."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

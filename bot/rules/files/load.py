@@ -1,4 +1,4 @@
-"""Rule files -> one rule set, or every fault of every file at once."""
+"""Rule files as one rule set, or every error of every file."""
 
 import hashlib
 import re
@@ -29,14 +29,14 @@ from bot.rules.files.synonyms import suggestion
 from bot.rules.model import Budget, Rule, RuleSet
 
 MOST_ERRORS = 10
-"""A file that is broken in more places is given up: each costs another reading of all of it."""
+"""After so many syntax errors the rest of a file is skipped: each costs another parse of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines that stand or fall together: all of a rule or a budget, or what stands before them.
+    """The lines of one rule or budget, or the lines before the first one.
 
-    `last` is the first line behind them. `section` and `name` are empty for the latter.
+    `last` is the first line after them. `section` and `name` are empty for the lines before.
     """
 
     first: int
@@ -51,22 +51,22 @@ class Block:
 
     @property
     def unread(self) -> str:
-        """What is not checked for an error here."""
+        """What a syntax error in these lines leaves unchecked."""
         if not self.section:
             return "the lines before the rules were not checked"
         return f"the rest of this {self.section[:-1]} was not checked"
 
 
 @dataclass(slots=True)
-class Text:
-    """What of a text could be read. `partly` tells that something was left out."""
+class PartialText:
+    """The part of a text that could be parsed. `partly`: something was skipped."""
 
     root: Node | None = None
     errors: list[tuple[str, Unreadable]] = field(default_factory=list)
     partly: bool = False
 
     def note(self, error: Unreadable, path: str = "", unread: str = "") -> None:
-        """Keep an error with the path of what it is in, and what it leaves unchecked."""
+        """Keep an error with its path and what it leaves unchecked."""
         message = f"{error.message}; {unread}" if unread else error.message
         self.errors.append((path, Unreadable(error.line, error.column, message)))
         self.partly = True
@@ -76,17 +76,17 @@ Parse = Callable[[str, list[Unreadable]], Node]
 Blocks = Callable[[list[str]], Iterator[Block]]
 
 
-def readable(text: str, parse: Parse, blocks: Blocks) -> Text:
-    """The text without the rules that can't be read; an error elsewhere ends it there."""
-    found = Text()
+def parse_partially(text: str, parse: Parse, blocks: Blocks) -> PartialText:
+    """The text without the rules that have syntax errors; an error elsewhere ends it there."""
+    found = PartialText()
     lines = text.split("\n")
     known: list[Block] = []
-    left_out: list[Block] = []
+    skipped: list[Block] = []
     whole = True
     while True:
-        doubles: list[Unreadable] = []
+        duplicates: list[Unreadable] = []
         try:
-            found.root = parse("\n".join(lines), doubles)
+            found.root = parse("\n".join(lines), duplicates)
         except Empty as error:
             if not found.partly:
                 found.note(error)
@@ -96,35 +96,35 @@ def readable(text: str, parse: Parse, blocks: Blocks) -> Text:
                 return found
             known = known or list(blocks(lines))
             block = next((it for it in known if it.first <= error.line < it.last), None)
-            if block is None or len(left_out) == MOST_ERRORS or isinstance(error, TooMuch):
+            if block is None or len(skipped) == MOST_ERRORS or isinstance(error, TooMuch):
                 found.note(error, "", "the rest of this file was not checked")
                 whole = False
                 del lines[(block.first if block else error.line) - 1 :]
                 continue
-            found.note(_traced(error, text, left_out), block.path, block.unread)
-            left_out.append(block)
+            found.note(_alias_error(error, text, skipped), block.path, block.unread)
+            skipped.append(block)
             lines[block.first - 1 : block.last - 1] = [""] * (block.last - block.first)
         else:
-            found.errors += (("", double) for double in doubles)
-            _drop(left_out, found.root)
+            found.errors += (("", duplicate) for duplicate in duplicates)
+            _remove(skipped, found.root)
             return found
 
 
-def _traced(error: Unreadable, text: str, left_out: list[Block]) -> Unreadable:
-    """The error; an alias may only be unknown since its anchor was left out."""
+def _alias_error(error: Unreadable, text: str, skipped: list[Block]) -> Unreadable:
+    """The error; an alias may be unknown only because its anchor was skipped."""
     lines = text.split("\n")
     if isinstance(error, UnknownAlias) and any(
         re.search(rf"&{re.escape(error.name)}\b", "\n".join(lines[it.first - 1 : it.last - 1]))
-        for it in left_out
+        for it in skipped
     ):
         why = f"&{error.name} is in a part that cannot be read"
         return Unreadable(error.line, error.column, why)
     return error
 
 
-def _drop(left_out: list[Block], root: Node) -> None:
-    """What stands elsewhere of a rule that was left out; in TOML it may have several tables."""
-    for block in left_out:
+def _remove(skipped: list[Block], root: Node) -> None:
+    """Remove other parts of skipped rules; in TOML a rule may have several tables."""
+    for block in skipped:
         section = root.get(block.section) if isinstance(root, Keys) else None
         if isinstance(section, Keys):
             section.entries.pop(block.name, None)
@@ -182,7 +182,7 @@ FORMATS = {".yaml": yaml.parse, ".yml": yaml.parse, ".toml": toml.parse}
 """How each kind of file becomes nodes."""
 
 ALLOWED = Allowed()
-"""What rules may do where the configuration is not known."""
+"""What rules may do if the configuration is not known."""
 
 Silences = set[tuple[str, str, str]]
 """(file, path or empty for the whole file, lint id)."""
@@ -191,7 +191,7 @@ Silences = set[tuple[str, str, str]]
 def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> RuleSet:
     """All rules and budgets of the files, each given as (name to show, content).
 
-    Raises RuleErrors with every fault of every file, by file, line and column.
+    Raises RuleErrors with every error of every file, by file, line and column.
     """
     faults: list[Fault] = []
     warnings: list[Fault] = []
@@ -201,16 +201,16 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
         if text.root is not None:
             place = Place(name, faults, warnings)
             _file(text.root, place, allowed, found, partly=text.partly)
-    faults += _doubles(found.ids)
+    faults += _duplicate_ids(found.ids)
     _renames(found)
     lint_same(found.rules)
-    heard = {fault for fault in warnings if not _silent(fault, found.silences)}
-    told = tuple(sorted(heard, key=_order))
+    active = {fault for fault in warnings if not _silent(fault, found.silences)}
+    shown = tuple(sorted(active, key=_order))
     if faults:
-        raise RuleErrors(sorted(set(faults), key=_order), told)
+        raise RuleErrors(sorted(set(faults), key=_order), shown)
     return RuleSet(
         tuple(rule for rule, _ in found.rules),
-        told,
+        shown,
         _digest(files),
         tuple(found.budgets),
     )
@@ -220,29 +220,29 @@ def _order(fault: Fault) -> tuple[str, int, int, str, str]:
     return fault.file, fault.line, fault.column, fault.path, fault.message
 
 
-def _parsed(name: str, data: bytes, faults: list[Fault]) -> Text:
+def _parsed(name: str, data: bytes, faults: list[Fault]) -> PartialText:
     suffix = PurePath(name).suffix.lower()
     if suffix not in FORMATS:
         faults.append(Fault(name, 1, 1, "", "rule files end in .yaml, .yml or .toml"))
-        return Text()
+        return PartialText()
     try:
         text = decoded(data)
     except Unreadable as error:
         faults.append(Fault(name, error.line, error.column, "", error.message))
-        return Text()
+        return PartialText()
     if suffix == ".toml":
-        found = readable(text, lambda text, _: toml.parse(text), toml_blocks)
+        found = parse_partially(text, lambda text, _: toml.parse(text), toml_blocks)
     else:
-        found = readable(text, yaml.parse, yaml_blocks)
+        found = parse_partially(text, yaml.parse, yaml_blocks)
     faults += (Fault(name, it.line, it.column, path, it.message) for path, it in found.errors)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the files have brought so far.
+    """What the files have so far.
 
-    `ids` are the places of all rules and budgets, `was` the earlier ids of rules with theirs.
+    `ids` are the places of all rules and budgets, `was` earlier ids of rules with their places.
     """
 
     rules: list[tuple[Rule, Place]] = field(default_factory=list)
@@ -253,7 +253,7 @@ class _Found:
 
 
 def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
-    """`partly` tells that some of the file can't be read: then nothing is missed in it."""
+    """Read one file. `partly`: some of it was skipped, so missing keys are no error."""
     keys = mapping(root, place, names(FILE_KEYS))
     if keys is None:
         return
@@ -278,7 +278,7 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
 
 
 def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
-    """The rule without its nodes: of a big rule set those are most of the memory."""
+    """Keep the rule without its nodes, which are most of the memory of a big rule set."""
     lint(written, allowed)
     into.rules.append((written.rule, written.place))
     for index, old in enumerate(written.rule.was):
@@ -328,12 +328,12 @@ def _silence(keys: Keys, place: Place, path: str) -> Silences:
 
 
 def _silent(fault: Fault, silences: Silences) -> bool:
-    rule = ".".join(fault.path.split(".")[:2])  # ids hold no dot
+    rule = ".".join(fault.path.split(".")[:2])  # ids have no dot
     return any((fault.file, path, fault.lint) in silences for path in ("", rule))
 
 
-def _doubles(ids: Sequence[Place]) -> list[Fault]:
-    """An id is one rule's alone, whichever file it stands in."""
+def _duplicate_ids(ids: Sequence[Place]) -> list[Fault]:
+    """Errors for ids that several rules have, in whichever files."""
     first: dict[str, Place] = {}
     faults = []
     for here in ids:
@@ -345,7 +345,7 @@ def _doubles(ids: Sequence[Place]) -> list[Fault]:
 
 
 def _renames(found: _Found) -> None:
-    """An old id passes its state to one rule, and only when no rule bears it any more."""
+    """Note errors: an old id passes its state to one rule, and only if no rule still has it."""
     present = {rule.id for rule, _ in found.rules}
     claims = Counter(old for old, _ in found.was)
     for old, place in found.was:
@@ -356,7 +356,7 @@ def _renames(found: _Found) -> None:
 
 
 def _digest(files: Sequence[tuple[str, bytes]]) -> str:
-    """Names the files' content: the same files in any order have the same digest."""
+    """A digest of the content; the same files in any order have the same digest."""
     content = sorted(hashlib.sha256(data).hexdigest() for _, data in files)
     return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
 
@@ -364,13 +364,13 @@ def _digest(files: Sequence[tuple[str, bytes]]) -> str:
 SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
 
 Signature = tuple[tuple[str, int, int], ...]
-"""Names, times and sizes: another one means that some file has changed."""
+"""Names, times and sizes of the files; it differs if a file has changed."""
 
 
 def found(paths: Sequence[str | Path]) -> list[Path]:
     """Every rule file under these paths, in order of their names.
 
-    Raises ConfigError for a path that is not there.
+    Raises ConfigError for a path that does not exist.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -387,9 +387,9 @@ def found(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def contents(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
-    """Names and contents of the files; raises ConfigError where one can't be read, or none is.
+    """Names and contents of the files; raises ConfigError if one cannot be read, or for none.
 
-    A folder that is empty is a mount or a checkout gone wrong rather than a wish for no rules.
+    An empty folder is probably a wrong mount or checkout, not a wish for no rules.
     """
     read_so_far = []
     for file in found(paths):
@@ -404,7 +404,7 @@ def contents(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
 
 
 def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
-    """The rule set of these paths; raises RuleErrors with every fault, ConfigError for a path.
+    """The rule set of these paths; raises RuleErrors with every error, ConfigError for a path.
 
     `allowed` is what the configuration lets rules do.
     """
@@ -412,13 +412,13 @@ def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
 
 
 def signature(paths: Sequence[str | Path]) -> Signature:
-    """Changes when a file is written, added or removed; cheap enough to ask every few seconds."""
+    """A value that changes when a file is written, added or removed; cheap to compute."""
     marks = []
     for file in found(paths):
         try:
             state = file.stat()
         except FileNotFoundError:
-            continue  # removed between the two looks: the next one says so
+            continue  # removed meanwhile; the next call notices
         marks.append((str(file), state.st_mtime_ns, state.st_size))
     return tuple(marks)
 

@@ -1,4 +1,4 @@
-"""Where the reader stands in a file: collects faults, and reads single values in plain words."""
+"""Places in rule files: collect errors there, and read single values."""
 
 import math
 from collections.abc import Callable, Collection, Iterable
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 _STRANGE = 100
 _FEW = 20
-"""So many names can be listed in a message."""
+"""Most names that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A spot in a file. `faults` and `warnings` are shared by all places of all files."""
+    """A place in a file. `faults` and `warnings` are shared by all places of all files."""
 
     file: str
     faults: list[Fault]
@@ -42,33 +42,33 @@ class Place:
 
     def fault(self, message: str) -> None:
         """Note an error here."""
-        self.faults.append(self._said(message))
+        self.faults.append(self._fault(message))
 
     def warn(self, lint: str, message: str) -> None:
-        """Note a lint's finding here; it can be silenced."""
-        self.warnings.append(self._said(message, lint))
+        """Note a warning here; it can be silenced."""
+        self.warnings.append(self._fault(message, lint))
 
-    def _said(self, message: str, lint: str | None = None) -> Fault:
+    def _fault(self, message: str, lint: str | None = None) -> Fault:
         if self.file.lower().endswith(".toml"):
             message = in_toml(message)
         return Fault(self.file, self.line, self.column, self.path, message, lint)
 
     @property
     def name(self) -> str:
-        """The last part of the path that is not a list's index: what people call this value."""
+        """The last part of the path that is not an index of a list, for messages."""
         parts = [part for part in self.path.split(".") if not part.isdigit()]
         return parts[-1] if parts else "the file"
 
 
 def item_place(node: Node, index: int, place: Place) -> Place:
-    """The place of a list's item, or of the value that stands for a list of one."""
+    """The place of a list's item, or of a single value used as a list."""
     if isinstance(node, Items):
         return place.at(index, node.items[index])
     return place.on(node)
 
 
 def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place, str]:
-    """The place of a spot inside a text, or the text's and the line in words.
+    """The place of a position inside a text, or the text's own place and the line in words.
 
     `line` and `column` count from 1 within the text.
     """
@@ -95,7 +95,7 @@ def listed(names: Collection[str], last: str = "or") -> str:
 
 
 def unknown(word: str, known: Collection[str], what: str = "key") -> str:
-    """The message for a name that is not known here."""
+    """The error for an unknown name."""
     name, colon, value = word.partition(":")
     if colon and suggestion(name, known):
         return f"add a space after the colon: {name}: {value}"
@@ -115,7 +115,7 @@ def mapping(
     required: Collection[str] = (),
     example: str = "",
 ) -> Keys | None:
-    """The node as a mapping with these keys only; None and a fault where it is none."""
+    """The node as a mapping with these keys only; None and an error if it is none."""
     if not isinstance(node, Keys):
         hint = f" such as {example}" if example else f" with the keys {listed(known, 'and')}"
         dashes = ", without dashes" if isinstance(node, Items) else ""
@@ -135,13 +135,13 @@ def mapping(
 
 
 def part(keys: Keys, key: str, place: Place, read: Callable[[Node, Place], T | None]) -> T | None:
-    """The value under a key, read; None where the key is missing or the value has a fault."""
+    """The value under a key; None if the key is missing or the value has an error."""
     entry = keys.entries.get(key)
     return read(entry.node, place.at(key, entry)) if entry else None
 
 
 def text(node: Node, place: Place) -> str | None:
-    """A text. A number, date or word is taken as it was written."""
+    """A text; a number, date or word is taken as written."""
     if isinstance(node, Scalar) and node.value is None:
         place.on(node).fault(f"{place.name} has no value")
     elif isinstance(node, Scalar):
@@ -193,7 +193,7 @@ def _finite(value: float) -> bool:
 
 
 def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
-    """Reads a whole number within these limits."""
+    """A reader for a whole number within these limits."""
 
     def read(node: Node, place: Place) -> int | None:
         if isinstance(node, Scalar) and type(node.value) is int and low <= node.value <= high:
@@ -207,7 +207,7 @@ def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
 
 
 def choice(*choices: str) -> Callable[[Node, Place], str | None]:
-    """Reads one of these words."""
+    """A reader for one of these words."""
 
     def read(node: Node, place: Place) -> str | None:
         source = node.source if isinstance(node, Scalar) else ""
@@ -221,7 +221,7 @@ def choice(*choices: str) -> Callable[[Node, Place], str | None]:
 
 
 def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
-    """Reads a text with a parser that raises ValueError in plain words."""
+    """A reader for text with a parser whose ValueError is the message."""
 
     def read(node: Node, place: Place) -> T | None:
         known = isinstance(node, Scalar) and node.value is not None
@@ -236,7 +236,7 @@ def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
 
 
 def share(node: Node, place: Place) -> float | None:
-    """A percentage; a figure below one without its sign is rather meant as a fraction."""
+    """A percentage; a number below 1 without % gets a warning, it may be meant as a fraction."""
     value = worded(percent)(node, place)
     written = node.source.strip() if isinstance(node, Scalar) else ""
     if value is not None and 0 < value < 1 and not written.endswith("%"):
@@ -249,7 +249,7 @@ def share(node: Node, place: Place) -> float | None:
 
 
 def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]:
-    """Reads names, ids or globs of websites; `every` says how all of them are written."""
+    """A reader for names, ids or globs of websites; `every` says how to write all of them."""
 
     def read(node: Node, place: Place) -> tuple[str, ...] | None:
         found = texts(node, place)

@@ -1,4 +1,4 @@
-"""A file's text as a tree of nodes that know where they stand: the same for YAML and TOML."""
+"""A file's text as a tree of nodes with their places, the same for YAML and TOML."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_NODES = 100_000
-"""More than a thousand rules have, in one file."""
+"""More than a thousand rules in one file need."""
 
 TOO_MANY = f"more than {MAX_NODES:,} values, including those that aliases repeat"
 
 
 class Unreadable(Exception):
-    """The text is not the format it should be. `line` and `column` count from 1."""
+    """The text is not valid in its format. `line` and `column` count from 1."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         self.line = line
@@ -22,15 +22,15 @@ class Unreadable(Exception):
 
 
 class Empty(Unreadable):
-    """There is nothing in the text."""
+    """The text has no content."""
 
 
 class TooMuch(Unreadable):
-    """The text goes beyond what a rule file may hold."""
+    """The text exceeds the limits of a rule file."""
 
 
 class UnknownAlias(Unreadable):
-    """`name` is repeated here, but it was not said before."""
+    """The alias `name` is used here, but has no anchor before."""
 
     def __init__(self, line: int, column: int, name: str) -> None:
         self.name = name
@@ -41,11 +41,11 @@ class UnknownAlias(Unreadable):
 
 @dataclass(slots=True)
 class Scalar:
-    """One value. `source` is what the author wrote (without quotes); `quoted` tells how.
+    """One value. `source` is what the author wrote, without quotes.
 
     `value` is a text, a number, a flag or None. Dates and times of day stay texts.
-    `lines` are the places where the lines of a template begin; empty for any other text, and
-    where the file writes them in another way than they read (escapes, folded lines).
+    `lines` are the places where the lines of a template start; empty for any other text, and
+    if the file writes them differently (escapes, folded lines).
     """
 
     value: str | int | float | bool | None
@@ -77,7 +77,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Keys:
-    """A mapping, in the order of the file; it stands where its first key or its brace stands."""
+    """A mapping, in the order of the file; its place is that of its first key or its brace."""
 
     line: int
     column: int
@@ -96,7 +96,7 @@ Node = Scalar | Items | Keys
 
 
 def decoded(data: bytes) -> str:
-    """The bytes as text with plain line ends; raises Unreadable for what is no UTF-8 text."""
+    """The bytes as text with plain line ends; raises Unreadable if they are not UTF-8 text."""
     if len(data) > MAX_BYTES:
         megabytes = len(data) / 1_000_000
         raise Unreadable(

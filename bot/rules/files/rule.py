@@ -1,4 +1,4 @@
-"""One rule as written -> a rule: its keys, and which of them fit what it watches."""
+"""One rule or budget as written, read key by key."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -189,7 +189,7 @@ _PERIODS = ("day", "week", "month")
 
 
 def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
-    """One budget under its id; None and faults where it has any."""
+    """One budget under its id; None if it has errors."""
     before = len(place.faults)
     keys = mapping(entry.node, place, names(BUDGET_KEYS), required(BUDGET_KEYS))
     if keys is None:
@@ -331,7 +331,7 @@ _EXPECTED = {
     "false": "no match", "no": "no match", "none": "no match", "no_match": "no match",
     "no-match": "no match", "nomatch": "no match", "not match": "no match",
 }  # fmt: skip
-"""Other words for what is expected."""
+"""Other words for the expected result."""
 
 
 def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None] | None:
@@ -372,7 +372,7 @@ def _actions(node: Node, place: Place) -> tuple[str, ...] | None:
 
 
 def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
-    """Plain values by field name, in base units; None and faults where one cannot be read."""
+    """Values by field name, in base units; None if one has an error."""
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault(
             "given must have values by field, such as {friction: 3, duration: 95s}"
@@ -400,7 +400,7 @@ def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
 
 
 def _views(node: Node, place: Place, field: Field) -> Any:
-    """How many pages, or the page views: paths, or mappings of a page's parts."""
+    """The number of pages, or the page views: paths, or mappings of a page's parts."""
     if field.numeric and not isinstance(node, (Items, Keys)):
         return figure(node, place, field)
     items = node.items if isinstance(node, Items) else [node]
@@ -467,7 +467,7 @@ def _before(node: Node, place: Place, known: Mapping[str, Field]) -> Mapping[str
 
 
 def _texts(node: Node, place: Place) -> tuple[str, ...] | None:
-    """Texts; none at all is a fine thing to give."""
+    """Texts; an empty list is allowed."""
     return () if isinstance(node, Items) and not node.items else texts(node, place)
 
 
@@ -493,7 +493,7 @@ _FITS = {key.name: key.kinds for key in RULE_KEYS}
 
 
 def named(entry: Entry, place: Place, what: str) -> bool:
-    """Whether the key can be an id; notes a fault where not."""
+    """Whether the key can be an id; notes an error if not."""
     if _ID.fullmatch(entry.key):
         return True
     place.fault(f"a {what}'s id has at most 64 letters, digits, - and _")
@@ -501,7 +501,7 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 
 
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
-    """One rule under its id; None and faults where it has any."""
+    """One rule under its id; None if it has errors."""
     before = len(place.faults)
     keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE)
     if keys is None:
@@ -550,7 +550,7 @@ class _Reading:
 
 
 def _kind(node: Node, place: Place) -> Kind | None:
-    """The kind, or after a fault the one that is likely meant, so that the rest is checked too."""
+    """The kind, or after an error the one probably meant, so that the rest is checked too."""
     word = choice(*KINDS)(node, place)
     if word is None and isinstance(node, Scalar):
         word = suggestion(node.source, KINDS)

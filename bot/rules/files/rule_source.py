@@ -1,4 +1,4 @@
-"""A rule beside the mapping it was read from: where in its file it says what."""
+"""A rule with the mapping it was read from: the place of each of its parts in the file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Written:
         return self.reach(*path)[0]
 
     def reach(self, *path: str | int) -> tuple[Place, Node]:
-        """The place of a key or item that the rule has, and what stands there."""
+        """The place and node of a key or item that the rule has."""
         node: Node = self.keys
         place = self.place
         for name in path:
@@ -34,7 +34,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One key of a condition's mapping, with the condition it was read to."""
+    """One key of a condition's mapping, with the condition that was read from it."""
 
     place: Place
     key: str
@@ -55,7 +55,7 @@ def everywhere(node: Node, place: Place) -> Iterator[tuple[Place, str, Node]]:
 
 
 def parts(node: Node, condition: Condition, place: Place) -> list[Part]:
-    """The keys of a mapping under `when` or `except`; none where it is no mapping."""
+    """The keys of a mapping under `when` or `except`; none if it is not a mapping."""
     if not isinstance(node, Keys):
         return []
     read = (condition,) if len(node.entries) == 1 else getattr(condition, "parts", ())

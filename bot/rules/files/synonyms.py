@@ -1,4 +1,4 @@
-"""What people write out of habit from other tools, and what it is here."""
+"""Words and notations of other tools, and what to write instead."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ NO_SUCH: Final = MappingProxyType({
     "priority": _ORDER, "order": _ORDER, "weight": _ORDER, "severity": _ORDER,
     "else": "write a second rule for the other case",
 })  # fmt: skip
-"""What other tools have and rules have not, and what to do instead."""
+"""Keys of other tools that rules do not have, and what to do instead."""
 
 _MEANT: Final = MappingProxyType({
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
@@ -48,14 +48,14 @@ _MEANT: Final = MappingProxyType({
     "expected": "expect", "input": "given", "count_at_least": "at_least",
     "mac": "mac os", "macos": "mac os", "osx": "mac os",
 })  # fmt: skip
-"""Words of other tools, and what they are here."""
+"""Words of other tools, and the words of rules."""
 _ALSO: Final = MappingProxyType({
     "on": ("start",), "off": ("stopped",), "min": ("at_least",), "limit": ("recordings",),
     "max": ("at_most",), "when": ("given",), "then": ("expect",), "if": ("given",),
     "url": ("path",), "name": ("funnel", "form", "campaign", "path"),
     "session": ("visitor",), "rate": ("at_most",), "enabled": ("recording",),
 })  # fmt: skip
-"""What they are elsewhere in a rule."""
+"""What they can mean elsewhere in a rule."""
 
 COUNTRIES: Final = MappingProxyType({
     "germany": "de", "austria": "at", "switzerland": "ch", "denmark": "dk", "sweden": "se",
@@ -65,7 +65,7 @@ COUNTRIES: Final = MappingProxyType({
     "usa": "us", "united states": "us", "america": "us", "canada": "ca", "australia": "au",
     "india": "in", "japan": "jp", "china": "cn", "brazil": "br", "mexico": "mx",
 })  # fmt: skip
-"""Codes of countries that rules often name in other words."""
+"""Country codes for names that people often write."""
 
 _COMPARED = re.compile(r"(>=|=>|<=|=<|>|<|==?)\s*(\S.*)")
 _WORDS = {">=": "min", "=>": "min", "<=": "max", "=<": "max", ">": "over", "<": "under"}
@@ -76,7 +76,7 @@ _THOUSANDS = re.compile(r"(\d{1,6}) ?[kK]")
 
 
 def suggestion(word: str, names: Iterable[str]) -> str | None:
-    """The known name that the word is most likely meant to be."""
+    """The known name that the word most likely means."""
     known = list(names)
     low = word.lower()
     habits: tuple[str, ...] = (_MEANT.get(low, ""), *_ALSO.get(low, ()))
@@ -108,7 +108,7 @@ def whole_number(text: str) -> str | None:
 
 
 def is_regex(text: str) -> bool:
-    """Whether the text looks like a regular expression, where a plain text is compared."""
+    """Whether the text looks like a regular expression."""
     return _REGEX.search(text) is not None
 
 
@@ -117,7 +117,7 @@ _FLAGS = {"yes": "true", "on": "true", "y": "true", "1": "true", "true": "true",
 
 
 def flag_hint(word: str, *, quoted: bool) -> str:
-    """`; did you mean true?` for a word that stands for it, or nothing."""
+    """`; did you mean true?` for a word that means it, or nothing."""
     meant = _FLAGS.get(word.lower())
     if meant == word.lower() and quoted:
         return "; write it without quotes"

@@ -1,4 +1,4 @@
-"""TOML text to nodes: tomllib says whether it is valid, a small scanner where things stand."""
+"""TOML text to nodes: tomllib checks it, a small scanner finds the places."""
 
 import re
 import tomllib
@@ -36,7 +36,7 @@ _LONG_KEY = re.compile(
 
 
 def parse(text: str) -> Node:
-    """The document as nodes; raises Unreadable with the place and plain words."""
+    """The document as nodes; raises Unreadable with the place."""
     if found := _LONG_KEY.search(text):
         raise _Scanner(text).fault(found.start(), "a key with too many parts")
     try:
@@ -51,7 +51,7 @@ def parse(text: str) -> Node:
 
 
 class _Scanner:
-    """Walks over valid TOML and notes where each key and value stands."""
+    """Walks over valid TOML and notes the place of each key and value."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -117,7 +117,7 @@ class _Scanner:
         return table
 
     def _descend(self, table: Keys, parts: list[tuple[str, int, int]]) -> Keys:
-        """The table that the dotted key leads to, made where it is not there yet."""
+        """The table of the dotted key, created if necessary."""
         for name, line, column in parts:
             if name not in table.entries:
                 table.entries[name] = Entry(name, line, column, Keys(line, column))
@@ -129,7 +129,7 @@ class _Scanner:
         return table
 
     def _key(self) -> list[tuple[str, int, int]]:
-        """The parts of a key, each with its place; the scanner stands behind them."""
+        """The parts of a key, each with its place; the scanner is after them then."""
         parts = []
         while True:
             self._skip(_SPACE)
@@ -226,7 +226,7 @@ class _Scanner:
 
 
 def _lines(line: int, column: int, raw: str, value: str) -> tuple[tuple[int, int], ...]:
-    """Where the lines of a text begin; a line end right behind the quotes is none of it."""
+    """The places where the lines of a text start, without a newline right after the quotes."""
     if raw.startswith("\n"):
         line, column = line + 1, 1
     further = range(line + 1, line + 1 + value.count("\n"))
@@ -234,7 +234,7 @@ def _lines(line: int, column: int, raw: str, value: str) -> tuple[tuple[int, int
 
 
 def _bare_value(source: str) -> str | int | float | bool:
-    """A TOML value without quotes; dates and times stay as they were written."""
+    """A TOML value without quotes; dates and times stay as written."""
     if source in ("true", "false"):
         return source == "true"
     if _NUMBER.fullmatch(source):

@@ -1,6 +1,6 @@
 """The examples in a message as TOML writes them: `{ min = 2.5 }` for `{min: 2.5}`.
 
-Messages are made for both formats; their examples are YAML, the shorter of the two.
+Messages serve both formats; their examples are YAML, the shorter of the two.
 """
 
 import re
@@ -20,7 +20,7 @@ _EXAMPLE = re.compile(
     r"(?P<text>no match|[\w/*.%'-]+)"
 )
 _PROSE = frozenset({"list", "words"})
-"""Words that stand before a colon in plain sentences."""
+"""Words before a colon in plain sentences."""
 
 
 def in_toml(message: str) -> str:

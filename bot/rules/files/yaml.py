@@ -1,4 +1,4 @@
-"""YAML text to nodes: the YAML 1.2 core schema, without surprises and without bombs."""
+"""YAML text to nodes: the YAML 1.2 core schema, with limits against alias bombs."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ Spot = tuple[int, int]
 """Line and column, from 1."""
 
 _COMMENT = re.compile(r"(?m)^[^#\n]*[{\[][^#\n\]}]*[:,\[{] +(?P<mark>#)")
-"""A comment that begins inside brackets, where a text was meant."""
+"""A comment inside brackets where a text was meant."""
 _UNCLOSED = re.compile(r"expected ',' or '([]}])', but got .*")
 _OPENING = {"]": "[", "}": "{"}
 _INDENTATION = "the indentation does not match the lines above"
@@ -55,7 +55,7 @@ _LONG_TEXT = "| and > start a text on the lines below; put this text in quotes"
 
 @dataclass(frozen=True)
 class _Error:
-    """The parser's error: where it stopped, and where what it was reading began."""
+    """The parser's error: where it stopped, and where the current construct started."""
 
     text: str
     problem: str
@@ -63,7 +63,7 @@ class _Error:
     began: Spot | None
 
     def row(self, line: int) -> str:
-        """A line of the text, empty where there is none."""
+        """A line of the text, empty if it does not exist."""
         rows = self.text.split("\n")
         return rows[line - 1] if 0 < line <= len(rows) else ""
 
@@ -79,7 +79,7 @@ class _Error:
 
 
 def yaml_fault(text: str, problem: str, spot: Spot, began: Spot | None) -> Unreadable:
-    """The error in words that say what to mend, where that is."""
+    """The error with what to do, at the place to fix."""
     error = _Error(text, problem, spot, began)
     here = error.row(spot[0])
     indent = here[: len(here) - len(here.lstrip())]
@@ -99,7 +99,7 @@ Said = tuple[Spot, str]
 
 
 def _colon(error: _Error) -> Said:
-    """A colon where the line, or the one before, has its value already."""
+    """A colon although this line, or the one before, already has its value."""
     line, _ = error.spot
     if re.match(r"\s*(- +)?[\w.*%-]+:\s+\S", error.before):
         return error.spot, 'text with ": " in it needs quotes'
@@ -198,10 +198,10 @@ _WORDS: dict[str, bool | None] = {
 }  # fmt: skip
 
 
-def parse(text: str, doubles: list[Unreadable] | None = None) -> Node:
-    """The one document of the text; raises Unreadable with the place and plain words.
+def parse(text: str, duplicates: list[Unreadable] | None = None) -> Node:
+    """The one document of the text; raises Unreadable with the place.
 
-    A key that stands twice is noted in `doubles`, if given, and its first value kept.
+    A duplicate key is added to `duplicates`, if given, and its first value is kept.
     """
     if long := _LONG_TAG.search(text):
         raise Unreadable(*place(text, long.start()), "! starts a tag; put the text in quotes")
@@ -217,10 +217,10 @@ def parse(text: str, doubles: list[Unreadable] | None = None) -> Node:
         raise _unreadable(error, text) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise Unreadable(1, 1, f"invalid YAML: {error}") from None
-    if doubles is None and tree.doubles:
-        raise tree.doubles[0]
-    if doubles is not None:
-        doubles += tree.doubles
+    if duplicates is None and tree.duplicates:
+        raise tree.duplicates[0]
+    if duplicates is not None:
+        duplicates += tree.duplicates
     return root
 
 
@@ -238,7 +238,7 @@ def scalar(source: str) -> str | int | float | bool | None:
 
 
 class _Scanner(Scanner):
-    """ruamel's scanner; its busiest questions are answered without a detour."""
+    """ruamel's scanner with faster versions of its busiest methods."""
 
     @cached_property
     def reader(self) -> Any:
@@ -253,7 +253,7 @@ class _Scanner(Scanner):
         return bool(self.next_possible_simple_key() == self.tokens_taken)
 
     def scan_plain(self) -> Any:
-        """A text without quotes; most are a word that ends at a colon, or inside brackets."""
+        """A text without quotes; most are one word before a colon or inside brackets."""
         reader = self.reader
         word = _WORD.match(reader.buffer, reader.pointer)
         if word is None or not (word[2] == ":" or self.flow_context):
@@ -266,7 +266,7 @@ class _Scanner(Scanner):
         return ScalarToken(word[1], True, start, reader.get_mark())
 
     def scan_flow_scalar(self, style: Any) -> Any:
-        """A text in quotes. Lines that stand no deeper than its key are not of it (YAML 1.2)."""
+        """A text in quotes; a line not indented more than its key is an error (YAML 1.2)."""
         token = super().scan_flow_scalar(style)
         start, end = token.start_mark, token.end_mark
         if start.line != end.line:
@@ -291,11 +291,11 @@ class _Parser(Parser):
 
 
 _Key = tuple[str | None, int, int]
-"""A key and its place; without a name it stands twice, and its value is dropped."""
+"""A key and its place; without a name it is a duplicate, and its value is dropped."""
 
 
 class _Tree:
-    """Builds nodes from the parser's events with its own stack, so that nothing recurses."""
+    """Builds nodes from the parser's events with its own stack, without recursion."""
 
     def __init__(self, events: Iterator[Any], text: str) -> None:
         self._events = events
@@ -303,7 +303,7 @@ class _Tree:
         self._anchors: dict[str, Node | None] = {}
         self._sizes: dict[int, int] = {}
         self._nodes = 0
-        self.doubles: list[Unreadable] = []
+        self.duplicates: list[Unreadable] = []
 
     @cached_property
     def _rows(self) -> list[str]:
@@ -378,9 +378,9 @@ class _Tree:
         return node, True
 
     def _lines(self, event: Any) -> tuple[tuple[int, int], ...]:
-        """Where the lines of a text begin, if they stand in the file as they read."""
+        """The places where the lines of a text start, if the file has them unchanged."""
         if "{" not in event.value:
-            return ()  # no template: nobody asks
+            return ()  # no template
         start, end, style = event.start_mark, event.end_mark, event.style
         if style == "|":
             return self._block_lines(start.line + 1, event.value)
@@ -430,7 +430,7 @@ class _Tree:
         if event.value in parent.entries:
             first = parent.entries[event.value]
             message = f"duplicate key {event.value}; it is already on line {first.line}"
-            self.doubles.append(_at(event, message))
+            self.duplicates.append(_at(event, message))
             return None, event.start_mark.line + 1, event.start_mark.column + 1
         return event.value, event.start_mark.line + 1, event.start_mark.column + 1
 
@@ -445,7 +445,7 @@ def _attach(parent: Node, key: _Key | None, node: Node) -> None:
 
 
 def _seen(node: Node, key: str, line: int, column: int) -> Node:
-    """A value that is not there stands behind its key, not where the next thing stands."""
+    """A missing value gets the place after its key, not that of the next token."""
     if isinstance(node, Scalar) and not node.source and not node.quoted:
         return Scalar(None, "", False, line, column + len(key) + 1)
     return node
