@@ -87,7 +87,7 @@ def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[s
 
 
 def _left_out(kinds: set[str]) -> str:
-    from bot.rules.files.location import listed
+    from bot.rules.syntax.location import listed
 
     return f"{listed(sorted(kinds), 'and')} {'is' if len(kinds) == 1 else 'are'}"
 
