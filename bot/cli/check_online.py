@@ -87,7 +87,7 @@ def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[s
 
 
 def _listed(kinds: set[str]) -> str:
-    from bot.rules.files.location import listed
+    from bot.rules.syntax.location import listed
 
     return listed(sorted(kinds), "and")
 

@@ -2,7 +2,7 @@
 
 This walk over the tree is the definition: slow and plain. The compiled index says the same.
 Unknown is what another call could still bring: the detail with its page views, a friction
-threshold not yet asked, a level's history. No negation makes it a yes.
+threshold not yet asked, the history of an alert's figures. No negation makes it a yes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from bot.rules.plan_steps import applies
 from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 
 Past = Callable[[str, int], float | None]
-"""A level's own figure of so many ms ago, by field name; None while there is no history."""
+"""An alert's own figure of so many ms ago, by field name; None while there is no history."""
 
 
 def no_past(_field: str, _ago: int) -> float | None:

@@ -128,7 +128,7 @@ def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
 
 
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
-    """The (field, ms ago) pairs of a level's own past that the rule compares with."""
+    """The (field, ms ago) pairs of the subject's own past that an alert rule compares with."""
     return frozenset(
         (leaf.field, leaf.operator.looks_back)
         for condition in (rule.condition, rule.until)

@@ -18,9 +18,9 @@ from bot.fields.field import NUMERIC, Field
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
 from bot.rules.describe import enumerated, quantity, seen
-from bot.rules.files.location import Place, flag, length, part, share, text
-from bot.rules.files.nodes import Items, Keys, Node, Scalar
-from bot.rules.files.values import (
+from bot.rules.syntax.location import Place, flag, length, part, share, text
+from bot.rules.syntax.nodes import Items, Keys, Node, Scalar
+from bot.rules.syntax.values import (
     CHANGE,
     FLAG,
     LENGTH,

@@ -1,7 +1,6 @@
 """Quantities as people write them in rule files: durations, percents, rates and working hours."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -9,24 +8,8 @@ from bot.fields.field import WEEKDAYS
 from bot.messages import duration
 from bot.messages import rate as times_and_window
 
-_WINDOWS = {
-    "second": timedelta(seconds=1),
-    "minute": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-    "week": timedelta(weeks=1),
-}
 _PERCENT = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?) ?%?")
 _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
-_DAY = timedelta(days=1)
-_STEPS = (
-    ("w", timedelta(weeks=1)),
-    ("d", _DAY),
-    ("h", timedelta(hours=1)),
-    ("m", timedelta(minutes=1)),
-    ("s", timedelta(seconds=1)),
-    ("ms", timedelta(milliseconds=1)),
-)
 DAY_MINUTES = 24 * 60
 
 
@@ -52,19 +35,6 @@ def milliseconds(text: str) -> int:
     return duration(text) // timedelta(milliseconds=1)
 
 
-def written_duration(length: timedelta) -> str:
-    """The shortest text that `duration` reads as this length, down to milliseconds."""
-    for unit, step in _STEPS:
-        if length and not length % step:
-            return f"{length // step}{unit}"
-    parts = []
-    for unit, step in _STEPS[1:]:
-        times, length = divmod(length, step)
-        if times:
-            parts.append(f"{times}{unit}")
-    return "".join(parts) or "0s"
-
-
 def percent(text: str) -> float:
     """A share such as `80%` or `80` on the scale to 100; raises ValueError."""
     found = _PERCENT.fullmatch(text.strip())
@@ -76,12 +46,6 @@ def percent(text: str) -> float:
 def rate(text: str) -> Rate:
     """`10 per hour`, `3 per 15m`: how many within which window; raises ValueError."""
     return Rate(*times_and_window(text))
-
-
-def written_rate(limit: Rate) -> str:
-    """The text that `rate` reads as this limit."""
-    named = {length: name for name, length in _WINDOWS.items()}
-    return f"{limit.times} per {named.get(limit.window) or written_duration(limit.window)}"
 
 
 def weekdays(text: str) -> tuple[int, ...]:
@@ -137,20 +101,3 @@ def _minutes(found: re.Match[str]) -> tuple[int, int]:
     if late or start >= DAY_MINUTES or end > DAY_MINUTES or start == end:
         raise ValueError("write hours of the day such as 08:00-18:00")
     return start, end
-
-
-def written_active(window: Active) -> str:
-    """The text that `active` reads as this window."""
-    days = written_weekdays(window.days)
-    if (window.start, window.end) == (0, DAY_MINUTES):
-        return days
-    return f"{days} {_clock(window.start)}-{_clock(window.end)}"
-
-
-def written_weekdays(days: Iterable[int]) -> str:
-    """`mon,tue,sat` for a set of days."""
-    return ",".join(WEEKDAYS[day] for day in sorted(set(days)))
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02}:{minutes % 60:02}"

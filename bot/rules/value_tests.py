@@ -17,6 +17,9 @@ from bot.domain.subjects import Band
 Answer = bool | None
 """Yes, no, or unknown: the value was not fetched, or not precisely enough to tell."""
 
+BadRegex = re2.error
+"""An expression that RE2 does not understand."""
+
 OneText = Callable[[str], bool]
 """A test of one single text."""
 
@@ -103,7 +106,7 @@ def _compiled(regex: str) -> Any:
 def search(regex: str) -> OneText:
     """Whether a regular expression is found in a text, ignoring case; linear time (RE2).
 
-    Raises re2.error for an invalid expression, or one that needs what RE2 does not have.
+    Raises BadRegex for an invalid expression, or one that needs what RE2 does not have.
     """
     find = _compiled(regex).search
     return lambda text: find(text.encode("utf-8", "replace")) is not None

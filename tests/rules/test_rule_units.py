@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.fields.field import WEEKDAYS
 from bot.messages import duration
 from bot.rules import units
 from bot.rules.units import Active, Rate
@@ -17,25 +18,41 @@ MINUTES = st.tuples(st.integers(0, 1439), st.integers(0, 1440)).filter(
 )
 
 
+STEPS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+
+def written(length):
+    """The length as a rule file has it, such as 1d2h."""
+    rest, text = length // timedelta(milliseconds=1), ""
+    for unit, step in STEPS.items():
+        times, rest = divmod(rest, step)
+        text += f"{times}{unit}" if times else ""
+    return text
+
+
+def clock(minutes):
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
 @given(LENGTHS)
 @settings(deadline=None)
 def test_a_duration_reads_back_the_same(length):
-    assert duration(units.written_duration(length)) == length
-    assert units.milliseconds(units.written_duration(length)) == length / timedelta(milliseconds=1)
+    assert duration(written(length)) == length
+    assert units.milliseconds(written(length)) == length / timedelta(milliseconds=1)
 
 
 @given(st.integers(1, 999_999), LENGTHS)
 @settings(deadline=None)
 def test_a_rate_reads_back_the_same(times, window):
-    limit = Rate(times, window)
-    assert units.rate(units.written_rate(limit)) == limit
+    assert units.rate(f"{times} per {written(window)}") == Rate(times, window)
 
 
 @given(DAYS, MINUTES)
 @settings(deadline=None)
 def test_active_hours_read_back_the_same(days, minutes):
-    window = Active(days, *minutes)
-    assert units.active(units.written_active(window)) == window
+    named = ",".join(WEEKDAYS[day] for day in sorted(days))
+    text = f"{named} {'-'.join(map(clock, minutes))}"
+    assert units.active(text) == Active(days, *minutes)
 
 
 @given(st.integers(0, 200_000).map(lambda n: n / 1000))

@@ -1,1 +1,1 @@
-"""Rule files: YAML and TOML to rules, with positions for errors, and the JSON Schema."""
+"""Rule files -> rules: conditions, actions, budgets, tests, lints, and the JSON Schema."""

@@ -12,8 +12,8 @@ from bot.actions import WRITTEN
 from bot.actions.base import Action, Spec
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind
-from bot.rules.files.location import Place, listed, nearest, text_place, unknown
-from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
+from bot.rules.syntax.location import Place, listed, nearest, text_place, unknown
+from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
 
 _KINDS = {
     "string_type": "text",

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from bot.domain.subjects import Kind
 from bot.fields.catalogue import KINDS, fields
 from bot.fields.field import NUMERIC, Field
-from bot.rules.files.location import Place, item_place, listed, nearest, texts, unknown
-from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
-from bot.rules.files.values import doubt
 from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Test
 from bot.rules.operators import OPERATORS, Operator, fitting, operator_keys, plain_operator
+from bot.rules.syntax.location import Place, item_place, listed, nearest, texts, unknown
+from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
+from bot.rules.syntax.values import doubt
 
 
 def read_operators(

@@ -14,12 +14,12 @@ from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed
-from bot.rules.files.location import Place, listed, text_place
-from bot.rules.files.nodes import Items, Keys, Node
 from bot.rules.files.rule import BEFORE
 from bot.rules.files.rule_source import Written, everywhere, parts, together
 from bot.rules.implication import implies, impossible
 from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Rule, Test, leaves
+from bot.rules.syntax.location import Place, listed, text_place
+from bot.rules.syntax.nodes import Items, Keys, Node
 
 LINTS: Final = MappingProxyType(
     {

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from bot.errors import ConfigError, Fault, RuleErrors
-from bot.rules.files import toml, yaml
 from bot.rules.files.actions import Allowed
 from bot.rules.files.lints import LINTS, lint, lint_same
-from bot.rules.files.location import Place, item_place, mapping, texts, unknown
-from bot.rules.files.nodes import (
+from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
+from bot.rules.files.rule_source import Written
+from bot.rules.model import Budget, Rule, RuleSet
+from bot.rules.syntax import toml, yaml
+from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
+from bot.rules.syntax.nodes import (
     Empty,
     Entry,
     Items,
@@ -23,10 +26,7 @@ from bot.rules.files.nodes import (
     Unreadable,
     decoded,
 )
-from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
-from bot.rules.files.rule_source import Written
-from bot.rules.files.synonyms import suggestion
-from bot.rules.model import Budget, Rule, RuleSet
+from bot.rules.syntax.synonyms import suggestion
 
 MOST_ERRORS = 10
 """After so many syntax errors the rest of a file is skipped: each costs another parse of it."""

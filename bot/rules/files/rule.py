@@ -21,7 +21,17 @@ from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions
-from bot.rules.files.location import (
+from bot.rules.model import (
+    AfterDowntime,
+    Budget,
+    BudgetStep,
+    Count,
+    OncePer,
+    Pace,
+    Rule,
+    RuleTest,
+)
+from bot.rules.syntax.location import (
     Place,
     choice,
     flag,
@@ -39,19 +49,9 @@ from bot.rules.files.location import (
     whole,
     worded,
 )
-from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
-from bot.rules.files.synonyms import suggestion
-from bot.rules.files.values import figure
-from bot.rules.model import (
-    AfterDowntime,
-    Budget,
-    BudgetStep,
-    Count,
-    OncePer,
-    Pace,
-    Rule,
-    RuleTest,
-)
+from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
+from bot.rules.syntax.synonyms import suggestion
+from bot.rules.syntax.values import figure
 from bot.rules.units import Rate, active, percent, rate
 
 RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bot.rules.files.location import Place
-from bot.rules.files.nodes import Items, Keys, Node
 from bot.rules.model import All, Condition, Rule
+from bot.rules.syntax.location import Place
+from bot.rules.syntax.nodes import Items, Keys, Node
 
 
 @dataclass(frozen=True, slots=True)

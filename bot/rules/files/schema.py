@@ -21,9 +21,10 @@ from bot.fields.field import WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN
 from bot.rules.files.lints import LINTS
-from bot.rules.files.nodes import plain
 from bot.rules.files.rule import BEFORE, BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key, required
-from bot.rules.files.values import (
+from bot.rules.operators import fitting, operator_keys, plain_operator
+from bot.rules.syntax.nodes import plain
+from bot.rules.syntax.values import (
     FLAG,
     LENGTH,
     TEXT,
@@ -33,8 +34,7 @@ from bot.rules.files.values import (
     one_or_more,
     scalar_schema,
 )
-from bot.rules.files.yaml import parse, scalar
-from bot.rules.operators import fitting, operator_keys, plain_operator
+from bot.rules.syntax.yaml import parse, scalar
 
 RATE: Schema = {"type": "string", "pattern": RATE_PATTERN}
 

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 from bot.fields.catalogue import KINDS
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import FORMATS, read
-from bot.rules.files.nodes import decoded, plain
 from bot.rules.files.schema import json_schema
+from bot.rules.syntax.nodes import decoded, plain
 from bot.rules.tests import run
 
 RULES = Path(__file__).parents[3] / "rules"

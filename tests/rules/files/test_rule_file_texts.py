@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import RuleErrors
-from bot.rules.files import toml as toml_text
-from bot.rules.files import yaml
 from bot.rules.files.load import read
-from bot.rules.files.nodes import Items, Keys, Scalar, Unreadable, decoded, plain
+from bot.rules.syntax import toml as toml_text
+from bot.rules.syntax import yaml
+from bot.rules.syntax.nodes import Items, Keys, Scalar, Unreadable, decoded, plain
 
 RULE = b"""version: 1
 rules:

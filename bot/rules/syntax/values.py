@@ -4,11 +4,9 @@ import math
 import re
 from typing import Any, assert_never
 
-import re2
-
 from bot.fields.field import NUMERIC, WEEKDAYS, Field, TextKind
 from bot.messages.text import SPAN_PATTERN
-from bot.rules.files.location import (
+from bot.rules.syntax.location import (
     Place,
     is_number,
     listed,
@@ -17,10 +15,10 @@ from bot.rules.files.location import (
     texts,
     worded,
 )
-from bot.rules.files.nodes import Items, Node, Scalar
-from bot.rules.files.synonyms import COUNTRIES, comparison, is_regex
+from bot.rules.syntax.nodes import Items, Node, Scalar
+from bot.rules.syntax.synonyms import COUNTRIES, comparison, is_regex
 from bot.rules.units import milliseconds, weekdays
-from bot.rules.value_tests import Range, search
+from bot.rules.value_tests import BadRegex, Range, search
 
 
 def doubt_exact(figures: tuple[float, ...], place: Place, field: Field) -> None:
@@ -72,7 +70,7 @@ def regex_problem(regex: str) -> str | None:
         return f"it is longer than {_LONGEST} characters"
     try:
         search(regex)
-    except re2.error as error:
+    except BadRegex as error:
         said = error.args[0] if error.args else ""
         words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         return _PERL if words.startswith("invalid perl operator") else words

@@ -22,7 +22,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scanner import Scanner, ScannerError
 from ruamel.yaml.tokens import ScalarToken
 
-from bot.rules.files.nodes import (
+from bot.rules.syntax.nodes import (
     MAX_DEPTH,
     MAX_NODES,
     TOO_MANY,

@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from bot.rules.files.nodes import (
+from bot.rules.syntax.nodes import (
     MAX_DEPTH,
     MAX_NODES,
     TOO_MANY,
@@ -16,7 +16,7 @@ from bot.rules.files.nodes import (
     TooMuch,
     Unreadable,
 )
-from bot.rules.files.toml_errors import toml_error
+from bot.rules.syntax.toml_errors import toml_error
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")

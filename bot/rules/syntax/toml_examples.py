@@ -5,8 +5,8 @@ Messages serve both formats; their examples are YAML, the shorter of the two.
 
 import re
 
-from bot.rules.files.nodes import Items, Keys, Node, Unreadable
-from bot.rules.files.yaml import parse
+from bot.rules.syntax.nodes import Items, Keys, Node, Unreadable
+from bot.rules.syntax.yaml import parse
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _INSIDE = r"""(?:[^{}"']|"[^"]*"|'[^']*')*"""

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from bot.errors import Fault
 from bot.messages import duration
-from bot.rules.files.nodes import Entry, Items, Keys, Node, Scalar
-from bot.rules.files.synonyms import NO_SUCH, flag_hint, suggestion, whole_number
-from bot.rules.files.toml_examples import in_toml
+from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
+from bot.rules.syntax.synonyms import NO_SUCH, flag_hint, suggestion, whole_number
+from bot.rules.syntax.toml_examples import in_toml
 from bot.rules.units import percent
 
 T = TypeVar("T")
