@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -166,14 +166,22 @@ async def _ask(
     memory: LevelMemory,
     now: datetime,
 ) -> _Answer:
-    if kind == "websites":
-        detail = await context.mouseflow.send(websites.detail(site.id))
-        return _Answer([read_website(site, detail, memory.budget_used)])
     window = sources.days(question, now, context.zone)
-    answer = await _LISTS[kind](site, question, window, context)
-    if kind == "forms" and any(map(_asks_fields, rules)):
-        return await _reports(site, question, window, answer, context)
-    return answer
+    match kind:
+        case "websites":
+            detail = await context.mouseflow.send(websites.detail(site.id))
+            return _Answer([read_website(site, detail, memory.budget_used)])
+        case "forms":
+            listed = await _forms(site, question, window, context)
+            if any(map(_asks_fields, rules)):
+                return await _reports(site, question, window, listed, context)
+            return listed
+        case "funnels" | "pages":
+            return await _LISTS[kind](site, question, window, context)
+        case "recordings" | "feedback":
+            raise ValueError(f"{kind} have no reports")
+        case _:
+            assert_never(kind)
 
 
 async def _funnels(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:

@@ -1,4 +1,4 @@
-"""The tables of docs/rules.md and docs/messages.md, made from the catalogue; run it to write them.
+"""The generated blocks of the docs, made from the catalogue; run it to write them.
 
 python tests/rules/files/rules_docs.py
 """
@@ -7,16 +7,21 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from bot.actions import WRITTEN
+from bot.actions.webhook import body
 from bot.fields.catalogue import KINDS, fields, text_fields
 from bot.fields.field import Field
+from bot.messages.samples import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
+from bot.ports import Addresses
 from bot.rules.files.lints import LINTS
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.operators import OPERATORS
 
 DOCS = Path(__file__).parents[3] / "docs"
-RULES, MESSAGES = DOCS / "rules.md", DOCS / "messages.md"
+RULES, MESSAGES, ACTIONS = (DOCS / f"{name}.md" for name in ("rules", "messages", "actions"))
 BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", re.DOTALL)
 
 
@@ -104,6 +109,18 @@ def message_tables() -> Mapping[str, str]:
     return made
 
 
+def action_tables() -> Mapping[str, str]:
+    """Every generated block of docs/actions.md by its name."""
+    addresses = Addresses(share_url="https://share.example.com/{token}")
+    content = msgspec.json.format(body(SAMPLES["recordings"], addresses), indent=2).decode()
+    return {"webhook-body": f"```json\n{content}\n```\n"}
+
+
+def pages() -> Mapping[Path, Mapping[str, str]]:
+    """The pages with generated blocks, and those blocks by name."""
+    return {RULES: tables(), MESSAGES: message_tables(), ACTIONS: action_tables()}
+
+
 def _named(names: Mapping[str, str]) -> Iterable[list[str]]:
     return ([_code(name), meaning] for name, meaning in names.items())
 
@@ -123,5 +140,5 @@ def filled(text: str, made: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    for page, made in ((RULES, tables()), (MESSAGES, message_tables())):
+    for page, made in pages().items():
         page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")

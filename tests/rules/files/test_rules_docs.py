@@ -4,7 +4,7 @@ import re
 import textwrap
 
 import pytest
-from rules_docs import BLOCK, MESSAGES, RULES, filled, message_tables, tables
+from rules_docs import BLOCK, RULES, filled, pages, tables
 
 from bot.actions import WRITTEN
 from bot.fields.catalogue import KINDS, fields
@@ -16,7 +16,7 @@ from bot.rules.operators import operator_keys
 from bot.rules.tests import run
 
 TEXT = RULES.read_text(encoding="utf-8")
-PAGES = [(RULES, tables()), (MESSAGES, message_tables())]
+PAGES = pages().items()
 
 
 def examples():
