@@ -1,12 +1,18 @@
 """What the evaluation promises: what was not fetched is neither true nor false."""
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import START, Account
 
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import PollContext
 from bot.polling.server_facts import FrictionQuestion, PollFacts
+from bot.rules.model import RuleSet
+from bot.store.audit import history
+from bot.watcher import Watcher
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.recordings import star, watch
@@ -183,3 +189,32 @@ async def test_what_the_server_counts_and_does_not_return_stays_unknown():
     assert await facts.visitor_types(subjects) == {"shown": "returning"}
     questions = [FrictionQuestion(row, Band(), frozenset({5.0})) for row in rows]
     assert await facts.friction(questions) == {"shown": Band(5.0), "hidden": Band()}
+
+
+async def test_an_outage_of_details_is_announced_and_its_end_too(account):
+    shop = account(PAID, expand=False, ops="#ops")
+    context = PollContext(
+        shop.sender,
+        shop.store,
+        ZoneInfo(shop.zone),
+        shop.settle,
+        shop.start,
+        Routing("#mouseflow", shop.zone),
+    )
+    watcher = Watcher(
+        context, RuleSet(shop.rules), ops="#ops", wake=lambda: None, clock=lambda: shop.now
+    )
+    await watcher.find_sites()
+    for n in range(4):
+        shop.sim.add("myshop.com", session([("/", 20), ("/paid", 20)]), start=1 + n)
+    shop.sim.fail("status", status=503, times=10**6, path="/recordings/")
+    for _ in range(10):
+        shop.wait(minutes=1)
+        assert not await watcher.poll_recordings(shop.site)
+    shop.sim.faults.clear()
+    shop.wait(minutes=1)
+    assert await watcher.poll_recordings(shop.site)
+    notices = [note.text for note in shop.store.do(lambda conn: history(conn, kind="notice"))]
+    assert len(notices) == 2
+    assert "Some polls have been failing since" in notices[1]
+    assert notices[0] == "All polls work again"
