@@ -3,14 +3,17 @@
 import io
 import json
 import logging
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import structlog
 
 from bot import logs
 
+ROOT = Path(__file__).parents[1]
 SECRETS = ("zq9-the-api-key", "web token with blanks")
 
 
@@ -127,3 +130,14 @@ def test_standard_error_is_where_records_go(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "x.y"
+
+
+def test_the_docs_list_every_log_event():
+    emitted = set()
+    for path in (ROOT / "bot").rglob("*.py"):
+        if "structlog.get_logger" in (text := path.read_text()):
+            emitted |= set(re.findall(r'\(\s*"([a-z]+\.[a-z_]+)",', text))
+            emitted |= set(re.findall(r'\blog\.\w+\(\s*"([a-z]+\.[a-z_]+)"\)', text))
+    table = (ROOT / "docs" / "operations.md").read_text().split("### Log events", 1)[1]
+    listed = set(re.findall(r"`([a-z]+\.[a-z_]+)`", table.split("\n## ", 1)[0]))
+    assert emitted == listed
