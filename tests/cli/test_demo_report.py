@@ -90,7 +90,7 @@ API requests
 
 What went wrong
 ───────────────
-  poll.failing: feedback: away (2 times)
+  poll.outage: feedback: away (2 times)
 
 Next steps
 ──────────
@@ -117,7 +117,7 @@ def test_the_report_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
             ("mouseflow  GET    /websites/{id}/recordings", 31),
             ("slack      POST   /api/x", 1),
         ],
-        warnings=["poll.failing: feedback: away"] * 2,
+        warnings=["poll.outage: feedback: away"] * 2,
     )
     assert shown(made, capsys) == EXPECTED
 
@@ -185,7 +185,7 @@ def test_what_the_log_warns_of_is_told() -> None:
         {"level": "error", "event": "daemon.internal_error"},
     ]
     log = "\n".join(map(json.dumps, lines))
-    assert warnings(log) == ["poll.failing: feedback: away", "daemon.fault"]
+    assert warnings(log) == ["poll.outage: feedback: away", "daemon.internal_error"]
 
 
 def test_calls_are_counted_by_what_they_ask() -> None:

@@ -85,7 +85,7 @@ def test_websites_with_the_same_plan_share_its_lines(place, capsys):
     assert len(text.splitlines()) < 60
     plan = text[text.index("polling plan") :]
     assert "  501 websites every 1 min: at least 8.35 requests/s (limit 2)\n" in plan
-    assert "501 websites at 2 requests a second take 250 s a round" in plan
+    assert "501 websites at 2 requests/s take 250 s" in plan
     assert "  shop-010.com, shop-011.com, shop-012.com, shop-013.com, shop-014.com and 485 more\n" \
            "    at most 1 call when something is new: the list\n" in plan  # fmt: skip
     two = """\
