@@ -42,7 +42,7 @@ class PollingPlan:
     edited: bool = False
 
 
-def rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
+def plan_rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
     """The rules in the files now, None if they have errors."""
     from bot.cli import context
     from bot.errors import ConfigError, RuleErrors
@@ -53,7 +53,7 @@ def rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
         return None
 
 
-def gather(
+def gather_plan(
     conn: "Connection", rules: "RuleSet | None", settings: "Settings", now: datetime
 ) -> PollingPlan:
     """The plan for the websites that the daemon knows, and the calls of the last 24 h."""
@@ -107,7 +107,7 @@ def _costs(conn: "Connection", since: datetime) -> list[Cost]:
     return sorted(costs, key=lambda cost: (-cost.calls, cost.rule))
 
 
-def show(polling: PollingPlan) -> None:
+def show_plan(polling: PollingPlan) -> None:
     """Print the plan; websites with the same plan share their lines."""
     from bot.cli import output
     from bot.messages.text import lasting
@@ -149,7 +149,7 @@ def show(polling: PollingPlan) -> None:
         )
 
 
-def as_json(polling: PollingPlan) -> dict[str, Any]:
+def plan_json(polling: PollingPlan) -> dict[str, Any]:
     """The plan as values for JSON: durations in seconds, websites by id."""
     from dataclasses import asdict
 

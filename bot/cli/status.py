@@ -97,23 +97,23 @@ def run(args: Namespace) -> int:
     from bot.cli.healthcheck import unhealthy
 
     configured = settings(args, offline=True)
-    rules = polling_plan.rules(args, configured)
+    rules = polling_plan.plan_rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(lock_file(url), 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
         status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon))
         budgets = store.do(budget.gather)
-        plan = store.do(lambda conn: polling_plan.gather(conn, rules, configured, status.now))
+        plan = store.do(lambda conn: polling_plan.gather_plan(conn, rules, configured, status.now))
     if args.json:
         output.document(
             asdict(status)
             | {"failing": [msgspec.to_builtins(each) for each in status.failing]}
-            | {"polling": polling_plan.as_json(plan)}
+            | {"polling": polling_plan.plan_json(plan)}
             | {"budgets": [budget.as_json(each) for each in budgets]}
         )
         return 0
     show(status)
-    polling_plan.show(plan)
+    polling_plan.show_plan(plan)
     budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
     return 0
 

@@ -174,13 +174,13 @@ def campaigns(call: ApiCall) -> Response:
     """Every feedback campaign with its report (L3431)."""
     window = call.window
     return answer(
-        [reports.campaign(call.world, one, window) for one in call.site.campaigns.values()]
+        [reports.campaign_report(call.world, one, window) for one in call.site.campaigns.values()]
     )
 
 
 def campaign(call: ApiCall) -> Response:
     """One feedback campaign with its report (L3540)."""
-    return answer(reports.campaign(call.world, _campaign(call), call.window))
+    return answer(reports.campaign_report(call.world, _campaign(call), call.window))
 
 
 def create_campaign(call: ApiCall) -> Response:

@@ -188,7 +188,7 @@ def display_url(site: Site, path: str) -> str:
 # Feedback
 
 
-def campaign(world: World, one: Campaign, window: Window) -> dict[str, Any]:
+def campaign_report(world: World, one: Campaign, window: Window) -> dict[str, Any]:
     """A campaign with its report (L3314)."""
     report: Any = _report(world, one, window)
     if world.quirks.report_as_list:

@@ -31,16 +31,16 @@ def _terms(condition: Condition, wanted: bool, limit: int) -> frozenset[Term]:
         case Not(part):
             return _terms(part, not wanted, limit)
         case All(parts):
-            return _joined(parts, wanted, limit, every=wanted)
+            return _joined_terms(parts, wanted, limit, every=wanted)
         case AnyOf(parts):
-            return _joined(parts, wanted, limit, every=not wanted)
+            return _joined_terms(parts, wanted, limit, every=not wanted)
         case Test() | OneItem() | Journey():
             return frozenset([frozenset([(condition, wanted)])])
         case _:
             assert_never(condition)
 
 
-def _joined(
+def _joined_terms(
     parts: tuple[Condition, ...], wanted: bool, limit: int, *, every: bool
 ) -> frozenset[Term]:
     """The terms of parts of which every one must be as wanted, or one."""
