@@ -71,10 +71,10 @@ async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any
     from bot.domain.subjects import Site
     from bot.polling.evaluate import CountingClient
     from bot.polling.record_matches import Routing
-    from bot.replay.date_slices import Span
     from bot.replay.evaluate_days import History
     from bot.replay.run import Progress
     from bot.replay.run import replay as run
+    from bot.replay.select import Span
     from bot.rules.files.load import read
     from bot.store import open_store
     from mouseflow import Request

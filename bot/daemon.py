@@ -34,8 +34,7 @@ from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
-from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
-from bot.delivery.slack_lookup import SlackLookup
+from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError
 from bot.polling.outages import SITES

@@ -27,8 +27,7 @@ from bot.replay.backfill import backfill
 from bot.reports import poll as report_poll
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import website_gone
-from bot.rules.model import Rule, RuleSet
-from bot.rules.plan_steps import applies
+from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
 from bot.store.alert_states import websites_of_levels
 from bot.store.audit import Note, record

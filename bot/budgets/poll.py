@@ -24,14 +24,7 @@ from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
 from bot.store import Connection
 from bot.store.alert_states import forget_figures
-from bot.store.budgets import (
-    Switching,
-    add_visitors,
-    drop_visitors,
-    keep_highest,
-    owned,
-    used,
-)
+from bot.store.budgets import Switching, add_visitors, drop_visitors, keep_highest, owned, used
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
 

@@ -15,7 +15,7 @@ from bot.domain.budget import Change, Ownership, WebsiteState
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Site, WebsiteSubject, written
 from bot.polling.ops_messages import notice
-from bot.rules.plan_steps import steps as outbox_steps
+from bot.rules.model import steps as outbox_steps
 from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.budgets import Switching, disown, own, owned, step_outcome, switchings

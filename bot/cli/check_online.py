@@ -57,7 +57,7 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
     """Problems: websites that rules name and the account does not have."""
     from dataclasses import replace
 
-    from bot.rules.plan_steps import applies
+    from bot.rules.model import applies
 
     names = sorted(site.name for site in sites)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -74,7 +74,7 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
 def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
     """Problems: rules that change websites which are read-only for this API user."""
     from bot.domain.step import Rank
-    from bot.rules.plan_steps import applies
+    from bot.rules.model import applies
 
     return [
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: {site.name} is read-only for "
@@ -98,8 +98,8 @@ async def _ignored_filters(
     """Problems: an impossible friction finds recordings, so the API ignores the filter."""
     from bot.polling.list_reader import of_days
     from bot.polling.server_facts import friction_is_ignored
+    from bot.rules.model import applies
     from bot.rules.needs import asks_friction
-    from bot.rules.plan_steps import applies
 
     asking = [rule for rule in rules if rule.watch == "recordings" and asks_friction(rule)]
     today = datetime.now(UTC).date()

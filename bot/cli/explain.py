@@ -138,8 +138,8 @@ async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule
     from bot.replay import explain_one
     from bot.replay.explain_one import Remembered
     from bot.rules.explain import explain
+    from bot.rules.model import applies
     from bot.rules.needs import plan
-    from bot.rules.plan_steps import applies
     from mouseflow import websites
 
     where = explain_one.address(args.recording)

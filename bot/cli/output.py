@@ -5,10 +5,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
+
+if TYPE_CHECKING:
+    from bot.store.dead_letters import DeadGroup
+
 
 WIDEST = 400
 """Most characters of one value on a line: a visitor's text may be a megabyte."""
@@ -127,3 +131,20 @@ def _plain_mrkdwn(mrkdwn: str) -> str:
     text = _LINK.sub(r"\2 (\1)", mrkdwn)
     text = _BARE_LINK.sub(r"\1", text)
     return html.unescape(_BOLD.sub(r"\1", text)).replace("\u2060", "")
+
+
+def show(groups: "Iterable[DeadGroup]", now: datetime, *, remedies: bool = False) -> None:
+    """Print a line per cause: how many, rule and action, from when to when, and why."""
+    table(
+        (f"{group.count} ×", group.rule, group.action, _when(group, now), _why(group, remedies))
+        for group in groups
+    )
+
+
+def _when(group: "DeadGroup", now: datetime) -> str:
+    last = ago(group.last, now)
+    return f"{ago(group.first, now)} to {last}" if group.count > 1 else last
+
+
+def _why(group: "DeadGroup", remedies: bool) -> str:
+    return f"{group.reason}; {group.remedy}" if remedies and group.remedy else group.reason

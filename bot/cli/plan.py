@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from bot.config import Settings
     from bot.domain.subjects import Site
-    from bot.replay.date_slices import Span
     from bot.replay.record import Line, WrittenMatch
     from bot.replay.rule_diff import Calls, Change, Pair, Work
     from bot.replay.run import Progress
+    from bot.replay.select import Span
     from bot.rules.model import RuleSet
     from bot.store import Connection
     from bot.store.dead_letters import StepState
@@ -92,11 +92,10 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from bot.cli import history_context
     from bot.polling.record_matches import Routing
     from bot.replay import rule_diff
-    from bot.replay.date_slices import Span
     from bot.replay.evaluate_days import History
     from bot.replay.record import Posts, Tally, count, summed
     from bot.replay.run import Progress, replay
-    from bot.replay.select import chosen_rules, chosen_sites
+    from bot.replay.select import Span, chosen_rules, chosen_sites
     from bot.store import open_store
     from bot.watcher import fingerprint
     from mouseflow import websites

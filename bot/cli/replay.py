@@ -135,10 +135,9 @@ async def _replay(
 
     from bot.cli import history_context
     from bot.polling.record_matches import Routing
-    from bot.replay.date_slices import Span
     from bot.replay.evaluate_days import History
     from bot.replay.run import replay
-    from bot.replay.select import chosen_rules, chosen_sites
+    from bot.replay.select import Span, chosen_rules, chosen_sites
     from mouseflow import websites
 
     zone = ZoneInfo(settings.mouseflow.time_zone)

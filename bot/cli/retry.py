@@ -33,7 +33,8 @@ def run(args: Namespace) -> int:
     """Requeue and show what was done; 1 for an unknown name."""
     from dataclasses import asdict
 
-    from bot.cli import context, dead_letters, output
+    from bot.cli import context, output
+    from bot.cli import output as dead_letters
     from bot.store.dead_letters import dead_groups
 
     ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))

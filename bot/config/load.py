@@ -19,7 +19,7 @@ from pydantic_settings import EnvSettingsSource
 
 from bot.config.settings import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
-from bot.rules.syntax.toml_errors import toml_error
+from bot.rules.syntax.toml import toml_error
 
 _SQLITE = "sqlite:///"
 

@@ -3,22 +3,28 @@
 slack_sdk's own retries are off: its default sends a message twice when the answer is lost.
 """
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import structlog
 from pydantic import SecretStr
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
-from bot.errors import GiveUp, TryLater
-from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
+from bot.errors import BotError, GiveUp, StoreError, TryLater
+from bot.ports import CannotLook, NoChannel, NotInChannel, Slack, SlackPost
+from bot.store import Store
+from bot.store.recordings import set_blind_channels
 
 _INVITE = "invite the bot to the channel: /invite @mouseflow-bot"
 _TOKEN = "fix slack.bot_token, or install the Slack app again"  # noqa: S105 - words, no token
@@ -411,3 +417,74 @@ def _key(message: dict[str, Any]) -> str | None:
 
 def _next(answer: dict[str, Any]) -> str | None:
     return (answer.get("response_metadata") or {}).get("next_cursor") or None
+
+
+log = structlog.get_logger(__name__)
+
+RECHECK = timedelta(minutes=5)
+"""How soon a channel that could not be checked is checked again."""
+
+
+class SlackLookup:
+    """Which channels the bot can read, saved for `status`. `channels` returns those in use."""
+
+    def __init__(
+        self,
+        slack: Slack,
+        store: Store,
+        channels: Callable[[], Iterable[str]],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._slack = slack
+        self._store = store
+        self._channels = channels
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._blind: frozenset[str] = frozenset()
+        self._failing: dict[str, str] = {}
+
+    def check_again(self) -> None:
+        """Check all channels again: others may be in use, or the bot may have been invited."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Check every channel, and again those that failed; runs until it is cancelled."""
+        while True:
+            self._changed.clear()
+            await self._check(sorted(self._channels()))
+            while self._failing and not self._changed.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RECHECK.total_seconds()):
+                        await self._changed.wait()
+                if not self._changed.is_set():
+                    await self._check(sorted(self._failing))
+            await self._changed.wait()
+
+    async def _check(self, channels: Iterable[str]) -> None:
+        blind, failing = set(self._blind).intersection(self._channels()), dict[str, str]()
+        for channel in channels:
+            try:
+                await self._slack.find(channel, "no such key", self._clock())
+            except NoChannel as error:
+                blind.discard(channel)
+                failing[channel] = self._warn("slack.no_channel", channel, str(error))
+            except CannotLook:
+                blind.add(channel)
+            except BotError as error:
+                failing[channel] = self._warn("slack.check_failed", channel, str(error))
+            else:
+                blind.discard(channel)
+        if blind - self._blind:
+            log.warning("slack.at_least_once", channels=sorted(blind))
+        self._blind, self._failing = frozenset(blind), failing
+        try:
+            work = partial(set_blind_channels, channels=sorted(blind), at=self._clock())
+            await self._store.run(work)
+        except StoreError as error:
+            self._failing = dict.fromkeys(channels, str(error))
+
+    def _warn(self, event: str, channel: str, reason: str) -> str:
+        """The reason; logged when it changes."""
+        if self._failing.get(channel) != reason:
+            log.warning(event, channel=channel, reason=reason)
+        return reason

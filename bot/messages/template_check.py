@@ -5,10 +5,12 @@ for the mistakes that people make most, and what a text may not use.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import nodes
@@ -17,11 +19,30 @@ from jinja2.lexer import ignored_tokens
 from jinja2.parser import Parser
 
 from bot.domain.subjects import Kind
-from bot.fields.catalogue import text_fields
-from bot.messages.samples import SAMPLES
+from bot.fields.catalogue import KINDS, sample, text_fields
 from bot.messages.template_variables import known
 from bot.messages.templates import ENVIRONMENT, FILTERS, TESTS, BadText, render
-from bot.ports import Addresses
+from bot.ports import Addresses, Task
+
+_NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+SAMPLES: Mapping[Kind, Task] = MappingProxyType(
+    {
+        kind: Task(
+            key=f"sample/{kind}",
+            rule="sample-rule",
+            summary="A sample",
+            subject=sample(kind),
+            matched=_NOON,
+            now=_NOON + timedelta(minutes=3),
+            why=("a reason",),
+            results={"share": "T0KEN"},
+        )
+        for kind in KINDS
+    }
+)
+"""One task for each kind of subject, with a value in every field."""
+
 
 IN_LINKS = ("url", "share_url")
 """The names that may be used between < and > in a text: addresses that the bot made itself."""

@@ -18,14 +18,20 @@ from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
 from bot.rules.explain import why
-from bot.rules.model import Count, Rule
-from bot.rules.plan_steps import match_key, steps
+from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
 from bot.store.audit import Note, record
-from bot.store.counters import once_mark, once_seen, tally, tally_clear
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.recordings import matched_rules
-from bot.store.rules import matches_since, pause_rule, rule_states
+from bot.store.rules import (
+    matches_since,
+    once_mark,
+    once_seen,
+    pause_rule,
+    rule_states,
+    tally,
+    tally_clear,
+)
 
 READ_ONLY = "left out, since the API user may only read this website"
 

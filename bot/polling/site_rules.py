@@ -8,9 +8,20 @@ from bot.fields.field import Field, Source, TextKind
 from bot.polling.server_facts import named_tags, own_tags, required_tags
 from bot.rules.evaluate import RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
-from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
+from bot.rules.model import (
+    All,
+    AnyOf,
+    Condition,
+    Journey,
+    Leaf,
+    Not,
+    OneItem,
+    Rule,
+    Test,
+    applies,
+    leaves,
+)
 from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
-from bot.rules.plan_steps import applies
 from bot.rules.value_tests import Answer, both, either, opposite
 
 

@@ -17,8 +17,8 @@ from bot.polling.evaluate import Knowledge
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext
-from bot.replay.date_slices import Slice, Span, slices
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
+from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.matches import PollOutcome
 from bot.store.recordings import close_older, live_recordings, watermark

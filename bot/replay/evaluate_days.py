@@ -30,7 +30,7 @@ from bot.polling.server_facts import (
 from bot.polling.session import settled
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
-from bot.replay.date_slices import Slice, Span, window
+from bot.replay.select import Slice, Span, window
 from bot.rules.model import Rule
 from bot.store import Store
 from bot.store.recordings import matched_rules

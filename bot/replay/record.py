@@ -17,8 +17,7 @@ from bot.actions.notifier import Notifier
 from bot.domain.limits import Held, Posting, Window, admit
 from bot.domain.step import Rank
 from bot.polling.record_matches import Found, Routing, posting, record_poll
-from bot.rules.model import Rule
-from bot.rules.plan_steps import match_key
+from bot.rules.model import Rule, match_key
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import step_kinds

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from bot.domain.subjects import Site
-from bot.replay.date_slices import Span
 from bot.replay.record import Line
+from bot.replay.select import Span
 from bot.rules.model import Rule
 from bot.rules.needs import plan
 

@@ -13,9 +13,9 @@ from bot.domain.subjects import Site
 from bot.errors import StoreError
 from bot.polling.evaluate import CountingClient, Knowledge
 from bot.polling.record_matches import Found, Routing, matches_in
-from bot.replay.date_slices import Slice, slices
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.record import Posts, Tally, WrittenMatch, count, write
+from bot.replay.select import Slice, slices
 from bot.rules.model import Rule
 from bot.store.database import Lock
 

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 from bot.errors import ConfigError
 from bot.fields.catalogue import fields
 from bot.fields.field import Field
-from bot.rules.describe import quantity
 from bot.rules.evaluate import field_of
 from bot.rules.explain import asked
 from bot.rules.model import All, AnyOf, Condition, Not, Rule, Test
 from bot.rules.needs import likely
 from bot.rules.operators import Bounds
+from bot.rules.units import quantity
 from mouseflow.filters import SessionFilters
 
 Side = Literal["min", "max"]

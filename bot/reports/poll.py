@@ -21,9 +21,8 @@ from bot.polling.recordings import PollContext
 from bot.reports.fetch import Figures, LevelMemory, fetch
 from bot.rules.evaluate import Past, answer, field_of
 from bot.rules.explain import why
-from bot.rules.model import Rule, leaves
+from bot.rules.model import Rule, applies, leaves
 from bot.rules.needs import changes_asked
-from bot.rules.plan_steps import applies
 from bot.store import Connection
 from bot.store.alert_states import (
     KeptLevel,

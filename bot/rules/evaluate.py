@@ -13,9 +13,8 @@ from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.fields.catalogue import field
 from bot.fields.field import Field, Source
 from bot.fields.recordings import JOURNEY
-from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
 from bot.rules.operators import Operator, ValueTest
-from bot.rules.plan_steps import applies
 from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 
 Past = Callable[[str, int], float | None]

@@ -7,10 +7,9 @@ from typing import Any, assert_never
 from bot.domain.subjects import Subject
 from bot.fields.field import Field, Source
 from bot.messages.text import clean
-from bot.rules.describe import arrows, seen
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
-from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test
-from bot.rules.plan_steps import applies
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
+from bot.rules.units import arrows, seen
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
 

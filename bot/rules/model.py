@@ -1,12 +1,14 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
-from bot.domain.subjects import Kind
+from bot.domain.subjects import Kind, Site, Subject
 from bot.errors import Fault
 from bot.rules.operators import Operator
 from bot.rules.units import Active, Rate
@@ -211,3 +213,45 @@ class RuleSet:
     def watching(self, kind: Kind) -> tuple[Rule, ...]:
         """The rules about one kind of subject."""
         return tuple(rule for rule in self.rules if rule.watch == kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action to run, once. `rank` orders a match's steps; steps of one `lane` run in turn."""
+
+    key: str
+    rank: int
+    lane: str
+    action: Action
+
+
+def applies(rule: Rule, site: Site) -> bool:
+    """Whether the rule watches this website: by name, id or glob; without a list it watches all."""
+    if not rule.websites:
+        return True
+    names = (site.name.casefold(), site.id.casefold())
+    return any(fnmatchcase(name, wanted.casefold()) for wanted in rule.websites for name in names)
+
+
+def match_key(rule_id: str, subject: Subject, episode: str = "") -> str:
+    """The permanent key of a match: a recording matches a rule once, an alert once per episode."""
+    tail = f"/{episode}" if episode else ""
+    return f"{rule_id}/{subject.website.id}/{subject.key}{tail}"
+
+
+def steps(
+    actions: Iterable[Action], subject: Subject, key: str, default_channel: str
+) -> Iterator[Step]:
+    """The actions for this subject, writes first, then shares, then posts.
+
+    Keys count per kind of action, so a star added before a post does not rename the post.
+    """
+    counts: Counter[str] = Counter()
+    for action in sorted(actions, key=lambda action: action.rank):
+        counts[action.kind] += 1
+        yield Step(
+            key=f"{key}/{action.kind}-{counts[action.kind]}",
+            rank=action.rank,
+            lane=action.lane(subject, default_channel),
+            action=action,
+        )

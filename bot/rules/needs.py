@@ -21,10 +21,10 @@ from bot.rules.model import (
     OneItem,
     Rule,
     Test,
+    applies,
     leaves,
 )
 from bot.rules.operators import Operator
-from bot.rules.plan_steps import applies
 from mouseflow.filters import SessionFilters
 
 

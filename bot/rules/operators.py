@@ -17,7 +17,6 @@ from bot.fields.catalogue import ALERTS
 from bot.fields.field import NUMERIC, Field
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
-from bot.rules.describe import enumerated, quantity, seen
 from bot.rules.syntax.location import Place, flag, length, part, share, text
 from bot.rules.syntax.nodes import Items, Keys, Node, Scalar
 from bot.rules.syntax.values import (
@@ -34,6 +33,7 @@ from bot.rules.syntax.values import (
     regex_problem,
     scalar_schema,
 )
+from bot.rules.units import enumerated, quantity, seen
 from bot.rules.value_tests import (
     Alike,
     Answer,

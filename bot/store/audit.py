@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, text
 
-from bot.store.raw_sql import Value, execute_many
+from bot.store.database import Value, execute_many
 from bot.store.schema import audit, moment, ms
 
 

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,8 +22,27 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from bot.errors import ConfigError, StoreError, StoreLost
-from bot.store.raw_sql import execute
 from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+
+Value = str | int | float | bytes | None
+
+
+def execute(conn: Connection, sql: str, values: Mapping[str, Value]) -> sqlite3.Cursor:
+    """Run one statement with its `:named` values; raises what sqlite3 raises."""
+    return _driver(conn).execute(sql, values)
+
+
+def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
+    """Run one statement that returns nothing, for each of the rows."""
+    _driver(conn).executemany(sql, rows)
+
+
+def _driver(conn: Connection) -> sqlite3.Connection:
+    driver = conn.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError("the store's connection is not SQLite's")
+    return driver
+
 
 _MEANING = {
     "SQLITE_FULL": "the disk is full; free some space (nothing stored is lost)",

@@ -4,7 +4,7 @@ The digest is a step of the outbox like any other; its `params` are a DigestCont
 """
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
@@ -25,17 +25,42 @@ from bot.domain.limits import (
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
-from bot.store.due_steps import SELECT_DUE_STEP, DueStep
-from bot.store.raw_sql import execute
+from bot.store.database import execute
 from bot.store.rules import snoozed_until
-from bot.store.schema import (
-    digests,
-    matches,
-    moment,
-    ms,
-    steps,
-    windows,
+from bot.store.schema import digests, matches, moment, ms, steps, windows
+
+
+class DueStep(NamedTuple):
+    """A waiting step and its match (`m_`): columns of the two tables."""
+
+    id: int
+    match_id: int
+    key: str
+    rank: int
+    lane: str
+    action: str
+    params: str
+    attempts: int
+    admitted: int
+    first_tried: int | None
+    unknown_since: int | None
+    m_rule: str
+    m_website: str
+    m_subject_key: str
+    m_summary: str
+    m_subject: bytes | None
+    m_why: str
+    m_matched: int
+    m_happened: int
+    m_posting: str
+
+
+_COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
+SELECT_DUE_STEP = (
+    f"SELECT {', '.join(_COLUMNS)} FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
 )
+"""Selects the columns of DueStep; append a condition and an order."""
+
 
 QUEUE_BOUND = 200
 """The most posts that wait on one lane; newer ones are folded into digests."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, text, update
 
-from bot.store.raw_sql import execute
+from bot.store.database import execute
 from bot.store.schema import lanes, moment, ms
 
 

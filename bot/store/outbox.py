@@ -16,19 +16,18 @@ from sqlalchemy import Connection, case, func, select, text, update
 from bot.actions import DIGESTS
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
-from bot.store.digests import erase_digest, erase_ended, held_back, receipt
-from bot.store.due_steps import SELECT_DUE_STEP, DueStep
+from bot.store.database import Value, execute
+from bot.store.digests import (
+    SELECT_DUE_STEP,
+    DueStep,
+    erase_digest,
+    erase_ended,
+    held_back,
+    receipt,
+)
 from bot.store.lanes import lane_works
 from bot.store.matches import NewStep, add_steps
-from bot.store.raw_sql import Value, execute
-from bot.store.schema import (
-    matches,
-    moment,
-    moment_or_none,
-    ms,
-    ms_or_none,
-    steps,
-)
+from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""

@@ -1,14 +1,185 @@
 """The endpoints for websites and recordings (L58-1745)."""
 
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.responses import Response
 
-from mouseflow.simulator import filters, ids, serialize, timeline
+from mouseflow.simulator import clock, filters, timeline
+from mouseflow.simulator.clock import moment
+from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.request import ApiCall, Row, answer, done, limited
-from mouseflow.simulator.site import Marks, website
-from mouseflow.simulator.world import ApiError
+from mouseflow.simulator.sessions import Snapshot, View, Visitor, snapshot
+from mouseflow.simulator.site import Marks, Site, website
+from mouseflow.simulator.timeline import Visit
+from mouseflow.simulator.world import ApiError, World
+
+WEBSITE_ROW = ("id", "name", "created", "status", "thumb", "readOnly", "cdnDomainName", "isDemo")
+CREATED_WEBSITE = (
+    "id", "name", "created", "status", "readOnly", "domains", "recordingRate", "anonymizeIps",
+    "disableKeystrokes", "excludedIps",
+)  # fmt: skip
+_NO_MARKS = Marks()
+
+
+def website_row(site: Site) -> dict[str, Any]:
+    """A row of the website list (L114-135)."""
+    return {key: site.settings[key] for key in WEBSITE_ROW if key in site.settings}
+
+
+def instant(zone: ZoneInfo, ms: int, fraction: int) -> str:
+    """A time with seven fractional digits and the zone's offset (L738)."""
+    text = moment(ms).astimezone(zone).isoformat(timespec="milliseconds")
+    return f"{text[:23]}{fraction % 10_000:04d}{text[23:]}"
+
+
+def row(world: World, site: Site, ref: int, user: str) -> dict[str, Any]:
+    """A row of the recordings list (L737-770)."""
+    visit = timeline.find_visit(site, ref)
+    if visit is None:
+        raise LookupError(ref)
+    state = world.observed(site, visit)
+    marks = site.marks.get(ref, _NO_MARKS)
+    name = clock.recording_id(site.key, ref)
+    first = state.views[0].page if state.views else None
+    answer = _head(world, site, visit, state, marks, name)
+    answer |= _traits(visit.script.visitor)
+    answer |= {
+        "ip": timeline.address(site, visit),
+        "entry": f"https://{site.host}{first.path}{first.query}" if first else "",
+        "entryPage": _entry_page(world, site, first.path) if first else "",
+        "duration": state.duration,
+        "pages": len(state.views),
+    }
+    answer |= _tail(site, visit, state, marks, user)
+    answer["playbackUrl"] = f"/websites/{site.id}/recordings/{name}/play"
+    return answer
+
+
+def _entry_page(world: World, site: Site, path: str) -> str:
+    return f"{site.host}{path}" if world.quirks.entry_page_host else path
+
+
+def detail(world: World, site: Site, visit: Visit, user: str) -> dict[str, Any]:
+    """A recording's detail (L913-977): page views, but no entry, pages or playback path."""
+    state = world.observed(site, visit)
+    marks = site.marks.get(visit.ref, _NO_MARKS)
+    name = clock.recording_id(site.key, visit.ref)
+    answer = _head(world, site, visit, state, marks, name)
+    answer["pageViews"] = page_views(world, site, visit, state)
+    answer["duration"] = state.duration
+    if world.quirks.stale_detail and state.views:
+        answer["duration"] = state.views[0].stay
+        answer["lastActivity"] = answer["pageViews"][0]["endTime"]
+    answer |= _traits(visit.script.visitor)
+    answer["region"] = visit.script.visitor.region
+    answer["ip"] = timeline.address(site, visit)
+    answer |= _tail(site, visit, state, marks, user)
+    return answer
+
+
+def page_views(world: World, site: Site, visit: Visit, state: Snapshot) -> list[dict[str, Any]]:
+    """The page views of a detail (L918-946)."""
+    return [
+        _page_view(world.zone, site, visit, index, view) for index, view in enumerate(state.views)
+    ]
+
+
+def _page_view(zone: ZoneInfo, site: Site, visit: Visit, index: int, view: View) -> dict[str, Any]:
+    page = view.page
+    start = visit.start + page.start
+    fraction = clock.number("page", visit.ref, index)
+    return {
+        "id": clock.page_view_id(site.id, visit.ref, index),
+        "startTime": instant(zone, start, fraction),
+        "endTime": instant(zone, start + view.stay, fraction),
+        "title": page.title,
+        "uri": f"https://{site.host}{page.path}{page.query}",
+        "websitePage": page.path,
+        "visitTime": view.stay,
+        "engagementTime": view.engaged,
+        "scroll": page.scroll,
+        "tags": list(view.tags),
+    }
+
+
+def _head(
+    world: World, site: Site, visit: Visit, state: Snapshot, marks: Marks, name: str
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"id": name}
+    if marks.token:  # absent, not null, when not shared (L771)
+        answer["token"] = marks.token
+    fraction = clock.number("instant", visit.ref)
+    answer["created"] = instant(world.zone, visit.start, fraction)
+    answer["lastActivity"] = instant(world.zone, visit.start + state.last, fraction)
+    if world.quirks.friction_in_answers:
+        answer["friction"] = state.friction
+    return answer
+
+
+@lru_cache(maxsize=4096)
+def _traits(visitor: Visitor) -> dict[str, Any]:
+    return {
+        "country": visitor.country,
+        "city": visitor.city,
+        "isp": visitor.isp,
+        "lang": visitor.lang,
+        "userAgent": visitor.user_agent,
+        "browser": visitor.browser,
+        "browserVersion": visitor.browser_version,
+        "os": visitor.os,
+        "osVersion": visitor.os_version,
+        "device": visitor.device,
+        "referrer": visitor.referrer,
+        "referrerType": visitor.referrer_type,
+        "screenRes": visitor.screen,
+        "lng": visitor.lng,
+        "lat": visitor.lat,
+    }
+
+
+def _tail(site: Site, visit: Visit, state: Snapshot, marks: Marks, user: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "tags": list(state.tags),
+        "variables": [f"{key}={value}" for key, value in state.variables],
+        "watched": user in marks.watched,
+        "starred": user in marks.starred,
+        "visitorId": timeline.visitor_id(site, visit),
+    }
+    if visit.script.visitor.name:
+        answer["visitorName"] = visit.script.visitor.name
+    return answer
+
+
+_IDENTITY = ("id", "created", "lastActivity", "token")
+
+
+def with_quirks(rows: list[dict[str, Any]], quirks: Quirks) -> list[dict[str, Any]]:
+    """The rows as a server with these quirks would send them."""
+    if quirks.drop_optional_fields:
+        rows = [{key: row[key] for key in _IDENTITY if key in row} for row in rows]
+    for row in rows[: quirks.malformed_rows]:
+        row["duration"] = "a while"
+    return rows[::-1] if quirks.reversed_rows else rows
+
+
+def known_tags(site: Site) -> list[str]:
+    """Every tag of the website's recordings."""
+    states = [*timeline.scripts(site).finals] if site.plan.per_day else []
+    states += [snapshot(planted.script) for planted in site.planted]
+    found = {tag for state in states for tag in state.all_tags}
+    return sorted(found.union(*(marks.tagged for marks in site.marks.values())))
+
+
+def known_variables(site: Site) -> list[str]:
+    """Every variable key of the website's recordings (L1378)."""
+    scripts = [*timeline.scripts(site).scripts] if site.plan.per_day else []
+    scripts += [planted.script for planted in site.planted]
+    found = {key for script in scripts for _, key, _ in script.variables}
+    return sorted(found.union(*(marks.variables or {} for marks in site.marks.values())))
+
 
 # What PUT /websites/{id} may change (L636-656); `recordingStatus` is apart (L511, L573).
 EDITABLE: dict[str, type | tuple[type, ...]] = {
@@ -28,7 +199,7 @@ EDITABLE: dict[str, type | tuple[type, ...]] = {
 
 def websites(call: ApiCall) -> Response:
     """All websites (L139)."""
-    return answer([serialize.website_row(site) for site in call.world.sites.values()])
+    return answer([website_row(site) for site in call.world.sites.values()])
 
 
 def reorder(call: ApiCall) -> Response:
@@ -55,12 +226,12 @@ def create_website(call: ApiCall) -> Response:
     if not isinstance(domain, str) or not domain:
         raise ApiError(400, "domain is required.")
     settings = _editable({k: v for k, v in body.items() if k != "domain"})
-    name = ids.website_id("created", domain, len(call.world.sites))
-    created = serialize.instant(call.world.zone, call.world.now(), 0)[:19]
+    name = clock.website_id("created", domain, len(call.world.sites))
+    created = instant(call.world.zone, call.world.now(), 0)[:19]
     site = website(name, domain, status="NotInstalled", created=created, anonymizeIps=False)
     site.settings |= {"domains": [domain], **settings}
     call.world.sites[name] = site
-    return answer({key: site.settings[key] for key in serialize.CREATED_WEBSITE})
+    return answer({key: site.settings[key] for key in CREATED_WEBSITE})
 
 
 def change_website(call: ApiCall) -> Response:
@@ -85,18 +256,18 @@ def recordings(call: ApiCall) -> Response:
     if offset < 0 or quirks.offset == "ignored":
         offset = 0
     refs = world.newest(site, found, offset=offset, limit=limit)
-    rows = [serialize.row(world, site, ref, call.user) for ref in refs]
+    rows = [row(world, site, ref, call.user) for ref in refs]
     if quirks.expand and call.parameters.get("expand", "").casefold() in ("true", "1"):
         for row, ref in zip(rows, refs, strict=True):
             visit = timeline.find_visit(site, ref)
             if visit is not None:
-                views = serialize.page_views(world, site, visit, world.observed(site, visit))
+                views = page_views(world, site, visit, world.observed(site, visit))
                 if quirks.tagless_expansion:
                     views = [view | {"tags": []} for view in views]
                 row["pageViews"] = views
     return answer(
         {
-            "recordings": serialize.with_quirks(rows, quirks),
+            "recordings": with_quirks(rows, quirks),
             "chart": world.chart(site, found, window),
             "count": found.count,
         }
@@ -108,7 +279,7 @@ def recording(call: ApiCall) -> Response:
     visit = call.visit
     if call.world.quirks.detail_marks_watched:
         call.world.marks(call.site, visit).watched.add(call.user)
-    return answer(serialize.detail(call.world, call.site, visit, call.user))
+    return answer(detail(call.world, call.site, visit, call.user))
 
 
 def delete_recording(call: ApiCall) -> Response:
@@ -143,7 +314,7 @@ def unwatched(call: ApiCall) -> Response:
 
 def tags(call: ApiCall) -> Response:
     """Every tag in use, on a session or a page; `limit` truncates the list (L1214)."""
-    return answer(limited(serialize.known_tags(call.site), call.limit(None)))
+    return answer(limited(known_tags(call.site), call.limit(None)))
 
 
 def tag(call: ApiCall) -> Response:
@@ -188,7 +359,7 @@ def bulk_untag(call: ApiCall) -> Response:
 
 def variables(call: ApiCall) -> Response:
     """Every variable key in use (L1387)."""
-    return answer(limited(serialize.known_variables(call.site), call.limit(None)))
+    return answer(limited(known_variables(call.site), call.limit(None)))
 
 
 def set_variables(call: ApiCall) -> Response:

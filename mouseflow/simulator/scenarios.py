@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from mouseflow.simulator import ids, shop
+from mouseflow.simulator import clock, traffic
 from mouseflow.simulator.clock import milliseconds
 from mouseflow.simulator.sessions import Event, Page, Script, Visitor, event
 from mouseflow.simulator.site import Campaign, Form, Funnel, Planted, Site, website
@@ -43,7 +43,7 @@ def session(
         built.append(
             Page(
                 path=path,
-                title=shop.TITLES.get(path, path.strip("/") or "Home"),
+                title=traffic.TITLES.get(path, path.strip("/") or "Home"),
                 start=start,
                 stay=stay,
                 query=mark + query,
@@ -231,7 +231,7 @@ SURGE = (*range(6, 14), *range(20, 28))
 def demo_sites(now: datetime, seed: int) -> list[Site]:
     """The demo's websites at `now`; the same arguments give the same websites."""
     since = (now - timedelta(days=60)).date()
-    shop = website(MYSHOP, "myshop.com", plan=Plan(per_day=480, since=since), seed=seed)
+    traffic = website(MYSHOP, "myshop.com", plan=Plan(per_day=480, since=since), seed=seed)
     outlet = website(
         OUTLET, "outlet.myshop.com", plan=Plan(per_day=160, since=since), seed=seed + 1
     )
@@ -240,20 +240,20 @@ def demo_sites(now: datetime, seed: int) -> list[Site]:
         read_only=True,
     )  # fmt: skip
     blog = website(BLOG, "blog.myshop.com", status="NotInstalled", plan=Plan(per_day=0))
-    _add_reports(shop)
+    _add_reports(traffic)
     begin = milliseconds(now)
-    shop.planted += [Planted(begin + round(at * 1000), script) for at, script in TIMELINE]
+    traffic.planted += [Planted(begin + round(at * 1000), script) for at, script in TIMELINE]
     outlet.planted.append(Planted(begin - 30_000, script_error(38)))
-    campaign = next(iter(shop.campaigns.values()))
+    campaign = next(iter(traffic.campaigns.values()))
     campaign.extra += [begin + second * 1000 for second in SURGE]
-    return [shop, outlet, partner, blog]
+    return [traffic, outlet, partner, blog]
 
 
 def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]:
     """Many busy websites for benchmarks: shop-1.example, shop-2.example, ..."""
     return [
         website(
-            ids.website_id("shop", seed, n),
+            clock.website_id("shop", seed, n),
             f"shop-{n}.example",
             plan=Plan(per_day=per_day, since=since),
             seed=seed * 1000 + n,
@@ -263,16 +263,16 @@ def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]
 
 
 def _add_reports(site: Site) -> None:
-    campaign = ids.token("campaign", site.id)
+    campaign = clock.token("campaign", site.id)
     site.campaigns[campaign] = Campaign(campaign, dict(_FEEDBACK), per_day=9.0, rate=0.05)
-    idle = ids.token("idle campaign", site.id)
+    idle = clock.token("idle campaign", site.id)
     settings = _FEEDBACK | {"name": "Exit survey", "enabled": False}
     site.campaigns[idle] = Campaign(idle, settings)
-    funnel = ids.token("funnel", site.id)
+    funnel = clock.token("funnel", site.id)
     steps = [("Cart", "/cart"), ("Checkout", "/checkout"), ("Payment", "/checkout/pay"),
              ("Thank you", "/checkout/thank-you")]  # fmt: skip
     site.funnels[funnel] = Funnel(funnel, "Checkout", steps)
-    form = ids.token("form", site.id)
+    form = clock.token("form", site.id)
     fields = [("first-name", "First name", "text"), ("email", "E-mail", "email"),
               ("coupon", "Coupon code", "text"), ("terms", "Terms", "checkbox")]  # fmt: skip
     site.forms[form] = Form(form, "/checkout", "#checkout-form", "Checkout form", fields)

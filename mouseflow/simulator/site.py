@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mouseflow.simulator import ids
+from mouseflow.simulator import clock
 from mouseflow.simulator.sessions import Script
 from mouseflow.simulator.traffic import Plan
 
@@ -98,7 +98,7 @@ class Site:
     @cached_property
     def key(self) -> int:
         """The number that turns a reference into an id of this website."""
-        return int.from_bytes(ids.digest("key", self.id)[:16], "big")
+        return int.from_bytes(clock.digest("key", self.id)[:16], "big")
 
     @property
     def read_only(self) -> bool:
@@ -137,7 +137,7 @@ def website(
             "name": name,
             "created": created,
             "status": status,
-            "thumb": f"{ids.website_id('thumb', id)}.png",
+            "thumb": f"{clock.website_id('thumb', id)}.png",
             "readOnly": read_only,
             "domains": [host, f"checkout.{host}"],
             "recordingRate": 100,

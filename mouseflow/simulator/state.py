@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from mouseflow.simulator import ids, scenarios
+from mouseflow.simulator import clock, scenarios
 from mouseflow.simulator.clock import Clock, Now, milliseconds, moment, real
 from mouseflow.simulator.middleware import Call, Fault, Faults
 from mouseflow.simulator.quirks import Quirks
@@ -145,7 +145,7 @@ class SimulatorState:
 def _effect(site: Site, ref: int, marks: Marks) -> Effect:
     return Effect(
         website=site.id,
-        recording=ids.recording_id(site.key, ref),
+        recording=clock.recording_id(site.key, ref),
         tags=frozenset(marks.tagged) - {"shared"},
         starred=frozenset(marks.starred),
         watched=frozenset(marks.watched),

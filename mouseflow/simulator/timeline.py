@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 
-from mouseflow.simulator import ids
+from mouseflow.simulator import clock
 from mouseflow.simulator.filters import EVERYTHING, UNMARKED, Facts, Query, matches
 from mouseflow.simulator.sessions import Script, Snapshot, length, snapshot
 from mouseflow.simulator.site import Marks, Site
@@ -132,14 +132,14 @@ def visitor_id(site: Site, visit: Visit) -> str:
     if visitor.id:
         return visitor.id
     if visitor.returning:
-        return ids.digest("person", site.id, ids.number(site.id, visit.ref) % _CROWD).hex()[:32]
-    return ids.digest("person", site.id, visit.ref, "new").hex()[:32]
+        return clock.digest("person", site.id, clock.number(site.id, visit.ref) % _CROWD).hex()[:32]
+    return clock.digest("person", site.id, visit.ref, "new").hex()[:32]
 
 
 def address(site: Site, visit: Visit) -> str:
     """The visitor's IP address, masked if the website anonymizes addresses (L746)."""
     masked = site.settings.get("anonymizeIps")
-    last = "###" if masked else ids.number("ip", visit.ref) % 254 + 1
+    last = "###" if masked else clock.number("ip", visit.ref) % 254 + 1
     return f"{visit.script.visitor.network}.{last}"
 
 

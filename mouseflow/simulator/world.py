@@ -5,7 +5,8 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mouseflow.simulator import ids, timeline
+from mouseflow.simulator import clock as ids
+from mouseflow.simulator import timeline
 from mouseflow.simulator.clock import Clock, milliseconds, moment
 from mouseflow.simulator.filters import Query, Window
 from mouseflow.simulator.quirks import Quirks

@@ -12,7 +12,7 @@ import msgspec
 from bot.account import meaning
 from bot.actions.base import Action
 from bot.errors import TryLater
-from bot.messages.samples import SAMPLES
+from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
 from mouseflow.errors import status_error
 from mouseflow.request import Request

@@ -10,8 +10,7 @@ import pytest
 from bot.actions import WRITTEN
 from bot.actions.webhook import KEY, SIGNATURE, TIMESTAMP, Body, body
 from bot.fields.catalogue import KINDS, text_fields
-from bot.messages.samples import SAMPLES
-from bot.messages.template_check import check_text
+from bot.messages.template_check import SAMPLES, check_text
 from bot.messages.template_variables import COMMON, LINKS
 from bot.messages.templates import FILTERS, TESTS
 from bot.ports import Addresses

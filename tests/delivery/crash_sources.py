@@ -19,9 +19,9 @@ from bot.domain.subjects import (
 from bot.polling.evaluate import CountingClient
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
-from bot.replay.date_slices import Span
 from bot.replay.evaluate_days import History
 from bot.replay.run import Folder, Progress, replay
+from bot.replay.select import Span
 from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 from bot.store import Store

@@ -22,7 +22,7 @@ from bot.domain.subjects import (
 )
 from bot.fields.catalogue import KINDS, text_fields
 from bot.messages import message as messages
-from bot.messages.samples import SAMPLES
+from bot.messages.template_check import SAMPLES
 from bot.messages.templates import BadText, render
 from bot.messages.text import clean, cut_mrkdwn, mrkdwn, size
 from bot.ports import Addresses

@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain.subjects import Band
 from bot.messages import message as messages
-from bot.messages.samples import SAMPLES
+from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses
 
 APP = Addresses(share_url="https://share.example/{token}")

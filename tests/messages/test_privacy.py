@@ -7,7 +7,7 @@ import pytest
 from bot.actions.slack import Slack
 from bot.actions.webhook import body
 from bot.fields.catalogue import fields, sample
-from bot.messages.samples import SAMPLES
+from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses
 from bot.rules import model as c
 from bot.rules import operators as op

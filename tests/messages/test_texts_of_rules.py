@@ -7,8 +7,7 @@ import pytest
 
 from bot.domain.subjects import Band
 from bot.fields.catalogue import KINDS, text_fields
-from bot.messages.samples import SAMPLES
-from bot.messages.template_check import check_text
+from bot.messages.template_check import SAMPLES, check_text
 from bot.messages.template_variables import COMMON, LINKS
 from bot.messages.templates import BadText, names_used, render
 from bot.ports import Addresses

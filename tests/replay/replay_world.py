@@ -12,9 +12,9 @@ from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling.evaluate import CountingClient
 from bot.polling.record_matches import Routing
 from bot.polling.session import merge
-from bot.replay.date_slices import Span
 from bot.replay.evaluate_days import History
 from bot.replay.run import Progress, replay
+from bot.replay.select import Span
 from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
 from bot.rules.model import RuleSet

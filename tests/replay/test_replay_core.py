@@ -13,11 +13,10 @@ from bot.domain.limits import Posting, Reason
 from bot.domain.subjects import RecordingSubject, Site
 from bot.errors import ConfigError
 from bot.replay import explain_one, rule_diff, tune
-from bot.replay.date_slices import Span, days, slices, window
 from bot.replay.explain_one import Address, address
 from bot.replay.record import Line, Posts
 from bot.replay.rule_diff import Change
-from bot.replay.select import chosen_rules, rule_named, watched_sites
+from bot.replay.select import Span, chosen_rules, days, rule_named, slices, watched_sites, window
 from bot.replay.tune import Knob, Rung
 from bot.rules.explain import explain
 from bot.store.audit import Entry

@@ -6,15 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.rules.model import (
-    All,
-    AnyOf,
-    Journey,
-    Not,
-    OneItem,
-    Rule,
-    Test,
-)
+from bot.rules.model import All, AnyOf, Journey, Not, OneItem, Rule, Test
 from bot.rules.operators import Bounds, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern
 from mouseflow.models import PageView, Recording
 

@@ -9,8 +9,8 @@ from written_conditions import as_json, conditions
 from bot.domain.subjects import Site
 from bot.fields.catalogue import made
 from bot.rules.evaluate import answer
+from bot.rules.files.lints import implies, impossible
 from bot.rules.files.load import read
-from bot.rules.implication import implies, impossible
 
 NAMES = frozenset(
     {"country", "device", "pages", "tags", "starred", "variables", "page", "referrer_type",

@@ -21,17 +21,21 @@ from bot.store.budgets import (
     owned,
     used,
 )
-from bot.store.counters import once_mark, once_seen, tallied, tally, tally_clear
 from bot.store.matches import commit_poll
 from bot.store.rules import (
     end_snooze,
     matches_since,
+    once_mark,
+    once_seen,
     pause_rule,
     resume_rule,
     rule_states,
     rules_loaded,
     snooze,
     snoozed_until,
+    tallied,
+    tally,
+    tally_clear,
 )
 
 DAY = timedelta(days=1)

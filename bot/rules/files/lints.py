@@ -1,25 +1,208 @@
 """Warnings about rules that can be read but hardly mean what they say; each can be silenced."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind
-from bot.fields.catalogue import GROUPS, WEBSITE, fields, text_fields
-from bot.fields.field import Field
+from bot.fields.catalogue import GROUPS, WEBSITE, field, fields, text_fields
+from bot.fields.field import Field, named
 from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed
 from bot.rules.files.rule import BEFORE
-from bot.rules.files.rule_source import Written, everywhere, parts, together
-from bot.rules.implication import implies, impossible
 from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Rule, Test, leaves
 from bot.rules.syntax.location import Place, listed, text_place
 from bot.rules.syntax.nodes import Items, Keys, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A rule, its mapping and its place."""
+
+    rule: Rule
+    keys: Keys
+    place: Place
+
+    def at(self, *path: str | int) -> Place:
+        """The place of the key or item that the path leads to."""
+        return self.reach(*path)[0]
+
+    def reach(self, *path: str | int) -> tuple[Place, Node]:
+        """The place and node of a key or item that the rule has."""
+        node: Node = self.keys
+        place = self.place
+        for name in path:
+            if isinstance(node, Keys) and isinstance(name, str):
+                place, node = place.at(name, node.entries[name]), node.entries[name].node
+            elif isinstance(node, Items) and isinstance(name, int):
+                place, node = place.at(name, node.items[name]), node.items[name]
+        return place, node
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One key of a condition's mapping, with the condition that was read from it."""
+
+    place: Place
+    key: str
+    node: Node
+    condition: Condition
+
+
+def everywhere(node: Node, place: Place) -> Iterator[tuple[Place, str, Node]]:
+    """Every key at any depth, with its place and value."""
+    if isinstance(node, Keys):
+        for entry in node:
+            here = place.at(entry.key, entry)
+            yield here, entry.key, entry.node
+            yield from everywhere(entry.node, here)
+    elif isinstance(node, Items):
+        for index, item in enumerate(node.items):
+            yield from everywhere(item, place.at(index, item))
+
+
+def parts(node: Node, condition: Condition, place: Place) -> list[Part]:
+    """The keys of a mapping under `when` or `except`; none if it is not a mapping."""
+    if not isinstance(node, Keys):
+        return []
+    read = (condition,) if len(node.entries) == 1 else getattr(condition, "parts", ())
+    pairs = zip(node, read, strict=True)
+    return [Part(place.at(entry.key, entry), entry.key, entry.node, it) for entry, it in pairs]
+
+
+def together(node: Node, condition: Condition, place: Place) -> Iterator[Part]:
+    """All keys that must hold together, those inside `all` among them."""
+    for part in parts(node, condition, place):
+        if part.key == "all" and isinstance(part.node, Items) and isinstance(part.condition, All):
+            for index, item in enumerate(part.node.items):
+                inner = part.condition.parts[index]
+                yield from together(item, inner, part.place.at(index, item))
+        else:
+            yield part
+
+
+_MOST = 300
+"""Bigger conditions are not compared: a warning is not worth the time."""
+
+_Known = dict[tuple[int, int], bool]
+
+
+def _size(condition: Condition) -> int:
+    """How many tests, each with its values, the tree has: comparing two costs the product."""
+    found = 0
+    for leaf in leaves(condition):
+        match leaf:
+            case Test():
+                found += leaf.operator.size
+            case OneItem(_, tests):
+                found += sum(test.operator.size for test in tests)
+            case Journey(paths):
+                found += len(paths)
+            case _:
+                assert_never(leaf)
+    return found
+
+
+def impossible(condition: Condition, kind: Kind) -> bool:
+    """Whether no subject of this kind can meet the condition; False if unclear."""
+    match condition:
+        case AnyOf(parts):
+            return all(impossible(part, kind) for part in parts)
+        case All():
+            return _contradicts_itself(condition, kind)
+        case Not() | Test() | OneItem() | Journey():
+            return False
+        case _:
+            assert_never(condition)
+
+
+def _contradicts_itself(condition: All, kind: Kind) -> bool:
+    parts = list(_flat(condition))
+    if any(impossible(part, kind) for part in parts):
+        return True
+    if _size(condition) > _MOST:
+        return False
+    return any(_contradict(one, other, kind) for one, other in combinations(parts, 2))
+
+
+def _flat(condition: All) -> Iterator[Condition]:
+    for part in condition.parts:
+        if isinstance(part, All):
+            yield from _flat(part)
+        else:
+            yield part
+
+
+def _contradict(one: Condition, other: Condition, kind: Kind) -> bool:
+    if isinstance(one, Not) or isinstance(other, Not):
+        inner, outer = (one, other) if isinstance(one, Not) else (other, one)
+        return isinstance(inner, Not) and implies(outer, inner.part, kind)
+    if not (isinstance(one, Test) and isinstance(other, Test)):
+        return False
+    if (one.field, one.key) != (other.field, other.key):
+        return False
+    about = field(kind, one.field)
+    several = about.type in ("texts", "variables") or about.several_names
+    first, second = one.operator, other.operator
+    return first.excludes(second, about, several=several) or second.excludes(
+        first, about, several=several
+    )
+
+
+def implies(one: Condition, other: Condition, kind: Kind) -> bool:
+    """Whether all that meets `one` meets `other`; False if unclear."""
+    if max(_size(one), _size(other)) > _MOST:
+        return False
+    return _implies(one, other, kind, {})
+
+
+def _implies(one: Condition, other: Condition, kind: Kind, known: _Known) -> bool:
+    """Compares each pair of parts once: deep nests would take exponential time."""
+    pair = (id(one), id(other))
+    if pair not in known:
+        known[pair] = _compare(one, other, kind, known)
+    return known[pair]
+
+
+def _compare(one: Condition, other: Condition, kind: Kind, known: _Known) -> bool:
+    if one == other:
+        return True
+    if isinstance(other, All):
+        return all(_implies(one, part, kind, known) for part in other.parts)
+    if isinstance(one, AnyOf):
+        return all(_implies(part, other, kind, known) for part in one.parts)
+    if isinstance(other, AnyOf) and any(_implies(one, p, kind, known) for p in other.parts):
+        return True
+    match one:
+        case All(parts):
+            return any(_implies(part, other, kind, known) for part in parts)
+        case OneItem(name, tests):
+            if not isinstance(other, OneItem) or name != other.field:
+                return False
+            about = field(kind, name).parts
+            return all(
+                any(_test_implies(have, asked, about) for have in tests) for asked in other.tests
+            )
+        case Test():
+            return isinstance(other, Test) and _test_implies(one, other, fields(kind))
+        case Not() | Journey():
+            return False
+        case _:
+            assert_never(one)
+
+
+def _test_implies(one: Test, other: Test, known: Sequence[Field]) -> bool:
+    if (one.field, one.key) != (other.field, other.key):
+        return False
+    return other.operator.implied_by(one.operator, named(known, one.field))
+
 
 LINTS: Final = MappingProxyType(
     {

@@ -9,9 +9,8 @@ from pathlib import Path, PurePath
 
 from bot.errors import ConfigError, Fault, RuleErrors
 from bot.rules.files.actions import Allowed
-from bot.rules.files.lints import LINTS, lint, lint_same
+from bot.rules.files.lints import LINTS, Written, lint, lint_same
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
-from bot.rules.files.rule_source import Written
 from bot.rules.model import Budget, Rule, RuleSet
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown

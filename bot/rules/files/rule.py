@@ -21,16 +21,7 @@ from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions
-from bot.rules.model import (
-    AfterDowntime,
-    Budget,
-    BudgetStep,
-    Count,
-    OncePer,
-    Pace,
-    Rule,
-    RuleTest,
-)
+from bot.rules.model import AfterDowntime, Budget, BudgetStep, Count, OncePer, Pace, Rule, RuleTest
 from bot.rules.syntax.location import (
     Place,
     choice,

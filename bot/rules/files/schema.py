@@ -8,15 +8,7 @@ from pydantic import TypeAdapter
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
 from bot.domain.subjects import Kind
-from bot.fields.catalogue import (
-    ALERTS,
-    COUNT_BY,
-    KINDS,
-    ONCE_PER,
-    VISITOR_FILTERS,
-    WEBSITE,
-    fields,
-)
+from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, VISITOR_FILTERS, WEBSITE, fields
 from bot.fields.field import WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN

@@ -4,16 +4,60 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property, reduce
 from operator import and_, attrgetter, or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.catalogue import field
 from bot.rules.evaluate import Decision, field_of, rule_answer
 from bot.rules.index.columns import column, has_table, plain_column
-from bot.rules.index.dnf import Term, terms
 from bot.rules.index.tables import Column, Lookup, Mask, Memo, length, ones, weight
-from bot.rules.model import Leaf, Rule
-from bot.rules.plan_steps import applies
+from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
+
+Literal = tuple[Leaf, bool]
+"""A test, and whether it must be met (True) or not."""
+
+Term = frozenset[Literal]
+"""Literals that must all be as they say; the empty term is true."""
+
+
+def terms(condition: Condition, limit: int) -> frozenset[Term] | None:
+    """The terms of which at least one must be true; None if they would be more than `limit`."""
+    try:
+        return _terms(condition, True, limit)
+    except _TooMany:
+        return None
+
+
+class _TooMany(Exception):
+    pass
+
+
+def _terms(condition: Condition, wanted: bool, limit: int) -> frozenset[Term]:
+    match condition:
+        case Not(part):
+            return _terms(part, not wanted, limit)
+        case All(parts):
+            return _joined_terms(parts, wanted, limit, every=wanted)
+        case AnyOf(parts):
+            return _joined_terms(parts, wanted, limit, every=not wanted)
+        case Test() | OneItem() | Journey():
+            return frozenset([frozenset([(condition, wanted)])])
+        case _:
+            assert_never(condition)
+
+
+def _joined_terms(
+    parts: tuple[Condition, ...], wanted: bool, limit: int, *, every: bool
+) -> frozenset[Term]:
+    """The terms of parts of which every one must be as wanted, or one."""
+    found: frozenset[Term] = frozenset([frozenset()]) if every else frozenset()
+    for part in parts:
+        more = _terms(part, wanted, limit)
+        found = frozenset(a | b for a in found for b in more) if every else found | more
+        if len(found) > limit:
+            raise _TooMany
+    return found
+
 
 MANY = 12
 """A step that more terms than this hang on is always taken: some term left will need it."""

@@ -6,15 +6,7 @@ from typing import Any, assert_never
 
 from bot.fields.field import NUMERIC, WEEKDAYS, Field, TextKind
 from bot.messages.text import SPAN_PATTERN
-from bot.rules.syntax.location import (
-    Place,
-    is_number,
-    listed,
-    nearest,
-    share,
-    texts,
-    worded,
-)
+from bot.rules.syntax.location import Place, is_number, listed, nearest, share, texts, worded
 from bot.rules.syntax.nodes import Items, Node, Scalar
 from bot.rules.syntax.synonyms import COUNTRIES, comparison, is_regex
 from bot.rules.units import milliseconds, weekdays

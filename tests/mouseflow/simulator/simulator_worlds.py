@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
-from mouseflow.simulator import ids, scenarios, timeline
+from mouseflow.simulator import clock, scenarios, timeline
 from mouseflow.simulator.clock import Clock
 from mouseflow.simulator.filters import Facts, Query, Window, matches
 from mouseflow.simulator.quirks import Quirks
@@ -81,8 +81,8 @@ def naive(world: World, site: Site, wanted: Query) -> tuple[list[str], list[str]
     fitting.sort(reverse=True)
     name = site.key
     return (
-        [ids.recording_id(name, ref) for ref in refs],
-        [ids.recording_id(name, ref) for _, ref in fitting],
+        [clock.recording_id(name, ref) for ref in refs],
+        [clock.recording_id(name, ref) for _, ref in fitting],
     )
 
 

@@ -5,14 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_worlds import everything, naive
 
-from mouseflow.simulator.filters import (
-    BadFilter,
-    Query,
-    Var,
-    matches,
-    parse_query,
-    parse_window,
-)
+from mouseflow.simulator.filters import BadFilter, Query, Var, matches, parse_query, parse_window
 from mouseflow.simulator.scenarios import PHONE, REGULAR, SEARCHER, session
 from mouseflow.simulator.sessions import snapshot
 

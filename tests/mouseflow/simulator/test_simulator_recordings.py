@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import pytest
 
-from mouseflow.simulator import ids, timeline
+from mouseflow.simulator import clock, timeline
 from mouseflow.simulator.scenarios import SEARCHER, session
 from mouseflow.simulator.sessions import Visitor
 
@@ -309,13 +309,13 @@ async def test_an_arrival_that_was_not_recorded_has_no_detail(stand, rate):
         for n in range(len(timeline.arrived(site, day).starts))
     ]
     known = [ref for ref in refs if timeline.find_visit(site, ref) is not None]
-    had = {ids.recording_id(site.key, ref) for ref in known}
+    had = {clock.recording_id(site.key, ref) for ref in known}
     window = {"fromdate": "2026-11-24T00:00:00", "todate": "2026-12-01"}
     listed = await stand.ids("busy", **window)
     assert had <= listed
     assert len(listed - had) <= 10  # those of the hour before midnight UTC, all recorded
-    missing = next(r for r in refs if ids.recording_id(site.key, r) not in had)
-    name = ids.recording_id(site.key, missing)
+    missing = next(r for r in refs if clock.recording_id(site.key, r) not in had)
+    name = clock.recording_id(site.key, missing)
     assert (await stand.api.get(f"/websites/busy/recordings/{name}")).status_code == 404
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mouseflow.models import Recording
-from mouseflow.simulator import scenarios, serialize, timeline
+from mouseflow.simulator import api_recordings, scenarios, timeline
 from mouseflow.simulator.filters import EVERYTHING, Window
 from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
@@ -165,9 +165,11 @@ def test_whatever_recording_there_is_decodes(pages, events, variables, who, age,
     visit = sim.world.visit(site, made)
     if share:
         sim.world.share(site, visit)
-    row = decoder.decode(msgspec.json.encode(serialize.row(sim.world, site, visit.ref, sim.email)))
+    row = decoder.decode(
+        msgspec.json.encode(api_recordings.row(sim.world, site, visit.ref, sim.email))
+    )
     detail = decoder.decode(
-        msgspec.json.encode(serialize.detail(sim.world, site, visit, sim.email))
+        msgspec.json.encode(api_recordings.detail(sim.world, site, visit, sim.email))
     )
     assert row.id == detail.id == made
     assert row.created == detail.created
@@ -188,7 +190,7 @@ def test_every_generated_recording_decodes(seed, index, scenario):
     planted = sim.add("s.example", scenario, start=-30)
     bulk = timeline.pack(date(2026, 11, 22).toordinal(), index)
     for ref in (bulk, timeline.pack(timeline.PLANTED, 0)):
-        row = serialize.row(sim.world, site, ref, sim.email)
+        row = api_recordings.row(sim.world, site, ref, sim.email)
         assert decoder.decode(msgspec.json.encode(row)).id == row["id"]
         again = sim.world.visit(site, row["id"])
         assert again.ref == ref

@@ -13,7 +13,7 @@ from bot.actions import WRITTEN
 from bot.actions.webhook import body
 from bot.fields.catalogue import KINDS, fields, text_fields
 from bot.fields.field import Field
-from bot.messages.samples import SAMPLES
+from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
 from bot.rules.files.lints import LINTS

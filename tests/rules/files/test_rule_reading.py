@@ -20,17 +20,7 @@ from bot.rules.model import (
     Pace,
 )
 from bot.rules.model import Test as Asks  # pytest would collect a Test
-from bot.rules.operators import (
-    Bounds,
-    Change,
-    Every,
-    Exists,
-    Is,
-    NoneOf,
-    Numbers,
-    OneOf,
-    Pattern,
-)
+from bot.rules.operators import Bounds, Change, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern
 from bot.rules.units import Active, Rate
 
 HEAD = "version: 1\nrules:\n  one:\n    watch: {watch}\n"

@@ -7,7 +7,7 @@ from broken_files import FAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.rules.syntax.toml_errors import toml_error
+from bot.rules.syntax.toml import toml_error
 
 BEFORE = "version = 1\n[rules.one]\n"
 AFTER = '\n[rules.three]\nwatch = "x"\n'

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from broken_files import expected
 
-from bot.rules.syntax.toml_examples import in_toml
+from bot.rules.syntax.location import in_toml
 
 
 @pytest.mark.parametrize(
