@@ -368,6 +368,26 @@ JOURNEY = _in_detail(
 )
 """The field of conditions on the order of pages."""
 
+TAGS = _in_detail(
+    name="tags",
+    type="texts",
+    text=TextKind.TAG,
+    meaning="tags of the session or of any of its pages",
+    examples=("submit", "{all: [submit, click-rage]}", "{not: internal}"),
+    personal=False,
+    known=has_detail,
+    raw=tags,
+    pieces=tag_pieces,
+    give=lambda subject, value: _changed(subject, tags=tuple(value)),
+    made_of="pages",
+    sample=("click-rage",),
+    grows=True,
+    api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True),
+    label="tag",
+    absent_label="no tag",
+)
+"""The field whose tests the API's tag filter can decide."""
+
 RECORDING_FIELDS: tuple[Field, ...] = (
     _in_row(
         name="id",
@@ -732,24 +752,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         ),
         text_meaning="first or returning, where a rule asks for it",
     ),
-    _in_detail(
-        name="tags",
-        type="texts",
-        text=TextKind.TAG,
-        meaning="tags of the session or of any of its pages",
-        examples=("submit", "{all: [submit, click-rage]}", "{not: internal}"),
-        personal=False,
-        known=has_detail,
-        raw=tags,
-        pieces=tag_pieces,
-        give=lambda subject, value: _changed(subject, tags=tuple(value)),
-        made_of="pages",
-        sample=("click-rage",),
-        grows=True,
-        api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True),
-        label="tag",
-        absent_label="no tag",
-    ),
+    TAGS,
     _in_row(
         name="variables",
         type="variables",

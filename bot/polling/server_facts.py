@@ -13,8 +13,8 @@ import msgspec
 
 from bot.actions.tag import Tag
 from bot.domain.subjects import Band, RecordingSubject
-from bot.fields.catalogue import field as field_named
 from bot.fields.field import TextKind
+from bot.fields.recordings import TAGS
 from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.ports import Mouseflow
 from bot.rules.evaluate import field_of
@@ -310,5 +310,4 @@ def _required(condition: Condition, wanted: bool) -> Iterator[str]:
 
 def _named(test: Test) -> Iterable[str]:
     """The tags that a recording must have to meet the test."""
-    filters = dict(test.operator.filters(field_named("recordings", "tags")))
-    return tuple(filters.get("tags", ()))
+    return tuple(dict(test.operator.filters(TAGS)).get(TAGS.served.name, ()))
