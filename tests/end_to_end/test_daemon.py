@@ -163,7 +163,7 @@ async def test_rules_that_fail_their_own_tests_are_not_taken_up_and_status_says_
 """
     bot.rule_file.write_text(RULE.rstrip() + "\n" + tests.strip("\n") + "\n")
     bot.tell(signal.SIGHUP)
-    until(lambda: bot.events("rules.refused") and sim.slack.in_channel("#ops"))
+    until(lambda: bot.events("rules.reload_failed") and sim.slack.in_channel("#ops"))
     assert "new rules not loaded" in bot.run("status").stdout
     bot.rule_file.write_text(RULE.replace("tag: [friction, checkout]", "tag: mended"))
     bot.tell(signal.SIGHUP)
