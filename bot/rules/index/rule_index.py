@@ -10,7 +10,7 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.catalogue import field
 from bot.rules.evaluate import Decision, field_of, rule_answer
 from bot.rules.index.columns import column, has_table, plain_column
-from bot.rules.index.tables import Column, Lookup, Mask, Memo, length, ones, weight
+from bot.rules.index.tables import Column, Lookup, Mask, Memo, length, weight
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
 
 Literal = tuple[Leaf, bool]
@@ -223,6 +223,7 @@ class _Compiled:
         # folded into one bit with a shift per plane. Rules with most terms lead, so that every
         # plane is a prefix of the one before.
         self._order = [*sorted(fast, key=lambda index: -len(fast[index])), *slow]
+        self._single = [1 << place for place in range(len(self._order))]
         self._slow = [(rules[index], 1 << len(fast) + n) for n, index in enumerate(slow)]
         self._planes: list[tuple[int, int]] = []
         flat: list[tuple[int, Term]] = []
@@ -291,7 +292,13 @@ class _Compiled:
 
     def _in_order(self, some: int) -> tuple[Rule, ...]:
         """The rules of a set, in the order given."""
-        indexes = sorted(map(self._order.__getitem__, ones(some)))
+        order, single = self._order, self._single
+        indexes: list[int] = []
+        while some:
+            place = some.bit_length() - 1
+            indexes.append(order[place])
+            some ^= single[place]
+        indexes.sort()
         return tuple(map(self._rules.__getitem__, indexes))
 
     def _rules_with(self, terms: int) -> tuple[Rule, ...]:
