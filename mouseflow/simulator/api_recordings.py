@@ -35,7 +35,7 @@ def instant(zone: ZoneInfo, ms: int, fraction: int) -> str:
     return f"{text[:23]}{fraction % 10_000:04d}{text[23:]}"
 
 
-def row(world: World, site: Site, ref: int, user: str) -> dict[str, Any]:
+def recording_row(world: World, site: Site, ref: int, user: str) -> dict[str, Any]:
     """A row of the recordings list (L737-770)."""
     visit = timeline.find_visit(site, ref)
     if visit is None:
@@ -256,7 +256,7 @@ def recordings(call: ApiCall) -> Response:
     if offset < 0 or quirks.offset == "ignored":
         offset = 0
     refs = world.newest(site, found, offset=offset, limit=limit)
-    rows = [row(world, site, ref, call.user) for ref in refs]
+    rows = [recording_row(world, site, ref, call.user) for ref in refs]
     if quirks.expand and call.parameters.get("expand", "").casefold() in ("true", "1"):
         for row, ref in zip(rows, refs, strict=True):
             visit = timeline.find_visit(site, ref)
