@@ -99,8 +99,8 @@ class TryLater(BotError):
     """Asking again may help.
 
     `after` is what the other side asked us to wait, None when it did not say.
-    `unknown` tells that the attempt may have taken effect all the same.
-    `lane` tells that everything on the same lane (channel, website) would fail too.
+    `unknown`: the attempt may have taken effect anyway.
+    `lane`: everything on the same lane (channel, website) would fail too.
     """
 
     def __init__(

@@ -76,7 +76,7 @@ async def poll_budgets(
 ) -> BudgetsPolled:
     """Poll all budgets. `ops` is the channel for messages that no budget has a channel for.
 
-    A website whose request fails is judged by what was known of it; the first error is
+    A website whose request fails is evaluated with what was known of it; the first error is
     returned.
     """
     begins: dict[str, date] = {}

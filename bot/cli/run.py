@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
 
 
 async def beat(lock: Path, interval: float = HEARTBEAT) -> None:
-    """Touch the store's lock file for ever; `healthcheck` notices when a hanging loop stops it."""
+    """Touch the store's lock file until cancelled; `healthcheck` notices when that stops."""
     import asyncio
 
     while True:

@@ -92,7 +92,7 @@ def outcome_of(
     """The outcome of an attempt that raised `error`.
 
     A failing step first keeps its place and its lane waits, so that the order survives a short
-    outage. After a few tries the lane goes on without it.
+    outage. After a few tries the lane continues without it.
     """
     reason = error_text(error)
     if isinstance(error, GiveUp):

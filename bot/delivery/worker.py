@@ -92,7 +92,7 @@ IN_A_ROW = 20
 class Timing:
     """Timeouts of delivery.
 
-    After `patience` a lane goes on without a request that has no answer yet; after `abandon`
+    After `patience` a lane continues without a request that has no answer yet; after `abandon`
     the request is cancelled. `drain` is how long a stop waits for requests in flight, `idle`
     how often the queue is read at least (other commands write into it).
     """
@@ -309,7 +309,7 @@ class Delivery:
         patience = self._timing.patience.total_seconds()
         if (await asyncio.wait({attempt}, timeout=patience))[0]:
             return await self._save(claimed, attempt.result(), go_on=True)
-        # Never cancel a request in flight: the step stays `sending`, only its lane goes on.
+        # Never cancel a request in flight: the step stays `sending`, only its lane continues.
         log.warning("deliver.overdue", step=claimed.key, seconds=patience)
         self._overdue.add(asyncio.create_task(self._finish_overdue(claimed, attempt)))
         return await self._store.run(lambda conn: self._claimed(conn, claimed.lane))

@@ -1,4 +1,4 @@
-"""A step of a match: where it stands in the order of steps, and the states it goes through."""
+"""A step of a match: its rank in the order of steps, and its states."""
 
 from enum import IntEnum, StrEnum
 

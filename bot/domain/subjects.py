@@ -52,7 +52,7 @@ class Band(Struct, frozen=True, omit_defaults=True):
 
 
 class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
-    """One recording with the facts that only the server can judge.
+    """One recording with the facts that only the server knows.
 
     `friction` and `visitor_type` are None where no rule had them asked. `zone` is the name
     of the account's time zone (`weekday` and `hour` count in it).
@@ -96,7 +96,7 @@ class FunnelStep(Struct, frozen=True):
 
 
 class FunnelSubject(Struct, frozen=True, kw_only=True, tag="funnel"):
-    """A funnel over the time that the rule looks back."""
+    """A funnel over the rule's `over_last`."""
 
     kind: ClassVar[Kind] = "funnels"
     website: Site
@@ -122,7 +122,7 @@ class FormField(Struct, frozen=True):
 
 
 class FormSubject(Struct, frozen=True, kw_only=True, tag="form"):
-    """A form over the time that the rule looks back."""
+    """A form over the rule's `over_last`."""
 
     kind: ClassVar[Kind] = "forms"
     website: Site

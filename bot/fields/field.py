@@ -196,7 +196,7 @@ def setter(at: str, shape: Callable[[Any], Any] = _same) -> Callable[[Any, Any],
 
 
 def _stored(type_: Type) -> Callable[[Any], Any]:
-    """How a value of this type stands in a subject: counts and times are whole numbers there."""
+    """How a subject stores a value of this type: counts and times as whole numbers."""
     return round if type_ in ("number", "duration") else _same
 
 
@@ -209,7 +209,7 @@ class ApiFilter:
     `exact`: every recording that meets the condition passes the filter; else the filter only
     comes close, and serves for counting. A list takes several values at once. `pattern` is what
     `take` accepts, in any case, where there are no choices; `hint` says it in words. `contrast`
-    are two values that few visitors share: with them the bot tests whether a report heeds the
+    are two values that few visitors share: with them the bot tests whether a report applies the
     filter, and so rules may name the field under `visitors`.
     """
 
@@ -425,7 +425,7 @@ def _problems(field: Field) -> Iterator[str]:
     if any(field.normal(choice) != choice for choice in field.choices):
         yield "choices are written in normal form"
     if field.open_choices and not field.choices:
-        yield "open_choices wants choices"
+        yield "open_choices needs choices"
     if field.api_filter is not None:
         strange = set(field.api_filter.names) - set(SessionFilters.__dataclass_fields__)
         if strange:

@@ -402,7 +402,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         name="friction",
         type="number",
         meaning="sum of the weights of the session's friction events (a site's average is "
-        "well under 1); the server judges it and never says the figure",
+        "well under 1); only the server knows it, as thresholds reached, never as a figure",
         examples=("{min: 2.5}",),
         personal=False,
         source=Source.SERVER,
@@ -735,7 +735,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _recording(
         name="visitor_type",
         type="text",
-        meaning="whether the visitor came for the first time; the server judges it",
+        meaning="whether the visitor came for the first time; only the server knows it",
         examples=("returning",),
         personal=False,
         source=Source.SERVER,

@@ -1,7 +1,7 @@
 """Backfill: reads day by day what was missed in downtime, or before a first start.
 
 Each day is read and evaluated page by page, so that memory stays flat, and the progress is
-stored after each day. The ordinary polls then go on from the last hours.
+stored after each day. Ordinary polls then continue from the last hours.
 """
 
 from collections.abc import Callable, Sequence

@@ -60,7 +60,7 @@ class Posts(msgspec.Struct):
 
 HEADINGS = ("rule", "day", "matches", "new", "known", "held back", "writes", "posts", "digests")
 MOST_DAYS = 31
-"""Rows for single days that are shown of one rule; further ones stand in its total alone."""
+"""How many days of one rule get a row of their own; others count in its total only."""
 
 
 class Line(msgspec.Struct):
@@ -98,7 +98,7 @@ class Line(msgspec.Struct):
 
 
 class Tally(msgspec.Struct):
-    """All lines, by rule and day, and what the look back read and cost.
+    """All lines, by rule and day, and what the replay read and cost.
 
     `missed` counts recordings that could not be read, `undetailed` those whose
     detail could not be read, `held` the websites where rules with friction are suspended.

@@ -110,7 +110,7 @@ def calls(
     writes: int,
     span: Span,
 ) -> Calls:
-    """What the rules cost a day, from their plan and from what a look back has needed.
+    """What the rules cost a day, from their plan and from what the replay needed.
 
     `rate` is how many calls a second the account allows.
     """

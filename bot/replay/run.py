@@ -60,7 +60,7 @@ class Folder:
 
     @property
     def held(self) -> bool:
-        """Whether a replay of this process has begun in it, or goes on."""
+        """Whether a replay of this process has begun in it, or is running."""
         return self._lock is not None
 
     def begin(self) -> None:

@@ -172,7 +172,7 @@ def _named(sites: Iterable[Site], wanted: str) -> Site:
 
 
 def _hint(wanted: str, names: Sequence[str]) -> str:
-    """The name that was perhaps meant, else some of those there are."""
+    """The closest name, or else some of the existing ones."""
     if near := get_close_matches(wanted, names, 1):
         return f"; did you mean {near[0]}?"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

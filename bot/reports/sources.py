@@ -136,7 +136,7 @@ def _steps(funnel: Funnel) -> tuple[FunnelStep, ...]:
 
 
 MOST_PAGES = 1_000
-"""How many pages are asked for at once; the API gives 50 where nothing is said (L1845)."""
+"""How many pages are asked for at once; the API returns 50 by default (L1845)."""
 
 
 def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:

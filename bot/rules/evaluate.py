@@ -112,7 +112,7 @@ def answer(
 ) -> Answer:
     """Whether the condition holds whatever else may be learnt; None while that depends.
 
-    `complete` tells that nothing else can be learnt of the subject (it is made up, as in a
+    `complete`: nothing else can be learnt about the subject (it is made up, as in a
     rule's test): what it does not have, it lacks.
     """
     match condition:

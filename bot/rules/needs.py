@@ -138,7 +138,7 @@ def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
 
 
 def fires_early(rule: Rule) -> bool:
-    """Whether the rule's condition, once true, stays true while the session goes on.
+    """Whether the rule's condition, once true, stays true while the session continues.
 
     Then it need not wait until the session is settled. Levels are always judged at once.
     """
@@ -146,7 +146,7 @@ def fires_early(rule: Rule) -> bool:
 
 
 def _stays(condition: Condition, answer: bool, kind: Kind) -> bool:
-    """Whether the condition keeps this answer while the session goes on."""
+    """Whether the condition keeps this answer while the session continues."""
     match condition:
         case Not(part):
             return _stays(part, not answer, kind)

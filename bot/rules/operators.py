@@ -60,7 +60,7 @@ class Operator(ABC):
 
     `keys` are the keys in the rule file with their meanings. An operator without keys is
     written as the value itself; only one such operator fits a field. `needs` names the keys
-    that another key needs beside it. `has_history` tells that the answer depends on the
+    that another key needs beside it. `has_history`: the answer depends on the
     field's past, which single items of a list do not have.
     """
 
@@ -282,7 +282,7 @@ class ListedTexts(TextOperator):
 
 @dataclass(frozen=True, slots=True)
 class OneOf(ListedTexts):
-    """A text is one of these; `*` stands for any run of characters."""
+    """A text is one of these; `*` is any run of characters."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
@@ -712,7 +712,7 @@ class Change(Operator):
             return None
         for key, by in (("drops_by", drops), ("rises_by", rises)):
             if by is not None and (by <= 0 or (key == "drops_by" and by > 100)):
-                place.at(key, node.entries[key]).fault(f"{key} wants a percentage such as 20%")
+                place.at(key, node.entries[key]).fault(f"{key} needs a percentage such as 20%")
         if against is None:
             return None
         return cls(drops, rises, round(against.total_seconds() * 1000))
@@ -822,6 +822,6 @@ def operator_keys(about: Field, *, single_item: bool = False) -> dict[str, str]:
 
 
 def plain_operator(about: Field) -> type[Operator]:
-    """The operator that a value written by itself stands for."""
+    """The operator that a bare value means."""
     (found,) = (it for it in OPERATORS if not it.keys and it.fits(about))
     return found

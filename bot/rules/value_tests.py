@@ -203,13 +203,13 @@ class Range:
 
     @property
     def low(self) -> tuple[float, int]:
-        """The lower end; 1 tells that the end itself is outside."""
+        """The lower end; 1: the end itself is outside."""
         ends = ((-math.inf, 0), (self.min, 0), (self.over, 1))
         return max((end, out) for end, out in ends if end is not None)
 
     @property
     def high(self) -> tuple[float, int]:
-        """The upper end; -1 tells that the end itself is outside."""
+        """The upper end; -1: the end itself is outside."""
         ends = ((math.inf, 0), (self.max, 0), (self.under, -1))
         return min((end, out) for end, out in ends if end is not None)
 

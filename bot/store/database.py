@@ -217,7 +217,7 @@ class Store:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._opened = _identity(self._file)
-        # SQLite would go on writing into a deleted file, and lose everything.
+        # SQLite would keep writing into a deleted file, and lose everything.
         elif _identity(self._file) != self._opened:
             raise StoreLost(
                 f"{self.place}: the file was deleted or replaced while the bot was running. "

@@ -44,7 +44,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the configuration lets rules do. None: not known, so nothing is said about it."""
+    """What the configuration lets rules do. None: unknown, so it is not checked."""
 
     delete: bool = False
     posts: bool = True
@@ -149,7 +149,7 @@ def _validated(spec: Spec, node: Node) -> tuple[Any, Sequence[ErrorDetails]]:
     """The value and no errors, or the errors.
 
     YAML and TOML guess types: `channel: 1.10` is a number to them. So a number is offered as
-    it was written first, and the other reading of a scalar is tried where the type wants it.
+    it was written first, and the other reading of a scalar is tried where the type requires it.
     """
     swapped: set[int] = set()
     while True:

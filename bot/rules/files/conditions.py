@@ -108,12 +108,12 @@ def _parts(node: Node, place: Place, kind: Kind) -> list[Condition] | None:
     place = place.on(node)
     if isinstance(node, Items):
         place.fault(
-            f"{place.name} wants conditions such as {_example_condition(kind)}, without dashes; "
-            "a list stands under any or all"
+            f"{place.name} needs conditions such as {_example_condition(kind)}, without dashes; "
+            "put a list under any or all"
         )
         return None
     if not isinstance(node, Keys):
-        place.fault(f"{place.name} wants conditions such as {_example_condition(kind)}")
+        place.fault(f"{place.name} needs conditions such as {_example_condition(kind)}")
         return None
     if not node.entries:
         place.fault(f"{place.name} is empty; write a condition such as {_example_condition(kind)}")
@@ -168,7 +168,7 @@ def _group(
 ) -> Condition | None:
     if not isinstance(node, Items) or not node.items:
         example = "[{country: de}, {device: phone}]" if kind == "recordings" else "[{…}, {…}]"
-        place.on(node).fault(f"{place.name} wants a list of conditions, such as {example}")
+        place.on(node).fault(f"{place.name} needs a list of conditions, such as {example}")
         return None
     parts = [condition(item, place.at(i, item), kind) for i, item in enumerate(node.items)]
     good = tuple(part for part in parts if part is not None)
@@ -182,7 +182,7 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
         return _variables(node, place, field)
     if field.ordered:
         if isinstance(node, Keys):
-            words = f"{field.name} wants paths in their order, such as {field.examples[0]}"
+            words = f"{field.name} needs paths in order, such as {field.examples[0]}"
             place.on(node).fault(words)
             return None
         paths = texts(node, place)
@@ -197,7 +197,7 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
 
 def _item(node: Node, place: Place, field: Field) -> Condition | None:
     if not isinstance(node, Keys) or not node.entries:
-        place.on(node).fault(f"{field.name} wants a mapping such as {field.examples[0]}")
+        place.on(node).fault(f"{field.name} needs a mapping such as {field.examples[0]}")
         return None
     known = {part.name: part for part in field.parts}
     tests: list[Test] = []
@@ -225,7 +225,7 @@ def _unknown_part(name: str, field: Field, known: Mapping[str, Field]) -> str:
 
 def _variables(node: Node, place: Place, field: Field) -> Condition | None:
     if not isinstance(node, Keys) or not node.entries:
-        place.on(node).fault(f"{field.name} wants names and values such as {field.examples[0]}")
+        place.on(node).fault(f"{field.name} needs names and values such as {field.examples[0]}")
         return None
     tests: list[Condition] = []
     good = True

@@ -208,7 +208,7 @@ class RuleIndex:
 
 
 class _Compiled:
-    """Rules as terms and columns. In a set of rules, bit n stands for rule n of `_order`."""
+    """Rules as terms and columns. In a set of rules, bit n is rule n of `_order`."""
 
     def __init__(self, rules: tuple[Rule, ...], most_terms: int) -> None:
         self._rules = rules

@@ -111,7 +111,7 @@ class FieldTests(Generic[L]):
 
     @property
     def negated(self) -> bool:
-        """Whether some term wants a test not to be met."""
+        """Whether some term requires a test not to be met."""
         return bool(self._wanting_unmet)
 
     def decided(self, met: int, failed: int) -> Masks:
@@ -161,7 +161,7 @@ def segments(
     """Cuts on the number line, and what holds between them, by `bisect_right(cuts, x)`.
 
     `tests` are those of numbers with their bits; `within` makes a value of the bits that hold.
-    Between two cuts no test changes, so one value stands for all.
+    Between two cuts no test changes, so one value represents all.
     """
     begins: dict[float, int] = defaultdict(int)
     ends: dict[float, int] = defaultdict(int)
@@ -209,7 +209,7 @@ class Column:
     `sure` gives the terms that are surely not refuted, for every recording. `bare` is a shorter
     way to the same for a bare row (no page views, but an entry page), or one mask for all of
     them. `masks` is for fields that may not be known yet. `reach` are the terms that some value
-    of the field leaves standing; all ones where that is not worked out. `slow` tells that
+    of the field leaves standing; all ones where that is not worked out. `slow`:
     `sure` goes through the page views.
     """
 

@@ -192,7 +192,7 @@ def _wants_number(node: Node, field: Field) -> str:
     tail = "; write it without quotes" if quoted else ""
     if field.counts and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
         tail = f"; for the path of a page write {field.counts}"
-    return f"{field.name} wants a number or a bound such as {example}{tail}"
+    return f"{field.name} needs a number or a bound such as {example}{tail}"
 
 
 def _looks_numeric(source: str) -> bool:
