@@ -36,7 +36,7 @@ from bot.delivery import Delivery, Drained
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
-from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError
+from bot.errors import BotError, ConfigError, Denied, StoreError, internal_error
 from bot.polling.outages import SITES
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
@@ -78,7 +78,7 @@ def rules_of(settings: Settings) -> RuleSet:
 def _signature(settings: Settings) -> load.Signature | None:
     try:
         return load.signature(settings.rules.paths)
-    except ConfigError:
+    except (ConfigError, OSError):
         return None
 
 
@@ -277,26 +277,30 @@ class Daemon:
             self._seen = now
             try:
                 await self._load_rules()
-            except BotError as error:
-                log.error("rules.reload_postponed", reason=str(error))  # noqa: TRY400 - for people
+            except Exception as error:
+                # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
+                reason = str(error) if isinstance(error, BotError) else internal_error(error)
+                log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
                 self._seen = None
 
     async def _load_rules(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""
         try:
             rules = rules_of(self._settings)
-        except (RuleErrors, ConfigError) as error:
-            await self._watcher.reject_rules(str(error).splitlines())
-            return
-        failed = [str(result) for result in tests.run(rules) if not result.passed]
-        if failed:
-            await self._watcher.reject_rules(
-                [line for text in failed for line in text.splitlines()]
-            )
-            return
-        await self._watcher.use_rules(rules)
-        self._polls.sync()
-        self._slack_lookup.check_again()
+            failed = [str(result) for result in tests.run(rules) if not result.passed]
+            if not failed:
+                await self._watcher.use_rules(rules)
+                self._polls.sync()
+                self._slack_lookup.check_again()
+                return
+        except StoreError:
+            raise
+        except BotError as error:
+            failed = [str(error)]
+        except Exception as error:
+            log.exception("rules.internal_error")
+            failed = [f"the rules could not be loaded: {internal_error(error)}"]
+        await self._watcher.reject_rules([line for text in failed for line in text.splitlines()])
 
     async def _clean_up(self) -> None:
         """Delete old data from the store now and then."""

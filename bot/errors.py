@@ -14,13 +14,23 @@ BotError
     └── Unreachable     nobody answers at that address
 """
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePath
 
 
 class BotError(Exception):
     """Every error the bot raises on purpose. The text is for people and holds no secret."""
+
+
+def internal_error(error: BaseException) -> str:
+    """A bug for people: only its class and line, since its text may hold anything."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"internal error: {type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
+    )
 
 
 class ConfigError(BotError):

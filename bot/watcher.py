@@ -239,10 +239,14 @@ class Watcher:
             return rules_loaded(conn, fingerprints, now)
 
         changed = await self.context.store.run(work)
-        before = {rule.id for rule in self.rules.rules}
-        self.rules = rules
+        previous, self.rules = self.rules, rules
+        try:
+            await self._watch_sites()
+        except BaseException:
+            self.rules = previous
+            raise
         self._rejected = ()
-        await self._watch_sites()
+        before = {rule.id for rule in previous.rules}
         log.info(
             "rules.loaded",
             rules=len(rules.rules),

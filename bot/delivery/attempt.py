@@ -1,10 +1,8 @@
 """One attempt at a step: restore it from the store, and decide what its outcome is."""
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import msgspec
 from pydantic import ValidationError
@@ -12,7 +10,7 @@ from pydantic import ValidationError
 from bot.actions.base import SETTLING, Action, Done
 from bot.domain.backoff import next_try
 from bot.domain.subjects import Subject, reread
-from bot.errors import GiveUp, TryLater
+from bot.errors import GiveUp, TryLater, internal_error
 from bot.ports import Task
 from bot.store.matches import NewStep
 from bot.store.outbox import Claim
@@ -111,12 +109,8 @@ def outcome_of(
 
 
 def error_text(error: Exception) -> str:
-    """The reason for people. For a bug only its class and line: its text may hold anything."""
-    if isinstance(error, GiveUp | TryLater):
-        return error.reason
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return f"internal error: {type(error).__name__} at {place}"
+    """The reason for people."""
+    return error.reason if isinstance(error, GiveUp | TryLater) else internal_error(error)
 
 
 def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:

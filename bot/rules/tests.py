@@ -8,6 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Site, Subject
+from bot.errors import internal_error
 from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
 from bot.messages.templates import BadText
@@ -56,6 +57,16 @@ def run(ruleset: RuleSet, only: Iterable[str] = ()) -> list[TestResult]:
 
 
 def _run(rule: Rule, test: RuleTest) -> TestResult:
+    """The test's outcome; an exception that nobody thought of fails this test alone."""
+    try:
+        problems, explanation = _outcome(rule, test)
+    except Exception as error:
+        problems, explanation = (f"can't run: {internal_error(error)}",), ()
+    return TestResult(rule.id, test.name, rule.file, test.line, test.column, problems, explanation)
+
+
+def _outcome(rule: Rule, test: RuleTest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What was not as expected, and why."""
     tried = made(rule.watch, _site(rule, test.given), test.given)
     past = _past(test.given.get("before", {}))
     matched = rule_answer(rule, tried, past, complete=True) is True
@@ -67,9 +78,7 @@ def _run(rule: Rule, test: RuleTest) -> TestResult:
         problems += _missing_actions(rule, test)
         problems += _missing_text(rule, test, tried)
     explanation = tuple(lines(explain(rule, tried, past, complete=True))) if problems else ()
-    return TestResult(
-        rule.id, test.name, rule.file, test.line, test.column, tuple(problems), explanation
-    )
+    return tuple(problems), explanation
 
 
 def _site(rule: Rule, given: Mapping[str, Any]) -> Site:

@@ -1,7 +1,9 @@
 """What changes while the daemon starts or runs is noticed: rule files, and what Slack allows."""
 
 import asyncio
+from unittest.mock import Mock
 
+import pytest
 from structlog.testing import capture_logs
 from virtual_world import World, virtually
 
@@ -84,6 +86,47 @@ def test_the_same_faults_are_told_once_however_often_the_files_are_read(tmp_path
     assert [line["event"] for line in log].count(
         "rules.reload_failed"
     ) == 6  # the log answers each time
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("bot.rules.files.load.yaml._Scanner.fetch_more_tokens", RecursionError),
+        ("bot.rules.files.load.decoded", OSError),
+        ("bot.rules.files.load.lint", LookupError),
+        ("bot.rules.files.load._digest", MemoryError),
+        ("bot.rules.tests.rule_answer", LookupError),
+        ("bot.rules.tests.run", AssertionError),
+        ("bot.watcher.watched_sites", LookupError),
+    ],
+)
+def test_a_bug_while_rules_are_reloaded_leaves_the_previous_rules_active(tmp_path, part, error):
+    world = World(tmp_path, RULES, websites=1)
+    tested = RULES.replace(
+        "  stopped:",
+        "    tests: [{name: mine, given: {device: phone}, expect: match}]\n  stopped:",
+    )
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(10)
+            with pytest.MonkeyPatch.context() as broken:
+                broken.setattr(part, Mock(side_effect=error))
+                world.rule_file.write_text(tested.replace("tag: phone", "tag: another"))
+                await asyncio.sleep(10)
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+            assert tags(world) == ["tag=phone"]
+            world.rule_file.write_text(tested.replace("tag: phone", "tag: corrected"))
+            await asyncio.sleep(60)
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+
+    virtually(work)
+    assert tags(world) == ["tag=phone", "tag=corrected"]
+    (told,) = world.told()
+    assert "The previous rules stay active" in told
+    assert f"internal error: {error.__name__} at " in told
 
 
 def test_a_poll_without_a_match_is_for_those_who_search_for_a_fault(tmp_path):

@@ -4,10 +4,11 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from bot.errors import ConfigError, Fault, RuleErrors
+from bot.errors import ConfigError, Fault, RuleErrors, internal_error
 from bot.rules.files.actions import Allowed
 from bot.rules.files.lints import LINTS, Written, lint, lint_same
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
@@ -196,13 +197,16 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
     warnings: list[Fault] = []
     found = _Found()
     for name, data in files:
-        text = _parsed(name, data, faults)
-        if text.root is not None:
-            place = Place(name, faults, warnings)
-            _file(text.root, place, allowed, found, partly=text.partly)
+        place = Place(name, faults, warnings)
+        with _surprises_told(place, "this file"):
+            text = _parsed(name, data, faults)
+            if text.root is not None:
+                _file(text.root, place, allowed, found, partly=text.partly)
     faults += _duplicate_ids(found.ids)
     _renames(found)
-    lint_same(found.rules)
+    for _, first in found.rules[:1]:
+        with _surprises_told(first, "the rules"):
+            lint_same(found.rules)
     active = {fault for fault in warnings if not _silent(fault, found.silences)}
     shown = tuple(sorted(active, key=_order))
     if faults:
@@ -213,6 +217,15 @@ def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> R
         _digest(files),
         tuple(found.budgets),
     )
+
+
+@contextmanager
+def _surprises_told(place: Place, what: str) -> Iterator[None]:
+    """Within, an exception that nobody thought of is an error in the file, not the end."""
+    try:
+        yield
+    except Exception as error:
+        place.fault(f"{what} could not be read: {internal_error(error)}")
 
 
 def _order(fault: Fault) -> tuple[str, int, int, str, str]:
@@ -263,17 +276,24 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
         place.fault("the file has no rules; write them under rules:")
     for entry, here in _section(keys, "rules", place, partly=partly):
         into.ids.append(here)
-        if named(entry, here, "rule"):
-            good = rule(entry, here, allowed)
-            if isinstance(entry.node, Keys):
-                into.silences.update(_silence(entry.node, here, here.path))
-                if good is not None:
-                    _keep(Written(good, entry.node, here), allowed, into)
+        with _surprises_told(here, "this rule"):
+            _rule(entry, here, allowed, into)
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
-        if named(entry, here, "budget"):
-            limits = budget(entry, here, allowed)
-            into.budgets.extend([limits] if limits else [])
+        with _surprises_told(here, "this budget"):
+            if named(entry, here, "budget"):
+                limits = budget(entry, here, allowed)
+                into.budgets.extend([limits] if limits else [])
+
+
+def _rule(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
+    if not named(entry, here, "rule"):
+        return
+    good = rule(entry, here, allowed)
+    if isinstance(entry.node, Keys):
+        into.silences.update(_silence(entry.node, here, here.path))
+        if good is not None:
+            _keep(Written(good, entry.node, here), allowed, into)
 
 
 def _keep(written: Written, allowed: Allowed, into: _Found) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -22,6 +22,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scanner import Scanner, ScannerError
 from ruamel.yaml.tokens import ScalarToken
 
+from bot.errors import internal_error
 from bot.rules.syntax.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -181,11 +182,13 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"found unknown escape|expected escape sequence", _same(_ESCAPE)),
         (r"found undefined tag|could not determine|expected URI|expected ' '", _same(_TAG)),
         (r"expected alphabetic|did not find expected", _same(_ALIAS, at_start=True)),
+        (r"unsupported YAML version", _same("write %YAML 1.2, or leave this line out")),
         (r"expected chomping|expected indentation|expected a comment", _same(_LONG_TEXT)),
     )
 )
 
 
+_VERSIONS = ((1, 1), (1, 2))
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*)(?=(:)[ \n]|[],}])")
@@ -215,8 +218,13 @@ def parse(text: str, duplicates: list[Unreadable] | None = None) -> Node:
         raise Unreadable(*where, f"invalid character {error.character!r}") from None
     except MarkedYAMLError as error:
         raise _unreadable(error, text) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(1, 1, f"invalid YAML: {error}") from None
+    except Unreadable:
+        raise
+    except Exception as error:
+        # The library also raises AssertionError, ValueError and others, none with a place.
+        reader = yaml.reader
+        problem = f"this YAML can't be read: {internal_error(error)}"
+        raise Unreadable(reader.line + 1, reader.column + 1, problem) from error
     if duplicates is None and tree.duplicates:
         raise tree.duplicates[0]
     if duplicates is not None:
@@ -243,6 +251,13 @@ class _Scanner(Scanner):
     @cached_property
     def reader(self) -> Any:
         return self.loader.reader
+
+    def scan_yaml_directive_value(self, start_mark: Any) -> Any:
+        """The version after %YAML; the library fails an assertion for other versions."""
+        version = super().scan_yaml_directive_value(start_mark)
+        if version not in _VERSIONS:
+            raise ScannerError(None, None, "unsupported YAML version", start_mark)
+        return version
 
     def need_more_tokens(self) -> bool:
         if self.done or not self.tokens:
