@@ -53,6 +53,9 @@ def _mistake(text: str, problem: str, offset: int) -> tuple[int, str]:
     rest = text[offset:].partition("\n")[0].strip()
     if problem.startswith("Cannot "):
         return _defined_twice(text, start)
+    if problem.startswith("Escaped character is not a Unicode"):
+        escape = text.rfind("\\", start, offset)
+        return escape, "this escape is no character; write the character itself"
     if problem.startswith(("Unescaped", "Invalid hex")):
         return offset, _ESCAPE
     opened = _opened(text, offset)

@@ -49,6 +49,7 @@ _OPENING = {"]": "[", "}": "{"}
 _INDENTATION = "the indentation does not match the lines above"
 _COMMENT_HERE = "# starts a comment; put text that starts with # in quotes"
 _ESCAPE = "\\ starts an escape in \"…\"; put the text in '…'"
+_HALF = "this escape is half a character; write the character itself"
 _TAG = "! starts a tag; put the text in quotes"
 _ALIAS = "& and * start an alias; put the text in quotes"
 _LONG_TEXT = "| and > start a text on the lines below; put this text in quotes"
@@ -188,7 +189,13 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
 )
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _VERSIONS = ((1, 1), (1, 2))
+_HIGH, _LOW = (rf"\\u[dD][{digits}][0-9a-fA-F]{{2}}" for digits in ("89aAbB", "c-fC-F"))
+# Escapes of a text in "…": a pair that makes one character, half a pair, any other.
+_ESCAPES = re.compile(
+    rf"{_HIGH}{_LOW}|(?P<half>{_HIGH}|{_LOW}|\\U0000[dD][89a-fA-F])|\\.", re.DOTALL
+)
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*)(?=(:)[ \n]|[],}])")
@@ -282,14 +289,28 @@ class _Scanner(Scanner):
 
     def scan_flow_scalar(self, style: Any) -> Any:
         """A text in quotes; a line not indented more than its key is an error (YAML 1.2)."""
-        token = super().scan_flow_scalar(style)
+        try:
+            token = super().scan_flow_scalar(style)
+        except (ValueError, OverflowError):  # from chr()
+            problem = "found unknown escape character"
+            raise ScannerError("", None, problem, self.reader.get_mark()) from None
         start, end = token.start_mark, token.end_mark
+        if style == '"' and _SURROGATE.search(token.value):
+            token.value = self._joined(token.value, start.index, end.index)
         if start.line != end.line:
             rows = self.reader.buffer[start.index : end.index].split("\n")[1:]
             if any(row.strip() and len(row) - len(row.lstrip(" ")) <= self.indent for row in rows):
                 problem = "found unexpected end of stream"
                 raise ScannerError("", start, problem, end)
         return token
+
+    def _joined(self, value: str, begin: int, end: int) -> str:
+        """The text with the halves of characters joined, as JSON writes an emoji."""
+        text = self.reader.buffer
+        for escape in _ESCAPES.finditer(text, begin, end):
+            if escape["half"]:
+                raise Unreadable(*place(text, escape.start()), _HALF)
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
 
     def check_token(self, *choices: Any) -> bool:
         while self.need_more_tokens():

@@ -1,10 +1,13 @@
 """Whatever a rule file holds, reading it ends in rules or in errors with a place."""
 
+import json
+
 import pytest
 
 from bot.errors import RuleErrors
 from bot.rules import tests
 from bot.rules.files.load import read
+from bot.rules.syntax.nodes import place
 
 RULE = """version: 1
 rules:
@@ -80,3 +83,80 @@ def test_a_bug_in_a_rule_test_fails_that_test(monkeypatch):
     assert str(result).startswith(
         "a.yaml:11:13: second: sweden: can't run: internal error: LookupError at "
     )
+
+
+def summary(written, name="a.yaml"):
+    if name.endswith(".toml"):
+        text = 'version = 1\n[rules.first]\nwatch = "recordings"\nwhen.country = "dk"\n'
+        text += f"do.star = true\nsummary = {written}\n"
+    else:
+        text = RULE.replace("    watch", f"    summary: {written}\n    watch", 1)
+    return read([(name, text.encode())]).rules[0].summary
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        r'"\ud83d\ude00 cross visitors"',
+        r'"\uD83D\uDE00 cross visitors"',
+        r'"\U0001F600 cross visitors"',
+        '"\U0001f600 cross visitors"',
+        "\U0001f600 cross visitors",
+    ],
+)
+def test_an_emoji_is_one_character_however_it_is_written(written):
+    assert summary(written) == "\U0001f600 cross visitors"
+
+
+def test_a_json_file_with_an_emoji_is_read():
+    rule = {"summary": "\U0001f600 cross", "watch": "recordings", "when": {"pages": {"min": 1}}}
+    file = {"version": 1, "rules": {"emoji": rule | {"do": {"tag": "\U0001f600"}}}}
+    (read_rule,) = read([("a.yaml", json.dumps(file).encode())]).rules
+    assert read_rule.summary == "\U0001f600 cross"
+    assert read_rule.do[0].tag == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("half", "at"),
+    [
+        (r"\ud800", 0), (r"ab\udfff", 2), (r"\ud83d\ude00\ud83d", 12), (r"\ude00\ud83d", 0),
+        (r"\U0000D83D", 0), (r"\ud83d \ude00", 0), (r"\\ud83d\ud83d", 7),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rules:", '"{}": 1\nrules:'),
+        ("first:", '"{}":'),
+        ("dk", '"{}"'),
+        ("star: true", 'tag: "{}"'),
+        ("star: true", 'slack: {{text: "{}"}}'),
+        ("sweden", '"{}"'),
+        ("se}, expect", '"{}"}}, expect'),
+    ],
+)
+def test_half_a_character_is_refused_where_it_is(half, at, old, new):
+    before, _, after = RULE.partition(old)
+    written = before + new.format(half)
+    line, column = place(written, written.index(half) + at)
+    said = refusals(written + after)[0]
+    assert said.startswith(f"a.yaml:{line}:{column}: ")
+    assert "this escape is half a character; write the character itself" in said
+
+
+def test_half_a_character_on_a_later_line_of_a_text():
+    said = refusals(RULE.replace("dk", '"one\n      two \\udc00"'))[0]
+    assert said.startswith("a.yaml:6:11: rules.first: this escape is half a character")
+
+
+@pytest.mark.parametrize("escape", [r"\U00110000", r"\UFFFFFFFF", r"\xzz", r"\q"])
+def test_an_escape_that_is_no_character_is_refused_where_it_is(escape):
+    said = refusals(RULE.replace("dk", f'"ab{escape}"'))[0]
+    assert said.startswith("a.yaml:5:")
+    assert "starts an escape" in said
+
+
+@pytest.mark.parametrize("escape", [r"\ud83d\ude00", r"\ud800", r"\U00110000"])
+def test_toml_refuses_escapes_that_are_no_characters(escape):
+    with pytest.raises(RuleErrors, match=r"^a\.toml:6:14: .*no character"):
+        summary(f'"ab{escape}"', "a.toml")
