@@ -42,7 +42,8 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
 from bot.rules import tests
-from bot.rules.files import load
+from bot.rules.files.disk import Signature, signature
+from bot.rules.files.load import load
 from bot.rules.model import RuleSet
 from bot.scheduler import Polls, Schedule
 from bot.store import Store, in_memory_copy, open_store
@@ -72,14 +73,7 @@ def utc() -> datetime:
 
 def rules_of(settings: Settings) -> RuleSet:
     """The rules in the files; raises RuleErrors or ConfigError."""
-    return load.load(settings.rules.paths, allowed(settings))
-
-
-def _signature(settings: Settings) -> load.Signature | None:
-    try:
-        return load.signature(settings.rules.paths)
-    except (ConfigError, OSError):
-        return None
+    return load(settings.rules.paths, allowed(settings))
 
 
 def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollContext:
@@ -102,7 +96,9 @@ async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event)
     Raises RuleErrors, ConfigError or StoreError if it can't start, for example because
     Mouseflow rejects the API key. After the start only `stop` ends it.
     """
-    seen = _signature(settings)  # before reading the files, so a change in between is noticed
+    seen = signature(
+        settings.rules.paths
+    )  # before reading the files, so a change in between is noticed
     rules = rules_of(settings)
     with open_store(settings.store.url) as store:
         async with open_clients(settings) as clients:
@@ -156,7 +152,7 @@ class Daemon:
         rules: RuleSet,
         *,
         once: bool = False,
-        seen: load.Signature | None = None,
+        seen: Signature | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -270,7 +266,7 @@ class Daemon:
         """Reload the rule files when they change, or when asked to."""
         while True:
             asked_to = await _set_within(asked, CHECK_FILES)
-            now = _signature(self._settings)
+            now = signature(self._settings.rules.paths)
             if not asked_to and now == self._seen:
                 continue
             asked.clear()

@@ -75,14 +75,13 @@ def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False
     """
     from bot.config.settings import allowed
     from bot.rules.files.actions import Allowed
-    from bot.rules.files.load import contents, read
+    from bot.rules.files.load import load
 
     # A command ends soon, and rule files become very many objects, none of them garbage.
     gc.disable()
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
-    files = contents(paths)
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True)
-    return read(files, allowed=may)
+    return load(paths, may)
 
 
 def _default_rules(args: Namespace) -> list[Path]:

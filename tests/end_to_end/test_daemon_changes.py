@@ -10,7 +10,7 @@ from virtual_world import World, virtually
 from bot.daemon import rules_of
 from bot.errors import TryLater
 from bot.ports import CannotLook
-from bot.rules.files.load import signature
+from bot.rules.files.disk import signature
 from bot.store.recordings import blind_channels
 
 RULES = """

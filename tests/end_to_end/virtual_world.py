@@ -18,7 +18,7 @@ from bot.config import load
 from bot.daemon import Clients, Daemon, rules_of
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
-from bot.rules.files import load as rule_files
+from bot.rules.files import disk as rule_files
 from bot.store import Store, in_memory_copy
 from mouseflow import Priority
 from mouseflow.client import AsyncMouseflow

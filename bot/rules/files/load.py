@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from bot.errors import ConfigError, Fault, RuleErrors, internal_error
+from bot.errors import Fault, RuleErrors, internal_error
 from bot.rules.files.actions import Allowed
+from bot.rules.files.disk import contents
 from bot.rules.files.lints import LINTS, Written, lint, lint_same
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
 from bot.rules.model import Budget, Rule, RuleSet
@@ -30,6 +31,9 @@ from bot.rules.syntax.synonyms import suggestion
 
 MOST_ERRORS = 10
 """After so many syntax errors the rest of a file is skipped: each costs another parse of it."""
+
+MOST_PARSED = 500_000
+"""Characters: a file whose parses sum up to more is not parsed again for further errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ def parse_partially(text: str, parse: Parse, blocks: Blocks) -> PartialText:
     known: list[Block] = []
     skipped: list[Block] = []
     whole = True
+    parsed = 0
     while True:
+        parsed += sum(map(len, lines))
         duplicates: list[Unreadable] = []
         try:
             found.root = parse("\n".join(lines), duplicates)
@@ -96,7 +102,8 @@ def parse_partially(text: str, parse: Parse, blocks: Blocks) -> PartialText:
                 return found
             known = known or list(blocks(lines))
             block = next((it for it in known if it.first <= error.line < it.last), None)
-            if block is None or len(skipped) == MOST_ERRORS or isinstance(error, TooMuch):
+            enough = len(skipped) == MOST_ERRORS or parsed > MOST_PARSED
+            if block is None or enough or isinstance(error, TooMuch):
                 found.note(error, "", "the rest of this file was not checked")
                 whole = False
                 del lines[(block.first if block else error.line) - 1 :]
@@ -188,12 +195,18 @@ Silences = set[tuple[str, str, str]]
 """(file, path or empty for the whole file, lint id)."""
 
 
-def read(files: Sequence[tuple[str, bytes]], *, allowed: Allowed = ALLOWED) -> RuleSet:
+def read(
+    files: Sequence[tuple[str, bytes]],
+    *,
+    allowed: Allowed = ALLOWED,
+    unread: Iterable[Fault] = (),
+) -> RuleSet:
     """All rules and budgets of the files, each given as (name to show, content).
 
-    Raises RuleErrors with every error of every file, by file, line and column.
+    Raises RuleErrors with every error of every file, by file, line and column; `unread` are
+    errors about files without content.
     """
-    faults: list[Fault] = []
+    faults: list[Fault] = [*unread]
     warnings: list[Fault] = []
     found = _Found()
     for name, data in files:
@@ -380,70 +393,10 @@ def _digest(files: Sequence[tuple[str, bytes]]) -> str:
     return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
 
 
-SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
-
-Signature = tuple[tuple[str, int, int], ...]
-"""Names, times and sizes of the files; it differs if a file has changed."""
-
-
-def found(paths: Sequence[str | Path]) -> list[Path]:
-    """Every rule file under these paths, in order of their names.
-
-    Raises ConfigError for a path that does not exist.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            try:
-                files += sorted(_inside(path))
-            except OSError as error:
-                raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-        elif path.exists():
-            files.append(path)
-        else:
-            raise ConfigError(f"{path}: no such rule file or directory")
-    return list(dict.fromkeys(files))
-
-
-def contents(paths: Sequence[str | Path]) -> list[tuple[str, bytes]]:
-    """Names and contents of the files; raises ConfigError if one cannot be read, or for none.
-
-    An empty folder is probably a wrong mount or checkout, not a wish for no rules.
-    """
-    read_so_far = []
-    for file in found(paths):
-        try:
-            read_so_far.append((str(file), file.read_bytes()))
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
-    if not read_so_far:
-        places = ", ".join(map(str, paths))
-        raise ConfigError(f"{places}: no rule files (.yaml, .yml or .toml)")
-    return read_so_far
-
-
 def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
     """The rule set of these paths; raises RuleErrors with every error, ConfigError for a path.
 
     `allowed` is what the configuration lets rules do.
     """
-    return read(contents(paths), allowed=allowed)
-
-
-def signature(paths: Sequence[str | Path]) -> Signature:
-    """A value that changes when a file is written, added or removed; cheap to compute."""
-    marks = []
-    for file in found(paths):
-        try:
-            state = file.stat()
-        except FileNotFoundError:
-            continue  # removed meanwhile; the next call notices
-        marks.append((str(file), state.st_mtime_ns, state.st_size))
-    return tuple(marks)
-
-
-def _inside(directory: Path) -> Iterator[Path]:
-    for path in directory.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
-            yield path
+    found = contents(paths)
+    return read(found.files, allowed=allowed, unread=found.faults)
