@@ -92,6 +92,7 @@ class Spec:
     `written` is a type for pydantic's TypeAdapter (validate and JSON Schema). `models` are all
     the steps that the key may lead to, at once or later. `problems` looks deeper, knowing the
     kind of subject. `example` is YAML. `needs` names what the configuration must allow.
+    `templates` are the keys whose texts are templates; in all others they are errors.
     """
 
     key: str
@@ -103,6 +104,7 @@ class Spec:
     example: str
     problems: Callable[[Any, Kind], tuple[Problem, ...]] = _nothing
     needs: Need | None = None
+    templates: frozenset[str] = frozenset()
 
 
 class Written(BaseModel):

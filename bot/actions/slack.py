@@ -320,4 +320,5 @@ SLACK = Spec(
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',
     problems=_problems,
     needs="slack",
+    templates=frozenset({"text"}),
 )

@@ -12,7 +12,14 @@ from bot.actions import WRITTEN
 from bot.actions.base import Action, Spec
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind
-from bot.rules.syntax.location import Place, listed, nearest, text_place, unknown
+from bot.rules.syntax.location import (
+    Place,
+    listed,
+    nearest,
+    text_place,
+    unknown,
+    without_templates,
+)
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
 
 _KINDS = {
@@ -114,6 +121,8 @@ def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, 
         what = f"write {spec.example}" if here.path == place.path else _COMMENT
         here.fault(f"the value is missing; {what}")
     if missing:
+        return None
+    if not without_templates(entry.node, place, spec.templates):
         return None
     written, errors = _validated(spec, entry.node)
     if errors:

@@ -32,6 +32,7 @@ from bot.rules.syntax.location import (
     listed,
     mapping,
     part,
+    plain_text,
     share,
     text,
     texts,
@@ -185,7 +186,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     keys = mapping(entry.node, place, names(BUDGET_KEYS), required(BUDGET_KEYS))
     if keys is None:
         return None
-    summary = part(keys, "summary", place, text)
+    summary = part(keys, "summary", place, plain_text)
     websites = part(keys, "websites", place, website_names('write "*" for all of them'))
     recordings = part(keys, "recordings", place, whole(1, 1_000_000_000))
     period = part(keys, "period", place, choice(*_PERIODS))
@@ -503,7 +504,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     _fit(keys, place, kind)
     read = _Reading(keys, place)
     values: dict[str, Any] = {
-        "summary": read("summary", text),
+        "summary": read("summary", plain_text),
         "websites": read("websites", website_names("leave websites out for all of them")),
         "when": read("when", lambda n, p: condition(n, p, kind)),
         "excepts": read("except", lambda n, p: exceptions(n, p, kind)),

@@ -10,6 +10,7 @@ from typing import TypeVar
 from bot.errors import Fault
 from bot.messages import duration
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar, Unreadable
+from bot.rules.syntax.nodes import place as offset_place
 from bot.rules.syntax.synonyms import NO_SUCH, flag_hint, suggestion, whole_number
 from bot.rules.syntax.yaml import parse
 from bot.rules.units import percent
@@ -134,6 +135,45 @@ def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place,
         return place.on(text), f" (line {line} of the text)" if several else ""
     row, begin = lines[min(line, len(lines)) - 1]
     return replace(place, line=row, column=begin + column - 1), ""
+
+
+_TEMPLATE = re.compile(r"\{[{%]")
+
+
+def without_templates(node: Node, place: Place, allowed: Collection[str] = ()) -> bool:
+    """Whether no text is a template, except under the keys `allowed`; notes an error for each."""
+    if isinstance(node, Items):
+        found = [
+            without_templates(item, place.at(index, item), allowed)
+            for index, item in enumerate(node.items)
+        ]
+        return all(found)
+    if isinstance(node, Keys):
+        found = [
+            _no_template(entry.key, place.at(entry.key, entry))
+            and without_templates(entry.node, place.at(entry.key, entry), allowed)
+            for entry in node
+            if entry.key not in allowed
+        ]
+        return all(found)
+    start = _TEMPLATE.search(node.source)
+    if start is None:
+        return True
+    return _no_template(
+        node.source, text_place(node, place, *offset_place(node.source, start.start()))[0]
+    )
+
+
+def _no_template(written: str, place: Place) -> bool:
+    if _TEMPLATE.search(written):
+        place.fault("templates work in slack.text only; write plain text here")
+        return False
+    return True
+
+
+def plain_text(node: Node, place: Place) -> str | None:
+    """A text that is no template."""
+    return text(node, place) if without_templates(node, place) else None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

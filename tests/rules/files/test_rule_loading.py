@@ -160,3 +160,32 @@ def test_an_escape_that_is_no_character_is_refused_where_it_is(escape):
 def test_toml_refuses_escapes_that_are_no_characters(escape):
     with pytest.raises(RuleErrors, match=r"^a\.toml:6:14: .*no character"):
         summary(f'"ab{escape}"', "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("star: true", 'tag: "country-{{ country }}"'),
+        ("star: true", 'tag: [plain, "{{ country }}"]'),
+        ("star: true", 'tag: "{% if x %}a{% endif %}"'),
+        ("star: true", 'untag: "{{ country }}"'),
+        ("star: true", 'variables: {seen-from: "{{ country }}"}'),
+        ("star: true", 'variables: {"{{ country }}": seen}'),
+        ("star: true", 'slack: {channel: "#{{ website }}"}'),
+        ("star: true", 'slack: "#{{ website }}"'),
+        ("star: true", 'webhook: {url: "https://x.example/{{ id }}"}'),
+        ("    watch", '    summary: "from {{ country }}"\n    watch'),
+    ],
+)
+def test_a_template_where_none_works_is_refused_where_it_is(old, new):
+    text = RULE.replace(old, new, 1)
+    key = '{{ country }}": seen' in new
+    line, column = place(text, text.index("{{" if "{{" in text else "{%") - key)
+    (said,) = refusals(text)
+    assert said.startswith(f"a.yaml:{line}:{column}: rules.first.")
+    assert said.endswith(": templates work in slack.text only; write plain text here")
+
+
+def test_templates_work_in_the_text_of_a_post():
+    text = RULE.replace("star: true", 'slack: {channel: "#ux", text: "{{ country }}"}', 1)
+    assert read([("a.yaml", text.encode())]).rules[0].do[0].text == "{{ country }}"
