@@ -1,5 +1,6 @@
 """A file's text as a tree of nodes with their places, the same for YAML and TOML."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,6 +10,10 @@ MAX_NODES = 100_000
 """More than a thousand rules in one file need."""
 
 TOO_MANY = f"more than {MAX_NODES:,} values, including those that aliases repeat"
+
+
+_HIDDEN_LINE_END = re.compile("\r(?!\n)|[\x0b\x0c\x85\u2028\u2029]")
+"""Editors show what follows as the same line, perhaps as part of a comment; YAML does not."""
 
 
 class Unreadable(Exception):
@@ -110,7 +115,13 @@ def decoded(data: bytes) -> str:
         ) from None
     if "\0" in text:
         raise Unreadable(*place(text, text.index("\0")), "this is a binary file, not text")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    if hidden := _HIDDEN_LINE_END.search(text):
+        name = f"U+{ord(hidden[0]):04X}"
+        raise Unreadable(
+            *place(text, hidden.start()),
+            f"this invisible character ({name}) ends a line for some programs; remove it",
+        )
+    return text.replace("\r\n", "\n")
 
 
 def place(text: str, offset: int) -> tuple[int, int]:

@@ -239,9 +239,24 @@ def test_other_files_are_not_rule_files():
 
 
 def test_decoding_gives_plain_line_ends():
-    assert decoded(b"a\r\nb\rc") == "a\nb\nc"
+    assert decoded(b"a\r\nb\nc") == "a\nb\nc"
     with pytest.raises(Unreadable):
         decoded(b"\xc3")
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.toml"])
+@pytest.mark.parametrize(
+    ("character", "shown"),
+    [
+        ("\r", "U+000D"), ("\x85", "U+0085"), ("\u2028", "U+2028"), ("\u2029", "U+2029"),
+        ("\f", "U+000C"),
+    ],
+)  # fmt: skip
+def test_no_line_ends_where_editors_show_none(name, character, shown):
+    text = f"version: 1\r\nrules: # only Denmark {character}except: {{tags: staff}}\r\n"
+    assert refusal(name, text.encode()) == (
+        f"{name}:2:23: this invisible character ({shown}) ends a line for some programs; remove it"
+    )
 
 
 def test_a_huge_number_is_no_surprise():
