@@ -49,6 +49,8 @@ _OPENING = {"]": "[", "}": "{"}
 _INDENTATION = "the indentation does not match the lines above"
 _COMMENT_HERE = "# starts a comment; put text that starts with # in quotes"
 _ESCAPE = "\\ starts an escape in \"…\"; put the text in '…'"
+_TAB = "indent with spaces, not tabs"
+_TAB_BEHIND_DASH = re.compile(r" *(?:- +)*-[ ]*\t")
 _HALF = "this escape is half a character; write the character itself"
 _TAG = "! starts a tag; put the text in quotes"
 _ALIAS = "& and * start an alias; put the text in quotes"
@@ -85,8 +87,9 @@ def yaml_fault(text: str, problem: str, spot: Spot, began: Spot | None) -> Unrea
     error = _Error(text, problem, spot, began)
     here = error.row(spot[0])
     indent = here[: len(here) - len(here.lstrip())]
-    if "\t" in indent:
-        return Unreadable(spot[0], indent.index("\t") + 1, "indent with spaces, not tabs")
+    behind_dash = "not allowed here" in problem and _TAB_BEHIND_DASH.match(here)
+    if "\t" in indent or behind_dash:
+        return Unreadable(spot[0], here.index("\t") + 1, _TAB)
     if "<stream end>" in problem and (comment := _COMMENT.search(text)):
         where = place(text, comment.start("mark"))
         return Unreadable(*where, _COMMENT_HERE)
@@ -252,12 +255,77 @@ def scalar(source: str) -> str | int | float | bool | None:
     return source
 
 
+_BLANKS = re.compile(r"[ \t]*")
+_GAP = re.compile(r"[ \t]*(?:#[^\n\0]*)?")
+"""White space, and the comment at the end of the line."""
+_CHOMPING = re.compile(r"(?P<chomp>[+-]?)(?P<indent>[1-9]?)(?P<late>[+-]?)(?=[ \t\n\0])")
+_NO_TEXT = " \t\n\0,[]{}"
+"""After a ? inside brackets, these make it a sign and not the start of a text."""
+
+
 class _Scanner(Scanner):
-    """ruamel's scanner with faster versions of its busiest methods."""
+    """ruamel's scanner, with tabs and ? as YAML 1.2 has them, and faster where it is busy."""
 
     @cached_property
     def reader(self) -> Any:
         return self.loader.reader
+
+    @property
+    def scanner_processing_version(self) -> Any:
+        return (1, 2)
+
+    def scan_to_next_token(self) -> None:
+        """Skip white space, comments and line ends; a tab that indents is an error."""
+        reader = self.reader
+        while True:
+            gap = self._ahead(_GAP)
+            if not self.flow_level and "\t" in gap.partition("#")[0]:
+                row = reader.buffer[reader.pointer - reader.column : reader.pointer]
+                if not row.strip() and reader.peek(len(gap)) not in "\n\0":
+                    raise ScannerError(None, None, _TAB, reader.get_mark())
+                self.allow_simple_key = False  # such as the key in `-<tab>key: value`
+            self._forward(len(gap))
+            if not self.scan_line_break():
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
+
+    def scan_plain_spaces(self, indent: Any, start_mark: Any) -> Any:
+        """The white space inside a text or after it; the library knows no tabs there."""
+        blanks = self._ahead(_BLANKS)
+        if "\t" not in blanks:
+            return super().scan_plain_spaces(indent, start_mark)
+        self._forward(len(blanks))
+        return super().scan_plain_spaces(indent, start_mark) or [blanks]
+
+    def scan_block_scalar_indicators(self, start_mark: Any) -> Any:
+        """What follows | or >, perhaps with a tab behind."""
+        reader = self.reader
+        found = _CHOMPING.match(reader.buffer, reader.pointer)
+        if found is None or (found["chomp"] and found["late"]):
+            return super().scan_block_scalar_indicators(start_mark)
+        self._forward(found.end() - reader.pointer)
+        sign = found["chomp"] or found["late"]
+        self._forward(len(self._ahead(_BLANKS)))
+        return (sign == "+" if sign else None), (int(found["indent"]) if found["indent"] else None)
+
+    def check_key(self) -> Any:
+        """Whether this ? is a sign; inside brackets it may start a text."""
+        return self.reader.peek(1) in (_NO_TEXT if self.flow_level else " \t\n\0")
+
+    def check_plain(self) -> Any:
+        return super().check_plain() or (self.flow_level and self.reader.peek() == "?")
+
+    def _ahead(self, pattern: re.Pattern[str]) -> str:
+        found = pattern.match(self.reader.buffer, self.reader.pointer)
+        return found[0] if found else ""
+
+    def _forward(self, length: int) -> None:
+        """Move on within the line."""
+        reader = self.reader
+        reader.pointer += length
+        reader.index += length
+        reader.column += length
 
     def scan_yaml_directive_value(self, start_mark: Any) -> Any:
         """The version after %YAML; the library fails an assertion for other versions."""
@@ -280,10 +348,8 @@ class _Scanner(Scanner):
         word = _WORD.match(reader.buffer, reader.pointer)
         if word is None or not (word[2] == ":" or self.flow_context):
             return super().scan_plain()
-        start, length = reader.get_mark(), len(word[1])
-        reader.pointer += length
-        reader.index += length
-        reader.column += length
+        start = reader.get_mark()
+        self._forward(len(word[1]))
         self.allow_simple_key = False
         return ScalarToken(word[1], True, start, reader.get_mark())
 

@@ -7,7 +7,8 @@ import pytest
 from bot.errors import RuleErrors
 from bot.rules import tests
 from bot.rules.files.load import read
-from bot.rules.syntax.nodes import place
+from bot.rules.syntax import yaml
+from bot.rules.syntax.nodes import Unreadable, place, plain
 
 RULE = """version: 1
 rules:
@@ -189,3 +190,76 @@ def test_a_template_where_none_works_is_refused_where_it_is(old, new):
 def test_templates_work_in_the_text_of_a_post():
     text = RULE.replace("star: true", 'slack: {channel: "#ux", text: "{{ country }}"}', 1)
     assert read([("a.yaml", text.encode())]).rules[0].do[0].text == "{{ country }}"
+
+
+TABS = """version: 1\t# the format
+rules:\t
+\t
+  \t# a comment
+  chain:\t
+    watch:\trecordings\t
+    summary: two \twords\t
+      and\t more
+    when: {country: dk}\t# Denmark
+    do:
+      -\tx
+      \t
+    text: |\t
+      a\tb
+    chomped: >-\t# comment
+      c
+    quoted: "d"\t
+    key\t: e
+"""
+
+
+def test_tabs_are_white_space_where_they_indent_nothing():
+    assert plain(yaml.parse(TABS)) == {
+        "version": 1,
+        "rules": {
+            "chain": {
+                "watch": "recordings",
+                "summary": "two \twords and\t more",
+                "when": {"country": "dk"},
+                "do": ["x"],
+                "text": "a\tb\n",
+                "chomped": "c",
+                "quoted": "d",
+                "key": "e",
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("a:\n\tb: 1\n", 2, 1),
+        ("a:\n  b: 1\n \tc: 2\n", 3, 2),
+        ("a:\n  \t- b\n", 2, 3),
+        ("a:\n  -\tb: 1\n", 2, 4),
+        ("a:\n  -\t- b\n", 2, 4),
+        ("a:\n  - \t- b\n", 2, 5),
+        ("\ta: 1\n", 1, 1),
+    ],
+)
+def test_a_tab_that_indents_is_named_where_it_is(text, line, column):
+    with pytest.raises(Unreadable) as caught:
+        yaml.parse(text)
+    error = caught.value
+    assert (error.line, error.column, error.message) == (
+        line, column, "indent with spaces, not tabs"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["", "%YAML 1.1\n---\n"])
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("[?ref=mail*, x]", ["?ref=mail*", "x"]), ("[ ?a, b?c, d? ]", ["?a", "b?c", "d?"]),
+        ("{ ?a: b }", {"?a": "b"}), ("{?a: ?b}", {"?a": "?b"}), ("?a", "?a"),
+        ("[? a : b]", [{"a": "b"}]), ("{? a : b}", {"a": "b"}), ("[??]", ["??"]),
+    ],
+)  # fmt: skip
+def test_a_text_may_begin_with_a_question_mark(version, written, value):
+    assert plain(yaml.parse(f"{version}k: {written}\n")) == {"k": value}
