@@ -7,7 +7,6 @@ file are relative to its folder, others to the working directory.
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,9 @@ from pydantic_settings import EnvSettingsSource
 
 from bot.config.settings import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
-from bot.rules.syntax.toml import toml_error
+from bot.rules.files.disk import shown
+from bot.rules.syntax import toml
+from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
 
 _SQLITE = "sqlite:///"
 
@@ -37,42 +38,16 @@ def url_beside(folder: Path, url: str) -> str:
     return f"{_SQLITE}{beside(folder, file)}{mark}{query}"
 
 
-def locate(text: str, path: tuple[str, ...]) -> tuple[int, int]:
-    """Line and column, from 1, of the key in a valid TOML text; of its table if absent.
-
-    tomllib keeps no positions, so growing prefixes are parsed until one has the key.
-    """
-    while path and not _has(tomllib.loads(text), path):
-        path = path[:-1]
-    if not path:
-        return 1, 1
-    lines = text.splitlines(keepends=True)
-    begin = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            parsed = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue
-        if _has(parsed, path):
-            return _within(lines, begin, end, path[-1])
-        begin = end
-    return 1, 1
-
-
-def _within(lines: list[str], begin: int, end: int, key: str) -> tuple[int, int]:
-    for number in range(begin, end):
-        column = lines[number].find(key)
-        if column >= 0:
-            return number + 1, column + 1
-    return end, 1
-
-
-def _has(data: Any, path: tuple[str, ...]) -> bool:
+def locate(root: Keys, path: tuple[str, ...]) -> tuple[int, int]:
+    """Line and column, from 1, of the key; of its table if absent."""
+    line, column = 1, 1
+    node: Node = root
     for part in path:
-        if not isinstance(data, dict) or part not in data:
-            return False
-        data = data[part]
-    return True
+        entry = node.entries.get(part) if isinstance(node, Keys) else None
+        if entry is None:
+            break
+        line, column, node = entry.line, entry.column, entry.node
+    return line, column
 
 
 _SECRET_FILE_LIMIT = 64 * 1024
@@ -114,23 +89,23 @@ class _Origins:
     """Where settings come from: environment and secret files win over the file."""
 
     file: Path | None
-    text: str
+    written: Keys
     named: Sequence[Mapping[str, str]]
 
     def name(self, path: tuple[str, ...]) -> str | None:
         """The variable or secret file that set it; None for the file or a default."""
         wanted = variable(path)
         for names in self.named:
-            for name, shown in names.items():
+            for name, origin in names.items():
                 if name.upper() == wanted:
-                    return shown
+                    return origin
         return None
 
     def place(self, path: tuple[str, ...]) -> _Place:
         name = self.name(path)
         if name is not None or self.file is None:
             return _Place(name or "")
-        return _Place(str(self.file), *locate(self.text, path))
+        return _Place(shown(self.file), *locate(self.written, path))
 
 
 def load(
@@ -146,22 +121,22 @@ def load(
     ConfigError whose text lists every problem, one per line, and shows no values.
     """
     problems: list[str] = []
-    text = _text(path) if path is not None else ""
-    written = _toml(path, text) if path is not None else {}
+    file = _written(path) if path is not None else Keys(1, 1)
+    written = {entry.key: plain(entry.node) for entry in file}
     secret_values, secret_places = _secret_files(secrets_dirs, problems)
-    variables = {name: value for name, value in environ.items() if _is_ours(name)}
+    variables = _encodable(environ, problems)
     for names in ({name: name for name in variables}, secret_places):
         problems += _unknown_names(names)
     secret_values, variables = _given(secret_values), _given(variables)
     places = [{name: name for name in variables}, {it: secret_places[it] for it in secret_values}]
-    origins = _Origins(path, text, places)
+    origins = _Origins(path, file, places)
     merged = _merged({"mouseflow": {}}, written, _named(secret_values), _named(variables))
     if offline:
         _do_without_key(merged)
     try:
         settings = Settings(**merged)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        details = error.errors(include_url=False)
         found = sorted(
             ((origins.place(_path(each)), _problem(each)) for each in details),
             key=lambda each: (each[0].line == 0, each),
@@ -198,23 +173,42 @@ def _anchored(settings: Settings, origins: _Origins) -> Settings:
     return settings.model_copy(update={"rules": rules, "store": store})
 
 
-def _text(path: Path) -> str:
+def _encodable(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """The bot's variables; adds those that are not UTF-8 to the problems."""
+    values: dict[str, str] = {}
+    for name, value in environ.items():
+        if shown(name + value) == name + value:
+            values |= {name: value} if _is_ours(name) else {}
+        elif _is_ours(name):
+            problems.append(f"{shown(name)}: not UTF-8 text; set it again")
+    return values
+
+
+def _written(path: Path) -> Keys:
+    """The file as nodes; raises ConfigError with the place."""
+    name = shown(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as opened:  # perhaps a pipe, as from `<(sops -d …)`
+            data = opened.read(MAX_BYTES + 1)
+        root = toml.parse(decoded(data))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; `mouseflow-bot init` creates one") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a UTF-8 text") from None
+        raise ConfigError(f"{name}: no such file; `mouseflow-bot init` creates one") from None
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+        raise ConfigError(f"{name}: can't be read: {error.strerror}") from None
+    except Empty:
+        return Keys(1, 1)
+    except Unreadable as error:
+        raise ConfigError(f"{name}:{error.line}:{error.column}: {_masked(error.message)}") from None
+    return root if isinstance(root, Keys) else Keys(1, 1)
 
 
-def _toml(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line, column, said = toml_error(text, error)
-        raise ConfigError(f"{path}:{line}:{column}: {said}") from None
+_LIKE_A_SECRET = re.compile(r"[^\s\"'=:;,.]{16,}")
+
+
+def _masked(text: str) -> str:
+    """The text, with the first characters only of long words that are no settings."""
+    known = {name for pair in keys() for name in pair}
+    return _LIKE_A_SECRET.sub(lambda it: it[0] if it[0] in known else f"{it[0][:4]}…", text)
 
 
 def _secret_files(
@@ -224,19 +218,28 @@ def _secret_files(
     values: dict[str, str] = {}
     places: dict[str, str] = {}
     for directory in directories:
-        if not directory.is_dir():
+        try:
+            files = sorted(directory.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        for file in sorted(directory.iterdir()):
+        except OSError as error:
+            problems.append(f"{shown(directory)}: can't be read: {error.strerror}")
+            continue
+        for file in files:
             name = file.name.lower()
-            if not name.startswith(PREFIX.lower()) or name in values or not file.is_file():
+            if not name.startswith(PREFIX.lower()) or name in values:
                 continue
             try:
+                if not file.is_file():
+                    continue
                 with file.open(encoding="utf-8") as opened:
                     values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
-            except (OSError, UnicodeDecodeError):
-                problems.append(f"{file}: can't be read as text")
-                continue
-            places[name] = str(file)
+            except OSError as error:
+                problems.append(f"{shown(file)}: can't be read: {error.strerror}")
+            except UnicodeDecodeError:
+                problems.append(f"{shown(file)}: not UTF-8 text")
+            else:
+                places[name] = shown(file)
     return values, places
 
 
@@ -289,20 +292,21 @@ def _path(detail: ErrorDetails) -> tuple[str, ...]:
 
 def _problem(detail: ErrorDetails) -> str:
     path = _path(detail)
-    return f"{'.'.join(path)}: {_words(path, detail)}"
+    said = _words(path, detail)
+    name = ".".join(path)
+    unknown = detail["type"] == "extra_forbidden" and "did you mean" not in said
+    return f"{_masked(name) if unknown else name}: {said}"
 
 
 def _words(path: tuple[str, ...], detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return ("unknown key" if len(path) > 1 else "unknown section") + _suggestion(path)
-    if kind == "missing" or (kind.endswith("_type") and path in _REQUIRED):
+    blank = kind.endswith("_type") and path in _REQUIRED and detail["input"] is None
+    if kind == "missing" or blank:
         return f"missing; write it here or set {variable(path)}" if len(path) > 1 else "missing"
     if kind == "literal_error":
         return f"write one of {str(context['expected']).replace(chr(39), '')}"
-    if kind in {"greater_than", "greater_than_equal", "less_than_equal"}:
-        bound = next(iter(context.values()))
-        return f"must be {'at most' if kind.startswith('less') else 'more than'} {bound}"
     if kind == "value_error":
         return str(context["error"])
     return _PLAIN.get(kind, detail["msg"])

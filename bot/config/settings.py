@@ -126,7 +126,7 @@ class MouseflowSection(Section):
     email: Text
     api_key: Secret
     time_zone: Text = "UTC"
-    requests_per_second: float = Field(2, gt=0, le=100)
+    requests_per_second: float = 2
     app_url: Text = "https://app.mouseflow.com"
     share_url: OptionalText = None
 
@@ -136,6 +136,13 @@ class MouseflowSection(Section):
         # A Basic user name ends at its first colon (RFC 7617).
         if ":" in value or not value.isprintable():
             raise ValueError("write the e-mail address of the API key")
+        return value
+
+    @field_validator("requests_per_second")
+    @classmethod
+    def _requests_per_second(cls, value: float) -> float:
+        if not 0 < value <= 100:  # also false for nan
+            raise ValueError("must be a number above 0 and at most 100")
         return value
 
     @field_validator("base_url")

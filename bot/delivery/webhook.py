@@ -10,6 +10,7 @@ import aiohttp
 
 from bot.actions.webhook import REFERENCE, SIGNATURE, TIMESTAMP, signature
 from bot.errors import GiveUp, TryLater
+from bot.rules.files.disk import shown
 
 TIMEOUT = timedelta(seconds=15)
 _RETRY = {408, 425, 429}
@@ -20,7 +21,8 @@ def secret_from(reference: str) -> str | None:
     """The secret at `env:NAME` or `file:/path`; None if there is none."""
     kind, _, place = reference.partition(":")
     if kind == "env":
-        return os.environ.get(place) or None
+        secret = os.environ.get(place, "")
+        return secret if secret and shown(secret) == secret else None  # else it can't sign
     try:
         return Path(place).read_text().strip() or None
     except (OSError, UnicodeError):

@@ -143,4 +143,6 @@ def test_secrets_are_read_from_files_and_the_environment(tmp_path, monkeypatch):
     assert secret_from(f"file:{tmp_path}/secret") == "from a file"
     assert secret_from("env:HOOK_SECRET") == "from the environment"
     assert secret_from(f"file:{tmp_path}/none") is None
+    monkeypatch.setenv("HOOK_SECRET", "\udcff")  # not UTF-8: it can't sign
+    assert secret_from("env:HOOK_SECRET") is None
     assert secret_from("env:NO_SUCH_SECRET") is None

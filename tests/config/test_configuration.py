@@ -1,5 +1,8 @@
 """What the configuration promises: precedence, every problem at once, and no secret shown."""
 
+import os
+import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from bot.config.load import locate
 from bot.config.settings import allowed, keys, variable
 from bot.errors import ConfigError
 from bot.rules.files.actions import Allowed
+from bot.rules.syntax import toml
+from bot.rules.syntax.nodes import Keys
 
 ENOUGH = {
     "BOT_MOUSEFLOW__REGION": "eu",
@@ -134,8 +139,8 @@ listen = "8080"
         ('[mouseflow]\nbase_url = "https://example.com"\nregion = "eu"', "not both"),
         ('[mouseflow]\nshare_url = "https://example.com/"', "{token}"),
         ('[mouseflow]\nshare_url = "https://example.com/{token}/{id}"', "{token}"),
-        ("[mouseflow]\nrequests_per_second = 0", "must be more than 0"),
-        ("[mouseflow]\nrequests_per_second = 1000", "must be at most 100"),
+        ("[mouseflow]\nrequests_per_second = 0", "must be a number above 0 and at most 100"),
+        ("[mouseflow]\nrequests_per_second = 1000", "must be a number above 0 and at most"),
         ('[mouseflow]\nchannel = "#x"', "did you mean slack.channel?"),
         ('[slack]\nbot_token = "xoxb-1"\nwebhook_url = "https://example.com"', "not both"),
         ('[slack]\nwebhook_url = "http://example.com/x"', "plain http"),
@@ -319,6 +324,12 @@ def test_every_secret_value_is_known_to_who_strikes_them_out() -> None:
     assert not [secret for secret in read.secrets() if secret in shown]
 
 
+def keys_of(text: str) -> Keys:
+    found = toml.parse(text)
+    assert isinstance(found, Keys)
+    return found
+
+
 SECTION = st.sampled_from(["mouseflow", "slack", "poll", "x"])
 KEY = st.sampled_from(["region", "channel", "settle", "a", "quoted key"])
 
@@ -333,17 +344,20 @@ def test_every_key_is_found_on_the_line_where_it_is_written(
         lines += ["", f"# {section} region channel settle", f"[{section}]"]
         for key, value in values.items():
             lines.append(f'  "{key}" = {str(value).lower()}  # "{key}" too')
-            places[section, key] = (len(lines), 4)
+            places[section, key] = (len(lines), 3)
     for path, place in places.items():
-        assert locate("\n".join(lines), path) == place
+        assert locate(keys_of("\n".join(lines)), path) == place
 
 
 def test_a_key_of_a_table_on_one_line_or_with_dots_is_found() -> None:
-    assert locate("a.b = 1\n", ("a", "b")) == (1, 3)
-    assert locate('x = 1\npoll = {settle = "5m"}\n', ("poll", "settle")) == (2, 9)
-    assert locate('[rules]\npaths = [\n "a",\n]\nallow = 1\n', ("rules", "allow")) == (5, 1)
-    assert locate('[rules]\npaths = [\n "a",\n]\n', ("rules", "absent")) == (1, 2)
-    assert locate("", ("rules",)) == (1, 1)
+    assert locate(keys_of("a.b = 1\n"), ("a", "b")) == (1, 3)
+    assert locate(keys_of('x = 1\npoll = {settle = "5m"}\n'), ("poll", "settle")) == (2, 9)
+    assert locate(keys_of('[rules]\npaths = [\n "a",\n]\nallow = 1\n'), ("rules", "allow")) == (
+        5,
+        1,
+    )
+    assert locate(keys_of('[rules]\npaths = [\n "a",\n]\n'), ("rules", "absent")) == (1, 2)
+    assert locate(Keys(1, 1), ("rules",)) == (1, 1)
 
 
 def test_the_configuration_says_what_rules_may_do() -> None:
@@ -374,3 +388,122 @@ def test_settings_have_every_section_of_the_documentation() -> None:
     assert list(Settings.model_fields) == [
         "mouseflow", "slack", "rules", "poll", "store", "web", "log",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (FILE + f"x = {'[' * 2000}{']' * 2000}\n", "5:45: nested too deeply; the limit is 40"),
+        (FILE + f"x = {'9' * 5000}\n", "5:5: this number has too many digits"),
+        (FILE + f"{'x.' * 5000}y = 1\n", "5:1: a key with too many parts"),
+        (FILE + "# a comment\n" * 100_000, "1:1: the file is too big; it may have at most 1 MB"),
+        ("# a comment \r[slack]\n" + FILE, "1:13: this invisible character (U+000D)"),
+        (FILE + 'x = "a\\ud83d"\n', "5:7: this escape is no character"),
+    ],
+    ids=["deep", "digits", "parts", "big", "carriage-return", "half"],
+)
+def test_a_file_that_no_library_reads_is_an_error_with_a_place(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode())
+    (found,) = problems(path, {})
+    assert found.startswith(f"{path}:{said}")
+
+
+def test_a_library_that_raises_anything_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.rules.syntax.toml.tomllib.loads", lambda _: {}[0])
+    path = written(tmp_path, FILE)
+    (found,) = problems(path, {})
+    assert found.startswith(f"{path}:1:1: this TOML can't be read: internal error: KeyError at ")
+
+
+def test_a_long_file_with_an_error_at_its_end_is_read_soon(tmp_path: Path) -> None:
+    path = written(tmp_path, "# a comment\n" * 80_000 + FILE + "regoin = 1\n")
+    began = time.process_time()
+    (found,) = problems(path, {})
+    assert found.startswith(f"{path}:80005:1: mouseflow.regoin: unknown key; did you mean region?")
+    assert time.process_time() - began < 5
+
+
+SECRET = "7f3c9a1be2d84650a9c1f0e7b6d5c4a3"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (FILE + f'"{SECRET}" = "api_key"\n', "5:1: mouseflow.7f3c…: unknown key"),
+        (f'"{SECRET}" = "api_key"\n' + FILE, "1:1: 7f3c…: unknown section"),
+        (f"[{SECRET}]\nx = 1\n" + FILE, "1:2: 7f3c…: unknown section"),
+        (FILE + f'"{SECRET}" = api_key\n', '5:38: text needs quotes: "7f3c…" = "…"'),
+        (FILE + f"{SECRET}: api_key\n", "5:33: TOML uses = instead of a colon: 7f3c… = …"),
+        (FILE + "requests_pr_second = 1\n", "5:1: mouseflow.requests_pr_second: unknown key; did"),
+    ],
+)
+def test_a_secret_in_the_place_of_a_key_is_not_shown(tmp_path: Path, text: str, said: str) -> None:
+    path = written(tmp_path, text)
+    (found,) = problems(path, {})
+    assert found.startswith(f"{path}:{said}")
+    assert SECRET not in found
+
+
+def test_what_is_not_utf_8_in_the_environment_is_named() -> None:
+    environ = ENOUGH | {
+        "BOT_SLACK__CHANNEL": "#\udcff",
+        "BOT_\udcfe": "x",
+        "HOME": "/\udcff",
+    }
+    assert problems(None, environ) == [
+        "BOT_SLACK__CHANNEL: not UTF-8 text; set it again",
+        "BOT_\\xfe: not UTF-8 text; set it again",
+    ]
+
+
+def test_a_configuration_whose_name_is_not_utf_8_can_be_talked_about(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.toml"))
+    assert problems(path, {})[0].startswith(f"{tmp_path}/\\xff.toml: no such file")
+    path.write_text(FILE + "x = 1\n")
+    assert problems(path, {}) == [f"{tmp_path}/\\xff.toml:5:1: mouseflow.x: unknown key"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("api_key = 12345", "mouseflow.api_key: write a text in quotes"),
+        ("api_key = true", "mouseflow.api_key: write a text in quotes"),
+        ('api_key = " "', "mouseflow.api_key: missing; write it here or set"),
+        ("requests_per_second = nan", "must be a number above 0 and at most 100"),
+        ("requests_per_second = inf", "must be a number above 0 and at most 100"),
+        ("requests_per_second = -1", "must be a number above 0 and at most 100"),
+    ],
+)
+def test_the_words_fit_the_wrong_value(tmp_path: Path, line: str, said: str) -> None:
+    file = FILE.replace('api_key = "from-the-file"\n', "") if "api_key" in line else FILE
+    path = written(tmp_path, file + line + "\n")
+    (found,) = problems(path, {})
+    assert said in found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
+def test_secrets_that_may_not_be_read_are_named_with_the_reason() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        secret = folder / "bot_slack__bot_token"
+        secret.write_text("xoxb-1")
+        secret.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            assert problems(None, ENOUGH, folder) == [f"{secret}: can't be read: Permission denied"]
+            os.seteuid(0)
+            for mode in (0o700, 0o744):
+                folder.chmod(mode)
+                os.seteuid(65534)
+                (found,) = problems(None, ENOUGH, folder)
+                assert found.startswith(str(folder))
+                assert found.endswith(": can't be read: Permission denied")
+                os.seteuid(0)
+        finally:
+            os.seteuid(0)

@@ -103,7 +103,7 @@ Node = Scalar | Items | Keys
 def decoded(data: bytes) -> str:
     """The bytes as text with plain line ends; raises Unreadable if they are not UTF-8 text."""
     if len(data) > MAX_BYTES:
-        raise Unreadable(1, 1, "the file is too big; a rule file has at most 1 MB")
+        raise Unreadable(1, 1, "the file is too big; it may have at most 1 MB")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Unreadable(1, 1, "the file is UTF-16; save it as UTF-8")
     try:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 
+from bot.errors import internal_error
 from bot.rules.syntax.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -15,6 +16,7 @@ from bot.rules.syntax.nodes import (
     Scalar,
     TooMuch,
     Unreadable,
+    place,
 )
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -37,20 +39,22 @@ _ESCAPE = "\\ starts an escape in \"…\"; put the text in '…', or write \\\\"
 def toml_error(text: str, error: ValueError) -> tuple[int, int, str]:
     """Line and column, from 1, and what to do there, for tomllib's error about that text."""
     problem = str(error)
-    place = _PLACE.search(problem)
+    found = _PLACE.search(problem)
     offset = len(text.rstrip("\n"))
-    if place and place[1]:
+    if found and found[1]:
         rows = text.split("\n")
-        offset = sum(len(row) + 1 for row in rows[: int(place[1]) - 1]) + int(place[2]) - 1
-    problem = problem[: place.start()] if place else problem
+        offset = sum(len(row) + 1 for row in rows[: int(found[1]) - 1]) + int(found[2]) - 1
+    problem = problem[: found.start()] if found else problem
     offset, message = _mistake(text, problem, offset)
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset), message
+    return (*place(text, offset), message)
 
 
 def _mistake(text: str, problem: str, offset: int) -> tuple[int, str]:
     """The offset to point at, and the message."""
     start = text.rfind("\n", 0, offset) + 1
     rest = text[offset:].partition("\n")[0].strip()
+    if problem.startswith("Exceeds the limit") and (number := _LONG_NUMBER.search(text)):
+        return number.start(), "this number has too many digits"
     if problem.startswith("Cannot "):
         return _defined_twice(text, start)
     if problem.startswith("Escaped character is not a Unicode"):
@@ -148,6 +152,8 @@ _SPACE = re.compile(r"[ \t]*")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN = re.compile(r"[^\s,\]}#]+(?: \d\d:[^\s,\]}#]+)?")
 _NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9_]+)")
+_LONG_NUMBER = re.compile(r"(?<![\w\"'])[-+]?[0-9_]{4000}")
+_DEPTH = f"nested too deeply; the limit is {MAX_DEPTH} levels"
 _STRINGS = {
     '"""': re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}', re.DOTALL),
     "'''": re.compile(r"'''(?:[^']|'(?!''))*'{3,5}"),
@@ -167,12 +173,24 @@ def parse(text: str) -> Node:
     try:
         tomllib.loads(text)
     except RecursionError:
-        raise TooMuch(1, 1, f"nested too deeply; the limit is {MAX_DEPTH} levels") from None
+        raise TooMuch(*place(text, _too_deep(text)), _DEPTH) from None
     except ValueError as error:
         raise Unreadable(*toml_error(text, error)) from None
+    except Exception as error:
+        raise Unreadable(1, 1, f"this TOML can't be read: {internal_error(error)}") from error
     if not _BLANK.sub("", text, count=1):
         raise Empty(1, 1, "the file is empty; start it with version = 1")
     return _Scanner(text).document()
+
+
+def _too_deep(text: str) -> int:
+    """The offset where the limit of brackets inside brackets is passed."""
+    depth = 0
+    for token in _TOKENS.finditer(text):
+        depth += (token[0] in "[{") - (token[0] in "]}")
+        if depth > MAX_DEPTH:
+            return token.start()
+    return 0
 
 
 class _Scanner:
@@ -283,8 +301,7 @@ class _Scanner:
         if self._nodes > MAX_NODES:
             raise TooMuch(*self._place(self._at), TOO_MANY)
         if depth > MAX_DEPTH:
-            limit = f"nested too deeply; the limit is {MAX_DEPTH} levels"
-            raise TooMuch(*self._place(self._at), limit)
+            raise TooMuch(*self._place(self._at), _DEPTH)
         first = self._peek()
         if first == "[":
             return self._array(depth)

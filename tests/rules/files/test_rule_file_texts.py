@@ -192,7 +192,7 @@ def refusal(name, data):
         (b"a\x00b", "1:2: this is a binary file, not text"),
         (b"\xff\xfea\x00", "1:1: the file is UTF-16; save it as UTF-8"),
         (b"ok\nsm\xf8rrebr\xf8d", "2:3: not UTF-8 text; save the file as UTF-8"),
-        (b"# x\n" * 2_500_000, "1:1: the file is too big; a rule file has at most 1 MB"),
+        (b"# x\n" * 2_500_000, "1:1: the file is too big; it may have at most 1 MB"),
         (b"", "the file is empty"),
     ],
 )  # fmt: skip
