@@ -266,12 +266,12 @@ class Daemon:
         """Reload the rule files when they change, or when asked to."""
         while True:
             asked_to = await _set_within(asked, CHECK_FILES)
-            now = signature(self._settings.rules.paths)
-            if not asked_to and now == self._seen:
-                continue
-            asked.clear()
-            self._seen = now
             try:
+                now = signature(self._settings.rules.paths)
+                if not asked_to and now == self._seen:
+                    continue
+                asked.clear()
+                self._seen = now
                 await self._load_rules()
             except Exception as error:
                 # Also a surprise: nothing in a rule file may end the daemon. It retries soon.

@@ -1,6 +1,7 @@
 """What changes while the daemon starts or runs is noticed: rule files, and what Slack allows."""
 
 import asyncio
+import os
 from unittest.mock import Mock
 
 import pytest
@@ -127,6 +128,76 @@ def test_a_bug_while_rules_are_reloaded_leaves_the_previous_rules_active(tmp_pat
     (told,) = world.told()
     assert "The previous rules stay active" in told
     assert f"internal error: {error.__name__} at " in told
+
+
+def test_a_bug_while_files_are_looked_at_ends_nothing(tmp_path):
+    world = World(tmp_path, RULES, websites=1)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(10)
+            with pytest.MonkeyPatch.context() as broken:
+                broken.setattr("bot.daemon.signature", Mock(side_effect=LookupError))
+                world.rule_file.write_text(RULES.replace("tag: phone", "tag: another"))
+                await asyncio.sleep(10)
+            await asyncio.sleep(10)
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+
+    virtually(work)
+    assert tags(world) == ["tag=another"]
+
+
+def _sparse(file):
+    with file.open("wb") as opened:
+        opened.truncate(6_000_000_000)
+
+
+def _pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _link_to_nothing(file):
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file.write_text(f"%YAML 1.3\n---{RULES}"), "write %YAML 1.2"),
+        (lambda file: file.write_text(RULES.replace("phone}", r'"\ud800"}')), "half a character"),
+        (lambda file: file.write_text(RULES.replace("stopped:", r'"\ud800":')), "half a character"),
+        (lambda file: file.write_bytes(b"\xff\xff"), "not UTF-8"),
+        (_sparse, "too big"),
+        (_pipe, "it is not a file"),
+        (_link_to_nothing, "no such rule file"),
+    ],
+    ids=["directive", "half-value", "half-key", "bytes", "sparse", "pipe", "dangling"],
+)
+def test_whatever_a_rule_file_becomes_the_previous_rules_stay_active(tmp_path, spoil, said):
+    world = World(tmp_path, RULES, websites=1)
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(10)
+            spoil(world.rule_file)
+            await asyncio.sleep(10)
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+            assert tags(world) == ["tag=phone"]
+            world.rule_file.unlink()
+            world.rule_file.write_text(RULES.replace("tag: phone", "tag: corrected"))
+            await asyncio.sleep(60)
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+
+    virtually(work)
+    assert tags(world) == ["tag=phone", "tag=corrected"]
+    (told,) = world.told()
+    assert "The previous rules stay active" in told
+    assert said in told
 
 
 def test_a_poll_without_a_match_is_for_those_who_search_for_a_fault(tmp_path):
