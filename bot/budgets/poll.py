@@ -11,8 +11,18 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from bot.budgets.decide import decide
-from bot.budgets.state import BudgetContext, SiteMark, covered, period_of, set_site_mark, site_mark
+from bot.budgets.members import Counted, counted, membership
+from bot.budgets.state import (
+    BudgetContext,
+    SiteMark,
+    budget_mark,
+    period_of,
+    set_site_mark,
+    site_mark,
+)
 from bot.budgets.switches import own_stop_of_a_rule, settled_switches, switched
 from bot.domain.budget import LATE, RECORDING, WebsiteState, midnight
 from bot.domain.subjects import Site
@@ -25,6 +35,7 @@ from bot.rules.model import Budget
 from bot.store import Connection
 from bot.store.alert_states import forget_figures
 from bot.store.budgets import Switching, add_visitors, drop_visitors, keep_highest, owned, used
+from bot.store.recordings import missing_websites
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
 
@@ -73,29 +84,74 @@ async def poll_budgets(
     memory: BudgetMemory,
     now: datetime,
     ops: str | None,
+    others: Sequence[Site] = (),
 ) -> BudgetsPolled:
     """Poll all budgets. `ops` is the channel for messages that no budget has a channel for.
 
-    A website whose request fails is evaluated with what was known of it; the first error is
-    returned.
+    `sites` are the account's websites, `others` those that no budget starts to count. A
+    website whose request fails is evaluated with what was known of it; the first error
+    is returned.
     """
-    begins: dict[str, date] = {}
-    watched: dict[str, Site] = {}
-    for budget in budgets:
-        for site in covered(budget, sites):
-            first = period_of(budget, now, context.zone).first
-            watched[site.id] = site
-            begins[site.id] = min(begins.get(site.id, first), first)
-    fetched = await _fetch_all(watched.values(), begins, context, memory, now)
+    planning = partial(
+        plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now
+    )
+    planned = await context.store.run(planning)
+    watched = planned.sites
+    fetched = await _fetch_all(watched.values(), planned.begins, context, memory, now)
     failed = next((error for _counts, error in fetched if error), None)
-    counted = [counts for counts, _error in fetched]
     work = partial(
-        settle, budgets=budgets, counted=counted, routing=context.routing, zone=context.zone,
-        now=now, ops=ops,
+        settle, budgets=budgets, planned=planned, counts=[counts for counts, _error in fetched],
+        routing=context.routing, zone=context.zone, now=now, ops=ops,
     )  # fmt: skip
     decided = await context.store.run(work)
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
     return BudgetsPolled(tuple(decided.matches), decided.used, ignored, failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a poll is about: what each budget counts, by its id, and the websites to fetch.
+
+    `begins` is the first day to know of each website. `missing` are the websites that a
+    budget holds and that the account's list lacks.
+    """
+
+    counted: Mapping[str, Counted]
+    sites: Mapping[str, Site]
+    begins: Mapping[str, date]
+    missing: frozenset[str]
+
+
+def plan(
+    conn: Connection,
+    budgets: Sequence[Budget],
+    sites: Sequence[Site],
+    others: Sequence[Site],
+    zone: ZoneInfo,
+    now: datetime,
+) -> Plan:
+    """What each budget counts, and the websites to fetch: those and the ones that it holds."""
+    found: dict[str, Counted] = {}
+    begins: dict[str, date] = {}
+    wanted: dict[str, Site] = {}
+    listed = {site.id: site for site in (*others, *sites)}
+    holds = {each.website for each in owned(conn).values() if not each.rule}
+    for budget in budgets:
+        period = period_of(budget, now, zone)
+        mark = budget_mark(conn, budget.id)
+        running = mark.running if mark else ()
+        found[budget.id] = counted(budget, membership(running, period), sites, others)
+        for site in found[budget.id].sites:
+            wanted[site.id] = site
+            begins[site.id] = min(begins.get(site.id, period.first), period.first)
+        # A switch may be under way on a website that left the budget a moment ago.
+        before = {each.id for membership in running for each in membership.members}
+        holds |= {each for each in before if (left := site_mark(conn, each)) and left.pending}
+    today = now.astimezone(zone).date()
+    for website in sorted(holds & listed.keys()):
+        wanted.setdefault(website, listed[website])
+        begins.setdefault(website, today)
+    return Plan(found, wanted, begins, frozenset(holds - listed.keys()))
 
 
 _Fetched = tuple[WebsiteCounts, Exception | None]
@@ -225,30 +281,34 @@ async def dates_are_ignored(mouseflow: Mouseflow, website: str) -> bool:
 def settle(
     conn: Connection,
     budgets: Sequence[Budget],
-    counted: Sequence[WebsiteCounts],
+    planned: Plan,
+    counts: Sequence[WebsiteCounts],
     routing: Routing,
     zone: ZoneInfo,
     now: datetime,
     ops: str | None,
 ) -> BudgetContext:
     """Write the counts down, see what became of the switches, and decide for each budget."""
-    context = BudgetContext(zone=zone, now=now, ops=ops, routing=routing, budgets=budgets)
-    for counts in counted:
-        website = counts.site.id
+    context = BudgetContext(
+        zone=zone, now=now, ops=ops, routing=routing, budgets=budgets, counted=planned.counted,
+        gone=_gone(conn, planned.missing, now),
+    )  # fmt: skip
+    for each in counts:
+        website = each.site.id
         mark = site_mark(conn, website)
-        if counts.days is not None:
-            learn_visitors(conn, website, counts.days, mark, counts.state, now, zone)
-            keep_highest(conn, website, counts.days, now)
-        context.sites[website] = counts.site
+        if each.days is not None:
+            learn_visitors(conn, website, each.days, mark, each.state, now, zone)
+            keep_highest(conn, website, each.days, now)
+        context.sites[website] = each.site
         context.before[website] = mark
         context.switched[website] = switched(conn, website, mark, now)
         # Switched during the request: the answer may be of before or after. Wait for a poll.
-        certain = context.switched[website] == counts.switched
-        state = counts.state if certain else None
+        certain = context.switched[website] == each.switched
+        state = each.state if certain else None
         context.marks[website] = settled_switches(conn, website, mark, state, now)
         if state is not None:
             context.states[website] = state
-            if own_stop_of_a_rule(conn, website, counts.switched, state):
+            if own_stop_of_a_rule(conn, website, each.switched, state):
                 context.stopped.add(website)
     context.owned.update(owned(conn))
     decide(conn, context)
@@ -257,6 +317,18 @@ def settle(
             set_site_mark(conn, website, left)
     forget_figures(conn, now - HISTORY * 1.25)
     return context
+
+
+def _gone(conn: Connection, missing: Collection[str], now: datetime) -> frozenset[str]:
+    """Of the websites that the list lacks, those that the list before it lacked too."""
+    found = set()
+    first_time = missing_websites(conn)
+    for website in missing:
+        mark = site_mark(conn, website) or SiteMark(at=now)
+        if mark.absent and website not in first_time:
+            found.add(website)
+        set_site_mark(conn, website, replace(mark, absent=mark.absent or now))
+    return frozenset(found)
 
 
 HOUR = timedelta(hours=1)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bot.actions.base import Action
 from bot.actions.recording import CHANGED, RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.budgets.state import STATUS, BudgetStatus, Pending, SiteMark, last_by_a_rule
+from bot.budgets.state import STATUS, BudgetContext, BudgetStatus, Pending, SiteMark, last_by_a_rule
 from bot.domain.budget import Change, Ownership, WebsiteState
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Site, WebsiteSubject, written
@@ -117,13 +117,11 @@ def post(
 ) -> None:
     """Post, once for all websites of the budget; without posts only to the audit log."""
     context = status.context
-    if not status.sites:
-        return
     if not posts:
         text = "; ".join((title, *why))
         record(conn, context.now, [Note(kind="budget.step", rule=status.owner, text=text)])
         return
-    site = status.sites[0]
+    site = status.sites[0] if status.sites else Site(id="", name="")
     if len(status.sites) > 1:
         names = ", ".join(each.name for each in status.sites)
         site = Site(id=site.id, name=names, read_only=site.read_only)
@@ -135,11 +133,25 @@ def post(
 
 def say(conn: Connection, status: BudgetStatus, site: Site, title: str, *lines: str) -> None:
     """Tell people where the budget posts, else in the ops channel; always in the audit log."""
-    context = status.context
-    note = Note(kind="website.person", rule=status.owner, website=site.id, text=title,
+    ops = status.context.ops
+    channels = tuple(status.posts) or ((ops,) if ops is not None else ())
+    say_in(conn, status.context, channels, status.owner, site, title, *lines)
+
+
+def say_in(
+    conn: Connection,
+    context: BudgetContext,
+    channels: Iterable[str],
+    owner: str,
+    site: Site,
+    title: str,
+    *lines: str,
+) -> None:
+    """Tell people in these channels, and in the audit log."""
+    note = Note(kind="website.person", rule=owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, context.now, [note])
-    for channel in tuple(status.posts) or ((context.ops,) if context.ops is not None else ()):
+    for channel in channels:
         match = notice(title, lines, context.now, channel, site)
         if add_match(conn, match):
             context.matches.append(match.match_key)
@@ -164,7 +176,7 @@ def settled_switches(
         each for each in (mark.pending if mark else ()) if _under_way(conn, website, each, now)
     )
     if state is None:
-        return replace(mark, pending=left) if mark else SiteMark(at=now)
+        return replace(mark, pending=left, absent=None) if mark else SiteMark(at=now)
     if mark is None:
         return SiteMark(at=now, status=state.status, rate=state.rate)
     rate_changed = state.rate != mark.rate

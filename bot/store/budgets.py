@@ -1,6 +1,6 @@
 """The budgets' ledger, the steps done in each period, and the switches that the bot owns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -76,6 +76,35 @@ def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: 
     """The step acts now; False if it has acted in this period already."""
     write = insert(budget_steps).values(budget=budget, period=period, step=step, at=ms(at))
     return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
+
+
+def forget_budget_steps(
+    conn: Connection,
+    budget: str,
+    website: str,
+    since: datetime,
+    *,
+    keep: Collection[str] = (),
+    post_again: bool = True,
+) -> None:
+    """Let the budget's steps act on the website again, except those named in `keep`.
+
+    `since` is before the first of its periods that may still run. Steps that have acted on no
+    other website post again, if asked to.
+    """
+    column, mine = budget_steps.c, f" @{website}"
+    recent = (column.budget == budget, column.at >= ms(since))
+    query = select(column.period, column.step)
+    acted = conn.execute(query.where(*recent, column.step.endswith(mine, autoescape=True))).all()
+    for period, name in acted:
+        step = name.removesuffix(mine)
+        if step in keep:
+            continue
+        here = (*recent, column.period == period)
+        conn.execute(delete(budget_steps).where(*here, column.step == name))
+        others = query.where(*here, column.step.startswith(f"{step} @", autoescape=True))
+        if post_again and conn.execute(others).first() is None:
+            conn.execute(delete(budget_steps).where(*here, column.step == step))
 
 
 def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:
