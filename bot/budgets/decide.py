@@ -474,7 +474,9 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
         ),
         resume=budget.resume,
         pace=budget.pace is not None,
-        running=remembered(budget, status.period, status.counted, status.running, status.today),
+        running=remembered(
+            budget, status.period, status.counted, status.running, status.context.today
+        ),
     )
     set_budget_mark(conn, budget.id, mark)
 

@@ -23,7 +23,7 @@ from bot.budgets.members import Counted, Membership
 from bot.budgets.texts import owner, percent
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import BUDGET, Ownership, Period, Step, Switch, WebsiteState
+from bot.domain.budget import BUDGET, DayCount, Ownership, Period, Step, Switch, WebsiteState
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
@@ -53,7 +53,8 @@ class Pending(Struct, frozen=True):
 class SiteMark(Struct, frozen=True, omit_defaults=True):
     """A website at the last poll. `former` is its rate before the last change.
 
-    `absent`: since when the account's list lacks it, though a budget holds it.
+    `absent`: since when the account's list lacks it, though a budget holds it. `days` are the
+    counts of the last days, `doubted` those that have jumped and wait for a second answer.
     """
 
     at: datetime
@@ -63,6 +64,8 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
     changed: datetime | None = None
     pending: tuple[Pending, ...] = ()
     absent: datetime | None = None
+    days: dict[date, DayCount] = {}
+    doubted: dict[date, int] = {}
 
 
 class SiteLine(Struct, frozen=True):
@@ -138,9 +141,9 @@ def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
     }
 
 
-def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
+def period_of(budget: Budget, today: date) -> Period:
     """The budget's present period."""
-    return core.period(now.astimezone(zone).date(), budget.period, budget.starts_on)
+    return core.period(today, budget.period, budget.starts_on)
 
 
 def step_of(written: BudgetStep) -> Step:
@@ -186,11 +189,13 @@ class BudgetContext:
     stopped since then. `matches` are the keys of new matches, `used` the highest percentage
     of any budget by website. `counted` is what each budget counts, by its id; `gone` are the
     websites that two lists in a row lack, `paused` those that Mouseflow itself had set to a
-    status (such as Paused) and then started.
+    status (such as Paused) and then started. `doubted` are
+    the websites whose counts have jumped.
     """
 
     zone: ZoneInfo
     now: datetime
+    today: date
     ops: str | None
     routing: Routing
     budgets: Sequence[Budget]
@@ -202,6 +207,7 @@ class BudgetContext:
     switched: dict[str, Sequence[Switching]] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
     paused: dict[str, str] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
     matches: list[str] = field(default_factory=list)
@@ -328,11 +334,6 @@ class BudgetStatus:
         return self.mark.running if self.mark else ()
 
     @property
-    def today(self) -> date:
-        """The present day in the account's zone."""
-        return self.context.now.astimezone(self.context.zone).date()
-
-    @property
     def stops(self) -> bool:
         """Whether some step stops recording."""
         return any(step.recording == "stop" for step in self.steps)
@@ -361,7 +362,7 @@ class BudgetStatus:
 
 def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> BudgetStatus:
     """The budget in this poll."""
-    period = period_of(budget, context.now, context.zone)
+    period = period_of(budget, context.today)
     counted = context.counted[budget.id]
     every = (*counted.ids, *(each.id for each in counted.left))
     ledger = used(conn, every, period.first, period.end)

@@ -187,6 +187,8 @@ def settled_switches(
         former=mark.rate if rate_changed else mark.former,
         changed=now if rate_changed else mark.changed,
         pending=left,
+        days=mark.days,
+        doubted=mark.doubted,
     )
 
 

@@ -108,6 +108,47 @@ def total(counts: Mapping[str, Mapping[date, int]], within: Period) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class DayCount:
+    """How many recordings of a day the API counted last.
+
+    `fallen` is a lower count that one answer gave. Deleted recordings make a count smaller,
+    but so does one wrong answer: two answers in a row make it true.
+    """
+
+    count: int
+    fallen: int | None = None
+
+    def then(self, count: int) -> tuple["DayCount", int]:
+        """The day after another answer, and how many more recordings were made until then."""
+        if count >= self.count:
+            return DayCount(count), count - self.count
+        if self.fallen is None:
+            return DayCount(self.count, count), 0
+        return DayCount(count), max(0, count - self.fallen)
+
+
+JUMP, A_FEW = 3, 10
+"""More than this many times the expected recordings, and some more, are a jump."""
+
+
+def is_jump(grown: int, expected: float) -> bool:
+    """Whether counts grew so much that a second answer must confirm it."""
+    return grown > JUMP * expected + A_FEW
+
+
+def confirmed(
+    days: Mapping[date, int], before: Mapping[date, DayCount], doubted: Mapping[date, int]
+) -> dict[date, int]:
+    """Of counts that jumped, what an earlier answer gave too; `doubted` jumped one poll ago."""
+    known = {day: each.count for day, each in before.items()}
+    return {
+        day: min(count, max(known.get(day, 0), doubted.get(day, 0)))
+        for day, count in days.items()
+        if day in known or day in doubted
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of a budget: at `at` percent set these switches. `name` is kept in the store."""
 
