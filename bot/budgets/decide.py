@@ -152,10 +152,15 @@ def _intervened(
     conn: Connection, status: BudgetStatus, site: Site, owned: Ownership, who: str, now_is: str
 ) -> None:
     now = status.context.now
-    mark_budget_step(conn, status.owner, status.period.name, f"aside {site.id}", now)
-    status.done[f"aside {site.id}"] = now
+    mark_budget_step(conn, status.owner, status.period.name, _aside(site), now)
+    status.done[_aside(site)] = now
     title = texts.intervened(site.name, who, owned.switch, now_is)
     say(conn, status, site, title, texts.had_set(owned), texts.LEFT_ALONE)
+
+
+def _aside(site: Site) -> str:
+    """The name under which the store keeps that the bot leaves the website alone."""
+    return f"aside {site.id}"
 
 
 def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
@@ -433,7 +438,7 @@ def _can_pace(status: BudgetStatus, site: Site) -> bool:
         and state.switchable
         and state.is_recording
         and not context.marks[site.id].pending
-        and f"aside {site.id}" not in status.done
+        and _aside(site) not in status.done
         and not any(
             step.rate is not None
             and step.site_name(status.budget.recordings, site.id) in status.done
@@ -461,8 +466,8 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
         ends=status.ends,
         paced=context.now if paced else last,
         websites=(
-            *(_line(context, site) for site in status.sites),
-            *(_line(context, Site(each.id, each.name)) for each in status.counted.absent),
+            *(_line(status, site) for site in status.sites),
+            *(_line(status, Site(each.id, each.name)) for each in status.counted.absent),
         ),
         steps=tuple(
             StepLine(
@@ -481,7 +486,8 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
     set_budget_mark(conn, budget.id, mark)
 
 
-def _line(context: BudgetContext, site: Site) -> SiteLine:
+def _line(status: BudgetStatus, site: Site) -> SiteLine:
+    context = status.context
     state = context.states.get(site.id)
     owners = dict.fromkeys(owned.owner for owned in context.owned_of(site.id))
     return SiteLine(
@@ -491,6 +497,7 @@ def _line(context: BudgetContext, site: Site) -> SiteLine:
         rate=state.rate if state else None,
         owner=", ".join(owners),
         read_only=site.read_only,
+        left_alone=status.done.get(_aside(site)),
     )
 
 

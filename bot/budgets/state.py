@@ -69,7 +69,10 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
 
 
 class SiteLine(Struct, frozen=True):
-    """A website of a budget as `status` shows it; `owner` set its present state."""
+    """A website of a budget as `status` shows it; `owner` set its present state.
+
+    `left_alone`: since when the bot leaves it alone, because somebody else changed it.
+    """
 
     id: str
     name: str
@@ -77,6 +80,7 @@ class SiteLine(Struct, frozen=True):
     rate: int | None
     owner: str
     read_only: bool
+    left_alone: datetime | None = None
 
 
 class StepLine(Struct, frozen=True):

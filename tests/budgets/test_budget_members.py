@@ -151,4 +151,7 @@ async def test_what_mouseflow_sets_back_after_a_pause_is_stopped_again(stopped, 
     big.set(stopped.now, "person", status="Recording")
     await stopped.run(every=QUARTER, hours=1)
     assert big.status == "Recording"
+    lines = {line.name: line.left_alone for line in stopped.mark().websites}
+    assert lines["small.com"] is None
+    assert lines["big.com"] is not None
     assert len(stopped.slack.said("somebody turned recording back on")) == 1
