@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 import structlog
 
+from bot.budgets.decide import let_go_of_missing
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.domain.subjects import Kind, Site, reread
@@ -234,14 +235,18 @@ class Watcher:
         text = f"{len(rules.rules)} rules active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
-        def work(conn: Connection) -> frozenset[str]:
+        def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
             for rule in rules.rules:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
-            return rules_loaded(conn, fingerprints, now)
+            names = website_names(conn)
+            lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
+            return rules_loaded(conn, fingerprints, now), lost
 
-        changed = await self.context.store.run(work)
+        changed, lost = await self.context.store.run(work)
+        if lost:
+            self._wake()
         before = {rule.id for rule in self.rules.rules}
         self.rules = rules
         self._rejected = ()

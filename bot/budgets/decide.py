@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from bot.actions.base import Action
@@ -20,15 +20,17 @@ from bot.budgets.state import (
     last_by_a_rule,
     set_budget_mark,
 )
-from bot.budgets.switches import post, say, say_in, switch
+from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
 from bot.domain.budget import RECORDING, Change, Ownership, Step, WebsiteState
 from bot.domain.step import Rank
 from bot.domain.subjects import Site
-from bot.rules.model import BudgetStep
+from bot.polling.ops_messages import announce
+from bot.rules.model import Budget, BudgetStep
 from bot.store import Connection
 from bot.store.budgets import budget_steps_done, disown, forget_budget_steps, mark_budget_step
+from bot.store.budgets import owned as owned_switches
 
 
 def decide(conn: Connection, context: BudgetContext) -> None:
@@ -51,11 +53,14 @@ def decide(conn: Connection, context: BudgetContext) -> None:
 
 def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]) -> None:
     """Notice what people and rules have changed, leave it, and tell people."""
+    names = {site.id: site.name for site in context.sites.values()}
+    let_go_of_missing(conn, context.budgets, names, context.ops, context.now)
+    context.owned = owned_switches(conn)
     by_owner = {each.owner: each for each in budgets}
     for owned in list(context.owned.values()):
         state, site = context.states.get(owned.website), context.sites.get(owned.website)
         budget = by_owner.get(owned.owner)
-        if not owned.rule and _let_go(conn, context, owned, budget):
+        if budget and _let_go(conn, context, owned, budget):
             continue
         if not state or not site or context.busy(owned.website, owned.switch):
             continue
@@ -73,29 +78,48 @@ def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[Budg
             _stopped_by_others(conn, each, site)
 
 
+def let_go_of_missing(
+    conn: Connection,
+    budgets: Sequence[Budget],
+    names: Mapping[str, str],
+    ops: str | None,
+    now: datetime,
+) -> bool:
+    """Let go of what budgets hold that are no longer in the files; True if there was some.
+
+    `names` are the names of websites, by id. The ops channel is told.
+    """
+    present = set(map(texts.owner, budgets))
+    missing = [each for each in owned_switches(conn).values() if each.owner not in present]
+    lost = [each for each in missing if not each.rule]
+    for owned in lost:
+        why = f"{owned.owner} is no longer in the rule files"
+        disown(conn, owned.website, owned.switch, now, f"{why}; {texts.stays(owned)}")
+        site = Site(owned.website, names.get(owned.website, owned.website))
+        title = f"{site.name} is in no budget now; {texts.stays(owned)}"
+        announce(conn, title, (why, texts.had_set(owned)), now, ops, site)
+    return bool(lost)
+
+
+GONE = "Two lists in a row lack it. What it has used stays counted until the period ends"
+
+
 def _let_go(
-    conn: Connection, context: BudgetContext, owned: Ownership, status: BudgetStatus | None
+    conn: Connection, context: BudgetContext, owned: Ownership, status: BudgetStatus
 ) -> bool:
     """Let go of a website that left its budget or the account, and tell people."""
     site = context.sites.get(owned.website) or Site(owned.website, context.name(owned.website))
-    stays = f"it stays {'Stopped' if owned.switch == 'recording' else f'at {owned.set_to} %'}"
-    if status is None:
-        why = f"{owned.owner} is no longer in the rule files; the website stays {owned.set_to}"
-        _disown(conn, context, owned, why)
-        channels = () if context.ops is None else (context.ops,)
-        title = f"{site.name} is in no budget now; {stays}"
-        lines = (f"{owned.owner} is no longer in the rule files", texts.had_set(owned))
-        say_in(conn, context, channels, owned.owner, site, title, *lines)
-        return True
     if owned.website in context.gone:
         title = f"{site.name} is gone from the account"
+        lines = [GONE]  # the same for rate and recording, so that one post goes out
         _act_again(conn, status, owned)
     elif owned.website in context.sites and site not in status.sites and not status.budget.resume:
-        title = f"{site.name} is no longer in the budget; {stays}"
+        title = f"{site.name} is no longer in the budget; {texts.stays(owned)}"
+        lines = [texts.had_set(owned), "The bot won't change it any more"]
     else:
         return False
     _disown(conn, context, owned, title)
-    say(conn, status, site, title, texts.had_set(owned), "The bot won't change it any more")
+    say(conn, status, site, title, *lines)
     return True
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bot.actions.base import Action
 from bot.actions.recording import CHANGED, RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.budgets.state import STATUS, BudgetContext, BudgetStatus, Pending, SiteMark, last_by_a_rule
+from bot.budgets.state import STATUS, BudgetStatus, Pending, SiteMark, last_by_a_rule
 from bot.domain.budget import Change, Ownership, WebsiteState
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Site, WebsiteSubject, written
@@ -133,25 +133,11 @@ def post(
 
 def say(conn: Connection, status: BudgetStatus, site: Site, title: str, *lines: str) -> None:
     """Tell people where the budget posts, else in the ops channel; always in the audit log."""
-    ops = status.context.ops
-    channels = tuple(status.posts) or ((ops,) if ops is not None else ())
-    say_in(conn, status.context, channels, status.owner, site, title, *lines)
-
-
-def say_in(
-    conn: Connection,
-    context: BudgetContext,
-    channels: Iterable[str],
-    owner: str,
-    site: Site,
-    title: str,
-    *lines: str,
-) -> None:
-    """Tell people in these channels, and in the audit log."""
-    note = Note(kind="website.person", rule=owner, website=site.id, text=title,
+    context = status.context
+    note = Note(kind="website.person", rule=status.owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, context.now, [note])
-    for channel in channels:
+    for channel in tuple(status.posts) or ((context.ops,) if context.ops is not None else ()):
         match = notice(title, lines, context.now, channel, site)
         if add_match(conn, match):
             context.matches.append(match.match_key)

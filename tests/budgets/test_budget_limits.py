@@ -6,6 +6,8 @@ import pytest
 from budget_world import Shop, World
 from test_budget_switching import log
 
+from bot.rules.files.load import read
+
 MONTH = """
 credits:
   websites: [myshop.com]
@@ -85,3 +87,11 @@ async def test_a_daily_throttle_does_not_raise_that_of_the_month(world):
     bot = world(month + DAY % "80%: {recording_rate: 50}", quiet())
     await uses(bot, 5200)
     assert log(bot.shops[0]) == [("bot", "10 %")]
+
+
+def test_check_warns_of_a_step_that_records_more_than_an_earlier_one():
+    text = MONTH % "80%: {recording_rate: 20}, 100%: {recording_rate: 100}"
+    body = "\n".join("  " + line for line in text.strip("\n").splitlines())
+    [warning] = read([("b.yaml", f"version: 1\nbudgets:\n{body}\n".encode())]).warnings
+    assert warning.lint == "raised-rate"
+    assert "an earlier step lowers the rate to 20 %" in warning.message
