@@ -377,6 +377,14 @@ class Counting:
     fresh: int = 0
 
 
+def _expected(
+    conn: Connection, website: str, since: datetime, now: datetime, zone: ZoneInfo
+) -> float:
+    """Recordings expected since then if all visitors were recorded."""
+    learned = forecast.traffic(visitors(conn, website, now - forecast.LOOK_BACK), now, zone)
+    return forecast.coming([(learned, 100.0)], min(since, now), now)
+
+
 def count_up(
     conn: Connection,
     website: str,
@@ -398,9 +406,8 @@ def count_up(
     # Other days are counted for the first time, after a downtime or an edit.
     watched = [day for day in days if day in before or day >= last]
     grown = sum(max(0, days[day] - before.get(day, DayCount(0)).count) for day in watched)
-    learned = forecast.traffic(visitors(conn, website, now - forecast.LOOK_BACK), now, zone)
-    expected = forecast.coming([(learned, 100.0)], min(mark.at, now), now)
-    jumped = is_jump(grown, expected)
+    # The forecast is the costly part, and few websites need it.
+    jumped = is_jump(grown, 0) and is_jump(grown, _expected(conn, website, mark.at, now, zone))
     accepted = confirmed(days, before, mark.doubted) if jumped else days
     after = {day: before.get(day, DayCount(0)).then(count) for day, count in accepted.items()}
     kept = {day: each for day, each in mark.days.items() if day >= recent}

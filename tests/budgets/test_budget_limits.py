@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from budget_world import Shop, World
+from budget_world import Shop, World, budgets
 from test_budget_switching import log
 
 from bot.rules.files.load import read
@@ -95,3 +95,15 @@ def test_check_warns_of_a_step_that_records_more_than_an_earlier_one():
     [warning] = read([("b.yaml", f"version: 1\nbudgets:\n{body}\n".encode())]).warnings
     assert warning.lint == "raised-rate"
     assert "an earlier step lowers the rate to 20 %" in warning.message
+
+
+@pytest.mark.parametrize("rate", [50, 10])
+async def test_an_edited_rate_is_set_in_mid_period(world, rate):
+    text = MONTH % "50%: {recording_rate: 25}"
+    bot = world(text, quiet(rate=90))
+    await uses(bot, 5200)
+    bot.budgets = budgets(text.replace("25", str(rate)))
+    await bot.run(hours=3)
+    assert log(bot.shops[0]) == [("bot", "25 %"), ("bot", f"{rate} %")]
+    [held] = bot.owned().values()
+    assert held.before == 90
