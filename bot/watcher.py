@@ -12,8 +12,9 @@ from hashlib import blake2b
 
 import structlog
 
+from bot.budgets.decide import let_go_of_missing
+from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
-from bot.budgets.state import covered
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.polling import recordings
@@ -69,11 +70,11 @@ class WatchedSite:
 
 def sites_of(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
     """The websites for rules; without demo websites, unless a rule names them."""
-    return [
-        Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
-        for row in rows
-        if not row.is_demo or _named(row.name or row.id, rules)
-    ]
+    return [_site(row) for row in rows if not row.is_demo or _named(row.name or row.id, rules)]
+
+
+def _site(row: Website) -> Site:
+    return Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
 
 
 def _named(name: str, rules: RuleSet) -> bool:
@@ -192,6 +193,7 @@ class Watcher:
         self.announce_after = announce_after
         self._announced: datetime | None = None
         self._sites: Sequence[Site] = ()
+        self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
 
     async def find_sites(self) -> Sequence[Site]:
@@ -221,6 +223,8 @@ class Watcher:
             self._wake()
         self._log_paused(gone.recorded.paused)
         self._sites = sites
+        known = {site.id for site in sites}
+        self._left_out = [_site(row) for row in found if row.id not in known]
         await self._watch_sites()
         return sites
 
@@ -231,14 +235,18 @@ class Watcher:
         text = f"{len(rules.rules)} rules active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
-        def work(conn: Connection) -> frozenset[str]:
+        def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
             for rule in rules.rules:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
-            return rules_loaded(conn, fingerprints, now)
+            names = website_names(conn)
+            lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
+            return rules_loaded(conn, fingerprints, now), lost
 
-        changed = await self.context.store.run(work)
+        changed, lost = await self.context.store.run(work)
+        if lost:
+            self._wake()
         previous, self.rules = self.rules, rules
         try:
             await self._watch_sites()
@@ -381,15 +389,15 @@ class Watcher:
 
     async def poll_budgets(self) -> bool:
         """Poll all budgets once; False if a request failed."""
-        counted = self.rules.budgets
-        watched = [each.site for each in self.watched.values()]
+        counted, sites = self.rules.budgets, self._sites
         if not counted:
             return True
 
         async def poll() -> Recorded:
             polled = await poll_budgets(
-                counted, watched, self.context, self.budget_memory, self._clock(), self._ops
-            )
+                counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
+                others=self._left_out,
+            )  # fmt: skip
             for website, used in polled.used.items():
                 if website in self.watched:
                     self.watched[website].levels.budget_used = used

@@ -1,12 +1,15 @@
 """What each budget does in one poll: act on steps, step aside, undo, and pace."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
 
 from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.budgets import texts
+from bot.budgets.members import remembered
 from bot.budgets.state import (
     BudgetContext,
     BudgetMark,
@@ -14,17 +17,20 @@ from bot.budgets.state import (
     SiteLine,
     StepLine,
     budget_status,
+    last_by_a_rule,
     set_budget_mark,
 )
 from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import RECORDING, Change, Ownership, Step
+from bot.domain.budget import RECORDING, Change, Ownership, Step, WebsiteState
 from bot.domain.step import Rank
 from bot.domain.subjects import Site
-from bot.rules.model import BudgetStep
+from bot.polling.ops_messages import announce
+from bot.rules.model import Budget, BudgetStep
 from bot.store import Connection
-from bot.store.budgets import budget_steps_done, disown, mark_budget_step
+from bot.store.budgets import budget_steps_done, disown, forget_budget_steps, mark_budget_step
+from bot.store.budgets import owned as owned_switches
 
 
 def decide(conn: Connection, context: BudgetContext) -> None:
@@ -47,25 +53,118 @@ def decide(conn: Connection, context: BudgetContext) -> None:
 
 def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]) -> None:
     """Notice what people and rules have changed, leave it, and tell people."""
+    names = {site.id: site.name for site in context.sites.values()}
+    let_go_of_missing(conn, context.budgets, names, context.ops, context.now)
+    context.owned = owned_switches(conn)
     by_owner = {each.owner: each for each in budgets}
     for owned in list(context.owned.values()):
         state, site = context.states.get(owned.website), context.sites.get(owned.website)
         budget = by_owner.get(owned.owner)
-        if budget is None and not owned.rule:
-            gone = f"{owned.owner} is no longer in the rule files"
-            _disown(conn, context, owned, f"{gone}; the website stays {owned.set_to}")
+        if budget and _let_go(conn, context, owned, budget):
             continue
         if not state or not site or context.busy(owned.website, owned.switch):
             continue
         if core.compare(owned, state) == "changed":
+            if budget and _mouseflow_resumed(conn, budget, owned):
+                continue
             now_is = str(state.status) if owned.switch == "recording" else f"{state.rate} %"
             who = context.changed_by(owned.website, owned.switch)
             _disown(conn, context, owned, f"{who} changed it to {now_is}")
             if budget:
                 _intervened(conn, budget, site, owned, who, now_is)
     for each in budgets:
+        _resume_taken_out(conn, each)
         for site in each.sites:
             _stopped_by_others(conn, each, site)
+
+
+def let_go_of_missing(
+    conn: Connection,
+    budgets: Sequence[Budget],
+    names: Mapping[str, str],
+    ops: str | None,
+    now: datetime,
+) -> bool:
+    """Let go of what budgets hold that are no longer in the files; True if there was some.
+
+    `names` are the names of websites, by id. The ops channel is told.
+    """
+    present = set(map(texts.owner, budgets))
+    missing = [each for each in owned_switches(conn).values() if each.owner not in present]
+    lost = [each for each in missing if not each.rule]
+    for owned in lost:
+        why = f"{owned.owner} is no longer in the rule files"
+        disown(conn, owned.website, owned.switch, now, f"{why}; {texts.stays(owned)}")
+        site = Site(owned.website, names.get(owned.website, owned.website))
+        title = f"{site.name} is in no budget now; {texts.stays(owned)}"
+        announce(conn, title, (why, texts.had_set(owned)), now, ops, site)
+    return bool(lost)
+
+
+GONE = "Two lists in a row lack it. What it has used stays counted until the period ends"
+
+
+def _let_go(
+    conn: Connection, context: BudgetContext, owned: Ownership, status: BudgetStatus
+) -> bool:
+    """Let go of a website that left its budget or the account, and tell people."""
+    site = context.sites.get(owned.website) or Site(owned.website, context.name(owned.website))
+    if owned.website in context.gone:
+        title = f"{site.name} is gone from the account"
+        lines = [GONE]  # the same for rate and recording, so that one post goes out
+        _act_again(conn, status, owned)
+    elif owned.website in context.sites and site not in status.sites and not status.budget.resume:
+        title = f"{site.name} is no longer in the budget; {texts.stays(owned)}"
+        lines = [texts.had_set(owned), "The bot won't change it any more"]
+    else:
+        return False
+    _disown(conn, context, owned, title)
+    say(conn, status, site, title, *lines)
+    return True
+
+
+def _mouseflow_resumed(conn: Connection, status: BudgetStatus, owned: Ownership) -> bool:
+    """Whether Mouseflow, not a person, ended the stop: then the budget may stop it again.
+
+    Mouseflow itself sets Paused and NotInstalled, and Recording after them.
+    """
+    context = status.context
+    was = context.was_set_by_mouseflow(owned.website)
+    rule = last_by_a_rule(
+        context.switched[owned.website], owned.switch, context.states[owned.website]
+    )
+    if owned.switch != "recording" or was is None or rule:
+        return False
+    _disown(conn, context, owned, f"Mouseflow had set it to {was} and back to Recording")
+    _act_again(conn, status, owned, post_again=False)
+    context.paused[owned.website] = was
+    return True
+
+
+def _act_again(
+    conn: Connection, status: BudgetStatus, owned: Ownership, *, post_again: bool = True
+) -> None:
+    """Let the steps act again that set what is undone now; steps for the other switch stay."""
+    recordings = status.budget.recordings
+    keep = [
+        step.name(recordings) for step in status.steps
+        if step.switches and not step.sets(owned.switch)
+    ]  # fmt: skip
+    since = status.context.now - core.LONGEST_PERIOD
+    forget_budget_steps(conn, status.owner, owned.website, since, keep=keep, post_again=post_again)
+    status.done = budget_steps_done(conn, status.owner, status.period.name)
+
+
+def _resume_taken_out(conn: Connection, status: BudgetStatus) -> None:
+    """Tell people of an edit that leaves websites switched."""
+    if status.budget.resume or not (status.mark and status.mark.resume):
+        return
+    held = {each.website for each in status.context.owned.values() if each.owner == status.owner}
+    sites = [site for site in status.sites if site.id in held]
+    if sites:
+        title = f"{texts.name(status.budget)}: The bot no longer undoes its changes"
+        names = ", ".join(site.name for site in sites)
+        say(conn, status, sites[0], title, f"resume is now false; as they are stay: {names}")
 
 
 def _disown(conn: Connection, context: BudgetContext, owned: Ownership, reason: str) -> None:
@@ -77,10 +176,15 @@ def _intervened(
     conn: Connection, status: BudgetStatus, site: Site, owned: Ownership, who: str, now_is: str
 ) -> None:
     now = status.context.now
-    mark_budget_step(conn, status.owner, status.period.name, f"aside {site.id}", now)
-    status.done[f"aside {site.id}"] = now
+    mark_budget_step(conn, status.owner, status.period.name, _aside(site), now)
+    status.done[_aside(site)] = now
     title = texts.intervened(site.name, who, owned.switch, now_is)
     say(conn, status, site, title, texts.had_set(owned), texts.LEFT_ALONE)
+
+
+def _aside(site: Site) -> str:
+    """The name under which the store keeps that the bot leaves the website alone."""
+    return f"aside {site.id}"
 
 
 def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
@@ -141,7 +245,7 @@ def _act_on(
 ) -> Mapping[str, str]:
     """Act on the due steps of one website, each once a period; returns what to say, by step."""
     context, recordings = status.context, status.budget.recordings
-    names = {step: f"{step.name(recordings)} @{site.id}" for step in due if step.switches}
+    names = {step: step.site_name(recordings, site.id) for step in due if step.switches}
     fresh = [step for step, name in names.items() if name not in status.done]
     state = context.states.get(site.id)
     if not fresh or state is None or context.marks[site.id].pending:
@@ -152,6 +256,7 @@ def _act_on(
     said, changes = {}, dict[str, Change]()
     for step in fresh:
         mark_budget_step(conn, status.owner, status.period.name, names[step], context.now)
+        status.done[names[step]] = context.now
         own = core.changes_for(step, state, context.owned_of(site.id))
         changes |= {change.switch: change for change in own}
         if own:
@@ -159,14 +264,29 @@ def _act_on(
         elif step.recording == "stop" and state.is_stopped:
             line = texts.unchanged(site.name, _stopped_already(context, site))
         else:
-            why = "read-only for the bot" if state.read_only else state.status
-            line = texts.unchanged(site.name, why)
+            line = texts.unchanged(site.name, _why_unchanged(step, state))
         said[step.name(recordings)] = line
+        if step.rate is not None and any(each.switch == "recording_rate" for each in own):
+            state = replace(state, rate=step.rate)
     if changes:
         label = f"{fresh[-1].at:g}%"
         reason = f"{label} step at {texts.figure(status.used, status.budget)}"
         switch(conn, status, site, list(changes.values()), label, reason)
+        if site.id in context.paused:
+            title = (
+                f"{site.name}: Mouseflow had set it to {context.paused[site.id]}, then started it"
+            )
+            used = f"{texts.figure(status.used, status.budget)} used"
+            say(conn, status, site, title, used, "The budget still holds: the bot stops it again")
     return said
+
+
+def _why_unchanged(step: Step, state: WebsiteState) -> str | None:
+    if state.read_only:
+        return "read-only for the bot"
+    if step.rate is not None and state.is_recording and state.rate is not None:
+        return f"its recording rate is {state.rate} % already"
+    return state.status
 
 
 def _stopped_already(context: BudgetContext, site: Site) -> str:
@@ -184,7 +304,9 @@ def _post_step(
         now, zone = status.context.now, status.context.zone
         why.append(texts.forecast(status.ends, now, status.period, zone))
     title = texts.step_title(status.budget, status.used, step.at)
-    post(conn, status, f"{name}/post", title, (*why, *said), posts)
+    # A step whose switch was undone posts again when it acts again.
+    label = f"{name}/post/{status.context.now:%Y%m%dT%H%M%S.%f}"
+    post(conn, status, label, title, (*why, *said), posts)
 
 
 # Undoing
@@ -195,13 +317,20 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
     if not status.budget.resume:
         return
     lines = []
-    for site in status.sites:
+    reason = f"undone at {texts.figure(status.used, status.budget)}"
+    for site in status.context.sites.values():
         state = status.context.states.get(site.id)
-        changes = _to_undo(status, budgets, site)
-        if state and changes:
-            reason = f"undone at {texts.figure(status.used, status.budget)}"
+        undone = _to_undo(status, budgets, site)
+        if state and undone:
+            changes = [change for _owned, change in undone]
             switch(conn, status, site, changes, "resume", reason, undo=True)
             lines.append(texts.changed(site.name, changes, state.rate))
+            for owned, _change in undone:
+                _act_again(conn, status, owned)
+        elif state and (limited := _limited(status, budgets, site)):
+            change, limiting = limited
+            switch(conn, limiting, site, [change], "limit", reason)
+            lines.append(texts.changed(site.name, [change], state.rate))
     if lines:
         title = f"{texts.name(status.budget)}: the bot undid its changes"
         used = f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"
@@ -209,22 +338,71 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
         post(conn, status, label, title, (used, *lines), list(status.posts.values()))
 
 
-def _to_undo(status: BudgetStatus, budgets: Sequence[BudgetStatus], site: Site) -> list[Change]:
+def _to_undo(
+    status: BudgetStatus, budgets: Sequence[BudgetStatus], site: Site
+) -> list[tuple[Ownership, Change]]:
     """What to undo on the website; the rate first, so that recording starts at it."""
+    found = []
+    for owned in _undoable(status, site):
+        change = core.undo_change(owned)
+        if change and not _still_needed(owned, budgets, site):
+            found.append((owned, change))
+    return sorted(found, key=lambda each: each[1].switch, reverse=True)
+
+
+def _undoable(status: BudgetStatus, site: Site) -> list[Ownership]:
+    """What the budget has set on the website and may change now."""
     context = status.context
     state = context.states.get(site.id)
     if state is None or not state.switchable or context.marks[site.id].pending:
         return []
-    covering = [each for each in budgets if site in each.sites]
-    changes = [
-        core.undo_change(owned)
+    return [
+        owned
         for owned in context.owned_of(site.id)
-        if owned.owner == status.owner
-        and core.compare(owned, state) == "unchanged"
-        and not any(each.needs(owned) for each in covering)
+        if owned.owner == status.owner and core.compare(owned, state) == "unchanged"
     ]
-    found = [change for change in changes if change]
-    return sorted(found, key=lambda change: change.switch, reverse=True)
+
+
+def _still_needed(owned: Ownership, budgets: Sequence[BudgetStatus], site: Site) -> bool:
+    """Whether some budget calls for what the bot has set, or for another limit."""
+    covering = [each for each in budgets if site in each.sites]
+    match owned.switch:
+        case "recording":
+            return any(each.needs_stop for each in covering)
+        case "recording_rate":
+            if any(each.budget.pace for each in covering):
+                return True
+            limit = _lowest_limit(budgets, site, owned)
+            return limit is not None and (owned.before is None or limit[0] < owned.before)
+        case _:
+            assert_never(owned.switch)
+
+
+def _lowest_limit(
+    budgets: Sequence[BudgetStatus], site: Site, owned: Ownership | None = None
+) -> tuple[int, BudgetStatus] | None:
+    """The lowest rate that steps in force call for on the website, and whose step it is."""
+    limits = [
+        (limit, each)
+        for each in budgets
+        if site in each.sites and (limit := each.limit(site.id, owned)) is not None
+    ]
+    return min(limits, key=lambda found: found[0], default=None)
+
+
+def _limited(
+    status: BudgetStatus, budgets: Sequence[BudgetStatus], site: Site
+) -> tuple[Change, BudgetStatus] | None:
+    """The rate to set because the lowest limit in force is no longer what the bot has set."""
+    if any(each.budget.pace for each in budgets if site in each.sites):
+        return None
+    for owned in _undoable(status, site):
+        if owned.switch != "recording_rate":
+            continue
+        limit = _lowest_limit(budgets, site, owned)
+        if limit is not None and str(limit[0]) != owned.set_to:
+            return Change(site.id, "recording_rate", str(limit[0])), limit[1]
+    return None
 
 
 # Pacing
@@ -240,7 +418,9 @@ def _pace(
             if site not in wanted or rate < wanted[site][0]:
                 wanted[site] = (rate, status)
     paced = set()
-    for website, (rate, status) in wanted.items():
+    for website, (better, status) in wanted.items():
+        limit = _lowest_limit(budgets, context.sites[website])
+        rate = better if limit is None else min(better, limit[0])
         if not forecast.worth_changing(context.states[website].rate, rate):
             continue
         paced.add(status.budget.id)
@@ -282,10 +462,10 @@ def _can_pace(status: BudgetStatus, site: Site) -> bool:
         and state.switchable
         and state.is_recording
         and not context.marks[site.id].pending
-        and f"aside {site.id}" not in status.done
+        and _aside(site) not in status.done
         and not any(
             step.rate is not None
-            and f"{step.name(status.budget.recordings)} @{site.id}" in status.done
+            and step.site_name(status.budget.recordings, site.id) in status.done
             for step in status.steps
         )
     )
@@ -309,7 +489,10 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
         expected=round(status.expected),
         ends=status.ends,
         paced=context.now if paced else last,
-        websites=tuple(_line(context, site) for site in status.sites),
+        websites=(
+            *(_line(status, site) for site in status.sites),
+            *(_line(status, Site(each.id, each.name)) for each in status.counted.absent),
+        ),
         steps=tuple(
             StepLine(
                 at=step.at,
@@ -320,11 +503,15 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
         ),
         resume=budget.resume,
         pace=budget.pace is not None,
+        running=remembered(
+            budget, status.period, status.counted, status.running, status.context.today
+        ),
     )
     set_budget_mark(conn, budget.id, mark)
 
 
-def _line(context: BudgetContext, site: Site) -> SiteLine:
+def _line(status: BudgetStatus, site: Site) -> SiteLine:
+    context = status.context
     state = context.states.get(site.id)
     owners = dict.fromkeys(owned.owner for owned in context.owned_of(site.id))
     return SiteLine(
@@ -334,6 +521,7 @@ def _line(context: BudgetContext, site: Site) -> SiteLine:
         rate=state.rate if state else None,
         owner=", ".join(owners),
         read_only=site.read_only,
+        left_alone=status.done.get(_aside(site)),
     )
 
 

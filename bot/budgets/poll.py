@@ -5,16 +5,35 @@ transaction, so that a step acts exactly once.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from bot.budgets.decide import decide
-from bot.budgets.state import BudgetContext, SiteMark, covered, period_of, set_site_mark, site_mark
+from bot.budgets.members import Counted, counted, membership
+from bot.budgets.state import (
+    BudgetContext,
+    SiteMark,
+    budget_mark,
+    period_of,
+    set_site_mark,
+    site_mark,
+)
 from bot.budgets.switches import own_stop_of_a_rule, settled_switches, switched
-from bot.domain.budget import LATE, RECORDING, WebsiteState, midnight
+from bot.domain import forecast
+from bot.domain.budget import (
+    LATE,
+    RECORDING,
+    DayCount,
+    WebsiteState,
+    confirmed,
+    is_jump,
+    midnight,
+)
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, TryLater
 from bot.polling.record_matches import Routing
@@ -24,7 +43,17 @@ from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
 from bot.store import Connection
 from bot.store.alert_states import forget_figures
-from bot.store.budgets import Switching, add_visitors, drop_visitors, keep_highest, owned, used
+from bot.store.budgets import (
+    Switching,
+    add_visitors,
+    drop_visitors,
+    keep_highest,
+    newest_day,
+    owned,
+    used,
+    visitors,
+)
+from bot.store.recordings import missing_websites
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
 
@@ -73,51 +102,97 @@ async def poll_budgets(
     memory: BudgetMemory,
     now: datetime,
     ops: str | None,
+    others: Sequence[Site] = (),
 ) -> BudgetsPolled:
     """Poll all budgets. `ops` is the channel for messages that no budget has a channel for.
 
-    A website whose request fails is evaluated with what was known of it; the first error is
-    returned.
+    `sites` are the account's websites, `others` those that no budget starts to count. A
+    website whose request fails is evaluated with what was known of it; the first error
+    is returned.
     """
-    begins: dict[str, date] = {}
-    watched: dict[str, Site] = {}
-    for budget in budgets:
-        for site in covered(budget, sites):
-            first = period_of(budget, now, context.zone).first
-            watched[site.id] = site
-            begins[site.id] = min(begins.get(site.id, first), first)
-    fetched = await _fetch_all(watched.values(), begins, context, memory, now)
+    planning = partial(
+        plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now
+    )
+    planned = await context.store.run(planning)
+    watched = planned.sites
+    fetched = await _fetch_all(planned, context, memory, now)
     failed = next((error for _counts, error in fetched if error), None)
-    counted = [counts for counts, _error in fetched]
     work = partial(
-        settle, budgets=budgets, counted=counted, routing=context.routing, zone=context.zone,
-        now=now, ops=ops,
+        settle, budgets=budgets, planned=planned, counts=[counts for counts, _error in fetched],
+        routing=context.routing, zone=context.zone, now=now, ops=ops,
     )  # fmt: skip
     decided = await context.store.run(work)
+    for website in decided.doubted:
+        memory.dates_work.pop(website, None)  # ask again whether dates work
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
     return BudgetsPolled(tuple(decided.matches), decided.used, ignored, failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a poll is about: what each budget counts, by its id, and the websites to fetch.
+
+    `today` is the account's day: tomorrow, if recordings of tomorrow are there already.
+    `begins` is the first day to know of each website. `missing` are the websites that a
+    budget holds and that the account's list lacks.
+    """
+
+    today: date
+    counted: Mapping[str, Counted]
+    sites: Mapping[str, Site]
+    begins: Mapping[str, date]
+    missing: frozenset[str]
+
+
+def plan(
+    conn: Connection,
+    budgets: Sequence[Budget],
+    sites: Sequence[Site],
+    others: Sequence[Site],
+    zone: ZoneInfo,
+    now: datetime,
+) -> Plan:
+    """What each budget counts, and the websites to fetch: those and the ones that it holds."""
+    found: dict[str, Counted] = {}
+    begins: dict[str, date] = {}
+    wanted: dict[str, Site] = {}
+    listed = {site.id: site for site in (*others, *sites)}
+    holds = {each.website for each in owned(conn).values() if not each.rule}
+    today = now.astimezone(zone).date()
+    today = max(today, newest_day(conn, today + DAY) or today)
+    for budget in budgets:
+        period = period_of(budget, today)
+        mark = budget_mark(conn, budget.id)
+        running = mark.running if mark else ()
+        found[budget.id] = counted(budget, membership(running, period), sites, others)
+        for site in found[budget.id].sites:
+            wanted[site.id] = site
+            begins[site.id] = min(begins.get(site.id, period.first), period.first)
+        # A switch may be under way on a website that left the budget a moment ago.
+        before = {each.id for membership in running for each in membership.members}
+        holds |= {each for each in before if (left := site_mark(conn, each)) and left.pending}
+    for website in sorted(holds & listed.keys()):
+        wanted.setdefault(website, listed[website])
+        begins.setdefault(website, today)
+    return Plan(today, found, wanted, begins, frozenset(holds - listed.keys()))
 
 
 _Fetched = tuple[WebsiteCounts, Exception | None]
 
 
 async def _fetch_all(
-    sites: Iterable[Site],
-    begins: Mapping[str, date],
-    context: PollContext,
-    memory: BudgetMemory,
-    now: datetime,
+    planned: Plan, context: PollContext, memory: BudgetMemory, now: datetime
 ) -> list[_Fetched]:
-    """Fetch the websites' counts and switches, `AT_ONCE` at a time, in the order of `sites`."""
+    """Fetch the websites' counts and switches, `AT_ONCE` at a time, in the plan's order."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def fetch(site: Site) -> _Fetched:
         async with places:
-            return await _fetch(site, begins[site.id], context, memory, now)
+            return await _fetch(site, planned.begins[site.id], context, memory, now)
 
     try:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(fetch(site)) for site in sites]
+            running = [group.create_task(fetch(site)) for site in planned.sites.values()]
     except ExceptionGroup as errors:
         # One is enough to end the poll. The caller handles it by its class.
         raise errors.exceptions[0] from None
@@ -193,24 +268,30 @@ async def count_days(
 ) -> Mapping[date, int]:
     """Recordings by day, from `first` to `today`; raises the errors of the requests.
 
+    Tomorrow too, if it has some: the account's day may begin before the bot's.
+
     If the chart is missing or does not add up to the count, single days are requested: the
     newest, then those not `known` yet, at most `FEW` in one poll.
     """
-    end = today + DAY
+    end = today + 2 * DAY
     page = await mouseflow.send(
         recordings.list(website, SessionFilters(fromdate=first, todate=end), limit=1)
     )
     chart = {day: count for day, count in page.chart.items() if first <= day < end}
     days = [first + n * DAY for n in range((end - first).days)]
     if sum(chart.values()) == page.count:
-        return {day: chart.get(day, 0) for day in days}
+        return _without_empty_tomorrow({day: chart.get(day, 0) for day in days}, today)
     found = {}
     wanted = [day for day in reversed(days) if day >= today - STRAGGLERS or day not in known]
     for day in wanted[:FEW]:
         filters = SessionFilters(fromdate=day, todate=day + DAY)
         answer = await mouseflow.send(recordings.list(website, filters, limit=1))
         found[day] = answer.count
-    return found
+    return _without_empty_tomorrow(found, today)
+
+
+def _without_empty_tomorrow(days: Mapping[date, int], today: date) -> dict[date, int]:
+    return {day: count for day, count in days.items() if count or day <= today}
 
 
 async def dates_are_ignored(mouseflow: Mouseflow, website: str) -> bool:
@@ -225,30 +306,41 @@ async def dates_are_ignored(mouseflow: Mouseflow, website: str) -> bool:
 def settle(
     conn: Connection,
     budgets: Sequence[Budget],
-    counted: Sequence[WebsiteCounts],
+    planned: Plan,
+    counts: Sequence[WebsiteCounts],
     routing: Routing,
     zone: ZoneInfo,
     now: datetime,
     ops: str | None,
 ) -> BudgetContext:
     """Write the counts down, see what became of the switches, and decide for each budget."""
-    context = BudgetContext(zone=zone, now=now, ops=ops, routing=routing, budgets=budgets)
-    for counts in counted:
-        website = counts.site.id
+    context = BudgetContext(
+        zone=zone, now=now, today=planned.today, ops=ops, routing=routing, budgets=budgets,
+        counted=planned.counted, gone=_gone(conn, planned.missing, now),
+    )  # fmt: skip
+    for each in counts:
+        website = each.site.id
         mark = site_mark(conn, website)
-        if counts.days is not None:
-            learn_visitors(conn, website, counts.days, mark, counts.state, now, zone)
-            keep_highest(conn, website, counts.days, now)
-        context.sites[website] = counts.site
+        counting = None
+        if each.days is not None:
+            counting = count_up(conn, website, each.days, mark, now, zone)
+            learn_visitors(conn, website, counting, mark, each.state, now, zone)
+            keep_highest(conn, website, counting.used, now)
+            if counting.doubted:
+                context.doubted.add(website)
+        context.sites[website] = each.site
         context.before[website] = mark
         context.switched[website] = switched(conn, website, mark, now)
         # Switched during the request: the answer may be of before or after. Wait for a poll.
-        certain = context.switched[website] == counts.switched
-        state = counts.state if certain else None
-        context.marks[website] = settled_switches(conn, website, mark, state, now)
+        certain = context.switched[website] == each.switched
+        state = each.state if certain else None
+        left = settled_switches(conn, website, mark, state, now)
+        if counting:
+            left = replace(left, days=counting.days, doubted=counting.doubted)
+        context.marks[website] = left
         if state is not None:
             context.states[website] = state
-            if own_stop_of_a_rule(conn, website, counts.switched, state):
+            if own_stop_of_a_rule(conn, website, each.switched, state):
                 context.stopped.add(website)
     context.owned.update(owned(conn))
     decide(conn, context)
@@ -257,6 +349,75 @@ def settle(
             set_site_mark(conn, website, left)
     forget_figures(conn, now - HISTORY * 1.25)
     return context
+
+
+def _gone(conn: Connection, missing: Collection[str], now: datetime) -> frozenset[str]:
+    """Of the websites that the list lacks, those that the list before it lacked too."""
+    found = set()
+    first_time = missing_websites(conn)
+    for website in missing:
+        mark = site_mark(conn, website) or SiteMark(at=now)
+        if mark.absent and website not in first_time:
+            found.add(website)
+        set_site_mark(conn, website, replace(mark, absent=mark.absent or now))
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What one answer comes to: recordings used by day, and the counts to compare with next.
+
+    `fresh` were made since the last poll. `doubted` are counts that have jumped; a second
+    answer must confirm them.
+    """
+
+    used: Mapping[date, int]
+    days: dict[date, DayCount]
+    doubted: dict[date, int]
+    fresh: int = 0
+
+
+def _expected(
+    conn: Connection, website: str, since: datetime, now: datetime, zone: ZoneInfo
+) -> float:
+    """Recordings expected since then if all visitors were recorded."""
+    learned = forecast.traffic(visitors(conn, website, now - forecast.LOOK_BACK), now, zone)
+    return forecast.coming([(learned, 100.0)], min(since, now), now)
+
+
+def count_up(
+    conn: Connection,
+    website: str,
+    days: Mapping[date, int],
+    mark: SiteMark | None,
+    now: datetime,
+    zone: ZoneInfo,
+) -> Counting:
+    """Add what the answer has more than the last one to what is used.
+
+    Used never falls: recordings that are deleted stay used, and those made after that count.
+    """
+    recent = now.astimezone(zone).date() - 3 * DAY
+    if mark is None:
+        return Counting(days, {day: DayCount(n) for day, n in days.items() if day >= recent}, {})
+    known = used(conn, [website], min(days), max(days)).get(website, {})
+    before = {day: DayCount(count) for day, count in known.items()} | mark.days
+    last = mark.at.astimezone(zone).date()
+    # Other days are counted for the first time, after a downtime or an edit.
+    watched = [day for day in days if day in before or day >= last]
+    grown = sum(max(0, days[day] - before.get(day, DayCount(0)).count) for day in watched)
+    # The forecast is the costly part, and few websites need it.
+    jumped = is_jump(grown, 0) and is_jump(grown, _expected(conn, website, mark.at, now, zone))
+    accepted = confirmed(days, before, mark.doubted) if jumped else days
+    after = {day: before.get(day, DayCount(0)).then(count) for day, count in accepted.items()}
+    kept = {day: each for day, each in mark.days.items() if day >= recent}
+    kept |= {day: each for day, (each, _rise) in after.items() if day >= recent}
+    return Counting(
+        used={day: known.get(day, 0) + rise for day, (_each, rise) in after.items()},
+        days=kept,
+        doubted=dict(days) if jumped else {},
+        fresh=sum(rise for day, (_each, rise) in after.items() if day in watched),
+    )
 
 
 HOUR = timedelta(hours=1)
@@ -268,7 +429,7 @@ LONGEST_GAP = 6 * HOUR
 def learn_visitors(
     conn: Connection,
     website: str,
-    days: Mapping[date, int],
+    counting: Counting,
     mark: SiteMark | None,
     state: WebsiteState | None,
     now: datetime,
@@ -277,21 +438,14 @@ def learn_visitors(
     """Learn how many visitors come in an hour from the recordings since the last poll."""
     if mark is None:
         rate = state.rate if state and state.rate else 100
-        add_visitors(conn, website, _by_day(days, 100 / rate, now, zone))
+        add_visitors(conn, website, _by_day(counting.used, 100 / rate, now, zone))
         return
     if not _records(mark.status) or state is None or not state.is_recording:
         drop_visitors(conn, website, mark.at, now)
         return
     if not timedelta() < now - mark.at <= LONGEST_GAP:
         return
-    known = used(conn, [website], min(days), max(days)).get(website, {})
-    last = mark.at.astimezone(zone).date()
-    fresh = sum(
-        max(0, count - known.get(day, 0))
-        for day, count in days.items()
-        if day in known or day > last
-    )
-    add_visitors(conn, website, _spread(mark.at, now, fresh * 100 / _rate(mark, now)))
+    add_visitors(conn, website, _spread(mark.at, now, counting.fresh * 100 / _rate(mark, now)))
 
 
 def _records(status: str | None) -> bool:

@@ -4,24 +4,26 @@ First what is kept between polls (marks), then what one poll knows (BudgetContex
 budget within it (BudgetStatus).
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.actions.notifier import Notifier
 from bot.actions.recording import CHANGED, RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
+from bot.budgets.members import Counted, Membership
 from bot.budgets.texts import owner, percent
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import BUDGET, Ownership, Period, Step, Switch, WebsiteState
+from bot.domain.budget import BUDGET, DayCount, Ownership, Period, Step, Switch, WebsiteState
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
@@ -49,7 +51,11 @@ class Pending(Struct, frozen=True):
 
 
 class SiteMark(Struct, frozen=True, omit_defaults=True):
-    """A website at the last poll. `former` is its rate before the last change."""
+    """A website at the last poll. `former` is its rate before the last change.
+
+    `absent`: since when the account's list lacks it, though a budget holds it. `days` are the
+    counts of the last days, `doubted` those that have jumped and wait for a second answer.
+    """
 
     at: datetime
     status: str | None = None
@@ -57,10 +63,16 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
     former: int | None = None
     changed: datetime | None = None
     pending: tuple[Pending, ...] = ()
+    absent: datetime | None = None
+    days: dict[date, DayCount] = {}
+    doubted: dict[date, int] = {}
 
 
 class SiteLine(Struct, frozen=True):
-    """A website of a budget as `status` shows it; `owner` set its present state."""
+    """A website of a budget as `status` shows it; `owner` set its present state.
+
+    `left_alone`: since when the bot leaves it alone, because somebody else changed it.
+    """
 
     id: str
     name: str
@@ -68,6 +80,7 @@ class SiteLine(Struct, frozen=True):
     rate: int | None
     owner: str
     read_only: bool
+    left_alone: datetime | None = None
 
 
 class StepLine(Struct, frozen=True):
@@ -81,7 +94,8 @@ class StepLine(Struct, frozen=True):
 class BudgetMark(Struct, frozen=True, omit_defaults=True):
     """A budget at the last poll. `ends` is when it will be used up, None if it lasts.
 
-    `expected` is what will be used by the end of the period, at the present rates.
+    `expected` is what will be used by the end of the period, at the present rates. `running`
+    are the websites that it counts in each period that is not over.
     """
 
     at: datetime
@@ -97,6 +111,7 @@ class BudgetMark(Struct, frozen=True, omit_defaults=True):
     steps: tuple[StepLine, ...] = ()
     resume: bool = False
     pace: bool = False
+    running: tuple[Membership, ...] = ()
 
 
 def site_mark(conn: Connection, website: str) -> SiteMark | None:
@@ -130,22 +145,9 @@ def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
     }
 
 
-def covered(budget: Budget, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """The websites that the budget counts, by name, id or glob."""
-    return tuple(
-        site
-        for site in sites
-        if any(
-            fnmatchcase(name.casefold(), wanted.casefold())
-            for wanted in budget.websites
-            for name in (site.name, site.id)
-        )
-    )
-
-
-def period_of(budget: Budget, now: datetime, zone: ZoneInfo) -> Period:
+def period_of(budget: Budget, today: date) -> Period:
     """The budget's present period."""
-    return core.period(now.astimezone(zone).date(), budget.period, budget.starts_on)
+    return core.period(today, budget.period, budget.starts_on)
 
 
 def step_of(written: BudgetStep) -> Step:
@@ -189,19 +191,27 @@ class BudgetContext:
     `before` is each website at the last poll, `marks` what is saved of it now; `switched` is
     what the bot did to its switches in between. `stopped` are the websites that a rule has
     stopped since then. `matches` are the keys of new matches, `used` the highest percentage
-    of any budget by website.
+    of any budget by website. `counted` is what each budget counts, by its id; `gone` are the
+    websites that two lists in a row lack, `paused` those that Mouseflow itself had set to a
+    status (such as Paused) and then started. `doubted` are
+    the websites whose counts have jumped.
     """
 
     zone: ZoneInfo
     now: datetime
+    today: date
     ops: str | None
     routing: Routing
     budgets: Sequence[Budget]
+    counted: Mapping[str, Counted]
+    gone: frozenset[str] = frozenset()
     sites: dict[str, Site] = field(default_factory=dict)
     before: dict[str, SiteMark | None] = field(default_factory=dict)
     marks: dict[str, SiteMark] = field(default_factory=dict)
     switched: dict[str, Sequence[Switching]] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
+    paused: dict[str, str] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
     matches: list[str] = field(default_factory=list)
@@ -217,6 +227,19 @@ class BudgetContext:
         rule = last_by_a_rule(self.switched[website], switch, self.states[website])
         return f"the rule {rule.owner}" if rule else "somebody"
 
+    def was_set_by_mouseflow(self, website: str) -> str | None:
+        """The status that Mouseflow itself had set at the last poll; None for another one."""
+        mark = self.before.get(website)
+        was = WebsiteState(website, mark.status if mark else None, None)
+        return None if was.is_recording or was.is_stopped else was.status
+
+    def name(self, website: str) -> str:
+        """The website's name, also where the account's list lacks it."""
+        if website in self.sites:
+            return self.sites[website].name
+        absent = (each for counted in self.counted.values() for each in counted.absent)
+        return next((each.name for each in absent if each.id == website), website)
+
     def owned_of(self, website: str) -> list[Ownership]:
         """What the bot owns of the website."""
         return [each for (site, _switch), each in self.owned.items() if site == website]
@@ -224,12 +247,15 @@ class BudgetContext:
 
 @dataclass
 class BudgetStatus:
-    """One budget in one poll, and the websites that it counts. `done` are its steps so far."""
+    """One budget in one poll, and the websites that it counts. `done` are its steps so far.
+
+    `sites` are those of `counted` that the account's list has.
+    """
 
     budget: Budget
     context: BudgetContext
     period: Period
-    sites: Sequence[Site]
+    counted: Counted
     used: int
     done: dict[str, datetime]
     mark: BudgetMark | None
@@ -238,6 +264,10 @@ class BudgetStatus:
     @property
     def owner(self) -> str:
         return owner(self.budget)
+
+    @property
+    def sites(self) -> Sequence[Site]:
+        return self.counted.sites
 
     @property
     def percent(self) -> float:
@@ -303,29 +333,57 @@ class BudgetStatus:
         return found
 
     @property
+    def running(self) -> tuple[Membership, ...]:
+        """The websites that it counted until now, by period."""
+        return self.mark.running if self.mark else ()
+
+    @property
     def stops(self) -> bool:
         """Whether some step stops recording."""
         return any(step.recording == "stop" for step in self.steps)
 
-    def needs(self, owned: Ownership) -> bool:
-        """Whether this budget still calls for what the bot has set."""
-        paced = self.budget.pace is not None
-        return core.still_needed(owned, self.steps, self.budget.recordings, self.used, paced)
+    @property
+    def needs_stop(self) -> bool:
+        """Whether this budget calls for a stop that was made."""
+        return core.needs_stop(self.steps, self.budget.recordings, self.used)
+
+    def limit(self, website: str, owned: Ownership | None = None) -> int | None:
+        """The lowest rate that the steps which acted on the website still call for.
+
+        `owned` is the rate that the bot has set: its step may have another name since an edit.
+        """
+        recordings = self.budget.recordings
+        mine = owned.set_to if owned and owned.owner == self.owner else None
+        rates = [
+            step.rate
+            for step in self.steps
+            if step.rate is not None
+            and (step.site_name(recordings, website) in self.done or str(step.rate) == mine)
+            and core.in_force(step, recordings, self.used)
+        ]
+        return min(rates, default=None)
 
 
 def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> BudgetStatus:
     """The budget in this poll."""
-    period = period_of(budget, context.now, context.zone)
-    sites = covered(budget, list(context.sites.values()))
-    ids = [site.id for site in sites]
+    period = period_of(budget, context.today)
+    counted = context.counted[budget.id]
+    every = (*counted.ids, *(each.id for each in counted.left))
+    ledger = used(conn, every, period.first, period.end)
+    left = tuple(
+        each if each.kept is not None
+        else replace(each, kept=core.total({each.id: ledger.get(each.id, {})}, period))
+        for each in counted.left
+    )  # fmt: skip
+    sums = {website: ledger[website] for website in counted.ids if website in ledger}
     since = context.now - forecast.LOOK_BACK
     return BudgetStatus(
         budget=budget,
         context=context,
         period=period,
-        sites=sites,
-        used=core.total(used(conn, ids, period.first, period.end), period),
+        counted=dataclasses.replace(counted, left=left),
+        used=core.total(sums, period) + sum(each.kept or 0 for each in left),
         done=budget_steps_done(conn, owner(budget), period.name),
         mark=budget_mark(conn, budget.id),
-        histories={site: visitors(conn, site, since) for site in ids},
+        histories={site: visitors(conn, site, since) for site in counted.ids},
     )

@@ -117,13 +117,11 @@ def post(
 ) -> None:
     """Post, once for all websites of the budget; without posts only to the audit log."""
     context = status.context
-    if not status.sites:
-        return
     if not posts:
         text = "; ".join((title, *why))
         record(conn, context.now, [Note(kind="budget.step", rule=status.owner, text=text)])
         return
-    site = status.sites[0]
+    site = status.sites[0] if status.sites else Site(id="", name="")
     if len(status.sites) > 1:
         names = ", ".join(each.name for each in status.sites)
         site = Site(id=site.id, name=names, read_only=site.read_only)
@@ -164,7 +162,7 @@ def settled_switches(
         each for each in (mark.pending if mark else ()) if _under_way(conn, website, each, now)
     )
     if state is None:
-        return replace(mark, pending=left) if mark else SiteMark(at=now)
+        return replace(mark, pending=left, absent=None) if mark else SiteMark(at=now)
     if mark is None:
         return SiteMark(at=now, status=state.status, rate=state.rate)
     rate_changed = state.rate != mark.rate
@@ -175,6 +173,8 @@ def settled_switches(
         former=mark.rate if rate_changed else mark.former,
         changed=now if rate_changed else mark.changed,
         pending=left,
+        days=mark.days,
+        doubted=mark.doubted,
     )
 
 

@@ -96,6 +96,17 @@ def _on_or_off(status: str) -> str:
     return "off" if status.casefold() == "stopped" else "back on"
 
 
+def stays(owned: Ownership) -> str:
+    """What a website stays at that the bot won't change back."""
+    match owned.switch:
+        case "recording":
+            return f"it stays {owned.set_to}"
+        case "recording_rate":
+            return f"its recording rate stays {owned.set_to} %"
+        case _:
+            assert_never(owned.switch)
+
+
 def had_set(owned: Ownership) -> str:
     """What the budget had set, and why."""
     return f"The budget had set it to {owned.set_to} ({owned.reason})"

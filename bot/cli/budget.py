@@ -113,12 +113,28 @@ def outlook(mark: "BudgetMark", zone: Any) -> str:
     return f"at the current rate it is used up on {local:%A} {local.day} {local:%b %H:%M}"
 
 
-def site_line(site: "SiteLine") -> str:
-    """A website of the budget: its status, and who set it."""
+def site_line(site: "SiteLine", mark: "BudgetMark", zone: Any) -> str:
+    """A website of the budget: its status, who set it, and whether the bot leaves it alone."""
     rate = "" if site.rate is None else f" at {site.rate} %"
     read_only = ", read-only" if site.read_only else ""
     owner = f", set by {site.owner}" if site.owner else ""
-    return f"{site.name}: {site.status or 'unknown status'}{rate}{read_only}{owner}"
+    aside = ""
+    if site.left_alone is not None:
+        since = f"{site.left_alone.astimezone(zone):%d %b %H:%M}"
+        aside = f"; changed by someone else on {since}, the bot leaves it alone until {mark.end}"
+    return f"{site.name}: {site.status or 'unknown status'}{rate}{read_only}{owner}{aside}"
+
+
+def next_period(mark: "BudgetMark") -> str:
+    """What the bot undoes when the next period begins."""
+    if not mark.resume:
+        return "the bot undoes nothing"
+    others = [site.name for site in mark.websites if site.left_alone and not site.owner]
+    if not others:
+        return "the bot undoes its changes"
+    if len(others) == len(mark.websites):
+        return "the bot undoes nothing, since someone else changed what it had set"
+    return f"the bot undoes its changes, except on {', '.join(others)}"
 
 
 def show(view: BudgetView, now: datetime, zone: Any) -> None:
@@ -129,15 +145,14 @@ def show(view: BudgetView, now: datetime, zone: Any) -> None:
     output.line(headline(view.id, mark))
     output.line(f"  {outlook(mark, zone)}; checked {output.ago(mark.at, now)}")
     for site in mark.websites:
-        output.line(f"  {site_line(site)}")
+        output.line(f"  {site_line(site, mark, zone)}")
     output.line("  steps")
     for step in mark.steps:
         acted = f"acted {output.ago(step.acted, now)}" if step.acted else _next(mark, step.at)
         output.line(f"    {step.at:g}%: {step.does}: {acted}")
     if mark.pace:
         output.line("    pace: the bot adjusts the recording rate so that the budget lasts")
-    resume = "the bot undoes its changes" if mark.resume else "the bot undoes nothing"
-    output.line(f"  next period from {mark.end}: {resume}")
+    output.line(f"  next period from {mark.end}: {next_period(mark)}")
     output.line("  recordings per day")
     most = max(view.days.values(), default=0) or 1
     output.table(
@@ -164,4 +179,4 @@ def summary(found: "Sequence[BudgetView]", zone: Any) -> None:
         output.line(f"  {headline(view.id, view.mark)}")
         output.line(f"    {outlook(view.mark, zone)}")
         for site in view.mark.websites:
-            output.line(f"    {site_line(site)}")
+            output.line(f"    {site_line(site, view.mark, zone)}")

@@ -28,6 +28,9 @@ LEAST_RATE = 2
 EARLIEST = 0.98
 """A step that switches acts at this share of its threshold at the earliest."""
 
+LONGEST_PERIOD = timedelta(days=31)
+"""The length of the longest period."""
+
 REARM = 0.95
 """The bot undoes a step once less than this share of its threshold is used."""
 
@@ -105,6 +108,47 @@ def total(counts: Mapping[str, Mapping[date, int]], within: Period) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class DayCount:
+    """How many recordings of a day the API counted last.
+
+    `fallen` is a lower count that one answer gave. Deleted recordings make a count smaller,
+    but so does one wrong answer: two answers in a row make it true.
+    """
+
+    count: int
+    fallen: int | None = None
+
+    def then(self, count: int) -> tuple["DayCount", int]:
+        """The day after another answer, and how many more recordings were made until then."""
+        if count >= self.count:
+            return DayCount(count), count - self.count
+        if self.fallen is None:
+            return DayCount(self.count, count), 0
+        return DayCount(count), max(0, count - self.fallen)
+
+
+JUMP, A_FEW = 3, 10
+"""More than this many times the expected recordings, and some more, are a jump."""
+
+
+def is_jump(grown: int, expected: float) -> bool:
+    """Whether counts grew so much that a second answer must confirm it."""
+    return grown > JUMP * expected + A_FEW
+
+
+def confirmed(
+    days: Mapping[date, int], before: Mapping[date, DayCount], doubted: Mapping[date, int]
+) -> dict[date, int]:
+    """Of counts that jumped, what an earlier answer gave too; `doubted` jumped one poll ago."""
+    known = {day: each.count for day, each in before.items()}
+    return {
+        day: min(count, max(known.get(day, 0), doubted.get(day, 0)))
+        for day, count in days.items()
+        if day in known or day in doubted
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of a budget: at `at` percent set these switches. `name` is kept in the store."""
 
@@ -115,6 +159,20 @@ class Step:
     def name(self, recordings: int) -> str:
         """The step's name within a period. A changed budget has other steps."""
         return f"{self.at:g}% of {recordings}"
+
+    def site_name(self, recordings: int, website: str) -> str:
+        """The name under which the store keeps that the step has acted on the website."""
+        return f"{self.name(recordings)} @{website}"
+
+    def sets(self, switch: Switch) -> bool:
+        """Whether the step sets this switch."""
+        match switch:
+            case "recording":
+                return self.recording is not None
+            case "recording_rate":
+                return self.rate is not None
+            case _:
+                assert_never(switch)
 
     @property
     def switches(self) -> bool:
@@ -208,18 +266,24 @@ def due_steps(
 def changes_for(step: Step, state: WebsiteState, owned: Sequence[Ownership]) -> tuple[Change, ...]:
     """What the step changes on this website; nothing if the bot may not switch it.
 
-    What a person or a rule stopped stays stopped. A rate is set only while it records.
+    What a person or a rule stopped stays stopped. A rate is set only while it records, and
+    only ever lowered: the lowest of several limits holds.
     """
     if not state.switchable:
         return ()
     site, found = state.website, list[Change]()
-    if step.rate is not None and state.is_recording and state.rate != step.rate:
+    if step.rate is not None and state.is_recording and _is_above(state.rate, step.rate):
         found.append(Change(site, "recording_rate", str(step.rate)))
     if step.recording == "stop" and state.is_recording:
         found.append(Change(site, "recording", "stop"))
     if step.recording == "start" and state.is_stopped and _stopped_by_a_budget(owned):
         found.append(Change(site, "recording", "start"))
     return tuple(found)
+
+
+def _is_above(rate: int | None, limit: int) -> bool:
+    """Whether the rate exceeds the limit; an unknown one may."""
+    return rate is None or rate > limit
 
 
 def _stopped_by_a_budget(owned: Sequence[Ownership]) -> bool:
@@ -245,24 +309,19 @@ def compare(owned: Ownership, state: WebsiteState) -> Comparison:
             return "changed"
 
 
-def still_needed(
-    owned: Ownership, steps: Sequence[Step], recordings: int, used: float, paced: bool
-) -> bool:
-    """Whether the budget still calls for what the bot has set.
+def in_force(step: Step, recordings: int, used: float) -> bool:
+    """Whether a step that has acted is still called for.
 
-    It no longer does in a new period, or after the budget was raised. The share at which a
-    step is undone lies below that of the step, so that it does not flap.
+    It no longer is in a new period, or after the budget was raised. The share at which a step
+    is undone lies below that of the step, so that it does not flap.
     """
-    match owned.switch:
-        case "recording":
-            shares = [step.at for step in steps if step.recording == "stop"]
-        case "recording_rate":
-            if paced:
-                return True
-            shares = [step.at for step in steps if step.rate is not None]
-        case _:
-            assert_never(owned.switch)
-    return bool(shares) and used >= recordings * min(shares) / 100 * REARM
+    return used >= recordings * step.at / 100 * REARM
+
+
+def needs_stop(steps: Sequence[Step], recordings: int, used: float) -> bool:
+    """Whether the budget calls for a stop of recording that was made."""
+    stops = (step for step in steps if step.recording == "stop")
+    return any(in_force(step, recordings, used) for step in stops)
 
 
 def undo_change(owned: Ownership) -> Change | None:

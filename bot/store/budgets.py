@@ -1,12 +1,12 @@
 """The budgets' ledger, the steps done in each period, and the switches that the bot owns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.domain.budget import Ownership, Switch
@@ -28,10 +28,7 @@ _SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
-    """Save how many recordings each day has; the highest count wins.
-
-    Counts shrink when recordings are deleted, but what was used stays used.
-    """
+    """Save how many recordings each day has used; the highest number wins."""
     rows = [
         {"website": website, "day": day.isoformat(), "highest": count, "at": ms(at)}
         for day, count in counts.items()
@@ -52,7 +49,7 @@ def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at:
 def used(
     conn: Connection, websites: Iterable[str], first: date, last: date
 ) -> dict[str, dict[date, int]]:
-    """website -> day -> the highest count seen, from `first` to `last` inclusive."""
+    """website -> day -> the recordings used, from `first` to `last` inclusive."""
     query = select(ledger.c.website, ledger.c.day, ledger.c.highest).where(
         ledger.c.website.in_(tuple(websites)),
         ledger.c.day >= first.isoformat(),
@@ -62,6 +59,15 @@ def used(
     for row in conn.execute(query):
         found.setdefault(row.website, {})[date.fromisoformat(row.day)] = row.highest
     return found
+
+
+def newest_day(conn: Connection, latest: date) -> date | None:
+    """The newest day with a recording, up to `latest`."""
+    query = select(func.max(ledger.c.day)).where(
+        ledger.c.highest > 0, ledger.c.day <= latest.isoformat()
+    )
+    found = conn.execute(query).scalar_one_or_none()
+    return None if found is None else date.fromisoformat(found)
 
 
 def budget_steps_done(conn: Connection, budget: str, period: str) -> dict[str, datetime]:
@@ -76,6 +82,35 @@ def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: 
     """The step acts now; False if it has acted in this period already."""
     write = insert(budget_steps).values(budget=budget, period=period, step=step, at=ms(at))
     return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
+
+
+def forget_budget_steps(
+    conn: Connection,
+    budget: str,
+    website: str,
+    since: datetime,
+    *,
+    keep: Collection[str] = (),
+    post_again: bool = True,
+) -> None:
+    """Let the budget's steps act on the website again, except those named in `keep`.
+
+    `since` is before the first of its periods that may still run. Steps that have acted on no
+    other website post again, if asked to.
+    """
+    column, mine = budget_steps.c, f" @{website}"
+    recent = (column.budget == budget, column.at >= ms(since))
+    query = select(column.period, column.step)
+    acted = conn.execute(query.where(*recent, column.step.endswith(mine, autoescape=True))).all()
+    for period, name in acted:
+        step = name.removesuffix(mine)
+        if step in keep:
+            continue
+        here = (*recent, column.period == period)
+        conn.execute(delete(budget_steps).where(*here, column.step == name))
+        others = query.where(*here, column.step.startswith(f"{step} @", autoescape=True))
+        if post_again and conn.execute(others).first() is None:
+            conn.execute(delete(budget_steps).where(*here, column.step == step))
 
 
 def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:

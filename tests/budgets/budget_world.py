@@ -102,6 +102,8 @@ class Shop:
 class Account:
     """The API's answers about the shops; `broken` fails every call, `broken_writes` the writes.
 
+    Counts are answered `factor` times as high as they are.
+
     `meanwhile` happens once, just before or just after a website's switch is read.
     """
 
@@ -110,6 +112,7 @@ class Account:
         self.clock = clock
         self.chart, self.dates = chart, dates
         self.broken = self.broken_writes = False
+        self.factor = 1.0
         self.meanwhile = None
         self.calls: list[str] = []
 
@@ -141,7 +144,9 @@ class Account:
         first, end = (date.fromisoformat(query[name]) for name in ("fromdate", "todate"))
         if not self.dates:
             first, end = date(2000, 1, 1), date(2100, 1, 1)
-        days = {day: shop.count(day) for day in shop.made if first <= day < end}
+        days = {
+            day: round(shop.count(day) * self.factor) for day in shop.made if first <= day < end
+        }
         chart = {day.isoformat(): count for day, count in days.items()} if self.chart else {}
         return {"recordings": [], "count": sum(days.values()), "chart": chart}
 
@@ -171,8 +176,9 @@ class NoWebhook:
 class World:
     """Shops, budgets and the bot; time passes only when it is told to."""
 
-    def __init__(self, text, *shops, start=START, ops="#ops", **api):
+    def __init__(self, text, *shops, start=START, ops="#ops", zone=ZONE, **api):
         self.now = start
+        self.zone = zone
         self.budgets = budgets(text)
         self.shops = list(shops)
         self.account = Account(shops, lambda: self.now, **api)
@@ -202,7 +208,7 @@ class World:
         context = PollContext(
             mouseflow=self.account,
             store=self.store,
-            zone=ZONE,
+            zone=self.zone,
             settle=timedelta(minutes=35),
             start=HOUR,
             routing=Routing("#usual", str(ZONE)),

@@ -15,8 +15,8 @@ from bot.domain.budget import (
     compare,
     due_steps,
     midnight,
+    needs_stop,
     period,
-    still_needed,
     undo_change,
 )
 from bot.domain.forecast import coming, paced_rate, runs_out, traffic
@@ -82,9 +82,8 @@ def test_more_use_never_makes_fewer_steps_due(one, more, share):
 @settings(deadline=None)
 def test_what_is_due_is_never_undone_at_once(used, share):
     step = Step(share, "stop")
-    hold = Ownership("w", "recording", "budget:b", NOW, "", "Stopped")
     if due_steps([step], 1000, used, 100):
-        assert still_needed(hold, [step], 1000, used, False)
+        assert needs_stop([step], 1000, used)
 
 
 @pytest.mark.parametrize("status", ["Paused", "NotInstalled", None, "Something new"])

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from bot.account import meaning
 from bot.actions import ACTIONS
+from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
 from bot.delivery.slack import SlackPoster
 from bot.polling.record_matches import Routing
@@ -16,6 +17,7 @@ from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
+from bot.store.budgets import owned
 from bot.watcher import Watcher
 from mouseflow.errors import status_error
 from mouseflow.simulator.in_process import InProcess
@@ -115,6 +117,18 @@ class Running:
                 assert await self.watcher.poll_reports(place.site)
             await self.delivery.drain()
 
+    async def polls_after_a_new_list(self):
+        self.now += timedelta(minutes=15)
+        await self.watcher.find_sites()
+        await self.watcher.poll_budgets()
+        await self.delivery.drain()
+
+    def mark(self):
+        return self.store.do(lambda conn: budget_mark(conn, "credits"))
+
+    def held(self):
+        return [website for website, _switch in self.store.do(owned) if _switch == "recording"]
+
     def said(self, words, channel="#ops"):
         return [m for m in self.sim.slack.in_channel(channel) if words in f"{m.text} {m.blocks}"]
 
@@ -151,3 +165,39 @@ async def test_what_a_person_stopped_in_between_stays_so_and_the_channel_is_told
     assert running.site.status == "Stopped"
     assert running.switches()[-1] == ("person", "Stopped")
     assert running.said("stays stopped in the new period")
+
+
+async def test_a_website_missing_from_lists_or_made_a_demo_keeps_its_budget(running):
+    await running.watcher.use_rules(
+        read([("r.yaml", RULES.replace(b"[myshop.com]", b'["*.com"]'))])
+    )
+    await running.run(lambda: running.site.status == "Stopped", days=5)
+    await running.run(lambda: False, hours=2)
+    used = running.mark().used
+    sites = running.sim.world.sites
+    for _ in range(2):
+        kept = sites.pop(ID)
+        await running.polls_after_a_new_list()
+        sites[ID] = kept
+        await running.polls_after_a_new_list()
+    for demo in (True, True, False):
+        running.site.settings["isDemo"] = demo
+        await running.polls_after_a_new_list()
+    assert running.mark().used == used
+    assert running.site.status == "Stopped"
+    assert running.held() == [ID]
+    del sites[ID]
+    for _ in range(3):
+        await running.polls_after_a_new_list()
+    assert running.held() == []
+    assert running.mark().used == used
+    assert len(running.said("myshop.com is gone from the account")) == 1
+
+
+async def test_the_last_budget_taken_out_lets_its_websites_go_at_the_reload(running):
+    await running.run(lambda: running.site.status == "Stopped", days=5)
+    await running.run(lambda: False, hours=2)
+    await running.watcher.use_rules(read([("r.yaml", RULES.split(b"budgets:")[0])]))
+    await running.delivery.drain()
+    assert running.held() == []
+    assert len(running.said("myshop.com is in no budget now; it stays Stopped")) == 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot.budgets.state import BudgetMark, set_budget_mark
+from bot.budgets.state import BudgetMark, SiteLine, set_budget_mark
 from bot.cli.context import lock_file
 from bot.cli.healthcheck import unhealthy
 from bot.cli.main import main
@@ -222,6 +222,24 @@ def test_status_reads_website_by_website_rules_before_what_was_refused_and_budge
         "1 budget\n  credits",
     ]
     assert [told.index(each) for each in order] == sorted(told.index(each) for each in order)
+
+
+@pytest.mark.parametrize("command", ["budget", "status"])
+def test_a_website_that_someone_else_changed_is_said_to_be_left_alone(
+    place: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    line = SiteLine("w1", "zoo.com", "Recording", 100, "", False, left_alone=NOW)
+    mark = BudgetMark(
+        at=NOW, period="month", first="2026-03-01", end="2026-04-01", recordings=10, used=11,
+        websites=(line,), resume=True,
+    )  # fmt: skip
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(lambda conn: set_budget_mark(conn, "credits", mark))
+    assert main([command]) == 0
+    told = capsys.readouterr().out
+    assert "zoo.com: Recording at 100 %; changed by someone else on " in told
+    assert "the bot leaves it alone until 2026-04-01" in told
+    assert "the bot undoes its changes" not in told
 
 
 def test_status_reads_beside_a_daemon_and_changes_nothing(

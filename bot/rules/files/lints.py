@@ -220,6 +220,7 @@ LINTS: Final = MappingProxyType(
         "compared-as-text": "a text that looks like a regular expression or a comparison",
         "path-query": "a path with a query: only what stands before the ? is compared",
         "fraction": "a percentage below one, written without its sign",
+        "raised-rate": "a budget's step that records more than an earlier one",
         "unread-given": "a test gives a field that the rule does not read",
     }
 )

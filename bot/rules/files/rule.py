@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from bot.actions import ACTIONS, WRITTEN
+from bot.actions.recording_rate import RecordingRate
 from bot.domain.subjects import Kind
 from bot.fields.catalogue import (
     ALERTS,
@@ -236,6 +237,7 @@ def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...]
         )
         return None
     found: dict[float, BudgetStep] = {}
+    places: dict[float, Place] = {}
     for entry in node:
         here = place.at(entry.key, entry)
         at = _share(entry, here)
@@ -243,8 +245,18 @@ def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...]
         if at in found:
             here.fault("duplicate step")
         elif at is not None and do is not None:
-            found[at] = BudgetStep(at, do)
-    return tuple(found[at] for at in sorted(found))
+            found[at], places[at] = BudgetStep(at, do), here
+    steps = tuple(found[at] for at in sorted(found))
+    lowest: int | None = None
+    for step in steps:
+        for to in (each.rate for each in step.do if isinstance(each, RecordingRate)):
+            if lowest is not None and to > lowest:
+                places[step.at].warn(
+                    "raised-rate",
+                    f"an earlier step lowers the rate to {lowest} %; a step never raises it",
+                )
+            lowest = to if lowest is None else min(to, lowest)
+    return steps
 
 
 def _share(entry: Entry, place: Place) -> float | None:
