@@ -11,7 +11,8 @@ BotError
 │       ├── BadCredentials  no request of this account succeeds
 │       └── Forbidden       this request is not allowed
 └── TryLater        retrying may help; says when, and whether the outcome is unknown
-    └── Unreachable     nobody answers at that address
+    ├── Unreachable     nobody answers at that address
+    └── OddAnswer       an answer that is not the other side's own
 """
 
 import traceback
@@ -130,3 +131,13 @@ class TryLater(BotError):
 
 class Unreachable(TryLater):
     """There was no answer: the network, the address, a timeout or a dropped connection."""
+
+
+class OddAnswer(TryLater):
+    """An answer that is not what the other side documents, such as a proxy's page.
+
+    The attempt may have taken effect all the same.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, unknown=True)

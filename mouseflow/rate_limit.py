@@ -12,7 +12,8 @@ from typing import Any
 from mouseflow.errors import BadCredentials, TooManyRequests
 from mouseflow.request import Request
 
-MAX_PAUSE = timedelta(minutes=5)
+MAX_PAUSE = timedelta(hours=1)
+"""The longest `Retry-After` that is respected."""
 OTHER_REGION = "check the email, the API key and the region: a key works in one region only"
 
 
@@ -42,7 +43,8 @@ class TokenBucket:
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """How long a Retry-After header asks to wait: seconds or an HTTP date, at most 5 minutes.
+    """How long a Retry-After header asks to wait: seconds, a fraction or an HTTP date,
+    at most an hour.
 
     None if there is no header or no sensible value. `now` is aware.
     """

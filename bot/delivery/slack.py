@@ -1,27 +1,26 @@
 """Post to Slack and look up posts, over one shared connection pool.
 
-slack_sdk's own retries are off: its default sends a message twice when the answer is lost.
+What Slack documents as its answer counts as success, and nothing else: any other answer to a
+post, such as a proxy's page, leaves the outcome unknown.
 """
 
 import asyncio
-import logging
+import json
+import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-import aiohttp
+import msgspec
 import structlog
 from pydantic import SecretStr
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.web.async_client import AsyncWebClient
-from slack_sdk.webhook.async_client import AsyncWebhookClient
 
-from bot.errors import BotError, GiveUp, StoreError, TryLater
+from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
+from bot.errors import BotError, GiveUp, OddAnswer, StoreError, TryLater
 from bot.ports import CannotLook, NoChannel, NotInChannel, Slack, SlackPost
 from bot.store import Store
 from bot.store.recordings import set_blind_channels
@@ -58,6 +57,8 @@ REMEDIES: Mapping[str, str] = {
     "invalid_token": "fix slack.webhook_url",
     "action_prohibited": "the workspace's administrators have disabled posting; ask them",
     "channel_is_archived": "unarchive the channel, or choose another one",
+    "accesslimited": "Slack refuses this network address; ask the workspace's administrators",
+    "access_denied": "ask the workspace's administrators to let the Slack app post",
 }
 """What a person can do about each of Slack's error codes."""
 
@@ -75,53 +76,86 @@ UNKNOWN = frozenset(
         "fatal_error",
         "service_unavailable",
         "request_timeout",
+        "rollup_error",
     }
 )
 """Error codes after which the message may have been posted anyway."""
 
 BUSY = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
+"""Error codes of a rate limit: nothing was posted."""
+
+MOVING = frozenset(
+    {
+        "team_added_to_org",
+        "org_login_required",
+        "migration_in_progress",
+        "external_channel_migrating",
+    }
+)
+"""Error codes that pass by themselves: Slack is moving the workspace. Nothing was posted."""
 
 DEFAULT_PAUSE = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(hours=1)
+SHORTEST_PAUSE = timedelta(seconds=1)
+_CODE = re.compile(r"[A-Za-z0-9_]{1,60}")
+_SCOPES = re.compile(r"[A-Za-z0-9_:.,-]{1,100}")
 
 
-def failure(
-    status: int, code: str, headers: Mapping[str, Any], scope: str = ""
-) -> GiveUp | TryLater:
+class _Refused(GiveUp):
+    """Slack's error code, and the scope that is missing (empty if none)."""
+
+    def __init__(self, reason: str, remedy: str, code: str, needed: str) -> None:
+        super().__init__(reason, remedy)
+        self.code, self.needed = code, needed
+
+
+def failure(reply: Reply, code: str = "", needed: str = "") -> _Refused | TryLater:
     """The error for an answer that is not a success.
 
-    `code` is Slack's error code, empty if there is none; `scope` the missing scope.
+    `code` is Slack's error code, empty if there is none; `needed` the missing scope.
     """
+    status = reply.status
     if status == 429 or code in BUSY:
-        return TryLater("Slack rate limit reached", after=pause(headers), lane=True)
-    if status >= 500 or code in UNKNOWN or (not code and status < 400):
+        after = DEFAULT_PAUSE if reply.after is None else max(reply.after, SHORTEST_PAUSE)
+        return TryLater("Slack rate limit reached", after=after, lane=True)
+    if code in MOVING:
+        return TryLater(f"Slack is moving the workspace ({code})", after=reply.after, lane=True)
+    if status >= 500 or code in UNKNOWN:
         reason = f"Slack answered {status}" + (f" {code}" if code else "")
-        return TryLater(reason, after=_retry_after(headers), unknown=True)
-    remedy = REMEDIES.get(code, "see Slack's list of errors for chat.postMessage")
-    if code == "missing_scope" and scope:
-        remedy = f"give the Slack app the scope {scope} and install it again"
+        return TryLater(reason, after=reply.after, unknown=True)
+    if 300 <= status < 400:
+        return OddAnswer(f"Slack's address redirects ({status}); the bot follows no redirects")
+    if status < 300 and not code:
+        return OddAnswer(
+            f"Slack's address answered {status} with {_kind(reply)}, not as Slack does"
+        )
+    remedy = REMEDIES.get(code, _NO_REMEDY)
+    if code == "missing_scope" and needed:
+        remedy = f"give the Slack app the scope {needed} and install it again"
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
-    return GiveUp(f"Slack rejected the request: {code or status}{meaning}", remedy)
+    return _Refused(f"Slack rejected the request: {code or status}{meaning}", remedy, code, needed)
 
 
-def pause(headers: Mapping[str, Any]) -> timedelta:
-    """How long Slack asks the bot to wait: between a second and an hour."""
-    return _retry_after(headers) or DEFAULT_PAUSE
+_NO_REMEDY = "ask whoever manages the Slack app what this code means, fix that, then retry the step"
 
 
-def _retry_after(headers: Mapping[str, Any]) -> timedelta | None:
-    given = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
-    text = str(given[0] if isinstance(given, list | tuple) and given else given or "")
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        return None
-    return min(max(timedelta(seconds=int(text)), timedelta(seconds=1)), LONGEST_PAUSE)
+def _kind(reply: Reply) -> str:
+    start = reply.body.lstrip()[:1]
+    if not start:
+        return "an empty body"
+    return "a web page" if start == b"<" else "another body"
+
+
+def _short(value: object, form: re.Pattern[str]) -> str:
+    """The value if it has that form: an answer's text may hold anything, even the token."""
+    return value if isinstance(value, str) and form.fullmatch(value) else ""
 
 
 SLACK = "https://slack.com/api/"
-TIMEOUT = timedelta(seconds=15)
 EVENT = "mouseflow_alert"
 _MARGIN = timedelta(seconds=60)
 _PAGES, _PAGE = 20, 200
+# Slack's answer to a post repeats the message; a page of the history holds 200 of them.
+_ANSWER_TO_POST, _ANSWER_TO_READ = 256 * 1024, 8 * 1024 * 1024
 _UNREADABLE = {
     "missing_scope": "the Slack app lacks the scope {scope}",
     "no_permission": "Slack does not let the bot read there (no_permission)",
@@ -149,15 +183,16 @@ class SlackPoster:
     ) -> None:
         self._token = token
         self._base_url = base_url
-        self._pool = _Pool(timeout, trust_env and not _loopback(base_url))
+        trust_env = trust_env and not loopback(base_url)
+        self._connections = Connections(timeout=timeout, trust_env=trust_env)
         self._ids: dict[str, str] = {}
         self._names: set[str] = set()
 
     async def scopes(self) -> frozenset[str] | None:
         """The token's scopes, None if Slack does not say; raises GiveUp for a wrong token."""
-        answer = await _response(self._client().api_call("auth.test"), sends=False)
-        told = {name.lower(): value for name, value in answer.headers.items()}
-        listed = str(told.get("x-oauth-scopes") or "")
+        reply = await self._send("auth.test", b"{}")
+        _content(reply)
+        listed = reply.headers.get("x-oauth-scopes") or ""
         return frozenset(each.strip() for each in listed.split(",") if each.strip()) or None
 
     async def post(self, post: SlackPost) -> str:
@@ -179,9 +214,13 @@ class SlackPoster:
             body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
             # Undocumented as an argument, though Slack's errors name it: an extra safeguard.
             body["client_msg_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, post.key))
-        answer = await _json_of(self._client().api_call("chat.postMessage", json=body), sends=True)
+        reply = await self._send("chat.postMessage", json.dumps(body).encode())
+        answer = _content(reply)
+        stamp = answer.get("ts")
+        if not isinstance(stamp, str) or not stamp:
+            raise OddAnswer("Slack accepted the message, but its answer has no timestamp")
         self._remember(post.channel, answer.get("channel"))
-        return str(answer.get("ts") or "")
+        return stamp
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """The timestamp of the message with that key, posted after `since` or shortly before.
@@ -189,17 +228,17 @@ class SlackPoster:
         Raises CannotLook if the app may not read the channel (NoChannel: there is none of that
         name for it), TryLater if Slack does not answer.
         """
-        asked: dict[str, Any] = {
+        asked = {
             "channel": await self._id(channel),
             "oldest": f"{(since - _MARGIN).timestamp():.6f}",
-            "limit": _PAGE,
+            "limit": str(_PAGE),
             "include_all_metadata": "true",
         }
         for _ in range(_PAGES):
             answer = await self._read("conversations.history", asked)
-            for message in answer.get("messages") or ():
+            for message in _objects(answer, "messages"):
                 if _key(message) == key:
-                    return str(message["ts"])
+                    return str(message.get("ts") or "")
             asked["cursor"] = _next(answer)
             if not asked["cursor"]:
                 return None
@@ -207,34 +246,32 @@ class SlackPoster:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._pool.close()
+        await self._connections.close()
 
-    def _client(self) -> AsyncWebClient:
-        client = AsyncWebClient(
-            token=self._token.get_secret_value(),
-            base_url=self._base_url,
-            session=self._pool.session(),
-            retry_handlers=[],
-            logger=_QUIET,
-        )
-        client.proxy = None  # the session handles proxies
-        return client
+    async def _send(self, method: str, body: bytes) -> Reply:
+        headers = {**self._headers(), "Content-Type": "application/json; charset=utf-8"}
+        url = self._base_url + method
+        return await self._connections.post("Slack", url, body, headers, most=_ANSWER_TO_POST)
 
-    async def _read(self, method: str, asked: dict[str, Any]) -> dict[str, Any]:
-        call = self._client().api_call(method, http_verb="GET", params=asked)
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token.get_secret_value()}"}
+
+    async def _read(self, method: str, asked: Mapping[str, str]) -> dict[str, Any]:
+        url = self._base_url + method
         try:
-            return await _json_of(call, sends=False)
-        except GiveUp as refused:
-            cause = refused.__cause__
-            if not isinstance(cause, SlackApiError):
-                raise
-            code = _code(cause)
+            return _content(
+                await self._connections.get(
+                    "Slack", url, asked, self._headers(), most=_ANSWER_TO_READ
+                )
+            )
+        except _Refused as refused:
+            code = refused.code
             if code == "channel_not_found":
                 raise NoChannel(_NO_CHANNEL.format(channel=asked.get("channel"))) from refused
             if code == "not_in_channel":
                 raise NotInChannel("the bot is not in the channel; /invite it there") from refused
             if code in _UNREADABLE:
-                scope = _needed(cause) or "channels:history or channels:read"
+                scope = refused.needed or "channels:history or channels:read"
                 raise CannotLook(_UNREADABLE[code].format(scope=scope)) from refused
             raise
 
@@ -263,10 +300,10 @@ class SlackPoster:
                 ) from None
 
     async def _search(self, channel: str, types: str) -> None:
-        asked: dict[str, Any] = {"limit": 1000, "exclude_archived": "true", "types": types}
+        asked = {"limit": "1000", "exclude_archived": "true", "types": types}
         for _ in range(_PAGES):
             answer = await self._read("conversations.list", asked)
-            for known in answer.get("channels") or ():
+            for known in _objects(answer, "channels"):
                 self._names.add(f"#{known.get('name')}")
                 if f"#{known.get('name')}" == channel:
                     self._remember(channel, known.get("id"))
@@ -290,32 +327,25 @@ class WebhookPoster:
         self, url: SecretStr, *, timeout: timedelta = TIMEOUT, trust_env: bool = True
     ) -> None:
         self._url = url
-        local = _loopback(url.get_secret_value())
-        self._pool = _Pool(timeout, trust_env and not local)
+        trust_env = trust_env and not loopback(url.get_secret_value())
+        self._connections = Connections(timeout=timeout, trust_env=trust_env)
 
     async def post(self, post: SlackPost) -> str:
         """Always "": a webhook returns no timestamp."""
-        client = AsyncWebhookClient(
-            self._url.get_secret_value(),
-            session=self._pool.session(),
-            retry_handlers=[],
-            logger=_QUIET,
-        )
-        client.proxy = None
         body: dict[str, Any] = {"text": post.text, "unfurl_links": False, "unfurl_media": False}
         if post.blocks:
             body["blocks"] = list(post.blocks)
-        try:
-            answer = await client.send_dict(body)
-        except aiohttp.ClientConnectorError as error:
-            raise TryLater(_dropped(error)) from None
-        except _DROPPED as error:
-            raise TryLater(_dropped(error), unknown=True) from None
-        if answer.status_code != 200:
-            code = (answer.body or "").strip()
-            known = code if code.isascii() and code.isidentifier() and len(code) < 60 else ""
-            raise failure(answer.status_code, known, answer.headers)
-        return ""
+        reply = await self._connections.post(
+            "Slack",
+            self._url.get_secret_value(),
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        said = reply.body.decode("utf-8", "replace").strip()
+        if reply.status == 200 and said == "ok":
+            return ""
+        # With 200, a code says no more than a page does: Slack refuses with another status.
+        raise failure(reply, "" if reply.status < 300 else _short(said, _CODE))
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """Always raises CannotLook."""
@@ -323,100 +353,47 @@ class WebhookPoster:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._pool.close()
+        await self._connections.close()
 
 
-# slack_sdk's debug logs contain whole messages, and a webhook's secret URL.
-_QUIET = logging.getLogger("bot.slack.sdk")
-_QUIET.setLevel(logging.WARNING)
-
-
-class _Pool:
-    """One aiohttp session, created when first needed, since it belongs to a running loop."""
-
-    def __init__(self, timeout: timedelta, trust_env: bool) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
-        self._trust_env = trust_env
-        self._session: aiohttp.ClientSession | None = None
-
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=self._trust_env)
-        return self._session
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-
-_DROPPED = (aiohttp.ClientError, TimeoutError, OSError)
-
-
-async def _json_of(call: Awaitable[Any], *, sends: bool) -> dict[str, Any]:
-    """Slack's answer as a mapping; every failure as GiveUp or TryLater."""
-    answer = await _response(call, sends=sends)
-    return dict(answer.data) if isinstance(answer.data, dict) else {}
-
-
-async def _response(call: Awaitable[Any], *, sends: bool) -> Any:
+def _content(reply: Reply) -> dict[str, Any]:
+    """The answer to a method; raises GiveUp or TryLater for any other than a success."""
     try:
-        return await call
-    except SlackApiError as refused:
-        error = failure(_status(refused), _code(refused), _headers(refused), _needed(refused))
-        raise error from refused
-    except aiohttp.ClientConnectorError as error:
-        # No connection was made, so nothing was sent.
-        raise TryLater(_dropped(error)) from None
-    except (*_DROPPED, SlackClientError, AttributeError) as error:
-        # slack_sdk raises AttributeError for an answer that is plain text.
-        raise TryLater(_dropped(error), unknown=sends) from None
+        data = msgspec.json.decode(reply.body) if reply.whole else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise failure(reply)
+    if reply.status == 200 and data.get("ok") is True:
+        return data
+    raise failure(reply, _short(data.get("error"), _CODE), _short(data.get("needed"), _SCOPES))
 
 
-def _dropped(error: Exception) -> str:
-    """What happened to the connection, without the URL: a webhook's is a secret."""
-    if isinstance(error, TimeoutError):
-        return "Slack did not answer in time"
-    return f"the connection to Slack failed ({type(error).__name__})"
+def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list of the answer; raises OddAnswer for a list of anything else."""
+    found = answer.get(name)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise OddAnswer(f"Slack's answer has no list of {name}")
+    return found
 
 
-def _loopback(address: str) -> bool:
-    """Whether the URL is on this machine, which no proxy can reach."""
-    return urlsplit(address).hostname in {"127.0.0.1", "::1", "localhost"}
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _code(refused: SlackApiError) -> str:
-    return str(_data(refused).get("error") or "")
+def _key(message: Mapping[str, Any]) -> str | None:
+    metadata = _object(message.get("metadata"))
+    key = _object(metadata.get("event_payload")).get("key")
+    return key if metadata.get("event_type") == EVENT and isinstance(key, str) else None
 
 
-def _needed(refused: SlackApiError) -> str:
-    return str(_data(refused).get("needed") or "")
-
-
-def _data(refused: SlackApiError) -> dict[str, Any]:
-    data = getattr(refused.response, "data", None)
-    return data if isinstance(data, dict) else {}
-
-
-def _status(refused: SlackApiError) -> int:
-    # If the body was not JSON, slack_sdk returns aiohttp's response.
-    answer = refused.response
-    return int(getattr(answer, "status_code", None) or getattr(answer, "status", 0) or 0)
-
-
-def _headers(refused: SlackApiError) -> dict[str, Any]:
-    return dict(getattr(refused.response, "headers", None) or {})
-
-
-def _key(message: dict[str, Any]) -> str | None:
-    metadata = message.get("metadata") or {}
-    payload = metadata.get("event_payload") or {} if metadata.get("event_type") == EVENT else {}
-    key = payload.get("key")
-    return key if isinstance(key, str) else None
-
-
-def _next(answer: dict[str, Any]) -> str | None:
-    return (answer.get("response_metadata") or {}).get("next_cursor") or None
+def _next(answer: Mapping[str, Any]) -> str:
+    """Where the next page begins, empty after the last one."""
+    metadata = answer.get("response_metadata")
+    cursor = _object(metadata).get("next_cursor") or ""
+    if not isinstance(metadata, dict | None) or not isinstance(cursor, str):
+        raise OddAnswer("Slack's answer does not say where its next page begins")
+    return cursor
 
 
 log = structlog.get_logger(__name__)
@@ -470,8 +447,15 @@ class SlackLookup:
                 failing[channel] = self._warn("slack.no_channel", channel, str(error))
             except CannotLook:
                 blind.add(channel)
+            except OddAnswer as error:
+                blind.add(channel)
+                failing[channel] = self._warn("slack.check_failed", channel, str(error))
             except BotError as error:
                 failing[channel] = self._warn("slack.check_failed", channel, str(error))
+            except Exception as error:  # a bug here must not stop deliveries
+                blind.add(channel)
+                reason = f"internal error: {type(error).__name__}"
+                failing[channel] = self._warn("slack.check_failed", channel, reason)
             else:
                 blind.discard(channel)
         if blind - self._blind:

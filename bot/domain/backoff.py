@@ -9,7 +9,7 @@ FIRST = timedelta(seconds=2)
 CEILING = timedelta(minutes=15)
 LANE_CEILING = timedelta(minutes=5)
 LONGEST_ASKED = timedelta(hours=1)
-"""The longest `Retry-After` that is respected."""
+"""The longest wait that is respected if the other side asks for one."""
 PATIENCE = timedelta(days=3)
 """A step that has failed for this long becomes a dead letter."""
 BUG_TRIES = 5

@@ -95,6 +95,17 @@ async def test_a_receiver_in_trouble_is_tried_again(receiver, caller, status):
     assert raised.value.after == timedelta(seconds=7)
 
 
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [("2.5", 2.5), ("Sun, 01 Mar 2015 12:00:20 GMT", 0), ("999999", 3600), ("soon", None)],
+)
+async def test_a_receiver_may_ask_in_fractions_and_dates(receiver, caller, asked, seconds):
+    receiver.answer = web.Response(status=503, headers={"Retry-After": asked})
+    with pytest.raises(TryLater) as raised:
+        await caller.call(receiver.url, BODY, HEADERS)
+    assert raised.value.after == (None if seconds is None else timedelta(seconds=seconds))
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 410])
 async def test_a_refusal_or_a_redirect_is_final(receiver, caller, status):
     receiver.answer = web.Response(status=status, headers={"Location": "/elsewhere"})

@@ -18,6 +18,8 @@ class PretendSlack:
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     troubles: list[Any] = field(default_factory=list)
     refuses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    odd: dict[str, str] = field(default_factory=dict)
+    flooded: int = 0
     page: int = 2
     public_only: bool = False
     url: str = ""
@@ -40,6 +42,8 @@ class PretendSlack:
         if trouble == "hang":
             await request.content.read()
             await self.gone.wait()
+        if trouble == "flood":
+            return await self._flood(request)
         if isinstance(trouble, web.Response):
             return trouble
         return web.json_response(
@@ -48,6 +52,8 @@ class PretendSlack:
 
     async def history(self, request: web.Request) -> web.Response:
         self.asked.append(("conversations.history", dict(request.query)))
+        if odd := self.odd.get("conversations.history"):
+            return web.Response(text=odd, content_type="application/json")
         if "conversations.history" in self.refuses:
             return web.json_response({"ok": False, **self.refuses["conversations.history"]})
         if request.query["channel"] != "C0123ABCD":
@@ -65,6 +71,8 @@ class PretendSlack:
 
     async def channels(self, request: web.Request) -> web.Response:
         self.asked.append(("conversations.list", dict(request.query)))
+        if odd := self.odd.get("conversations.list"):
+            return web.Response(text=odd, content_type="application/json")
         if "conversations.list" in self.refuses:
             return web.json_response({"ok": False, **self.refuses["conversations.list"]})
         if "private" in request.query["types"] and self.public_only:
@@ -81,7 +89,22 @@ class PretendSlack:
         trouble = self.troubles.pop(0) if self.troubles else None
         if trouble == "drop after":
             request.transport.abort()
+        if trouble == "flood":
+            return await self._flood(request)
         return trouble if isinstance(trouble, web.Response) else web.Response(text="ok")
+
+    async def spy(self, request: web.Request) -> web.Response:
+        self.asked.append(("spy", {}))
+        return web.Response(text="ok")
+
+    async def _flood(self, request: web.Request) -> web.StreamResponse:
+        """Answer with 600 MB, as long as somebody reads them."""
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for _ in range(600):
+            await answer.write(b"x" * 1024 * 1024)
+            self.flooded += 1024 * 1024
+        return answer
 
 
 @asynccontextmanager
@@ -92,6 +115,7 @@ async def serving(slack: PretendSlack) -> AsyncIterator[PretendSlack]:
     app.router.add_get("/api/conversations.history", slack.history)
     app.router.add_get("/api/conversations.list", slack.channels)
     app.router.add_post("/services/T1/B1/s3cret", slack.hook)
+    app.router.add_route("*", "/spy", slack.spy)
     server = TestServer(app)
     await server.start_server()
     slack.url = str(server.make_url("/"))

@@ -8,8 +8,8 @@ from aiohttp import web
 from pydantic import SecretStr
 from slack_world import PretendSlack, serving
 
-from bot.delivery.slack import REMEDIES, SlackPoster, WebhookPoster
-from bot.errors import GiveUp, TryLater
+from bot.delivery.slack import EVENT, MOVING, REMEDIES, SlackPoster, WebhookPoster
+from bot.errors import GiveUp, OddAnswer, TryLater
 from bot.ports import CannotLook, NoChannel, SlackPost
 
 TOKEN = SecretStr("xoxb-s3cret")
@@ -96,7 +96,8 @@ async def test_a_slack_that_cannot_be_reached_has_surely_posted_nothing():
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("30", 30), ("0", 1), ("999999", 3600), ("soon", 30), (None, 30)]
+    ("header", "seconds"),
+    [("30", 30), ("0", 1), ("999999", 3600), ("soon", 30), (None, 30), ("2.5", 2.5)],
 )
 async def test_a_rate_limit_pauses_the_channel_for_as_long_as_slack_asks(
     slack, poster, header, seconds
@@ -278,4 +279,108 @@ async def test_a_webhooks_lost_answer_leaves_the_outcome_unknown(slack, hook):
     with pytest.raises(TryLater) as raised:
         await hook.post(POST)
     assert raised.value.unknown
+    assert "s3cret" not in str(raised.value)
+
+
+# Only Slack's own answer is a success.
+
+PAGE = "<!doctype html><title>Sign in to the network</title>"
+
+
+@pytest.mark.parametrize("text", [PAGE, "", "invalid_token", "OK", "okay", '{"ok": true}'])
+async def test_a_webhook_has_posted_only_if_the_answer_is_ok(slack, hook, text):
+    slack.troubles = [web.Response(text=text)]
+    with pytest.raises(OddAnswer) as raised:
+        await hook.post(POST)
+    assert raised.value.unknown
+    assert await hook.post(POST) == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["[1]", '"ok"', "{}", '{"ok": "true"}', '{"ok": true}', '{"ok": true, "ts": 5}', "\xff" * 9],
+)
+async def test_an_answer_of_another_shape_leaves_the_outcome_unknown(slack, poster, answer):
+    slack.troubles = [web.Response(text=answer, content_type="application/json")]
+    with pytest.raises(OddAnswer) as raised:
+        await poster.post(POST)
+    assert raised.value.unknown
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(slack, poster, hook, status):
+    for made in (poster, hook):
+        slack.troubles = [web.Response(status=status, headers={"Location": f"{slack.url}spy"})]
+        with pytest.raises(OddAnswer, match="follows no redirects") as raised:
+            await made.post(POST)
+        assert raised.value.unknown
+    assert [path for path, _ in slack.asked if path == "spy"] == []
+
+
+async def test_of_a_large_answer_only_the_start_is_read(slack, poster, hook):
+    for made, path in ((poster, "flood"), (hook, "flood")):
+        slack.troubles = [path]
+        with pytest.raises(TryLater) as raised:
+            await made.post(POST)
+        assert raised.value.unknown
+    assert slack.flooded < 64 * 1024 * 1024
+
+
+# Refusals that pass by themselves.
+
+
+@pytest.mark.parametrize("code", sorted(MOVING))
+async def test_a_workspace_that_is_being_moved_is_waited_for(slack, poster, code):
+    slack.refuses["chat.postMessage"] = {"error": code}
+    with pytest.raises(TryLater, match=code) as raised:
+        await poster.post(POST)
+    assert (raised.value.unknown, raised.value.lane) == (False, True)
+    slack.refuses.clear()
+    assert await poster.post(POST)
+
+
+# Odd answers to a look-up.
+
+ODD = [
+    ("conversations.list", '{"ok": true, "channels": ["x"]}'),
+    ("conversations.list", '{"ok": true}'),
+    ("conversations.list", "[1]"),
+    ("conversations.history", '{"ok": true, "messages": ["x"]}'),
+    ("conversations.history", '{"ok": true, "messages": 5}'),
+    ("conversations.history", '{"ok": true, "messages": [], "response_metadata": "x"}'),
+    (
+        "conversations.history",
+        '{"ok": true, "messages": [], "response_metadata": {"next_cursor": 7}}',
+    ),
+    ("conversations.history", "[1]"),
+    ("conversations.history", PAGE),
+]
+
+
+@pytest.mark.parametrize(("method", "answer"), ODD)
+async def test_a_look_up_with_an_odd_answer_proves_nothing(slack, poster, method, answer):
+    slack.odd[method] = answer
+    with pytest.raises(OddAnswer):
+        await poster.find("#alerts", POST.key, SINCE)
+
+
+async def test_odd_metadata_is_nobodys_key(slack, poster):
+    stamp = f"{SINCE.timestamp() + 9:.6f}"
+    for metadata in ("x", 5, [], {"event_type": EVENT}, {"event_type": EVENT, "event_payload": 5}):
+        slack.messages.append({"ts": stamp, "metadata": metadata})
+    assert await poster.find("#alerts", POST.key, SINCE) is None
+
+
+# What Slack answers is foreign text.
+
+
+async def test_only_a_short_word_is_an_error_code(slack, poster):
+    for code in ("Authorization: Bearer xoxb-s3cret", "x" * 61, "a b", 5, None, ["x"]):
+        slack.troubles = [web.json_response({"ok": False, "error": code}, status=400)]
+        with pytest.raises(GiveUp) as raised:
+            await poster.post(POST)
+        assert raised.value.reason == "Slack rejected the request: 400"
+    slack.refuses["chat.postMessage"] = {"error": "missing_scope", "needed": "xoxb-s3cret\n" * 99}
+    with pytest.raises(GiveUp) as raised:
+        await poster.post(POST)
     assert "s3cret" not in str(raised.value)

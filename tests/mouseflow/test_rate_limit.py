@@ -64,13 +64,13 @@ def test_a_bucket_of_nothing_is_refused(rate, burst):
         (" 12 ", 12),
         ("1.5", 1.5),
         ("0", 0),
-        ("86400", 300),
-        ("9" * 400, 300),
+        ("86400", 3600),
+        ("9" * 400, 3600),
         ("１２", None),
         ("1.2.3", None),
         ("Sun, 01 Mar 2026 12:00:20 GMT", 20),
         ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
-        ("Mon, 02 Mar 2026 12:00:00 GMT", 300),
+        ("Mon, 02 Mar 2026 12:00:00 GMT", 3600),
         ("Sun, 01 Mar 2026 12:00:20 -0000", 20),
     ],
 )
@@ -87,10 +87,10 @@ def test_no_text_breaks_retry_after(value):
 
 
 @settings(deadline=None)
-@given(seconds=st.integers(-1000, 1000))
+@given(seconds=st.integers(-1000, 9000))
 def test_every_http_date_is_read(seconds):
     date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
-    assert retry_after(date, NOW) == timedelta(seconds=min(max(seconds, 0), 300))
+    assert retry_after(date, NOW) == timedelta(seconds=min(max(seconds, 0), 3600))
 
 
 @settings(deadline=None)

@@ -1,0 +1,130 @@
+"""One HTTP exchange with Slack or a webhook's receiver, over a shared connection pool.
+
+No redirect is followed: a body goes only where the configuration says. At most `most` bytes
+of an answer are read, and never decompressed. Errors hold no URL, which may be a secret.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from bot.errors import GiveUp, TryLater
+from mouseflow.rate_limit import retry_after
+
+TIMEOUT = timedelta(seconds=15)
+LONGEST_ANSWER = 8 * 1024
+"""How many bytes of an answer to a post are read, unless the caller needs more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of any status. `body` is its start, `whole` says that nothing was left out.
+
+    The names in `headers` are case-insensitive. `after` is how long the other side asks the bot
+    to wait (`Retry-After`), None if it does not say.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    whole: bool
+    after: timedelta | None
+
+
+class Connections:
+    """A pool of connections. Close it when done. `peer` names the other side in errors."""
+
+    def __init__(self, *, timeout: timedelta = TIMEOUT, trust_env: bool = True) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self,
+        peer: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        most: int = LONGEST_ANSWER,
+    ) -> Reply:
+        """The answer to a body; raises TryLater (`unknown` if it may have arrived), or GiveUp."""
+        return await self._exchange("POST", peer, url, headers, most, body=body)
+
+    async def get(
+        self,
+        peer: str,
+        url: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        most: int,
+    ) -> Reply:
+        """The answer to a query; raises TryLater, or GiveUp for a URL that is not valid."""
+        return await self._exchange("GET", peer, url, headers, most, query=query)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(
+        self,
+        method: str,
+        peer: str,
+        url: str,
+        headers: Mapping[str, str],
+        most: int,
+        *,
+        body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Reply:
+        sent = {"User-Agent": "mouseflow-bot", "Accept-Encoding": "identity", **headers}
+        try:
+            async with self._open().request(
+                method, url, data=body, params=query, headers=sent, allow_redirects=False
+            ) as answer:
+                start = await _start(answer.content, most)
+        except aiohttp.InvalidURL:
+            raise GiveUp(f"the URL of {peer} is not valid", "fix the URL") from None
+        except aiohttp.ClientConnectorError as error:
+            # No connection was made, so nothing was sent.
+            raise TryLater(_dropped(peer, error)) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TryLater(_dropped(peer, error), unknown=body is not None) from None
+        after = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+        return Reply(answer.status, answer.headers, start[:most], len(start) <= most, after)
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Created when first needed, since it belongs to a running loop.
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, trust_env=self._trust_env, auto_decompress=False
+            )
+        return self._session
+
+
+async def _start(content: aiohttp.StreamReader, most: int) -> bytes:
+    """The first bytes of a body: one more than `most` if there are more. With 0 none is read."""
+    start = bytearray()
+    if not most:
+        return b""
+    while len(start) <= most and (chunk := await content.read(most + 1 - len(start))):
+        start += chunk
+    return bytes(start)
+
+
+def loopback(address: str) -> bool:
+    """Whether the URL is on this machine, which no proxy can reach."""
+    return urlsplit(address).hostname in {"127.0.0.1", "::1", "localhost"}
+
+
+def _dropped(peer: str, error: Exception) -> str:
+    """What happened to the connection, without the URL: a webhook's is a secret."""
+    if isinstance(error, TimeoutError):
+        return f"{peer} did not answer in time"
+    return f"the connection to {peer} failed ({type(error).__name__})"
