@@ -15,8 +15,6 @@ from bot.errors import GiveUp, TryLater
 from mouseflow.rate_limit import retry_after
 
 TIMEOUT = timedelta(seconds=15)
-LONGEST_ANSWER = 8 * 1024
-"""How many bytes of an answer to a post are read, unless the caller needs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,47 +40,21 @@ class Connections:
         self._trust_env = trust_env
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(
-        self,
-        peer: str,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        *,
-        most: int = LONGEST_ANSWER,
-    ) -> Reply:
-        """The answer to a body; raises TryLater (`unknown` if it may have arrived), or GiveUp."""
-        return await self._exchange("POST", peer, url, headers, most, body=body)
-
-    async def get(
-        self,
-        peer: str,
-        url: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        *,
-        most: int,
-    ) -> Reply:
-        """The answer to a query; raises TryLater, or GiveUp for a URL that is not valid."""
-        return await self._exchange("GET", peer, url, headers, most, query=query)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def _exchange(
+    async def exchange(
         self,
         method: str,
         peer: str,
         url: str,
         headers: Mapping[str, str],
-        most: int,
         *,
         body: bytes | None = None,
         query: Mapping[str, str] | None = None,
+        most: int,
     ) -> Reply:
+        """The answer to one request, whatever its status.
+
+        Raises TryLater (`unknown` if a body may have arrived), or GiveUp for an invalid URL.
+        """
         sent = {"User-Agent": "mouseflow-bot", "Accept-Encoding": "identity", **headers}
         try:
             async with self._open().request(
@@ -98,6 +70,12 @@ class Connections:
             raise TryLater(_dropped(peer, error), unknown=body is not None) from None
         after = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
         return Reply(answer.status, answer.headers, start[:most], len(start) <= most, after)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     def _open(self) -> aiohttp.ClientSession:
         # Created when first needed, since it belongs to a running loop.

@@ -1,23 +1,28 @@
-"""Post to Slack and look up posts, over one shared connection pool.
+"""Post to Slack and look up posts: slack_sdk's clients, over the bot's own HTTP exchange.
 
+slack_sdk's retries are off: its default sends a message twice when the answer is lost.
 What Slack documents as its answer counts as success, and nothing else: any other answer to a
 post, such as a proxy's page, leaves the outcome unknown.
 """
 
 import asyncio
-import json
+import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
+from json import dumps
 from typing import Any
 
 import msgspec
 import structlog
 from pydantic import SecretStr
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
 from bot.errors import BotError, GiveUp, OddAnswer, StoreError, TryLater
@@ -153,9 +158,11 @@ def _short(value: object, form: re.Pattern[str]) -> str:
 SLACK = "https://slack.com/api/"
 EVENT = "mouseflow_alert"
 _MARGIN = timedelta(seconds=60)
-_PAGES, _PAGE = 20, 200
-# Slack's answer to a post repeats the message; a page of the history holds 200 of them.
-_ANSWER_TO_POST, _ANSWER_TO_READ = 256 * 1024, 8 * 1024 * 1024
+_PAGES = 40
+# Pages that fit into an answer of the greatest length: 10 KB a message, 2.6 KB a channel.
+_MESSAGES, _CHANNELS = 100, 400
+# Slack's answer to a post repeats the message, with 6 bytes for a character such as "\u00e9".
+_ANSWER_TO_POST, _ANSWER_TO_READ = 96 * 1024, 1024 * 1024
 _UNREADABLE = {
     "missing_scope": "the Slack app lacks the scope {scope}",
     "no_permission": "Slack does not let the bot read there (no_permission)",
@@ -181,18 +188,23 @@ class SlackPoster:
         timeout: timedelta = TIMEOUT,
         trust_env: bool = True,
     ) -> None:
-        self._token = token
-        self._base_url = base_url
         trust_env = trust_env and not loopback(base_url)
         self._connections = Connections(timeout=timeout, trust_env=trust_env)
+        session: Any = _Session(self._connections, _content)
+        self._client = AsyncWebClient(
+            token.get_secret_value(),
+            base_url=base_url,
+            session=session,
+            retry_handlers=[],
+            logger=_QUIET,
+        )
         self._ids: dict[str, str] = {}
         self._names: set[str] = set()
 
     async def scopes(self) -> frozenset[str] | None:
         """The token's scopes, None if Slack does not say; raises GiveUp for a wrong token."""
-        reply = await self._send("auth.test", b"{}")
-        _content(reply)
-        listed = reply.headers.get("x-oauth-scopes") or ""
+        answer = await self._client.api_call("auth.test", json={})
+        listed = answer.headers.get("x-oauth-scopes") or ""
         return frozenset(each.strip() for each in listed.split(",") if each.strip()) or None
 
     async def post(self, post: SlackPost) -> str:
@@ -214,8 +226,7 @@ class SlackPoster:
             body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
             # Undocumented as an argument, though Slack's errors name it: an extra safeguard.
             body["client_msg_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, post.key))
-        reply = await self._send("chat.postMessage", json.dumps(body).encode())
-        answer = _content(reply)
+        answer = await self._client.api_call("chat.postMessage", json=body)
         stamp = answer.get("ts")
         if not isinstance(stamp, str) or not stamp:
             raise OddAnswer("Slack accepted the message, but its answer has no timestamp")
@@ -231,7 +242,7 @@ class SlackPoster:
         asked = {
             "channel": await self._id(channel),
             "oldest": f"{(since - _MARGIN).timestamp():.6f}",
-            "limit": str(_PAGE),
+            "limit": str(_MESSAGES),
             "include_all_metadata": "true",
         }
         for _ in range(_PAGES):
@@ -242,28 +253,16 @@ class SlackPoster:
             asked["cursor"] = _next(answer)
             if not asked["cursor"]:
                 return None
-        raise CannotLook(f"more than {_PAGES * _PAGE} messages since then")
+        raise CannotLook(f"more than {_PAGES * _MESSAGES} messages since then")
 
     async def close(self) -> None:
         """Close the connections."""
         await self._connections.close()
 
-    async def _send(self, method: str, body: bytes) -> Reply:
-        headers = {**self._headers(), "Content-Type": "application/json; charset=utf-8"}
-        url = self._base_url + method
-        return await self._connections.post("Slack", url, body, headers, most=_ANSWER_TO_POST)
-
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token.get_secret_value()}"}
-
-    async def _read(self, method: str, asked: Mapping[str, str]) -> dict[str, Any]:
-        url = self._base_url + method
+    async def _read(self, method: str, asked: dict[str, str]) -> Mapping[str, Any]:
         try:
-            return _content(
-                await self._connections.get(
-                    "Slack", url, asked, self._headers(), most=_ANSWER_TO_READ
-                )
-            )
+            answer = await self._client.api_call(method, http_verb="GET", params=asked)
+            return _object(answer.data)
         except _Refused as refused:
             code = refused.code
             if code == "channel_not_found":
@@ -300,7 +299,7 @@ class SlackPoster:
                 ) from None
 
     async def _search(self, channel: str, types: str) -> None:
-        asked = {"limit": "1000", "exclude_archived": "true", "types": types}
+        asked = {"limit": str(_CHANNELS), "exclude_archived": "true", "types": types}
         for _ in range(_PAGES):
             answer = await self._read("conversations.list", asked)
             for known in _objects(answer, "channels"):
@@ -326,26 +325,20 @@ class WebhookPoster:
     def __init__(
         self, url: SecretStr, *, timeout: timedelta = TIMEOUT, trust_env: bool = True
     ) -> None:
-        self._url = url
         trust_env = trust_env and not loopback(url.get_secret_value())
         self._connections = Connections(timeout=timeout, trust_env=trust_env)
+        session: Any = _Session(self._connections, _accepted)
+        self._client = AsyncWebhookClient(
+            url.get_secret_value(), session=session, retry_handlers=[], logger=_QUIET
+        )
 
     async def post(self, post: SlackPost) -> str:
         """Always "": a webhook returns no timestamp."""
         body: dict[str, Any] = {"text": post.text, "unfurl_links": False, "unfurl_media": False}
         if post.blocks:
             body["blocks"] = list(post.blocks)
-        reply = await self._connections.post(
-            "Slack",
-            self._url.get_secret_value(),
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        said = reply.body.decode("utf-8", "replace").strip()
-        if reply.status == 200 and said == "ok":
-            return ""
-        # With 200, a code says no more than a page does: Slack refuses with another status.
-        raise failure(reply, "" if reply.status < 300 else _short(said, _CODE))
+        await self._client.send_dict(body)
+        return ""
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """Always raises CannotLook."""
@@ -354,6 +347,74 @@ class WebhookPoster:
     async def close(self) -> None:
         """Close the connections."""
         await self._connections.close()
+
+
+# slack_sdk's debug logs contain whole messages, and a webhook's secret URL.
+_QUIET = logging.getLogger("bot.slack.sdk")
+_QUIET.setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A success, as slack_sdk reads it: what it uses of aiohttp's response."""
+
+    status: int
+    headers: Mapping[str, str]
+    said: Any
+    content_type: str = "application/json"
+
+    async def json(self) -> Any:
+        return self.said
+
+    async def text(self) -> Any:
+        return self.said
+
+
+class _Session:
+    """What slack_sdk uses of aiohttp's session: each request is one exchange of the bot's.
+
+    `read` returns what a successful answer says, and raises the bot's error for any other, so
+    slack_sdk sees only successes. Its settings for proxies and TLS are left out.
+    """
+
+    closed = False
+
+    def __init__(self, connections: Connections, read: Callable[[Reply], Any]) -> None:
+        self._connections = connections
+        self._read = read
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
+        data: str | None = None,
+        json: object = None,
+        **_transport: object,
+    ) -> AsyncIterator[_Answer]:
+        reads = method == "GET"
+        reply = await self._connections.exchange(
+            method,
+            "Slack",
+            url,
+            headers,
+            body=None if reads else (data or dumps(json)).encode(),
+            query=params,
+            most=_ANSWER_TO_READ if reads else _ANSWER_TO_POST,
+        )
+        yield _Answer(reply.status, reply.headers, self._read(reply))
+
+
+def _accepted(reply: Reply) -> str:
+    """What an incoming webhook says; raises GiveUp or TryLater for any other than "ok"."""
+    said = reply.body.decode("utf-8", "replace").strip()
+    if reply.status == 200 and said == "ok" and reply.whole:
+        return said
+    # With 200, a code says no more than a page does: Slack refuses with another status.
+    raise failure(reply, "" if reply.status < 300 else _short(said, _CODE))
 
 
 def _content(reply: Reply) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class WebhookCaller:
         """Post the body; raises GiveUp, or TryLater (`unknown` if it may have arrived)."""
         host = urlsplit(url).hostname or "?"
         signed = self._signed(body, headers, secret)
-        _judge(host, await self._connections.post(host, url, body, signed, most=0))
+        reply = await self._connections.exchange("POST", host, url, signed, body=body, most=0)
+        _judge(host, reply)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -326,6 +326,53 @@ async def test_of_a_large_answer_only_the_start_is_read(slack, poster, hook):
     assert slack.flooded < 64 * 1024 * 1024
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "text/html", "application/gzip"])
+async def test_the_body_tells_what_slack_says_and_not_the_content_type(slack, poster, kind):
+    said = [
+        b"\x1f\x8b\x08",
+        b'{"ok": false, "error": "invalid_auth"}',
+        b'{"ok": true, "ts": "1.2"}',
+    ]
+    slack.troubles = [web.Response(body=body, content_type=kind) for body in said]
+    with pytest.raises(OddAnswer):
+        await poster.post(POST)
+    with pytest.raises(GiveUp, match="invalid_auth"):
+        await poster.post(POST)
+    assert await poster.post(POST) == "1.2"
+
+
+async def test_of_the_history_a_megabyte_is_read(slack, poster):
+    await poster.post(POST)
+    for size in (900, 200):
+        assert await poster.find("#alerts", POST.key, SINCE) is not None
+        await poster.post(SlackPost("#alerts", "x" * 1024 * size))
+    with pytest.raises(OddAnswer):
+        await poster.find("#alerts", POST.key, SINCE)
+
+
+# One attempt, by the way that the bot chose.
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_one_post_is_one_request(slack, poster, hook, status):
+    for made in (poster, hook):
+        slack.asked.clear()
+        slack.troubles = [web.Response(status=status)]
+        with pytest.raises(TryLater):
+            await made.post(POST)
+        assert len(slack.asked) == 1
+
+
+async def test_a_proxy_in_the_environment_is_not_used_on_this_machine(slack, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    poster = SlackPoster(TOKEN, base_url=f"{slack.url}api/")
+    hook = WebhookPoster(SecretStr(f"{slack.url}services/T1/B1/s3cret"))
+    for made in (poster, hook):
+        await made.post(POST)
+        await made.close()
+
+
 # Refusals that pass by themselves.
 
 
