@@ -63,8 +63,14 @@ S = TypeVar("S", bound=Struct)
 _BOM = b"\xef\xbb\xbf"
 
 
-def nothing(_body: bytes) -> None:
-    """Read a write's answer: any 2xx is success, whatever the body (empty, text, HTML)."""
+def nothing(body: bytes) -> None:
+    """Read a write's answer: empty, JSON, or the word OK; raises BadAnswer for anything else.
+
+    The API documents no answer for these writes and JSON for most others (L10). A web page is a
+    proxy's, and says nothing of the write.
+    """
+    if body.strip().lower() not in (b"", b"ok"):
+        decode(body, _decoder(Any))
 
 
 def decode(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:

@@ -1,7 +1,7 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -175,6 +175,16 @@ async def remove(request: Request[None], look: Request[Any], task: Task, ports: 
     except (Forbidden, BadCredentials):
         await send(request, task, ports)
     return True
+
+
+async def ended_with_its_subject(done: Awaitable[Done], task: Task) -> Done:
+    """What `done` returns. Its aim is that something ends: it has, if the subject is gone."""
+    try:
+        return await done
+    except GiveUp as error:
+        if isinstance(error.__cause__, Gone):
+            return Done(f"nothing to do: the {SUBJECTS[task.subject.kind].noun} is gone")
+        raise
 
 
 def recording(task: Task) -> RecordingSubject:

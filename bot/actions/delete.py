@@ -2,9 +2,8 @@
 
 from typing import Any, ClassVar, Literal
 
-from bot.actions.base import Action, Done, Spec, recording, send
+from bot.actions.base import Action, Done, Spec, ended_with_its_subject, recording, send
 from bot.domain.step import Rank
-from bot.errors import GiveUp, Gone
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
@@ -20,13 +19,12 @@ class Delete(Action):
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
+        return await ended_with_its_subject(self._delete(task, ports), task)
+
+    async def _delete(self, task: Task, ports: Ports) -> Done:
         subject = recording(task)
-        try:
-            await send(recordings.delete(subject.website.id, subject.recording.id), task, ports)
-        except GiveUp as error:
-            if isinstance(error.__cause__, Gone):
-                return Done("was deleted already")
-            raise
+        place = (subject.website.id, subject.recording.id)
+        await send(recordings.delete(*place), task, ports)
         return Done("deleted")
 
 

@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 
 from pydantic import Field, StrictBool
 
-from bot.actions.base import Action, Done, Duration, Later, Spec, Written, remove, send
+from bot.actions.base import (
+    Action,
+    Done,
+    Duration,
+    Later,
+    Spec,
+    Written,
+    ended_with_its_subject,
+    remove,
+    send,
+)
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, PageSubject, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
@@ -53,7 +63,7 @@ async def _token(calls: _Calls, task: Task, ports: Ports) -> str | None:
 class Unshare(Action):
     """Ends a share. With a `token` only that share: a newer one by a person stays.
 
-    Safe to repeat.
+    Safe to repeat. What is gone is not public.
     """
 
     kind: ClassVar[str] = "unshare"
@@ -63,6 +73,9 @@ class Unshare(Action):
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
+        return await ended_with_its_subject(self._end(task, ports), task)
+
+    async def _end(self, task: Task, ports: Ports) -> Done:
         calls = _calls(task.subject)
         present = await _token(calls, task, ports)
         if present is None:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import StrictBool
 
-from bot.actions.base import Action, Done, Spec, recording, remove, send
+from bot.actions.base import Action, Done, Spec, ended_with_its_subject, recording, remove, send
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
@@ -12,7 +12,7 @@ from mouseflow import recordings
 class Star(Action):
     """Stars the recording for the API user (the API document, L842), or removes the star.
 
-    Safe to repeat.
+    Safe to repeat. After an unknown outcome it reads the recording first.
     """
 
     kind: ClassVar[str] = "star"
@@ -20,8 +20,16 @@ class Star(Action):
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
+        done = self._set(task, ports)
+        return await (done if self.on else ended_with_its_subject(done, task))
+
+    async def _set(self, task: Task, ports: Ports) -> Done:
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
+        if task.attempted:
+            seen = await send(recordings.detail(*place), task, ports)
+            if seen.starred is self.on:
+                return Done("starred" if self.on else "removed the star")
         if self.on:
             await send(recordings.star(*place), task, ports)
             return Done("starred")

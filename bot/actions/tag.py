@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Done, Spec, recording, remove, send
+from bot.actions.base import Action, Done, Spec, ended_with_its_subject, recording, remove, send
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
@@ -65,15 +65,25 @@ class Tag(Action):
 
 
 class Untag(Action):
-    """Removes a tag from the recording. Safe to repeat."""
+    """Removes a tag from the recording.
+
+    Safe to repeat. After an unknown outcome it reads the recording first.
+    """
 
     kind: ClassVar[str] = "untag"
     tag: TagName
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
+        return await ended_with_its_subject(self._remove(task, ports), task)
+
+    async def _remove(self, task: Task, ports: Ports) -> Done:
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
+        if task.attempted:
+            seen = await send(recordings.detail(*place), task, ports)
+            if self.tag not in seen.tags:
+                return Done(f"removed the tag {self.tag}")
         request = recordings.untag(*place, self.tag)
         was = await remove(request, recordings.detail(*place), task, ports)
         return Done(f"removed the tag {self.tag}" if was else f"had no tag {self.tag}")

@@ -1,5 +1,6 @@
 """What actions do to a recording, also when it is done twice, half, or the recording is gone."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -52,13 +53,41 @@ async def test_an_action_whose_answer_was_lost_takes_effect_once(action):
     assert world.account.shares == plain.account.shares
 
 
-@pytest.mark.parametrize("action", EVERY, ids=repr)
+ENDS = (Untag(tag="a"), Star(on=False), Watched(on=False), Unshare(), Unshare(token="t"), Delete())
+"""Actions whose aim is reached when the recording is gone."""
+
+
+@pytest.mark.parametrize("action", ENDS, ids=repr)
+@pytest.mark.parametrize("attempted", [False, True])
+async def test_what_should_end_has_ended_with_the_recording(action, attempted):
+    world = World()
+    world.account.recording = None
+    given = again(unshared()) if attempted else unshared()
+    assert (await action.perform(given, world.ports)).note == (
+        "nothing to do: the recording is gone"
+    )
+
+
+@pytest.mark.parametrize("action", [action for action in EVERY if action not in ENDS], ids=repr)
 async def test_a_recording_that_is_gone_is_given_up(action):
     world = World()
     world.account.recording = None
     with pytest.raises(GiveUp, match="the recording is gone") as raised:
         await action.perform(unshared(), world.ports)
     assert isinstance(raised.value.__cause__, Gone)
+
+
+@pytest.mark.parametrize("action", EVERY[:-1], ids=repr)
+async def test_a_write_that_took_effect_without_an_answer_is_not_repeated(action):
+    world = World()
+    for route in ("/tag", "/star", "/watched", "/variables", "/share"):
+        for method in ("POST", "PUT", "DELETE"):
+            world.account.lost[f"{method} {ONE}{route}"] = 99
+    with suppress(TryLater):
+        await action.perform(unshared(), world.ports)
+    writes = list(world.account.writes)
+    await action.perform(again(unshared()), world.ports)
+    assert world.account.writes == writes
 
 
 @pytest.mark.parametrize("action", EVERY[:-1], ids=repr)
@@ -195,4 +224,6 @@ async def test_a_pages_heatmap_is_shared_and_its_token_read_from_the_page():
 async def test_deleting_twice_is_deleting_once():
     world = World()
     assert (await Delete().perform(task(), world.ports)).note == "deleted"
-    assert (await Delete().perform(again(task()), world.ports)).note == "was deleted already"
+    assert (await Delete().perform(again(task()), world.ports)).note == (
+        "nothing to do: the recording is gone"
+    )

@@ -68,12 +68,19 @@ async def test_trap_6_all_parameters_arrive(api, wire):
     assert query == "fromdate=2015-10-04&todate=2015-10-15&limit=7"
 
 
-@pytest.mark.parametrize("answer", [b"", b"OK", b"<html>fine</html>", b"null"])
-async def test_trap_8_any_2xx_is_success_whatever_its_body_and_type(answer, api, wire):
+@pytest.mark.parametrize("answer", [b"", b"OK", b"null"])
+async def test_trap_8_a_write_may_answer_nothing_text_or_json_of_any_type(answer, api, wire):
     wire.otherwise = reply(200, answer, Content_Type="text/html")
     await api.send(recordings.tag("w", "r", "t"))
     wire.otherwise = reply(200, b"[]", Content_Type="text/html")
     await api.send(websites.list())
+
+
+async def test_trap_8_a_page_leaves_the_outcome_of_a_write_unknown(api, wire):
+    wire.otherwise = reply(200, b"<html>sorry</html>", Content_Type="text/html")
+    with pytest.raises(errors.UnreadableAnswer) as caught:
+        await api.send(recordings.tag("w", "r", "t"))
+    assert caught.value.outcome_unknown
 
 
 @pytest.mark.parametrize("status", [408, 409, 415, 422, 502, 504])

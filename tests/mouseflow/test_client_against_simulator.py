@@ -46,7 +46,6 @@ def days(sim):
 WORLDS = {
     "as documented": {},
     "writes answer text": {"write_answer": "text"},
-    "writes answer HTML": {"write_answer": "html"},
     "reports are lists": {"report_as_list": True},
     "friction is told": {"friction_in_answers": True},
     "fields are missing": {"drop_optional_fields": True},

@@ -162,11 +162,28 @@ def test_what_is_no_token_is_never_taken_for_one(body):
     assert heatmaps.share("w", "/").read(body) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"OK", b"<html>", b"{}", b"null", b"\xff"])
-def test_any_body_will_do_after_a_write(body):
-    assert recordings.star("w", "r").read(body) is None
-    assert websites.update("w", name="n").read(body) is None
-    assert feedback.create("w", {}).read(body) is None
+WRITES = (
+    recordings.star("w", "r"),
+    recordings.tag("w", "r", "t"),
+    recordings.delete("w", "r"),
+    heatmaps.unshare("w", "/"),
+    websites.update("w", name="n"),
+    feedback.update("w", "c", {}),
+)
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"OK", b"ok\r\n", b"{}", b"null", b"[]", b'"\xff"'])
+def test_nothing_json_or_ok_will_do_after_a_write(body):
+    assert [write.read(body) for write in WRITES] == [None] * len(WRITES)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>OK</html>", b"\xef\xbb\xbf<p>", b"Sign in", b"\xff", b"{"]
+)
+def test_a_page_says_nothing_of_a_write(body):
+    for write in WRITES:
+        with pytest.raises(BadAnswer):
+            write.read(body)
 
 
 json_values = st.recursive(
