@@ -30,6 +30,7 @@ import structlog
 
 from bot.account import Account, open_client
 from bot.actions import ACTIONS
+from bot.actions.base import Action
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
@@ -157,7 +158,9 @@ class Daemon:
         self._settings = settings
         self._store = store
         self._seen = seen
-        self._delivery = Delivery(store, clients.acting, ACTIONS, clock=utc)
+        self._delivery = Delivery(
+            store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
+        )
         self._watcher = Watcher(
             poll_context(settings, store, clients.reading),
             rules,
@@ -245,6 +248,15 @@ class Daemon:
         await self._started.wait()
         await self._slack_lookup.run()
 
+    def _why_not_allowed(self, rule: str, action: Action) -> str | None:
+        """Why an action that waited is not allowed any more; None if it is."""
+        if not self._settings.rules.allow_delete:
+            return "rules.allow_delete is off"
+        actions = (each.do for each in self._watcher.rules.rules if each.id == rule)
+        if action not in next(actions, ()):
+            return f"the rule {rule} is gone, or no longer has the action {action.kind}"
+        return None
+
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)
 
@@ -308,6 +320,8 @@ class Daemon:
                     pass
             except StoreError as error:
                 log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
+            except Exception:  # a bug here must not stop polls and deliveries
+                log.exception("store.cleanup_failed", reason="internal error")
             await asyncio.sleep(CLEANUP.total_seconds())
 
 

@@ -95,7 +95,8 @@ class Task:
 
     `key` is permanent: the same after a restart. `attempted` is when an earlier attempt with an
     unknown outcome began, else None. `results` are those of earlier steps of the match
-    (`share` -> token). `why` explains the match in short lines.
+    (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
+    explains the match in short lines.
     """
 
     key: str
@@ -107,3 +108,4 @@ class Task:
     why: tuple[str, ...] = ()
     attempted: datetime | None = None
     results: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()

@@ -45,8 +45,10 @@ class Action(BaseModel):
 
     `kind` names the action in the store and the audit log, `rank` orders it within a match,
     `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
-    several of these when limits hold them back; empty if nothing may hold it back. The store
-    keeps it as JSON (`model_dump_json`, `model_validate_json`).
+    several of these when limits hold them back; empty if nothing may hold it back. What is
+    `irreversible` needs the other steps of its match to have succeeded, and its rule and the
+    configuration to allow it still. The store keeps it as JSON (`model_dump_json`,
+    `model_validate_json`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -54,6 +56,7 @@ class Action(BaseModel):
     rank: ClassVar[Rank] = Rank.WRITE
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
     digest: ClassVar[str] = ""
+    irreversible: ClassVar[bool] = False
 
     def lane(self, subject: Subject, default_channel: str) -> str:
         """The step's queue: steps of one lane are performed one after another."""

@@ -9,13 +9,14 @@ from mouseflow import recordings
 
 
 class Delete(Action):
-    """Deletes the recording, after all other actions of the match.
+    """Deletes the recording, once all other actions of the match have succeeded.
 
     Safe to repeat: a recording that is gone counts as deleted.
     """
 
     kind: ClassVar[str] = "delete"
-    rank: ClassVar[Rank] = Rank.LAST
+    irreversible: ClassVar[bool] = True
+    rank: ClassVar[Rank] = Rank.DELETE
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

@@ -169,7 +169,7 @@ class Notice(_Post):
     """
 
     kind: ClassVar[str] = "notice"
-    rank: ClassVar[Rank] = Rank.LAST
+    rank: ClassVar[Rank] = Rank.NOTICE
     title: str
     lines: tuple[str, ...] = ()
 

@@ -32,7 +32,6 @@ def run(args: Namespace) -> int:
     try:
         backup(configured.store.url, file)
     except StoreError as error:
-        file.unlink(missing_ok=True)
         raise StoreError(f"backup to {file} failed: {error}") from error
     size = file.stat().st_size
     if args.json:

@@ -19,9 +19,10 @@ EXAMPLE = (
 )
 
 KINDS = (
-    "budget.step", "level.held", "level.no_history", "match", "notice", "poll.cost",
-    "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused", "rule.renamed",
-    "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded", "rules.reload_failed",
+    "budget.step", "level.held", "level.no_history", "match", "match.not_stored", "notice",
+    "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused",
+    "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded",
+    "rules.reload_failed",
     "step.dead", "step.done", "step.folded", "step.interrupted", "step.postponed",
     "step.put_off", "step.retried", "step.withheld", "suppressed", "website.held",
     "website.person", "website.released",

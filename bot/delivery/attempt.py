@@ -11,9 +11,13 @@ from bot.actions.base import SETTLING, Action, Done
 from bot.domain.backoff import next_try
 from bot.domain.subjects import Subject, reread
 from bot.errors import GiveUp, TryLater, internal_error
+from bot.logs import scrubber
 from bot.ports import Task
 from bot.store.matches import NewStep
 from bot.store.outbox import Claim
+
+LONGEST_REASON = 1000
+"""How many characters of a reason or remedy are stored."""
 
 HOLD_TRIES = 5
 """How many times a failing step is tried at the head of its lane, to keep the order."""
@@ -50,7 +54,17 @@ class DeadLetter:
     remedy: str
 
 
-Outcome = Performed | Retry | DeadLetter
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Not performed: it is no longer allowed."""
+
+    reason: str
+
+
+Outcome = Performed | Retry | DeadLetter | Withheld
+
+WAIT = timedelta(minutes=1)
+"""When to look again whether the other steps of a match have ended."""
 
 
 def restore(
@@ -65,6 +79,28 @@ def restore(
             f"this version can't read the stored step ({claimed.action})",
             "another version probably wrote it: go back to that version and retry it there",
         ) from error
+
+
+def obstacle(
+    claimed: Claim, action: Action, allows: Callable[[str, Action], str | None], now: datetime
+) -> Retry | DeadLetter | Withheld | None:
+    """Why the action must not be performed now; None if it may be.
+
+    Only what can't be undone is checked: it must still be allowed (`allows` returns why a
+    rule's action is not), and every earlier step of the match must have succeeded.
+    """
+    if not action.irreversible:
+        return None
+    if reason := allows(claimed.rule, action):
+        return Withheld(f"not performed: {reason}")
+    failed = [step.action for step in claimed.unfinished if step.dead]
+    if failed:
+        named = ", ".join(dict.fromkeys(failed))
+        return DeadLetter(f"other steps of the match failed: {named}", "retry those, then this one")
+    if claimed.unfinished:
+        reason = "waits for the other steps of the match"
+        return Retry(now + WAIT, reason, claimed.attempted)
+    return None
 
 
 def follow_up_steps(
@@ -94,7 +130,7 @@ def outcome_of(
     """
     reason = error_text(error)
     if isinstance(error, GiveUp):
-        return DeadLetter(reason, error.remedy)
+        return DeadLetter(reason, scrubber.text(error.remedy)[:LONGEST_REASON])
     until = next_try(error, claimed.attempts, now, chance, first_tried=claimed.first_tried)
     if until is None:
         return DeadLetter(reason, f"tried {claimed.attempts} times; fix the cause, then retry it")
@@ -109,8 +145,10 @@ def outcome_of(
 
 
 def error_text(error: Exception) -> str:
-    """The reason for people."""
-    return error.reason if isinstance(error, GiveUp | TryLater) else internal_error(error)
+    """The reason for people, without secrets: it is stored."""
+    if isinstance(error, GiveUp | TryLater):
+        return scrubber.text(error.reason)[:LONGEST_REASON]
+    return internal_error(error)
 
 
 def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
@@ -124,4 +162,5 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         why=claimed.why,
         attempted=claimed.attempted,
         results=claimed.results,
+        missing=tuple(dict.fromkeys(step.action for step in claimed.unfinished)),
     )

@@ -22,11 +22,14 @@ from bot.delivery.attempt import (
     Outcome,
     Performed,
     Retry,
+    Withheld,
     follow_up_steps,
+    obstacle,
     outcome_of,
     restore,
 )
 from bot.domain.backoff import lane_opens
+from bot.domain.step import Rank
 from bot.errors import StoreError, StoreLost, TryLater
 from bot.ports import Ports
 from bot.store import Connection, Store, outbox
@@ -121,6 +124,11 @@ def _tidy_queue(conn: Connection, now: datetime) -> int:
     return fold_backlog(conn, now)
 
 
+def everything(_rule: str, _action: Action) -> str | None:
+    """Allow every action of every rule."""
+    return None
+
+
 def no_checkpoint(_: str) -> None:
     """The default checkpoint: does nothing. Tests pass one that kills the process."""
 
@@ -156,8 +164,9 @@ class Delivery:
     """Delivers steps from the outbox, until stopped or once.
 
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
-    `clock` returns the time, `chance` a number from 0 to 1. `checkpoint` is called with a name
-    at each point where a crash matters.
+    `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
+    can't be undone is no longer allowed for a rule, None if it is. `checkpoint` is called with
+    a name at each point where a crash matters.
     """
 
     def __init__(
@@ -169,6 +178,7 @@ class Delivery:
         clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
         timing: Timing = DEFAULT_TIMING,
+        allows: Callable[[str, Action], str | None] = everything,
         checkpoint: Callable[[str], None] = no_checkpoint,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
@@ -177,6 +187,7 @@ class Delivery:
         self._clock = clock
         self._chance = chance
         self._timing = timing
+        self._allows = allows
         self._checkpoint = checkpoint
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
@@ -330,6 +341,8 @@ class Delivery:
         channel = self._ports.addresses.channel
         try:
             action, task = restore(claimed, self._actions, self._clock())
+            if (stopped := obstacle(claimed, action, self._allows, self._clock())) is not None:
+                return stopped
             self._checkpoint("call.before")
             done = await action.perform(task, self._ports)
             self._checkpoint("call.after")
@@ -352,6 +365,8 @@ class Delivery:
         ours, following = await self._store.run(write)
         self._checkpoint("save.after")
         self._log(claimed, outcome, ours)
+        if claimed.rank < Rank.POST and not isinstance(outcome, Retry):
+            self._woken.set()  # posts on other lanes may have waited for this one
         return following
 
     def _write(self, conn: Connection, claimed: Claim, outcome: Outcome) -> bool:
@@ -363,6 +378,8 @@ class Delivery:
                 )
             case DeadLetter(reason, remedy):
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy)
+            case Withheld(reason):
+                return outbox.withhold(conn, claimed, now, reason)
             case Retry(until, reason, attempted, pause, settling):
                 if pause is not None:
                     tries = failures(conn, claimed.lane) + 1
@@ -386,6 +403,8 @@ class Delivery:
                 log.info("deliver.done", note=done.note, attempts=claimed.attempts, **step)
             case DeadLetter(reason, remedy):
                 log.error("deliver.dead_letter", reason=reason, remedy=remedy, **step)
+            case Withheld(reason):
+                log.warning("deliver.withheld", reason=reason, **step)
             case Retry(until, reason):
                 # During an outage log one line, not one for each attempt.
                 if self._last_reasons.get(claimed.lane) != reason:

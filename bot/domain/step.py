@@ -4,19 +4,29 @@ from enum import IntEnum, StrEnum
 
 
 class Rank(IntEnum):
-    """The order in which a match's steps are performed."""
+    """The order in which a match's steps are performed.
+
+    Each stage begins when the one before has ended. NOTICE waits for nothing.
+    """
 
     WRITE = 0
     SHARE = 1
     POST = 2
-    LAST = 3
+    NOTICE = 3
+    DELETE = 4
+
+    @property
+    def changes(self) -> bool:
+        """Whether the step changes something in Mouseflow."""
+        return self not in (Rank.POST, Rank.NOTICE)
 
 
 class StepStatus(StrEnum):
     """The state of a step in the outbox. The store keeps these words.
 
     Open: PENDING waits, SENDING is being performed. Ended: DONE took effect, DEAD is a dead
-    letter that can be retried, FOLDED went into a digest, WITHHELD was dropped by a limit.
+    letter that can be retried, FOLDED went into a digest, WITHHELD was dropped by a limit
+    or is no longer allowed.
     """
 
     PENDING = "pending"

@@ -5,7 +5,7 @@ match they caused, and out again to the actions. So each is a msgspec Struct of 
 """
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -181,9 +181,26 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Subject)
 
 
+LONGEST_TEXT = 4096
+"""How many characters of each text of a subject are stored."""
+
+
 def written(subject: Subject) -> bytes:
-    """The subject as JSON, for the store."""
-    return _encoder.encode(subject)
+    """The subject as JSON, for the store. Its texts come from visitors, so long ones are cut."""
+    whole = _encoder.encode(subject)
+    if len(whole) <= LONGEST_TEXT:
+        return whole
+    return _encoder.encode(_cut(msgspec.to_builtins(subject)))
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"
+    if isinstance(value, dict):
+        return {key: _cut(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut(each) for each in value]
+    return value
 
 
 def reread(data: bytes | str) -> Subject:

@@ -56,6 +56,7 @@ def match(task: Task, addresses: Addresses) -> Message:
             table(rows),
             *_reasons(task.why),
             *_links(shown),
+            *_missing(task),
             context(f"Rule {mrkdwn(task.rule)} · {mrkdwn(shown['matched'] or '')}"),
         ),
     )
@@ -68,7 +69,8 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
     """
     shown = values(task, addresses)
     fallback = cut_mrkdwn(text, FALLBACK)
-    return Message(fallback, (section(text), *(() if linked else _links(shown))))
+    links = () if linked else _links(shown)
+    return Message(fallback, (section(text), *links, *_missing(task)))
 
 
 def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
@@ -162,6 +164,12 @@ def _reasons(why: Sequence[str]) -> tuple[Block, ...]:
     if len(why) > _WHY_LINES:
         lines.append(f"• and {len(why) - _WHY_LINES} more reasons")
     return (section("*Why*\n" + "\n".join(lines)),) if lines else ()
+
+
+def _missing(task: Task) -> tuple[Block, ...]:
+    if not task.missing:
+        return ()
+    return (context(f"Not done yet: {mrkdwn(', '.join(task.missing))}"),)
 
 
 def _links(shown: Values) -> tuple[Block, ...]:

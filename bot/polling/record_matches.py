@@ -10,7 +10,6 @@ from datetime import datetime
 
 from bot.actions.base import Action
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
-from bot.domain.step import Rank
 from bot.domain.subjects import Subject, written
 from bot.fields.catalogue import group_value
 from bot.messages.text import lasting
@@ -21,7 +20,14 @@ from bot.rules.explain import why
 from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
 from bot.store.audit import Note, record
-from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.store.matches import (
+    NOT_STORED,
+    NewMatch,
+    NewStep,
+    PollOutcome,
+    commit_poll,
+    set_aside,
+)
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     matches_since,
@@ -99,19 +105,20 @@ def record_poll(
     for each in sorted(found, key=lambda each: each.happened):
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
-        reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each)
-        if reason is None and (why := _trips(conn, each, matches, outcome.at)):
-            reason = Reason.PAUSED
-            paused.add(each.rule.id)
-            tripped.append((each.rule.id, why))
-            _tell(conn, each, why, outcome.at, routing)
-        actions = () if reason else each.rule.do if each.actions is None else each.actions
-        allowed = tuple(action for action in actions if _may(action, each.subject))
-        matches.append(_match(each, allowed, outcome.at, routing))
-        if reason is not None:
-            notes.append(_note(each, str(reason)))
-        if left_out := [action.kind for action in actions if action not in allowed]:
-            notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
+        with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
+            reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each)
+            if reason is None and (why := _trips(conn, each, matches, outcome.at)):
+                reason = Reason.PAUSED
+                paused.add(each.rule.id)
+                tripped.append((each.rule.id, why))
+                _tell(conn, each, why, outcome.at, routing)
+            actions = () if reason else each.rule.do if each.actions is None else each.actions
+            allowed = tuple(action for action in actions if _may(action, each.subject))
+            matches.append(_match(each, allowed, outcome.at, routing))
+            if reason is not None:
+                notes.append(_note(each, str(reason)))
+            if left_out := [action.kind for action in actions if action not in allowed]:
+                notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
     return Recorded(new, tuple(tripped))
@@ -181,7 +188,7 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
 
 def _may(action: Action, subject: Subject) -> bool:
     """Whether the action is allowed: on a read-only website only posts are."""
-    return action.rank >= Rank.POST or not subject.website.read_only
+    return not (action.rank.changes and subject.website.read_only)
 
 
 def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:
@@ -213,9 +220,9 @@ def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routi
     )
 
 
-def _note(each: Found, reason: str) -> Note:
+def _note(each: Found, reason: str, kind: str = "suppressed") -> Note:
     return Note(
-        kind="suppressed",
+        kind=kind,
         rule=each.rule.id,
         website=each.subject.website.id,
         subject=each.subject.key,

@@ -68,6 +68,8 @@ def _outcome(step: StepState, note: str, now: datetime) -> Outcome:
     action = step.key.rpartition("/")[2]
     match step.state:
         case StepStatus.PENDING:
+            if step.waits:
+                return Outcome(action, "waiting for the match's earlier steps")
             late = step.due <= now
             state = "waiting in the queue" if late else f"waiting until {_at(step.due)}"
             tries = f"after {step.attempts} attempts: " if step.attempts and step.fault else ""

@@ -15,7 +15,6 @@ import msgspec
 from bot.actions import ACTIONS
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Held, Posting, Window, admit
-from bot.domain.step import Rank
 from bot.polling.record_matches import Found, Routing, posting, record_poll
 from bot.rules.model import Rule, match_key
 from bot.store import Connection
@@ -89,7 +88,7 @@ class Line(msgspec.Struct):
     @property
     def writes(self) -> int:
         """Actions that change something at Mouseflow: a call each, at least."""
-        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank < Rank.POST)
+        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank.changes)
 
     @property
     def hooks(self) -> int:

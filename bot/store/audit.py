@@ -38,6 +38,9 @@ class Entry(Note):
     at: datetime
 
 
+LONGEST_TEXT = 16 * 1024
+"""How many characters of a note are stored; the copy of a campaign is the longest of them."""
+
 _INSERT = (
     "INSERT INTO audit (at, kind, rule, website, subject, step, text, details)"
     " VALUES (:at, :kind, :rule, :website, :subject, :step, :text, :details)"
@@ -54,7 +57,7 @@ def record(conn: Connection, at: datetime, notes: Iterable[Note]) -> None:
             "website": note.website,
             "subject": note.subject,
             "step": note.step,
-            "text": note.text,
+            "text": note.text[:LONGEST_TEXT],
             "details": msgspec.json.encode(note.details).decode() if note.details else "",
         }
         for note in notes

@@ -93,6 +93,13 @@ def translated(place: Path | str) -> Iterator[None]:
         raise kind(f"{place}: {_MEANING[name]}") from error
 
 
+def is_trouble(error: Exception) -> bool:
+    """Whether the store itself is in trouble, so that no other write would succeed either."""
+    if isinstance(error, DBAPIError | sqlite3.Error):
+        return _family(error.orig if isinstance(error, DBAPIError) else error) in _MEANING
+    return isinstance(error, StoreError)
+
+
 def _family(error: BaseException | None) -> str:
     """The family of an error: SQLITE_IOERR for SQLITE_IOERR_WRITE."""
     name = str(getattr(error, "sqlite_errorname", ""))
@@ -271,15 +278,24 @@ def in_memory_copy(url: str) -> Store:
 def backup(url: str, file: Path) -> None:
     """Write a consistent copy of the store to `file`, also while the daemon runs.
 
-    Raises StoreError if `file` exists, can't be written, or the store can't be read.
+    Only this user can read it, since it holds personal data. Raises StoreError if `file`
+    exists, can't be written, or the store can't be read; then there is no `file`.
     """
     path = database_path(url)
     if not path.exists():
         raise StoreError(f"{path} does not exist; there is nothing to back up")
-    if file.exists():
-        raise StoreError(f"{file} already exists; choose another file")
-    with translated(path), closing(_connect(path, _reading(path))) as source:
-        source.execute("VACUUM INTO ?", (str(file),))
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise StoreError(f"{file} already exists; choose another file") from None
+    except OSError as error:
+        raise unwritable(file, error) from error
+    try:
+        with translated(path), closing(_connect(path, _reading(path))) as source:
+            source.execute("VACUUM INTO ?", (str(file),))
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def database_path(url: str) -> Path:

@@ -30,7 +30,10 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepState:
-    """A step and its state. `fault` is why it waits, failed or was held back."""
+    """A step and its state. `fault` is why it waits, failed or was held back.
+
+    `waits`: for earlier steps of its match.
+    """
 
     id: int
     key: str
@@ -41,6 +44,7 @@ class StepState:
     action: str
     state: StepStatus
     due: datetime
+    waits: bool = False
     attempts: int
     ended: datetime | None
     fault: str
@@ -199,6 +203,7 @@ def _states(conn: Connection, query: Select[Any]) -> list[StepState]:
             action=row.action,
             state=StepStatus(row.state),
             due=moment(row.due),
+            waits=row.waits is not None,
             attempts=row.attempts,
             ended=moment_or_none(row.ended),
             fault=row.fault,

@@ -26,6 +26,7 @@ from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.store.audit import Note, record
 from bot.store.database import execute
+from bot.store.matches import release_next
 from bot.store.rules import snoozed_until
 from bot.store.schema import digests, matches, moment, ms, steps, windows
 
@@ -343,6 +344,7 @@ def _end_held_back(
 ) -> None:
     ended = {"state": state, "ended": ms(now), "fault": str(reason), "digest_id": digest}
     conn.execute(update(steps).where(steps.c.id == row.id).values(**ended))
+    release_next(conn, row.match_id)
     erase_ended(conn, row.match_id)
     _record(conn, row, kind, reason, now)
 

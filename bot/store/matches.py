@@ -1,23 +1,32 @@
 """Save what a poll found in one transaction: watermark, recordings, matches and their steps."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.limits import Posting
 from bot.domain.step import Rank
 from bot.store.audit import Note, record
+from bot.store.database import execute, is_trouble
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
 from bot.store.schema import lanes, matches, moment, ms, steps
 
-WAIT_FOR_SHARE_MS = 15 * 60_000
-"""How long a post waits for its match's share, to include the link."""
+POSTS_WAIT_MS = 15 * 60_000
+"""How long a post waits for its match's writes and share, to include the link."""
+
+UNTIL_RELEASED = ms(datetime(9999, 12, 31, tzinfo=UTC))
+"""When a step is due that waits for earlier ones however long they take."""
 
 NO_LIMITS = Posting()
+NOT_STORED = "match.not_stored"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +91,46 @@ class KeptMatch:
 
 
 def commit_poll(conn: Connection, outcome: PollOutcome) -> tuple[str, ...]:
-    """Save the poll; returns the keys of new matches."""
+    """Save the poll; returns the keys of new matches. A match that can't be stored is set aside."""
     save_recordings(conn, outcome.website, outcome.seen, outcome.at)
     mark_vanished(conn, outcome.website, outcome.vanished)
     if outcome.watermark is not None:
         set_watermark(conn, outcome.source, outcome.website, outcome.watermark, outcome.at)
-    new = tuple(match.match_key for match in outcome.matches if add_match(conn, match))
+    new: list[str] = []
+    for match in outcome.matches:
+        about = Note(
+            kind=NOT_STORED, rule=match.rule, website=match.website, subject=match.subject_key
+        )
+        with set_aside(conn, about, outcome.at):
+            if add_match(conn, match):
+                new.append(match.match_key)
     record(conn, outcome.at, outcome.notes)
-    return new
+    return tuple(new)
+
+
+@contextmanager
+def set_aside(conn: Connection, about: Note, at: datetime) -> Iterator[None]:
+    """Undo only this block if it raises: the audit log says why, and the others go on.
+
+    Raises what concerns the whole store.
+    """
+    try:
+        with conn.begin_nested():
+            yield
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        why = f"can't be stored: internal error: {type(error).__name__}"
+        note = replace(about, rule=_plain(about.rule), subject=_plain(about.subject), text=why)
+        record(conn, at, [note])
+        log.exception(
+            "match.not_stored", rule=note.rule, website=note.website, subject=note.subject
+        )
+
+
+def _plain(text: str) -> str:
+    """The text without what can't be encoded, which may be the reason."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def add_match(conn: Connection, match: NewMatch) -> bool:
@@ -124,12 +165,14 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
 
 
 def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime) -> None:
-    """Put the steps of a match into the outbox, in the order in which they are performed."""
-    shares = any(step.rank == Rank.SHARE for step in new)
+    """Put the steps of a match into the outbox, in the order in which they are performed.
+
+    A step waits until those of lower rank have ended; then `release_next` makes it due.
+    """
     rows = []
     for step in sorted(new, key=lambda step: step.rank):
-        waits = shares and step.rank == Rank.POST
         due = ms(step.due)
+        waits = any(other.rank < step.rank for other in new)
         rows.append(
             {
                 "match_id": match_id,
@@ -138,8 +181,7 @@ def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: date
                 "lane": step.lane,
                 "action": step.kind,
                 "params": step.params,
-                "due": due + WAIT_FOR_SHARE_MS if waits else due,
-                "waits": due if waits else None,
+                **_waiting(step.rank, due, waits=waits),
                 "created": ms(now),
             }
         )
@@ -147,6 +189,29 @@ def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: date
         conn.execute(insert(steps), rows)
         used = [{"lane": lane} for lane in sorted({step.lane for step in new})]
         conn.execute(upsert(lanes).on_conflict_do_nothing(), used)
+
+
+def _waiting(rank: int, due: int, *, waits: bool) -> dict[str, int | None]:
+    match Rank(rank):
+        case Rank.SHARE | Rank.DELETE if waits:
+            return {"due": UNTIL_RELEASED, "waits": due}
+        case Rank.POST if waits:
+            return {"due": due + POSTS_WAIT_MS, "waits": due}
+        case _:
+            return {"due": due, "waits": None}
+
+
+_RELEASE = (
+    "UPDATE steps SET due = waits, waits = NULL WHERE match_id = :match AND waits IS NOT NULL"
+    " AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM steps AS earlier"
+    " WHERE earlier.match_id = :match AND earlier.rank < steps.rank AND earlier.id < steps.id"
+    " AND earlier.state IN ('pending', 'sending'))"
+)
+
+
+def release_next(conn: Connection, match: int) -> None:
+    """A step of the match has ended: make due what waited for nothing else."""
+    execute(conn, _RELEASE, {"match": match})
 
 
 def matches_of(

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import DIGESTS
-from bot.domain.step import Rank, StepStatus
+from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
 from bot.store.digests import (
@@ -26,11 +26,19 @@ from bot.store.digests import (
     receipt,
 )
 from bot.store.lanes import lane_works
-from bot.store.matches import NewStep, add_steps
+from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An earlier step of a match: its action, and whether it is a dead letter or still open."""
+
+    action: str
+    dead: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,8 @@ class Claim:
     """A step that is ours to perform now. `token` proves it when the outcome is saved.
 
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
-    unknown. `results` are those of earlier steps of the match, by kind of action.
+    unknown. `results` are those of earlier steps of the match, by kind of action; `unfinished`
+    are the earlier steps that have not taken effect.
     """
 
     step: int
@@ -61,6 +70,7 @@ class Claim:
     began: datetime
     attempted: datetime | None
     results: Mapping[str, str]
+    unfinished: tuple[Unfinished, ...] = ()
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
@@ -70,9 +80,13 @@ _DUE = (
 )
 _SEND = (
     "UPDATE steps SET state = 'sending', token = :token, began = :now, first_tried = :first,"
-    " attempts = attempts + 1 WHERE id = :step"
+    " waits = NULL, attempts = attempts + 1 WHERE id = :step"
 )
 _RESULTS = "SELECT action, result FROM steps WHERE match_id = :match AND result IS NOT NULL"
+_UNFINISHED = (
+    "SELECT action, state = 'dead' FROM steps WHERE match_id = :match AND rank < :rank"
+    " AND id < :step AND state IN ('pending', 'sending', 'dead') ORDER BY id"
+)
 
 
 def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | None:
@@ -94,7 +108,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     at = ms(now)
     first = at if row.first_tried is None else row.first_tried
     execute(conn, _SEND, {"step": row.id, "token": token, "now": at, "first": first})
-    results = dict(execute(conn, _RESULTS, {"match": row.match_id})) if row.rank else {}
+    results, unfinished = _earlier(conn, row)
     return Claim(
         step=row.id,
         token=token,
@@ -116,7 +130,17 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         began=moment(at),
         attempted=moment_or_none(row.unknown_since),
         results=results,
+        unfinished=unfinished,
     )
+
+
+def _earlier(conn: Connection, row: DueStep) -> tuple[dict[str, str], tuple[Unfinished, ...]]:
+    if not row.rank:
+        return {}, ()
+    here: dict[str, Value] = {"match": row.match_id, "rank": row.rank, "step": row.id}
+    found = execute(conn, _UNFINISHED, here)
+    results = execute(conn, _RESULTS, {"match": row.match_id})
+    return dict(results), tuple(Unfinished(action, bool(dead)) for action, dead in found)
 
 
 def complete(
@@ -157,6 +181,15 @@ def give_up(
         return False
     _after(conn, claimed)
     _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)
+    return True
+
+
+def withhold(conn: Connection, claimed: Claim, now: datetime, reason: str) -> bool:
+    """The step is not performed, because it is no longer allowed. False as in `complete`."""
+    if not _end(conn, claimed, state=StepStatus.WITHHELD, ended=ms(now), fault=reason):
+        return False
+    _after(conn, claimed)
+    _record(conn, claimed, now, "step.withheld", reason)
     return True
 
 
@@ -236,16 +269,8 @@ def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
     return execute(conn, _ending(*values), ours | values).rowcount == 1
 
 
-_RELEASE_POSTS = (
-    "UPDATE steps SET due = waits, waits = NULL WHERE match_id = :match AND waits IS NOT NULL"
-    " AND NOT EXISTS (SELECT 1 FROM steps AS share WHERE share.match_id = :match"
-    " AND share.rank = 1 AND share.id < steps.id AND share.state IN ('pending', 'sending'))"
-)
-
-
 def _after(conn: Connection, claimed: Claim) -> None:
-    if claimed.rank == Rank.SHARE:
-        execute(conn, _RELEASE_POSTS, {"match": claimed.match})
+    release_next(conn, claimed.match)
     erase_ended(conn, claimed.match)
 
 

@@ -64,7 +64,15 @@ class Post(Write):
         return f"slack:{self.channel}"
 
 
-ACTIONS: dict[str, type[Action]] = {each.kind: each for each in (Write, Share, Unshare, Post)}
+class Delete(Write):
+    kind: ClassVar[str] = "delete"
+    rank: ClassVar[Rank] = Rank.DELETE
+    irreversible: ClassVar[bool] = True
+
+
+ACTIONS: dict[str, type[Action]] = {
+    each.kind: each for each in (Write, Share, Unshare, Post, Delete)
+}
 
 
 class World:
@@ -183,6 +191,7 @@ class Bench:
         self.slack = slack or SlackWorld()
         self.actions = actions
         self._timed: Timing | None = None
+        self.forbidden = ""
         self.ports = Ports(self.world, self.slack, NoWebhook(), Addresses(channel="#usual"))
 
     def add(self, *matches: NewMatch) -> None:
@@ -207,6 +216,7 @@ class Bench:
             clock=self.clock,
             chance=lambda: 1.0,
             timing=timing,
+            allows=lambda _rule, _action: self.forbidden or None,
         )
 
 

@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from delivery_world import HOUR, MINUTE, NOW, SITE, Bench, Post, World, Write, match, subject
+from structlog.testing import capture_logs
 
 from bot.actions import ACTIONS
 from bot.actions.slack import AtMost
@@ -205,3 +207,35 @@ async def test_a_refused_key_pauses_the_lane_and_makes_no_dead_letter(bench):
     for key in ("r1", "r2", "r3"):
         fate = bench.store.do(lambda conn, key=key: steps_of(conn, f"rule/w1/{key}"))
         assert [step.state for step in fate] == ["done"]
+
+
+async def test_no_reason_that_is_stored_has_a_secret_or_is_long(bench):
+    header = "Authorization: Bearer xoxb-1234567890-abcdefghij " * 99
+    bench.add(match("r1", Write(name="a")), match("r2", Write(name="b")))
+    bench.world.fail("a", GiveUp(header, header))
+    bench.world.fail("b", TryLater(header))
+    await bench.drain()
+    kept = repr(bench.store.do(lambda conn: conn.exec_driver_sql("SELECT * FROM steps").all()))
+    kept += repr(bench.store.do(history))
+    kept += repr(bench.store.do(lambda conn: lane_states(conn, NOW)))
+    assert "xoxb" not in kept
+    assert len(kept) < 10_000
+
+
+def test_a_match_that_cannot_be_written_leaves_the_others(store):
+    (rule,) = (rule for rule in read([("r.yaml", RULES.encode())]).rules if rule.id == "plain")
+    halves = msgspec.structs.replace(subject("r2").recording, tags=("half \ud83d",))
+    found = [
+        Found(rule=rule, subject=each, happened=NOW)
+        for each in (
+            subject("r1"),
+            msgspec.structs.replace(subject("r2"), recording=halves),
+            subject("r3"),
+        )
+    ]
+    outcome = PollOutcome(source="recordings", website="w1", at=NOW)
+    with capture_logs() as logs:
+        done = store.do(lambda conn: record_poll(conn, outcome, found, ROUTING))
+    assert done.matches == ("plain/w1/r1", "plain/w1/r3")
+    (line,) = logs
+    assert (line["event"], line["subject"]) == ("match.not_stored", "r2")

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from delivery_world import (
     ACTIONS,
     DAY,
@@ -11,6 +12,7 @@ from delivery_world import (
     NOW,
     SECOND,
     Bench,
+    Delete,
     Post,
     Share,
     SlackWorld,
@@ -25,7 +27,7 @@ from bot.actions.slack import AtMost, Slack
 from bot.delivery import Drained, Timing
 from bot.errors import GiveUp, TryLater
 from bot.store.audit import history
-from bot.store.dead_letters import dead_letters, queue_figures, steps_of
+from bot.store.dead_letters import dead_letters, queue_figures, retry, steps_of
 from bot.store.lanes import lane_states
 
 BUSY = "Slack is busy"
@@ -49,6 +51,71 @@ async def test_a_match_is_performed_writes_first_then_share_then_posts(bench):
     assert await bench.drain() == Drained(done=4)
     assert bench.world.done == ["a", "b", "share", "post"]
     assert await bench.drain() == Drained()
+
+
+EVERYTHING = (
+    Delete(name="delete"),
+    Post(name="post"),
+    Share(name="share"),
+    Write(name="a"),
+    Write(name="b"),
+)
+
+
+async def test_each_stage_of_a_match_begins_when_the_one_before_has_ended(bench):
+    bench.add(match("r1", *EVERYTHING))
+    bench.world.fail("a", *[TryLater("503", unknown=True)] * 7)
+    bench.world.fail("share", TryLater("503"))
+    bench.world.fail("post", TryLater("503"))
+    await bench.drain_for(10 * MINUTE, SECOND)
+    assert bench.world.done == ["b", "a", "share", "post", "delete"]
+
+
+async def test_a_post_waits_a_bounded_time_and_knows_what_is_missing(bench):
+    bench.add(match("r1", *EVERYTHING))
+    bench.world.fail("a", *[TryLater("503")] * 999)
+    await bench.drain_for(14 * MINUTE, 5 * SECOND)
+    assert bench.world.done == ["b"]
+    await bench.drain_for(2 * MINUTE, 5 * SECOND)
+    assert bench.world.done == ["b", "post"]
+    assert [task.missing for task in bench.world.tasks if "slack" in task.key] == [
+        ("write", "share")
+    ]
+
+
+async def test_a_post_held_back_by_a_limit_releases_the_delete(bench):
+    first = Post(name="first", at_most=hourly(1), overflow="drop")
+    bench.add(match("r1", first), match("r2", first, Delete(name="delete")))
+    await bench.drain()
+    assert bench.world.done == ["first", "delete"]
+
+
+@pytest.mark.parametrize("fails", ["a", "share", "post"])
+async def test_nothing_is_deleted_while_another_step_of_the_match_is_a_dead_letter(bench, fails):
+    bench.add(match("r1", *EVERYTHING))
+    bench.world.fail(fails, GiveUp("403", "ask for access"))
+    await bench.drain_for(MINUTE, SECOND)
+    dead = {each.action: each for each in fate(bench) if each.state == "dead"}
+    assert "other steps of the match failed" in dead["delete"].fault
+    assert "delete" not in bench.world.done
+    bench.store.do(lambda conn: retry(conn, bench.clock()))
+    await bench.drain_for(3 * MINUTE, SECOND)
+    assert bench.world.done[-1] == "delete"
+    assert set(bench.world.done) == {"a", "b", "share", "post", "delete"}
+
+
+async def test_what_is_no_longer_allowed_is_not_done_though_it_waited(bench):
+    bench.add(*(match(f"r{n}", Write(name=f"a{n}"), Delete(name="delete")) for n in range(5)))
+    bench.world.fail("delete", *[TryLater("503")] * 2)
+    await bench.drain()
+    bench.forbidden = "rules.allow_delete is off"
+    with capture_logs() as logs:
+        await bench.drain_for(HOUR, 10 * SECOND)
+    assert "delete" not in bench.world.done
+    assert [fate(bench, f"r{n}")[-1].state for n in range(5)] == ["withheld"] * 5
+    assert len([line for line in logs if line["event"] == "deliver.withheld"]) == 5
+    notes = bench.store.do(lambda conn: history(conn, kind="step.withheld"))
+    assert {note.text for note in notes} == {"not performed: rules.allow_delete is off"}
 
 
 async def test_an_action_meets_the_task_it_needs(bench):
@@ -259,7 +326,7 @@ async def test_lanes_run_side_by_side(bench):
     both = asyncio.Barrier(2)
     bench.world.fail("a", both.wait)
     bench.world.fail("b", both.wait)
-    bench.add(match("r1", Write(name="a"), Post(name="b")))
+    bench.add(match("r1", Write(name="a")), match("r2", Post(name="b")))
     async with asyncio.timeout(60):
         assert await bench.drain() == Drained(done=2)
 

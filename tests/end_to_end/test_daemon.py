@@ -1,5 +1,6 @@
 """What the daemon promises as a process: once, whatever happens to it or to the API."""
 
+import json
 import random
 import signal
 
@@ -209,3 +210,42 @@ async def test_where_posts_cannot_be_looked_up_status_says_at_least_once(sim, da
     until(lambda: bot.events("slack.at_least_once"))
     until(lambda: "at-least-once" in bot.run("status").stdout)
     assert bot.stop() == 0
+
+
+DELETES = """
+version: 1
+rules:
+  old-sessions:
+    watch: recordings
+    when: {duration: {over: 60s}}
+    do: {delete: true}
+"""
+TAGS = DELETES.replace("delete: true", "tag: old")
+
+
+@pytest.mark.parametrize(
+    ("changed", "rules", "left"),
+    [
+        ({}, DELETES, 0),
+        ({"BOT_RULES__ALLOW_DELETE": "false"}, TAGS, 1),
+        ({}, TAGS, 1),
+        ({}, DELETES.replace("old-sessions", "other").replace("60s", "9h"), 1),
+    ],
+    ids=["still allowed", "allow_delete is off", "another action", "the rule is gone"],
+)
+def test_a_delete_that_waited_is_checked_before_it_runs(sim, daemon, changed, rules, left):
+    bot = daemon(DELETES, BOT_RULES__ALLOW_DELETE="true")
+    who = sim.add("myshop.com", "checkout-friction", start=-3000)
+    sim.fail("status", status=503, method="DELETE", times=3)
+    assert bot.run("once").returncode == 0
+    assert not sim.effect(who).deleted
+    bot.rule_file.write_text(rules)
+    bot.environment |= changed
+
+    def settled():
+        assert bot.run("once").returncode == 0
+        said = json.loads(bot.run("history", "--json").stdout)
+        return [line for line in said if line["kind"] in ("step.done", "step.withheld")]
+
+    until(settled)
+    assert sim.effect(who).deleted == (not left)

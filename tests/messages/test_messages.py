@@ -128,3 +128,11 @@ def test_a_notice_of_the_bot_itself_lists_its_lines():
     message = messages.notice("Rules not loaded", [f"line {n}" for n in range(25)])
     assert "and 5 more lines" in message.blocks[1]["text"]["text"]
     assert message.text.startswith("Rules not loaded: line 0; line 1")
+
+
+def test_a_message_lists_the_actions_that_are_not_done_yet():
+    task = replace(TASK, missing=("tag", "star"))
+    templated = messages.from_template(task, APP, "own text", linked=True)
+    for message in (messages.match(task, APP), templated):
+        assert "Not done yet: tag, star" in json.dumps(message.blocks)
+    assert "Not done yet" not in json.dumps(messages.match(TASK, APP).blocks)

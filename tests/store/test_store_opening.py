@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +195,34 @@ def test_a_backup_while_running_is_whole(tmp_path):
         daemon.do(note)
     with open_store(f"sqlite:///{tmp_path}/copy.db") as copy:
         assert len(copy.do(history)) == 1
+
+
+def test_a_backup_is_only_for_its_owner_from_its_first_byte(tmp_path, monkeypatch):
+    store, copy = tmp_path / "bot.db", tmp_path / "copy.db"
+    modes = []
+    connect = sqlite3.connect
+
+    def watched(*args, **kwargs):
+        modes.append(stat.S_IMODE(copy.stat().st_mode))
+        return connect(*args, **kwargs)
+
+    with open_store(f"sqlite:///{store}") as opened:
+        opened.do(lambda conn: commit_poll(conn, poll(match())))
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        before = os.umask(0o022)
+        try:
+            backup(f"sqlite:///{store}", copy)
+        finally:
+            os.umask(before)
+    assert modes == [0o600]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_a_backup_that_fails_leaves_no_file(tmp_path):
+    (tmp_path / "bot.db").write_text("no database" * 100)
+    with pytest.raises(StoreError):
+        backup(url(tmp_path), tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_backup_never_overwrites(tmp_path):

@@ -9,7 +9,7 @@ from bot.store import open_store
 from bot.store.audit import history
 from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, retry, steps_of
 from bot.store.lanes import due_lanes, lane_states, next_due, pause_lane
-from bot.store.matches import WAIT_FOR_SHARE_MS, commit_poll
+from bot.store.matches import POSTS_WAIT_MS, commit_poll
 from bot.store.outbox import claim, complete, give_up, postpone, recover
 from bot.store.rules import pause_rule, rule_states
 
@@ -115,7 +115,7 @@ def test_steps_of_a_lane_come_in_the_order_in_which_they_were_made(outbox):
 
 
 def test_lanes_do_not_wait_for_each_other(outbox):
-    outbox.add(match("r1", [step("a"), step("post", POST)]))
+    outbox.add(match("r1", [step("a")]), match("r2", [step("post", POST)]))
     assert outbox.claim(SITE).key == "a"
     assert outbox.claim(SLACK).key == "post"
 
@@ -146,7 +146,7 @@ def test_a_post_goes_without_the_link_when_the_share_is_given_up(outbox):
 def test_a_post_does_not_wait_for_ever_for_a_share(outbox):
     outbox.add(match("r1", [step("share", SHARE), step("post", POST)]))
     outbox.postpone(outbox.claim(SITE), NOW + HOUR)
-    patience = timedelta(milliseconds=WAIT_FOR_SHARE_MS)
+    patience = timedelta(milliseconds=POSTS_WAIT_MS)
     assert outbox.claim(SLACK, NOW + patience - SECOND) is None
     assert outbox.claim(SLACK, NOW + patience).key == "post"
 

@@ -1,13 +1,20 @@
 """What a poll writes: watermark, recordings and matches in one transaction, each match once."""
 
+import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from store_samples import HOUR, MINUTE, NOW, POST, SHARE, VISITOR, match, poll, seen, step
+from structlog.testing import capture_logs
 
+from bot.domain.subjects import LONGEST_TEXT, RecordingSubject, Site, reread, written
+from bot.errors import StoreError
+from bot.store import matches
 from bot.store.audit import Note, history
 from bot.store.dead_letters import queue_figures, steps_of
 from bot.store.matches import commit_poll, matches_of
+from bot.store.outbox import claim
 from bot.store.recordings import (
     all_watermarks,
     known_recordings,
@@ -16,6 +23,7 @@ from bot.store.recordings import (
     watermark,
 )
 from bot.store.retention import forget
+from mouseflow.models import Recording
 
 
 def commit(store, outcome):
@@ -23,14 +31,59 @@ def commit(store, outcome):
 
 
 def test_a_poll_is_written_whole_or_not_at_all(store):
-    good = match("r1")
-    twice = [step("same"), step("same")]
-    with pytest.raises(Exception, match="UNIQUE"):
-        commit(store, poll(good, match("r2", twice), seen=[seen()], notes=[Note(kind="poll")]))
+    bad = Note(kind="poll", details={"what": object()})
+    with pytest.raises(TypeError):
+        commit(store, poll(match("r1"), match("r2"), seen=[seen()], notes=[bad]))
     assert store.do(lambda conn: watermark(conn, "recordings", "w1")) is None
     assert store.do(lambda conn: known_recordings(conn, "w1", NOW)) == {}
     assert store.do(lambda conn: matches_of(conn)) == []
     assert store.do(history) == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        match("r2", [step("same"), step("same")]),
+        replace(match("r2"), summary="half an \ud83d"),
+        replace(match("r2"), rule="half an \ud83d"),
+        replace(match("r2"), subject_key="\udfff"),
+        replace(match("r2"), why=("\ud83d",)),
+        replace(match("r2"), steps=5),
+    ],
+    ids=["same step", "summary", "rule", "subject", "why", "steps"],
+)
+def test_a_match_that_cannot_be_stored_does_not_undo_the_others(store, bad):
+    outcome = poll(match("r1"), bad, match("r3"), seen=[seen()], notes=[Note(kind="poll")])
+    with capture_logs() as logs:
+        assert commit(store, outcome) == ("checkout/w1/r1", "checkout/w1/r3")
+    assert [found.subject_key for found in store.do(matches_of)] == ["r3", "r1"]
+    assert store.do(lambda conn: queue_figures(conn, NOW)).pending == 2
+    assert store.do(lambda conn: watermark(conn, "recordings", "w1")) is not None
+    (left_out,) = store.do(lambda conn: history(conn, kind="match.not_stored"))
+    assert left_out.text.startswith("can't be stored: internal error: ")
+    assert [line["event"] for line in logs] == ["match.not_stored"]
+
+
+def test_trouble_of_the_store_undoes_the_poll(store, monkeypatch):
+    def full(*_):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    monkeypatch.setattr(matches, "add_match", full)
+    with pytest.raises(StoreError, match="disk is full"):
+        commit(store, poll(match("r1"), seen=[seen()]))
+    assert store.do(lambda conn: known_recordings(conn, "w1", NOW)) == {}
+
+
+def test_long_texts_are_cut(store):
+    recording = Recording(id="r1", entry_page="/" + "x" * 10**6, tags=("t" * 10**6, "short"))
+    subject = RecordingSubject(website=Site("w1", "shop.example"), recording=recording)
+    commit(store, poll(replace(match("r1"), subject=written(subject))))
+    record = store.do(lambda conn: claim(conn, "mouseflow:w1", NOW, "t"))
+    kept = reread(record.subject).recording
+    assert len(record.subject) < 10_000
+    assert (kept.id, kept.tags[1], len(kept.entry_page)) == ("r1", "short", LONGEST_TEXT)
 
 
 def test_a_match_is_made_once_ever(store):
