@@ -19,7 +19,7 @@ or a dead letter. Delivery decides nothing about rules.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -48,9 +48,10 @@ from bot.rules.files.load import load
 from bot.rules.model import RuleSet
 from bot.scheduler import Polls, Schedule
 from bot.store import Store, in_memory_copy, open_store
+from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.retention import forget, may_forget
 from bot.watcher import Watcher
-from mouseflow import Priority
+from mouseflow import AsyncMouseflow, Priority
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,9 @@ CHECK_FILES = timedelta(seconds=3)
 
 CLEANUP = timedelta(hours=1)
 """How often data older than `[store] keep` is deleted."""
+
+KEEP_PAUSE = timedelta(seconds=5)
+"""How soon a pause of the whole account is saved."""
 
 ANNOUNCE_AFTER = timedelta(minutes=10)
 """After a gap longer than this, announce that polling has resumed."""
@@ -157,7 +161,9 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._client = clients.client
         self._seen = seen
+        self._kept: datetime | None = None
         self._delivery = Delivery(
             store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
         )
@@ -182,6 +188,13 @@ class Daemon:
 
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
+        await self._restore_pause()
+        try:
+            return await self._once(dry_run_log)
+        finally:
+            await self._keep_pause()
+
+    async def _once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         watcher = self._watcher
         await watcher.use_rules(watcher.rules)
         await watcher.find_sites()
@@ -200,6 +213,7 @@ class Daemon:
     async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
+        await self._restore_pause()
         await watcher.use_rules(watcher.rules)
         await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
@@ -208,6 +222,7 @@ class Daemon:
             asyncio.create_task(self._reload(reload)),
             asyncio.create_task(self._check_channels()),
             asyncio.create_task(self._clean_up()),
+            asyncio.create_task(self._keep_pauses()),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -310,6 +325,25 @@ class Daemon:
             failed = [f"the rules could not be loaded: {internal_error(error)}"]
         await self._watcher.reject_rules([line for text in failed for line in text.splitlines()])
 
+    async def _restore_pause(self) -> None:
+        """Wait on as long as Mouseflow asked before the restart."""
+        if self._client is not None:
+            self._client.pause_until = self._kept = await self._store.run(account_pause)
+
+    async def _keep_pauses(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_PAUSE.total_seconds())
+            await self._keep_pause()
+
+    async def _keep_pause(self) -> None:
+        """Save the account's pause if it has changed; a store in trouble may miss it."""
+        until = self._client.pause_until if self._client is not None else None
+        if until == self._kept:
+            return
+        with suppress(StoreError):
+            await self._store.run(partial(keep_account_pause, until=until))
+            self._kept = until
+
     async def _clean_up(self) -> None:
         """Delete old data from the store now and then."""
         keep = self._settings.store.keep
@@ -346,10 +380,14 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """`reading` is the account for polls, `acting` are the ports for actions."""
+    """`reading` is the account for polls, `acting` are the ports for actions.
+
+    `client` is what both send with; its pause after a 429 is kept in the store.
+    """
 
     reading: Mouseflow
     acting: Ports
+    client: AsyncMouseflow | None = None
 
 
 @asynccontextmanager
@@ -359,7 +397,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     slack, webhook = _poster(settings), WebhookCaller()
     try:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Clients(Account(client, Priority.POLL), acting)
+        yield Clients(Account(client, Priority.POLL), acting, client)
     finally:
         await client.aclose()
         await webhook.close()
@@ -374,7 +412,7 @@ def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:
         DryWebhook(dry_run_log),
         clients.acting.addresses,
     )
-    return Clients(clients.reading, acting)
+    return Clients(clients.reading, acting, clients.client)
 
 
 def _addresses(settings: Settings) -> Addresses:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select, text, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.store.database import execute
 from bot.store.schema import lanes, moment, ms
@@ -58,6 +59,23 @@ def pause_lane(conn: Connection, lane: str, until: datetime, reason: str) -> Non
         .where(lanes.c.lane == lane)
         .values(paused_until=ms(until), reason=reason, failures=lanes.c.failures + 1)
     )
+
+
+ACCOUNT = "mouseflow"
+"""The row that keeps how long the whole account is paused; no step is on this lane."""
+
+
+def account_pause(conn: Connection) -> datetime | None:
+    """Until when Mouseflow asked the account to wait, None if it did not."""
+    until = conn.execute(select(lanes.c.paused_until).where(lanes.c.lane == ACCOUNT)).scalar()
+    return moment(until) if until else None
+
+
+def keep_account_pause(conn: Connection, until: datetime | None) -> None:
+    """Keep it, so that a restart does not shorten it."""
+    values = {"paused_until": ms(until) if until else 0, "reason": "Mouseflow rate limit reached"}
+    write = upsert(lanes).values(lane=ACCOUNT, **values)
+    conn.execute(write.on_conflict_do_update(index_elements=["lane"], set_=values))
 
 
 def lane_works(conn: Connection, lane: str) -> None:

@@ -249,3 +249,12 @@ def test_a_delete_that_waited_is_checked_before_it_runs(sim, daemon, changed, ru
 
     until(settled)
     assert sim.effect(who).deleted == (not left)
+
+
+def test_a_long_pause_that_mouseflow_asked_for_outlasts_a_restart(sim, daemon):
+    bot = daemon()
+    sim.fail("status", status=429, retry_after=1800, times=1)
+    assert bot.run("once").returncode != 0
+    calls = len(sim.calls)
+    assert "account is paused" in bot.run("once").stderr
+    assert len(sim.calls) == calls
