@@ -253,10 +253,11 @@ class Field:
     Reading and writing:
     `at` is the dotted path of the value in the subject (in the item, for a part). Where there
     is none, `raw` reads the value in the cheapest hashable form and `give` returns the subject
-    with the value that a rule's test gives. `sample` is such a value; `FOLLOWS` where the
-    samples of other fields make it. Fields with the same `made_of` read the same data.
-    `several_names`: the value is the thing's name and its id. `counts` names the field whose
-    entries this figure counts. `gives_views`: a rule's test may list page views under it.
+    with the value that a rule's test gives; it raises ValueError for what the field can't be.
+    `sample` is such a value; `FOLLOWS` where the samples of other fields make it. Fields with the
+    same `made_of` read the same data. `several_names`: the value is the thing's name and its id.
+    `counts` names the field whose entries this figure counts. `gives_views`: a rule's test may
+    list page views under it.
 
     When it is known:
     `known` tells whether the subject holds all there is to know; None: it always does.
