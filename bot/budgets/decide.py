@@ -20,7 +20,6 @@ from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
 from bot.domain.budget import RECORDING, Change, Ownership, Step
-from bot.domain.step import Rank
 from bot.domain.subjects import Site
 from bot.rules.model import BudgetStep
 from bot.store import Connection
@@ -178,7 +177,7 @@ def _stopped_already(context: BudgetContext, site: Site) -> str:
 def _post_step(
     conn: Connection, status: BudgetStatus, step: BudgetStep, name: str, said: list[str]
 ) -> None:
-    posts = [action for action in step.do if action.rank >= Rank.POST]
+    posts = [action for action in step.do if action.posts]
     why = [f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"]
     if not any(each.recording == "stop" for each in status.steps if each.at <= step.at):
         now, zone = status.context.now, status.context.zone

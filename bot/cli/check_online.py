@@ -73,14 +73,13 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
 
 def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
     """Problems: rules that change websites which are read-only for this API user."""
-    from bot.domain.step import Rank
     from bot.rules.model import applies
 
     return [
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: {site.name} is read-only for "
         f"this API user; the bot skips {_listed({action.kind for action in writes})} there"
         for rule in rules
-        if rule.websites and (writes := [action for action in rule.do if action.rank < Rank.POST])
+        if rule.websites and (writes := [action for action in rule.do if not action.posts])
         for site in sites
         if site.read_only and applies(rule, site)
     ]

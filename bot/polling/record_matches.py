@@ -10,7 +10,6 @@ from datetime import datetime
 
 from bot.actions.base import Action
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
-from bot.domain.step import Rank
 from bot.domain.subjects import Subject, written
 from bot.fields.catalogue import group_value
 from bot.messages.text import lasting
@@ -181,7 +180,7 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
 
 def _may(action: Action, subject: Subject) -> bool:
     """Whether the action is allowed: on a read-only website only posts are."""
-    return action.rank >= Rank.POST or not subject.website.read_only
+    return action.posts or not subject.website.read_only
 
 
 def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:
