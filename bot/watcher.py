@@ -16,6 +16,7 @@ from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import covered
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
+from bot.fields.catalogue import KINDS
 from bot.polling import recordings
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
@@ -45,7 +46,7 @@ from mouseflow.models import Website
 
 log = structlog.get_logger(__name__)
 
-REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
+REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
 
 # Which websites there are
