@@ -33,6 +33,7 @@ format: $(DEV)
 generate: $(DEV)
 	$(BIN)/python tests/rules/files/rules_docs.py
 	$(BIN)/python tests/rules/files/broken_files.py
+	$(BIN)/python tests/rules/files/test_broken_texts.py
 	$(BIN)/mouseflow-bot schema > rules/rules.schema.json
 
 $(BIN)/python:
