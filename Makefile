@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test check format lint types contracts lock clean
+.PHONY: demo test check format generate lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -28,6 +28,13 @@ contracts: $(DEV)
 format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What tests compare with the code: docs tables, expected error texts, JSON Schema. Read the diff.
+generate: $(DEV)
+	$(BIN)/python tests/rules/files/rules_docs.py
+	$(BIN)/python tests/rules/files/broken_files.py
+	$(BIN)/python tests/rules/files/test_broken_texts.py
+	$(BIN)/mouseflow-bot schema > rules/rules.schema.json
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mouseflow-bot needs Python 3.11 or newer; try: make PYTHON=python3.11")'

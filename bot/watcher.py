@@ -17,6 +17,7 @@ from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
+from bot.fields.catalogue import KINDS
 from bot.polling import recordings
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
@@ -46,7 +47,7 @@ from mouseflow.models import Website
 
 log = structlog.get_logger(__name__)
 
-REPORTS: tuple[Kind, ...] = ("funnels", "forms", "pages", "websites")
+REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
 
 # Which websites there are

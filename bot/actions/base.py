@@ -43,7 +43,8 @@ class Done:
 class Action(BaseModel):
     """One thing to do for one match; `perform` reaches the world through ports.
 
-    `kind` names the action in the store and the audit log, `rank` orders it within a match,
+    `kind` names the action in the store and the audit log, `rank` orders it within a match.
+    `posts`: it tells somebody outside; any other action changes something at Mouseflow.
     `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
     several of these when limits hold them back; empty if nothing may hold it back. What is
     `irreversible` needs the other steps of its match to have succeeded, and its rule and the
@@ -54,6 +55,7 @@ class Action(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
     rank: ClassVar[Rank] = Rank.WRITE
+    posts: ClassVar[bool] = False
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
     digest: ClassVar[str] = ""
     irreversible: ClassVar[bool] = False

@@ -38,6 +38,7 @@ class Notifier(Action):
     """
 
     rank: ClassVar[Rank] = Rank.POST
+    posts: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = KINDS
 
     @abstractmethod

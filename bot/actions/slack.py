@@ -32,6 +32,7 @@ class _Post(Action):
     """What all posts have in common: a channel; `slack.channel` if it is empty."""
 
     rank: ClassVar[Rank] = Rank.POST
+    posts: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     channel: str = ""
 

@@ -297,7 +297,7 @@ def _stopped_already(context: BudgetContext, site: Site) -> str:
 def _post_step(
     conn: Connection, status: BudgetStatus, step: BudgetStep, name: str, said: list[str]
 ) -> None:
-    posts = [action for action in step.do if not action.rank.changes]
+    posts = [action for action in step.do if action.posts]
     why = [f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"]
     if not any(each.recording == "stop" for each in status.steps if each.at <= step.at):
         now, zone = status.context.now, status.context.zone

@@ -79,7 +79,7 @@ def read_only_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[s
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: {site.name} is read-only for "
         f"this API user; the bot skips {_listed({action.kind for action in writes})} there"
         for rule in rules
-        if rule.websites and (writes := [action for action in rule.do if action.rank.changes])
+        if rule.websites and (writes := [action for action in rule.do if not action.posts])
         for site in sites
         if site.read_only and applies(rule, site)
     ]

@@ -208,10 +208,15 @@ def _known(
 
 
 def _work(steps: "Sequence[StepState]") -> "Work":
+    from bot.actions import ACTIONS
     from bot.replay.rule_diff import Work
 
-    posts = sum(it.action == "slack" and it.state not in ("folded", "withheld") for it in steps)
-    return Work(sum(it.action not in ("slack", "webhook") for it in steps), posts)
+    models = [(ACTIONS[it.action], it.state) for it in steps]
+    alone = [model for model, state in models if state not in ("folded", "withheld")]
+    return Work(
+        writes=sum(not model.posts for model, _ in models),
+        posts=sum(bool(model.digest) for model in alone),
+    )
 
 
 def _show(

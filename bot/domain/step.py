@@ -15,11 +15,6 @@ class Rank(IntEnum):
     NOTICE = 3
     DELETE = 4
 
-    @property
-    def changes(self) -> bool:
-        """Whether the step changes something in Mouseflow."""
-        return self not in (Rank.POST, Rank.NOTICE)
-
 
 class StepStatus(StrEnum):
     """The state of a step in the outbox. The store keeps these words.

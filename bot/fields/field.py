@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, assert_never
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, Kind
-from mouseflow.filters import SessionFilters
+from mouseflow.filters import Filters, SessionFilters
 
 Type = Literal[
     "text", "number", "duration", "percent", "flag", "texts", "variables", "items", "moment"
@@ -253,10 +253,11 @@ class Field:
     Reading and writing:
     `at` is the dotted path of the value in the subject (in the item, for a part). Where there
     is none, `raw` reads the value in the cheapest hashable form and `give` returns the subject
-    with the value that a rule's test gives. `sample` is such a value; `FOLLOWS` where the
-    samples of other fields make it. Fields with the same `made_of` read the same data.
-    `several_names`: the value is the thing's name and its id. `counts` names the field whose
-    entries this figure counts. `gives_views`: a rule's test may list page views under it.
+    with the value that a rule's test gives; it raises ValueError for what the field can't be.
+    `sample` is such a value; `FOLLOWS` where the samples of other fields make it. Fields with the
+    same `made_of` read the same data. `several_names`: the value is the thing's name and its id.
+    `counts` names the field whose entries this figure counts. `gives_views`: a rule's test may
+    list page views under it.
 
     When it is known:
     `known` tells whether the subject holds all there is to know; None: it always does.
@@ -430,8 +431,21 @@ def _problems(field: Field) -> Iterator[str]:
         strange = set(field.api_filter.names) - set(SessionFilters.__dataclass_fields__)
         if strange:
             yield f"SessionFilters has no {', '.join(sorted(strange))}"
+        yield from _contrast_problems(field, field.api_filter)
     if field.thresholds and not (field.api_filter and field.api_filter.is_range):
         yield "tune counts by a range of the API, so thresholds want such an api_filter"
+
+
+def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:
+    """What is wrong with the filter's contrast: rules could name it under `visitors` in vain."""
+    if not served.contrast:
+        return
+    if served.name not in Filters.__dataclass_fields__:
+        yield f"page lists ignore {served.name}, so its filter can't have a contrast"
+    if len(set(served.contrast)) < 2 or any(served.take(it) != it for it in served.contrast):
+        yield "a contrast is two values as the API's filter takes them"
+    if not (field.choices or served.hint):
+        yield "a filter with a contrast needs choices or a hint"
 
 
 def named(fields: Sequence[Field], name: str) -> Field:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bot.domain.subjects import Kind, Subject
-from bot.fields.catalogue import SUBJECTS
+from bot.fields.catalogue import KINDS, SUBJECTS
 from bot.messages.blocks import Block, buttons, context, header, section, table
 from bot.messages.template_variables import values
 from bot.messages.text import NOTHING, cut_mrkdwn, lasting, mrkdwn, number
@@ -286,3 +286,6 @@ _ROWS: Mapping[Kind, Callable[[Values], list[Row]]] = {
     "pages": _page_rows,
     "websites": _website_rows,
 }
+
+if missing := [kind for kind in KINDS if kind not in _ROWS or kind not in _BRIEF]:
+    raise TypeError(f"kinds of subjects without rows of a message: {', '.join(missing)}")

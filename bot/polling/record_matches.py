@@ -188,7 +188,7 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
 
 def _may(action: Action, subject: Subject) -> bool:
     """Whether the action is allowed: on a read-only website only posts are."""
-    return not (action.rank.changes and subject.website.read_only)
+    return action.posts or not subject.website.read_only
 
 
 def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:

@@ -88,12 +88,13 @@ class Line(msgspec.Struct):
     @property
     def writes(self) -> int:
         """Actions that change something at Mouseflow: a call each, at least."""
-        return sum(n for kind, n in self.steps.items() if ACTIONS[kind].rank.changes)
+        return sum(n for kind, n in self.steps.items() if not ACTIONS[kind].posts)
 
     @property
-    def hooks(self) -> int:
-        """Calls of webhooks."""
-        return self.steps.get("webhook", 0)
+    def unlimited(self) -> dict[str, int]:
+        """The posts that no limit may hold back, such as calls of webhooks, by kind."""
+        kinds = [kind for kind in self.steps if ACTIONS[kind].posts and not ACTIONS[kind].digest]
+        return {kind: self.steps[kind] for kind in kinds}
 
 
 class Tally(msgspec.Struct):
@@ -169,8 +170,7 @@ def remarks(tally: Tally) -> list[str]:
         found.append(f"{whole.folded} posts are part of a digest")
     if whole.dropped:
         found.append(f"{whole.dropped} posts are dropped, as their rules say")
-    if whole.hooks:
-        found.append(f"{whole.hooks} webhooks are called")
+    found += [f"{n} {kind} posts without a limit" for kind, n in whole.unlimited.items()]
     found += [f"{rule} is paused by its safety: {why}" for rule, why in tally.paused.items()]
     if tally.missed:
         found.append(f"{tally.missed} recordings could not be read")

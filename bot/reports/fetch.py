@@ -14,6 +14,7 @@ import msgspec
 
 from bot.domain.subjects import CampaignSubject, Kind, Site, Subject
 from bot.errors import GiveUp, TryLater
+from bot.fields.catalogue import KINDS, SUBJECTS
 from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.sources import (
@@ -272,3 +273,6 @@ _COUNTERS: dict[str, Callable[[Any], dict[str, int]]] = {
     "forms": form_counters,
     "pages": page_counters,
 }
+_OVER_TIME = {kind for kind in KINDS if SUBJECTS[kind].over_time}
+if not _LISTS.keys() == _COUNTERS.keys() == _OVER_TIME:
+    raise TypeError(f"_LISTS and _COUNTERS must have {', '.join(sorted(_OVER_TIME))}")

@@ -250,9 +250,11 @@ class TextOperator(Operator):
 
 @dataclass(frozen=True, slots=True)
 class ListedTexts(TextOperator):
-    """An operator with a text or a list of texts under its key."""
+    """An operator with a text or a list of texts under its key, such as prefixes."""
 
     values: tuple[str, ...]
+
+    whole: ClassVar[bool] = False
 
     @classmethod
     def read(cls, node: Node, place: Place, about: Field) -> Self | None:
@@ -264,7 +266,7 @@ class ListedTexts(TextOperator):
             if isinstance(node, Scalar) and node.value is None:
                 place.on(node).fault(f"{key} has no value; write {{exists: true}}")
                 return None
-        values = read_texts(node, place, about)
+        values = read_texts(node, place, about, whole=cls.whole)
         return None if values is None else cls(values)
 
     @classmethod
@@ -275,13 +277,20 @@ class ListedTexts(TextOperator):
     def size(self) -> int:
         return len(self.values)
 
+
+@dataclass(frozen=True, slots=True)
+class WholeTexts(ListedTexts):
+    """Such an operator whose texts are whole values, where `*` is any run of characters."""
+
+    whole: ClassVar[bool] = True
+
     @property
     def spelled(self) -> tuple[str, ...]:
         return tuple(value for value in self.values if "*" not in value)
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf(ListedTexts):
+class OneOf(WholeTexts):
     """A text is one of these; `*` is any run of characters."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -309,7 +318,7 @@ class OneOf(ListedTexts):
 
 
 @dataclass(frozen=True, slots=True)
-class NoneOf(ListedTexts):
+class NoneOf(WholeTexts):
     """There is a text, and none is one of these. An empty set of texts holds none of them."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({"not": "none of these"})
@@ -337,7 +346,7 @@ class NoneOf(ListedTexts):
 
 
 @dataclass(frozen=True, slots=True)
-class Every(ListedTexts):
+class Every(WholeTexts):
     """Each of these is among the texts (tags)."""
 
     keys: ClassVar[Mapping[str, str]] = MappingProxyType({"all": "every one of these"})

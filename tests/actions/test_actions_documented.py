@@ -25,10 +25,7 @@ def section(text, title):
 
 
 @pytest.mark.parametrize("spec", WRITTEN.values(), ids=lambda spec: spec.key)
-def test_every_action_is_in_the_table_and_has_a_section_with_its_example(spec):
-    assert re.search(
-        rf"^\| `{spec.key}` \| [^|]+ \| {re.escape(spec.about)} \|$", ACTIONS, re.MULTILINE
-    )
+def test_every_action_has_a_section_with_its_example(spec):
     assert spec.example in section(ACTIONS, f"## {spec.key}")
 
 

@@ -55,6 +55,15 @@ def test_every_written_form_has_a_json_schema(key):
     assert TypeAdapter(WRITTEN[key].written).json_schema()
 
 
+@pytest.mark.parametrize(
+    "spec", [it for it in WRITTEN.values() if any("text" in m.model_fields for m in it.models)]
+)
+def test_a_broken_text_is_listed_before_a_match_needs_it(spec):
+    ((_, value),) = YAML(typ="safe", pure=True).load(spec.example).items()
+    written = TypeAdapter(spec.written).validate_python({**value, "text": "{{ rule"})
+    assert spec.problems(written, "recordings")
+
+
 def test_a_list_of_tags_is_one_step_for_each():
     assert [step.tag for step in steps("tag", ["a", "b", "a"])] == ["a", "b"]
 

@@ -20,6 +20,7 @@ from bot.cli.main import main
 from bot.config import load
 from bot.config.settings import channels
 from bot.domain.subjects import Site
+from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 
 ROOT = Path(__file__).parents[2]
@@ -317,7 +318,7 @@ rules:
     watch: recordings
     websites: [myshop.com, yourshop.*]
     when: {pages: {min: 2}}
-    do: {star: true, tag: x, slack: {channel: "#one"}}
+    do: {star: true, tag: x, delete: true, slack: {channel: "#one"}}
   two:
     watch: recordings
     when: {pages: {min: 3}}
@@ -326,18 +327,21 @@ rules:
 
 
 def test_websites_that_are_not_there_or_read_only_are_named() -> None:
-    rules = read([("r.yaml", RULES)]).rules
+    rules = read([("r.yaml", RULES)], allowed=Allowed(delete=True)).rules
     sites = [Site("w1", "MyShop.com", read_only=True), Site("w2", "other.com")]
     (unknown,) = unknown_websites(rules, sites)
     assert "r.yaml:3:3: rules.one.websites: yourshop.*: the account has no such website" in unknown
     assert "MyShop.com, other.com" in unknown
     (refused,) = read_only_websites(rules, sites)
-    assert "MyShop.com is read-only for this API user; the bot skips star and tag there" in refused
+    assert (
+        "MyShop.com is read-only for this API user; the bot skips delete, star and tag there"
+        in refused
+    )
     assert read_only_websites(rules, [Site("w2", "other.com", read_only=True)]) == []
 
 
 def test_every_channel_that_is_posted_to_is_looked_at() -> None:
-    rules = read([("r.yaml", RULES)]).rules
+    rules = read([("r.yaml", RULES)], allowed=Allowed(delete=True)).rules
     environ = {
         "BOT_MOUSEFLOW__REGION": "eu",
         "BOT_MOUSEFLOW__EMAIL": "ops@example.com",

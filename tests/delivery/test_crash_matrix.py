@@ -8,6 +8,8 @@ import pytest
 from crash_matrix import POINTS, SCENARIOS, World, documented, table
 from crash_storm import storm
 
+from bot.actions import ACTIONS, DIGESTS
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -30,6 +32,11 @@ def test_whatever_kills_the_bot_the_action_takes_effect_once(world: World, kind:
     assert [page[row] for row, state in on_disk.items() if state != "–"] == [
         state for state in on_disk.values() if state != "–"
     ]
+
+
+def test_every_action_is_killed():
+    killed = {kind for scenario in SCENARIOS.values() for kind, _ in scenario.actions}
+    assert killed | set(DIGESTS.values()) == set(ACTIONS)  # the store makes digests of posts
 
 
 def test_the_page_has_every_point_and_every_action():

@@ -18,6 +18,7 @@ from bot.polling.recordings import PollContext, Polled, poll
 from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
 from bot.rules.evaluate import rule_answer
+from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.rules.model import Rule, RuleSet
 from bot.store import Store, open_store
@@ -78,7 +79,9 @@ class Direct:
 def rules(text: str) -> RuleSet:
     """A rule set from YAML rules without their frame."""
     body = "\n".join("  " + line for line in text.strip().splitlines())
-    return read([("rules.yaml", f"version: 1\nrules:\n{body}\n".encode())])
+    return read(
+        [("rules.yaml", f"version: 1\nrules:\n{body}\n".encode())], allowed=Allowed(delete=True)
+    )
 
 
 class Account:

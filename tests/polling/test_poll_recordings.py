@@ -119,7 +119,9 @@ async def test_a_quiet_poll_costs_one_call(account):
 
 
 async def test_a_read_only_website_is_posted_about_and_never_written_to(account):
-    shop = account(CHECKOUT.replace("do: {tag: friction}", "do: {tag: friction, slack: {}}"))
+    shop = account(
+        CHECKOUT.replace("do: {tag: friction}", "do: {tag: friction, delete: true, slack: {}}")
+    )
     shop.site = Site(id=shop.site.id, name=shop.site.name, read_only=True)
     who = shop.sim.add("myshop.com", "checkout-friction", start=-300)
     await shop.poll()

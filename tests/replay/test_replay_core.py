@@ -345,3 +345,8 @@ def test_the_fate_of_every_step_is_told_with_its_reason():
         "  actions: held back (once_per: matched before for this value)",
     ]
     assert explain_one.lines(explain_one.Remembered(), []) == []
+
+
+def test_whatever_does_not_post_is_a_write_and_posts_without_a_limit_are_counted_apart():
+    line = Line(steps={"tag": 1, "delete": 2, "slack": 4, "webhook": 8})
+    assert (line.writes, line.unlimited) == (3, {"webhook": 8})

@@ -16,6 +16,11 @@ SITE = Site("w1", "myshop.com")
 COUNTRY = next(it for it in RECORDING_FIELDS if it.name == "country")
 
 
+def _contrast(**change):
+    """The filter of the field country with something changed."""
+    return replace(COUNTRY.api_filter, **change)
+
+
 @pytest.mark.parametrize("left_out", ["meaning", "personal", "source", "sample", "name", "type"])
 def test_a_field_without_a_declaration_cannot_be_made(left_out):
     whole = {
@@ -47,6 +52,10 @@ def test_a_field_without_a_declaration_cannot_be_made(left_out):
         ({"examples": ()}, "give an example"),
         ({"choices": ("DE",)}, "normal form"),
         ({"api_filter": ApiFilter(name="land", take=str)}, "SessionFilters has no land"),
+        ({"api_filter": _contrast(name="entry")}, "page lists ignore entry"),
+        ({"api_filter": _contrast(contrast=("aq", "aq"))}, "two values"),
+        ({"api_filter": _contrast(take=str.upper)}, "as the API's filter takes them"),
+        ({"api_filter": _contrast(hint="")}, "needs choices or a hint"),
         ({"parts": (replace(COUNTRY, personal=True),), "type": "items"}, "personal too"),
     ],
 )

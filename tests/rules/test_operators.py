@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import decision_worlds
 import pytest
 from decision_worlds import SITES
 
@@ -48,6 +49,12 @@ def test_an_operator_that_does_not_name_its_keys_is_refused():
 def test_two_operators_can_not_have_the_same_key():
     with pytest.raises(TypeError, match="has a key that another operator has"):
         op.registry(op.NoneOf, op.Pattern, op.NoneOf)
+
+
+def test_generated_rules_use_every_operator_that_fits_recordings():
+    """Else the index is never compared with the plain meaning of the operator."""
+    fitting = {it for it in op.OPERATORS if any(map(it.fits, fields("recordings")))}
+    assert [it.__name__ for it in fitting if it not in vars(decision_worlds).values()] == []
 
 
 @pytest.mark.parametrize(("about", "single_item"), EVERY_FIELD)

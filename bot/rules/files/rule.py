@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.actions.recording_rate import RecordingRate
-from bot.domain.subjects import Kind
+from bot.domain.subjects import Kind, Site
 from bot.fields.catalogue import (
     ALERTS,
     COUNT_BY,
@@ -398,9 +398,22 @@ def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
             value = _views(entry.node, here, known[entry.key])
         else:
             value = _value(entry.node, here, known[entry.key])
+        if value is not None and entry.key in known:
+            value = _given(value, here.on(entry.node), known[entry.key])
         good = good and value is not None
         values[entry.key] = value
     return values if good else None
+
+
+def _given(value: Any, place: Place, field: Field) -> Any:
+    """The value, if a subject can have it; else None and an error."""
+    try:
+        field.give(SUBJECTS[field.watch].blank(Site("", "")), value)
+    except ValueError:
+        example = f"; write a value such as {field.examples[0]}" if field.examples else ""
+        place.fault(f"{field.name} can't have this value{example}")
+        return None
+    return value
 
 
 def _views(node: Node, place: Place, field: Field) -> Any:

@@ -78,6 +78,11 @@ _SEVERAL = re.compile(r"/\S*\s*(?:,|>|→|->)\s*/")
 def doubt(value: str, place: Place, field: Field) -> None:
     """Warn of a value that the field can't have, or that hardly means what it says."""
     _doubt_kind(value, place, field)
+    _doubt_notation(value, place, field)
+
+
+def _doubt_notation(value: str, place: Place, field: Field) -> None:
+    """Warn of a notation that has no meaning in a text."""
     if field.type == "variables" and (meant := comparison(value)):
         place.warn("compared-as-text", f"this is compared as a text; for numbers write {meant}")
     if value[:1] in _TYPOGRAPHIC:
@@ -131,7 +136,8 @@ def _doubt_country(value: str, place: Place) -> None:
         place.warn("unusual-value", f"a country is a code of two letters{words}")
 
 
-def read_texts(node: Node, place: Place, field: Field) -> tuple[str, ...] | None:
+def read_texts(node: Node, place: Place, field: Field, *, whole: bool) -> tuple[str, ...] | None:
+    """The texts, None after an error. `whole`: they are values of the field, maybe with `*`."""
     values = texts(node, place)
     if values is None:
         return None
@@ -139,12 +145,21 @@ def read_texts(node: Node, place: Place, field: Field) -> tuple[str, ...] | None
         spots = [place.at(index, item) for index, item in enumerate(node.items)]
     else:
         spots = [place.on(node)]
-    good = [_sensible(value, spot, field) for value, spot in zip(values, spots, strict=True)]
+    sensible = _sensible if whole else _sensible_part
+    good = [sensible(value, spot, field) for value, spot in zip(values, spots, strict=True)]
     return values if all(good) else None
 
 
+def _sensible_part(value: str, place: Place, field: Field) -> bool:
+    """True: part of a value can be any text. Warns of what looks like a pattern."""
+    _doubt_notation(value, place, field)
+    if "*" in value:
+        place.warn("compared-as-text", "* is compared as a text here, not as a wildcard")
+    return True
+
+
 def _sensible(value: str, place: Place, field: Field) -> bool:
-    """Whether the field can ever have the value; says so where not."""
+    """Whether the field can ever have the value; an error says so if not."""
     doubt(value, place, field)
     if not field.choices or "*" in value or field.normal(value) in field.choices:
         return True

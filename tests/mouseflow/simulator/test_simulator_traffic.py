@@ -166,7 +166,7 @@ def test_whatever_recording_there_is_decodes(pages, events, variables, who, age,
     if share:
         sim.world.share(site, visit)
     row = decoder.decode(
-        msgspec.json.encode(api_recordings.row(sim.world, site, visit.ref, sim.email))
+        msgspec.json.encode(api_recordings.recording_row(sim.world, site, visit.ref, sim.email))
     )
     detail = decoder.decode(
         msgspec.json.encode(api_recordings.detail(sim.world, site, visit, sim.email))
@@ -190,7 +190,7 @@ def test_every_generated_recording_decodes(seed, index, scenario):
     planted = sim.add("s.example", scenario, start=-30)
     bulk = timeline.pack(date(2026, 11, 22).toordinal(), index)
     for ref in (bulk, timeline.pack(timeline.PLANTED, 0)):
-        row = api_recordings.row(sim.world, site, ref, sim.email)
+        row = api_recordings.recording_row(sim.world, site, ref, sim.email)
         assert decoder.decode(msgspec.json.encode(row)).id == row["id"]
         again = sim.world.visit(site, row["id"])
         assert again.ref == ref

@@ -113,7 +113,18 @@ def action_tables() -> Mapping[str, str]:
     """Every generated block of docs/actions.md by its name."""
     addresses = Addresses(share_url="https://share.example.com/{token}")
     content = msgspec.json.format(body(SAMPLES["recordings"], addresses), indent=2).decode()
-    return {"webhook-body": f"```json\n{content}\n```\n"}
+    rows = (
+        [
+            _code(spec.key),
+            "all" if spec.subjects == KINDS else ", ".join(spec.subjects),
+            spec.about,
+        ]
+        for spec in WRITTEN.values()
+    )
+    return {
+        "keys": table(("key", "fits", "what it does"), rows),
+        "webhook-body": f"```json\n{content}\n```\n",
+    }
 
 
 def pages() -> Mapping[Path, Mapping[str, str]]:

@@ -20,7 +20,18 @@ from bot.rules.model import (
     Pace,
 )
 from bot.rules.model import Test as Asks  # pytest would collect a Test
-from bot.rules.operators import Bounds, Change, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern
+from bot.rules.operators import (
+    OPERATORS,
+    Bounds,
+    Change,
+    Every,
+    Exists,
+    Is,
+    NoneOf,
+    Numbers,
+    OneOf,
+    Pattern,
+)
 from bot.rules.units import Active, Rate
 
 HEAD = "version: 1\nrules:\n  one:\n    watch: {watch}\n"
@@ -156,6 +167,10 @@ def test_conditions_mean_what_they_say(written, condition):
 )  # fmt: skip
 def test_levels_have_conditions_too(watch, written, condition):
     assert when(written, watch) == condition
+
+
+def test_every_operator_is_among_the_conditions_above():
+    assert [it.__name__ for it in OPERATORS if it not in globals().values()] == []
 
 
 def test_one_exception_is_enough():
