@@ -90,7 +90,11 @@ def check_nothing_started_that_others_stopped(shops):
 
 
 def check_steps_once_a_period(bot):
-    keys = [entry.step for entry in bot.audit("step.done") if "/post/" in entry.step and "/slack" in entry.step]
+    keys = [
+        entry.step
+        for entry in bot.audit("step.done")
+        if "/post/" in entry.step and "/slack" in entry.step
+    ]
     assert keys
     assert max(Counter(keys).values()) == 1
     posts = Counter(key.rsplit("/post", 1)[0] for key in keys)
