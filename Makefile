@@ -1,17 +1,22 @@
 # make demo: see the bot work.  make test: the test suite.  make check: all that CI asks for.
+# make worlds N=5000: the bot in 5,000 random worlds against a judge that has read only the docs.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test check format generate lint types contracts lock clean
+.PHONY: demo test worlds check format generate lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+N ?= 1000
+worlds: $(DEV)
+	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
 
 check: lint types contracts test
 

@@ -19,13 +19,14 @@ from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.fields.catalogue import KINDS
 from bot.polling import recordings
+from bot.polling.filter_checks import FILTERS, WORDS, failure
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import Recorded, Routing
 from bot.polling.recordings import PollContext
 from bot.polling.site_rules import SiteRules
-from bot.replay.backfill import backfill
+from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import website_gone
@@ -314,12 +315,29 @@ class Watcher:
         if polled.since is not None:
             await self._announce_resumed(polled.since)
         await self._warn_of_limits(watched, polled.unread)
+        if polled.behind:
+            self._take(polled.recorded)
+            return await self._catch_up(watched, polled.behind)
         if polled.outage:
             self._take(polled.recorded)
             raise BotError(
                 f"details of recordings can't be read: {polled.outage}"
             ) from polled.outage
         return polled.recorded
+
+    async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
+        """Have rules catch up whose filter works again."""
+        done = await catch_up(
+            watched.site, watched.rules.final.rules, self.context, behind, self._clock()
+        )
+        current = self.watched.get(watched.site.id, watched)
+        knowledge = replace(current.live.knowledge, filters=done.filters)
+        current.live = current.live.learnt(knowledge)
+        log.info("poll.caught_up", website=watched.site.name, rules=sorted(behind),
+                 matches=done.matches)  # fmt: skip
+        if done.matches:
+            self._wake()
+        return Recorded(paused=done.paused)
 
     def _keep(self, polled: WatchedSite, live: LiveSessions) -> None:
         """Keep what a poll leaves for the next one. Other rules may be in force by now."""
@@ -488,14 +506,29 @@ class Watcher:
     async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
         """Tell people once about what the last poll could not check."""
         site, reported = watched.site, watched.reported
-        if watched.live.knowledge.friction_ignored and "friction" not in reported:
-            reported.add("friction")
-            log.error("poll.filter_ignored", website=site.name, filter="frictionmin")
-            await self.tell_ops(
-                f"Rules with friction are on hold on {site.name}",
-                "The API ignores the friction filter there: an impossible friction matches visits.",
-                site=site,
-            )
+        filters = watched.live.knowledge.filters
+        for name in FILTERS:
+            suspension = filters.suspended.get(name)
+            rules = ", ".join(sorted(watched.rules.asking[name]))
+            about = WORDS[name]
+            if suspension is not None and suspension.lasts(self._clock()) and name not in reported:
+                reported.add(name)
+                log.error("poll.filter_suspended", website=site.name, filter=name,
+                          cause=suspension.cause, reason=suspension.reason)  # fmt: skip
+                await self.tell_ops(
+                    f"Rules with {about} are on hold on {site.name}",
+                    f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
+                    f"On hold: {rules}. All other rules run. They catch up when it works again.",
+                    site=site,
+                )
+            if suspension is None and name in reported:
+                reported.discard(name)
+                log.info("poll.filter_works", website=site.name, filter=name)
+                await self.tell_ops(
+                    f"Rules with {about} run again on {site.name}",
+                    f"The {about} filter works again. Catching up: {rules}.",
+                    site=site,
+                )
         if unread and "unread" not in reported:
             reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)

@@ -8,13 +8,12 @@ budget's `websites` takes it out, and what it had used until then stays counted.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
 from bot.domain.budget import Period
 from bot.domain.subjects import Site
-from bot.rules.model import Budget
+from bot.rules.model import Budget, names_site
 
 
 class Member(Struct, frozen=True, omit_defaults=True):
@@ -53,16 +52,12 @@ class Counted:
 
 
 def covered(budget: Budget, sites: Iterable[Site]) -> tuple[Site, ...]:
-    """The websites that the budget names, by name, id or glob."""
-    return tuple(site for site in sites if _names(budget, site.name, site.id))
+    """The websites that the budget names."""
+    return tuple(site for site in sites if names_site(budget.websites, site))
 
 
 def _names(budget: Budget, *names: str) -> bool:
-    return any(
-        fnmatchcase(name.casefold(), wanted.casefold())
-        for wanted in budget.websites
-        for name in names
-    )
+    return any(names_site(budget.websites, Site(name, name)) for name in names)
 
 
 def membership(running: Sequence[Membership], period: Period) -> Membership | None:

@@ -94,29 +94,30 @@ def _listed(kinds: set[str]) -> str:
 async def _ignored_filters(
     account: "Account", rules: "Iterable[Rule]", sites: Sequence[Site]
 ) -> list[str]:
-    """Problems: an impossible friction finds recordings, so the API ignores the filter."""
-    from bot.polling.list_reader import of_days
-    from bot.polling.server_facts import friction_is_ignored
-    from bot.rules.model import applies
-    from bot.rules.needs import asks_friction
+    """Problems: filters that rules need and that the API ignores or rejects."""
+    from bot.polling.filter_checks import FILTERS, WORDS, is_ignored
+    from bot.polling.list_reader import of_days, read
+    from bot.polling.site_rules import SiteRules
 
-    asking = [rule for rule in rules if rule.watch == "recordings" and asks_friction(rule)]
+    known = tuple(rules)
     today = datetime.now(UTC).date()
     window = of_days(today - timedelta(days=7), today + timedelta(days=2))
     found = []
     for site in sites:
-        if not any(applies(rule, site) for rule in asking):
-            continue
-        try:
-            ignored = await friction_is_ignored(account, site.id, window)
-        except BotError as error:
-            found.append(f"Mouseflow: {site.name}: cannot check the friction filter: {error}")
-            continue
-        if ignored:
-            found.append(
-                f"Mouseflow: {site.name}: the API ignores the friction filter; "
-                "the bot would not run rules with friction there"
-            )
+        asking = SiteRules(known, site).asking
+        for name in (it for it in FILTERS if asking[it]):
+            about = WORDS[name]
+            try:
+                total = (await read(account, site.id, window, 1)).count
+                ignored = total > 0 and await is_ignored(name, account, site.id, window, total)
+            except BotError as error:
+                found.append(f"Mouseflow: {site.name}: cannot check the {about} filter: {error}")
+                continue
+            if ignored:
+                found.append(
+                    f"Mouseflow: {site.name}: the API ignores the {about} filter; "
+                    f"the bot would not run rules with {about} there"
+                )
     return found
 
 

@@ -156,7 +156,7 @@ async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule
         site, detail = there
         known = known or _remembered_at(settings, rule, site)
         seen: Explained = await explain_one.ask(
-            api, site, detail, rule, rules.rules, settings.mouseflow.time_zone
+            api, site, detail, rule, rules.rules, settings.mouseflow.time_zone, now
         )
         explanation = explain(rule, seen.subject)
         future = (

@@ -10,20 +10,22 @@ missing part turns out to be.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import msgspec
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
+from bot.polling.filter_checks import FILTERS, Filter, FilterChecks, check_filter, concerns_all
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
     FrictionQuestion,
     ServerFacts,
     TagFilter,
+    Told,
     VisitorType,
     probe_tag_filter,
     without_tags,
@@ -87,15 +89,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What is known of how a website's API behaves. Losing it costs a few calls, no match.
-
-    `friction_ignored`: the server ignores the friction filter, so rules that read friction are
-    suspended.
-    """
+    """What is known of how a website's API behaves. Losing it costs a few calls, no match."""
 
     expansion: Expansion = field(default_factory=Expansion)
     tags: TagFilter = field(default_factory=TagFilter)
-    friction_ignored: bool = False
+    filters: FilterChecks = field(default_factory=FilterChecks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,8 @@ class Scope:
     `matched` holds the rules each recording has matched before, by its id. `back` names
     recordings that are listed again though their detail was gone. `places` tells where
     recordings are in the list of `window`, counted from 1, if their page views may be asked
-    for with the list; `offset` whether any part of the list may be asked for.
+    for with the list; `offset` whether any part of the list may be asked for. `total` is how
+    many recordings the window has, 0 if that is unknown.
     """
 
     mouseflow: CountingClient
@@ -146,16 +145,17 @@ class Scope:
     back: Set[str] = frozenset()
     places: Mapping[str, int] = field(default_factory=dict)
     offset: bool = False
+    total: int = 0
 
     def subject(self, candidate: Candidate) -> RecordingSubject:
         """The candidate as rules see it before anything is asked."""
         row = candidate.row
-        exact = row.friction if row.friction is not None else row.friction_score
+        exact = _exact_friction(row)
         return RecordingSubject(
             website=self.site,
             recording=without_tags(row, self.rules.ignored_tags),
             zone=self.zone,
-            friction=candidate.friction if exact is None else Band.exactly(exact),
+            friction=candidate.friction if exact is None else exact,
             visitor_type=candidate.visitor_type,
         )
 
@@ -170,8 +170,8 @@ async def evaluate(candidates: Sequence[Candidate], knowledge: Knowledge, scope:
 
 async def still_possible(
     candidates: Iterable[Candidate], knowledge: Knowledge, scope: Scope
-) -> tuple[list[Candidate], Mapping[str, int]]:
-    """The candidates that some rule may match by row and server facts, and the calls by rule.
+) -> tuple[list[Candidate], Knowledge]:
+    """The candidates that some rule may match by row and server facts, and what was learnt.
 
     This is the first half of `evaluate`: the candidates come back with what was asked.
     """
@@ -185,7 +185,7 @@ async def still_possible(
         for it, subject in zip(likely, subjects.values(), strict=True)
         if any(scope.rules.final.decide(subject))
     )
-    return list(told), evaluator.costs
+    return list(told), evaluator.knowledge
 
 
 class _Evaluator:
@@ -195,7 +195,7 @@ class _Evaluator:
         self.costs: Counter[str] = Counter()
         self._scope, self._rules, self._now = scope, scope.rules, scope.now
         self._tags, self._expansion = knowledge.tags, knowledge.expansion
-        self._friction_ignored = knowledge.friction_ignored
+        self._filters = knowledge.filters
         self._fetched = 0
         self._outage: BotError | None = None
         self._lists = ExpandedLists(
@@ -207,6 +207,11 @@ class _Evaluator:
             tags_matter=bool(self._rules.reading_tags),
             now=scope.now,
         )
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What is known of the API by now."""
+        return Knowledge(self._expansion, self._tags, self._filters)
 
     async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
@@ -229,12 +234,13 @@ class _Evaluator:
         settled = {it.row.id: it.settled for it in candidates}
         # A detail may make a fact matter that the row had ruled out.
         subjects |= await self.with_facts(whole, settled)
+        subjects = await self._without_false_facts(subjects, settled)
         return Result(
             evaluations=tuple(
                 self._evaluation(it, subjects[it.row.id], details.get(it.row.id), unavailable)
                 for it in candidates
             ),
-            knowledge=Knowledge(self._expansion, self._tags, self._friction_ignored),
+            knowledge=self.knowledge,
             costs=self.costs,
             details=self._fetched,
             outage=self._outage,
@@ -245,25 +251,93 @@ class _Evaluator:
     ) -> dict[str, RecordingSubject]:
         """The subjects with the server's facts that some rule depends on."""
         known = dict(subjects)
-        scope, client = self._scope, self._scope.mouseflow
-        asking = self._depending(known, settled, self._rules.asking_friction)
-        before = client.calls
-        bands = await scope.facts.friction(
-            [self._friction_question(known[key], rules) for key, rules in asking.items()]
-        )
-        self._charge(asking.values(), client.calls - before)
-        for key, band in bands.items():
-            known[key] = msgspec.structs.replace(known[key], friction=band)
+        scope = self._scope
+        asking = self._depending(known, settled, self._rules.asking["frictionmin"])
+        questions = [self._friction_question(known[key], rules) for key, rules in asking.items()]
+        if questions:
+            bands = await self._told(
+                "frictionmin", asking.values(), lambda: scope.facts.friction(questions)
+            )
+            for key, band in bands.items():
+                known[key] = msgspec.structs.replace(known[key], friction=band)
         # Only now: if friction has decided, the visitor's type does not matter.
-        asking = self._depending(known, settled, self._rules.asking_visitor)
+        asking = self._depending(known, settled, self._rules.asking["visitortype"])
         unknown = [known[key] for key in asking if known[key].visitor_type is None]
-        before = client.calls
-        depth = max((scope.places.get(it.key, 0) for it in unknown), default=0)
-        types = await scope.facts.visitor_types(unknown, depth)
-        self._charge(asking.values(), client.calls - before)
-        for key, kind in types.items():
-            known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
+        if unknown:
+            depth = max(scope.places.get(it.key, 0) for it in unknown)
+            types = await self._told(
+                "visitortype", asking.values(), lambda: scope.facts.visitor_types(unknown, depth)
+            )
+            for key, kind in types.items():
+                known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
         return known
+
+    async def _told(
+        self,
+        name: Filter,
+        rules: Iterable[Sequence[Rule]],
+        ask: Callable[[], Awaitable[Told[T]]],
+    ) -> Mapping[str, T]:
+        """What the filter tells, by recording; nothing if it does not work."""
+        client, now = self._scope.mouseflow, self._now
+        before = client.calls
+        try:
+            if self._filters.is_due(name, now):
+                await self._check(name)
+            if name in self._filters.suspended:
+                return {}
+            told = await ask()
+        except (GiveUp, TryLater) as error:
+            self._filters = self._filters.failed(name, error, now)
+            return {}
+        finally:
+            self._charge(rules, client.calls - before)
+        # A filter that leaves out some of the window, but not all of it, is not ignored.
+        if any(0 < count < self._scope.total for count in told.counts):
+            self._filters = self._filters.works(name, now)
+        return told.by_id
+
+    async def _check(self, name: Filter) -> None:
+        scope = self._scope
+        self._filters = await check_filter(
+            self._filters,
+            name,
+            scope.mouseflow,
+            scope.site.id,
+            scope.window,
+            scope.total,
+            self._now,
+        )
+
+    async def _without_false_facts(
+        self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
+    ) -> dict[str, RecordingSubject]:
+        """The subjects without the facts of filters that don't work.
+
+        If a rule is about to match by a filter that was not proved in this poll, it is proved now.
+        """
+        known = dict(subjects)
+        for name in FILTERS:
+            matching = [
+                rules
+                for key, subject in known.items()
+                if _fact(subject, name) is not None
+                and (rules := self._about_to_match(subject, settled[key], name))
+            ]
+            if matching and self._filters.proved.get(name) != self._now:
+                before = self._scope.mouseflow.calls
+                await self._check(name)
+                self._charge(matching, self._scope.mouseflow.calls - before)
+            if name in self._filters.suspended:
+                known = {key: _without_fact(subject, name) for key, subject in known.items()}
+        return known
+
+    def _about_to_match(self, subject: RecordingSubject, settled: bool, name: Filter) -> list[Rule]:
+        """The rules that match the recording by what this filter told, among others."""
+        if not self._rules.asking[name]:
+            return []
+        sure = self._in_play(subject.key, self._rules.group(settled).sure(subject))
+        return [rule for rule in sure if rule.id in self._rules.asking[name]]
 
     def _depending(
         self,
@@ -376,12 +450,18 @@ class _Evaluator:
         refuted: set[tuple[str, str]] = set()
         for tag, keys in lacking.items():
             before = client.calls
-            self._tags = await probe_tag_filter(
-                self._tags, client, self._scope.site.id, self._scope.window, tag, self._now
-            )
-            if not self._tags.trusted(tag):
-                continue
-            tagged = await facts.with_tag(tag, [subjects[key].recording for key in keys])
+            try:
+                self._tags = await probe_tag_filter(
+                    self._tags, client, self._scope.site.id, self._scope.window, tag, self._now
+                )
+                if not self._tags.trusted(tag):
+                    continue
+                tagged = await facts.with_tag(tag, [subjects[key].recording for key in keys])
+            except (GiveUp, TryLater) as error:
+                if concerns_all(error):
+                    raise
+                self._tags = self._tags.failed(tag, self._now)  # details tell the tags, too
+                break
             for name in {rule for ids in keys.values() for rule in ids}:
                 self.costs[name] += client.calls - before
             may_have = tagged.there | tagged.unknown
@@ -428,22 +508,49 @@ class _Evaluator:
         return Evaluation(candidate, subject, tuple(rules), open=missing)
 
     def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
-        return self._in_play(subject.key, self._rules.group(settled).open(subject))
+        """The rules on which another call may decide; not those that a filter suspends."""
+        rules = self._in_play(subject.key, self._rules.group(settled).open(subject))
+        if not self._filters.suspended:
+            return rules
+        suspended = self._rules.needing(self._filters.suspended)
+        return [rule for rule in rules if rule.id not in suspended]
 
     def _in_play(self, key: str, rules: Sequence[Rule]) -> list[Rule]:
-        """The rules that can be decided and have not matched the recording before."""
+        """The rules that have not matched the recording before."""
         before = self._scope.matched.get(key, NO_RULES)
-        return [
-            rule
-            for rule in rules
-            if rule.id not in before
-            and before.isdisjoint(rule.was)
-            and not (self._friction_ignored and rule.id in self._rules.asking_friction)
-        ]
+        return [rule for rule in rules if rule.id not in before and before.isdisjoint(rule.was)]
 
     def _charge(self, rules: Iterable[Sequence[Rule]], calls: int) -> None:
         for name in {rule.id for some in rules for rule in some}:
             self.costs[name] += calls
+
+
+def _exact_friction(row: Recording) -> Band | None:
+    """The friction that the row itself tells, which the API document does not promise."""
+    exact = row.friction if row.friction is not None else row.friction_score
+    return None if exact is None else Band.exactly(exact)
+
+
+def _fact(subject: RecordingSubject, name: Filter) -> Band | VisitorType | None:
+    """What the filter told about the recording; None if that is known otherwise or unknown."""
+    match name:
+        case "frictionmin":
+            return None if _exact_friction(subject.recording) else subject.friction
+        case "visitortype":
+            return subject.visitor_type
+        case _:
+            assert_never(name)
+
+
+def _without_fact(subject: RecordingSubject, name: Filter) -> RecordingSubject:
+    match name:
+        case "frictionmin":
+            exact = _exact_friction(subject.recording)
+            return msgspec.structs.replace(subject, friction=exact)
+        case "visitortype":
+            return msgspec.structs.replace(subject, visitor_type=None)
+        case _:
+            assert_never(name)
 
 
 def _without(wanted: Mapping[str, T], found: Mapping[str, object]) -> dict[str, T]:

@@ -1,10 +1,11 @@
 """Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from dataclasses import replace as dc_replace
 from datetime import date, datetime, time, timedelta
 from functools import partial
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -214,13 +215,16 @@ def of_days(start: date, end: date) -> SessionFilters:
 
 
 def narrowed(
-    filters: SessionFilters, *, friction: float | None = None, returning: bool = False
+    filters: SessionFilters,
+    *,
+    friction: float | None = None,
+    visitor: Literal["first", "returning"] | None = None,
 ) -> SessionFilters:
     """The same window narrowed by these filters."""
     return dc_replace(
         filters,
         frictionmin=friction,
-        visitortype="returning" if returning else None,
+        visitortype=visitor,
     )
 
 
@@ -277,13 +281,15 @@ class Watermark(Struct, frozen=True, kw_only=True):
     Sessions without activity since `since` are not evaluated. `newest` is the latest activity
     seen. `accepted` is the difference between the server's count of the window and what is known
     of it that was examined and can't be closed; None before the first poll and after a backfill,
-    when most of the window is unknown.
+    when most of the window is unknown. `waiting` has the rules that a filter suspended, each with
+    the time from which they must catch up.
     """
 
     since: datetime
     polled: datetime
     newest: datetime
     accepted: int | None = None
+    waiting: dict[str, datetime] = {}
 
     def until(self, now: datetime) -> "Watermark":
         """The same, corrected in case the clock was ahead when it was written."""
@@ -292,12 +298,15 @@ class Watermark(Struct, frozen=True, kw_only=True):
             since=min(self.since, now),
             polled=min(self.polled, now),
             newest=min(self.newest, now + AHEAD),
+            waiting={rule: min(at, now) for rule, at in self.waiting.items()},
         )
 
     @classmethod
-    def after(cls, since: datetime, polled: datetime) -> "Watermark":
+    def after(
+        cls, since: datetime, polled: datetime, waiting: Mapping[str, datetime]
+    ) -> "Watermark":
         """Where the first ordinary poll begins."""
-        return cls(since=since, polled=polled, newest=since)
+        return cls(since=since, polled=polled, newest=since, waiting=dict(waiting))
 
 
 @dataclass(frozen=True, slots=True)

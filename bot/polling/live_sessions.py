@@ -16,10 +16,10 @@ from bot.polling.session import aware, last_activity, packed, settled, unpacked
 from mouseflow.models import Recording
 
 LAG = timedelta(minutes=2)
-"""The server may count friction a little after the activity that caused it."""
+"""The server may count friction a little after the activity that caused it.
 
-TRY_AGAIN, TRY_SOON = timedelta(hours=1), timedelta(minutes=5)
-"""How often to check that the server honours the friction filter, and how soon after it did not."""
+It is asked again after this long, for prompt matches, and once more when the session has ended.
+"""
 
 PATIENCE = timedelta(hours=1)
 """How long to wait for one recording's detail while other details can be read."""
@@ -84,26 +84,24 @@ class LiveSessions:
     gone: frozenset[str] = frozenset()
     costs: Mapping[str, int] = field(default_factory=dict)
     counted_since: datetime | None = None
-    friction_tried: datetime | None = None
-
-    def must_try_friction(self, now: datetime) -> bool:
-        """Whether to check the friction filter now: sooner if the server ignored it."""
-        again = TRY_SOON if self.knowledge.friction_ignored else TRY_AGAIN
-        return self.friction_tried is None or now - self.friction_tried >= again
 
     def forget_facts(self) -> "LiveSessions":
         """The same for other rules, which ask for other facts of the live sessions.
 
         They may also read tags, which expanded lists have not been compared by.
         """
-        return replace(
-            self,
-            knowledge=replace(self.knowledge, expansion=Expansion()),
-            sessions={
-                key: replace(each, friction=None, visitor_type=None)
-                for key, each in self.sessions.items()
-            },
-        )
+        knowledge = replace(self.knowledge, expansion=Expansion())
+        return self.learnt(knowledge, ask_again=True)
+
+    def learnt(self, knowledge: Knowledge, *, ask_again: bool = False) -> "LiveSessions":
+        """The same with this knowledge. `ask_again`: what filters told so far is forgotten."""
+        if not ask_again:
+            return replace(self, knowledge=knowledge)
+        sessions = {
+            key: replace(each, friction=None, visitor_type=None)
+            for key, each in self.sessions.items()
+        }
+        return replace(self, knowledge=knowledge, sessions=sessions)
 
     def forget_sessions(self) -> "LiveSessions":
         """The same without any row: the next poll reads them again."""
@@ -124,7 +122,7 @@ def ending_depth(live: LiveSessions, scope: Scope, settle: timedelta, gap: timed
         if each.at is not None
         and key not in live.without_detail
         and scope.now - each.at >= settle
-        and scope.rules.hinging_on_marks(scope.subject(_final(unpacked(each.row), each)))
+        and scope.rules.hinging_on_marks(scope.subject(_so_far(each)))
     ]
     if not ending:
         return 0
@@ -192,12 +190,14 @@ def _visitor(row: Recording, live: LiveSessions) -> VisitorType | None:
     return session.visitor_type if session else None
 
 
+def _so_far(session: LiveSession) -> Candidate:
+    """A session that ends now, with the friction that was told so far."""
+    return replace(_final(unpacked(session.row), session), friction=session.friction)
+
+
 def _final(row: Recording, session: LiveSession) -> Candidate:
-    """A session at its end. Facts asked well after its last activity still hold."""
-    at = last_activity(row)
-    if at is not None and session.asked < at + LAG:
-        return Candidate(row, True, visitor_type=session.visitor_type)
-    return Candidate(row, True, session.friction, session.visitor_type, session.asked)
+    """A session at its end. Its friction is asked again: the server may count it late."""
+    return Candidate(row, True, visitor_type=session.visitor_type)
 
 
 def missing_details(

@@ -30,9 +30,10 @@ from bot.store.matches import (
 )
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
-    matches_since,
+    Group,
+    acted_since,
+    once_last,
     once_mark,
-    once_seen,
     pause_rule,
     rule_states,
     tally,
@@ -144,35 +145,49 @@ def _held(conn: Connection, each: Found) -> Reason | None:
         return Reason.BELOW_COUNT
     if rule.once_per is None:
         return None
-    value = group_value(each.subject, rule.once_per.field)
-    if value is None:
+    group = _group(each.subject, rule.once_per.field)
+    if group is None:
         return None
-    if any(once_seen(conn, name, value, each.happened) for name in (rule.id, *rule.was)):
-        return Reason.ONCE_PER
-    once_mark(conn, rule.id, value, each.happened + rule.once_per.window)
+    window = rule.once_per.window
+    for name in (rule.id, *rule.was):
+        last = once_last(conn, name, group)
+        if last is not None and each.happened < last + window:
+            return Reason.ONCE_PER
+    once_mark(conn, rule.id, group, each.happened, window)
     return None
 
 
+def _group(subject: Subject, field: str) -> Group | None:
+    value = group_value(subject, field)
+    return None if value is None else Group(field, value)
+
+
 def _enough(conn: Connection, each: Found, count: Count) -> bool:
-    value = group_value(each.subject, count.by)
-    if value is None:
+    group = _group(each.subject, count.by)
+    if group is None:
         return False
     since = each.happened - count.within
-    counted = tally(conn, each.rule.id, value, each.subject.key, each.happened, since)
+    counted = tally(conn, each.rule.id, group, each.subject.key, each.happened, since)
     if not enough(counted, count.at_least):
         return False
-    tally_clear(conn, each.rule.id, value)
+    tally_clear(conn, each.rule.id, group)
     return True
 
 
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
-    """Why the rule's safety pauses it now; what happened before its window does not count."""
+    """Why the rule's safety pauses it now.
+
+    Only matches that lead to actions count, of what happened within its window.
+    """
     safety, rule = each.rule.safety, each.rule.id
     if safety is None or each.happened < now - safety.window:
         return None
     since = now - safety.window
-    waiting = sum(match.rule == rule and (match.happened or now) >= since for match in pending)
-    so_far = matches_since(conn, rule, since) + waiting
+    waiting = sum(
+        match.rule == rule and bool(match.steps) and (match.happened or now) >= since
+        for match in pending
+    )
+    so_far = acted_since(conn, rule, since) + waiting
     if not trips(so_far + 1, safety.times):
         return None
     why = f"more than {safety.times} matches within {lasting(safety.window)}"

@@ -4,8 +4,8 @@ Read the list, pick the candidates, evaluate them, record the matches, all in on
 and keep what helps the next poll.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -15,8 +15,10 @@ import msgspec
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import CountingClient, Result, Scope, evaluate
+from bot.polling.filter_checks import Filter, check_filter
 from bot.polling.list_reader import ListReading, PollWindow, Watermark, poll_window, read_list
 from bot.polling.live_sessions import (
+    LAG,
     LiveSessions,
     add_costs,
     after_poll,
@@ -26,7 +28,7 @@ from bot.polling.live_sessions import (
     places,
 )
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
-from bot.polling.server_facts import PollFacts, friction_is_ignored
+from bot.polling.server_facts import PollFacts
 from bot.polling.session import AHEAD, aware, fingerprint
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
@@ -69,7 +71,8 @@ class Polled:
     """What a poll read, evaluated and recorded, and what to hand to the next one (`live`).
 
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
-    recordings that wait for their detail; `outage` is why, if no detail could be read.
+    recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
+    has the rules whose filters work again, each with the time from which to catch up.
     """
 
     live: LiveSessions
@@ -81,6 +84,7 @@ class Polled:
     since: datetime | None = None
     without_detail: int = 0
     outage: BotError | None = None
+    behind: Mapping[str, datetime] = field(default_factory=dict)
 
 
 async def poll(
@@ -103,7 +107,8 @@ async def poll(
         back=live.gone,
     )
     seen, live = await _read(scope, context, live, before, window, since)
-    live = await _check_friction_filter(scope, live)
+    scope = replace(scope, total=seen.listing.count)
+    live = await _try_suspended_filters(scope, live)
     picked = candidates(seen, live, context.settle, now)
     ids = [each.row.id for each in picked]
     expand = context.expand and rules.expandable
@@ -116,9 +121,13 @@ async def poll(
     result = await evaluate(picked, live.knowledge, scope)
     vanished = await _vanished(seen, site, context.store)
     waiting, given_up = missing_details(result.evaluations, live, result.outage is not None, now)
-    live = add_costs(replace(live, knowledge=result.knowledge), result.costs)
+    suspended = result.knowledge.filters.suspended
+    lost = suspended.keys() - live.knowledge.filters.suspended.keys()
+    proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
+    waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle)
+    live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, given_up, live, site, now)
-    outcome = _outcome(seen, result, frozenset(waiting), vanished, before, site, now)
+    outcome = _outcome(seen, result, frozenset(waiting), vanished, before, waiting_rules, site, now)
     recorded = await context.store.run(
         partial(
             record_poll,
@@ -128,6 +137,7 @@ async def poll(
         )
     )
     live = after_poll(live, seen, result.evaluations, waiting, vanished, now)
+    on_hold = rules.needing(suspended)
     return Polled(
         live=replace(_noted(live, notes, now), outage=result.outage is not None),
         read=len(seen.listing.rows),
@@ -138,6 +148,7 @@ async def poll(
         since=before.polled if before else None,
         without_detail=len(waiting),
         outage=result.outage,
+        behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
     )
 
 
@@ -168,13 +179,43 @@ async def _read(
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
 
 
-async def _check_friction_filter(scope: Scope, live: LiveSessions) -> LiveSessions:
-    """Check now and then whether the server honours the friction filter, if rules need it."""
-    if not scope.rules.thresholds or not live.must_try_friction(scope.now):
-        return live
-    ignored = await friction_is_ignored(scope.mouseflow, scope.site.id, scope.window)
-    knowledge = replace(live.knowledge, friction_ignored=ignored)
-    return replace(live, knowledge=knowledge, friction_tried=scope.now)
+async def _try_suspended_filters(scope: Scope, live: LiveSessions) -> LiveSessions:
+    """Check now and then whether filters that did not work do so again, if rules need them."""
+    filters = live.knowledge.filters
+    for name in filters.suspended:
+        if scope.rules.asking[name] and filters.is_due(name, scope.now):
+            filters = await check_filter(
+                filters, name, scope.mouseflow, scope.site.id, scope.window, scope.total, scope.now
+            )
+    return live.learnt(replace(live.knowledge, filters=filters))
+
+
+def _waiting_rules(
+    rules: SiteRules,
+    suspended: Iterable[Filter],
+    proved: Mapping[Filter, datetime | None],
+    before: Watermark | None,
+    since: datetime,
+    settle: timedelta,
+) -> dict[str, datetime]:
+    """The rules that must catch up, each with the time since when.
+
+    A filter that is suspended by now worked in the poll before; one that this poll found to be
+    ignored, when it was last `proved`. Sessions that were live then had not been decided.
+    """
+    known = before.waiting if before else {}
+    waiting = {
+        rule.id: known[name]
+        for rule in rules.final.rules
+        for name in (rule.id, *rule.was)
+        if name in known
+    }
+    for name in suspended:
+        polled = before.polled if before else since
+        worked = min(polled, proved.get(name) or polled)
+        for rule in rules.asking[name]:
+            waiting.setdefault(rule, max(since, worked - settle - LAG))
+    return waiting
 
 
 async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[str]:
@@ -196,6 +237,7 @@ def _outcome(
     waiting: frozenset[str],
     vanished: frozenset[str],
     before: Watermark | None,
+    waiting_rules: Mapping[str, datetime],
     site: Site,
     now: datetime,
 ) -> PollOutcome:
@@ -213,6 +255,7 @@ def _outcome(
         polled=now,
         newest=max(newest, before.newest if before else seen.since),
         accepted=seen.difference + len(vanished),
+        waiting=dict(waiting_rules),
     )
     return PollOutcome(
         source=SOURCE,

@@ -7,7 +7,7 @@ once for all rules and recordings, and only while some recording may still reach
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, assert_never
+from typing import Generic, Literal, Protocol, TypeVar, assert_never
 
 import msgspec
 
@@ -24,6 +24,8 @@ from mouseflow.models import Recording
 
 VisitorType = Literal["first", "returning"]
 
+T = TypeVar("T")
+
 IMPOSSIBLE_FRICTION = 1_000_000_000.0
 """No session reaches this friction: a server that counts one ignores the filter."""
 
@@ -38,11 +40,24 @@ CALLS_A_TAG = 2
 class Membership:
     """Which recordings a filter returns. `unknown` are those that the server would not show.
 
-    All others in question are known to be left out by the filter.
+    All others in question are known to be left out by the filter. `count` is how many
+    recordings of the window the filter returns.
     """
 
     there: frozenset[str]
     unknown: frozenset[str] = frozenset()
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Generic[T]):
+    """What a filter told about recordings, by id.
+
+    `counts` is how many recordings of the window each query returned, if that is known.
+    """
+
+    by_id: Mapping[str, T]
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +81,13 @@ class FrictionQuestion:
 class ServerFacts(Protocol):
     """Answers what only the server knows about recordings of one website."""
 
-    async def friction(self, questions: Sequence[FrictionQuestion]) -> Mapping[str, Band]:
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> Told[Band]:
         """The friction of each recording, by id, as far as its thresholds ask."""
         ...
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int
-    ) -> Mapping[str, VisitorType]:
+    ) -> Told[VisitorType]:
         """Whether each visitor came back, by recording id. Unknown ones are left out.
 
         `depth` is how deep in the whole list the recordings are, 0 if that is unknown.
@@ -96,8 +111,9 @@ class PollFacts:
     website: str
     window: SessionFilters
 
-    async def friction(self, questions: Sequence[FrictionQuestion]) -> Mapping[str, Band]:
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> Told[Band]:
         """Ask each threshold at most once."""
+        counts = []
         found = {each.row.id: each for each in questions if each.thresholds}
         for threshold in sorted({it for each in found.values() for it in each.thresholds}):
             asking = {key: each for key, each in found.items() if each.open_at(threshold)}
@@ -105,24 +121,26 @@ class PollFacts:
                 continue
             rows = [each.row for each in asking.values()]
             reached = await self._members(narrowed(self.window, friction=threshold), rows)
+            counts.append(reached.count)
             for key, each in asking.items():
                 if key not in reached.unknown:
                     found[key] = each.answered(threshold, key in reached.there)
-        return {key: each.band for key, each in found.items()}
+        return Told({key: each.band for key, each in found.items()}, tuple(counts))
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int = 0
-    ) -> Mapping[str, VisitorType]:
+    ) -> Told[VisitorType]:
         """Ask once; about half of the visitors above the recordings may have come back, too."""
         if not subjects:
-            return {}
+            return Told({})
         rows = [subject.recording for subject in subjects]
-        found = await self._members(narrowed(self.window, returning=True), rows, depth // 2)
-        return {
+        found = await self._members(narrowed(self.window, visitor="returning"), rows, depth // 2)
+        types: dict[str, VisitorType] = {
             row.id: "returning" if row.id in found.there else "first"
             for row in rows
             if row.id not in found.unknown
         }
+        return Told(types, (found.count,))
 
     async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
         """Ask once for all rows."""
@@ -168,7 +186,7 @@ async def members(
         if further is listing:
             break
         listing = further
-    return Membership(frozenset(row.id for row in listing.rows), undecided)
+    return Membership(frozenset(row.id for row in listing.rows), undecided, listing.count)
 
 
 def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
@@ -219,6 +237,11 @@ class TagFilter:
         """Whether the last try is long enough ago."""
         asked = self.asked.get(tag)
         return asked is None or now - asked >= ASK_AGAIN
+
+    def failed(self, tag: str, now: datetime) -> "TagFilter":
+        """The same after a query for the tag failed: do without the filter for a while."""
+        known = replace(self, covers_pages=False, witness=None)
+        return known.asking("", now).asking(tag, now)
 
     def asking(self, tag: str, now: datetime) -> "TagFilter":
         """The same, tried now."""

@@ -1,12 +1,15 @@
 """The recording rules of one website, prepared for evaluation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import assert_never
+
+import msgspec
 
 from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
-from bot.polling.server_facts import named_tags, own_tags, required_tags
-from bot.rules.evaluate import RuleGroup, answer, field_of
+from bot.polling.filter_checks import Filter
+from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
+from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
 from bot.rules.model import (
     All,
@@ -25,17 +28,66 @@ from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thres
 from bot.rules.value_tests import Answer, both, either, opposite
 
 
+class OwnTagsHidden:
+    """A rule group in which the bot's own tags count only for the rules that name them.
+
+    `hidden` has, for each rule, the tags that it must not see.
+    """
+
+    def __init__(self, rules: Iterable[Rule], hidden: Mapping[str, frozenset[str]]) -> None:
+        self.rules = tuple(rules)
+        self._whole = RuleIndex(self.rules)
+        self._tags = frozenset().union(*(hidden[rule.id] for rule in self.rules))
+        self._place = {rule.id: place for place, rule in enumerate(self.rules)}
+        alike: dict[frozenset[str], list[Rule]] = {}
+        if self._tags:
+            for rule in self.rules:
+                alike.setdefault(hidden[rule.id], []).append(rule)
+        self._parts = tuple((tags, RuleIndex(some)) for tags, some in alike.items())
+
+    def sure(self, subject: RecordingSubject) -> tuple[Rule, ...]:
+        """The rules that match whatever else may be learnt of the recording."""
+        return self.decide(subject).sure
+
+    def open(self, subject: RecordingSubject) -> tuple[Rule, ...]:
+        """The rules whose answer depends on what is not known yet."""
+        return self.decide(subject).open
+
+    def decide(self, subject: RecordingSubject) -> Decision:
+        """Both at once."""
+        if self._tags.isdisjoint(tag.casefold() for tag in subject.recording.tags):
+            return self._whole.decide(subject)
+        found = [
+            group.decide(
+                msgspec.structs.replace(subject, recording=without_tags(subject.recording, tags))
+            )
+            for tags, group in self._parts
+        ]
+        return Decision(
+            sure=self._in_order(rule for each in found for rule in each.sure),
+            open=self._in_order(rule for each in found for rule in each.open),
+        )
+
+    def sure_of_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[Rule, ...]]:
+        """The sure rules of each of the recordings."""
+        return [self.sure(subject) for subject in subjects]
+
+    def _in_order(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+        return tuple(sorted(rules, key=lambda rule: self._place[rule.id]))
+
+
 class SiteRules:
     """The recording rules that watch this website. `everything` are the rules of all files.
 
     `final` holds all of them, for settled sessions; `early` those whose condition stays true
     once it is true, so that they need not wait for the end. `ignored_tags` are tags that the
-    bot sets and no rule names: they must not make rules match.
+    bot sets and no rule names: they must not make rules match. A tag that only some rules name
+    counts for those alone.
 
     `expandable`: a row with its page views holds all that a detail does, since no rule reads
     a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
-    tags, of a session or its pages. `asking_friction`, `asking_visitor`: ids of the rules that
-    depend on such a fact.
+    tags, of a session or its pages. `asking`: ids of the rules that need a filter of the
+    API to be decided.
     """
 
     def __init__(
@@ -44,22 +96,30 @@ class SiteRules:
         rules = tuple(rules)
         watching = _watching(rules, site)
         every = rules if everything is None else tuple(everything)
-        self.final: RuleGroup = RuleIndex(watching)
-        self.early: RuleGroup = RuleIndex(rule for rule in watching if fires_early(rule))
+        own = own_tags(every)
+        self.ignored_tags = own - named_tags(_watching(every, site))
+        hidden = {rule.id: own - self.ignored_tags - named_tags([rule]) for rule in watching}
+        self.final: RuleGroup = rule_group(watching, hidden)
+        self.early: RuleGroup = rule_group(filter(fires_early, watching), hidden)
         self.thresholds = thresholds(watching)
         self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
-        self.asking_friction = frozenset(rule.id for rule in watching if asks_friction(rule))
-        self.asking_visitor = frozenset(rule.id for rule in watching if asks_visitor_type(rule))
+        self.asking: Mapping[Filter, frozenset[str]] = {
+            "frictionmin": frozenset(rule.id for rule in watching if asks_friction(rule)),
+            "visitortype": frozenset(rule.id for rule in watching if asks_visitor_type(rule)),
+        }
         read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
         self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
         self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
-        self.ignored_tags = own_tags(every) - named_tags(_watching(every, site))
         self.required_tags = {rule.id: required_tags(rule) for rule in watching}
         self._reading_marks = tuple(
             rule
             for rule in watching
             if any(_can_be_marked(leaf) for leaf in leaves(rule.condition))
         )
+
+    def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
+        """The ids of the rules that need one of these filters."""
+        return frozenset().union(*(self.asking[name] for name in filters))
 
     def group(self, settled: bool) -> RuleGroup:
         """The rules to decide a session by."""
@@ -75,6 +135,14 @@ class SiteRules:
             for rule in self._reading_marks
             if _verdict_unmarked(rule.condition, subject) is None
         ]
+
+
+def rule_group(rules: Iterable[Rule], hidden: Mapping[str, frozenset[str]]) -> RuleGroup:
+    """The rules as a group; `hidden` are the tags that each of them must not see."""
+    some = tuple(rules)
+    if any(hidden[rule.id] for rule in some):
+        return OwnTagsHidden(some, hidden)
+    return RuleIndex(some)
 
 
 def _watching(rules: Iterable[Rule], site: Site) -> tuple[Rule, ...]:

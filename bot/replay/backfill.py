@@ -4,7 +4,7 @@ Each day is read and evaluated page by page, so that memory stays flat, and the 
 stored after each day. Ordinary polls then continue from the last hours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from functools import partial
@@ -14,8 +14,9 @@ import msgspec
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.evaluate import Knowledge
+from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
-from bot.polling.record_matches import matches_in, record_poll
+from bot.polling.record_matches import Found, Recorded, matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
@@ -31,6 +32,9 @@ LONG = timedelta(hours=2)
 
 BESIDE = timedelta(minutes=25)
 """How much the ordinary polls read by themselves beyond the sessions that have not ended."""
+
+LONGEST_CATCH_UP = timedelta(days=7)
+"""How far back rules catch up at most once their filter works again."""
 
 MOST_ATTEMPTS = 2
 """How often to read a day again because of details that could not be read."""
@@ -107,6 +111,7 @@ async def backfill(
     )
     rules = in_force()
     at = await prepare(history, site, rules, rules)
+    waiting = dict(mark.waiting) if mark else {}
     days: list[_Day] = []
     for each in slices([site], history.span, history.zone):
         changed = _changed(in_force, rules)
@@ -124,9 +129,10 @@ async def backfill(
             raise TryLater(f"details of {day.open} recordings of {each.day} could not be read")
         done = datetime.combine(each.day + timedelta(days=1), time(), context.zone)
         until = min(max(done, back_to), now - by_polls)
-        await _remember(site, context, Watermark.after(since, until), now)
+        waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
+        await _remember(site, context, Watermark.after(since, until, waiting), now)
     await context.store.run(partial(close_older, website=site.id, than=now - DAY))
-    await _remember(site, context, Watermark.after(now - by_polls, now), now)
+    await _remember(site, context, Watermark.after(now - by_polls, now, waiting), now)
     return Backfilled(
         back_to,
         sum(day.read for day in days),
@@ -135,6 +141,63 @@ async def backfill(
         tuple(paused for day in days for paused in day.paused),
         first=mark is None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What catching up found: the filters by then, the number of matches, and paused rules."""
+
+    filters: FilterChecks
+    matches: int = 0
+    paused: tuple[tuple[str, str], ...] = ()
+
+
+async def catch_up(
+    site: Site,
+    rules: Sequence[Rule],
+    context: PollContext,
+    behind: Mapping[str, datetime],
+    now: datetime,
+) -> CaughtUp:
+    """Evaluate the rules that a filter had suspended over the time since then, by their ids.
+
+    Rules whose filter does not work after all go on waiting. Raises the errors of the calls and
+    of the store; the next poll then finds the same rules behind.
+    """
+    late = [rule for rule in rules if rule.id in behind]
+    since = {rule.id: max(behind[rule.id], now - LONGEST_CATCH_UP) for rule in late}
+    history = History(
+        mouseflow=context.mouseflow,
+        store=context.store,
+        zone=context.zone,
+        settle=context.settle,
+        span=Span(min(since.values(), default=now) - LONG, now),
+        now=now,
+        expand=context.expand,
+    )
+    at = await prepare(history, site, late, rules)
+    caught_up = CaughtUp(at.knowledge.filters)
+    working = frozenset(since) - at.suspended_rules
+    for each in slices([site], history.span, history.zone) if working else ():
+        async for batch in evaluate_slice(history, at, each):
+            at = replace(at, knowledge=batch.knowledge)
+            found = [
+                one
+                for one in matches_in(batch.evaluations, now)
+                if one.rule.id in working and one.happened >= since[one.rule.id]
+            ]
+            recorded = await _record(site, context, now, found=found)
+            caught_up = replace(
+                caught_up,
+                matches=caught_up.matches + len(recorded.matches),
+                paused=caught_up.paused + recorded.paused,
+            )
+    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
+    mark = msgspec.json.decode(text, type=Watermark) if text else None
+    if mark is not None:
+        rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
+        await _remember(site, context, msgspec.structs.replace(mark, waiting=rest), now)
+    return caught_up
 
 
 async def _day(
@@ -151,10 +214,7 @@ async def _day(
         if changed():
             return replace(day, whole=False)
         found = [one for one in matches_in(batch.evaluations, history.now) if one.happened >= since]
-        outcome = PollOutcome(source=SOURCE, website=at.site.id, at=history.now)
-        recorded = await context.store.run(
-            partial(record_poll, outcome=outcome, found=found, routing=context.routing)
-        )
+        recorded = await _record(at.site, context, history.now, found=found)
         day = replace(
             day,
             knowledge=batch.knowledge,
@@ -172,12 +232,18 @@ def _changed(in_force: Callable[[], Sequence[Rule]], rules: Sequence[Rule]) -> C
 
 
 async def _remember(site: Site, context: PollContext, mark: Watermark, now: datetime) -> None:
-    outcome = PollOutcome(
-        source=SOURCE,
-        website=site.id,
-        at=now,
-        watermark=msgspec.json.encode(mark).decode(),
-    )
-    await context.store.run(
-        partial(record_poll, outcome=outcome, found=(), routing=context.routing)
+    await _record(site, context, now, watermark=msgspec.json.encode(mark).decode())
+
+
+async def _record(
+    site: Site,
+    context: PollContext,
+    now: datetime,
+    *,
+    found: Sequence[Found] = (),
+    watermark: str | None = None,
+) -> Recorded:
+    outcome = PollOutcome(source=SOURCE, website=site.id, at=now, watermark=watermark)
+    return await context.store.run(
+        partial(record_poll, outcome=outcome, found=found, routing=context.routing)
     )

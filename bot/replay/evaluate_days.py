@@ -19,13 +19,14 @@ from bot.polling.evaluate import (
     evaluate,
     still_possible,
 )
+from bot.polling.filter_checks import FILTERS, FilterChecks, check_filter
 from bot.polling.list_reader import narrowed
 from bot.polling.server_facts import (
     CALLS_A_TAG,
     FrictionQuestion,
     Membership,
+    Told,
     VisitorType,
-    friction_is_ignored,
 )
 from bot.polling.session import settled
 from bot.polling.site_rules import SiteRules
@@ -75,6 +76,11 @@ class PreparedSite:
     counts: Mapping[date, int] = field(default_factory=dict)
 
     @property
+    def suspended_rules(self) -> frozenset[str]:
+        """The ids of the rules whose filter does not work."""
+        return self.rules.needing(self.knowledge.filters.suspended)
+
+    @property
     def page(self) -> int:
         """Rows to ask for at once."""
         return PAGE if self.offset else paging.LARGEST_LIMIT
@@ -102,7 +108,7 @@ class Batch:
 async def prepare(
     history: History, site: Site, rules: Iterable[Rule], everything: Iterable[Rule]
 ) -> PreparedSite:
-    """Find out what the website's API can do: up to four calls. Raises the errors of the calls.
+    """Find out what the website's API can do: up to seven calls. Raises the errors of the calls.
 
     `everything` are the rules of all files, whose own tags make no rule match.
     """
@@ -111,13 +117,14 @@ async def prepare(
         return PreparedSite(site, prepared)
     days = window(history.span, history.zone)
     page = await history.mouseflow.send(recordings.list(site.id, days, limit=1))
-    ignored = bool(prepared.thresholds) and await friction_is_ignored(
-        history.mouseflow, site.id, days
-    )
+    filters = FilterChecks()
+    for name in FILTERS:
+        if prepared.asking[name]:
+            filters = await check_filter(
+                filters, name, history.mouseflow, site.id, days, page.count, history.now
+            )
     offset = page.count > PAGE and await paging.probe_offset(history.mouseflow, site.id, days)
-    return PreparedSite(
-        site, prepared, Knowledge(friction_ignored=ignored), offset, dict(page.chart)
-    )
+    return PreparedSite(site, prepared, Knowledge(filters=filters), offset, dict(page.chart))
 
 
 async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> AsyncIterator[Batch]:
@@ -159,9 +166,10 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         rows = [row for row in part.recordings if history.span.holds(row)]
         here = replace(scope, places=_places(history, at, part.recordings, passed))
         ended = partial(settled, now=history.now, settle=history.settle)
-        possible, _costs = await still_possible(
+        possible, known = await still_possible(
             (Candidate(row, ended(row), asked=history.now) for row in rows), knowledge, here
         )
+        _raise_if_lost(knowledge, known)
         passed += len(part.recordings)
         yield Batch(
             knowledge,
@@ -197,6 +205,7 @@ async def _batch(
     ids = [each.row.id for each in candidates]
     known = await history.store.run(partial(matched_rules, website=scope.site.id, ids=ids))
     result = await evaluate(candidates, knowledge, replace(scope, matched=known))
+    _raise_if_lost(knowledge, result.knowledge)
     if isinstance(result.outage, TryLater):
         raise result.outage  # a day that is done is not evaluated again
     tags = result.knowledge.tags
@@ -214,6 +223,13 @@ async def _batch(
         details=result.details,
         open=sum(each.open for each in result.evaluations),
     )
+
+
+def _raise_if_lost(before: Knowledge, now: Knowledge) -> None:
+    """Raise TryLater if a filter stopped working meanwhile: the day must be evaluated again."""
+    for name, suspension in now.filters.suspended.items():
+        if name not in before.filters.suspended:
+            raise TryLater(f"the filter {name} stopped working: {suspension.reason}")
 
 
 class DayFacts:
@@ -249,7 +265,7 @@ class DayFacts:
         """Recordings that some filter counts and the server did not return."""
         return sum(self._lacking.values())
 
-    async def friction(self, questions: Sequence[FrictionQuestion]) -> Mapping[str, Band]:
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> Told[Band]:
         """Each recording's friction, as far as the thresholds of all rules tell."""
         bands: dict[str, Band] = {}
         reached = frozenset(each.row.id for each in questions)
@@ -262,18 +278,21 @@ class DayFacts:
             bands.update(dict.fromkeys(reached - found.there - found.unknown, Band(low, threshold)))
             bands.update(dict.fromkeys(found.unknown, Band(low)))
             reached, low = found.there, threshold
-        return bands | dict.fromkeys(reached, Band(low))
+        return Told(bands | dict.fromkeys(reached, Band(low)))
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int = 0
-    ) -> Mapping[str, VisitorType]:
+    ) -> Told[VisitorType]:
         """Whether each visitor came back; the friction that all have reached narrows the query."""
         if not subjects:
-            return {}
+            return Told({})
         ids = frozenset(subject.key for subject in subjects)
-        filters = narrowed(self._window, friction=self._least(subjects), returning=True)
+        filters = narrowed(self._window, friction=self._least(subjects), visitor="returning")
         found = await self._members(filters, ids)
-        return {key: "returning" if key in found.there else "first" for key in ids - found.unknown}
+        types: dict[str, VisitorType] = {
+            key: "returning" if key in found.there else "first" for key in ids - found.unknown
+        }
+        return Told(types)
 
     async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
         """Which of the rows the tag filter returns."""

@@ -9,16 +9,17 @@ from typing import assert_never
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError, Gone
+from bot.polling.filter_checks import Filter, FilterChecks, check_filter, failure
 from bot.polling.list_reader import Listing, deeper, of_days, read
 from bot.polling.server_facts import (
     FrictionQuestion,
     PollFacts,
     VisitorType,
-    friction_is_ignored,
+    named_tags,
+    own_tags,
     without_tags,
 )
 from bot.polling.session import day, last_activity, merge, settled
-from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.rules.explain import Explanation
 from bot.rules.model import Rule
@@ -98,13 +99,13 @@ def future(
     explanation: Explanation,
     known: Remembered,
     *,
-    held: bool,
+    held: str,
     settle: timedelta,
     now: datetime,
 ) -> list[str]:
     """What would happen now, if there is no match in the store."""
     if held:
-        return ["the rule is suspended: the API ignores the friction filter"]
+        return [f"the rule is suspended: {held}"]
     final = settled(subject.recording, now, settle)
     if explanation.matches is None:
         return ["not decided yet: some of what the rule asks about is not known"]
@@ -180,10 +181,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The recording, and whether the API ignores the friction filter that the rule needs."""
+    """The recording, and what is wrong with a filter that the rule needs, if anything is."""
 
     subject: RecordingSubject
-    held: bool = False
+    held: str = ""
 
 
 def address(text: str) -> Address:
@@ -220,6 +221,7 @@ async def ask(
     rule: Rule,
     everything: Sequence[Rule],
     zone: str,
+    now: datetime,
 ) -> Explained:
     """Ask the rest: the list's row, and the facts that the rule needs, of that day alone.
 
@@ -227,28 +229,33 @@ async def ask(
     """
     at = day(detail)
     if at is None:
-        return Explained(_subject(site, detail, everything, zone))
+        return Explained(_subject(site, detail, rule, everything, zone))
     window = of_days(at - _DAY, at + 2 * _DAY)
     near = _narrowed(window, detail)
     row = await _row(mouseflow, site, near, detail.id)
     if row is None:
         near, row = window, await _row(mouseflow, site, window, detail.id)
     whole = detail if row is None else merge(row, detail)
-    subject = _subject(site, whole, everything, zone)
+    subject = _subject(site, whole, rule, everything, zone)
     if row is None:
         return Explained(subject)
-    held = False
     facts = PollFacts(mouseflow, site.id, near)
     bands: Mapping[str, Band] = {}
     types: Mapping[str, VisitorType] = {}
+    needed: list[Filter] = []
     if asks_friction(rule) and subject.friction is None:
-        held = await friction_is_ignored(mouseflow, site.id, window)
-        if not held:
-            steps = thresholds([rule])
-            question = FrictionQuestion(row, Band(), frozenset(steps))
-            bands = await facts.friction([question])
+        needed.append("frictionmin")
     if asks_visitor_type(rule):
-        types = await facts.visitor_types([subject])
+        needed.append("visitortype")
+    filters = FilterChecks()
+    total = (await read(mouseflow, site.id, window, 1)).count if needed else 0
+    for name in needed:
+        filters = await check_filter(filters, name, mouseflow, site.id, window, total, now)
+    if "frictionmin" in filters.proved:
+        question = FrictionQuestion(row, Band(), frozenset(thresholds([rule])))
+        bands = (await facts.friction([question])).by_id
+    if "visitortype" in filters.proved:
+        types = (await facts.visitor_types([subject])).by_id
     known = RecordingSubject(
         website=site,
         recording=subject.recording,
@@ -256,6 +263,7 @@ async def ask(
         friction=bands.get(row.id, subject.friction),
         visitor_type=types.get(row.id),
     )
+    held = "; ".join(failure(name, it.cause) for name, it in filters.suspended.items())
     return Explained(known, held)
 
 
@@ -290,12 +298,12 @@ def _among(listing: Listing, recording: str) -> Recording | None:
 
 
 def _subject(
-    site: Site, recording: Recording, everything: Sequence[Rule], zone: str
+    site: Site, recording: Recording, rule: Rule, everything: Sequence[Rule], zone: str
 ) -> RecordingSubject:
     exact = recording.friction if recording.friction is not None else recording.friction_score
     return RecordingSubject(
         website=site,
-        recording=without_tags(recording, SiteRules(everything, site).ignored_tags),
+        recording=without_tags(recording, own_tags(everything) - named_tags([rule])),
         zone=zone,
         friction=None if exact is None else Band.exactly(exact),
     )

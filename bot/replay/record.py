@@ -101,8 +101,8 @@ class Tally(msgspec.Struct):
     """All lines, by rule and day, and what the replay read and cost.
 
     `missed` counts recordings that could not be read, `undetailed` those whose
-    detail could not be read, `held` the websites where rules with friction are suspended.
-    `paused` are the rules that their safety paused, with the reason.
+    detail could not be read, `held` the websites where a filter does not work, so that rules are
+    suspended. `paused` are the rules that their safety paused, with the reason.
     """
 
     lines: dict[str, dict[date, Line]] = {}
@@ -177,7 +177,7 @@ def remarks(tally: Tally) -> list[str]:
     if tally.undetailed:
         found.append(f"{tally.undetailed} recordings lack their details, which could not be read")
     found += [
-        f"rules with friction were not evaluated on {name}: the API ignores that filter"
+        f"rules with friction or visitor_type were not evaluated on {name}: the filter fails there"
         for name in tally.held
     ]
     return found

@@ -159,7 +159,7 @@ async def replay(
     before = progress.tally.calls
     prepared = {site.id: await prepare(history, site, rules, everything) for site in sites}
     progress.tally.held = [
-        each.site.name for each in prepared.values() if each.knowledge.friction_ignored
+        each.site.name for each in prepared.values() if each.knowledge.filters.suspended
     ]
     done = frozenset(progress.done)
     todo = [

@@ -1,10 +1,11 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
@@ -226,11 +227,19 @@ class Step:
 
 
 def applies(rule: Rule, site: Site) -> bool:
-    """Whether the rule watches this website: by name, id or glob; without a list it watches all."""
-    if not rule.websites:
-        return True
-    names = (site.name.casefold(), site.id.casefold())
-    return any(fnmatchcase(name, wanted.casefold()) for wanted in rule.websites for name in names)
+    """Whether the rule watches this website; without a list it watches all."""
+    return not rule.websites or names_site(rule.websites, site)
+
+
+def names_site(names: Iterable[str], site: Site) -> bool:
+    """Whether one of these is the website's name or id; `*` stands for any characters."""
+    own = (site.name.casefold(), site.id.casefold())
+    return any(_website_name(wanted).fullmatch(name) for wanted in names for name in own)
+
+
+@lru_cache(maxsize=4096)
+def _website_name(wanted: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, wanted.casefold().split("*"))), re.DOTALL)
 
 
 def match_key(rule_id: str, subject: Subject, episode: str = "") -> str:

@@ -338,6 +338,11 @@ def _checked(connection: Connection, place: str, *, create: bool) -> None:
             f"{place}: a newer mouseflow-bot wrote it (format {version}, this one supports "
             f"{SCHEMA_VERSION}); use that version, or restore the backup made before it"
         )
+    if version < SCHEMA_VERSION:
+        raise StoreError(
+            f"{place}: an unreleased mouseflow-bot wrote it (format {version}, this one needs "
+            f"{SCHEMA_VERSION}) and it can't be converted; move the file away to start a new store"
+        )
 
 
 def _version(connection: Connection) -> int:

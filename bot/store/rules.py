@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.domain.limits import Reason
@@ -15,59 +15,71 @@ from bot.store.schema import digests, matches, moment, moment_or_none, ms, once,
 from bot.store.schema import rule_states as _table
 
 
-def once_seen(conn: Connection, rule: str, value: str, now: datetime) -> bool:
-    """Whether the rule's match for this value is still remembered."""
-    query = select(once.c.until).where(once.c.rule == rule, once.c.value == _hash(value))
-    until = conn.execute(query).scalar_one_or_none()
-    return until is not None and until > ms(now)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The subjects that have this value in this field, as `once_per` and `count` group them."""
+
+    field: str
+    value: str
+
+    @property
+    def key(self) -> bytes:
+        """What the store keeps of it: a hash, since the value may be personal."""
+        # Without the rule's id, so that a renamed rule still knows the values.
+        return blake2b(f"{self.field}={self.value}".encode(), digest_size=16).digest()
 
 
-def once_mark(conn: Connection, rule: str, value: str, until: datetime) -> None:
-    """Remember until then that the rule matched for this value."""
-    write = insert(once).values(rule=rule, value=_hash(value), until=ms(until))
+def once_last(conn: Connection, rule: str, group: Group) -> datetime | None:
+    """When the rule last matched for this group."""
+    query = select(once.c.at).where(once.c.rule == rule, once.c.value == group.key)
+    return moment_or_none(conn.execute(query).scalar_one_or_none())
+
+
+def once_mark(conn: Connection, rule: str, group: Group, at: datetime, window: timedelta) -> None:
+    """Remember when the rule matched for this group, at least for the window."""
+    write = insert(once).values(rule=rule, value=group.key, at=ms(at), until=ms(at + window))
     conn.execute(
         write.on_conflict_do_update(
-            index_elements=["rule", "value"], set_={"until": write.excluded.until}
+            index_elements=["rule", "value"],
+            set_={
+                "at": func.max(once.c.at, write.excluded.at),
+                "until": func.max(once.c.until, write.excluded.until),
+            },
         )
     )
 
 
 def tally(
-    conn: Connection, rule: str, value: str, subject: str, at: datetime, since: datetime
+    conn: Connection, rule: str, group: Group, subject: str, at: datetime, since: datetime
 ) -> int:
-    """Count the subject under this value; returns the number of subjects since `since`.
+    """Count the subject under this group; returns the number of subjects since `since`.
 
     A subject counts once, however often this is called.
     """
-    key = _hash(value)
+    key = group.key
     write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
     conn.execute(write.on_conflict_do_nothing())
     query = select(func.count()).where(*_tallied(rule, key, since), tallies.c.at <= ms(at))
     return conn.execute(query).scalar_one()
 
 
-def tallied(conn: Connection, rule: str, value: str, since: datetime) -> Sequence[str]:
-    """The subjects counted under this value since then, oldest first."""
+def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> Sequence[str]:
+    """The subjects counted under this group since then, oldest first."""
     query = (
         select(tallies.c.subject)
-        .where(*_tallied(rule, _hash(value), since))
+        .where(*_tallied(rule, group.key, since))
         .order_by(tallies.c.at, tallies.c.subject)
     )
     return conn.execute(query).scalars().all()
 
 
-def tally_clear(conn: Connection, rule: str, value: str) -> None:
-    """Restart the count of this value, after its match."""
-    conn.execute(delete(tallies).where(tallies.c.rule == rule, tallies.c.value == _hash(value)))
+def tally_clear(conn: Connection, rule: str, group: Group) -> None:
+    """Restart the count of this group, after its match."""
+    conn.execute(delete(tallies).where(tallies.c.rule == rule, tallies.c.value == group.key))
 
 
 def _tallied(rule: str, key: bytes, since: datetime) -> tuple[ColumnElement[bool], ...]:
     return tallies.c.rule == rule, tallies.c.value == key, tallies.c.at >= ms(since)
-
-
-def _hash(value: str) -> bytes:
-    # Without the rule's id, so that a renamed rule still knows the values.
-    return blake2b(value.encode(), digest_size=16).digest()
 
 
 LONGEST_WAIT = timedelta(days=7)
@@ -77,7 +89,8 @@ LONGEST_WAIT = timedelta(days=7)
 class RuleState:
     """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it.
 
-    `snoozed_at` is when the snooze began, None once its end is in the audit log.
+    `snoozed_at` is when the snooze began, None once its end is in the audit log. `released_at` is
+    when the rule was last edited or released from a pause: its safety counts from then.
     """
 
     rule: str
@@ -86,6 +99,7 @@ class RuleState:
     paused_why: str = ""
     snoozed_until: datetime | None = None
     snoozed_at: datetime | None = None
+    released_at: datetime | None = None
 
 
 def rule_states(conn: Connection) -> dict[str, RuleState]:
@@ -98,6 +112,7 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
             paused_why=row.paused_why,
             snoozed_until=moment_or_none(row.snoozed_until),
             snoozed_at=moment_or_none(row.snoozed_at),
+            released_at=moment_or_none(row.released_at),
         )
         for row in conn.execute(select(_table))
     }
@@ -106,7 +121,7 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
 def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> frozenset[str]:
     """Save the active rules (id -> fingerprint); returns those that changed.
 
-    A paused rule runs again after an edit.
+    A paused rule runs again after an edit, and the safety of an edited rule counts anew.
     """
     known = rule_states(conn)
     changed = {
@@ -116,6 +131,7 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
         if rule not in known or rule in changed:
             _save(conn, rule, digest=digest)
     for rule in sorted(changed):
+        _save(conn, rule, released_at=ms(at))
         if known[rule].paused_at is not None:
             resume_rule(conn, rule, at, "the rule was edited")
     return frozenset(changed)
@@ -132,11 +148,11 @@ def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
 
 
 def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
-    """Let a paused rule run again; False if it was not paused."""
+    """Let a paused rule run again, its safety counting anew; False if it was not paused."""
     write = (
         update(_table)
         .where(_table.c.rule == rule, _table.c.paused_at.is_not(None))
-        .values(paused_at=None, paused_why="")
+        .values(paused_at=None, paused_why="", released_at=ms(at))
     )
     resumed = conn.execute(write).rowcount == 1
     if resumed:
@@ -215,11 +231,31 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
 
 
 def matches_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many events since then the rule has matched, for its safety limit."""
+    """How many events since then the rule has matched."""
+    query = select(func.count()).where(*_matched(rule, since))
+    return conn.execute(query).scalar_one()
+
+
+def acted_since(conn: Connection, rule: str, since: datetime) -> int:
+    """How many events since then the rule has acted on, for its safety limit.
+
+    What happened before the rule was last edited or released from a pause does not count.
+    """
+    released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
-        matches.c.rule == rule, matches.c.matched >= ms(since), matches.c.happened >= ms(since)
+        *_matched(rule, since),
+        matches.c.matched >= func.coalesce(released, 0),
+        exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()
+
+
+def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        matches.c.rule == rule,
+        matches.c.matched >= ms(since),
+        matches.c.happened >= ms(since),
+    )
 
 
 def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> int:

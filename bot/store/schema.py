@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from bot.domain.step import StepStatus
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x4D46_4254
 """Identifies the bot's SQLite files ("MFBT")."""
 
@@ -184,6 +184,7 @@ rule_states = Table(
     _text("paused_why", ""),
     Column("snoozed_until", Integer),
     Column("snoozed_at", Integer),
+    Column("released_at", Integer),
     sqlite_with_rowid=False,
 )
 
@@ -192,7 +193,8 @@ once = Table(
     metadata,
     _text("rule", primary_key=True),
     Column("value", LargeBinary, primary_key=True, nullable=False),
-    _number("until"),
+    _number("at"),
+    _number("until"),  # not needed after that, by the rule as it was
     sqlite_with_rowid=False,
 )
 Index("once_until", once.c.until)

@@ -258,13 +258,13 @@ def recordings(call: ApiCall) -> Response:
     refs = world.newest(site, found, offset=offset, limit=limit)
     rows = [recording_row(world, site, ref, call.user) for ref in refs]
     if quirks.expand and call.parameters.get("expand", "").casefold() in ("true", "1"):
-        for row, ref in zip(rows, refs, strict=True):
+        for each, ref in zip(rows, refs, strict=True):
             visit = timeline.find_visit(site, ref)
             if visit is not None:
                 views = page_views(world, site, visit, world.observed(site, visit))
                 if quirks.tagless_expansion:
                     views = [view | {"tags": []} for view in views]
-                row["pageViews"] = views
+                each["pageViews"] = views
     return answer(
         {
             "recordings": with_quirks(rows, quirks),

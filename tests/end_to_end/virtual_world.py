@@ -5,6 +5,8 @@ does its work at once, and the account is asked in the process, without sockets.
 """
 
 import asyncio
+import heapq
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -43,7 +45,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled and (due := self._scheduled[0]._when) > self._now:
+        while self._scheduled and self._scheduled[0]._cancelled:  # else select would wait for real
+            self._timer_cancelled_count -= 1
+            heapq.heappop(self._scheduled)._scheduled = False
+        if not self._ready and self._scheduled and (due := self._scheduled[0]._when) >= self._now:
+            due = math.floor(due * 1e6 + 1) / 1e6  # the wall clock counts microseconds
             self._wall.shift(due - self._now)
             self._now = due
         super()._run_once()
@@ -59,10 +65,10 @@ def virtually(work: Callable[[], Awaitable[None]]) -> None:
 
 
 class Prompt:
-    """A store whose work is done when it is asked for: no time passes meanwhile."""
+    """A store whose work is done when it is asked for, in this thread: no time passes meanwhile."""
 
     def __init__(self, store: Store) -> None:
-        self.do = store.do
+        self.do = store._in_transaction
         self.close = store.close
 
     async def run(self, work):

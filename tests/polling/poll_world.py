@@ -17,6 +17,7 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, Polled, poll
 from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
+from bot.replay.backfill import catch_up
 from bot.rules.evaluate import rule_answer
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
@@ -150,6 +151,10 @@ class Account:
         rules = SiteRules(self.rules, self.site)
         polled = await poll(self.site, rules, context, self.live, self.now)
         self.live = polled.live
+        if polled.behind:
+            done = await catch_up(self.site, self.rules, context, polled.behind, self.now)
+            knowledge = replace(self.live.knowledge, filters=done.filters)
+            self.live = self.live.learnt(knowledge)
         return polled
 
     def matched(self, rule: str = "") -> set[tuple[str, str]]:

@@ -15,7 +15,7 @@ from bot.store.audit import history
 from bot.watcher import Watcher
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, RecordingPage
-from mouseflow.recordings import star, watch
+from mouseflow.recordings import star, tag, watch
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
 from mouseflow.simulator.sessions import Visitor
@@ -186,9 +186,9 @@ async def test_what_the_server_counts_and_does_not_return_stays_unknown():
     rows = [Recording(id=key, created=START, last_activity=START) for key in ("shown", "hidden")]
     site = Site(id="site-1", name="myshop.com")
     subjects = [RecordingSubject(website=site, recording=row) for row in rows]
-    assert await facts.visitor_types(subjects) == {"shown": "returning"}
+    assert (await facts.visitor_types(subjects)).by_id == {"shown": "returning"}
     questions = [FrictionQuestion(row, Band(), frozenset({5.0})) for row in rows]
-    assert await facts.friction(questions) == {"shown": Band(5.0), "hidden": Band()}
+    assert (await facts.friction(questions)).by_id == {"shown": Band(5.0), "hidden": Band()}
 
 
 async def test_an_outage_of_details_is_announced_and_its_end_too(account):
@@ -218,3 +218,50 @@ async def test_an_outage_of_details_is_announced_and_its_end_too(account):
     assert len(notices) == 2
     assert "Some polls have been failing since" in notices[1]
     assert notices[0] == "All polls work again"
+
+
+SLOW = """
+slow:
+  watch: recordings
+  when: {pages: {min: 2}}
+  do: {tag: slow-cart}
+any-tag:
+  watch: recordings
+  when: {tags: {exists: true}}
+  do: {tag: x}
+globbed:
+  watch: recordings
+  when: {tags: "slow*"}
+  do: {tag: y}
+"""
+UNRELATED = """
+unrelated:
+  watch: recordings
+  when: {country: dk}
+  except: {tags: slow-cart}
+  do: {star: true}
+tagged:
+  watch: recordings
+  when: {tags: slow-cart}
+  do: {star: true}
+"""
+
+
+@pytest.mark.parametrize("text", [SLOW, SLOW + UNRELATED], ids=["alone", "named"])
+async def test_the_bots_own_tag_counts_for_the_rules_that_name_it_and_no_others(account, text):
+    shop = account(text, start=timedelta())
+    await shop.poll()
+    visitor = Visitor(country="dk")
+    tagged = shop.sim.add("myshop.com", session([("/", 20), ("/cart", 20)], visitor=visitor))
+    other = shop.sim.add("myshop.com", session([("/", 20)], visitor=visitor), start=1)
+    by_people = shop.sim.add("myshop.com", session([("/", 20)], [(5, "vip")]), start=1)
+    shop.wait(minutes=1)
+    await shop.poll()
+    await shop.sender.send(tag(shop.site.id, tagged, "slow-cart"))
+    for _ in range(40):
+        shop.wait(minutes=1)
+        await shop.poll()
+    expected = {("slow", tagged), ("any-tag", by_people)}
+    if text != SLOW:
+        expected |= {("unrelated", other), ("tagged", tagged)}
+    assert {each for each in shop.matched() if each != ("unrelated", by_people)} == expected

@@ -140,7 +140,8 @@ patient:
     await shop.poll()
     shop.sim.add("myshop.com", session(BROWSED, [(30, "click-rage")]), start=1)
     await watch(shop, minutes=50)
-    assert sum("visitortype" in call.query for call in shop.sim.calls) == 1
+    asked = [call.query for call in shop.sim.calls if "visitortype" in call.query]
+    assert len(asked) == 3  # the question, and the two calls that check the filter
 
 
 class LatePageTags:
@@ -185,3 +186,43 @@ high:
     shop.sender = LatePageTags(shop, timedelta(minutes=2, seconds=1))
     await watch(shop, minutes=6)
     assert ("dead", who) in shop.matched()
+
+
+class LateFriction:
+    """Counts no friction until it is told to, as a server that computes it late."""
+
+    def __init__(self, real) -> None:
+        self.real, self.counted = real, False
+
+    async def send(self, request):
+        answer = await self.real.send(request)
+        asks = any(name == "frictionmin" for name, _ in request.query)
+        if asks and not self.counted and isinstance(answer, RecordingPage):
+            return msgspec.structs.replace(answer, recordings=(), count=0)
+        return answer
+
+
+@pytest.mark.parametrize("late", [1, 2, 3, 5, 20, 30, 34])
+async def test_friction_may_be_counted_until_the_session_has_ended(account, late):
+    shop = account("""
+cross:
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {tag: a}
+short:
+  watch: recordings
+  when: {friction: {min: 2.5}, duration: {under: 10m}}
+  do: {tag: b}
+""")
+    shop.sender = LateFriction(shop.sender)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 60)], [(30, "click-rage")]), start=0)
+    shop.wait(minutes=1)
+    await shop.poll()
+    for minute in range(1, 41):
+        shop.sender.counted = minute >= late
+        shop.wait(minutes=1)
+        await shop.poll()
+    assert shop.matched() == {("cross", who), ("short", who)}
+    asked = sum("frictionmin" in call.query for call in shop.sim.calls)
+    assert asked <= 8

@@ -23,10 +23,11 @@ from bot.store.budgets import (
 )
 from bot.store.matches import commit_poll
 from bot.store.rules import (
+    Group,
     end_snooze,
     matches_since,
+    once_last,
     once_mark,
-    once_seen,
     pause_rule,
     resume_rule,
     rule_states,
@@ -86,27 +87,30 @@ def test_matches_of_a_rule_are_counted_for_its_safety(store):
     assert store.do(lambda conn: matches_since(conn, "other", NOW - HOUR)) == 0
 
 
-def test_once_per_remembers_a_value_until_its_time(store):
-    store.do(lambda conn: once_mark(conn, "rage", "anna", NOW + DAY))
-    seen = lambda rule, value, at: store.do(lambda conn: once_seen(conn, rule, value, at))  # noqa: E731
-    assert seen("rage", "anna", NOW + DAY - MINUTE)
-    assert not seen("rage", "anna", NOW + DAY)
-    assert not seen("rage", "bert", NOW)
-    assert not seen("slow", "anna", NOW)
-    store.do(lambda conn: once_mark(conn, "rage", "anna", NOW + 2 * DAY))
-    assert seen("rage", "anna", NOW + DAY)
+def test_once_per_remembers_when_a_rule_matched_for_which_field_and_value(store):
+    anna = Group("visitor", "anna")
+    store.do(lambda conn: once_mark(conn, "rage", anna, NOW, DAY))
+    last = lambda rule, group: store.do(lambda conn: once_last(conn, rule, group))  # noqa: E731
+    assert last("rage", anna) == NOW
+    assert last("rage", Group("visitor", "bert")) is None
+    assert last("rage", Group("ip", "anna")) is None
+    assert last("slow", anna) is None
+    store.do(lambda conn: once_mark(conn, "rage", anna, NOW - HOUR, DAY))
+    assert last("rage", anna) == NOW  # a backfill may find older matches later
 
 
 def test_values_of_visitors_are_kept_as_hashes_only(store, tmp_path):
-    store.do(lambda conn: once_mark(conn, "rage", VISITOR, NOW))
-    store.do(lambda conn: tally(conn, "rage", VISITOR, "r1", NOW, NOW))
+    store.do(lambda conn: once_mark(conn, "rage", Group("visitor", VISITOR), NOW, DAY))
+    store.do(lambda conn: tally(conn, "rage", Group("visitor", VISITOR), "r1", NOW, NOW))
     store.close()
     assert VISITOR.encode() not in (tmp_path / "bot.db").read_bytes()
 
 
 def test_a_subject_is_counted_once_within_the_window(store):
     def count(subject, at, value="de"):
-        return store.do(lambda conn: tally(conn, "many", value, subject, at, at - 10 * MINUTE))
+        return store.do(
+            lambda conn: tally(conn, "many", Group("country", value), subject, at, at - 10 * MINUTE)
+        )
 
     assert count("r1", NOW) == 1
     assert count("r1", NOW) == 1
@@ -114,8 +118,11 @@ def test_a_subject_is_counted_once_within_the_window(store):
     assert count("r3", NOW + 5 * MINUTE, "fr") == 1
     assert count("r4", NOW + 12 * MINUTE) == 2
     since = NOW + 2 * MINUTE
-    assert store.do(lambda conn: tallied(conn, "many", "de", since)) == ["r2", "r4"]
-    store.do(lambda conn: tally_clear(conn, "many", "de"))
+    assert store.do(lambda conn: tallied(conn, "many", Group("country", "de"), since)) == [
+        "r2",
+        "r4",
+    ]
+    store.do(lambda conn: tally_clear(conn, "many", Group("country", "de")))
     assert count("r5", NOW + 12 * MINUTE) == 1
     assert count("r6", NOW + 12 * MINUTE, "fr") == 2
 

@@ -1,0 +1,163 @@
+"""`safety` counts what acts, from the last release on; `once_per` follows the present rule."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from poll_world import rules
+
+from bot.domain.subjects import RecordingSubject, Site
+from bot.polling.record_matches import Found, Routing, record_poll
+from bot.polling.recordings import PollContext
+from bot.store import open_store
+from bot.store.dead_letters import steps_of
+from bot.store.matches import PollOutcome
+from bot.store.rules import resume_rule, rule_states
+from bot.watcher import Watcher
+from mouseflow.models import Recording
+
+NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
+SITE = Site(id="site-1", name="myshop.com")
+ROUTING = Routing("#ux", "UTC", "#ops")
+
+
+class Ruled:
+    """One rule, the recordings that match it, and the time."""
+
+    def __init__(self, path) -> None:
+        self.store = open_store(f"sqlite:///{path / 'bot.db'}")
+        self.now = NOW
+        self.matched = 0
+
+    async def use(self, text: str) -> None:
+        """Load the rule, as the daemon does."""
+        found = rules(f"one: {{watch: recordings, {text}, do: {{slack: {{}}}}}}")
+        context = PollContext(None, self.store, ZoneInfo("UTC"), timedelta(), timedelta(), ROUTING)
+        watcher = Watcher(context, found, ops=None, wake=lambda: None, clock=lambda: self.now)
+        await watcher.use_rules(found)
+        [self.rule] = found.rules
+
+    def match(self, visitor: str = "anna", **values) -> bool:
+        """Another recording matches; returns whether the rule acts."""
+        self.matched += 1
+        key = f"r{self.matched}"
+        row = Recording(id=key, visitor_id=visitor, **values)
+        found = Found(
+            rule=self.rule, subject=RecordingSubject(website=SITE, recording=row), happened=self.now
+        )
+        outcome = PollOutcome(source="recordings", website=SITE.id, at=self.now)
+        self.store.do(lambda conn: record_poll(conn, outcome, [found], ROUTING))
+        return bool(self.store.do(lambda conn: steps_of(conn, f"one/{SITE.id}/{key}")))
+
+    @property
+    def paused(self) -> bool:
+        return self.store.do(rule_states)["one"].paused_at is not None
+
+    def wait(self, **time: float) -> None:
+        self.now += timedelta(**time)
+
+
+@pytest.fixture
+def ruled(tmp_path):
+    found = Ruled(tmp_path)
+    yield found
+    found.store.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "acts"),
+    [
+        ("count: {at_least: 15, within: 10m, by: website}", 1),
+        ("once_per: {visitor: 1d}", 2),
+    ],
+)
+async def test_safety_counts_only_matches_that_act(ruled, limit, acts):
+    await ruled.use(f"when: {{pages: {{min: 1}}}}, {limit}, safety: {{at_most: 10 per hour}}")
+    acted = []
+    for n in range(15):
+        acted.append(ruled.match("bert" if n == 14 else "anna"))
+        ruled.wait(seconds=3)
+    assert sum(acted) == acts
+    assert not ruled.paused
+
+
+async def test_matches_of_one_poll_that_do_not_act_do_not_count_either(ruled):
+    await ruled.use(
+        "when: {pages: {min: 1}}, once_per: {visitor: 1d}, safety: {at_most: 3 per hour}"
+    )
+    found = [
+        Found(
+            rule=ruled.rule,
+            subject=RecordingSubject(
+                website=SITE,
+                recording=Recording(id=f"x{n}", visitor_id="bert" if n > 8 else "anna"),
+            ),
+            happened=NOW,
+        )
+        for n in range(10)
+    ]
+    outcome = PollOutcome(source="recordings", website=SITE.id, at=NOW)
+    ruled.store.do(lambda conn: record_poll(conn, outcome, found, ROUTING))
+    assert not ruled.paused
+
+
+@pytest.mark.parametrize("how", ["retry", "edit"])
+async def test_a_release_from_the_pause_begins_to_count_anew(ruled, how):
+    await ruled.use("when: {pages: {min: 1}}, safety: {at_most: 5 per hour}")
+    acted = []
+    for _ in range(8):
+        acted.append(ruled.match())
+        ruled.wait(seconds=5)
+    assert acted == [True] * 5 + [False] * 3
+    assert ruled.paused
+    if how == "retry":
+        ruled.store.do(lambda conn: resume_rule(conn, "one", ruled.now, "by hand"))
+    else:
+        await ruled.use("when: {pages: {min: 2}}, safety: {at_most: 5 per hour}")
+    assert not ruled.paused
+    ruled.wait(seconds=5)
+    assert [ruled.match() for _ in range(6)] == [True] * 5 + [False]
+    assert ruled.paused
+
+
+async def test_an_edit_of_a_running_rule_begins_to_count_anew(ruled):
+    await ruled.use("when: {pages: {min: 1}}, safety: {at_most: 5 per hour}")
+    assert [ruled.match() for _ in range(5)] == [True] * 5
+    ruled.wait(minutes=1)
+    await ruled.use("when: {pages: {min: 2}}, safety: {at_most: 5 per hour}")
+    ruled.wait(seconds=1)
+    assert [ruled.match() for _ in range(5)] == [True] * 5
+    assert not ruled.match()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "later", "acts"),
+    [
+        ("{visitor: 30d}", "{visitor: 1s}", 6, True),
+        ("{visitor: 5s}", "{visitor: 30d}", 13, False),
+        ("{visitor: 5s}", "{visitor: 5s}", 13, True),
+        ("{visitor: 30d}", "{visitor: 30d}", 13, False),
+    ],
+)
+async def test_the_present_once_per_decides_from_the_last_match(ruled, before, after, later, acts):
+    await ruled.use(f"when: {{pages: {{min: 1}}}}, once_per: {before}")
+    assert ruled.match()
+    await ruled.use(f"when: {{pages: {{min: 1}}}}, once_per: {after}")
+    ruled.wait(seconds=later)
+    assert ruled.match() is acts
+
+
+async def test_once_per_another_field_does_not_mix_up_equal_values(ruled):
+    await ruled.use("when: {pages: {min: 1}}, once_per: {country: 1d}")
+    assert ruled.match(country="de")
+    await ruled.use("when: {pages: {min: 1}}, once_per: {city: 1d}")
+    assert ruled.match(city="de")
+    assert not ruled.match(city="de")
+
+
+async def test_count_by_another_field_does_not_mix_up_equal_values(ruled):
+    await ruled.use("when: {pages: {min: 1}}, count: {at_least: 2, within: 1h, by: country}")
+    assert not ruled.match(country="de")
+    await ruled.use("when: {pages: {min: 1}}, count: {at_least: 2, within: 1h, by: city}")
+    assert not ruled.match(city="de")
+    assert ruled.match(city="de")

@@ -1,0 +1,257 @@
+"""Random rules and random sessions that have something to say about each other."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from judge import LATE, phase
+
+from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import Script, Visitor
+
+PATHS = ["/", "/landing", "/products/runner-3", "/product/x", "/cart", "/checkout", "/checkout/pay"]
+PATTERNS = ["/", "/cart", "/checkout*", "/product*", "*/pay", "/landing", "*", "/nowhere", "/Cart/"]
+EVENTS = ["click-rage", "404", "submit-failure", "click-error", "dead-click", "submit", "vip"]
+TAGS = ["click-rage", "404", "submit", "vip", "internal", "click-*", "nothing"]
+NAMES = ["Jane Roe", "John Doe", "Ärzte GmbH"]
+VISITORS = [
+    {"country": "de", "region": "Hesse", "city": "Frankfurt", "lang": "de-DE"},
+    {"country": "de", "region": "", "city": "Berlin", "lang": "de-DE"},
+    {"country": "dk", "region": "Capital Region", "city": "Copenhagen", "lang": "da-DK",
+     "isp": "TDC A/S", "network": "80.62.117"},
+    {"country": "us", "region": "California", "city": "", "lang": "en-US", "isp": "Comcast"},
+]  # fmt: skip
+MACHINES = [
+    {},
+    {
+        "device": "Phone",
+        "os": "iOS",
+        "browser": "Safari",
+        "os_version": "18.1",
+        "screen": "393x852",
+    },
+    {"device": "Tablet", "os": "Android", "browser": "Firefox", "browser_version": "144.0"},
+]
+SOURCES = [
+    {},
+    {"referrer": "https://www.google.de/", "referrer_type": "Search"},
+    {"referrer": "https://news.example/a?b=c", "referrer_type": "Link"},
+]
+
+
+def visitor(chance: random.Random) -> Visitor:
+    """Somebody, out of not too many, so that people come again."""
+    return Visitor(
+        **chance.choice(VISITORS),
+        **chance.choice(MACHINES),
+        **chance.choice(SOURCES),
+        returning=chance.random() < 0.4,
+        name=chance.choice(["", "", *NAMES]),
+        id=f"{chance.randrange(8):032x}",
+    )
+
+
+def script(chance: random.Random) -> Script:
+    """A session of one to six pages, of some seconds up to some minutes."""
+    longest = chance.choice([8, 30, 120])
+    stay = [
+        (chance.choice(PATHS) + chance.choice(["", "", "?utm=spring"]), chance.uniform(2, longest))
+        for _ in range(chance.randint(1, 6))
+    ]
+    length = sum(seconds for _, seconds in stay)
+    events = [
+        (chance.uniform(0, length), chance.choice(EVENTS)) for _ in range(chance.randint(0, 3))
+    ]
+    variables = [
+        (chance.uniform(0, length), chance.choice(["cart-value", "plan"]), chance.choice(VALUES))
+        for _ in range(chance.randint(0, 2))
+    ]
+    made = session(stay, sorted(events), variables=variables, visitor=visitor(chance))
+    scroll = [replace(page, scroll=chance.choice([10, 50, 100])) for page in made.pages]
+    return replace(made, pages=tuple(scroll))
+
+
+VALUES = ["19.90", "120", "249", "pro", "free"]
+
+Test = Callable[[random.Random], Any]
+
+
+def bounds(*values: Any) -> Test:
+    def draw(chance: random.Random) -> Any:
+        low = {chance.choice(["min", "over"]): chance.choice(values)}
+        high = {chance.choice(["max", "under"]): chance.choice(values)}
+        return chance.choice([low, low, high, high, low | high])
+
+    return draw
+
+
+def texts(*values: str, ops: bool = True, regex: str = "", absent: bool = False) -> Test:
+    """A text, several, or an operator on texts."""
+
+    def draw(chance: random.Random) -> Any:
+        one, two = chance.choice(values), chance.sample(values, min(2, len(values)))
+        forms: list[Any] = [one, one, two]
+        if ops:
+            forms += [{"not": one}, {"not": two}]
+        if regex:
+            forms.append({"matches": regex})
+        if absent:
+            forms += [{"exists": True}, {"exists": False}]
+        return chance.choice(forms)
+
+    return draw
+
+
+def several(*values: str, regex: str) -> Test:
+    """For fields that have many values: all the operators."""
+
+    def draw(chance: random.Random) -> Any:
+        plain = texts(*values, regex=regex, absent=True)(chance)
+        return chance.choice([plain, plain, plain, {"all": chance.sample(values, 2)}])
+
+    return draw
+
+
+def flag(chance: random.Random) -> bool:
+    return chance.random() < 0.7
+
+
+def page(chance: random.Random) -> dict[str, Any]:
+    """Two or three parts that one page view must meet."""
+    parts: dict[str, Test] = {
+        "path": texts(*PATTERNS, regex="^/(cart|check)"),
+        "title": texts("*MyShop*", "Your cart*", "nothing"),
+        "time": bounds("5s", "20s", "1m"),
+        "engagement": bounds("5s", "15s"),
+        "scroll": bounds("25%", 50, "90%"),
+        "tags": several("click-rage", "404", "vip", regex="click"),
+    }
+    return {
+        name: parts[name](chance) for name in chance.sample(sorted(parts), chance.randint(1, 2))
+    }
+
+
+def variables(chance: random.Random) -> dict[str, Any]:
+    forms: dict[str, Test] = {
+        "cart-value": bounds(20, 100, 200),
+        "plan": texts("pro", "fr*", regex="^p", absent=True),
+    }
+    name = chance.choice(sorted(forms))
+    return {name: forms[name](chance)}
+
+
+FIELDS: dict[str, Test] = {
+    "friction": bounds(0.5, 1, 2, 2.5, 5, 7),
+    "duration": bounds("5s", "30s", "1m", "2m30s", "3m"),
+    "pages": bounds(2, 3, 4),
+    "saw_page": several(*PATTERNS, regex="^/checkout(/pay)?$"),
+    "page": page,
+    "journey": lambda chance: [chance.choice(PATTERNS) for _ in range(chance.randint(2, 3))],
+    "entry_page": texts(*PATTERNS, regex="^/$"),
+    "exit_page": texts(*PATTERNS, regex="pay"),
+    "entry_url": texts("*utm=spring*", "https://*"),
+    "country": texts("de", "DK", "us"),
+    "region": texts("Hesse", "cal*", absent=True),
+    "city": texts("Berlin", "Copen*", absent=True),
+    "isp": texts("*telekom*", "TDC A/S"),
+    "ip": texts("80.62.*", "79.*"),
+    "lang": texts("de*", "en-US", regex="^d"),
+    "browser": texts("chrome", "safari", "firefox"),
+    "browser_version": texts("141.*", "144.0"),
+    "os": texts("windows", "ios", "android"),
+    "os_version": texts("10", "18.1"),
+    "device": texts("desktop", "tablet", "phone"),
+    "screen": texts("1920x1080", "393x852"),
+    "user_agent": texts("*Chrome*", regex="safari/[0-9]+"),
+    "referrer": texts("*google.*", "https://news.example/*", absent=True),
+    "referrer_type": texts("searchengines", "links", "direct"),
+    "visitor_id": texts(f"{1:032x}", f"{2:032x}"),
+    "visitor_name": texts("Jane*", "john doe", "ärzte gmbh", absent=True),
+    "visitor_type": texts("first", "returning", ops=False),
+    "tags": several(*TAGS, regex="^click-(rage|error)$"),
+    "variables": variables,
+    "watched": flag,
+    "starred": flag,
+    "shared": flag,
+    "weekday": texts("mon", "tue", "wed", "thu", "fri", "sat", "sun"),
+    "hour": bounds(0, 6, 9, 12, 17, 22),
+}
+HEAVY = ("friction", "duration", "pages", "saw_page", "page", "tags", "journey", "visitor_type")
+"""Drawn more often than the others."""
+
+
+def condition(chance: random.Random, known: list[str], depth: int = 0) -> dict[str, Any]:
+    """A mapping of conditions; negations and choices nest."""
+    found: dict[str, Any] = {}
+    for _ in range(chance.choice([1, 1, 2])):
+        shape = chance.random() + depth * 0.15
+        if shape < 0.12:
+            found["any"] = [condition(chance, known, depth + 1) for _ in range(2)]
+        elif shape < 0.24:
+            found["not"] = condition(chance, known, depth + 1)
+        elif shape < 0.28:
+            found["all"] = [condition(chance, known, depth + 1) for _ in range(2)]
+        else:
+            heavy = [name for name in HEAVY if name in known]
+            name = chance.choice(heavy if chance.random() < 0.6 else known)
+            found[name] = FIELDS[name](chance)
+    return found
+
+
+def rule(chance: random.Random, name: str, known: list[str], sites: list[str]) -> dict[str, Any]:
+    """A rule that puts its own tag on what it matches."""
+    made: dict[str, Any] = {"watch": "recordings"}
+    if chance.random() < 0.2:
+        made["websites"] = chance.choice([sites[:1], [sites[0][:3] + "*"], ["*" + sites[-1][-3:]]])
+    made["when"] = condition(chance, known)
+    if chance.random() < 0.3:
+        made["except"] = condition(chance, known, 1)
+    made["do"] = {"tag": f"bot-{name}"}
+    return made
+
+
+DETAILS = {"region", "saw_page", "page", "tags", "journey", "exit_page"}
+"""Known from a recording's detail alone, or only there for sure."""
+
+
+def negates_details(rule: dict[str, Any]) -> bool:
+    """Whether the rule may decide early and turns on something that is *not* in the details."""
+    apart = _negates(rule["when"]) or _negates(rule.get("except", {}), no=True)
+    return apart and phase(rule) != LATE
+
+
+def _negates(condition: dict[str, Any], *, no: bool = False) -> bool:
+    for key, test in condition.items():
+        if key in ("any", "all"):
+            found = any(_negates(each, no=no) for each in test)
+        elif key == "not":
+            found = _negates(test, no=True)
+        else:
+            ops = isinstance(test, dict) and ("not" in test or test.get("exists") is False)
+            parts = key == "page" and any("not" in str(each) for each in test.values())
+            found = key in DETAILS and (no or ops or parts)
+        if found:
+            return True
+    return False
+
+
+def as_toml(rules: dict[str, dict[str, Any]]) -> str:
+    """The same file as TOML."""
+    lines = ["version = 1"]
+    for name, body in rules.items():
+        lines.append(f"[rules.{name}]")
+        lines += [f"{key} = {_inline(value)}" for key, value in body.items()]
+    return "\n".join(lines)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {_inline(each)}' for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value + "'"
+    return str(value)

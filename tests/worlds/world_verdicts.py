@@ -1,0 +1,298 @@
+"""Compares what the bot matched in a world with what it should have.
+
+Time matters: a rule must match where its condition holds from the moment the session is over
+until the bot has had time to see that; it may match at any moment at which its condition holds
+and the docs let it decide. Between the two either is right.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from judge import LATE, figure, matches, phase, reads, watches, why_not
+from world_history import History, Match, Recording, Span
+
+MINUTE = 60.0
+LATEST_READ = 2 * MINUTE
+"""What a match rests on was read no longer ago than this; calls of its poll may take a minute."""
+
+NOTICED = 60 * MINUTE
+"""A recording that is gone is looked for once an hour; until then its row may decide."""
+
+ASKED = {"friction": "frictionmin", "visitor_type": "visitortype"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where bot and judge differ: a match missed, late, false, twice, or without its tag."""
+
+    kind: str
+    seed: int
+    rule: str
+    text: Any
+    recording: str
+    judge: str
+    bot: str
+
+    def __str__(self) -> str:
+        head = f"{self.kind.upper()} in world {self.seed}: rule {self.rule} and {self.recording}"
+        return f"{head}\n  rule   {self.text}\n  judge  {self.judge}\n  bot    {self.bot}"
+
+
+def differences(told: History) -> Iterator[Difference]:
+    """All differences of a world."""
+    found: dict[tuple[str, str], list[Match]] = {}
+    for match in told.matches:
+        found.setdefault((match.rule, match.recording), []).append(match)
+    for name, spans in told.rules.items():
+        ours = [it for it in told.matches if it.rule == name]
+        for judge, bot in limits(told, spans[0].what, ours) if len(spans) == 1 else ():
+            yield Difference("limit", told.seed, name, spans[0].what, "all of these", judge, bot)
+        for rec in told.recordings.values():
+            made = found.get((name, rec.id), [])
+            for kind, text, judge, bot in _compared(told, name, spans, rec, made):
+                yield Difference(kind, told.seed, name, text, rec.id, judge, bot)
+
+
+def counted(told: History) -> Counter[str]:
+    """How many pairs of rule and recording were judged, and how many must match."""
+    total: Counter[str] = Counter()
+    for spans in told.rules.values():
+        for rec in told.recordings.values():
+            total["pairs"] += 1
+            total["must"] += bool(must(told, spans, rec))
+    return total + Counter(matches=len(told.matches), recordings=len(told.recordings))
+
+
+def _compared(
+    told: History, name: str, spans: list[Span], rec: Recording, made: list[Match]
+) -> Iterator[tuple[str, Any, str, str]]:
+    sure = must(told, spans, rec)
+    if sure and (not made or made[0].at > sure[2] + LATEST_READ):
+        text, since, until = sure
+        when = f"held from {_time(since)} to {_time(until)}; {_story(rec)}"
+        bot = f"matched at {_time(made[0].at)}" if made else "no match"
+        yield "late" if made else "missed", text, when, bot
+    if len(made) > 1:
+        yield "double", spans[-1].what, "once, ever", f"matched {len(made)} times"
+    for match in made:
+        reasons = [why_never(told, span, rec, match.at) for span in spans]
+        if all(reasons):
+            best = max(zip(spans, reasons, strict=True), key=lambda it: it[0].at(match.at))
+            bot = f"matched at {_time(match.at)}"
+            yield "false", best[0].what, f"{best[1]}; {_story(rec)}", bot
+        wanted = f"bot-{name}"
+        if match.acted and rec.deleted is None and not any(
+            act == "tag" and what == wanted for _, act, what in rec.acts
+        ):  # fmt: skip
+            yield "undone", spans[-1].what, f"the tag {wanted} is set", "matched, but no such tag"
+
+
+def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, float] | None:
+    """The rule and the time in which its condition held, where it had to match; else None."""
+    over = rec.last + told.settle
+    first = must_from(told, spans, rec, max(over, rec.appeared))
+    marked = (at for at, *_ in rec.acts if over < at <= rec.last + told.marks)
+    return first or next(filter(None, (must_from(told, spans, rec, at) for at in marked)), None)
+
+
+def must_from(
+    told: History, spans: list[Span], rec: Recording, moment: float
+) -> tuple[Any, float, float] | None:
+    """The same, where it has to be decided from that moment on."""
+    skew = abs(told.skew)
+    since = max(moment - skew - 2, rec.appeared) if moment <= rec.last + told.settle else moment
+    span = next((each for each in spans if each.at(since)), None)
+    if span is None or heeded_never(told, span.what):
+        return None
+    until = decided(told, span.what, moment + skew)
+    if until is None or not span.at(until) or (rec.deleted or until + 1) <= until:
+        return None
+    if rec.last < watched_since(told, rec, since) + skew + 5:
+        return None
+    lag = told.renamed_late
+    if not all(watches(span.what, it, rec.site) for it in names(told, rec, since - lag, until)):
+        return None
+    points = [since, until, *(at for at in rec.moments if since < at < until)]
+    if all(matches(span.what, told.view(rec, at, span.what)) for at in points):
+        return span.what, since, until
+    return None
+
+
+def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
+    """Why a match at that moment is wrong by this rule; empty if it is right."""
+    skew, rule = abs(told.skew), span.what
+    if at < span.start - 1 or (span.end is not None and at > span.end + MINUTE):
+        return "the rule was not in force"
+    if at < rec.appeared - skew - MINUTE:
+        return "there was no such recording"
+    if rec.deleted is not None and at > rec.deleted + NOTICED:
+        return f"it was deleted at {_time(rec.deleted)}"
+    over = min(rec.last, rec.deleted or rec.last) + told.settle
+    if phase(rule) == LATE and at < over - skew - 2:
+        return f"this rule waits until the session is over, at {_time(over)}"
+    if rec.last < watched_since(told, rec, at) - skew - 5:
+        return "it ended before the bot began to watch"
+    past = decided(told, rule, max(over + skew, rec.appeared))
+    if past is not None and past < span.start - 1:
+        return f"it was decided at {_time(past)}, before this rule came at {_time(span.start)}"
+    if not any(watches(rule, site, rec.site) for site in names(told, rec, at - 1000, at)):
+        return "the rule does not watch that website"
+    points = _moments(rec, at - LATEST_READ - skew, at + skew + MINUTE)
+    why = [why_not(rule, told.view(rec, point, rule)) for point in points]
+    return why[-1] if all(why) else ""
+
+
+def decided(told: History, rule: dict[str, Any], since: float) -> float | None:
+    """When the bot must have decided what could be decided since then; None if never."""
+    enough = 3 * told.poll + 3 * MINUTE
+    for span in well(told, rule):
+        begin = max(span.start, since)
+        if begin + enough <= (told.end if span.end is None else span.end):
+            return begin + enough
+    return None
+
+
+def well(told: History, rule: dict[str, Any]) -> list[Span]:
+    """Times in which the bot ran and could ask whatever this rule needs."""
+    needs = {"detail"} | {ASKED[name] for name in reads(rule) & ASKED.keys()}
+    trouble = sorted(
+        (
+            (each.start, each.end or told.end)
+            for what in needs
+            for each in told.broken.get(what, [])
+        ),
+    )
+    found = []
+    for span in told.well:
+        end = told.end if span.end is None else span.end
+        borders = [span.start, *(it for pair in trouble for it in pair), end]
+        for start, stop in list(pairwise(borders))[::2]:
+            start, stop = max(start, span.start), min(stop, end)
+            if start < stop:
+                found.append(Span(start, "well", stop))
+    return found
+
+
+def heeded_never(told: History, rule: dict[str, Any]) -> bool:
+    """Whether the API ignores a filter that the rule needs."""
+    return any(ASKED[name] in told.ignored for name in reads(rule) & ASKED.keys())
+
+
+def watched_since(told: History, rec: Recording, at: float) -> float:
+    """From when on sessions count that end: the start, or the first rule for their website."""
+    spans = sorted(
+        (span.start, told.end if span.end is None else span.end)
+        for each in told.rules.values()
+        for span in each
+        if any(watches(span.what, name, rec.site) for name in names(told, rec, 0, told.end))
+    )
+    first = told.well[0].start
+    line = until = first
+    if not spans or spans[0][0] > first:
+        line = until = spans[0][0] if spans else at
+    for start, end in spans:
+        if start > until + 1 and start <= at:
+            line = start
+        until = max(until, end)
+    return line - told.start if line == first else line
+
+
+def names(told: History, rec: Recording, since: float, until: float) -> list[str]:
+    """The names that the recording's website had in that time."""
+    return [
+        span.what
+        for span in told.sites[rec.site]
+        if span.start <= until and (span.end is None or span.end >= since)
+    ]
+
+
+def _moments(rec: Recording, since: float, until: float) -> list[float]:
+    """Moments at which something may be different, the last one last."""
+    points = [at + step for at in rec.moments for step in (-0.01, 0.01) if since < at < until]
+    live = max(0.0, min(until, rec.last + 5) - since)
+    points += [since + 5 * n for n in range(int(live // 5) + 1)]
+    return [*sorted(points), until]
+
+
+def _story(rec: Recording) -> str:
+    """The recording's times and what people did to it."""
+    acts = [f"{act} {what} at {_time(at)}" for at, act, what in rec.acts]
+    told = f"began {_time(rec.start)}, last activity {_time(rec.last)}"
+    return ", ".join([told, f"appeared {_time(rec.appeared)}", *acts])
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%d %H:%M:%S")
+
+
+# Limits: bounds that hold in whatever order sessions were seen, since a session stands for all
+# of its time until it is over.
+
+
+def limits(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+    """What `count`, `once_per` and `safety` forbid or demand of which matches had actions."""
+    if "count" in rule:
+        yield from _counted(told, rule["count"], made)
+    elif "once_per" in rule:
+        yield from _once(told, rule["once_per"], made)
+    elif "safety" in rule:
+        yield from _safe(told, rule["safety"], made)
+    elif any(not match.acted for match in made):
+        yield "the rule has no limits", "matches without actions"
+
+
+def _counted(told: History, count: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+    least, within = count["at_least"], figure(count["within"]) or 0
+    for site in told.sites:
+        group = [it for it in made if told.recordings[it.recording].site == site]
+        acted = sum(it.acted for it in group)
+        spans = sorted((told.recordings[it.recording] for it in group), key=lambda rec: rec.last)
+        runs = [spans[n : n + least] for n in range(len(spans) - least + 1)]
+        sure = any(run[-1].last - min(rec.start for rec in run) <= within for run in runs)
+        if acted > len(group) // least:
+            yield f"at most {len(group) // least} of {len(group)} on {site}", f"{acted} acted"
+        if sure and not acted:
+            yield f"{least} within {count['within']} on {site}: one acts", "none acted"
+
+
+def _once(told: History, once: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+    ((_, window),) = once.items()
+    within = figure(window) or 0
+
+    def who(it: Match) -> tuple[str, Recording]:
+        rec = told.recordings[it.recording]
+        return rec.scripts[0][1].visitor.id, rec
+
+    acted = [who(it) for it in made if it.acted]
+    for n, (name, one) in enumerate(acted):
+        for other, two in acted[n + 1 :]:
+            if name == other and max(one.last, two.last) - min(one.start, two.start) < within:
+                yield f"once per {window}", f"acted for {one.id} and {two.id} of one visitor"
+    for name, one in (who(it) for it in made if not it.acted):
+        near = (
+            other == name and max(one.start, two.start) - min(one.last, two.last) <= within
+            for other, two in acted
+        )  # fmt: skip
+        if not any(near):
+            yield "no match of this visitor had acted within the time", f"{one.id} did not act"
+
+
+def _safe(told: History, safety: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+    most = int(safety["at_most"].split()[0])
+    # What happened before the window is no flood, whenever it was caught up.
+    made = [it for it in made if told.recordings[it.recording].start > it.at - 3600]
+    acted = sorted((it for it in made if it.acted), key=lambda it: it.at)
+    for n in range(len(acted) - most):
+        run = acted[n : n + most + 1]
+        recs = [told.recordings[it.recording] for it in run]
+        happened = max(rec.last for rec in recs) - min(rec.start for rec in recs)
+        if max(happened, run[-1].at - run[0].at) < 3600:
+            yield safety["at_most"], f"{len(run)} acted until {_time(run[-1].at)}"
+    times = [it.at for it in acted]
+    first = min((it.at for it in made if not it.acted), default=None)
+    if first is not None and sum(first - 3600 <= at <= first for at in times) < most:
+        yield f"not paused before {most} had acted", f"paused at {_time(first)}"
