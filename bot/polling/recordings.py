@@ -94,7 +94,7 @@ async def poll(
     text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
     before = msgspec.json.decode(text, type=Watermark).until(now) if text else None
     since = before.since if before else now - context.start
-    window = poll_window(now, before.polled if before else since, context.zone)
+    window = poll_window(now, _back_to(before, live, since), context.zone)
     client = CountingClient(context.mouseflow)
     scope = Scope(
         mouseflow=client,
@@ -177,6 +177,13 @@ async def _read(
     if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
         expansion = expansion.missed()
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
+
+
+def _back_to(before: Watermark | None, live: LiveSessions, since: datetime) -> datetime:
+    """How far back to ask: filters tell nothing of a session that is outside the window."""
+    if before is None:
+        return since
+    return min([before.polled, *(each.at for each in live.sessions.values() if each.at)])
 
 
 async def _try_suspended_filters(scope: Scope, live: LiveSessions) -> LiveSessions:

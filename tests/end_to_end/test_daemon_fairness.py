@@ -116,10 +116,12 @@ def test_thousands_of_calls_about_one_website_hardly_hold_up_the_others(tmp_path
 
 def test_a_poll_that_has_begun_is_not_held_up_by_those_that_wait(tmp_path):
     angry = EASY.replace("device: phone", "friction: {min: 2.5}")
-    world = World(tmp_path, angry, websites=200)
+    world = World(tmp_path, angry, websites=200, BOT_POLL__START="1h")
 
     async def work():
-        await world.runs(minutes=4)
+        for number in range(200):
+            world.sim.add(f"site-{number:03}", "phone-bounce", start=-600)
+        await world.runs(minutes=8)
 
     virtually(work)
     first_two = defaultdict(list)  # the list, and whether the filter for friction is heeded
