@@ -29,7 +29,7 @@ from bot.config import load
 from bot.daemon import Clients, Daemon, rules_of
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
-from bot.rules.files import load as rule_files
+from bot.rules.files import disk as rule_files
 from bot.store import in_memory_copy
 from bot.store.audit import history
 from mouseflow import Priority
