@@ -1,16 +1,26 @@
-"""Print values: as lines for people, or as one JSON document for programs."""
+"""Print values: as lines for people, or as one JSON document for programs.
+
+Colours and wrapping are for terminals alone (`NO_COLOR` turns colours off): what goes into a pipe
+has one line for each.
+"""
 
 import html
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_never
 
 from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
+from bot.messages.text import instant
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
     from bot.store.dead_letters import DeadGroup
 
 
@@ -19,19 +29,74 @@ WIDEST = 400
 
 
 def line(text: str = "") -> None:
-    """Print one line; text from visitors cannot move the cursor or start another line."""
-    print(neutral(scrubber.text(text), WIDEST * 4))
+    """Print one line; text from visitors cannot move the cursor or start another line.
+
+    On a terminal a long line wraps at words, and its other lines begin where it began.
+    """
+    safe = neutral(scrubber.text(text), WIDEST * 4)
+    if (console := _terminal()) is None:
+        print(safe)
+        return
+    from rich.padding import Padding
+
+    text = safe.lstrip(" ")
+    console.print(Padding(_coloured(text), (0, 0, 0, len(safe) - len(text))))
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
-    """Print rows in columns as wide as their widest cell; the last column is not padded."""
+    """Print rows in columns as wide as their widest cell; the last column is not padded.
+
+    On a terminal the columns share its width, and their cells wrap at words.
+    """
     cells = [[neutral(scrubber.text(cell), WIDEST) for cell in row] for row in rows]
     if not cells:
+        return
+    if (console := _terminal()) is not None:
+        console.print(_grid(cells, indent))
         return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         print((indent + "  ".join([*padded, row[-1]])).rstrip())
+
+
+def _terminal() -> "Console | None":
+    """The terminal that standard output is; None for a file or a pipe."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _grid(cells: Sequence[Sequence[str]], indent: str) -> "Padding":
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(max(map(len, cells))):
+        grid.add_column(overflow="fold")
+    for row in cells:
+        grid.add_row(*map(_coloured, row))
+    return Padding(grid, (0, 0, 0, len(indent)))
+
+
+_COLOURS = {
+    "green": r"✓|^ok\b|\bdone\b",
+    "red": r"✗|^error\b|\bfailed\b|\bfailing\b|\bdead letters?\b",
+    "yellow": r"^warning\b|\bpaused\b|\bsnoozed\b",
+    "cyan": r"https?://\S+",
+}
+
+
+def _coloured(text: str) -> "Text":
+    """The text with the words in colour that a reader looks for."""
+    from rich.text import Text
+
+    shown = Text(text)
+    for colour, words in _COLOURS.items():
+        shown.highlight_regex(words, colour)
+    return shown
 
 
 def document(value: Any) -> None:
@@ -41,7 +106,7 @@ def document(value: Any) -> None:
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, str):
@@ -54,8 +119,8 @@ def _json_value(value: Any) -> Any:
 
 
 def moment(at: datetime | None) -> str:
-    """`2026-11-24 12:00:05Z` or `never`."""
-    return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+    """`2026-11-24 12:00:05Z` or `never`; the same instant whatever zone `at` has."""
+    return "never" if at is None else instant(at)
 
 
 def ago(at: datetime | None, now: datetime) -> str:
