@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 
 EXAMPLE = (
-    'eval "$(mouseflow-bot completion bash)"     # in ~/.bashrc\n'
-    'eval "$(mouseflow-bot completion zsh)"      # in ~/.zshrc, after compinit\n'
+    'mouseflow-bot completion bash   # ~/.bashrc: eval "$(mouseflow-bot completion bash)"\n'
+    "mouseflow-bot completion zsh    # the same in ~/.zshrc, after compinit\n"
     "mouseflow-bot completion fish > ~/.config/fish/completions/mouseflow-bot.fish"
 )
 

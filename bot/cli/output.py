@@ -7,7 +7,9 @@ has one line for each.
 import html
 import json
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_never
@@ -17,8 +19,6 @@ from bot.logs import neutral, scrubber
 from bot.messages.text import instant
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     from bot.store.dead_letters import DeadGroup
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WIDEST = 400
 """Most characters of one value on a line: a visitor's text may be a megabyte."""
+NARROWEST = 24
+"""Fewest columns in which the text of a last column may wrap."""
 
 
 def line(text: str = "") -> None:
@@ -34,51 +36,46 @@ def line(text: str = "") -> None:
     On a terminal a long line wraps at words, and its other lines begin where it began.
     """
     safe = neutral(scrubber.text(text), WIDEST * 4)
-    if (console := _terminal()) is None:
-        print(safe)
-        return
-    from rich.padding import Padding
-
-    text = safe.lstrip(" ")
-    console.print(Padding(_coloured(text), (0, 0, 0, len(safe) - len(text))))
+    indent = len(safe) - len(safe.lstrip(" "))
+    _print(safe, " " * indent)
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
     """Print rows in columns as wide as their widest cell; the last column is not padded.
 
-    On a terminal the columns share its width, and their cells wrap at words.
+    On a terminal the last column wraps at words; rows that leave it no room wrap as a whole.
     """
     cells = [[neutral(scrubber.text(cell), WIDEST) for cell in row] for row in rows]
     if not cells:
         return
-    if (console := _terminal()) is not None:
-        console.print(_grid(cells, indent))
-        return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    before = len(indent) + sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = _width() - before if sys.stdout.isatty() else widths[-1]
     for row in cells:
-        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        print((indent + "  ".join([*padded, row[-1]])).rstrip())
+        if room < min(widths[-1], NARROWEST):
+            _print(indent + "  ".join(filter(None, row)), indent + "    ")
+        else:
+            padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+            _print((indent + "  ".join([*padded, row[-1]])).rstrip(), " " * before)
 
 
-def _terminal() -> "Console | None":
-    """The terminal that standard output is; None for a file or a pipe."""
+def _width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _print(text: str, hanging: str) -> None:
+    """Print the text; on a terminal coloured and wrapped, all lines but the first indented."""
     if not sys.stdout.isatty():
-        return None
+        print(text)
+        return
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
-
-
-def _grid(cells: Sequence[Sequence[str]], indent: str) -> "Padding":
-    from rich.padding import Padding
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2))
-    for _ in range(max(map(len, cells))):
-        grid.add_column(overflow="fold")
-    for row in cells:
-        grid.add_row(*map(_coloured, row))
-    return Padding(grid, (0, 0, 0, len(indent)))
+    lines = textwrap.wrap(
+        text, _width(), subsequent_indent=hanging, break_on_hyphens=False, drop_whitespace=True
+    )  # fmt: skip
+    console = Console(highlight=False, width=_width())
+    for each in lines or [""]:
+        console.print(_coloured(each), soft_wrap=True)
 
 
 _COLOURS = {

@@ -99,7 +99,6 @@ def test_every_command_has_help_with_an_example(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["unheard-of"],
         ["check", "--unheard-of"],
         ["history", "--since", "soon"],

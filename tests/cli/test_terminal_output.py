@@ -43,7 +43,8 @@ def in_terminal(*arguments, cwd, columns=80, **more):
     )  # fmt: skip
     os.close(theirs)
     shown = b""
-    with contextlib.suppress(OSError), os.fdopen(mine, "rb", buffering=0) as screen:  # EIO at its end
+    # Reading fails with EIO once the terminal's other side is closed.
+    with contextlib.suppress(OSError), os.fdopen(mine, "rb", buffering=0) as screen:
         while piece := screen.read(65536):
             shown += piece
     assert process.wait(60) in (0, 1)
