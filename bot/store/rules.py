@@ -26,12 +26,22 @@ class Group:
     def key(self) -> bytes:
         """What the store keeps of it: a hash, since the value may be personal."""
         # Without the rule's id, so that a renamed rule still knows the values.
-        return blake2b(f"{self.field}={self.value}".encode(), digest_size=16).digest()
+        return _hash(f"{self.field}={self.value}")
+
+    @property
+    def key_of_format_1(self) -> bytes:
+        """What format 1 of the store kept of it."""
+        return _hash(self.value)
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def once_last(conn: Connection, rule: str, group: Group) -> datetime | None:
     """When the rule last matched for this group."""
-    query = select(once.c.at).where(once.c.rule == rule, once.c.value == group.key)
+    keys = (group.key, group.key_of_format_1)
+    query = select(func.max(once.c.at)).where(once.c.rule == rule, once.c.value.in_(keys))
     return moment_or_none(conn.execute(query).scalar_one_or_none())
 
 
