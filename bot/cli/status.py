@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
     from bot.store.rules import RuleState
+    from bot.store.troubles import Trouble
 
 
 _MOST = 100_000
@@ -225,7 +226,8 @@ class RejectedRules:
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
-    `failing` are polls whose last try failed, `failing_total` how many there are.
+    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
+    hold up deliveries.
     `causes` are all dead letters grouped, `dead` the latest of them.
     """
 
@@ -239,6 +241,7 @@ class Status:
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
     lanes: "Sequence[LaneState]"
+    troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
 
@@ -289,6 +292,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.store.lanes import lane_states
     from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
     from bot.store.rules import matches_since, rule_states
+    from bot.store.troubles import troubles
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
@@ -323,6 +327,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         ],
         queue=queue_figures(conn, now),
         lanes=lane_states(conn, now),
+        troubles=troubles(conn),
         causes=dead_groups(conn),
         dead=dead_letters(conn),
     )
@@ -359,6 +364,7 @@ def show(status: Status) -> None:
     now = status.now
     output.line(f"daemon: {status.daemon}")
     show_failing(status)
+    show_troubles(status)
     output.line()
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
@@ -402,6 +408,18 @@ def show_failing(status: Status) -> None:
     )
     if status.failing_total > len(some):
         output.line(f"  and {status.failing_total - len(some)} more")
+
+
+def show_troubles(status: Status) -> None:
+    """Print what holds deliveries up, and what to do about it."""
+    from bot.cli import output
+    from bot.messages.ops import what
+
+    for it in status.troubles:
+        waits = output.counted(it.waiting, "action")
+        output.line(f"{what(it.cause, it.place)}: {waits} waiting")
+        since = f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})"
+        output.table(((since, it.reason, it.remedy),))
 
 
 def show_rules(status: Status) -> None:

@@ -221,8 +221,9 @@ class SlackSection(Section):
 
     @property
     def ops(self) -> str | None:
-        """The channel for the bot's own troubles; None if it can't post."""
-        return (self.ops_channel or self.channel or "") if self.configured else None
+        """The channel for the bot's own troubles; None if there is none, "" for a webhook's own."""
+        own = "" if self.webhook_url is not None else None
+        return self.ops_channel or self.channel or own
 
 
 class RulesSection(Section):

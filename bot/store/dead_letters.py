@@ -169,7 +169,8 @@ def retry(
         query = query.where(matches.c.rule == rule)
     found = conn.execute(query).all()
     for row in found:
-        again = {"state": StepStatus.PENDING, "due": ms(now), "attempts": 0, "first_tried": None}
+        again = {"state": StepStatus.PENDING, "due": ms(now), "attempts": 0, "first_tried": None,
+                 "created": ms(now), "cause": "", "told": 0}  # fmt: skip
         write = update(steps).where(steps.c.id == row.id)
         conn.execute(write.values(**again, ended=None, fault="", remedy=""))
         note = Note(
