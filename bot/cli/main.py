@@ -33,6 +33,7 @@ COMMANDS = {
     "budget": "show budgets: figures per day, steps, forecast",
     "history": "show the audit log: what the bot did and why",
     "retry": "requeue dead letters, resume paused rules",
+    "cancel": "cancel actions that wait",
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
     "healthcheck": "exit 0 while the daemon is running and responsive",

@@ -227,8 +227,8 @@ class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
     `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
-    hold up deliveries.
-    `causes` are all dead letters grouped, `dead` the latest of them.
+    hold up deliveries. `waiting` are the next steps of the queue, `causes` are all dead letters
+    grouped, `dead` the latest of them.
     """
 
     now: datetime
@@ -240,6 +240,7 @@ class Status:
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
+    waiting: "Sequence[StepState]"
     lanes: "Sequence[LaneState]"
     troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
@@ -288,7 +289,7 @@ def run(args: Namespace) -> int:
 def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment."""
     from bot.polling import outages
-    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures
+    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
     from bot.store.rules import matches_since, rule_states
@@ -326,6 +327,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
             for rule, state in sorted(rule_states(conn).items())
         ],
         queue=queue_figures(conn, now),
+        waiting=waiting_steps(conn, _MOST_LISTED),
         lanes=lane_states(conn, now),
         troubles=troubles(conn),
         causes=dead_groups(conn),
@@ -386,8 +388,22 @@ def show(status: Status) -> None:
         else (lane.lane, output.counted(lane.failures, "failure"), lane.reason)
         for lane in status.lanes
     )
+    if status.waiting:
+        output.line("waiting, by number")
+        output.table(
+            (str(it.id), it.rule, it.action, it.subject_key, _due(it, now)) for it in status.waiting
+        )
     output.line()
     show_dead_letters(status)
+
+
+def _due(step: "StepState", now: datetime) -> str:
+    from bot.cli import output
+
+    if step.waits:
+        return "after the earlier actions of its match"
+    why = f": {step.fault}" if step.fault else ""
+    return f"due {output.ago(step.due, now)}{why}"
 
 
 def show_failing(status: Status) -> None:

@@ -95,6 +95,12 @@ def dead_letters(conn: Connection, limit: int = 100) -> list[StepState]:
     return _states(conn, query)
 
 
+def waiting_steps(conn: Connection, limit: int = 10) -> list[StepState]:
+    """The steps that wait, those due first at the head."""
+    query = _STEPS.where(text("steps.state = 'pending'")).order_by(steps.c.due, steps.c.id)
+    return _states(conn, query.limit(limit))
+
+
 def dead_groups(
     conn: Connection, *, ids: Sequence[int] = (), rules: Sequence[str] = ()
 ) -> list[DeadGroup]:
