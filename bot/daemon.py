@@ -18,7 +18,7 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,9 +36,11 @@ from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
+from bot.delivery.troubles import Ops
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, Denied, StoreError, internal_error
-from bot.polling.outages import SITES
+from bot.polling.ops_messages import announce
+from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
@@ -47,7 +49,7 @@ from bot.rules.files.disk import Signature, signature
 from bot.rules.files.load import load
 from bot.rules.model import RuleSet
 from bot.scheduler import Polls, Schedule
-from bot.store import Store, in_memory_copy, open_store
+from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.retention import forget, may_forget
 from bot.watcher import Watcher
@@ -93,6 +95,16 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         routing=Routing(settings.slack.channel or "", zone),
         expand=settings.poll.expand,
     )
+
+
+def ops_of(settings: Settings) -> Ops:
+    """How delivery tells people of its troubles."""
+    channel = settings.slack.ops
+
+    def tell(conn: Connection, title: str, lines: Sequence[str], now: datetime) -> None:
+        announce(conn, title, lines, now, channel)
+
+    return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 
 
 async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event) -> None:
@@ -165,7 +177,12 @@ class Daemon:
         self._seen = seen
         self._kept: datetime | None = None
         self._delivery = Delivery(
-            store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
+            store,
+            clients.acting,
+            ACTIONS,
+            clock=utc,
+            allows=self._why_not_allowed,
+            ops=ops_of(settings),
         )
         self._watcher = Watcher(
             poll_context(settings, store, clients.reading),

@@ -34,6 +34,7 @@ from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
 from bot.store.alert_states import websites_of_levels
 from bot.store.audit import Note, record
+from bot.store.cancel import take_back_unwanted
 from bot.store.recordings import (
     close_older,
     forget_watermark,
@@ -237,6 +238,11 @@ class Watcher:
         text = f"{len(rules.rules)} rules active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
+        wanted = {
+            rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
+            for rule in rules.rules
+        }
+
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
             for rule in rules.rules:
@@ -244,7 +250,9 @@ class Watcher:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
             lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
-            return rules_loaded(conn, fingerprints, now), lost
+            changed = rules_loaded(conn, fingerprints, now)
+            take_back_unwanted(conn, wanted, changed, now)
+            return changed, lost
 
         changed, lost = await self.context.store.run(work)
         if lost:

@@ -36,6 +36,7 @@ COMMANDS = {
     "budget": "show budgets: figures per day, steps, forecast",
     "history": "show the audit log: what the bot did and why",
     "retry": "requeue dead letters, resume paused rules",
+    "cancel": "cancel actions that wait",
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
     "completion": "print completion for bash, zsh or fish",

@@ -10,7 +10,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -28,6 +29,9 @@ WIDEST = 400
 """Most characters of one value on a line: a visitor's text may be a megabyte."""
 NARROWEST = 24
 """Fewest columns in which the text of a last column may wrap."""
+
+_PAUSE = 0.05
+"""Seconds between two batches, so that the daemon can write."""
 
 
 def line(text: str = "") -> None:
@@ -140,6 +144,13 @@ def span(length: timedelta) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 rule`, `12 rules`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def in_batches(batch: Callable[[], int]) -> Iterator[int]:
+    """What each batch returns, until one has nothing left; the daemon can write in between."""
+    while number := batch():
+        yield number
+        time.sleep(_PAUSE)
 
 
 def step_status(status: StepStatus) -> str:

@@ -131,6 +131,8 @@ steps = Table(
     Column("result", Text),
     _text("fault", ""),
     _text("remedy", ""),
+    _text("cause", ""),
+    _number("told", 0),
     Column("digest_id", Integer),
 )
 Index("steps_match", steps.c.match_id)
@@ -138,6 +140,7 @@ Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, sqlite_where=text("sta
 Index("steps_posts", steps.c.lane, sqlite_where=text("state = 'pending' AND rank = 2"))
 Index("steps_sending", steps.c.lane, sqlite_where=text("state = 'sending'"))
 Index("steps_dead", steps.c.ended, sqlite_where=text("state = 'dead'"))
+Index("steps_untold", steps.c.ended, sqlite_where=text("state = 'dead' AND told = 0"))
 
 lanes = Table(
     "lanes",
@@ -146,6 +149,24 @@ lanes = Table(
     _number("paused_until", 0),
     _text("reason", ""),
     _number("failures", 0),
+    _text("cause", ""),
+    _text("remedy", ""),
+    Column("since", Integer),  # when the present failures began
+    sqlite_with_rowid=False,
+)
+
+troubles = Table(
+    "troubles",
+    metadata,
+    _text("key", primary_key=True),
+    _text("cause"),
+    _text("place"),
+    _text("reason"),
+    _text("remedy"),
+    _number("since"),
+    _number("told"),  # whether people could be told when it began
+    _number("waiting"),
+    _number("dropped", 0),
     sqlite_with_rowid=False,
 )
 
