@@ -109,18 +109,21 @@ def watched_sites(
     What is kept of them stays, except for facts that other rules had asked for.
     """
     found = {}
+    shared: dict[tuple[str, ...], SiteRules] = {}  # most websites have the same rules
+    unchanged: dict[tuple[int, int], bool] = {}
     for site in sites:
-        if not any(applies(rule, site) for rule in rules.rules) and not any(
-            covered(budget, [site]) for budget in rules.budgets
-        ):
+        watching = tuple(rule.id for rule in rules.rules if applies(rule, site))
+        if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
             continue
-        prepared = SiteRules(rules.rules, site)
+        prepared = shared.get(watching) or shared.setdefault(watching, SiteRules(rules.rules, site))
         known = before.get(site.id)
         if known is None:
             found[site.id] = WatchedSite(site, prepared)
             continue
-        same = known.rules.final.rules == prepared.final.rules
-        live = known.live if same else known.live.forget_facts()
+        pair = (id(known.rules), id(prepared))
+        if pair not in unchanged:
+            unchanged[pair] = known.rules.final.rules == prepared.final.rules
+        live = known.live if unchanged[pair] else known.live.forget_facts()
         found[site.id] = replace(known, site=site, rules=prepared, live=live)
     return found
 
