@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bot.store import Connection
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
-    from bot.store.rules import RuleState
+    from bot.store.rules import RejectedRules, RuleState
     from bot.store.troubles import Trouble
 
 
@@ -215,14 +215,6 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRules:
-    """Changed rule files that were not loaded; the previous rules stay active."""
-
-    at: datetime
-    faults: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
@@ -292,7 +284,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
-    from bot.store.rules import matches_since, rule_states
+    from bot.store.rules import matches_since, rejected_rules, rule_states
     from bot.store.troubles import troubles
 
     names = website_names(conn)
@@ -304,7 +296,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         daemon=daemon,
         failing=kept.failing,
         failing_total=kept.things,
-        rejected_rules=_rejected_rules(conn),
+        rejected_rules=rejected_rules(conn),
         at_least_once=blind_channels(conn),
         watermarks=sorted(
             (
@@ -346,17 +338,6 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     if state.snoozed_at is None or _if_later(state.snoozed_until, now) is None:
         return 0
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
-
-
-def _rejected_rules(conn: "Connection") -> RejectedRules | None:
-    """The latest rule files, if they were not loaded."""
-    from bot.store.audit import history
-
-    latest = history(conn, kind="rules", limit=1)
-    if not latest or latest[0].kind != "rules.reload_failed":
-        return None
-    faults = latest[0].details.get("faults")
-    return RejectedRules(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
 
 
 def show(status: Status) -> None:
@@ -452,12 +433,13 @@ def show_rules(status: Status) -> None:
         )
         for line in status.rules
     )
-    if status.rejected_rules:
-        output.line(
-            f"new rules not loaded {output.ago(status.rejected_rules.at, status.now)}: they have "
-            "errors; the previous rules stay active"
-        )
-        output.table((fault,) for fault in status.rejected_rules.faults)
+    if rejected := status.rejected_rules:
+        what, active = "new rules", "the previous rules stay active"
+        if rejected.incomplete:
+            what, active = "some rule files", "the rules of the others are active"
+        since = output.ago(rejected.at, status.now)
+        output.line(f"{what} not loaded {since}: they have errors; {active}")
+        output.table((fault,) for fault in rejected.faults)
 
 
 def _rule_state(line: RuleLine, now: datetime) -> str:

@@ -221,6 +221,14 @@ rule_states = Table(
     sqlite_with_rowid=False,
 )
 
+rules_in_force = Table(
+    "rules_in_force",
+    metadata,
+    _id(),  # always 1: the latest set replaces the one before
+    _number("at"),
+    Column("files", LargeBinary, nullable=False),
+)
+
 once = Table(
     "once",
     metadata,
