@@ -15,6 +15,15 @@ from typing import Any, Final, Literal, assert_never
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, Kind
+from bot.fields.normal import (
+    folded,
+    folded_address,
+    folded_path,
+    language,
+    page,
+    referrer_word,
+    weekday_word,
+)
 from mouseflow.filters import Filters, SessionFilters
 
 Type = Literal[
@@ -54,6 +63,7 @@ class TextKind(Enum):
     TAG = auto()
     WEEKDAY = auto()
     REFERRER = auto()
+    LANGUAGE = auto()
 
 
 Value = str | float | bool | Band | datetime | tuple[Any, ...] | None
@@ -67,62 +77,9 @@ FOLLOWS: Final = object()
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_PAGE_FILES = (".html", ".htm", ".php", ".asp", ".aspx", ".jsp")
-
-_REFERRER_WORDS = {
-    # The row says Search and Link (L836), the filter searchengines and links (L4246).
-    "search": "searchengines",
-    "searchengine": "searchengines",
-    "link": "links",
-}
-
 
 class BadField(TypeError):
     """A declaration in the catalogue is incomplete or contradicts itself. Names the field."""
-
-
-def path(address: object) -> str:
-    """The page's path: no scheme, host, query, fragment or slash at the end.
-
-    The API names one page in three ways (`https://shop.my/landing?x=1`, `shop.my/landing`,
-    `/landing`: the API document, L756-757, L792). A pattern that begins with `*` keeps it.
-    """
-    rest = str(address).strip().partition("#")[0].partition("?")[0]
-    scheme, mark, tail = rest.partition("://")
-    if mark and "/" not in scheme:
-        rest = "/" + tail.partition("/")[2]
-    elif not rest.startswith(("/", "*")):
-        head, slash, tail = rest.partition("/")
-        host = "." in head and (slash or not head.lower().endswith(_PAGE_FILES))
-        rest = "/" + (tail if host else rest)
-    return rest.rstrip("/") or "/"
-
-
-def page(value: str | None) -> str | None:
-    """The page's path, None where there is none."""
-    return path(value) if value else None
-
-
-def folded(value: str) -> str:
-    """A text as it is compared: without regard to case."""
-    return value.casefold()
-
-
-def folded_path(value: str) -> str:
-    """A page or a page pattern as it is compared."""
-    return path(value).casefold()
-
-
-def weekday_word(value: str) -> str:
-    """`mon` for `Monday`, `mon` and `MON`."""
-    word = value.casefold()
-    return word[:3] if word.endswith("day") else word
-
-
-def referrer_word(value: str) -> str:
-    """The filter's word for a kind of referrer, whichever of the two words is given."""
-    word = value.casefold()
-    return _REFERRER_WORDS.get(word, word)
 
 
 def number(value: str) -> float | None:
@@ -163,7 +120,11 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             return weekday_word
         case TextKind.REFERRER:
             return referrer_word
-        case TextKind.PLAIN | TextKind.ADDRESS | TextKind.COUNTRY | TextKind.IP | TextKind.TAG:
+        case TextKind.ADDRESS:
+            return folded_address
+        case TextKind.LANGUAGE:
+            return language
+        case TextKind.PLAIN | TextKind.COUNTRY | TextKind.IP | TextKind.TAG:
             return folded
         case _:
             assert_never(kind)

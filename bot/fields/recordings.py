@@ -20,11 +20,8 @@ from bot.fields.field import (
     Source,
     TextKind,
     Unusual,
-    folded_path,
-    page,
-    referrer_word,
-    weekday_word,
 )
+from bot.fields.normal import folded, folded_path, page, referrer_word, weekday_word
 from mouseflow.filters import Browser, Device, Referrer, System, VisitorType
 from mouseflow.models import PageView, Recording
 
@@ -130,7 +127,7 @@ def journey(subject: RecordingSubject) -> tuple[str, ...]:
     views = subject.recording.page_views or ()
     seen = tuple(found for view in views if (found := page_of(view)))
     first = page(entry(subject))
-    if first and (not seen or seen[0].casefold() != first.casefold()):
+    if first and (not seen or folded(seen[0]) != folded(first)):
         return (first, *seen)
     return seen
 
@@ -239,7 +236,9 @@ def _like(pattern: str) -> Callable[[str], str | None]:
 
 
 def _page(value: str) -> str | None:
-    return None if "*" in value else folded_path(value)
+    found = folded_path(value)
+    # How the API spells other characters is not documented, so it is not asked for them.
+    return found if found.isascii() and not set(found) & set("*% ") else None
 
 
 def _tag(value: str) -> str | None:
@@ -591,6 +590,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _in_row(
         name="lang",
         type="text",
+        text=TextKind.LANGUAGE,
         meaning="language tag of the visitor's browser",
         examples=("de*",),
         personal=False,

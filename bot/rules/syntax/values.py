@@ -112,7 +112,13 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             if "/" in value:
                 words = "a range of addresses is written with *, such as 10.1.*"
                 place.warn("compared-as-text", words)
-        case TextKind.PLAIN | TextKind.ADDRESS | TextKind.WEEKDAY | TextKind.REFERRER:
+        case (
+            TextKind.PLAIN
+            | TextKind.ADDRESS
+            | TextKind.WEEKDAY
+            | TextKind.REFERRER
+            | TextKind.LANGUAGE
+        ):
             pass
         case _:
             assert_never(field.text)
