@@ -234,7 +234,8 @@ class Field:
 
     In rule files:
     `ordered`: the condition is a list of paths in this order. `least` and `most` are the bounds
-    of the figure. `unusual` warns of figures. `of_whole_session` and `names_item` are for the
+    of the figure. `unusual` warns of figures. `query_in` names the field that can ask for the
+    query that a path lacks. `of_whole_session` and `names_item` are for the
     warning about a page's friction. `group_as` is the field's name in `once_per` and `count`,
     `count_as` another one in `count` alone.
     `thresholds` are those that `tune` tries.
@@ -283,6 +284,7 @@ class Field:
     least: float = 0
     most: float = math.inf
     unusual: Unusual | None = None
+    query_in: str = ""
     of_whole_session: bool = False
     names_item: bool = False
     group_as: str = ""
@@ -376,8 +378,8 @@ def _problems(field: Field) -> Iterator[str]:
         yield "a value that only the server knows, and no other, needs asked_by"
     if (field.type == "items") is not bool(field.parts):
         yield "items, and nothing else, have parts"
-    if not field.personal and any(part.personal for part in field.parts):
-        yield "it has a part with personal data, so it is personal too"
+    if not field.personal and any(part.personal and part.in_texts for part in field.parts):
+        yield "texts would show a part with personal data, so it is personal too"
     if field.type in ("duration", "percent") and not field.unit:
         yield "a duration or a percentage has a unit"
     if field.type == "moment" and field.in_conditions:

@@ -6,15 +6,16 @@ it is. Pattern and value may so be written in different ways and still be one.
 
 import re
 from unicodedata import normalize
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 _PAGE_FILES = (".html", ".htm", ".php", ".asp", ".aspx", ".jsp")
-_PORT = re.compile(r":[0-9]{1,5}")
+_PORT = re.compile(r":[0-9]{1,5}$")
 
 # A run behind a lone "%" is left alone: decoded, the two would make an escape that nobody wrote.
 _ESCAPES = re.compile(r"(?<!%)(?<!%[0-9A-Fa-f])(?:%[0-9A-Fa-f]{2})+")
 
 _ESCAPED = re.compile("(%[0-9A-Fa-f]{2})")
+_ESCAPED_RUN = re.compile("(?:%[0-9A-Fa-f]{2})+")
 
 _IN_PATHS = frozenset("%/?#*")
 _IN_ADDRESSES = _IN_PATHS | frozenset("&=+;")
@@ -34,7 +35,7 @@ def path(address: object) -> str:
     The API names one page in three ways (`https://shop.my/landing?x=1`, `shop.my/landing`,
     `/landing`: the API document, L756-757, L792). A pattern that begins with `*` keeps it.
     """
-    rest = str(address).strip().partition("#")[0].partition("?")[0]
+    rest = split_address(str(address).strip())[0]
     scheme, mark, tail = rest.partition("://")
     if mark and "/" not in scheme:
         rest = "/" + tail.partition("/")[2]
@@ -53,6 +54,41 @@ def is_host(head: str, *, alone: bool) -> bool:
     if name != head.casefold() or name == "localhost":
         return True
     return "." in name and not (alone and name.endswith(_PAGE_FILES))
+
+
+def split_address(value: str) -> tuple[str, str, str]:
+    """What stands before the query, the query and the fragment of an address or path."""
+    rest, _, fragment = value.partition("#")
+    base, _, query = rest.partition("?")
+    return base, query, fragment
+
+
+def host(value: str) -> str:
+    """The host of an address, without port and final dot; empty where it names none."""
+    base = split_address(value.strip())[0]
+    scheme, mark, tail = base.partition("://")
+    if mark and "/" not in scheme:
+        head = tail.partition("/")[0].rpartition("@")[2]
+    else:
+        head, slash, _ = base.partition("/")
+        head = head if head and is_host(head, alone=not slash) else ""
+    return _PORT.sub("", head).rstrip(".").lower()
+
+
+def half_character(value: str) -> str:
+    """The first escapes of a path that are no UTF-8, such as the `%C3` of `/s%C3*`; or nothing."""
+    for run in _ESCAPED_RUN.findall(path(value)):
+        try:
+            unquote_to_bytes(run).decode()
+        except UnicodeDecodeError:
+            return str(run)
+    return ""
+
+
+def is_decoded(value: str) -> bool:
+    """Whether percent-encoding in the text is such as stands in decoded paths, too."""
+    runs = _ESCAPED_RUN.findall(value)
+    return all(_decoded(run, _IN_PATHS).upper() == run.upper() for run in runs)
 
 
 def page(value: str | None) -> str | None:

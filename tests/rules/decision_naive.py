@@ -113,7 +113,11 @@ def view_value(name, view):
         return pathname(address) if address else None
     if name == "tags":
         return [tag for tag in view.tags if tag]
+    parts = re.fullmatch(r"(?:https://([^/]*))?[^?#]*(?:\?([^#]*))?(?:#(.*))?", view.uri or "")
     return {
+        "host": parts[1] or None,
+        "query": parts[2] or None,
+        "fragment": parts[3] or None,
         "title": view.title or None,
         "time": view.visit_time,
         "engagement": view.engagement_time,

@@ -171,6 +171,7 @@ variable_tests = st.builds(
 part_tests = (
     tests_of(["path"], text_wants(PAGE_PATTERNS))
     | tests_of(["title"], text_wants(PATTERNS))
+    | tests_of(["query", "fragment", "host"], text_wants(("id=*", "TOP", "*.my", "shop.my")))
     | tests_of(["time", "engagement", "scroll"], figure_wants)
     | tests_of(["tags"], tag_wants)
 )
