@@ -118,7 +118,7 @@ def message_tables() -> Mapping[str, str]:
         made[f"names-{kind}"] = table(heads, (*_named(LINKS.get(kind, {})), *_text_rows(found)))
         for name, field in found.items():
             if field.parts:
-                parts = {part.text_name: part for part in field.parts}
+                parts = {part.text_name: part for part in field.parts if part.in_texts}
                 made[f"names-{kind}-{name}"] = table(("part", "meaning"), _text_rows(parts))
     return made
 
