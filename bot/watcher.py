@@ -29,10 +29,10 @@ from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.fetch import LevelMemory
-from bot.reports.poll import website_gone
+from bot.reports.poll import uncovered, website_gone
 from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
-from bot.store.alert_states import websites_of_levels
+from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.recordings import (
     close_older,
@@ -142,6 +142,7 @@ def save_sites(
     missing = {key: name for key, name in missing.items() if key not in there}
     gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
+    ended.append(uncovered(conn, sites, rules.rules, routing, now))
     names = {site.id: site.name for site in sites}
     set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
     recorded = Recorded(
@@ -152,15 +153,13 @@ def save_sites(
 
 
 def _with_alerts(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
-    """Missing websites with an alert of a rule that watches them: names by id."""
-    by_id = {rule.id: rule for rule in rules}
-    found = {}
-    for rule, website, figures in websites_of_levels(conn):
-        if website not in there and rule in by_id:
-            site = reread(figures).website if figures else Site(website, website)
-            if applies(by_id[rule], site):
-                found[website] = site.name
-    return found
+    """Missing websites with an alert of a rule: names by id."""
+    ids = {rule.id for rule in rules}
+    return {
+        website: reread(figures).website.name if figures else website
+        for rule, website, figures in websites_of_levels(conn)
+        if website not in there and rule in ids
+    }
 
 
 # What is polled, and with which rules
@@ -243,6 +242,7 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            rules_present(conn, fingerprints, now, self.context.gap)
             lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
             return rules_loaded(conn, fingerprints, now), lost
 

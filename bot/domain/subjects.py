@@ -71,7 +71,7 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
 
 
 class CampaignSubject(Struct, frozen=True, kw_only=True, tag="campaign"):
-    """A feedback campaign's counters; `new_responses` since the last look, None at first sight."""
+    """A feedback campaign's counters; `new_responses` since a rule fired, None at first sight."""
 
     kind: ClassVar[Kind] = "feedback"
     website: Site

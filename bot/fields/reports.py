@@ -195,10 +195,10 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
     _campaign(
         name="new_responses",
         type="number",
-        meaning="responses since the last poll",
+        meaning="responses since the rule last fired",
         examples=("{min: 1}",),
         at="new_responses",
-        pulse=True,
+        news_of="responses",
         sample=3,
     ),
     _campaign(

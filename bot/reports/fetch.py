@@ -4,15 +4,15 @@ To see whether the API honours `over_last` and `visitors`, the bot asks for the 
 whose filter is ignored is suspended: its figures would be of other visitors.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, assert_never
 
 import msgspec
 
-from bot.domain.subjects import CampaignSubject, Kind, Site, Subject
+from bot.domain.subjects import Kind, Site, Subject
 from bot.errors import GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS
 from bot.polling.recordings import PollContext
@@ -20,7 +20,6 @@ from bot.reports import sources
 from bot.reports.sources import (
     MOST_PAGES,
     Question,
-    baselines,
     form_counters,
     funnel_counters,
     page_counters,
@@ -65,7 +64,9 @@ class LevelMemory:
 class Figures:
     """The subjects that answer one question, and the rules that ask it.
 
-    `series` names the figures' history. `whole`: no subject is missing.
+    `series` names the figures' history, `window` is the time that they are taken over. `whole`:
+    no subject is missing. `earlier` are the counts of campaigns as an earlier version of the bot
+    has stored them.
     """
 
     series: str
@@ -74,6 +75,8 @@ class Figures:
     whole: bool
     unread: int
     said: set[str]
+    window: timedelta = sources.USUAL
+    earlier: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,6 @@ class Fetched:
     """All answers of one poll. `failed` is the error of the first question that failed, if any."""
 
     answered: Sequence[Figures]
-    watermark: str | None
     ignored: tuple[str, ...]
     failed: Exception | None
     notes: tuple[Note, ...] = ()
@@ -124,9 +126,7 @@ async def fetch(
             answered.append(_answered(kind, question, asking, answer, memory))
     if failed and not answered:
         raise failed
-    return Fetched(
-        answered, None, tuple(dict.fromkeys(ignored)), failed, _notes(site, ignored, kind)
-    )
+    return Fetched(answered, tuple(dict.fromkeys(ignored)), failed, _notes(site, ignored, kind))
 
 
 def _notes(site: Site, ignored: Sequence[str], kind: Kind) -> tuple[Note, ...]:
@@ -141,7 +141,20 @@ def _answered(
     kind: Kind, question: Question, rules: Sequence[Rule], answer: _Answer, memory: LevelMemory
 ) -> Figures:
     series = f"{kind}?{question.text}" if question.text else kind
-    return Figures(series, rules, answer.subjects, answer.whole, answer.unread, memory.said)
+    subjects, odd = _once_each(answer.subjects)
+    whole, unread = answer.whole and not odd, answer.unread + odd
+    window = question.over_last or sources.USUAL
+    return Figures(series, rules, subjects, whole, unread, memory.said, window)
+
+
+def _once_each(subjects: Sequence[Subject]) -> tuple[list[Subject], int]:
+    """Each subject once, without those whose rows contradict each other, and how many rows."""
+    found: dict[str, Subject] = {}
+    odd: set[str] = set()
+    for subject in subjects:
+        if found.setdefault(subject.key, subject) != subject:
+            odd.add(subject.key)
+    return [it for key, it in found.items() if key not in odd], len(odd)
 
 
 async def _campaigns(
@@ -149,13 +162,11 @@ async def _campaigns(
 ) -> Fetched:
     rows = await context.mouseflow.send(feedback.list(site.id))
     text = await context.store.run(partial(watermark, source="feedback", website=site.id))
-    before = msgspec.json.decode(text, type=dict[str, int]) if text else {}
-    subjects: list[CampaignSubject] = read_campaigns(site, rows, before)
-    # A campaign that is missing once keeps its baseline: it may come back.
-    after = before | baselines(rows)
-    answer = _Answer(subjects, len(rows.unreadable), not rows.unreadable)
-    answered = _answered("feedback", Question(), rules, answer, memory)
-    return Fetched([answered], msgspec.json.encode(after).decode(), (), None)
+    earlier = msgspec.json.decode(text, type=dict[str, int]) if text else {}
+    answered = _answered(
+        "feedback", Question(), rules, _rows(read_campaigns(site, rows), rows), memory
+    )
+    return Fetched([replace(answered, earlier=earlier)], (), None)
 
 
 async def _ask(

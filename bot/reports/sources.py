@@ -27,45 +27,19 @@ from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
 
 
-def growth(before: int | None, after: int | None) -> int | None:
-    """By how much a counter has grown; None at first sight, or where it fell or is missing.
-
-    Counters fall when the vendor's window rolls on or a campaign is reset (L3376 against
-    L3378-3380): a fall is a new baseline, never news.
-    """
-    if before is None or after is None or after < before:
-        return None
-    return after - before
-
-
-def read_campaigns(
-    site: Site, campaigns: Iterable[Campaign], before: Mapping[str, int]
-) -> list[CampaignSubject]:
-    """The campaigns as subjects; `before` holds the responses at the last look, by id."""
-    return [_subject(site, campaign, before.get(campaign.id)) for campaign in campaigns]
-
-
-def baselines(campaigns: Iterable[Campaign]) -> dict[str, int]:
-    """Responses by campaign id: what the next look counts from."""
-    return {
-        campaign.id: campaign.report.responses
+def read_campaigns(site: Site, campaigns: Iterable[Campaign]) -> list[CampaignSubject]:
+    """The campaigns as subjects. What is new differs from rule to rule."""
+    return [
+        CampaignSubject(
+            website=site,
+            id=campaign.id,
+            name=campaign.name or "",
+            enabled=campaign.enabled,
+            responses=campaign.report.responses if campaign.report else None,
+            impressions=campaign.report.impressions if campaign.report else None,
+        )
         for campaign in campaigns
-        if campaign.report and campaign.report.responses is not None
-    }
-
-
-def _subject(site: Site, campaign: Campaign, before: int | None) -> CampaignSubject:
-    report = campaign.report
-    responses = report.responses if report else None
-    return CampaignSubject(
-        website=site,
-        id=campaign.id,
-        name=campaign.name or "",
-        enabled=campaign.enabled,
-        responses=responses,
-        impressions=report.impressions if report else None,
-        new_responses=growth(before, responses),
-    )
+    ]
 
 
 def read_forms(site: Site, forms: Iterable[models.Form]) -> list[FormSubject]:
@@ -207,8 +181,9 @@ def days(asked: Question, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
     The API knows whole days in the account's zone alone, so the window is `over_last` and
     what the day it begins in has more.
     """
-    first = (now - (asked.over_last or USUAL)).astimezone(zone).date()
-    return first, now.astimezone(zone).date() + timedelta(days=1)
+    today = now.astimezone(zone)
+    # By the clock on the wall: days are shorter and longer where the clocks change.
+    return (today - (asked.over_last or USUAL)).date(), today.date() + timedelta(days=1)
 
 
 def session_filters(asked: Question, window: tuple[date, date]) -> SessionFilters:

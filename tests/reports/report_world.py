@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
@@ -12,9 +13,12 @@ from bot.reports.fetch import LevelMemory
 from bot.reports.poll import ReportsPolled, poll
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
+from bot.store.alert_states import rules_present
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.renames import rename_rule
+from bot.store.rules import rules_loaded
+from bot.watcher import fingerprint
 
 SITE = Site("w1", "myshop.com")
 
@@ -32,6 +36,7 @@ class Figures:
         self.funnels: dict[str, list[int]] = {}
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
+        self.rows: list[dict] = []
         self.page_count: int | None = None
         self.website = {
             "id": "w1",
@@ -67,6 +72,7 @@ class Figures:
             return found[0] if one else [{**each, "fields": []} for each in found]
         if kind == "pagelist":
             rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
+            rows += self.rows
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website
 
@@ -93,15 +99,23 @@ class World:
     def restart(self) -> None:
         self.memory = LevelMemory()
 
-    def renamed(self, text) -> None:
-        self.rules = rules(text)
+    def edit(self, text) -> None:
+        """Load other rules, as the watcher does."""
+        self.rules = rules(text) if text else ()
 
         def work(conn):
             for rule in self.rules:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, self.now)
+            prints = {rule.id: fingerprint(rule) for rule in self.rules}
+            rules_present(conn, prints, self.now, GAP)
+            rules_loaded(conn, prints, self.now)
 
         self.store.do(work)
+
+    async def looks(self, times: int, **wait: float) -> list[str]:
+        """What several looks bring."""
+        return [post for _ in range(times) for post in await self.looked(**wait)]
 
     async def look(self, **wait: float) -> ReportsPolled:
         """Let time pass, then look."""
@@ -112,7 +126,7 @@ class World:
             zone=ZoneInfo("Europe/Copenhagen"),
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
-            routing=Routing("#mouseflow", "Europe/Copenhagen"),
+            routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),
         )
         return await poll(self.kind, SITE, self.rules, context, self.memory, self.now)
 

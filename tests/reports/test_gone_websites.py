@@ -171,14 +171,14 @@ async def test_a_campaign_goes_with_its_website(watched):
     assert [rule for rule, _lane in bot.ended()] == ["asked-for"]
 
 
-async def test_what_a_rule_no_longer_watches_is_none_of_its_business(watched):
+async def test_it_ends_as_well_where_an_edit_has_left_the_website_out(watched):
     bot = watched()
     await bot.fire()
     bot.take_away()
     bot.restart(RULES.replace("watch: websites", "watch: websites\n  websites: [other.com]"))
     with capture_logs() as lines:
         await bot.list(times=4)
-    assert not bot.ended()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
     assert len([line for line in lines if line["event"] == "websites.gone"]) == 1
 
 
