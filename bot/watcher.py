@@ -143,6 +143,7 @@ def save_sites(
     gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
     ended.append(uncovered(conn, sites, rules.rules, routing, now))
+    _tell_of_new_names(conn, sites, rules.rules, routing, now)
     names = {site.id: site.name for site in sites}
     set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
     recorded = Recorded(
@@ -150,6 +151,23 @@ def save_sites(
         tuple(pause for each in ended for pause in each.paused),
     )
     return GoneSites(gone, recorded)
+
+
+def _tell_of_new_names(
+    conn: Connection, sites: Sequence[Site], rules: Sequence[Rule], routing: Routing, now: datetime
+) -> None:
+    """Tell people which rules no longer watch a website, because it has another name now."""
+    before = website_names(conn)
+    for site in sites:
+        old = Site(site.id, before.get(site.id, site.name))
+        lost = [rule.id for rule in rules if applies(rule, old) and not applies(rule, site)]
+        if lost:
+            title = f"Website {old.name} is now called {site.name}"
+            lines = (
+                f"These rules name {old.name} and no longer watch it: {', '.join(lost)}.",
+                "Their alerts there end. To watch it, write its new name or its id in the rules.",
+            )
+            announce(conn, title, lines, now, routing.ops, site)
 
 
 def _with_alerts(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
