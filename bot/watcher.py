@@ -51,6 +51,9 @@ log = structlog.get_logger(__name__)
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
 
+FORM = "form "
+"""How the names of troubles with one form's report begin."""
+
 # Which websites there are
 
 
@@ -286,9 +289,14 @@ class Watcher:
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls."""
         self.watched = watched_sites(self.rules, self._sites, self.watched)
-        names = [each.site.name for each in self.watched.values()]
+        names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
+        looks |= {
+            name
+            for name in self.troubles.failing
+            if name.startswith(FORM) and name.rpartition(" of ")[2] in names
+        }
         await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
     async def reject_rules(self, faults: Sequence[str]) -> None:
@@ -466,6 +474,11 @@ class Watcher:
                     watched, f"{kind}/{name}", f"Rules with {name} are on hold on {site.name}",
                     f"The API ignores that filter for {kind}: its figures are of all visitors.",
                 )  # fmt: skip
+            await self._tell_of_forms(site, polled.failed_forms if kind == "forms" else None)
+            for limited in polled.limited:
+                await self._tell_once(
+                    watched, limited.about, limited.title, limited.line, "poll.limited"
+                )
             if polled.unread:
                 log.warning("poll.unread", website=site.name, kind=kind, rows=polled.unread)
             if polled.failed:
@@ -474,11 +487,30 @@ class Watcher:
 
         return await self._guarded(f"{kind} of {site.name}", poll)
 
-    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
+    async def _tell_of_forms(self, site: Site, failed: Mapping[str, Exception] | None) -> None:
+        """Report each form whose report can't be read, and the end of that."""
+        if failed is None:
+            return
+        now = {f"{FORM}{name} of {site.name}": error for name, error in failed.items()}
+        for name, error in now.items():
+            # Not as an outage of the API: all else works.
+            await self.troubles.failed(name, BotError(f"its report can't be read: {error}"))
+        for name in self.troubles.failing:
+            if name.startswith(FORM) and name.endswith(f" of {site.name}") and name not in now:
+                await self.succeeded(name)
+
+    async def _tell_once(
+        self,
+        watched: WatchedSite,
+        about: str,
+        title: str,
+        line: str,
+        event: str = "poll.filter_ignored",
+    ) -> None:
         """Tell people once."""
         if about not in watched.levels.said:
             watched.levels.said.add(about)
-            log.error("poll.filter_ignored", website=watched.site.name, filter=about)
+            log.error(event, website=watched.site.name, about=about)
             await self.tell_ops(title, line, site=watched.site)
 
     async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:

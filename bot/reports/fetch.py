@@ -12,9 +12,10 @@ from typing import Any, assert_never
 
 import msgspec
 
-from bot.domain.subjects import Kind, Site, Subject
-from bot.errors import GiveUp, TryLater
+from bot.domain.subjects import FormField, FormSubject, Kind, Site, Subject
+from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS
+from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.sources import (
@@ -29,13 +30,16 @@ from bot.reports.sources import (
     read_pages,
     read_website,
 )
-from bot.rules.model import OneItem, Rule, leaves
+from bot.rules.evaluate import answer
+from bot.rules.model import Condition, OneItem, Rule, leaves
+from bot.rules.needs import texts_read
 from bot.store.audit import Note
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, websites
 from mouseflow.decode import Rows
 
 Window = tuple[date, date]
+Fields = tuple[FormField, ...]
 
 PROBE_AGAIN = timedelta(days=1)
 """How long to rely on a check of a filter."""
@@ -44,7 +48,8 @@ UNSURE = timedelta(hours=1)
 """How soon to check again if there were too few visitors to tell."""
 
 MOST_FORMS = 50
-"""Forms whose report is read in one poll, if a rule asks for more than the list has."""
+"""Forms whose report is read in one poll, if a rule asks for more than the list has. With more
+forms each has its turn, and counts with its last report in between."""
 
 
 @dataclass(slots=True)
@@ -52,12 +57,25 @@ class LevelMemory:
     """What helps from poll to poll and may be lost.
 
     `honoured` holds by kind and filter whether the API honours it (None: unknown) and when to
-    check again; `said` what people were told; `budget_used` the website's percentage.
+    check again; `said` what people were told; `budget_used` the website's percentage; `reports`
+    by question and form when its report was read, and the fields in it.
     """
 
     honoured: dict[tuple[Kind, str], tuple[bool | None, datetime]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
     budget_used: float | None = None
+    reports: dict[tuple[Question, str], tuple[datetime, Fields | None]] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What a poll has left out, for people: once, by `about`."""
+
+    about: str
+    title: str
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +99,18 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """All answers of one poll. `failed` is the error of the first question that failed, if any."""
+    """All answers of one poll. `failed` is the error of the first question that failed, if any.
+
+    `unread` are the forms whose report can't be read, with the reason; `limited` is what was
+    left out.
+    """
 
     answered: Sequence[Figures]
     ignored: tuple[str, ...]
     failed: Exception | None
     notes: tuple[Note, ...] = ()
+    unread: Mapping[str, Exception] = field(default_factory=dict)
+    limited: tuple[Limited, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,8 @@ class _Answer:
     subjects: Sequence[Any]
     unread: int = 0
     whole: bool = True
+    failed: Mapping[str, Exception] = field(default_factory=dict)
+    limited: Limited | None = None
 
 
 async def fetch(
@@ -113,6 +139,8 @@ async def fetch(
     answered: list[Figures] = []
     ignored: list[str] = []
     failed: Exception | None = None
+    unread: dict[str, Exception] = {}
+    limited: list[Limited] = []
     for question, asking in groups.items():
         try:
             answer = await _ask(kind, site, question, asking, context, memory, now)
@@ -124,9 +152,12 @@ async def fetch(
             ignored += bad
         else:
             answered.append(_answered(kind, question, asking, answer, memory))
+            unread |= answer.failed
+            limited += [answer.limited] if answer.limited else []
     if failed and not answered:
         raise failed
-    return Fetched(answered, tuple(dict.fromkeys(ignored)), failed, _notes(site, ignored, kind))
+    notes = _notes(site, ignored, kind)
+    return Fetched(answered, tuple(dict.fromkeys(ignored)), failed, notes, unread, tuple(limited))
 
 
 def _notes(site: Site, ignored: Sequence[str], kind: Kind) -> tuple[Note, ...]:
@@ -185,9 +216,7 @@ async def _ask(
             return _Answer([read_website(site, detail, memory.budget_used)])
         case "forms":
             listed = await _forms(site, question, window, context)
-            if any(map(_asks_fields, rules)):
-                return await _reports(site, question, window, listed, context)
-            return listed
+            return await _with_reports(site, question, rules, listed, context, memory, now)
         case "funnels" | "pages":
             return await _LISTS[kind](site, question, window, context)
         case "recordings" | "feedback":
@@ -205,20 +234,69 @@ async def _funnels(site: Site, question: Question, window: Window, context: Poll
 async def _forms(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
     filters = sources.session_filters(question, window)
     rows = await context.mouseflow.send(forms.list(site.id, filters))
-    return _rows(read_forms(site, rows), rows)
+    return _rows([msgspec.structs.replace(it, fields=None) for it in read_forms(site, rows)], rows)
 
 
-async def _reports(
-    site: Site, question: Question, window: Window, listed: _Answer, context: PollContext
+async def _with_reports(
+    site: Site,
+    question: Question,
+    rules: Sequence[Rule],
+    listed: _Answer,
+    context: PollContext,
+    memory: LevelMemory,
+    now: datetime,
 ) -> _Answer:
-    """The forms of the list with the figures of their fields: one call each."""
-    filters = sources.session_filters(question, window)
-    found = [
-        await context.mouseflow.send(forms.report(site.id, form.id, filters))
-        for form in listed.subjects[:MOST_FORMS]
-    ]
-    rest = listed.subjects[MOST_FORMS:]
-    return _Answer([*read_forms(site, found), *rest], listed.unread, listed.whole)
+    """The forms of the list, with the fields of those on which some rule depends.
+
+    They cost one call each. A report that fails leaves only its own form without fields.
+    """
+    wanted = [form for form in listed.subjects if _depends_on_report(form, rules)]
+    never = (now - timedelta(days=1), None)
+    known = {form.id: memory.reports.get((question, form.id), never) for form in wanted}
+    turn = sorted(wanted, key=lambda form: known[form.id][0])[:MOST_FORMS]
+    filters = sources.session_filters(question, sources.days(question, now, context.zone))
+    failed: dict[str, Exception] = {}
+    for form in turn:
+        fields = None
+        try:
+            report = await context.mouseflow.send(forms.report(site.id, form.id, filters))
+            (read,) = read_forms(site, [report])
+            fields = read.fields
+        except BadCredentials:
+            raise
+        except (GiveUp, TryLater) as error:
+            failed[form.name or form.id] = error
+        known[form.id] = (now, fields)
+    for key in [key for key in memory.reports if key[0] == question]:
+        del memory.reports[key]
+    memory.reports |= {(question, id_): report for id_, report in known.items()}
+    fresh = {id_: fields for id_, (at, fields) in known.items() if now - at <= context.gap}
+    subjects = [msgspec.structs.replace(it, fields=fresh.get(it.id)) for it in listed.subjects]
+    limited = _in_turn(site, len(wanted)) if len(wanted) > MOST_FORMS else None
+    return replace(listed, subjects=subjects, failed=failed, limited=limited)
+
+
+def _in_turn(site: Site, count: int) -> Limited:
+    return Limited(
+        "forms/turn",
+        f"Reports of {count} forms of {site.name} are read in turn",
+        f"A poll reads {MOST_FORMS}, so each form is read in every {-(-count // MOST_FORMS)}th "
+        "poll. Name the forms that matter under form: in the rules.",
+    )
+
+
+def _depends_on_report(form: FormSubject, rules: Sequence[Rule]) -> bool:
+    """Whether some rule depends on the form's fields: in its condition, or in what it posts."""
+    return any(
+        answer(condition, form) is None
+        for rule in rules
+        for condition in (rule.condition, rule.until)
+        if condition is not None and _asks_fields(condition)
+    ) or any(
+        answer(rule.condition, form) is not False
+        for rule in rules
+        if FORM_FIELD.text_name in texts_read(rule)
+    )
 
 
 async def _pages(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
@@ -227,15 +305,22 @@ async def _pages(site: Site, question: Question, window: Window, context: PollCo
         heatmaps.pages(site.id, filters, limit=MOST_PAGES)
     )  # fmt: skip
     missing = max(0, listed.count - len(listed.pages))
-    return _Answer(read_pages(site, listed.pages), missing, not missing)
+    limited = None
+    if len(listed.pages) >= MOST_PAGES and missing:
+        limited = Limited(
+            "pages/most",
+            f"Rules about pages see {MOST_PAGES:,} of {listed.count:,} pages of {site.name}",
+            "The bot asks for no more at once. The other pages match no rule.",
+        )
+    return _Answer(read_pages(site, listed.pages), missing, not missing, limited=limited)
 
 
 def _rows(subjects: Sequence[Subject], rows: Rows[Any]) -> _Answer:
     return _Answer(subjects, len(rows.unreadable), not rows.unreadable)
 
 
-def _asks_fields(rule: Rule) -> bool:
-    return any(isinstance(leaf, OneItem) for leaf in leaves(rule.condition))
+def _asks_fields(condition: Condition) -> bool:
+    return any(isinstance(leaf, OneItem) for leaf in leaves(condition))
 
 
 async def _ignored(

@@ -4,8 +4,8 @@ Rules that ask the same question share its answer. One transaction records what 
 the state of every rule for every subject, matches, and figures.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo
 from bot.actions.notifier import Notifier
 from bot.domain.alert_state import GAP, RESOLVED, Counter, Event, Level, advance, gone
 from bot.domain.subjects import Kind, Site, Subject
-from bot.fields.catalogue import SUBJECTS, field, fields, text_fields
+from bot.fields.catalogue import SUBJECTS, fields, text_fields
+from bot.fields.catalogue import field as field_named
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Found, Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
-from bot.reports.fetch import Figures, LevelMemory, fetch
+from bot.reports.fetch import Figures, LevelMemory, Limited, fetch
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule, applies
@@ -58,7 +59,8 @@ class ReportsPolled:
     """What a poll of reports read and recorded.
 
     `ignored` names the filters that the API ignores; `unread` counts rows that could not be
-    read, `failed` is why some rules were not evaluated.
+    read, `failed` is why some rules were not evaluated. `failed_forms` are those whose report
+    can't be read, `limited` is what was left out.
     """
 
     subjects: int
@@ -66,6 +68,8 @@ class ReportsPolled:
     ignored: tuple[str, ...] = ()
     unread: int = 0
     failed: Exception | None = None
+    failed_forms: Mapping[str, Exception] = field(default_factory=dict)
+    limited: tuple[Limited, ...] = ()
 
 
 async def poll(
@@ -95,6 +99,8 @@ async def poll(
         fetched.ignored,
         sum(each.unread for each in fetched.answered),
         fetched.failed,
+        fetched.unread,
+        fetched.limited,
     )
 
 
@@ -324,7 +330,7 @@ def _counted(
     about = next((it for it in fields(rule.watch) if it.news_of), None)
     if about is None:
         return counter, subject
-    count = cast("int | None", field(rule.watch, about.news_of).get(subject))
+    count = cast("int | None", field_named(rule.watch, about.news_of).get(subject))
     if counter is None and earlier is not None:
         counter = Counter(earlier, earlier)
     if counter is None:
@@ -355,7 +361,7 @@ def _sets(rule: Rule, fired: Subject | None) -> dict[str, Any]:
 
 
 def _is(rule: Rule, subject: Subject, name: str, value: Any) -> bool:
-    about = field(rule.watch, name)
+    about = field_named(rule.watch, name)
     has = about.get(subject)
     if isinstance(has, str) and isinstance(value, str):
         return about.normal(has) == about.normal(value)
@@ -366,7 +372,7 @@ def _effect(rule: Rule, subject: Subject, known: KeptLevel) -> Any:
     """What has become of the fields that the rule set when it fired."""
     effect = known.level.effect
     sets = _sets(rule, known.subject) if known.level.fired else {}
-    if not sets or any(field(rule.watch, name).get(subject) is None for name in sets):
+    if not sets or any(field_named(rule.watch, name).get(subject) is None for name in sets):
         return effect
     as_set = all(_is(rule, subject, name, value) for name, value in sets.items())
     if effect == "none" and as_set:
@@ -377,7 +383,7 @@ def _effect(rule: Rule, subject: Subject, known: KeptLevel) -> Any:
 def _without_effect(rule: Rule, subject: Subject, known: KeptLevel) -> Subject:
     """The subject as it would be if the rule had set nothing: its own switch ends no alert."""
     for name in _sets(rule, known.subject):
-        about = field(rule.watch, name)
+        about = field_named(rule.watch, name)
         subject = about.give(subject, about.get(known.subject))
     return subject
 
@@ -429,7 +435,7 @@ def _usual_now(
     if answer(lasting(rule.condition, rule.watch), subject, past) is not True:
         return
     for name in asked:
-        about = field(rule.watch, name)
+        about = field_named(rule.watch, name)
         yield f"{name} {seen(about, about.get(subject))} is usual now"
 
 

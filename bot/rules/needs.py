@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
+from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind, Site
 from bot.fields.catalogue import field, fields
 from bot.fields.field import AskedBy, Field, Source
+from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of
 from bot.rules.model import (
     All,
@@ -125,6 +127,12 @@ def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
         for leaf in leaves(rule.condition):
             if isinstance(leaf, Test) and field_of(leaf, rule.watch).asked_by is asked_by:
                 yield leaf
+
+
+def texts_read(rule: Rule) -> frozenset[str]:
+    """The names that the rule's own texts read."""
+    posts = (action for action in rule.do if isinstance(action, Notifier))
+    return frozenset(name for post in posts if post.own_text for name in names_used(post.own_text))
 
 
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:

@@ -51,7 +51,7 @@ class Figures:
     async def send(self, request):
         self.calls.append(request.target)
         tail = request.path.removeprefix("/websites/w1").strip("/")
-        if tail.partition("/")[0] in self.broken:
+        if not self.broken.isdisjoint((tail, tail.partition("/")[0])):
             raise TryLater("the account is away")
         return request.read(json.dumps(self._answer(tail, dict(request.query))).encode())
 
@@ -63,13 +63,17 @@ class Figures:
         few = query.get("device") == "tablet" or query.get("country") == "aq"
         share = 0 if nobody else 0.1 if few else 1
         kind, _, one = tail.partition("/")
+        if kind == "websites":
+            return [self.website]
         if kind == "feedback":
             return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
         if kind == "funnels":
             return [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
         if kind == "forms":
             found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
-            return found[0] if one else [{**each, "fields": []} for each in found]
+            if one:
+                return next(each for each in found if each["formId"] == one)
+            return [{**each, "fields": []} for each in found]
         if kind == "pagelist":
             rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
             rows += self.rows
@@ -120,7 +124,11 @@ class World:
     async def look(self, **wait: float) -> ReportsPolled:
         """Let time pass, then look."""
         self.now += timedelta(**(wait or {"minutes": 15}))
-        context = PollContext(
+        return await poll(self.kind, SITE, self.rules, self.context, self.memory, self.now)
+
+    @property
+    def context(self) -> PollContext:
+        return PollContext(
             mouseflow=self.api,
             store=self.store,
             zone=ZoneInfo("Europe/Copenhagen"),
@@ -128,7 +136,6 @@ class World:
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),
         )
-        return await poll(self.kind, SITE, self.rules, context, self.memory, self.now)
 
     async def looked(self, **wait: float) -> list[str]:
         """What a look has brought, as the posts it calls for: `slack` or `resolved`, by rule."""
