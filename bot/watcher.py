@@ -28,7 +28,7 @@ from bot.polling.recordings import PollContext
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
-from bot.reports.fetch import LevelMemory
+from bot.reports.fetch import IGNORED, LevelMemory
 from bot.reports.poll import uncovered, website_gone
 from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
@@ -447,10 +447,11 @@ class Watcher:
                 if website in self.watched:
                     self.watched[website].levels.budget_used = used
             for site in (site for site in polled.ignored if site.id in self.watched):
-                await self._tell_once(
+                if await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
                     "The API ignores dates there: it counts visits before the first one.",
-                )  # fmt: skip
+                ):  # fmt: skip
+                    log.error("poll.filter_ignored", website=site.name, filter="dates")
             if polled.matches:
                 self._wake()
             if polled.failed:
@@ -469,16 +470,11 @@ class Watcher:
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
-            for name in polled.ignored:
-                await self._tell_once(
-                    watched, f"{kind}/{name}", f"Rules with {name} are on hold on {site.name}",
-                    f"The API ignores that filter for {kind}: its figures are of all visitors.",
-                )  # fmt: skip
+            self._log_filters(watched, kind, polled.held)
             await self._tell_of_forms(site, polled.failed_forms if kind == "forms" else None)
             for limited in polled.limited:
-                await self._tell_once(
-                    watched, limited.about, limited.title, limited.line, "poll.limited"
-                )
+                if await self._tell_once(watched, limited.about, limited.title, limited.line):
+                    log.error("poll.limited", website=site.name, what=limited.about)
             if polled.unread:
                 log.warning("poll.unread", website=site.name, kind=kind, rows=polled.unread)
             if polled.failed:
@@ -486,6 +482,18 @@ class Watcher:
             return polled.recorded
 
         return await self._guarded(f"{kind} of {site.name}", poll)
+
+    def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
+        """Log once that the API ignores a filter, and that it works again."""
+        said, about = watched.levels.said, f"ignored/{kind}/"
+        before = {name.removeprefix(about) for name in said if name.startswith(about)}
+        now = {name for name, reason in held.items() if reason == IGNORED}
+        for name in sorted(now - before):
+            said.add(about + name)
+            log.error("poll.filter_ignored", website=watched.site.name, kind=kind, filter=name)
+        for name in sorted(before - held.keys()):
+            said.discard(about + name)
+            log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
 
     async def _tell_of_forms(self, site: Site, failed: Mapping[str, Exception] | None) -> None:
         """Report each form whose report can't be read, and the end of that."""
@@ -499,19 +507,13 @@ class Watcher:
             if name.startswith(FORM) and name.endswith(f" of {site.name}") and name not in now:
                 await self.succeeded(name)
 
-    async def _tell_once(
-        self,
-        watched: WatchedSite,
-        about: str,
-        title: str,
-        line: str,
-        event: str = "poll.filter_ignored",
-    ) -> None:
-        """Tell people once."""
-        if about not in watched.levels.said:
-            watched.levels.said.add(about)
-            log.error(event, website=watched.site.name, about=about)
-            await self.tell_ops(title, line, site=watched.site)
+    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
+        """Tell people once; whether that was now."""
+        if about in watched.levels.said:
+            return False
+        watched.levels.said.add(about)
+        await self.tell_ops(title, line, site=watched.site)
+        return True
 
     async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
         """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
@@ -537,7 +539,7 @@ class Watcher:
 
     def _take(self, recorded: Recorded) -> None:
         """Have new matches delivered, and log the rules that were paused."""
-        if recorded.matches:
+        if recorded.matches or recorded.announced:
             self._wake()
         self._log_paused(recorded.paused)
 

@@ -82,12 +82,14 @@ class Routing:
 class Recorded:
     """The keys of the new matches, and the rules that their safety paused, with the reason.
 
-    `suppressed` are the keys of the matches that lead to nothing.
+    `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
+    for the ops channel.
     """
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
     suppressed: frozenset[str] = frozenset()
+    announced: bool = False
 
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:

@@ -1,7 +1,8 @@
 """Fetches the figures that a website's level rules ask for, each question once.
 
 To see whether the API honours `over_last` and `visitors`, the bot asks for the opposite. A rule
-whose filter is ignored is suspended: its figures would be of other visitors.
+whose filter is ignored, or can't be proved to work, is on hold: its figures may be of other
+visitors. Before a rule fires, its filters are proved again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,6 @@ from bot.reports.sources import (
 from bot.rules.evaluate import answer
 from bot.rules.model import Condition, OneItem, Rule, leaves
 from bot.rules.needs import texts_read
-from bot.store.audit import Note
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, websites
 from mouseflow.decode import Rows
@@ -45,23 +45,37 @@ PROBE_AGAIN = timedelta(days=1)
 """How long to rely on a check of a filter."""
 
 UNSURE = timedelta(hours=1)
-"""How soon to check again if there were too few visitors to tell."""
+"""How soon to check again a filter that is not known to work."""
 
 MOST_FORMS = 50
 """Forms whose report is read in one poll, if a rule asks for more than the list has. With more
 forms each has its turn, and counts with its last report in between."""
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the API honours a filter, as of then; None if too few visitors came to tell."""
+
+    honoured: bool | None
+    at: datetime
+
+
+TOO_FEW = "too few visitors to tell whether the API applies the filter"
+IGNORED = "the API ignores the filter"
+"""Why rules are on hold."""
+
+
 @dataclass(slots=True)
 class LevelMemory:
     """What helps from poll to poll and may be lost.
 
-    `honoured` holds by kind and filter whether the API honours it (None: unknown) and when to
-    check again; `said` what people were told; `budget_used` the website's percentage; `reports`
-    by question and form when its report was read, and the fields in it.
+    `verdicts` holds by kind, question and filter whether the API honours it; `held` by kind what
+    is on hold, as the store has it; `said` what people were told; `budget_used` the website's
+    percentage; `reports` by question and form when its report was read, and the fields in it.
     """
 
-    honoured: dict[tuple[Kind, str], tuple[bool | None, datetime]] = field(default_factory=dict)
+    verdicts: dict[tuple[Kind, Question, str], Verdict] = field(default_factory=dict)
+    held: dict[Kind, Mapping[str, str]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
     budget_used: float | None = None
     reports: dict[tuple[Question, str], tuple[datetime, Fields | None]] = field(
@@ -88,6 +102,7 @@ class Figures:
     """
 
     series: str
+    question: Question
     rules: Sequence[Rule]
     subjects: Sequence[Subject]
     whole: bool
@@ -101,14 +116,13 @@ class Figures:
 class Fetched:
     """All answers of one poll. `failed` is the error of the first question that failed, if any.
 
-    `unread` are the forms whose report can't be read, with the reason; `limited` is what was
-    left out.
+    `held` are the filters that hold rules back, with the reason; `unread` are the forms whose
+    report can't be read, with the reason; `limited` is what was left out.
     """
 
     answered: Sequence[Figures]
-    ignored: tuple[str, ...]
     failed: Exception | None
-    notes: tuple[Note, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, Exception] = field(default_factory=dict)
     limited: tuple[Limited, ...] = ()
 
@@ -137,35 +151,57 @@ async def fetch(
     for rule in rules:
         groups.setdefault(sources.question(rule.over_last, rule.visitors), []).append(rule)
     answered: list[Figures] = []
-    ignored: list[str] = []
+    held: dict[str, str] = {}
     failed: Exception | None = None
     unread: dict[str, Exception] = {}
     limited: list[Limited] = []
     for question, asking in groups.items():
         try:
             answer = await _ask(kind, site, question, asking, context, memory, now)
-            bad = await _ignored(kind, site, question, answer, context, memory, now)
+            doubts = await _doubts(kind, site, question, answer.subjects, context, memory, now)
         except (GiveUp, TryLater) as error:
             failed = failed or error
             continue
-        if bad:
-            ignored += bad
-        else:
+        held |= doubts
+        if not doubts:
             answered.append(_answered(kind, question, asking, answer, memory))
             unread |= answer.failed
             limited += [answer.limited] if answer.limited else []
     if failed and not answered:
         raise failed
-    notes = _notes(site, ignored, kind)
-    return Fetched(answered, tuple(dict.fromkeys(ignored)), failed, notes, unread, tuple(limited))
+    return Fetched(answered, failed, held, unread, tuple(limited))
 
 
-def _notes(site: Site, ignored: Sequence[str], kind: Kind) -> tuple[Note, ...]:
-    return tuple(
-        Note(kind="level.held", website=site.id,
-             text=f"rules for {kind} with {name} are held: the API ignores that filter")
-        for name in dict.fromkeys(ignored)
-    )  # fmt: skip
+async def proved(
+    kind: Kind,
+    site: Site,
+    fetched: Fetched,
+    firing: Sequence[Figures],
+    context: PollContext,
+    memory: LevelMemory,
+    now: datetime,
+) -> Fetched:
+    """The answers without those by which a rule would fire though a filter no longer works."""
+    held = dict(fetched.held)
+    failed = fetched.failed
+    bad: list[Figures] = []
+    for each in firing:
+        for aspect in each.question.aspects:
+            key = (kind, each.question, aspect)
+            verdict = memory.verdicts.get(key)
+            if verdict is not None and verdict.at < now:
+                del memory.verdicts[key]
+        try:
+            doubts = await _doubts(kind, site, each.question, each.subjects, context, memory, now)
+        except (GiveUp, TryLater) as error:
+            failed = failed or error
+            bad.append(each)
+            continue
+        if doubts:
+            held |= doubts
+            bad.append(each)
+    answered = [each for each in fetched.answered if not any(each is it for it in bad)]
+    return replace(fetched, answered=answered, held=held, failed=failed)
 
 
 def _answered(
@@ -175,7 +211,7 @@ def _answered(
     subjects, odd = _once_each(answer.subjects)
     whole, unread = answer.whole and not odd, answer.unread + odd
     window = question.over_last or sources.USUAL
-    return Figures(series, rules, subjects, whole, unread, memory.said, window)
+    return Figures(series, question, rules, subjects, whole, unread, memory.said, window)
 
 
 def _once_each(subjects: Sequence[Subject]) -> tuple[list[Subject], int]:
@@ -197,7 +233,7 @@ async def _campaigns(
     answered = _answered(
         "feedback", Question(), rules, _rows(read_campaigns(site, rows), rows), memory
     )
-    return Fetched([replace(answered, earlier=earlier)], (), None)
+    return Fetched([replace(answered, earlier=earlier)], None)
 
 
 async def _ask(
@@ -323,44 +359,50 @@ def _asks_fields(condition: Condition) -> bool:
     return any(isinstance(leaf, OneItem) for leaf in leaves(condition))
 
 
-async def _ignored(
+async def _doubts(
     kind: Kind,
     site: Site,
     question: Question,
-    answer: _Answer,
+    subjects: Sequence[Any],
     context: PollContext,
     memory: LevelMemory,
     now: datetime,
-) -> list[str]:
-    """The question's filters that the API is known to ignore."""
-    bad = []
+) -> dict[str, str]:
+    """The question's filters that are not known to work, with the reason."""
+    found: dict[str, str] = {}
+    if not subjects:
+        return found  # nothing can fire
     for aspect in question.aspects:
-        known, until = memory.honoured.get((kind, aspect), (None, now))
-        if now >= until:
-            known = await _probe(kind, site, question, answer, aspect, context, now)
-            again = UNSURE if known is None else PROBE_AGAIN
-            memory.honoured[kind, aspect] = (known, now + again)
-        if known is False:
-            bad.append(aspect)
-    return bad
+        key = (kind, question, aspect)
+        verdict = memory.verdicts.get(key)
+        again = PROBE_AGAIN if verdict and verdict.honoured else UNSURE
+        if verdict is None or now - verdict.at >= again:
+            known = await _probe(kind, site, question, subjects, aspect, context, now)
+            verdict = memory.verdicts[key] = Verdict(known, now)
+        if not verdict.honoured:
+            found[aspect] = TOO_FEW if verdict.honoured is None else IGNORED
+    return found
 
 
 async def _probe(
     kind: Kind,
     site: Site,
     question: Question,
-    answer: _Answer,
+    subjects: Sequence[Any],
     aspect: str,
     context: PollContext,
     now: datetime,
 ) -> bool | None:
+    """Ask for the opposite; with few visitors also for all, who are more than those asked for."""
     count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
-    counters = count(answer.subjects)
-    if sum(counters.values()) < sources.ENOUGH:
-        return None
+    counters = count(subjects)
     window = sources.days(question, now, context.zone)
     other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
-    return sources.honoured(counters, count(other.subjects))
+    known = sources.honoured(counters, count(other.subjects))
+    if known is None:
+        every = await _LISTS[kind](site, *sources.without(question, window, aspect), context)
+        known = sources.apart(counters, count(every.subjects)) or None
+    return known
 
 
 _LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}

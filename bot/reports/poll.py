@@ -20,7 +20,7 @@ from bot.fields.catalogue import field as field_named
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Found, Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
-from bot.reports.fetch import Figures, LevelMemory, Limited, fetch
+from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule, applies
@@ -38,9 +38,9 @@ from bot.store.alert_states import (
     save_level,
     states_of_rules,
 )
-from bot.store.audit import Note
+from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome, reached_people
-from bot.store.recordings import forget_watermark
+from bot.store.recordings import forget_watermark, on_hold, set_on_hold
 from bot.store.rules import rule_states
 
 KEPT = timedelta(days=35)
@@ -58,14 +58,14 @@ OTHER_CONDITION = "the rule's condition was changed"
 class ReportsPolled:
     """What a poll of reports read and recorded.
 
-    `ignored` names the filters that the API ignores; `unread` counts rows that could not be
-    read, `failed` is why some rules were not evaluated. `failed_forms` are those whose report
-    can't be read, `limited` is what was left out.
+    `held` names the filters that hold rules back, with the reason; `unread` counts rows that
+    could not be read, `failed` is why some rules were not evaluated. `failed_forms` are those
+    whose report can't be read, `limited` is what was left out.
     """
 
     subjects: int
     recorded: Recorded
-    ignored: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
     unread: int = 0
     failed: Exception | None = None
     failed_forms: Mapping[str, Exception] = field(default_factory=dict)
@@ -89,14 +89,25 @@ async def poll(
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
     look = Look(site, now, context.zone, context.gap, max(KEPT, compared_for(rules)))
+    filtered = [each for each in fetched.answered if each.question.aspects]
+    if filtered:
+        firing = await context.store.run(partial(would_fire, look=look, figures=filtered))
+        fetched = await proved(kind, site, fetched, firing, context, memory, now)
+    held = None if memory.held.get(kind) == fetched.held else fetched.held
     recorded = await context.store.run(
-        partial(record_levels, look=look, figures=fetched.answered, notes=fetched.notes,
-                routing=context.routing)
-    )  # fmt: skip
+        partial(
+            record_levels,
+            look=look,
+            figures=fetched.answered,
+            held=None if held is None else (kind, held),
+            routing=context.routing,
+        )
+    )
+    memory.held[kind] = fetched.held
     return ReportsPolled(
         sum(len(each.subjects) for each in fetched.answered),
         recorded,
-        fetched.ignored,
+        fetched.held,
         sum(each.unread for each in fetched.answered),
         fetched.failed,
         fetched.unread,
@@ -181,15 +192,32 @@ def uncovered(
     return recorded
 
 
+def would_fire(conn: Connection, look: Look, figures: Sequence[Figures]) -> list[Figures]:
+    """The answers by which some rule would fire, or some alert end."""
+    paused = _paused(conn)
+    return [
+        each
+        for each in figures
+        if any(
+            move.found is not None
+            for rule in each.rules
+            for move in _moves(conn, rule, each, look, paused=rule.id in paused)
+        )
+    ]
+
+
 def record_levels(
     conn: Connection,
     look: Look,
     figures: Sequence[Figures],
-    notes: Sequence[Note],
+    held: tuple[Kind, Mapping[str, str]] | None,
     routing: Routing,
 ) -> Recorded:
-    """Advance every rule's state by one poll and record what fired or ended."""
-    paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
+    """Advance every rule's state by one poll and record what fired or ended.
+
+    `held` are the filters that hold rules of a kind back, if that has changed.
+    """
+    paused = _paused(conn)
     moves: list[_Move] = []
     early: list[Note] = []
     for each in figures:
@@ -200,7 +228,50 @@ def record_levels(
         if each.earlier:
             forget_watermark(conn, source="feedback", website=look.site.id)
     forget_figures(conn, grain(look.now) - look.history)
-    return _record(conn, moves, look, (*notes, *early), routing)
+    told = _hold(conn, look, *held, routing) if held else False
+    recorded = _record(conn, moves, look, early, routing)
+    return replace(recorded, announced=told or recorded.announced)
+
+
+def _paused(conn: Connection) -> frozenset[str]:
+    states = rule_states(conn)
+    return frozenset(rule for rule, state in states.items() if state.paused_at is not None)
+
+
+def _hold(
+    conn: Connection, look: Look, kind: Kind, held: Mapping[str, str], routing: Routing
+) -> bool:
+    """Store what is on hold, for `status`; tell of filters that the API ignores, and of the end.
+
+    True if people are told.
+    """
+    site = look.site
+    before = {
+        it.filter: it.reason for it in on_hold(conn) if (it.kind, it.website) == (kind, site.id)
+    }
+    set_on_hold(conn, kind, site.id, held, look.now)
+    began = {name: reason for name, reason in held.items() if before.get(name) != reason}
+    texts = [
+        f"rules for {kind} with {name} are on hold: {reason}" for name, reason in began.items()
+    ]
+    texts += [f"rules for {kind} with {name} run again" for name in before.keys() - held.keys()]
+    record(conn, look.now, [Note(kind="level.held", website=site.id, text=it) for it in texts])
+    told = [
+        (
+            f"Rules with {name} are on hold on {site.name}",
+            f"The API ignores that filter for {kind}: its figures are of all visitors.",
+        )
+        for name, reason in began.items()
+        if reason == IGNORED
+    ]
+    told += [
+        (f"Rules with {name} run again on {site.name}", f"The filter works again for {kind}.")
+        for name, reason in before.items()
+        if reason == IGNORED and name not in held
+    ]
+    for title, line in told:
+        announce(conn, title, (line,), look.now, routing.ops, site)
+    return bool(told)
 
 
 def _record(
@@ -217,7 +288,7 @@ def _record(
             save_level(conn, move.rule.id, move.website, move.subject_key, after, look.now)
         if move.undone:
             _step_aside(conn, move, look, routing)
-    return recorded
+    return replace(recorded, announced=any(move.undone for move in moves))
 
 
 def _step_aside(conn: Connection, move: _Move, look: Look, routing: Routing) -> None:

@@ -219,18 +219,31 @@ def _other(name: str, value: str) -> str:
     return next(other for other in contrast if other != value)
 
 
+def without(
+    asked: Question, window: tuple[date, date], aspect: str
+) -> tuple[Question, tuple[date, date]]:
+    """The question without this filter, so that it counts all that the filter leaves out."""
+    if aspect == DATES:
+        return asked, (window[0] - USUAL, window[1])
+    kept = tuple((name, value) for name, value in asked.visitors if name != aspect)
+    return replace(asked, visitors=kept), window
+
+
+def apart(answer: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Whether two answers differ by more than came in between the two questions."""
+    names = answer.keys() | other.keys()
+    total = sum(abs(answer.get(name, 0) - other.get(name, 0)) for name in names)
+    return total > max(2, sum(answer.values()) / 200)
+
+
 def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None:
     """Whether the API honours the filter in which two questions differ, by their counters.
 
-    None if there are too few visitors to tell. Counters of one answer may have moved on a
-    little until the other was asked.
+    None if the answers are alike, but count too few visitors to tell.
     """
-    total = sum(answer.values())
-    if total < ENOUGH:
-        return None
-    names = answer.keys() | other.keys()
-    apart = sum(abs(answer.get(name, 0) - other.get(name, 0)) for name in names)
-    return apart > max(2, total / 200)
+    if apart(answer, other):
+        return True
+    return None if sum(answer.values()) < ENOUGH else False
 
 
 def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:

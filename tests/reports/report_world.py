@@ -37,6 +37,7 @@ class Figures:
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
         self.rows: list[dict] = []
+        self.tablets = 0.1
         self.page_count: int | None = None
         self.website = {
             "id": "w1",
@@ -61,7 +62,7 @@ class Figures:
             query.pop("todate" if name == "fromdate" else name, None)
         nobody = query.get("fromdate", "2026") < "2001"
         few = query.get("device") == "tablet" or query.get("country") == "aq"
-        share = 0 if nobody else 0.1 if few else 1
+        share = 0 if nobody else self.tablets if few else 1
         kind, _, one = tail.partition("/")
         if kind == "websites":
             return [self.website]
