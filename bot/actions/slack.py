@@ -19,6 +19,7 @@ from bot.domain.subjects import Kind, Subject, reread
 from bot.errors import TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
+from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
 from bot.messages.templates import BadText, names_used, render
@@ -53,8 +54,8 @@ class _Post(Action):
         message = self.message(task, ports.addresses)
         post = SlackPost(
             channel=self.channel or self.default(ports.addresses),
-            text=message.text,
-            blocks=message.blocks,
+            text=notification(message),
+            blocks=blocks(message),
             key=_opaque(task.key),
         )
         done = await _post_once(post, task, ports)

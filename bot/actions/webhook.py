@@ -20,7 +20,7 @@ from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Subject
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
-from bot.messages import blocks
+from bot.messages import links
 from bot.messages.message import Message
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
@@ -132,8 +132,8 @@ def body(task: Task, addresses: Addresses) -> bytes:
             matched=task.matched,
             why=tuple(clean(line) for line in task.why),
             subject=_facts(subject),
-            url=blocks.playback(subject, addresses),
-            share_url=blocks.public(task.results.get("share"), addresses),
+            url=links.playback(subject, addresses),
+            share_url=links.public(task.results.get("share"), addresses),
         )
     )
 

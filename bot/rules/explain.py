@@ -285,6 +285,13 @@ def _impersonal(leaf: Leaf, about: Field) -> str:
             assert_never(leaf)
 
 
+def _part_reason(part: Field, test: Test, item: Any) -> str:
+    """Why a part of an item meets the test: `rage clicks`, else the test in words."""
+    value = part.get(item)
+    known = isinstance(value, tuple) and any(map(part.in_words, value))
+    return test.operator.reason(part, value, "") if known else _impersonal(test, part)
+
+
 def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
     tests = [(about.part(test.field), test) for test in leaf.tests]
     met = [part_test(part, test) for part, test in tests]
@@ -293,6 +300,6 @@ def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
             key = about.parts[0]
             where = "" if key.personal else seen(key, key.get(item))
             where = where or about.name
-            rest = [_impersonal(test, part) for part, test in tests if part.name != key.name]
-            return f"{about.why_label} {where}{': ' if rest else ''}{', '.join(rest)}"
+            rest = [_part_reason(part, test, item) for part, test in tests if part is not key]
+            return f"{', '.join(rest)} {about.why_label} {where}".lstrip()
     return _impersonal(leaf, about)

@@ -11,6 +11,7 @@ from bot.domain.subjects import Site, Subject
 from bot.errors import Fault, internal_error
 from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
+from bot.messages.message import plain
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
 from bot.rules.evaluate import Past, rule_answer
@@ -134,18 +135,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
     )
     posts = [action for action in rule.do if isinstance(action, Notifier)]
     found = [post.message(task, Addresses()) for post in posts]
-    return ["\n".join((each.text, *_texts(each.blocks))) for each in found if each is not None]
-
-
-def _texts(blocks: Any) -> list[str]:
-    """All texts in a message's blocks."""
-    if isinstance(blocks, Mapping):
-        own = blocks.get("text")
-        inner = [text for value in blocks.values() for text in _texts(value)]
-        return [own, *inner] if isinstance(own, str) else inner
-    if isinstance(blocks, list | tuple):
-        return [text for value in blocks for text in _texts(value)]
-    return []
+    return ["\n".join(plain(each)) for each in found if each is not None]
 
 
 def junit(results: Sequence[TestResult]) -> str:
