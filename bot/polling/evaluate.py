@@ -262,6 +262,8 @@ class _Evaluator:
                 known[key] = msgspec.structs.replace(known[key], friction=band)
         # Only now: if friction has decided, the visitor's type does not matter.
         asking = self._depending(known, settled, self._rules.asking["visitortype"])
+        for key, rules in self._telling_visitor_type(known, settled).items():
+            asking[key] = [*asking.get(key, ()), *rules]
         unknown = [known[key] for key in asking if known[key].visitor_type is None]
         if unknown:
             depth = max(scope.places.get(it.key, 0) for it in unknown)
@@ -354,6 +356,23 @@ class _Evaluator:
         }
         return {key: rules for key, rules in found.items() if rules}
 
+    def _telling_visitor_type(
+        self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
+    ) -> dict[str, list[Rule]]:
+        """The rules of each recording that are about to match and show it in their texts."""
+        telling = self._rules.telling_visitor_type
+        if not telling or "visitortype" in self._filters.suspended:
+            return {}
+        found = {
+            key: [rule for rule in self._sure(subject, settled[key]) if rule.id in telling]
+            for key, subject in subjects.items()
+        }
+        return {key: rules for key, rules in found.items() if rules}
+
+    def _sure(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
+        """The rules that are about to match the recording."""
+        return self._in_play(subject.key, self._rules.group(settled).sure(subject))
+
     def _friction_question(
         self, subject: RecordingSubject, rules: Sequence[Rule]
     ) -> FrictionQuestion:
@@ -365,11 +384,14 @@ class _Evaluator:
     def _needing_detail(self, candidate: Candidate, subject: RecordingSubject) -> list[Rule]:
         """The rules for which the candidate's detail is worth a call."""
         rules = self._undecided(subject, candidate.settled)
+        sure = self._sure(subject, candidate.settled)
+        lacking = [rule for rule in sure if self._rules.lacks(rule, subject)]
         if candidate.unchanged(subject.friction):
             # Pages may have got tags meanwhile, but a detail would cost too much to see that.
             readers = self._rules.reading_tags
             worth = self._expansion.trusted(self._now) and any(it.id in readers for it in rules)
-            return rules if worth else []
+            return [*lacking, *(rules if worth else ())]
+        rules = [*rules, *lacking]
         if candidate.stale and candidate.settled:
             marked = self._in_play(subject.key, self._rules.hinging_on_marks(subject))
             rules += [rule for rule in marked if rule not in rules]
@@ -502,8 +524,10 @@ class _Evaluator:
         if candidate.stale and candidate.settled and not isinstance(detail, Recording):
             unsure = self._rules.hinging_on_marks(subject)
             rules = [rule for rule in rules if rule not in unsure]
+        ungrouped = [rule for rule in rules if self._rules.lacks_group(rule, subject)]
+        rules = [rule for rule in rules if rule not in ungrouped]
         missing = key in unavailable and (
-            candidate.stale or bool(self._undecided(subject, candidate.settled))
+            candidate.stale or bool(ungrouped or self._undecided(subject, candidate.settled))
         )
         return Evaluation(candidate, subject, tuple(rules), open=missing)
 
