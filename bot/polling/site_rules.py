@@ -105,6 +105,7 @@ class SiteRules:
         watching = _watching(rules, site)
         every = rules if everything is None else tuple(everything)
         own = own_tags(every)
+        self.own_tags = own
         self.ignored_tags = own - named_tags(_watching(every, site))
         hidden = {rule.id: own - self.ignored_tags - named_tags([rule]) for rule in watching}
         self.final: RuleGroup = rule_group(watching, hidden)
