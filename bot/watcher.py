@@ -626,9 +626,27 @@ class Watcher:
                     f"The {about} filter works again. Catching up: {rules}.",
                     site=site,
                 )
+        await self._warn_of_page_views(watched)
         if unread and "unread" not in reported:
             reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
+
+    async def _warn_of_page_views(self, watched: WatchedSite) -> None:
+        """Tell people once that sessions were decided by page views that are wrong."""
+        site, since = watched.site, watched.live.knowledge.expansion.wrong_since
+        if since is None:
+            watched.reported.discard("page views")
+        elif "page views" not in watched.reported:
+            watched.reported.add("page views")
+            log.error("poll.page_views_wrong", website=site.name, since=since.isoformat())
+            await self.tell_ops(
+                f"Page views in lists of {site.name} are wrong",
+                "A list of recordings differs from a recording's detail. The bot reads details "
+                "until both agree again.",
+                f"Since {since:%d %b %Y %H:%M} UTC rules about pages may have missed sessions or "
+                "matched wrong ones: mouseflow-bot replay lists them.",
+                site=site,
+            )
 
 
 MOST_FAULTS = 50
