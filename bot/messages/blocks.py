@@ -7,7 +7,7 @@ address. Texts are `verbatim`, so Slack makes no link or mention of what only lo
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bot.messages.message import Line, Message, Part
+from bot.messages.message import Line, Message, Part, rest
 from bot.messages.text import cut_mrkdwn, mrkdwn, size
 
 Block = Mapping[str, Any]
@@ -20,7 +20,8 @@ NOTIFICATION = 150
 def blocks(message: Message) -> tuple[Block, ...]:
     """The message's blocks: headline and why, visit, items, links, context."""
     body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
-    items = "\n".join(f"• {_line(item)}" for item in message.items)
+    listed = [f"• {_line(item)}" for item in message.items]
+    items = "\n".join((*listed, rest(message))).rstrip()
     return (
         _section(body),
         *((_context(_line(message.visit)),) if message.visit else ()),
@@ -41,7 +42,7 @@ def notification(message: Message) -> str:
 
 def _headline(message: Message) -> str:
     title = mrkdwn(message.headline) or "–"
-    linked = f"<{message.url}|{title}>" if message.url else title
+    linked = _link(message.url, title) if message.url else title
     place = f" · {mrkdwn(message.place)}" if message.place else ""
     return f"{message.icon} *{linked}*{place}".lstrip()
 
@@ -61,8 +62,13 @@ def _part(part: Part) -> str:
         form = "{time}" if part.text[2:3] == ":" else _WITH_DAY
         return f"{before}<!date^{int(part.at.timestamp())}^{form}|{text}>{after}"
     if part.url:
-        text = f"<{part.url}|{text}>"
+        text = _link(part.url, text)
     return f"{before}*{text}*{after}" if part.bold else f"{before}{text}{after}"
+
+
+def _link(url: str, label: str) -> str:
+    """The label as a link; a `|` in it would begin another label."""
+    return f"<{url}|{label.replace('|', '¦')}>"
 
 
 _WITH_DAY = "{date_short_pretty} {time}"

@@ -54,8 +54,8 @@ class Message:
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces. `note` goes into the audit log: what is unusual
-    about the message.
+    opened, `context` the grey line's pieces, `more` how many items are not listed. `note` goes
+    into the audit log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -66,6 +66,7 @@ class Message:
     own: str = ""
     visit: Line = ()
     items: tuple[Line, ...] = ()
+    more: int = 0
     links: tuple[tuple[str, str], ...] = ()
     context: tuple[Line, ...] = ()
     note: str = ""
@@ -139,15 +140,13 @@ def digest(
     lasted = lasting(max(task.now - since, timedelta()))
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
     few = worst[: MOST_ITEMS if total <= MOST_ITEMS else FEW_ITEMS]
-    items = list(_counted(_item(task, subject, addresses) for subject in few))
-    left = total - len(few)
-    if items and left > 0:
-        items.append(_line(f"and {number(left)} more"))
+    items = tuple(_counted(_item(task, subject, addresses) for subject in few))
     return Message(
         icon=WARNING,
         headline=cut(f"{number(total)} more: {clean(shown['summary'])}", HEADLINE),
         why=(_line(f"In the last {lasted}: {why or 'held back'}."),),
-        items=tuple(items),
+        items=items,
+        more=max(total - len(few), 0) if items else 0,
         context=(
             (
                 *_time(since, task.now, addresses.zone),
@@ -165,7 +164,12 @@ def plain(message: Message) -> list[str]:
     shown = [message.own] if message.own else [f"{message.icon} {head}".strip()]
     grey = " · ".join(_said(line) for line in message.context)
     lines = (*message.why, message.visit, *message.items)
-    return [line for line in (*shown, *map(_said, lines), grey) if line]
+    return [line for line in (*shown, *map(_said, lines), rest(message), grey) if line]
+
+
+def rest(message: Message) -> str:
+    """`and 4,997 more`, empty if all items are listed."""
+    return f"and {number(message.more)} more" if message.more else ""
 
 
 def _said(line: Line) -> str:
