@@ -25,6 +25,7 @@ from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import Recorded, Routing
 from bot.polling.recordings import PollContext
+from bot.polling.session import AccountOffset
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
@@ -38,7 +39,9 @@ from bot.store.recordings import (
     close_older,
     forget_watermark,
     missing_websites,
+    set_watermark,
     set_websites,
+    watermark,
     website_names,
 )
 from bot.store.renames import rename_rule
@@ -50,6 +53,9 @@ log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
+
+TIME_ZONE = "time-zone"
+"""The source under which the store keeps the wrong time zone that people were told of."""
 
 # Which websites there are
 
@@ -194,6 +200,7 @@ class Watcher:
         self._clock = clock
         self.announce_after = announce_after
         self._announced: datetime | None = None
+        self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
@@ -315,6 +322,8 @@ class Watcher:
         if polled.since is not None:
             await self._announce_resumed(polled.since)
         await self._warn_of_limits(watched, polled.unread)
+        if polled.offset is not None:
+            await self._check_zone(polled.offset)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -396,6 +405,28 @@ class Watcher:
             "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
             "arrive as one digest.",
         )
+
+    async def _check_zone(self, offset: AccountOffset) -> None:
+        """Tell people once that the configured time zone is wrong, and once that it is right."""
+        configured = self.context.zone.key
+        wrong = "" if offset.fits else configured
+        if wrong == self._wrong_zone:
+            return
+        self._wrong_zone = wrong
+
+        def work(conn: Connection) -> bool:
+            now, said = self._clock(), watermark(conn, TIME_ZONE, "") or ""
+            if wrong == said:
+                return False
+            set_watermark(conn, TIME_ZONE, "", wrong, now)
+            title, *lines = zone_notice(offset, configured)
+            announce(conn, title, lines, now, self._ops)
+            return True
+
+        if await self.context.store.run(work):
+            told = log.info if offset.fits else log.error
+            told("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
+            self._wake()
 
     async def poll_feedback(self, site: Site) -> bool:
         """Poll the website's feedback campaigns once; False if that failed."""
@@ -532,6 +563,20 @@ class Watcher:
         if unread and "unread" not in reported:
             reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
+
+
+def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:
+    """What people are told of the account's time zone: a title and more lines."""
+    if offset.fits:
+        return (
+            "The time zone is right again",
+            f"mouseflow.time_zone is {configured}; recordings are {offset.shown}, as there.",
+        )
+    return (
+        f"Wrong time zone: mouseflow.time_zone is {configured}, the account is in {offset.shown}",
+        "The hours and days of rules, budgets and posts are those of the wrong zone. Set "
+        "mouseflow.time_zone to the account's, and restart.",
+    )
 
 
 def fingerprint(rule: Rule) -> str:

@@ -29,7 +29,7 @@ from bot.polling.live_sessions import (
 )
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
-from bot.polling.session import AHEAD, aware, fingerprint
+from bot.polling.session import AHEAD, AccountOffset, account_offset, aware, fingerprint
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.store.audit import Note
@@ -72,7 +72,8 @@ class Polled:
 
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
-    has the rules whose filters work again, each with the time from which to catch up.
+    has the rules whose filters work again, each with the time from which to catch up. `offset`
+    is the account's offset from UTC, if the rows tell it.
     """
 
     live: LiveSessions
@@ -85,6 +86,7 @@ class Polled:
     without_detail: int = 0
     outage: BotError | None = None
     behind: Mapping[str, datetime] = field(default_factory=dict)
+    offset: AccountOffset | None = None
 
 
 async def poll(
@@ -149,6 +151,7 @@ async def poll(
         without_detail=len(waiting),
         outage=result.outage,
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
+        offset=account_offset(seen.listing.rows, context.zone),
     )
 
 
