@@ -424,8 +424,8 @@ class Watcher:
             return True
 
         if await self.context.store.run(work):
-            told = log.info if offset.fits else log.error
-            told("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
+            tell = log.info if offset.fits else log.error
+            tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
             self._wake()
 
     async def poll_feedback(self, site: Site) -> bool:
