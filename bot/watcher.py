@@ -24,7 +24,7 @@ from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import Recorded, Routing
-from bot.polling.recordings import PollContext
+from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.session import AccountOffset
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
@@ -36,7 +36,6 @@ from bot.store import Connection
 from bot.store.alert_states import websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.recordings import (
-    close_older,
     forget_watermark,
     missing_websites,
     set_watermark,
@@ -123,6 +122,23 @@ def watched_sites(
     return found
 
 
+def stop_unwatched(
+    conn: Connection, sites: Sequence[Site], watching: Iterable[Sequence[Rule]], now: datetime
+) -> None:
+    """Forget how far websites were read that no rule watches, now or until now.
+
+    A rule that comes later begins when it comes. A website that is missing from the list keeps
+    its place: it is caught up with.
+    """
+    watching = tuple(watching)
+    for site in sites:
+        kinds = [{rule.watch for rule in rules if applies(rule, site)} for rules in watching]
+        if not all("recordings" in each for each in kinds):
+            stop_reading(conn, site.id, now)
+        if not all("feedback" in each for each in kinds):
+            forget_watermark(conn, source="feedback", website=site.id)
+
+
 @dataclass(frozen=True, slots=True)
 class GoneSites:
     """The websites that are gone, and what resolving their alerts led to."""
@@ -192,6 +208,7 @@ class Watcher:
     ) -> None:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
+        self._watching = rules.rules  # when the websites were last told apart by them
         self.watched: dict[str, WatchedSite] = {}
         self.budget_memory = BudgetMemory()
         self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
@@ -274,6 +291,11 @@ class Watcher:
 
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls."""
+        watching = (self.rules.rules, self._watching)
+        await self.context.store.run(
+            partial(stop_unwatched, sites=self._sites, watching=watching, now=self._clock())
+        )
+        self._watching = self.rules.rules
         self.watched = watched_sites(self.rules, self._sites, self.watched)
         names = [each.site.name for each in self.watched.values()]
         kinds = ("recordings", "feedback", *REPORTS)
@@ -356,12 +378,7 @@ class Watcher:
 
     async def _stop_recordings(self, watched: WatchedSite) -> Recorded:
         """No rule watches them: one that comes later does not act on the time until then."""
-        than = self._clock() + timedelta(days=1)
-
-        def work(conn: Connection) -> None:
-            forget_watermark(conn, source="recordings", website=watched.site.id)
-            close_older(conn, website=watched.site.id, than=than)
-
+        work = partial(stop_reading, website=watched.site.id, now=self._clock())
         await self.context.store.run(work)
         watched.live = watched.live.forget_sessions()
         return Recorded()
