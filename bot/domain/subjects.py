@@ -160,13 +160,21 @@ class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
 
 
 class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):
-    """A website's recording switch; `recording_rate` and `budget_used` in percent."""
+    """A website's recording switch; `recording_rate` and `budget_used` in percent.
+
+    `recordings` are those of the rule's `over_last`, `recordings_today` those since midnight.
+    `hour` and `weekday` say when the bot looked, in the account's zone.
+    """
 
     kind: ClassVar[Kind] = "websites"
     website: Site
     status: str | None = None
     recording_rate: int | None = None
     budget_used: float | None = None
+    recordings: int | None = None
+    recordings_today: int | None = None
+    hour: int | None = None
+    weekday: str | None = None
 
     @property
     def key(self) -> str:

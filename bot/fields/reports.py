@@ -16,7 +16,7 @@ from bot.domain.subjects import (
     FunnelSubject,
     Site,
 )
-from bot.fields.field import FOLLOWS, Field, Source, TextKind, share_of
+from bot.fields.field import FOLLOWS, WEEKDAYS, Field, Source, TextKind, share_of
 
 STATUSES = ("notinstalled", "recording", "stopped", "paused")
 
@@ -600,5 +600,49 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("{over: 80%}",),
         at="budget_used",
         sample=82.5,
+    ),
+    _website(
+        name="recordings",
+        type="number",
+        meaning="how many recordings were made in over_last",
+        examples=("{under: 1}",),
+        at="recordings",
+        over_last=True,
+        source=Source.DETAIL,
+        known=lambda subject: subject.recordings is not None,
+        sample=1_480,
+    ),
+    _website(
+        name="recordings_today",
+        type="number",
+        meaning="how many recordings were made since midnight",
+        examples=("{over: 5000}",),
+        at="recordings_today",
+        over_last=True,
+        source=Source.DETAIL,
+        known=lambda subject: subject.recordings_today is not None,
+        sample=620,
+    ),
+    _website(
+        name="weekday",
+        type="text",
+        meaning="day on which the bot looks, in the account's zone",
+        examples=("{not: [sat, sun]}",),
+        text=TextKind.WEEKDAY,
+        at="weekday",
+        choices=WEEKDAYS,
+        sample="mon",
+        in_texts=False,
+    ),
+    _website(
+        name="hour",
+        type="number",
+        unit="h",
+        most=23,
+        meaning="hour in which the bot looks, in the account's zone (0-23)",
+        examples=("{min: 9, under: 17}",),
+        at="hour",
+        sample=10,
+        in_texts=False,
     ),
 )

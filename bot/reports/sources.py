@@ -22,6 +22,7 @@ from bot.domain.subjects import (
     WebsiteSubject,
 )
 from bot.fields.catalogue import VISITOR_FILTERS
+from bot.fields.field import WEEKDAYS
 from mouseflow import models
 from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
@@ -164,6 +165,11 @@ class Question:
         return "&".join(f"{name}={value}" for name, value in (*back, *self.visitors))
 
     @property
+    def part_of_a_day(self) -> bool:
+        """Whether `over_last` is less than whole days can tell."""
+        return self.over_last is not None and self.over_last < timedelta(days=1)
+
+    @property
     def aspects(self) -> tuple[str, ...]:
         """The filters that the question depends on, by the names that rules have for them."""
         dates = () if self.over_last is None else (DATES,)
@@ -246,11 +252,18 @@ def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None
     return None if sum(answer.values()) < ENOUGH else False
 
 
-def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
-    """The website as a subject; `budget_used` in percent, None where no budget counts it."""
+def read_website(
+    site: Site, detail: WebsiteDetail, budget_used: float | None, at: datetime
+) -> WebsiteSubject:
+    """The website as a subject; `budget_used` in percent, None where no budget counts it.
+
+    `at` is the time of the look in the account's zone.
+    """
     return WebsiteSubject(
         website=site,
         status=detail.status,
         recording_rate=detail.recording_rate,
         budget_used=budget_used,
+        hour=at.hour,
+        weekday=WEEKDAYS[at.weekday()],
     )
