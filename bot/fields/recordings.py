@@ -837,7 +837,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
             exact=False,
             contrast=("first", "returning"),
         ),
-        text_meaning="first or returning, where a rule asks for it",
+        text_meaning="first or returning",
     ),
     TAGS,
     _in_row(

@@ -16,7 +16,7 @@ from bot.domain.subjects import (
     FunnelSubject,
     Site,
 )
-from bot.fields.field import FOLLOWS, Field, Source, TextKind, share_of
+from bot.fields.field import FOLLOWS, WEEKDAYS, Field, Source, TextKind, share_of
 
 STATUSES = ("notinstalled", "recording", "stopped", "paused")
 
@@ -195,10 +195,10 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
     _campaign(
         name="new_responses",
         type="number",
-        meaning="responses since the last poll",
+        meaning="responses since the rule last fired",
         examples=("{min: 1}",),
         at="new_responses",
-        pulse=True,
+        news_of="responses",
         sample=3,
     ),
     _campaign(
@@ -226,6 +226,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
 STEP = _funnel(
     name="step",
     type="items",
+    known=lambda subject: bool(subject.steps),
     meaning="one single step that meets all of its parts",
     examples=("{name: Payment, conversion: {under: 40%}}",),
     raw=steps,
@@ -258,6 +259,8 @@ STEP = _funnel(
             meaning="of the visitors of the step before",
             examples=("{under: 40%}",),
             at="conversion",
+            # Nothing is known of a step that nobody could come to; the first one has none.
+            known=lambda step: step.conversion is not None or step.dropped is None,
         ),
         _step(
             name="dropped",
@@ -326,6 +329,8 @@ FUNNEL_FIELDS: tuple[Field, ...] = (
 FORM_FIELD = _form(
     name="field",
     type="items",
+    source=Source.DETAIL,
+    known=lambda subject: subject.fields is not None,
     meaning="one single field that meets all of its parts",
     examples=("{name: phone, dropped: {over: 50}}",),
     raw=attrgetter("fields"),
@@ -595,5 +600,49 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("{over: 80%}",),
         at="budget_used",
         sample=82.5,
+    ),
+    _website(
+        name="recordings",
+        type="number",
+        meaning="how many recordings were made in over_last",
+        examples=("{under: 1}",),
+        at="recordings",
+        over_last=True,
+        source=Source.DETAIL,
+        known=lambda subject: subject.recordings is not None,
+        sample=1_480,
+    ),
+    _website(
+        name="recordings_today",
+        type="number",
+        meaning="how many recordings were made since midnight",
+        examples=("{over: 5000}",),
+        at="recordings_today",
+        over_last=True,
+        source=Source.DETAIL,
+        known=lambda subject: subject.recordings_today is not None,
+        sample=620,
+    ),
+    _website(
+        name="weekday",
+        type="text",
+        meaning="day on which the bot looks, in the account's zone",
+        examples=("{not: [sat, sun]}",),
+        text=TextKind.WEEKDAY,
+        at="weekday",
+        choices=WEEKDAYS,
+        sample="mon",
+        in_texts=False,
+    ),
+    _website(
+        name="hour",
+        type="number",
+        unit="h",
+        most=23,
+        meaning="hour in which the bot looks, in the account's zone (0-23)",
+        examples=("{min: 9, under: 17}",),
+        at="hour",
+        sample=10,
+        in_texts=False,
     ),
 )

@@ -270,6 +270,8 @@ def _website_rows(shown: Values) -> list[Row]:
         ("Website", "website"),
         ("Status", "status"),
         ("Recording rate", "recording_rate"),
+        ("Recordings", "recordings"),
+        ("Recordings today", "recordings_today"),
         ("Budget used", "budget_used"),
     )
 
