@@ -36,6 +36,8 @@ def read_campaigns(site: Site, campaigns: Iterable[Campaign]) -> list[CampaignSu
             id=campaign.id,
             name=campaign.name or "",
             enabled=campaign.enabled,
+            trigger=campaign.trigger_type,
+            locked=campaign.is_locked,
             responses=campaign.report.responses if campaign.report else None,
             impressions=campaign.report.impressions if campaign.report else None,
         )
@@ -80,6 +82,7 @@ def _field(field: models.FormField) -> FormField:
         refills=field.refills,
         blanks=field.blanks,
         dropped=field.dropped,
+        start=field.start_time,
     )
 
 
@@ -127,6 +130,10 @@ def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
             clicks=page.clicks,
             render_time=page.render_time,
             scroll=page.scroll,
+            fold=page.fold,
+            height=page.height,
+            size=page.size,
+            shared=bool(page.token),
         )
         for page in pages
         if page.display_url
@@ -266,4 +273,10 @@ def read_website(
         budget_used=budget_used,
         hour=at.hour,
         weekday=WEEKDAYS[at.weekday()],
+        demo=detail.is_demo,
+        anonymize_ips=detail.anonymize_ips,
+        disable_keystrokes=detail.disable_keystrokes,
+        excluded_ips=detail.excluded_ips,
+        merge_urls=detail.merge_urls,
+        domains=detail.domains,
     )
