@@ -24,7 +24,8 @@ from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import Recorded, Routing
-from bot.polling.recordings import PollContext
+from bot.polling.recordings import PollContext, stop_reading
+from bot.polling.session import AccountOffset
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
@@ -37,10 +38,10 @@ from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.cancel import take_back_unwanted
 from bot.store.recordings import (
-    close_older,
-    forget_watermark,
     missing_websites,
+    set_watermark,
     set_websites,
+    watermark,
     website_names,
 )
 from bot.store.renames import rename_rule
@@ -59,6 +60,9 @@ log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
+
+TIME_ZONE = "time-zone"
+"""The source under which the store keeps the wrong time zone that people were told of."""
 
 FORM = "form "
 """How the names of troubles with one form's report begin."""
@@ -130,6 +134,22 @@ def watched_sites(
         live = known.live if unchanged[pair] else known.live.forget_facts()
         found[site.id] = replace(known, site=site, rules=prepared, live=live)
     return found
+
+
+def stop_unwatched(
+    conn: Connection, sites: Sequence[Site], watching: Sequence[Sequence[Rule]], now: datetime
+) -> None:
+    """Stop reading the recordings of websites that no rule watches, now or until now.
+
+    A rule that comes later begins when it comes. A website that is missing from the list keeps
+    its place: it is caught up with.
+    """
+    for site in sites:
+        if not all(
+            any(rule.watch == "recordings" and applies(rule, site) for rule in rules)
+            for rules in watching
+        ):
+            stop_reading(conn, site.id, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +238,7 @@ class Watcher:
     ) -> None:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
+        self._watching = rules.rules  # when the websites were last told apart by them
         self.watched: dict[str, WatchedSite] = {}
         self.budget_memory = BudgetMemory()
         self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
@@ -226,6 +247,7 @@ class Watcher:
         self._clock = clock
         self.announce_after = announce_after
         self._announced: datetime | None = None
+        self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
@@ -326,6 +348,11 @@ class Watcher:
 
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls."""
+        watching = (self.rules.rules, self._watching)
+        await self.context.store.run(
+            partial(stop_unwatched, sites=self._sites, watching=watching, now=self._clock())
+        )
+        self._watching = self.rules.rules
         self.watched = watched_sites(self.rules, self._sites, self.watched)
         names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
@@ -386,6 +413,8 @@ class Watcher:
         if polled.since is not None:
             await self._announce_resumed(polled.since)
         await self._warn_of_limits(watched, polled.unread)
+        if polled.offset is not None:
+            await self._check_zone(polled.offset)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -418,12 +447,7 @@ class Watcher:
 
     async def _stop_recordings(self, watched: WatchedSite) -> Recorded:
         """No rule watches them: one that comes later does not act on the time until then."""
-        than = self._clock() + timedelta(days=1)
-
-        def work(conn: Connection) -> None:
-            forget_watermark(conn, source="recordings", website=watched.site.id)
-            close_older(conn, website=watched.site.id, than=than)
-
+        work = partial(stop_reading, website=watched.site.id, now=self._clock())
         await self.context.store.run(work)
         watched.live = watched.live.forget_sessions()
         return Recorded()
@@ -467,6 +491,28 @@ class Watcher:
             "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
             "arrive as one digest.",
         )
+
+    async def _check_zone(self, offset: AccountOffset) -> None:
+        """Tell people once that the configured time zone is wrong, and once that it is right."""
+        configured = self.context.zone.key
+        wrong = "" if offset.fits else configured
+        if wrong == self._wrong_zone:
+            return
+        self._wrong_zone = wrong
+
+        def work(conn: Connection) -> bool:
+            now, said = self._clock(), watermark(conn, TIME_ZONE, "") or ""
+            if wrong == said:
+                return False
+            set_watermark(conn, TIME_ZONE, "", wrong, now)
+            title, *lines = zone_notice(offset, configured)
+            announce(conn, title, lines, now, self._ops)
+            return True
+
+        if await self.context.store.run(work):
+            tell = log.info if offset.fits else log.error
+            tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
+            self._wake()
 
     async def poll_feedback(self, site: Site) -> bool:
         """Poll the website's feedback campaigns once; False if that failed."""
@@ -647,6 +693,20 @@ class Watcher:
                 "matched wrong ones: mouseflow-bot replay lists them.",
                 site=site,
             )
+
+
+def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:
+    """What people are told of the account's time zone: a title and more lines."""
+    if offset.fits:
+        return (
+            "The time zone is right again",
+            f"mouseflow.time_zone is {configured}; recordings are {offset.shown}, as there.",
+        )
+    return (
+        f"Wrong time zone: mouseflow.time_zone is {configured}, the account is in {offset.shown}",
+        "The hours and days of rules, budgets and posts are those of the wrong zone. Set "
+        "mouseflow.time_zone to the account's, and restart.",
+    )
 
 
 MOST_FAULTS = 50

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Most names of websites on one line."""
 
+SITES_READ, ROWS_READ = 5, 20
+"""The websites and recordings that are read to learn the account's time zone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -50,6 +53,7 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
             *await _ignored_filters(account, book.rules, sites),
+            *await _time_zone(account, settings.mouseflow.time_zone, sites),
         ]
 
 
@@ -119,6 +123,32 @@ async def _ignored_filters(
                     f"the bot would not run rules with {about} there"
                 )
     return found
+
+
+async def _time_zone(account: "Account", configured: str, sites: Sequence[Site]) -> list[str]:
+    """Problem: the newest recordings have another offset from UTC than the configured zone."""
+    from zoneinfo import ZoneInfo
+
+    from bot.polling.list_reader import of_days, read
+    from bot.polling.session import account_offset
+
+    today = datetime.now(UTC).date()
+    window = of_days(today - timedelta(days=30), today + timedelta(days=2))
+    for site in sites[:SITES_READ]:
+        try:
+            listing = await read(account, site.id, window, ROWS_READ)
+        except BotError:
+            continue  # another check names what is wrong with the website
+        offset = account_offset(listing.rows, ZoneInfo(configured))
+        if offset is None:
+            continue
+        if offset.fits:
+            return []
+        return [
+            f"mouseflow.time_zone: {configured} is wrong: recordings of {site.name} are in "
+            f"{offset.shown}; set it to the account's time zone"
+        ]
+    return []
 
 
 async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None:

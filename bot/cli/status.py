@@ -283,6 +283,7 @@ def run(args: Namespace) -> int:
 def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment."""
     from bot.polling import outages
+    from bot.polling.recordings import STOPPED
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.recordings import (
@@ -312,7 +313,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
             (
                 Watermark(source, names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source != "budgets" and not source.startswith(ON_HOLD)
+                if website and source not in ("budgets", STOPPED) and not source.startswith(ON_HOLD)
             ),
             key=lambda mark: (mark.website, mark.source),
         ),

@@ -229,6 +229,7 @@ class Field:
     `asked_by` is how the bot asks for a value that only the server knows. An active session
     only adds to the value (`grows`), or may make it any other (`changes`); else it stays.
     `news_of` names the figure whose growth since the rule fired is the value.
+    `over_last`: the figure is of the rule's `over_last`, where others of its kind are of now.
     `missing_from_expanded_lists`: a row with page views still lacks it.
 
     For the decision index:
@@ -278,6 +279,7 @@ class Field:
     grows: bool = False
     changes: bool = False
     news_of: str = ""
+    over_last: bool = False
     missing_from_expanded_lists: bool = False
 
     row_at: str = ""

@@ -431,6 +431,8 @@ def _website_figures(shown: Values) -> Iterable[str]:
         rate = shown["recording_rate"]
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
         yield f"Mouseflow says {shown['status']}{of}."
+    if shown["recordings_today"] is not None:
+        yield f"{number(shown['recordings_today'])} recordings today."
 
 
 _FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {

@@ -32,11 +32,14 @@ from bot.reports.sources import (
     read_website,
 )
 from bot.rules.evaluate import answer
-from bot.rules.model import Condition, OneItem, Rule, leaves
+from bot.rules.model import Condition, OneItem, Rule, Test, leaves
 from bot.rules.needs import texts_read
+from bot.store.alert_states import figure_between
 from bot.store.recordings import watermark
-from mouseflow import feedback, forms, funnels, heatmaps, websites
+from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
 from mouseflow.decode import Rows
+from mouseflow.filters import SessionFilters
+from mouseflow.models import RecordingPage, WebsiteDetail
 
 Window = tuple[date, date]
 Fields = tuple[FormField, ...]
@@ -46,6 +49,10 @@ PROBE_AGAIN = timedelta(days=1)
 
 UNSURE = timedelta(hours=1)
 """How soon to check again a filter that is not known to work."""
+
+RECORDINGS_TODAY = "recordings_today"
+COUNTED = frozenset({"recordings", RECORDINGS_TODAY})
+"""Figures of a website that cost a call of their own."""
 
 MOST_FORMS = 50
 """Forms whose report is read in one poll, if a rule asks for more than the list has. With more
@@ -71,9 +78,11 @@ class LevelMemory:
 
     `verdicts` holds by kind, question and filter whether the API honours it; `held` by kind what
     is on hold, as the store has it; `said` what people were told; `budget_used` the website's
-    percentage; `reports` by question and form when its report was read, and the fields in it.
+    percentage; `website` its settings as last read; `reports` by question and form when its
+    report was read, and the fields in it.
     """
 
+    website: tuple[datetime, WebsiteDetail] | None = None
     verdicts: dict[tuple[Kind, Question, str], Verdict] = field(default_factory=dict)
     held: dict[Kind, Mapping[str, str]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
@@ -207,11 +216,16 @@ async def proved(
 def _answered(
     kind: Kind, question: Question, rules: Sequence[Rule], answer: _Answer, memory: LevelMemory
 ) -> Figures:
-    series = f"{kind}?{question.text}" if question.text else kind
+    series = series_of(kind, question)
     subjects, odd = _once_each(answer.subjects)
     whole, unread = answer.whole and not odd, answer.unread + odd
     window = question.over_last or sources.USUAL
     return Figures(series, question, rules, subjects, whole, unread, memory.said, window)
+
+
+def series_of(kind: Kind, question: Question) -> str:
+    """The name of the history of figures that answer the question."""
+    return f"{kind}?{question.text}" if question.text else kind
 
 
 def _once_each(subjects: Sequence[Subject]) -> tuple[list[Subject], int]:
@@ -248,8 +262,7 @@ async def _ask(
     window = sources.days(question, now, context.zone)
     match kind:
         case "websites":
-            detail = await context.mouseflow.send(websites.detail(site.id))
-            return _Answer([read_website(site, detail, memory.budget_used)])
+            return await _website(site, question, rules, context, memory, now)
         case "forms":
             listed = await _forms(site, question, window, context)
             return await _with_reports(site, question, rules, listed, context, memory, now)
@@ -259,6 +272,80 @@ async def _ask(
             raise ValueError(f"{kind} have no reports")
         case _:
             assert_never(kind)
+
+
+async def _website(
+    site: Site,
+    question: Question,
+    rules: Sequence[Rule],
+    context: PollContext,
+    memory: LevelMemory,
+    now: datetime,
+) -> _Answer:
+    """The website, with its recordings if a rule asks for them: one more call."""
+    if memory.website is None or memory.website[0] != now:
+        memory.website = (now, await context.mouseflow.send(websites.detail(site.id)))
+    at = now.astimezone(context.zone)
+    website = read_website(site, memory.website[1], memory.budget_used, at)
+    if any(map(_asks_recordings, rules)):
+        made, today = await _recordings(site, question, context, now)
+        website = msgspec.structs.replace(website, recordings=made, recordings_today=today)
+    return _Answer([website])
+
+
+async def _recordings(
+    site: Site, question: Question, context: PollContext, now: datetime
+) -> tuple[int | None, int]:
+    """How many recordings were made in `over_last`, and how many today.
+
+    The API counts whole days. Parts of a day are the difference to what the bot itself counted
+    then: unknown until it has polled for so long.
+    """
+    first, end = sources.days(question, now, context.zone)
+    today = end - timedelta(days=1)
+    before = None
+    if question.part_of_a_day:
+        then = now - (question.over_last or sources.USUAL)
+        before = await context.store.run(
+            partial(
+                figure_between,
+                kind=series_of("websites", question),
+                website=site.id,
+                subject=site.id,
+                name=RECORDINGS_TODAY,
+                first=then - context.gap,
+                last=then,
+            )
+        )
+        first = (before[0] if before else now).astimezone(context.zone).date()
+    counted, so_far = await _counted(site, first, today, context)
+    if not question.part_of_a_day:
+        return counted, so_far
+    return None if before is None else max(0, counted - round(before[1])), so_far
+
+
+async def _counted(site: Site, first: date, today: date, context: PollContext) -> tuple[int, int]:
+    """Recordings from the first day on, and those of today."""
+
+    async def page(day: date) -> RecordingPage:
+        filters = SessionFilters(fromdate=day, todate=today + timedelta(days=1))
+        return await context.mouseflow.send(recordings.list(site.id, filters, limit=1))
+
+    answer = await page(first)
+    if sum(answer.chart.values()) == answer.count:
+        of_days = {day: count for day, count in answer.chart.items() if first <= day <= today}
+        return sum(of_days.values()), of_days.get(today, 0)
+    return answer.count, answer.count if first == today else (await page(today)).count
+
+
+def _asks_recordings(rule: Rule) -> bool:
+    names = {
+        leaf.field
+        for condition in (rule.condition, rule.until)
+        for leaf in leaves(condition)
+        if isinstance(leaf, Test)
+    }
+    return not names.isdisjoint(COUNTED) or not texts_read(rule).isdisjoint(COUNTED)
 
 
 async def _funnels(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
@@ -370,8 +457,8 @@ async def _doubts(
 ) -> dict[str, str]:
     """The question's filters that are not known to work, with the reason."""
     found: dict[str, str] = {}
-    if not subjects:
-        return found  # nothing can fire
+    if not subjects or kind not in _LISTS:
+        return found  # nothing can fire, or the days are checked in the answer
     for aspect in question.aspects:
         key = (kind, question, aspect)
         verdict = memory.verdicts.get(key)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from bot.actions.notifier import Notifier
 from bot.domain.alert_state import GAP, RESOLVED, Counter, Event, Level, advance, gone
 from bot.domain.subjects import Kind, Site, Subject
-from bot.fields.catalogue import SUBJECTS, fields, text_fields
+from bot.fields.catalogue import SUBJECTS, Field, fields, over_time, text_fields
 from bot.fields.catalogue import field as field_named
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Found, Recorded, Routing, record_poll
@@ -586,25 +586,25 @@ def past_of(
 
     def past(name: str, ago: int) -> float | None:
         back = timedelta(milliseconds=ago)
-        for first, last in _spans(subject.kind, now, back, slack, look.zone):
-            figure = figure_between(
+        for first, last in _spans(field_named(subject.kind, name), now, back, slack, look.zone):
+            found = figure_between(
                 conn, figures.series, subject.website.id, subject.key, name, first, last
             )
-            if figure is not None:
-                return figure
+            if found is not None:
+                return found[1]
         return None
 
     return past
 
 
 def _spans(
-    kind: Kind, now: datetime, back: timedelta, slack: timedelta, zone: ZoneInfo
+    about: Field, now: datetime, back: timedelta, slack: timedelta, zone: ZoneInfo
 ) -> Iterator[tuple[datetime, datetime]]:
     """The times from which a figure may be taken, the best first.
 
     Figures over a time begin at midnight, so only those of about the same time of day are alike.
     """
-    if not SUBJECTS[kind].over_time:
+    if not over_time(about):
         yield now - back - max(back, slack), now - back
         return
     for days in range(back.days + 1):

@@ -140,10 +140,10 @@ def add_figures(
 def figure_between(
     conn: Connection, kind: str, website: str, subject: str, name: str, first: datetime,
     last: datetime,
-) -> float | None:  # fmt: skip
-    """The last figure seen in that time."""
+) -> tuple[datetime, float] | None:  # fmt: skip
+    """The last figure seen in that time, and when."""
     query = (
-        select(_figures.c.value)
+        select(_figures.c.at, _figures.c.value)
         .where(
             _figures.c.kind == kind,
             _figures.c.website == website,
@@ -155,7 +155,8 @@ def figure_between(
         .order_by(_figures.c.at.desc())
         .limit(1)
     )
-    return conn.execute(query).scalar_one_or_none()
+    row = conn.execute(query).first()
+    return None if row is None else (moment(row.at), row.value)
 
 
 def grain(at: datetime) -> datetime:

@@ -37,7 +37,7 @@ class Place:
         self.config = (
             f'[mouseflow]\nbase_url = "{simulator.mouseflow_url}"\n'
             f'email = "{simulator.email}"\napi_key = "{simulator.api_key}"\n'
-            "requests_per_second = 50\n"
+            f'requests_per_second = 50\ntime_zone = "{simulator.quirks.time_zone}"\n'
             f'[slack]\nbase_url = "{simulator.slack_url}"\n'
             f'bot_token = "{simulator.slack.token}"\nchannel = "#mouseflow"\n'
         )
@@ -164,3 +164,17 @@ def test_a_filter_that_the_api_ignores_is_told(place: Place) -> None:
     place.sim.add("myshop.com", "purchase", start=-3600)
     (said,) = place.check(1)
     assert said.startswith("Mouseflow: myshop.com: the API ignores the friction filter")
+
+
+def test_a_wrong_time_zone_is_a_problem(place):
+    place.sim.add("myshop.com", "checkout-friction", start=-60)
+    place.configure(("Europe/Copenhagen", "Australia/Sydney"))
+    [line] = [line for line in place.check(1) if "time_zone" in line]
+    assert "Australia/Sydney is wrong" in line
+    assert "+01:00" in line or "+02:00" in line
+
+
+def test_another_zone_with_the_accounts_offset_is_no_problem(place):
+    place.sim.add("myshop.com", "checkout-friction", start=-60)
+    place.configure(("Europe/Copenhagen", "Europe/Berlin"))
+    assert not [line for line in place.check(0) if "time_zone" in line]

@@ -20,6 +20,7 @@ from bot.store.renames import rename_rule
 from bot.store.rules import rules_loaded
 from bot.watcher import fingerprint
 
+ZONE = ZoneInfo("Europe/Copenhagen")
 SITE = Site("w1", "myshop.com")
 
 
@@ -38,6 +39,8 @@ class Figures:
         self.pages: dict[str, dict] = {}
         self.rows: list[dict] = []
         self.tablets = 0.1
+        self.recordings: list[datetime] = []
+        self.chart = True
         self.page_count: int | None = None
         self.website = {
             "id": "w1",
@@ -66,6 +69,8 @@ class Figures:
         kind, _, one = tail.partition("/")
         if kind == "websites":
             return [self.website]
+        if kind == "recordings":
+            return self._recordings(query)
         if kind == "feedback":
             return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
         if kind == "funnels":
@@ -80,6 +85,12 @@ class Figures:
             rows += self.rows
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website
+
+    def _recordings(self, query):
+        days = [at.astimezone(ZONE).date().isoformat() for at in self.recordings]
+        days = [day for day in days if query["fromdate"] <= day < query["todate"]]
+        chart = {day: days.count(day) for day in days} if self.chart else {}
+        return {"recordings": [], "count": len(days), "chart": chart}
 
     def _funnel(self, key, counts, share):
         steps = [{"name": f"step {n}", "url": f"/{n}", "count": int(count * share)}
@@ -132,7 +143,7 @@ class World:
         return PollContext(
             mouseflow=self.api,
             store=self.store,
-            zone=ZoneInfo("Europe/Copenhagen"),
+            zone=ZONE,
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),

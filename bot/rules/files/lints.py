@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind, Site
-from bot.fields.catalogue import GROUPS, WEBSITE, field, fields, text_fields
+from bot.fields.catalogue import GROUPS, SUBJECTS, WEBSITE, field, fields, text_fields
 from bot.fields.field import Field, named
 from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
@@ -343,7 +343,8 @@ def _personal(written: Written) -> None:
 
 def _whole_days(written: Written) -> None:
     over_last = written.rule.over_last
-    if over_last is not None and over_last % timedelta(days=1):
+    by_days = SUBJECTS[written.rule.watch].over_time
+    if by_days and over_last is not None and over_last % timedelta(days=1):
         days = over_last.days + 1
         written.at("over_last").warn(
             "whole-days",

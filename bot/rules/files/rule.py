@@ -17,6 +17,7 @@ from bot.fields.catalogue import (
     VISITOR_FILTERS,
     WEBSITE,
     fields,
+    over_time,
 )
 from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
@@ -60,7 +61,10 @@ from bot.rules.syntax.values import figure
 from bot.rules.units import Rate, active, percent, rate
 
 RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)
-LOOKING_BACK: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
+OF_VISITORS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
+LOOKING_BACK: Final[tuple[Kind, ...]] = tuple(
+    kind for kind in KINDS if any(map(over_time, fields(kind)))
+)
 
 
 BEFORE: Final = "before"
@@ -118,7 +122,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
         "visitors",
         f"whose figures: the API's own filters {', '.join(VISITOR_FILTERS)}",
         "{device: phone}",
-        LOOKING_BACK,
+        OF_VISITORS,
     ),
     Key("was", "the rule's earlier ids, so that it keeps its state", "old-name"),
     Key("tests", "subjects with the outcome to expect", "[{given: {friction: 3}, expect: match}]"),
