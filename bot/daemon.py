@@ -38,6 +38,7 @@ from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, 
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, Denied, StoreError, internal_error
+from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
@@ -189,6 +190,7 @@ class Daemon:
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
         await self._restore_pause()
+        await self._tell_restored()
         try:
             return await self._once(dry_run_log)
         finally:
@@ -214,6 +216,7 @@ class Daemon:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
+        await self._tell_restored()
         await watcher.use_rules(watcher.rules)
         await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
@@ -324,6 +327,25 @@ class Daemon:
             log.exception("rules.internal_error")
             failed = [f"the rules could not be loaded: {internal_error(error)}"]
         await self._watcher.reject_rules([line for text in failed for line in text.splitlines()])
+
+    async def _tell_restored(self) -> None:
+        """Tell people, once, that the store is older than what the bot did with it."""
+        restored = self._store.restored
+        if restored is None:
+            return
+        since = restored.since.astimezone(ZoneInfo(self._settings.mouseflow.time_zone))
+        log.warning("store.restored", store=self._store.place, last_written=since.isoformat())
+        title = "The store was restored from an older copy"
+        lines = (
+            f"It was last written on {since:%Y-%m-%d at %H:%M}. What the bot did since is not in "
+            "it.",
+            "Posts that may be out already are looked up in Slack before they are repeated. Where "
+            "the bot can't read the channel, and with webhooks, some may come twice.",
+        )
+        told = partial(
+            announce, title=title, lines=lines, now=utc(), channel=self._settings.slack.ops
+        )
+        await self._store.run(told)
 
     async def _restore_pause(self) -> None:
         """Wait on as long as Mouseflow asked before the restart."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bot.actions.base import SETTLING, Action, Done
 from bot.domain.backoff import next_try
 from bot.domain.subjects import Subject, reread
-from bot.errors import GiveUp, TryLater, internal_error
+from bot.errors import GiveUp, NotDoneYet, TryLater, internal_error
 from bot.logs import scrubber
 from bot.ports import Task
 from bot.store.matches import NewStep
@@ -36,7 +36,8 @@ class Retry:
     """Retried: at `until`, or (None) at the head of its lane.
 
     `attempted` is the first attempt whose outcome is unknown. `pause` is the error that pauses
-    the lane, and `settling` how long it is paused at least.
+    the lane, and `settling` how long it is paused at least. `absent`: a look after a restore
+    found nothing, so the step goes the usual way now.
     """
 
     until: datetime | None
@@ -44,6 +45,7 @@ class Retry:
     attempted: datetime | None
     pause: TryLater | None = None
     settling: timedelta = timedelta()
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ def outcome_of(
     outage. After a few tries the lane continues without it.
     """
     reason = error_text(error)
+    if isinstance(error, NotDoneYet):
+        return Retry(now, reason, None, absent=True)
     if isinstance(error, GiveUp):
         return DeadLetter(reason, scrubber.text(error.remedy)[:LONGEST_REASON])
     until = next_try(error, claimed.attempts, now, chance, first_tried=claimed.first_tried)
@@ -161,6 +165,7 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         now=now,
         why=claimed.why,
         attempted=claimed.attempted,
+        restored=claimed.restored,
         results=claimed.results,
         missing=tuple(dict.fromkeys(step.action for step in claimed.unfinished)),
     )

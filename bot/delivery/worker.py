@@ -380,13 +380,19 @@ class Delivery:
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy)
             case Withheld(reason):
                 return outbox.withhold(conn, claimed, now, reason)
-            case Retry(until, reason, attempted, pause, settling):
+            case Retry(until, reason, attempted, pause, settling, absent):
                 if pause is not None:
                     tries = failures(conn, claimed.lane) + 1
                     opens = lane_opens(pause, tries, now, self._chance)
                     pause_lane(conn, claimed.lane, max(opens, now + settling), reason)
                 return outbox.postpone(
-                    conn, claimed, now, until=until, reason=reason, attempted=attempted
+                    conn,
+                    claimed,
+                    now,
+                    until=until,
+                    reason=reason,
+                    attempted=attempted,
+                    absent=absent,
                 )
             case _:
                 assert_never(outcome)

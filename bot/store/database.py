@@ -11,7 +11,8 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from sqlalchemy.pool import StaticPool
 
 from bot.errors import ConfigError, StoreError, StoreLost
 from bot.store.formats import convert, create_tables, is_empty, is_older
+from bot.store.lineage import Beside, Restored, count, recognise
 from bot.store.schema import SCHEMA_VERSION
 
 Value = str | int | float | bytes | None
@@ -150,7 +152,8 @@ BUSY_MS = 5_000
 class Store:
     """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`.
 
-    It refuses all work once the store is damaged or its `file` is gone.
+    It refuses all work once the store is damaged or its `file` is gone. `restored` says that an
+    older copy was put in the store's place before it was opened.
     """
 
     def __init__(
@@ -163,8 +166,12 @@ class Store:
         begin: str = "BEGIN IMMEDIATE",
     ) -> None:
         self.place = place
+        self.restored: Restored | None = None
+        self._beside = Beside(file) if file and lock else None
         self._file = file
         self._opened: tuple[int, int] | None = None
+        self._counting = False
+        self._changes = 0
         self._lost = ""
         self._lock = lock
         self._closed = False
@@ -197,6 +204,8 @@ class Store:
         self._closed = True
         self._thread.submit(self._close).result()
         self._thread.shutdown()
+        if self._beside:
+            self._beside.close()
         if self._lock:
             self._lock.release()
 
@@ -216,10 +225,39 @@ class Store:
             with translated(self.place):
                 connection = self._connected()
                 with connection.begin():
-                    return work(connection)
+                    done = work(connection)
+                    writes = self._count(connection)
+                self._keep(writes)
+                return done
         except StoreLost as error:
             self._lost = str(error)
             raise
+
+    def _count(self, connection: Connection) -> int | None:
+        """Count this transaction if it has changed something."""
+        driver = _driver(connection)
+        if not self._counting or driver.total_changes == self._changes:
+            return None
+        writes = count(driver, datetime.now(UTC))
+        self._changes = driver.total_changes
+        return writes
+
+    def _keep(self, writes: int | None) -> None:
+        if self._beside and writes is not None:
+            with suppress(OSError):  # behind is safe
+                self._beside.write(writes)
+
+    def recognise(self) -> None:
+        """Find out whether an older copy was put in the place of the store; see `restored`."""
+        if self._beside is None:
+            return  # commands don't count: they would hide that the store is older
+        beside, now = self._beside.read(), datetime.now(UTC)
+        writes, self.restored = self.do(lambda conn: recognise(conn, beside, now))
+        try:
+            self._beside.write(writes)
+        except OSError as error:
+            raise unwritable(self._beside.path, error) from error
+        self._counting = True
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -295,6 +333,60 @@ def backup(url: str, file: Path) -> None:
         source.execute("VACUUM INTO ?", (str(file),))
 
 
+def restore(url: str, file: Path) -> Path | None:
+    """Put a backup in the place of the store, whole or not at all.
+
+    Returns where the store that was there is kept now; None if there was none. At its next start
+    the bot recognises the older store. Raises StoreError if `file` is not a store that this
+    version can use, if a bot is running, or if the disk is full; then nothing has changed.
+    """
+    path = database_path(url)
+    if not file.is_file():
+        raise StoreError(f"{file}: no such file")
+    if path.exists() and path.samefile(file):
+        raise StoreError(f"{file} is the store itself; name a backup")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    lock = Lock(path)
+    try:
+        return _restore(path, file)
+    finally:
+        lock.release()
+
+
+def _restore(path: Path, file: Path) -> Path | None:
+    part = path.with_name(f"{path.name}.restoring")
+    part.unlink(missing_ok=True)  # left by a crash
+    with translated(file), closing(_untouched(file)) as source:
+        if is_empty(source):
+            raise StoreError(f"{file}: empty; it is no backup")
+        is_older(source, str(file))  # raises if it can't be used
+        if (fault := source.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise StoreError(f"{file}: damaged ({fault}); use another backup")
+        with _new_file(part):
+            source.execute("VACUUM INTO ?", (str(part),))
+    kept = _set_aside(path) if path.exists() else None
+    part.replace(path)
+    _flush(path.parent)
+    return kept
+
+
+def _set_aside(path: Path) -> Path:
+    """Keep the store under another name, with what is still in its log."""
+    kept = path.with_name(f"{path.name}.before-restore")
+    with suppress(sqlite3.Error), closing(_connect(path, "rw")) as damaged_or_not:
+        damaged_or_not.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for suffix in ("-wal", "-shm", ""):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.replace(kept.with_name(kept.name + suffix))
+        else:
+            kept.with_name(kept.name + suffix).unlink(missing_ok=True)
+    return kept
+
+
 @contextmanager
 def _new_file(file: Path) -> Iterator[None]:
     """Create a file that only this user can read; it is on the disk at the end, or gone."""
@@ -342,6 +434,7 @@ def database_path(url: str) -> Path:
 def _ready(store: Store, *, create: bool = False) -> Store:
     try:
         store.do(lambda connection: _checked(connection, create=create))
+        store.recognise()
     except BaseException:
         store.close()
         raise

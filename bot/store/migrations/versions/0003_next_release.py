@@ -9,6 +9,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     """Collect the changes until the next release."""
+    op.add_column("steps", sa.Column("look_since", sa.Integer))
     # How often and when the store was written: a restored copy is recognised by it.
     op.create_table(
         "lineage",
