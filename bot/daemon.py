@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ import structlog
 from bot.account import Account, open_client
 from bot.actions import ACTIONS
 from bot.actions.base import Action
+from bot.actions.webhook import Webhook
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
@@ -166,7 +168,12 @@ class Daemon:
         self._seen = seen
         self._kept: datetime | None = None
         self._delivery = Delivery(
-            store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
+            store,
+            clients.acting,
+            ACTIONS,
+            clock=utc,
+            allows=self._why_not_allowed,
+            current=self._with_secret,
         )
         self._watcher = Watcher(
             poll_context(settings, store, clients.reading),
@@ -274,6 +281,15 @@ class Daemon:
         if action not in next(actions, ()):
             return f"the rule {rule} is gone, or no longer has the action {action.kind}"
         return None
+
+    def _with_secret(self, rule: str, action: Action) -> Action:
+        """A stored action with the secret that its rule or a budget has now."""
+        if not isinstance(action, Webhook):
+            return action
+        rules = self._watcher.rules
+        in_rule = (each.do for each in rules.rules if each.id == rule)
+        in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
+        return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)

@@ -129,6 +129,11 @@ def everything(_rule: str, _action: Action) -> str | None:
     return None
 
 
+def as_stored(_rule: str, action: Action) -> Action:
+    """The action as the store has it."""
+    return action
+
+
 def no_checkpoint(_: str) -> None:
     """The default checkpoint: does nothing. Tests pass one that kills the process."""
 
@@ -165,8 +170,9 @@ class Delivery:
 
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
-    can't be undone is no longer allowed for a rule, None if it is. `checkpoint` is called with
-    a name at each point where a crash matters.
+    can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
+    action with what only the rule has, its secret. `checkpoint` is called with a name at each
+    point where a crash matters.
     """
 
     def __init__(
@@ -179,6 +185,7 @@ class Delivery:
         chance: Callable[[], float] = random.random,
         timing: Timing = DEFAULT_TIMING,
         allows: Callable[[str, Action], str | None] = everything,
+        current: Callable[[str, Action], Action] = as_stored,
         checkpoint: Callable[[str], None] = no_checkpoint,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
@@ -188,6 +195,7 @@ class Delivery:
         self._chance = chance
         self._timing = timing
         self._allows = allows
+        self._current = current
         self._checkpoint = checkpoint
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
@@ -340,7 +348,8 @@ class Delivery:
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
         try:
-            action, task = restore(claimed, self._actions, self._clock())
+            stored, task = restore(claimed, self._actions, self._clock())
+            action = self._current(claimed.rule, stored)
             if (stopped := obstacle(claimed, action, self._allows, self._clock())) is not None:
                 return stopped
             self._checkpoint("call.before")

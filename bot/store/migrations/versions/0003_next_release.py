@@ -10,6 +10,12 @@ down_revision = "0002"
 def upgrade() -> None:
     """Collect the changes until the next release."""
     op.add_column("steps", sa.Column("look_since", sa.Integer))
+    # A secret that a rule spells out is no longer stored with the step.
+    op.execute(
+        "UPDATE steps SET params = json_set(params, '$.secret', 'rule') WHERE action = 'webhook'"
+        " AND json_valid(params) AND json_extract(params, '$.secret') NOT LIKE 'env:%'"
+        " AND json_extract(params, '$.secret') NOT LIKE 'file:/%'"
+    )
     # How often and when the store was written: a restored copy is recognised by it.
     op.create_table(
         "lineage",
