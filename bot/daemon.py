@@ -50,9 +50,10 @@ from bot.rules.files.disk import Signature, signature
 from bot.rules.files.load import load
 from bot.rules.model import RuleSet
 from bot.scheduler import Polls, Schedule
-from bot.store import Store, in_memory_copy, open_store
+from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
-from bot.store.retention import forget, may_forget
+from bot.store.recordings import missing_websites, website_names
+from bot.store.retention import forget, forget_website, limit, shrink
 from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow, Priority
 
@@ -63,6 +64,9 @@ CHECK_FILES = timedelta(seconds=3)
 
 CLEANUP = timedelta(hours=1)
 """How often data older than `[store] keep` is deleted."""
+
+BETWEEN_PIECES = 0.05
+"""Seconds between two pieces of the cleanup, for the work that waits."""
 
 KEEP_PAUSE = timedelta(seconds=5)
 """How soon a pause of the whole account is saved."""
@@ -383,18 +387,39 @@ class Daemon:
             self._kept = until
 
     async def _clean_up(self) -> None:
-        """Delete old data from the store now and then."""
-        keep = self._settings.store.keep
+        """Delete old data from the store now and then, in small pieces."""
+        started = utc()
         while True:
             try:
-                before = await self._store.run(partial(may_forget, keep=keep, now=utc()))
-                while await self._store.run(partial(forget, before=before)):
-                    pass
+                await self._forget(started)
             except StoreError as error:
                 log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
             except Exception:  # a bug here must not stop polls and deliveries
                 log.exception("store.cleanup_failed", reason="internal error")
             await asyncio.sleep(CLEANUP.total_seconds())
+
+    async def _forget(self, started: datetime) -> None:
+        keep, now = self._settings.store.keep, utc()
+        limited = await self._store.run(partial(limit, keep=keep, now=now, started=started))
+        for website, read in limited.lost.items():
+            await self._store.run(partial(self._lose, website=website, read=read, now=now))
+        for piece in (partial(forget, before=limited.before), shrink):
+            while await self._store.run(piece):  # noqa: ASYNC110 - a pause for other work
+                await asyncio.sleep(BETWEEN_PIECES)
+        self._store.delete_copies(now - keep)
+
+    def _lose(self, conn: Connection, website: str, read: datetime, now: datetime) -> None:
+        """Forget a website that could not be read for longer than `keep`, and tell people."""
+        name = (missing_websites(conn) | website_names(conn)).get(website, website)
+        forget_website(conn, website)
+        log.warning("store.website_forgotten", website=name, last_read=read.isoformat())
+        lines = (
+            f"Its recordings were last read on {read:%Y-%m-%d}, longer ago than store.keep. "
+            "The bot deletes what it stored about them.",
+            "If the website can be read again, the bot treats it like a new one.",
+        )
+        title = f"{name} has not been readable for too long"
+        announce(conn, title, lines, now, self._settings.slack.ops)
 
 
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:

@@ -7,6 +7,7 @@ a whole.
 import asyncio
 import errno
 import fcntl
+import glob
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -109,6 +111,9 @@ def _family(error: BaseException | None) -> str:
     return "_".join(name.split("_")[:2])
 
 
+log = structlog.get_logger(__name__)
+
+
 class Lock:
     """Held from construction until `release`; the kernel frees it when the process dies.
 
@@ -144,6 +149,12 @@ class Lock:
 
 
 T = TypeVar("T")
+
+INCREMENTAL = 2
+"""SQLite's number of the mode in which a file gives free space back when asked to."""
+
+LONGEST_LOG = 8 * 2**20
+"""How many bytes of the log beside the store stay on the disk after a large transaction."""
 
 BUSY_MS = 5_000
 """How long a write waits for another process (a command beside the daemon)."""
@@ -246,6 +257,17 @@ class Store:
         if self._beside and writes is not None:
             with suppress(OSError):  # behind is safe
                 self._beside.write(writes)
+
+    def delete_copies(self, before: datetime) -> None:
+        """Delete copies of the store that a conversion or a restore left before then."""
+        if self._file is None:
+            return
+        for name in (f"{self._file.name}.format-*", f"{self._file.name}.before-restore*"):
+            for copy in self._file.parent.glob(glob.escape(name[:-1]) + "*"):
+                with suppress(OSError):
+                    if copy.stat().st_mtime < before.timestamp():
+                        copy.unlink()
+                        log.info("store.copy_deleted", file=str(copy))
 
     def recognise(self) -> None:
         """Find out whether an older copy was put in the place of the store; see `restored`."""
@@ -467,7 +489,9 @@ def _writable(path: Path, *, locked: bool) -> sqlite3.Connection:
     connection = _connect(
         path,
         "rwc",
+        f"PRAGMA auto_vacuum = {INCREMENTAL}",  # of a new store
         "PRAGMA journal_mode = WAL",
+        f"PRAGMA journal_size_limit = {LONGEST_LOG}",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
     )
@@ -479,10 +503,23 @@ def _writable(path: Path, *, locked: bool) -> sqlite3.Connection:
             finally:
                 if lock:
                     lock.release()
+        if locked:
+            _let_it_shrink(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _let_it_shrink(connection: sqlite3.Connection, path: Path) -> None:
+    """Rewrite a store of the first version, which could not give space back to the disk."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+        return
+    try:
+        connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+        connection.execute("VACUUM")
+    except sqlite3.Error as error:
+        log.warning("store.not_compacted", store=str(path), reason=str(error))
 
 
 def _snapshot(connection: sqlite3.Connection, path: Path) -> Path:

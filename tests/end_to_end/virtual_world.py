@@ -70,6 +70,8 @@ class Prompt:
     def __init__(self, store: Store) -> None:
         self.do = store._in_transaction
         self.close = store.close
+        self.place, self.restored = store.place, store.restored
+        self.delete_copies = store.delete_copies
 
     async def run(self, work):
         return self.do(work)
