@@ -18,7 +18,7 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,11 +36,21 @@ from bot.actions.webhook import Webhook
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
+from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
-from bot.errors import BotError, ConfigError, Denied, StoreError, internal_error
-from bot.polling.ops_messages import announce
+from bot.domain.pulse import STORE_PATIENCE, Pulse
+from bot.errors import (
+    BotError,
+    ConfigError,
+    Denied,
+    StoreError,
+    StoreLost,
+    TryLater,
+    internal_error,
+)
+from bot.polling.ops_messages import announce, post_directly
 from bot.polling.outages import SITES
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
@@ -49,7 +59,7 @@ from bot.rules import tests
 from bot.rules.files.disk import Signature, signature
 from bot.rules.files.load import load
 from bot.rules.model import RuleSet
-from bot.scheduler import Polls, Schedule
+from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.recordings import missing_websites, website_names
@@ -67,6 +77,15 @@ CLEANUP = timedelta(hours=1)
 
 BETWEEN_PIECES = 0.05
 """Seconds between two pieces of the cleanup, for the work that waits."""
+
+TELL_AGAIN = timedelta(minutes=5)
+"""How soon the bot tries again to tell people about the store."""
+
+LAST_WORDS = timedelta(seconds=5)
+"""How long the bot tries to tell people why it stops."""
+
+BEAT = timedelta(seconds=5)
+"""How often the daemon says beside the store how it is doing."""
 
 KEEP_PAUSE = timedelta(seconds=5)
 """How soon a pause of the whole account is saved."""
@@ -171,6 +190,8 @@ class Daemon:
         self._client = clients.client
         self._seen = seen
         self._kept: datetime | None = None
+        self._ports = clients.acting
+        self._delivered = utc()
         self._delivery = Delivery(
             store,
             clients.acting,
@@ -178,9 +199,10 @@ class Daemon:
             clock=utc,
             allows=self._why_not_allowed,
             current=self._with_secret,
+            turned=self._mark_delivered,
         )
         self._watcher = Watcher(
-            poll_context(settings, store, clients.reading),
+            poll_context(settings, store, Marked(clients.reading, utc)),
             rules,
             ops=settings.slack.ops,
             wake=self._delivery.wake,
@@ -237,6 +259,7 @@ class Daemon:
             asyncio.create_task(self._check_channels()),
             asyncio.create_task(self._clean_up()),
             asyncio.create_task(self._keep_pauses()),
+            asyncio.create_task(self._beat()),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -245,6 +268,11 @@ class Daemon:
             )
             for task in done - {stopping}:
                 task.result()  # none of them ends by itself: raise its error
+        except StoreLost as error:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS.total_seconds()):
+                    await self._say("The bot has stopped: its store is lost", (str(error),))
+            raise
         finally:
             stop.set()
             log.info("daemon.stopping")
@@ -366,6 +394,65 @@ class Daemon:
             announce, title=title, lines=lines, now=utc(), channel=self._settings.slack.ops
         )
         await self._store.run(told)
+
+    async def _beat(self) -> None:
+        """Say beside the store how polls and deliveries move, and what is wrong with the store.
+
+        People are told of the store's trouble directly, since the outbox is in the store.
+        """
+        told, again = None, utc()
+        while True:
+            trouble, now = self._store.trouble, utc()
+            self._store.beat(self._pulse(trouble).written())
+            if now >= again:
+                again = now + TELL_AGAIN
+                if told is None and trouble and now.timestamp() - trouble[0] > STORE_PATIENCE:
+                    told = trouble if await self._tell_store_fails(*trouble) else None
+                elif told is not None and trouble is None:
+                    told = None if await self._tell_store_works(told[0]) else told
+                else:
+                    again = now
+            await asyncio.sleep(BEAT.total_seconds())
+
+    async def _tell_store_fails(self, since: float, reason: str) -> bool:
+        return await self._say(
+            f"The store can't be written since {self._local(since):%H:%M}",
+            (reason, "Nothing is lost, but the bot can't act on anything new."),
+        )
+
+    async def _tell_store_works(self, since: float) -> bool:
+        return await self._say(
+            "The store works again",
+            (f"It could not be written since {self._local(since):%d %b %H:%M}.",
+             "The bot catches up."),
+        )  # fmt: skip
+
+    async def _say(self, title: str, lines: Sequence[str]) -> bool:
+        """Post to the ops channel without the store, as well as that goes; false to try again."""
+        channel = self._settings.slack.ops
+        try:
+            if channel is not None:
+                await post_directly(title, lines, utc(), channel, self._ports)
+        except TryLater as error:
+            log.warning("store.not_told", title=title, reason=error_text(error))
+            return error.unknown  # it may be out: once is enough
+        except Exception as error:
+            log.warning("store.not_told", title=title, reason=error_text(error))
+        else:
+            log.warning("store.told", title=title)
+        return True
+
+    def _local(self, seconds: float) -> datetime:
+        return datetime.fromtimestamp(seconds, ZoneInfo(self._settings.mouseflow.time_zone))
+
+    def _pulse(self, trouble: tuple[float, str] | None) -> Pulse:
+        until = self._client.pause_until if self._client is not None else None
+        polled = self._polls.last_progress(waits=until is not None and until > utc())
+        since, reason = trouble or (0.0, "")
+        return Pulse(polled.timestamp(), self._delivered.timestamp(), reason, since)
+
+    def _mark_delivered(self) -> None:
+        self._delivered = utc()
 
     async def _restore_pause(self) -> None:
         """Wait on as long as Mouseflow asked before the restart."""

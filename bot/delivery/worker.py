@@ -171,8 +171,8 @@ class Delivery:
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
-    action with what only the rule has, its secret. `checkpoint` is called with a name at each
-    point where a crash matters.
+    action with what only the rule has, its secret. `turned` is called in each round.
+    `checkpoint` is called with a name at each point where a crash matters.
     """
 
     def __init__(
@@ -187,6 +187,7 @@ class Delivery:
         allows: Callable[[str, Action], str | None] = everything,
         current: Callable[[str, Action], Action] = as_stored,
         checkpoint: Callable[[str], None] = no_checkpoint,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
@@ -197,6 +198,7 @@ class Delivery:
         self._allows = allows
         self._current = current
         self._checkpoint = checkpoint
+        self._turned = turned
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
@@ -238,6 +240,7 @@ class Delivery:
         try:
             await self._recover()
             while not stop.is_set():
+                self._turned()
                 await self._start_due()
                 await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
                 if woken.done():

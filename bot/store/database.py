@@ -9,7 +9,9 @@ import errno
 import fcntl
 import glob
 import os
+import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -117,8 +119,9 @@ log = structlog.get_logger(__name__)
 class Lock:
     """Held from construction until `release`; the kernel frees it when the process dies.
 
-    Raises StoreError if another process holds it (and names that process), or if the lock file
-    can't be written.
+    Its file says who holds it, in the first line, and below how the holder is doing. Raises
+    StoreError if another process holds it (and names that process), or if the lock file can't
+    be written.
     """
 
     def __init__(self, database: Path) -> None:
@@ -130,18 +133,30 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._file, 20).decode("ascii", "replace").strip() or "unknown"
+            first = os.read(self._file, 200).decode("utf-8", "replace").partition("\n")[0]
             os.close(self._file)
             raise StoreError(
-                f"{database} is in use by another mouseflow-bot (process {holder}); "
-                "stop that one first, or use another store"
+                f"{database} is in use by another mouseflow-bot "
+                f"(process {first.strip() or 'unknown'}). Stop that one first, or use "
+                "`once --dry-run`, which works beside it. A second store would do everything twice"
             ) from error
+        # Across containers the number alone names nobody: it is mostly 1.
+        self._holder = f"{os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%FT%TZ}"
         try:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            self._write("")
         except OSError as error:
             os.close(self._file)
             raise unwritable(self.path, error) from error
+
+    def write(self, text: str) -> None:
+        """Say in one line how the holder is doing; a full disk may lose it."""
+        with suppress(OSError):
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        content = f"{self._holder}\n{text}\n".encode()
+        os.pwrite(self._file, content, 0)
+        os.ftruncate(self._file, len(content))
 
     def release(self) -> None:
         """Release it. The file stays: removing it would let two bots lock two files."""
@@ -164,7 +179,8 @@ class Store:
     """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`.
 
     It refuses all work once the store is damaged or its `file` is gone. `restored` says that an
-    older copy was put in the store's place before it was opened.
+    older copy was put in the store's place before it was opened. `trouble` is since when (in
+    seconds since 1970) and why it can't be written, None if it can.
     """
 
     def __init__(
@@ -178,6 +194,7 @@ class Store:
     ) -> None:
         self.place = place
         self.restored: Restored | None = None
+        self.trouble: tuple[float, str] | None = None
         self._beside = Beside(file) if file and lock else None
         self._file = file
         self._opened: tuple[int, int] | None = None
@@ -237,26 +254,35 @@ class Store:
                 connection = self._connected()
                 with connection.begin():
                     done = work(connection)
-                    writes = self._count(connection)
+                    changed, writes = self._count(connection)
                 self._keep(writes)
+                if changed:  # reading works also on a full disk
+                    self.trouble = None
                 return done
-        except StoreLost as error:
-            self._lost = str(error)
+        except StoreError as error:
+            if self.trouble is None:
+                self.trouble = (time.time(), str(error))
+            if isinstance(error, StoreLost):
+                self._lost = str(error)
             raise
 
-    def _count(self, connection: Connection) -> int | None:
-        """Count this transaction if it has changed something."""
+    def _count(self, connection: Connection) -> tuple[bool, int | None]:
+        """Whether this transaction has changed something; if so, it is counted."""
         driver = _driver(connection)
-        if not self._counting or driver.total_changes == self._changes:
-            return None
-        writes = count(driver, datetime.now(UTC))
+        changed = driver.total_changes != self._changes
+        writes = count(driver, datetime.now(UTC)) if changed and self._counting else None
         self._changes = driver.total_changes
-        return writes
+        return changed, writes
 
     def _keep(self, writes: int | None) -> None:
         if self._beside and writes is not None:
             with suppress(OSError):  # behind is safe
                 self._beside.write(writes)
+
+    def beat(self, text: str) -> None:
+        """Say beside the store how its owner is doing, also if the store can't be written."""
+        if self._lock:
+            self._lock.write(text)
 
     def delete_copies(self, before: datetime) -> None:
         """Delete copies of the store that a conversion or a restore left before then."""

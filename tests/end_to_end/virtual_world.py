@@ -70,11 +70,13 @@ class Prompt:
     def __init__(self, store: Store) -> None:
         self.do = store._in_transaction
         self.close = store.close
-        self.place, self.restored = store.place, store.restored
-        self.delete_copies = store.delete_copies
+        self._store = store
 
     async def run(self, work):
         return self.do(work)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
 
 
 class World:
