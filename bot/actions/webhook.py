@@ -18,7 +18,7 @@ from bot.actions.base import Action, Done, Spec, Written
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Subject
-from bot.errors import GiveUp
+from bot.errors import Refused
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
 from bot.messages import blocks
@@ -85,16 +85,17 @@ class Webhook(Notifier):
     def with_secret(self, current: Iterable[Action]) -> "Webhook":
         """The call with its secret, if the rule spells it out; `current` are the rule's actions.
 
-        Raises GiveUp if none of them calls this URL with a secret.
+        Raises Refused if none of them calls this URL with a secret.
         """
         if self.secret != IN_RULE:
             return self
         for action in current:
             if isinstance(action, Webhook) and action.url == self.url and action.secret:
                 return action
-        raise GiveUp(
+        raise Refused(
             "the secret of the webhook is no longer in its rule",
-            "put it back into the rule, or use env:NAME, then retry the step",
+            "put it back into the rule, or use env:NAME",
+            code="no_secret",
         )
 
     def lane(self, subject: Subject, default_channel: str) -> str:
@@ -206,7 +207,8 @@ def plain(field: About, value: Any) -> Any:
 
 
 def _item(field: About, item: Any) -> dict[str, Any]:
-    return {part.text_name: plain(part, part.in_text(item)) for part in field.parts}
+    told = (part for part in field.parts if part.in_texts)
+    return {part.text_name: plain(part, part.in_text(item)) for part in told}
 
 
 def _band(band: Band) -> dict[str, float | None]:

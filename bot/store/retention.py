@@ -60,20 +60,22 @@ def forget_website(conn: Connection, website: str) -> None:
     forget_watermark(conn, "recordings", website)
 
 
-def forget(conn: Connection, before: datetime) -> int:
+def forget(conn: Connection, before: datetime, compared_since: datetime | None = None) -> int:
     """Delete some of what is older; call it again while it returns more than 0.
 
+    `compared_since` is the time of the oldest figures that some rule compares with.
     Matches with open steps stay; dead letters are deleted with their match. The budgets'
     ledger, steps and ownership stay: they are a row a day.
     """
     limit = ms(before)
+    compared = min(limit, ms(compared_since or before))
     for table, old in (
         (audit, audit.c.at < limit),
         (matches, (matches.c.matched < limit) & _OPEN),
         (recordings, recordings.c.created < limit),
         (once, once.c.until < limit),
         (tallies, tallies.c.at < limit),
-        (figures, figures.c.at < limit),
+        (figures, figures.c.at < compared),
         (levels, levels.c.at < limit),
     ):
         if deleted := _delete(conn, table, old):
