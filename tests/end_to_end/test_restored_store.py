@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from daemon_world import Daemon, until
+from daemon_world import Daemon
 
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -47,8 +47,8 @@ def visits(sim, count):
         sim.add("myshop.com", "checkout-friction", start=-79.5, calm_for=80)
 
 
-def started(daemon, times):
-    until(lambda: len(daemon.events("daemon.started")) == times)
+def started(sim, daemon, times):
+    sim.wait_until(lambda: len(daemon.events("daemon.started")) == times)
 
 
 def back_up(daemon, how):
@@ -83,19 +83,19 @@ def done(daemon):
 @pytest.mark.parametrize("how", ["backup", "snapshot"])
 def test_three_matches_posted_after_the_copy_are_not_posted_again(sim, daemon, how):
     daemon.start()
-    started(daemon, 1)
+    started(sim, daemon, 1)
     back_up(daemon, how)
     visits(sim, 3)
-    until(lambda: len(posts(sim)) == 3)
+    sim.wait_until(lambda: len(posts(sim)) == 3)
     assert daemon.stop() == 0
     put_back(daemon, how)
 
     daemon.start()
-    started(daemon, 2)
+    started(sim, daemon, 2)
     visits(sim, 1)
-    until(lambda: len(posts(sim)) == 4)
-    until(lambda: [each for each in posts(sim, "#ops") if "older copy" in str(each)])
-    until(lambda: done(daemon) == 4)
+    sim.wait_until(lambda: len(posts(sim)) == 4)
+    sim.wait_until(lambda: [each for each in posts(sim, "#ops") if "older copy" in str(each)])
+    sim.wait_until(lambda: done(daemon) == 4)
     assert daemon.stop() == 0
     assert len(posts(sim)) == 4
     assert len(posts(sim, "#ops")) == 1
@@ -103,19 +103,19 @@ def test_three_matches_posted_after_the_copy_are_not_posted_again(sim, daemon, h
 
 def test_a_bot_that_is_killed_while_it_looks_up_its_posts_does_not_repeat_them(sim, daemon):
     daemon.start()
-    started(daemon, 1)
+    started(sim, daemon, 1)
     back_up(daemon, "backup")
     visits(sim, 4)
-    until(lambda: len(posts(sim)) == 4)
+    sim.wait_until(lambda: len(posts(sim)) == 4)
     assert daemon.stop() == 0
     put_back(daemon, "backup")
     for times in range(2, 5):
         daemon.start()
-        started(daemon, times)
+        started(sim, daemon, times)
         daemon.kill()
     daemon.start()
     visits(sim, 1)
-    until(lambda: done(daemon) == 5)
+    sim.wait_until(lambda: done(daemon) == 5)
     assert daemon.stop() == 0
     assert len(posts(sim)) == 5
     assert len(daemon.events("store.restored")) == 1
@@ -124,10 +124,10 @@ def test_a_bot_that_is_killed_while_it_looks_up_its_posts_does_not_repeat_them(s
 def test_a_start_after_a_kill_is_no_restore(sim, daemon):
     daemon.start()
     visits(sim, 2)
-    until(lambda: len(posts(sim)) == 2)
+    sim.wait_until(lambda: len(posts(sim)) == 2)
     daemon.kill()
     daemon.start()
-    started(daemon, 2)
+    started(sim, daemon, 2)
     assert daemon.stop() == 0
     assert not daemon.events("store.restored")
     assert len(posts(sim)) == 2

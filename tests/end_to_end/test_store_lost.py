@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from daemon_world import RULE, Daemon, until
+from daemon_world import RULE, Daemon
 
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -23,7 +23,7 @@ def sim():
 def test_a_daemon_whose_store_is_deleted_says_so_and_ends(tmp_path, sim, slack):
     daemon = Daemon(tmp_path, sim, RULE)
     daemon.start()
-    until(lambda: daemon.events("daemon.started"))
+    sim.wait_until(lambda: daemon.events("daemon.started"))
     if slack == "hangs":
         sim.fail("delay", side="slack", path="chat.postMessage", seconds=90, times=100)
     for file in (tmp_path / "data").glob("bot.db*"):

@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from daemon_world import Daemon, until
+from daemon_world import Daemon
 
 from bot.actions.webhook import signature
 from mouseflow.simulator.server import Simulator
@@ -61,7 +61,7 @@ rules:
     assert SECRET.encode() not in files
     daemon.rule_file.write_text(rule.replace(SECRET, "a rotated secret"))
     daemon.start()
-    until(lambda: len(receiver.calls) == 2)
+    sim.wait_until(lambda: len(receiver.calls) == 2)
     assert daemon.stop() == 0
     for (headers, body), secret in zip(receiver.calls, (SECRET, "a rotated secret"), strict=True):
         signed = signature(secret.encode(), headers["Mouseflow-Bot-Timestamp"], body)
