@@ -33,7 +33,10 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check everything; 1 if there is a problem."""
+    import os
+
     from bot.cli import context
+    from bot.config.load import network_problems
 
     problems: list[str | Fault] = []
     settings: Settings | None = None
@@ -43,6 +46,8 @@ def run(args: Namespace) -> int:
         try:
             settings = context.settings(args, offline=not args.online)
             _check_store_url(settings.store.url)
+            if not args.online:  # else these are errors already
+                problems += network_problems(settings, os.environ)
         except ConfigError as error:
             problems += str(error).splitlines()
     try:

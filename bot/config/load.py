@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,6 +22,8 @@ from bot.errors import ConfigError
 from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
 from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
+from mouseflow import proxies
+from mouseflow.proxies import is_loopback
 
 _SQLITE = "sqlite:///"
 
@@ -143,9 +146,21 @@ def load(
         )
         problems = [f"{place}{said}" for place, said in found] + problems
         raise ConfigError("\n".join(problems)) from None
+    if not offline:
+        problems += network_problems(settings, environ)
     if problems:
         raise ConfigError("\n".join(problems))
     return _anchored(settings, origins)
+
+
+def network_problems(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """What is wrong with proxies and certificates in the environment.
+
+    Nothing, if Mouseflow is a simulator on this machine, which is reached without them.
+    """
+    base = settings.mouseflow.base_url
+    local = base is not None and is_loopback(urlsplit(base).hostname or "")
+    return [] if local else list(proxies.problems(environ))
 
 
 def _given(values: Mapping[str, str]) -> dict[str, str]:
