@@ -6,6 +6,7 @@ file are relative to its folder, others to the working directory.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -209,12 +210,21 @@ def _written(path: Path) -> Keys:
     except FileNotFoundError:
         raise ConfigError(f"{name}: no such file; `mouseflow-bot init` creates one") from None
     except OSError as error:
-        raise ConfigError(f"{name}: can't be read: {error.strerror}") from None
+        raise ConfigError(f"{name}: can't be read: {error.strerror}{_help(error)}") from None
+    except ValueError:  # a NUL in its name
+        raise ConfigError(f"{name}: not a file name") from None
     except Empty:
         return Keys(1, 1)
     except Unreadable as error:
         raise ConfigError(f"{name}:{error.line}:{error.column}: {_masked(error.message)}") from None
     return root if isinstance(root, Keys) else Keys(1, 1)
+
+
+def _help(error: OSError) -> str:
+    """What to do about it, if that is known."""
+    if not isinstance(error, PermissionError):
+        return ""
+    return f". This process is user {os.geteuid()}: chmod the file, or run as its owner (--user)"
 
 
 _LIKE_A_SECRET = re.compile(r"[^\s\"'=:;,.]{16,}")
@@ -250,7 +260,7 @@ def _secret_files(
                 with file.open(encoding="utf-8") as opened:
                     values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
             except OSError as error:
-                problems.append(f"{shown(file)}: can't be read: {error.strerror}")
+                problems.append(f"{shown(file)}: can't be read: {error.strerror}{_help(error)}")
             except UnicodeDecodeError:
                 problems.append(f"{shown(file)}: not UTF-8 text")
             else:
