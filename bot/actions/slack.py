@@ -16,7 +16,7 @@ from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
-from bot.errors import TryLater
+from bot.errors import NotDoneYet, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
@@ -195,7 +195,12 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     if task.attempted:
         try:
             found = await ports.slack.find(post.channel, post.key, task.attempted)
-        except CannotLook:
+        except CannotLook as error:
+            if task.restored:
+                raise NotDoneYet(
+                    "the store was restored and the channel can't be read: "
+                    "this may have been posted before"
+                ) from error
             note += "; an earlier attempt may have posted it too: the channel can't be read"
         except TryLater as error:
             # The look-up failed, so the first attempt's outcome is still unknown. `after` is
@@ -205,6 +210,8 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
         else:
             if found is not None:
                 return Done(f"an earlier attempt had posted it to {place}", found)
+            if task.restored:
+                raise NotDoneYet("the store was restored; the channel does not have this post")
             if task.now - task.attempted < SETTLING:
                 raise TryLater(
                     "an earlier attempt may still show up in the channel",

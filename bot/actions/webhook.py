@@ -4,20 +4,21 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Struct
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Spec, Written
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Subject
+from bot.errors import Refused
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
 from bot.messages import links
@@ -32,6 +33,10 @@ KEY = "Idempotency-Key"
 
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 """A reference to a secret that is kept elsewhere."""
+
+IN_RULE = "rule"
+"""What the store keeps of a secret that the rule file spells out: it is read from the rule again
+when the call is made. Too short to be a secret."""
 
 
 class Website(Struct, frozen=True):
@@ -71,6 +76,27 @@ class Webhook(Notifier):
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     url: str = Field(repr=False)
     secret: str | None = Field(default=None, repr=False)
+
+    @field_serializer("secret", when_used="json")
+    def _stored(self, secret: str | None) -> str | None:
+        """What the store keeps: never the secret itself."""
+        return secret if secret is None or REFERENCE.fullmatch(secret) else IN_RULE
+
+    def with_secret(self, current: Iterable[Action]) -> "Webhook":
+        """The call with its secret, if the rule spells it out; `current` are the rule's actions.
+
+        Raises Refused if none of them calls this URL with a secret.
+        """
+        if self.secret != IN_RULE:
+            return self
+        for action in current:
+            if isinstance(action, Webhook) and action.url == self.url and action.secret:
+                return action
+        raise Refused(
+            "the secret of the webhook is no longer in its rule",
+            "put it back into the rule, or use env:NAME",
+            code="no_secret",
+        )
 
     def lane(self, subject: Subject, default_channel: str) -> str:
         """Calls to one host wait for each other."""

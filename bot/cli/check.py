@@ -33,7 +33,10 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check everything; 1 if there is a problem."""
+    import os
+
     from bot.cli import context
+    from bot.config.load import network_problems
 
     problems: list[str | Fault] = []
     settings: Settings | None = None
@@ -43,6 +46,8 @@ def run(args: Namespace) -> int:
         try:
             settings = context.settings(args, offline=not args.online)
             _check_store_url(settings.store.url)
+            if not args.online:  # else these are errors already
+                problems += network_problems(settings, os.environ)
         except ConfigError as error:
             problems += str(error).splitlines()
     try:
@@ -64,13 +69,18 @@ def run(args: Namespace) -> int:
 
 
 def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
-    """Warnings about secrets that are not set here; they may be set where the daemon runs."""
+    """Warnings about secrets that are not set here, and about settings without effect.
+
+    Secrets may be set where the daemon runs.
+    """
     found = []
     if not settings.mouseflow.api_key.get_secret_value():
         found.append(
             "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
             "(BOT_MOUSEFLOW__API_KEY)"
         )
+    if settings.web.model_fields_set and settings.web.address is not None:
+        found.append("web: this version serves no status page yet, so [web] has no effect")
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(

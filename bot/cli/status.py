@@ -256,14 +256,15 @@ def run(args: Namespace) -> int:
 
     from bot.cli import budget, output
     from bot.cli.context import existing_store, lock_file, settings
-    from bot.cli.healthcheck import unhealthy
+    from bot.cli.healthcheck import is_held, unhealthy
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
-    daemon = unhealthy(lock_file(url), 60, time.time()) or ALIVE
+    lock = lock_file(url)
+    daemon = unhealthy(lock, 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
-        status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon))
+        status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon, runs=is_held(lock)))
         budgets = store.do(budget.gather)
         plan = store.do(lambda conn: gather_plan(conn, rules, configured, status.now))
     if args.json:
@@ -280,8 +281,8 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
-    """The status at that moment."""
+def gather(conn: "Connection", now: datetime, daemon: str, *, runs: bool = True) -> Status:
+    """The status at that moment; `daemon` is how it is doing if it `runs`."""
     from bot.polling import outages
     from bot.polling.recordings import STOPPED
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
@@ -299,7 +300,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
-    kept = outages.written(watermark(conn, outages.OUTAGES, "") if daemon == ALIVE else None)
+    kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     return Status(
         now=now,

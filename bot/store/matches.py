@@ -14,6 +14,7 @@ from bot.domain.limits import Posting
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
+from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
 from bot.store.schema import lanes, matches, moment, ms, steps
 
@@ -151,7 +152,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:
         return False
-    add_steps(conn, match_id, match.steps, match.matched)
+    add_steps(conn, match_id, match.steps, match.matched, match.happened)
     note = Note(
         kind="match",
         rule=match.rule,
@@ -184,12 +185,19 @@ def reached_people(
     return not states or any(state not in lost for state in states)
 
 
-def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime) -> None:
+def add_steps(
+    conn: Connection,
+    match_id: int,
+    new: Sequence[NewStep],
+    now: datetime,
+    happened: datetime | None = None,
+) -> None:
     """Put the steps of a match into the outbox, in the order in which they are performed.
 
     A step waits until those of lower rank have ended; then `release_next` makes it due.
     """
     rows = []
+    since = look_since(conn, happened or now, now) if new else None
     for step in sorted(new, key=lambda step: step.rank):
         due = ms(step.due)
         waits = any(other.rank < step.rank for other in new)
@@ -203,6 +211,7 @@ def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: date
                 "params": step.params,
                 **_waiting(step.rank, due, waits=waits),
                 "created": max(ms(now), due),  # from then on it waits
+                "look_since": since,
             }
         )
     if rows:

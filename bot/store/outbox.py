@@ -47,8 +47,9 @@ class Claim:
     """A step that is ours to perform now. `token` proves it when the outcome is saved.
 
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
-    unknown. `results` are those of earlier steps of the match, by kind of action; `unfinished`
-    are the earlier steps that have not taken effect.
+    unknown; `restored` that there may have been one, of which a restored store does not know.
+    `results` are those of earlier steps of the match, by kind of action; `unfinished` are the
+    earlier steps that have not taken effect.
     """
 
     step: int
@@ -70,6 +71,7 @@ class Claim:
     first_tried: datetime
     began: datetime
     attempted: datetime | None
+    restored: bool
     results: Mapping[str, str]
     unfinished: tuple[Unfinished, ...] = ()
 
@@ -133,7 +135,8 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         attempts=row.attempts + 1,
         first_tried=moment(first),
         began=moment(at),
-        attempted=moment_or_none(row.unknown_since),
+        attempted=moment_or_none(row.unknown_since if row.look_since is None else row.look_since),
+        restored=row.look_since is not None and row.unknown_since is None,
         results=results,
         unfinished=unfinished,
     )
@@ -215,11 +218,13 @@ def postpone(
     until: datetime | None,
     reason: str,
     attempted: datetime | None,
+    absent: bool = False,
 ) -> bool:
     """The step is tried again at `until`. False if the claim is no longer ours.
 
     `until` None keeps its place at the head of its lane, which the caller pauses. `attempted`
-    is the attempt whose outcome is unknown now, if there is one.
+    is the attempt whose outcome is unknown now, if there is one. `absent`: it was looked up, and
+    no earlier store had done it.
     """
     values: dict[str, Value] = {
         "state": StepStatus.PENDING,
@@ -228,6 +233,8 @@ def postpone(
     }
     if until is not None:
         values["due"] = ms(until)
+    if absent:
+        values["look_since"] = None
     if not _end(conn, claimed, **values):
         return False
     _record(conn, claimed, now, "step.postponed", reason, until=until)

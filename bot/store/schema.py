@@ -126,6 +126,7 @@ steps = Table(
     Column("first_tried", Integer),
     Column("began", Integer),
     Column("unknown_since", Integer),
+    Column("look_since", Integer),  # after a restore: it may have been done since then
     Column("token", Text),
     Column("ended", Integer),
     Column("result", Text),

@@ -60,7 +60,7 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
     schema = json.loads((place / "rules/rules.schema.json").read_text())
     assert schema == json.loads(told(capsys, "schema"))
-    assert stat.S_IMODE((place / "config.toml").stat().st_mode) == 0o600
+    assert stat.S_IMODE((place / "config.toml").stat().st_mode) == 0o644
 
 
 def test_the_first_rule_file_is_what_its_schema_says(place: Path) -> None:
