@@ -394,7 +394,7 @@ def test_what_was_done_can_be_read_by_programs(
 
     retried = told("retry", "1", "rage")
     [cause] = retried.pop("causes")
-    assert retried == {"requeued": 1, "resumed": ["rage"]}
+    assert retried == {"requeued": 1, "resumed": ["rage"], "refused": {}}
     assert (cause["rule"], cause["action"], cause["count"]) == ("checkout", "star", 1)
     assert cause["reason"] == "no such recording"
     begun = told("snooze", "checkout", "2h")
