@@ -194,8 +194,9 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     if task.attempted:
         try:
             found = await ports.slack.find(post.channel, post.key, task.attempted)
-        except CannotLook:
-            note += "; an earlier attempt may have posted it too: the channel can't be read"
+        except CannotLook as error:
+            why = f" ({error})" if str(error) else ""
+            note += f"; an earlier attempt may have posted it too: the channel can't be read{why}"
         except TryLater as error:
             # The look-up failed, so the first attempt's outcome is still unknown. `after` is
             # always set: it keeps the time from which the next look-up counts.
