@@ -72,6 +72,9 @@ ANNOUNCE_AFTER = timedelta(minutes=10)
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
 
+LAST_CALLS = timedelta(seconds=3)
+"""How long a stop waits for polls in flight, after delivery has ended."""
+
 
 def utc() -> datetime:
     """The current time."""
@@ -416,7 +419,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
         yield Clients(Account(client, Priority.POLL), acting, client)
     finally:
-        await client.aclose()
+        await client.aclose(within=LAST_CALLS.total_seconds())
         await webhook.close()
         await slack.close()
 

@@ -165,12 +165,19 @@ class AsyncMouseflow:
             if not call.retried:
                 await self._sleep(delay)
 
-    async def aclose(self) -> None:
-        """Wait for what is in flight, fail what is queued, and close the connections."""
+    async def aclose(self, within: float | None = None) -> None:
+        """Wait for what is in flight, fail what is queued, and close the connections.
+
+        What has no answer `within` so many seconds is abandoned: only for the end of a process.
+        """
         self._closed = True
         self._queue.flush()
         if self._in_flight:
-            await asyncio.wait(set(self._in_flight))
+            _, left = await asyncio.wait(set(self._in_flight), timeout=within)
+            for task in left:
+                task.cancel()
+            if left:
+                return  # the connections end with the loop
         await self._transport.aclose()
 
     def _check_may_send(self, request: Request[Any], *, outcome_unknown: bool) -> None:

@@ -112,7 +112,7 @@ class Timing:
 
     patience: timedelta = timedelta(seconds=90)
     abandon: timedelta = timedelta(minutes=10)
-    drain: timedelta = timedelta(seconds=20)
+    drain: timedelta = timedelta(seconds=15)
     idle: timedelta = timedelta(seconds=15)
     store_retry: timedelta = timedelta(seconds=2)
 
