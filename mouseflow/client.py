@@ -83,8 +83,7 @@ class AsyncMouseflow:
         transport: HttpxTransport | None = None,
     ) -> None:
         self.base_url = base_url(region_or_base_url)
-        if not email or not api_key or ":" in email:
-            raise ConfigurationError("Mouseflow needs an email without a colon, and an API key")
+        _check(email, api_key)
         self._transport = Transport(
             self.base_url,
             email,
@@ -164,6 +163,12 @@ class AsyncMouseflow:
                 call = replace(call, retried=isinstance(error, TooManyRequests))
             if not call.retried:
                 await self._sleep(delay)
+
+    def use_credentials(self, email: str, api_key: str) -> None:
+        """Send these from now on; a lockout after a 401 ends. Raises ConfigurationError."""
+        _check(email, api_key)
+        self._transport.use_credentials(email, api_key)
+        self._state.unlock()
 
     async def aclose(self, within: float | None = None) -> None:
         """Wait for what is in flight, fail what is queued, and close the connections.
@@ -267,3 +272,8 @@ def _hint(request: Request[Any], status: int) -> str:
     if 300 <= status < 400:
         return "redirects are not followed: check the address"
     return ""
+
+
+def _check(email: str, api_key: str) -> None:
+    if not email or not api_key or ":" in email:
+        raise ConfigurationError("Mouseflow needs an email without a colon, and an API key")

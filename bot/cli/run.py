@@ -1,7 +1,7 @@
 """Run the daemon until SIGTERM or SIGINT, then finish requests in flight.
 
 A second signal exits at once; nothing is lost, the next start continues where this one stopped.
-Signals within half a second count as one. SIGHUP reloads the rule files.
+Signals within half a second count as one. SIGHUP loads changed rule files and secrets.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -49,7 +50,8 @@ def run(args: Namespace) -> int:
         _handle_signals(asyncio.get_running_loop(), stop, reload)
         heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
         try:
-            await daemon.run(configured, stop=stop, reload=reload)
+            again = partial(settings, args)
+            await daemon.run(configured, stop=stop, reload=reload, reread=again)
         finally:
             heartbeat.cancel()
 

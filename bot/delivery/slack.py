@@ -235,6 +235,11 @@ class SlackPoster:
         self._bot: str | None = None
         self._ahead = timedelta()
 
+    def use(self, token: SecretStr) -> None:
+        """Post with this token from now on."""
+        self._client.token = token.get_secret_value()
+        self._bot = None
+
     async def scopes(self) -> frozenset[str] | None:
         """The token's scopes, None if Slack does not say; raises GiveUp for a wrong token."""
         answer = await self._client.api_call("auth.test", json={})
@@ -424,6 +429,10 @@ class WebhookPoster:
         self._client = AsyncWebhookClient(
             url.get_secret_value(), session=session, retry_handlers=[], logger=_QUIET
         )
+
+    def use(self, url: SecretStr) -> None:
+        """Post to this webhook from now on."""
+        self._client.url = url.get_secret_value()
 
     async def post(self, post: SlackPost) -> str:
         """Always "": a webhook returns no timestamp."""
