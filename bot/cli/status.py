@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bot.scheduler import PollPace
     from bot.store import Connection
 from argparse import ArgumentParser
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bot.store import Connection
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
-    from bot.store.rules import RuleState
+    from bot.store.recordings import OnHold
+    from bot.store.rules import RejectedRules, RuleState
     from bot.store.troubles import Trouble
 
 
@@ -215,14 +216,6 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRules:
-    """Changed rule files that were not loaded; the previous rules stay active."""
-
-    at: datetime
-    faults: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
@@ -237,6 +230,7 @@ class Status:
     failing_total: int
     rejected_rules: "RejectedRules | None"
     at_least_once: Sequence[str]
+    on_hold: "Sequence[OnHold]"
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
@@ -291,8 +285,15 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.polling import outages
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
-    from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
-    from bot.store.rules import matches_since, rule_states
+    from bot.store.recordings import (
+        ON_HOLD,
+        all_watermarks,
+        blind_channels,
+        on_hold,
+        watermark,
+        website_names,
+    )
+    from bot.store.rules import matches_since, rejected_rules, rule_states
     from bot.store.troubles import troubles
 
     names = website_names(conn)
@@ -304,13 +305,14 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         daemon=daemon,
         failing=kept.failing,
         failing_total=kept.things,
-        rejected_rules=_rejected_rules(conn),
+        rejected_rules=rejected_rules(conn),
         at_least_once=blind_channels(conn),
+        on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
             (
                 Watermark(source, names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source != "budgets"
+                if website and source != "budgets" and not source.startswith(ON_HOLD)
             ),
             key=lambda mark: (mark.website, mark.source),
         ),
@@ -348,17 +350,6 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
 
 
-def _rejected_rules(conn: "Connection") -> RejectedRules | None:
-    """The latest rule files, if they were not loaded."""
-    from bot.store.audit import history
-
-    latest = history(conn, kind="rules", limit=1)
-    if not latest or latest[0].kind != "rules.reload_failed":
-        return None
-    faults = latest[0].details.get("faults")
-    return RejectedRules(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
-
-
 def show(status: Status) -> None:
     """Print the status."""
     from bot.cli import output
@@ -372,6 +363,11 @@ def show(status: Status) -> None:
     _show_watermarks(status.watermarks, now)
     output.line()
     show_rules(status)
+    if status.on_hold:
+        output.line("rules on hold")
+        output.table(
+            (it.website, f"{it.kind} with {it.filter}", it.reason) for it in status.on_hold
+        )
     if status.at_least_once:
         output.line()
         output.line(
@@ -452,12 +448,13 @@ def show_rules(status: Status) -> None:
         )
         for line in status.rules
     )
-    if status.rejected_rules:
-        output.line(
-            f"new rules not loaded {output.ago(status.rejected_rules.at, status.now)}: they have "
-            "errors; the previous rules stay active"
-        )
-        output.table((fault,) for fault in status.rejected_rules.faults)
+    if rejected := status.rejected_rules:
+        what, active = "new rules", "the previous rules stay active"
+        if rejected.incomplete:
+            what, active = "some rule files", "the rules of the others are active"
+        since = output.ago(rejected.at, status.now)
+        output.line(f"{what} not loaded {since}: they have errors; {active}")
+        output.table((fault,) for fault in rejected.faults)
 
 
 def _rule_state(line: RuleLine, now: datetime) -> str:
