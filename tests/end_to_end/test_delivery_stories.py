@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from daemon_world import Daemon, until
+from daemon_world import Daemon
 
 from mouseflow.simulator import scenarios
 from mouseflow.simulator.server import Simulator
@@ -50,11 +50,18 @@ class Story:
     def hup(self):
         self.daemon.tell(signal.SIGHUP)
 
+    def goes_on(self):
+        """Some more polls: nothing more is to happen."""
+        calls = len(self.sim.calls)
+        self.sim.wait_until(lambda: len(self.sim.calls) >= calls + 4)
+
     def ends_well(self):
         """Everything is delivered, once."""
-        until(lambda: len(self.posts()) >= self.matches and len(self.tags()) >= self.matches)
-        until(lambda: any("Over after" in text for text in self.told()))
-        time.sleep(1)
+        self.sim.wait_until(
+            lambda: len(self.posts()) >= self.matches and len(self.tags()) >= self.matches
+        )
+        self.sim.wait_until(lambda: any("Over after" in text for text in self.told()))
+        self.goes_on()
         keys = [message.metadata["event_payload"]["key"] for message in self.posts()]
         assert len(keys) == len(set(keys)) == self.matches
         assert len(self.tags()) == len(set(self.tags())) == self.matches
@@ -81,11 +88,11 @@ def trouble(story):
 def test_an_archived_channel_is_told_and_mended_without_a_command(story):
     story.alerts.archived = True
     story.daemon.start()
-    until(lambda: story.told())
+    story.sim.wait_until(lambda: story.told())
     (told,) = story.told()
     assert told.startswith("🔶 Slack channel #alerts is archived")
     assert "Unarchive the channel" in told
-    until(lambda: len(story.tags()) == 3)
+    story.sim.wait_until(lambda: len(story.tags()) == 3)
     story.alerts.archived = False
     story.ends_well()
     assert len(story.told()) == 2
@@ -95,7 +102,7 @@ def test_an_archived_channel_is_told_and_mended_without_a_command(story):
 def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story):
     story.sim.slack.token = "xoxb-another"
     story.daemon.start()
-    until(lambda: trouble(story))
+    story.sim.wait_until(lambda: trouble(story))
     status = story.daemon.run("status").stdout
     assert "Slack rejected the bot token: " in status
     alive = story.daemon.run("healthcheck").stdout
@@ -114,7 +121,7 @@ def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story)
 def test_a_scope_that_is_missing_is_told_when_it_is_over(story):
     story.sim.slack.scopes -= {"chat:write"}
     story.daemon.start()
-    until(lambda: trouble(story))
+    story.sim.wait_until(lambda: trouble(story))
     story.sim.slack.scopes |= {"chat:write"}
     story.hup()
     story.ends_well()
@@ -125,12 +132,12 @@ def test_a_scope_that_is_missing_is_told_when_it_is_over(story):
 def test_a_channel_that_is_renamed_is_followed_by_an_edit_of_the_rule(story):
     story.alerts.name = "alarms"
     story.daemon.start()
-    until(lambda: story.told())
+    story.sim.wait_until(lambda: story.told())
     assert "Slack channel #alerts does not exist for the bot" in story.told()[0]
     story.daemon.rule_file.write_text(RULES.replace("#alerts", "#alarms"))
-    until(lambda: len(story.sim.slack.in_channel("alarms")) >= 3)
-    until(lambda: len(story.told()) == 2)
-    time.sleep(1)
+    story.sim.wait_until(lambda: len(story.sim.slack.in_channel("alarms")) >= 3)
+    story.sim.wait_until(lambda: len(story.told()) == 2)
+    story.goes_on()
     assert len(story.sim.slack.in_channel("alarms")) == 3
     assert "0 dead letters" in story.daemon.run("status").stdout
 
@@ -138,7 +145,7 @@ def test_a_channel_that_is_renamed_is_followed_by_an_edit_of_the_rule(story):
 def test_refused_writes_hold_the_writes_and_are_told_twice(story):
     story.sim.fail("status", status=403, method="POST", path="/tag", times=10_000)
     story.daemon.start()
-    until(lambda: story.told())
+    story.sim.wait_until(lambda: story.told())
     (told,) = story.told()
     assert told.startswith("🔶 Mouseflow refuses tag on myshop.com: ")
     story.sim.faults.clear()
@@ -149,11 +156,10 @@ def test_refused_writes_hold_the_writes_and_are_told_twice(story):
 
 def test_a_flood_of_signals_is_one_reload_and_no_call(story):
     story.daemon.start()
-    until(lambda: len(story.posts()) == 3)
+    story.sim.wait_until(lambda: len(story.posts()) == 3)
     calls = sum(call.side == "slack" for call in story.sim.calls)
     for _ in range(200):
         story.hup()
-        time.sleep(0.01)
-    time.sleep(1)
+    story.goes_on()
     assert len(story.daemon.events("rules.loaded")) == 1
     assert sum(call.side == "slack" for call in story.sim.calls) == calls
