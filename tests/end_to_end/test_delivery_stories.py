@@ -2,7 +2,9 @@
 it ends, everything delivered once in between, and no command by hand."""
 
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from daemon_world import Daemon
@@ -152,6 +154,65 @@ def test_refused_writes_hold_the_writes_and_are_told_twice(story):
     story.hup()
     story.ends_well()
     assert len(story.told()) == 2
+
+
+@pytest.fixture
+def receiver():
+    """A webhook's receiver: it answers with `status`, and keeps the keys of what it took."""
+
+    class Receiver(BaseHTTPRequestHandler):
+        status, keys, refused = 410, [], 0
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if Receiver.status == 204:
+                Receiver.keys.append(self.headers["Idempotency-Key"])
+            else:
+                Receiver.refused += 1
+            self.send_response(Receiver.status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Receiver.url = f"http://127.0.0.1:{server.server_port}/t0ken"
+    yield Receiver
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_webhook_that_is_gone_holds_its_calls_and_is_told_twice(story, receiver):
+    story.daemon.rule_file.write_text(
+        RULES.replace("tag: seen,", f"tag: seen, webhook: {{url: '{receiver.url}'}},")
+    )
+    story.daemon.start()
+    story.sim.wait_until(lambda: story.told())
+    assert story.told()[0].startswith("🔶 127.0.0.1 rejects webhook calls: ")
+    assert "t0ken" not in story.told()[0]
+    story.sim.wait_until(lambda: len(story.posts()) == 3)
+    assert receiver.refused <= 3
+    receiver.status = 204
+    story.hup()
+    story.ends_well()
+    assert len(receiver.keys) == len(set(receiver.keys)) == 3
+    assert len(story.told()) == 2
+
+
+def test_a_rotated_api_key_is_taken_up_by_a_signal(story):
+    story.daemon.start()
+    story.sim.wait_until(lambda: len(story.posts()) == 3)
+    story.sim.users[story.sim.email] = "another-key"
+    story.sim.wait_until(lambda: any("rejected the API key" in text for text in story.told()))
+    story.sim.add("myshop.com", "checkout-friction", start=-3000)
+    story.config.write_text(story.config.read_text().replace(story.sim.api_key, "another-key"))
+    story.hup()
+    story.matches = 4
+    story.sim.wait_until(lambda: len(story.posts()) == len(story.tags()) == 4)
+    story.sim.wait_until(lambda: len(story.told()) == 2)
+    assert "Mouseflow is reachable again" in story.told()[1]
+    assert "another-key" not in story.daemon.log.read_text()
 
 
 def test_a_flood_of_signals_is_one_reload_and_no_call(story):
