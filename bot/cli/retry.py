@@ -1,8 +1,8 @@
 """Requeue dead letters (failed actions) and resume paused rules.
 
 Each action is built anew from its rule as it is now. `status` lists both with their reasons.
-A rule's id stands for all of its dead letters and ends its pause. If one name is unknown,
-nothing is changed.
+A rule's id stands for all of its dead letters and ends its pause. What waits for a channel or
+an account to be fixed is tried at once. If one name is unknown, nothing is changed.
 """
 
 import re
@@ -40,6 +40,7 @@ def run(args: Namespace) -> int:
 
     from bot.cli import context, output
     from bot.store.dead_letters import dead_groups
+    from bot.store.lanes import probe_lanes
 
     ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))
     named = [what for what in args.what if not _NUMBER.fullmatch(what)]
@@ -51,6 +52,7 @@ def run(args: Namespace) -> int:
         resumed = store.do(lambda conn: resume(conn, rules, now))
         book = store.do(lambda conn: _book(conn, files, settings))
         requeued, refused = _requeue(store, book, ids, rules, now)
+        store.do(probe_lanes)
     if args.json:
         why = [asdict(group) for group in groups]
         done = {"requeued": requeued, "resumed": resumed, "causes": why, "refused": refused}
