@@ -28,6 +28,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
+from pydantic import SecretStr
 
 from bot.account import Account, open_client
 from bot.actions import ACTIONS
@@ -53,6 +54,7 @@ from bot.errors import (
     TryLater,
     internal_error,
 )
+from bot.logs import scrubber
 from bot.polling.ops_messages import announce, post_directly
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
@@ -63,7 +65,7 @@ from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
-from bot.store.lanes import account_pause, keep_account_pause
+from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
 from bot.store.recordings import missing_websites, website_names
 from bot.store.retention import forget, forget_website, limit, shrink
 from bot.store.rules import kept_rule_files
@@ -98,6 +100,9 @@ ANNOUNCE_AFTER = timedelta(minutes=10)
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
+
+LAST_CALLS = timedelta(seconds=3)
+"""How long a stop waits for polls in flight, after delivery has ended."""
 
 
 def utc() -> datetime:
@@ -136,8 +141,11 @@ async def run(
     stop: asyncio.Event,
     reload: asyncio.Event,
     reader: ApartReader | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> None:
-    """Watch the account until `stop` is set; `reload` reloads the rule files.
+    """Watch the account until `stop` is set.
+
+    `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -149,7 +157,9 @@ async def run(
         with open_store(settings.store.url) as store:
             start = await rules_at_start(reader, partial(store.run, kept_rule_files))
             async with open_clients(settings) as clients:
-                daemon = Daemon(settings, store, clients, start, reader=reader, seen=seen)
+                daemon = Daemon(
+                    settings, store, clients, start, reader=reader, seen=seen, reread=reread
+                )
                 await daemon.run(stop, reload)
     finally:
         await reader.end_process()
@@ -210,8 +220,11 @@ class Daemon:
         reader: RuleReader | None = None,
         once: bool = False,
         seen: Signature | None = None,
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
+        self._reread = reread or (lambda: settings)
+        self._rotate = clients.rotate
         self._store = store
         self._client = clients.client
         self._start = start
@@ -373,12 +386,13 @@ class Daemon:
     async def _reload(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
         while True:
-            asked_to = await _set_within(asked, CHECK_FILES)
+            if await _set_within(asked, CHECK_FILES):
+                asked.clear()  # signals that come together count once
+                await self._use_secrets()
             try:
                 now = await self._reader.signature()
-                if not asked_to and now == self._seen:
+                if now == self._seen:
                     continue
-                asked.clear()
                 self._seen = now
                 await self._load_rules()
             except Exception as error:
@@ -386,6 +400,21 @@ class Daemon:
                 reason = str(error) if isinstance(error, BotError) else internal_error(error)
                 log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
                 self._seen = None
+
+    async def _use_secrets(self) -> None:
+        """Use the secrets as they are now; what failed is tried again at once."""
+        try:
+            settings = self._reread()
+            scrubber.register({*self._settings.secrets(), *settings.secrets()})
+            rotated = self._rotate(settings)
+        except BotError as error:
+            log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
+            return
+        if rotated:
+            log.info("secrets.rotated", secrets=rotated)
+        with suppress(StoreError):  # delivery tries it by itself, only later
+            await self._store.run(probe_lanes)
+            self._delivery.wake()
 
     async def _load_rules(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""
@@ -558,16 +587,23 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
             log.error("daemon.internal_error", reason=repr(outcome))
 
 
+def nothing_rotated(_: Settings) -> list[str]:
+    """Keep the secrets."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """`reading` is the account for polls, `acting` are the ports for actions.
 
-    `client` is what both send with; its pause after a 429 is kept in the store.
+    `client` is what both send with; its pause after a 429 is kept in the store. `rotate` uses
+    the secrets of other settings from now on, and returns the names of those that changed.
     """
 
     reading: Mouseflow
     acting: Ports
     client: AsyncMouseflow | None = None
+    rotate: Callable[[Settings], list[str]] = nothing_rotated
 
 
 @asynccontextmanager
@@ -577,11 +613,49 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     slack, webhook = _poster(settings), WebhookCaller()
     try:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Clients(Account(client, Priority.POLL), acting, client)
+        rotate = partial(_rotate, client, slack, _Secrets.of(settings))
+        yield Clients(Account(client, Priority.POLL), acting, client, rotate)
     finally:
-        await client.aclose()
+        await client.aclose(within=LAST_CALLS.total_seconds())
         await webhook.close()
         await slack.close()
+
+
+@dataclass(slots=True)
+class _Secrets:
+    """The secrets in use."""
+
+    account: tuple[str, str]
+    slack: SecretStr | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Secrets":
+        flow, slack = settings.mouseflow, settings.slack
+        account = (flow.email, flow.api_key.get_secret_value())
+        return cls(account, slack.bot_token or slack.webhook_url)
+
+
+def _rotate(
+    client: AsyncMouseflow,
+    slack: SlackPoster | WebhookPoster | NoSlack,
+    used: _Secrets,
+    settings: Settings,
+) -> list[str]:
+    new, changed = _Secrets.of(settings), list[str]()
+    if new.account != used.account:
+        client.use_credentials(*new.account)
+        changed.append("mouseflow.api_key")
+    same_kind = isinstance(slack, SlackPoster) == (settings.slack.bot_token is not None)
+    if (
+        new.slack is not None
+        and new.slack != used.slack
+        and same_kind
+        and not isinstance(slack, NoSlack)
+    ):
+        slack.use(new.slack)
+        changed.append("slack.bot_token" if settings.slack.bot_token else "slack.webhook_url")
+    used.account, used.slack = new.account, new.slack
+    return changed
 
 
 def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:

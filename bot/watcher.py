@@ -15,6 +15,7 @@ import structlog
 from bot.budgets.decide import let_go_of_missing
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
+from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.fields.catalogue import KINDS
@@ -23,7 +24,7 @@ from bot.polling.filter_checks import FILTERS, WORDS, failure
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import Recorded, Routing
+from bot.polling.record_matches import Recorded, Routing, posting
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.session import AccountOffset
 from bot.polling.site_rules import SiteRules
@@ -37,6 +38,8 @@ from bot.store import Connection
 from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.cancel import take_back_unwanted
+from bot.store.lanes import probe_lanes
+from bot.store.rebuild import use_limits
 from bot.store.recordings import (
     missing_websites,
     set_watermark,
@@ -326,7 +329,8 @@ class Watcher:
             return changed, lost
 
         changed, lost = await self.context.store.run(work)
-        if lost:
+        await self._rebuild(rules, changed)
+        if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
         try:
@@ -345,6 +349,22 @@ class Watcher:
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
         )
+
+    async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
+        """Have what waits follow the rules as they are now, and try what failed once more."""
+        if not changed:
+            return
+        now, routing, run = self._clock(), self.context.routing, self.context.store.run
+        edited = [rule for rule in rules.rules if rule.id in changed]
+        postings = {rule.id: posting(rule, routing.zone) for rule in edited}
+        limits = {rule.id: post_limits(rule, routing.channel) for rule in edited}
+        book = await run(partial(book_of, rules=rules.rules, channel=routing.channel, ops=None))
+        after: int | None = 0
+        while after is not None:
+            some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
+            after = await run(some)
+        await run(partial(use_limits, postings=postings, limits=limits, now=now))
+        await run(probe_lanes)
 
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls."""

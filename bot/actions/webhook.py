@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from hashlib import blake2b
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
@@ -99,8 +100,9 @@ class Webhook(Notifier):
         )
 
     def lane(self, subject: Subject, default_channel: str) -> str:
-        """Calls to one host wait for each other."""
-        return f"webhook:{self._host}"
+        """Calls to one URL wait for each other; a hash tells the URLs of a host apart."""
+        named = f"{self.url} {self.secret_reference}"
+        return f"webhook:{self._host} {blake2b(named.encode(), digest_size=4).hexdigest()}"
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

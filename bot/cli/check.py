@@ -60,12 +60,26 @@ def run(args: Namespace) -> int:
         problems += str(error).splitlines() if settings or args.paths else []
     notes: list[str | Fault] = [*rule_warnings]
     notes += missing_secrets(settings, rules) if settings is not None else []
+    notes += _webhook_channels(settings) if settings is not None else []
     if args.online and settings is not None and rules is not None:
         found = _online(settings, rules)
         problems += found.problems
         notes += found.warnings
     _show(args, problems, rules, notes)
     return 1 if problems else 0
+
+
+def _webhook_channels(settings: "Settings") -> list[str]:
+    """Warnings about channels of the configuration that an incoming webhook ignores."""
+    if settings.slack.webhook_url is None:
+        return []
+    named = {"channel": settings.slack.channel, "ops_channel": settings.slack.ops_channel}
+    return [
+        f"slack.{key}: the incoming webhook (slack.webhook_url) posts to its own channel, not to "
+        f"{channel}; set slack.bot_token to choose channels"
+        for key, channel in named.items()
+        if channel
+    ]
 
 
 def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:

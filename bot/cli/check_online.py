@@ -188,7 +188,7 @@ async def _channel(
 
     posting = f"(used by {', '.join(users)})"
     try:
-        await poster.find(channel, "no such key", datetime.now(UTC))
+        await poster.look(channel)
     except NoChannel as answer:
         found.problems.append(f"Slack: {answer} {posting}")
     except CannotLook as answer:

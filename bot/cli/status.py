@@ -373,8 +373,8 @@ def show(status: Status) -> None:
     if status.at_least_once:
         output.line()
         output.line(
-            f"at-least-once: {', '.join(status.at_least_once)}: the bot cannot read there, so a "
-            "post may appear twice if its outcome is unknown"
+            f"at-least-once: {', '.join(status.at_least_once)}: the bot can't look up its posts "
+            "there, so a post may appear twice if its outcome is unknown"
         )
     queue = status.queue
     late = f", oldest {output.ago(queue.oldest, now)}" if queue.oldest else ""

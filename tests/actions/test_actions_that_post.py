@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from action_world import NOW, World, again, reread, task
+from action_world import NOW, Channel, World, again, reread, task
 
 from bot.actions.slack import AtMost, Digest, DigestItem, Notice, Resolved, Slack
 from bot.domain.step import Rank
@@ -34,7 +34,19 @@ async def test_without_any_channel_it_is_the_posters_to_say_whether_that_will_do
     world = World()
     world.addresses = replace(world.addresses, channel="")
     done = await Slack().perform(task(), world.ports)
-    assert (world.slack.posts[0].channel, done.note) == ("", "posted to the webhook's channel")
+    assert (world.slack.posts[0].channel, done.note) == ("", "posted by the webhook")
+
+
+async def test_a_webhook_that_posts_elsewhere_is_not_said_to_have_posted_there():
+    class Hook(Channel):
+        async def post(self, post):
+            await super().post(post)
+            return ""
+
+    world = World()
+    world.slack = Hook()
+    done = await Slack(channel="#elsewhere").perform(task(), world.ports)
+    assert done.note == "posted by the webhook"
 
 
 async def test_the_key_that_slack_shows_to_everybody_tells_nothing():

@@ -229,7 +229,7 @@ class Doorkeeper:
     async def post(self, post):
         return "1"
 
-    async def find(self, channel, key, since):
+    async def look(self, channel):
         self.looks.append(channel)
         if channel in self.answers:
             raise self.answers[channel]

@@ -51,12 +51,16 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the configuration lets rules do. None: unknown, so it is not checked."""
+    """What the configuration lets rules do. None: unknown, so it is not checked.
+
+    `any_channel`: posts go to the channel that a rule names; an incoming webhook has its own.
+    """
 
     delete: bool = False
     posts: bool = True
     channel: bool = True
     share_url: bool | None = None
+    any_channel: bool = True
 
 
 def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:

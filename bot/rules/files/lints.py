@@ -228,6 +228,7 @@ LINTS: Final = MappingProxyType(
         "personal-data": "a text posts personal data to Slack",
         "tag-comma": "a tag with a comma: no tag has one",
         "share-without-url": "a share whose link the bot cannot show, since share_url is not set",
+        "webhook-channel": "a channel, though the incoming webhook posts to its own",
         "unusual-value": "a word that the API does not know: of its filters, a website, a country",
         "compared-as-text": "a text that looks like a regular expression or a comparison",
         "path-query": "an expression asks a path for a query, a host or encoded letters",
@@ -255,6 +256,20 @@ def lint(written: Written, allowed: Allowed) -> None:
             "the recording becomes public, but messages cannot link to it; set share_url "
             "under [mouseflow] in the configuration",
         )
+    if not allowed.any_channel:
+        _channels(written)
+
+
+def _channels(written: Written) -> None:
+    """Warns of each channel that a post names."""
+    start, node = written.reach("do")
+    for place, key, _ in everywhere(node, start):
+        if key == "channel":
+            place.warn(
+                "webhook-channel",
+                "the incoming webhook (slack.webhook_url) posts to its own channel; to choose one, "
+                "set slack.bot_token, or remove channel",
+            )
 
 
 def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:

@@ -26,7 +26,7 @@ def warned(when, more="summary: x", do="{star: true}", watch="recordings", allow
 
 def test_each_lint_has_a_golden_case_or_a_test_of_its_own():
     golden = {lint for lint in LINTS for text in expected().values() if f"[{lint}]" in text}
-    assert set(LINTS) - golden == {"share-without-url"}
+    assert set(LINTS) - golden == {"share-without-url", "webhook-channel"}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,14 @@ def test_a_share_without_an_address_is_found_where_the_configuration_is_known():
     assert warned("{tags: a}", **share) == []
     assert warned("{tags: a}", **share, allowed=Allowed(share_url=True)) == []
     assert warned("{tags: a}", **share, allowed=Allowed(share_url=False)) == ["share-without-url"]
+
+
+def test_a_channel_is_ignored_by_an_incoming_webhook():
+    webhook = Allowed(any_channel=False)
+    assert warned("{tags: a}", do='{slack: {channel: "#x"}}') == []
+    assert warned("{tags: a}", do="{slack: {}}", allowed=webhook) == []
+    posts = '{slack: [{channel: "#x"}, {}, {channel: "#y"}]}'
+    assert warned("{tags: a}", do=posts, allowed=webhook) == ["webhook-channel"] * 2
 
 
 def test_friction_beside_a_page_with_tags_is_left_alone():
