@@ -42,9 +42,9 @@ def run(args: Namespace) -> int:
     if context.configured(args) or not args.paths:
         try:
             settings = context.settings(args, offline=not args.online)
-            _check_store_url(settings.store.url)
         except ConfigError as error:
             problems += str(error).splitlines()
+        problems += _store_problems(args, settings)
     try:
         rules = context.rules(args, settings, offline=not args.online, tested=True)
     except RuleErrors as error:
@@ -101,11 +101,18 @@ def _missing_webhook_secrets(rules: "RuleSet") -> list[str]:
     ]
 
 
-def _check_store_url(url: str) -> None:
-    """Raise ConfigError for a store that this version cannot use."""
+def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
+    """What is wrong with `store.url`, also if other settings have errors."""
+    from bot.cli.healthcheck import store_url
     from bot.store.database import database_path
 
-    database_path(url)
+    try:
+        database_path(settings.store.url if settings else store_url(args))
+    except ConfigError as error:
+        return str(error).splitlines()
+    except (OSError, ValueError):
+        pass  # a secret that can't be read is an error of the settings
+    return []
 
 
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":

@@ -145,6 +145,19 @@ def test_check_tells_every_problem_of_configuration_and_rules(
     assert len(problems) == len(lines)
 
 
+def test_check_looks_at_the_stores_url_beside_other_errors(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "rules").mkdir()
+    (place / "rules/good.yaml").write_text(BAD.split("  two:")[0].replace("frction", "friction"))
+    url = '[store]\nurl = "postgresql://bot:pw@db/bot"\n'
+    (place / "config.toml").write_text(f'[mouseflow]\nregion = "uk"\nemial = "x"\n{url}')
+    said = told(capsys, "check", code=1)
+    for part in ("mouseflow.email: missing", "mouseflow.region", "emial", "store.url"):
+        assert part in said
+    assert "pw" not in said
+
+
 def test_check_says_what_this_configuration_forbids(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -309,6 +309,9 @@ class _Found:
 
 def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
     """Read one file. `partly`: some of it was skipped, so missing keys are no error."""
+    if isinstance(root, Keys) and not partly and not _of_rules(root):
+        place.fault("this is no rule file: it has neither version nor rules; move it elsewhere")
+        return
     keys = mapping(root, place, names(FILE_KEYS))
     if keys is None:
         return
@@ -324,18 +327,26 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this budget"):
-            if named(entry, here, "budget"):
-                limits = budget(entry, here, allowed)
-                into.budgets.extend([limits] if limits else [])
+            has_name = named(entry, here, "budget")
+            limits = budget(entry, here, allowed)
+            into.budgets.extend([limits] if limits and has_name else [])
+
+
+def _of_rules(root: Keys) -> bool:
+    """Whether a key is one of a rule file, or a slip for one, or has a rule."""
+    return any(
+        suggestion(entry.key, ("version", "rules", "budgets"))
+        or (isinstance(entry.node, Keys) and {"watch", "when", "do"} & entry.node.entries.keys())
+        for entry in root
+    )
 
 
 def _rule(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
-    if not named(entry, here, "rule"):
-        return
+    has_name = named(entry, here, "rule")
     good = rule(entry, here, allowed)
     if isinstance(entry.node, Keys):
         into.silences.update(_silence(entry.node, here, here.path))
-        if good is not None:
+        if good is not None and has_name:
             _keep(Written(good, entry.node, here), allowed, into)
 
 

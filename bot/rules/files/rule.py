@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.actions.recording_rate import RecordingRate
 from bot.domain.subjects import Kind, Site
+from bot.errors import Fault
 from bot.fields.catalogue import (
     ALERTS,
     COUNT_BY,
@@ -525,10 +526,31 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         return None
     kind: Kind | None = part(keys, "watch", place, _kind)
     if kind is None:
+        place.faults.extend(_faults_of_nearest(keys, place, allowed))
         return None
+    values = _values(keys, place, kind, allowed)
+    if len(place.faults) > before:
+        return None
+    known = {name: value for name, value in values.items() if value is not None}
+    return Rule(
+        id=entry.key, watch=kind, file=place.file, line=entry.line, column=entry.column, **known
+    )
+
+
+def _faults_of_nearest(keys: Keys, place: Place, allowed: Allowed) -> list[Fault]:
+    """The other errors of a rule without a kind: those that it has if it is of the nearest."""
+    found: list[list[Fault]] = []
+    for kind in KINDS:
+        found.append([])
+        _values(keys, replace(place, faults=found[-1], warnings=[]), kind, allowed)
+    return min(found, key=len)
+
+
+def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str, Any]:
+    """The values of a rule's keys; None for those that are missing or have errors."""
     _fit(keys, place, kind)
     read = _Reading(keys, place)
-    values: dict[str, Any] = {
+    return {
         "summary": read("summary", plain_text),
         "websites": read("websites", website_names("leave websites out for all of them")),
         "when": read("when", lambda n, p: condition(n, p, kind)),
@@ -547,12 +569,6 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         "was": read("was", texts),
         "tests": read("tests", lambda n, p: tests(n, p, kind)),
     }
-    if len(place.faults) > before:
-        return None
-    known = {name: value for name, value in values.items() if value is not None}
-    return Rule(
-        id=entry.key, watch=kind, file=place.file, line=entry.line, column=entry.column, **known
-    )
 
 
 @dataclass(frozen=True, slots=True)
