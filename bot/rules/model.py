@@ -204,12 +204,16 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All rules of all files, in file order, with the lints that were not silenced."""
+    """All rules of all files, in file order, with the lints that were not silenced.
+
+    `notes` say what rules cost that have nothing wrong.
+    """
 
     rules: tuple[Rule, ...] = ()
     warnings: tuple[Fault, ...] = ()
     digest: str = ""
     budgets: tuple[Budget, ...] = ()
+    notes: tuple[Fault, ...] = ()
 
     def watching(self, kind: Kind) -> tuple[Rule, ...]:
         """The rules about one kind of subject."""

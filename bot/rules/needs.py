@@ -142,16 +142,16 @@ def fires_early(rule: Rule) -> bool:
 
     Then it need not wait until the session is settled. Levels are always judged at once.
     """
-    return rule.watch != "recordings" or _stays(rule.condition, True, rule.watch)
+    return rule.watch != "recordings" or stays(rule.condition, True, rule.watch)
 
 
-def _stays(condition: Condition, answer: bool, kind: Kind) -> bool:
+def stays(condition: Condition, answer: bool, kind: Kind) -> bool:
     """Whether the condition keeps this answer while the session continues."""
     match condition:
         case Not(part):
-            return _stays(part, not answer, kind)
+            return stays(part, not answer, kind)
         case All(parts) | AnyOf(parts):
-            return all(_stays(part, answer, kind) for part in parts)
+            return all(stays(part, answer, kind) for part in parts)
         case Journey():
             return answer
         case OneItem(name, tests):

@@ -24,6 +24,10 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 
 ROOT = Path(__file__).parents[2]
+NOTE = (
+    "note: rules/first.yaml:12:7: rules.checkout-friction.except.tags: because of this, the rule "
+    "waits until the session is settled (35 min without activity) [waits]"
+)
 KEY = {"BOT_MOUSEFLOW__API_KEY": "the-key-itself"}
 
 
@@ -50,10 +54,11 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert without_key == [
         "warning: mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
         "(BOT_MOUSEFLOW__API_KEY)",
+        NOTE,
         "ok: 1 rule in 1 file",
     ]
     monkeypatch.setenv(*next(iter(KEY.items())))
-    assert told(capsys, "check") == "ok: 1 rule in 1 file\n"
+    assert told(capsys, "check") == f"{NOTE}\nok: 1 rule in 1 file\n"
     assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
     schema = json.loads((place / "rules/rules.schema.json").read_text())
     assert schema == json.loads(told(capsys, "schema"))

@@ -137,8 +137,11 @@ def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, 
     for problem in problems:
         where, leaf = _locate(problem.path, node, place.on(node))
         spot, words = text_place(leaf, where, problem.line, problem.column)
-        spot.fault(problem.message + words)
-    return None if problems or errors else spec.steps(written)
+        if problem.lint:
+            spot.warn(problem.lint, problem.message + words)
+        else:
+            spot.fault(problem.message + words)
+    return None if errors or any(not it.lint for it in problems) else spec.steps(written)
 
 
 _Trail = tuple[str | int, ...]

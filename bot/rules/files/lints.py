@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind
+from bot.errors import Fault
 from bot.fields.catalogue import GROUPS, WEBSITE, field, fields, text_fields
 from bot.fields.field import Field, named
 from bot.messages.template_check import first_use
@@ -18,6 +19,7 @@ from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed
 from bot.rules.files.rule import BEFORE
 from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Rule, Test, leaves
+from bot.rules.needs import fires_early, stays
 from bot.rules.syntax.location import Place, listed, text_place
 from bot.rules.syntax.nodes import Items, Keys, Node
 
@@ -220,6 +222,8 @@ LINTS: Final = MappingProxyType(
         "compared-as-text": "a text that looks like a regular expression or a comparison",
         "path-query": "a path with a query: only what stands before the ? is compared",
         "fraction": "a percentage below one, written without its sign",
+        "waits": "only a note: the key for which the rule waits until a session is settled",
+        "webhook-http": "a webhook that is called without encryption on another machine",
         "raised-rate": "a budget's step that records more than an earlier one",
         "unread-given": "a test gives a field that the rule does not read",
     }
@@ -239,6 +243,26 @@ def lint(written: Written, allowed: Allowed) -> None:
             "the recording becomes public, but messages cannot link to it; set share_url "
             "under [mouseflow] in the configuration",
         )
+
+
+def waits(written: Written) -> Iterator[Fault]:
+    """The key for which the rule waits until a session is settled, if it does."""
+    rule = written.rule
+    if fires_early(rule):
+        return
+    places = []
+    for key, condition, answer in (("when", rule.when, True), ("except", rule.excepts, False)):
+        if condition is None or stays(condition, answer, rule.watch):
+            continue
+        place, node = written.reach(key)
+        places += [
+            part.place
+            for part in parts(node, condition, place)
+            if not stays(part.condition, answer, rule.watch)
+        ] or [place]
+    message = "because of this, the rule waits until the session is settled"
+    for first in places[:1]:
+        yield Fault(first.file, first.line, first.column, first.path, message, "waits")
 
 
 def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:

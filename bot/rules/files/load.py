@@ -13,7 +13,7 @@ from bot.errors import Fault, RuleErrors, internal_error
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
 from bot.rules.files.disk import Files, contents
-from bot.rules.files.lints import LINTS, Written, lint, lint_same
+from bot.rules.files.lints import LINTS, Written, lint, lint_same, waits
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
 from bot.rules.model import Budget, Rule, RuleSet
 from bot.rules.syntax import toml, yaml
@@ -244,6 +244,7 @@ def read(
         shown,
         _digest(files),
         tuple(found.budgets),
+        tuple(note for note in found.notes if not _silent(note, found.silences)),
     )
 
 
@@ -305,6 +306,7 @@ class _Found:
     budgets: list[Budget] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
 
 
 def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
@@ -353,6 +355,7 @@ def _rule(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
 def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
     """Keep the rule without its nodes, which are most of the memory of a big rule set."""
     lint(written, allowed)
+    into.notes.extend(waits(written))
     into.rules.append((written.rule, written.place))
     for index, old in enumerate(written.rule.was):
         was, node = written.reach("was")
