@@ -54,6 +54,7 @@ _TAB_BEHIND_DASH = re.compile(r" *(?:- +)*-[ ]*\t")
 _HALF = "this escape is half a character; write the character itself"
 _TAG = "! starts a tag; put the text in quotes"
 _ALIAS = "& and * start an alias; put the text in quotes"
+_LATE_INDENT = "a blank line above has more spaces than this text; remove them"
 _LONG_TEXT = "| and > start a text on the lines below; put this text in quotes"
 
 
@@ -187,6 +188,7 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"found undefined tag|could not determine|expected URI|expected ' '", _same(_TAG)),
         (r"expected alphabetic|did not find expected", _same(_ALIAS, at_start=True)),
         (r"unsupported YAML version", _same("write %YAML 1.2, or leave this line out")),
+        (re.escape(_LATE_INDENT), _same(_LATE_INDENT)),
         (r"expected chomping|expected indentation|expected a comment", _same(_LONG_TEXT)),
     )
 )
@@ -255,6 +257,7 @@ def scalar(source: str) -> str | int | float | bool | None:
     return source
 
 
+_SPACES = re.compile(" *")
 _BLANKS = re.compile(r"[ \t]*")
 _GAP = re.compile(r"[ \t]*(?:#[^\n\0]*)?")
 """White space, and the comment at the end of the line."""
@@ -308,6 +311,25 @@ class _Scanner(Scanner):
         sign = found["chomp"] or found["late"]
         self._forward(len(self._ahead(_BLANKS)))
         return (sign == "+" if sign else None), (int(found["indent"]) if found["indent"] else None)
+
+    def scan_block_scalar_indentation(self) -> Any:
+        """The blank lines that a text after | or > begins with, and its indentation.
+
+        The library refuses some: a blank line may be indented as much as the text, not more.
+        """
+        reader = self.reader
+        breaks, deepest = [], 0
+        end = reader.get_mark()
+        while True:
+            self._forward(len(self._ahead(_SPACES)))
+            if reader.peek() != "\n":
+                break
+            deepest = max(deepest, reader.column)
+            breaks.append(self.scan_line_break())
+            end = reader.get_mark()
+        if self.indent < reader.column < deepest:
+            raise ScannerError(None, None, _LATE_INDENT, reader.get_mark())
+        return breaks, max(deepest, reader.column), end
 
     def check_key(self) -> Any:
         """Whether this ? is a sign; inside brackets it may start a text."""
