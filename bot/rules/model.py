@@ -131,6 +131,16 @@ class RuleTest:
     text: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A subject that no rule may match; `given` as in a `RuleTest`."""
+
+    name: str
+    watch: Kind
+    given: Mapping[str, Any]
+    line: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """A rule. `id` is its key in the file and names all its state in the store."""

@@ -439,3 +439,45 @@ def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) 
             urlopen(f"{simulation.url}/websites")
     finally:
         simulation.end(signal.SIGTERM)
+
+
+SAMPLES = """\
+samples:
+  - name: a short visit
+    given: {pages: 1}
+  - name: a long one
+    given: {pages: 9, website: other.com}
+  - given: {path: /, views: 9}
+    watch: pages
+"""
+
+
+def test_no_rule_may_match_a_sample_of_ordinary_sessions(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = "    watch: recordings\n    do: {star: true}\n    when: {pages: {min: 5}}\n"
+    (place / "rules.yaml").write_text(
+        f"version: 1\nrules:\n  long:\n{rule}  ours:\n    websites: [myshop.com]\n{rule}"
+        "  one:\n    tests: [{given: {pages: 1}, expect: no match}]\n" + rule
+    )
+    ordinary = place / "ordinary.yaml"
+    ordinary.write_text(SAMPLES)
+    command = ("test", "rules.yaml", "--quiet-on", str(ordinary))
+    said = told(capsys, *command, code=1).splitlines()
+    assert said[0] == "1 test of 1 rule: all passed"
+    assert said[1].startswith(f"{ordinary}:4: a long one: unwanted match of long: pages 9")
+    assert "unwanted match of one: " in said[2]
+    assert said[3:] == ["3 samples: 2 unwanted"]
+    found = json.loads(told(capsys, *command, "--json", code=1))
+    assert [each["rule"] for each in found["unwanted"]] == ["long", "one"]
+    ordinary.write_text(SAMPLES.replace("pages: 9", "pages: 4"))
+    assert told(capsys, *command).splitlines()[-1] == "3 samples: no match"
+    ordinary.write_text(
+        SAMPLES.replace("pages: 9", "devce: phone").replace("given: {path", "gven: {p")
+    )
+    assert main(list(command)) == 1
+    wrong = capsys.readouterr().err
+    assert f"{ordinary}:5:13: samples.1.given.devce: unknown field; did you mean device?" in wrong
+    assert f"{ordinary}:6:5: samples.2.gven: unknown key; did you mean given?" in wrong
+    assert main(["test", "rules.yaml", "--quiet-on", "nowhere.yaml"]) == 1
+    assert "nowhere.yaml: can't be read" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from bot.rules import tests
 from bot.rules.files.actions import Allowed
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.lints import LINTS, Written, lint, lint_same, waits
-from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
-from bot.rules.model import Budget, Rule, RuleSet
+from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule, samples
+from bot.rules.model import Budget, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
 from bot.rules.syntax.nodes import (
@@ -435,6 +435,16 @@ def _digest(files: Files) -> str:
     """A digest of the content; the same files in any order have the same digest."""
     content = sorted(hashlib.sha256(data).hexdigest() for _, data in files)
     return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
+
+
+def read_samples(name: str, data: bytes) -> tuple[Sample, ...]:
+    """The samples of a file for `test --quiet-on`; raises RuleErrors with every error."""
+    faults: list[Fault] = []
+    found = _parsed(name, data, faults)
+    read = samples(found.root, Place(name, faults, [])) if found.root else ()
+    if faults:
+        raise RuleErrors(sorted(set(faults), key=_order))
+    return read
 
 
 def load(paths: Sequence[str | Path], allowed: Allowed, *, tested: bool = False) -> RuleSet:

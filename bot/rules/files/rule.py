@@ -23,7 +23,17 @@ from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions
-from bot.rules.model import AfterDowntime, Budget, BudgetStep, Count, OncePer, Pace, Rule, RuleTest
+from bot.rules.model import (
+    AfterDowntime,
+    Budget,
+    BudgetStep,
+    Count,
+    OncePer,
+    Pace,
+    Rule,
+    RuleTest,
+    Sample,
+)
 from bot.rules.syntax.location import (
     Place,
     choice,
@@ -329,6 +339,43 @@ def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
         actions=actions,
         text=message,
     )
+
+
+SAMPLE_KEYS: Final[tuple[Key, ...]] = (
+    Key("name", "what the sample is", "an ordinary visit"),
+    Key("watch", f"what kind of subject it is: {', '.join(KINDS)}; left out: recordings", "pages"),
+    Key("given", "the subject's values by field", "{friction: 1, pages: [/]}", required=True),
+)
+
+
+def samples(node: Node, place: Place) -> tuple[Sample, ...]:
+    """The samples of a file for `test --quiet-on`; those with errors are left out."""
+    keys = mapping(node, place, ("samples",), ("samples",), "{samples: [{given: {pages: [/]}}]}")
+    entry = keys.entries.get("samples") if keys else None
+    if entry is None:
+        return ()
+    here = place.at(entry.key, entry)
+    if not isinstance(entry.node, Items) or not entry.node.items:
+        here.on(entry.node).fault("write a list of samples, each with given")
+        return ()
+    read = [_sample(item, here.at(n, item), n) for n, item in enumerate(entry.node.items)]
+    return tuple(sample for sample in read if sample is not None)
+
+
+def _sample(node: Node, place: Place, index: int) -> Sample | None:
+    keys = mapping(node, place, names(SAMPLE_KEYS), required(SAMPLE_KEYS))
+    if keys is None:
+        return None
+    name = part(keys, "name", place, text)
+    written = "watch" in keys.entries
+    kind: Kind | None = part(keys, "watch", place, _kind) if written else "recordings"
+    if kind is None:
+        return None
+    watch = kind
+    values = part(keys, "given", place, lambda n, p: given(n, p, watch))
+    if values is None:
+        return None
+    return Sample(name or f"sample {index + 1}", kind, values, node.line)
 
 
 _EXPECTED = {
