@@ -18,7 +18,7 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -65,6 +65,9 @@ KEEP_PAUSE = timedelta(seconds=5)
 
 ANNOUNCE_AFTER = timedelta(minutes=10)
 """After a gap longer than this, announce that polling has resumed."""
+
+RESTART = timedelta(minutes=1)
+"""How soon a side task begins again after a bug in it."""
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
@@ -234,9 +237,9 @@ class Daemon:
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload(reload)),
-            asyncio.create_task(self._check_channels()),
-            asyncio.create_task(self._clean_up()),
-            asyncio.create_task(self._keep_pauses()),
+            asyncio.create_task(_side_task(self._check_channels)),
+            asyncio.create_task(_side_task(self._clean_up)),
+            asyncio.create_task(_side_task(self._keep_pauses)),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -267,8 +270,8 @@ class Daemon:
             again.clear()
             try:
                 await self._watcher.find_sites()
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
             else:
                 await self._watcher.succeeded(SITES)
 
@@ -296,12 +299,18 @@ class Daemon:
                 await self._watcher.find_sites()
             except Denied as error:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
                 await asyncio.sleep(RETRY_START.total_seconds())
             else:
                 await self._watcher.succeeded(SITES)
                 return
+
+    async def _no_sites(self, error: Exception) -> None:
+        """The list of websites failed, perhaps for a bug; the polls of those known go on."""
+        news = await self._watcher.troubles.failed(SITES, error)
+        if news and not isinstance(error, BotError):
+            log.error("websites.internal_error", exc_info=error)
 
     async def _reload(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
@@ -369,6 +378,16 @@ class Daemon:
             except Exception:  # a bug here must not stop polls and deliveries
                 log.exception("store.cleanup_failed", reason="internal error")
             await asyncio.sleep(CLEANUP.total_seconds())
+
+
+async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("daemon.task_failed", task=work.__name__.strip("_"))
+        await asyncio.sleep(RESTART.total_seconds())
 
 
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
