@@ -18,12 +18,12 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -53,6 +53,8 @@ from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow, Priority
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 CHECK_FILES = timedelta(seconds=3)
 """How often the rule files are checked for changes."""
@@ -109,12 +111,25 @@ async def run(
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
         with open_store(settings.store.url) as store:
-            start = await rules_at_start(reader, partial(store.run, kept_rule_files))
+            reading = rules_at_start(reader, partial(store.run, kept_rule_files))
+            start = await _unless(stop, reading)
+            if start is None:
+                return
             async with open_clients(settings) as clients:
                 daemon = Daemon(settings, store, clients, start, reader=reader, seen=seen)
                 await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work returns; None, and its end, if `stop` is set before."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await _ended([working, stopping])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +194,7 @@ class Daemon:
         self._start = start
         self._reader = reader or RuleReader(settings.rules.paths, allowed(settings))
         self._seen = seen
+        self._postponed = ""
         self._kept: datetime | None = None
         self._delivery = Delivery(
             store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
@@ -326,8 +342,11 @@ class Daemon:
             except Exception as error:
                 # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
                 reason = str(error) if isinstance(error, BotError) else internal_error(error)
-                log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
-                self._seen = None
+                if reason != self._postponed:
+                    log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
+                self._postponed, self._seen = reason, None
+            else:
+                self._postponed = ""
 
     async def _load_rules(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""
@@ -339,7 +358,11 @@ class Daemon:
             self._slack_lookup.check_again()
         except (RuleErrors, ConfigError) as error:
             await self._watcher.reject_rules(str(error).splitlines())
-        except BotError:
+        except StoreError:
+            raise
+        except BotError as error:
+            if str(error) != self._postponed:
+                await self._watcher.reject_rules([str(error)])
             raise
         except Exception as error:
             log.exception("rules.internal_error")
