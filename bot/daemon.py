@@ -18,7 +18,7 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,16 +36,20 @@ from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
+from bot.delivery.troubles import Ops
 from bot.delivery.webhook import WebhookCaller
+from bot.domain.alert_state import GAP
 from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError, internal_error
-from bot.polling.outages import SITES
+from bot.polling.ops_messages import announce
+from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
+from bot.reports.poll import compared_for
 from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Polls, Schedule
-from bot.store import Store, in_memory_copy, open_store
+from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.retention import forget, may_forget
 from bot.store.rules import kept_rule_files
@@ -91,7 +95,18 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         start=settings.poll.start,
         routing=Routing(settings.slack.channel or "", zone),
         expand=settings.poll.expand,
+        gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
     )
+
+
+def ops_of(settings: Settings) -> Ops:
+    """How delivery tells people of its troubles."""
+    channel = settings.slack.ops
+
+    def tell(conn: Connection, title: str, lines: Sequence[str], now: datetime) -> None:
+        announce(conn, title, lines, now, channel)
+
+    return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 
 
 async def run(
@@ -197,7 +212,12 @@ class Daemon:
         self._postponed = ""
         self._kept: datetime | None = None
         self._delivery = Delivery(
-            store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
+            store,
+            clients.acting,
+            ACTIONS,
+            clock=utc,
+            allows=self._why_not_allowed,
+            ops=ops_of(settings),
         )
         self._watcher = Watcher(
             poll_context(settings, store, clients.reading),
@@ -394,7 +414,9 @@ class Daemon:
         while True:
             try:
                 before = await self._store.run(partial(may_forget, keep=keep, now=utc()))
-                while await self._store.run(partial(forget, before=before)):
+                compared = utc() - compared_for(self._watcher.rules.rules)
+                work = partial(forget, before=before, compared_since=compared)
+                while await self._store.run(work):
                     pass
             except StoreError as error:
                 log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people

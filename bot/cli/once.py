@@ -79,7 +79,8 @@ def run(args: Namespace) -> int:
         _show(did, found, names)
         if first and not found:
             output.line(FIRST_POLL_HINT)
-    return 1 if did.failed or did.drained.dead or did.start.errors else 0
+    drained = did.drained
+    return 1 if did.failed or drained.dead or drained.held or did.start.errors else 0
 
 
 def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[MatchView]:
@@ -188,6 +189,7 @@ def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]
         "done": did.drained.done,
         "postponed": did.drained.postponed,
         "dead": did.drained.dead,
+        "held": did.drained.held,
         "matches": [
             {
                 "rule": match.rule,

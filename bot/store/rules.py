@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
@@ -38,12 +39,22 @@ class Group:
     def key(self) -> bytes:
         """What the store keeps of it: a hash, since the value may be personal."""
         # Without the rule's id, so that a renamed rule still knows the values.
-        return blake2b(f"{self.field}={self.value}".encode(), digest_size=16).digest()
+        return _hash(f"{self.field}={self.value}")
+
+    @property
+    def key_of_format_1(self) -> bytes:
+        """What format 1 of the store kept of it."""
+        return _hash(self.value)
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def once_last(conn: Connection, rule: str, group: Group) -> datetime | None:
     """When the rule last matched for this group."""
-    query = select(once.c.at).where(once.c.rule == rule, once.c.value == group.key)
+    keys = (group.key, group.key_of_format_1)
+    query = select(func.max(once.c.at)).where(once.c.rule == rule, once.c.value.in_(keys))
     return moment_or_none(conn.execute(query).scalar_one_or_none())
 
 
@@ -73,16 +84,6 @@ def tally(
     conn.execute(write.on_conflict_do_nothing())
     query = select(func.count()).where(*_tallied(rule, key, since), tallies.c.at <= ms(at))
     return conn.execute(query).scalar_one()
-
-
-def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> Sequence[str]:
-    """The subjects counted under this group since then, oldest first."""
-    query = (
-        select(tallies.c.subject)
-        .where(*_tallied(rule, group.key, since))
-        .order_by(tallies.c.at, tallies.c.subject)
-    )
-    return conn.execute(query).scalars().all()
 
 
 def tally_clear(conn: Connection, rule: str, group: Group) -> None:
@@ -315,12 +316,14 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
 def acted_since(conn: Connection, rule: str, since: datetime) -> int:
     """How many events since then the rule has acted on, for its safety limit.
 
-    What happened before the rule was last edited or released from a pause does not count.
+    What happened before the rule was last edited or released from a pause does not count, and
+    neither does the end of an alert.
     """
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
         *_matched(rule, since),
         matches.c.matched >= func.coalesce(released, 0),
+        matches.c.key.not_like(f"%{RESOLVED}"),
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()

@@ -13,7 +13,7 @@ from bot.errors import Fault, RuleErrors, internal_error
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
 from bot.rules.files.disk import Files, contents
-from bot.rules.files.lints import LINTS, Written, lint, lint_same, waits
+from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule, samples
 from bot.rules.model import Budget, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
@@ -230,6 +230,7 @@ def read(
     for _, first in found.rules[:1]:
         with _surprises_told(first, "the rules"):
             lint_same(found.rules)
+            lint_undoing(found.rules)
     for good, place in found.rules if tested else ():
         begin(good.file)
         with _surprises_told(place, "the tests of this rule"):
