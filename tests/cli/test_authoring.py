@@ -24,10 +24,6 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 
 ROOT = Path(__file__).parents[2]
-NOTE = (
-    "note: rules/first.yaml:12:7: rules.checkout-friction.except.tags: because of this, the rule "
-    "waits until the session is settled (35 min without activity) [waits]"
-)
 KEY = {"BOT_MOUSEFLOW__API_KEY": "the-key-itself"}
 
 
@@ -56,12 +52,11 @@ def test_init_writes_files_that_check_and_test_find_good(
         "(BOT_MOUSEFLOW__API_KEY)",
         "warning: slack.bot_token: no Slack token set; rules that post need one "
         "(BOT_SLACK__BOT_TOKEN)",
-        NOTE,
         "ok: 1 rule in 1 file",
     ]
     monkeypatch.setenv(*next(iter(KEY.items())))
     monkeypatch.setenv("BOT_SLACK__BOT_TOKEN", "xoxb-1")
-    assert told(capsys, "check") == f"{NOTE}\nok: 1 rule in 1 file\n"
+    assert told(capsys, "check") == "ok: 1 rule in 1 file\n"
     assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
     schema = json.loads((place / "rules/rules.schema.json").read_text())
     assert schema == json.loads(told(capsys, "schema"))
@@ -177,6 +172,25 @@ def test_check_tells_every_problem_of_configuration_and_rules(
     assert any(line.startswith("rules/worse.toml:2:") for line in lines)
     problems = json.loads(told(capsys, "check", "--json", code=1))["problems"]
     assert len(problems) == len(lines)
+
+
+def test_check_notes_what_a_rule_waits_for_and_how_long(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "init")
+    monkeypatch.setenv("BOT_MOUSEFLOW__API_KEY", "the-key-itself")
+    monkeypatch.setenv("BOT_SLACK__BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("BOT_POLL__SETTLE", "40m")
+    rule = "watch: recordings, when: {device: phone}, except: {tags: [internal]}, do: {star: true}"
+    rows = "".join(f"  r{number}: {{{rule}}}\n" for number in range(12))
+    (place / "rules/first.yaml").write_text(f"version: 1\nsilence: [same-rule]\nrules:\n{rows}")
+    said = told(capsys, "check").splitlines()
+    assert said[0] == (
+        "note: rules/first.yaml:4:59: rules.r0.except.tags: because of this, the rule waits until "
+        "the session is settled (40 min without activity) [waits]"
+    )
+    assert said[10:] == ["note: 2 more rules wait so (--json lists them)", "ok: 12 rules in 1 file"]
+    assert len(json.loads(told(capsys, "check", "--json"))["notes"]) == 12
 
 
 def test_check_looks_at_the_stores_url_beside_other_errors(
