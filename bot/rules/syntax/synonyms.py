@@ -79,8 +79,16 @@ COUNTRIES: Final = MappingProxyType({
     "uk": "gb", "united kingdom": "gb", "great britain": "gb", "england": "gb",
     "usa": "us", "united states": "us", "america": "us", "canada": "ca", "australia": "au",
     "india": "in", "japan": "jp", "china": "cn", "brazil": "br", "mexico": "mx",
+    "en": "gb or us", "da": "dk", "cs": "cz", "ja": "jp", "ko": "kr", "zh": "cn", "nb": "no",
 })  # fmt: skip
-"""Country codes for names that people often write."""
+"""Country codes for names that people often write, and for codes of languages."""
+
+LANGUAGES: Final = MappingProxyType({
+    "english": "en", "german": "de", "deutsch": "de", "danish": "da", "swedish": "sv",
+    "norwegian": "no", "finnish": "fi", "french": "fr", "spanish": "es", "italian": "it",
+    "dutch": "nl", "polish": "pl", "portuguese": "pt", "japanese": "ja", "chinese": "zh",
+})  # fmt: skip
+"""Language codes for names that people often write."""
 
 _COMPARED = re.compile(r"(>=|=>|<=|=<|>|<|==?)\s*(\S.*)")
 _WORDS = {">=": "min", "=>": "min", "<=": "max", "=<": "max", ">": "over", "<": "under"}

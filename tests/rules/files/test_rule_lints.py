@@ -400,3 +400,37 @@ def test_a_webhook_without_encryption_is_warned_about(url, warns):
     one = warned("{device: phone}", do=f"{{webhook: {{url: '{url}'}}}}")
     several = warned("{device: phone}", do=f"{{webhook: [{{url: '{url}'}}]}}")
     assert one == several == ["webhook-http"] * warns
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{referrer: '*google.com*', entry_url: 'https://*'}",
+        "{referrer: 'android-app://com.google*', entry_url: '*/basket*'}",
+        "{screen: 1920x1080, lang: en-us}",
+        "{screen: 1920X1080, lang: [de, en_GB, 'pt*', 'zh-Hant-TW']}",
+        "{screen: '*x1080', country: de}",
+    ],
+)
+def test_values_in_the_shape_of_their_field_are_left_alone(when):
+    assert warned(when) == []
+
+
+@pytest.mark.parametrize(
+    ("when", "meant"),
+    [
+        ("{referrer: google.com}", '"*google.com*"'),
+        ("{referrer: google.*}", '"*google.*"'),
+        ("{entry_url: /basket}", '"*/basket*"'),
+        ("{screen: '1920 x 1080'}", "write 1920x1080"),
+        ("{screen: large}", "such as 1280x800"),
+        ("{lang: Danish}", '"da*"'),
+        ("{country: en}", "write gb or us"),
+        ("{country: uk}", "write gb"),
+    ],
+)
+def test_a_value_in_another_shape_is_warned_about_with_what_to_write(when, meant):
+    text = RULE.format(when=when, more="summary: x", do="{star: true}", watch="recordings")
+    (fault,) = read([("a.yaml", text.encode())]).warnings
+    assert fault.lint == "unusual-value"
+    assert meant in fault.message
