@@ -1,9 +1,11 @@
 """A start with rule files that have errors: what can run runs, and people are told."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from daemon_world import RULE, Daemon
 from structlog.testing import capture_logs
 from virtual_world import START, World, virtually
 
@@ -13,6 +15,9 @@ from bot.errors import BotError, ConfigError, RuleErrors
 from bot.rule_reader import ApartReader, RuleReader
 from bot.rules.files.actions import Allowed
 from bot.store.rules import kept_rule_files
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 PHONE = """
 version: 1
@@ -222,3 +227,19 @@ def test_files_that_can_not_be_read_now_are_read_later_and_told_once(tmp_path):
     assert "fixed" in ended
     events = [line["event"] for line in log]
     assert [events.count(f"rules.reload_{how}") for how in ("postponed", "failed")] == [1, 1]
+
+
+async def test_once_uses_the_rules_of_before_and_fails(tmp_path):
+    site = website("site-1", "myshop.com", plan=Plan(per_day=0))
+    with Simulator(seed=3, sites=[site]) as sim:
+        bot = Daemon(tmp_path, sim)
+        assert bot.run("once").returncode == 0
+        bot.rule_file.write_text(RULE.replace("friction: {min", "frction: {min"))
+        who = sim.add("myshop.com", "checkout-friction", start=-300)
+        done = bot.run("once")
+        assert done.returncode == 1
+        assert "the rule files have errors; this run used the previous rules:" in done.stdout
+        assert "unknown field; did you mean friction?" in done.stdout
+        assert "star" in sim.effect(who).calls
+        found = json.loads(bot.run("once", "--json").stdout)
+        assert len(found["rule_errors"]) == 1
