@@ -18,13 +18,13 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -74,6 +74,8 @@ from mouseflow import AsyncMouseflow, Priority
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 CHECK_FILES = timedelta(seconds=3)
 """How often the rule files are checked for changes."""
 
@@ -97,6 +99,9 @@ KEEP_PAUSE = timedelta(seconds=5)
 
 ANNOUNCE_AFTER = timedelta(minutes=10)
 """After a gap longer than this, announce that polling has resumed."""
+
+RESTART = timedelta(minutes=1)
+"""How soon a side task begins again after a bug in it."""
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
@@ -155,7 +160,10 @@ async def run(
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
         with open_store(settings.store.url) as store:
-            start = await rules_at_start(reader, partial(store.run, kept_rule_files))
+            reading = rules_at_start(reader, partial(store.run, kept_rule_files))
+            start = await _unless(stop, reading)
+            if start is None:
+                return
             async with open_clients(settings) as clients:
                 daemon = Daemon(
                     settings, store, clients, start, reader=reader, seen=seen, reread=reread
@@ -163,6 +171,16 @@ async def run(
                 await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work returns; None, and its end, if `stop` is set before."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await _ended([working, stopping])
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +248,7 @@ class Daemon:
         self._start = start
         self._reader = reader or RuleReader(settings.rules.paths, allowed(settings))
         self._seen = seen
+        self._postponed = ""
         self._kept: datetime | None = None
         self._ports = clients.acting
         self._delivered = utc()
@@ -299,10 +318,10 @@ class Daemon:
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload(reload)),
-            asyncio.create_task(self._check_channels()),
-            asyncio.create_task(self._clean_up()),
-            asyncio.create_task(self._keep_pauses()),
-            asyncio.create_task(self._beat()),
+            asyncio.create_task(_side_task(self._beat)),
+            asyncio.create_task(_side_task(self._check_channels)),
+            asyncio.create_task(_side_task(self._clean_up)),
+            asyncio.create_task(_side_task(self._keep_pauses)),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -338,8 +357,8 @@ class Daemon:
             again.clear()
             try:
                 await self._watcher.find_sites()
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
             else:
                 await self._watcher.succeeded(SITES)
 
@@ -376,12 +395,18 @@ class Daemon:
                 await self._watcher.find_sites()
             except Denied as error:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
                 await asyncio.sleep(RETRY_START.total_seconds())
             else:
                 await self._watcher.succeeded(SITES)
                 return
+
+    async def _no_sites(self, error: Exception) -> None:
+        """The list of websites failed, perhaps for a bug; the polls of those known go on."""
+        news = await self._watcher.troubles.failed(SITES, error)
+        if news and not isinstance(error, BotError):
+            log.error("websites.internal_error", exc_info=error)
 
     async def _reload(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
@@ -398,8 +423,11 @@ class Daemon:
             except Exception as error:
                 # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
                 reason = str(error) if isinstance(error, BotError) else internal_error(error)
-                log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
-                self._seen = None
+                if reason != self._postponed:
+                    log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
+                self._postponed, self._seen = reason, None
+            else:
+                self._postponed = ""
 
     async def _use_secrets(self) -> None:
         """Use the secrets as they are now; what failed is tried again at once."""
@@ -426,7 +454,11 @@ class Daemon:
             self._slack_lookup.check_again()
         except (RuleErrors, ConfigError) as error:
             await self._watcher.reject_rules(str(error).splitlines())
-        except BotError:
+        except StoreError:
+            raise
+        except BotError as error:
+            if str(error) != self._postponed:
+                await self._watcher.reject_rules([str(error)])
             raise
         except Exception as error:
             log.exception("rules.internal_error")
@@ -566,6 +598,16 @@ class Daemon:
         )
         title = f"{name} has not been readable for too long"
         announce(conn, title, lines, now, self._settings.slack.ops)
+
+
+async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("daemon.task_failed", task=work.__name__.strip("_"))
+        await asyncio.sleep(RESTART.total_seconds())
 
 
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Done, Spec, Written
+from bot.actions.base import Action, Done, Problem, Spec, Written
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Subject
@@ -264,6 +265,28 @@ def _steps(written: Any) -> tuple[Action, ...]:
     return tuple(Webhook(url=call.url, secret=call.secret) for call in calls)
 
 
+def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
+    """Warnings about addresses that visitors' data would reach unencrypted."""
+    if isinstance(written, WebhookWritten):
+        calls: list[tuple[tuple[str | int, ...], WebhookWritten]] = [((), written)]
+    else:
+        calls = [((number,), call) for number, call in enumerate(written)]
+    message = "visitors' data goes out unencrypted over http; write https"
+    return tuple(
+        Problem((*path, "url"), 1, 1, message, "webhook-http")
+        for path, call in calls
+        if call.url.lower().startswith("http:") and not _is_here(urlsplit(call.url).hostname or "")
+    )
+
+
+def _is_here(host: str) -> bool:
+    """Whether the host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 WEBHOOK = Spec(
     key="webhook",
     written=WebhookValue,
@@ -272,4 +295,5 @@ WEBHOOK = Spec(
     steps=_steps,
     about="posts the match as JSON to a URL, signed with HMAC-SHA256 if a secret is given",
     example="webhook: {url: https://example.com/hook, secret: env:HOOK_SECRET}",
+    problems=_problems,
 )

@@ -16,7 +16,7 @@ from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
 from bot.rules.evaluate import Past, rule_answer
 from bot.rules.explain import explain, lines, why
-from bot.rules.model import Rule, RuleSet, RuleTest
+from bot.rules.model import Rule, RuleSet, RuleTest, Sample, applies
 
 _WRITTEN_AS = {"unshare": "share"}
 """Kinds of steps that are written under another key."""
@@ -87,6 +87,32 @@ def _outcome(rule: Rule, test: RuleTest) -> tuple[tuple[str, ...], tuple[str, ..
         problems += _missing_text(rule, test, tried)
     explanation = tuple(lines(explain(rule, tried, past, complete=True))) if problems else ()
     return tuple(problems), explanation
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A rule that matches a sample which no rule may match, and why."""
+
+    rule: str
+    sample: str
+    line: int
+    why: tuple[str, ...]
+
+
+def unwanted(rules: Iterable[Rule], samples: Sequence[Sample]) -> list[Unwanted]:
+    """Every match of a rule with a sample of its kind and website."""
+    found = []
+    for rule in rules:
+        for sample in samples:
+            site = _site(rule, sample.given)
+            if sample.watch != rule.watch or not applies(rule, site):
+                continue
+            tried = made(rule.watch, site, sample.given)
+            past = _past(sample.given.get("before", {}))
+            if rule_answer(rule, tried, past, complete=True) is True:
+                why_it_is = tuple(why(rule, tried, complete=True))
+                found.append(Unwanted(rule.id, sample.name, sample.line, why_it_is))
+    return found
 
 
 def _site(rule: Rule, given: Mapping[str, Any]) -> Site:
