@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import structlog
 
 from bot.budgets.decide import let_go_of_missing
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
+from bot.budgets.state import share_used
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.fields.catalogue import KINDS
@@ -417,9 +419,6 @@ class Watcher:
                 counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
                 others=self._left_out,
             )  # fmt: skip
-            for website, used in polled.used.items():
-                if website in self.watched:
-                    self.watched[website].levels.budget_used = used
             for site in (site for site in polled.ignored if site.id in self.watched):
                 await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
@@ -440,6 +439,8 @@ class Watcher:
         site = watched.site
 
         async def poll() -> Recorded:
+            if kind == "websites":
+                watched.levels.budget_used = await self._budget_used(site)
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
@@ -455,6 +456,11 @@ class Watcher:
             return polled.recorded
 
         return await self._guarded(f"{kind} of {site.name}", poll)
+
+    async def _budget_used(self, site: Site) -> float | Literal["unknown"] | None:
+        today = self._clock().astimezone(self.context.zone).date()
+        asked = partial(share_used, budgets=self.rules.budgets, site=site, today=today)
+        return await self.context.store.run(asked)
 
     async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
         """Tell people once."""

@@ -43,8 +43,6 @@ def decide(conn: Connection, context: BudgetContext) -> None:
     paced = _pace(conn, context, budgets)
     for each in budgets:
         _remember(conn, each, each.budget.id in paced)
-        for site in each.sites:
-            context.used[site.id] = max(context.used.get(site.id, 0.0), each.percent)
 
 
 # Stepping aside

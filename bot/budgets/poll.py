@@ -72,12 +72,11 @@ class BudgetMemory:
 class BudgetsPolled:
     """What one poll did. `matches` are the keys of new matches.
 
-    `used` is the highest percentage of any budget, by website. `ignored` are the websites
-    where the API ignores dates, so nothing can be counted. `failed` is the first error.
+    `ignored` are the websites where the API ignores dates, so nothing can be counted. `failed`
+    is the first error.
     """
 
     matches: tuple[str, ...] = ()
-    used: Mapping[str, float] = field(default_factory=dict)
     ignored: tuple[Site, ...] = ()
     failed: Exception | None = None
 
@@ -125,7 +124,7 @@ async def poll_budgets(
     for website in decided.doubted:
         memory.dates_work.pop(website, None)  # ask again whether dates work
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
-    return BudgetsPolled(tuple(decided.matches), decided.used, ignored, failed)
+    return BudgetsPolled(tuple(decided.matches), ignored, failed)
 
 
 @dataclass(frozen=True, slots=True)

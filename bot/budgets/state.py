@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import assert_never
+from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -27,7 +27,7 @@ from bot.domain.budget import BUDGET, DayCount, Ownership, Period, Step, Switch,
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
-from bot.rules.model import Budget, BudgetStep
+from bot.rules.model import Budget, BudgetStep, names_site
 from bot.store import Connection
 from bot.store.budgets import Switching, budget_steps_done, used, visitors
 from bot.store.recordings import all_watermarks, set_watermark, watermark
@@ -145,6 +145,27 @@ def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
     }
 
 
+def share_used(
+    conn: Connection, budgets: Sequence[Budget], site: Site, today: date
+) -> float | Literal["unknown"] | None:
+    """The highest percentage that a budget which counts the website has used.
+
+    None if no budget counts it. Unknown from the start of a period, or an edit, until the
+    budgets are polled again.
+    """
+    shares: list[float] = []
+    for budget in budgets:
+        mark = budget_mark(conn, budget.id)
+        counted = mark is not None and any(each.id == site.id for each in mark.websites)
+        if not counted and not names_site(budget.websites, site):
+            continue
+        periods = {period_of(budget, day).name for day in (today, today + timedelta(days=1))}
+        if mark is None or not counted or mark.period not in periods:
+            return "unknown"
+        shares.append(percent(mark.used, budget.recordings))
+    return max(shares, default=None)
+
+
 def period_of(budget: Budget, today: date) -> Period:
     """The budget's present period."""
     return core.period(today, budget.period, budget.starts_on)
@@ -190,11 +211,10 @@ class BudgetContext:
 
     `before` is each website at the last poll, `marks` what is saved of it now; `switched` is
     what the bot did to its switches in between. `stopped` are the websites that a rule has
-    stopped since then. `matches` are the keys of new matches, `used` the highest percentage
-    of any budget by website. `counted` is what each budget counts, by its id; `gone` are the
-    websites that two lists in a row lack, `paused` those that Mouseflow itself had set to a
-    status (such as Paused) and then started. `doubted` are
-    the websites whose counts have jumped.
+    stopped since then. `matches` are the keys of new matches. `counted` is what each budget
+    counts, by its id; `gone` are the websites that two lists in a row lack, `paused` those that
+    Mouseflow itself had set to a status (such as Paused) and then started. `doubted` are the
+    websites whose counts have jumped.
     """
 
     zone: ZoneInfo
@@ -215,7 +235,6 @@ class BudgetContext:
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
     matches: list[str] = field(default_factory=list)
-    used: dict[str, float] = field(default_factory=dict)
 
     def busy(self, website: str, switch: Switch) -> bool:
         """Whether such a switch is still under way, by a budget or a rule."""

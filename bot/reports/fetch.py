@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
 
@@ -30,7 +30,7 @@ from bot.reports.sources import (
     read_pages,
     read_website,
 )
-from bot.rules.model import OneItem, Rule, leaves
+from bot.rules.model import Journey, OneItem, Rule, leaves
 from bot.store.audit import Note
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, websites
@@ -53,12 +53,13 @@ class LevelMemory:
     """What helps from poll to poll and may be lost.
 
     `honoured` holds by kind and filter whether the API honours it (None: unknown) and when to
-    check again; `said` what people were told; `budget_used` the website's percentage.
+    check again; `said` what people were told. `budget_used` is the highest percentage of any
+    budget, None if no budget counts the website.
     """
 
     honoured: dict[tuple[Kind, str], tuple[bool | None, datetime]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
-    budget_used: float | None = None
+    budget_used: float | Literal["unknown"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ async def fetch(
     """Fetch what the rules ask for. Raises the first error if no question was answered."""
     if kind == "feedback":
         return await _campaigns(site, rules, context, memory)
+    if memory.budget_used == "unknown":
+        rules = [rule for rule in rules if not asks_budget(rule)]
     groups: dict[Question, list[Rule]] = {}
     for rule in rules:
         groups.setdefault(sources.question(rule.over_last, rule.visitors), []).append(rule)
@@ -171,7 +174,9 @@ async def _ask(
     match kind:
         case "websites":
             detail = await context.mouseflow.send(websites.detail(site.id))
-            return _Answer([read_website(site, detail, memory.budget_used)])
+            # Rules that ask for an unknown share are not evaluated.
+            used = None if memory.budget_used == "unknown" else memory.budget_used
+            return _Answer([read_website(site, detail, used)])
         case "forms":
             listed = await _forms(site, question, window, context)
             if any(map(_asks_fields, rules)):
@@ -221,6 +226,14 @@ async def _pages(site: Site, question: Question, window: Window, context: PollCo
 
 def _rows(subjects: Sequence[Subject], rows: Rows[Any]) -> _Answer:
     return _Answer(subjects, len(rows.unreadable), not rows.unreadable)
+
+
+def asks_budget(rule: Rule) -> bool:
+    """Whether the rule depends on the share of a budget that is used."""
+    asked = (*leaves(rule.condition), *leaves(rule.until))
+    return rule.watch == "websites" and any(
+        leaf.field == "budget_used" for leaf in asked if not isinstance(leaf, Journey)
+    )
 
 
 def _asks_fields(rule: Rule) -> bool:

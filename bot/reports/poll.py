@@ -14,11 +14,11 @@ import msgspec
 
 from bot.actions.notifier import Notifier
 from bot.domain.alert_state import Level, advance
-from bot.domain.subjects import Kind, Site, Subject, reread
+from bot.domain.subjects import Kind, Site, Subject, WebsiteSubject, reread
 from bot.fields.catalogue import SUBJECTS, fields
 from bot.polling.record_matches import Found, Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
-from bot.reports.fetch import Figures, LevelMemory, fetch
+from bot.reports.fetch import Figures, LevelMemory, asks_budget, fetch
 from bot.rules.evaluate import Past, answer, field_of
 from bot.rules.explain import why
 from bot.rules.model import Rule, applies, leaves
@@ -147,15 +147,24 @@ def _moved(
             return before, []
         after = Level(None, now, before.episode + 1)
         return after, [_fired(rule, subject, now, past)]
+    lost = now_true is not True and _without_budget(rule, subject)
     ended = now_true is False if rule.until is None else answer(rule.until, subject, past) is True
+    ended = ended or lost
     if now_true is None and before.fired and not ended:
         return before, []  # no history to compare with: what fired is neither over nor new
     after, event = advance(before, now_true is True, ended, now, rule.held_for or timedelta())
     if event == "fired":
         return after, [_fired(rule, subject, now, past)]
     if event == "resolved" and rule.resolved:
-        return after, [_resolved(rule, subject, before, now)]
+        end = _resolved(rule, subject, before, now)
+        return after, [replace(end, why=("no budget counts it now",)) if lost else end]
     return after, []
+
+
+def _without_budget(rule: Rule, subject: Subject) -> bool:
+    """Whether the rule asks how much of a budget is used, and no budget counts the website."""
+    uncounted = isinstance(subject, WebsiteSubject) and subject.budget_used is None
+    return uncounted and asks_budget(rule)
 
 
 def _gone(
