@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, Literal, assert_never
 
 import msgspec
+import structlog
 
 from bot.domain.subjects import CampaignSubject, Kind, Site, Subject
 from bot.errors import GiveUp, TryLater
-from bot.fields.catalogue import KINDS, SUBJECTS
+from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.sources import (
@@ -35,6 +36,8 @@ from bot.store.audit import Note
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, websites
 from mouseflow.decode import Rows
+
+log = structlog.get_logger(__name__)
 
 Window = tuple[date, date]
 
@@ -144,7 +147,29 @@ def _answered(
     kind: Kind, question: Question, rules: Sequence[Rule], answer: _Answer, memory: LevelMemory
 ) -> Figures:
     series = f"{kind}?{question.text}" if question.text else kind
-    return Figures(series, rules, answer.subjects, answer.whole, answer.unread, memory.said)
+    subjects = _one_of_each(kind, answer.subjects)
+    twice, about = len(answer.subjects) - len(subjects), f"{series} listed twice"
+    if twice and about not in memory.said:
+        memory.said.add(about)
+        website = subjects[0].website.name
+        log.warning("poll.listed_twice", website=website, kind=kind, rows=twice)
+    return Figures(series, rules, subjects, answer.whole, answer.unread, memory.said)
+
+
+def _one_of_each(kind: Kind, subjects: Sequence[Subject]) -> Sequence[Subject]:
+    """One subject for each key: of rows with the same key, the one with the highest figures."""
+    numeric = [field for field in fields(kind) if field.numeric]
+
+    def figures(subject: Subject) -> tuple[list[float], str]:
+        values = (field.get(subject) for field in numeric)
+        return [v if isinstance(v, int | float) else -1.0 for v in values], repr(subject)
+
+    found: dict[str, Subject] = {}
+    for each in subjects:
+        other = found.setdefault(each.key, each)
+        if other is not each and figures(each) > figures(other):
+            found[each.key] = each
+    return list(found.values())
 
 
 async def _campaigns(

@@ -46,12 +46,13 @@ def read_campaigns(
 
 
 def baselines(campaigns: Iterable[Campaign]) -> dict[str, int]:
-    """Responses by campaign id: what the next look counts from."""
-    return {
-        campaign.id: campaign.report.responses
-        for campaign in campaigns
-        if campaign.report and campaign.report.responses is not None
-    }
+    """Responses by campaign id: what the next look counts from. Of two rows the higher number."""
+    found: dict[str, int] = {}
+    for campaign in campaigns:
+        responses = campaign.report.responses if campaign.report else None
+        if responses is not None:
+            found[campaign.id] = max(responses, found.get(campaign.id, 0))
+    return found
 
 
 def _subject(site: Site, campaign: Campaign, before: int | None) -> CampaignSubject:

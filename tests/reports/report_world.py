@@ -25,7 +25,10 @@ def rules(text):
 
 
 class Figures:
-    """The API: plain answers. `ignores` names query filters that have no effect."""
+    """The API: plain answers. `ignores` names query filters that have no effect.
+
+    `repeated` are rows whose key is in the list already.
+    """
 
     def __init__(self) -> None:
         self.campaigns: dict[str, dict] = {}
@@ -33,6 +36,7 @@ class Figures:
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
         self.page_count: int | None = None
+        self.repeated: list[dict] = []
         self.website = {
             "id": "w1",
             "name": "myshop.com",
@@ -59,14 +63,17 @@ class Figures:
         share = 0 if nobody else 0.1 if few else 1
         kind, _, one = tail.partition("/")
         if kind == "feedback":
-            return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+            found = [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+            return [*found, *self.repeated]
         if kind == "funnels":
-            return [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+            found = [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+            return [*found, *self.repeated]
         if kind == "forms":
             found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
             return found[0] if one else [{**each, "fields": []} for each in found]
         if kind == "pagelist":
             rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
+            rows += self.repeated
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website
 
