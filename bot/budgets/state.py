@@ -39,7 +39,8 @@ SITES, BUDGETS = "budget-websites", "budgets"
 class Pending(Struct, frozen=True):
     """A switch that waits in the outbox: the step's key, what it sets, for whom and why.
 
-    `undo`: it undoes what the owner did.
+    `undo`: it undoes what the owner did. `steps` are the budget's steps in `period` that have
+    acted once it has taken effect. `posted`: a post will say what becomes of it.
     """
 
     key: str
@@ -48,6 +49,33 @@ class Pending(Struct, frozen=True):
     owner: str
     reason: str
     undo: bool = False
+    period: str = ""
+    steps: tuple[str, ...] = ()
+    posted: bool = False
+    at: datetime | None = None
+
+
+class Refused(Struct, frozen=True):
+    """A switch that could not be set: since when, when it was tried last, and that step's key."""
+
+    since: datetime
+    at: datetime
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a switch. `done`: the website is as it should be.
+
+    `refused` is why it could not be set, `since` when that began; `late`: it took so long that
+    the post went out without its outcome.
+    """
+
+    pending: Pending
+    done: bool
+    refused: str | None
+    since: datetime | None
+    late: bool
 
 
 class SiteMark(Struct, frozen=True, omit_defaults=True):
@@ -55,6 +83,7 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
 
     `absent`: since when the account's list lacks it, though a budget holds it. `days` are the
     counts of the last days, `doubted` those that have jumped and wait for a second answer.
+    `refused` are the switches that could not be set.
     """
 
     at: datetime
@@ -66,6 +95,7 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
     absent: datetime | None = None
     days: dict[date, DayCount] = {}
     doubted: dict[date, int] = {}
+    refused: dict[Switch, Refused] = {}
 
 
 class SiteLine(Struct, frozen=True):
@@ -194,15 +224,18 @@ def last_by_a_rule(
 
 
 def _took_effect(each: Switching) -> bool:
-    if each.ended is None:
-        return False
-    match each.switch:
+    return each.ended is not None and has_effect(each.switch, each.to, each.result)
+
+
+def has_effect(switch: Switch, to: str, result: str | None) -> bool:
+    """Whether a step that was performed with this result changed the switch."""
+    match switch:
         case "recording":
-            return each.result == CHANGED
+            return result == CHANGED
         case "recording_rate":
-            return each.result != each.to
+            return result is not None and result != to
         case _:
-            assert_never(each.switch)
+            assert_never(switch)
 
 
 @dataclass(slots=True)
@@ -214,7 +247,7 @@ class BudgetContext:
     stopped since then. `matches` are the keys of new matches. `counted` is what each budget
     counts, by its id; `gone` are the websites that two lists in a row lack, `paused` those that
     Mouseflow itself had set to a status (such as Paused) and then started. `doubted` are the
-    websites whose counts have jumped.
+    websites whose counts have jumped, `settled` what became of switches that were under way.
     """
 
     zone: ZoneInfo
@@ -232,6 +265,7 @@ class BudgetContext:
     stopped: set[str] = field(default_factory=set)
     paused: dict[str, str] = field(default_factory=dict)
     doubted: set[str] = field(default_factory=set)
+    settled: dict[str, tuple[Settled, ...]] = field(default_factory=dict)
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
     matches: list[str] = field(default_factory=list)

@@ -24,8 +24,8 @@ KINDS = (
     "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded",
     "rules.reload_failed",
     "step.dead", "step.done", "step.folded", "step.interrupted", "step.postponed",
-    "step.put_off", "step.retried", "step.withheld", "suppressed", "website.held",
-    "website.person", "website.released",
+    "step.put_off", "step.retried", "step.superseded", "step.withheld", "suppressed",
+    "website.held", "website.person", "website.released", "website.renamed",
 )  # fmt: skip
 """Kinds of entries; a kind that is not here is known if the log has it."""
 

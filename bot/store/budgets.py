@@ -6,10 +6,10 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.domain.budget import Ownership, Switch
+from bot.domain.budget import SWITCHES, Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.rules import LONGEST_WAIT
@@ -23,8 +23,6 @@ from bot.store.schema import (
     ownership,
     steps,
 )
-
-_SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
@@ -118,7 +116,7 @@ def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:
     found: dict[tuple[str, Switch], Ownership] = {}
     for row in conn.execute(select(ownership)):
         website, _, name = row.website.partition(" ")
-        switch = next(each for each in _SWITCHES if each == name)
+        switch = next(each for each in SWITCHES if each == name)
         found[website, switch] = Ownership(
             website=website,
             switch=switch,
@@ -157,10 +155,31 @@ def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason:
     return True
 
 
-def step_outcome(conn: Connection, key: str) -> tuple[StepStatus, str | None] | None:
-    """The status of the outbox's step and its result; None if there is no such step."""
-    row = conn.execute(select(steps.c.state, steps.c.result).where(steps.c.key == key)).first()
-    return None if row is None else (StepStatus(row.state), row.result)
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What became of a step in the outbox: `ended` is None while it is open."""
+
+    status: StepStatus
+    result: str | None
+    fault: str
+    ended: datetime | None
+
+
+def step_outcome(conn: Connection, key: str) -> StepOutcome | None:
+    """What became of the step; None if there is no such step."""
+    columns = steps.c.state, steps.c.result, steps.c.fault, steps.c.ended
+    row = conn.execute(select(*columns).where(steps.c.key == key)).first()
+    if row is None:
+        return None
+    return StepOutcome(StepStatus(row.state), row.result, row.fault, moment_or_none(row.ended))
+
+
+def supersede(conn: Connection, key: str, now: datetime) -> None:
+    """A new step tries again what this dead letter could not do, so it needs nobody any more."""
+    dead = (steps.c.key == key, steps.c.state == StepStatus.DEAD)
+    write = update(steps).where(*dead).values(state=StepStatus.WITHHELD, ended=ms(now))
+    if conn.execute(write).rowcount:
+        record(conn, now, [Note(kind="step.superseded", step=key, text="a new step tries again")])
 
 
 @dataclass(frozen=True, slots=True)

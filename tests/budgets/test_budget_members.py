@@ -67,6 +67,56 @@ async def test_a_website_missing_in_one_list_changes_nothing(stopped):
     assert statuses(stopped) == ["Recording", "Recording"]
 
 
+async def test_a_website_that_lists_lack_is_there_as_long_as_it_answers(stopped):
+    stopped.unlisted = {stopped.shops[0]}
+    await stopped.run(every=QUARTER, hours=3)
+    assert len(stopped.owned()) == 2
+    assert stopped.slack.said("gone") == []
+    await stopped.run(days=31, until=lambda: stopped.now.month == 2 and stopped.now.day == 2)
+    assert statuses(stopped) == ["Recording", "Recording"]
+    assert stopped.owned() == {}
+
+
+@pytest.mark.parametrize("resume", ["true", "false"])
+async def test_a_website_that_lists_lack_and_that_cannot_be_asked_is_neither_gone_nor_left(
+    stopped, resume
+):
+    stopped.budgets = budgets(SHARED.replace("resume: true", f"resume: {resume}"))
+    await stopped.run(every=QUARTER, hours=1)
+    stopped.unlisted = {stopped.shops[0]}
+    stopped.account.broken = True
+    await stopped.run(every=QUARTER, hours=3)
+    assert len(stopped.owned()) == 2
+    assert stopped.slack.said("gone") == []
+    assert stopped.slack.said("no longer in the budget") == []
+    stopped.account.broken = False
+    await stopped.run(every=QUARTER, hours=1)
+    assert stopped.mark().used == 105
+    assert len(stopped.owned()) == 2
+
+
+async def test_a_renamed_website_is_told_at_once_with_what_to_write(stopped):
+    stopped.shops[0].name = "big.shop"
+    await stopped.run(every=QUARTER, minutes=30)
+    [said] = stopped.slack.said("big.com is now called big.shop")
+    assert "counts it until the period ends on Sun 1 Feb" in said
+    assert "add big.shop to its websites" in said
+    await stopped.run(every=QUARTER, hours=3)
+    assert len(stopped.slack.said("big.shop to its websites")) == 1
+    stopped.budgets = budgets(SHARED.replace('"*.com"', "big.shop, small.com"))
+    await stopped.run(days=31, until=lambda: stopped.now.month == 2 and stopped.now.day == 2)
+    assert statuses(stopped) == ["Recording", "Recording"]
+    assert [line.name for line in stopped.mark().websites] == ["big.shop", "small.com"]
+
+
+async def test_a_new_name_that_the_budget_covers_too_is_only_noted(stopped):
+    stopped.shops[0].name = "bigger.com"
+    await stopped.run(every=QUARTER, hours=1)
+    assert stopped.slack.said("now called") == []
+    [noted] = stopped.audit("website.renamed")
+    assert noted.text == "big.com is now called bigger.com"
+
+
 async def test_a_website_that_is_gone_is_let_go_with_a_post(stopped):
     stopped.shops = stopped.shops[1:]
     await stopped.run(every=QUARTER, hours=2)

@@ -1,0 +1,204 @@
+"""Done means seen done: posts say what became of a switch, and what failed is tried again."""
+
+from datetime import timedelta
+
+import pytest
+from budget_world import Shop, World
+
+from bot.store.dead_letters import dead_letters
+
+BUDGET = """
+credits:
+  websites: [myshop.com]
+  recordings: 100
+  period: month
+  steps: {100%: {recording: stop, slack: {channel: "#ops"}}}
+  resume: true
+"""
+QUARTER = timedelta(minutes=15)
+
+
+@pytest.fixture
+def world():
+    made = []
+
+    def make(text=BUDGET, *shops):
+        made.append(World(text, *(shops or [Shop("myshop.com", 0.0)])))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def uses(bot, count):
+    [shop] = bot.shops
+    shop.made[bot.now.date()] = shop.made.get(bot.now.date(), 0) + count
+
+
+async def stopped(bot):
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    assert bot.shops[0].status == "Stopped"
+    return bot.shops[0]
+
+
+def dead(bot):
+    return bot.store.do(dead_letters)
+
+
+async def to_february(bot):
+    await bot.run(days=31, until=lambda: (bot.now.month, bot.now.day) == (2, 1))
+
+
+async def test_the_post_goes_out_after_the_switch_and_says_that_it_was_done(world):
+    bot = world()
+    shop = await stopped(bot)
+    [(at, _who, _what)] = shop.log
+    [(posted, text)] = [(at, text) for at, _channel, text in bot.slack.posts if "100 %" in text]
+    assert posted >= at
+    assert "myshop.com: recording stopped. New sessions may still come in" in text
+
+
+async def test_a_refused_stop_is_told_tried_again_and_told_when_it_works(world):
+    bot = world()
+    bot.account.refuses = True
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=5)
+    [said] = bot.slack.said("100 % step")
+    assert "recording not stopped: the website myshop.com is read-only for the API user" in said
+    assert "The bot tries again every hour" in said
+    assert len(bot.slack.posts) == 1
+    assert len(dead(bot)) == 1
+    bot.account.refuses = False
+    await bot.run(every=QUARTER, hours=2)
+    assert bot.shops[0].status == "Stopped"
+    assert len(bot.slack.said("myshop.com: recording stopped now")) == 1
+    assert dead(bot) == []
+    assert [hold.set_to for hold in bot.owned().values()] == ["Stopped"]
+    await to_february(bot)
+    assert bot.shops[0].status == "Recording"
+
+
+async def test_a_refused_resume_stays_due_and_is_told(world):
+    bot = world()
+    shop = await stopped(bot)
+    bot.account.refuses = True
+    await to_february(bot)
+    await bot.run(every=QUARTER, hours=5)
+    assert shop.status == "Stopped"
+    assert len(bot.owned()) == 1
+    [said] = bot.slack.said("undid its changes")
+    assert "myshop.com: recording not started: the website myshop.com is read-only" in said
+    bot.account.refuses = False
+    await bot.run(every=QUARTER, hours=2)
+    assert shop.status == "Recording"
+    assert len(bot.slack.said("myshop.com: recording started now")) == 1
+    assert bot.owned() == {}
+
+
+async def test_a_step_without_a_post_tells_of_a_refusal_in_the_ops_channel(world):
+    bot = world(BUDGET.replace(', slack: {channel: "#ops"}', ""))
+    bot.account.refuses = True
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=5)
+    assert len(bot.slack.said("myshop.com: recording not stopped")) == 1
+
+
+async def test_while_writes_are_away_the_post_says_not_yet_and_a_second_one_says_done(world):
+    bot = world()
+    bot.account.broken_writes = True
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=3)
+    [said] = bot.slack.said("100 % step")
+    assert "recording not stopped yet: the account is away. The bot keeps trying" in said
+    bot.account.broken_writes = False
+    await bot.run(every=QUARTER, hours=6)
+    assert bot.shops[0].status == "Stopped"
+    assert len(bot.slack.said("myshop.com: recording stopped now")) == 1
+
+
+async def test_what_a_person_did_while_the_stop_was_refused_is_theirs(world):
+    bot = world()
+    bot.account.refuses = True
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=2)
+    bot.shops[0].set(bot.now, "person", status="Stopped")
+    bot.account.refuses = False
+    await to_february(bot)
+    assert bot.shops[0].status == "Stopped"
+    assert bot.owned() == {}
+
+
+async def test_a_throttle_that_waited_never_raises_what_a_person_has_lowered_since(world):
+    bot = world(BUDGET.replace("recording: stop", "recording_rate: 25"))
+    [shop] = bot.shops
+    bot.account.broken_writes = True
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    shop.set(bot.now, "person", rate=10)
+    bot.account.broken_writes = False
+    await bot.run(every=QUARTER, hours=6)
+    assert shop.log[-1][1:] == ("person", "10 %")
+    assert bot.owned() == {}
+
+
+async def test_who_starts_what_they_stopped_themselves_is_told_that_the_budget_is_used_up(world):
+    bot = world()
+    [shop] = bot.shops
+    shop.set(bot.now, "person", status="Stopped")
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    shop.set(bot.now, "person", status="Recording")
+    await bot.run(every=QUARTER, hours=2)
+    assert shop.log[-1][1:] == ("person", "Recording")
+    [said] = bot.slack.said("somebody turned recording back on")
+    assert "105 of 100 recordings (105.0 %) used" in said
+
+
+async def test_what_mouseflow_starts_after_a_persons_stop_is_stopped(world):
+    bot = world()
+    [shop] = bot.shops
+    shop.set(bot.now, "person", status="Stopped")
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    for status in ("Paused", "Recording"):
+        shop.set(bot.now, "mouseflow", status=status)
+        await bot.run(every=QUARTER, hours=1)
+    assert shop.log[-1][1:] == ("bot", "Stopped")
+
+
+async def test_who_changes_the_rate_decides_about_the_rate_and_the_stop_still_acts(world):
+    bot = world(BUDGET.replace("100%:", "50%: {recording_rate: 25}, 100%:"))
+    [shop] = bot.shops
+    uses(bot, 60)
+    await bot.run(every=QUARTER, hours=1)
+    shop.set(bot.now, "person", rate=100)
+    await bot.run(every=QUARTER, hours=1)
+    [said] = bot.slack.said("somebody changed the recording rate to 100 %")
+    assert "leaves this recording rate alone until the next period" in said
+    uses(bot, 60)
+    await bot.run(every=QUARTER, hours=1)
+    assert [what for _at, _who, what in shop.log] == ["25 %", "100 %", "Stopped"]
+
+
+async def test_a_website_that_may_be_changed_again_gets_its_step_after_all(world):
+    shop = Shop("myshop.com", 0.0, read_only=True)
+    bot = world(BUDGET, shop)
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    assert "myshop.com: not changed (read-only for the bot)" in bot.slack.said("100 % step")[0]
+    shop.read_only = False
+    await bot.run(every=QUARTER, hours=1)
+    assert shop.status == "Stopped"
+
+
+async def test_a_website_made_read_only_keeps_what_the_budget_holds(world):
+    bot = world()
+    shop = await stopped(bot)
+    shop.read_only = True
+    await to_february(bot)
+    assert (shop.status, len(bot.owned())) == ("Stopped", 1)
+    shop.read_only = False
+    await bot.run(every=QUARTER, hours=1)
+    assert shop.status == "Recording"
