@@ -13,7 +13,7 @@ from typing import Literal
 
 import structlog
 
-from bot.budgets.decide import let_go_of_missing
+from bot.budgets.decide import follow_files
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
@@ -245,7 +245,7 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
-            lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
+            lost = follow_files(conn, rules.budgets, names, self._ops, now)
             return rules_loaded(conn, fingerprints, now), lost
 
         changed, lost = await self.context.store.run(work)

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+import msgspec
+
 from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
@@ -16,8 +18,10 @@ from bot.budgets.state import (
     BudgetStatus,
     SiteLine,
     StepLine,
+    budget_marks,
     budget_status,
     last_by_a_rule,
+    rename,
     set_budget_mark,
 )
 from bot.budgets.switches import post, say, switch
@@ -40,7 +44,13 @@ from bot.polling.ops_messages import announce
 from bot.rules.model import Budget, BudgetStep, names_site
 from bot.store import Connection
 from bot.store.audit import Note, record
-from bot.store.budgets import budget_steps_done, disown, forget_budget_steps, mark_budget_step
+from bot.store.budgets import (
+    budget_steps_done,
+    disown,
+    forget_budget_steps,
+    mark_budget_step,
+    own,
+)
 from bot.store.budgets import owned as owned_switches
 
 
@@ -116,8 +126,6 @@ def _refused_lately(context: BudgetContext, website: str, switch: Switch) -> boo
 
 def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]) -> None:
     """Notice what people and rules have changed, leave it, and tell people."""
-    names = {site.id: site.name for site in context.sites.values()}
-    let_go_of_missing(conn, context.budgets, names, context.ops, context.now)
     context.owned = owned_switches(conn)
     by_owner = {each.owner: each for each in budgets}
     for owned in list(context.owned.values()):
@@ -142,7 +150,11 @@ def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[Budg
             _started_by_others(conn, each, site)
 
 
-def let_go_of_missing(
+KEEPS = timedelta(days=7)
+"""A budget that is back in the rule files after this time at most takes back what it held."""
+
+
+def follow_files(
     conn: Connection,
     budgets: Sequence[Budget],
     names: Mapping[str, str],
@@ -151,18 +163,43 @@ def let_go_of_missing(
 ) -> bool:
     """Let go of what budgets hold that are no longer in the files; True if there was some.
 
-    `names` are the names of websites, by id. The ops channel is told.
+    `names` are the names of websites, by id. The ops channel is told. Budgets that were renamed
+    or are back take back what they held.
     """
-    present = set(map(texts.owner, budgets))
-    missing = [each for each in owned_switches(conn).values() if each.owner not in present]
-    lost = [each for each in missing if not each.rule]
+    for budget in budgets:
+        for old in budget.was:
+            rename(conn, old, budget.id, now)
+    present = {budget.id for budget in budgets}
+    marks = budget_marks(conn)
+    for name in present & marks.keys():
+        _take_back(conn, name, marks[name], now)
+    holding = owned_switches(conn).values()
+    lost = [each for each in holding if not each.rule and each.budget not in present]
+    for name in marks.keys() - present:
+        held = tuple(each for each in lost if each.budget == name)
+        if held or not marks[name].removed:
+            set_budget_mark(
+                conn, name, msgspec.structs.replace(marks[name], removed=now, held=held)
+            )
     for owned in lost:
         why = f"{owned.owner} is no longer in the rule files"
         disown(conn, owned.website, owned.switch, now, f"{why}; {texts.stays(owned)}")
         site = Site(owned.website, names.get(owned.website, owned.website))
         title = f"{site.name} is in no budget now; {texts.stays(owned)}"
-        announce(conn, title, (why, texts.had_set(owned)), now, ops, site)
+        back = f"If it is back within {KEEPS.days} days, it takes the website back. "
+        back += f"If it was renamed, write was: {owned.budget} under its new id"
+        announce(conn, title, (why, texts.had_set(owned), back), now, ops, site)
     return bool(lost)
+
+
+def _take_back(conn: Connection, name: str, mark: BudgetMark, now: datetime) -> None:
+    if mark.removed is None:
+        return
+    taken = owned_switches(conn)
+    for held in mark.held if now - mark.removed <= KEEPS else ():
+        if (held.website, held.switch) not in taken:
+            own(conn, replace(held, reason=f"{held.reason}; the budget is back in the rule files"))
+    set_budget_mark(conn, name, msgspec.structs.replace(mark, removed=None, held=()))
 
 
 GONE = (

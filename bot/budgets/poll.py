@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from bot.budgets.decide import decide
+from bot.budgets.decide import decide, follow_files
 from bot.budgets.members import Counted, counted, membership
 from bot.budgets.state import (
     BudgetContext,
@@ -114,7 +114,7 @@ async def poll_budgets(
     is returned.
     """
     planning = partial(
-        plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now
+        plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now, ops=ops
     )
     planned = await context.store.run(planning)
     watched = planned.sites
@@ -156,14 +156,16 @@ def plan(
     others: Sequence[Site],
     zone: ZoneInfo,
     now: datetime,
+    ops: str | None,
 ) -> Plan:
     """What each budget counts, and the websites to fetch: those and the ones that it holds."""
     matters: dict[str, float] = {}
-    names = website_names(conn)
+    listed = {site.id: site for site in (*others, *sites)}
+    names = website_names(conn) | {site.id: site.name for site in listed.values()}
+    follow_files(conn, budgets, names, ops, now)
     found: dict[str, Counted] = {}
     begins: dict[str, date] = {}
     wanted: dict[str, Site] = {}
-    listed = {site.id: site for site in (*others, *sites)}
     holds = {each.website for each in owned(conn).values() if not each.rule}
     today = now.astimezone(zone).date()
     today = max(today, newest_day(conn, today + DAY) or today)

@@ -30,7 +30,8 @@ from bot.polling.record_matches import Routing
 from bot.rules.model import Budget, BudgetStep, names_site
 from bot.store import Connection
 from bot.store.budgets import Switching, budget_steps_done, used, visitors
-from bot.store.recordings import all_watermarks, set_watermark, watermark
+from bot.store.recordings import all_watermarks, forget_watermark, set_watermark, watermark
+from bot.store.renames import rename_budget
 
 SITES, BUDGETS = "budget-websites", "budgets"
 """The sources' names in the table of watermarks."""
@@ -125,7 +126,8 @@ class BudgetMark(Struct, frozen=True, omit_defaults=True):
     """A budget at the last poll. `ends` is when it will be used up, None if it lasts.
 
     `expected` is what will be used by the end of the period, at the present rates. `running`
-    are the websites that it counts in each period that is not over.
+    are the websites that it counts in each period that is not over. `removed`: since when it is
+    in no rule file, and `held` what it held then.
     """
 
     at: datetime
@@ -142,6 +144,8 @@ class BudgetMark(Struct, frozen=True, omit_defaults=True):
     resume: bool = False
     pace: bool = False
     running: tuple[Membership, ...] = ()
+    removed: datetime | None = None
+    held: tuple[Ownership, ...] = ()
 
 
 def site_mark(conn: Connection, website: str) -> SiteMark | None:
@@ -164,6 +168,27 @@ def budget_mark(conn: Connection, budget: str) -> BudgetMark | None:
 def set_budget_mark(conn: Connection, budget: str, mark: BudgetMark) -> None:
     """Save the budget for the next poll, and for `status`."""
     set_watermark(conn, BUDGETS, budget, msgspec.json.encode(mark).decode(), mark.at)
+
+
+def rename(conn: Connection, old: str, new: str, at: datetime) -> None:
+    """Move the state of the budget `old` to `new`; what that one has stays."""
+    mark = budget_mark(conn, old)
+    if mark is None:
+        return
+    was, now = f"{BUDGET}{old}", f"{BUDGET}{new}"
+    held = tuple(dataclasses.replace(each, owner=now) for each in mark.held)
+    there = budget_mark(conn, new) or mark
+    periods = {each.period for each in there.running}
+    running = (*there.running, *(each for each in mark.running if each.period not in periods))
+    moved = replace(there, removed=mark.removed, held=held, running=running)
+    set_budget_mark(conn, new, moved)
+    forget_watermark(conn, BUDGETS, old)
+    for (source, website), (text, _at) in all_watermarks(conn).items():
+        site = msgspec.json.decode(text, type=SiteMark) if source == SITES else None
+        if site and site.pending:
+            pending = (replace(p, owner=now) if p.owner == was else p for p in site.pending)
+            set_site_mark(conn, website, replace(site, pending=tuple(pending)))
+    rename_budget(conn, was, now, at)
 
 
 def budget_marks(conn: Connection) -> dict[str, BudgetMark]:

@@ -237,6 +237,11 @@ class Ownership:
         """The rule that owns it; empty for a budget."""
         return "" if self.owner.startswith(BUDGET) else self.owner
 
+    @property
+    def budget(self) -> str:
+        """The id of the budget that owns it; empty for a rule."""
+        return self.owner.removeprefix(BUDGET) if self.owner.startswith(BUDGET) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -196,6 +196,7 @@ class Budget:
     steps: tuple[BudgetStep, ...] = ()
     resume: bool = False
     pace: Pace | None = None
+    was: tuple[str, ...] = ()
     summary: str = ""
     file: str = ""
     line: int = 0

@@ -139,6 +139,7 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
         "whether to steer the recording rate so that the budget lasts; {min, max} bound it",
         "{min: 10, max: 100}",
     ),
+    Key("was", "the budget's earlier ids, so that it keeps its state", "old-name"),
 )
 
 FILE_KEYS: Final[tuple[Key, ...]] = (
@@ -199,6 +200,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
+    was = part(keys, "was", place, texts)
     if "steps" not in keys.entries and pace is None and len(place.faults) == before:
         place.fault("this budget does nothing; add steps, or pace: true")
     if len(place.faults) > before or websites is None or recordings is None or period is None:
@@ -212,6 +214,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
         steps=steps or (),
         resume=bool(resume),
         pace=pace,
+        was=was or (),
         summary=summary or "",
         file=place.file,
         line=entry.line,

@@ -311,6 +311,7 @@ def _budget() -> Schema:
         },
         "resume": FLAG,
         "pace": {"anyOf": [FLAG, _object({"min": rate, "max": rate})]},
+        "was": one_or_more(TEXT),
     }
     budget = _object(_described(BUDGET_KEYS, values), required(BUDGET_KEYS))
     return budget | {"anyOf": [{"required": ["steps"]}, {"required": ["pace"]}]}
