@@ -237,6 +237,8 @@ class Watcher:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
         text = f"{len(rules.rules)} rules active"
+        if budgets := len(rules.budgets):
+            text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:

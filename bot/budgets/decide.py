@@ -58,6 +58,7 @@ def decide(conn: Connection, context: BudgetContext) -> None:
     """Decide what every budget does and put its steps into the outbox."""
     budgets = [budget_status(conn, context, budget) for budget in context.budgets]
     for each in budgets:
+        _note_changes(conn, each)
         _say_renamed(conn, each)
         _say_late_outcomes(conn, each)
     _step_aside(conn, context, budgets)
@@ -70,7 +71,26 @@ def decide(conn: Connection, context: BudgetContext) -> None:
         _remember(conn, each, each.budget.id in paced)
 
 
-# Renamed websites
+# What is new since the last poll
+
+
+def _note_changes(conn: Connection, status: BudgetStatus) -> None:
+    """Note an edit of the limit and a new period in the audit log."""
+    mark, budget, notes = status.mark, status.budget, []
+    if mark is None:
+        return
+    title, kind = texts.name(budget), mark.period.partition(" ")[0]
+    if (mark.recordings, kind) != (budget.recordings, budget.period):
+        was = f"{mark.recordings:,} per {kind}"
+        text = f"{title}: {budget.recordings:,} recordings per {budget.period} (was {was})"
+        notes.append(Note(kind="budget.edited", rule=status.owner, text=text))
+    elif mark.period != status.period.name:
+        counts = ", ".join(site.name for site in status.sites) or "no website"
+        last = f"{mark.used:,} of {mark.recordings:,} recordings"
+        text = f"{title}: new {kind} until {texts.day(status.period.end)}, counts {counts}; "
+        text += f"the last one used {last}"
+        notes.append(Note(kind="budget.period", rule=status.owner, text=text))
+    record(conn, status.context.now, notes)
 
 
 def _say_renamed(conn: Connection, status: BudgetStatus) -> None:
@@ -489,7 +509,7 @@ def _post_step(
     label = f"{name}/post/{status.context.now:%Y%m%dT%H%M%S.%f}"
     lines = [each for each in said if isinstance(each, str)]
     awaits = [each for each in said if isinstance(each, Awaited)]
-    post(conn, status, label, title, (*why, *lines), posts, awaits)
+    post(conn, status, label, title, (*why, *lines), posts, status.sites, awaits)
 
 
 # Undoing
@@ -500,6 +520,7 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
     if not status.budget.resume:
         return
     awaits: list[Awaited] = []
+    sites: dict[str, Site] = {}
     reason = f"undone at {texts.figure(status.used, status.budget)}"
     for site in status.context.sites.values():
         undone = _to_undo(status, budgets, site)
@@ -509,19 +530,24 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
             found = switch(
                 conn, status, site, changes, "resume", reason, undo=True, posted=bool(status.posts)
             )
-            awaits += () if all(each.switch in retried for each in changes) else found
+            if any(each.switch not in retried for each in changes):
+                awaits += found
+                sites[site.id] = site
             for owned, _change in undone:
                 _act_again(conn, status, owned)
         elif limited := _limited(status, budgets, site):
             change, limiting = limited
             posted = bool(status.posts)
             found = switch(conn, limiting, site, [change], "limit", reason, posted=posted)
-            awaits += () if change.switch in retried else found
+            if change.switch not in retried:
+                awaits += found
+                sites[site.id] = site
     if awaits:
         title = f"{texts.name(status.budget)}: the bot undid its changes"
         used = f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"
         label = f"resume/{status.context.now:%Y%m%dT%H%M%S.%f}"
-        post(conn, status, label, title, (used,), list(status.posts.values()), awaits)
+        posts = list(status.posts.values())
+        post(conn, status, label, title, (used,), posts, tuple(sites.values()), awaits)
 
 
 def _to_undo(

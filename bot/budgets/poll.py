@@ -45,6 +45,7 @@ from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
 from bot.store import Connection
 from bot.store.alert_states import forget_figures
+from bot.store.audit import Note, record
 from bot.store.budgets import (
     Switching,
     add_visitors,
@@ -374,6 +375,7 @@ def settle(
         left, context.settled[website] = settled_switches(conn, website, mark, state, now)
         if counting:
             left = replace(left, days=counting.days, doubted=counting.doubted)
+        left = _note_listed(conn, each, left, website not in planned.missing, now)
         context.marks[website] = left
         if state is not None:
             context.states[website] = state
@@ -396,6 +398,20 @@ def _found_again(planned: Plan, counts: Sequence[WebsiteCounts]) -> Mapping[str,
         if each.site.id in planned.missing and each.state is not None
     }
     return {budget: counted.found_again(there) for budget, counted in planned.counted.items()}
+
+
+def _note_listed(
+    conn: Connection, each: WebsiteCounts, mark: SiteMark, listed: bool, now: datetime
+) -> SiteMark:
+    """Note that the account's list lacks a website that answers, or has it again."""
+    if listed and mark.absent:
+        text = f"{each.site.name} is in the list of websites again"
+    elif not listed and not mark.absent and each.state is not None:
+        text = f"{each.site.name} is missing in the list of websites, but it answers: no change"
+    else:
+        return mark
+    record(conn, now, [Note(kind="website.listed", website=each.site.id, text=text)])
+    return replace(mark, absent=None if listed else now)
 
 
 def _gone(conn: Connection, counts: Sequence[WebsiteCounts], now: datetime) -> frozenset[str]:

@@ -82,7 +82,7 @@ class Settled:
 class SiteMark(Struct, frozen=True, omit_defaults=True):
     """A website at the last poll. `former` is its rate before the last change.
 
-    `absent`: since when the account's list lacks it, though a budget holds it. `days` are the
+    `absent`: since when the account's list lacks it, though a budget counts it. `days` are the
     counts of the last days, `doubted` those that have jumped and wait for a second answer.
     `refused` are the switches that could not be set.
     """

@@ -72,7 +72,9 @@ def switch(
     actions = [_action(change) for change in changes]
     stamp = f"{context.now:%Y%m%dT%H%M%S.%f}"
     key = f"{status.owner}/{site.id}/{status.period.name}/{label}/{stamp}"
-    match = _match(status, key, site, actions, f"{status.owner} {label}", (reason,))
+    state = context.states.get(site.id)
+    summary = f"{status.owner} {label}"
+    match = _match(status, key, site, actions, summary, (reason,), state=state)
     if not add_match(conn, match):
         return ()
     context.matches.append(key)
@@ -96,7 +98,6 @@ def switch(
         for change in changes
     )
     context.marks[site.id] = replace(mark, pending=(*mark.pending, *pending))
-    state = context.states.get(site.id)
     rate = state.rate if state else None
     return tuple(
         texts.awaited(each.key, site.name, change, rate)
@@ -122,9 +123,10 @@ def _match(
     actions: Iterable[Action],
     title: str,
     why: tuple[str, ...],
+    *,
+    state: WebsiteState | None,
 ) -> NewMatch:
     context = status.context
-    state = context.states.get(site.id)
     subject = WebsiteSubject(
         website=site,
         status=state.status if state else None,
@@ -157,9 +159,10 @@ def post(
     title: str,
     why: tuple[str, ...],
     posts: Sequence[Action],
+    sites: Sequence[Site],
     awaits: Sequence[Awaited] = (),
 ) -> None:
-    """Post, once for all websites of the budget; without posts only to the audit log.
+    """Post, once for all these websites; without posts only to the audit log.
 
     The posts wait for the switches of `awaits` and say what became of them.
     """
@@ -168,12 +171,13 @@ def post(
         text = "; ".join((title, *why))
         record(conn, context.now, [Note(kind="budget.step", rule=status.owner, text=text)])
         return
-    site = status.sites[0] if status.sites else Site(id="", name="")
-    if len(status.sites) > 1:
-        names = ", ".join(each.name for each in status.sites)
+    site = sites[0] if sites else Site(id="", name="")
+    if len(sites) > 1:
+        names = ", ".join(each.name for each in sites)
         site = Site(id=site.id, name=names, read_only=site.read_only)
     key = f"{status.owner}/{status.period.name}/{label}"
-    match = _match(status, key, site, posts, title, why)
+    # How each website stands is said by the lines; it changes until the post goes out.
+    match = _match(status, key, site, posts, title, why, state=None)
     posting = Posting(awaits=tuple(awaits))
     if add_match(conn, dataclasses.replace(match, subject_key=status.budget.id, posting=posting)):
         context.matches.append(key)
@@ -225,7 +229,7 @@ def settled_switches(
         for name in (name for name in pending.steps if name not in waiting):
             mark_budget_step(conn, pending.owner, pending.period, name, now)
     if state is None:
-        kept = replace(mark, pending=left, absent=None, refused=refused) if mark else None
+        kept = replace(mark, pending=left, refused=refused) if mark else None
         return kept or SiteMark(at=now), settled
     if mark is None:
         return SiteMark(at=now, status=state.status, rate=state.rate), settled
@@ -239,6 +243,7 @@ def settled_switches(
         pending=left,
         days=mark.days,
         doubted=mark.doubted,
+        absent=mark.absent,
         refused=refused,
     )
     return found_now, settled

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from bot.domain.budget import SWITCHES, Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
+from bot.store.recordings import website_names
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
     budget_steps,
@@ -141,7 +142,7 @@ def own(conn: Connection, held: Ownership) -> None:
     write = insert(ownership).values(website=_row(held.website, held.switch), **values)
     conn.execute(write.on_conflict_do_update(index_elements=["website"], set_=values))
     said = f"{held.switch} set to {held.set_to}: {held.reason}"
-    record(conn, held.at, [_note("website.held", held.website, held.owner, said)])
+    record(conn, held.at, [_note(conn, "website.held", held.website, held.owner, said)])
 
 
 def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
@@ -151,7 +152,7 @@ def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason:
         return False
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
     said = f"{switch}: {reason}"
-    record(conn, at, [_note("website.released", website, held.owner, said)])
+    record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
     return True
 
 
@@ -279,5 +280,6 @@ def _row(website: str, switch: Switch) -> str:
     return f"{website} {switch}"
 
 
-def _note(kind: str, website: str, owner: str, text: str) -> Note:
-    return Note(kind=kind, website=website, rule=owner, text=text)
+def _note(conn: Connection, kind: str, website: str, owner: str, text: str) -> Note:
+    name = website_names(conn).get(website, website)
+    return Note(kind=kind, website=website, rule=owner, text=f"{name}: {text}")
