@@ -37,11 +37,13 @@ from bot.delivery import Delivery, Drained
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
+from bot.domain.alert_state import GAP
 from bot.errors import BotError, ConfigError, Denied, StoreError, internal_error
 from bot.polling.outages import SITES
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
+from bot.reports.poll import compared_for
 from bot.rules import tests
 from bot.rules.files.disk import Signature, signature
 from bot.rules.files.load import load
@@ -92,6 +94,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         start=settings.poll.start,
         routing=Routing(settings.slack.channel or "", zone),
         expand=settings.poll.expand,
+        gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
     )
 
 
@@ -350,7 +353,9 @@ class Daemon:
         while True:
             try:
                 before = await self._store.run(partial(may_forget, keep=keep, now=utc()))
-                while await self._store.run(partial(forget, before=before)):
+                compared = utc() - compared_for(self._watcher.rules.rules)
+                work = partial(forget, before=before, compared_since=compared)
+                while await self._store.run(work):
                     pass
             except StoreError as error:
                 log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people

@@ -30,11 +30,11 @@ from bot.polling.recordings import PollContext
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
-from bot.reports.fetch import LevelMemory
-from bot.reports.poll import website_gone
+from bot.reports.fetch import IGNORED, LevelMemory
+from bot.reports.poll import uncovered, website_gone
 from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
-from bot.store.alert_states import websites_of_levels
+from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.recordings import (
     close_older,
@@ -52,6 +52,9 @@ log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
+
+FORM = "form "
+"""How the names of troubles with one form's report begin."""
 
 # Which websites there are
 
@@ -144,6 +147,8 @@ def save_sites(
     missing = {key: name for key, name in missing.items() if key not in there}
     gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
+    ended.append(uncovered(conn, sites, rules.rules, routing, now))
+    _tell_of_new_names(conn, sites, rules.rules, routing, now)
     names = {site.id: site.name for site in sites}
     set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
     recorded = Recorded(
@@ -153,16 +158,31 @@ def save_sites(
     return GoneSites(gone, recorded)
 
 
+def _tell_of_new_names(
+    conn: Connection, sites: Sequence[Site], rules: Sequence[Rule], routing: Routing, now: datetime
+) -> None:
+    """Tell people which rules no longer watch a website, because it has another name now."""
+    before = website_names(conn)
+    for site in sites:
+        old = Site(site.id, before.get(site.id, site.name))
+        lost = [rule.id for rule in rules if applies(rule, old) and not applies(rule, site)]
+        if lost:
+            title = f"Website {old.name} is now called {site.name}"
+            lines = (
+                f"These rules name {old.name} and no longer watch it: {', '.join(lost)}.",
+                "Their alerts there end. To watch it, write its new name or its id in the rules.",
+            )
+            announce(conn, title, lines, now, routing.ops, site)
+
+
 def _with_alerts(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
-    """Missing websites with an alert of a rule that watches them: names by id."""
-    by_id = {rule.id: rule for rule in rules}
-    found = {}
-    for rule, website, figures in websites_of_levels(conn):
-        if website not in there and rule in by_id:
-            site = reread(figures).website if figures else Site(website, website)
-            if applies(by_id[rule], site):
-                found[website] = site.name
-    return found
+    """Missing websites with an alert of a rule: names by id."""
+    ids = {rule.id for rule in rules}
+    return {
+        website: reread(figures).website.name if figures else website
+        for rule, website, figures in websites_of_levels(conn)
+        if website not in there and rule in ids
+    }
 
 
 # What is polled, and with which rules
@@ -247,6 +267,7 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            rules_present(conn, fingerprints, now, self.context.gap)
             lost = follow_files(conn, rules.budgets, names, self._ops, now)
             return rules_loaded(conn, fingerprints, now), lost
 
@@ -272,9 +293,14 @@ class Watcher:
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls."""
         self.watched = watched_sites(self.rules, self._sites, self.watched)
-        names = [each.site.name for each in self.watched.values()]
+        names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
+        looks |= {
+            name
+            for name in self.troubles.failing
+            if name.startswith(FORM) and name.rpartition(" of ")[2] in names
+        }
         await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
     async def reject_rules(self, faults: Sequence[str]) -> None:
@@ -422,10 +448,11 @@ class Watcher:
                 others=self._left_out,
             )  # fmt: skip
             for site in (site for site in polled.ignored if site.id in self.watched):
-                await self._tell_once(
+                if await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
                     "The API ignores dates there: it counts visits before the first one.",
-                )  # fmt: skip
+                ):  # fmt: skip
+                    log.error("poll.filter_ignored", website=site.name, filter="dates")
             if polled.matches:
                 self._wake()
             if polled.failed:
@@ -446,11 +473,11 @@ class Watcher:
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
-            for name in polled.ignored:
-                await self._tell_once(
-                    watched, f"{kind}/{name}", f"Rules with {name} are on hold on {site.name}",
-                    f"The API ignores that filter for {kind}: its figures are of all visitors.",
-                )  # fmt: skip
+            self._log_filters(watched, kind, polled.held)
+            await self._tell_of_forms(site, polled.failed_forms if kind == "forms" else None)
+            for limited in polled.limited:
+                if await self._tell_once(watched, limited.about, limited.title, limited.line):
+                    log.error("poll.limited", website=site.name, what=limited.about)
             if polled.unread:
                 log.warning("poll.unread", website=site.name, kind=kind, rows=polled.unread)
             if polled.failed:
@@ -464,12 +491,37 @@ class Watcher:
         asked = partial(share_used, budgets=self.rules.budgets, site=site, today=today)
         return await self.context.store.run(asked)
 
-    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
-        """Tell people once."""
-        if about not in watched.levels.said:
-            watched.levels.said.add(about)
-            log.error("poll.filter_ignored", website=watched.site.name, filter=about)
-            await self.tell_ops(title, line, site=watched.site)
+    def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
+        """Log once that the API ignores a filter, and that it works again."""
+        said, about = watched.levels.said, f"ignored/{kind}/"
+        before = {name.removeprefix(about) for name in said if name.startswith(about)}
+        now = {name for name, reason in held.items() if reason == IGNORED}
+        for name in sorted(now - before):
+            said.add(about + name)
+            log.error("poll.filter_ignored", website=watched.site.name, kind=kind, filter=name)
+        for name in sorted(before - held.keys()):
+            said.discard(about + name)
+            log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
+
+    async def _tell_of_forms(self, site: Site, failed: Mapping[str, Exception] | None) -> None:
+        """Report each form whose report can't be read, and the end of that."""
+        if failed is None:
+            return
+        now = {f"{FORM}{name} of {site.name}": error for name, error in failed.items()}
+        for name, error in now.items():
+            # Not as an outage of the API: all else works.
+            await self.troubles.failed(name, BotError(f"its report can't be read: {error}"))
+        for name in self.troubles.failing:
+            if name.startswith(FORM) and name.endswith(f" of {site.name}") and name not in now:
+                await self.succeeded(name)
+
+    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
+        """Tell people once; whether that was now."""
+        if about in watched.levels.said:
+            return False
+        watched.levels.said.add(about)
+        await self.tell_ops(title, line, site=watched.site)
+        return True
 
     async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
         """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
@@ -495,7 +547,7 @@ class Watcher:
 
     def _take(self, recorded: Recorded) -> None:
         """Have new matches delivered, and log the rules that were paused."""
-        if recorded.matches:
+        if recorded.matches or recorded.announced:
             self._wake()
         self._log_paused(recorded.paused)
 

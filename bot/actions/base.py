@@ -1,7 +1,7 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -63,6 +63,11 @@ class Action(BaseModel):
     def lane(self, subject: Subject, default_channel: str) -> str:
         """The step's queue: steps of one lane are performed one after another."""
         return f"mouseflow:{subject.website.id}"
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The fields of the subject that it sets, with the values they have afterwards."""
+        return {}
 
     @abstractmethod
     async def perform(self, task: Task, ports: Ports) -> Done:

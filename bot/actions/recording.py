@@ -1,5 +1,6 @@
 """Stop and start the recording of a website."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from bot.actions.base import Action, Done, Spec, send
@@ -27,6 +28,11 @@ class RecordingSwitch(Action):
     kind: ClassVar[str] = "recording"
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     to: Literal["start", "stop"]
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The field that it sets."""
+        return {"status": _STATUS[self.to]}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

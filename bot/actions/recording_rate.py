@@ -1,5 +1,6 @@
 """Set the percentage of sessions that a website records."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -23,6 +24,11 @@ class RecordingRate(Action):
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     rate: Annotated[int, Field(ge=2, le=100)]
     only_lower: bool = False
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The field that it sets."""
+        return {"recording_rate": self.rate}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bot.scheduler import PollPace
     from bot.store import Connection
 from argparse import ArgumentParser
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bot.store import Connection
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
+    from bot.store.recordings import OnHold
     from bot.store.rules import RuleState
 
 
@@ -235,6 +236,7 @@ class Status:
     failing_total: int
     rejected_rules: "RejectedRules | None"
     at_least_once: Sequence[str]
+    on_hold: "Sequence[OnHold]"
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
@@ -287,7 +289,14 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     from bot.polling import outages
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures
     from bot.store.lanes import lane_states
-    from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
+    from bot.store.recordings import (
+        ON_HOLD,
+        all_watermarks,
+        blind_channels,
+        on_hold,
+        watermark,
+        website_names,
+    )
     from bot.store.rules import matches_since, rule_states
 
     names = website_names(conn)
@@ -301,11 +310,12 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         failing_total=kept.things,
         rejected_rules=_rejected_rules(conn),
         at_least_once=blind_channels(conn),
+        on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
             (
                 Watermark(source, names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source != "budgets"
+                if website and source != "budgets" and not source.startswith(ON_HOLD)
             ),
             key=lambda mark: (mark.website, mark.source),
         ),
@@ -364,6 +374,11 @@ def show(status: Status) -> None:
     _show_watermarks(status.watermarks, now)
     output.line()
     show_rules(status)
+    if status.on_hold:
+        output.line("rules on hold")
+        output.table(
+            (it.website, f"{it.kind} with {it.filter}", it.reason) for it in status.on_hold
+        )
     if status.at_least_once:
         output.line()
         output.line(

@@ -263,8 +263,8 @@ class Field:
     `known` tells whether the subject holds all there is to know; None: it always does.
     `asked_by` is how the bot asks for a value that only the server knows. An active session
     only adds to the value (`grows`), or may make it any other (`changes`); else it stays.
-    `pulse`: the figure is what is new since the last poll. `missing_from_expanded_lists`: a row
-    with page views still lacks it.
+    `news_of` names the figure whose growth since the rule fired is the value.
+    `missing_from_expanded_lists`: a row with page views still lacks it.
 
     For the decision index:
     `row_at` is the recording's attribute that is the raw value of a row with an entry page and
@@ -310,7 +310,7 @@ class Field:
     asked_by: AskedBy | None = None
     grows: bool = False
     changes: bool = False
-    pulse: bool = False
+    news_of: str = ""
     missing_from_expanded_lists: bool = False
 
     row_at: str = ""
@@ -362,6 +362,11 @@ class Field:
     def numeric(self) -> bool:
         """Whether the values are numbers of some unit."""
         return self.type in NUMERIC
+
+    @property
+    def always_there(self) -> bool:
+        """Whether each alert's subject has a value, so that none is an answer cut short."""
+        return self.numeric or self.type == "flag" or bool(self.choices)
 
     @property
     def banded(self) -> bool:

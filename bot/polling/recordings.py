@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import CountingClient, Result, Scope, evaluate
@@ -54,7 +55,8 @@ class PollContext:
     """What every poll of an account works with.
 
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
-    views, if the server is known to return them.
+    views, if the server is known to return them. `gap` is how long a time without a poll of
+    reports may be for an alert's condition to have held in it.
     """
 
     mouseflow: Mouseflow
@@ -64,6 +66,7 @@ class PollContext:
     start: timedelta
     routing: Routing
     expand: bool = True
+    gap: timedelta = GAP
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
+from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind, Site
 from bot.fields.catalogue import field, fields
 from bot.fields.field import AskedBy, Field, Source
+from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of
 from bot.rules.model import (
     All,
@@ -127,6 +129,12 @@ def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
                 yield leaf
 
 
+def texts_read(rule: Rule) -> frozenset[str]:
+    """The names that the rule's own texts read."""
+    posts = (action for action in rule.do if isinstance(action, Notifier))
+    return frozenset(name for post in posts if post.own_text for name in names_used(post.own_text))
+
+
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
     """The (field, ms ago) pairs of the subject's own past that an alert rule compares with."""
     return frozenset(
@@ -135,6 +143,57 @@ def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
         for leaf in leaves(condition)
         if isinstance(leaf, Test) and leaf.operator.looks_back is not None
     )
+
+
+NEVER = AnyOf(())
+"""A condition that nothing meets."""
+
+
+def lasting(condition: Condition, kind: Kind) -> Condition:
+    """What of the condition can be true for a while: it without all that asks for news."""
+    match condition:
+        case All(parts):
+            return All(tuple(lasting(part, kind) for part in parts))
+        case AnyOf(parts):
+            return AnyOf(tuple(lasting(part, kind) for part in parts))
+        case Not(All(parts) | AnyOf(parts) as group):
+            return lasting(_turned(group, parts), kind)
+        case Not(Not(part)):
+            return lasting(part, kind)
+        case Not(part) | part:
+            return NEVER if asks_for_news(part, kind) else condition
+
+
+def news(condition: Condition, kind: Kind) -> Condition:
+    """What of the condition is only true because something is new."""
+    match condition:
+        case All(parts):
+            return AnyOf(
+                tuple(
+                    All((*parts[:place], news(part, kind), *parts[place + 1 :]))
+                    for place, part in enumerate(parts)
+                    if asks_for_news(part, kind)
+                )
+            )
+        case AnyOf(parts):
+            return AnyOf(tuple(news(part, kind) for part in parts if asks_for_news(part, kind)))
+        case Not(All(parts) | AnyOf(parts) as group):
+            return news(_turned(group, parts), kind)
+        case Not(Not(part)):
+            return news(part, kind)
+        case Not(part) | part:
+            return condition if asks_for_news(part, kind) else NEVER
+
+
+def _turned(group: All | AnyOf, parts: tuple[Condition, ...]) -> Condition:
+    """The opposite of a group, as a group of opposites."""
+    other = AnyOf if isinstance(group, All) else All
+    return other(tuple(map(Not, parts)))
+
+
+def asks_for_news(condition: Condition | None, kind: Kind) -> bool:
+    """Whether some test asks for what is new since the rule fired."""
+    return any(field_of(leaf, kind).news_of for leaf in leaves(condition))
 
 
 def fires_early(rule: Rule) -> bool:

@@ -13,7 +13,7 @@ from math import ceil, floor, inf, isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
-from bot.fields.catalogue import ALERTS
+from bot.fields.catalogue import ALERTS, SUBJECTS
 from bot.fields.field import NUMERIC, Field
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
@@ -723,6 +723,12 @@ class Change(Operator):
             if by is not None and (by <= 0 or (key == "drops_by" and by > 100)):
                 place.at(key, node.entries[key]).fault(f"{key} needs a percentage such as 20%")
         if against is None:
+            return None
+        if SUBJECTS[about.watch].over_time and against % timedelta(days=1):
+            place.at("against", node.entries["against"]).fault(
+                f"{about.watch} are counted by whole days; compare with whole days ago, "
+                "such as against: 1d or 7d"
+            )
             return None
         return cls(drops, rises, round(against.total_seconds() * 1000))
 

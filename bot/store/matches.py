@@ -164,6 +164,26 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     return True
 
 
+def reached_people(
+    conn: Connection, rule: str, website: str, subject_key: str, matched: datetime
+) -> bool:
+    """Whether a post of that match went out or still may; true of a match that is not kept."""
+    query = (
+        select(steps.c.state)
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(
+            matches.c.rule == rule,
+            matches.c.website == website,
+            matches.c.subject_key == subject_key,
+            matches.c.matched == ms(matched),
+            steps.c.rank == Rank.POST,
+        )
+    )
+    states = conn.execute(query).scalars().all()
+    lost = (StepStatus.DEAD, StepStatus.WITHHELD)
+    return not states or any(state not in lost for state in states)
+
+
 def add_steps(
     conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime, *, waits: bool = False
 ) -> None:

@@ -1,6 +1,6 @@
 """The state of a rule beside its matches: paused by its safety limit, snoozed, edited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -8,6 +8,7 @@ from hashlib import blake2b
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
@@ -61,16 +62,6 @@ def tally(
     conn.execute(write.on_conflict_do_nothing())
     query = select(func.count()).where(*_tallied(rule, key, since), tallies.c.at <= ms(at))
     return conn.execute(query).scalar_one()
-
-
-def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> Sequence[str]:
-    """The subjects counted under this group since then, oldest first."""
-    query = (
-        select(tallies.c.subject)
-        .where(*_tallied(rule, group.key, since))
-        .order_by(tallies.c.at, tallies.c.subject)
-    )
-    return conn.execute(query).scalars().all()
 
 
 def tally_clear(conn: Connection, rule: str, group: Group) -> None:
@@ -239,12 +230,14 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
 def acted_since(conn: Connection, rule: str, since: datetime) -> int:
     """How many events since then the rule has acted on, for its safety limit.
 
-    What happened before the rule was last edited or released from a pause does not count.
+    What happened before the rule was last edited or released from a pause does not count, and
+    neither does the end of an alert.
     """
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
         *_matched(rule, since),
         matches.c.matched >= func.coalesce(released, 0),
+        matches.c.key.not_like(f"%{RESOLVED}"),
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()

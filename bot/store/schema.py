@@ -221,6 +221,13 @@ levels = Table(
     _number("episode", 0),
     _text("figures", ""),
     _number("at"),
+    Column("known", Integer),
+    Column("ending", Integer),
+    _number("told", 1),
+    _text("effect", "none"),
+    _text("counter", ""),
+    _text("condition", ""),
+    Column("absent", Integer),
     sqlite_with_rowid=False,
 )
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from bot.errors import Fault, RuleErrors, internal_error
 from bot.rules.files.actions import Allowed
 from bot.rules.files.disk import contents
-from bot.rules.files.lints import LINTS, Written, lint, lint_same
+from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
 from bot.rules.model import Budget, Rule, RuleSet
 from bot.rules.syntax import toml, yaml
@@ -220,6 +220,7 @@ def read(
     for _, first in found.rules[:1]:
         with _surprises_told(first, "the rules"):
             lint_same(found.rules)
+            lint_undoing(found.rules)
     active = {fault for fault in warnings if not _silent(fault, found.silences)}
     shown = tuple(sorted(active, key=_order))
     if faults:
