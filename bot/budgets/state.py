@@ -29,11 +29,11 @@ from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
 from bot.rules.model import Budget, BudgetStep, names_site
 from bot.store import Connection
-from bot.store.budgets import Switching, budget_steps_done, used, visitors
+from bot.store.budgets import POLLED, Switching, budget_steps_done, used, visitors
 from bot.store.recordings import all_watermarks, forget_watermark, set_watermark, watermark
 from bot.store.renames import rename_budget
 
-SITES, BUDGETS = "budget-websites", "budgets"
+SITES, BUDGETS = POLLED, "budgets"
 """The sources' names in the table of watermarks."""
 
 

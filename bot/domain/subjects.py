@@ -160,13 +160,17 @@ class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
 
 
 class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):
-    """A website's recording switch; `recording_rate` and `budget_used` in percent."""
+    """A website's recording switch; `recording_rate` and `budget_used` in percent.
+
+    `stopped_by` are the names for who stopped it, the most exact first; empty while it records.
+    """
 
     kind: ClassVar[Kind] = "websites"
     website: Site
     status: str | None = None
     recording_rate: int | None = None
     budget_used: float | None = None
+    stopped_by: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

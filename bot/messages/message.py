@@ -269,6 +269,7 @@ def _website_rows(shown: Values) -> list[Row]:
         shown,
         ("Website", "website"),
         ("Status", "status"),
+        ("Stopped by", "stopped_by"),
         ("Recording rate", "recording_rate"),
         ("Budget used", "budget_used"),
     )

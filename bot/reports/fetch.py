@@ -25,6 +25,7 @@ from bot.reports.sources import (
     Question,
     form_counters,
     funnel_counters,
+    is_stopped,
     page_counters,
     read_campaigns,
     read_forms,
@@ -35,6 +36,7 @@ from bot.reports.sources import (
 from bot.rules.evaluate import answer
 from bot.rules.model import Condition, Journey, OneItem, Rule, leaves
 from bot.rules.needs import texts_read
+from bot.store.budgets import who_stopped
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, websites
 from mouseflow.decode import Rows
@@ -269,7 +271,9 @@ async def _ask(
             detail = await context.mouseflow.send(websites.detail(site.id))
             # Rules that ask for an unknown share are not evaluated.
             used = None if memory.budget_used == "unknown" else memory.budget_used
-            return _Answer([read_website(site, detail, used)])
+            asked = partial(who_stopped, website=site.id, now=now)
+            owner = await context.store.run(asked) if is_stopped(detail) else None
+            return _Answer([read_website(site, detail, used, owner)])
         case "forms":
             listed = await _forms(site, question, window, context)
             return await _with_reports(site, question, rules, listed, context, memory, now)

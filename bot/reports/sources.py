@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.domain.budget import BUDGET, WebsiteState
 from bot.domain.subjects import (
     CampaignSubject,
     FormField,
@@ -246,11 +247,26 @@ def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None
     return None if sum(answer.values()) < ENOUGH else False
 
 
-def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
-    """The website as a subject; `budget_used` in percent, None where no budget counts it."""
+def is_stopped(detail: WebsiteDetail) -> bool:
+    """Whether somebody stopped the website, the bot or a person."""
+    return WebsiteState(detail.id, detail.status, detail.recording_rate).is_stopped
+
+
+def read_website(
+    site: Site, detail: WebsiteDetail, budget_used: float | None, stopped_by: str | None
+) -> WebsiteSubject:
+    """The website as a subject; `budget_used` in percent, None where no budget counts it.
+
+    `stopped_by` is the rule or budget that stopped it, None if somebody else did.
+    """
+    who: tuple[str, ...] = ("person",) if is_stopped(detail) else ()
+    if who and stopped_by is not None:
+        kind = "budget" if stopped_by.startswith(BUDGET) else "rule"
+        who = (f"{kind} {stopped_by.removeprefix(BUDGET)}", "bot")
     return WebsiteSubject(
         website=site,
         status=detail.status,
         recording_rate=detail.recording_rate,
         budget_used=budget_used,
+        stopped_by=who,
     )

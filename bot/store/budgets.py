@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
@@ -23,6 +24,7 @@ from bot.store.schema import (
     ms,
     ownership,
     steps,
+    watermarks,
 )
 
 
@@ -228,6 +230,29 @@ def switchings(conn: Connection, website: str, since: datetime) -> tuple[Switchi
         )
         for row in conn.execute(_BEGUN, values)
     )
+
+
+POLLED = "budget-websites"
+"""The watermark source for websites at the last poll of the budgets."""
+
+
+def who_stopped(conn: Connection, website: str, now: datetime) -> str | None:
+    """The budget or rule that stopped the website, which is stopped; None for somebody else."""
+    query = select(watermarks.c.at).where(
+        watermarks.c.source == POLLED, watermarks.c.website == website
+    )
+    polled = conn.execute(query).scalar_one_or_none()
+    # What the last poll of the budgets has seen is in the ownership.
+    since = now - timedelta(days=90) if polled is None else moment(polled)
+    last = [
+        each
+        for each in switchings(conn, website, since)
+        if each.switch == "recording" and (each.ended is None or each.result == CHANGED)
+    ]
+    if last:
+        return last[-1].owner if last[-1].to == "stop" else None
+    held = owned(conn).get((website, "recording"))
+    return held.owner if held else None
 
 
 _VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}

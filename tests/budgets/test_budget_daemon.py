@@ -229,3 +229,37 @@ async def test_restarts_and_edits_neither_end_nor_repeat_an_alert_on_budget_used
     [alert, end] = running.said("used-up", "#mouseflow")
     assert "Resolved" not in alert.text
     assert "no budget counts it now" in f"{end.text} {end.blocks}"
+
+
+STOPPED = b"""
+rules:
+  anyone:
+    watch: websites
+    when: {status: {not: recording}}
+    do: {slack: {channel: "#mouseflow"}}
+  by-people:
+    watch: websites
+    when: {status: stopped, stopped_by: person}
+    do: {slack: {channel: "#mouseflow"}}
+"""
+
+
+@pytest.mark.parametrize("reports_first", [True, False])
+async def test_rules_and_messages_tell_the_bots_stop_from_a_persons(running, reports_first):
+    rules = RULES.split(b"rules:")[0] + STOPPED + b"budgets:" + RULES.split(b"budgets:")[1]
+    await running.watcher.use_rules(read([("r.yaml", rules)]))
+    while running.site.status != "Stopped":
+        running.now += timedelta(hours=1)
+        await running.watcher.poll_budgets()
+        await running.delivery.drain()
+    if not reports_first:
+        await running.watcher.poll_budgets()
+    await running.polls_reports_first()
+    [said] = running.said("anyone", "#mouseflow")
+    assert "budget credits" in f"{said.text} {said.blocks}"
+    assert running.said("by-people", "#mouseflow") == []
+    for status in ("Recording", "Stopped"):
+        running.sim.intervene("myshop.com", status=status)
+        await running.polls_reports_first()
+        await running.polls_reports_first()
+    assert len(running.said("by-people", "#mouseflow")) == 1
