@@ -149,6 +149,7 @@ class Rule:
     after_downtime: AfterDowntime = AfterDowntime()
     held_for: timedelta | None = None
     until: Condition | None = None
+    remind: timedelta | None = None
     resolved: bool = False
     over_last: timedelta | None = None
     visitors: Mapping[str, str] = field(default_factory=dict)

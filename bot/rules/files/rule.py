@@ -112,6 +112,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     ),
     Key("for", "how long the condition must have held", "15m", ALERTS),
     Key("until", "what must hold before the rule can fire again", "{enabled: false}", ALERTS),
+    Key("remind", "how often to post again while it lasts", "4h", ALERTS),
     Key("resolved", "whether the end is posted too", "true", ALERTS),
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
@@ -556,6 +557,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         "after_downtime": read("after_downtime", _after_downtime),
         "held_for": read("for", length),
         "until": read("until", lambda n, p: condition(n, p, kind)),
+        "remind": read("remind", length),
         "resolved": read("resolved", flag),
         "over_last": read("over_last", length),
         "visitors": read("visitors", _visitors),
@@ -575,6 +577,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
 _NO_STATE: Mapping[str, str] = {
     "for": "it is true only when something is new, and does not last",
     "until": "it is true only when something is new, and fires each time",
+    "remind": "it is true only when something is new, and does not last",
     "resolved": "it is true only when something is new, so it has no end to post",
 }
 
