@@ -574,6 +574,7 @@ def _undoable(status: BudgetStatus, site: Site) -> list[Ownership]:
         if owned.owner == status.owner
         and core.compare(owned, state) == "unchanged"
         and not _refused_lately(context, site.id, owned.switch)
+        and not _left_alone(status, site, owned.switch)
     ]
 
 
