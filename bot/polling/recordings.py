@@ -28,6 +28,7 @@ from bot.polling.live_sessions import (
     missing_details,
     places,
 )
+from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
 from bot.polling.session import AHEAD, aware, fingerprint
@@ -179,6 +180,13 @@ async def _read(
         expansion = expansion.refused(now)
     if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
         expansion = expansion.missed()
+    rows = seen.listing.rows
+    if contradicts(rows):
+        expansion = expansion.contradicted(now)
+        rows = tuple(msgspec.structs.replace(row, page_views=None) for row in rows)
+    elif scope.rules.reading_tags:
+        rows = tuple(without_untagged(rows, scope.rules.own_tags))
+    seen = replace(seen, listing=replace(seen.listing, rows=rows))
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
 
 

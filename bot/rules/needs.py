@@ -10,7 +10,7 @@ from typing import Any, Literal, assert_never
 
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind, Site
-from bot.fields.catalogue import field, fields
+from bot.fields.catalogue import GROUPS, field, fields, text_fields
 from bot.fields.field import AskedBy, Field, Source
 from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of
@@ -111,13 +111,37 @@ def asks_visitor_type(rule: Rule) -> bool:
 
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
     """The visitor types to ask for: one is enough, all others are of the other type (L4245)."""
-    return ("returning",) if any(map(asks_visitor_type, rules)) else ()
+    return (
+        ("returning",)
+        if any(asks_visitor_type(it) or tells_visitor_type(it) for it in rules)
+        else ()
+    )
 
 
 def needs_detail(rule: Rule) -> bool:
     """Whether some recording's row may not be enough for the rule."""
+    read = (*(field_of(leaf, rule.watch) for leaf in leaves(rule.condition)), *read_beside(rule))
+    return rule.watch == "recordings" and any(it.source is Source.DETAIL for it in read)
+
+
+def grouped_by(rule: Rule) -> tuple[Field, ...]:
+    """The fields by which `once_per` and `count` group the rule's matches."""
+    names = [rule.once_per.field] if rule.once_per else []
+    names += [rule.count.by] if rule.count else []
+    return tuple(GROUPS[name] for name in names if name in GROUPS)
+
+
+def read_beside(rule: Rule) -> tuple[Field, ...]:
+    """The fields that the rule reads beside its condition: facts that a match needs, too."""
+    known = text_fields(rule.watch)
+    told = (known[name] for name in sorted(texts_read(rule)) if name in known)
+    return (*grouped_by(rule), *told)
+
+
+def tells_visitor_type(rule: Rule) -> bool:
+    """Whether the rule's texts show what only the visitor filter tells."""
     return rule.watch == "recordings" and any(
-        field_of(leaf, rule.watch).source is Source.DETAIL for leaf in leaves(rule.condition)
+        it.asked_by is AskedBy.VISITOR_TYPE for it in read_beside(rule)
     )
 
 
@@ -199,9 +223,13 @@ def asks_for_news(condition: Condition | None, kind: Kind) -> bool:
 def fires_early(rule: Rule) -> bool:
     """Whether the rule's condition, once true, stays true while the session continues.
 
-    Then it need not wait until the session is settled. Levels are always judged at once.
+    Then it need not wait until the session is settled, unless the session may still change what
+    `once_per` or `count` group it by. Levels are always judged at once.
     """
-    return rule.watch != "recordings" or _stays(rule.condition, True, rule.watch)
+    if rule.watch != "recordings":
+        return True
+    may_change = any(it.changes or it.grows for it in grouped_by(rule))
+    return not may_change and _stays(rule.condition, True, rule.watch)
 
 
 def _stays(condition: Condition, answer: bool, kind: Kind) -> bool:

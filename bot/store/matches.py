@@ -205,7 +205,7 @@ def add_steps(
                 "action": step.kind,
                 "params": step.params,
                 **_waiting(step.rank, due, waits=behind),
-                "created": ms(now),
+                "created": max(ms(now), due),  # from then on it waits
             }
         )
     if rows:
