@@ -78,9 +78,9 @@ class Level:
     polled: datetime | None = None
     ending: datetime | None = None
     told: bool = True
-    reminded: datetime | None = None
     effect: Effect = "none"
     counter: Counter | None = None
+    reminded: datetime | None = None
 
     @property
     def lives(self) -> bool:

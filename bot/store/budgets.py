@@ -306,5 +306,6 @@ def _row(website: str, switch: Switch) -> str:
 
 
 def _note(conn: Connection, kind: str, website: str, owner: str, text: str) -> Note:
-    name = website_names(conn).get(website, website)
-    return Note(kind=kind, website=website, rule=owner, text=f"{name}: {text}")
+    name = website_names(conn).get(website)
+    said = f"{name}: {text}" if name else text
+    return Note(kind=kind, website=website, rule=owner, text=said)

@@ -15,7 +15,7 @@ from bot.budgets.poll import BudgetMemory, BudgetsPolled, poll_budgets
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
 from bot.domain.subjects import Site
-from bot.errors import Forbidden, Gone, TryLater
+from bot.errors import GiveUp, Gone, TryLater
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports, SlackPost
@@ -102,7 +102,7 @@ class Shop:
 class Account:
     """The API's answers about the shops; `broken` fails every call, `broken_writes` the writes.
 
-    `refuses` rejects the writes for good, as for a key that may only read.
+    `refuses` is the error that rejects the writes.
     Counts are answered `factor` times as high as they are.
 
     `meanwhile` happens once, just before or just after a website's switch is read.
@@ -112,7 +112,8 @@ class Account:
         self.shops = {shop.id: shop for shop in shops}
         self.clock = clock
         self.chart, self.dates = chart, dates
-        self.broken = self.broken_writes = self.refuses = False
+        self.broken = self.broken_writes = False
+        self.refuses: GiveUp | None = None
         self.factor = 1.0
         self.meanwhile = None
         self.calls: list[str] = []
@@ -122,7 +123,7 @@ class Account:
         if self.broken or (self.broken_writes and request.method != "GET"):
             raise TryLater("the account is away", lane=True)
         if self.refuses and request.method != "GET":
-            raise Forbidden("the key may only read")
+            raise self.refuses
         shop = self.shops.get(unquote(request.path.split("/")[2]))
         if shop is None:
             raise Gone("no such website")

@@ -12,6 +12,8 @@ from budget_world import Shop, World, budgets
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from bot.errors import GiveUp
+
 BUDGET = """
 %s
   websites: %s
@@ -112,7 +114,7 @@ class Budgets(RuleBasedStateMachine):
 
     @rule(refuses=st.booleans())
     def writes_are_refused(self, refuses):
-        self.bot.account.refuses = refuses
+        self.bot.account.refuses = GiveUp("not possible") if refuses else None
 
     @rule()
     def the_bot_restarts(self):
@@ -154,7 +156,7 @@ class Budgets(RuleBasedStateMachine):
         return self.bot.mark(self.name.partition(":")[0]) if hasattr(self, "bot") else None
 
     def all_is_well_for_a_while(self):
-        self.bot.account.broken = self.bot.account.refuses = False
+        self.bot.account.broken, self.bot.account.refuses = False, None
         self.poll(8)
 
     @precondition(lambda self: not self.bot.account.broken)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from budget_world import Shop, World
 
+from bot.errors import Forbidden, GiveUp
 from bot.store.dead_letters import dead_letters
 
 BUDGET = """
@@ -16,6 +17,7 @@ credits:
   resume: true
 """
 QUARTER = timedelta(minutes=15)
+REFUSED = GiveUp("Mouseflow takes no such change")
 
 
 @pytest.fixture
@@ -62,15 +64,15 @@ async def test_the_post_goes_out_after_the_switch_and_says_that_it_was_done(worl
 
 async def test_a_refused_stop_is_told_tried_again_and_told_when_it_works(world):
     bot = world()
-    bot.account.refuses = True
+    bot.account.refuses = REFUSED
     uses(bot, 105)
     await bot.run(every=QUARTER, hours=5)
     [said] = bot.slack.said("100 % step")
-    assert "recording not stopped: the website myshop.com is read-only for the API user" in said
+    assert "recording not stopped: Mouseflow takes no such change" in said
     assert "The bot tries again every hour" in said
     assert len(bot.slack.posts) == 1
     assert len(dead(bot)) == 1
-    bot.account.refuses = False
+    bot.account.refuses = None
     await bot.run(every=QUARTER, hours=2)
     assert bot.shops[0].status == "Stopped"
     assert len(bot.slack.said("myshop.com: recording stopped now")) == 1
@@ -83,14 +85,14 @@ async def test_a_refused_stop_is_told_tried_again_and_told_when_it_works(world):
 async def test_a_refused_resume_stays_due_and_is_told(world):
     bot = world()
     shop = await stopped(bot)
-    bot.account.refuses = True
+    bot.account.refuses = REFUSED
     await to_february(bot)
     await bot.run(every=QUARTER, hours=5)
     assert shop.status == "Stopped"
     assert len(bot.owned()) == 1
     [said] = bot.slack.said("undid its changes")
-    assert "myshop.com: recording not started: the website myshop.com is read-only" in said
-    bot.account.refuses = False
+    assert "myshop.com: recording not started: Mouseflow takes no such change" in said
+    bot.account.refuses = None
     await bot.run(every=QUARTER, hours=2)
     assert shop.status == "Recording"
     assert len(bot.slack.said("myshop.com: recording started now")) == 1
@@ -99,7 +101,7 @@ async def test_a_refused_resume_stays_due_and_is_told(world):
 
 async def test_a_step_without_a_post_tells_of_a_refusal_in_the_ops_channel(world):
     bot = world(BUDGET.replace(', slack: {channel: "#ops"}', ""))
-    bot.account.refuses = True
+    bot.account.refuses = REFUSED
     uses(bot, 105)
     await bot.run(every=QUARTER, hours=5)
     assert len(bot.slack.said("myshop.com: recording not stopped")) == 1
@@ -118,13 +120,28 @@ async def test_while_writes_are_away_the_post_says_not_yet_and_a_second_one_says
     assert len(bot.slack.said("myshop.com: recording stopped now")) == 1
 
 
+async def test_while_the_key_may_only_read_the_stop_waits_and_the_post_says_so(world):
+    bot = world()
+    bot.account.refuses = Forbidden("the website is read-only for the API user")
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=3)
+    [said] = bot.slack.said("100 % step")
+    assert "recording not stopped yet" in said
+    assert "read-only for the API user. The bot keeps trying" in said
+    bot.account.refuses = None
+    await bot.run(every=QUARTER, hours=12)
+    assert bot.shops[0].status == "Stopped"
+    assert len(bot.slack.said("myshop.com: recording stopped now")) == 1
+    assert dead(bot) == []
+
+
 async def test_what_a_person_did_while_the_stop_was_refused_is_theirs(world):
     bot = world()
-    bot.account.refuses = True
+    bot.account.refuses = REFUSED
     uses(bot, 105)
     await bot.run(every=QUARTER, hours=2)
     bot.shops[0].set(bot.now, "person", status="Stopped")
-    bot.account.refuses = False
+    bot.account.refuses = None
     await to_february(bot)
     assert bot.shops[0].status == "Stopped"
     assert bot.owned() == {}
