@@ -10,7 +10,7 @@ import zoneinfo
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from daemon_world import Daemon, until
+from daemon_world import Daemon
 from test_budget_process import LATE, NOON, zone
 
 from mouseflow.simulator.quirks import Quirks
@@ -139,7 +139,7 @@ class Story:
             calls = [each for each in list(self.sim.calls) if each.at > begun]
             return [each.path for each in calls].count(path) >= times
 
-        until(enough)
+        self.sim.wait_until(enough)
 
     def diary(self):
         """What the audit log tells, oldest first."""
@@ -173,27 +173,27 @@ async def test_a_budgets_story_reads_like_a_diary(zones, tmp_path):
         today = datetime.now(zoneinfo.ZoneInfo(NOON)).date()
         bot.start()
         try:
-            until(lambda: bot.events("daemon.started"))
+            sim.wait_until(lambda: bot.events("daemon.started"))
             story.visitors(SHOP, 3)
             story.visitors(BLOG, 1)
-            until(lambda: story.both("Stopped") and story.said("100 % step"))
+            sim.wait_until(lambda: story.both("Stopped") and story.said("100 % step"))
             story.polled(3)
 
             sites[1].settings["name"] = "blog.shop"
-            until(lambda: story.said("is now called"))
+            sim.wait_until(lambda: story.said("is now called"))
             lists.lacks = BLOG
-            until(lambda: "is missing in the list" in story.diary())
+            sim.wait_until(lambda: "is missing in the list" in story.diary())
             lists.lacks = ""
-            until(lambda: "in the list of websites again" in story.diary())
+            sim.wait_until(lambda: "in the list of websites again" in story.diary())
 
             story.limit(10)
-            until(lambda: story.both("Recording") and story.said("undid its changes"))
+            sim.wait_until(lambda: story.both("Recording") and story.said("undid its changes"))
             story.polled(3)
             story.limit(4)
-            until(lambda: story.both("Stopped") and len(story.said("100 % step")) == 2)
+            sim.wait_until(lambda: story.both("Stopped") and len(story.said("100 % step")) == 2)
             story.polled(3)
             sim.intervene(SHOP, status="Recording")
-            until(lambda: story.said("turned recording back on"))
+            sim.wait_until(lambda: story.said("turned recording back on"))
 
             bot.kill()
             bot.start()
@@ -204,7 +204,9 @@ async def test_a_budgets_story_reads_like_a_diary(zones, tmp_path):
             sim.behave(time_zone=LATE)
             bot.environment["BOT_MOUSEFLOW__TIME_ZONE"] = LATE
             bot.start()
-            until(lambda: story.both("Recording") and len(story.said("undid its changes")) == 2)
+            sim.wait_until(
+                lambda: story.both("Recording") and len(story.said("undid its changes")) == 2
+            )
             story.polled(3)
             assert bot.stop() == 0
         finally:
