@@ -32,6 +32,7 @@ from bot.domain.budget import (
     RECORDING,
     DayCount,
     WebsiteState,
+    compare,
     confirmed,
     is_jump,
     midnight,
@@ -58,6 +59,7 @@ from bot.store.budgets import (
 from bot.store.recordings import missing_websites, website_names
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
+from mouseflow.models import WebsiteDetail
 
 AT_ONCE = 8
 """Websites requested side by side, as many as are polled at once: so they get half of the rate."""
@@ -232,6 +234,9 @@ async def _fetch(
     begun = await context.store.run(before)
     try:
         detail = await context.mouseflow.send(websites.detail(site.id))
+        if await context.store.run(partial(_contradicts, site=site, detail=detail)):
+            # One answer is not enough to say that somebody has changed it.
+            detail = await context.mouseflow.send(websites.detail(site.id))
         if site.id in planned.missing:
             site = Site(site.id, detail.name or site.name, bool(detail.read_only))
         if not memory.dates_work.get(site.id):
@@ -245,9 +250,18 @@ async def _fetch(
         return WebsiteCounts(site, days, None), error
     except (GiveUp, TryLater) as error:
         return WebsiteCounts(site, days, None), error
+    return WebsiteCounts(site, days, _state(site, detail), begun), None
+
+
+def _state(site: Site, detail: WebsiteDetail) -> WebsiteState:
     read_only = site.read_only or bool(detail.read_only)
-    state = WebsiteState(site.id, detail.status, detail.recording_rate, read_only)
-    return WebsiteCounts(site, days, state, begun), None
+    return WebsiteState(site.id, detail.status, detail.recording_rate, read_only)
+
+
+def _contradicts(conn: Connection, site: Site, detail: WebsiteDetail) -> bool:
+    """Whether the website is not as the bot left it."""
+    held = (each for each in owned(conn).values() if each.website == site.id)
+    return any(compare(each, _state(site, detail)) == "changed" for each in held)
 
 
 # Counting

@@ -1,5 +1,6 @@
 """Done means seen done: posts say what became of a switch, and what failed is tried again."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -158,6 +159,35 @@ async def test_a_throttle_that_waited_never_raises_what_a_person_has_lowered_sin
     await bot.run(every=QUARTER, hours=6)
     assert shop.log[-1][1:] == ("person", "10 %")
     assert bot.owned() == {}
+
+
+class Stale:
+    """An account that gives the next answer about a website as it was before the bot's stop."""
+
+    def __init__(self, account):
+        self.account, self.wrong = account, 0
+
+    async def send(self, request):
+        read = request.method == "GET" and not request.path.endswith("/recordings")
+        if read and self.wrong:
+            self.wrong -= 1
+            detail = {"id": "id-myshop.com", "status": "Recording", "recordingRate": 100}
+            return request.read(json.dumps(detail).encode())
+        return await self.account.send(request)
+
+
+async def test_one_old_answer_about_a_website_is_no_person(world):
+    bot = world()
+    shop = await stopped(bot)
+    bot.account = Stale(bot.account)
+    bot.restart()
+    bot.account.wrong = 1
+    await bot.run(every=QUARTER, hours=1)
+    assert bot.account.wrong == 0
+    assert bot.slack.said("somebody") == []
+    assert len(bot.owned()) == 1
+    await to_february(bot)
+    assert shop.status == "Recording"
 
 
 async def test_who_starts_what_they_stopped_themselves_is_told_that_the_budget_is_used_up(world):
