@@ -16,6 +16,7 @@ from bot.budgets.state import (
     BudgetContext,
     BudgetMark,
     BudgetStatus,
+    Pending,
     SiteLine,
     StepLine,
     budget_marks,
@@ -23,6 +24,7 @@ from bot.budgets.state import (
     last_by_a_rule,
     rename,
     set_budget_mark,
+    waiting_switches,
 )
 from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
@@ -52,6 +54,7 @@ from bot.store.budgets import (
     own,
 )
 from bot.store.budgets import owned as owned_switches
+from bot.store.cancel import take_back_step
 
 
 def decide(conn: Connection, context: BudgetContext) -> None:
@@ -62,6 +65,8 @@ def decide(conn: Connection, context: BudgetContext) -> None:
         _say_renamed(conn, each)
         _say_late_outcomes(conn, each)
     _step_aside(conn, context, budgets)
+    for each in budgets:
+        _take_back_waiting(conn, each, budgets)
     for each in budgets:
         _act_on_steps(conn, each)
     for each in budgets:
@@ -198,9 +203,10 @@ def follow_files(
     for name in marks.keys() - present:
         held = tuple(each for each in lost if each.budget == name)
         if held or not marks[name].removed:
-            set_budget_mark(
-                conn, name, msgspec.structs.replace(marks[name], removed=now, held=held)
-            )
+            mark = msgspec.structs.replace(marks[name], removed=now, held=held)
+            set_budget_mark(conn, name, mark)
+            for key in waiting_switches(conn, name):
+                take_back_step(conn, key, now, NOT_CALLED_FOR)
     for owned in lost:
         why = f"{owned.owner} is no longer in the rule files"
         disown(conn, owned.website, owned.switch, now, f"{why}; {texts.stays(owned)}")
@@ -407,6 +413,34 @@ def _had_stopped(conn: Connection, status: BudgetStatus) -> bool:
 
 
 # Steps
+
+
+def _take_back_waiting(
+    conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus]
+) -> None:
+    """Take back switches that wait, for example while writes fail, and are called for no more."""
+    context, recordings = status.context, status.budget.recordings
+    due = core.due_steps(status.steps, recordings, status.used, status.per_hour)
+    for website, mark in context.marks.items():
+        site = context.sites.get(website)
+        names = {step.site_name(recordings, website) for step in due if site in status.sites}
+        for each in (each for each in mark.pending if each.owner == status.owner):
+            held = context.owned.get((website, each.switch))
+            if each.undo:
+                wanted = not (held and site and _still_needed(held, budgets, site))
+            else:
+                wanted = not each.steps or not names.isdisjoint(each.steps)
+            if not wanted and take_back_step(conn, each.key, context.now, NOT_CALLED_FOR):
+                _no_longer_pending(context, website, each)
+
+
+NOT_CALLED_FOR = "not performed: the budget no longer calls for it"
+
+
+def _no_longer_pending(context: BudgetContext, website: str, pending: Pending) -> None:
+    mark = context.marks[website]
+    left = tuple(each for each in mark.pending if each != pending)
+    context.marks[website] = msgspec.structs.replace(mark, pending=left)
 
 
 def _act_on_steps(conn: Connection, status: BudgetStatus) -> None:

@@ -170,6 +170,17 @@ def set_budget_mark(conn: Connection, budget: str, mark: BudgetMark) -> None:
     set_watermark(conn, BUDGETS, budget, msgspec.json.encode(mark).decode(), mark.at)
 
 
+def waiting_switches(conn: Connection, budget: str) -> list[str]:
+    """The keys of the steps that the budget has put into the outbox and that may still wait."""
+    marks = (
+        msgspec.json.decode(text, type=SiteMark)
+        for (source, _website), (text, _at) in all_watermarks(conn).items()
+        if source == SITES
+    )
+    owner = f"{BUDGET}{budget}"
+    return [each.key for mark in marks for each in mark.pending if each.owner == owner]
+
+
 def rename(conn: Connection, old: str, new: str, at: datetime) -> None:
     """Move the state of the budget `old` to `new`; what that one has stays."""
     mark = budget_mark(conn, old)

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from budget_world import Shop, World
+from budget_world import Shop, World, budgets
 
 from bot.errors import Forbidden, GiveUp
 from bot.store.dead_letters import dead_letters
@@ -134,6 +134,43 @@ async def test_while_the_key_may_only_read_the_stop_waits_and_the_post_says_so(w
     assert bot.shops[0].status == "Stopped"
     assert len(bot.slack.said("myshop.com: recording stopped now")) == 1
     assert dead(bot) == []
+
+
+@pytest.mark.parametrize("edit", ["raised", "left", "gone"])
+async def test_a_stop_that_waits_is_taken_back_when_nothing_calls_for_it(world, edit):
+    keeps = BUDGET.replace("resume: true", "resume: false")
+    bot = world(keeps)
+    [shop] = bot.shops
+    bot.account.broken_writes = True
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    texts = {
+        "raised": keeps.replace("100\n", "1000\n"),
+        "left": keeps.replace("myshop.com", "other.com"),
+        "gone": keeps.replace("credits", "other").replace("myshop.com", "other.com"),
+    }
+    bot.budgets = budgets(texts[edit])
+    await bot.run(every=QUARTER, minutes=30)
+    bot.account.broken_writes = False
+    await bot.run(every=QUARTER, hours=6)
+    assert shop.log == []
+    bot.budgets = budgets(keeps)
+    await bot.run(every=QUARTER, hours=2)
+    assert shop.status == "Stopped"
+
+
+async def test_a_resume_that_waits_is_taken_back_when_the_stop_is_called_for_again(world):
+    bot = world()
+    shop = await stopped(bot)
+    bot.account.broken_writes = True
+    bot.budgets = budgets(BUDGET.replace("100\n", "1000\n"))
+    await bot.run(every=QUARTER, hours=1)
+    bot.budgets = budgets(BUDGET)
+    await bot.run(every=QUARTER, minutes=30)
+    bot.account.broken_writes = False
+    await bot.run(every=QUARTER, hours=6)
+    assert [what for _at, _who, what in shop.log] == ["Stopped"]
+    assert len(bot.owned()) == 1
 
 
 async def test_what_a_person_did_while_the_stop_was_refused_is_theirs(world):
