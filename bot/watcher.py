@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import structlog
 
-from bot.budgets.decide import let_go_of_missing
+from bot.budgets.decide import follow_files
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
+from bot.budgets.state import share_used
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
@@ -309,6 +311,8 @@ class Watcher:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
         text = f"{len(rules.rules)} rules active"
+        if budgets := len(rules.budgets):
+            text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         wanted = {
@@ -323,7 +327,7 @@ class Watcher:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
             rules_present(conn, fingerprints, now, self.context.gap)
-            lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
+            lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
             take_back_unwanted(conn, wanted, changed, now)
             return changed, lost
@@ -554,9 +558,6 @@ class Watcher:
                 counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
                 others=self._left_out,
             )  # fmt: skip
-            for website, used in polled.used.items():
-                if website in self.watched:
-                    self.watched[website].levels.budget_used = used
             for site in (site for site in polled.ignored if site.id in self.watched):
                 if await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
@@ -578,6 +579,8 @@ class Watcher:
         site = watched.site
 
         async def poll() -> Recorded:
+            if kind == "websites":
+                watched.levels.budget_used = await self._budget_used(site)
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
@@ -593,6 +596,11 @@ class Watcher:
             return polled.recorded
 
         return await self._guarded(f"{kind} of {site.name}", poll)
+
+    async def _budget_used(self, site: Site) -> float | Literal["unknown"] | None:
+        today = self._clock().astimezone(self.context.zone).date()
+        asked = partial(share_used, budgets=self.rules.budgets, site=site, today=today)
+        return await self.context.store.run(asked)
 
     def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
         """Log once that the API ignores a filter, and that it works again."""

@@ -430,7 +430,8 @@ def _website_figures(shown: Values) -> Iterable[str]:
     if shown["status"] is not None:
         rate = shown["recording_rate"]
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
-        yield f"Mouseflow says {shown['status']}{of}."
+        by = f", stopped by {shown['stopped_by'][0]}" if shown["stopped_by"] else ""
+        yield f"Mouseflow says {shown['status']}{by}{of}."
     if shown["recordings_today"] is not None:
         yield f"{number(shown['recordings_today'])} recordings today."
 

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.domain.budget import BUDGET, WebsiteState
 from bot.domain.subjects import (
     CampaignSubject,
     FormField,
@@ -259,13 +260,27 @@ def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None
     return None if sum(answer.values()) < ENOUGH else False
 
 
+def is_stopped(detail: WebsiteDetail) -> bool:
+    """Whether somebody stopped the website, the bot or a person."""
+    return WebsiteState(detail.id, detail.status, detail.recording_rate).is_stopped
+
+
 def read_website(
-    site: Site, detail: WebsiteDetail, budget_used: float | None, at: datetime
+    site: Site,
+    detail: WebsiteDetail,
+    budget_used: float | None,
+    stopped_by: str | None,
+    at: datetime,
 ) -> WebsiteSubject:
     """The website as a subject; `budget_used` in percent, None where no budget counts it.
 
-    `at` is the time of the look in the account's zone.
+    `stopped_by` is the rule or budget that stopped it, None if somebody else did. `at` is the
+    time of the look in the account's zone.
     """
+    who: tuple[str, ...] = ("person",) if is_stopped(detail) else ()
+    if who and stopped_by is not None:
+        kind = "budget" if stopped_by.startswith(BUDGET) else "rule"
+        who = (f"{kind} {stopped_by.removeprefix(BUDGET)}", "bot")
     return WebsiteSubject(
         website=site,
         status=detail.status,
@@ -279,4 +294,5 @@ def read_website(
         excluded_ips=detail.excluded_ips,
         merge_urls=detail.merge_urls,
         domains=detail.domains,
+        stopped_by=who,
     )

@@ -160,6 +160,7 @@ class Rule:
     after_downtime: AfterDowntime = AfterDowntime()
     held_for: timedelta | None = None
     until: Condition | None = None
+    remind: timedelta | None = None
     resolved: bool = False
     over_last: timedelta | None = None
     visitors: Mapping[str, str] = field(default_factory=dict)
@@ -207,6 +208,7 @@ class Budget:
     steps: tuple[BudgetStep, ...] = ()
     resume: bool = False
     pace: Pace | None = None
+    was: tuple[str, ...] = ()
     summary: str = ""
     file: str = ""
     line: int = 0

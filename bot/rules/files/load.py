@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -299,12 +299,14 @@ def _parsed(name: str, data: bytes, faults: list[Fault]) -> PartialText:
 class _Found:
     """What the files have so far.
 
-    `ids` are the places of all rules and budgets, `was` earlier ids of rules with their places.
+    `ids` are the places of all rules and budgets; `was` and `budgets_were` earlier ids of rules
+    and of budgets, with their places.
     """
 
     rules: list[tuple[Rule, Place]] = field(default_factory=list)
     was: list[tuple[str, Place]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
+    budgets_were: list[tuple[str, Place]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
@@ -330,9 +332,8 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this budget"):
-            has_name = named(entry, here, "budget")
-            limits = budget(entry, here, allowed)
-            into.budgets.extend([limits] if limits and has_name else [])
+            if named(entry, here, "budget"):
+                _budget(entry, here, allowed, into)
 
 
 def _of_rules(root: Keys) -> bool:
@@ -342,6 +343,16 @@ def _of_rules(root: Keys) -> bool:
         or (isinstance(entry.node, Keys) and {"watch", "when", "do"} & entry.node.entries.keys())
         for entry in root
     )
+
+
+def _budget(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
+    good = budget(entry, here, allowed)
+    if good is None or not isinstance(entry.node, Keys):
+        return
+    into.budgets.append(good)
+    for index, old in enumerate(good.was):
+        written = entry.node.entries["was"]
+        into.budgets_were.append((old, item_place(written.node, index, here.at("was", written))))
 
 
 def _rule(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
@@ -423,13 +434,17 @@ def _duplicate_ids(ids: Sequence[Place]) -> list[Fault]:
 
 def _renames(found: _Found) -> None:
     """Note errors: an old id passes its state to one rule, and only if no rule still has it."""
-    present = {rule.id for rule, _ in found.rules}
-    claims = Counter(old for old, _ in found.was)
-    for old, place in found.was:
+    _renamed("rule", {rule.id for rule, _ in found.rules}, found.was)
+    _renamed("budget", {each.id for each in found.budgets}, found.budgets_were)
+
+
+def _renamed(what: str, present: Collection[str], was: Sequence[tuple[str, Place]]) -> None:
+    claims = Counter(old for old, _ in was)
+    for old, place in was:
         if old in present:
-            place.fault(f"{old} is still the id of another rule")
+            place.fault(f"{old} is still the id of another {what}")
         elif claims[old] > 1:
-            place.fault(f"several rules claim {old}")
+            place.fault(f"several {what}s claim {old}")
 
 
 def _digest(files: Files) -> str:

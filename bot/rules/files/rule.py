@@ -118,6 +118,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     ),
     Key("for", "how long the condition must have held", "15m", ALERTS),
     Key("until", "what must hold before the rule can fire again", "{enabled: false}", ALERTS),
+    Key("remind", "how often to post again while it lasts", "4h", ALERTS),
     Key("resolved", "whether the end is posted too", "true", ALERTS),
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
@@ -157,6 +158,7 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
         "whether to steer the recording rate so that the budget lasts; {min, max} bound it",
         "{min: 10, max: 100}",
     ),
+    Key("was", "the budget's earlier ids, so that it keeps its state", "old-name"),
 )
 
 FILE_KEYS: Final[tuple[Key, ...]] = (
@@ -217,6 +219,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
+    was = part(keys, "was", place, texts)
     if "steps" not in keys.entries and pace is None and len(place.faults) == before:
         place.fault("this budget does nothing; add steps, or pace: true")
     if len(place.faults) > before or websites is None or recordings is None or period is None:
@@ -230,6 +233,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
         steps=steps or (),
         resume=bool(resume),
         pace=pace,
+        was=was or (),
         summary=summary or "",
         file=place.file,
         line=entry.line,
@@ -619,6 +623,7 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
         "after_downtime": read("after_downtime", _after_downtime),
         "held_for": read("for", length),
         "until": read("until", lambda n, p: condition(n, p, kind)),
+        "remind": read("remind", length),
         "resolved": read("resolved", flag),
         "over_last": read("over_last", length),
         "visitors": read("visitors", _visitors),
@@ -630,6 +635,7 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
 _NO_STATE: Mapping[str, str] = {
     "for": "it is true only when something is new, and does not last",
     "until": "it is true only when something is new, and fires each time",
+    "remind": "it is true only when something is new, and does not last",
     "resolved": "it is true only when something is new, so it has no end to post",
 }
 
