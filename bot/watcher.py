@@ -30,10 +30,12 @@ from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.fetch import IGNORED, LevelMemory
 from bot.reports.poll import uncovered, website_gone
+from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
 from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
+from bot.store.cancel import take_back_unwanted
 from bot.store.recordings import (
     close_older,
     forget_watermark,
@@ -42,7 +44,14 @@ from bot.store.recordings import (
     website_names,
 )
 from bot.store.renames import rename_rule
-from bot.store.rules import rules_loaded
+from bot.store.rules import (
+    RejectedRules,
+    RuleFiles,
+    keep_rule_files,
+    reject_rules,
+    rejected_rules,
+    rules_loaded,
+)
 from mouseflow import websites
 from mouseflow.models import Website
 
@@ -104,18 +113,21 @@ def watched_sites(
     What is kept of them stays, except for facts that other rules had asked for.
     """
     found = {}
+    shared: dict[tuple[str, ...], SiteRules] = {}  # most websites have the same rules
+    unchanged: dict[tuple[int, int], bool] = {}
     for site in sites:
-        if not any(applies(rule, site) for rule in rules.rules) and not any(
-            covered(budget, [site]) for budget in rules.budgets
-        ):
+        watching = tuple(rule.id for rule in rules.rules if applies(rule, site))
+        if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
             continue
-        prepared = SiteRules(rules.rules, site)
+        prepared = shared.get(watching) or shared.setdefault(watching, SiteRules(rules.rules, site))
         known = before.get(site.id)
         if known is None:
             found[site.id] = WatchedSite(site, prepared)
             continue
-        same = known.rules.final.rules == prepared.final.rules
-        live = known.live if same else known.live.forget_facts()
+        pair = (id(known.rules), id(prepared))
+        if pair not in unchanged:
+            unchanged[pair] = known.rules.final.rules == prepared.final.rules
+        live = known.live if unchanged[pair] else known.live.forget_facts()
         found[site.id] = replace(known, site=site, rules=prepared, live=live)
     return found
 
@@ -250,12 +262,34 @@ class Watcher:
         await self._watch_sites()
         return sites
 
-    async def use_rules(self, rules: RuleSet) -> None:
-        """Use these rules from the next poll on; their state is kept by id."""
+    async def start_with(self, start: Start) -> None:
+        """Use these rules; tell people if the files have errors, unless they know already."""
+        rejected = await self.context.store.run(rejected_rules)
+        self._rejected = rejected.faults if rejected else ()
+        await self._use(start.rules, start.files)
+        if start.errors:
+            await self.reject_rules(start.errors, incomplete=start.incomplete)
+        else:
+            await self._tell_rules_fixed()
+
+    async def use_rules(self, rules: RuleSet, files: RuleFiles = ()) -> None:
+        """Use these rules from the next poll on; their state is kept by id.
+
+        `files` hold them: they are kept for a start at which the files have errors.
+        """
+        await self._use(rules, files)
+        await self._tell_rules_fixed()
+
+    async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
         text = f"{len(rules.rules)} rules active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
+
+        wanted = {
+            rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
+            for rule in rules.rules
+        }
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
@@ -265,7 +299,9 @@ class Watcher:
             names = website_names(conn)
             rules_present(conn, fingerprints, now, self.context.gap)
             lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
-            return rules_loaded(conn, fingerprints, now), lost
+            changed = rules_loaded(conn, fingerprints, now)
+            take_back_unwanted(conn, wanted, changed, now)
+            return changed, lost
 
         changed, lost = await self.context.store.run(work)
         if lost:
@@ -276,7 +312,9 @@ class Watcher:
         except BaseException:
             self.rules = previous
             raise
-        self._rejected = ()
+        if files:
+            kept = without_secrets(files, rules)
+            await self.context.store.run(partial(keep_rule_files, files=kept, at=now))
         before = {rule.id for rule in previous.rules}
         log.info(
             "rules.loaded",
@@ -299,20 +337,27 @@ class Watcher:
         }
         await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
-    async def reject_rules(self, faults: Sequence[str]) -> None:
+    async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
 
-        The same errors again only go to the log.
+        `incomplete`: the active rules are those of the files without an error. The same errors
+        again only go to the log.
         """
-        log.error("rules.reload_failed", faults=list(faults))
-        if tuple(faults) == self._rejected:
-            return
-        title = "New rules not loaded: they have errors. The previous rules stay active."
-        note = Note(kind="rules.reload_failed", text=faults[0], details={"faults": list(faults)})
-        await self.context.store.run(partial(record, at=self._clock(), notes=[note]))
-        more = [f"and {len(faults) - 5} more lines"] if len(faults) > 5 else []
-        await self.tell_ops(title, *faults[:5], *more)
-        self._rejected = tuple(faults)
+        known, self._rejected = self._rejected, ()  # until it is stored
+        faults = _some(faults, MOST_FAULTS)
+        log.error("rules.reload_failed", faults=list(faults), incomplete=incomplete)
+        rejected = RejectedRules(self._clock(), faults, incomplete)
+        await self.context.store.run(partial(reject_rules, rejected=rejected))
+        if faults != known:
+            await self.tell_ops(rejected.title, *_some(faults, 5))
+        self._rejected = faults
+
+    async def _tell_rules_fixed(self) -> None:
+        """Tell people that the errors they know of are gone."""
+        if self._rejected:
+            active = f"{len(self.rules.rules)} rules are active."
+            await self.tell_ops("New rules loaded: the errors in the rule files are fixed.", active)
+            self._rejected = ()
 
     async def poll_recordings(self, site: Site) -> bool:
         """Poll the website's recordings once; false if that failed, which is logged."""
@@ -602,6 +647,15 @@ class Watcher:
                 "matched wrong ones: mouseflow-bot replay lists them.",
                 site=site,
             )
+
+
+MOST_FAULTS = 50
+"""Lines of errors in rule files that are logged and stored."""
+
+
+def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
+    more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
+    return (*lines[:most], *more)
 
 
 def fingerprint(rule: Rule) -> str:

@@ -27,6 +27,7 @@ class Enabled(Action):
     """
 
     kind: ClassVar[str] = "enabled"
+    switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("feedback",)
     on: bool
 

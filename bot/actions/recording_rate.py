@@ -21,6 +21,7 @@ class RecordingRate(Action):
     """
 
     kind: ClassVar[str] = "recording_rate"
+    switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     rate: Annotated[int, Field(ge=2, le=100)]
 

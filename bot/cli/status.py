@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
     from bot.store.recordings import OnHold
-    from bot.store.rules import RuleState
+    from bot.store.rules import RejectedRules, RuleState
+    from bot.store.troubles import Trouble
 
 
 _MOST = 100_000
@@ -215,19 +216,12 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRules:
-    """Changed rule files that were not loaded; the previous rules stay active."""
-
-    at: datetime
-    faults: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
-    `failing` are polls whose last try failed, `failing_total` how many there are.
-    `causes` are all dead letters grouped, `dead` the latest of them.
+    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
+    hold up deliveries. `waiting` are the next steps of the queue, `causes` are all dead letters
+    grouped, `dead` the latest of them.
     """
 
     now: datetime
@@ -240,7 +234,9 @@ class Status:
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
+    waiting: "Sequence[StepState]"
     lanes: "Sequence[LaneState]"
+    troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
 
@@ -287,7 +283,7 @@ def run(args: Namespace) -> int:
 def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment."""
     from bot.polling import outages
-    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures
+    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.recordings import (
         ON_HOLD,
@@ -297,7 +293,8 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         watermark,
         website_names,
     )
-    from bot.store.rules import matches_since, rule_states
+    from bot.store.rules import matches_since, rejected_rules, rule_states
+    from bot.store.troubles import troubles
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
@@ -308,7 +305,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         daemon=daemon,
         failing=kept.failing,
         failing_total=kept.things,
-        rejected_rules=_rejected_rules(conn),
+        rejected_rules=rejected_rules(conn),
         at_least_once=blind_channels(conn),
         on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
@@ -332,7 +329,9 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
             for rule, state in sorted(rule_states(conn).items())
         ],
         queue=queue_figures(conn, now),
+        waiting=waiting_steps(conn, _MOST_LISTED),
         lanes=lane_states(conn, now),
+        troubles=troubles(conn),
         causes=dead_groups(conn),
         dead=dead_letters(conn),
     )
@@ -351,17 +350,6 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
 
 
-def _rejected_rules(conn: "Connection") -> RejectedRules | None:
-    """The latest rule files, if they were not loaded."""
-    from bot.store.audit import history
-
-    latest = history(conn, kind="rules", limit=1)
-    if not latest or latest[0].kind != "rules.reload_failed":
-        return None
-    faults = latest[0].details.get("faults")
-    return RejectedRules(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
-
-
 def show(status: Status) -> None:
     """Print the status."""
     from bot.cli import output
@@ -369,6 +357,7 @@ def show(status: Status) -> None:
     now = status.now
     output.line(f"daemon: {status.daemon}")
     show_failing(status)
+    show_troubles(status)
     output.line()
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
@@ -395,8 +384,22 @@ def show(status: Status) -> None:
         else (lane.lane, output.counted(lane.failures, "failure"), lane.reason)
         for lane in status.lanes
     )
+    if status.waiting:
+        output.line("waiting, by number")
+        output.table(
+            (str(it.id), it.rule, it.action, it.subject_key, _due(it, now)) for it in status.waiting
+        )
     output.line()
     show_dead_letters(status)
+
+
+def _due(step: "StepState", now: datetime) -> str:
+    from bot.cli import output
+
+    if step.waits:
+        return "after the earlier actions of its match"
+    why = f": {step.fault}" if step.fault else ""
+    return f"due {output.ago(step.due, now)}{why}"
 
 
 def show_failing(status: Status) -> None:
@@ -419,6 +422,18 @@ def show_failing(status: Status) -> None:
         output.line(f"  and {status.failing_total - len(some)} more")
 
 
+def show_troubles(status: Status) -> None:
+    """Print what holds deliveries up, and what to do about it."""
+    from bot.cli import output
+    from bot.messages.ops import what
+
+    for it in status.troubles:
+        waits = output.counted(it.waiting, "action")
+        output.line(f"{what(it.cause, it.place)}: {waits} waiting")
+        since = f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})"
+        output.table(((since, it.reason, it.remedy),))
+
+
 def show_rules(status: Status) -> None:
     """Print the rules that have run, and whether newer rule files were rejected."""
     from bot.cli import output
@@ -433,12 +448,13 @@ def show_rules(status: Status) -> None:
         )
         for line in status.rules
     )
-    if status.rejected_rules:
-        output.line(
-            f"new rules not loaded {output.ago(status.rejected_rules.at, status.now)}: they have "
-            "errors; the previous rules stay active"
-        )
-        output.table((fault,) for fault in status.rejected_rules.faults)
+    if rejected := status.rejected_rules:
+        what, active = "new rules", "the previous rules stay active"
+        if rejected.incomplete:
+            what, active = "some rule files", "the rules of the others are active"
+        since = output.ago(rejected.at, status.now)
+        output.line(f"{what} not loaded {since}: they have errors; {active}")
+        output.table((fault,) for fault in rejected.faults)
 
 
 def _rule_state(line: RuleLine, now: datetime) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from bot.errors import GiveUp, TryLater
-from bot.fields.field import path
+from bot.fields.normal import path
 from bot.polling.list_reader import MOST_EXPANDED, page_views, read
 from bot.polling.server_facts import SPARE
 from bot.polling.session import aware

@@ -7,6 +7,7 @@ import msgspec
 
 from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
+from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
 from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
@@ -63,7 +64,7 @@ class OwnTagsHidden:
 
     def decide(self, subject: RecordingSubject) -> Decision:
         """Both at once."""
-        if self._tags.isdisjoint(tag.casefold() for tag in subject.recording.tags):
+        if self._tags.isdisjoint(folded(tag) for tag in subject.recording.tags):
             return self._whole.decide(subject)
         found = [
             group.decide(

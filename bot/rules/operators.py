@@ -25,8 +25,10 @@ from bot.rules.syntax.values import (
     LENGTH,
     TEXT,
     Schema,
+    compared_schema,
     doubt_exact,
     doubt_range,
+    doubt_regex,
     figure,
     one_or_more,
     read_texts,
@@ -271,7 +273,8 @@ class ListedTexts(TextOperator):
 
     @classmethod
     def schema(cls, about: Field) -> Mapping[str, Schema]:
-        return dict.fromkeys(cls.keys, one_or_more(TEXT)) or {"": one_or_more(scalar_schema(about))}
+        item = TEXT if cls.keys else compared_schema(about)
+        return dict.fromkeys(cls.keys or ("",), one_or_more(item))
 
     @property
     def size(self) -> int:
@@ -388,6 +391,7 @@ class Pattern(TextOperator):
         if problem:
             found[1].on(found[0]).fault(f"this is no regular expression: {problem}")
             return None
+        doubt_regex(regex, found[1].on(found[0]), about)
         return cls(regex)
 
     @classmethod

@@ -202,7 +202,7 @@ def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: date
                 "action": step.kind,
                 "params": step.params,
                 **_waiting(step.rank, due, waits=waits),
-                "created": ms(now),
+                "created": max(ms(now), due),  # from then on it waits
             }
         )
     if rows:
