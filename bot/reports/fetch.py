@@ -484,6 +484,9 @@ async def _probe(
     count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
     counters = count(subjects)
     window = sources.days(question, now, context.zone)
+    plain = sources.with_one_bound(question, aspect)
+    if plain != question:
+        counters = count((await _LISTS[kind](site, plain, window, context)).subjects)
     other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
     known = sources.honoured(counters, count(other.subjects))
     if known is None:
