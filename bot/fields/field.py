@@ -352,11 +352,6 @@ class Field:
         return self.api_filter
 
     @property
-    def served_by(self) -> str:
-        """The names of the API filter, empty where none serves the field."""
-        return ", ".join(self.api_filter.names) if self.api_filter else ""
-
-    @property
     def why_label(self) -> str:
         """What stands before the value in a *Why* line."""
         return self.name if self.label is None else self.label
