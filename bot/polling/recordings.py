@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import CountingClient, Result, Scope, evaluate
@@ -27,6 +28,7 @@ from bot.polling.live_sessions import (
     missing_details,
     places,
 )
+from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
 from bot.polling.session import AHEAD, aware, fingerprint
@@ -54,7 +56,8 @@ class PollContext:
     """What every poll of an account works with.
 
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
-    views, if the server is known to return them.
+    views, if the server is known to return them. `gap` is how long a time without a poll of
+    reports may be for an alert's condition to have held in it.
     """
 
     mouseflow: Mouseflow
@@ -64,6 +67,7 @@ class PollContext:
     start: timedelta
     routing: Routing
     expand: bool = True
+    gap: timedelta = GAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,13 @@ async def _read(
         expansion = expansion.refused(now)
     if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
         expansion = expansion.missed()
+    rows = seen.listing.rows
+    if contradicts(rows):
+        expansion = expansion.contradicted(now)
+        rows = tuple(msgspec.structs.replace(row, page_views=None) for row in rows)
+    elif scope.rules.reading_tags:
+        rows = tuple(without_untagged(rows, scope.rules.own_tags))
+    seen = replace(seen, listing=replace(seen.listing, rows=rows))
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import re2
 
 from bot.domain.subjects import Band
+from bot.fields.normal import folded
 
 Answer = bool | None
 """Yes, no, or unknown: the value was not fetched, or not precisely enough to tell."""
@@ -125,9 +126,9 @@ def texts_of(value: Any) -> tuple[str, ...]:
 
 def values_of(variables: Iterable[str], key: str) -> tuple[str, ...]:
     """The variable's values: `key=value` split at the first `=`, keys may repeat (L841)."""
-    key = key.casefold()
+    key = folded(key)
     pairs = (item.partition("=") for item in variables)
-    return tuple(value for name, _, value in pairs if value and name.casefold() == key)
+    return tuple(value for name, _, value in pairs if value and folded(name) == key)
 
 
 @dataclass(frozen=True, slots=True)

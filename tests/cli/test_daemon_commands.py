@@ -219,11 +219,13 @@ def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
     assert place.writes() == writes
 
 
-def test_once_says_by_its_exit_code_that_something_was_given_up(place: Place) -> None:
+def test_once_says_by_its_exit_code_that_a_person_must_act(place: Place) -> None:
     place.simulator.slack.channels.clear()
     out, _ = place.run("once", code=1)
-    assert "slack: failed (" in out
-    assert "0 postponed, 1 failed" in out
+    assert "(Slack rejected the request: channel_not_found" in out
+    assert "1 postponed, 0 failed" in out
+    status, _ = place.run("status")
+    assert "Slack channel #ux does not exist for the bot: 1 action waiting" in status
 
 
 def test_the_daemon_acts_reloads_and_ends_in_order(place: Place) -> None:
