@@ -227,6 +227,7 @@ class Watcher:
         self.announce_after = announce_after
         self._announced: datetime | None = None
         self._sites: Sequence[Site] = ()
+        self._watching: tuple[RuleSet, Sequence[Site]] | None = None
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
 
@@ -325,8 +326,15 @@ class Watcher:
         )
 
     async def _watch_sites(self) -> None:
-        """Watch the present websites with the present rules; forget troubles of other polls."""
-        self.watched = watched_sites(self.rules, self._sites, self.watched)
+        """Watch the present websites with the present rules; forget troubles of other polls.
+
+        Does nothing while both are the same: preparing many rules takes a second.
+        """
+        rules, sites = self.rules, self._sites
+        if self._watching and self._watching[0] is rules and self._watching[1] == sites:
+            return
+        self._watching = None
+        self.watched = watched_sites(rules, sites, self.watched)
         names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
@@ -335,7 +343,8 @@ class Watcher:
             for name in self.troubles.failing
             if name.startswith(FORM) and name.rpartition(" of ")[2] in names
         }
-        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
+        await self.troubles.keep_only(looks | ({"budgets"} if rules.budgets else set()))
+        self._watching = rules, sites
 
     async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
