@@ -204,6 +204,10 @@ class Unusual:
     words: str
 
 
+def _no_words(_: str) -> None:
+    return None
+
+
 def _undeclared(*_: Any) -> Any:
     raise BadField("a field without a way to read or write it")
 
@@ -250,7 +254,8 @@ class Field:
     In messages:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
     another value for them, `text_meaning` explains it. `label` stands before a value in *Why*
-    lines instead of the name, `absent_label` where it must be absent.
+    lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
+    value in words, which need no label (None: it is not well-known).
     """
 
     watch: Kind
@@ -305,6 +310,7 @@ class Field:
     text_meaning: str = ""
     label: str | None = None
     absent_label: str = ""
+    in_words: Callable[[str], str | None] = _no_words
 
     clean: Callable[[Any], Value] = _undeclared
     normal: Callable[[str], str] = _undeclared

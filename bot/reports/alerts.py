@@ -7,11 +7,21 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from bot.actions.notifier import Notifier
-from bot.domain.alert_state import RESOLVED, Counter, Effect, Event, Level, advance, gone
-from bot.domain.subjects import Subject
+from bot.domain.alert_state import (
+    REMINDED,
+    RESOLVED,
+    Counter,
+    Effect,
+    Event,
+    Level,
+    advance,
+    gone,
+)
+from bot.domain.subjects import Subject, WebsiteSubject
 from bot.fields.catalogue import field, fields
+from bot.messages.text import lasting as lasting_words
 from bot.polling.record_matches import Found
-from bot.reports.fetch import Figures
+from bot.reports.fetch import Figures, asks_budget
 from bot.reports.history import Look, past_of
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
@@ -27,6 +37,7 @@ FRESH = timedelta(days=1)
 
 NOT_THERE = "it is not there any more"
 NOT_COVERED = "the rule no longer covers it"
+WITHOUT_BUDGET = "no budget counts it now"
 OTHER_CONDITION = "the rule's condition was changed"
 
 
@@ -87,8 +98,17 @@ def _moved(
     if changed and holds is None and known.level.lives:
         return Move(rule, look.site.id, subject.key, known, save=False)
     ended = _ended(rule, holds, judged, past)
+    if holds is not True and _without_budget(rule, subject):
+        ended = True
     after, event = advance(
-        before, holds, ended, look.now, rule.held_for or timedelta(), gap=look.gap, paused=paused
+        before,
+        holds,
+        ended,
+        look.now,
+        rule.held_for or timedelta(),
+        gap=look.gap,
+        paused=paused,
+        remind=rule.remind,
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
@@ -122,6 +142,12 @@ def _ended(rule: Rule, holds: bool | None, judged: Subject, past: Past) -> bool 
     if rule.until is not None:
         return answer(rule.until, judged, past)
     return None if holds is None else not holds
+
+
+def _without_budget(rule: Rule, subject: Subject) -> bool:
+    """Whether the rule asks how much of a budget is used, and no budget counts the website."""
+    uncounted = isinstance(subject, WebsiteSubject) and subject.budget_used is None
+    return uncounted and asks_budget(rule)
 
 
 # What is new
@@ -225,10 +251,28 @@ def _found(
         )
     if changed and known.level.fired and known.level.told:
         return _resolved(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
+    if event == "reminded":
+        return _reminder(rule, subject, known.level, look.now, past)
     if event == "resolved":
+        if _without_budget(rule, subject):
+            return _resolved(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
         usual = _usual_now(conn, rule, subject, known.level, figures, look)
         return _resolved(conn, rule, subject, known.level, look.now, *usual)
     return None
+
+
+def _reminder(rule: Rule, subject: Subject, before: Level, now: datetime, past: Past) -> Found:
+    """The rule's posts once more, with how long the episode has lasted."""
+    lasted = lasting_words(now - (before.true_since or before.fired or now))
+    return Found(
+        rule=rule,
+        subject=subject,
+        happened=now,
+        why=(f"It has lasted {lasted}", *why(rule, subject, past)),
+        episode=f"{_episode(now)}{REMINDED}",
+        actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
+        summary=f"Still so after {lasted}: {rule.summary or rule.id}",
+    )
 
 
 def _usual_now(

@@ -30,18 +30,21 @@ def rules(text):
 
 
 class Figures:
-    """The API: plain answers. `ignores` names query filters that have no effect."""
+    """The API: plain answers. `ignores` names query filters that have no effect.
+
+    `repeated` are rows whose key is in the list already.
+    """
 
     def __init__(self) -> None:
         self.campaigns: dict[str, dict] = {}
         self.funnels: dict[str, list[int]] = {}
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
-        self.rows: list[dict] = []
         self.tablets = 0.1
         self.recordings: list[datetime] = []
         self.chart = True
         self.page_count: int | None = None
+        self.repeated: list[dict] = []
         self.website = {
             "id": "w1",
             "name": "myshop.com",
@@ -76,9 +79,11 @@ class Figures:
         if kind == "recordings":
             return self._recordings(query)
         if kind == "feedback":
-            return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+            found = [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+            return [*found, *self.repeated]
         if kind == "funnels":
-            return [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+            found = [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+            return [*found, *self.repeated]
         if kind == "forms":
             found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
             if one:
@@ -86,7 +91,7 @@ class Figures:
             return [{**each, "fields": []} for each in found]
         if kind == "pagelist":
             rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
-            rows += self.rows
+            rows += self.repeated
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website
 
