@@ -98,7 +98,8 @@ class Task:
     """One step of a match, as an action sees it.
 
     `key` is permanent: the same after a restart. `attempted` is when an earlier attempt with an
-    unknown outcome began, else None. `results` are those of earlier steps of the match
+    unknown outcome began, else None; `restored` if nobody knows whether there was one, since an
+    older copy of the store was restored. `results` are those of earlier steps of the match
     (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
     explains the match in short lines.
     """
@@ -111,5 +112,6 @@ class Task:
     now: datetime
     why: tuple[str, ...] = ()
     attempted: datetime | None = None
+    restored: bool = False
     results: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()

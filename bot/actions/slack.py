@@ -16,9 +16,10 @@ from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
-from bot.errors import TryLater
+from bot.errors import NotDoneYet, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
+from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
 from bot.messages.templates import BadText, names_used, render
@@ -53,8 +54,8 @@ class _Post(Action):
         message = self.message(task, ports.addresses)
         post = SlackPost(
             channel=self.channel or self.default(ports.addresses),
-            text=message.text,
-            blocks=message.blocks,
+            text=notification(message),
+            blocks=blocks(message),
             key=_opaque(task.key),
         )
         done = await _post_once(post, task, ports)
@@ -194,6 +195,11 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
         try:
             found = await ports.slack.find(post.channel, post.key, task.attempted)
         except CannotLook as error:
+            if task.restored:
+                raise NotDoneYet(
+                    "the store was restored and the channel can't be read: "
+                    "this may have been posted before"
+                ) from error
             why = f" ({error})" if str(error) else ""
             note = f"; an earlier attempt may have posted it too: the channel can't be read{why}"
         except TryLater as error:
@@ -204,6 +210,8 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
         else:
             if found is not None:
                 return Done(f"an earlier attempt had posted it to {post.channel}", found)
+            if task.restored:
+                raise NotDoneYet("the store was restored; the channel does not have this post")
             if task.now - task.attempted < SETTLING:
                 raise TryLater(
                     "an earlier attempt may still show up in the channel",

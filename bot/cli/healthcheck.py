@@ -1,7 +1,7 @@
-"""Exit 0 while the daemon is running and responsive.
+"""Exit 0 while the daemon is running, and polls and deliveries move.
 
-An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help:
-the output names it.
+An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help: the
+output names it. A store that can't be written does: a person must act.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.cli.context import config_path, lock_file, secrets_dirs
+from bot.domain.pulse import read
 
 EXAMPLE = "mouseflow-bot healthcheck && echo alive"
 DEFAULT_URL = "sqlite:///data/bot.db"
@@ -59,10 +60,28 @@ def unhealthy(lock: Path, within: float, now: float) -> str | None:
         age = now - os.fstat(number).st_mtime
         fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return f"no heartbeat for {age:.0f} s" if age > within else None
+        if age > within:
+            return f"no heartbeat for {age:.0f} s"
+        pulse = read(os.pread(number, 4096, 0).decode("utf-8", "replace").partition("\n")[2])
+        return pulse.fault(now) if pulse else None
     finally:
         os.close(number)
     return "the daemon is not running (its lock is free)"
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a daemon holds this lock, healthy or not."""
+    try:
+        number = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(number)
+    return False
 
 
 def troubles(database: Path) -> list[str]:

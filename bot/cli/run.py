@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import sys
+import threading
 from argparse import ArgumentParser, Namespace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
 SAME_SIGNAL = 0.5
 """Seconds within which a second signal counts as the first: `timeout`, a shell or a terminal
 forwards one signal twice."""
+LONGEST_STOP = 25.0
+"""Seconds after which a stop is forced: Delivery waits 20 s for requests in flight."""
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
 
@@ -55,14 +58,38 @@ def run(args: Namespace) -> int:
         from bot import daemon
 
         heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
+        limit = asyncio.create_task(_limit_stop(stop))
         try:
             again = partial(settings, args)
             await daemon.run(configured, stop=stop, reload=reload, reader=reader, reread=again)
         finally:
             heartbeat.cancel()
+            limit.cancel()
 
     asyncio.run(watch())
     return 0
+
+
+async def _limit_stop(stop: "asyncio.Event") -> None:
+    """End the process some time after it was asked to stop, or began to because of an error.
+
+    A timer of its own, since the event loop may be what hangs. What was in flight is looked up
+    at the next start.
+    """
+    import structlog
+
+    log = structlog.get_logger(__name__)
+    await stop.wait()
+
+    def leave() -> None:
+        log.error("daemon.stop_forced", seconds=LONGEST_STOP)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(LONGEST_STOP, leave)
+    timer.daemon = True
+    timer.start()
 
 
 async def beat(lock: Path, interval: float = HEARTBEAT) -> None:

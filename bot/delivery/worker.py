@@ -143,6 +143,11 @@ def everything(_rule: str, _action: Action) -> str | None:
     return None
 
 
+def as_stored(_rule: str, action: Action) -> Action:
+    """The action as the store has it."""
+    return action
+
+
 def no_checkpoint(_: str) -> None:
     """The default checkpoint: does nothing. Tests pass one that kills the process."""
 
@@ -179,8 +184,9 @@ class Delivery:
 
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
-    can't be undone is no longer allowed for a rule, None if it is. `checkpoint` is called with
-    a name at each point where a crash matters.
+    can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
+    action with what only the rule has, its secret. `turned` is called in each round.
+    `checkpoint` is called with a name at each point where a crash matters.
     """
 
     def __init__(
@@ -193,8 +199,10 @@ class Delivery:
         chance: Callable[[], float] = random.random,
         timing: Timing = DEFAULT_TIMING,
         allows: Callable[[str, Action], str | None] = everything,
+        current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
         checkpoint: Callable[[str], None] = no_checkpoint,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
@@ -203,8 +211,10 @@ class Delivery:
         self._chance = chance
         self._timing = timing
         self._allows = allows
+        self._current = current
         self._ops = ops
         self._checkpoint = checkpoint
+        self._turned = turned
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
@@ -250,6 +260,7 @@ class Delivery:
         try:
             await self._recover()
             while not stop.is_set():
+                self._turned()
                 await self._start_due()
                 await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
                 if woken.done():
@@ -373,7 +384,8 @@ class Delivery:
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
         try:
-            action, task = restore(claimed, self._actions, self._clock())
+            stored, task = restore(claimed, self._actions, self._clock())
+            action = self._current(claimed.rule, stored)
             if (stopped := obstacle(claimed, action, self._allows, self._clock())) is not None:
                 return stopped
             self._checkpoint("call.before")
@@ -416,7 +428,13 @@ class Delivery:
             case Retry(until, reason, attempted):
                 _pause(conn, claimed, outcome, now, self._chance)
                 return outbox.postpone(
-                    conn, claimed, now, until=until, reason=reason, attempted=attempted
+                    conn,
+                    claimed,
+                    now,
+                    until=until,
+                    reason=reason,
+                    attempted=attempted,
+                    absent=outcome.absent,
                 )
             case _:
                 assert_never(outcome)

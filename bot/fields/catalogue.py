@@ -142,6 +142,11 @@ def field(kind: Kind, name: str) -> Field:
     return _IN_CONDITIONS[kind][name]
 
 
+def over_time(about: Field) -> bool:
+    """Whether the figure is taken over a time, so that it is compared by whole days."""
+    return SUBJECTS[about.watch].over_time or about.over_last
+
+
 def text_fields(kind: Kind) -> Mapping[str, Field]:
     """The fields that a message about this kind may use, by their names in texts."""
     return _IN_TEXTS[kind]
@@ -244,6 +249,7 @@ __all__ = [
     "fields",
     "group_value",
     "made",
+    "over_time",
     "sample",
     "text_fields",
 ]

@@ -198,6 +198,10 @@ class Unusual:
     words: str
 
 
+def _no_words(_: str) -> None:
+    return None
+
+
 def _undeclared(*_: Any) -> Any:
     raise BadField("a field without a way to read or write it")
 
@@ -225,6 +229,7 @@ class Field:
     `asked_by` is how the bot asks for a value that only the server knows. An active session
     only adds to the value (`grows`), or may make it any other (`changes`); else it stays.
     `news_of` names the figure whose growth since the rule fired is the value.
+    `over_last`: the figure is of the rule's `over_last`, where others of its kind are of now.
     `missing_from_expanded_lists`: a row with page views still lacks it.
 
     For the decision index:
@@ -243,7 +248,8 @@ class Field:
     In messages:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
     another value for them, `text_meaning` explains it. `label` stands before a value in *Why*
-    lines instead of the name, `absent_label` where it must be absent.
+    lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
+    value in words, which need no label (None: it is not well-known).
     """
 
     watch: Kind
@@ -273,6 +279,7 @@ class Field:
     grows: bool = False
     changes: bool = False
     news_of: str = ""
+    over_last: bool = False
     missing_from_expanded_lists: bool = False
 
     row_at: str = ""
@@ -297,6 +304,7 @@ class Field:
     text_meaning: str = ""
     label: str | None = None
     absent_label: str = ""
+    in_words: Callable[[str], str | None] = _no_words
 
     clean: Callable[[Any], Value] = _undeclared
     normal: Callable[[str], str] = _undeclared

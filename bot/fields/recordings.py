@@ -1,10 +1,11 @@
 """The fields of a recording: the API's row, its detail, and what only the server knows."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,17 @@ from mouseflow.models import PageView, Recording
 
 MONDAY_NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 """When the sessions of rule tests start, unless a test gives a weekday or an hour."""
+
+FRICTION_TAGS: Mapping[str, str] = MappingProxyType({
+    "click-rage": "rage clicks",
+    "click-error": "JavaScript error after a click",
+    "dead-click": "clicks without effect",
+    "404": "page not found",
+    "submit-failure": "form that did not send",
+    "speed-browsing": "hurried browsing",
+    "bounce": "bounce",
+})  # fmt: skip
+"""The tags of Mouseflow's friction events (the API document names none), in words."""
 
 _SAMPLE_START = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -428,6 +440,7 @@ PAGE = _in_detail(
             personal=False,
             at="tags",
             grows=True,
+            in_words=FRICTION_TAGS.get,
         ),
     ),
 )
@@ -469,6 +482,7 @@ TAGS = _in_detail(
     api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True),
     label="tag",
     absent_label="no tag",
+    in_words=FRICTION_TAGS.get,
 )
 """The field whose tests the API's tag filter can decide."""
 

@@ -13,14 +13,15 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from bot.actions.notifier import Notifier
-from bot.domain.alert_state import GAP, RESOLVED, Counter, Event, Level, advance, gone
-from bot.domain.subjects import Kind, Site, Subject
-from bot.fields.catalogue import SUBJECTS, fields, text_fields
+from bot.domain.alert_state import GAP, REMINDED, RESOLVED, Counter, Event, Level, advance, gone
+from bot.domain.subjects import Kind, Site, Subject, WebsiteSubject
+from bot.fields.catalogue import SUBJECTS, Field, fields, over_time, text_fields
 from bot.fields.catalogue import field as field_named
+from bot.messages.text import lasting as lasting_words
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Found, Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
-from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, fetch, proved
+from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, asks_budget, fetch, proved
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule, applies
@@ -51,6 +52,7 @@ FRESH = timedelta(days=1)
 
 NOT_THERE = "it is not there any more"
 NOT_COVERED = "the rule no longer covers it"
+WITHOUT_BUDGET = "no budget counts it now"
 OTHER_CONDITION = "the rule's condition was changed"
 
 
@@ -351,8 +353,17 @@ def _moved(
     if changed and holds is None and known.level.lives:
         return _Move(rule, look.site.id, subject.key, known, save=False)
     ended = _ended(rule, holds, judged, past)
+    if holds is not True and _without_budget(rule, subject):
+        ended = True
     after, event = advance(
-        before, holds, ended, look.now, rule.held_for or timedelta(), gap=look.gap, paused=paused
+        before,
+        holds,
+        ended,
+        look.now,
+        rule.held_for or timedelta(),
+        gap=look.gap,
+        paused=paused,
+        remind=rule.remind,
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
@@ -386,6 +397,12 @@ def _ended(rule: Rule, holds: bool | None, judged: Subject, past: Past) -> bool 
     if rule.until is not None:
         return answer(rule.until, judged, past)
     return None if holds is None else not holds
+
+
+def _without_budget(rule: Rule, subject: Subject) -> bool:
+    """Whether the rule asks how much of a budget is used, and no budget counts the website."""
+    uncounted = isinstance(subject, WebsiteSubject) and subject.budget_used is None
+    return uncounted and asks_budget(rule)
 
 
 # What is new
@@ -489,10 +506,28 @@ def _found(
         )
     if changed and known.level.fired and known.level.told:
         return _resolved(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
+    if event == "reminded":
+        return _reminder(rule, subject, known.level, look.now, past)
     if event == "resolved":
+        if _without_budget(rule, subject):
+            return _resolved(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
         usual = _usual_now(conn, rule, subject, known.level, figures, look)
         return _resolved(conn, rule, subject, known.level, look.now, *usual)
     return None
+
+
+def _reminder(rule: Rule, subject: Subject, before: Level, now: datetime, past: Past) -> Found:
+    """The rule's posts once more, with how long the episode has lasted."""
+    lasted = lasting_words(now - (before.true_since or before.fired or now))
+    return Found(
+        rule=rule,
+        subject=subject,
+        happened=now,
+        why=(f"It has lasted {lasted}", *why(rule, subject, past)),
+        episode=f"{_episode(now)}{REMINDED}",
+        actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
+        summary=f"Still so after {lasted}: {rule.summary or rule.id}",
+    )
 
 
 def _usual_now(
@@ -586,25 +621,25 @@ def past_of(
 
     def past(name: str, ago: int) -> float | None:
         back = timedelta(milliseconds=ago)
-        for first, last in _spans(subject.kind, now, back, slack, look.zone):
-            figure = figure_between(
+        for first, last in _spans(field_named(subject.kind, name), now, back, slack, look.zone):
+            found = figure_between(
                 conn, figures.series, subject.website.id, subject.key, name, first, last
             )
-            if figure is not None:
-                return figure
+            if found is not None:
+                return found[1]
         return None
 
     return past
 
 
 def _spans(
-    kind: Kind, now: datetime, back: timedelta, slack: timedelta, zone: ZoneInfo
+    about: Field, now: datetime, back: timedelta, slack: timedelta, zone: ZoneInfo
 ) -> Iterator[tuple[datetime, datetime]]:
     """The times from which a figure may be taken, the best first.
 
     Figures over a time begin at midnight, so only those of about the same time of day are alike.
     """
-    if not SUBJECTS[kind].over_time:
+    if not over_time(about):
         yield now - back - max(back, slack), now - back
         return
     for days in range(back.days + 1):

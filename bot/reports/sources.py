@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.domain.budget import BUDGET, WebsiteState
 from bot.domain.subjects import (
     CampaignSubject,
     FormField,
@@ -22,6 +23,7 @@ from bot.domain.subjects import (
     WebsiteSubject,
 )
 from bot.fields.catalogue import VISITOR_FILTERS
+from bot.fields.field import WEEKDAYS
 from mouseflow import models
 from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
@@ -35,6 +37,8 @@ def read_campaigns(site: Site, campaigns: Iterable[Campaign]) -> list[CampaignSu
             id=campaign.id,
             name=campaign.name or "",
             enabled=campaign.enabled,
+            trigger=campaign.trigger_type,
+            locked=campaign.is_locked,
             responses=campaign.report.responses if campaign.report else None,
             impressions=campaign.report.impressions if campaign.report else None,
         )
@@ -79,6 +83,7 @@ def _field(field: models.FormField) -> FormField:
         refills=field.refills,
         blanks=field.blanks,
         dropped=field.dropped,
+        start=field.start_time,
     )
 
 
@@ -126,6 +131,10 @@ def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
             clicks=page.clicks,
             render_time=page.render_time,
             scroll=page.scroll,
+            fold=page.fold,
+            height=page.height,
+            size=page.size,
+            shared=bool(page.token),
         )
         for page in pages
         if page.display_url
@@ -162,6 +171,11 @@ class Question:
         """The question as a short text that names it in the store; empty for the plain one."""
         back = () if self.over_last is None else ((DATES, f"{self.over_last.total_seconds():g}s"),)
         return "&".join(f"{name}={value}" for name, value in (*back, *self.visitors))
+
+    @property
+    def part_of_a_day(self) -> bool:
+        """Whether `over_last` is less than whole days can tell."""
+        return self.over_last is not None and self.over_last < timedelta(days=1)
 
     @property
     def aspects(self) -> tuple[str, ...]:
@@ -246,11 +260,39 @@ def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None
     return None if sum(answer.values()) < ENOUGH else False
 
 
-def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
-    """The website as a subject; `budget_used` in percent, None where no budget counts it."""
+def is_stopped(detail: WebsiteDetail) -> bool:
+    """Whether somebody stopped the website, the bot or a person."""
+    return WebsiteState(detail.id, detail.status, detail.recording_rate).is_stopped
+
+
+def read_website(
+    site: Site,
+    detail: WebsiteDetail,
+    budget_used: float | None,
+    stopped_by: str | None,
+    at: datetime,
+) -> WebsiteSubject:
+    """The website as a subject; `budget_used` in percent, None where no budget counts it.
+
+    `stopped_by` is the rule or budget that stopped it, None if somebody else did. `at` is the
+    time of the look in the account's zone.
+    """
+    who: tuple[str, ...] = ("person",) if is_stopped(detail) else ()
+    if who and stopped_by is not None:
+        kind = "budget" if stopped_by.startswith(BUDGET) else "rule"
+        who = (f"{kind} {stopped_by.removeprefix(BUDGET)}", "bot")
     return WebsiteSubject(
         website=site,
         status=detail.status,
         recording_rate=detail.recording_rate,
         budget_used=budget_used,
+        hour=at.hour,
+        weekday=WEEKDAYS[at.weekday()],
+        demo=detail.is_demo,
+        anonymize_ips=detail.anonymize_ips,
+        disable_keystrokes=detail.disable_keystrokes,
+        excluded_ips=detail.excluded_ips,
+        merge_urls=detail.merge_urls,
+        domains=detail.domains,
+        stopped_by=who,
     )

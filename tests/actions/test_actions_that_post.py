@@ -100,7 +100,7 @@ async def test_a_text_that_meets_data_it_did_not_foresee_does_not_cost_the_post(
     text = "{{ duration / pages }}"
     lacking = task(recording={"pages": None, "page_views": None})
     done = await Slack(channel="#a", text=text).perform(lacking, world.ports)
-    assert world.slack.posts[0].blocks[0]["type"] == "header"
+    assert "|A sample>* · myshop.com" in world.slack.posts[0].blocks[0]["text"]["text"]
     assert "the rule's text can't be filled in" in done.note
 
 
@@ -109,7 +109,7 @@ async def test_a_text_of_the_rule_is_posted_with_a_button_unless_it_has_its_own_
     await Slack(channel="#a", text="*Look* at {{ entry_page }}").perform(task(), world.ports)
     await Slack(channel="#a", text="<{{ url }}|Look>").perform(task(), world.ports)
     kinds = [[block["type"] for block in post.blocks] for post in world.slack.posts]
-    assert kinds == [["section", "actions"], ["section"]]
+    assert kinds == [["section", "actions", "context"], ["section", "context"]]
     assert world.slack.posts[0].blocks[0]["text"]["text"] == "*Look* at /cart"
 
 
@@ -145,9 +145,10 @@ async def test_a_digest_shows_the_worst_with_links_and_counts_the_rest():
     )
     await reread(digest).perform(task(), world.ports)
     shown = json.dumps(world.slack.posts[0].blocks, ensure_ascii=False)
-    assert "40 more matches: A sample" in shown
-    assert "38 over the rule's at_most · 2 snoozed" in shown
-    assert shown.count("/websites/w1/recordings/r1/play|watch>") == 3
+    assert "40 more: A sample" in shown
+    assert "38 over the rule's at_most, 2 snoozed" in shown
+    assert shown.count("/websites/w1/recordings/r1/play|/checkout/pay>") == 1
+    assert "3 like this" in shown
     assert "and 37 more" in shown
 
 

@@ -33,6 +33,7 @@ def report(*, dead: int = 0, **changes: Any) -> Report:
         at_least_once=[], on_hold=[], watermarks=[], rules=changes.pop("lines", []),
         queue=QueueFigures(pending=0, due=0, sending=0, dead=dead, oldest=None), lanes=[],
         causes=changes.pop("causes", []), dead=changes.pop("letters", []),
+        waiting=[], troubles=[],
     )  # fmt: skip
     empty: dict[str, Any] = {"actions": [], "entries": [], "posts": [], "calls": []}
     return Report(**{

@@ -195,6 +195,48 @@ async def test_an_old_store_that_knows_levels_alone_ends_them(watched):
     assert lines[0]["website"] == "myshop.com"
 
 
+NEW_RESPONSES = """
+asked:
+  watch: feedback
+  websites: [myshop.com]
+  when: {new_responses: {min: 1}}
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+@pytest.mark.parametrize("meanwhile", [RULES, NEW_RESPONSES.replace("asked", "other")])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_feedback_rule_that_is_put_back_reports_nothing_of_the_time_between(
+    watched, meanwhile, restarted
+):
+    shops = watched(NEW_RESPONSES)
+    site = shops.account.sim.world.site("myshop.com")
+    site.campaigns["c1"] = Campaign("c1", {"name": "NPS", "status": "enabled"})
+
+    async def look(days=0):
+        shops.account.wait(days=days, minutes=5)
+        await shops.watcher.find_sites()
+        assert await shops.watcher.poll_feedback(shops.account.site)
+
+    def found():
+        return [match for match in shops.matches() if match.rule == "asked"]
+
+    await look()
+    if restarted:
+        shops.restart(meanwhile)
+    await shops.watcher.use_rules(rules(meanwhile))
+    await look(days=1)
+    shops.account.sim.respond("myshop.com", "c1", 40)
+    await look(days=6)
+    await shops.watcher.use_rules(rules(NEW_RESPONSES))
+    await look()
+    await look()
+    assert found() == []
+    shops.account.sim.respond("myshop.com", "c1")
+    await look()
+    assert len(found()) == 1
+
+
 RENAMED = RULES.replace("watch: websites", "watch: websites\n  websites: [myshop.com]")
 
 

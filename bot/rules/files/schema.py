@@ -143,6 +143,7 @@ def _rule() -> Schema:
         "after_downtime": _object({"act_up_to": LENGTH, "older": {"enum": ["digest", "drop"]}}),
         "for": LENGTH,
         "until": {"type": "object", "minProperties": 1},
+        "remind": LENGTH,
         "resolved": FLAG,
         "over_last": LENGTH,
         "visitors": _object({name: visitors(it) for name, it in VISITOR_FILTERS.items()}),
@@ -311,6 +312,7 @@ def _budget() -> Schema:
         },
         "resume": FLAG,
         "pace": {"anyOf": [FLAG, _object({"min": rate, "max": rate})]},
+        "was": one_or_more(TEXT),
     }
     budget = _object(_described(BUDGET_KEYS, values), required(BUDGET_KEYS))
     return budget | {"anyOf": [{"required": ["steps"]}, {"required": ["pace"]}]}
