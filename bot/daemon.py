@@ -60,7 +60,7 @@ from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
-from bot.reports.poll import compared_for
+from bot.reports.history import compared_for
 from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule

@@ -243,7 +243,6 @@ class Watcher:
     ) -> None:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
-        self._watching = rules.rules  # when the websites were last told apart by them
         self.watched: dict[str, WatchedSite] = {}
         self.budget_memory = BudgetMemory()
         self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
@@ -254,6 +253,8 @@ class Watcher:
         self._announced: datetime | None = None
         self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
+        self._watching: tuple[RuleSet, Sequence[Site]] | None = None
+        self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
 
@@ -371,13 +372,20 @@ class Watcher:
         await run(probe_lanes)
 
     async def _watch_sites(self) -> None:
-        """Watch the present websites with the present rules; forget troubles of other polls."""
-        watching = (self.rules.rules, self._watching)
+        """Watch the present websites with the present rules; forget troubles of other polls.
+
+        Does nothing while both are the same: preparing many rules takes a second.
+        """
+        rules, sites = self.rules, self._sites
+        if self._watching and self._watching[0] is rules and self._watching[1] == sites:
+            return
+        self._watching = None
+        watching = (rules.rules, self._last_rules)
         await self.context.store.run(
-            partial(stop_unwatched, sites=self._sites, watching=watching, now=self._clock())
+            partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
         )
-        self._watching = self.rules.rules
-        self.watched = watched_sites(self.rules, self._sites, self.watched)
+        self._last_rules = rules.rules
+        self.watched = watched_sites(rules, sites, self.watched)
         names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
@@ -386,7 +394,8 @@ class Watcher:
             for name in self.troubles.failing
             if name.startswith(FORM) and name.rpartition(" of ")[2] in names
         }
-        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
+        await self.troubles.keep_only(looks | ({"budgets"} if rules.budgets else set()))
+        self._watching = rules, sites
 
     async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.

@@ -170,8 +170,9 @@ class ApiFilter:
     `exact`: every recording that meets the condition passes the filter; else the filter only
     comes close, and serves for counting. A list takes several values at once. `pattern` is what
     `take` accepts, in any case, where there are no choices; `hint` says it in words. `contrast`
-    are two values that few visitors share: with them the bot tests whether a report applies the
-    filter, and so rules may name the field under `visitors`.
+    are two values that few visitors share, of a range a lowest and a highest bound that nobody
+    keeps: with them the bot tests whether a report applies the filter, and so rules may name the
+    field under `visitors`.
     """
 
     name: str
@@ -181,7 +182,12 @@ class ApiFilter:
     is_list: bool = False
     pattern: str = ""
     hint: str = ""
-    contrast: tuple[str, ...] = ()
+    contrast: tuple[Any, ...] = ()
+
+    @property
+    def of_page_lists(self) -> bool:
+        """Whether page lists apply it; those of whole sessions have no effect there (L4301)."""
+        return self.name in Filters.__dataclass_fields__
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -352,11 +358,6 @@ class Field:
         return self.api_filter
 
     @property
-    def served_by(self) -> str:
-        """The names of the API filter, empty where none serves the field."""
-        return ", ".join(self.api_filter.names) if self.api_filter else ""
-
-    @property
     def why_label(self) -> str:
         """What stands before the value in a *Why* line."""
         return self.name if self.label is None else self.label
@@ -416,11 +417,12 @@ def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:
     """What is wrong with the filter's contrast: rules could name it under `visitors` in vain."""
     if not served.contrast:
         return
-    if served.name not in Filters.__dataclass_fields__:
-        yield f"page lists ignore {served.name}, so its filter can't have a contrast"
-    if len(set(served.contrast)) < 2 or any(served.take(it) != it for it in served.contrast):
+    plain = field.type == "text"
+    if len(set(served.contrast)) < 2 or (
+        plain and any(served.take(it) != it for it in served.contrast)
+    ):
         yield "a contrast is two values as the API's filter takes them"
-    if not (field.choices or served.hint):
+    if plain and not (field.choices or served.hint):
         yield "a filter with a contrast needs choices or a hint"
 
 

@@ -305,12 +305,20 @@ def _tag(value: str) -> str | None:
     return None if set(value) & set(",*") else value
 
 
-def _range(name: str, take: Callable[[float], Any], *, exact: bool = True) -> ApiFilter:
-    return ApiFilter(name=name, take=take, exact=exact, is_range=True)
+def _range(
+    name: str, take: Callable[[float], Any], nobody: tuple[float, float], *, exact: bool = True
+) -> ApiFilter:
+    return ApiFilter(name=name, take=take, exact=exact, is_range=True, contrast=nobody)
+
+
+_NOWHERE = ("/mouseflow-bot-no-page", "/mouseflow-bot-no-other-page")
+_NONE = ("mouseflow-bot-none", "mouseflow-bot-no-other")
+"""Values that no visitor has."""
 
 
 def _pages(name: str) -> ApiFilter:
-    return ApiFilter(name=name, take=_page, exact=False)
+    hint = "write one page, such as /checkout, without * or %"
+    return ApiFilter(name=name, take=_page, exact=False, hint=hint, contrast=_NOWHERE)
 
 
 _recording = partial(Field, watch="recordings")
@@ -479,7 +487,7 @@ TAGS = _in_detail(
     made_of="pages",
     sample=("click-rage",),
     grows=True,
-    api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True),
+    api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True, contrast=_NONE),
     label="tag",
     absent_label="no tag",
     in_words=FRICTION_TAGS.get,
@@ -518,7 +526,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
             "hardly any session gets above 50",
         ),
         of_whole_session=True,
-        api_filter=_range("friction", float, exact=False),
+        api_filter=_range("friction", float, (1e6, -1e6), exact=False),
         thresholds=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10),
         text_meaning="what is known of the friction; compares as its lower bound",
     ),
@@ -533,7 +541,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         give=_give_duration,
         sample=95_000,
         grows=True,
-        api_filter=_range("visit", lambda ms: timedelta(milliseconds=ms)),
+        api_filter=_range("visit", lambda ms: timedelta(milliseconds=ms), (864_000_000, 0)),
         thresholds=(10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 1_800_000),
         label="",
     ),
@@ -552,7 +560,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         made_of="pages",
         sample=2,
         grows=True,
-        api_filter=_range("pages", round),
+        api_filter=_range("pages", round, (1_000_000, 0)),
         thresholds=(1, 2, 3, 5, 8, 12, 20),
     ),
     _in_detail(
@@ -864,7 +872,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         give=_give_variables,
         sample=(("cart-value", "120"),),
         changes=True,
-        api_filter=ApiFilter(name="vars", take=lambda _: None, exact=False),
+        api_filter=ApiFilter(name="vars", take=lambda _: None, exact=False, contrast=_NONE),
         text_meaning="custom variables by key: variables['cart-value']",
     ),
     _in_row(
@@ -876,7 +884,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         at="recording.watched",
         sample=False,
         changes=True,
-        api_filter=ApiFilter(name="watched", take=bool),
+        api_filter=ApiFilter(name="watched", take=bool, contrast=(True, False)),
     ),
     _in_row(
         name="starred",
@@ -887,7 +895,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         at="recording.starred",
         sample=False,
         changes=True,
-        api_filter=ApiFilter(name="star", take=bool),
+        api_filter=ApiFilter(name="star", take=bool, contrast=(True, False)),
     ),
     _in_row(
         name="shared",

@@ -25,6 +25,7 @@ from bot.reports.sources import (
     Question,
     form_counters,
     funnel_counters,
+    is_stopped,
     page_counters,
     read_campaigns,
     read_forms,
@@ -36,6 +37,7 @@ from bot.rules.evaluate import answer
 from bot.rules.model import Condition, Journey, OneItem, Rule, Test, leaves
 from bot.rules.needs import texts_read
 from bot.store.alert_states import figure_between
+from bot.store.budgets import who_stopped
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
 from mouseflow.decode import Rows
@@ -514,6 +516,9 @@ async def _probe(
     count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
     counters = count(subjects)
     window = sources.days(question, now, context.zone)
+    plain = sources.with_one_bound(question, aspect)
+    if plain != question:
+        counters = count((await _LISTS[kind](site, plain, window, context)).subjects)
     other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
     known = sources.honoured(counters, count(other.subjects))
     if known is None:

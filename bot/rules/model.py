@@ -10,6 +10,7 @@ from typing import Any, Literal, assert_never
 from bot.actions.base import Action
 from bot.domain.subjects import Kind, Site, Subject
 from bot.errors import Fault
+from bot.fields.catalogue import FilterValue
 from bot.fields.normal import folded
 from bot.rules.operators import Operator
 from bot.rules.units import Active, Rate
@@ -163,7 +164,7 @@ class Rule:
     remind: timedelta | None = None
     resolved: bool = False
     over_last: timedelta | None = None
-    visitors: Mapping[str, str] = field(default_factory=dict)
+    visitors: Mapping[str, FilterValue] = field(default_factory=dict)
     was: tuple[str, ...] = ()
     tests: tuple[RuleTest, ...] = ()
     file: str = ""

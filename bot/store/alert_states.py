@@ -105,9 +105,13 @@ def save_level(
     )
 
 
-def forget_levels(conn: Connection, rule: str, website: str) -> None:
-    """Delete the rule's alert states on a website that it no longer covers."""
-    conn.execute(delete(_levels).where(_levels.c.rule == rule, _levels.c.website == website))
+def forget_level(conn: Connection, rule: str, website: str, subject: str) -> None:
+    """Delete the rule's alert state for a subject that it no longer covers."""
+    conn.execute(
+        delete(_levels).where(
+            _levels.c.rule == rule, _levels.c.website == website, _levels.c.subject == subject
+        )
+    )
 
 
 def rules_present(conn: Connection, rules: Collection[str], now: datetime, gap: timedelta) -> None:

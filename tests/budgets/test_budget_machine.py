@@ -40,7 +40,7 @@ class Budgets(RuleBasedStateMachine):
         for shop in self.shops:
             shop.delay = timedelta()
         self.name, self.websites, self.limit = "credits:", BOTH, LIMIT
-        self.highest = 0
+        self.highest = {}
         self.poll()
 
     def teardown(self):
@@ -112,6 +112,10 @@ class Budgets(RuleBasedStateMachine):
     def the_account_is_away(self, broken):
         self.bot.account.broken = broken
 
+    @rule(broken=st.booleans())
+    def writes_are_away(self, broken):
+        self.bot.account.broken_writes = broken
+
     @rule(refuses=st.booleans())
     def writes_are_refused(self, refuses):
         self.bot.account.refuses = GiveUp("not possible") if refuses else None
@@ -149,15 +153,16 @@ class Budgets(RuleBasedStateMachine):
     def used_never_falls(self):
         mark = self.mark()
         if mark is not None:
-            assert mark.used >= self.highest
-            self.highest = mark.used
+            assert mark.used >= self.highest.get(mark.period, 0)
+            self.highest[mark.period] = mark.used
 
     def mark(self):
         return self.bot.mark(self.name.partition(":")[0]) if hasattr(self, "bot") else None
 
     def all_is_well_for_a_while(self):
-        self.bot.account.broken, self.bot.account.refuses = False, None
-        self.poll(8)
+        account = self.bot.account
+        account.broken, account.broken_writes, account.refuses = False, False, None
+        asyncio.run(self.bot.run(hours=8))
 
     @precondition(lambda self: not self.bot.account.broken)
     @rule()

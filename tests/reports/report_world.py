@@ -66,8 +66,12 @@ class Figures:
         for name in self.ignores:
             query.pop(name, None)
             query.pop("todate" if name == "fromdate" else name, None)
-        nobody = query.get("fromdate", "2026") < "2001"
+        nobody = query.get("fromdate", "2026") < "2001" or any(
+            "mouseflow-bot" in value or value in ("1000000", "-1000000", "864000000")
+            for value in query.values()
+        )
         few = query.get("device") == "tablet" or query.get("country") == "aq"
+        few = few or query.get("star") == "1" or query.get("watched") == "0"
         share = 0 if nobody else self.tablets if few else 1
         kind, _, one = tail.partition("/")
         if kind == "websites":

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from report_world import World
 
-from bot.reports.poll import compared_for
+from bot.reports.history import compared_for
 from bot.store.recordings import set_watermark, watermark
 from bot.store.retention import forget
 from bot.store.rules import resume_rule

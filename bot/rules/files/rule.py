@@ -17,8 +17,11 @@ from bot.fields.catalogue import (
     SUBJECTS,
     VISITOR_FILTERS,
     WEBSITE,
+    FilterValue,
+    Span,
     fields,
     over_time,
+    visitor_filters,
 )
 from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
@@ -123,7 +126,8 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
         "visitors",
-        f"whose figures: the API's own filters {', '.join(VISITOR_FILTERS)}",
+        f"whose figures: the API's own filters {', '.join(VISITOR_FILTERS)}; pages only "
+        f"{', '.join(visitor_filters('pages'))}",
         "{device: phone}",
         OF_VISITORS,
     ),
@@ -626,7 +630,7 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
         "remind": read("remind", length),
         "resolved": read("resolved", flag),
         "over_last": read("over_last", length),
-        "visitors": read("visitors", _visitors),
+        "visitors": read("visitors", lambda n, p: _visitors(n, p, kind)),
         "was": read("was", texts),
         "tests": read("tests", lambda n, p: tests(n, p, kind)),
     }
@@ -731,13 +735,53 @@ def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
     return AfterDowntime(act or default.act_up_to, words.get(older, default.older))
 
 
-def _visitors(node: Node, place: Place) -> Mapping[str, str] | None:
-    keys = mapping(node, place, tuple(VISITOR_FILTERS), (), "{device: phone}")
+def _visitors(node: Node, place: Place, kind: Kind) -> Mapping[str, FilterValue] | None:
+    known = visitor_filters(kind)
+    keys = mapping(node, place, tuple(known), (), "{device: phone}")
     if keys is None:
         return None
-    values = {entry.key: _filter(entry, place.at(entry.key, entry)) for entry in keys}
+    values = {
+        entry.key: _filter_value(entry, place.at(entry.key, entry), known[entry.key])
+        for entry in keys
+        if entry.key in known
+    }
     good = {name: value for name, value in values.items() if value is not None}
-    return good if len(good) == len(values) else None
+    return good if len(good) == len(keys.entries) else None
+
+
+def _filter_value(entry: Entry, place: Place, about: Field) -> FilterValue | None:
+    """A value of the API's own filter, by the type of the field."""
+    if about.served.is_range:
+        return _span(entry.node, place, about)
+    if about.type == "flag":
+        return flag(entry.node, place)
+    if about.type == "variables":
+        pairs = _variables(entry.node, place)
+        if pairs and any(set(value) & set(",*^=") for _key, value in pairs):
+            place.on(entry.node).fault("the API's filter takes no value with , * ^ or =")
+            return None
+        return pairs
+    if about.served.is_list:
+        tags = texts(entry.node, place)
+        if tags and any(about.served.take(tag) is None for tag in tags):
+            place.on(entry.node).fault("the API's filter takes whole tags, without , or *")
+            return None
+        return tags
+    return _filter(entry, place)
+
+
+def _span(node: Node, place: Place, about: Field) -> Span | None:
+    keys = mapping(node, place, ("min", "max"), (), "{min: 2}")
+    if keys is None:
+        return None
+    bounds = {it.key: figure(it.node, place.at(it.key, it).on(it.node), about) for it in keys}
+    if not bounds or None in bounds.values():
+        return None
+    span = Span(bounds.get("min"), bounds.get("max"))
+    if span.low is not None and span.high is not None and span.low > span.high:
+        place.on(node).fault("min is above max")
+        return None
+    return span
 
 
 def _filter(entry: Entry, place: Place) -> str | None:
