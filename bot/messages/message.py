@@ -436,7 +436,8 @@ def _website_figures(shown: Values) -> Iterable[str]:
     if shown["status"] is not None:
         rate = shown["recording_rate"]
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
-        by = f", stopped by {shown['stopped_by']}" if shown["stopped_by"] else ""
+        stopped = shown["stopped_by"] and shown["status"] == "Stopped"
+        by = f", stopped by {shown['stopped_by']}" if stopped else ""
         yield f"Mouseflow says {shown['status']}{by}{of}."
     if shown["recordings_today"] is not None:
         yield f"{number(shown['recordings_today'])} recordings today."
