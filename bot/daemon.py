@@ -18,16 +18,17 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
+from pydantic import SecretStr
 
 from bot.account import Account, open_client
 from bot.actions import ACTIONS
@@ -53,17 +54,18 @@ from bot.errors import (
     TryLater,
     internal_error,
 )
+from bot.logs import scrubber
 from bot.polling.ops_messages import announce, post_directly
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
-from bot.reports.poll import compared_for
+from bot.reports.history import compared_for
 from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
-from bot.store.lanes import account_pause, keep_account_pause
+from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
 from bot.store.recordings import missing_websites, website_names
 from bot.store.retention import forget, forget_website, limit, shrink
 from bot.store.rules import kept_rule_files
@@ -71,6 +73,8 @@ from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow, Priority
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 CHECK_FILES = timedelta(seconds=3)
 """How often the rule files are checked for changes."""
@@ -96,8 +100,14 @@ KEEP_PAUSE = timedelta(seconds=5)
 ANNOUNCE_AFTER = timedelta(minutes=10)
 """After a gap longer than this, announce that polling has resumed."""
 
+RESTART = timedelta(minutes=1)
+"""How soon a side task begins again after a bug in it."""
+
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
+
+LAST_CALLS = timedelta(seconds=3)
+"""How long a stop waits for polls in flight, after delivery has ended."""
 
 
 def utc() -> datetime:
@@ -136,8 +146,11 @@ async def run(
     stop: asyncio.Event,
     reload: asyncio.Event,
     reader: ApartReader | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> None:
-    """Watch the account until `stop` is set; `reload` reloads the rule files.
+    """Watch the account until `stop` is set.
+
+    `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -147,12 +160,27 @@ async def run(
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
         with open_store(settings.store.url) as store:
-            start = await rules_at_start(reader, partial(store.run, kept_rule_files))
+            reading = rules_at_start(reader, partial(store.run, kept_rule_files))
+            start = await _unless(stop, reading)
+            if start is None:
+                return
             async with open_clients(settings) as clients:
-                daemon = Daemon(settings, store, clients, start, reader=reader, seen=seen)
+                daemon = Daemon(
+                    settings, store, clients, start, reader=reader, seen=seen, reread=reread
+                )
                 await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work returns; None, and its end, if `stop` is set before."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await _ended([working, stopping])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +238,17 @@ class Daemon:
         reader: RuleReader | None = None,
         once: bool = False,
         seen: Signature | None = None,
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
+        self._reread = reread or (lambda: settings)
+        self._rotate = clients.rotate
         self._store = store
         self._client = clients.client
         self._start = start
         self._reader = reader or RuleReader(settings.rules.paths, allowed(settings))
         self._seen = seen
+        self._postponed = ""
         self._kept: datetime | None = None
         self._ports = clients.acting
         self._delivered = utc()
@@ -286,10 +318,10 @@ class Daemon:
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload(reload)),
-            asyncio.create_task(self._check_channels()),
-            asyncio.create_task(self._clean_up()),
-            asyncio.create_task(self._keep_pauses()),
-            asyncio.create_task(self._beat()),
+            asyncio.create_task(_side_task(self._beat)),
+            asyncio.create_task(_side_task(self._check_channels)),
+            asyncio.create_task(_side_task(self._clean_up)),
+            asyncio.create_task(_side_task(self._keep_pauses)),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -325,8 +357,8 @@ class Daemon:
             again.clear()
             try:
                 await self._watcher.find_sites()
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
             else:
                 await self._watcher.succeeded(SITES)
 
@@ -363,29 +395,54 @@ class Daemon:
                 await self._watcher.find_sites()
             except Denied as error:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
                 await asyncio.sleep(RETRY_START.total_seconds())
             else:
                 await self._watcher.succeeded(SITES)
                 return
 
+    async def _no_sites(self, error: Exception) -> None:
+        """The list of websites failed, perhaps for a bug; the polls of those known go on."""
+        news = await self._watcher.troubles.failed(SITES, error)
+        if news and not isinstance(error, BotError):
+            log.error("websites.internal_error", exc_info=error)
+
     async def _reload(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
         while True:
-            asked_to = await _set_within(asked, CHECK_FILES)
+            if await _set_within(asked, CHECK_FILES):
+                asked.clear()  # signals that come together count once
+                await self._use_secrets()
             try:
                 now = await self._reader.signature()
-                if not asked_to and now == self._seen:
+                if now == self._seen:
                     continue
-                asked.clear()
                 self._seen = now
                 await self._load_rules()
             except Exception as error:
                 # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
                 reason = str(error) if isinstance(error, BotError) else internal_error(error)
-                log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
-                self._seen = None
+                if reason != self._postponed:
+                    log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
+                self._postponed, self._seen = reason, None
+            else:
+                self._postponed = ""
+
+    async def _use_secrets(self) -> None:
+        """Use the secrets as they are now; what failed is tried again at once."""
+        try:
+            settings = self._reread()
+            scrubber.register({*self._settings.secrets(), *settings.secrets()})
+            rotated = self._rotate(settings)
+        except BotError as error:
+            log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
+            return
+        if rotated:
+            log.info("secrets.rotated", secrets=rotated)
+        with suppress(StoreError):  # delivery tries it by itself, only later
+            await self._store.run(probe_lanes)
+            self._delivery.wake()
 
     async def _load_rules(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""
@@ -397,7 +454,11 @@ class Daemon:
             self._slack_lookup.check_again()
         except (RuleErrors, ConfigError) as error:
             await self._watcher.reject_rules(str(error).splitlines())
-        except BotError:
+        except StoreError:
+            raise
+        except BotError as error:
+            if str(error) != self._postponed:
+                await self._watcher.reject_rules([str(error)])
             raise
         except Exception as error:
             log.exception("rules.internal_error")
@@ -543,6 +604,16 @@ class Daemon:
         announce(conn, title, lines, now, self._settings.slack.ops)
 
 
+async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("daemon.task_failed", task=work.__name__.strip("_"))
+        await asyncio.sleep(RESTART.total_seconds())
+
+
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
     try:
         async with asyncio.timeout(wait.total_seconds()):
@@ -562,16 +633,23 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
             log.error("daemon.internal_error", reason=repr(outcome))
 
 
+def nothing_rotated(_: Settings) -> list[str]:
+    """Keep the secrets."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """`reading` is the account for polls, `acting` are the ports for actions.
 
-    `client` is what both send with; its pause after a 429 is kept in the store.
+    `client` is what both send with; its pause after a 429 is kept in the store. `rotate` uses
+    the secrets of other settings from now on, and returns the names of those that changed.
     """
 
     reading: Mouseflow
     acting: Ports
     client: AsyncMouseflow | None = None
+    rotate: Callable[[Settings], list[str]] = nothing_rotated
 
 
 @asynccontextmanager
@@ -581,11 +659,49 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     slack, webhook = _poster(settings), WebhookCaller()
     try:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Clients(Account(client, Priority.POLL), acting, client)
+        rotate = partial(_rotate, client, slack, _Secrets.of(settings))
+        yield Clients(Account(client, Priority.POLL), acting, client, rotate)
     finally:
-        await client.aclose()
+        await client.aclose(within=LAST_CALLS.total_seconds())
         await webhook.close()
         await slack.close()
+
+
+@dataclass(slots=True)
+class _Secrets:
+    """The secrets in use."""
+
+    account: tuple[str, str]
+    slack: SecretStr | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Secrets":
+        flow, slack = settings.mouseflow, settings.slack
+        account = (flow.email, flow.api_key.get_secret_value())
+        return cls(account, slack.bot_token or slack.webhook_url)
+
+
+def _rotate(
+    client: AsyncMouseflow,
+    slack: SlackPoster | WebhookPoster | NoSlack,
+    used: _Secrets,
+    settings: Settings,
+) -> list[str]:
+    new, changed = _Secrets.of(settings), list[str]()
+    if new.account != used.account:
+        client.use_credentials(*new.account)
+        changed.append("mouseflow.api_key")
+    same_kind = isinstance(slack, SlackPoster) == (settings.slack.bot_token is not None)
+    if (
+        new.slack is not None
+        and new.slack != used.slack
+        and same_kind
+        and not isinstance(slack, NoSlack)
+    ):
+        slack.use(new.slack)
+        changed.append("slack.bot_token" if settings.slack.bot_token else "slack.webhook_url")
+    used.account, used.slack = new.account, new.slack
+    return changed
 
 
 def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:

@@ -37,8 +37,12 @@ class Slack(Protocol):
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """The timestamp of the message with that key posted after `since`; None if there is none.
 
-        Raises CannotLook if the bot can't read the channel.
+        Raises CannotLook if the bot can't read the channel, or can't be certain.
         """
+        ...
+
+    async def look(self, channel: str) -> None:
+        """Check that `find` works in this channel; raises CannotLook if it does not."""
         ...
 
 

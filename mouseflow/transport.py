@@ -95,9 +95,9 @@ class Transport:
         transport: HttpxTransport | None,
     ) -> None:
         self._base_url = base_url
-        self._auth = httpx.BasicAuth(email, api_key)
-        pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
-        self._secrets = (pair, api_key, email)
+        self._secrets: tuple[str, ...] = ()
+        self._http: httpx.AsyncClient | None = None
+        self.use_credentials(email, api_key)
         self._timeout, self._longest = timeout, longest
         self._connections = connections
         self._monotonic = monotonic
@@ -106,8 +106,15 @@ class Transport:
         local = is_loopback(urlsplit(base_url).hostname or "")
         self._proxy = None if local or transport else from_environment().of(base_url)
         self._tls: ssl.SSLContext | None = None
-        self._http: httpx.AsyncClient | None = None
         self._closing: set[asyncio.Task[None]] = set()
+
+    def use_credentials(self, email: str, api_key: str) -> None:
+        """Send these from now on; the former ones stay out of errors, too."""
+        self._auth = httpx.BasicAuth(email, api_key)
+        pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
+        self._secrets = (pair, api_key, email, *self._secrets)[:6]
+        if self._http is not None:
+            self._http.auth = self._auth
 
     async def exchange(self, request: Request[Any]) -> Reply:
         """The answer; raises Unreachable. Must not be cancelled.

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
@@ -14,14 +16,14 @@ from msgspec import Struct
 from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Done, Spec, Written
+from bot.actions.base import Action, Done, Problem, Spec, Written
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Subject
 from bot.errors import Refused
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
-from bot.messages import blocks
+from bot.messages import links
 from bot.messages.message import Message
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
@@ -99,8 +101,9 @@ class Webhook(Notifier):
         )
 
     def lane(self, subject: Subject, default_channel: str) -> str:
-        """Calls to one host wait for each other."""
-        return f"webhook:{self._host}"
+        """Calls to one URL wait for each other; a hash tells the URLs of a host apart."""
+        named = f"{self.url} {self.secret_reference}"
+        return f"webhook:{self._host} {blake2b(named.encode(), digest_size=4).hexdigest()}"
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
@@ -158,8 +161,8 @@ def body(task: Task, addresses: Addresses) -> bytes:
             matched=task.matched,
             why=tuple(clean(line) for line in task.why),
             subject=_facts(subject),
-            url=blocks.playback(subject, addresses),
-            share_url=blocks.public(task.results.get("share"), addresses),
+            url=links.playback(subject, addresses),
+            share_url=links.public(task.results.get("share"), addresses),
         )
     )
 
@@ -262,6 +265,28 @@ def _steps(written: Any) -> tuple[Action, ...]:
     return tuple(Webhook(url=call.url, secret=call.secret) for call in calls)
 
 
+def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
+    """Warnings about addresses that visitors' data would reach unencrypted."""
+    if isinstance(written, WebhookWritten):
+        calls: list[tuple[tuple[str | int, ...], WebhookWritten]] = [((), written)]
+    else:
+        calls = [((number,), call) for number, call in enumerate(written)]
+    message = "visitors' data goes out unencrypted over http; write https"
+    return tuple(
+        Problem((*path, "url"), 1, 1, message, "webhook-http")
+        for path, call in calls
+        if call.url.lower().startswith("http:") and not _is_here(urlsplit(call.url).hostname or "")
+    )
+
+
+def _is_here(host: str) -> bool:
+    """Whether the host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 WEBHOOK = Spec(
     key="webhook",
     written=WebhookValue,
@@ -270,4 +295,5 @@ WEBHOOK = Spec(
     steps=_steps,
     about="posts the match as JSON to a URL, signed with HMAC-SHA256 if a secret is given",
     example="webhook: {url: https://example.com/hook, secret: env:HOOK_SECRET}",
+    problems=_problems,
 )

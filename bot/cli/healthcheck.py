@@ -1,9 +1,10 @@
 """Exit 0 while the daemon is running, and polls and deliveries move.
 
-An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help.
-A store that can't be written does: a person must act.
+An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help: the
+output names it. A store that can't be written does: a person must act.
 """
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -35,15 +36,17 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check with the standard library alone, since this runs every few seconds."""
     url = store_url(args)
-    fault = unhealthy(lock_file(url), args.within, time.time())
+    lock = lock_file(url)
+    fault = unhealthy(lock, args.within, time.time())
+    held = [] if fault else troubles(lock.with_suffix(""))
     if args.json:
         import json
 
-        print(json.dumps({"healthy": not fault, "fault": fault}))
+        print(json.dumps({"healthy": not fault, "fault": fault, "troubles": held}))
     elif fault:
         print(f"unhealthy: {fault}", file=sys.stderr)
     else:
-        print("alive")
+        print(f"alive, but actions wait: {'; '.join(held)}" if held else "alive")
     return 1 if fault else 0
 
 
@@ -79,6 +82,19 @@ def is_held(lock: Path) -> bool:
     finally:
         os.close(number)
     return False
+
+
+def troubles(database: Path) -> list[str]:
+    """What holds deliveries up, as the store has it: `slack token rejected (12 actions wait)`."""
+    import sqlite3
+
+    try:
+        opened = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        with contextlib.closing(opened) as connection:
+            rows = connection.execute("SELECT cause, place, waiting FROM troubles ORDER BY since")
+            return [f"{' '.join(filter(None, row[:2]))} ({row[2]} actions wait)" for row in rows]
+    except sqlite3.Error:
+        return []  # another version wrote it, or it is in trouble: `status` says so
 
 
 def store_url(args: Namespace) -> str:

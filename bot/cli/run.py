@@ -1,7 +1,7 @@
 """Run the daemon until SIGTERM or SIGINT, then finish requests in flight.
 
 A second signal exits at once; nothing is lost, the next start continues where this one stopped.
-Signals within half a second count as one. SIGHUP reloads the rule files.
+Signals within half a second count as one. SIGHUP loads changed rule files and secrets.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -59,7 +60,8 @@ def run(args: Namespace) -> int:
         heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
         limit = asyncio.create_task(_limit_stop(stop))
         try:
-            await daemon.run(configured, stop=stop, reload=reload, reader=reader)
+            again = partial(settings, args)
+            await daemon.run(configured, stop=stop, reload=reload, reader=reader, reread=again)
         finally:
             heartbeat.cancel()
             limit.cancel()

@@ -423,6 +423,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         # A webhook posts to the channel it was created for.
         channel=slack.channel is not None or slack.webhook_url is not None,
         share_url=settings.mouseflow.share_url is not None,
+        any_channel=slack.webhook_url is None,
     )
 
 

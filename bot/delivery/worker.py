@@ -30,7 +30,7 @@ from bot.delivery.attempt import (
 )
 from bot.delivery.causes import without_request
 from bot.delivery.troubles import NOBODY, Ops, tend
-from bot.domain.backoff import lane_opens
+from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
@@ -39,6 +39,7 @@ from bot.store import Connection, Store, outbox
 from bot.store.digests import fold_backlog
 from bot.store.lanes import LaneFault, due_lanes, failures, next_due, pause_lane, set_apart
 from bot.store.outbox import Claim
+from bot.store.rebuild import clock_set_back
 from bot.store.rules import note_ended_snoozes
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class Timing:
 
     patience: timedelta = timedelta(seconds=90)
     abandon: timedelta = timedelta(minutes=10)
-    drain: timedelta = timedelta(seconds=20)
+    drain: timedelta = timedelta(seconds=15)
     idle: timedelta = timedelta(seconds=15)
     store_retry: timedelta = timedelta(seconds=2)
 
@@ -220,7 +221,7 @@ class Delivery:
         self._crowded = False
         self._overdue: set[asyncio.Task[None]] = set()
         self._logged: dict[str, set[str]] = {}
-        self._tended = datetime.min.replace(tzinfo=UTC)
+        self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
         self._news = False
         self._held = 0
         self._counts: Counter[type[Outcome]] = Counter()
@@ -326,7 +327,10 @@ class Delivery:
         """Tell people what began to fail and what works again; now and then, or after news."""
         if not self._news and timedelta() <= now - self._tended < TEND:
             return
-        self._news, self._tended = False, now
+        if now < self._tended or not self._tended_once:
+            longest = LONGEST_ASKED + LANE_CEILING
+            await self._store.run(lambda conn: clock_set_back(conn, now, longest))
+        self._news, self._tended, self._tended_once = False, now, True
         failing = await self._store.run(lambda conn: tend(conn, now, self._ops))
         for key in [each for each in self._logged if ":" not in each and each not in failing]:
             del self._logged[key]

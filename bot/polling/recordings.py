@@ -31,13 +31,22 @@ from bot.polling.live_sessions import (
 from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
-from bot.polling.session import AHEAD, aware, fingerprint
+from bot.polling.session import AHEAD, AccountOffset, account_offset, aware, fingerprint
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
+from bot.store import Connection
 from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
-from bot.store.recordings import SeenRecording, known_recordings, matched_rules, watermark
+from bot.store.recordings import (
+    SeenRecording,
+    close_older,
+    forget_watermark,
+    known_recordings,
+    matched_rules,
+    set_watermark,
+    watermark,
+)
 
 SOURCE = "recordings"
 
@@ -49,6 +58,30 @@ MOST_REPORTED = 1_000
 
 UNREADABLE, COST = "poll.unreadable", "poll.cost"
 """Kinds of notes that are written once, and once in `COST_EVERY`."""
+
+
+STOPPED = "recordings stopped"
+"""The source of websites whose recordings no rule watches any more."""
+
+
+def read_mark(conn: Connection, website: str, now: datetime) -> Watermark | None:
+    """How far the website has been read; None if no rule has ever watched its recordings.
+
+    A rule that comes after a time without any does not act on that time.
+    """
+    text = watermark(conn, SOURCE, website)
+    if text is not None:
+        return msgspec.json.decode(text, type=Watermark).until(now)
+    stopped = watermark(conn, STOPPED, website) is not None
+    return Watermark.after(now, now, {}) if stopped else None
+
+
+def stop_reading(conn: Connection, website: str, now: datetime) -> None:
+    """Note that no rule watches the website's recordings any more: its sessions are closed."""
+    if watermark(conn, SOURCE, website) is not None:
+        forget_watermark(conn, SOURCE, website)
+        set_watermark(conn, STOPPED, website, "{}", now)
+        close_older(conn, website=website, than=now + timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +109,8 @@ class Polled:
 
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
-    has the rules whose filters work again, each with the time from which to catch up.
+    has the rules whose filters work again, each with the time from which to catch up. `offset`
+    is the account's offset from UTC, if the rows tell it.
     """
 
     live: LiveSessions
@@ -89,14 +123,14 @@ class Polled:
     without_detail: int = 0
     outage: BotError | None = None
     behind: Mapping[str, datetime] = field(default_factory=dict)
+    offset: AccountOffset | None = None
 
 
 async def poll(
     site: Site, rules: SiteRules, context: PollContext, live: LiveSessions, now: datetime
 ) -> Polled:
     """Poll once. Raises GiveUp or TryLater, and then nothing has changed."""
-    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
-    before = msgspec.json.decode(text, type=Watermark).until(now) if text else None
+    before = await context.store.run(partial(read_mark, website=site.id, now=now))
     since = before.since if before else now - context.start
     window = poll_window(now, _back_to(before, live, since), context.zone)
     client = CountingClient(context.mouseflow)
@@ -153,6 +187,7 @@ async def poll(
         without_detail=len(waiting),
         outage=result.outage,
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
+        offset=account_offset(seen.listing.rows, context.zone),
     )
 
 

@@ -5,10 +5,13 @@ The API filters by whole days in the account's zone, has no cursor and documents
 sides and works out what is new.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -42,6 +45,34 @@ def days_to_ask(now: datetime, back_to: datetime) -> tuple[date, date]:
 def day(recording: Recording) -> date | None:
     """The day of the recording as the account counts it: `created` carries the zone's offset."""
     return recording.created.date() if recording.created else None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOffset:
+    """The account's offset from UTC as recordings show it; `fits`: the configured zone has it."""
+
+    shown: str
+    fits: bool
+
+
+def account_offset(rows: Iterable[Recording], zone: ZoneInfo) -> AccountOffset | None:
+    """What most of the recordings say; None if no row has an offset, or as many say otherwise.
+
+    The API tells no time zone, but `created` carries the account's offset (L738, L4132).
+    """
+    said = Counter(
+        (start.isoformat()[-6:], start.utcoffset() == start.astimezone(zone).utcoffset())
+        for row in rows
+        if (start := row.created) is not None and start.tzinfo is not None
+    )
+    right = sum(times for (_, fits), times in said.items() if fits)
+    wrong = said.total() - right
+    if right == wrong:
+        return None
+    (shown, fits), _ = max(
+        (each for each in said.items() if each[0][1] is (right > wrong)), key=lambda it: it[1]
+    )
+    return AccountOffset(shown, fits)
 
 
 def last_activity(recording: Recording, now: datetime | None = None) -> datetime | None:

@@ -17,7 +17,7 @@ from bot.polling.evaluate import Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import SOURCE, PollContext
+from bot.polling.recordings import SOURCE, PollContext, read_mark
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
@@ -90,8 +90,7 @@ async def backfill(
     counts how often a day was read without some details; after a few it is done without them.
     Raises the errors of the calls and of the store; the days done so far stay done.
     """
-    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
-    mark = msgspec.json.decode(text, type=Watermark).until(now) if text else None
+    mark = await context.store.run(partial(read_mark, website=site.id, now=now))
     back_to = mark.polled if mark else now - context.start
     by_polls = recent(context.settle)
     if now - back_to <= by_polls:

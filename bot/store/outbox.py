@@ -14,7 +14,9 @@ import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import DIGESTS
+from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
+from bot.domain.limits import Posting
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
@@ -27,7 +29,13 @@ from bot.store.digests import (
     receipt,
 )
 from bot.store.lanes import is_failing, lane_of_kind, lane_works, set_apart
-from bot.store.matches import NewStep, add_steps, release_next
+from bot.store.matches import (
+    NewStep,
+    add_steps,
+    awaited_lines,
+    release_awaiting,
+    release_next,
+)
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
 AT_ONCE = 200
@@ -130,7 +138,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         subject_key=row.m_subject_key,
         summary=row.m_summary,
         subject=row.m_subject or b"",
-        why=tuple(msgspec.json.decode(row.m_why)),
+        why=(*msgspec.json.decode(row.m_why), *_awaited(conn, row)),
         matched=moment(row.m_matched),
         attempts=row.attempts + 1,
         first_tried=moment(first),
@@ -140,6 +148,12 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         results=results,
         unfinished=unfinished,
     )
+
+
+def _awaited(conn: Connection, row: DueStep) -> tuple[str, ...]:
+    if not row.m_rule.startswith(BUDGET):
+        return ()
+    return awaited_lines(conn, msgspec.json.decode(row.m_posting, type=Posting))
 
 
 def _earlier(conn: Connection, row: DueStep) -> tuple[dict[str, str], tuple[Unfinished, ...]]:
@@ -292,6 +306,8 @@ def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
 
 def _after(conn: Connection, claimed: Claim) -> None:
     release_next(conn, claimed.match)
+    if claimed.rule.startswith(BUDGET):
+        release_awaiting(conn, claimed.rule)
     erase_ended(conn, claimed.match)
 
 

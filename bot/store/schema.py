@@ -266,6 +266,7 @@ levels = Table(
     Column("known", Integer),
     Column("ending", Integer),
     _number("told", 1),
+    Column("reminded", Integer),
     _text("effect", "none"),
     _text("counter", ""),
     _text("condition", ""),

@@ -88,3 +88,18 @@ def test_every_body_is_of_the_documented_shape_and_has_no_personal_data(kind):
 def test_friction_is_given_as_far_as_it_is_known(band, expected):
     content = body(task(subject={"friction": band}), World().addresses)
     assert json.loads(content)["subject"]["friction"] == expected
+
+
+def test_each_url_has_a_lane_of_its_own_that_does_not_name_it():
+    lanes = {
+        action.lane(task().subject, "")
+        for action in (
+            HOOK,
+            Webhook(url="https://example.com/in/another"),
+            Webhook(url=HOOK.url, secret="env:HOOK_SECRET"),
+        )
+    }
+    assert len(lanes) == 3
+    assert all(lane.startswith("webhook:example.com ") for lane in lanes)
+    assert HOOK.lane(task().subject, "") == Webhook(url=HOOK.url).lane(task().subject, "")
+    assert "t0ken" not in "".join(lanes)
