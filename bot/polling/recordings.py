@@ -152,7 +152,9 @@ async def poll(
     expand = context.expand and rules.expandable
     scope = replace(
         scope,
-        matched=await context.store.run(partial(matched_rules, website=site.id, ids=ids)),
+        matched=(
+            await context.store.run(partial(matched_rules, website=site.id, ids=ids)) if ids else {}
+        ),
         places=places(seen, live) if expand else {},
         offset=live.knowledge.expansion.anywhere(now),
     )

@@ -79,7 +79,8 @@ recordings = Table(
     _number("vanished", 0),
     sqlite_with_rowid=False,
 )
-Index("recordings_created", recordings.c.website, recordings.c.created)
+# With `vanished` the index alone answers how many recordings of a window are known.
+Index("recordings_created", recordings.c.website, recordings.c.created, recordings.c.vanished)
 Index(
     "recordings_live",
     recordings.c.website,

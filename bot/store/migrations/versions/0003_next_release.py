@@ -66,3 +66,6 @@ def upgrade() -> None:
         sa.Column("restored_from", sa.Integer),
         sa.Column("restored_at", sa.Integer),
     )
+    # How many recordings of a window are known is counted from the index alone.
+    op.drop_index("recordings_created")
+    op.create_index("recordings_created", "recordings", ["website", "created", "vanished"])
