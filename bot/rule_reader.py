@@ -138,7 +138,10 @@ class ApartReader(RuleReader):
                         answer: _Answer = pickle.loads(await child.stdout.read())  # noqa: S301
                         return answer
                     name = request.files[int(line)][0]
-                reason = f"the process that read it ended with status {await child.wait()}"
+                status = await child.wait()
+                reason = f"the process that read it ended with status {status}"
+                if status == _NO_MEMORY:
+                    reason = "it needs too much memory"
         except TimeoutError:
             reason = f"it took longer than {patience:g} s"
         if not name:
@@ -231,10 +234,19 @@ class _Answer:
 
 
 _DONE = b"done\n"
+_NO_MEMORY = 70
+"""The exit status of a process that has run out of memory."""
 
 
 def main() -> None:
     """Read what stands on stdin; write the number of each file, then the answer, to stdout."""
+    try:
+        _read_stdin()
+    except MemoryError:
+        sys.exit(_NO_MEMORY)
+
+
+def _read_stdin() -> None:
     request: _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon
     _limit(request.memory, request.cpu)
     numbers = {name: number for number, (name, _) in enumerate(request.files)}

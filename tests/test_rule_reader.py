@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -62,7 +63,7 @@ async def test_a_file_that_takes_too_much_memory_is_an_error_and_the_others_are_
     with pytest.raises(RuleErrors) as error:
         await apart(memory=60_000_000).read(files)
     said = shown(error)
-    assert said[0] == "big.yaml:1: this file needs too much memory to read; make it smaller"
+    assert re.match(r"big.yaml:1: this file .*needs too much memory", said[0])
     assert {line.partition(":")[0] for line in said} == {"big.yaml", "z.yaml"}
 
 

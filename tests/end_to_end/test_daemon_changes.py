@@ -81,7 +81,7 @@ def test_the_same_faults_are_told_once_however_often_the_files_are_read(tmp_path
 
     with capture_logs() as log:
         virtually(work)
-    begun, changed, ended, again = world.told()
+    begun, changed, ended, again = world.told_whole()
     assert ["devce" in told for told in (begun, changed, again)] == [True, False, True]
     assert "fixed" in ended
     assert [line["event"] for line in log].count(
@@ -125,7 +125,7 @@ def test_a_bug_while_rules_are_reloaded_leaves_the_previous_rules_active(tmp_pat
 
     virtually(work)
     assert tags(world) == ["tag=phone", "tag=corrected"]
-    told, ended = world.told()
+    told, ended = world.told_whole()
     assert "The previous rules stay active" in told
     assert "the errors in the rule files are fixed" in ended
     assert f"internal error: {error.__name__} at " in told
@@ -239,7 +239,7 @@ def test_whatever_a_rule_file_becomes_the_previous_rules_stay_active(tmp_path, s
 
     virtually(work)
     assert tags(world) == ["tag=phone", "tag=corrected"]
-    told, ended = world.told()
+    told, ended = world.told_whole()
     assert "The previous rules stay active" in told
     assert "the errors in the rule files are fixed" in ended
     assert said in told

@@ -86,7 +86,7 @@ def test_the_good_rules_act_throughout(folder, tmp_path):
 
     virtually(work)
     assert acted == {name: ["tag=good"] for name in NAMES}
-    begun, ended = world.told()[::2], world.told()[1::2]
+    begun, ended = world.told_whole()[::2], world.told_whole()[1::2]
     assert [name for name, told in zip(NAMES, begun, strict=True) if name not in told] == []
     assert all("fixed" in told for told in ended)
 

@@ -74,14 +74,14 @@ def test_a_start_with_a_broken_file_runs_the_rules_of_before(tmp_path, text, sai
         assert said in rejected(world).faults[0]
         assert not rejected(world).incomplete
         assert await acts(world) == ["tag=phone"]
-        assert len(world.told()) == 1  # not at every start
+        assert len(world.told_whole()) == 1  # not at every start
         (folder / "phone.yaml").write_text(PHONE.replace("tag: phone", "tag: fixed"))
         assert await acts(world) == ["tag=fixed"]
         assert rejected(world) is None
 
     with capture_logs() as log:
         virtually(work)
-    begun, ended = world.told()
+    begun, ended = world.told_whole()
     assert "The previous rules stay active" in begun
     assert said in begun
     assert "the errors in the rule files are fixed" in ended
@@ -102,7 +102,7 @@ def test_a_file_that_is_fixed_while_the_rules_of_before_run_is_taken_up(tmp_path
         assert await acts(world) == ["tag=fixed"]
 
     virtually(work)
-    assert ["not loaded" in told for told in world.told()] == [True, False, True]
+    assert ["not loaded" in told for told in world.told_whole()] == [True, False, True]
 
 
 def test_the_very_first_start_runs_every_file_without_an_error(tmp_path):
@@ -125,7 +125,7 @@ def test_the_very_first_start_runs_every_file_without_an_error(tmp_path):
         assert await acts(world) == ["tag=a", "tag=e"]  # as after a reload
 
     virtually(work)
-    told = world.told()[0]
+    told = world.told_whole()[0]
     assert "The others are active" in told
     assert "b.yaml:6:12" in told
 
@@ -216,13 +216,13 @@ def test_files_that_can_not_be_read_now_are_read_later_and_told_once(tmp_path):
         async with world.daemon(reader=reader):
             (folder / "phone.yaml").write_text(PHONE.replace("tag: phone", "tag: later"))
             await asyncio.sleep(500)
-            assert len(world.told()) == 1
+            assert len(world.told_whole()) == 1
             await asyncio.sleep(300)
         assert await acts(world) == ["tag=later"]
 
     with capture_logs() as log:
         virtually(work)
-    begun, ended = world.told()
+    begun, ended = world.told_whole()
     assert "no process can start" in begun
     assert "fixed" in ended
     events = [line["event"] for line in log]

@@ -17,6 +17,7 @@ from pathlib import Path
 import time_machine
 
 from bot.account import Account
+from bot.cli.output import as_text
 from bot.config import Settings, load
 from bot.config.settings import allowed
 from bot.daemon import Clients, Daemon
@@ -163,6 +164,11 @@ class World:
 
     def told(self, channel: str = "#ops") -> list[str]:
         return [post.text for post in self.slack.dry_run_log.posts if post.channel == channel]
+
+    def told_whole(self, channel: str = "#ops") -> list[str]:
+        """The same with all lines, of which the text has only the first."""
+        posts = [post for post in self.slack.dry_run_log.posts if post.channel == channel]
+        return [as_text(post.text, post.blocks) for post in posts]
 
 
 def gaps(moments: list[float]) -> list[float]:
