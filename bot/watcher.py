@@ -18,12 +18,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import structlog
 
-from bot.budgets.decide import let_go_of_missing
+from bot.budgets.decide import follow_files
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
+from bot.budgets.state import share_used
+from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.fields.catalogue import KINDS
@@ -32,7 +35,7 @@ from bot.polling.filter_checks import FILTERS, WORDS, failure
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import Recorded, Routing
+from bot.polling.record_matches import Recorded, Routing, posting
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.polling.session import AccountOffset
@@ -47,6 +50,8 @@ from bot.store import Connection
 from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.cancel import take_back_unwanted
+from bot.store.lanes import probe_lanes
+from bot.store.rebuild import use_limits
 from bot.store.recordings import (
     missing_websites,
     set_watermark,
@@ -253,7 +258,6 @@ class Watcher:
     ) -> None:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
-        self._watching = rules.rules  # when the websites were last told apart by them
         self.watched: dict[str, WatchedSite] = {}
         self.budget_memory = BudgetMemory()
         self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
@@ -264,6 +268,8 @@ class Watcher:
         self._announced: datetime | None = None
         self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
+        self._watching: tuple[RuleSet, Sequence[Site]] | None = None
+        self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
 
@@ -321,6 +327,8 @@ class Watcher:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
         text = f"{len(rules.rules)} rules active"
+        if budgets := len(rules.budgets):
+            text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         wanted = {
@@ -336,13 +344,14 @@ class Watcher:
             names = website_names(conn)
             remember_tags(conn, rules.rules, now)
             rules_present(conn, fingerprints, now, self.context.gap)
-            lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
+            lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
             take_back_unwanted(conn, wanted, changed, now)
             return changed, lost
 
         changed, lost = await self.context.store.run(work)
-        if lost:
+        await self._rebuild(rules, changed)
+        if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
         try:
@@ -362,15 +371,38 @@ class Watcher:
             removed=sorted(before - fingerprints.keys()),
         )
 
+    async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
+        """Have what waits follow the rules as they are now, and try what failed once more."""
+        if not changed:
+            return
+        now, routing, run = self._clock(), self.context.routing, self.context.store.run
+        edited = [rule for rule in rules.rules if rule.id in changed]
+        postings = {rule.id: posting(rule, routing.zone) for rule in edited}
+        limits = {rule.id: post_limits(rule, routing.channel) for rule in edited}
+        book = await run(partial(book_of, rules=rules.rules, channel=routing.channel, ops=None))
+        after: int | None = 0
+        while after is not None:
+            some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
+            after = await run(some)
+        await run(partial(use_limits, postings=postings, limits=limits, now=now))
+        await run(probe_lanes)
+
     async def _watch_sites(self) -> None:
-        """Watch the present websites with the present rules; forget troubles of other polls."""
-        watching = (self.rules.rules, self._watching)
+        """Watch the present websites with the present rules; forget troubles of other polls.
+
+        Does nothing while both are the same: preparing many rules takes a second.
+        """
+        rules, sites = self.rules, self._sites
+        if self._watching and self._watching[0] is rules and self._watching[1] == sites:
+            return
+        self._watching = None
+        watching = (rules.rules, self._last_rules)
         await self.context.store.run(
-            partial(stop_unwatched, sites=self._sites, watching=watching, now=self._clock())
+            partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
         )
-        self._watching = self.rules.rules
+        self._last_rules = rules.rules
         tags = await self.context.store.run(earlier_tags)
-        self.watched = watched_sites(self.rules, self._sites, self.watched, tags)
+        self.watched = watched_sites(rules, sites, self.watched, tags)
         names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
@@ -379,7 +411,8 @@ class Watcher:
             for name in self.troubles.failing
             if name.startswith(FORM) and name.rpartition(" of ")[2] in names
         }
-        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
+        await self.troubles.keep_only(looks | ({"budgets"} if rules.budgets else set()))
+        self._watching = rules, sites
 
     async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
@@ -551,9 +584,6 @@ class Watcher:
                 counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
                 others=self._left_out,
             )  # fmt: skip
-            for website, used in polled.used.items():
-                if website in self.watched:
-                    self.watched[website].levels.budget_used = used
             for site in (site for site in polled.ignored if site.id in self.watched):
                 if await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
@@ -575,6 +605,8 @@ class Watcher:
         site = watched.site
 
         async def poll() -> Recorded:
+            if kind == "websites":
+                watched.levels.budget_used = await self._budget_used(site)
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
@@ -590,6 +622,11 @@ class Watcher:
             return polled.recorded
 
         return await self._guarded(f"{kind} of {site.name}", poll)
+
+    async def _budget_used(self, site: Site) -> float | Literal["unknown"] | None:
+        today = self._clock().astimezone(self.context.zone).date()
+        asked = partial(share_used, budgets=self.rules.budgets, site=site, today=today)
+        return await self.context.store.run(asked)
 
     def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
         """Log once that the API ignores a filter, and that it works again."""

@@ -172,6 +172,7 @@ class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):
 
     `recordings` are those of the rule's `over_last`, `recordings_today` those since midnight.
     `hour` and `weekday` say when the bot looked, in the account's zone.
+    `stopped_by` are the names for who stopped it, the most exact first; empty while it records.
     """
 
     kind: ClassVar[Kind] = "websites"
@@ -189,6 +190,7 @@ class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):
     excluded_ips: tuple[str, ...] = ()
     merge_urls: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
+    stopped_by: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -15,6 +15,7 @@ from bot.domain.subjects import (
     FunnelStep,
     FunnelSubject,
     Site,
+    WebsiteSubject,
 )
 from bot.fields.field import FOLLOWS, WEEKDAYS, Field, Source, TextKind, share_of
 
@@ -72,6 +73,10 @@ def _names(subject: CampaignSubject | FunnelSubject | FormSubject) -> tuple[str,
     return tuple(name for name in (subject.name, subject.id) if name)
 
 
+def _stopped_by(subject: WebsiteSubject) -> tuple[str, ...] | None:
+    return subject.stopped_by or None
+
+
 def _site_names(subject: Any) -> tuple[str, ...]:
     return tuple(name for name in (subject.website.name, subject.website.id) if name)
 
@@ -85,6 +90,10 @@ def _give_names(subject: Any, name: str) -> Any:
 
 def _give_site(subject: Any, name: str) -> Any:
     return replace(subject, website=Site(name, name))
+
+
+def _give_stopped_by(subject: WebsiteSubject, who: str) -> WebsiteSubject:
+    return replace(subject, stopped_by=(who,))
 
 
 def _parts_of_share(whole: int | None, part: int | None, share: float) -> tuple[int, int]:
@@ -641,6 +650,16 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         at="status",
         choices=STATUSES,
         sample="Recording",
+    ),
+    _website(
+        name="stopped_by",
+        type="text",
+        meaning="who stopped it: `person`, or `bot`, which is also `budget NAME` or `rule NAME`",
+        examples=("person",),
+        raw=_stopped_by,
+        give=_give_stopped_by,
+        several_names=True,
+        sample="person",
     ),
     _website(
         name="recording_rate",

@@ -189,6 +189,9 @@ class Operator(ABC):
         met = self._texts_met(about, texts_of(value))
         if about.type == "texts" and not met:
             return f"{about.name} {self.words(about)}"
+        words = [about.in_words(text) for text in met]
+        if met and None not in words:
+            return enumerated(words, "and")
         return f"{about.why_label} {seen(about, met or value) or 'absent'}"
 
     def _texts_met(self, about: Field, texts: tuple[str, ...]) -> tuple[str, ...]:

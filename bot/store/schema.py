@@ -126,6 +126,7 @@ steps = Table(
     Column("first_tried", Integer),
     Column("began", Integer),
     Column("unknown_since", Integer),
+    Column("look_since", Integer),  # after a restore: it may have been done since then
     Column("token", Text),
     Column("ended", Integer),
     Column("result", Text),
@@ -265,6 +266,7 @@ levels = Table(
     Column("known", Integer),
     Column("ending", Integer),
     _number("told", 1),
+    Column("reminded", Integer),
     _text("effect", "none"),
     _text("counter", ""),
     _text("condition", ""),

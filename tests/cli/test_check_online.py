@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli.main import main
+from mouseflow.simulator.api_recordings import known_tags, known_variables
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 
@@ -77,6 +78,29 @@ def place(
 
 def test_what_is_right_is_ok(place: Place) -> None:
     assert place.check(0) == ["ok: 2 rules in 1 file"]
+
+
+def test_tags_and_variables_that_no_session_has_had_are_warned_about(place: Place) -> None:
+    place.sim.add("myshop.com", "checkout-friction", start=-3600)
+    site = place.sim.world.site("w1")
+    good, key = known_tags(site)[0], known_variables(site)[0]
+    place.rules(
+        RULES.replace("{pages: {min: 30}}", f"{{tags: [{good}, {good}x, on-*, ours]}}")
+        + f"""\
+  three:
+    watch: recordings
+    websites: [myshop.com]
+    when: {{variables: {{{key}: 1, {key}x: {{exists: true}}}}}}
+    do: {{tag: ours}}
+"""
+    )
+    place_of = "warning: rules/rules.yaml"
+    assert [line for line in place.check(0) if line.startswith("warning")] == [
+        f"{place_of}:8:3: rules.two: no session has had the tag {good}x so far; "
+        f"did you mean {good}?",
+        f"{place_of}:12:3: rules.three: no session has had the variable {key}x so far; "
+        f"did you mean {key}?",
+    ]
 
 
 def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:

@@ -287,3 +287,27 @@ async def test_an_edit_that_leaves_a_website_out_ends_its_episode(watched):
     bot.account.wait(minutes=15)
     await bot.watcher.poll_reports(bot.account.site)
     assert len(bot.matches()) == 3
+
+
+TWO = """
+not-recording:
+  watch: feedback
+  websites: [myshop.com]
+  when: {enabled: true}
+  resolved: true
+  do: {slack: {channel: "#ops"}}
+"""
+
+
+async def test_every_alert_on_a_website_with_another_name_ends(watched):
+    bot = watched(TWO)
+    campaigns = bot.account.sim.world.sites["site-1"].campaigns
+    for name in ("c1", "c2"):
+        campaigns[name] = Campaign(name, {"name": name, "enabled": True})
+    await bot.list()
+    await bot.watcher.poll_feedback(bot.account.site)
+    campaigns["c1"].settings["enabled"] = False
+    await bot.watcher.poll_feedback(bot.account.site)
+    call(bot, "myshop.dk")
+    await bot.list(times=3)
+    assert len(bot.ended()) == 2
