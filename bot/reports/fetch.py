@@ -59,6 +59,9 @@ RECORDINGS_TODAY = "recordings_today"
 COUNTED = frozenset({"recordings", RECORDINGS_TODAY})
 """Figures of a website that cost a call of their own."""
 
+BUDGETED = frozenset({"budget_used"})
+"""Figures of a website that the budgets know."""
+
 MOST_FORMS = 50
 """Forms whose report is read in one poll, if a rule asks for more than the list has. With more
 forms each has its turn, and counts with its last report in between."""
@@ -470,7 +473,7 @@ def asks_budget(rule: Rule) -> bool:
     """Whether the rule depends on the share of a budget that is used."""
     asked = (*leaves(rule.condition), *leaves(rule.until))
     return rule.watch == "websites" and any(
-        leaf.field == "budget_used" for leaf in asked if not isinstance(leaf, Journey)
+        leaf.field in BUDGETED for leaf in asked if not isinstance(leaf, Journey)
     )
 
 

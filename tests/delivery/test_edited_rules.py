@@ -166,7 +166,7 @@ async def test_a_raised_limit_frees_what_was_kept_back(world):
     await world.use('{slack: {channel: "#right", at_most: 20 per minute}}')
     await world.delivery.drain()
     assert len(world.slack.messages) == 2
-    assert "2 more matches" in world.slack.messages[1].text
+    assert "2 more: rule" in world.slack.messages[1].text
 
 
 async def test_active_hours_that_are_gone_hold_nothing_back(world):
@@ -308,6 +308,6 @@ async def test_the_command_says_which_rules_are_gone_and_works_in_batches(
     world.now = datetime.now(UTC) + MINUTE  # the command's clock is the real one
     await world.delivery.drain()
     (digest,) = world.slack.messages  # they are months old by that clock
-    assert digest.text.startswith("450 more matches")
+    assert "450 more: rule" in digest.text
     rules.write_text("version: 1\nrules: {rule: 5}")
     assert main(["retry"]) == 0

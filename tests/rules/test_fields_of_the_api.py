@@ -116,7 +116,7 @@ WEBSITE = b"""{"id": "8fc2ace2", "name": "myshop.com", "created": "2013-08-18T19
 def website(**changes):
     detail = msgspec.structs.replace(msgspec.json.decode(WEBSITE, type=WebsiteDetail), **changes)
     site = Site("8fc2ace2", "myshop.com", read_only=True)
-    return read_website(site, detail, None, datetime(2026, 3, 10, 9, tzinfo=UTC))
+    return read_website(site, detail, None, None, datetime(2026, 3, 10, 9, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(

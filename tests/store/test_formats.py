@@ -1,6 +1,8 @@
 """Stores of every released format: converted after a snapshot, or refused in words."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -241,3 +243,48 @@ def test_reading_an_empty_file_says_so(tmp_path):
     (tmp_path / "bot.db").touch()
     with pytest.raises(StoreError, match="empty"):
         open_store(f"sqlite:///{tmp_path}/bot.db", read_only=True)
+
+
+DIES = """
+import os, sys
+from bot.store import database, formats, open_store
+
+def die(*_):
+    os.kill(os.getpid(), 9)
+
+where, name = sys.argv[2].split(".")
+setattr({"database": database, "formats": formats}[where], name, die)
+open_store(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "at", ["database._flush", "database.convert", "formats._mark", "database._let_it_shrink"]
+)
+def test_a_crash_during_the_conversion_loses_nothing(tmp_path, at):
+    file = tmp_path / "bot.db"
+    url = write(file, 1)
+    before = rows(file)
+    died = subprocess.run([sys.executable, "-c", DIES, url, at], capture_output=True, check=False)
+    assert died.returncode == -9, died.stderr
+    with open_store(url) as store:
+        assert not store.do(differences)
+    after = rows(file)
+    assert {name: after[name] for name in before} == before
+    assert not list(tmp_path.glob("*.part"))
+    with closing(sqlite3.connect(tmp_path / "bot.db.format-1")) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_disk_without_room_for_the_snapshot_is_said_and_nothing_is_converted(tmp_path):
+    url = write(tmp_path / "bot.db", 1)
+    code = "import sys; from bot.store import open_store; open_store(sys.argv[1])"
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 64; exec "$0" -c "$1" "$2"', sys.executable, code, url],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "StoreError" in done.stderr
+    assert "bot.db.format-1.part" in done.stderr
+    with closing(sqlite3.connect(tmp_path / "bot.db")) as raw:
+        assert raw.execute("PRAGMA user_version").fetchone() == (1,)
+    open_store(url).close()
