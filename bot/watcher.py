@@ -4,6 +4,7 @@ First the list of websites: which ones rules watch, and which ones are gone. The
 which polls recordings, feedback, reports and budgets, and tells people about troubles.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -39,6 +40,7 @@ from bot.store.recordings import (
     forget_watermark,
     missing_websites,
     set_websites,
+    watermark,
     website_names,
 )
 from bot.store.renames import rename_rule
@@ -59,7 +61,8 @@ class WatchedSite:
     """A website under watch: its rules, prepared, and what is kept between its polls.
 
     `reported` are the doubts about its API that people were told; `backfill_attempts` counts
-    by day how often a backfill lacked details.
+    by day how often a backfill lacked details. `begun` is since when rules watch its recordings,
+    in seconds of the event loop's clock; `first`: they were never polled before.
     """
 
     site: Site
@@ -68,6 +71,17 @@ class WatchedSite:
     levels: LevelMemory = field(default_factory=LevelMemory)
     reported: set[str] = field(default_factory=set)
     backfill_attempts: dict[str, int] = field(default_factory=dict)
+    begun: float | None = None
+    first: bool | None = None
+
+    def watched_since(self, now: datetime) -> datetime | None:
+        """Since when recordings have been watched, whatever the wall clock did meanwhile.
+
+        None if an earlier process began it.
+        """
+        if not self.first or self.begun is None:
+            return None
+        return now - timedelta(seconds=asyncio.get_running_loop().time() - self.begun)
 
 
 def sites_of(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
@@ -194,6 +208,9 @@ class Watcher:
         self._clock = clock
         self.announce_after = announce_after
         self._announced: datetime | None = None
+        self._zone_told = False
+        self._started: float | None = None
+        self._listed = False
         self._sites: Sequence[Site] = ()
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
@@ -268,6 +285,12 @@ class Watcher:
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls."""
         self.watched = watched_sites(self.rules, self._sites, self.watched)
+        now = asyncio.get_running_loop().time()
+        self._started = now if self._started is None else self._started
+        for each in self.watched.values():
+            if each.begun is None:  # the first list may have taken long to come
+                each.begun = now if self._listed else self._started
+        self._listed = self._listed or bool(self._sites)
         names = [each.site.name for each in self.watched.values()]
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
@@ -297,13 +320,24 @@ class Watcher:
         return await self._guarded(f"recordings of {before.site.name}", partial(poll, before))
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
+        if before.first is None:
+            text = await self.context.store.run(
+                partial(watermark, source=recordings.SOURCE, website=before.site.id)
+            )
+            before.first = text is None
         await self._backfill(before)
         # Only now: a backfill may take hours, and the rules may have changed meanwhile.
         watched = self.watched.get(before.site.id)
         if watched is None or not watched.rules.final.rules:
             return Recorded()
+        now = self._clock()
         polled = await recordings.poll(
-            watched.site, watched.rules, self.context, watched.live, self._clock()
+            watched.site,
+            watched.rules,
+            self.context,
+            watched.live,
+            now,
+            watched.watched_since(now),
         )
         self._keep(watched, polled.live)
         if polled.evaluated:
@@ -314,6 +348,7 @@ class Watcher:
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
             await self._announce_resumed(polled.since)
+        await self._warn_of_zone(polled.zone)
         await self._warn_of_limits(watched, polled.unread)
         if polled.behind:
             self._take(polled.recorded)
@@ -355,16 +390,19 @@ class Watcher:
 
         await self.context.store.run(work)
         watched.live = watched.live.forget_sessions()
+        watched.begun, watched.first = asyncio.get_running_loop().time(), None
         return Recorded()
 
     async def _backfill(self, watched: WatchedSite) -> None:
         """After hours without a poll, first read what was missed, and tell people."""
+        now = self._clock()
         missed = await backfill(
             watched.site,
             lambda: self.rules.rules,
             self.context,
             watched.backfill_attempts,
-            self._clock(),
+            now,
+            watched.watched_since(now),
         )
         if missed is None:
             return
@@ -502,6 +540,20 @@ class Watcher:
             log.warning("rule.paused", rule=rule, reason=reason)
         if paused:
             self._wake()
+
+    async def _warn_of_zone(self, counted: str | None) -> None:
+        """Tell people once that the account counts its days in another time zone."""
+        if counted is None or self._zone_told:
+            return
+        self._zone_told = True
+        zone = self.context.zone.key
+        log.error("poll.wrong_time_zone", account=counted, time_zone=zone)
+        await self.tell_ops(
+            "mouseflow.time_zone is wrong",
+            f"The account counts in {counted}, `time_zone` says {zone}.",
+            "Until it is corrected, `weekday`, `hour` and the days of budgets are off. "
+            "No recording is missed.",
+        )
 
     async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
         """Tell people once about what the last poll could not check."""

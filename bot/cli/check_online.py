@@ -50,6 +50,7 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
             *await _ignored_filters(account, book.rules, sites),
+            *await _wrong_zone(account, settings.mouseflow.time_zone, sites),
         ]
 
 
@@ -89,6 +90,30 @@ def _listed(kinds: set[str]) -> str:
     from bot.rules.syntax.location import listed
 
     return listed(sorted(kinds), "and")
+
+
+async def _wrong_zone(account: "Account", zone: str, sites: Sequence[Site]) -> list[str]:
+    """A problem if the account counts time otherwise than in `time_zone`, as its rows tell."""
+    from zoneinfo import ZoneInfo
+
+    from bot.polling.list_reader import of_days, read
+    from bot.polling.session import other_zone
+
+    today = datetime.now(UTC).date()
+    window = of_days(today - timedelta(days=30), today + timedelta(days=2))
+    for site in sites:
+        try:
+            rows = (await read(account, site.id, window, 10, brief=True)).rows
+        except BotError:
+            continue  # the checks of filters report it
+        if rows:
+            counted = other_zone(rows, ZoneInfo(zone))
+            return (
+                [f"mouseflow.time_zone: the account counts in {counted}, `time_zone` says {zone}"]
+                if counted
+                else []
+            )
+    return []
 
 
 async def _ignored_filters(

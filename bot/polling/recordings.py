@@ -11,6 +11,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
@@ -29,15 +30,25 @@ from bot.polling.live_sessions import (
 )
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
-from bot.polling.session import AHEAD, aware, fingerprint
+from bot.polling.session import AHEAD, other_zone, seen_recording
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
-from bot.store.recordings import SeenRecording, known_recordings, matched_rules, watermark
+from bot.store.recordings import (
+    known_recordings,
+    matched_rules,
+    reopen_recordings,
+    watermark,
+)
+
+log = structlog.get_logger(__name__)
 
 SOURCE = "recordings"
+
+BESIDE = timedelta(minutes=25)
+"""How much the ordinary polls read beyond the sessions that have not ended."""
 
 COST_EVERY = timedelta(hours=1)
 """How often the audit log says what the rules cost."""
@@ -72,7 +83,8 @@ class Polled:
 
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
-    has the rules whose filters work again, each with the time from which to catch up.
+    has the rules whose filters work again, each with the time from which to catch up. `zone` is
+    how the account counts time, if not as configured.
     """
 
     live: LiveSessions
@@ -85,15 +97,28 @@ class Polled:
     without_detail: int = 0
     outage: BotError | None = None
     behind: Mapping[str, datetime] = field(default_factory=dict)
+    zone: str | None = None
 
 
 async def poll(
-    site: Site, rules: SiteRules, context: PollContext, live: LiveSessions, now: datetime
+    site: Site,
+    rules: SiteRules,
+    context: PollContext,
+    live: LiveSessions,
+    now: datetime,
+    began: datetime | None = None,
 ) -> Polled:
-    """Poll once. Raises GiveUp or TryLater, and then nothing has changed."""
-    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
-    before = msgspec.json.decode(text, type=Watermark).until(now) if text else None
-    since = before.since if before else now - context.start
+    """Poll once. `began` is since when this process watches, if no earlier one did.
+
+    Raises GiveUp or TryLater, and then nothing has changed.
+    """
+    before, put_right = await _watermark(site, context, now, began)
+    if put_right:
+        live = LiveSessions()
+    line = (began or now) - context.start
+    since = before.since if before else line
+    if before and before.was_behind(began and line):
+        before, since = msgspec.structs.replace(before, polled=line), max(since, line)
     window = poll_window(now, _back_to(before, live, since), context.zone)
     client = CountingClient(context.mouseflow)
     scope = Scope(
@@ -149,7 +174,35 @@ async def poll(
         without_detail=len(waiting),
         outage=result.outage,
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
+        zone=other_zone(seen.listing.rows, context.zone),
     )
+
+
+async def _watermark(
+    site: Site, context: PollContext, now: datetime, began: datetime | None
+) -> tuple[Watermark | None, bool]:
+    """How far polls have read, and whether a clock that was ahead has been put right since.
+
+    Sessions may then have been decided too early, or passed over as too old: they are live again.
+    """
+    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
+    if text is None:
+        return None, False
+    stored = msgspec.json.decode(text, type=Watermark)
+    mark = stored.until(now, began and began - context.start)
+    if not stored.is_ahead(now):
+        return mark, False
+    log.warning("poll.clock_put_right", website=site.name,
+                seconds=round((stored.polled - now).total_seconds()))  # fmt: skip
+    passed_over = stored.since > mark.since
+    than = mark.since if passed_over else now - recent(context.settle)
+    await context.store.run(partial(reopen_recordings, website=site.id, since=than))
+    return mark, True
+
+
+def recent(settle: timedelta) -> timedelta:
+    """How far back the ordinary polls read by themselves, as they must watch live sessions."""
+    return settle + BESIDE
 
 
 async def _read(
@@ -258,10 +311,14 @@ def _outcome(
     rows |= {row.id: row for row in seen.fresh}
     newest = min(seen.newest or seen.since, now + AHEAD)
     after = Watermark(
-        since=seen.since,
+        since=before.since if before else seen.since,
         polled=now,
         newest=max(newest, before.newest if before else seen.since),
         accepted=seen.difference + len(vanished),
+        latest=max(filter(None, (seen.newest, before.latest if before else None)), default=None),
+        compared=now
+        if before is None or seen.listing.whole or before.compare_is_due(now)
+        else before.compared or now,
         waiting=dict(waiting_rules),
     )
     return PollOutcome(
@@ -269,17 +326,7 @@ def _outcome(
         website=site.id,
         at=now,
         watermark=msgspec.json.encode(after).decode(),
-        seen=[
-            SeenRecording(
-                id=row.id,
-                fingerprint=fingerprint(row),
-                settled=final.get(row.id, True),
-                closed=final.get(row.id, True),
-                created=aware(row.created) if row.created else None,
-                last_activity=aware(row.last_activity) if row.last_activity else None,
-            )
-            for row in rows.values()
-        ],
+        seen=[seen_recording(row, final.get(row.id, True)) for row in rows.values()],
         vanished=sorted(gone),
     )
 

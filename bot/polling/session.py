@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bot.store.recordings import SeenRecording
 from mouseflow.models import Recording
 
 Order = Literal["activity", "created", "both", "unknown"]
@@ -44,6 +46,18 @@ def day(recording: Recording) -> date | None:
     return recording.created.date() if recording.created else None
 
 
+def other_zone(rows: Sequence[Recording], zone: ZoneInfo) -> str | None:
+    """How the account counts time, such as `+10:00`, if that is not as in the zone; else None.
+
+    Each `created` carries the offset of the account's zone. One row proves nothing.
+    """
+    stamps = [row.created for row in rows if row.created and row.created.tzinfo]
+    if len(stamps) < 2 or any(at.utcoffset() == at.astimezone(zone).utcoffset() for at in stamps):
+        return None
+    said = f"{stamps[0]:%z}"
+    return f"{said[:3]}:{said[3:5]}"
+
+
 def last_activity(recording: Recording, now: datetime | None = None) -> datetime | None:
     """The time of the latest activity; page views may end after `lastActivity` (L917 against L933).
 
@@ -72,6 +86,18 @@ def fingerprint(recording: Recording) -> str:
     at = recording.last_activity
     stamp = aware(at).astimezone(UTC).isoformat() if at else ""
     return f"{stamp}/{recording.duration}/{recording.pages}"
+
+
+def seen_recording(row: Recording, settled: bool) -> SeenRecording:
+    """What the store keeps of the row. A session that has settled need not be polled again."""
+    return SeenRecording(
+        id=row.id,
+        fingerprint=fingerprint(row),
+        settled=settled,
+        closed=settled,
+        created=aware(row.created) if row.created else None,
+        last_activity=aware(row.last_activity) if row.last_activity else None,
+    )
 
 
 def order_of(rows: Sequence[Recording]) -> Order:

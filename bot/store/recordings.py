@@ -123,6 +123,16 @@ def close_older(conn: Connection, website: str, than: datetime) -> None:
     )
 
 
+def reopen_recordings(conn: Connection, website: str, since: datetime) -> None:
+    """Make recordings live again that were active at `since` or later."""
+    conn.execute(
+        update(recordings)
+        .where(recordings.c.website == website, recordings.c.last_activity >= ms(since))
+        .where(recordings.c.vanished == 0)
+        .values(settled=0, closed=0)
+    )
+
+
 def known_recordings(conn: Connection, website: str, since: datetime) -> dict[str, SeenRecording]:
     """The recordings made at `since` or later that are known and have not vanished, by id."""
     return _by_id(conn, website, (recordings.c.created >= ms(since)) & (recordings.c.vanished == 0))

@@ -193,7 +193,7 @@ once = Table(
     metadata,
     _text("rule", primary_key=True),
     Column("value", LargeBinary, primary_key=True, nullable=False),
-    _number("at"),
+    Column("at", Integer, primary_key=True, nullable=False),
     _number("until"),  # not needed after that, by the rule as it was
     sqlite_with_rowid=False,
 )
