@@ -102,6 +102,7 @@ class World:
                 "BOT_MOUSEFLOW__BASE_URL": "http://127.0.0.1:1",
                 "BOT_MOUSEFLOW__EMAIL": self.sim.email,
                 "BOT_MOUSEFLOW__API_KEY": self.sim.api_key,
+                "BOT_MOUSEFLOW__TIME_ZONE": quirks.time_zone,
                 "BOT_SLACK__BOT_TOKEN": "xoxb-1",
                 "BOT_SLACK__CHANNEL": "#mouseflow",
                 "BOT_SLACK__OPS_CHANNEL": "#ops",
