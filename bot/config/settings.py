@@ -235,7 +235,8 @@ class RulesSection(Section):
 class PollSection(Section):
     """How often to poll, and how.
 
-    `start` is how far back the very first poll looks, zero for now. `expand` requests page
+    `start` is how far back the very first poll looks, zero for now. `marks` is for how long after a
+    session people's tags, stars and the like still count. `expand` requests page
     views with lists, if the server returns them.
     """
 
@@ -244,6 +245,7 @@ class PollSection(Section):
     reports: Duration = timedelta(minutes=15)
     settle: Duration = timedelta(minutes=35)
     start: Start = timedelta()
+    marks: Start = timedelta(days=1)
     expand: bool = True
 
     @field_validator("recordings", "feedback", "reports")

@@ -4,6 +4,7 @@ Read the list, pick the candidates, evaluate them, record the matches, all in on
 and keep what helps the next poll.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,9 +16,18 @@ import structlog
 
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
-from bot.polling.evaluate import CountingClient, Result, Scope, evaluate
+from bot.polling.evaluate import Candidate, CountingClient, Result, Scope, evaluate
 from bot.polling.filter_checks import Filter, check_filter
-from bot.polling.list_reader import ListReading, PollWindow, Watermark, poll_window, read_list
+from bot.polling.late_marks import ALL, SWEEP, due, marked, questions
+from bot.polling.list_reader import (
+    ListReading,
+    PollWindow,
+    Watermark,
+    of_days,
+    poll_window,
+    read,
+    read_list,
+)
 from bot.polling.live_sessions import (
     LAG,
     LiveSessions,
@@ -30,7 +40,7 @@ from bot.polling.live_sessions import (
 )
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
-from bot.polling.session import AHEAD, other_zone, seen_recording
+from bot.polling.session import AHEAD, aware, days_to_ask, other_zone, seen_recording
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.store.audit import Note
@@ -64,6 +74,7 @@ UNREADABLE, COST = "poll.unreadable", "poll.cost"
 class PollContext:
     """What every poll of an account works with.
 
+    What people mark on a session counts for `marks` after it has ended.
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
     views, if the server is known to return them.
     """
@@ -75,6 +86,7 @@ class PollContext:
     start: timedelta
     routing: Routing
     expand: bool = True
+    marks: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,15 @@ async def poll(
         offset=live.knowledge.expansion.anywhere(now),
     )
     result = await evaluate(picked, live.knowledge, scope)
+    late, live = await _late_marks(scope, context, live, result, seen, before is None)
+    result = replace(
+        result,
+        evaluations=(*result.evaluations, *late.evaluations),
+        knowledge=late.knowledge,
+        costs=Counter(result.costs) + Counter(late.costs),
+        details=result.details + late.details,
+        outage=result.outage or late.outage,
+    )
     vanished = await _vanished(seen, site, context.store)
     waiting, given_up = missing_details(result.evaluations, live, result.outage is not None, now)
     suspended = result.knowledge.filters.suspended
@@ -230,6 +251,52 @@ async def _read(
     if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
         expansion = expansion.missed()
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
+
+
+async def _late_marks(
+    scope: Scope,
+    context: PollContext,
+    live: LiveSessions,
+    done: Result,
+    seen: ListReading,
+    first: bool,
+) -> tuple[Result, LiveSessions]:
+    """Evaluate the decided recordings that people have marked since, by the rules that read that.
+
+    The first poll of all has decided nothing before.
+    """
+    nothing, now = Result((), done.knowledge, {}), scope.now
+    rules = scope.rules.of_marked() if context.marks else None
+    asked = due(rules.marked, live.marks_read, now) if rules and not done.outage else frozenset()
+    if rules is None or not asked:
+        return nothing, live
+    answered = (*asked, *(questions(rules.marked) if ALL in asked else ()))
+    live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
+    if first:
+        return nothing, live
+    since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
+    rows = await marked(
+        scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now
+    )
+    picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
+    some = [Candidate(row, settled=True) for row in rows if row.id not in picked]
+    if not some:
+        return nothing, live
+    ids = [each.row.id for each in some]
+    began = min((aware(it.row.created) for it in some if it.row.created), default=since)
+    days = of_days(*days_to_ask(now, min(since, began)))
+    filtered = any(rules.asking.values())
+    total = (await read(scope.mouseflow, scope.site.id, days, 1)).count if filtered else 0
+    scope = replace(
+        scope,
+        rules=rules,
+        facts=PollFacts(scope.mouseflow, scope.site.id, days),
+        window=days,
+        matched=await context.store.run(partial(matched_rules, website=scope.site.id, ids=ids)),
+        places={},
+        total=total,
+    )
+    return await evaluate(some, done.knowledge, scope), live
 
 
 def _back_to(before: Watermark | None, live: LiveSessions, since: datetime) -> datetime:

@@ -7,6 +7,7 @@ sides and works out what is new.
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -88,6 +89,19 @@ def fingerprint(recording: Recording) -> str:
     return f"{stamp}/{recording.duration}/{recording.pages}"
 
 
+def marks(recording: Recording) -> str:
+    """Changes whenever people mark the recording: tags, star, watched, share, variables, name."""
+    said = (
+        sorted(recording.tags),
+        bool(recording.starred),
+        bool(recording.watched),
+        bool(recording.token),
+        sorted(map(str, recording.variables or ())),
+        recording.visitor_name or "",
+    )
+    return blake2b(repr(said).encode(errors="replace"), digest_size=8).hexdigest()
+
+
 def seen_recording(row: Recording, settled: bool) -> SeenRecording:
     """What the store keeps of the row. A session that has settled need not be polled again."""
     return SeenRecording(
@@ -95,6 +109,7 @@ def seen_recording(row: Recording, settled: bool) -> SeenRecording:
         fingerprint=fingerprint(row),
         settled=settled,
         closed=settled,
+        marks=marks(row),
         created=aware(row.created) if row.created else None,
         last_activity=aware(row.last_activity) if row.last_activity else None,
     )

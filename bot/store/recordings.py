@@ -64,7 +64,8 @@ class SeenRecording:
 
     `fingerprint` is opaque and changes when the recording does. `settled`: it has had
     no activity for long enough to be final. `closed`: it need not be polled again. `created` is
-    None if the API left it out; the time of the poll is used instead.
+    None if the API left it out; the time of the poll is used instead. `marks` is opaque and
+    changes when people mark the recording; empty if that is not known.
     """
 
     id: str
@@ -73,6 +74,7 @@ class SeenRecording:
     created: datetime | None = None
     last_activity: datetime | None = None
     closed: bool = False
+    marks: str = ""
 
 
 def save_recordings(
@@ -89,6 +91,7 @@ def save_recordings(
             "settled": int(each.settled),
             "closed": int(each.closed),
             "vanished": 0,
+            "marks": each.marks,
         }
         for each in seen
     ]
@@ -98,7 +101,7 @@ def save_recordings(
     new = write.excluded
     changes = {
         name: new[name]
-        for name in ("last_activity", "fingerprint", "settled", "closed", "vanished")
+        for name in ("last_activity", "fingerprint", "settled", "closed", "vanished", "marks")
     }
     conn.execute(write.on_conflict_do_update(index_elements=["website", "id"], set_=changes), rows)
 
@@ -158,6 +161,18 @@ def matched_rules(
     return {key: frozenset(rules) for key, rules in found.items()}
 
 
+def decided_marks(conn: Connection, website: str, ids: Sequence[str]) -> dict[str, str]:
+    """The marks that each of these had when it was decided; those still live are left out."""
+    table = recordings.c
+    found: dict[str, str] = {}
+    for some in _chunks(ids):
+        query = select(table.id, table.marks).where(
+            table.website == website, table.id.in_(some), table.closed == 1, table.vanished == 0
+        )
+        found |= {row.id: row.marks for row in conn.execute(query)}
+    return found
+
+
 def _by_id(
     conn: Connection, website: str, which: ColumnElement[bool] | TextClause
 ) -> dict[str, SeenRecording]:
@@ -170,6 +185,7 @@ def _by_id(
             created=moment(row.created),
             last_activity=moment_or_none(row.last_activity),
             closed=bool(row.closed),
+            marks=row.marks,
         )
         for row in conn.execute(query)
     }

@@ -65,6 +65,7 @@ recordings = Table(
     _number("settled"),
     _number("closed", 0),
     _number("vanished", 0),
+    _text("marks", ""),
     sqlite_with_rowid=False,
 )
 Index("recordings_created", recordings.c.website, recordings.c.created)
