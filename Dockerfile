@@ -4,10 +4,11 @@
 #   docker build --tag mouseflow-bot .
 #   docker run --rm mouseflow-bot demo
 #   docker run --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-#     -v ./config.toml:/config.toml:ro -v ./rules:/rules:ro -v mouseflow:/data \
+#     -v "$PWD/config.toml:/config.toml:ro" -v "$PWD/rules:/rules:ro" -v mouseflow:/data \
 #     -e BOT_MOUSEFLOW__API_KEY -e BOT_SLACK__BOT_TOKEN mouseflow-bot
 #
-# Pin it by digest: --build-arg BASE=python:3.11-slim@sha256:...
+# Pin the base by digest: --build-arg BASE=python:3.11-slim@sha256:...
+# Labels: --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD)
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
@@ -28,6 +29,13 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/mouseflow-bot/bin/python -m compileall -q /opt/mouseflow-bot
 
 FROM ${BASE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="mouseflow-bot" \
+    org.opencontainers.image.description="Watches a Mouseflow account by rules" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/mouseflow-bot /opt/mouseflow-bot
 RUN mkdir /data && chown 65532:65532 /data
 ENV PATH=/opt/mouseflow-bot/bin:$PATH \

@@ -12,12 +12,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from mouseflow.simulator.clock import milliseconds
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
+from mouseflow.simulator.slack import SlackMessage
 from mouseflow.simulator.traffic import Plan
 
 RULE = """
@@ -63,14 +63,16 @@ def main() -> None:
 def measured(sim: Simulator) -> list[float]:
     """Seconds from the poll to the post, for each recording."""
     taken = []
-    while not any(call.path.endswith("/recordings") for call in sim.calls):
-        time.sleep(0.05)
+
+    def posts() -> list[SlackMessage]:
+        return sim.slack.in_channel("#checkout-alerts")
+
+    sim.wait_until(lambda: any(call.path.endswith("/recordings") for call in sim.calls))
     for number in range(RECORDINGS):
         sim.add("myshop.com", "checkout-friction", start=-85, calm_for=80)
         visible = milliseconds(sim.clock.now())
-        while len(sim.slack.in_channel("#checkout-alerts")) <= number:
-            time.sleep(0.005)
-        post = sim.slack.in_channel("#checkout-alerts")[number]
+        sim.wait_until(lambda posted=number + 1: len(posts()) == posted)
+        post = posts()[number]
         poll = next(
             call.at
             for call in list(sim.calls)

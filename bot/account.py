@@ -17,6 +17,7 @@ from mouseflow.errors import (
     Forbidden,
     Gone,
     Rejected,
+    TooManyRequests,
     Unavailable,
     Unreachable,
 )
@@ -69,8 +70,7 @@ def meaning(error: ConfigurationError | Rejected | Unavailable) -> ConfigError |
         case Rejected():
             return _give_up(error)(error.reason, error.hint)
         case Unavailable():
-            kind = errors.Unreachable if isinstance(error, Unreachable) else TryLater
-            return kind(
+            return _try_later(error)(
                 error.reason,
                 after=error.retry_after,
                 unknown=error.outcome_unknown,
@@ -78,6 +78,16 @@ def meaning(error: ConfigurationError | Rejected | Unavailable) -> ConfigError |
             )
         case _:
             assert_never(error)
+
+
+def _try_later(error: Unavailable) -> type[TryLater]:
+    match error:
+        case Unreachable():
+            return errors.Unreachable
+        case TooManyRequests():
+            return errors.RateLimited
+        case _:
+            return TryLater
 
 
 def _give_up(error: Rejected) -> type[GiveUp]:

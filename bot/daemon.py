@@ -18,7 +18,7 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,20 +36,23 @@ from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
+from bot.delivery.troubles import Ops
 from bot.delivery.webhook import WebhookCaller
-from bot.errors import BotError, ConfigError, Denied, StoreError, internal_error
-from bot.polling.outages import SITES
+from bot.domain.alert_state import GAP
+from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError, internal_error
+from bot.polling.ops_messages import announce
+from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
-from bot.rules import tests
-from bot.rules.files.disk import Signature, signature
-from bot.rules.files.load import load
-from bot.rules.model import RuleSet
+from bot.reports.poll import compared_for
+from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
+from bot.rules.files.disk import Signature
 from bot.scheduler import Polls, Schedule
-from bot.store import Store, in_memory_copy, open_store
+from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.retention import forget, may_forget
+from bot.store.rules import kept_rule_files
 from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow, Priority
 
@@ -76,11 +79,6 @@ def utc() -> datetime:
     return datetime.now(UTC)
 
 
-def rules_of(settings: Settings) -> RuleSet:
-    """The rules in the files; raises RuleErrors or ConfigError."""
-    return load(settings.rules.paths, allowed(settings))
-
-
 def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollContext:
     """What every poll needs."""
     zone = settings.mouseflow.time_zone
@@ -93,31 +91,56 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         routing=Routing(settings.slack.channel or "", zone),
         expand=settings.poll.expand,
         marks=settings.poll.marks,
+        gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
     )
 
 
-async def run(settings: Settings, *, stop: asyncio.Event, reload: asyncio.Event) -> None:
+def ops_of(settings: Settings) -> Ops:
+    """How delivery tells people of its troubles."""
+    channel = settings.slack.ops
+
+    def tell(conn: Connection, title: str, lines: Sequence[str], now: datetime) -> None:
+        announce(conn, title, lines, now, channel)
+
+    return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
+
+
+async def run(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    reader: ApartReader | None = None,
+) -> None:
     """Watch the account until `stop` is set; `reload` reloads the rule files.
 
-    Raises RuleErrors, ConfigError or StoreError if it can't start, for example because
-    Mouseflow rejects the API key. After the start only `stop` ends it.
+    `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
+    StoreError if it can't start, for example because Mouseflow rejects the API key. After the
+    start only `stop` ends it.
     """
-    seen = signature(
-        settings.rules.paths
-    )  # before reading the files, so a change in between is noticed
-    rules = rules_of(settings)
-    with open_store(settings.store.url) as store:
-        async with open_clients(settings) as clients:
-            await Daemon(settings, store, clients, rules, seen=seen).run(stop, reload)
+    reader = reader or ApartReader(settings.rules.paths, allowed(settings))
+    try:
+        seen = await reader.signature()  # first, so that a change while files are read is noticed
+        with open_store(settings.store.url) as store:
+            start = await rules_at_start(reader, partial(store.run, kept_rule_files))
+            async with open_clients(settings) as clients:
+                daemon = Daemon(settings, store, clients, start, reader=reader, seen=seen)
+                await daemon.run(stop, reload)
+    finally:
+        await reader.end_process()
 
 
 @dataclass(frozen=True, slots=True)
 class OnceResult:
-    """What `once` did. `failed` names the failed polls; `dry_run_log` is None in a real run."""
+    """What `once` did. `failed` names the failed polls; `dry_run_log` is None in a real run.
+
+    `start` says which rules it used, and what is wrong with the rule files.
+    """
 
     websites: int
     failed: tuple[str, ...]
     drained: Drained
+    start: Start
     dry_run_log: DryRunLog | None = None
 
 
@@ -132,13 +155,14 @@ async def once(
     A dry run works on a copy of the store in memory and changes nothing anywhere. `tell` is
     called before the store is closed. Raises what `run` raises at the start.
     """
-    rules = rules_of(settings)
+    reader = RuleReader(settings.rules.paths, allowed(settings))
     opened = in_memory_copy if dry_run else open_store
     with opened(settings.store.url) as store:
+        start = await rules_at_start(reader, partial(store.run, kept_rule_files))
         async with open_clients(settings) as clients:
             dry_run_log = DryRunLog() if dry_run else None
             used = clients if dry_run_log is None else dry_clients(clients, dry_run_log)
-            daemon = Daemon(settings, store, used, rules, once=True)
+            daemon = Daemon(settings, store, used, start, once=True)
             did = await daemon.once(dry_run_log)
             tell(store, did)
             return did
@@ -147,7 +171,8 @@ async def once(
 class Daemon:
     """One account: polls, delivery, reload and cleanup as tasks.
 
-    `seen` is the signature of the rule files from before `rules` were read.
+    It begins with the rules of `start`, and reads changed files with `reader`. `seen` is the
+    signature of the rule files from before they were read.
     """
 
     def __init__(
@@ -155,22 +180,30 @@ class Daemon:
         settings: Settings,
         store: Store,
         clients: "Clients",
-        rules: RuleSet,
+        start: Start,
         *,
+        reader: RuleReader | None = None,
         once: bool = False,
         seen: Signature | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._client = clients.client
+        self._start = start
+        self._reader = reader or RuleReader(settings.rules.paths, allowed(settings))
         self._seen = seen
         self._kept: datetime | None = None
         self._delivery = Delivery(
-            store, clients.acting, ACTIONS, clock=utc, allows=self._why_not_allowed
+            store,
+            clients.acting,
+            ACTIONS,
+            clock=utc,
+            allows=self._why_not_allowed,
+            ops=ops_of(settings),
         )
         self._watcher = Watcher(
             poll_context(settings, store, clients.reading),
-            rules,
+            start.rules,
             ops=settings.slack.ops,
             wake=self._delivery.wake,
             clock=utc,
@@ -197,7 +230,7 @@ class Daemon:
 
     async def _once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         watcher = self._watcher
-        await watcher.use_rules(watcher.rules)
+        await watcher.start_with(self._start)
         await watcher.find_sites()
         failed = [] if await watcher.poll_budgets() else list(watcher.troubles.failing)
         for watched in list(watcher.watched.values()):
@@ -209,13 +242,14 @@ class Daemon:
                 if not await poll(watched.site):
                     failed += list(watcher.troubles.failing)
         drained = await self._delivery.drain()
-        return OnceResult(len(watcher.watched), tuple(dict.fromkeys(failed)), drained, dry_run_log)
+        failures = tuple(dict.fromkeys(failed))
+        return OnceResult(len(watcher.watched), failures, drained, self._start, dry_run_log)
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
-        await watcher.use_rules(watcher.rules)
+        await watcher.start_with(self._start)
         await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
@@ -295,7 +329,7 @@ class Daemon:
         while True:
             asked_to = await _set_within(asked, CHECK_FILES)
             try:
-                now = signature(self._settings.rules.paths)
+                now = await self._reader.signature()
                 if not asked_to and now == self._seen:
                     continue
                 asked.clear()
@@ -310,21 +344,19 @@ class Daemon:
     async def _load_rules(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""
         try:
-            rules = rules_of(self._settings)
-            failed = [str(result) for result in tests.run(rules) if not result.passed]
-            if not failed:
-                await self._watcher.use_rules(rules)
-                self._polls.sync()
-                self._slack_lookup.check_again()
-                return
-        except StoreError:
+            found = await self._reader.contents()
+            rules = await self._reader.read(found.files, found.faults)
+            await self._watcher.use_rules(rules, found.files)
+            self._polls.sync()
+            self._slack_lookup.check_again()
+        except (RuleErrors, ConfigError) as error:
+            await self._watcher.reject_rules(str(error).splitlines())
+        except BotError:
             raise
-        except BotError as error:
-            failed = [str(error)]
         except Exception as error:
             log.exception("rules.internal_error")
-            failed = [f"the rules could not be loaded: {internal_error(error)}"]
-        await self._watcher.reject_rules([line for text in failed for line in text.splitlines()])
+            failed = f"the rules could not be loaded: {internal_error(error)}"
+            await self._watcher.reject_rules([failed])
 
     async def _restore_pause(self) -> None:
         """Wait on as long as Mouseflow asked before the restart."""
@@ -351,7 +383,9 @@ class Daemon:
         while True:
             try:
                 before = await self._store.run(partial(may_forget, keep=keep, now=utc()))
-                while await self._store.run(partial(forget, before=before)):
+                compared = utc() - compared_for(self._watcher.rules.rules)
+                work = partial(forget, before=before, compared_since=compared)
+                while await self._store.run(work):
                     pass
             except StoreError as error:
                 log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people

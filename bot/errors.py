@@ -5,12 +5,14 @@ BotError
 ├── RuleErrors      fix the rule files; holds every error found
 ├── StoreError      fix the store: locked, read-only, full, too new
 │   └── StoreLost   the store is damaged or gone; waiting does not help
-├── GiveUp          retrying cannot help; the step becomes a dead letter
+├── GiveUp          repeating this request cannot help: a person must act, or nobody can
 │   ├── Gone            what the request is about does not exist
+│   ├── Refused         the other side refuses, with a code of its own
 │   └── Denied          the credentials or the permissions must change
 │       ├── BadCredentials  no request of this account succeeds
 │       └── Forbidden       this request is not allowed
 └── TryLater        retrying may help; says when, and whether the outcome is unknown
+    ├── RateLimited     the other side asks to wait
     ├── Unreachable     nobody answers at that address
     └── OddAnswer       an answer that is not the other side's own
 """
@@ -94,6 +96,14 @@ class Gone(GiveUp):
     """The recording, website, page... does not exist (any more)."""
 
 
+class Refused(GiveUp):
+    """The other side refuses. `code` is its own word for why: an error code or a status."""
+
+    def __init__(self, reason: str, remedy: str = "", *, code: str) -> None:
+        super().__init__(reason, remedy)
+        self.code = code
+
+
 class Denied(GiveUp):
     """A person must change the credentials or the user's permissions."""
 
@@ -127,6 +137,10 @@ class TryLater(BotError):
         self.unknown = unknown
         self.lane = lane
         super().__init__(reason)
+
+
+class RateLimited(TryLater):
+    """The other side asks to wait: nothing is wrong."""
 
 
 class Unreachable(TryLater):

@@ -16,7 +16,16 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.types import Processor
 
-QUIET = ("httpx", "httpcore", "apscheduler", "slack_sdk", "aiohttp", "asyncio", "uvicorn")
+QUIET = (
+    "httpx",
+    "httpcore",
+    "apscheduler",
+    "slack_sdk",
+    "aiohttp",
+    "asyncio",
+    "uvicorn",
+    "alembic",
+)
 """Libraries that log only warnings and worse: their other logs contain URLs with queries."""
 
 STRUCK = "[redacted]"

@@ -29,12 +29,14 @@ from bot.polling.recordings import PollContext
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
-from bot.reports.fetch import LevelMemory
-from bot.reports.poll import website_gone
+from bot.reports.fetch import IGNORED, LevelMemory
+from bot.reports.poll import uncovered, website_gone
+from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
-from bot.store.alert_states import websites_of_levels
+from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
+from bot.store.cancel import take_back_unwanted
 from bot.store.recordings import (
     close_older,
     forget_watermark,
@@ -44,7 +46,14 @@ from bot.store.recordings import (
     website_names,
 )
 from bot.store.renames import rename_rule
-from bot.store.rules import rules_loaded
+from bot.store.rules import (
+    RejectedRules,
+    RuleFiles,
+    keep_rule_files,
+    reject_rules,
+    rejected_rules,
+    rules_loaded,
+)
 from mouseflow import websites
 from mouseflow.models import Website
 
@@ -52,6 +61,9 @@ log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
+
+FORM = "form "
+"""How the names of troubles with one form's report begin."""
 
 # Which websites there are
 
@@ -115,18 +127,21 @@ def watched_sites(
     What is kept of them stays, except for facts that other rules had asked for.
     """
     found = {}
+    shared: dict[tuple[str, ...], SiteRules] = {}  # most websites have the same rules
+    unchanged: dict[tuple[int, int], bool] = {}
     for site in sites:
-        if not any(applies(rule, site) for rule in rules.rules) and not any(
-            covered(budget, [site]) for budget in rules.budgets
-        ):
+        watching = tuple(rule.id for rule in rules.rules if applies(rule, site))
+        if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
             continue
-        prepared = SiteRules(rules.rules, site)
+        prepared = shared.get(watching) or shared.setdefault(watching, SiteRules(rules.rules, site))
         known = before.get(site.id)
         if known is None:
             found[site.id] = WatchedSite(site, prepared)
             continue
-        same = known.rules.final.rules == prepared.final.rules
-        live = known.live if same else known.live.forget_facts()
+        pair = (id(known.rules), id(prepared))
+        if pair not in unchanged:
+            unchanged[pair] = known.rules.final.rules == prepared.final.rules
+        live = known.live if unchanged[pair] else known.live.forget_facts()
         found[site.id] = replace(known, site=site, rules=prepared, live=live)
     return found
 
@@ -156,6 +171,8 @@ def save_sites(
     missing = {key: name for key, name in missing.items() if key not in there}
     gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
+    ended.append(uncovered(conn, sites, rules.rules, routing, now))
+    _tell_of_new_names(conn, sites, rules.rules, routing, now)
     names = {site.id: site.name for site in sites}
     set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
     recorded = Recorded(
@@ -165,16 +182,31 @@ def save_sites(
     return GoneSites(gone, recorded)
 
 
+def _tell_of_new_names(
+    conn: Connection, sites: Sequence[Site], rules: Sequence[Rule], routing: Routing, now: datetime
+) -> None:
+    """Tell people which rules no longer watch a website, because it has another name now."""
+    before = website_names(conn)
+    for site in sites:
+        old = Site(site.id, before.get(site.id, site.name))
+        lost = [rule.id for rule in rules if applies(rule, old) and not applies(rule, site)]
+        if lost:
+            title = f"Website {old.name} is now called {site.name}"
+            lines = (
+                f"These rules name {old.name} and no longer watch it: {', '.join(lost)}.",
+                "Their alerts there end. To watch it, write its new name or its id in the rules.",
+            )
+            announce(conn, title, lines, now, routing.ops, site)
+
+
 def _with_alerts(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
-    """Missing websites with an alert of a rule that watches them: names by id."""
-    by_id = {rule.id: rule for rule in rules}
-    found = {}
-    for rule, website, figures in websites_of_levels(conn):
-        if website not in there and rule in by_id:
-            site = reread(figures).website if figures else Site(website, website)
-            if applies(by_id[rule], site):
-                found[website] = site.name
-    return found
+    """Missing websites with an alert of a rule: names by id."""
+    ids = {rule.id for rule in rules}
+    return {
+        website: reread(figures).website.name if figures else website
+        for rule, website, figures in websites_of_levels(conn)
+        if website not in there and rule in ids
+    }
 
 
 # What is polled, and with which rules
@@ -247,12 +279,34 @@ class Watcher:
         await self._watch_sites()
         return sites
 
-    async def use_rules(self, rules: RuleSet) -> None:
-        """Use these rules from the next poll on; their state is kept by id."""
+    async def start_with(self, start: Start) -> None:
+        """Use these rules; tell people if the files have errors, unless they know already."""
+        rejected = await self.context.store.run(rejected_rules)
+        self._rejected = rejected.faults if rejected else ()
+        await self._use(start.rules, start.files)
+        if start.errors:
+            await self.reject_rules(start.errors, incomplete=start.incomplete)
+        else:
+            await self._tell_rules_fixed()
+
+    async def use_rules(self, rules: RuleSet, files: RuleFiles = ()) -> None:
+        """Use these rules from the next poll on; their state is kept by id.
+
+        `files` hold them: they are kept for a start at which the files have errors.
+        """
+        await self._use(rules, files)
+        await self._tell_rules_fixed()
+
+    async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
         text = f"{len(rules.rules)} rules active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
+
+        wanted = {
+            rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
+            for rule in rules.rules
+        }
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
@@ -260,8 +314,11 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            rules_present(conn, fingerprints, now, self.context.gap)
             lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
-            return rules_loaded(conn, fingerprints, now), lost
+            changed = rules_loaded(conn, fingerprints, now)
+            take_back_unwanted(conn, wanted, changed, now)
+            return changed, lost
 
         changed, lost = await self.context.store.run(work)
         if lost:
@@ -272,7 +329,9 @@ class Watcher:
         except BaseException:
             self.rules = previous
             raise
-        self._rejected = ()
+        if files:
+            kept = without_secrets(files, rules)
+            await self.context.store.run(partial(keep_rule_files, files=kept, at=now))
         before = {rule.id for rule in previous.rules}
         log.info(
             "rules.loaded",
@@ -291,25 +350,37 @@ class Watcher:
             if each.begun is None:  # the first list may have taken long to come
                 each.begun = now if self._listed else self._started
         self._listed = self._listed or bool(self._sites)
-        names = [each.site.name for each in self.watched.values()]
+        names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
+        looks |= {
+            name
+            for name in self.troubles.failing
+            if name.startswith(FORM) and name.rpartition(" of ")[2] in names
+        }
         await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
-    async def reject_rules(self, faults: Sequence[str]) -> None:
+    async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
 
-        The same errors again only go to the log.
+        `incomplete`: the active rules are those of the files without an error. The same errors
+        again only go to the log.
         """
-        log.error("rules.reload_failed", faults=list(faults))
-        if tuple(faults) == self._rejected:
-            return
-        title = "New rules not loaded: they have errors. The previous rules stay active."
-        note = Note(kind="rules.reload_failed", text=faults[0], details={"faults": list(faults)})
-        await self.context.store.run(partial(record, at=self._clock(), notes=[note]))
-        more = [f"and {len(faults) - 5} more lines"] if len(faults) > 5 else []
-        await self.tell_ops(title, *faults[:5], *more)
-        self._rejected = tuple(faults)
+        known, self._rejected = self._rejected, ()  # until it is stored
+        faults = _some(faults, MOST_FAULTS)
+        log.error("rules.reload_failed", faults=list(faults), incomplete=incomplete)
+        rejected = RejectedRules(self._clock(), faults, incomplete)
+        await self.context.store.run(partial(reject_rules, rejected=rejected))
+        if faults != known:
+            await self.tell_ops(rejected.title, *_some(faults, 5))
+        self._rejected = faults
+
+    async def _tell_rules_fixed(self) -> None:
+        """Tell people that the errors they know of are gone."""
+        if self._rejected:
+            active = f"{len(self.rules.rules)} rules are active."
+            await self.tell_ops("New rules loaded: the errors in the rule files are fixed.", active)
+            self._rejected = ()
 
     async def poll_recordings(self, site: Site) -> bool:
         """Poll the website's recordings once; false if that failed, which is logged."""
@@ -459,10 +530,11 @@ class Watcher:
                 if website in self.watched:
                     self.watched[website].levels.budget_used = used
             for site in (site for site in polled.ignored if site.id in self.watched):
-                await self._tell_once(
+                if await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
                     "The API ignores dates there: it counts visits before the first one.",
-                )  # fmt: skip
+                ):  # fmt: skip
+                    log.error("poll.filter_ignored", website=site.name, filter="dates")
             if polled.matches:
                 self._wake()
             if polled.failed:
@@ -481,11 +553,11 @@ class Watcher:
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
-            for name in polled.ignored:
-                await self._tell_once(
-                    watched, f"{kind}/{name}", f"Rules with {name} are on hold on {site.name}",
-                    f"The API ignores that filter for {kind}: its figures are of all visitors.",
-                )  # fmt: skip
+            self._log_filters(watched, kind, polled.held)
+            await self._tell_of_forms(site, polled.failed_forms if kind == "forms" else None)
+            for limited in polled.limited:
+                if await self._tell_once(watched, limited.about, limited.title, limited.line):
+                    log.error("poll.limited", website=site.name, what=limited.about)
             if polled.unread:
                 log.warning("poll.unread", website=site.name, kind=kind, rows=polled.unread)
             if polled.failed:
@@ -494,12 +566,37 @@ class Watcher:
 
         return await self._guarded(f"{kind} of {site.name}", poll)
 
-    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> None:
-        """Tell people once."""
-        if about not in watched.levels.said:
-            watched.levels.said.add(about)
-            log.error("poll.filter_ignored", website=watched.site.name, filter=about)
-            await self.tell_ops(title, line, site=watched.site)
+    def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
+        """Log once that the API ignores a filter, and that it works again."""
+        said, about = watched.levels.said, f"ignored/{kind}/"
+        before = {name.removeprefix(about) for name in said if name.startswith(about)}
+        now = {name for name, reason in held.items() if reason == IGNORED}
+        for name in sorted(now - before):
+            said.add(about + name)
+            log.error("poll.filter_ignored", website=watched.site.name, kind=kind, filter=name)
+        for name in sorted(before - held.keys()):
+            said.discard(about + name)
+            log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
+
+    async def _tell_of_forms(self, site: Site, failed: Mapping[str, Exception] | None) -> None:
+        """Report each form whose report can't be read, and the end of that."""
+        if failed is None:
+            return
+        now = {f"{FORM}{name} of {site.name}": error for name, error in failed.items()}
+        for name, error in now.items():
+            # Not as an outage of the API: all else works.
+            await self.troubles.failed(name, BotError(f"its report can't be read: {error}"))
+        for name in self.troubles.failing:
+            if name.startswith(FORM) and name.endswith(f" of {site.name}") and name not in now:
+                await self.succeeded(name)
+
+    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
+        """Tell people once; whether that was now."""
+        if about in watched.levels.said:
+            return False
+        watched.levels.said.add(about)
+        await self.tell_ops(title, line, site=watched.site)
+        return True
 
     async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
         """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
@@ -525,7 +622,7 @@ class Watcher:
 
     def _take(self, recorded: Recorded) -> None:
         """Have new matches delivered, and log the rules that were paused."""
-        if recorded.matches:
+        if recorded.matches or recorded.announced:
             self._wake()
         self._log_paused(recorded.paused)
 
@@ -581,9 +678,36 @@ class Watcher:
                     f"The {about} filter works again. Catching up: {rules}.",
                     site=site,
                 )
+        await self._warn_of_page_views(watched)
         if unread and "unread" not in reported:
             reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
+
+    async def _warn_of_page_views(self, watched: WatchedSite) -> None:
+        """Tell people once that sessions were decided by page views that are wrong."""
+        site, since = watched.site, watched.live.knowledge.expansion.wrong_since
+        if since is None:
+            watched.reported.discard("page views")
+        elif "page views" not in watched.reported:
+            watched.reported.add("page views")
+            log.error("poll.page_views_wrong", website=site.name, since=since.isoformat())
+            await self.tell_ops(
+                f"Page views in lists of {site.name} are wrong",
+                "A list of recordings differs from a recording's detail. The bot reads details "
+                "until both agree again.",
+                f"Since {since:%d %b %Y %H:%M} UTC rules about pages may have missed sessions or "
+                "matched wrong ones: mouseflow-bot replay lists them.",
+                site=site,
+            )
+
+
+MOST_FAULTS = 50
+"""Lines of errors in rule files that are logged and stored."""
+
+
+def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
+    more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
+    return (*lines[:most], *more)
 
 
 def fingerprint(rule: Rule) -> str:

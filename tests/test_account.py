@@ -29,7 +29,7 @@ def family(kind: type) -> set[type]:
         (errors.Removed, errors.Rejected, bot.errors.Gone),
         (errors.InvalidRequest, errors.Rejected, GiveUp),
         (errors.Unreachable, errors.Unavailable, bot.errors.Unreachable),
-        (errors.TooManyRequests, errors.Unavailable, TryLater),
+        (errors.TooManyRequests, errors.Unavailable, bot.errors.RateLimited),
         (errors.ServerError, errors.Unavailable, TryLater),
         (errors.Maintenance, errors.Unavailable, TryLater),
         (errors.UnreadableAnswer, errors.Unavailable, TryLater),

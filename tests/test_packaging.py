@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -17,13 +18,18 @@ SIMULATOR = CLIENT | {"starlette", "uvicorn", "pytest"}
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The files of the wheel, in a folder that works as PYTHONPATH."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(build("wheel", tmp_path_factory.mktemp("wheel"))) as archive:
+        archive.extractall(site)
+    return site
+
+
+def build(kind, folder):
+    """The file that this build made."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.iterdir()
+    return built
 
 
 def run(*arguments, path, cwd, timeout=120):
@@ -37,6 +43,20 @@ def run(*arguments, path, cwd, timeout=120):
         timeout=timeout,
         check=False,
     )
+
+
+def test_the_sdist_holds_all_that_its_tests_need_and_builds_alike(tmp_path):
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made.append(build("sdist", tmp_path / name))
+    assert made[0].read_bytes() == made[1].read_bytes()
+    with tarfile.open(made[0]) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {f"{folder}/" for folder in ("bench", "deploy", "docs", "mouseflow", "rules", "tests")}
+    assert all(any(name.startswith(folder) for name in held) for folder in needed)
+    locks = {f"requirements{kind}.txt" for kind in ("", "-build", "-dev")}
+    assert locks | {"Makefile", "CHANGELOG.md", "config.example.toml", ".ci/run"} <= held
 
 
 COMMAND = "import sys; from mouseflow_bot import main; sys.exit(main())"
@@ -55,12 +75,11 @@ def test_the_wheel_holds_the_packages_and_the_example_rules(wheel):
 
 
 def test_the_example_rules_of_the_wheel_are_found_in_an_empty_folder(wheel, tmp_path):
-    code = "from bot.cli.demo import example_rules; print(example_rules())"
+    code = "from bot.cli.init import example_rules; print(example_rules())"
     found = run("-c", code, path=[wheel], cwd=tmp_path)
     assert found.stdout.strip() == str(wheel / "bot" / "example_rules")
     (tmp_path / "rules").mkdir()
-    assert run("-c", code, path=[wheel], cwd=tmp_path).stdout.strip() == "rules"
-    (tmp_path / "rules").rmdir()
+    assert run("-c", code, path=[wheel], cwd=tmp_path).stdout == found.stdout  # not a user's own
     assert run("-c", code, path=[ROOT], cwd=tmp_path).stdout.strip() == str(ROOT / "rules")
 
 

@@ -1,7 +1,7 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -48,7 +48,8 @@ class Action(BaseModel):
     `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
     several of these when limits hold them back; empty if nothing may hold it back. What is
     `irreversible` needs the other steps of its match to have succeeded, and its rule and the
-    configuration to allow it still. The store keeps it as JSON (`model_dump_json`,
+    configuration to allow it still. What `restores` ends something that the bot began, and what
+    `switches` sets something for all visitors. The store keeps it as JSON (`model_dump_json`,
     `model_validate_json`).
     """
 
@@ -59,10 +60,17 @@ class Action(BaseModel):
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
     digest: ClassVar[str] = ""
     irreversible: ClassVar[bool] = False
+    restores: ClassVar[bool] = False
+    switches: ClassVar[bool] = False
 
     def lane(self, subject: Subject, default_channel: str) -> str:
         """The step's queue: steps of one lane are performed one after another."""
         return f"mouseflow:{subject.website.id}"
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The fields of the subject that it sets, with the values they have afterwards."""
+        return {}
 
     @abstractmethod
     async def perform(self, task: Task, ports: Ports) -> Done:

@@ -1,6 +1,7 @@
 """Switch a feedback campaign on or off."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -26,8 +27,14 @@ class Enabled(Action):
     """
 
     kind: ClassVar[str] = "enabled"
+    switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("feedback",)
     on: bool
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The field that it sets."""
+        return {"enabled": self.on}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

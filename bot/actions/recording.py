@@ -1,5 +1,6 @@
 """Stop and start the recording of a website."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from bot.actions.base import Action, Done, Spec, send
@@ -25,8 +26,14 @@ class RecordingSwitch(Action):
     """
 
     kind: ClassVar[str] = "recording"
+    switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     to: Literal["start", "stop"]
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The field that it sets."""
+        return {"status": _STATUS[self.to]}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

@@ -1,5 +1,6 @@
 """Set the percentage of sessions that a website records."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -20,8 +21,14 @@ class RecordingRate(Action):
     """
 
     kind: ClassVar[str] = "recording_rate"
+    switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     rate: Annotated[int, Field(ge=2, le=100)]
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """The field that it sets."""
+        return {"recording_rate": self.rate}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

@@ -67,6 +67,7 @@ class Unshare(Action):
     """
 
     kind: ClassVar[str] = "unshare"
+    restores: ClassVar[bool] = True
     rank: ClassVar[Rank] = Rank.SHARE
     watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
     token: str | None = Field(default=None, repr=False)

@@ -181,7 +181,8 @@ def plain(field: About, value: Any) -> Any:
 
 
 def _item(field: About, item: Any) -> dict[str, Any]:
-    return {part.text_name: plain(part, part.in_text(item)) for part in field.parts}
+    told = (part for part in field.parts if part.in_texts)
+    return {part.text_name: plain(part, part.in_text(item)) for part in told}
 
 
 def _band(band: Band) -> dict[str, float | None]:

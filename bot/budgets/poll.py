@@ -42,7 +42,6 @@ from bot.ports import Mouseflow
 from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
 from bot.store import Connection
-from bot.store.alert_states import forget_figures
 from bot.store.budgets import (
     Switching,
     add_visitors,
@@ -347,7 +346,6 @@ def settle(
     for website, left in context.marks.items():
         if website in context.states or context.before[website]:
             set_site_mark(conn, website, left)
-    forget_figures(conn, now - HISTORY * 1.25)
     return context
 
 

@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
         except ConfigError as error:
             problems += str(error).splitlines()
     try:
-        rules = context.rules(args, settings, offline=not args.online)
+        rules = context.rules(args, settings, offline=not args.online, tested=True)
     except RuleErrors as error:
         problems += error.faults
         rule_warnings = error.warnings

@@ -67,10 +67,13 @@ def configured(args: Namespace) -> bool:
     )
 
 
-def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False) -> "RuleSet":
+def rules(
+    args: Namespace, settings: "Settings | None", *, offline: bool = False, tested: bool = False
+) -> "RuleSet":
     """The rules under `args.paths`, else those of the settings.
 
-    Without settings, everything is allowed; `offline` as for `settings`. Raises ConfigError or
+    Without settings, everything is allowed; `offline` as for `settings`. `tested`: the rules' own
+    tests must pass, as the daemon wants it. Raises ConfigError or
     RuleErrors with every problem.
     """
     from bot.config.settings import allowed
@@ -81,7 +84,7 @@ def rules(args: Namespace, settings: "Settings | None", *, offline: bool = False
     gc.disable()
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True)
-    return load(paths, may)
+    return load(paths, may, tested=tested)
 
 
 def _default_rules(args: Namespace) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Show the bot at work: a simulated account, the daemon, and the rule files in `rules/`.
+"""Show the bot at work: a simulated account, the daemon, and the rule packs.
 
 Needs no account, no configuration and no network, and leaves nothing behind.
 """
@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.cli.init import example_rules
 from bot.cli.main import positive
 from bot.errors import StoreError
 
@@ -80,16 +81,6 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def example_rules() -> Path:
-    """`rules/` in the working directory, else the example rules of the wheel or the checkout."""
-    package = Path(__file__).parents[1]
-    shipped = package / "example_rules"
-    own = Path("rules")
-    if own.is_dir():
-        return own
-    return shipped if shipped.is_dir() else package.parent / "rules"
-
-
 async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
     from bot import daemon
     from bot.config.settings import allowed
@@ -148,9 +139,10 @@ def demo_settings(simulator: "Simulator", rules: Path, folder: Path) -> "Setting
 
 
 def _introduce(rules: Path, count: int, seconds: float) -> None:
-    print("mouseflow-bot watches a Mouseflow account by rules: it tags, stars, shares and")
-    print("posts to Slack. This demo uses a simulated shop, so nothing real is changed.")
-    print(f"It runs for {seconds:.0f} seconds with {count} rules from {rules}/:\n", flush=True)
+    print("mouseflow-bot watches a Mouseflow account by rules: it tags, stars and posts")
+    print("to Slack. This demo uses a simulated shop, so nothing real is changed.")
+    name = "the rule packs" if rules == example_rules() else str(rules)
+    print(f"It runs for {seconds:.0f} seconds with {count} rules of {name}:\n", flush=True)
 
 
 # Live view.

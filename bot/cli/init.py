@@ -1,17 +1,25 @@
 """Write a commented config.toml, a first rule file and its JSON Schema.
 
-Existing files are never changed.
+With --pack it writes ready-made rule files instead of the first one; an existing config.toml
+stays as it is. Existing files are never changed.
 """
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 
+from bot.cli.main import known_name
 from bot.errors import ConfigError
 
-EXAMPLE = "mouseflow-bot init\nmouseflow-bot init /etc/mouseflow-bot"
+EXAMPLE = (
+    "mouseflow-bot init\n"
+    "mouseflow-bot init --pack checkout --pack forms\n"
+    "mouseflow-bot init /etc/mouseflow-bot"
+)
+CONFIG, SCHEMA = "config.toml", "rules/rules.schema.json"
 
 
 def options(parser: ArgumentParser) -> None:
@@ -23,17 +31,29 @@ def options(parser: ArgumentParser) -> None:
         default=Path(),
         help="folder to write to (default: this one)",
     )
+    parser.add_argument(
+        "--pack",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"rules to write: {', '.join(packs())}; may be repeated",
+    )
 
 
 def run(args: Namespace) -> int:
     """Write the files, or none of them."""
-    texts = {args.directory / name: text for name, text in first_files().items()}
-    if existing := [str(path) for path in texts if path.exists()]:
-        raise ConfigError(f"these files already exist, nothing was written: {', '.join(existing)}")
+    texts = {args.directory / name: text for name, text in first_files(args.pack).items()}
+    kept = {args.directory / CONFIG, args.directory / SCHEMA} if args.pack else set()
+    existing = [path for path in texts if path.exists()]
+    if refused := [str(path) for path in existing if path not in kept]:
+        raise ConfigError(f"these files already exist, nothing was written: {', '.join(refused)}")
     for path, text in texts.items():
-        _write(path, text)
-        print(f"wrote {path}")
-    config = args.directory / "config.toml"
+        if path in existing:
+            print(f"kept  {path}")
+        else:
+            _write(path, text)
+            print(f"wrote {path}")
+    config = args.directory / CONFIG
     print(f"\nnext: set the region and e-mail in {config}, then")
     for line in next_steps(config):
         print(f"  {line}")
@@ -42,9 +62,10 @@ def run(args: Namespace) -> int:
 
 def next_steps(config: Path) -> list[str]:
     """The commands to run next, in the folder where `init` ran."""
-    named = "" if config == Path("config.toml") else f" --config {quote(str(config))}"
+    named = "" if config == Path(CONFIG) else f" --config {quote(str(config))}"
     return [
         "export BOT_MOUSEFLOW__API_KEY=...",
+        "export BOT_SLACK__BOT_TOKEN=...     # without it, no rule can post",
         f"mouseflow-bot check --online{named}",
         f"mouseflow-bot test{named}",
         f"mouseflow-bot once --dry-run{named}",
@@ -52,21 +73,45 @@ def next_steps(config: Path) -> list[str]:
     ]
 
 
-def first_files() -> dict[str, str]:
-    """The text of each file by its path."""
+def example_rules() -> Path:
+    """The folder of the rule packs, in the wheel or in the checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "example_rules"
+    return shipped if shipped.is_dir() else package.parent / "rules"
+
+
+def packs() -> Mapping[str, Path]:
+    """The rule packs by name."""
+    found = sorted(path for path in example_rules().iterdir() if path.suffix in (".yaml", ".toml"))
+    return {path.stem: path for path in found}
+
+
+def first_files(chosen: Sequence[str] = ()) -> dict[str, str]:
+    """The text of each file by its path: the first rule, or the chosen packs.
+
+    Raises ConfigError for a pack that does not exist.
+    """
     from bot.rules.files.schema import json_schema
 
     here = files("bot.cli") / "first"
+    known = packs()
+    paths = [known[known_name(name, known, "there is no such pack", _known())] for name in chosen]
+    rules = {f"rules/{path.name}": path.read_text(encoding="utf-8") for path in paths}
+    first = {"rules/first.yaml": (here / "first.yaml").read_text(encoding="utf-8")}
     return {
-        "config.toml": (here / "config.toml").read_text(encoding="utf-8"),
-        "rules/first.yaml": (here / "first.yaml").read_text(encoding="utf-8"),
-        "rules/rules.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+        CONFIG: (here / "config.toml").read_text(encoding="utf-8"),
+        **(rules or first),
+        SCHEMA: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
+
+
+def _known() -> str:
+    return f"known: {', '.join(packs())}"
 
 
 def _write(path: Path, text: str) -> None:
     """Create the file; config.toml is readable for its owner only, as it may hold secrets."""
-    mode = 0o600 if path.name == "config.toml" else 0o644
+    mode = 0o600 if path.name == CONFIG else 0o644
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode, exist_ok=False)

@@ -1,8 +1,11 @@
 """Run a command; every error it raises becomes a message and an exit code."""
 
 import argparse
+import codecs
 import importlib
+import io
 import os
+import re
 import select
 import signal
 import sys
@@ -11,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from bot import __version__
 from bot.errors import BotError, ConfigError
@@ -33,8 +36,10 @@ COMMANDS = {
     "budget": "show budgets: figures per day, steps, forecast",
     "history": "show the audit log: what the bot did and why",
     "retry": "requeue dead letters, resume paused rules",
+    "cancel": "cancel actions that wait",
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
+    "completion": "print completion for bash, zsh or fish",
     "healthcheck": "exit 0 while the daemon is running and responsive",
 }
 """Every command with its line in `--help`; the command's module has the same name."""
@@ -42,10 +47,15 @@ COMMANDS = {
 EPILOG = """\
 exit codes: 0 success, 1 a problem was found, 2 wrong usage, 3 internal error
 
-  mouseflow-bot demo            see it work, no account needed
-  mouseflow-bot init            start with your own account
-  mouseflow-bot COMMAND --help  what a command does, with an example
+  mouseflow-bot demo          see it work, no account needed
+  mouseflow-bot init          start with your own account
+  mouseflow-bot help COMMAND  what a command does, with an example
 """
+ASCII = str.maketrans({
+    "✓": "+", "✗": "x", "…": "...", "·": "-", "×": "x", "→": "->", "•": "*", "█": "#", "─": "-",
+    "│": "|", "┌": "+", "└": "+", "∗": "*", "≥": ">=", "–": "-", "’": "'",
+})  # fmt: skip
+"""What stands in for a symbol where the output's encoding lacks it."""
 
 SUCCESS, PROBLEM, USAGE, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -54,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of that command line (default: this process's)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _exit_on_sigterm()
+    _print_any_text()
     try:
         return _run(arguments)
     except BotError as error:
@@ -73,13 +84,54 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if odd := next((each for each in arguments if _is_odd(each)), None):
+        raise ConfigError(f"the argument {odd!a} is not valid UTF-8")
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     try:
-        args = parser(arguments).parse_args(arguments)
+        whole = parser(arguments)
+        if "_ARGCOMPLETE" in os.environ:
+            _complete()
+        if not arguments:
+            whole.print_help(sys.stderr)
+            return USAGE
+        args, unknown = whole.parse_known_args(arguments)
+        if unknown:
+            whole.reject(args.command, unknown)
     finally:
         sys.stdout.flush()  # after --help, while a broken pipe can still be handled
     code = command(args.command).run(args)
     sys.stdout.flush()
     return code
+
+
+def _is_odd(argument: str) -> bool:
+    """Whether it has bytes that are not UTF-8, or half of a character."""
+    return any("\ud800" <= letter <= "\udfff" for letter in argument)
+
+
+def _print_any_text() -> None:
+    """Let no output fail for its encoding: replace what a Latin-1 or ASCII terminal lacks."""
+    codecs.register_error("ascii-symbols", _ascii_symbols)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ascii-symbols")
+
+
+def _ascii_symbols(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    plain = lacking.translate(ASCII)
+    return "".join(each if each.isascii() else "?" for each in plain), error.end
+
+
+def _complete() -> None:
+    """Print what the shell may complete the line with, and exit."""
+    import argcomplete
+
+    words = os.environ.get("COMP_LINE", "").split()
+    argcomplete.autocomplete(parser(words[1:]))
 
 
 def _exit_on_sigterm() -> None:
@@ -143,9 +195,36 @@ def command(name: str) -> Command:
     return cast(Command, importlib.import_module(f"bot.cli.{name}"))
 
 
-def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests the closest command or option for a misspelt one."""
+
+    commands: "argparse._SubParsersAction[Parser] | None" = None
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and exit with 2."""
+        if self.commands and (
+            wrong := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message)
+        ):
+            message = f"there is no command {wrong[1]}{suggest(wrong[1], COMMANDS)}"
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def reject(self, command: str, unknown: Sequence[str]) -> NoReturn:
+        """Exit with 2: the command has no such options or arguments."""
+        own = self.commands.choices[command] if self.commands else self
+        word = unknown[0]
+        if not word.startswith("-"):
+            own.error(f"unexpected argument {word}")
+        own.error(f"there is no option {word}{suggest(word.partition('=')[0], own.option_names())}")
+
+    def option_names(self) -> Iterable[str]:
+        """Its options, such as `--json`."""
+        return (name for name in self._option_string_actions if name.startswith("--"))
+
+
+def parser(argv: Sequence[str]) -> Parser:
     """The parser for these arguments; only the command that they name is imported."""
-    whole = argparse.ArgumentParser(
+    whole = Parser(
         prog="mouseflow-bot",
         description="Watches a Mouseflow account by rules: tags, stars, shares, posts to Slack.",
         epilog=EPILOG,
@@ -155,6 +234,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"mouseflow-bot {__version__}")
     _add_config(whole, default=None)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole.commands = commands
     named = next((word for word in argv if word in COMMANDS), None)
     for name, summary in COMMANDS.items():
         if name == named:
@@ -164,9 +244,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return whole
 
 
-def _add_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
-) -> None:
+def _add_command(commands: "argparse._SubParsersAction[Parser]", name: str, summary: str) -> None:
     module = command(name)
     added = commands.add_parser(
         name,

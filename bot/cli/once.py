@@ -51,7 +51,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Poll once; 1 if a poll or an action failed."""
+    """Poll once; 1 if a poll or an action failed, or the rule files have errors."""
     from bot import logs
     from bot.cli import output
     from bot.cli.context import auth_errors, settings
@@ -79,7 +79,8 @@ def run(args: Namespace) -> int:
         _show(did, found, names)
         if first and not found:
             output.line(FIRST_POLL_HINT)
-    return 1 if did.failed or did.drained.dead else 0
+    drained = did.drained
+    return 1 if did.failed or drained.dead or drained.held or did.start.errors else 0
 
 
 def matches(conn: "Connection", began: datetime, names: Mapping[str, str]) -> list[MatchView]:
@@ -133,6 +134,10 @@ def _show(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -
         output.line(f"would post to {channel}:")
         for line in text.splitlines():
             output.line(f"    {line}")
+    if did.start.errors:
+        used = "those of the other files" if did.start.incomplete else "the previous rules"
+        output.line(f"the rule files have errors; this run used {used}:")
+        output.table((fault,) for fault in did.start.errors)
     for failure in did.failed:
         output.line(f"poll failed: {failure}")
     output.line(_summary(did, len(found)))
@@ -180,9 +185,11 @@ def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]
         "dry_run": did.dry_run_log is not None,
         "websites": did.websites,
         "failed": did.failed,
+        "rule_errors": did.start.errors,
         "done": did.drained.done,
         "postponed": did.drained.postponed,
         "dead": did.drained.dead,
+        "held": did.drained.held,
         "matches": [
             {
                 "rule": match.rule,

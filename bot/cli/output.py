@@ -1,37 +1,103 @@
-"""Print values: as lines for people, or as one JSON document for programs."""
+"""Print values: as lines for people, or as one JSON document for programs.
+
+Colours and wrapping are for terminals alone (`NO_COLOR` turns colours off): what goes into a pipe
+has one line for each.
+"""
 
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_never
 
 from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
+from bot.messages.text import instant
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from bot.store.dead_letters import DeadGroup
 
 
 WIDEST = 400
 """Most characters of one value on a line: a visitor's text may be a megabyte."""
+NARROWEST = 24
+"""Fewest columns in which the text of a last column may wrap."""
+
+_PAUSE = 0.05
+"""Seconds between two batches, so that the daemon can write."""
 
 
 def line(text: str = "") -> None:
-    """Print one line; text from visitors cannot move the cursor or start another line."""
-    print(neutral(scrubber.text(text), WIDEST * 4))
+    """Print one line; text from visitors cannot move the cursor or start another line.
+
+    On a terminal a long line wraps at words, and its other lines begin where it began.
+    """
+    safe = neutral(scrubber.text(text), WIDEST * 4)
+    indent = len(safe) - len(safe.lstrip(" "))
+    _print(safe, " " * indent)
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
-    """Print rows in columns as wide as their widest cell; the last column is not padded."""
+    """Print rows in columns as wide as their widest cell; the last column is not padded.
+
+    On a terminal the last column wraps at words; rows that leave it no room wrap as a whole.
+    """
     cells = [[neutral(scrubber.text(cell), WIDEST) for cell in row] for row in rows]
     if not cells:
         return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    before = len(indent) + sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = _width() - before if sys.stdout.isatty() else widths[-1]
     for row in cells:
-        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        print((indent + "  ".join([*padded, row[-1]])).rstrip())
+        if room < min(widths[-1], NARROWEST):
+            _print(indent + "  ".join(filter(None, row)), indent + "    ")
+        else:
+            padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+            _print((indent + "  ".join([*padded, row[-1]])).rstrip(), " " * before)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _print(text: str, hanging: str) -> None:
+    """Print the text; on a terminal coloured and wrapped, all lines but the first indented."""
+    if not sys.stdout.isatty():
+        print(text)
+        return
+    from rich.console import Console
+
+    lines = textwrap.wrap(
+        text, _width(), subsequent_indent=hanging, break_on_hyphens=False, drop_whitespace=True
+    )  # fmt: skip
+    console = Console(highlight=False, width=_width())
+    for each in lines or [""]:
+        console.print(_coloured(each), soft_wrap=True)
+
+
+_COLOURS = {
+    "green": r"✓|^ok\b|\bdone\b",
+    "red": r"✗|^error\b|\bfailed\b|\bfailing\b|\bdead letters?\b",
+    "yellow": r"^warning\b|\bpaused\b|\bsnoozed\b",
+    "cyan": r"https?://\S+",
+}
+
+
+def _coloured(text: str) -> "Text":
+    """The text with the words in colour that a reader looks for."""
+    from rich.text import Text
+
+    shown = Text(text)
+    for colour, words in _COLOURS.items():
+        shown.highlight_regex(words, colour)
+    return shown
 
 
 def document(value: Any) -> None:
@@ -41,7 +107,7 @@ def document(value: Any) -> None:
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, str):
@@ -54,8 +120,8 @@ def _json_value(value: Any) -> Any:
 
 
 def moment(at: datetime | None) -> str:
-    """`2026-11-24 12:00:05Z` or `never`."""
-    return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+    """`2026-11-24 12:00:05Z` or `never`; the same instant whatever zone `at` has."""
+    return "never" if at is None else instant(at)
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -78,6 +144,13 @@ def span(length: timedelta) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 rule`, `12 rules`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def in_batches(batch: Callable[[], int]) -> Iterator[int]:
+    """What each batch returns, until one has nothing left; the daemon can write in between."""
+    while number := batch():
+        yield number
+        time.sleep(_PAUSE)
 
 
 def step_status(status: StepStatus) -> str:

@@ -42,14 +42,20 @@ def run(args: Namespace) -> int:
 
     import asyncio
 
-    from bot import daemon
+    from bot.config.settings import allowed
+    from bot.rule_reader import ApartReader
 
     async def watch() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()
         _handle_signals(asyncio.get_running_loop(), stop, reload)
+        reader = ApartReader(configured.rules.paths, allowed(configured))
+        await reader.start_process()  # it gets ready during the slow import
+
+        from bot import daemon
+
         heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
         try:
-            await daemon.run(configured, stop=stop, reload=reload)
+            await daemon.run(configured, stop=stop, reload=reload, reader=reader)
         finally:
             heartbeat.cancel()
 

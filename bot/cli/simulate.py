@@ -1,6 +1,7 @@
 """Serve a simulated Mouseflow API and Slack on this machine, until Ctrl-C.
 
-Prints the configuration for a bot that uses them.
+Prints the configuration for a bot that uses them. With --plant it adds one session to a
+simulator that is already running, and exits.
 """
 
 import asyncio
@@ -10,13 +11,19 @@ import signal
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from bot.cli.main import port, positive
+from bot.cli.main import known_name, port, positive
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
     from mouseflow.simulator.server import Simulator
 
-EXAMPLE = "mouseflow-bot simulate --port 8700 --slack-port 8701"
+EXAMPLE = (
+    "mouseflow-bot simulate\n"
+    "mouseflow-bot simulate --plant checkout-friction   # in a second terminal"
+)
+PER_MINUTE = 12
+PLANTED_START = -90
+"""Seconds: a planted session has just met its trouble, so that a rule soon matches it."""
 
 
 def options(parser: ArgumentParser) -> None:
@@ -37,21 +44,68 @@ def options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: 1)")
     parser.add_argument(
-        "--speed", type=positive, default=1.0, metavar="X", help="times real speed (default: 1)"
+        "--visitors",
+        type=positive,
+        default=PER_MINUTE,
+        metavar="N",
+        help=f"visitors of myshop.com per minute (default: {PER_MINUTE})",
+    )
+    parser.add_argument(
+        "--plant", metavar="SCENARIO", help="add a session to the running simulator and exit"
+    )
+    parser.add_argument(
+        "--website",
+        default="myshop.com",
+        metavar="NAME",
+        help="website of the planted session (default: myshop.com)",
     )
 
 
 def run(args: Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    """Serve until SIGTERM or SIGINT, or plant a session; returns the exit code."""
+    if args.plant is not None:
+        return _plant(args.plant, args.website, args.port)
+    from mouseflow.simulator.clock import real
+    from mouseflow.simulator.scenarios import busy_sites
     from mouseflow.simulator.server import Simulator
 
     simulator = Simulator(
-        seed=args.seed, speed=args.speed, port=args.port, slack_port=args.slack_port
+        seed=args.seed,
+        sites=busy_sites(real(), args.seed, args.visitors),
+        port=args.port,
+        slack_port=args.slack_port,
     )
     try:
         asyncio.run(_serve(simulator))
     except OSError as error:
         raise ConfigError(_listen_error(error, args.port)) from None
+    return 0
+
+
+def _plant(scenario: str, website: str, port: int) -> int:
+    """Add a session to the simulator at that port; its control API says what is wrong."""
+    import json
+    from urllib.error import HTTPError
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    from mouseflow.simulator.scenarios import SCENARIOS
+
+    name = known_name(
+        scenario, SCENARIOS, "there is no such scenario", f"known: {', '.join(SCENARIOS)}"
+    )
+    body = json.dumps({"website": website, "scenario": name, "start": PLANTED_START}).encode()
+    call = Request(f"http://127.0.0.1:{port}/_simulator/recordings", body, method="POST")
+    try:
+        with build_opener(ProxyHandler({})).open(call, timeout=10) as answer:
+            recording = json.load(answer)["id"]
+    except HTTPError as error:
+        raise ConfigError(f"{website}: {json.load(error)['error']}") from None
+    except (OSError, ValueError, KeyError):
+        raise ConfigError(
+            f"no simulator answers on port {port}; start one with `mouseflow-bot simulate`, or "
+            "name its port with --port"
+        ) from None
+    print(f"added a {name} session to {website}: recording {recording}")
     return 0
 
 
@@ -82,7 +136,7 @@ async def _serve(simulator: "Simulator") -> None:
 
 
 def configuration(simulator: "Simulator") -> str:
-    """A config.toml for a bot that uses the simulator."""
+    """A config.toml for a bot that uses the simulator: quick polls, sessions final in a minute."""
     return (
         "# Serving until Ctrl-C. config.toml for a bot that uses it:\n"
         "[mouseflow]\n"
@@ -90,10 +144,14 @@ def configuration(simulator: "Simulator") -> str:
         f'email = "{simulator.email}"\n'
         f'api_key = "{simulator.api_key}"\n'
         f'time_zone = "{simulator.quirks.time_zone}"\n'
+        "requests_per_second = 20\n"
         "[slack]\n"
         f'base_url = "{simulator.slack_url}"\n'
         f'bot_token = "{simulator.slack.token}"\n'
         'channel = "#mouseflow"\n'
+        'ops_channel = "#ops"\n'
         "[poll]\n"
-        'recordings = "5s"'
+        'recordings = "5s"\n'
+        'settle = "1m"\n'
+        "# Add a session from a second terminal: mouseflow-bot simulate --plant checkout-friction"
     )

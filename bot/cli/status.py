@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bot.scheduler import PollPace
     from bot.store import Connection
 from argparse import ArgumentParser
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from bot.store import Connection
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
-    from bot.store.rules import RuleState
+    from bot.store.recordings import OnHold
+    from bot.store.rules import RejectedRules, RuleState
+    from bot.store.troubles import Trouble
 
 
 _MOST = 100_000
@@ -214,19 +216,12 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRules:
-    """Changed rule files that were not loaded; the previous rules stay active."""
-
-    at: datetime
-    faults: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
-    `failing` are polls whose last try failed, `failing_total` how many there are.
-    `causes` are all dead letters grouped, `dead` the latest of them.
+    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
+    hold up deliveries. `waiting` are the next steps of the queue, `causes` are all dead letters
+    grouped, `dead` the latest of them.
     """
 
     now: datetime
@@ -235,10 +230,13 @@ class Status:
     failing_total: int
     rejected_rules: "RejectedRules | None"
     at_least_once: Sequence[str]
+    on_hold: "Sequence[OnHold]"
     watermarks: "Sequence[Watermark]"
     rules: "Sequence[RuleLine]"
     queue: "QueueFigures"
+    waiting: "Sequence[StepState]"
     lanes: "Sequence[LaneState]"
+    troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
 
@@ -285,10 +283,18 @@ def run(args: Namespace) -> int:
 def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
     """The status at that moment."""
     from bot.polling import outages
-    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures
+    from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
-    from bot.store.recordings import all_watermarks, blind_channels, watermark, website_names
-    from bot.store.rules import matches_since, rule_states
+    from bot.store.recordings import (
+        ON_HOLD,
+        all_watermarks,
+        blind_channels,
+        on_hold,
+        watermark,
+        website_names,
+    )
+    from bot.store.rules import matches_since, rejected_rules, rule_states
+    from bot.store.troubles import troubles
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
@@ -299,13 +305,14 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
         daemon=daemon,
         failing=kept.failing,
         failing_total=kept.things,
-        rejected_rules=_rejected_rules(conn),
+        rejected_rules=rejected_rules(conn),
         at_least_once=blind_channels(conn),
+        on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
             (
                 Watermark(source, names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source != "budgets"
+                if website and source != "budgets" and not source.startswith(ON_HOLD)
             ),
             key=lambda mark: (mark.website, mark.source),
         ),
@@ -322,7 +329,9 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
             for rule, state in sorted(rule_states(conn).items())
         ],
         queue=queue_figures(conn, now),
+        waiting=waiting_steps(conn, _MOST_LISTED),
         lanes=lane_states(conn, now),
+        troubles=troubles(conn),
         causes=dead_groups(conn),
         dead=dead_letters(conn),
     )
@@ -341,17 +350,6 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
 
 
-def _rejected_rules(conn: "Connection") -> RejectedRules | None:
-    """The latest rule files, if they were not loaded."""
-    from bot.store.audit import history
-
-    latest = history(conn, kind="rules", limit=1)
-    if not latest or latest[0].kind != "rules.reload_failed":
-        return None
-    faults = latest[0].details.get("faults")
-    return RejectedRules(latest[0].at, faults if isinstance(faults, list) else [latest[0].text])
-
-
 def show(status: Status) -> None:
     """Print the status."""
     from bot.cli import output
@@ -359,11 +357,17 @@ def show(status: Status) -> None:
     now = status.now
     output.line(f"daemon: {status.daemon}")
     show_failing(status)
+    show_troubles(status)
     output.line()
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
     output.line()
     show_rules(status)
+    if status.on_hold:
+        output.line("rules on hold")
+        output.table(
+            (it.website, f"{it.kind} with {it.filter}", it.reason) for it in status.on_hold
+        )
     if status.at_least_once:
         output.line()
         output.line(
@@ -380,8 +384,22 @@ def show(status: Status) -> None:
         else (lane.lane, output.counted(lane.failures, "failure"), lane.reason)
         for lane in status.lanes
     )
+    if status.waiting:
+        output.line("waiting, by number")
+        output.table(
+            (str(it.id), it.rule, it.action, it.subject_key, _due(it, now)) for it in status.waiting
+        )
     output.line()
     show_dead_letters(status)
+
+
+def _due(step: "StepState", now: datetime) -> str:
+    from bot.cli import output
+
+    if step.waits:
+        return "after the earlier actions of its match"
+    why = f": {step.fault}" if step.fault else ""
+    return f"due {output.ago(step.due, now)}{why}"
 
 
 def show_failing(status: Status) -> None:
@@ -404,6 +422,18 @@ def show_failing(status: Status) -> None:
         output.line(f"  and {status.failing_total - len(some)} more")
 
 
+def show_troubles(status: Status) -> None:
+    """Print what holds deliveries up, and what to do about it."""
+    from bot.cli import output
+    from bot.messages.ops import what
+
+    for it in status.troubles:
+        waits = output.counted(it.waiting, "action")
+        output.line(f"{what(it.cause, it.place)}: {waits} waiting")
+        since = f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})"
+        output.table(((since, it.reason, it.remedy),))
+
+
 def show_rules(status: Status) -> None:
     """Print the rules that have run, and whether newer rule files were rejected."""
     from bot.cli import output
@@ -418,12 +448,13 @@ def show_rules(status: Status) -> None:
         )
         for line in status.rules
     )
-    if status.rejected_rules:
-        output.line(
-            f"new rules not loaded {output.ago(status.rejected_rules.at, status.now)}: they have "
-            "errors; the previous rules stay active"
-        )
-        output.table((fault,) for fault in status.rejected_rules.faults)
+    if rejected := status.rejected_rules:
+        what, active = "new rules", "the previous rules stay active"
+        if rejected.incomplete:
+            what, active = "some rule files", "the rules of the others are active"
+        since = output.ago(rejected.at, status.now)
+        output.line(f"{what} not loaded {since}: they have errors; {active}")
+        output.table((fault,) for fault in rejected.faults)
 
 
 def _rule_state(line: RuleLine, now: datetime) -> str:

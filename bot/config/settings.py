@@ -221,8 +221,10 @@ class SlackSection(Section):
 
     @property
     def ops(self) -> str | None:
-        """The channel for the bot's own troubles; None if it can't post."""
-        return (self.ops_channel or self.channel or "") if self.configured else None
+        """The channel for the bot's own troubles; None if there is none, "" for a webhook's own."""
+        if not self.configured:
+            return None
+        return self.ops_channel or self.channel or ("" if self.webhook_url is not None else None)
 
 
 class RulesSection(Section):

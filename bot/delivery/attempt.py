@@ -8,7 +8,9 @@ import msgspec
 from pydantic import ValidationError
 
 from bot.actions.base import SETTLING, Action, Done
+from bot.delivery.causes import cause_of
 from bot.domain.backoff import next_try
+from bot.domain.causes import Cause, Stops, stops
 from bot.domain.subjects import Subject, reread
 from bot.errors import GiveUp, TryLater, internal_error
 from bot.logs import scrubber
@@ -36,14 +38,16 @@ class Retry:
     """Retried: at `until`, or (None) at the head of its lane.
 
     `attempted` is the first attempt whose outcome is unknown. `pause` is the error that pauses
-    the lane, and `settling` how long it is paused at least.
+    the lane, and `settling` how long it is paused at least. `remedy` is for people.
     """
 
     until: datetime | None
     reason: str
     attempted: datetime | None
-    pause: TryLater | None = None
+    cause: Cause
+    pause: TryLater | GiveUp | None = None
     settling: timedelta = timedelta()
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class DeadLetter:
 
     reason: str
     remedy: str
+    cause: Cause = Cause.STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +101,11 @@ def obstacle(
     failed = [step.action for step in claimed.unfinished if step.dead]
     if failed:
         named = ", ".join(dict.fromkeys(failed))
-        return DeadLetter(f"other steps of the match failed: {named}", "retry those, then this one")
+        reason = f"other steps of the match failed: {named}"
+        return DeadLetter(reason, "retry those, then this one", Cause.EARLIER)
     if claimed.unfinished:
         reason = "waits for the other steps of the match"
-        return Retry(now + WAIT, reason, claimed.attempted)
+        return Retry(now + WAIT, reason, claimed.attempted, Cause.EARLIER)
     return None
 
 
@@ -125,23 +131,28 @@ def outcome_of(
 ) -> Retry | DeadLetter:
     """The outcome of an attempt that raised `error`.
 
-    A failing step first keeps its place and its lane waits, so that the order survives a short
-    outage. After a few tries the lane continues without it.
+    A step alone that can't succeed is a dead letter. What concerns its lane holds the lane, and
+    the step retries at its head. A failing step first keeps its place too, so that the order
+    survives a short outage; after a few tries the lane continues without it.
     """
-    reason = error_text(error)
+    reason, cause = error_text(error), cause_of(error, claimed.lane)
     if isinstance(error, GiveUp):
-        return DeadLetter(reason, scrubber.text(error.remedy)[:LONGEST_REASON])
+        remedy = scrubber.text(error.remedy)[:LONGEST_REASON]
+        if stops(cause) is Stops.STEP:
+            return DeadLetter(reason, remedy, cause)
+        return Retry(None, reason, claimed.attempted, cause, error, remedy=remedy)
     until = next_try(error, claimed.attempts, now, chance, first_tried=claimed.first_tried)
     if until is None:
-        return DeadLetter(reason, f"tried {claimed.attempts} times; fix the cause, then retry it")
+        remedy = f"tried {claimed.attempts} times; fix the cause, then retry it"
+        return DeadLetter(reason, remedy, cause)
     if not isinstance(error, TryLater):
         # After a bug it is unknown whether the request went out.
-        return Retry(until, reason, claimed.attempted or claimed.began)
+        return Retry(until, reason, claimed.attempted or claimed.began, cause)
     held = error.lane or claimed.attempts < HOLD_TRIES
     attempted = claimed.attempted or (claimed.began if error.unknown else None)
     # A second unknown outcome: what was sent may take a while to show up.
     settling = SETTLING if error.unknown and claimed.attempted else timedelta()
-    return Retry(None if held else until, reason, attempted, error, settling)
+    return Retry(None if held else until, reason, attempted, cause, error, settling)
 
 
 def error_text(error: Exception) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from bot.errors import GiveUp
+from bot.errors import Refused
 from bot.ports import Mouseflow, SlackPost
 from mouseflow import Request
 from mouseflow.models import Recording, WebsiteDetail
@@ -143,7 +143,8 @@ class NoSlack:
     """Slack if none is configured: no rule may post then, so this is never reached."""
 
     async def post(self, post: SlackPost) -> str:
-        raise GiveUp("Slack is not configured", "set slack.bot_token or slack.webhook_url")
+        remedy = "set slack.bot_token or slack.webhook_url"
+        raise Refused("Slack is not configured", remedy, code="no_slack")
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         return None

@@ -25,7 +25,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
-from bot.errors import BotError, GiveUp, OddAnswer, StoreError, TryLater
+from bot.errors import BotError, OddAnswer, RateLimited, Refused, StoreError, TryLater
 from bot.ports import CannotLook, NoChannel, NotInChannel, Slack, SlackPost
 from bot.store import Store
 from bot.store.recordings import set_blind_channels
@@ -105,12 +105,12 @@ _CODE = re.compile(r"[A-Za-z0-9_]{1,60}")
 _SCOPES = re.compile(r"[A-Za-z0-9_:.,-]{1,100}")
 
 
-class _Refused(GiveUp):
-    """Slack's error code, and the scope that is missing (empty if none)."""
+class _Refused(Refused):
+    """Slack refuses, with its error code. `needed` is the scope that is missing, if any."""
 
     def __init__(self, reason: str, remedy: str, code: str, needed: str) -> None:
-        super().__init__(reason, remedy)
-        self.code, self.needed = code, needed
+        super().__init__(reason, remedy, code=code)
+        self.needed = needed
 
 
 def failure(reply: Reply, code: str = "", needed: str = "") -> _Refused | TryLater:
@@ -121,7 +121,7 @@ def failure(reply: Reply, code: str = "", needed: str = "") -> _Refused | TryLat
     status = reply.status
     if status == 429 or code in BUSY:
         after = DEFAULT_PAUSE if reply.after is None else max(reply.after, SHORTEST_PAUSE)
-        return TryLater("Slack rate limit reached", after=after, lane=True)
+        return RateLimited("Slack rate limit reached", after=after, lane=True)
     if code in MOVING:
         return TryLater(f"Slack is moving the workspace ({code})", after=reply.after, lane=True)
     if status >= 500 or code in UNKNOWN:
@@ -137,7 +137,8 @@ def failure(reply: Reply, code: str = "", needed: str = "") -> _Refused | TryLat
     if code == "missing_scope" and needed:
         remedy = f"give the Slack app the scope {needed} and install it again"
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
-    return _Refused(f"Slack rejected the request: {code or status}{meaning}", remedy, code, needed)
+    code = code or str(status)
+    return _Refused(f"Slack rejected the request: {code}{meaning}", remedy, code, needed)
 
 
 _NO_REMEDY = "ask whoever manages the Slack app what this code means, fix that, then retry the step"
@@ -210,9 +211,10 @@ class SlackPoster:
     async def post(self, post: SlackPost) -> str:
         """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be posted)."""
         if not post.channel:
-            raise GiveUp(
+            raise Refused(
                 "there is no channel to post to",
                 "set a channel in the rule, or slack.channel",
+                code="no_channel",
             )
         body: dict[str, Any] = {
             "channel": post.channel,

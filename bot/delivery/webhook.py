@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from bot.actions.webhook import REFERENCE, SIGNATURE, TIMESTAMP, signature
 from bot.delivery.http import TIMEOUT, Connections, Reply
-from bot.errors import GiveUp, TryLater
+from bot.errors import RateLimited, Refused, TryLater
 from bot.rules.files.disk import shown
 
-_RETRY = {408, 425, 429}
+_RETRY = {408, 425}
 
 
 def secret_from(reference: str) -> str | None:
@@ -46,7 +46,7 @@ class WebhookCaller:
     async def call(
         self, url: str, body: bytes, headers: Mapping[str, str], secret: str | None = None
     ) -> None:
-        """Post the body; raises GiveUp, or TryLater (`unknown` if it may have arrived)."""
+        """Post the body; raises Refused, or TryLater (`unknown` if it may have arrived)."""
         host = urlsplit(url).hostname or "?"
         signed = self._signed(body, headers, secret)
         reply = await self._connections.exchange("POST", host, url, signed, body=body, most=0)
@@ -63,7 +63,9 @@ class WebhookCaller:
             return dict(headers)
         found = self._secrets(secret) if REFERENCE.fullmatch(secret) else secret
         if found is None:
-            raise GiveUp(f"the secret {secret} is not set", "set it, then retry the step")
+            raise Refused(
+                f"the secret {secret} is not set", "set it, then restart the bot", code="no_secret"
+            )
         return {**headers, SIGNATURE: signature(found.encode(), headers[TIMESTAMP], body)}
 
 
@@ -71,15 +73,13 @@ def _judge(host: str, reply: Reply) -> None:
     status = reply.status
     if 200 <= status < 300:
         return
+    reason = f"{host} answered {status}"
+    if status == 429:
+        raise RateLimited(reason, after=reply.after, lane=True)
     if status in _RETRY or status >= 500:
-        raise TryLater(
-            f"{host} answered {status}",
-            after=reply.after,
-            unknown=status not in (425, 429),
-            lane=status == 429,
-        )
+        raise TryLater(reason, after=reply.after, unknown=status != 425)
     if 300 <= status < 400:
-        raise GiveUp(
-            f"{host} answered {status}", "the bot follows no redirects: fix the rule's url"
-        )
-    raise GiveUp(f"{host} rejected the webhook ({status})", "check the receiver's log")
+        remedy = "the bot follows no redirects: fix the rule's url"
+        raise Refused(reason, remedy, code=str(status))
+    remedy = "check the receiver's log, and the rule's url and secret"
+    raise Refused(f"{host} rejected the webhook ({status})", remedy, code=str(status))

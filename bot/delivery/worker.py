@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, assert_never
 from uuid import uuid4
 
@@ -28,13 +28,16 @@ from bot.delivery.attempt import (
     outcome_of,
     restore,
 )
+from bot.delivery.causes import without_request
+from bot.delivery.troubles import NOBODY, Ops, tend
 from bot.domain.backoff import lane_opens
+from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
-from bot.errors import StoreError, StoreLost, TryLater
+from bot.errors import GiveUp, StoreError, StoreLost, TryLater
 from bot.ports import Ports
 from bot.store import Connection, Store, outbox
 from bot.store.digests import fold_backlog
-from bot.store.lanes import due_lanes, failures, next_due, pause_lane
+from bot.store.lanes import LaneFault, due_lanes, failures, next_due, pause_lane, set_apart
 from bot.store.outbox import Claim
 from bot.store.rules import note_ended_snoozes
 
@@ -84,6 +87,12 @@ class RetryingStore:
             log.info("deliver.store_recovered")
 
 
+TEND = timedelta(seconds=5)
+"""How often the failing lanes are looked at if nothing happens."""
+
+MOST_REASONS = 5
+"""How many reasons of one outage the log names."""
+
 LANES_AT_ONCE = 16
 """How many lanes are worked in parallel."""
 
@@ -112,11 +121,15 @@ DEFAULT_TIMING = Timing()
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How many steps one drain performed, postponed and gave up."""
+    """How many steps one drain performed, postponed and gave up.
+
+    `held` of those postponed wait for a person: their account or channel must be fixed.
+    """
 
     done: int = 0
     postponed: int = 0
     dead: int = 0
+    held: int = 0
 
 
 def _tidy_queue(conn: Connection, now: datetime) -> int:
@@ -179,6 +192,7 @@ class Delivery:
         chance: Callable[[], float] = random.random,
         timing: Timing = DEFAULT_TIMING,
         allows: Callable[[str, Action], str | None] = everything,
+        ops: Ops = NOBODY,
         checkpoint: Callable[[str], None] = no_checkpoint,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
@@ -188,13 +202,17 @@ class Delivery:
         self._chance = chance
         self._timing = timing
         self._allows = allows
+        self._ops = ops
         self._checkpoint = checkpoint
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
         self._overdue: set[asyncio.Task[None]] = set()
-        self._last_reasons: dict[str, str] = {}
+        self._logged: dict[str, set[str]] = {}
+        self._tended = datetime.min.replace(tzinfo=UTC)
+        self._news = False
+        self._held = 0
         self._counts: Counter[type[Outcome]] = Counter()
         self._woken = asyncio.Event()
         self._recovered = False
@@ -208,6 +226,7 @@ class Delivery:
     async def drain(self) -> Drained:
         """Perform everything that is due and can be performed now, then return."""
         self._counts.clear()
+        self._held = 0
         try:
             await self._recover()
             while await self._start_due() or self._lanes or self._overdue:
@@ -217,7 +236,7 @@ class Delivery:
             await self._finish_in_flight()
             raise
         done, postponed, dead = (self._counts[kind] for kind in (Performed, Retry, DeadLetter))
-        return Drained(done, postponed, dead)
+        return Drained(done, postponed, dead, self._held)
 
     async def run_until_stopped(self, stop: asyncio.Event) -> None:
         """Perform steps when they are due until `stop` is set, then finish requests in flight.
@@ -281,6 +300,7 @@ class Delivery:
         now = self._clock()
         while await self._store.run(lambda conn: _tidy_queue(conn, now)):
             pass
+        await self._tend(now)
         due = await self._store.run(lambda conn: due_lanes(conn, now))
         waiting = [lane for lane in due if lane not in self._lanes]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
@@ -290,6 +310,15 @@ class Delivery:
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
         return bool(due)
+
+    async def _tend(self, now: datetime) -> None:
+        """Tell people what began to fail and what works again; now and then, or after news."""
+        if not self._news and timedelta() <= now - self._tended < TEND:
+            return
+        self._news, self._tended = False, now
+        failing = await self._store.run(lambda conn: tend(conn, now, self._ops))
+        for key in [each for each in self._logged if ":" not in each and each not in failing]:
+            del self._logged[key]
 
     async def _nap(self) -> float:
         idle = self._timing.idle
@@ -376,15 +405,12 @@ class Delivery:
                 return outbox.complete(
                     conn, claimed, now, note=done.note, result=done.result, follow=follow
                 )
-            case DeadLetter(reason, remedy):
-                return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy)
+            case DeadLetter(reason, remedy, cause):
+                return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy, cause=cause)
             case Withheld(reason):
                 return outbox.withhold(conn, claimed, now, reason)
-            case Retry(until, reason, attempted, pause, settling):
-                if pause is not None:
-                    tries = failures(conn, claimed.lane) + 1
-                    opens = lane_opens(pause, tries, now, self._chance)
-                    pause_lane(conn, claimed.lane, max(opens, now + settling), reason)
+            case Retry(until, reason, attempted):
+                _pause(conn, claimed, outcome, now, self._chance)
                 return outbox.postpone(
                     conn, claimed, now, until=until, reason=reason, attempted=attempted
                 )
@@ -399,22 +425,42 @@ class Delivery:
         self._counts[type(outcome)] += 1
         match outcome:
             case Performed(done):
-                self._last_reasons.pop(claimed.lane, None)
+                for key in [each for each in self._logged if each.endswith(f" {claimed.lane}")]:
+                    del self._logged[key]
                 log.info("deliver.done", note=done.note, attempts=claimed.attempts, **step)
             case DeadLetter(reason, remedy):
+                self._news = True
                 log.error("deliver.dead_letter", reason=reason, remedy=remedy, **step)
             case Withheld(reason):
                 log.warning("deliver.withheld", reason=reason, **step)
-            case Retry(until, reason):
-                # During an outage log one line, not one for each attempt.
-                if self._last_reasons.get(claimed.lane) != reason:
-                    self._last_reasons[claimed.lane] = reason
+            case Retry(until, reason, _, cause):
+                self._news = True
+                self._held += isinstance(outcome.pause, GiveUp)
+                # During an outage log each reason once, not one line for each attempt.
+                said = self._logged.setdefault(trouble_key(cause, claimed.lane), set())
+                short = without_request(reason)
+                if short not in said and len(said) < MOST_REASONS:
+                    said.add(short)
                     log.warning("deliver.postponed", reason=reason, until=until, **step)
             case _:
                 assert_never(outcome)
 
     def _may_wait_for_store(self) -> bool:
         return not (self._stopping or self._stop is None or self._stop.is_set())
+
+
+def _pause(
+    conn: Connection, claimed: Claim, retry: Retry, now: datetime, chance: Callable[[], float]
+) -> None:
+    """Pause the lane if the outcome asks for it; a refused kind of action gets its own lane."""
+    if retry.pause is None:
+        return
+    lane = claimed.lane
+    if stops(retry.cause) is Stops.KIND:
+        lane = set_apart(conn, lane, claimed.action)
+    opens = lane_opens(retry.pause, failures(conn, lane) + 1, now, chance)
+    fault = None if retry.cause is Cause.BUSY else LaneFault(retry.cause, retry.remedy, now)
+    pause_lane(conn, lane, max(opens, now + retry.settling), retry.reason, fault)
 
 
 def _failure(task: "asyncio.Task[Any]") -> str:

@@ -1,7 +1,7 @@
 """The state of an alert: it fires when its condition becomes true, and is resolved later.
 
 Recordings match once. The condition on any other subject (a campaign, a funnel, a website) can
-be true for a while, end, and come back.
+be true for a while, end, and come back. A poll that brings no data changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -10,39 +10,149 @@ from typing import Literal
 
 Event = Literal["fired", "resolved"]
 
+Effect = Literal["none", "in_force", "undone"]
+"""What became of the fields that a firing rule sets: not seen as set yet, as set, or changed
+since by a person or another rule."""
+
+RESOLVED = "-resolved"
+"""How the key of the match that says an episode's end goes on after the episode's name."""
+
+GAP = timedelta(hours=1)
+"""A longer time without a poll is not time in which a condition held."""
+
+FALL_HOLDS = timedelta(hours=1)
+"""How long a counter must stay lower before the lower count is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A counter beside what a rule has told of it: `new` is the growth since the rule fired.
+
+    `base` is the count that was told, `highest` the highest one seen. Servers that are not in
+    step answer with older counts. So a lower count is no news and no new beginning until it has
+    held for an hour: `fell` is since when it is lower, `lowest` the lowest count since then.
+    """
+
+    base: int
+    highest: int
+    lowest: int | None = None
+    fell: datetime | None = None
+
+    @property
+    def new(self) -> int:
+        """The growth that was not told yet."""
+        return self.highest - self.base
+
+    def counted(self, count: int, now: datetime) -> "Counter":
+        """The counter after one more answer."""
+        if count >= self.highest:
+            return Counter(self.base, count)
+        lowest = count if self.lowest is None else min(count, self.lowest)
+        fell = self.fell or now
+        if now - fell >= FALL_HOLDS:
+            return Counter(lowest - self.new, count)
+        return Counter(self.base, self.highest, lowest, fell)
+
+    def told(self) -> "Counter":
+        """The counter after all of its growth was told."""
+        return replace(self, base=self.highest)
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """The alert state of one rule and one subject.
 
-    `true_since` is when the condition last became true, None while it is false. `fired` is
-    when this episode fired, None while it has not. `episode` numbers the firings.
+    `true_since` is since when the condition has held, without the time in which nobody knew;
+    None while it is false. `fired` is when this episode fired, None while it has not. `episode`
+    numbers the firings. `known` is the last poll that knew whether the condition held, `polled`
+    the last one that saw the subject. `ending` is the first poll that said that it is over.
+    `told`: the firing was not held back by a pause. `counter` is for figures of what is new.
     """
 
     true_since: datetime | None = None
     fired: datetime | None = None
     episode: int = 0
+    known: datetime | None = None
+    polled: datetime | None = None
+    ending: datetime | None = None
+    told: bool = True
+    effect: Effect = "none"
+    counter: Counter | None = None
+
+    @property
+    def lives(self) -> bool:
+        """Whether something is true now, or was when the subject was last seen."""
+        return self.true_since is not None or self.fired is not None
+
+    def over(self) -> "Level":
+        """The state after the end of an episode."""
+        return Level(episode=self.episode, polled=self.polled, counter=self.counter)
 
 
 def advance(
     before: Level,
-    holds: bool,
-    ended: bool,
+    holds: bool | None,
+    ended: bool | None,
     now: datetime,
     held_for: timedelta = timedelta(),
+    *,
+    gap: timedelta = GAP,
+    paused: bool = False,
 ) -> tuple[Level, Event | None]:
     """The next state after one poll of the subject, and what happened.
 
     `holds` is the rule's condition, `ended` whether the episode is over once it has fired
-    (its `until`, or the condition being false). `held_for` is how long the condition must
-    have held before it fires.
+    (its `until`, or the condition being false); None where there is no data. An episode ends
+    when two polls say so. `held_for` is how long the condition must have held before it fires;
+    more than `gap` without a poll begins that time anew. While the rule is `paused` a firing
+    is not told; if it still holds afterwards, it fires then.
     """
-    since = (before.true_since or now) if holds else None
-    level = replace(before, true_since=since)
+    level = replace(before, polled=now)
     if level.fired is not None:
-        if ended:
-            return replace(level, fired=None), "resolved"
+        return _firing(level, holds, ended, now, paused=paused)
+    if holds is None:
         return level, None
-    if since is not None and now - since >= held_for and not ended:
-        return replace(level, fired=now, episode=level.episode + 1), "fired"
+    if not holds:
+        return replace(level, true_since=None, known=now, ending=None), None
+    since = _held_since(before, now, gap)
+    level = replace(level, true_since=since, known=now, ending=None)
+    if now - since < held_for or ended is True:
+        return level, None
+    return _fire(level, now, told=not paused), "fired"
+
+
+def gone(before: Level, now: datetime) -> tuple[Level, Event | None]:
+    """The next state after a poll that lacks the subject; gone is what two polls lack."""
+    if before.ending is None:
+        return replace(before, ending=now), None
+    return before.over(), "resolved" if before.fired and before.told else None
+
+
+def _firing(
+    level: Level, holds: bool | None, ended: bool | None, now: datetime, *, paused: bool
+) -> tuple[Level, Event | None]:
+    if ended and level.ending is not None:
+        over = replace(level.over(), true_since=now if holds else None, known=now)
+        return over, "resolved" if level.told else None
+    if ended is not None:
+        level = replace(level, known=now, ending=now if ended else None)
+    if holds and not ended and not level.told and not paused:
+        return _fire(level, now, told=True), "fired"
     return level, None
+
+
+def _fire(level: Level, now: datetime, *, told: bool) -> Level:
+    return replace(
+        level, fired=now, episode=level.episode + 1, told=told, ending=None, effect="none"
+    )
+
+
+def _held_since(before: Level, now: datetime, gap: timedelta) -> datetime:
+    """Since when the condition has held, as far as polls knew."""
+    if before.true_since is None or before.polled is None or before.known is None:
+        return before.true_since or now
+    if now - before.polled > gap:
+        return now
+    if before.polled > before.known:  # polls without data: that time does not count
+        return before.true_since + (now - before.known)
+    return before.true_since

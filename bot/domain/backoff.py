@@ -8,6 +8,8 @@ from bot.errors import GiveUp, TryLater
 FIRST = timedelta(seconds=2)
 CEILING = timedelta(minutes=15)
 LANE_CEILING = timedelta(minutes=5)
+PROBE = timedelta(seconds=30)
+"""How long a refused lane waits at least: a person must act first."""
 LONGEST_ASKED = timedelta(hours=1)
 """The longest wait that is respected if the other side asks for one."""
 PATIENCE = timedelta(days=3)
@@ -42,16 +44,19 @@ def next_try(
 
 
 def lane_opens(
-    error: TryLater, failures: int, now: datetime, random: Callable[[], float]
+    error: TryLater | GiveUp, failures: int, now: datetime, random: Callable[[], float]
 ) -> datetime:
     """When the lane may be used again after `failures` failures in a row.
 
-    While the other side is down, one step retries now and then, and the others wait behind it.
+    While the other side is down or refuses, one step retries now and then, and the others wait
+    behind it.
     """
     return now + max(_asked(error), _jittered(failures, LANE_CEILING, random))
 
 
-def _asked(error: TryLater) -> timedelta:
+def _asked(error: TryLater | GiveUp) -> timedelta:
+    if isinstance(error, GiveUp):
+        return PROBE
     return min(max(error.after or timedelta(), timedelta()), LONGEST_ASKED)
 
 

@@ -71,7 +71,7 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
 
 
 class CampaignSubject(Struct, frozen=True, kw_only=True, tag="campaign"):
-    """A feedback campaign's counters; `new_responses` since the last look, None at first sight."""
+    """A feedback campaign's counters; `new_responses` since a rule fired, None at first sight."""
 
     kind: ClassVar[Kind] = "feedback"
     website: Site
@@ -122,7 +122,7 @@ class FormField(Struct, frozen=True):
 
 
 class FormSubject(Struct, frozen=True, kw_only=True, tag="form"):
-    """A form over the rule's `over_last`."""
+    """A form over the rule's `over_last`; `fields` is None if its report was not read."""
 
     kind: ClassVar[Kind] = "forms"
     website: Site
@@ -133,7 +133,7 @@ class FormSubject(Struct, frozen=True, kw_only=True, tag="form"):
     interactions: int | None = None
     submits: int | None = None
     success: int | None = None
-    fields: tuple[FormField, ...] = ()
+    fields: tuple[FormField, ...] | None = None
 
     @property
     def key(self) -> str:

@@ -15,6 +15,15 @@ from typing import Any, Final, Literal, assert_never
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, Kind
+from bot.fields.normal import (
+    folded,
+    folded_address,
+    folded_path,
+    language,
+    page,
+    referrer_word,
+    weekday_word,
+)
 from mouseflow.filters import Filters, SessionFilters
 
 Type = Literal[
@@ -54,6 +63,7 @@ class TextKind(Enum):
     TAG = auto()
     WEEKDAY = auto()
     REFERRER = auto()
+    LANGUAGE = auto()
 
 
 Value = str | float | bool | Band | datetime | tuple[Any, ...] | None
@@ -67,62 +77,9 @@ FOLLOWS: Final = object()
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_PAGE_FILES = (".html", ".htm", ".php", ".asp", ".aspx", ".jsp")
-
-_REFERRER_WORDS = {
-    # The row says Search and Link (L836), the filter searchengines and links (L4246).
-    "search": "searchengines",
-    "searchengine": "searchengines",
-    "link": "links",
-}
-
 
 class BadField(TypeError):
     """A declaration in the catalogue is incomplete or contradicts itself. Names the field."""
-
-
-def path(address: object) -> str:
-    """The page's path: no scheme, host, query, fragment or slash at the end.
-
-    The API names one page in three ways (`https://shop.my/landing?x=1`, `shop.my/landing`,
-    `/landing`: the API document, L756-757, L792). A pattern that begins with `*` keeps it.
-    """
-    rest = str(address).strip().partition("#")[0].partition("?")[0]
-    scheme, mark, tail = rest.partition("://")
-    if mark and "/" not in scheme:
-        rest = "/" + tail.partition("/")[2]
-    elif not rest.startswith(("/", "*")):
-        head, slash, tail = rest.partition("/")
-        host = "." in head and (slash or not head.lower().endswith(_PAGE_FILES))
-        rest = "/" + (tail if host else rest)
-    return rest.rstrip("/") or "/"
-
-
-def page(value: str | None) -> str | None:
-    """The page's path, None where there is none."""
-    return path(value) if value else None
-
-
-def folded(value: str) -> str:
-    """A text as it is compared: without regard to case."""
-    return value.casefold()
-
-
-def folded_path(value: str) -> str:
-    """A page or a page pattern as it is compared."""
-    return path(value).casefold()
-
-
-def weekday_word(value: str) -> str:
-    """`mon` for `Monday`, `mon` and `MON`."""
-    word = value.casefold()
-    return word[:3] if word.endswith("day") else word
-
-
-def referrer_word(value: str) -> str:
-    """The filter's word for a kind of referrer, whichever of the two words is given."""
-    word = value.casefold()
-    return _REFERRER_WORDS.get(word, word)
 
 
 def number(value: str) -> float | None:
@@ -163,7 +120,11 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             return weekday_word
         case TextKind.REFERRER:
             return referrer_word
-        case TextKind.PLAIN | TextKind.ADDRESS | TextKind.COUNTRY | TextKind.IP | TextKind.TAG:
+        case TextKind.ADDRESS:
+            return folded_address
+        case TextKind.LANGUAGE:
+            return language
+        case TextKind.PLAIN | TextKind.COUNTRY | TextKind.IP | TextKind.TAG:
             return folded
         case _:
             assert_never(kind)
@@ -263,8 +224,8 @@ class Field:
     `known` tells whether the subject holds all there is to know; None: it always does.
     `asked_by` is how the bot asks for a value that only the server knows. An active session
     only adds to the value (`grows`), or may make it any other (`changes`); else it stays.
-    `pulse`: the figure is what is new since the last poll. `missing_from_expanded_lists`: a row
-    with page views still lacks it.
+    `news_of` names the figure whose growth since the rule fired is the value.
+    `missing_from_expanded_lists`: a row with page views still lacks it.
 
     For the decision index:
     `row_at` is the recording's attribute that is the raw value of a row with an entry page and
@@ -273,7 +234,8 @@ class Field:
 
     In rule files:
     `ordered`: the condition is a list of paths in this order. `least` and `most` are the bounds
-    of the figure. `unusual` warns of figures. `of_whole_session` and `names_item` are for the
+    of the figure. `unusual` warns of figures. `query_in` names the field that can ask for the
+    query that a path lacks. `of_whole_session` and `names_item` are for the
     warning about a page's friction. `group_as` is the field's name in `once_per` and `count`,
     `count_as` another one in `count` alone.
     `thresholds` are those that `tune` tries.
@@ -310,7 +272,7 @@ class Field:
     asked_by: AskedBy | None = None
     grows: bool = False
     changes: bool = False
-    pulse: bool = False
+    news_of: str = ""
     missing_from_expanded_lists: bool = False
 
     row_at: str = ""
@@ -322,6 +284,7 @@ class Field:
     least: float = 0
     most: float = math.inf
     unusual: Unusual | None = None
+    query_in: str = ""
     of_whole_session: bool = False
     names_item: bool = False
     group_as: str = ""
@@ -362,6 +325,11 @@ class Field:
     def numeric(self) -> bool:
         """Whether the values are numbers of some unit."""
         return self.type in NUMERIC
+
+    @property
+    def always_there(self) -> bool:
+        """Whether each alert's subject has a value, so that none is an answer cut short."""
+        return self.numeric or self.type == "flag" or bool(self.choices)
 
     @property
     def banded(self) -> bool:
@@ -415,8 +383,8 @@ def _problems(field: Field) -> Iterator[str]:
         yield "a value that only the server knows, and no other, needs asked_by"
     if (field.type == "items") is not bool(field.parts):
         yield "items, and nothing else, have parts"
-    if not field.personal and any(part.personal for part in field.parts):
-        yield "it has a part with personal data, so it is personal too"
+    if not field.personal and any(part.personal and part.in_texts for part in field.parts):
+        yield "texts would show a part with personal data, so it is personal too"
     if field.type in ("duration", "percent") and not field.unit:
         yield "a duration or a percentage has a unit"
     if field.type == "moment" and field.in_conditions:

@@ -20,9 +20,15 @@ from bot.fields.field import (
     Source,
     TextKind,
     Unusual,
+)
+from bot.fields.normal import (
+    folded,
     folded_path,
+    host,
     page,
+    path,
     referrer_word,
+    split_address,
     weekday_word,
 )
 from mouseflow.filters import Browser, Device, Referrer, System, VisitorType
@@ -130,7 +136,7 @@ def journey(subject: RecordingSubject) -> tuple[str, ...]:
     views = subject.recording.page_views or ()
     seen = tuple(found for view in views if (found := page_of(view)))
     first = page(entry(subject))
-    if first and (not seen or seen[0].casefold() != first.casefold()):
+    if first and (not seen or folded(seen[0]) != folded(first)):
         return (first, *seen)
     return seen
 
@@ -196,6 +202,45 @@ def _give_views(subject: RecordingSubject, rows: Any) -> RecordingSubject:
     return _changed(subject, page_views=(*(subject.recording.page_views or ()), *made))
 
 
+def _address(view: PageView) -> str:
+    return view.uri or view.website_page or ""
+
+
+def view_host(view: PageView) -> str | None:
+    """The host in the page's address."""
+    return host(_address(view)) or None
+
+
+def view_query(view: PageView) -> str | None:
+    """What stands behind the ? of the page's address."""
+    return split_address(_address(view))[1] or None
+
+
+def view_fragment(view: PageView) -> str | None:
+    """What stands behind the # of the page's address."""
+    return split_address(_address(view))[2] or None
+
+
+def _giver(read: Callable[[PageView], str | None]) -> Callable[[PageView, str], PageView]:
+    """A function that puts a host, a query or a fragment into the page's address."""
+
+    def give(view: PageView, value: str) -> PageView:
+        def kept(part: Callable[[PageView], str | None]) -> str:
+            return value if part is read else part(view) or ""
+
+        name, query, fragment = kept(view_host), kept(view_query), kept(view_fragment)
+        uri = f"https://{name}" if name else ""
+        uri += path(view.website_page or view.uri or "/")
+        uri += f"?{query}" if query else ""
+        uri += f"#{fragment}" if fragment else ""
+        made = replace(view, uri=uri)
+        if read(made) != value:
+            raise ValueError(value)
+        return made
+
+    return give
+
+
 def _give_exit_page(subject: RecordingSubject, value: str) -> RecordingSubject:
     return _give_views(subject, ({"path": value},))
 
@@ -239,7 +284,9 @@ def _like(pattern: str) -> Callable[[str], str | None]:
 
 
 def _page(value: str) -> str | None:
-    return None if "*" in value else folded_path(value)
+    found = folded_path(value)
+    # How the API spells other characters is not documented, so it is not asked for them.
+    return found if found.isascii() and not set(found) & set("*% ") else None
 
 
 def _tag(value: str) -> str | None:
@@ -274,6 +321,9 @@ PAGE = _in_detail(
         {"path": "/cart", "title": "Cart", "time": 30_000, "engagement": 15_000, "scroll": 70},
         {
             "path": "/checkout/pay",
+            "query": "step=2",
+            "fragment": "card",
+            "host": "myshop.com",
             "title": "Pay",
             "time": 65_000,
             "engagement": 32_500,
@@ -295,6 +345,39 @@ PAGE = _in_detail(
             raw=lambda view: view.website_page or view.uri,
             give=lambda view, value: replace(view, website_page=value),
             names_item=True,
+            query_in="page",
+        ),
+        _part(
+            name="query",
+            type="text",
+            meaning="what stands behind the ? of the page's address",
+            examples=("*coupon=*",),
+            personal=True,
+            text=TextKind.ADDRESS,
+            raw=view_query,
+            give=_giver(view_query),
+            in_texts=False,
+        ),
+        _part(
+            name="fragment",
+            type="text",
+            meaning="what stands behind the # of the page's address",
+            examples=("step-2",),
+            personal=True,
+            text=TextKind.ADDRESS,
+            raw=view_fragment,
+            give=_giver(view_fragment),
+            in_texts=False,
+        ),
+        _part(
+            name="host",
+            type="text",
+            meaning="host in the page's address, without port",
+            examples=("*.myshop.com",),
+            personal=False,
+            raw=view_host,
+            give=_giver(view_host),
+            in_texts=False,
         ),
         _part(
             name="title",
@@ -357,6 +440,7 @@ JOURNEY = _in_detail(
     personal=False,
     text=TextKind.PATH,
     ordered=True,
+    query_in="page",
     known=knows_pages,
     raw=journey,
     give=_give_views,
@@ -474,6 +558,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         sample=FOLLOWS,
         grows=True,
         api_filter=_pages("funnel"),
+        query_in="page",
         text_name="saw",
         told=page_views,
         text_meaning="list of the paths seen, in order; empty where no rule had to ask for them",
@@ -498,6 +583,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         group_as="entry_page",
         count_as="page",
         api_filter=_pages("entry"),
+        query_in="entry_url",
     ),
     _in_detail(
         name="exit_page",
@@ -591,6 +677,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _in_row(
         name="lang",
         type="text",
+        text=TextKind.LANGUAGE,
         meaning="language tag of the visitor's browser",
         examples=("de*",),
         personal=False,
@@ -750,7 +837,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
             exact=False,
             contrast=("first", "returning"),
         ),
-        text_meaning="first or returning, where a rule asks for it",
+        text_meaning="first or returning",
     ),
     TAGS,
     _in_row(

@@ -195,10 +195,10 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
     _campaign(
         name="new_responses",
         type="number",
-        meaning="responses since the last poll",
+        meaning="responses since the rule last fired",
         examples=("{min: 1}",),
         at="new_responses",
-        pulse=True,
+        news_of="responses",
         sample=3,
     ),
     _campaign(
@@ -226,6 +226,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
 STEP = _funnel(
     name="step",
     type="items",
+    known=lambda subject: bool(subject.steps),
     meaning="one single step that meets all of its parts",
     examples=("{name: Payment, conversion: {under: 40%}}",),
     raw=steps,
@@ -258,6 +259,8 @@ STEP = _funnel(
             meaning="of the visitors of the step before",
             examples=("{under: 40%}",),
             at="conversion",
+            # Nothing is known of a step that nobody could come to; the first one has none.
+            known=lambda step: step.conversion is not None or step.dropped is None,
         ),
         _step(
             name="dropped",
@@ -326,6 +329,8 @@ FUNNEL_FIELDS: tuple[Field, ...] = (
 FORM_FIELD = _form(
     name="field",
     type="items",
+    source=Source.DETAIL,
+    known=lambda subject: subject.fields is not None,
     meaning="one single field that meets all of its parts",
     examples=("{name: phone, dropped: {over: 50}}",),
     raw=attrgetter("fields"),

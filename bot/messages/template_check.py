@@ -471,7 +471,7 @@ def _parts_used(tree: nodes.Template) -> Iterator[tuple[nodes.Node, str, str]]:
 
 def _parts(name: str | None, kind: Kind) -> tuple[str, ...]:
     field = text_fields(kind).get(name or "")
-    return tuple(part.text_name for part in field.parts) if field else ()
+    return tuple(part.text_name for part in field.parts if part.in_texts) if field else ()
 
 
 def _own_parts(name: str, kind: Kind) -> tuple[str, ...] | None:

@@ -91,7 +91,8 @@ def printable(field: Field, value: Any, zone: str) -> Any:
 
 
 def _item(field: Field, item: Any, zone: str) -> dict[str, Any]:
-    return {part.text_name: printable(part, part.in_text(item), zone) for part in field.parts}
+    told = (part for part in field.parts if part.in_texts)
+    return {part.text_name: printable(part, part.in_text(item), zone) for part in told}
 
 
 def bounded(value: Any) -> Any:

@@ -17,7 +17,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from bot.fields.field import path
+from bot.fields.normal import path
 from bot.messages.template_variables import LIST_LIMIT, values
 from bot.messages.text import NOTHING, Safe, cut_mrkdwn, lasting, mrkdwn, number
 from bot.ports import Addresses, Task

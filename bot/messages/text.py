@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
@@ -278,12 +278,17 @@ def _band(band: Band) -> str:
     return f"{number(band.low)} to {number(band.high)}"
 
 
-def moment(instant: datetime | None, zone: str = "UTC") -> str | None:
+def instant(at: datetime) -> str:
+    """`2026-11-24 12:00:05Z`: the same instant whatever zone `at` has."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def moment(at: datetime | None, zone: str = "UTC") -> str | None:
     """A time in the account's zone: `24 Nov 2026 20:29 (Europe/Copenhagen)`."""
-    if instant is None or instant.tzinfo is None:
+    if at is None or at.tzinfo is None:
         return None
     try:
-        local, name = instant.astimezone(ZoneInfo(zone)), zone
+        local, name = at.astimezone(ZoneInfo(zone)), zone
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        local, name = instant.astimezone(ZoneInfo("UTC")), "UTC"
+        local, name = at.astimezone(ZoneInfo("UTC")), "UTC"
     return f"{local.day} {local:%b %Y %H:%M} ({name})"

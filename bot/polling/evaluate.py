@@ -206,6 +206,7 @@ class _Evaluator:
             anywhere=scope.offset,
             tags_matter=bool(self._rules.reading_tags),
             now=scope.now,
+            own_tags=self._rules.own_tags,
         )
 
     @property
@@ -215,6 +216,7 @@ class _Evaluator:
 
     async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
+        subjects = await self._spot_checked(candidates, subjects)
         subjects = await self.with_facts(
             subjects, {it.row.id: it.settled or it.quiet for it in candidates}
         )
@@ -262,6 +264,8 @@ class _Evaluator:
                 known[key] = msgspec.structs.replace(known[key], friction=band)
         # Only now: if friction has decided, the visitor's type does not matter.
         asking = self._depending(known, settled, self._rules.asking["visitortype"])
+        for key, rules in self._telling_visitor_type(known, settled).items():
+            asking[key] = [*asking.get(key, ()), *rules]
         unknown = [known[key] for key in asking if known[key].visitor_type is None]
         if unknown:
             depth = max(scope.places.get(it.key, 0) for it in unknown)
@@ -354,6 +358,23 @@ class _Evaluator:
         }
         return {key: rules for key, rules in found.items() if rules}
 
+    def _telling_visitor_type(
+        self, subjects: Mapping[str, RecordingSubject], settled: Mapping[str, bool]
+    ) -> dict[str, list[Rule]]:
+        """The rules of each recording that are about to match and show it in their texts."""
+        telling = self._rules.telling_visitor_type
+        if not telling or "visitortype" in self._filters.suspended:
+            return {}
+        found = {
+            key: [rule for rule in self._sure(subject, settled[key]) if rule.id in telling]
+            for key, subject in subjects.items()
+        }
+        return {key: rules for key, rules in found.items() if rules}
+
+    def _sure(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
+        """The rules that are about to match the recording."""
+        return self._in_play(subject.key, self._rules.group(settled).sure(subject))
+
     def _friction_question(
         self, subject: RecordingSubject, rules: Sequence[Rule]
     ) -> FrictionQuestion:
@@ -365,11 +386,14 @@ class _Evaluator:
     def _needing_detail(self, candidate: Candidate, subject: RecordingSubject) -> list[Rule]:
         """The rules for which the candidate's detail is worth a call."""
         rules = self._undecided(subject, candidate.settled)
+        sure = self._sure(subject, candidate.settled)
+        lacking = [rule for rule in sure if self._rules.lacks(rule, subject)]
         if candidate.unchanged(subject.friction):
             # Pages may have got tags meanwhile, but a detail would cost too much to see that.
             readers = self._rules.reading_tags
             worth = self._expansion.trusted(self._now) and any(it.id in readers for it in rules)
-            return rules if worth else []
+            return [*lacking, *(rules if worth else ())]
+        rules = [*rules, *lacking]
         if candidate.stale and candidate.settled:
             marked = self._in_play(subject.key, self._rules.hinging_on_marks(subject))
             rules += [rule for rule in marked if rule not in rules]
@@ -379,9 +403,7 @@ class _Evaluator:
         """Whether page views of the list made a detail unnecessary."""
         if subject.recording.page_views is None:
             return False
-        bare = msgspec.structs.replace(subject.recording, page_views=None)
-        row_alone = msgspec.structs.replace(subject, recording=bare)
-        return bool(self._undecided(row_alone, candidate.settled))
+        return bool(self._undecided(_without_page_views(subject), candidate.settled))
 
     async def _details(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
@@ -391,7 +413,7 @@ class _Evaluator:
         They are fetched a few at first, then more at a time: any of them may show that one call
         returns the page views of many, that the tag filter covers pages, or that all fail.
         """
-        found: dict[str, Recording | BotError] = dict(await self._expanded(wanted))
+        found: dict[str, Recording | BotError] = dict(await self._checked(wanted))
         needed = await self._needed(subjects, _without(wanted, found))
         batch = FIRST
         failed: dict[str, BotError] = {}
@@ -417,6 +439,35 @@ class _Evaluator:
             needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
         bare = {k for k, it in found.items() if isinstance(it, Recording) and it.page_views is None}
         return found, frozenset({*failed, *bare})
+
+    async def _spot_checked(
+        self, candidates: Sequence[Candidate], subjects: dict[str, RecordingSubject]
+    ) -> dict[str, RecordingSubject]:
+        """The subjects without the page views of their rows, if these are wrong."""
+        if self._expansion.check_is_due(self._now):
+            used = (it for it in candidates if self._spared_by_list(it, subjects[it.row.id]))
+            one = next(used, None)
+            if one is not None and not await self._agrees(one.row):
+                return {key: _without_page_views(subject) for key, subject in subjects.items()}
+        return subjects
+
+    async def _checked(self, wanted: Mapping[str, Sequence[Rule]]) -> dict[str, Recording]:
+        """Rows with the page views of the wanted recordings, unless they are wrong."""
+        found = await self._expanded(wanted)
+        if found and self._expansion.check_is_due(self._now):
+            row = next(iter(found.values()))
+            if not await self._agrees(row):
+                return {}
+        return found
+
+    async def _agrees(self, row: Recording) -> bool:
+        """Compare a row that is used with its detail; false if expanded rows are wrong."""
+        detail = await self._detail(row.id)
+        if isinstance(detail, Recording):
+            self._expansion = self._expansion.compared(
+                [row], {row.id: detail}, bool(self._rules.reading_tags), self._now
+            )
+        return self._expansion.trusted(self._now)
 
     async def _expanded(self, wanted: Mapping[str, Sequence[Rule]]) -> dict[str, Recording]:
         before = self._scope.mouseflow.calls
@@ -471,11 +522,11 @@ class _Evaluator:
 
     async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
         self._fetched += len(subjects)
-        details = await asyncio.gather(*map(self._detail, subjects))
+        details = await asyncio.gather(*(self._detail(it.key) for it in subjects))
         return {subject.key: detail for subject, detail in zip(subjects, details, strict=True)}
 
-    async def _detail(self, subject: RecordingSubject) -> Recording | BotError:
-        request = recordings.detail(self._scope.site.id, subject.key)
+    async def _detail(self, key: str) -> Recording | BotError:
+        request = recordings.detail(self._scope.site.id, key)
         try:
             return await self._scope.mouseflow.send(request)
         except BadCredentials:
@@ -502,8 +553,10 @@ class _Evaluator:
         if candidate.stale and candidate.settled and not isinstance(detail, Recording):
             unsure = self._rules.hinging_on_marks(subject)
             rules = [rule for rule in rules if rule not in unsure]
+        ungrouped = [rule for rule in rules if self._rules.lacks_group(rule, subject)]
+        rules = [rule for rule in rules if rule not in ungrouped]
         missing = key in unavailable and (
-            candidate.stale or bool(self._undecided(subject, candidate.settled))
+            candidate.stale or bool(ungrouped or self._undecided(subject, candidate.settled))
         )
         return Evaluation(candidate, subject, tuple(rules), open=missing)
 
@@ -551,6 +604,11 @@ def _without_fact(subject: RecordingSubject, name: Filter) -> RecordingSubject:
             return msgspec.structs.replace(subject, visitor_type=None)
         case _:
             assert_never(name)
+
+
+def _without_page_views(subject: RecordingSubject) -> RecordingSubject:
+    bare = msgspec.structs.replace(subject.recording, page_views=None)
+    return msgspec.structs.replace(subject, recording=bare)
 
 
 def _without(wanted: Mapping[str, T], found: Mapping[str, object]) -> dict[str, T]:

@@ -227,6 +227,12 @@ def written(text: str | None) -> Kept:
         return Kept()
 
 
+def account_fails(conn: Connection) -> bool:
+    """Whether polls fail because Mouseflow is down or rejects the API key."""
+    kept = written(watermark(conn, OUTAGES, ""))
+    return any(each.trouble != "other" for each in kept.failing)
+
+
 class Troubles:
     """The outages of a daemon: stored for `status`, announced in the ops channel.
 

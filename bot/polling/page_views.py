@@ -1,22 +1,33 @@
 """Page views of many recordings in one call, if the server is known to return them.
 
 `expand=true` adds its page views to each row of the list. It is undocumented, so the bot uses it
-only after expanded rows have agreed with details that it needed anyway. It compares once a day.
+only after expanded rows have agreed with details that it needed anyway. While it uses them, it
+compares one with its detail every hour, and believes no row that contradicts itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import msgspec
+
 from bot.errors import GiveUp, TryLater
+from bot.fields.normal import path
 from bot.polling.list_reader import MOST_EXPANDED, page_views, read
 from bot.polling.server_facts import SPARE
+from bot.polling.session import aware
 from bot.ports import Mouseflow
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
 TRUST = timedelta(days=1)
 """How long one successful comparison with details counts."""
+
+SPOT_CHECK = timedelta(hours=1)
+"""How often one row that is used is compared with its detail."""
+
+CLOCKS = timedelta(minutes=2)
+"""By how much page views may begin before their session, or after its last activity."""
 
 TRY_AGAIN = timedelta(hours=1)
 """How soon to compare again after a failed or impossible comparison."""
@@ -33,12 +44,24 @@ ROWS_A_CALL = 100
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What is known of a server's expanded rows. Losing it costs a few calls, no match."""
+    """What is known of a server's expanded rows. Losing it costs a few calls, no match.
+
+    `agreed` is when rows last agreed with details, `checked` when that was last tested.
+    `wrong_since` is set when trusted rows turn out to be wrong: the time since which recordings
+    may have been decided by them.
+    """
 
     trusted_until: datetime | None = None
     tried: datetime | None = None
     busy_until: datetime | None = None
     misplaced: datetime | None = None
+    agreed: datetime | None = None
+    checked: datetime | None = None
+    wrong_since: datetime | None = None
+
+    def check_is_due(self, now: datetime) -> bool:
+        """Whether to compare a row that is used with its detail."""
+        return self.trusted(now) and (self.checked is None or now - self.checked >= SPOT_CHECK)
 
     def trusted(self, now: datetime) -> bool:
         """Whether expanded rows may replace details."""
@@ -66,16 +89,25 @@ class Expansion:
     ) -> "Expansion":
         """The same with the verdict: trusted if the rows have all that the details had before.
 
-        A comparison that proves nothing (page views without tags where tags matter) changes
-        nothing.
+        A comparison that proves nothing (page views without tags where tags matter) makes no
+        trust.
         """
         pairs = [(row, _ended(details[row.id], row)) for row in rows if row.id in details]
         if not pairs:
             return replace(self, tried=now)  # no row had page views
-        if not _show([view for _row, views in pairs for view in views], tags_matter):
-            return self
         agree = all((row.page_views or ())[: len(views)] == views for row, views in pairs)
-        return replace(self, tried=now, trusted_until=now + TRUST if agree else None)
+        if not agree:
+            wrong = self.agreed if self.trusted(now) else self.wrong_since
+            return replace(self.contradicted(now), wrong_since=wrong)
+        if not _show([view for _row, views in pairs for view in views], tags_matter):
+            return replace(self, checked=now)
+        return replace(
+            self, tried=now, trusted_until=now + TRUST, agreed=now, checked=now, wrong_since=None
+        )
+
+    def contradicted(self, now: datetime) -> "Expansion":
+        """The same after an answer that contradicts itself or a detail."""
+        return replace(self, trusted_until=None, tried=now)
 
     def missed(self) -> "Expansion":
         """The same after the server left out page views that it used to give."""
@@ -134,6 +166,46 @@ def stretches(places: Mapping[str, int], deepest: int, *, anywhere: bool) -> lis
     return found
 
 
+def contradicts(rows: Iterable[Recording]) -> bool:
+    """Whether the page views of some row can't be its own."""
+    seen: set[object] = set()
+    for row in rows:
+        views = row.page_views or ()
+        own = [view.id or (view.start_time, view.uri) for view in views]
+        ids = {view.id for view in views if view.id}
+        if len(set(own)) < len(own) or not seen.isdisjoint(ids):
+            return True
+        seen |= ids
+        if views and (len(views) != (row.pages or len(views)) or _elsewhere(row, views)):
+            return True
+    return False
+
+
+def _elsewhere(row: Recording, views: Sequence[PageView]) -> bool:
+    """Whether the views begin with another page, or at other times, than the session."""
+    first = {path(it) for it in (views[0].website_page, views[0].uri) if it}
+    if row.entry_page and first and path(row.entry_page) not in first:
+        return True
+    starts = [aware(view.start_time) for view in views if view.start_time]
+    begins, ends = row.created, row.last_activity
+    return any(
+        (begins is not None and at < aware(begins) - CLOCKS)
+        or (ends is not None and at > aware(ends) + CLOCKS)
+        for at in starts
+    )
+
+
+def without_untagged(rows: Iterable[Recording], own_tags: Set[str]) -> Iterator[Recording]:
+    """The rows, without the page views of those with a tag that is on none of their pages.
+
+    A person may have set it on the session, or the page views lack their tags: a detail tells.
+    """
+    for row in rows:
+        on_pages = {tag for view in row.page_views or () for tag in view.tags}
+        odd = row.page_views is not None and set(row.tags) - on_pages - own_tags
+        yield msgspec.structs.replace(row, page_views=None) if odd else row
+
+
 def _ended(detail: Recording, row: Recording) -> tuple[PageView, ...]:
     """The detail's page views that can't have changed before the row was read."""
     views = detail.page_views or ()
@@ -154,6 +226,7 @@ class ExpandedLists:
 
     `places` tells where recordings are in it, counted from 1; those left out can't be asked
     for. `anywhere`: the server may honour offsets. `tags_matter`: some rule reads tags.
+    `own_tags` are those that the bot itself sets on sessions.
     """
 
     mouseflow: Mouseflow
@@ -163,6 +236,7 @@ class ExpandedLists:
     anywhere: bool
     tags_matter: bool
     now: datetime
+    own_tags: Set[str] = frozenset()
 
     async def page_views(
         self, keys: Iterable[str], known: Expansion
@@ -210,9 +284,14 @@ class ExpandedLists:
             # If the API is down, this raises too; otherwise fall back to details.
             await read(self.mouseflow, self.website, self.window, 1)
             return {}, known.refused(self.now)
-        found = {row.id: row for row in rows if row.page_views is not None}
-        if rows and not found:
+        whole = [row for row in rows if row.page_views is not None]
+        if rows and not whole:
             known = known.missed()
+        if contradicts(whole):
+            return {}, known.contradicted(self.now)
+        if self.tags_matter:
+            whole = list(without_untagged(whole, self.own_tags))
+        found = {row.id: row for row in whole if row.page_views is not None}
         if skipped and not rows:
             known = known.lost(self.now)
         return found, known

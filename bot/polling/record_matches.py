@@ -4,11 +4,12 @@
 or a restart would count twice.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.actions.base import Action
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.subjects import Subject, written
 from bot.fields.catalogue import group_value
@@ -49,8 +50,8 @@ class Found:
     """A rule and a subject that matches it.
 
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
-    next; it is empty for recordings, which match once. `actions` replace the rule's own, as at
-    the end of an episode.
+    next; it is empty for recordings, which match once. `actions` replace the rule's own at the
+    end of an episode: it is told whenever its beginning was, whatever holds the rule back now.
     """
 
     rule: Rule
@@ -59,6 +60,11 @@ class Found:
     why: tuple[str, ...] = ()
     episode: str = ""
     actions: tuple[Action, ...] | None = None
+
+    @property
+    def key(self) -> str:
+        """The permanent key of the match."""
+        return match_key(self.rule.id, self.subject, self.episode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +81,16 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The keys of the new matches, and the rules that their safety paused, with the reason."""
+    """The keys of the new matches, and the rules that their safety paused, with the reason.
+
+    `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
+    for the ops channel.
+    """
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
+    suppressed: frozenset[str] = frozenset()
+    announced: bool = False
 
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
@@ -104,12 +116,17 @@ def record_poll(
     matches: list[NewMatch] = []
     tripped: list[tuple[str, str]] = []
     notes: list[Note] = []
+    suppressed: set[str] = set()
     for each in sorted(found, key=lambda each: each.happened):
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
         with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
-            reason = Reason.PAUSED if each.rule.id in paused else _held(conn, each)
-            if reason is None and (why := _trips(conn, each, matches, outcome.at)):
+            reason = None if each.actions is not None else _suppressed(conn, each, paused)
+            if (
+                reason is None
+                and each.actions is None
+                and (why := _trips(conn, each, matches, outcome.at))
+            ):
                 reason = Reason.PAUSED
                 paused.add(each.rule.id)
                 tripped.append((each.rule.id, why))
@@ -119,11 +136,16 @@ def record_poll(
             matches.append(_match(each, allowed, outcome.at, routing))
             if reason is not None:
                 notes.append(_note(each, str(reason)))
+                suppressed.add(each.key)
             if left_out := [action.kind for action in actions if action not in allowed]:
                 notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
-    return Recorded(new, tuple(tripped))
+    return Recorded(new, tuple(tripped), frozenset(suppressed))
+
+
+def _suppressed(conn: Connection, each: Found, paused: Collection[str]) -> Reason | None:
+    return Reason.PAUSED if each.rule.id in paused else _held(conn, each)
 
 
 def posting(rule: Rule, zone: str) -> Posting:
@@ -202,7 +224,10 @@ def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: date
         return None
     since = now - safety.window
     waiting = sum(
-        match.rule == rule and bool(match.steps) and (match.happened or now) >= since
+        match.rule == rule
+        and bool(match.steps)
+        and (match.happened or now) >= since
+        and not match.match_key.endswith(RESOLVED)
         for match in pending
     )
     so_far = acted_since(conn, rule, since) + waiting
@@ -225,8 +250,7 @@ def _may(action: Action, subject: Subject) -> bool:
 
 
 def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:
-    rule, subject = each.rule, each.subject
-    key = match_key(rule.id, subject, each.episode)
+    rule, subject, key = each.rule, each.subject, each.key
     return NewMatch(
         rule=rule.id,
         kind=rule.watch,

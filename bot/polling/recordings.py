@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
+from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Result, Scope, evaluate
@@ -38,6 +39,7 @@ from bot.polling.live_sessions import (
     missing_details,
     places,
 )
+from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
 from bot.polling.session import AHEAD, aware, days_to_ask, other_zone, seen_recording
@@ -76,7 +78,8 @@ class PollContext:
 
     What people mark on a session counts for `marks` after it has ended.
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
-    views, if the server is known to return them.
+    views, if the server is known to return them. `gap` is how long a time without a poll of
+    reports may be for an alert's condition to have held in it.
     """
 
     mouseflow: Mouseflow
@@ -87,6 +90,7 @@ class PollContext:
     routing: Routing
     expand: bool = True
     marks: timedelta = timedelta()
+    gap: timedelta = GAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +254,13 @@ async def _read(
         expansion = expansion.refused(now)
     if seen.listing.expanded and not any(row.page_views is not None for row in seen.listing.rows):
         expansion = expansion.missed()
+    rows = seen.listing.rows
+    if contradicts(rows):
+        expansion = expansion.contradicted(now)
+        rows = tuple(msgspec.structs.replace(row, page_views=None) for row in rows)
+    elif scope.rules.reading_tags:
+        rows = tuple(without_untagged(rows, scope.rules.own_tags))
+    seen = replace(seen, listing=replace(seen.listing, rows=rows))
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
 
 

@@ -14,6 +14,7 @@ import msgspec
 from bot.actions.tag import Tag
 from bot.domain.subjects import Band, RecordingSubject
 from bot.fields.field import TextKind
+from bot.fields.normal import folded
 from bot.fields.recordings import TAGS
 from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.ports import Mouseflow
@@ -272,20 +273,20 @@ async def probe_tag_filter(
 
 
 def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
-    """The tags that these rules put on recordings, in lower case."""
+    """The tags that these rules put on recordings, in normal form."""
     return frozenset(
-        action.tag.casefold() for rule in rules for action in rule.do if isinstance(action, Tag)
+        folded(action.tag) for rule in rules for action in rule.do if isinstance(action, Tag)
     )
 
 
 def named_tags(rules: Iterable[Rule]) -> frozenset[str]:
-    """The tags that conditions of these rules spell out, in lower case; globs name none."""
-    return frozenset(tag.casefold() for rule in rules for tag in _spelled(rule))
+    """The tags that conditions of these rules spell out, in normal form; globs name none."""
+    return frozenset(folded(tag) for rule in rules for tag in _spelled(rule))
 
 
 def without_tags(recording: Recording, ignored: frozenset[str]) -> Recording:
     """The recording without these tags."""
-    tags = tuple(tag for tag in recording.tags if tag.casefold() not in ignored)
+    tags = tuple(tag for tag in recording.tags if folded(tag) not in ignored)
     if len(tags) == len(recording.tags):
         return recording
     return msgspec.structs.replace(recording, tags=tags)

@@ -7,6 +7,7 @@ import msgspec
 
 from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
+from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
 from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
@@ -24,7 +25,15 @@ from bot.rules.model import (
     applies,
     leaves,
 )
-from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
+from bot.rules.needs import (
+    asks_friction,
+    asks_visitor_type,
+    fires_early,
+    grouped_by,
+    read_beside,
+    tells_visitor_type,
+    thresholds,
+)
 from bot.rules.value_tests import Answer, both, either, opposite
 
 
@@ -55,7 +64,7 @@ class OwnTagsHidden:
 
     def decide(self, subject: RecordingSubject) -> Decision:
         """Both at once."""
-        if self._tags.isdisjoint(tag.casefold() for tag in subject.recording.tags):
+        if self._tags.isdisjoint(folded(tag) for tag in subject.recording.tags):
             return self._whole.decide(subject)
         found = [
             group.decide(
@@ -87,7 +96,7 @@ class SiteRules:
     `expandable`: a row with its page views holds all that a detail does, since no rule reads
     a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
     tags, of a session or its pages. `asking`: ids of the rules that need a filter of the
-    API to be decided.
+    API to be decided; `telling_visitor_type` only in their texts.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class SiteRules:
         watching = _watching(rules, site)
         every = rules if everything is None else tuple(everything)
         own = own_tags(every)
+        self.own_tags = own
         self.ignored_tags = own - named_tags(_watching(every, site))
         hidden = {rule.id: own - self.ignored_tags - named_tags([rule]) for rule in watching}
         self.final: RuleGroup = rule_group(watching, hidden)
@@ -106,6 +116,12 @@ class SiteRules:
         self.asking: Mapping[Filter, frozenset[str]] = {
             "frictionmin": frozenset(rule.id for rule in watching if asks_friction(rule)),
             "visitortype": frozenset(rule.id for rule in watching if asks_visitor_type(rule)),
+        }
+        self.telling_visitor_type = frozenset(it.id for it in watching if tells_visitor_type(it))
+        self._grouped = {rule.id: grouped_by(rule) for rule in watching}
+        self._beside = {
+            rule.id: tuple(it for it in read_beside(rule) if it.source is not Source.SERVER)
+            for rule in watching
         }
         read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
         self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
@@ -131,6 +147,14 @@ class SiteRules:
         """The ids of the rules that need one of these filters."""
         return frozenset().union(*(self.asking[name] for name in filters))
 
+    def lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether a detail still tells something that a match of the rule reads."""
+        return _unknown(self._beside[rule.id], subject)
+
+    def lacks_group(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether a detail still tells by what `once_per` or `count` group the recording."""
+        return _unknown(self._grouped[rule.id], subject)
+
     def group(self, settled: bool) -> RuleGroup:
         """The rules to decide a session by."""
         return self.final if settled else self.early
@@ -145,6 +169,10 @@ class SiteRules:
             for rule in self._reading_marks
             if _verdict_unmarked(rule.condition, subject) is None
         ]
+
+
+def _unknown(fields: Iterable[Field], subject: RecordingSubject) -> bool:
+    return any(it.known is not None and not it.known(subject) for it in fields)
 
 
 def rule_group(rules: Iterable[Rule], hidden: Mapping[str, frozenset[str]]) -> RuleGroup:
@@ -185,7 +213,8 @@ def _verdict_unmarked(condition: Condition, subject: RecordingSubject) -> Answer
 
 
 def _fields_read(rule: Rule) -> Iterator[Field]:
-    """The fields that the condition asks about; of an item its parts."""
+    """The fields that the rule reads; of an item its parts."""
+    yield from read_beside(rule)
     for leaf in leaves(rule.condition):
         about = field_of(leaf, rule.watch)
         if isinstance(leaf, OneItem):

@@ -9,6 +9,7 @@ from typing import assert_never
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError, Gone
+from bot.messages.text import instant
 from bot.polling.filter_checks import Filter, FilterChecks, check_filter, failure
 from bot.polling.list_reader import Listing, deeper, of_days, read
 from bot.polling.server_facts import (
@@ -72,7 +73,7 @@ def _outcome(step: StepState, note: str, now: datetime) -> Outcome:
             if step.waits:
                 return Outcome(action, "waiting for the match's earlier steps")
             late = step.due <= now
-            state = "waiting in the queue" if late else f"waiting until {_at(step.due)}"
+            state = "waiting in the queue" if late else f"waiting until {instant(step.due)}"
             tries = f"after {step.attempts} attempts: " if step.attempts and step.fault else ""
             return Outcome(action, state, f"{tries}{step.fault}")
         case StepStatus.SENDING:
@@ -88,7 +89,7 @@ def _outcome(step: StepState, note: str, now: datetime) -> Outcome:
         case _:
             assert_never(step.state)
     if step.ended is not None:
-        state += f" {_at(step.ended)}"
+        state += f" {instant(step.ended)}"
     why = "; ".join(dict.fromkeys(filter(None, (step.fault, step.remedy)))) or note
     return Outcome(action, state, why)
 
@@ -118,10 +119,10 @@ def future(
     if seen is not None and seen < known.watching:
         return [
             "it matches, but the session ended before the bot began to watch, "
-            f"{_at(known.watching)}; `mouseflow-bot replay --apply` acts on such recordings"
+            f"{instant(known.watching)}; `mouseflow-bot replay --apply` acts on such recordings"
         ]
     if not final and not fires_early(rule):
-        until = f" at {_at(seen + settle)}" if seen else ""
+        until = f" at {instant(seen + settle)}" if seen else ""
         return [f"it would match, but waits until the session is settled{until}"]
     actions = ", ".join(dict.fromkeys(action.kind for action in rule.do)) or "no action"
     return [f"it would match at the next poll: {actions}", *_limits(rule, known, now)]
@@ -132,9 +133,9 @@ def _limits(rule: Rule, known: Remembered, now: datetime) -> list[str]:
     found = []
     state = known.state
     if state is not None and state.paused_at is not None:
-        found.append(f"but the rule is paused since {_at(state.paused_at)}: {state.paused_why}")
+        found.append(f"but the rule is paused since {instant(state.paused_at)}: {state.paused_why}")
     if state is not None and state.snoozed_until is not None and state.snoozed_until > now:
-        found.append(f"posts are snoozed until {_at(state.snoozed_until)}")
+        found.append(f"posts are snoozed until {instant(state.snoozed_until)}")
     if rule.active is not None:
         found.append("posts wait for the rule's active hours")
     if rule.once_per is not None:
@@ -151,17 +152,13 @@ def lines(known: Remembered, outcomes: Sequence[Outcome]) -> list[str]:
     if known.match is None:
         return []
     why = next((note.text for note in known.notes if note.kind == "match"), "")
-    found = [f"matched {_at(known.match.matched)}{f': {why}' if why else ''}"]
+    found = [f"matched {instant(known.match.matched)}{f': {why}' if why else ''}"]
     found += [
         f"  {each.action}: {each.state}{f' ({each.why})' if each.why else ''}" for each in outcomes
     ]
     if not outcomes:
         found.append("  the rule had no actions, or the store has forgotten them")
     return found
-
-
-def _at(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
 
 
 _LINK = re.compile(r"(?:/websites/([^/?#]+))?/recordings/([^/?#]+)")

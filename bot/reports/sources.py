@@ -27,45 +27,19 @@ from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
 
 
-def growth(before: int | None, after: int | None) -> int | None:
-    """By how much a counter has grown; None at first sight, or where it fell or is missing.
-
-    Counters fall when the vendor's window rolls on or a campaign is reset (L3376 against
-    L3378-3380): a fall is a new baseline, never news.
-    """
-    if before is None or after is None or after < before:
-        return None
-    return after - before
-
-
-def read_campaigns(
-    site: Site, campaigns: Iterable[Campaign], before: Mapping[str, int]
-) -> list[CampaignSubject]:
-    """The campaigns as subjects; `before` holds the responses at the last look, by id."""
-    return [_subject(site, campaign, before.get(campaign.id)) for campaign in campaigns]
-
-
-def baselines(campaigns: Iterable[Campaign]) -> dict[str, int]:
-    """Responses by campaign id: what the next look counts from."""
-    return {
-        campaign.id: campaign.report.responses
+def read_campaigns(site: Site, campaigns: Iterable[Campaign]) -> list[CampaignSubject]:
+    """The campaigns as subjects. What is new differs from rule to rule."""
+    return [
+        CampaignSubject(
+            website=site,
+            id=campaign.id,
+            name=campaign.name or "",
+            enabled=campaign.enabled,
+            responses=campaign.report.responses if campaign.report else None,
+            impressions=campaign.report.impressions if campaign.report else None,
+        )
         for campaign in campaigns
-        if campaign.report and campaign.report.responses is not None
-    }
-
-
-def _subject(site: Site, campaign: Campaign, before: int | None) -> CampaignSubject:
-    report = campaign.report
-    responses = report.responses if report else None
-    return CampaignSubject(
-        website=site,
-        id=campaign.id,
-        name=campaign.name or "",
-        enabled=campaign.enabled,
-        responses=responses,
-        impressions=report.impressions if report else None,
-        new_responses=growth(before, responses),
-    )
+    ]
 
 
 def read_forms(site: Site, forms: Iterable[models.Form]) -> list[FormSubject]:
@@ -207,8 +181,9 @@ def days(asked: Question, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
     The API knows whole days in the account's zone alone, so the window is `over_last` and
     what the day it begins in has more.
     """
-    first = (now - (asked.over_last or USUAL)).astimezone(zone).date()
-    return first, now.astimezone(zone).date() + timedelta(days=1)
+    today = now.astimezone(zone)
+    # By the clock on the wall: days are shorter and longer where the clocks change.
+    return (today - (asked.over_last or USUAL)).date(), today.date() + timedelta(days=1)
 
 
 def session_filters(asked: Question, window: tuple[date, date]) -> SessionFilters:
@@ -244,18 +219,31 @@ def _other(name: str, value: str) -> str:
     return next(other for other in contrast if other != value)
 
 
+def without(
+    asked: Question, window: tuple[date, date], aspect: str
+) -> tuple[Question, tuple[date, date]]:
+    """The question without this filter, so that it counts all that the filter leaves out."""
+    if aspect == DATES:
+        return asked, (window[0] - USUAL, window[1])
+    kept = tuple((name, value) for name, value in asked.visitors if name != aspect)
+    return replace(asked, visitors=kept), window
+
+
+def apart(answer: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Whether two answers differ by more than came in between the two questions."""
+    names = answer.keys() | other.keys()
+    total = sum(abs(answer.get(name, 0) - other.get(name, 0)) for name in names)
+    return total > max(2, sum(answer.values()) / 200)
+
+
 def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None:
     """Whether the API honours the filter in which two questions differ, by their counters.
 
-    None if there are too few visitors to tell. Counters of one answer may have moved on a
-    little until the other was asked.
+    None if the answers are alike, but count too few visitors to tell.
     """
-    total = sum(answer.values())
-    if total < ENOUGH:
-        return None
-    names = answer.keys() | other.keys()
-    apart = sum(abs(answer.get(name, 0) - other.get(name, 0)) for name in names)
-    return apart > max(2, total / 200)
+    if apart(answer, other):
+        return True
+    return None if sum(answer.values()) < ENOUGH else False
 
 
 def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, assert_never
 
 from bot.domain.subjects import Kind, RecordingSubject, Subject
-from bot.fields.catalogue import field
+from bot.fields.catalogue import ALERTS, field
 from bot.fields.field import Field, Source
 from bot.fields.recordings import JOURNEY
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import Operator, ValueTest
+from bot.rules.operators import Exists, Operator, ValueTest
 from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 
 Past = Callable[[str, int], float | None]
@@ -98,12 +98,13 @@ def part_test(part: Field, test: Test) -> Callable[[Any], Answer]:
 
     def met(item: Any) -> Answer:
         is_known = part.known is None or part.known(item)
-        return (known if is_known else so_far)(part.get(item), _no_history)
+        return (known if is_known else so_far)(part.get(item), no_history)
 
     return met
 
 
-def _no_history(_ago: int) -> float | None:
+def no_history(_ago: int) -> float | None:
+    """The past of what has none."""
     return None
 
 
@@ -132,9 +133,17 @@ def _leaf_answer(leaf: Leaf, subject: Subject, past: Past, *, complete: bool) ->
     about = field_of(leaf, subject.kind)
     test = leaf_test(leaf, subject.kind)
     known = complete or about.known is None or about.known(subject)
-    return (test.known if known else test.so_far)(
-        about.get(subject), lambda ago: past(about.name, ago)
-    )
+    value = about.get(subject)
+    if value is None and not complete and _lacks(leaf, about):
+        return None
+    return (test.known if known else test.so_far)(value, lambda ago: past(about.name, ago))
+
+
+def _lacks(leaf: Leaf, about: Field) -> bool:
+    """Whether no value says nothing here: an alert must neither fire nor end by it."""
+    if about.watch not in ALERTS or not about.always_there:
+        return False
+    return isinstance(leaf, Test) and not isinstance(leaf.operator, Exists)
 
 
 def rule_answer(

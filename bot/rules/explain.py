@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from bot.domain.subjects import Subject
+from bot.fields.catalogue import SUBJECTS
 from bot.fields.field import Field, Source
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
@@ -153,7 +154,7 @@ def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:
         by = f"the API decides ({about.served.names[0]})"
         return by if known else f"not asked yet; {by}"
     if not known:
-        return "needs the recording's detail"
+        return f"needs the {SUBJECTS[about.watch].noun}'s detail"
     if not data and isinstance(leaf, Test) and leaf.operator.looks_back is not None:
         return "not enough history yet"
     return ""

@@ -1,6 +1,5 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,10 @@ from typing import Any, Literal, assert_never
 from bot.actions.base import Action
 from bot.domain.subjects import Kind, Site, Subject
 from bot.errors import Fault
+from bot.fields.normal import folded
 from bot.rules.operators import Operator
 from bot.rules.units import Active, Rate
+from bot.rules.value_tests import Alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +234,13 @@ def applies(rule: Rule, site: Site) -> bool:
 
 def names_site(names: Iterable[str], site: Site) -> bool:
     """Whether one of these is the website's name or id; `*` stands for any characters."""
-    own = (site.name.casefold(), site.id.casefold())
-    return any(_website_name(wanted).fullmatch(name) for wanted in names for name in own)
+    like = _website_names(tuple(names))
+    return like(site.name) or like(site.id)
 
 
 @lru_cache(maxsize=4096)
-def _website_name(wanted: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, wanted.casefold().split("*"))), re.DOTALL)
+def _website_names(names: tuple[str, ...]) -> Alike:
+    return Alike(names, folded)
 
 
 def match_key(rule_id: str, subject: Subject, episode: str = "") -> str:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
+from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind, Site
-from bot.fields.catalogue import field, fields
+from bot.fields.catalogue import GROUPS, field, fields, text_fields
 from bot.fields.field import AskedBy, Field, Source
+from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of
 from bot.rules.model import (
     All,
@@ -109,13 +111,37 @@ def asks_visitor_type(rule: Rule) -> bool:
 
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
     """The visitor types to ask for: one is enough, all others are of the other type (L4245)."""
-    return ("returning",) if any(map(asks_visitor_type, rules)) else ()
+    return (
+        ("returning",)
+        if any(asks_visitor_type(it) or tells_visitor_type(it) for it in rules)
+        else ()
+    )
 
 
 def needs_detail(rule: Rule) -> bool:
     """Whether some recording's row may not be enough for the rule."""
+    read = (*(field_of(leaf, rule.watch) for leaf in leaves(rule.condition)), *read_beside(rule))
+    return rule.watch == "recordings" and any(it.source is Source.DETAIL for it in read)
+
+
+def grouped_by(rule: Rule) -> tuple[Field, ...]:
+    """The fields by which `once_per` and `count` group the rule's matches."""
+    names = [rule.once_per.field] if rule.once_per else []
+    names += [rule.count.by] if rule.count else []
+    return tuple(GROUPS[name] for name in names if name in GROUPS)
+
+
+def read_beside(rule: Rule) -> tuple[Field, ...]:
+    """The fields that the rule reads beside its condition: facts that a match needs, too."""
+    known = text_fields(rule.watch)
+    told = (known[name] for name in sorted(texts_read(rule)) if name in known)
+    return (*grouped_by(rule), *told)
+
+
+def tells_visitor_type(rule: Rule) -> bool:
+    """Whether the rule's texts show what only the visitor filter tells."""
     return rule.watch == "recordings" and any(
-        field_of(leaf, rule.watch).source is Source.DETAIL for leaf in leaves(rule.condition)
+        it.asked_by is AskedBy.VISITOR_TYPE for it in read_beside(rule)
     )
 
 
@@ -125,6 +151,12 @@ def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
         for leaf in leaves(rule.condition):
             if isinstance(leaf, Test) and field_of(leaf, rule.watch).asked_by is asked_by:
                 yield leaf
+
+
+def texts_read(rule: Rule) -> frozenset[str]:
+    """The names that the rule's own texts read."""
+    posts = (action for action in rule.do if isinstance(action, Notifier))
+    return frozenset(name for post in posts if post.own_text for name in names_used(post.own_text))
 
 
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
@@ -137,12 +169,67 @@ def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
     )
 
 
+NEVER = AnyOf(())
+"""A condition that nothing meets."""
+
+
+def lasting(condition: Condition, kind: Kind) -> Condition:
+    """What of the condition can be true for a while: it without all that asks for news."""
+    match condition:
+        case All(parts):
+            return All(tuple(lasting(part, kind) for part in parts))
+        case AnyOf(parts):
+            return AnyOf(tuple(lasting(part, kind) for part in parts))
+        case Not(All(parts) | AnyOf(parts) as group):
+            return lasting(_turned(group, parts), kind)
+        case Not(Not(part)):
+            return lasting(part, kind)
+        case Not(part) | part:
+            return NEVER if asks_for_news(part, kind) else condition
+
+
+def news(condition: Condition, kind: Kind) -> Condition:
+    """What of the condition is only true because something is new."""
+    match condition:
+        case All(parts):
+            return AnyOf(
+                tuple(
+                    All((*parts[:place], news(part, kind), *parts[place + 1 :]))
+                    for place, part in enumerate(parts)
+                    if asks_for_news(part, kind)
+                )
+            )
+        case AnyOf(parts):
+            return AnyOf(tuple(news(part, kind) for part in parts if asks_for_news(part, kind)))
+        case Not(All(parts) | AnyOf(parts) as group):
+            return news(_turned(group, parts), kind)
+        case Not(Not(part)):
+            return news(part, kind)
+        case Not(part) | part:
+            return condition if asks_for_news(part, kind) else NEVER
+
+
+def _turned(group: All | AnyOf, parts: tuple[Condition, ...]) -> Condition:
+    """The opposite of a group, as a group of opposites."""
+    other = AnyOf if isinstance(group, All) else All
+    return other(tuple(map(Not, parts)))
+
+
+def asks_for_news(condition: Condition | None, kind: Kind) -> bool:
+    """Whether some test asks for what is new since the rule fired."""
+    return any(field_of(leaf, kind).news_of for leaf in leaves(condition))
+
+
 def fires_early(rule: Rule) -> bool:
     """Whether the rule's condition, once true, stays true while the session continues.
 
-    Then it need not wait until the session is settled. Levels are always judged at once.
+    Then it need not wait until the session is settled, unless the session may still change what
+    `once_per` or `count` group it by. Levels are always judged at once.
     """
-    return rule.watch != "recordings" or _stays(rule.condition, True, rule.watch)
+    if rule.watch != "recordings":
+        return True
+    may_change = any(it.changes or it.grows for it in grouped_by(rule))
+    return not may_change and _stays(rule.condition, True, rule.watch)
 
 
 def _stays(condition: Condition, answer: bool, kind: Kind) -> bool:

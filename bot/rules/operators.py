@@ -13,7 +13,7 @@ from math import ceil, floor, inf, isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
-from bot.fields.catalogue import ALERTS
+from bot.fields.catalogue import ALERTS, SUBJECTS
 from bot.fields.field import NUMERIC, Field
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
@@ -25,8 +25,10 @@ from bot.rules.syntax.values import (
     LENGTH,
     TEXT,
     Schema,
+    compared_schema,
     doubt_exact,
     doubt_range,
+    doubt_regex,
     figure,
     one_or_more,
     read_texts,
@@ -271,7 +273,8 @@ class ListedTexts(TextOperator):
 
     @classmethod
     def schema(cls, about: Field) -> Mapping[str, Schema]:
-        return dict.fromkeys(cls.keys, one_or_more(TEXT)) or {"": one_or_more(scalar_schema(about))}
+        item = TEXT if cls.keys else compared_schema(about)
+        return dict.fromkeys(cls.keys or ("",), one_or_more(item))
 
     @property
     def size(self) -> int:
@@ -388,6 +391,7 @@ class Pattern(TextOperator):
         if problem:
             found[1].on(found[0]).fault(f"this is no regular expression: {problem}")
             return None
+        doubt_regex(regex, found[1].on(found[0]), about)
         return cls(regex)
 
     @classmethod
@@ -723,6 +727,12 @@ class Change(Operator):
             if by is not None and (by <= 0 or (key == "drops_by" and by > 100)):
                 place.at(key, node.entries[key]).fault(f"{key} needs a percentage such as 20%")
         if against is None:
+            return None
+        if SUBJECTS[about.watch].over_time and against % timedelta(days=1):
+            place.at("against", node.entries["against"]).fault(
+                f"{about.watch} are counted by whole days; compare with whole days ago, "
+                "such as against: 1d or 7d"
+            )
             return None
         return cls(drops, rises, round(against.total_seconds() * 1000))
 

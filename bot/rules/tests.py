@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Site, Subject
-from bot.errors import internal_error
+from bot.errors import Fault, internal_error
 from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
 from bot.messages.templates import BadText
@@ -40,6 +40,13 @@ class TestResult:
     @property
     def passed(self) -> bool:
         return not self.problems
+
+    @property
+    def fault(self) -> Fault:
+        """A test that has failed, as an error at its place."""
+        path = f"rules.{self.rule}.tests"
+        said = f"the test {self.name!r} fails: {'; '.join(self.problems)}"
+        return Fault(self.file, self.line, self.column, path, said)
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: {self.rule}: {self.name}: "

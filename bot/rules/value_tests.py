@@ -7,12 +7,13 @@ the test of a value, what is certain while more may come, and its place in the c
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import re2
 
 from bot.domain.subjects import Band
+from bot.fields.normal import folded
 
 Answer = bool | None
 """Yes, no, or unknown: the value was not fetched, or not precisely enough to tell."""
@@ -82,17 +83,21 @@ class Alike:
     `patterns` are in normal form. The index looks plain ones up in a dictionary.
     """
 
-    __slots__ = ("_globs", "_normal", "_plain", "patterns")
-
     def __init__(self, patterns: Iterable[str], normal: Callable[[str], str]) -> None:
         self.patterns = tuple(map(normal, patterns))
         self._normal = normal
-        self._plain = frozenset(pattern for pattern in self.patterns if "*" not in pattern)
-        self._globs = [glob(pattern) for pattern in self.patterns if "*" in pattern]
 
     def __call__(self, text: str) -> bool:
         text = self._normal(text)
         return text in self._plain or any(like(text) for like in self._globs)
+
+    @cached_property
+    def _plain(self) -> frozenset[str]:
+        return frozenset(pattern for pattern in self.patterns if "*" not in pattern)
+
+    @cached_property
+    def _globs(self) -> list[OneText]:
+        return [glob(pattern) for pattern in self.patterns if "*" in pattern]
 
 
 @lru_cache(maxsize=1024)
@@ -121,9 +126,9 @@ def texts_of(value: Any) -> tuple[str, ...]:
 
 def values_of(variables: Iterable[str], key: str) -> tuple[str, ...]:
     """The variable's values: `key=value` split at the first `=`, keys may repeat (L841)."""
-    key = key.casefold()
+    key = folded(key)
     pairs = (item.partition("=") for item in variables)
-    return tuple(value for name, _, value in pairs if value and name.casefold() == key)
+    return tuple(value for name, _, value in pairs if value and folded(name) == key)
 
 
 @dataclass(frozen=True, slots=True)

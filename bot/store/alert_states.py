@@ -1,15 +1,16 @@
 """The alert state of each rule and subject, and the history of the subjects' figures."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, Row, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.domain.alert_state import Level
+from bot.domain.alert_state import Counter, Level
+from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none
@@ -25,27 +26,36 @@ AT_ONCE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class KeptLevel:
-    """A rule's alert state for one subject, the figures last seen, and when it was saved.
+    """A rule's alert state for one subject, with the subject as it was when the rule fired.
 
-    `figures` is the subject's JSON if the poll saw the subject.
+    `condition` is the fingerprint of the condition that the state is about; empty in states of
+    earlier versions. `subject` is None where the state is about nothing that was true.
     """
 
     level: Level
-    figures: Mapping[str, Any]
-    at: datetime | None = None
+    subject: Subject | None = None
+    condition: str = ""
 
 
 def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
     """The rule's alert states for the website's subjects, by key."""
     query = select(_levels).where(_levels.c.rule == rule, _levels.c.website == website)
-    return {
-        row.subject: KeptLevel(
-            Level(moment_or_none(row.true_since), moment_or_none(row.fired), row.episode),
-            msgspec.json.decode(row.figures) if row.figures else {},
-            moment(row.at),
-        )
-        for row in conn.execute(query)
-    }
+    return {row.subject: _kept(row) for row in conn.execute(query)}
+
+
+def _kept(row: Row[Any]) -> KeptLevel:
+    level = Level(
+        true_since=moment_or_none(row.true_since),
+        fired=moment_or_none(row.fired),
+        episode=row.episode,
+        known=moment_or_none(row.known),
+        polled=moment(row.at),
+        ending=moment_or_none(row.ending),
+        told=bool(row.told),
+        effect=row.effect,
+        counter=msgspec.json.decode(row.counter, type=Counter) if row.counter else None,
+    )
+    return KeptLevel(level, reread(row.figures) if row.figures else None, row.condition)
 
 
 def websites_of_levels(conn: Connection) -> list[tuple[str, str, str]]:
@@ -58,22 +68,34 @@ def websites_of_levels(conn: Connection) -> list[tuple[str, str, str]]:
     return [(row.rule, row.website, row.figures) for row in conn.execute(query)]
 
 
+def states_of_rules(conn: Connection) -> list[tuple[str, str]]:
+    """(rule, website) of all states."""
+    query = select(_levels.c.rule, _levels.c.website).distinct()
+    return [(row.rule, row.website) for row in conn.execute(query)]
+
+
 def save_level(
     conn: Connection,
     rule: str,
     website: str,
     subject: str,
-    level: Level,
+    kept: KeptLevel,
     at: datetime,
-    figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Save the alert state and the figures it was evaluated with."""
+    """Save the alert state with what it is about."""
+    level = kept.level
     values = {
         "true_since": ms_or_none(level.true_since),
         "fired": ms_or_none(level.fired),
         "episode": level.episode,
-        "figures": msgspec.json.encode(figures).decode() if figures else "",
-        "at": ms(at),
+        "known": ms_or_none(level.known),
+        "ending": ms_or_none(level.ending),
+        "told": int(level.told),
+        "effect": level.effect,
+        "counter": msgspec.json.encode(level.counter).decode() if level.counter else "",
+        "figures": written(kept.subject).decode() if kept.subject and level.lives else "",
+        "condition": kept.condition,
+        "at": ms(level.polled or at),
     }
     write = insert(_levels).values(rule=rule, website=website, subject=subject, **values)
     conn.execute(
@@ -81,13 +103,19 @@ def save_level(
     )
 
 
-def forget_level(conn: Connection, rule: str, website: str, subject: str) -> None:
-    """The subject is gone for good."""
-    conn.execute(
-        delete(_levels).where(
-            _levels.c.rule == rule, _levels.c.website == website, _levels.c.subject == subject
-        )
-    )
+def forget_levels(conn: Connection, rule: str, website: str) -> None:
+    """Delete the rule's alert states on a website that it no longer covers."""
+    conn.execute(delete(_levels).where(_levels.c.rule == rule, _levels.c.website == website))
+
+
+def rules_present(conn: Connection, rules: Collection[str], now: datetime, gap: timedelta) -> None:
+    """Note which rules there are: a rule that was away for longer than `gap` has no state."""
+    known = set(conn.execute(select(_levels.c.rule).distinct()).scalars())
+    back = _levels.c.rule.in_(known & set(rules)) & _levels.c.absent.is_not(None)
+    conn.execute(delete(_levels).where(back, _levels.c.absent < ms(now - gap)))
+    conn.execute(update(_levels).where(back).values(absent=None))
+    away = _levels.c.rule.in_(known - set(rules)) & _levels.c.absent.is_(None)
+    conn.execute(update(_levels).where(away).values(absent=ms(now)))
 
 
 def add_figures(
@@ -109,29 +137,11 @@ def add_figures(
         conn.execute(insert(_figures).on_conflict_do_nothing(), rows)
 
 
-def figure_history(
-    conn: Connection, kind: str, website: str, subject: str, name: str, since: datetime
-) -> list[tuple[datetime, float]]:
-    """The figure since then, oldest first."""
-    query = (
-        select(_figures.c.at, _figures.c.value)
-        .where(
-            _figures.c.kind == kind,
-            _figures.c.website == website,
-            _figures.c.subject == subject,
-            _figures.c.name == name,
-            _figures.c.at >= ms(since),
-        )
-        .order_by(_figures.c.at)
-    )
-    return [(moment(row.at), row.value) for row in conn.execute(query)]
-
-
-def figure_at(
-    conn: Connection, kind: str, website: str, subject: str, name: str, around: datetime,
-    slack: timedelta,
+def figure_between(
+    conn: Connection, kind: str, website: str, subject: str, name: str, first: datetime,
+    last: datetime,
 ) -> float | None:  # fmt: skip
-    """The figure at that time: the last one seen until then, at most `slack` older."""
+    """The last figure seen in that time."""
     query = (
         select(_figures.c.value)
         .where(
@@ -139,8 +149,8 @@ def figure_at(
             _figures.c.website == website,
             _figures.c.subject == subject,
             _figures.c.name == name,
-            _figures.c.at <= ms(around),
-            _figures.c.at >= ms(around - slack),
+            _figures.c.at <= ms(last),
+            _figures.c.at >= ms(first),
         )
         .order_by(_figures.c.at.desc())
         .limit(1)

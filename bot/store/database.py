@@ -22,7 +22,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from bot.errors import ConfigError, StoreError, StoreLost
-from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+from bot.store.formats import convert, create_tables, is_empty, is_older
+from bot.store.schema import SCHEMA_VERSION
 
 Value = str | int | float | bytes | None
 
@@ -249,19 +250,23 @@ def open_store(url: str, *, read_only: bool = False, exclusive: bool = True) -> 
     if read_only:
         if not path.exists():
             raise StoreError(f"{path} does not exist yet; the bot creates it at its first start")
-        return _ready(Store(str(path), lambda: _read_only(path), begin="BEGIN"), create=False)
+        return _ready(Store(str(path), lambda: _read_only(path), begin="BEGIN"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent}: can't be created ({error.strerror})") from error
     lock = Lock(path) if exclusive else None
-    return _ready(Store(str(path), lambda: _writable(path), file=path, lock=lock), create=True)
+    return _ready(
+        Store(str(path), lambda: _writable(path, locked=exclusive), file=path, lock=lock),
+        create=True,
+    )
 
 
 def in_memory_copy(url: str) -> Store:
     """A copy of the store in memory, for dry runs; nothing is written.
 
-    Empty if there is no store yet. Raises like `open_store`.
+    Empty if there is no store yet; a store of an older version is converted in memory. Raises
+    like `open_store`.
     """
     path = database_path(url)
 
@@ -270,6 +275,8 @@ def in_memory_copy(url: str) -> Store:
         if path.exists():
             with closing(_untouched(path)) as source:
                 source.backup(memory)
+            if not is_empty(memory) and is_older(memory, str(path)):
+                convert(memory, str(path))
         return memory
 
     return _ready(Store(str(path), copy), create=True)
@@ -284,6 +291,13 @@ def backup(url: str, file: Path) -> None:
     path = database_path(url)
     if not path.exists():
         raise StoreError(f"{path} does not exist; there is nothing to back up")
+    with _new_file(file), translated(path), closing(_connect(path, _reading(path))) as source:
+        source.execute("VACUUM INTO ?", (str(file),))
+
+
+@contextmanager
+def _new_file(file: Path) -> Iterator[None]:
+    """Create a file that only this user can read; it is on the disk at the end, or gone."""
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
@@ -291,11 +305,21 @@ def backup(url: str, file: Path) -> None:
     except OSError as error:
         raise unwritable(file, error) from error
     try:
-        with translated(path), closing(_connect(path, _reading(path))) as source:
-            source.execute("VACUUM INTO ?", (str(file),))
+        with translated(file):
+            yield
+        _flush(file)
     except BaseException:
         file.unlink(missing_ok=True)
         raise
+
+
+def _flush(place: Path) -> None:
+    """Wait until the file or folder is on the disk."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def database_path(url: str) -> Path:
@@ -315,45 +339,28 @@ def database_path(url: str) -> Path:
     return Path(parsed.database)
 
 
-def _ready(store: Store, *, create: bool) -> Store:
+def _ready(store: Store, *, create: bool = False) -> Store:
     try:
-        store.do(lambda connection: _checked(connection, store.place, create=create))
+        store.do(lambda connection: _checked(connection, create=create))
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _checked(connection: Connection, place: str, *, create: bool) -> None:
-    version = _version(connection)
-    if create and version == 0 and not _tables(connection):
-        metadata.create_all(connection)
-        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def _checked(connection: Connection, *, create: bool) -> None:
+    if not is_empty(_driver(connection)):
         return
-    if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
-        raise StoreError(f"{place}: this is another program's database; check store.url")
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{place}: a newer mouseflow-bot wrote it (format {version}, this one supports "
-            f"{SCHEMA_VERSION}); use that version, or restore the backup made before it"
-        )
-    if version < SCHEMA_VERSION:
-        raise StoreError(
-            f"{place}: an unreleased mouseflow-bot wrote it (format {version}, this one needs "
-            f"{SCHEMA_VERSION}) and it can't be converted; move the file away to start a new store"
-        )
+    if not create:
+        raise StoreError("the store is empty; the bot creates its tables at its first start")
+    create_tables(connection)
 
 
-def _version(connection: Connection) -> int:
-    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+def _writable(path: Path, *, locked: bool) -> sqlite3.Connection:
+    """A connection to a store of the current format, or to an empty one; converts an older one.
 
-
-def _tables(connection: Connection) -> int:
-    return int(connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one())
-
-
-def _writable(path: Path) -> sqlite3.Connection:
+    `locked` says whether this process holds the store's lock.
+    """
     if not os.access(path.parent, os.W_OK):
         raise StoreError(f"{path}: its folder is read-only; give this user write permission there")
     # It holds personal data: only for the bot. SQLite gives its log the same permissions.
@@ -364,17 +371,56 @@ def _writable(path: Path) -> sqlite3.Connection:
             raise unwritable(path, error) from error
     # A step must be on the disk as `sending` before its request goes out, even if the power
     # fails: hence FULL; NORMAL could lose the last commits.
-    return _connect(
+    connection = _connect(
         path,
         "rwc",
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
     )
+    try:
+        if not is_empty(connection) and is_older(connection, str(path)):
+            lock = None if locked else Lock(path)
+            try:
+                convert(connection, str(path), _snapshot(connection, path))
+            finally:
+                if lock:
+                    lock.release()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _snapshot(connection: sqlite3.Connection, path: Path) -> Path:
+    """Copy the store beside itself, so that the version before can be used again."""
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    file = path.with_name(f"{path.name}.format-{found}")
+    part = path.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)  # left by a crash
+    with _new_file(part):
+        connection.execute("VACUUM INTO ?", (str(part),))
+    part.replace(file)
+    _flush(path.parent)
+    return file
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    return _connect(path, _reading(path), "PRAGMA query_only = ON")
+    connection = _connect(path, _reading(path), "PRAGMA query_only = ON")
+    try:
+        _refuse_older(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_older(connection: sqlite3.Connection, path: Path) -> None:
+    if not is_empty(connection) and is_older(connection, str(path)):
+        raise StoreError(
+            f"{path}: an older mouseflow-bot wrote it, and this one uses format "
+            f"{SCHEMA_VERSION}; start the bot once (`run` or `once`), which converts it"
+        )
 
 
 def _reading(path: Path) -> str:

@@ -95,6 +95,12 @@ def dead_letters(conn: Connection, limit: int = 100) -> list[StepState]:
     return _states(conn, query)
 
 
+def waiting_steps(conn: Connection, limit: int = 10) -> list[StepState]:
+    """The steps that wait, those due first at the head."""
+    query = _STEPS.where(text("steps.state = 'pending'")).order_by(steps.c.due, steps.c.id)
+    return _states(conn, query.limit(limit))
+
+
 def dead_groups(
     conn: Connection, *, ids: Sequence[int] = (), rules: Sequence[str] = ()
 ) -> list[DeadGroup]:
@@ -169,7 +175,8 @@ def retry(
         query = query.where(matches.c.rule == rule)
     found = conn.execute(query).all()
     for row in found:
-        again = {"state": StepStatus.PENDING, "due": ms(now), "attempts": 0, "first_tried": None}
+        again = {"state": StepStatus.PENDING, "due": ms(now), "attempts": 0, "first_tried": None,
+                 "created": ms(now), "cause": "", "told": 0}  # fmt: skip
         write = update(steps).where(steps.c.id == row.id)
         conn.execute(write.values(**again, ended=None, fault="", remedy=""))
         note = Note(

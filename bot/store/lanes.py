@@ -4,9 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bot.domain.causes import Cause, Stops, stops
 from bot.store.database import execute
 from bot.store.schema import lanes, moment, ms
 
@@ -30,10 +31,24 @@ _NEXT = text(
     "SELECT lane, max(paused_until, (SELECT min(steps.due) FROM steps"
     " WHERE steps.lane = lanes.lane AND steps.state = 'pending')) AS due FROM lanes"
 )
+_FAILED = "SELECT cause FROM lanes WHERE lane = :lane AND failures > 0"
 _WORKS = (
-    "UPDATE lanes SET failures = 0, paused_until = 0, reason = ''"
-    " WHERE lane = :lane AND failures > 0"
+    "UPDATE lanes SET failures = 0, paused_until = 0, reason = '', cause = '', remedy = '',"
+    " since = NULL WHERE lane = :lane"
 )
+_SET_APART = (
+    "UPDATE steps SET lane = :apart WHERE lane = :lane AND action = :action"
+    " AND state IN ('pending', 'sending')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFault:
+    """Why a lane fails, what a person can do, and when that was seen."""
+
+    cause: Cause
+    remedy: str
+    at: datetime
 
 
 def due_lanes(conn: Connection, now: datetime) -> list[str]:
@@ -52,13 +67,20 @@ def failures(conn: Connection, lane: str) -> int:
     return conn.execute(select(lanes.c.failures).where(lanes.c.lane == lane)).scalar() or 0
 
 
-def pause_lane(conn: Connection, lane: str, until: datetime, reason: str) -> None:
-    """Count one more failure in a row and pause the lane until then."""
-    conn.execute(
-        update(lanes)
-        .where(lanes.c.lane == lane)
-        .values(paused_until=ms(until), reason=reason, failures=lanes.c.failures + 1)
-    )
+def pause_lane(
+    conn: Connection, lane: str, until: datetime, reason: str, fault: LaneFault | None = None
+) -> None:
+    """Count one more failure in a row and pause the lane until then.
+
+    `fault` is what people are told of; None for a lane that was only asked to wait.
+    """
+    conn.execute(upsert(lanes).values(lane=lane).on_conflict_do_nothing())
+    paused = update(lanes).where(lanes.c.lane == lane)
+    paused = paused.values(paused_until=ms(until), reason=reason, failures=lanes.c.failures + 1)
+    if fault is not None:
+        since = func.coalesce(lanes.c.since, ms(fault.at))
+        paused = paused.values(cause=fault.cause, remedy=fault.remedy, since=since)
+    conn.execute(paused)
 
 
 ACCOUNT = "mouseflow"
@@ -79,13 +101,46 @@ def keep_account_pause(conn: Connection, until: datetime | None) -> None:
 
 
 def lane_works(conn: Connection, lane: str) -> None:
-    """Reset failures and pause: something got through."""
+    """Reset failures and pause: something got through.
+
+    If a whole service had failed, its other lanes are tried at once.
+    """
+    failed = execute(conn, _FAILED, {"lane": lane}).fetchone()
+    if failed is None:
+        return
     execute(conn, _WORKS, {"lane": lane})
+    cause = Cause(failed[0]) if failed[0] else Cause.STEP
+    if stops(cause) is Stops.SERVICE:
+        conn.execute(update(lanes).where(lanes.c.cause == cause).values(paused_until=0))
 
 
 def open_lanes(conn: Connection) -> None:
     """End all pauses, because a person asked for it."""
-    conn.execute(update(lanes).values(paused_until=0))
+    conn.execute(update(lanes).where(lanes.c.lane != ACCOUNT).values(paused_until=0))
+
+
+def probe_lanes(conn: Connection) -> None:
+    """Try the failing lanes now: what was wrong may have been fixed."""
+    conn.execute(update(lanes).where(lanes.c.cause != "").values(paused_until=0))
+
+
+def lane_of_kind(lane: str, action: str) -> str:
+    """The lane on which one kind of action waits alone, while others on `lane` work."""
+    return lane if lane.endswith(f" {action}") else f"{lane} {action}"
+
+
+def set_apart(conn: Connection, lane: str, action: str) -> str:
+    """Move the waiting steps of that kind to a lane of their own; returns that lane."""
+    apart = lane_of_kind(lane, action)
+    if apart != lane:
+        conn.execute(upsert(lanes).values(lane=apart).on_conflict_do_nothing())
+        execute(conn, _SET_APART, {"lane": lane, "action": action, "apart": apart})
+    return apart
+
+
+def is_failing(conn: Connection, lane: str) -> bool:
+    """Whether the last attempt on this lane failed."""
+    return execute(conn, _FAILED, {"lane": lane}).fetchone() is not None
 
 
 def lane_states(conn: Connection, now: datetime) -> list[LaneState]:

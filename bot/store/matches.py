@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.limits import Posting
-from bot.domain.step import Rank
+from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
@@ -164,6 +164,26 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     return True
 
 
+def reached_people(
+    conn: Connection, rule: str, website: str, subject_key: str, matched: datetime
+) -> bool:
+    """Whether a post of that match went out or still may; true of a match that is not kept."""
+    query = (
+        select(steps.c.state)
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(
+            matches.c.rule == rule,
+            matches.c.website == website,
+            matches.c.subject_key == subject_key,
+            matches.c.matched == ms(matched),
+            steps.c.rank == Rank.POST,
+        )
+    )
+    states = conn.execute(query).scalars().all()
+    lost = (StepStatus.DEAD, StepStatus.WITHHELD)
+    return not states or any(state not in lost for state in states)
+
+
 def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime) -> None:
     """Put the steps of a match into the outbox, in the order in which they are performed.
 
@@ -182,7 +202,7 @@ def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: date
                 "action": step.kind,
                 "params": step.params,
                 **_waiting(step.rank, due, waits=waits),
-                "created": ms(now),
+                "created": max(ms(now), due),  # from then on it waits
             }
         )
     if rows:

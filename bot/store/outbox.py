@@ -14,7 +14,8 @@ import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import DIGESTS
-from bot.domain.step import StepStatus
+from bot.domain.causes import Cause
+from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
 from bot.store.digests import (
@@ -25,7 +26,7 @@ from bot.store.digests import (
     held_back,
     receipt,
 )
-from bot.store.lanes import lane_works
+from bot.store.lanes import is_failing, lane_of_kind, lane_works, set_apart
 from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
@@ -99,6 +100,10 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
         if found is None:
             return None
         row = DueStep(*found)
+        apart = lane_of_kind(lane, row.action)
+        if row.rank != Rank.POST and apart != lane and is_failing(conn, apart):
+            set_apart(conn, lane, row.action)
+            continue
         if not held_back(conn, row, now):
             return _sent(conn, row, now, token)
     return None
@@ -171,13 +176,22 @@ def complete(
 
 
 def give_up(
-    conn: Connection, claimed: Claim, now: datetime, *, reason: str, remedy: str = ""
+    conn: Connection,
+    claimed: Claim,
+    now: datetime,
+    *,
+    reason: str,
+    remedy: str = "",
+    cause: Cause = Cause.STEP,
 ) -> bool:
     """The step becomes a dead letter. False if the claim is no longer ours.
 
     The match's data stays until the step is retried or too old to keep.
     """
-    if not _end(conn, claimed, state=StepStatus.DEAD, ended=ms(now), fault=reason, remedy=remedy):
+    quiet = claimed.rank == Rank.NOTICE or cause is Cause.EARLIER  # or it would never end
+    told = ms(now) if quiet else 0
+    dead: dict[str, Value] = {"state": StepStatus.DEAD, "ended": ms(now), "told": told}
+    if not _end(conn, claimed, **dead, fault=reason, remedy=remedy, cause=cause):
         return False
     _after(conn, claimed)
     _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)

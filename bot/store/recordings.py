@@ -239,6 +239,37 @@ def set_blind_channels(conn: Connection, channels: Sequence[str], at: datetime) 
     set_watermark(conn, CHANNELS, "", msgspec.json.encode(channels).decode(), at)
 
 
+ON_HOLD = "on hold: "
+"""How the watermark sources begin for filters that hold rules of a kind back."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnHold:
+    """Rules for a kind of subject that are on hold on a website because of a filter."""
+
+    website: str
+    kind: str
+    filter: str
+    reason: str
+
+
+def on_hold(conn: Connection) -> list[OnHold]:
+    """All filters that hold rules back."""
+    return [
+        OnHold(website, source.removeprefix(ON_HOLD), name, reason)
+        for (source, website), (data, _) in all_watermarks(conn).items()
+        if source.startswith(ON_HOLD)
+        for name, reason in msgspec.json.decode(data, type=dict[str, str]).items()
+    ]
+
+
+def set_on_hold(
+    conn: Connection, kind: str, website: str, held: Mapping[str, str], at: datetime
+) -> None:
+    """Save the filters that hold rules of that kind back, with the reasons."""
+    set_watermark(conn, f"{ON_HOLD}{kind}", website, msgspec.json.encode(held).decode(), at)
+
+
 ROUNDS = "rounds"
 """The watermark source for how often recordings are really polled."""
 

@@ -28,13 +28,15 @@ def may_forget(conn: Connection, keep: timedelta, now: datetime) -> datetime:
     return min([now, *read]) - keep
 
 
-def forget(conn: Connection, before: datetime) -> int:
+def forget(conn: Connection, before: datetime, compared_since: datetime | None = None) -> int:
     """Delete what is older; call it again while it returns more than 0.
 
+    `compared_since` is the time of the oldest figures that some rule compares with.
     Matches with open steps stay; dead letters are deleted with their match. The budgets'
     ledger, steps and ownership stay: they are a row a day.
     """
     limit = ms(before)
+    compared = min(limit, ms(compared_since or before))
     return sum(
         _delete(conn, table, old)
         for table, old in (
@@ -43,7 +45,7 @@ def forget(conn: Connection, before: datetime) -> int:
             (recordings, recordings.c.created < limit),
             (once, once.c.until < limit),
             (tallies, tallies.c.at < limit),
-            (figures, figures.c.at < limit),
+            (figures, figures.c.at < compared),
             (levels, levels.c.at < limit),
         )
     )

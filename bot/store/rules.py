@@ -1,17 +1,30 @@
-"""The state of a rule beside its matches: paused by its safety limit, snoozed, edited."""
+"""The state of a rule beside its matches, and the rule files that are in force."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
-from bot.store.audit import Note, record
-from bot.store.schema import digests, matches, moment, moment_or_none, ms, once, steps, tallies
+from bot.store.audit import Note, history, record
+from bot.store.schema import (
+    digests,
+    matches,
+    moment,
+    moment_or_none,
+    ms,
+    once,
+    rules_in_force,
+    steps,
+    tallies,
+)
 from bot.store.schema import rule_states as _table
 
 
@@ -26,14 +39,23 @@ class Group:
     def key(self) -> bytes:
         """What the store keeps of it: a hash, since the value may be personal."""
         # Without the rule's id, so that a renamed rule still knows the values.
-        return blake2b(f"{self.field}={self.value}".encode(), digest_size=16).digest()
+        return _hash(f"{self.field}={self.value}")
+
+    @property
+    def key_of_format_1(self) -> bytes:
+        """What format 1 of the store kept of it."""
+        return _hash(self.value)
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def once_near(conn: Connection, rule: str, group: Group, at: datetime, window: timedelta) -> bool:
     """Whether the rule acted for this group less than the window before then, or after."""
     query = select(once.c.at).where(
         once.c.rule == rule,
-        once.c.value == group.key,
+        once.c.value.in_((group.key, group.key_of_format_1)),
         once.c.at > ms(at - window),
         once.c.at < ms(at + window),
     )
@@ -66,16 +88,6 @@ def tally(
         *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
     )
     return [moment(each) for each in conn.execute(query.order_by(tallies.c.at)).scalars()]
-
-
-def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> Sequence[str]:
-    """The subjects counted under this group since then, oldest first."""
-    query = (
-        select(tallies.c.subject)
-        .where(*_tallied(rule, group.key, since))
-        .order_by(tallies.c.at, tallies.c.subject)
-    )
-    return conn.execute(query).scalars().all()
 
 
 def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:
@@ -144,6 +156,70 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
         if known[rule].paused_at is not None:
             resume_rule(conn, rule, at, "the rule was edited")
     return frozenset(changed)
+
+
+RuleFiles = Sequence[tuple[str, bytes]]
+"""Rule files as (name, content)."""
+
+
+def keep_rule_files(conn: Connection, files: RuleFiles, at: datetime) -> None:
+    """Keep the files of the active rules, for a start at which the files have errors."""
+    packed = zlib.compress(msgspec.msgpack.encode(files))
+    write = insert(rules_in_force).values(id=1, at=ms(at), files=packed)
+    conn.execute(
+        write.on_conflict_do_update(index_elements=["id"], set_={"at": ms(at), "files": packed})
+    )
+
+
+def kept_rule_files(conn: Connection) -> RuleFiles:
+    """The files of the rules that were active last; empty if there are none."""
+    packed = conn.execute(select(rules_in_force.c.files)).scalar_one_or_none()
+    return msgspec.msgpack.decode(zlib.decompress(packed), type=_Files) if packed else ()
+
+
+_Files = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRules:
+    """Errors of rule files that are not active. `incomplete`: those of the other files are.
+
+    Else the rules of before are active.
+    """
+
+    at: datetime
+    faults: Sequence[str]
+    incomplete: bool = False
+
+    @property
+    def title(self) -> str:
+        """What people are told."""
+        if self.incomplete:
+            return "Some rule files not loaded: they have errors. The others are active."
+        return "New rules not loaded: they have errors. The previous rules stay active."
+
+
+_REJECTED = "rules.reload_failed"
+
+
+def reject_rules(conn: Connection, rejected: RejectedRules) -> None:
+    """Note that the rule files have errors, for `rejected_rules`."""
+    faults = list(rejected.faults)
+    details = {"faults": faults, "incomplete": rejected.incomplete}
+    record(conn, rejected.at, [Note(kind=_REJECTED, text=faults[0], details=details)])
+
+
+def rejected_rules(conn: Connection) -> RejectedRules | None:
+    """The errors of the latest rule files, None if these are active."""
+    latest = history(conn, kind="rules", limit=1)
+    if not latest or latest[0].kind != _REJECTED:
+        return None
+    faults = latest[0].details.get("faults")
+    return RejectedRules(
+        latest[0].at,
+        tuple(faults) if isinstance(faults, list) else (latest[0].text,),
+        latest[0].details.get("incomplete") is True,
+    )
 
 
 def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
@@ -248,12 +324,14 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
 def acted_since(conn: Connection, rule: str, since: datetime) -> int:
     """How many events since then the rule has acted on, for its safety limit.
 
-    What happened before the rule was last edited or released from a pause does not count.
+    What happened before the rule was last edited or released from a pause does not count, and
+    neither does the end of an alert.
     """
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
         *_matched(rule, since),
         matches.c.matched >= func.coalesce(released, 0),
+        matches.c.key.not_like(f"%{RESOLVED}"),
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()

@@ -21,7 +21,8 @@ from sqlalchemy import (
 
 from bot.domain.step import StepStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""The format that this version writes: the number of the newest revision in `migrations`."""
 APPLICATION_ID = 0x4D46_4254
 """Identifies the bot's SQLite files ("MFBT")."""
 
@@ -43,6 +44,17 @@ def _number(name: str, default: int | None = None) -> Column[int]:
         return Column(name, Integer, nullable=False)
     return Column(name, Integer, nullable=False, server_default=text(str(default)))
 
+
+lineage = Table(
+    "lineage",
+    metadata,
+    _id(),  # always 1
+    _number("writes"),  # transactions that changed something, ever
+    _number("written"),  # when the last of them was
+    # A copy was put in the store's place: when it was made, when the bot noticed.
+    Column("restored_from", Integer),
+    Column("restored_at", Integer),
+)
 
 watermarks = Table(
     "watermarks",
@@ -120,6 +132,8 @@ steps = Table(
     Column("result", Text),
     _text("fault", ""),
     _text("remedy", ""),
+    _text("cause", ""),
+    _number("told", 0),
     Column("digest_id", Integer),
 )
 Index("steps_match", steps.c.match_id)
@@ -127,6 +141,7 @@ Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, sqlite_where=text("sta
 Index("steps_posts", steps.c.lane, sqlite_where=text("state = 'pending' AND rank = 2"))
 Index("steps_sending", steps.c.lane, sqlite_where=text("state = 'sending'"))
 Index("steps_dead", steps.c.ended, sqlite_where=text("state = 'dead'"))
+Index("steps_untold", steps.c.ended, sqlite_where=text("state = 'dead' AND told = 0"))
 
 lanes = Table(
     "lanes",
@@ -135,6 +150,24 @@ lanes = Table(
     _number("paused_until", 0),
     _text("reason", ""),
     _number("failures", 0),
+    _text("cause", ""),
+    _text("remedy", ""),
+    Column("since", Integer),  # when the present failures began
+    sqlite_with_rowid=False,
+)
+
+troubles = Table(
+    "troubles",
+    metadata,
+    _text("key", primary_key=True),
+    _text("cause"),
+    _text("place"),
+    _text("reason"),
+    _text("remedy"),
+    _number("since"),
+    _number("told"),  # whether people could be told when it began
+    _number("waiting"),
+    _number("dropped", 0),
     sqlite_with_rowid=False,
 )
 
@@ -189,6 +222,14 @@ rule_states = Table(
     sqlite_with_rowid=False,
 )
 
+rules_in_force = Table(
+    "rules_in_force",
+    metadata,
+    _id(),  # always 1: the latest set replaces the one before
+    _number("at"),
+    Column("files", LargeBinary, nullable=False),
+)
+
 once = Table(
     "once",
     metadata,
@@ -222,6 +263,13 @@ levels = Table(
     _number("episode", 0),
     _text("figures", ""),
     _number("at"),
+    Column("known", Integer),
+    Column("ending", Integer),
+    _number("told", 1),
+    _text("effect", "none"),
+    _text("counter", ""),
+    _text("condition", ""),
+    Column("absent", Integer),
     sqlite_with_rowid=False,
 )
 

@@ -141,6 +141,7 @@ class Middleware:
         clock: Clock,
         quirks: Callable[[], Quirks],
         failure: Callable[[int], Response],
+        progress: threading.Event,
         seed: int = 1,
     ) -> None:
         self._app = app
@@ -150,6 +151,7 @@ class Middleware:
         self._clock = clock
         self._quirks = quirks
         self._failure = failure
+        self._progress = progress
         self._chance = random.Random(f"edge {side} {seed}")  # the text is part of the seed
         self._limit = RateLimit()
 
@@ -159,6 +161,7 @@ class Middleware:
             return
         body = await _body(receive)
         fault = self._fault(scope["method"], scope["path"], body)
+        self._progress.set()
         after = fault is not None and fault.kind == "delay_after"
         if not after:
             await self._wait(fault)
@@ -226,6 +229,7 @@ class Middleware:
         at = milliseconds(self._clock.now())
         call = Call(self._side, scope["method"], scope["path"], query, status, at, body)
         self._calls.append(call)
+        self._progress.set()
 
 
 async def _body(receive: Receive) -> bytes:

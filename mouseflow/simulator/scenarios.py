@@ -165,7 +165,7 @@ MYSHOP = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
 OUTLET = "47ed74ad-f36e-4ba0-be1b-ca9d79b69688"
 BLOG = "d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1"
 READ_ONLY = "6793a2a8-9be8-42ce-4fb1-9107e379dfde"
-CHANNELS = ("mouseflow", "checkout-alerts", "ux", "support", "ops")
+CHANNELS = ("mouseflow", "checkout-alerts", "ux", "support", "onboarding", "privacy", "ops")
 
 _FEEDBACK: dict[str, Any] = {
     "name": "What do you think about our site?",
@@ -247,6 +247,23 @@ def demo_sites(now: datetime, seed: int) -> list[Site]:
     campaign = next(iter(traffic.campaigns.values()))
     campaign.extra += [begin + second * 1000 for second in SURGE]
     return [traffic, outlet, partner, blog]
+
+
+def busy_sites(now: datetime, seed: int, per_minute: float) -> list[Site]:
+    """The demo's websites with about `per_minute` visitors a minute on myshop.com.
+
+    For people who watch: one visitor of five in the next 24 hours is one of the scenarios, and
+    every second one of those struggles in the checkout.
+    """
+    sites = demo_sites(now, seed)
+    shop = sites[0]
+    shop.plan = replace(shop.plan, per_day=round(per_minute * 1440))
+    begin, apart = milliseconds(now), round(300_000 / per_minute)
+    others = [make() for name, make in SCENARIOS.items() if name != "checkout-friction"]
+    for n in range(86_400_000 // apart):
+        script = others[n // 2 % len(others)] if n % 2 else checkout_friction(20)
+        shop.planted.append(Planted(begin + apart * n, script))
+    return sites
 
 
 def shops(count: int, *, per_day: int, since: date, seed: int = 1) -> list[Site]:

@@ -58,8 +58,8 @@ class Simulator(SimulatorState):
 
     def _wrapped(self, app: ASGIApp, side: Side) -> Middleware:
         return Middleware(
-            app, side, faults=self.faults, calls=self.calls, clock=self.clock,
-            quirks=lambda: self.world.quirks,
+            app, side, faults=self.faults, calls=self.calls, progress=self._progress,
+            clock=self.clock, quirks=lambda: self.world.quirks,
             failure=failure if side == "mouseflow" else slack_failure, seed=self.world.seed,
         )  # fmt: skip
 

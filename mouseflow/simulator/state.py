@@ -1,6 +1,9 @@
 """The state of a simulator: the account, the Slack workspace, the faults, and what happened."""
 
+import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,6 +60,7 @@ class SimulatorState:
         self.clock = Clock(now, speed=speed)
         self.faults = Faults()
         self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
+        self._progress = threading.Event()  # set by every request, when it arrives and ends
         self.users = users or {EMAIL: API_KEY}
         self.email, self.api_key = next(iter(self.users.items()))
         if sites is None:
@@ -82,6 +86,20 @@ class SimulatorState:
     def advance(self, seconds: float) -> None:
         """Move the clock."""
         self.clock.advance(timedelta(seconds=seconds))
+
+    def wait_until(self, condition: Callable[[], object], timeout: float = 120.0) -> None:
+        """Block until the condition is true; it is tested now and after every request.
+
+        Call it from one thread, and not from that of the servers. Raises TimeoutError if the
+        condition is still false after `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            self._progress.clear()
+            if condition():
+                return
+            if not self._progress.wait(end - time.monotonic()) and not condition():
+                raise TimeoutError(f"still not true after {timeout:g} s")
 
     def add(
         self, website: str, scenario: str | Script, *, start: float = 0.0, **options: Any

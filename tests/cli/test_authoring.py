@@ -50,9 +50,12 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert without_key == [
         "warning: mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
         "(BOT_MOUSEFLOW__API_KEY)",
+        "warning: slack.bot_token: no Slack token set; rules that post need one "
+        "(BOT_SLACK__BOT_TOKEN)",
         "ok: 1 rule in 1 file",
     ]
     monkeypatch.setenv(*next(iter(KEY.items())))
+    monkeypatch.setenv("BOT_SLACK__BOT_TOKEN", "xoxb-1")
     assert told(capsys, "check") == "ok: 1 rule in 1 file\n"
     assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
     schema = json.loads((place / "rules/rules.schema.json").read_text())
@@ -82,6 +85,32 @@ def test_init_touches_nothing_that_is_there(
     )
     assert not (place / "config.toml").exists()
     assert (place / "rules/first.yaml").read_text() == "mine"
+
+
+def test_init_writes_rule_packs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = told(capsys, "init", "--pack", "checkout", "--pack", "Forms")
+    assert "wrote rules/checkout.yaml" in said
+    assert "wrote rules/forms.yaml" in said
+    assert not (place / "rules/first.yaml").exists()
+    assert told(capsys, "check").splitlines()[-1] == "ok: 7 rules in 2 files"
+    (place / "config.toml").write_text("# mine\n")
+    said = told(capsys, "init", "--pack", "errors")
+    assert "kept  config.toml" in said
+    assert (place / "config.toml").read_text() == "# mine\n"
+    assert main(["init", "--pack", "errors"]) == 1
+    assert "nothing was written: rules/errors.yaml" in capsys.readouterr().err
+    assert main(["init", "--pack", "chekout"]) == 1
+    assert "did you mean checkout?" in capsys.readouterr().err
+
+
+def test_the_first_rule_beside_every_pack_has_no_id_twice(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bot.cli.init import packs
+
+    told(capsys, "init")
+    told(capsys, "init", *(word for name in packs() for word in ("--pack", name)))
+    assert told(capsys, "check").splitlines()[-1].startswith("ok: 24 rules and 2 budgets")
 
 
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,11 +312,11 @@ def test_a_failing_test_shows_why_and_fails_the_build(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = (ROOT / "bot/cli/first/first.yaml").read_text()
-    (place / "first.yaml").write_text(first.replace("duration: 95s", "duration: 5s"))
+    (place / "first.yaml").write_text(first.replace("friction: 3,", "friction: 1,"))
     said = told(capsys, "test", "first.yaml", "--junit", "report.xml", code=1)
     assert "first.yaml:" in said
-    assert "slow and cross: expected a match, found none" in said
-    assert "duration" in said
+    assert "friction in the checkout: expected a match, found none" in said
+    assert "frictionmin" in said
     assert said.endswith("3 tests of 1 rule: 1 failed\n")
     suites = Xml.parse(place / "report.xml").getroot()
     assert suites.attrib["tests"] == "3"
@@ -301,8 +330,8 @@ def test_a_rule_to_test_that_is_not_there_is_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "first.yaml").write_text((ROOT / "bot/cli/first/first.yaml").read_text())
-    assert main(["test", "first.yaml", "--rule", "chekout-friction"]) == 1
-    assert "did you mean checkout-friction?" in capsys.readouterr().err
+    assert main(["test", "first.yaml", "--rule", "frustrated-in-chekout"]) == 1
+    assert "did you mean frustrated-in-checkout?" in capsys.readouterr().err
 
 
 def test_no_test_at_all_is_a_failure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,7 +395,7 @@ class Simulation:
         )
         assert self._process.stdout is not None
         lines = []
-        while not lines or not lines[-1].startswith("recordings"):
+        while not lines or not lines[-1].startswith("# Add a session"):
             lines.append(self._process.stdout.readline())
             assert lines[-1], "it ended early"
         self.config = "".join(lines)
@@ -398,14 +427,39 @@ def test_the_simulator_prints_a_configuration_with_which_check_goes_online(
         said = told(capsys, "check", "--online", code=1)
         assert "noshop.com: the account has no such website" in said
         assert "Slack: there is no channel #no, " in said
-        config = simulation.config.replace("simulator-key", "wrong").replace("xoxb-", "xoxb-not-")
+        config = simulation.config.replace("simulator-key", "other-key").replace(
+            "xoxb-", "xoxb-not-"
+        )
         (place / "config.toml").write_text(config)
         said = told(capsys, "check", "--online", code=1)
         assert "Mouseflow (" in said
-        assert "wrong" not in said.replace("is wrong", "").replace("are wrong", "")
+        assert "other-key" not in said
         assert "xoxb" not in said
     finally:
         assert simulation.end(number) == 0
+
+
+def test_a_session_is_planted_into_the_running_simulator(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulation = Simulation(place)
+    try:
+        port = simulation.url.rpartition(":")[2]
+        planted = told(capsys, "simulate", "--plant", "checkout-friction", "--port", port)
+        made = planted.split()[-1]
+        assert planted == f"added a checkout-friction session to myshop.com: recording {made}\n"
+        with urlopen(f"{simulation.url}/_simulator/recordings/{made}") as answer:
+            assert json.load(answer)["friction"] >= 2.5
+        for words, error in (
+            (["--plant", "checkout-fricton"], "did you mean checkout-friction?"),
+            (["--plant", "purchase", "--website", "no.example"], "no.example: No such website."),
+        ):
+            assert main(["simulate", *words, "--port", port]) == 1
+            assert error in capsys.readouterr().err
+    finally:
+        simulation.end(signal.SIGTERM)
+    assert main(["simulate", "--plant", "purchase", "--port", port]) == 1
+    assert f"no simulator answers on port {port}; start one with" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

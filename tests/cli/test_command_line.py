@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -98,14 +99,13 @@ def test_every_command_has_help_with_an_example(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["unheard-of"],
         ["check", "--unheard-of"],
         ["history", "--since", "soon"],
         ["history", "--limit", "0"],
         ["simulate", "--port", "99999"],
         ["simulate", "--slack-port", "-1"],
-        ["simulate", "--speed", "0"],
+        ["simulate", "--visitors", "0"],
         ["demo", "--seconds", "nan"],
     ],
 )
@@ -196,7 +196,11 @@ def test_every_example_of_the_documentation_is_understood() -> None:
     examples = [
         line.split() for line in re.findall(r"^    mouseflow-bot (.+)$", documented, re.MULTILINE)
     ]
-    shown = [line.split()[1:] for name in COMMANDS for line in command(name).EXAMPLE.splitlines()]
+    shown = [
+        shlex.split(line, comments=True)[1:]
+        for name in COMMANDS
+        for line in command(name).EXAMPLE.splitlines()
+    ]
     for words in examples + shown:
         plain = words[: next((i for i, word in enumerate(words) if word in {">", "&&", "|"}), None)]
         assert parser(plain).parse_args(plain).command == plain[0]

@@ -319,7 +319,10 @@ class World:
         """Run bots, side by side; the signal that ended each, or 0."""
         self._process.stdin.write(json.dumps(jobs) + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        codes = json.loads(self._process.stdout.readline())
+        failed = [job for job, code in zip(jobs, codes, strict=True) if code > 0]
+        assert not failed, f"bots failed, for the reasons on standard error: {failed}"
+        return [-code for code in codes]
 
     def recordings(self, count: int, site: str = SITE) -> list[str]:
         """New sessions, over and done, each a day older than the next."""

@@ -1,7 +1,8 @@
 """A bot that dies where it is told: run as a program, it forks one process for each job.
 
-Jobs come as one JSON list a line, what became of them goes out the same way: the signal that
-killed each, or 0. Forking from a process that has everything imported makes a death cheap.
+Jobs come as one JSON list a line, what became of them goes out the same way: how each ended, as
+`subprocess` says it (minus the signal that killed it, or its exit code). Forking from a process
+that has everything imported makes a death cheap.
 """
 
 import asyncio
@@ -35,8 +36,8 @@ def main() -> None:
 
 
 def ended(jobs: list[dict[str, Any]]) -> list[int]:
-    """Run the jobs, a few at a time; what killed each."""
-    killed: dict[int, int] = {}
+    """Run the jobs, a few at a time; how each ended."""
+    codes: dict[int, int] = {}
     running: dict[int, int] = {}
     waiting = list(enumerate(jobs))
     while waiting or running:
@@ -44,10 +45,8 @@ def ended(jobs: list[dict[str, Any]]) -> list[int]:
             number, job = waiting.pop(0)
             running[forked(job)] = number
         pid, status = os.wait()
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-            raise SystemExit(f"job {jobs[running[pid]]} failed")
-        killed[running.pop(pid)] = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return [killed[number] for number in range(len(jobs))]
+        codes[running.pop(pid)] = os.waitstatus_to_exitcode(status)
+    return [codes[number] for number in range(len(jobs))]
 
 
 def forked(job: dict[str, Any]) -> int:

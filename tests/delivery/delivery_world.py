@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from bot.actions.base import Action, Done, Later
 from bot.actions.slack import AtMost
 from bot.delivery import DEFAULT_TIMING, Delivery, Drained, Timing
+from bot.delivery.troubles import Ops
 from bot.domain.limits import Posting
 from bot.domain.step import Rank
 from bot.domain.subjects import RecordingSubject, Site, written
@@ -192,6 +193,7 @@ class Bench:
         self.actions = actions
         self._timed: Timing | None = None
         self.forbidden = ""
+        self.told: list[str] = []
         self.ports = Ports(self.world, self.slack, NoWebhook(), Addresses(channel="#usual"))
 
     def add(self, *matches: NewMatch) -> None:
@@ -217,7 +219,11 @@ class Bench:
             chance=lambda: 1.0,
             timing=timing,
             allows=lambda _rule, _action: self.forbidden or None,
+            ops=Ops("slack:#ops", self._hear),
         )
+
+    def _hear(self, _conn, title: str, lines: Sequence[str], _now: datetime) -> None:
+        self.told.append("\n".join((title, *lines)))
 
 
 async def until(condition: Callable[[], object]) -> None:

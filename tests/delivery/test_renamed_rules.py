@@ -15,7 +15,7 @@ from bot.polling.record_matches import Found, Routing, record_poll
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
-from bot.store.alert_states import levels, save_level
+from bot.store.alert_states import KeptLevel, levels, save_level
 from bot.store.audit import history
 from bot.store.budgets import own, owned
 from bot.store.matches import PollOutcome, matches_of
@@ -136,9 +136,9 @@ async def test_at_most_and_its_digest_go_on(store):
 
 async def test_a_level_stays_true_and_keeps_since_when(store):
     world = Renaming(store)
-    level = Level(true_since=NOW - HOUR, fired=NOW, episode=3)
+    level = Level(true_since=NOW - HOUR, fired=NOW, episode=3, polled=NOW)
     await world.use("old")
-    world.do(save_level, "old", "w1", "f1", level, NOW)
+    world.do(save_level, "old", "w1", "f1", KeptLevel(level), NOW)
     await world.use("new", was="old")
     assert world.do(levels, "new", "w1")["f1"].level == level
     assert world.do(levels, "old", "w1") == {}

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mouseflow.simulator.server import Simulator
@@ -100,11 +98,3 @@ class Daemon:
         lines = [line for line in whole.splitlines() if line.startswith("{")]
         told = [json.loads(line) for line in lines]
         return [line for line in told if not name or name in (line.get("event"), line.get("msg"))]
-
-
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Wait for another process to get somewhere."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.02)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
-from daemon_world import Daemon, until
+from daemon_world import Daemon
 
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
@@ -72,10 +72,10 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
     today = datetime.now(zoneinfo.ZoneInfo(NOON)).date()
     bot.start()
     try:
-        until(lambda: bot.events("daemon.started"))
+        sim.wait_until(lambda: bot.events("daemon.started"))
         for _ in range(3):
             sim.add("myshop.com", "phone-bounce", start=-300)
-        until(lambda: site.status == "Stopped" and said(sim, "100 % step"))
+        sim.wait_until(lambda: site.status == "Stopped" and said(sim, "100 % step"))
         bot.kill()
 
         left = timedelta(seconds=4)
@@ -84,10 +84,10 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
         sim.behave(time_zone=LATE)
         bot.environment["BOT_MOUSEFLOW__TIME_ZONE"] = LATE
         bot.start()
-        until(lambda: site.status == "Recording" and said(sim, "undid its changes"))
+        sim.wait_until(lambda: site.status == "Recording" and said(sim, "undid its changes"))
         for _ in range(3):
             sim.add("myshop.com", "phone-bounce", start=1)
-        until(lambda: site.status == "Stopped" and len(said(sim, "100 % step")) == 2)
+        sim.wait_until(lambda: site.status == "Stopped" and len(said(sim, "100 % step")) == 2)
         assert bot.stop() == 0
     finally:
         if bot.process is not None:

@@ -5,7 +5,7 @@ import random
 import signal
 
 import pytest
-from daemon_world import RULE, Daemon, until
+from daemon_world import RULE, Daemon
 
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -49,7 +49,7 @@ async def test_a_frustrated_session_is_tagged_starred_shared_and_posted_once(sim
     bot = daemon()
     bot.start()
     who = sim.add("myshop.com", "checkout-friction", start=-79.5, calm_for=80)
-    until(lambda: posts(sim) and acted(sim, who))
+    sim.wait_until(lambda: posts(sim) and acted(sim, who))
     assert sim.friction(who) >= 2.5
     assert len(posts(sim)) == 1
     assert bot.stop() == 0
@@ -67,10 +67,10 @@ async def test_killed_five_times_nothing_is_lost_and_nothing_done_twice(sim, dae
         planted += [sim.add("myshop.com", "checkout-friction", start=-300) for _ in range(3)]
         bot.start()
         enough = len(sim.calls) + chance.randint(1, 25)
-        until(lambda enough=enough: len(sim.calls) >= enough or all_done())
+        sim.wait_until(lambda enough=enough: len(sim.calls) >= enough or all_done())
         bot.kill()
     bot.start()
-    until(lambda: all_done() and len(posts(sim)) >= len(planted))
+    sim.wait_until(lambda: all_done() and len(posts(sim)) >= len(planted))
     assert bot.stop() == 0
     assert len(posts(sim)) == len(planted)
 
@@ -98,7 +98,7 @@ async def test_after_any_trouble_every_match_is_acted_on_once_and_the_log_stays_
     silent = fault == {"kind": "status", "status": 429}
     sim.fail(**fault, times=2 if silent else 4, skip=1)
     bot.start()
-    until(lambda: posts(sim) and acted(sim, who), seconds=120)
+    sim.wait_until(lambda: posts(sim) and acted(sim, who))
     assert len(posts(sim)) == 1
     assert bot.stop() == 0
     warnings = [line for line in bot.events() if line["level"] in ("warning", "error")]
@@ -126,30 +126,30 @@ async def test_a_broken_rule_file_at_the_start_ends_it_with_every_fault(sim, dae
 async def test_a_broken_rule_file_while_it_runs_leaves_the_old_rules_in_force(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.started"))
+    sim.wait_until(lambda: bot.events("daemon.started"))
     bot.rule_file.write_text(RULE.replace("friction: {min", "frction: {min"))
     bot.tell(signal.SIGHUP)
-    until(lambda: bot.events("rules.reload_failed") and sim.slack.in_channel("#ops"))
+    sim.wait_until(lambda: bot.events("rules.reload_failed") and sim.slack.in_channel("#ops"))
     who = sim.add("myshop.com", "checkout-friction", start=-300)
-    until(lambda: acted(sim, who))
+    sim.wait_until(lambda: acted(sim, who))
     assert bot.stop() == 0
 
 
 async def test_changed_rule_files_are_taken_up_without_being_told(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.started"))
+    sim.wait_until(lambda: bot.events("daemon.started"))
     bot.rule_file.write_text(RULE.replace("[friction, checkout]", "edited"))
-    until(lambda: len(bot.events("rules.loaded")) == 2)
+    sim.wait_until(lambda: len(bot.events("rules.loaded")) == 2)
     who = sim.add("myshop.com", "checkout-friction", start=-300)
-    until(lambda: "tag edited" in sim.effect(who).calls)
+    sim.wait_until(lambda: "tag edited" in sim.effect(who).calls)
     assert bot.stop() == 0
 
 
 async def test_sigterm_ends_it_at_once_when_there_is_nothing_to_do(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.started"))
+    sim.wait_until(lambda: bot.events("daemon.started"))
     assert bot.stop() == 0
     assert bot.events("daemon.stopped")
 
@@ -157,18 +157,18 @@ async def test_sigterm_ends_it_at_once_when_there_is_nothing_to_do(sim, daemon):
 async def test_rules_that_fail_their_own_tests_are_not_taken_up_and_status_says_so(sim, daemon):
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("daemon.started"))
+    sim.wait_until(lambda: bot.events("daemon.started"))
     tests = """
     tests:
       - {name: calm, given: {friction: 1, duration: 95s, pages: [/checkout]}, expect: match}
 """
     bot.rule_file.write_text(RULE.rstrip() + "\n" + tests.strip("\n") + "\n")
     bot.tell(signal.SIGHUP)
-    until(lambda: bot.events("rules.reload_failed") and sim.slack.in_channel("#ops"))
+    sim.wait_until(lambda: bot.events("rules.reload_failed") and sim.slack.in_channel("#ops"))
     assert "new rules not loaded" in bot.run("status").stdout
     bot.rule_file.write_text(RULE.replace("tag: [friction, checkout]", "tag: mended"))
     bot.tell(signal.SIGHUP)
-    until(lambda: len(bot.events("rules.loaded")) == 2)
+    sim.wait_until(lambda: len(bot.events("rules.loaded")) == 2)
     assert "new rules not loaded" not in bot.run("status").stdout
     assert bot.stop() == 0
 
@@ -177,13 +177,13 @@ async def test_a_renamed_rule_does_not_fire_again(sim, daemon):
     bot = daemon()
     bot.start()
     who = sim.add("myshop.com", "checkout-friction", start=-300)
-    until(lambda: posts(sim) and acted(sim, who))
+    sim.wait_until(lambda: posts(sim) and acted(sim, who))
     renamed = RULE.replace("  checkout-friction:\n", "  renamed:\n    was: checkout-friction\n")
     bot.rule_file.write_text(renamed)
     bot.tell(signal.SIGHUP)
-    until(lambda: len(bot.events("rules.loaded")) == 2)
+    sim.wait_until(lambda: len(bot.events("rules.loaded")) == 2)
     again = sim.add("myshop.com", "checkout-friction", start=-300)
-    until(lambda: acted(sim, again) and len(posts(sim)) == 2)
+    sim.wait_until(lambda: acted(sim, again) and len(posts(sim)) == 2)
     assert acted(sim, who)
     assert bot.stop() == 0
 
@@ -191,10 +191,10 @@ async def test_a_renamed_rule_does_not_fire_again(sim, daemon):
 async def test_a_rule_that_matches_too_often_is_paused_until_a_person_retries_it(sim, daemon):
     bot = daemon(RULE.rstrip() + "\n    safety: {at_most: 2 per hour}\n")
     bot.start()
-    until(lambda: bot.events("daemon.started"))
+    sim.wait_until(lambda: bot.events("daemon.started"))
     for _ in range(4):
         sim.add("myshop.com", "checkout-friction", start=-300)
-    until(lambda: [post for post in sim.slack.in_channel("#ops") if "paused" in post.text])
+    sim.wait_until(lambda: [post for post in sim.slack.in_channel("#ops") if "paused" in post.text])
     assert len(posts(sim)) <= 2
     assert "paused" in bot.run("status").stdout
     assert bot.run("retry", "no-such-rule").returncode == 1
@@ -207,8 +207,8 @@ async def test_where_posts_cannot_be_looked_up_status_says_at_least_once(sim, da
     sim.slack.scopes -= {"channels:history"}
     bot = daemon()
     bot.start()
-    until(lambda: bot.events("slack.at_least_once"))
-    until(lambda: "at-least-once" in bot.run("status").stdout)
+    sim.wait_until(lambda: bot.events("slack.at_least_once"))
+    sim.wait_until(lambda: "at-least-once" in bot.run("status").stdout)
     assert bot.stop() == 0
 
 
@@ -247,7 +247,7 @@ def test_a_delete_that_waited_is_checked_before_it_runs(sim, daemon, changed, ru
         said = json.loads(bot.run("history", "--json").stdout)
         return [line for line in said if line["kind"] in ("step.done", "step.withheld")]
 
-    until(settled)
+    sim.wait_until(settled)
     assert sim.effect(who).deleted == (not left)
 
 

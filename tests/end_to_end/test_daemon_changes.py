@@ -6,12 +6,10 @@ from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
-from virtual_world import World, virtually
+from virtual_world import World, rules_now, virtually
 
-from bot.daemon import rules_of
 from bot.errors import TryLater
 from bot.ports import CannotLook
-from bot.rules.files.disk import signature
 from bot.store.recordings import blind_channels
 
 RULES = """
@@ -41,9 +39,9 @@ def test_a_rule_file_edited_while_the_daemon_starts_is_taken_up(tmp_path):
     world = World(tmp_path, RULES, websites=1)
 
     async def work():
-        seen, rules = signature([world.rule_file]), rules_of(world.settings)
+        seen, start = await rules_now(world.settings, world.store)
         world.rule_file.write_text(RULES.replace("tag: phone", "tag: another"))
-        async with world.daemon(seen=seen, rules=rules):
+        async with world.daemon(seen=seen, start=start):
             world.sim.add("site-000", "phone-bounce", start=10)
             await asyncio.sleep(120)
 
@@ -83,7 +81,9 @@ def test_the_same_faults_are_told_once_however_often_the_files_are_read(tmp_path
 
     with capture_logs() as log:
         virtually(work)
-    assert ["devce" in told for told in world.told()] == [True, False, True]
+    begun, changed, ended, again = world.told()
+    assert ["devce" in told for told in (begun, changed, again)] == [True, False, True]
+    assert "fixed" in ended
     assert [line["event"] for line in log].count(
         "rules.reload_failed"
     ) == 6  # the log answers each time
@@ -125,8 +125,9 @@ def test_a_bug_while_rules_are_reloaded_leaves_the_previous_rules_active(tmp_pat
 
     virtually(work)
     assert tags(world) == ["tag=phone", "tag=corrected"]
-    (told,) = world.told()
+    told, ended = world.told()
     assert "The previous rules stay active" in told
+    assert "the errors in the rule files are fixed" in ended
     assert f"internal error: {error.__name__} at " in told
 
 
@@ -137,7 +138,7 @@ def test_a_bug_while_files_are_looked_at_ends_nothing(tmp_path):
         async with world.daemon():
             await asyncio.sleep(10)
             with pytest.MonkeyPatch.context() as broken:
-                broken.setattr("bot.daemon.signature", Mock(side_effect=LookupError))
+                broken.setattr("bot.rule_reader.disk.signature", Mock(side_effect=LookupError))
                 world.rule_file.write_text(RULES.replace("tag: phone", "tag: another"))
                 await asyncio.sleep(10)
             await asyncio.sleep(10)
@@ -195,8 +196,9 @@ def test_whatever_a_rule_file_becomes_the_previous_rules_stay_active(tmp_path, s
 
     virtually(work)
     assert tags(world) == ["tag=phone", "tag=corrected"]
-    (told,) = world.told()
+    told, ended = world.told()
     assert "The previous rules stay active" in told
+    assert "the errors in the rule files are fixed" in ended
     assert said in told
 
 

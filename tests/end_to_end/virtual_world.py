@@ -10,18 +10,22 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import time_machine
 
 from bot.account import Account
-from bot.config import load
-from bot.daemon import Clients, Daemon, rules_of
+from bot.config import Settings, load
+from bot.config.settings import allowed
+from bot.daemon import Clients, Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
-from bot.rules.files import disk as rule_files
+from bot.rule_reader import RuleReader, Start, rules_at_start
+from bot.rules.files.disk import Signature
 from bot.store import Store, in_memory_copy
+from bot.store.rules import kept_rule_files
 from mouseflow import Priority
 from mouseflow.client import AsyncMouseflow
 from mouseflow.simulator.in_process import InProcess
@@ -73,6 +77,13 @@ class Prompt:
 
     async def run(self, work):
         return self.do(work)
+
+
+async def rules_now(settings: Settings, store: Prompt) -> tuple[Signature, Start]:
+    """The rules to start with, and the signature of their files from before."""
+    reader = RuleReader(settings.rules.paths, allowed(settings))
+    seen = await reader.signature()
+    return seen, await rules_at_start(reader, partial(store.run, kept_rule_files))
 
 
 class World:
@@ -127,8 +138,8 @@ class World:
         addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
         acting = Ports(Account(api, Priority.ACTION), self.slack, None, addresses)
         open_clients = Clients(Account(api, Priority.POLL), acting)
-        seen = rule_files.signature(self.settings.rules.paths)
-        options = {"seen": seen, "rules": rules_of(self.settings)} | options
+        seen, start = await rules_now(self.settings, self.store)
+        options = {"seen": seen, "start": start} | options
         stop = asyncio.Event()
         running = asyncio.create_task(
             Daemon(self.settings, self.store, open_clients, **options).run(stop, self.reload)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,13 +150,12 @@ def test_a_replay_works_beside_the_daemon_which_takes_its_actions_up(place: Plac
     old = place.sim.add("myshop.com", "phone-bounce", start=-50 * 3600)
     daemon = place.start("run", BOT_POLL__RECORDINGS="300ms", BOT_LOG__FORMAT="json")
     try:
-        until(lambda: (place.directory / "data/bot.db.lock").exists())
-        until(lambda: (place.directory / "data/bot.db.lock").read_text() != "")
+        place.sim.wait_until(lambda: place.sim.calls)
         told = place.json("replay", "--since", "3d", "--apply")
         assert matched(told, "bounce") == 1
         # A match of its own wakes the delivery, which looks now and then in any case.
         place.sim.add("myshop.com", "checkout-friction", start=-3600)
-        until(lambda: "bounce" in place.sim.tags(old))
+        place.sim.wait_until(lambda: "bounce" in place.sim.tags(old))
     finally:
         daemon.send_signal(signal.SIGTERM)
         out, err = daemon.communicate(timeout=120)
@@ -171,7 +169,7 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     place.sim.fail("delay", path="/recordings", skip=5, seconds=1, times=1000)
     process = place.start("replay", "--since", "30d", "--apply")
     kept = place.directory / "data/bot.db.replay/progress.json"
-    until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)
+    place.sim.wait_until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)
     process.send_signal(signal.SIGSTOP)  # so that it cannot finish before the SIGINT
     assert "in use by another mouseflow-bot" in place.run("replay", "--resume", code=1)
     process.send_signal(signal.SIGINT)
@@ -222,7 +220,7 @@ def test_a_replay_is_not_gone_on_with_by_other_rules(place: Place) -> None:
     place.sim.behave(slow=0.05)
     process = place.start("replay", "--since", "9d")
     kept = place.directory / "data/bot.db.replay/progress.json"
-    until(lambda: kept.exists() and json.loads(kept.read_bytes())["done"])
+    place.sim.wait_until(lambda: kept.exists() and json.loads(kept.read_bytes())["done"])
     process.kill()
     process.communicate()
     place.rules.write_text(RULE.replace("2.5", "2.6"))
@@ -410,11 +408,3 @@ def test_a_curve_counts_what_the_account_has_at_each_threshold(place: Place) -> 
     assert "Mouseflow can't count saw_page /checkout*, so these are upper limits" in text
     lists = [call for call in place.sim.calls if call.path.endswith("/recordings")]
     assert all("limit=1" in call.query for call in lists)
-
-
-def until(condition, seconds: float = 120) -> None:
-    """Wait for another process to get somewhere."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.005)

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
@@ -12,9 +13,12 @@ from bot.reports.fetch import LevelMemory
 from bot.reports.poll import ReportsPolled, poll
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
+from bot.store.alert_states import rules_present
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.renames import rename_rule
+from bot.store.rules import rules_loaded
+from bot.watcher import fingerprint
 
 SITE = Site("w1", "myshop.com")
 
@@ -32,6 +36,8 @@ class Figures:
         self.funnels: dict[str, list[int]] = {}
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
+        self.rows: list[dict] = []
+        self.tablets = 0.1
         self.page_count: int | None = None
         self.website = {
             "id": "w1",
@@ -46,7 +52,7 @@ class Figures:
     async def send(self, request):
         self.calls.append(request.target)
         tail = request.path.removeprefix("/websites/w1").strip("/")
-        if tail.partition("/")[0] in self.broken:
+        if not self.broken.isdisjoint((tail, tail.partition("/")[0])):
             raise TryLater("the account is away")
         return request.read(json.dumps(self._answer(tail, dict(request.query))).encode())
 
@@ -56,17 +62,22 @@ class Figures:
             query.pop("todate" if name == "fromdate" else name, None)
         nobody = query.get("fromdate", "2026") < "2001"
         few = query.get("device") == "tablet" or query.get("country") == "aq"
-        share = 0 if nobody else 0.1 if few else 1
+        share = 0 if nobody else self.tablets if few else 1
         kind, _, one = tail.partition("/")
+        if kind == "websites":
+            return [self.website]
         if kind == "feedback":
             return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
         if kind == "funnels":
             return [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
         if kind == "forms":
             found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
-            return found[0] if one else [{**each, "fields": []} for each in found]
+            if one:
+                return next(each for each in found if each["formId"] == one)
+            return [{**each, "fields": []} for each in found]
         if kind == "pagelist":
             rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
+            rows += self.rows
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website
 
@@ -93,28 +104,39 @@ class World:
     def restart(self) -> None:
         self.memory = LevelMemory()
 
-    def renamed(self, text) -> None:
-        self.rules = rules(text)
+    def edit(self, text) -> None:
+        """Load other rules, as the watcher does."""
+        self.rules = rules(text) if text else ()
 
         def work(conn):
             for rule in self.rules:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, self.now)
+            prints = {rule.id: fingerprint(rule) for rule in self.rules}
+            rules_present(conn, prints, self.now, GAP)
+            rules_loaded(conn, prints, self.now)
 
         self.store.do(work)
+
+    async def looks(self, times: int, **wait: float) -> list[str]:
+        """What several looks bring."""
+        return [post for _ in range(times) for post in await self.looked(**wait)]
 
     async def look(self, **wait: float) -> ReportsPolled:
         """Let time pass, then look."""
         self.now += timedelta(**(wait or {"minutes": 15}))
-        context = PollContext(
+        return await poll(self.kind, SITE, self.rules, self.context, self.memory, self.now)
+
+    @property
+    def context(self) -> PollContext:
+        return PollContext(
             mouseflow=self.api,
             store=self.store,
             zone=ZoneInfo("Europe/Copenhagen"),
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
-            routing=Routing("#mouseflow", "Europe/Copenhagen"),
+            routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),
         )
-        return await poll(self.kind, SITE, self.rules, context, self.memory, self.now)
 
     async def looked(self, **wait: float) -> list[str]:
         """What a look has brought, as the posts it calls for: `slack` or `resolved`, by rule."""

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
+from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
 from bot.store.recordings import WEBSITES, forget_watermark
@@ -171,14 +172,14 @@ async def test_a_campaign_goes_with_its_website(watched):
     assert [rule for rule, _lane in bot.ended()] == ["asked-for"]
 
 
-async def test_what_a_rule_no_longer_watches_is_none_of_its_business(watched):
+async def test_it_ends_as_well_where_an_edit_has_left_the_website_out(watched):
     bot = watched()
     await bot.fire()
     bot.take_away()
     bot.restart(RULES.replace("watch: websites", "watch: websites\n  websites: [other.com]"))
     with capture_logs() as lines:
         await bot.list(times=4)
-    assert not bot.ended()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
     assert len([line for line in lines if line["event"] == "websites.gone"]) == 1
 
 
@@ -192,3 +193,55 @@ async def test_an_old_store_that_knows_levels_alone_ends_them(watched):
         await bot.list(times=2)
     assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
     assert lines[0]["website"] == "myshop.com"
+
+
+RENAMED = RULES.replace("watch: websites", "watch: websites\n  websites: [myshop.com]")
+
+
+def told(bot):
+    """What the ops channel hears, as the audit log has it."""
+    entries = bot.account.store.do(lambda conn: history(conn, kind="notice"))
+    return [(entry.text, entry.details["lines"][0]) for entry in entries]
+
+
+def call(bot, name):
+    bot.account.sim.world.sites[bot.account.site.id].settings["name"] = name
+
+
+async def test_a_website_with_another_name_ends_its_episode_and_ops_hears_of_it_once(watched):
+    bot = watched(RENAMED)
+    await bot.fire()
+    call(bot, "myshop.dk")
+    await bot.list()
+    assert not bot.ended()
+    for _ in range(4):
+        await bot.list()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+    assert told(bot) == [
+        (
+            "Website myshop.com is now called myshop.dk",
+            "These rules name myshop.com and no longer watch it: not-recording.",
+        )
+    ]
+
+
+async def test_a_new_name_that_the_rule_covers_changes_nothing(watched):
+    bot = watched()
+    await bot.fire()
+    call(bot, "myshop.dk")
+    await bot.list(times=4)
+    assert not bot.ended()
+    assert told(bot) == []
+
+
+async def test_an_edit_that_leaves_a_website_out_ends_its_episode(watched):
+    bot = watched()
+    await bot.fire()
+    bot.restart(RULES.replace("watch: websites", "watch: websites\n  websites: [other.com]"))
+    await bot.list(times=4)
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+    bot.restart()
+    await bot.list()
+    bot.account.wait(minutes=15)
+    await bot.watcher.poll_reports(bot.account.site)
+    assert len(bot.matches()) == 3

@@ -8,6 +8,7 @@ import itertools
 import math
 import re
 from datetime import datetime
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from bot.rules import model as c
@@ -41,11 +42,12 @@ def pathname(address):
     address = re.sub(r"[?#].*$", "", address.strip(), flags=re.DOTALL)
     address = re.sub(r"^[^/]*://[^/]*", "", address) or "/"
     if not address.startswith(("/", "*")):
-        host = re.match(r"^[^/]*\.[^/]*", address)
+        host = re.match(r"^[^/]*[.:][^/]*", address)
         page = re.search(r"\.(html?|php|aspx?|jsp)$", address, re.IGNORECASE)
         is_host = host and ("/" in address or not page)
         address = address[host.end() :] or "/" if is_host else "/" + address
-    return address.rstrip("/") or "/"
+    decoded = unquote(address.replace("%2F", "%252F"))
+    return decoded.rstrip("/") or "/"
 
 
 def seen_paths(recording):
@@ -111,7 +113,11 @@ def view_value(name, view):
         return pathname(address) if address else None
     if name == "tags":
         return [tag for tag in view.tags if tag]
+    parts = re.fullmatch(r"(?:https://([^/]*))?[^?#]*(?:\?([^#]*))?(?:#(.*))?", view.uri or "")
     return {
+        "host": parts[1] or None,
+        "query": parts[2] or None,
+        "fragment": parts[3] or None,
         "title": view.title or None,
         "time": view.visit_time,
         "engagement": view.engagement_time,

@@ -12,8 +12,17 @@ from mouseflow.models import PageView, Recording
 
 SITES = (Site("w1", "myshop.com"), Site("w2", "Blog.myshop.com"), Site("w3", "other.org"))
 WORDS = ("de", "DE", "at", "Chrome", "chrome", "Search", "direct", "first", "", "straße", "x=y")
-PATHS = ("/", "/cart", "/Cart/", "/checkout/pay", "https://shop.my/checkout/pay?id=1#top", "")
-ENTRIES = (*PATHS, "shop.my/landing", "/landing", "shop.my", "index.html")
+PATHS = (
+    "/",
+    "/cart",
+    "/Cart/",
+    "/checkout/pay",
+    "https://shop.my/checkout/pay?id=1#top",
+    "/s%C3%A6der/pay",
+    "/s\u00e6der%2Fpay",
+    "",
+)
+ENTRIES = (*PATHS, "shop.my/landing", "/landing", "shop.my", "index.html", "localhost:80/landing")
 TAGS = ("submit", "click-rage", "internal", "Internal", "")
 VARIABLES = ("plan=gold", "PLAN=silver", "plan=", "cart=12.5", "cart=x", "cart=7", "odd", "a=b=c")
 FIGURES = (0, 1, 2, 3, 5, 60_000, 60_001)
@@ -27,6 +36,8 @@ PAGE_PATTERNS = (
     "*",
     "/landing",
     "*a*a*",
+    "/s\u00e6der*",
+    "/s%c3%a6der/*",
 )
 TAG_PATTERNS = ("submit", "click-*", "INTERNAL", "none")
 REGEXES = ("^/checkout/(pay|ship)$", "e", "^$", "rage|SUBMIT", "[a-d]+", "1")
@@ -160,6 +171,7 @@ variable_tests = st.builds(
 part_tests = (
     tests_of(["path"], text_wants(PAGE_PATTERNS))
     | tests_of(["title"], text_wants(PATTERNS))
+    | tests_of(["query", "fragment", "host"], text_wants(("id=*", "TOP", "*.my", "shop.my")))
     | tests_of(["time", "engagement", "scroll"], figure_wants)
     | tests_of(["tags"], tag_wants)
 )

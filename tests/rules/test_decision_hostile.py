@@ -6,7 +6,8 @@ import pytest
 from decision_worlds import SITES
 
 from bot.domain.subjects import RecordingSubject
-from bot.fields.field import number, path
+from bot.fields.field import number
+from bot.fields.normal import path
 from bot.rules import model as c
 from bot.rules import operators as op
 from bot.rules.evaluate import RuleList

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from store_samples import HOUR, MINUTE, NOW, VISITOR, match, poll
 
-from bot.domain.alert_state import Level
+from bot.domain.alert_state import Counter, Level
 from bot.domain.budget import Ownership
+from bot.domain.subjects import FunnelSubject, Site
 from bot.store import in_memory_copy
-from bot.store.alert_states import add_figures, figure_history, forget_level, levels, save_level
+from bot.store.alert_states import KeptLevel, add_figures, figure_between, levels, save_level
 from bot.store.audit import Note, history, record
 from bot.store.budgets import (
     budget_steps_done,
@@ -34,7 +35,6 @@ from bot.store.rules import (
     rules_loaded,
     snooze,
     snoozed_until,
-    tallied,
     tally,
     tally_clear,
 )
@@ -123,11 +123,6 @@ def test_a_subject_is_counted_once_within_the_window(store):
     assert count("r2", NOW + 5 * MINUTE) == 2
     assert count("r3", NOW + 5 * MINUTE, "fr") == 1
     assert count("r4", NOW + 12 * MINUTE) == 2
-    since = NOW + 2 * MINUTE
-    assert store.do(lambda conn: tallied(conn, "many", Group("country", "de"), since)) == [
-        "r2",
-        "r4",
-    ]
     store.do(lambda conn: tally_clear(conn, "many", Group("country", "de"), NOW + HOUR))
     assert count("r5", NOW + 12 * MINUTE) == 1
     assert count("r7", NOW + 4 * MINUTE) == 2  # it happened earlier, and is known later
@@ -135,29 +130,34 @@ def test_a_subject_is_counted_once_within_the_window(store):
 
 
 def test_levels_survive(store):
-    level = Level(NOW, NOW + HOUR, 3)
-    store.do(lambda conn: save_level(conn, "dip", "w1", "f1", Level(NOW), NOW))
-    figures = {"conversion": 2.5}
-    store.do(lambda conn: save_level(conn, "dip", "w1", "f1", level, NOW, figures))
-    store.do(lambda conn: save_level(conn, "dip", "w1", "f2", Level(), NOW))
+    subject = FunnelSubject(website=Site("w1", "myshop.com"), id="f1")
+    counter = Counter(3, 7, 5, NOW)
+    level = Level(NOW, NOW + HOUR, 3, NOW, NOW, NOW, False, "in_force", counter)
+    for key, kept in (
+        ("f1", KeptLevel(Level(NOW))),
+        ("f1", KeptLevel(level, subject, "c1")),
+        ("f2", KeptLevel(Level(polled=NOW))),
+    ):
+        store.do(lambda conn, key=key, kept=kept: save_level(conn, "dip", "w1", key, kept, NOW))
     kept = store.do(lambda conn: levels(conn, "dip", "w1"))
-    assert kept["f1"].level == level
-    assert kept["f1"].figures == figures
-    assert kept["f2"].level == Level()
-    store.do(lambda conn: forget_level(conn, "dip", "w1", "f1"))
-    assert list(store.do(lambda conn: levels(conn, "dip", "w1"))) == ["f2"]
+    assert kept == {"f1": KeptLevel(level, subject, "c1"), "f2": KeptLevel(Level(polled=NOW))}
     assert store.do(lambda conn: levels(conn, "dip", "w2")) == {}
 
 
-def test_the_history_of_a_figure_is_in_order(store):
+def test_the_last_figure_of_a_time_is_found(store):
     for hours, value in ((2, 3.0), (0, 1.0), (1, 2.0)):
         at = NOW + hours * HOUR
         values = {"conversion": value, "entered": 10}
         store.do(lambda conn, at=at, v=values: add_figures(conn, "funnels", "w1", "f1", v, at))
-    found = store.do(
-        lambda conn: figure_history(conn, "funnels", "w1", "f1", "conversion", NOW + HOUR)
-    )
-    assert found == [(NOW + HOUR, 2.0), (NOW + 2 * HOUR, 3.0)]
+    found = [
+        store.do(
+            lambda conn, first=first, last=last: figure_between(
+                conn, "funnels", "w1", "f1", "conversion", NOW + first * HOUR, NOW + last * HOUR
+            )
+        )
+        for first, last in ((0, 1), (0, 5), (3, 5))
+    ]
+    assert found == [2.0, 3.0, None]
 
 
 @settings(deadline=None, max_examples=40)

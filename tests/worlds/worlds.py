@@ -21,15 +21,14 @@ import world_dice as dice
 from judge import rules_in
 from starlette.responses import JSONResponse
 from structlog.testing import capture_logs
-from virtual_world import Prompt, VirtualLoop
+from virtual_world import Prompt, VirtualLoop, rules_now
 from world_history import History, Match, Recording, Span
 
 from bot.account import Account
 from bot.config import load
-from bot.daemon import Clients, Daemon, rules_of
+from bot.daemon import Clients, Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
-from bot.rules.files import disk as rule_files
 from bot.store import in_memory_copy
 from bot.store.audit import history
 from mouseflow import Priority
@@ -223,13 +222,9 @@ class World:
             Account(self.api, Priority.ACTION), DrySlack(DryRunLog()), None,
             Addresses(channel="#mouseflow", ops_channel="#ops"),
         )  # fmt: skip
-        daemon = Daemon(
-            self.settings,
-            self.store,
-            Clients(Account(self.api, Priority.POLL), acting),
-            rules_of(self.settings),
-            seen=rule_files.signature(self.settings.rules.paths),
-        )
+        seen, start = await rules_now(self.settings, self.store)
+        accounts = Clients(Account(self.api, Priority.POLL), acting)
+        daemon = Daemon(self.settings, self.store, accounts, start, seen=seen)
         self.stop, self.reload = asyncio.Event(), asyncio.Event()
         self.daemon = loop.create_task(daemon.run(self.stop, self.reload))
         self.sick(False)

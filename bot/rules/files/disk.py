@@ -17,6 +17,12 @@ MOST_FILES = 2_000
 MOST_HASHED = 8_000_000
 """Bytes of all files that are read to see a change; with more, times and inodes must do."""
 
+MOST_READ = 16_000_000
+"""Bytes of all files together; the files after them are errors."""
+
+Files = Sequence[tuple[str, bytes]]
+"""Rule files as (name to show, content)."""
+
 Signature = tuple[tuple[str, str], ...]
 """Names of the files, each with a digest of its content; it differs if a file has changed."""
 
@@ -25,7 +31,7 @@ Signature = tuple[tuple[str, str], ...]
 class Contents:
     """Names and bytes of the rule files, and errors for what can't be read, by its path."""
 
-    files: tuple[tuple[str, bytes], ...]
+    files: Files
     faults: tuple[Fault, ...] = ()
 
 
@@ -65,12 +71,14 @@ def contents(paths: Sequence[str | Path]) -> Contents:
     """
     files: list[tuple[str, bytes]] = []
     faults: list[Fault] = []
+    left = MOST_READ
     for each in _found(paths):
-        content = _content(each)
+        content = _content(each, left)
         if isinstance(content, _Unread):
             faults.append(content.fault)
         else:
-            files.append((shown(each) if isinstance(each, Path) else "", content))
+            files.append(content)
+            left -= len(content[1])
     if not files and not faults:
         places = ", ".join(map(shown, paths))
         raise ConfigError(f"{places}: no rule files (.yaml, .yml or .toml)")
@@ -104,13 +112,16 @@ def signature(paths: Sequence[str | Path]) -> Signature:
     return tuple(marks)
 
 
-def _content(each: _Found) -> bytes | _Unread:
+def _content(each: _Found, most: int) -> tuple[str, bytes] | _Unread:
     if isinstance(each, _Unread):
         return each
     try:
-        return read_bytes(each)
+        content = read_bytes(each)
     except OSError as error:
         return _Unread(each, f"can't be read: {_reason(error)}")
+    if len(content) > most:
+        return _Unread(each, f"the rule files have more than {MOST_READ // 1_000_000} MB in all")
+    return shown(each), content
 
 
 def _reason(error: OSError) -> str:

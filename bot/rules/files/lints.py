@@ -3,21 +3,33 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
-from bot.domain.subjects import Kind
+from bot.domain.subjects import Kind, Site
 from bot.fields.catalogue import GROUPS, WEBSITE, field, fields, text_fields
 from bot.fields.field import Field, named
 from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
-from bot.rules.evaluate import field_of
+from bot.rules.evaluate import field_of, leaf_test, no_history
 from bot.rules.files.actions import Allowed
 from bot.rules.files.rule import BEFORE
-from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Rule, Test, leaves
+from bot.rules.model import (
+    All,
+    AnyOf,
+    Condition,
+    Journey,
+    Not,
+    OneItem,
+    Rule,
+    Test,
+    leaves,
+    names_site,
+)
 from bot.rules.syntax.location import Place, listed, text_place
 from bot.rules.syntax.nodes import Items, Keys, Node
 
@@ -218,8 +230,11 @@ LINTS: Final = MappingProxyType(
         "share-without-url": "a share whose link the bot cannot show, since share_url is not set",
         "unusual-value": "a word that the API does not know: of its filters, a website, a country",
         "compared-as-text": "a text that looks like a regular expression or a comparison",
-        "path-query": "a path with a query: only what stands before the ? is compared",
+        "path-query": "an expression asks a path for a query, a host or encoded letters",
+        "path-host": "a path with a host: only the path is compared",
         "fraction": "a percentage below one, written without its sign",
+        "whole-days": "an over_last that is no whole days: figures always begin at midnight",
+        "undo-each-other": "two rules that undo what the other one does",
         "raised-rate": "a budget's step that records more than an earlier one",
         "unread-given": "a test gives a field that the rule does not read",
     }
@@ -233,6 +248,7 @@ def lint(written: Written, allowed: Allowed) -> None:
     _friction_on_page(written)
     _personal(written)
     _unread(written)
+    _whole_days(written)
     if allowed.share_url is False and any(isinstance(act, Share) for act in written.rule.do):
         written.at("do", "share").warn(
             "share-without-url",
@@ -323,6 +339,59 @@ def _personal(written: Written) -> None:
             spot, words = text_place(text, place, *first_use(post.own_text, named))
             message = f"the text posts personal data: {listed(named, 'and')}{words}"
             spot.warn("personal-data", message)
+
+
+def _whole_days(written: Written) -> None:
+    over_last = written.rule.over_last
+    if over_last is not None and over_last % timedelta(days=1):
+        days = over_last.days + 1
+        written.at("over_last").warn(
+            "whole-days",
+            "figures begin at midnight, so this takes the whole day in which it begins; "
+            f"write {over_last.days or 1}d or {days}d if you mean whole days"
+            if days > 1
+            else "figures begin at midnight, so this takes that whole day; write 1d",
+        )
+
+
+def lint_undoing(rules: Sequence[tuple[Rule, Place]]) -> None:
+    """Warns of two rules each of which makes the condition of the other one true again."""
+    setting = [(rule, place, sets) for rule, place in rules if (sets := _all_set(rule))]
+    for (one, _, first), (other, place, second) in combinations(setting, 2):
+        shared = [name for name in first if name in second and first[name] != second[name]]
+        if one.watch == other.watch and shared and _share_websites(one, other):
+            name = shared[0]
+            if _asks_for(one, name, second[name]) and _asks_for(other, name, first[name]):
+                place.warn(
+                    "undo-each-other",
+                    f"this sets {name} to the opposite of what {one.id} sets "
+                    f"({one.file}:{one.line}), and each asks for what the other one sets",
+                )
+
+
+def _all_set(rule: Rule) -> dict[str, Any]:
+    return {name: value for action in rule.do for name, value in action.sets.items()}
+
+
+def _asks_for(rule: Rule, name: str, value: Any) -> bool:
+    """Whether some test of the rule asks for this value of the field."""
+    return any(
+        isinstance(leaf, Test)
+        and leaf.field == name
+        and leaf_test(leaf, rule.watch).known(value, no_history) is True
+        for leaf in leaves(rule.condition)
+    )
+
+
+def _share_websites(one: Rule, other: Rule) -> bool:
+    """Whether some website may be watched by both, as far as their names tell."""
+    if not one.websites or not other.websites:
+        return True
+    return any(
+        names_site((mine,), Site(theirs, theirs)) or names_site((theirs,), Site(mine, mine))
+        for mine in one.websites
+        for theirs in other.websites
+    )
 
 
 def _essence(rule: Rule) -> Any:

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path, PurePath
 
 from bot.errors import Fault, RuleErrors, internal_error
+from bot.rules import tests
 from bot.rules.files.actions import Allowed
-from bot.rules.files.disk import contents
-from bot.rules.files.lints import LINTS, Written, lint, lint_same
+from bot.rules.files.disk import Files, contents
+from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing
 from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
 from bot.rules.model import Budget, Rule, RuleSet
 from bot.rules.syntax import toml, yaml
@@ -34,6 +36,10 @@ MOST_ERRORS = 10
 
 MOST_PARSED = 500_000
 """Characters: a file whose parses sum up to more is not parsed again for further errors."""
+
+
+MOST_TOLD = 200
+"""Errors of one file that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,20 +202,24 @@ Silences = set[tuple[str, str, str]]
 
 
 def read(
-    files: Sequence[tuple[str, bytes]],
+    files: Files,
     *,
     allowed: Allowed = ALLOWED,
     unread: Iterable[Fault] = (),
+    tested: bool = False,
+    begin: Callable[[str], None] = lambda name: None,
 ) -> RuleSet:
-    """All rules and budgets of the files, each given as (name to show, content).
+    """All rules and budgets of the files.
 
     Raises RuleErrors with every error of every file, by file, line and column; `unread` are
-    errors about files without content.
+    errors about files without content. `tested`: the rules' own tests must pass, too. `begin` is
+    called with the name of each file before work on it begins.
     """
     faults: list[Fault] = [*unread]
     warnings: list[Fault] = []
     found = _Found()
     for name, data in files:
+        begin(name)
         place = Place(name, faults, warnings)
         with _surprises_told(place, "this file"):
             text = _parsed(name, data, faults)
@@ -220,10 +230,16 @@ def read(
     for _, first in found.rules[:1]:
         with _surprises_told(first, "the rules"):
             lint_same(found.rules)
+            lint_undoing(found.rules)
+    for good, place in found.rules if tested else ():
+        begin(good.file)
+        with _surprises_told(place, "the tests of this rule"):
+            results = tests.run(RuleSet((good,)))
+            faults += (result.fault for result in results if not result.passed)
     active = {fault for fault in warnings if not _silent(fault, found.silences)}
     shown = tuple(sorted(active, key=_order))
     if faults:
-        raise RuleErrors(sorted(set(faults), key=_order), shown)
+        raise RuleErrors(_some(sorted(set(faults), key=_order)), shown)
     return RuleSet(
         tuple(rule for rule, _ in found.rules),
         shown,
@@ -232,11 +248,26 @@ def read(
     )
 
 
+def _some(faults: Iterable[Fault]) -> list[Fault]:
+    """The first errors of each file, and how many more there are."""
+    some: list[Fault] = []
+    for name, group in groupby(faults, key=lambda fault: fault.file):
+        of_file = list(group)
+        some += of_file[:MOST_TOLD]
+        if more := of_file[MOST_TOLD:]:
+            last = more[-1]
+            text = f"and {len(more):,} more errors in this file; the last one is here"
+            some.append(Fault(name, last.line, last.column, "", text))
+    return some
+
+
 @contextmanager
 def _surprises_told(place: Place, what: str) -> Iterator[None]:
     """Within, an exception that nobody thought of is an error in the file, not the end."""
     try:
         yield
+    except MemoryError:
+        place.fault(f"{what} needs too much memory to read; make it smaller")
     except Exception as error:
         place.fault(f"{what} could not be read: {internal_error(error)}")
 
@@ -387,16 +418,16 @@ def _renames(found: _Found) -> None:
             place.fault(f"several rules claim {old}")
 
 
-def _digest(files: Sequence[tuple[str, bytes]]) -> str:
+def _digest(files: Files) -> str:
     """A digest of the content; the same files in any order have the same digest."""
     content = sorted(hashlib.sha256(data).hexdigest() for _, data in files)
     return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
 
 
-def load(paths: Sequence[str | Path], allowed: Allowed) -> RuleSet:
+def load(paths: Sequence[str | Path], allowed: Allowed, *, tested: bool = False) -> RuleSet:
     """The rule set of these paths; raises RuleErrors with every error, ConfigError for a path.
 
-    `allowed` is what the configuration lets rules do.
+    `allowed` is what the configuration lets rules do. `tested`: the rules' own tests must pass.
     """
     found = contents(paths)
-    return read(found.files, allowed=allowed, unread=found.faults)
+    return read(found.files, allowed=allowed, unread=found.faults, tested=tested)

@@ -20,9 +20,21 @@ from bot.fields.catalogue import (
 )
 from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
+from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions
-from bot.rules.model import AfterDowntime, Budget, BudgetStep, Count, OncePer, Pace, Rule, RuleTest
+from bot.rules.model import (
+    AfterDowntime,
+    Budget,
+    BudgetStep,
+    Count,
+    OncePer,
+    Pace,
+    Rule,
+    RuleTest,
+    leaves,
+)
+from bot.rules.needs import asks_for_news
 from bot.rules.syntax.location import (
     Place,
     choice,
@@ -550,9 +562,40 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     if len(place.faults) > before:
         return None
     known = {name: value for name, value in values.items() if value is not None}
-    return Rule(
+    made = Rule(
         id=entry.key, watch=kind, file=place.file, line=entry.line, column=entry.column, **known
     )
+    _check_state_keys(made, keys, place)
+    return None if len(place.faults) > before else made
+
+
+_NO_STATE: Mapping[str, str] = {
+    "for": "it is true only when something is new, and does not last",
+    "until": "it is true only when something is new, and fires each time",
+    "resolved": "it is true only when something is new, so it has no end to post",
+}
+
+
+def _check_state_keys(made: Rule, keys: Keys, place: Place) -> None:
+    """Refuse keys about an alert's state that can't work with what the rule asks for or does."""
+    kind = made.watch
+    new = next((field for field in fields(kind) if field.news_of), None)
+    if new and asks_for_news(made.condition, kind):
+        for entry in (entry for entry in keys if entry.key in _NO_STATE):
+            place.at(entry.key, entry).fault(
+                f"{entry.key} does not fit {new.name}: {_NO_STATE[entry.key]}. Remove "
+                f"{entry.key}, or ask for {new.news_of} instead"
+            )
+    elif made.until is not None:
+        here = place.at("until", keys.entries["until"])
+        if new and asks_for_news(made.until, kind):
+            here.fault(f"until can't ask for {new.name}, which does not last; use {new.news_of}")
+        own = {name for action in made.do for name in action.sets}
+        for name in sorted(own & {field_of(leaf, kind).name for leaf in leaves(made.until)}):
+            here.fault(
+                f"the rule itself sets {name}, which ends no alert; leave {name} out of until, "
+                "or leave out until: the alert ends when its other conditions do"
+            )
 
 
 @dataclass(frozen=True, slots=True)

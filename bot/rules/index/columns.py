@@ -11,7 +11,8 @@ from operator import or_
 from typing import Any, NamedTuple, assert_never
 
 from bot.domain.subjects import RecordingSubject
-from bot.fields.field import Field, Source, TextKind, page
+from bot.fields.field import Field, Source, TextKind
+from bot.fields.normal import folded, page
 from bot.rules.evaluate import leaf_test
 from bot.rules.index.tables import (
     Column,
@@ -89,7 +90,7 @@ class TextSet:
         test = text_test(leaf, self._about)
         if test is None:
             raise TypeError(f"{leaf} is no test of texts")
-        key = None if leaf.key is None else leaf.key.casefold()
+        key = None if leaf.key is None else folded(leaf.key)
         table = self._tables.setdefault(key, OneTextTable(self._about.normal))
         if len(test.each) == 1 and not test.none and test.there is None:
             table.add(test.each[0], bit)
@@ -125,7 +126,7 @@ class TextSet:
         bits = table.bits(text) if table else 0
         if self._about.type == "variables":
             name, _, value = text.partition("=")
-            named = self._tables.get(name.casefold()) if value else None
+            named = self._tables.get(folded(name)) if value else None
             bits |= named.bits(value) if named else 0
         return bits
 

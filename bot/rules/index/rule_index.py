@@ -307,17 +307,15 @@ class _Compiled:
 
 def _columns(flat: Sequence[tuple[int, Term]], everything: int) -> list[Column]:
     """The columns of each field that the terms speak of: tests with tables, and without."""
-    by_field: dict[tuple[str, bool], dict[Leaf, list[int]]] = {}
+    wants: dict[Leaf, list[int]] = defaultdict(lambda: [0, 0])
     for bit, (_, term) in enumerate(flat):
         for leaf, wanted in term:
-            about = field_of(leaf, "recordings")
-            leaves = by_field.setdefault((about.name, has_table(leaf, about)), {})
-            leaves.setdefault(leaf, [0, 0])[0 if wanted else 1] |= 1 << bit
+            wants[leaf][0 if wanted else 1] |= 1 << bit
+    columns: dict[tuple[str, bool], dict[Leaf, tuple[int, int]]] = defaultdict(dict)
+    for leaf, (yes, no) in wants.items():
+        about = field_of(leaf, "recordings")
+        columns[about.name, has_table(leaf, about)][leaf] = yes, no
     return [
-        (column if tables else plain_column)(
-            field("recordings", name),
-            {leaf: (yes, no) for leaf, (yes, no) in leaves.items()},
-            everything,
-        )
-        for (name, tables), leaves in by_field.items()
+        (column if tables else plain_column)(field("recordings", name), leaves, everything)
+        for (name, tables), leaves in columns.items()
     ]

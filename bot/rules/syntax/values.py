@@ -5,6 +5,8 @@ import re
 from typing import Any, assert_never
 
 from bot.fields.field import NUMERIC, WEEKDAYS, Field, TextKind
+from bot.fields.normal import half_character, is_decoded, is_host, split_address
+from bot.fields.normal import path as normal_path
 from bot.messages.text import SPAN_PATTERN
 from bot.rules.syntax.location import Place, is_number, listed, nearest, share, texts, worded
 from bot.rules.syntax.nodes import Items, Node, Scalar
@@ -112,21 +114,81 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             if "/" in value:
                 words = "a range of addresses is written with *, such as 10.1.*"
                 place.warn("compared-as-text", words)
-        case TextKind.PLAIN | TextKind.ADDRESS | TextKind.WEEKDAY | TextKind.REFERRER:
+        case (
+            TextKind.PLAIN
+            | TextKind.ADDRESS
+            | TextKind.WEEKDAY
+            | TextKind.REFERRER
+            | TextKind.LANGUAGE
+        ):
             pass
         case _:
             assert_never(field.text)
 
 
 def _doubt_path(path: str, place: Place, field: Field) -> None:
-    if field.ordered and _SEVERAL.search(path):
+    if set("?#") & set(path):
+        meant = f"{{matches: '{path}'}}" if is_regex(path) else _with_query(path, field)
+        place.fault(f"a path has no query and no fragment; write {meant}")
+    elif is_regex(path):
+        pass  # _doubt_notation says so
+    elif field.ordered and _SEVERAL.search(path):
         place.warn("never-holds", "a journey is a list of paths, such as [/cart, /checkout*]")
-    elif not path.startswith(("/", "*")) and not is_regex(path):
-        hint = "the path alone, such as /checkout*" if "://" in path else f"/{path}"
-        place.warn("never-holds", f"{path} fits no page, since paths begin with /; write {hint}")
-    elif "?" in path and not is_regex(path):
-        said = "what stands behind the ? is left out; only entry_url has a query"
-        place.warn("path-query", said)
+    elif meant := _without_host(path):
+        place.warn(
+            "path-host",
+            "a path is compared without its host; to ask for the host use websites, page: {host} "
+            f"or entry_url, else write {meant}",
+        )
+    elif half := half_character(path):
+        words = f"{half} is no whole character, so it is compared as it is"
+        place.warn("compared-as-text", words)
+
+
+def _with_query(path: str, field: Field) -> str:
+    """What to write where a path has a query or a fragment."""
+    base, query, fragment = split_address(path)
+    if field.query_in == "page":
+        parts = (
+            ("path", base if base.strip("*") else ""),
+            ("query", query),
+            ("fragment", fragment),
+        )
+        said = ", ".join(f'{name}: "{value}"' for name, value in parts if value)
+        return f"{{page: {{{said or 'query: …'}}}}}"
+    if field.query_in:
+        star = "" if base.startswith("*") or "://" in base else "*"
+        return f'{{{field.query_in}: "{star}{path}"}}'
+    return normal_path(base)
+
+
+_STAR_HOST = re.compile(r"\*[^/*]*\.[a-z]{2,}(?::[0-9]+)?", re.IGNORECASE)
+
+
+def _without_host(path: str) -> str:
+    """The path that is left of a pattern with a host, empty where it has none."""
+    head, slash, tail = path.partition("/")
+    if slash and _STAR_HOST.fullmatch(head) and is_host(head, alone=True):
+        return normal_path("/" + tail)
+    meant = normal_path(path)
+    return "" if path.startswith("/") or meant in (path, normal_path(f"/{path}")) else meant
+
+
+_ASKS_QUERY = re.compile(r"\\\?|\[\?\]|#")
+
+
+def doubt_regex(regex: str, place: Place, field: Field) -> None:
+    """Warn of an expression that asks a path for what no path has."""
+    if field.text is not TextKind.PATH:
+        return
+    if _ASKS_QUERY.search(regex):
+        words = "a path has no query and no fragment; page can ask for them: {page: {query: …}}"
+        place.warn("path-query", words)
+    elif regex.startswith("^http"):
+        place.warn("path-query", "a path has no host; begin with ^/")
+    elif not is_decoded(regex):
+        words = "the decoded path is searched, which has æ for %C3%A6; write the letter itself"
+        place.warn("path-query", words)
 
 
 def _doubt_country(value: str, place: Place) -> None:
@@ -268,3 +330,9 @@ def scalar_schema(field: Field) -> Schema:
     if field.choices:
         return {"anyOf": [{"enum": list(field.choices)}, TEXT]}
     return TEXT
+
+
+def compared_schema(field: Field) -> Schema:
+    """A value that the field is compared with: a path has no query and no fragment."""
+    no_query: Schema = {"pattern": "^[^?#]*$"} if field.text is TextKind.PATH else {}
+    return scalar_schema(field) | no_query

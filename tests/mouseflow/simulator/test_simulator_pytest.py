@@ -1,6 +1,7 @@
 """People who test their own code get the simulator as pytest fixtures."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ def test_fixtures_are_there_without_a_plugin_line(pytester):
             assert httpx.get(f"{empty.mouseflow_url}/websites", auth=auth).json() == []
         """
     )
-    result = pytester.runpytest_inprocess("-p", "no:anyio", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-p", "no:anyio", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
 
 
@@ -48,3 +49,18 @@ def test_a_port_that_is_taken_is_an_error():
         second = Simulator(sites=[], port=port)
         with pytest.raises(OSError, match="address already in use"):
             second.__enter__()
+
+
+def test_a_test_waits_for_what_another_thread_brings_about():
+    with Simulator(sites=[]) as sim, ThreadPoolExecutor() as others:
+        answered = others.submit(httpx.get, f"{sim.mouseflow_url}/websites")
+        sim.wait_until(lambda: [call.path for call in sim.calls] == ["/websites"])
+        assert answered.result().status_code == 401
+        with pytest.raises(TimeoutError):
+            sim.wait_until(lambda: len(sim.calls) > 1, timeout=0.01)
+        sim.fail("delay_after", seconds=600, path="/slow")
+        waiting = others.submit(httpx.get, f"{sim.mouseflow_url}/slow", timeout=None)
+        sim.wait_until(lambda: not sim.faults.pending)
+        assert not waiting.done()
+        sim.__exit__()
+        assert isinstance(waiting.exception(), httpx.HTTPError)

@@ -5,6 +5,7 @@ import pytest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from mouseflow.simulator.scenarios import CHANNELS
 from mouseflow.simulator.server import running_simulator
 
 
@@ -191,7 +192,7 @@ async def test_channels_are_listed_in_pages_and_described(sim, slack):
         cursor = page["response_metadata"]["next_cursor"]
         if not cursor:
             break
-    assert names == ["mouseflow", "checkout-alerts", "ux", "support", "ops"]
+    assert names == list(CHANNELS)
     info = await slack.conversations_info(channel=sim.slack.channel("ux").id)
     assert info["channel"]["name"] == "ux"
     assert await refusal(slack.conversations_info(channel="C1")) == "channel_not_found"

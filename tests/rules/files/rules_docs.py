@@ -17,6 +17,7 @@ from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
 from bot.rules.files.lints import LINTS
+from bot.rules.files.load import FORMATS
 from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.operators import OPERATORS
 
@@ -89,10 +90,23 @@ def tables() -> Mapping[str, str]:
             for spec in WRITTEN.values()
         ),
     )
+    made["packs"] = table(("pack", "catches", "when it is noise"), _packs())
     made["warnings"] = table(
         ("id", "what it finds"), ([_code(lint), text] for lint, text in LINTS.items())
     )
     return made
+
+
+def _packs() -> Iterable[list[str]]:
+    """The second and third line of each rule pack say what it catches and when it is noise."""
+    for path in sorted((DOCS.parent / "rules").iterdir()):
+        if path.suffix in FORMATS:
+            catches, noise = path.read_text(encoding="utf-8").splitlines()[1:3]
+            yield [
+                f"[{path.stem}](../rules/{path.name})",
+                catches.removeprefix("# Catches: "),
+                noise.removeprefix("# Noise: "),
+            ]
 
 
 def message_tables() -> Mapping[str, str]:
@@ -104,7 +118,7 @@ def message_tables() -> Mapping[str, str]:
         made[f"names-{kind}"] = table(heads, (*_named(LINKS.get(kind, {})), *_text_rows(found)))
         for name, field in found.items():
             if field.parts:
-                parts = {part.text_name: part for part in field.parts}
+                parts = {part.text_name: part for part in field.parts if part.in_texts}
                 made[f"names-{kind}-{name}"] = table(("part", "meaning"), _text_rows(parts))
     return made
 

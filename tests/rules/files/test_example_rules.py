@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from bot.actions.share import Share
 from bot.fields.catalogue import KINDS
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import FORMATS, read
@@ -24,7 +25,6 @@ def examples():
 
 def test_the_examples_load_without_a_warning(examples):
     assert examples.warnings == ()
-    assert len(examples.rules) >= 8
     assert {path.suffix for path in FILES} == {".yaml", ".toml"}
 
 
@@ -48,6 +48,17 @@ def test_each_example_fits_the_schema(path):
     data = plain(FORMATS[path.suffix](decoded(path.read_bytes())))
     found = Draft202012Validator(json_schema()).iter_errors(data)
     assert [error.message for error in found] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_each_pack_says_what_it_catches_and_when_it_is_noise(path):
+    catches, noise = path.read_text(encoding="utf-8").splitlines()[1:3]
+    assert catches.startswith("# Catches: ")
+    assert noise.startswith("# Noise: ")
+
+
+def test_no_example_makes_a_recording_public(examples):
+    assert not any(isinstance(action, Share) for rule in examples.rules for action in rule.do)
 
 
 def test_the_schema_beside_the_examples_is_current():

@@ -1,0 +1,209 @@
+"""What people are told of delivery: each trouble once when it begins and once when it ends.
+
+Works inside one transaction, so that what was told and what is known of it never differ.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bot.delivery.causes import without_request
+from bot.domain.causes import PASSING, Cause, Stops, place, service, stops, trouble_key
+from bot.messages import ops as messages
+from bot.messages.ops import Fault, Notice
+from bot.store import Connection
+from bot.store.recordings import website_names
+from bot.store.troubles import (
+    PATIENCE,
+    FailingLane,
+    Trouble,
+    Untold,
+    bound_dead_letters,
+    bound_queues,
+    expire,
+    failing_lanes,
+    forget_trouble,
+    keep_trouble,
+    mark_told,
+    told_before,
+    troubles,
+    untold,
+)
+
+log = structlog.get_logger(__name__)
+
+QUIET = timedelta(minutes=5)
+"""What may pass by itself is told when it lasts this long."""
+GATHER = timedelta(minutes=1)
+"""How long dead letters are gathered before people are told."""
+AGAIN = timedelta(days=1)
+"""People hear of further dead letters with the same cause this often at most."""
+
+
+def _nobody(_conn: Connection, _title: str, _lines: Sequence[str], _now: datetime) -> None:
+    """Tell nobody."""
+
+
+def _never(_conn: Connection) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """How people are told: `announce` writes a notice into the outbox, for the lane `lane`.
+
+    `polls_fail` says whether polls fail too, since Mouseflow is down or rejects the key: the
+    polls tell people then.
+    """
+
+    lane: str = ""
+    announce: Callable[[Connection, str, Sequence[str], datetime], None] = _nobody
+    polls_fail: Callable[[Connection], bool] = _never
+
+
+NOBODY = Ops()
+"""Nobody is told; the log says everything."""
+
+
+def tend(conn: Connection, now: datetime, ops: Ops) -> frozenset[str]:
+    """End what waits too long, and tell people what began and ended; returns what fails.
+
+    That is the `trouble_key` of each lane that fails. One call does a bounded part of the work.
+    """
+    expired, dropped = expire(conn, now), bound_queues(conn, now)
+    bound_dead_letters(conn, now)
+    if expired or dropped:
+        log.error("deliver.queue_cut", expired=expired, dropped=dropped)
+    failing = _by_key(failing_lanes(conn, now))
+    names = website_names(conn) if failing else {}
+    known = {trouble.key: trouble for trouble in troubles(conn)}
+    for key, lanes in failing.items():
+        fault = _fault(lanes, names)
+        if key in known:
+            _lasts(conn, known[key], fault)
+        elif _is_news(conn, fault, lanes[0].lane, now, ops):
+            _begins(conn, key, fault, _can_tell(fault.cause, lanes, ops), now, ops)
+    for key in known.keys() - failing.keys():
+        _ends(conn, known[key], now, ops)
+    _tell_dead_letters(conn, now, ops)
+    return frozenset(failing)
+
+
+def _by_key(lanes: Sequence[FailingLane]) -> dict[str, list[FailingLane]]:
+    found: dict[str, list[FailingLane]] = {}
+    for lane in lanes:
+        found.setdefault(trouble_key(lane.cause, lane.lane), []).append(lane)
+    return found
+
+
+def _fault(lanes: Sequence[FailingLane], names: dict[str, str]) -> Fault:
+    first = min(lanes, key=lambda lane: lane.since)
+    return Fault(
+        cause=first.cause,
+        place=_place(first.cause, first.lane, names),
+        reason=without_request(first.reason),
+        remedy=first.remedy,
+        since=first.since,
+        waiting=sum(lane.waiting for lane in lanes),
+        rules=tuple(sorted({rule for lane in lanes for rule in lane.rules})),
+    )
+
+
+def _place(cause: Cause, lane: str, names: dict[str, str]) -> str:
+    match stops(cause):
+        case Stops.SERVICE:
+            return ""
+        case Stops.KIND:
+            action = lane.partition(" ")[2]
+            return f"{action} on {names.get(place(lane), place(lane))}"
+        case Stops.LANE | Stops.STEP:
+            return place(lane)
+
+
+def _is_news(conn: Connection, fault: Fault, lane: str, now: datetime, ops: Ops) -> bool:
+    if fault.cause in PASSING and now - fault.since < QUIET:
+        return False
+    return service(lane) != "mouseflow" or not ops.polls_fail(conn)
+
+
+def _can_tell(cause: Cause, lanes: Sequence[FailingLane], ops: Ops) -> bool:
+    """Whether a notice can arrive: not through what fails."""
+    if stops(cause) is Stops.SERVICE and service(lanes[0].lane) == service(ops.lane):
+        return False
+    return all(lane.lane != ops.lane for lane in lanes)
+
+
+def _begins(
+    conn: Connection, key: str, fault: Fault, can_tell: bool, now: datetime, ops: Ops
+) -> None:
+    keep_trouble(
+        conn,
+        Trouble(
+            key=key,
+            cause=fault.cause,
+            place=fault.place,
+            reason=fault.reason,
+            remedy=fault.remedy,
+            since=fault.since,
+            told=can_tell,
+            waiting=fault.waiting,
+        ),
+    )
+    notice = messages.began(fault, PATIENCE)
+    log.error("deliver.trouble", trouble=messages.what(fault.cause, fault.place),
+              reason=fault.reason, remedy=fault.remedy, waiting=fault.waiting)  # fmt: skip
+    if can_tell:
+        _announce(conn, notice, now, ops)
+
+
+def _lasts(conn: Connection, trouble: Trouble, fault: Fault) -> None:
+    if fault.waiting > trouble.waiting:
+        keep_trouble(conn, replace(trouble, waiting=fault.waiting))
+
+
+def _ends(conn: Connection, trouble: Trouble, now: datetime, ops: Ops) -> None:
+    forget_trouble(conn, trouble.key)
+    log.info("deliver.trouble_ended", trouble=messages.what(trouble.cause, trouble.place),
+             seconds=round((now - trouble.since).total_seconds()), waited=trouble.waiting,
+             dropped=trouble.dropped)  # fmt: skip
+    fault = Fault(
+        cause=trouble.cause,
+        place=trouble.place,
+        reason=trouble.reason,
+        remedy=trouble.remedy,
+        since=trouble.since,
+        waiting=trouble.waiting,
+    )
+    _announce(conn, messages.ended(fault, now, trouble.dropped), now, ops)
+
+
+def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:
+    """Tell people of new dead letters, by what failed and why."""
+    waiting = untold(conn)
+    if not waiting or now - waiting[0].first < GATHER:
+        return
+    groups: dict[tuple[str, Cause, str], list[Untold]] = {}
+    for letters in waiting:
+        group = _group(letters.action, letters.cause, letters.reason)
+        groups.setdefault(group, []).append(letters)
+    told: dict[tuple[str, Cause, str], datetime] = {}
+    for action, cause, reason, at in told_before(conn):
+        group = _group(action, cause, reason)
+        told[group] = max(at, told.get(group, at))
+    for group, alike in groups.items():
+        if group not in told or now - told[group] >= AGAIN:
+            count = sum(letters.count for letters in alike)
+            rules = sorted({rule for each in alike for rule in mark_told(conn, each, now)})
+            action, _, reason = group
+            notice = messages.dead_letters(count, action, reason, alike[0].remedy, rules)
+            _announce(conn, notice, now, ops)
+
+
+def _group(action: str, cause: Cause, reason: str) -> tuple[str, Cause, str]:
+    return action, cause, without_request(reason)
+
+
+def _announce(conn: Connection, notice: Notice, now: datetime, ops: Ops) -> None:
+    ops.announce(conn, notice.title, notice.lines, now)

@@ -1,0 +1,142 @@
+"""Messages for the people who run the bot: one cause, one line, one remedy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from bot.domain.causes import Cause
+from bot.messages.text import lasting, number
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message about the bot itself."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What fails: the cause, where (`place`, in words), what was answered and what to do.
+
+    `waiting` steps wait for it, those of `rules` among them.
+    """
+
+    cause: Cause
+    place: str
+    reason: str
+    remedy: str
+    since: datetime
+    waiting: int
+    rules: tuple[str, ...] = ()
+
+
+_STOPS_ALL = frozenset(
+    {
+        Cause.KEY_REJECTED,
+        Cause.MOUSEFLOW_DOWN,
+        Cause.TOKEN_REJECTED,
+        Cause.SCOPE_MISSING,
+        Cause.WORKSPACE_REFUSES,
+        Cause.SLACK_WEBHOOK_GONE,
+        Cause.SLACK_NOT_SET,
+        Cause.SLACK_DOWN,
+    }
+)
+
+
+def what(cause: Cause, place: str) -> str:
+    """The cause in words: `Slack channel #checkout is archived`."""
+    match cause:
+        case Cause.KEY_REJECTED:
+            return "Mouseflow rejected the API key"
+        case Cause.WRITES_REFUSED:
+            return f"Mouseflow refuses {place}"
+        case Cause.MOUSEFLOW_DOWN:
+            return "Mouseflow does not accept actions"
+        case Cause.TOKEN_REJECTED:
+            return "Slack rejected the bot token"
+        case Cause.SCOPE_MISSING:
+            return "The Slack app lacks a scope"
+        case Cause.WORKSPACE_REFUSES:
+            return "The Slack workspace refuses the bot"
+        case Cause.SLACK_WEBHOOK_GONE:
+            return "Slack rejected the incoming webhook"
+        case Cause.SLACK_NOT_SET:
+            return "Slack is not configured"
+        case Cause.SLACK_DOWN:
+            return "Slack does not accept messages"
+        case Cause.CHANNEL_MISSING:
+            return f"Slack channel {place} does not exist for the bot" if place else "No channel"
+        case Cause.CHANNEL_ARCHIVED:
+            return f"Slack channel {place} is archived"
+        case Cause.CHANNEL_LEFT:
+            return f"The bot is not in Slack channel {place}"
+        case Cause.CHANNEL_CLOSED:
+            return f"Slack channel {place} does not let the bot post"
+        case Cause.RECEIVER_REFUSES:
+            return f"{place} rejects webhook calls"
+        case Cause.RECEIVER_DOWN:
+            return f"{place} does not accept webhook calls"
+        case Cause.SECRET_MISSING:
+            return f"The secret for webhook calls to {place} is not set"
+        case Cause.BUSY | Cause.STEP | Cause.BUG | Cause.EARLIER:
+            return "Some actions failed"
+        case _:
+            assert_never(cause)
+
+
+def began(fault: Fault, patience: timedelta) -> Notice:
+    """Something fails that many steps need; what waits is kept for `patience`."""
+    icon = "🛑" if fault.cause in _STOPS_ALL else "🔶"
+    waits = "1 action waits" if fault.waiting == 1 else f"{number(fault.waiting)} actions wait"
+    remedy = f"{_sentence(fault.remedy)} " if fault.remedy else ""
+    rules = f" · {_rules(fault.rules)}" if fault.rules else ""
+    return Notice(
+        f"{icon} {what(fault.cause, fault.place)}: {waits}",
+        (
+            _sentence(fault.reason),
+            f"{remedy}What waits goes out by itself when it works again.",
+            f"Since {fault.since:%d %b %H:%M} UTC{rules} · each action is kept for "
+            f"{patience.days} days",
+        ),
+    )
+
+
+def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
+    """It works again. `waiting` of the fault is how many steps waited."""
+    after = lasting(now - fault.since)
+    waited = "1 action waited" if fault.waiting == 1 else f"{number(fault.waiting)} actions waited"
+    lost = f" {number(dropped)} more were not kept: the queue was full." if dropped else ""
+    return Notice(
+        f"✅ Over after {after}: {what(fault.cause, fault.place)}",
+        (
+            f"{waited} and go out now; posts over their rule's limit as one digest.{lost}",
+            f"{fault.since:%d %b %H:%M} to {now:%d %b %H:%M} UTC",
+        ),
+    )
+
+
+def dead_letters(count: int, action: str, reason: str, remedy: str, rules: Sequence[str]) -> Notice:
+    """Steps failed for good for one cause."""
+    failed = "1 action failed" if count == 1 else f"{number(count)} actions failed"
+    names = f" {' '.join(rules)}" if len(rules) <= 3 else ""
+    return Notice(
+        f"🔶 {failed} for good: {reason}",
+        (
+            *((_sentence(remedy),) if remedy else ()),
+            f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
+        ),
+    )
+
+
+def _rules(rules: Sequence[str]) -> str:
+    more = f" and {len(rules) - 5} more" if len(rules) > 5 else ""
+    return f"rule{'s' if len(rules) != 1 else ''} {', '.join(rules[:5])}{more}"
+
+
+def _sentence(text: str) -> str:
+    """The text as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', ')', '`')) else '.'}"

@@ -1,0 +1,268 @@
+"""Reads rule files for the daemon: in a process of its own, with limits of time and memory.
+
+Reading takes seconds for a big file, and what a file may still do to a parser nobody knows. So
+polls and deliveries go on meanwhile, and a file that takes too long or too much memory is an
+error at that file.
+"""
+
+import asyncio
+import os
+import pickle
+import resource
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from bot.actions.webhook import Webhook
+from bot.errors import BotError, ConfigError, Fault, RuleErrors
+from bot.rules.files import disk
+from bot.rules.files.actions import Allowed
+from bot.rules.files.load import read
+from bot.rules.model import RuleSet
+
+PATIENCE = timedelta(seconds=60)
+"""How long one file may take. The slowest known file of 1 MB takes 5 s."""
+
+MEMORY = 512_000_000
+"""Bytes that reading all files may take. The greediest known file of 1 MB takes 160 MB."""
+
+MOST_CPU = 600
+"""Seconds of CPU for all files; ends a process whose daemon was killed."""
+
+MOST_STUCK = 3
+"""Files that may fail in this way before the others are left unread."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReader:
+    """Reads rule files in this process, at once: for commands, which do nothing else meanwhile."""
+
+    paths: Sequence[str | Path]
+    allowed: Allowed
+
+    async def signature(self) -> disk.Signature:
+        """A value that changes when the files do."""
+        return disk.signature(self.paths)
+
+    async def contents(self) -> disk.Contents:
+        """What is in the files; raises ConfigError."""
+        return disk.contents(self.paths)
+
+    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
+        """The rules, whose tests pass; raises RuleErrors with every error of every file."""
+        return read(files, allowed=self.allowed, unread=unread, tested=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ApartReader(RuleReader):
+    """Reads rule files in another process, and looks at the disk in another thread."""
+
+    patience: timedelta = PATIENCE
+    memory: int = MEMORY
+    cpu: int = MOST_CPU
+    started: list[Process] = field(default_factory=list)
+
+    async def signature(self) -> disk.Signature:
+        """A value that changes when the files do."""
+        return await asyncio.to_thread(disk.signature, self.paths)
+
+    async def contents(self) -> disk.Contents:
+        """What is in the files; raises ConfigError."""
+        return await asyncio.to_thread(disk.contents, self.paths)
+
+    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
+        """The rules, whose tests pass; raises RuleErrors with every error of every file.
+
+        Raises BotError if no process can read them now.
+        """
+        stuck: list[Fault] = []
+        while True:
+            left = [it for it in files if it[0] not in {fault.file for fault in stuck}]
+            faults = (*unread, *stuck)
+            if len(stuck) == MOST_STUCK:
+                raise RuleErrors(faults)
+            limits = (self.memory, self.cpu)
+            answer = await self._ask(_Request(tuple(left), self.allowed, faults, *limits))
+            if isinstance(answer, Fault):
+                stuck.append(answer)
+            elif answer.rules is None:
+                raise RuleErrors(answer.faults, answer.warnings)
+            else:
+                return answer.rules
+
+    async def start_process(self) -> None:
+        """Start the next process already, which takes half a second; `read` uses it."""
+        code = f"import sys; sys.path[:] = {sys.path!r}; from bot.rule_reader import main; main()"
+        try:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", code,
+                stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise BotError(f"no process can start to read the rule files: {error}") from error
+        self.started.append(child)
+
+    async def end_process(self) -> None:
+        """End a process that `read` has not used."""
+        while self.started:
+            await _ended(self.started.pop())
+
+    async def _ask(self, request: "_Request") -> "_Answer | Fault":
+        """The answer of a process, or the error of the file that was too much for it."""
+        if not self.started:
+            await self.start_process()
+        child = self.started.pop()
+        try:
+            return await self._answer(child, request)
+        finally:
+            await _ended(child)
+
+    async def _answer(self, child: Process, request: "_Request") -> "_Answer | Fault":
+        if child.stdin is None or child.stdout is None:
+            raise TypeError("the process has no pipes")
+        loop, patience = asyncio.get_running_loop(), self.patience.total_seconds()
+        name = ""
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()) as limit:  # until it has begun
+                with suppress(ConnectionError):  # its exit status says more
+                    child.stdin.write(pickle.dumps(request))
+                    await child.stdin.drain()
+                child.stdin.close()
+                while line := await child.stdout.readline():
+                    limit.reschedule(loop.time() + patience)
+                    if line == _DONE:
+                        answer: _Answer = pickle.loads(await child.stdout.read())  # noqa: S301
+                        return answer
+                    name = request.files[int(line)][0]
+                reason = f"the process that read it ended with status {await child.wait()}"
+        except TimeoutError:
+            reason = f"it took longer than {patience:g} s"
+        if not name:
+            raise BotError(f"the rule files can't be read now: {reason}")
+        return Fault(name, 1, 1, "", f"this file could not be read: {reason}")
+
+
+async def _ended(child: Process) -> None:
+    with suppress(ProcessLookupError):
+        child.kill()
+    await child.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The rules to start with, and the files that they are in.
+
+    `errors` is what is wrong with the files on the disk, if these rules are not all of theirs:
+    `incomplete` if they are those of the files without an error, else they were active before.
+    """
+
+    rules: RuleSet
+    files: disk.Files
+    errors: tuple[str, ...] = ()
+    incomplete: bool = False
+
+
+async def rules_at_start(reader: RuleReader, kept: Callable[[], Awaitable[disk.Files]]) -> Start:
+    """The rules of the files; if they have errors, those of `kept`, which were active before.
+
+    If these can't be used either, then every file without an error. Raises RuleErrors or
+    ConfigError if nothing can run.
+    """
+    files: disk.Files = ()
+    try:
+        found = await reader.contents()
+        files = found.files
+        return Start(await reader.read(files, found.faults), files)
+    except (RuleErrors, ConfigError) as error:
+        first = error
+    errors = tuple(str(first).splitlines())
+    if before := await kept():
+        with suppress(RuleErrors):
+            return Start(await reader.read(before), before, errors)
+    faults = first.faults if isinstance(first, RuleErrors) else ()
+    while files := [it for it in files if it[0] not in {fault.file for fault in faults}]:
+        try:
+            return Start(await reader.read(files), files, errors, incomplete=True)
+        except RuleErrors as error:
+            faults = error.faults
+    raise first
+
+
+NOT_KEPT = b"env:SECRET_NOT_IN_THE_STORE"
+"""What the store has instead of a webhook's secret that stands in a rule file."""
+
+
+def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
+    """The files for the store, without secrets; none if a secret can't be found in their text."""
+    each = [do for rule in rules.rules for do in rule.do]
+    each += [do for budget in rules.budgets for step in budget.steps for do in step.do]
+    secrets = {
+        do.secret.encode()
+        for do in each
+        if isinstance(do, Webhook) and do.secret and not do.secret_reference
+    }
+    if not all(any(secret in content for _, content in files) for secret in secrets):
+        return ()
+    for secret in secrets:
+        files = [(name, content.replace(secret, NOT_KEPT)) for name, content in files]
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    files: disk.Files
+    allowed: Allowed
+    unread: tuple[Fault, ...]
+    memory: int
+    cpu: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The rules; None if there are errors."""
+
+    rules: RuleSet | None
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+
+
+_DONE = b"done\n"
+
+
+def main() -> None:
+    """Read what stands on stdin; write the number of each file, then the answer, to stdout."""
+    request: _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon
+    _limit(request.memory, request.cpu)
+    numbers = {name: number for number, (name, _) in enumerate(request.files)}
+
+    def say(line: bytes) -> None:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+    try:
+        rules = read(
+            request.files,
+            allowed=request.allowed,
+            unread=request.unread,
+            tested=True,
+            begin=lambda name: say(b"%d\n" % numbers[name]),
+        )
+        answer = _Answer(rules)
+    except RuleErrors as error:
+        answer = _Answer(None, error.faults, error.warnings)
+    say(_DONE + pickle.dumps(answer))
+
+
+def _limit(memory: int, cpu: int) -> None:
+    """Let everything else go first, and end if this becomes too much."""
+    os.nice(10)
+    with suppress(OSError):  # if memory runs out, the system ends this process and not the daemon
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    for limit, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, cpu)):
+        hard = resource.getrlimit(limit)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (least, hard))

@@ -1,0 +1,153 @@
+"""Take back steps that wait: when a person says so, and when their rule no longer wants them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
+
+from bot.actions import ACTIONS
+from bot.domain.step import StepStatus
+from bot.store.audit import Note, record
+from bot.store.digests import erase_ended
+from bot.store.matches import release_next
+from bot.store.rules import rule_states
+from bot.store.schema import digests, matches, ms, steps
+
+AT_ONCE = 200
+"""How many steps one transaction takes back, so that other work does not wait long."""
+
+_IRREVERSIBLE = tuple(sorted(kind for kind, each in ACTIONS.items() if each.irreversible))
+_RESTORING = tuple(sorted(kind for kind, each in ACTIONS.items() if each.restores))
+_SWITCHING = tuple(sorted(kind for kind, each in ACTIONS.items() if each.switches))
+_PENDING = text("steps.state = 'pending'")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What `cancel` finds: `steps` that wait, `running` ones, `restoring` ones that it leaves."""
+
+    steps: int
+    running: int
+    restoring: int
+
+
+def waiting(conn: Connection, ids: Collection[int], rules: Collection[str]) -> Waiting:
+    """How many steps of these ids and rules are not done yet."""
+    those = _named(ids, rules)
+
+    def count(*more: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(steps.join(matches)).where(*more)
+        return conn.execute(query).scalar_one()
+
+    running = count((steps.c.id.in_(ids) | matches.c.rule.in_(rules)), _SENDING)
+    left = count(matches.c.rule.in_(rules), _WAITS, steps.c.action.in_(_RESTORING))
+    return Waiting(count(those, _WAITS), running, left)
+
+
+_WAITS = steps.c.state == StepStatus.PENDING
+_SENDING = steps.c.state == StepStatus.SENDING
+
+
+def known_steps(conn: Connection, ids: Collection[int]) -> frozenset[int]:
+    """Those of the ids whose step waits or runs."""
+    query = select(steps.c.id).where(steps.c.id.in_(ids), _WAITS | _SENDING)
+    return frozenset(conn.execute(query).scalars())
+
+
+def rules_waiting(conn: Connection) -> frozenset[str]:
+    """The rules and budgets that steps wait for."""
+    query = select(matches.c.rule).distinct().join(steps, steps.c.match_id == matches.c.id)
+    return frozenset(conn.execute(query.where(_PENDING)).scalars())
+
+
+def cancel(
+    conn: Connection, now: datetime, *, ids: Collection[int] = (), rules: Collection[str] = ()
+) -> int:
+    """Take back steps with these ids, or of these rules; call it again until it returns 0.
+
+    What ends a share is left, unless its id is given: else a recording would stay public. A
+    delete of the same match goes too: it needs all other steps to have succeeded.
+    """
+    query = select(steps.c.id, steps.c.match_id).join(matches, matches.c.id == steps.c.match_id)
+    # What can't be undone comes first, so that nothing cut off in between lets it run.
+    query = query.where(_PENDING, _named(ids, rules)).order_by(steps.c.rank.desc(), steps.c.id)
+    found = conn.execute(query.limit(AT_ONCE)).all()
+    with_them = select(steps.c.id).where(
+        _PENDING,
+        steps.c.match_id.in_({row.match_id for row in found}),
+        steps.c.action.in_(_IRREVERSIBLE),
+    )
+    taken = {*conn.execute(with_them).scalars(), *(row.id for row in found)}
+    _take_back(conn, sorted(taken, reverse=True), now, "step.cancelled", "cancelled by hand")
+    return len(taken)
+
+
+def _named(ids: Collection[int], rules: Collection[str]) -> ColumnElement[bool]:
+    of_rules = matches.c.rule.in_(rules) & steps.c.action.not_in(_RESTORING)
+    return steps.c.id.in_(ids) | of_rules
+
+
+def take_back_unwanted(
+    conn: Connection,
+    wanted: Mapping[str, Collection[tuple[str, str]]],
+    changed: Collection[str],
+    now: datetime,
+) -> int:
+    """Take back what the rules as they are now no longer ask for; returns how many steps.
+
+    That is what can't be undone, of rules that are `changed` or gone, and switches that their
+    rule no longer sets. `wanted` has each rule's actions: kind and parameters.
+    """
+    once_rules = rule_states(conn)
+    query = (
+        select(steps.c.id, steps.c.action, steps.c.params, matches.c.rule)
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(_PENDING, steps.c.action.in_((*_IRREVERSIBLE, *_SWITCHING)))
+        .order_by(steps.c.id)
+    )
+    gone: dict[str, list[int]] = {}
+    for row in conn.execute(query):
+        if row.rule not in once_rules:
+            continue  # a budget's: it takes care of its own
+        has = row.rule in wanted and (row.action, row.params) in wanted[row.rule]
+        if not has:
+            why = f"the rule {row.rule} is gone, or no longer has the action {row.action}"
+        elif row.rule in changed and row.action in _IRREVERSIBLE:
+            why = f"the rule {row.rule} was edited before this ran"
+        else:
+            continue
+        gone.setdefault(f"not performed: {why}", []).append(row.id)
+    for why, ids in gone.items():
+        _take_back(conn, ids, now, "step.withheld", why)
+    return sum(map(len, gone.values()))
+
+
+def _take_back(conn: Connection, ids: Sequence[int], now: datetime, kind: str, reason: str) -> None:
+    for step in ids:
+        row = conn.execute(_ABOUT.where(steps.c.id == step)).one()
+        ended = {"state": StepStatus.WITHHELD, "ended": ms(now), "fault": reason}
+        conn.execute(update(steps).where(steps.c.id == step).values(**ended))
+        conn.execute(delete(digests).where(digests.c.step_id == step))
+        release_next(conn, row.match_id)
+        erase_ended(conn, row.match_id)
+        unsure = "; an earlier attempt may have taken effect" if row.unknown_since else ""
+        note = Note(
+            kind=kind,
+            rule=row.rule,
+            website=row.website,
+            subject=row.subject_key,
+            step=row.key,
+            text=f"{reason}{unsure}",
+        )
+        record(conn, now, [note])
+
+
+_ABOUT = select(
+    steps.c.key,
+    steps.c.match_id,
+    steps.c.unknown_since,
+    matches.c.rule,
+    matches.c.website,
+    matches.c.subject_key,
+).join(matches, matches.c.id == steps.c.match_id)

@@ -1,0 +1,173 @@
+"""What people see in a terminal: width, colour, encoding, help and completion, as real commands."""
+
+import codecs
+import contextlib
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from datetime import UTC, datetime, timedelta, timezone
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.cli.main import COMMANDS, main
+from bot.cli.output import moment
+
+ROOT = Path(__file__).parents[2]
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+WIDTHS = (60, 80, 120)
+
+
+def environment(**more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BOT_")}
+    kept |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **more}
+    return {
+        name: value for name, value in kept.items() if name not in ("COLUMNS", "NO_COLOR")
+    } | more
+
+
+def in_terminal(*arguments, cwd, columns=80, **more):
+    """What the command writes to a terminal that is so wide."""
+    mine, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bot", *arguments],
+        cwd=cwd, env=environment(**more), stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    # Reading fails with EIO once the terminal's other side is closed.
+    with contextlib.suppress(OSError), os.fdopen(mine, "rb", buffering=0) as screen:
+        while piece := screen.read(65536):
+            shown += piece
+    assert process.wait(60) in (0, 1)
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/mine.yaml").write_text(
+        "version: 1\nrules:\n  one:\n    watch: recordings\n"
+        "    when: {frction: {min: 2}, saw_page: /checkout*}\n    do: {star: true}\n"
+        "  two:\n    watch: recordings\n    when: {friction: {min: 200}}\n    do: {star: true}\n"
+        "    tests: [{name: no friction, given: {friction: 1}, expect: match}]\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_lines_wrap_at_words_and_fit_the_terminal(place, columns):
+    shown = ESCAPES.sub("", in_terminal("check", "rules", cwd=place, columns=columns))
+    assert max(map(len, shown.splitlines())) <= columns
+    words = " ".join(shown.split())
+    assert "unknown field; did you mean friction?" in words
+    assert "[friction-scale]" in words
+
+
+def test_a_pipe_gets_whole_lines_without_colour(place):
+    told = subprocess.run(
+        [sys.executable, "-m", "bot", "check", "rules"],
+        cwd=place, env=environment(COLUMNS="40"), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "\x1b" not in told.stdout + told.stderr
+    assert max(map(len, (told.stdout + told.stderr).splitlines())) > 60
+
+
+def test_colours_are_for_terminals_and_no_color_turns_them_off(place):
+    arguments = ("test", "rules/mine.yaml", "--rule", "two")
+    (place / "rules/mine.yaml").write_text(
+        (place / "rules/mine.yaml").read_text().replace("frction", "friction")
+    )
+    assert "\x1b[31m✗" in in_terminal(*arguments, cwd=place)
+    assert "\x1b[3" not in in_terminal(*arguments, cwd=place, NO_COLOR="1")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_an_encoding_that_lacks_a_symbol_gets_another(place, encoding):
+    told = subprocess.run(
+        [sys.executable, "-m", "bot", "test", "rules/mine.yaml", "--rule", "two"],
+        cwd=place, env=environment(PYTHONIOENCODING=encoding), capture_output=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert b"Traceback" not in told.stderr
+    codecs.decode(told.stdout, encoding)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["chekc"], "there is no command chekc; did you mean check?"),
+        (["check", "--onlin"], "there is no option --onlin; did you mean --online?"),
+        (["healthcheck", "now"], "unexpected argument now"),
+        ([], "usage: mouseflow-bot"),
+    ],
+)
+def test_what_is_misspelt_is_named_with_what_was_meant(arguments, said, capsys):
+    try:
+        code = main(arguments)
+    except SystemExit as left:
+        code = left.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert said in error
+    assert len(arguments) < 2 or f"usage: mouseflow-bot {arguments[0]}" in error
+
+
+def test_help_of_a_command_can_be_asked_for_in_words(capsys):
+    for arguments in (["help", "check"], ["check", "--help"]):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == 0
+    shown = capsys.readouterr().out
+    half = len(shown) // 2
+    assert shown[:half] == shown[half:]
+
+
+@pytest.mark.parametrize("argument", ["\udcff", "half \ud83d"])
+def test_an_argument_that_is_not_text_is_refused(argument, capsys):
+    assert main(["history", "--rule", argument]) == 1
+    assert "is not valid UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_of_a_shell_names_the_command(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert "mouseflow-bot" in capsys.readouterr().out
+
+
+def completed(line, tmp_path):
+    """What the shell would be offered at the end of the line."""
+    out = tmp_path / "offered"
+    subprocess.run(
+        [sys.executable, "-m", "bot"],
+        env=environment(
+            _ARGCOMPLETE="1", _ARGCOMPLETE_IFS=" ", _ARGCOMPLETE_STDOUT_FILENAME=str(out),
+            COMP_LINE=line, COMP_POINT=str(len(line)), COMP_TYPE="9",
+        ),
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return {word.strip() for word in out.read_text().split()}
+
+
+def test_commands_and_options_are_completed(tmp_path):
+    assert completed("mouseflow-bot sn", tmp_path) == {"snooze"}
+    assert completed("mouseflow-bot ", tmp_path) >= set(COMMANDS)
+    assert completed("mouseflow-bot check --on", tmp_path) == {"--online"}
+
+
+@given(
+    st.integers(86_400, 4_102_444_800).map(lambda at: datetime.fromtimestamp(at, UTC)),
+    st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+)
+def test_a_printed_moment_is_the_same_instant_in_every_zone(at, zone):
+    printed = moment(at.astimezone(zone))
+    assert datetime.strptime(printed, "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC) == at

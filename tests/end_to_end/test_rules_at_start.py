@@ -1,0 +1,172 @@
+"""A start with rule files that have errors: what can run runs, and people are told."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+from virtual_world import START, World, virtually
+
+from bot.cli.status import gather
+from bot.errors import ConfigError, RuleErrors
+from bot.store.rules import kept_rule_files
+
+PHONE = """
+version: 1
+rules:
+  on-the-phone:
+    watch: recordings
+    when: {device: phone}
+    do: {tag: phone}
+"""
+BROKEN = PHONE.replace("device", "devce")
+UNTRUE = PHONE + "    tests: [{given: {device: desktop}, expect: match}]\n"
+
+
+def world_with(tmp_path, *, rules=None, **settings):
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    for name, text in (rules or {"phone.yaml": PHONE}).items():
+        (folder / name).write_text(text)
+    return folder, World(tmp_path, "", websites=1, BOT_RULES__PATHS=str(folder), **settings)
+
+
+async def acts(world):
+    """The tags that a new recording gets in two minutes with the daemon at work."""
+    before = len(list(world.sim.calls))
+    async with world.daemon():
+        world.sim.add("site-000", "phone-bounce", start=10)
+        await asyncio.sleep(120)
+    return sorted(it.query for it in list(world.sim.calls)[before:] if it.method != "GET")
+
+
+def rejected(world):
+    return world.store.do(lambda conn: gather(conn, START, "alive")).rejected_rules
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BROKEN, "devce"),
+        (UNTRUE, "the test 'test 1' fails: expected a match, found none"),
+        ("version: 1\nrules: [\n", "is not closed"),
+        (None, "no rule files"),
+    ],
+    ids=["word", "rule-test", "syntax", "gone"],
+)
+def test_a_start_with_a_broken_file_runs_the_rules_of_before(tmp_path, text, said):
+    folder, world = world_with(tmp_path)
+
+    async def work():
+        assert await acts(world) == ["tag=phone"]
+        (folder / "phone.yaml").unlink()
+        if text is not None:
+            (folder / "phone.yaml").write_text(text)
+        assert await acts(world) == ["tag=phone"]
+        assert said in rejected(world).faults[0]
+        assert not rejected(world).incomplete
+        assert await acts(world) == ["tag=phone"]
+        assert len(world.told()) == 1  # not at every start
+        (folder / "phone.yaml").write_text(PHONE.replace("tag: phone", "tag: fixed"))
+        assert await acts(world) == ["tag=fixed"]
+        assert rejected(world) is None
+
+    with capture_logs() as log:
+        virtually(work)
+    begun, ended = world.told()
+    assert "The previous rules stay active" in begun
+    assert said in begun
+    assert "the errors in the rule files are fixed" in ended
+    assert [it["log_level"] for it in log if it["event"] == "rules.reload_failed"] == ["error"] * 2
+
+
+def test_a_file_that_is_fixed_while_the_rules_of_before_run_is_taken_up(tmp_path):
+    folder, world = world_with(tmp_path)
+
+    async def work():
+        await acts(world)
+        (folder / "phone.yaml").write_text(BROKEN)
+        async with world.daemon():
+            await asyncio.sleep(30)
+            (folder / "phone.yaml").write_text(PHONE.replace("tag: phone", "tag: fixed"))
+            await asyncio.sleep(30)
+        (folder / "phone.yaml").write_text(BROKEN)
+        assert await acts(world) == ["tag=fixed"]
+
+    virtually(work)
+    assert ["not loaded" in told for told in world.told()] == [True, False, True]
+
+
+def test_the_very_first_start_runs_every_file_without_an_error(tmp_path):
+    rules = {
+        "a.yaml": PHONE.replace("on-the-phone", "a").replace("tag: phone", "tag: a"),
+        "b.yaml": BROKEN.replace("on-the-phone", "b"),
+        "c.yaml": UNTRUE.replace("on-the-phone", "c"),
+        "d.yaml": PHONE.replace("on-the-phone", "a"),  # this id again
+        "e.yaml": PHONE.replace("on-the-phone", "e").replace("tag: phone", "tag: e"),
+    }
+    folder, world = world_with(tmp_path, rules=rules)
+
+    async def work():
+        assert await acts(world) == ["tag=a", "tag=e"]
+        assert rejected(world).incomplete
+        assert [fault.split(":")[0][-6:] for fault in rejected(world).faults] == [
+            "b.yaml", "c.yaml", "d.yaml",
+        ]  # fmt: skip
+        (folder / "a.yaml").unlink()
+        assert await acts(world) == ["tag=a", "tag=e"]  # as after a reload
+
+    virtually(work)
+    told = world.told()[0]
+    assert "The others are active" in told
+    assert "b.yaml:6:12" in told
+
+
+def test_rules_of_before_that_the_configuration_forbids_now_give_way_to_the_good_files(tmp_path):
+    delete = PHONE.replace("on-the-phone", "old").replace("tag: phone", "delete: true")
+    _, world = world_with(
+        tmp_path, rules={"a.yaml": PHONE, "old.yaml": delete}, BOT_RULES__ALLOW_DELETE="true"
+    )
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(10)
+        rules = world.settings.rules.model_copy(update={"allow_delete": False})
+        world.settings = world.settings.model_copy(update={"rules": rules})
+        assert await acts(world) == ["tag=phone"]
+
+    virtually(work)
+
+
+def test_a_start_fails_with_every_error_only_if_nothing_can_run(tmp_path):
+    folder, world = world_with(tmp_path, rules={"a.yaml": BROKEN, "b.yaml": UNTRUE})
+
+    async def work():
+        with pytest.raises(RuleErrors) as errors:
+            await acts(world)
+        assert len(errors.value.faults) == 3  # the id is there twice
+        for file in folder.iterdir():
+            file.unlink()
+        with pytest.raises(ConfigError, match="no rule files"):
+            await acts(world)
+
+    virtually(work)
+
+
+def test_a_webhooks_secret_in_a_rule_file_is_not_kept(tmp_path):
+    secret = "s3cret-of-the-hook"
+    hook = f"tag: phone, webhook: {{url: 'https://a.example/x', secret: {secret}}}"
+    folder, world = world_with(tmp_path, rules={"a.yaml": PHONE.replace("tag: phone", hook)})
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(10)
+        (folder / "a.yaml").write_text(BROKEN)
+        async with world.daemon():
+            await asyncio.sleep(10)
+
+    virtually(work)
+    dump = world.store.do(lambda conn: "\n".join(conn.connection.driver_connection.iterdump()))
+    assert "rules_in_force" in dump
+    kept = world.store.do(lambda conn: kept_rule_files(conn))
+    assert secret.encode() not in kept[0][1]
+    assert b"env:SECRET_NOT_IN_THE_STORE" in kept[0][1]

@@ -1,0 +1,122 @@
+"""Rule files are read in a process of their own, which may take only so much time and memory."""
+
+import asyncio
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.errors import BotError, RuleErrors
+from bot.rule_reader import ApartReader, RuleReader
+from bot.rules.files.actions import Allowed
+
+GOOD = b"""
+version: 1
+rules:
+  on-the-phone:
+    watch: recordings
+    when: {device: phone}
+    do: {tag: phone}
+"""
+SLOW = b"version: 1\nrules:\n" + b"".join(b"  r%d:\n    watch: pages\n" % n for n in range(36_000))
+
+
+def apart(**limits):
+    return ApartReader([], Allowed(delete=True), **limits)
+
+
+def shown(error):
+    return [f"{fault.file}:{fault.line}: {fault.message}" for fault in error.value.faults]
+
+
+async def test_the_process_and_the_commands_say_the_same_of_every_file():
+    files = [
+        ("a.yaml", GOOD),
+        ("b.toml", b"version = 1\n[rules.b]\nwatch = 'recording'\n"),
+        ("c.yaml", GOOD.replace(b"on-the", b"in-the") + b"    tests: [{given: {device: phone}}]\n"),
+        ("d.yaml", b"\xff"),
+    ]
+    here = RuleReader([], Allowed(delete=True))
+    with pytest.raises(RuleErrors) as one:
+        await here.read(files)
+    with pytest.raises(RuleErrors) as other:
+        await apart().read(files)
+    assert one.value.faults == other.value.faults
+    assert one.value.warnings == other.value.warnings
+    assert await here.read(files[:1]) == await apart().read(files[:1])
+
+
+async def test_a_file_that_takes_too_long_is_an_error_and_the_others_are_read():
+    files = [("a.yaml", GOOD), ("slow.yaml", SLOW), ("z.yaml", b"rules: 1")]
+    with pytest.raises(RuleErrors) as error:
+        await apart(patience=timedelta(seconds=2)).read(files)
+    said = shown(error)
+    assert said[0] == "slow.yaml:1: this file could not be read: it took longer than 2 s"
+    assert {line.partition(":")[0] for line in said} == {"slow.yaml", "z.yaml"}
+
+
+async def test_a_file_that_takes_too_much_memory_is_an_error_and_the_others_are_read():
+    files = [("a.yaml", GOOD), ("big.yaml", SLOW), ("z.yaml", b"rules: 1")]
+    with pytest.raises(RuleErrors) as error:
+        await apart(memory=60_000_000).read(files)
+    said = shown(error)
+    assert said[0] == "big.yaml:1: this file needs too much memory to read; make it smaller"
+    assert {line.partition(":")[0] for line in said} == {"big.yaml", "z.yaml"}
+
+
+async def test_polls_go_on_while_a_big_file_is_read():
+    late = 0.0
+
+    async def tick():
+        nonlocal late
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.02)
+            late = max(late, time.monotonic() - before)
+
+    ticking = asyncio.create_task(tick())
+    with pytest.raises(RuleErrors):
+        await apart().read([("a.yaml", SLOW[:300_000])])
+    ticking.cancel()
+    assert late < 1
+
+
+def children():
+    own = os.getpid()
+    return [int(pid) for pid in Path(f"/proc/self/task/{own}/children").read_text().split()]
+
+
+async def _child():
+    while not children():  # noqa: ASYNC110 - nothing else tells
+        await asyncio.sleep(0.01)
+    return children()[0]
+
+
+async def test_a_process_that_dies_costs_the_file_that_it_was_reading():
+    with pytest.raises(RuleErrors) as error:
+        await apart(cpu=2).read([("a.yaml", GOOD), ("slow.yaml", SLOW)])
+    assert shown(error) == [
+        "slow.yaml:1: this file could not be read: the process that read it ended with status -24"
+    ]
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="no /proc")
+async def test_no_process_is_left_when_the_daemon_stops_while_it_reads():
+    reading = asyncio.create_task(apart().read([("slow.yaml", SLOW)]))
+    await _child()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not children()
+
+
+async def test_without_a_process_nothing_is_said_of_the_files(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(BotError, match="no process can start") as error:
+        await apart().read([("a.yaml", GOOD)])
+    assert not isinstance(error.value, RuleErrors)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(BotError, match=r"can't be read now: .* ended with status 1"):
+        await apart().read([("a.yaml", GOOD)])
