@@ -41,6 +41,8 @@ from bot.store.recordings import (
     close_older,
     forget_watermark,
     missing_websites,
+    on_hold,
+    set_on_hold,
     set_websites,
     watermark,
     website_names,
@@ -392,10 +394,14 @@ class Watcher:
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         if before.first is None:
-            text = await self.context.store.run(
-                partial(watermark, source=recordings.SOURCE, website=before.site.id)
+            text, held = await self.context.store.run(
+                lambda conn: (watermark(conn, recordings.SOURCE, before.site.id), on_hold(conn))
             )
             before.first = text is None
+            told = {
+                it.filter for it in held if (it.kind, it.website) == ("recordings", before.site.id)
+            }
+            before.reported |= {name for name in FILTERS if WORDS[name] in told}
         await self._backfill(before)
         # Only now: a backfill may take hours, and the rules may have changed meanwhile.
         watched = self.watched.get(before.site.id)
@@ -664,24 +670,40 @@ class Watcher:
                 reported.add(name)
                 log.error("poll.filter_suspended", website=site.name, filter=name,
                           cause=suspension.cause, reason=suspension.reason)  # fmt: skip
-                await self.tell_ops(
+                await self._tell_of_filters(
+                    watched,
                     f"Rules with {about} are on hold on {site.name}",
                     f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
                     f"On hold: {rules}. All other rules run. They catch up when it works again.",
-                    site=site,
                 )
             if suspension is None and name in reported:
                 reported.discard(name)
                 log.info("poll.filter_works", website=site.name, filter=name)
-                await self.tell_ops(
+                await self._tell_of_filters(
+                    watched,
                     f"Rules with {about} run again on {site.name}",
                     f"The {about} filter works again. Catching up: {rules}.",
-                    site=site,
                 )
         await self._warn_of_page_views(watched)
         if unread and "unread" not in reported:
             reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
+
+    async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
+        """Tell people, and save what they know for the next process and for `status`."""
+        now, site, known = self._clock(), watched.site, watched.live.knowledge.filters.suspended
+        held = {
+            WORDS[name]: suspension.reason
+            for name, suspension in known.items()
+            if name in watched.reported
+        }
+
+        def work(conn: Connection) -> None:
+            announce(conn, title, lines, now, self._ops, site)
+            set_on_hold(conn, "recordings", site.id, held, now)
+
+        await self.context.store.run(work)
+        self._wake()
 
     async def _warn_of_page_views(self, watched: WatchedSite) -> None:
         """Tell people once that sessions were decided by page views that are wrong."""
