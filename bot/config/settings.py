@@ -60,6 +60,11 @@ def _listed(value: object) -> object:
     return value
 
 
+def _length_or_none(value: object) -> object:
+    """A duration, or zero, written `0s`."""
+    return timedelta() if value in ("0", "0s", "0m", "0h", "0d") else _duration(value)
+
+
 def _parts(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
@@ -101,6 +106,7 @@ def private_address(value: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Start = Annotated[timedelta, BeforeValidator(_start)]
+LengthOrNone = Annotated[timedelta, BeforeValidator(_length_or_none)]
 Text = Annotated[str, BeforeValidator(_stripped)]
 OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
 Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
@@ -247,7 +253,7 @@ class PollSection(Section):
     reports: Duration = timedelta(minutes=15)
     settle: Duration = timedelta(minutes=35)
     start: Start = timedelta()
-    marks: Start = timedelta(days=1)
+    marks: LengthOrNone = timedelta(days=1)
     expand: bool = True
 
     @field_validator("recordings", "feedback", "reports")
