@@ -18,45 +18,63 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
+from pydantic import SecretStr
 
 from bot.account import Account, open_client
 from bot.actions import ACTIONS
 from bot.actions.base import Action
+from bot.actions.webhook import Webhook
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
+from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
 from bot.delivery.troubles import Ops
 from bot.delivery.webhook import WebhookCaller
 from bot.domain.alert_state import GAP
-from bot.errors import BotError, ConfigError, Denied, RuleErrors, StoreError, internal_error
-from bot.polling.ops_messages import announce
+from bot.domain.pulse import STORE_PATIENCE, Pulse
+from bot.errors import (
+    BotError,
+    ConfigError,
+    Denied,
+    RuleErrors,
+    StoreError,
+    StoreLost,
+    TryLater,
+    internal_error,
+)
+from bot.logs import scrubber
+from bot.polling.ops_messages import announce, post_directly
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Mouseflow, Ports
-from bot.reports.poll import compared_for
+from bot.reports.history import compared_for
 from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
-from bot.scheduler import Polls, Schedule
+from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
-from bot.store.lanes import account_pause, keep_account_pause
-from bot.store.retention import forget, may_forget
+from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
+from bot.store.recordings import missing_websites, website_names
+from bot.store.retention import forget, forget_website, limit, shrink
 from bot.store.rules import kept_rule_files
 from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow, Priority
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 CHECK_FILES = timedelta(seconds=3)
 """How often the rule files are checked for changes."""
@@ -64,14 +82,32 @@ CHECK_FILES = timedelta(seconds=3)
 CLEANUP = timedelta(hours=1)
 """How often data older than `[store] keep` is deleted."""
 
+BETWEEN_PIECES = 0.05
+"""Seconds between two pieces of the cleanup, for the work that waits."""
+
+TELL_AGAIN = timedelta(minutes=5)
+"""How soon the bot tries again to tell people about the store."""
+
+LAST_WORDS = timedelta(seconds=5)
+"""How long the bot tries to tell people why it stops."""
+
+BEAT = timedelta(seconds=5)
+"""How often the daemon says beside the store how it is doing."""
+
 KEEP_PAUSE = timedelta(seconds=5)
 """How soon a pause of the whole account is saved."""
 
 ANNOUNCE_AFTER = timedelta(minutes=10)
 """After a gap longer than this, announce that polling has resumed."""
 
+RESTART = timedelta(minutes=1)
+"""How soon a side task begins again after a bug in it."""
+
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
+
+LAST_CALLS = timedelta(seconds=3)
+"""How long a stop waits for polls in flight, after delivery has ended."""
 
 
 def utc() -> datetime:
@@ -111,8 +147,11 @@ async def run(
     stop: asyncio.Event,
     reload: asyncio.Event,
     reader: ApartReader | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> None:
-    """Watch the account until `stop` is set; `reload` reloads the rule files.
+    """Watch the account until `stop` is set.
+
+    `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -122,12 +161,27 @@ async def run(
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
         with open_store(settings.store.url) as store:
-            start = await rules_at_start(reader, partial(store.run, kept_rule_files))
+            reading = rules_at_start(reader, partial(store.run, kept_rule_files))
+            start = await _unless(stop, reading)
+            if start is None:
+                return
             async with open_clients(settings) as clients:
-                daemon = Daemon(settings, store, clients, start, reader=reader, seen=seen)
+                daemon = Daemon(
+                    settings, store, clients, start, reader=reader, seen=seen, reread=reread
+                )
                 await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work returns; None, and its end, if `stop` is set before."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await _ended([working, stopping])
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,24 +239,32 @@ class Daemon:
         reader: RuleReader | None = None,
         once: bool = False,
         seen: Signature | None = None,
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
+        self._reread = reread or (lambda: settings)
+        self._rotate = clients.rotate
         self._store = store
         self._client = clients.client
         self._start = start
         self._reader = reader or RuleReader(settings.rules.paths, allowed(settings))
         self._seen = seen
+        self._postponed = ""
         self._kept: datetime | None = None
+        self._ports = clients.acting
+        self._delivered = utc()
         self._delivery = Delivery(
             store,
             clients.acting,
             ACTIONS,
             clock=utc,
             allows=self._why_not_allowed,
+            current=self._with_secret,
+            turned=self._mark_delivered,
             ops=ops_of(settings),
         )
         self._watcher = Watcher(
-            poll_context(settings, store, clients.reading),
+            poll_context(settings, store, Marked(clients.reading, utc)),
             start.rules,
             ops=settings.slack.ops,
             wake=self._delivery.wake,
@@ -223,6 +285,7 @@ class Daemon:
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
         await self._restore_pause()
+        await self._tell_restored()
         try:
             return await self._once(dry_run_log)
         finally:
@@ -249,15 +312,17 @@ class Daemon:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
+        await self._tell_restored()
         await watcher.start_with(self._start)
         await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload(reload)),
-            asyncio.create_task(self._check_channels()),
-            asyncio.create_task(self._clean_up()),
-            asyncio.create_task(self._keep_pauses()),
+            asyncio.create_task(_side_task(self._beat)),
+            asyncio.create_task(_side_task(self._check_channels)),
+            asyncio.create_task(_side_task(self._clean_up)),
+            asyncio.create_task(_side_task(self._keep_pauses)),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -266,6 +331,11 @@ class Daemon:
             )
             for task in done - {stopping}:
                 task.result()  # none of them ends by itself: raise its error
+        except StoreLost as error:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS.total_seconds()):
+                    await self._say("The bot has stopped: its store is lost", (str(error),))
+            raise
         finally:
             stop.set()
             log.info("daemon.stopping")
@@ -288,8 +358,8 @@ class Daemon:
             again.clear()
             try:
                 await self._watcher.find_sites()
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
             else:
                 await self._watcher.succeeded(SITES)
 
@@ -307,6 +377,15 @@ class Daemon:
             return f"the rule {rule} is gone, or no longer has the action {action.kind}"
         return None
 
+    def _with_secret(self, rule: str, action: Action) -> Action:
+        """A stored action with the secret that its rule or a budget has now."""
+        if not isinstance(action, Webhook):
+            return action
+        rules = self._watcher.rules
+        in_rule = (each.do for each in rules.rules if each.id == rule)
+        in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
+        return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
+
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)
 
@@ -317,29 +396,54 @@ class Daemon:
                 await self._watcher.find_sites()
             except Denied as error:
                 raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
-            except BotError as error:
-                await self._watcher.troubles.failed(SITES, error)
+            except Exception as error:
+                await self._no_sites(error)
                 await asyncio.sleep(RETRY_START.total_seconds())
             else:
                 await self._watcher.succeeded(SITES)
                 return
 
+    async def _no_sites(self, error: Exception) -> None:
+        """The list of websites failed, perhaps for a bug; the polls of those known go on."""
+        news = await self._watcher.troubles.failed(SITES, error)
+        if news and not isinstance(error, BotError):
+            log.error("websites.internal_error", exc_info=error)
+
     async def _reload(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
         while True:
-            asked_to = await _set_within(asked, CHECK_FILES)
+            if await _set_within(asked, CHECK_FILES):
+                asked.clear()  # signals that come together count once
+                await self._use_secrets()
             try:
                 now = await self._reader.signature()
-                if not asked_to and now == self._seen:
+                if now == self._seen:
                     continue
-                asked.clear()
                 self._seen = now
                 await self._load_rules()
             except Exception as error:
                 # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
                 reason = str(error) if isinstance(error, BotError) else internal_error(error)
-                log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
-                self._seen = None
+                if reason != self._postponed:
+                    log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
+                self._postponed, self._seen = reason, None
+            else:
+                self._postponed = ""
+
+    async def _use_secrets(self) -> None:
+        """Use the secrets as they are now; what failed is tried again at once."""
+        try:
+            settings = self._reread()
+            scrubber.register({*self._settings.secrets(), *settings.secrets()})
+            rotated = self._rotate(settings)
+        except BotError as error:
+            log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
+            return
+        if rotated:
+            log.info("secrets.rotated", secrets=rotated)
+        with suppress(StoreError):  # delivery tries it by itself, only later
+            await self._store.run(probe_lanes)
+            self._delivery.wake()
 
     async def _load_rules(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""
@@ -351,12 +455,94 @@ class Daemon:
             self._slack_lookup.check_again()
         except (RuleErrors, ConfigError) as error:
             await self._watcher.reject_rules(str(error).splitlines())
-        except BotError:
+        except StoreError:
+            raise
+        except BotError as error:
+            if str(error) != self._postponed:
+                await self._watcher.reject_rules([str(error)])
             raise
         except Exception as error:
             log.exception("rules.internal_error")
             failed = f"the rules could not be loaded: {internal_error(error)}"
             await self._watcher.reject_rules([failed])
+
+    async def _tell_restored(self) -> None:
+        """Tell people, once, that the store is older than what the bot did with it."""
+        restored = self._store.restored
+        if restored is None:
+            return
+        since = restored.since.astimezone(ZoneInfo(self._settings.mouseflow.time_zone))
+        log.warning("store.restored", store=self._store.place, last_written=since.isoformat())
+        title = "The store was restored from an older copy"
+        lines = (
+            f"It was last written on {since:%Y-%m-%d at %H:%M}. What the bot did since is not in "
+            "it.",
+            "Posts that may be out already are looked up in Slack before they are repeated. Where "
+            "the bot can't read the channel, and with webhooks, some may come twice.",
+        )
+        told = partial(
+            announce, title=title, lines=lines, now=utc(), channel=self._settings.slack.ops
+        )
+        await self._store.run(told)
+
+    async def _beat(self) -> None:
+        """Say beside the store how polls and deliveries move, and what is wrong with the store.
+
+        People are told of the store's trouble directly, since the outbox is in the store.
+        """
+        told, again = None, utc()
+        while True:
+            trouble, now = self._store.trouble, utc()
+            self._store.beat(self._pulse(trouble).written())
+            if now >= again:
+                again = now + TELL_AGAIN
+                if told is None and trouble and now.timestamp() - trouble[0] > STORE_PATIENCE:
+                    told = trouble if await self._tell_store_fails(*trouble) else None
+                elif told is not None and trouble is None:
+                    told = None if await self._tell_store_works(told[0]) else told
+                else:
+                    again = now
+            await asyncio.sleep(BEAT.total_seconds())
+
+    async def _tell_store_fails(self, since: float, reason: str) -> bool:
+        return await self._say(
+            f"The store can't be written since {self._local(since):%H:%M}",
+            (reason, "Nothing is lost, but the bot can't act on anything new."),
+        )
+
+    async def _tell_store_works(self, since: float) -> bool:
+        return await self._say(
+            "The store works again",
+            (f"It could not be written since {self._local(since):%d %b %H:%M}.",
+             "The bot catches up."),
+        )  # fmt: skip
+
+    async def _say(self, title: str, lines: Sequence[str]) -> bool:
+        """Post to the ops channel without the store, as well as that goes; false to try again."""
+        channel = self._settings.slack.ops
+        try:
+            if channel is not None:
+                await post_directly(title, lines, utc(), channel, self._ports)
+        except TryLater as error:
+            log.warning("store.not_told", title=title, reason=error_text(error))
+            return error.unknown  # it may be out: once is enough
+        except Exception as error:
+            log.warning("store.not_told", title=title, reason=error_text(error))
+        else:
+            log.warning("store.told", title=title)
+        return True
+
+    def _local(self, seconds: float) -> datetime:
+        return datetime.fromtimestamp(seconds, ZoneInfo(self._settings.mouseflow.time_zone))
+
+    def _pulse(self, trouble: tuple[float, str] | None) -> Pulse:
+        until = self._client.pause_until if self._client is not None else None
+        polled = self._polls.last_progress(waits=until is not None and until > utc())
+        since, reason = trouble or (0.0, "")
+        return Pulse(polled.timestamp(), self._delivered.timestamp(), reason, since)
+
+    def _mark_delivered(self) -> None:
+        self._delivered = utc()
 
     async def _restore_pause(self) -> None:
         """Wait on as long as Mouseflow asked before the restart."""
@@ -378,20 +564,51 @@ class Daemon:
             self._kept = until
 
     async def _clean_up(self) -> None:
-        """Delete old data from the store now and then."""
-        keep = self._settings.store.keep
+        """Delete old data from the store now and then, in small pieces."""
+        started = utc()
         while True:
             try:
-                before = await self._store.run(partial(may_forget, keep=keep, now=utc()))
-                compared = utc() - compared_for(self._watcher.rules.rules)
-                work = partial(forget, before=before, compared_since=compared)
-                while await self._store.run(work):
-                    pass
+                await self._forget(started)
             except StoreError as error:
                 log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
             except Exception:  # a bug here must not stop polls and deliveries
                 log.exception("store.cleanup_failed", reason="internal error")
             await asyncio.sleep(CLEANUP.total_seconds())
+
+    async def _forget(self, started: datetime) -> None:
+        keep, now = self._settings.store.keep, utc()
+        limited = await self._store.run(partial(limit, keep=keep, now=now, started=started))
+        for website, read in limited.lost.items():
+            await self._store.run(partial(self._lose, website=website, read=read, now=now))
+        compared = now - compared_for(self._watcher.rules.rules)
+        old = partial(forget, before=limited.before, compared_since=compared)
+        for piece in (old, shrink):
+            while await self._store.run(piece):  # noqa: ASYNC110 - a pause for other work
+                await asyncio.sleep(BETWEEN_PIECES)
+        self._store.delete_copies(now - keep)
+
+    def _lose(self, conn: Connection, website: str, read: datetime, now: datetime) -> None:
+        """Forget a website that could not be read for longer than `keep`, and tell people."""
+        name = (missing_websites(conn) | website_names(conn)).get(website, website)
+        forget_website(conn, website)
+        log.warning("store.website_forgotten", website=name, last_read=read.isoformat())
+        lines = (
+            f"Its recordings were last read on {read:%Y-%m-%d}, longer ago than store.keep. "
+            "The bot deletes what it stored about them.",
+            "If the website can be read again, the bot treats it like a new one.",
+        )
+        title = f"{name} has not been readable for too long"
+        announce(conn, title, lines, now, self._settings.slack.ops)
+
+
+async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("daemon.task_failed", task=work.__name__.strip("_"))
+        await asyncio.sleep(RESTART.total_seconds())
 
 
 async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
@@ -413,16 +630,23 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
             log.error("daemon.internal_error", reason=repr(outcome))
 
 
+def nothing_rotated(_: Settings) -> list[str]:
+    """Keep the secrets."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """`reading` is the account for polls, `acting` are the ports for actions.
 
-    `client` is what both send with; its pause after a 429 is kept in the store.
+    `client` is what both send with; its pause after a 429 is kept in the store. `rotate` uses
+    the secrets of other settings from now on, and returns the names of those that changed.
     """
 
     reading: Mouseflow
     acting: Ports
     client: AsyncMouseflow | None = None
+    rotate: Callable[[Settings], list[str]] = nothing_rotated
 
 
 @asynccontextmanager
@@ -432,11 +656,49 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     slack, webhook = _poster(settings), WebhookCaller()
     try:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        yield Clients(Account(client, Priority.POLL), acting, client)
+        rotate = partial(_rotate, client, slack, _Secrets.of(settings))
+        yield Clients(Account(client, Priority.POLL), acting, client, rotate)
     finally:
-        await client.aclose()
+        await client.aclose(within=LAST_CALLS.total_seconds())
         await webhook.close()
         await slack.close()
+
+
+@dataclass(slots=True)
+class _Secrets:
+    """The secrets in use."""
+
+    account: tuple[str, str]
+    slack: SecretStr | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Secrets":
+        flow, slack = settings.mouseflow, settings.slack
+        account = (flow.email, flow.api_key.get_secret_value())
+        return cls(account, slack.bot_token or slack.webhook_url)
+
+
+def _rotate(
+    client: AsyncMouseflow,
+    slack: SlackPoster | WebhookPoster | NoSlack,
+    used: _Secrets,
+    settings: Settings,
+) -> list[str]:
+    new, changed = _Secrets.of(settings), list[str]()
+    if new.account != used.account:
+        client.use_credentials(*new.account)
+        changed.append("mouseflow.api_key")
+    same_kind = isinstance(slack, SlackPoster) == (settings.slack.bot_token is not None)
+    if (
+        new.slack is not None
+        and new.slack != used.slack
+        and same_kind
+        and not isinstance(slack, NoSlack)
+    ):
+        slack.use(new.slack)
+        changed.append("slack.bot_token" if settings.slack.bot_token else "slack.webhook_url")
+    used.account, used.slack = new.account, new.slack
+    return changed
 
 
 def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:

@@ -12,6 +12,7 @@ BotError
 │       ├── BadCredentials  no request of this account succeeds
 │       └── Forbidden       this request is not allowed
 └── TryLater        retrying may help; says when, and whether the outcome is unknown
+    ├── NotDoneYet      a look after a restore found nothing
     ├── RateLimited     the other side asks to wait
     ├── Unreachable     nobody answers at that address
     └── OddAnswer       an answer that is not the other side's own
@@ -137,6 +138,10 @@ class TryLater(BotError):
         self.unknown = unknown
         self.lane = lane
         super().__init__(reason)
+
+
+class NotDoneYet(TryLater):
+    """After a restore of the store: nothing shows that the step was done, so it is performed."""
 
 
 class RateLimited(TryLater):

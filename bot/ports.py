@@ -37,8 +37,12 @@ class Slack(Protocol):
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """The timestamp of the message with that key posted after `since`; None if there is none.
 
-        Raises CannotLook if the bot can't read the channel.
+        Raises CannotLook if the bot can't read the channel, or can't be certain.
         """
+        ...
+
+    async def look(self, channel: str) -> None:
+        """Check that `find` works in this channel; raises CannotLook if it does not."""
         ...
 
 
@@ -94,7 +98,8 @@ class Task:
     """One step of a match, as an action sees it.
 
     `key` is permanent: the same after a restart. `attempted` is when an earlier attempt with an
-    unknown outcome began, else None. `results` are those of earlier steps of the match
+    unknown outcome began, else None; `restored` if nobody knows whether there was one, since an
+    older copy of the store was restored. `results` are those of earlier steps of the match
     (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
     explains the match in short lines.
     """
@@ -107,5 +112,6 @@ class Task:
     now: datetime
     why: tuple[str, ...] = ()
     attempted: datetime | None = None
+    restored: bool = False
     results: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()

@@ -259,7 +259,8 @@ def main() -> None:
 
 def _limit(memory: int, cpu: int) -> None:
     """Let everything else go first, and end if this becomes too much."""
-    os.nice(10)
+    with suppress(OSError):
+        os.nice(10)
     with suppress(OSError):  # if memory runs out, the system ends this process and not the daemon
         Path("/proc/self/oom_score_adj").write_text("1000")
     for limit, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, cpu)):

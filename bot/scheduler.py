@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,8 +25,10 @@ from bot.config.settings import PollSection
 from bot.domain.subjects import Site
 from bot.errors import StoreError
 from bot.messages.text import lasting
+from bot.ports import Mouseflow
 from bot.store.recordings import ROUNDS, set_watermark, watermark
 from bot.watcher import Watcher
+from mouseflow.request import Request
 
 T = TypeVar("T")
 
@@ -343,6 +346,32 @@ class _Poll:
     poll: Callable[[], Awaitable[object]]
 
 
+@dataclass(eq=False, slots=True)
+class Progress:
+    """When a running poll last got an answer, good or bad; when it began if there was none."""
+
+    at: datetime
+
+
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+class Marked:
+    """The account for polls: notes when a request of the running poll has ended."""
+
+    def __init__(self, asking: Mouseflow, clock: Callable[[], datetime]) -> None:
+        self._asking = asking
+        self._clock = clock
+
+    async def send(self, request: Request[T]) -> T:
+        """The answer; raises what the account raises."""
+        try:
+            return await self._asking.send(request)
+        finally:
+            if progress := _progress.get():
+                progress.at = self._clock()
+
+
 class Polls:
     """Polls the watcher's websites, spread over the intervals.
 
@@ -365,6 +394,7 @@ class Polls:
         self._clock = clock
         self._gate = Gate(fair_share(rate))
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: set[Progress] = set()
         self._phases: dict[str, dict[str, float]] = {}
         self._rounds = PollTimes()
         self._announce_after = watcher.announce_after
@@ -425,7 +455,26 @@ class Polls:
         while True:
             await tick.wait()
             tick.clear()
-            await self._gate.run(poll)
+            await self._gate.run(partial(self._timed, poll))
+
+    async def _timed(self, poll: Callable[[], Awaitable[object]]) -> None:
+        progress = Progress(self._clock())
+        _progress.set(progress)
+        self._running.add(progress)
+        try:
+            await poll()
+        finally:
+            self._running.discard(progress)
+
+    def last_progress(self, *, waits: bool) -> datetime:
+        """When the running poll that is stuck the longest last got an answer, else now.
+
+        `waits`: the account asked for a pause, so that none can get on.
+        """
+        now = self._clock()
+        for progress in self._running if waits else ():
+            progress.at = now
+        return min([now, *(progress.at for progress in self._running)])
 
     async def _recordings(self, site: Site) -> None:
         if not self._checked:

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import structlog
 
-from bot.budgets.decide import let_go_of_missing
+from bot.budgets.decide import follow_files
 from bot.budgets.members import covered
 from bot.budgets.poll import BudgetMemory, poll_budgets
+from bot.budgets.state import share_used
+from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site, reread
 from bot.errors import BotError
 from bot.fields.catalogue import KINDS
@@ -24,8 +27,9 @@ from bot.polling.filter_checks import FILTERS, WORDS, failure
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import Recorded, Routing
-from bot.polling.recordings import PollContext
+from bot.polling.record_matches import Recorded, Routing, posting
+from bot.polling.recordings import PollContext, stop_reading
+from bot.polling.session import AccountOffset
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
@@ -37,12 +41,13 @@ from bot.store import Connection
 from bot.store.alert_states import rules_present, websites_of_levels
 from bot.store.audit import Note, record
 from bot.store.cancel import take_back_unwanted
+from bot.store.lanes import probe_lanes
+from bot.store.rebuild import use_limits
 from bot.store.recordings import (
-    close_older,
-    forget_watermark,
     missing_websites,
     on_hold,
     set_on_hold,
+    set_watermark,
     set_websites,
     watermark,
     website_names,
@@ -63,6 +68,9 @@ log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
+
+TIME_ZONE = "time-zone"
+"""The source under which the store keeps the wrong time zone that people were told of."""
 
 FORM = "form "
 """How the names of troubles with one form's report begin."""
@@ -146,6 +154,22 @@ def watched_sites(
         live = known.live if unchanged[pair] else known.live.forget_facts()
         found[site.id] = replace(known, site=site, rules=prepared, live=live)
     return found
+
+
+def stop_unwatched(
+    conn: Connection, sites: Sequence[Site], watching: Sequence[Sequence[Rule]], now: datetime
+) -> None:
+    """Stop reading the recordings of websites that no rule watches, now or until now.
+
+    A rule that comes later begins when it comes. A website that is missing from the list keeps
+    its place: it is caught up with.
+    """
+    for site in sites:
+        if not all(
+            any(rule.watch == "recordings" and applies(rule, site) for rule in rules)
+            for rules in watching
+        ):
+            stop_reading(conn, site.id, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +266,12 @@ class Watcher:
         self._clock = clock
         self.announce_after = announce_after
         self._announced: datetime | None = None
-        self._zone_told = False
         self._started: float | None = None
         self._listed = False
+        self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
+        self._watching: tuple[RuleSet, Sequence[Site]] | None = None
+        self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
 
@@ -303,6 +329,8 @@ class Watcher:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
         text = f"{len(rules.rules)} rules active"
+        if budgets := len(rules.budgets):
+            text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         wanted = {
@@ -317,13 +345,14 @@ class Watcher:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
             rules_present(conn, fingerprints, now, self.context.gap)
-            lost = let_go_of_missing(conn, rules.budgets, names, self._ops, now)
+            lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
             take_back_unwanted(conn, wanted, changed, now)
             return changed, lost
 
         changed, lost = await self.context.store.run(work)
-        if lost:
+        await self._rebuild(rules, changed)
+        if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
         try:
@@ -343,9 +372,37 @@ class Watcher:
             removed=sorted(before - fingerprints.keys()),
         )
 
+    async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
+        """Have what waits follow the rules as they are now, and try what failed once more."""
+        if not changed:
+            return
+        now, routing, run = self._clock(), self.context.routing, self.context.store.run
+        edited = [rule for rule in rules.rules if rule.id in changed]
+        postings = {rule.id: posting(rule, routing.zone) for rule in edited}
+        limits = {rule.id: post_limits(rule, routing.channel) for rule in edited}
+        book = await run(partial(book_of, rules=rules.rules, channel=routing.channel, ops=None))
+        after: int | None = 0
+        while after is not None:
+            some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
+            after = await run(some)
+        await run(partial(use_limits, postings=postings, limits=limits, now=now))
+        await run(probe_lanes)
+
     async def _watch_sites(self) -> None:
-        """Watch the present websites with the present rules; forget troubles of other polls."""
-        self.watched = watched_sites(self.rules, self._sites, self.watched)
+        """Watch the present websites with the present rules; forget troubles of other polls.
+
+        Does nothing while both are the same: preparing many rules takes a second.
+        """
+        rules, sites = self.rules, self._sites
+        if self._watching and self._watching[0] is rules and self._watching[1] == sites:
+            return
+        self._watching = None
+        watching = (rules.rules, self._last_rules)
+        await self.context.store.run(
+            partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
+        )
+        self._last_rules = rules.rules
+        self.watched = watched_sites(rules, sites, self.watched)
         now = asyncio.get_running_loop().time()
         self._started = now if self._started is None else self._started
         for each in self.watched.values():
@@ -360,7 +417,8 @@ class Watcher:
             for name in self.troubles.failing
             if name.startswith(FORM) and name.rpartition(" of ")[2] in names
         }
-        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
+        await self.troubles.keep_only(looks | ({"budgets"} if rules.budgets else set()))
+        self._watching = rules, sites
 
     async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
@@ -425,8 +483,9 @@ class Watcher:
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
             await self._announce_resumed(polled.since)
-        await self._warn_of_zone(polled.zone)
         await self._warn_of_limits(watched, polled.unread)
+        if polled.offset is not None:
+            await self._check_zone(polled.offset)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -459,12 +518,7 @@ class Watcher:
 
     async def _stop_recordings(self, watched: WatchedSite) -> Recorded:
         """No rule watches them: one that comes later does not act on the time until then."""
-        than = self._clock() + timedelta(days=1)
-
-        def work(conn: Connection) -> None:
-            forget_watermark(conn, source="recordings", website=watched.site.id)
-            close_older(conn, website=watched.site.id, than=than)
-
+        work = partial(stop_reading, website=watched.site.id, now=self._clock())
         await self.context.store.run(work)
         watched.live = watched.live.forget_sessions()
         watched.begun, watched.first = asyncio.get_running_loop().time(), None
@@ -512,6 +566,28 @@ class Watcher:
             "arrive as one digest.",
         )
 
+    async def _check_zone(self, offset: AccountOffset) -> None:
+        """Tell people once that the configured time zone is wrong, and once that it is right."""
+        configured = self.context.zone.key
+        wrong = "" if offset.fits else configured
+        if wrong == self._wrong_zone:
+            return
+        self._wrong_zone = wrong
+
+        def work(conn: Connection) -> bool:
+            now, said = self._clock(), watermark(conn, TIME_ZONE, "") or ""
+            if wrong == said:
+                return False
+            set_watermark(conn, TIME_ZONE, "", wrong, now)
+            title, *lines = zone_notice(offset, configured)
+            announce(conn, title, lines, now, self._ops)
+            return True
+
+        if await self.context.store.run(work):
+            tell = log.info if offset.fits else log.error
+            tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
+            self._wake()
+
     async def poll_feedback(self, site: Site) -> bool:
         """Poll the website's feedback campaigns once; False if that failed."""
         return await self._poll_levels("feedback", site)
@@ -532,9 +608,6 @@ class Watcher:
                 counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
                 others=self._left_out,
             )  # fmt: skip
-            for website, used in polled.used.items():
-                if website in self.watched:
-                    self.watched[website].levels.budget_used = used
             for site in (site for site in polled.ignored if site.id in self.watched):
                 if await self._tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
@@ -556,6 +629,8 @@ class Watcher:
         site = watched.site
 
         async def poll() -> Recorded:
+            if kind == "websites":
+                watched.levels.budget_used = await self._budget_used(site)
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
@@ -571,6 +646,11 @@ class Watcher:
             return polled.recorded
 
         return await self._guarded(f"{kind} of {site.name}", poll)
+
+    async def _budget_used(self, site: Site) -> float | Literal["unknown"] | None:
+        today = self._clock().astimezone(self.context.zone).date()
+        asked = partial(share_used, budgets=self.rules.budgets, site=site, today=today)
+        return await self.context.store.run(asked)
 
     def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
         """Log once that the API ignores a filter, and that it works again."""
@@ -644,20 +724,6 @@ class Watcher:
         if paused:
             self._wake()
 
-    async def _warn_of_zone(self, counted: str | None) -> None:
-        """Tell people once that the account counts its days in another time zone."""
-        if counted is None or self._zone_told:
-            return
-        self._zone_told = True
-        zone = self.context.zone.key
-        log.error("poll.wrong_time_zone", account=counted, time_zone=zone)
-        await self.tell_ops(
-            "mouseflow.time_zone is wrong",
-            f"The account counts in {counted}, `time_zone` says {zone}.",
-            "Until it is corrected, `weekday`, `hour` and the days of budgets are off. "
-            "No recording is missed.",
-        )
-
     async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
         """Tell people once about what the last poll could not check."""
         site, reported = watched.site, watched.reported
@@ -721,6 +787,20 @@ class Watcher:
                 "matched wrong ones: mouseflow-bot replay lists them.",
                 site=site,
             )
+
+
+def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:
+    """What people are told of the account's time zone: a title and more lines."""
+    if offset.fits:
+        return (
+            "The time zone is right again",
+            f"mouseflow.time_zone is {configured}; recordings are {offset.shown}, as there.",
+        )
+    return (
+        f"Wrong time zone: mouseflow.time_zone is {configured}, the account is in {offset.shown}",
+        "The hours and days of rules, budgets and posts are those of the wrong zone. Set "
+        "mouseflow.time_zone to the account's, and restart.",
+    )
 
 
 MOST_FAULTS = 50

@@ -83,8 +83,7 @@ class AsyncMouseflow:
         transport: HttpxTransport | None = None,
     ) -> None:
         self.base_url = base_url(region_or_base_url)
-        if not email or not api_key or ":" in email:
-            raise ConfigurationError("Mouseflow needs an email without a colon, and an API key")
+        _check(email, api_key)
         self._transport = Transport(
             self.base_url,
             email,
@@ -165,12 +164,25 @@ class AsyncMouseflow:
             if not call.retried:
                 await self._sleep(delay)
 
-    async def aclose(self) -> None:
-        """Wait for what is in flight, fail what is queued, and close the connections."""
+    def use_credentials(self, email: str, api_key: str) -> None:
+        """Send these from now on; a lockout after a 401 ends. Raises ConfigurationError."""
+        _check(email, api_key)
+        self._transport.use_credentials(email, api_key)
+        self._state.unlock()
+
+    async def aclose(self, within: float | None = None) -> None:
+        """Wait for what is in flight, fail what is queued, and close the connections.
+
+        What has no answer `within` so many seconds is abandoned: only for the end of a process.
+        """
         self._closed = True
         self._queue.flush()
         if self._in_flight:
-            await asyncio.wait(set(self._in_flight))
+            _, left = await asyncio.wait(set(self._in_flight), timeout=within)
+            for task in left:
+                task.cancel()
+            if left:
+                return  # the connections end with the loop
         await self._transport.aclose()
 
     def _check_may_send(self, request: Request[Any], *, outcome_unknown: bool) -> None:
@@ -260,3 +272,8 @@ def _hint(request: Request[Any], status: int) -> str:
     if 300 <= status < 400:
         return "redirects are not followed: check the address"
     return ""
+
+
+def _check(email: str, api_key: str) -> None:
+    if not email or not api_key or ":" in email:
+        raise ConfigurationError("Mouseflow needs an email without a colon, and an API key")

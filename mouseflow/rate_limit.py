@@ -129,6 +129,10 @@ class AccountState:
             length = lockout_length(self._lockouts_in_a_row)
             self._locked_until = now + length.total_seconds()
 
+    def unlock(self) -> None:
+        """End the lockout: the credentials are new."""
+        self._lockouts_in_a_row, self._locked_until = 0, float("-inf")
+
     def paused_for(self) -> float:
         """Seconds until the pause ends, 0 if there is none."""
         if self.pause_until is None:

@@ -12,7 +12,6 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ import httpx
 
 from mouseflow import __version__
 from mouseflow.errors import ConfigurationError, Unreachable
+from mouseflow.proxies import from_environment, is_loopback
 from mouseflow.request import Request
 
 REGIONS = ("eu", "us")
@@ -44,16 +44,9 @@ def base_url(region_or_base_url: str) -> str:
         raise ConfigurationError(
             "the Mouseflow address must not contain credentials, a query or a fragment"
         )
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(f"plain http to {host} would expose the API key: use https")
     return region_or_base_url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 HttpxTransport = httpx.AsyncBaseTransport
@@ -102,16 +95,26 @@ class Transport:
         transport: HttpxTransport | None,
     ) -> None:
         self._base_url = base_url
-        self._auth = httpx.BasicAuth(email, api_key)
-        pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
-        self._secrets = (pair, api_key, email)
+        self._secrets: tuple[str, ...] = ()
+        self._http: httpx.AsyncClient | None = None
+        self.use_credentials(email, api_key)
         self._timeout, self._longest = timeout, longest
         self._connections = connections
         self._monotonic = monotonic
         self._transport = transport
+        # Raises ConfigurationError, before anything is sent.
+        local = is_loopback(urlsplit(base_url).hostname or "")
+        self._proxy = None if local or transport else from_environment().of(base_url)
         self._tls: ssl.SSLContext | None = None
-        self._http: httpx.AsyncClient | None = None
         self._closing: set[asyncio.Task[None]] = set()
+
+    def use_credentials(self, email: str, api_key: str) -> None:
+        """Send these from now on; the former ones stay out of errors, too."""
+        self._auth = httpx.BasicAuth(email, api_key)
+        pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
+        self._secrets = (pair, api_key, email, *self._secrets)[:6]
+        if self._http is not None:
+            self._http.auth = self._auth
 
     async def exchange(self, request: Request[Any]) -> Reply:
         """The answer; raises Unreachable. Must not be cancelled.
@@ -200,7 +203,8 @@ class Transport:
             limits=httpx.Limits(max_connections=self._connections, keepalive_expiry=5),
             follow_redirects=False,
             verify=self._tls,
-            trust_env=not local,
+            trust_env=False,  # neither netrc nor its own reading of NO_PROXY
+            proxy=self._proxy,
             transport=self._transport,
         )
 
@@ -213,5 +217,7 @@ def _retrieve(task: "asyncio.Task[Any]") -> None:
 
 def _describe(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        text += " (if your company signs certificates itself, name its CA file in SSL_CERT_FILE)"
     name = type(error).__name__
     return f"{name}: {text}" if text else name

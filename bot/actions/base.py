@@ -81,13 +81,15 @@ class Action(BaseModel):
 class Problem:
     """A problem inside a value: where (`path` below the key), and what.
 
-    `line` and `column` count from 1 within the text that `path` leads to.
+    `line` and `column` count from 1 within the text that `path` leads to. `lint` is the id of a
+    warning, None for an error.
     """
 
     path: tuple[str | int, ...]
     line: int
     column: int
     message: str
+    lint: str | None = None
 
 
 def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:

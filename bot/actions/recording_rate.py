@@ -16,14 +16,15 @@ from mouseflow import websites
 class RecordingRate(Action):
     """Sets the recording rate in percent, and reads it back to verify.
 
-    Safe to repeat: it sets. The result is the rate before, in percent, so that it
-    can be restored.
+    With `only_lower` a lower rate stays as it is. Safe to repeat: it sets. The result is the
+    rate before, in percent, so that it can be restored; `rate` itself if it changed nothing.
     """
 
     kind: ClassVar[str] = "recording_rate"
     switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     rate: Annotated[int, Field(ge=2, le=100)]
+    only_lower: bool = False
 
     @property
     def sets(self) -> Mapping[str, Any]:
@@ -36,6 +37,8 @@ class RecordingRate(Action):
         if before == self.rate:
             earlier = _seen(task) if task.attempted else before
             return Done(f"was {self.rate} % already", _text(earlier))
+        if self.only_lower and before is not None and before < self.rate:
+            return Done(f"not changed: the rate is {before} % already", _text(self.rate))
         site = task.subject.website.id
         await send(websites.update(site, recording_rate=self.rate), task, ports)
         after = await self._rate(task, ports)

@@ -16,9 +16,10 @@ from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
-from bot.errors import TryLater
+from bot.errors import NotDoneYet, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
+from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
 from bot.messages.templates import BadText, names_used, render
@@ -53,8 +54,8 @@ class _Post(Action):
         message = self.message(task, ports.addresses)
         post = SlackPost(
             channel=self.channel or self.default(ports.addresses),
-            text=message.text,
-            blocks=message.blocks,
+            text=notification(message),
+            blocks=blocks(message),
             key=_opaque(task.key),
         )
         done = await _post_once(post, task, ports)
@@ -189,13 +190,18 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     The result is the message's timestamp. If the channel can't be read, a post whose outcome
     is unknown is repeated, and the note says so.
     """
-    place = post.channel or "the webhook's channel"
-    note = f"posted to {place}"
+    note = ""
     if task.attempted:
         try:
             found = await ports.slack.find(post.channel, post.key, task.attempted)
-        except CannotLook:
-            note += "; an earlier attempt may have posted it too: the channel can't be read"
+        except CannotLook as error:
+            if task.restored:
+                raise NotDoneYet(
+                    "the store was restored and the channel can't be read: "
+                    "this may have been posted before"
+                ) from error
+            why = f" ({error})" if str(error) else ""
+            note = f"; an earlier attempt may have posted it too: the channel can't be read{why}"
         except TryLater as error:
             # The look-up failed, so the first attempt's outcome is still unknown. `after` is
             # always set: it keeps the time from which the next look-up counts.
@@ -203,15 +209,20 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
             raise TryLater(error.reason, after=after, unknown=True, lane=error.lane) from error
         else:
             if found is not None:
-                return Done(f"an earlier attempt had posted it to {place}", found)
+                return Done(f"an earlier attempt had posted it to {post.channel}", found)
+            if task.restored:
+                raise NotDoneYet("the store was restored; the channel does not have this post")
             if task.now - task.attempted < SETTLING:
                 raise TryLater(
                     "an earlier attempt may still show up in the channel",
                     after=SETTLING,
                     unknown=True,
                 )
-            note += "; an earlier attempt had not arrived"
-    return Done(note, await ports.slack.post(post))
+            note = "; an earlier attempt had not arrived"
+    stamp = await ports.slack.post(post)
+    # An incoming webhook returns no timestamp, and posts to its own channel.
+    place = f"posted to {post.channel}" if stamp and post.channel else "posted by the webhook"
+    return Done(f"{place}{note}", stamp)
 
 
 def _opaque(key: str) -> str:

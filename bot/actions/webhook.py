@@ -4,23 +4,26 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Struct
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Done, Spec, Written
+from bot.actions.base import Action, Done, Problem, Spec, Written
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Subject
+from bot.errors import Refused
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
-from bot.messages import blocks
+from bot.messages import links
 from bot.messages.message import Message
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
@@ -32,6 +35,10 @@ KEY = "Idempotency-Key"
 
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 """A reference to a secret that is kept elsewhere."""
+
+IN_RULE = "rule"
+"""What the store keeps of a secret that the rule file spells out: it is read from the rule again
+when the call is made. Too short to be a secret."""
 
 
 class Website(Struct, frozen=True):
@@ -72,9 +79,31 @@ class Webhook(Notifier):
     url: str = Field(repr=False)
     secret: str | None = Field(default=None, repr=False)
 
+    @field_serializer("secret", when_used="json")
+    def _stored(self, secret: str | None) -> str | None:
+        """What the store keeps: never the secret itself."""
+        return secret if secret is None or REFERENCE.fullmatch(secret) else IN_RULE
+
+    def with_secret(self, current: Iterable[Action]) -> "Webhook":
+        """The call with its secret, if the rule spells it out; `current` are the rule's actions.
+
+        Raises Refused if none of them calls this URL with a secret.
+        """
+        if self.secret != IN_RULE:
+            return self
+        for action in current:
+            if isinstance(action, Webhook) and action.url == self.url and action.secret:
+                return action
+        raise Refused(
+            "the secret of the webhook is no longer in its rule",
+            "put it back into the rule, or use env:NAME",
+            code="no_secret",
+        )
+
     def lane(self, subject: Subject, default_channel: str) -> str:
-        """Calls to one host wait for each other."""
-        return f"webhook:{self._host}"
+        """Calls to one URL wait for each other; a hash tells the URLs of a host apart."""
+        named = f"{self.url} {self.secret_reference}"
+        return f"webhook:{self._host} {blake2b(named.encode(), digest_size=4).hexdigest()}"
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
@@ -132,8 +161,8 @@ def body(task: Task, addresses: Addresses) -> bytes:
             matched=task.matched,
             why=tuple(clean(line) for line in task.why),
             subject=_facts(subject),
-            url=blocks.playback(subject, addresses),
-            share_url=blocks.public(task.results.get("share"), addresses),
+            url=links.playback(subject, addresses),
+            share_url=links.public(task.results.get("share"), addresses),
         )
     )
 
@@ -236,6 +265,28 @@ def _steps(written: Any) -> tuple[Action, ...]:
     return tuple(Webhook(url=call.url, secret=call.secret) for call in calls)
 
 
+def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
+    """Warnings about addresses that visitors' data would reach unencrypted."""
+    if isinstance(written, WebhookWritten):
+        calls: list[tuple[tuple[str | int, ...], WebhookWritten]] = [((), written)]
+    else:
+        calls = [((number,), call) for number, call in enumerate(written)]
+    message = "visitors' data goes out unencrypted over http; write https"
+    return tuple(
+        Problem((*path, "url"), 1, 1, message, "webhook-http")
+        for path, call in calls
+        if call.url.lower().startswith("http:") and not _is_here(urlsplit(call.url).hostname or "")
+    )
+
+
+def _is_here(host: str) -> bool:
+    """Whether the host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 WEBHOOK = Spec(
     key="webhook",
     written=WebhookValue,
@@ -244,4 +295,5 @@ WEBHOOK = Spec(
     steps=_steps,
     about="posts the match as JSON to a URL, signed with HMAC-SHA256 if a secret is given",
     example="webhook: {url: https://example.com/hook, secret: env:HOOK_SECRET}",
+    problems=_problems,
 )

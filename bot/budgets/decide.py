@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+import msgspec
+
 from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
@@ -14,28 +16,57 @@ from bot.budgets.state import (
     BudgetContext,
     BudgetMark,
     BudgetStatus,
+    Pending,
     SiteLine,
     StepLine,
+    budget_marks,
     budget_status,
     last_by_a_rule,
+    rename,
     set_budget_mark,
+    waiting_switches,
 )
 from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
-from bot.domain.budget import RECORDING, Change, Ownership, Step, WebsiteState
+from bot.domain.budget import (
+    BUDGET,
+    RECORDING,
+    STOPPED,
+    SWITCHES,
+    Change,
+    Ownership,
+    Step,
+    Switch,
+    WebsiteState,
+)
+from bot.domain.limits import Awaited
 from bot.domain.subjects import Site
 from bot.polling.ops_messages import announce
-from bot.rules.model import Budget, BudgetStep
+from bot.rules.model import Budget, BudgetStep, names_site
 from bot.store import Connection
-from bot.store.budgets import budget_steps_done, disown, forget_budget_steps, mark_budget_step
+from bot.store.audit import Note, record
+from bot.store.budgets import (
+    budget_steps_done,
+    disown,
+    forget_budget_steps,
+    mark_budget_step,
+    own,
+)
 from bot.store.budgets import owned as owned_switches
+from bot.store.cancel import take_back_step
 
 
 def decide(conn: Connection, context: BudgetContext) -> None:
     """Decide what every budget does and put its steps into the outbox."""
     budgets = [budget_status(conn, context, budget) for budget in context.budgets]
+    for each in budgets:
+        _note_changes(conn, each)
+        _say_renamed(conn, each)
+        _say_late_outcomes(conn, each)
     _step_aside(conn, context, budgets)
+    for each in budgets:
+        _take_back_waiting(conn, each, budgets)
     for each in budgets:
         _act_on_steps(conn, each)
     for each in budgets:
@@ -43,8 +74,76 @@ def decide(conn: Connection, context: BudgetContext) -> None:
     paced = _pace(conn, context, budgets)
     for each in budgets:
         _remember(conn, each, each.budget.id in paced)
-        for site in each.sites:
-            context.used[site.id] = max(context.used.get(site.id, 0.0), each.percent)
+
+
+# What is new since the last poll
+
+
+def _note_changes(conn: Connection, status: BudgetStatus) -> None:
+    """Note an edit of the limit and a new period in the audit log."""
+    mark, budget, notes = status.mark, status.budget, []
+    if mark is None:
+        return
+    title, kind = texts.name(budget), mark.period.partition(" ")[0]
+    if (mark.recordings, kind) != (budget.recordings, budget.period):
+        was = f"{mark.recordings:,} per {kind}"
+        text = f"{title}: {budget.recordings:,} recordings per {budget.period} (was {was})"
+        notes.append(Note(kind="budget.edited", rule=status.owner, text=text))
+    elif mark.period != status.period.name:
+        counts = ", ".join(site.name for site in status.sites) or "no website"
+        last = f"{mark.used:,} of {mark.recordings:,} recordings"
+        text = f"{title}: new {kind} until {texts.day(status.period.end)}, counts {counts}; "
+        text += f"the last one used {last}"
+        notes.append(Note(kind="budget.period", rule=status.owner, text=text))
+    record(conn, status.context.now, notes)
+
+
+def _say_renamed(conn: Connection, status: BudgetStatus) -> None:
+    """Note the websites that have another name since the last poll, and say what follows."""
+    known = {line.id: line.name for line in status.mark.websites} if status.mark else {}
+    for site in status.sites:
+        old = known.get(site.id, site.name)
+        if old == site.name:
+            continue
+        title = f"{old} is now called {site.name}"
+        if names_site(status.budget.websites, site):
+            note = Note(kind="website.renamed", rule=status.owner, website=site.id, text=title)
+            record(conn, status.context.now, [note])
+            continue
+        name, end = texts.name(status.budget), texts.day(status.period.end)
+        counts = f"{name} counts it until the period ends on {end}"
+        add = f"To keep it in the budget, add {site.name} to its websites"
+        say(conn, status, site, title, counts, add)
+
+
+# What became of switches
+
+
+def _say_late_outcomes(conn: Connection, status: BudgetStatus) -> None:
+    """Tell people of switches that no post could tell of: refused, or done late."""
+    context = status.context
+    for website, settled in context.settled.items():
+        site = context.sites.get(website) or Site(website, context.name(website))
+        for each in (each for each in settled if each.pending.owner == status.owner):
+            switch, to = each.pending.switch, each.pending.to
+            told = each.pending.posted and not each.late
+            if each.refused is not None and each.since is None and not told:
+                title = texts.not_done(site.name, switch, to)
+                say(conn, status, site, title, each.refused, "The bot tries again every hour")
+            elif each.done and (each.since or (each.late and each.pending.posted)):
+                since = each.since or each.pending.at or context.now
+                local = since.astimezone(context.zone)
+                why = f"It had not been possible since {texts.day(local.date())} {local:%H:%M}"
+                say(conn, status, site, texts.done_now(site.name, switch, to), why)
+
+
+RETRY_REFUSED = timedelta(hours=1)
+"""How soon a switch that could not be set is tried again."""
+
+
+def _refused_lately(context: BudgetContext, website: str, switch: Switch) -> bool:
+    refused = context.marks[website].refused.get(switch)
+    return refused is not None and timedelta() <= context.now - refused.at < RETRY_REFUSED
 
 
 # Stepping aside
@@ -52,8 +151,6 @@ def decide(conn: Connection, context: BudgetContext) -> None:
 
 def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]) -> None:
     """Notice what people and rules have changed, leave it, and tell people."""
-    names = {site.id: site.name for site in context.sites.values()}
-    let_go_of_missing(conn, context.budgets, names, context.ops, context.now)
     context.owned = owned_switches(conn)
     by_owner = {each.owner: each for each in budgets}
     for owned in list(context.owned.values()):
@@ -75,9 +172,14 @@ def _step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[Budg
         _resume_taken_out(conn, each)
         for site in each.sites:
             _stopped_by_others(conn, each, site)
+            _started_by_others(conn, each, site)
 
 
-def let_go_of_missing(
+KEEPS = timedelta(days=7)
+"""A budget that is back in the rule files after this time at most takes back what it held."""
+
+
+def follow_files(
     conn: Connection,
     budgets: Sequence[Budget],
     names: Mapping[str, str],
@@ -86,21 +188,50 @@ def let_go_of_missing(
 ) -> bool:
     """Let go of what budgets hold that are no longer in the files; True if there was some.
 
-    `names` are the names of websites, by id. The ops channel is told.
+    `names` are the names of websites, by id. The ops channel is told. Budgets that were renamed
+    or are back take back what they held.
     """
-    present = set(map(texts.owner, budgets))
-    missing = [each for each in owned_switches(conn).values() if each.owner not in present]
-    lost = [each for each in missing if not each.rule]
+    for budget in budgets:
+        for old in budget.was:
+            rename(conn, old, budget.id, now)
+    present = {budget.id for budget in budgets}
+    marks = budget_marks(conn)
+    for name in present & marks.keys():
+        _take_back(conn, name, marks[name], now)
+    holding = owned_switches(conn).values()
+    lost = [each for each in holding if not each.rule and each.budget not in present]
+    for name in marks.keys() - present:
+        held = tuple(each for each in lost if each.budget == name)
+        if held or not marks[name].removed:
+            mark = msgspec.structs.replace(marks[name], removed=now, held=held)
+            set_budget_mark(conn, name, mark)
+            for key in waiting_switches(conn, name):
+                take_back_step(conn, key, now, NOT_CALLED_FOR)
     for owned in lost:
         why = f"{owned.owner} is no longer in the rule files"
         disown(conn, owned.website, owned.switch, now, f"{why}; {texts.stays(owned)}")
         site = Site(owned.website, names.get(owned.website, owned.website))
         title = f"{site.name} is in no budget now; {texts.stays(owned)}"
-        announce(conn, title, (why, texts.had_set(owned)), now, ops, site)
+        back = f"If it is back within {KEEPS.days} days, it takes the website back. "
+        back += f"If it was renamed, write was: {owned.budget} under its new id"
+        announce(conn, title, (why, texts.had_set(owned), back), now, ops, site)
     return bool(lost)
 
 
-GONE = "Two lists in a row lack it. What it has used stays counted until the period ends"
+def _take_back(conn: Connection, name: str, mark: BudgetMark, now: datetime) -> None:
+    if mark.removed is None:
+        return
+    taken = owned_switches(conn)
+    for held in mark.held if now - mark.removed <= KEEPS else ():
+        if (held.website, held.switch) not in taken:
+            own(conn, replace(held, reason=f"{held.reason}; the budget is back in the rule files"))
+    set_budget_mark(conn, name, msgspec.structs.replace(mark, removed=None, held=()))
+
+
+GONE = (
+    "Two lists in a row lack it, and Mouseflow knows it no more. What it has used stays counted "
+    "until the period ends"
+)
 
 
 def _let_go(
@@ -144,13 +275,19 @@ def _act_again(
     conn: Connection, status: BudgetStatus, owned: Ownership, *, post_again: bool = True
 ) -> None:
     """Let the steps act again that set what is undone now; steps for the other switch stay."""
+    _act_again_on(conn, status, owned.website, owned.switch, post_again=post_again)
+
+
+def _act_again_on(
+    conn: Connection, status: BudgetStatus, website: str, switch: Switch, *, post_again: bool
+) -> None:
     recordings = status.budget.recordings
     keep = [
         step.name(recordings) for step in status.steps
-        if step.switches and not step.sets(owned.switch)
+        if step.switches and not step.sets(switch)
     ]  # fmt: skip
     since = status.context.now - core.LONGEST_PERIOD
-    forget_budget_steps(conn, status.owner, owned.website, since, keep=keep, post_again=post_again)
+    forget_budget_steps(conn, status.owner, website, since, keep=keep, post_again=post_again)
     status.done = budget_steps_done(conn, status.owner, status.period.name)
 
 
@@ -174,16 +311,70 @@ def _disown(conn: Connection, context: BudgetContext, owned: Ownership, reason: 
 def _intervened(
     conn: Connection, status: BudgetStatus, site: Site, owned: Ownership, who: str, now_is: str
 ) -> None:
-    now = status.context.now
-    mark_budget_step(conn, status.owner, status.period.name, _aside(site), now)
-    status.done[_aside(site)] = now
+    _leave_alone(conn, status, site, owned.switch)
     title = texts.intervened(site.name, who, owned.switch, now_is)
-    say(conn, status, site, title, texts.had_set(owned), texts.LEFT_ALONE)
+    say(conn, status, site, title, texts.had_set(owned), texts.LEFT_ALONE[owned.switch])
 
 
-def _aside(site: Site) -> str:
-    """The name under which the store keeps that the bot leaves the website alone."""
-    return f"aside {site.id}"
+def _leave_alone(conn: Connection, status: BudgetStatus, site: Site, switch: Switch) -> None:
+    now, name = status.context.now, _aside(site, switch)
+    mark_budget_step(conn, status.owner, status.period.name, name, now)
+    status.done[name] = now
+
+
+def _aside(site: Site, switch: Switch) -> str:
+    """The name under which the store keeps that the bot leaves the website's switch alone."""
+    match switch:
+        case "recording":
+            return f"aside {site.id}"
+        case "recording_rate":
+            return f"aside {site.id} recording_rate"
+        case _:
+            assert_never(switch)
+
+
+def _left_alone(status: BudgetStatus, site: Site, switch: Switch) -> bool:
+    """Whether somebody decides about the switch until the next period: it, or all recording."""
+    return not status.done.keys().isdisjoint((_aside(site, "recording"), _aside(site, switch)))
+
+
+def _started_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
+    """A website that was stopped already when its step acted, and now records again.
+
+    Mouseflow may have started it: then the step acts. If it was somebody, people are told.
+    """
+    context, before = status.context, status.context.before.get(site.id)
+    state = context.states.get(site.id)
+    stops = [
+        step.site_name(status.budget.recordings, site.id)
+        for step in status.steps if step.recording == "stop"
+    ]  # fmt: skip
+    if (
+        state is None
+        or before is None
+        or before.status is None
+        or not state.switchable
+        or not state.is_recording
+        or status.done.keys().isdisjoint(stops)
+        or not status.needs_stop
+        or _left_alone(status, site, "recording")
+        or (site.id, "recording") in context.owned
+        or context.busy(site.id, "recording")
+    ):
+        return
+    if before.status.casefold() == RECORDING:
+        return
+    if before.status.casefold() != STOPPED:
+        context.paused[site.id] = before.status
+        _act_again_on(conn, status, site.id, "recording", post_again=False)
+        return
+    if any(each.owner.startswith(BUDGET) for each in context.switched[site.id]):
+        return
+    _leave_alone(conn, status, site, "recording")
+    who = context.changed_by(site.id, "recording")
+    title = texts.intervened(site.name, who, "recording", str(state.status))
+    used = f"{texts.figure(status.used, status.budget)} used"
+    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"])
 
 
 def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
@@ -224,78 +415,123 @@ def _had_stopped(conn: Connection, status: BudgetStatus) -> bool:
 # Steps
 
 
+def _take_back_waiting(
+    conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus]
+) -> None:
+    """Take back switches that wait, for example while writes fail, and are called for no more."""
+    context, recordings = status.context, status.budget.recordings
+    due = core.due_steps(status.steps, recordings, status.used, status.per_hour)
+    for website, mark in context.marks.items():
+        site = context.sites.get(website)
+        names = {step.site_name(recordings, website) for step in due if site in status.sites}
+        for each in (each for each in mark.pending if each.owner == status.owner):
+            held = context.owned.get((website, each.switch))
+            if each.undo:
+                wanted = not (held and site and _still_needed(held, budgets, site))
+            else:
+                wanted = not each.steps or not names.isdisjoint(each.steps)
+            if not wanted and take_back_step(conn, each.key, context.now, NOT_CALLED_FOR):
+                _no_longer_pending(context, website, each)
+
+
+NOT_CALLED_FOR = "not performed: the budget no longer calls for it"
+
+
+def _no_longer_pending(context: BudgetContext, website: str, pending: Pending) -> None:
+    mark = context.marks[website]
+    left = tuple(each for each in mark.pending if each != pending)
+    context.marks[website] = msgspec.structs.replace(mark, pending=left)
+
+
 def _act_on_steps(conn: Connection, status: BudgetStatus) -> None:
     recordings = status.budget.recordings
     due = core.due_steps(status.steps, recordings, status.used, status.per_hour)
-    lines: dict[str, list[str]] = {step.name(recordings): [] for step in due}
+    said: dict[str, list[str | Awaited]] = {step.name(recordings): [] for step in due}
     for site in status.sites:
-        for name, line in _act_on(conn, status, site, due).items():
-            lines[name].append(line)
+        for name, about in _act_on(conn, status, site, due):
+            said[name].append(about)
     shares = {step.at for step in due}
     for written in status.budget.steps:
         name = Step(written.at).name(recordings)
         if written.at in shares and name not in status.done:
             mark_budget_step(conn, status.owner, status.period.name, name, status.context.now)
-            _post_step(conn, status, written, name, lines[name])
+            _post_step(conn, status, written, name, said[name])
 
 
 def _act_on(
     conn: Connection, status: BudgetStatus, site: Site, due: Sequence[Step]
-) -> Mapping[str, str]:
-    """Act on the due steps of one website, each once a period; returns what to say, by step."""
+) -> list[tuple[str, str | Awaited]]:
+    """Act on the due steps of one website; returns what to say, with the names of the steps.
+
+    A step has acted once the website is as the step wants it, and acts once a period.
+    """
     context, recordings = status.context, status.budget.recordings
     names = {step: step.site_name(recordings, site.id) for step in due if step.switches}
     fresh = [step for step, name in names.items() if name not in status.done]
     state = context.states.get(site.id)
     if not fresh or state is None or context.marks[site.id].pending:
-        return {}  # wait for what is under way
-    if not state.switchable and not state.read_only:
-        line = texts.unchanged(site.name, state.status)
-        return {step.name(recordings): line for step in fresh}  # it may become switchable
-    said, changes = {}, dict[str, Change]()
+        return []  # wait for what is under way
+    said: list[tuple[str, str | Awaited]] = []
+    changes: dict[Switch, Change] = {}
+    callers: dict[Switch, list[Step]] = {}
     for step in fresh:
-        mark_budget_step(conn, status.owner, status.period.name, names[step], context.now)
-        status.done[names[step]] = context.now
-        own = core.changes_for(step, state, context.owned_of(site.id))
-        changes |= {change.switch: change for change in own}
+        wanted = core.changes_for(step, state, context.owned_of(site.id))
+        own = [each for each in wanted if not _left_alone(status, site, each.switch)]
+        for change in own:
+            changes[change.switch] = change
+            callers.setdefault(change.switch, []).append(step)
+            if step.rate is not None and change.switch == "recording_rate":
+                state = replace(state, rate=step.rate)
         if own:
-            line = texts.changed(site.name, own, state.rate)
-        elif step.recording == "stop" and state.is_stopped:
-            line = texts.unchanged(site.name, _stopped_already(context, site))
-        else:
-            line = texts.unchanged(site.name, _why_unchanged(step, state))
-        said[step.name(recordings)] = line
-        if step.rate is not None and any(each.switch == "recording_rate" for each in own):
-            state = replace(state, rate=step.rate)
-    if changes:
-        label = f"{fresh[-1].at:g}%"
-        reason = f"{label} step at {texts.figure(status.used, status.budget)}"
-        switch(conn, status, site, list(changes.values()), label, reason)
-        if site.id in context.paused:
-            title = (
-                f"{site.name}: Mouseflow had set it to {context.paused[site.id]}, then started it"
-            )
-            used = f"{texts.figure(status.used, status.budget)} used"
-            say(conn, status, site, title, used, "The budget still holds: the bot stops it again")
+            continue
+        if state.switchable:  # else it may become so
+            mark_budget_step(conn, status.owner, status.period.name, names[step], context.now)
+            status.done[names[step]] = context.now
+        why = LEFT if wanted else _why_unchanged(context, site, step, state)
+        said.append((step.name(recordings), texts.unchanged(site.name, why)))
+    now = [each for each in changes.values() if not _refused_lately(context, site.id, each.switch)]
+    if not now:
+        return said
+    label = f"{fresh[-1].at:g}%"
+    reason = f"{label} step at {texts.figure(status.used, status.budget)}"
+    posting = {step.at for step in status.budget.steps if any(each.posts for each in step.do)}
+    posted = any(step.at in posting and step.name(recordings) not in status.done for step in fresh)
+    by_switch = {
+        switch: [names[step] for step in steps] for switch, steps in callers.items()
+    }  # fmt: skip
+    awaited = switch(conn, status, site, now, label, reason, steps=by_switch, posted=posted)
+    for change, each in zip(now, awaited, strict=True):
+        said += [(step.name(recordings), each) for step in callers[change.switch]]
+    if site.id in context.paused:
+        title = f"{site.name}: Mouseflow had set it to {context.paused[site.id]}, then started it"
+        used = f"{texts.figure(status.used, status.budget)} used"
+        say(conn, status, site, title, used, "The budget still holds: the bot stops it again")
     return said
 
 
-def _why_unchanged(step: Step, state: WebsiteState) -> str | None:
+LEFT = "somebody else decides about it until the next period"
+
+
+def _why_unchanged(
+    context: BudgetContext, site: Site, step: Step, state: WebsiteState
+) -> str | None:
     if state.read_only:
         return "read-only for the bot"
+    if step.recording == "stop" and state.is_stopped:
+        owned = context.owned.get((site.id, "recording"))
+        by_rule = f" by the rule {owned.rule}" if owned and owned.rule else ""
+        return f"already stopped{by_rule}"
     if step.rate is not None and state.is_recording and state.rate is not None:
         return f"its recording rate is {state.rate} % already"
     return state.status
 
 
-def _stopped_already(context: BudgetContext, site: Site) -> str:
-    owned = context.owned.get((site.id, "recording"))
-    by_rule = f" by the rule {owned.rule}" if owned and owned.rule else ""
-    return f"already stopped{by_rule}"
-
-
 def _post_step(
-    conn: Connection, status: BudgetStatus, step: BudgetStep, name: str, said: list[str]
+    conn: Connection,
+    status: BudgetStatus,
+    step: BudgetStep,
+    name: str,
+    said: Sequence[str | Awaited],
 ) -> None:
     posts = [action for action in step.do if action.posts]
     why = [f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"]
@@ -305,7 +541,9 @@ def _post_step(
     title = texts.step_title(status.budget, status.used, step.at)
     # A step whose switch was undone posts again when it acts again.
     label = f"{name}/post/{status.context.now:%Y%m%dT%H%M%S.%f}"
-    post(conn, status, label, title, (*why, *said), posts)
+    lines = [each for each in said if isinstance(each, str)]
+    awaits = [each for each in said if isinstance(each, Awaited)]
+    post(conn, status, label, title, (*why, *lines), posts, status.sites, awaits)
 
 
 # Undoing
@@ -315,26 +553,35 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
     """Undo what the budget no longer calls for, where the website is as the bot left it."""
     if not status.budget.resume:
         return
-    lines = []
+    awaits: list[Awaited] = []
+    sites: dict[str, Site] = {}
     reason = f"undone at {texts.figure(status.used, status.budget)}"
     for site in status.context.sites.values():
-        state = status.context.states.get(site.id)
         undone = _to_undo(status, budgets, site)
-        if state and undone:
+        retried = status.context.marks[site.id].refused
+        if undone:
             changes = [change for _owned, change in undone]
-            switch(conn, status, site, changes, "resume", reason, undo=True)
-            lines.append(texts.changed(site.name, changes, state.rate))
+            found = switch(
+                conn, status, site, changes, "resume", reason, undo=True, posted=bool(status.posts)
+            )
+            if any(each.switch not in retried for each in changes):
+                awaits += found
+                sites[site.id] = site
             for owned, _change in undone:
                 _act_again(conn, status, owned)
-        elif state and (limited := _limited(status, budgets, site)):
+        elif limited := _limited(status, budgets, site):
             change, limiting = limited
-            switch(conn, limiting, site, [change], "limit", reason)
-            lines.append(texts.changed(site.name, [change], state.rate))
-    if lines:
+            posted = bool(status.posts)
+            found = switch(conn, limiting, site, [change], "limit", reason, posted=posted)
+            if change.switch not in retried:
+                awaits += found
+                sites[site.id] = site
+    if awaits:
         title = f"{texts.name(status.budget)}: the bot undid its changes"
         used = f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"
         label = f"resume/{status.context.now:%Y%m%dT%H%M%S.%f}"
-        post(conn, status, label, title, (used, *lines), list(status.posts.values()))
+        posts = list(status.posts.values())
+        post(conn, status, label, title, (used,), posts, tuple(sites.values()), awaits)
 
 
 def _to_undo(
@@ -358,7 +605,10 @@ def _undoable(status: BudgetStatus, site: Site) -> list[Ownership]:
     return [
         owned
         for owned in context.owned_of(site.id)
-        if owned.owner == status.owner and core.compare(owned, state) == "unchanged"
+        if owned.owner == status.owner
+        and core.compare(owned, state) == "unchanged"
+        and not _refused_lately(context, site.id, owned.switch)
+        and not _left_alone(status, site, owned.switch)
     ]
 
 
@@ -461,7 +711,8 @@ def _can_pace(status: BudgetStatus, site: Site) -> bool:
         and state.switchable
         and state.is_recording
         and not context.marks[site.id].pending
-        and _aside(site) not in status.done
+        and not _left_alone(status, site, "recording_rate")
+        and not _refused_lately(context, site.id, "recording_rate")
         and not any(
             step.rate is not None
             and step.site_name(status.budget.recordings, site.id) in status.done
@@ -520,7 +771,14 @@ def _line(status: BudgetStatus, site: Site) -> SiteLine:
         rate=state.rate if state else None,
         owner=", ".join(owners),
         read_only=site.read_only,
-        left_alone=status.done.get(_aside(site)),
+        left_alone=min(
+            (
+                status.done[name]
+                for switch in SWITCHES
+                if (name := _aside(site, switch)) in status.done
+            ),
+            default=None,
+        ),
     )
 
 

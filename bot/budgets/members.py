@@ -6,7 +6,7 @@ budget's `websites` takes it out, and what it had used until then stays counted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from msgspec import Struct
@@ -35,7 +35,7 @@ class Membership(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a budget counts: `sites` are in the account's list, `absent` are not.
+    """What a budget counts: `sites` are there, `absent` are not in the account's list.
 
     `left` are out of the budget since an edit, with what they had used by then (None: unknown
     yet).
@@ -49,6 +49,12 @@ class Counted:
     def ids(self) -> list[str]:
         """The websites whose recordings count."""
         return [*(each.id for each in self.sites), *(each.id for each in self.absent)]
+
+    def found_again(self, sites: Mapping[str, Site]) -> "Counted":
+        """The same, with these absent websites among those that are there."""
+        there = tuple(sites[each.id] for each in self.absent if each.id in sites)
+        absent = tuple(each for each in self.absent if each.id not in sites)
+        return replace(self, sites=(*self.sites, *there), absent=absent)
 
 
 def covered(budget: Budget, sites: Iterable[Site]) -> tuple[Site, ...]:

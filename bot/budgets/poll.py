@@ -5,6 +5,7 @@ transaction, so that a step acts exactly once.
 """
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from bot.budgets.decide import decide
+from bot.budgets.decide import decide, follow_files
 from bot.budgets.members import Counted, counted, membership
 from bot.budgets.state import (
     BudgetContext,
@@ -22,6 +23,7 @@ from bot.budgets.state import (
     period_of,
     set_site_mark,
     site_mark,
+    step_of,
 )
 from bot.budgets.switches import own_stop_of_a_rule, settled_switches, switched
 from bot.domain import forecast
@@ -30,18 +32,20 @@ from bot.domain.budget import (
     RECORDING,
     DayCount,
     WebsiteState,
+    compare,
     confirmed,
     is_jump,
     midnight,
 )
 from bot.domain.subjects import Site
-from bot.errors import GiveUp, TryLater
+from bot.errors import GiveUp, Gone, TryLater
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
 from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
 from bot.store import Connection
+from bot.store.audit import Note, record
 from bot.store.budgets import (
     Switching,
     add_visitors,
@@ -52,9 +56,10 @@ from bot.store.budgets import (
     used,
     visitors,
 )
-from bot.store.recordings import missing_websites
+from bot.store.recordings import missing_websites, website_names
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
+from mouseflow.models import WebsiteDetail
 
 AT_ONCE = 8
 """Websites requested side by side, as many as are polled at once: so they get half of the rate."""
@@ -71,12 +76,11 @@ class BudgetMemory:
 class BudgetsPolled:
     """What one poll did. `matches` are the keys of new matches.
 
-    `used` is the highest percentage of any budget, by website. `ignored` are the websites
-    where the API ignores dates, so nothing can be counted. `failed` is the first error.
+    `ignored` are the websites where the API ignores dates, so nothing can be counted. `failed`
+    is the first error.
     """
 
     matches: tuple[str, ...] = ()
-    used: Mapping[str, float] = field(default_factory=dict)
     ignored: tuple[Site, ...] = ()
     failed: Exception | None = None
 
@@ -85,13 +89,15 @@ class BudgetsPolled:
 class WebsiteCounts:
     """What the API answered for one website; None where that request failed.
 
-    `switched` is what the bot had done to its switches before the request.
+    `switched` is what the bot had done to its switches before the request. `gone`: the API has
+    no such website.
     """
 
     site: Site
     days: Mapping[date, int] | None
     state: WebsiteState | None
     switched: Sequence[Switching] = ()
+    gone: bool = False
 
 
 async def poll_budgets(
@@ -110,7 +116,7 @@ async def poll_budgets(
     is returned.
     """
     planning = partial(
-        plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now
+        plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now, ops=ops
     )
     planned = await context.store.run(planning)
     watched = planned.sites
@@ -124,7 +130,7 @@ async def poll_budgets(
     for website in decided.doubted:
         memory.dates_work.pop(website, None)  # ask again whether dates work
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
-    return BudgetsPolled(tuple(decided.matches), decided.used, ignored, failed)
+    return BudgetsPolled(tuple(decided.matches), ignored, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ class Plan:
 
     `today` is the account's day: tomorrow, if recordings of tomorrow are there already.
     `begins` is the first day to know of each website. `missing` are the websites that a
-    budget holds and that the account's list lacks.
+    budget counts or holds and that the account's list lacks. `matters` is how many recordings
+    of one website could make a step switch: fewer do so only if others have more.
     """
 
     today: date
@@ -141,6 +148,7 @@ class Plan:
     sites: Mapping[str, Site]
     begins: Mapping[str, date]
     missing: frozenset[str]
+    matters: Mapping[str, float]
 
 
 def plan(
@@ -150,12 +158,16 @@ def plan(
     others: Sequence[Site],
     zone: ZoneInfo,
     now: datetime,
+    ops: str | None,
 ) -> Plan:
     """What each budget counts, and the websites to fetch: those and the ones that it holds."""
+    matters: dict[str, float] = {}
+    listed = {site.id: site for site in (*others, *sites)}
+    names = website_names(conn) | {site.id: site.name for site in listed.values()}
+    follow_files(conn, budgets, names, ops, now)
     found: dict[str, Counted] = {}
     begins: dict[str, date] = {}
     wanted: dict[str, Site] = {}
-    listed = {site.id: site for site in (*others, *sites)}
     holds = {each.website for each in owned(conn).values() if not each.rule}
     today = now.astimezone(zone).date()
     today = max(today, newest_day(conn, today + DAY) or today)
@@ -164,16 +176,28 @@ def plan(
         mark = budget_mark(conn, budget.id)
         running = mark.running if mark else ()
         found[budget.id] = counted(budget, membership(running, period), sites, others)
-        for site in found[budget.id].sites:
+        absent = (Site(each.id, each.name) for each in found[budget.id].absent)
+        members = (*found[budget.id].sites, *absent)
+        for site in members:
             wanted[site.id] = site
             begins[site.id] = min(begins.get(site.id, period.first), period.first)
+            share = _first_switch(budget) / len(members)
+            matters[site.id] = min(matters.get(site.id, share), share)
         # A switch may be under way on a website that left the budget a moment ago.
         before = {each.id for membership in running for each in membership.members}
         holds |= {each for each in before if (left := site_mark(conn, each)) and left.pending}
-    for website in sorted(holds & listed.keys()):
-        wanted.setdefault(website, listed[website])
-        begins.setdefault(website, today)
-    return Plan(today, found, wanted, begins, frozenset(holds - listed.keys()))
+    for website in sorted(holds - wanted.keys()):
+        wanted[website] = listed.get(website) or Site(website, names.get(website, website))
+        begins[website] = today
+    missing = frozenset(wanted.keys() - listed.keys())
+    return Plan(today, found, wanted, begins, missing, matters)
+
+
+def _first_switch(budget: Budget) -> float:
+    """How many recordings make the budget switch something; infinite if it never does."""
+    shares = [step.at for step in budget.steps if step_of(step).switches]
+    shares += [0.0] if budget.pace else []
+    return budget.recordings * min(shares, default=math.inf) / 100
 
 
 _Fetched = tuple[WebsiteCounts, Exception | None]
@@ -187,7 +211,7 @@ async def _fetch_all(
 
     async def fetch(site: Site) -> _Fetched:
         async with places:
-            return await _fetch(site, planned.begins[site.id], context, memory, now)
+            return await _fetch(site, planned, context, memory, now)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -199,7 +223,7 @@ async def _fetch_all(
 
 
 async def _fetch(
-    site: Site, begins: date, context: PollContext, memory: BudgetMemory, now: datetime
+    site: Site, planned: Plan, context: PollContext, memory: BudgetMemory, now: datetime
 ) -> _Fetched:
     today = now.astimezone(context.zone).date()
     days: Mapping[date, int] | None = None
@@ -209,17 +233,35 @@ async def _fetch(
 
     begun = await context.store.run(before)
     try:
+        detail = await context.mouseflow.send(websites.detail(site.id))
+        if await context.store.run(partial(_contradicts, site=site, detail=detail)):
+            # One answer is not enough to say that somebody has changed it.
+            detail = await context.mouseflow.send(websites.detail(site.id))
+        if site.id in planned.missing:
+            site = Site(site.id, detail.name or site.name, bool(detail.read_only))
         if not memory.dates_work.get(site.id):
             ignored = await dates_are_ignored(context.mouseflow, site.id)
             memory.dates_work[site.id] = not ignored
         if memory.dates_work[site.id]:
-            days = await _fetch_days(site, begins, today, context)
-        detail = await context.mouseflow.send(websites.detail(site.id))
+            days = await _fetch_days(site, planned, today, context)
+    except Gone as error:
+        if site.id in planned.missing:
+            return WebsiteCounts(site, None, None, gone=True), None
+        return WebsiteCounts(site, days, None), error
     except (GiveUp, TryLater) as error:
         return WebsiteCounts(site, days, None), error
+    return WebsiteCounts(site, days, _state(site, detail), begun), None
+
+
+def _state(site: Site, detail: WebsiteDetail) -> WebsiteState:
     read_only = site.read_only or bool(detail.read_only)
-    state = WebsiteState(site.id, detail.status, detail.recording_rate, read_only)
-    return WebsiteCounts(site, days, state, begun), None
+    return WebsiteState(site.id, detail.status, detail.recording_rate, read_only)
+
+
+def _contradicts(conn: Connection, site: Site, detail: WebsiteDetail) -> bool:
+    """Whether the website is not as the bot left it."""
+    held = (each for each in owned(conn).values() if each.website == site.id)
+    return any(compare(each, _state(site, detail)) == "changed" for each in held)
 
 
 # Counting
@@ -237,8 +279,12 @@ STRAGGLERS = timedelta(days=1)
 
 
 async def _fetch_days(
-    site: Site, begins: date, today: date, context: PollContext
+    site: Site, planned: Plan, today: date, context: PollContext
 ) -> Mapping[date, int]:
+    """Recordings by day. Of days that are counted for the first time nothing is known to compare
+    with: if they matter, they are asked twice, and the lower answer counts."""
+    begins = planned.begins[site.id]
+
     def known(conn: Connection) -> tuple[set[date], SiteMark | None]:
         days = used(conn, [site.id], begins, today).get(site.id, {})
         return set(days), site_mark(conn, site.id)
@@ -246,7 +292,12 @@ async def _fetch_days(
     days, mark = await context.store.run(known)
     last = mark.at.astimezone(context.zone).date() if mark else None
     first = first_day(days, begins, today, last)
-    return await count_days(context.mouseflow, site.id, first, today, days)
+    found = await count_days(context.mouseflow, site.id, first, today, days)
+    new = [day for day in found if day not in days and (last is None or day < last)]
+    if new and sum(found.values()) >= planned.matters.get(site.id, math.inf):
+        again = await count_days(context.mouseflow, site.id, first, today, days)
+        return {day: min(count, again.get(day, 0)) for day, count in found.items()}
+    return found
 
 
 def first_day(known: Collection[date], begins: date, today: date, last: date | None) -> date:
@@ -315,9 +366,9 @@ def settle(
     """Write the counts down, see what became of the switches, and decide for each budget."""
     context = BudgetContext(
         zone=zone, now=now, today=planned.today, ops=ops, routing=routing, budgets=budgets,
-        counted=planned.counted, gone=_gone(conn, planned.missing, now),
+        counted=_found_again(planned, counts), gone=_gone(conn, counts, now),
     )  # fmt: skip
-    for each in counts:
+    for each in (each for each in counts if not each.gone):
         website = each.site.id
         mark = site_mark(conn, website)
         counting = None
@@ -327,15 +378,17 @@ def settle(
             keep_highest(conn, website, counting.used, now)
             if counting.doubted:
                 context.doubted.add(website)
-        context.sites[website] = each.site
+        if website not in planned.missing or each.state is not None:
+            context.sites[website] = each.site
         context.before[website] = mark
         context.switched[website] = switched(conn, website, mark, now)
         # Switched during the request: the answer may be of before or after. Wait for a poll.
         certain = context.switched[website] == each.switched
         state = each.state if certain else None
-        left = settled_switches(conn, website, mark, state, now)
+        left, context.settled[website] = settled_switches(conn, website, mark, state, now)
         if counting:
             left = replace(left, days=counting.days, doubted=counting.doubted)
+        left = _note_listed(conn, each, left, website not in planned.missing, now)
         context.marks[website] = left
         if state is not None:
             context.states[website] = state
@@ -349,11 +402,35 @@ def settle(
     return context
 
 
-def _gone(conn: Connection, missing: Collection[str], now: datetime) -> frozenset[str]:
-    """Of the websites that the list lacks, those that the list before it lacked too."""
+def _found_again(planned: Plan, counts: Sequence[WebsiteCounts]) -> Mapping[str, Counted]:
+    """What each budget counts: a website that answers is there, whatever the list says."""
+    there = {
+        each.site.id: each.site
+        for each in counts
+        if each.site.id in planned.missing and each.state is not None
+    }
+    return {budget: counted.found_again(there) for budget, counted in planned.counted.items()}
+
+
+def _note_listed(
+    conn: Connection, each: WebsiteCounts, mark: SiteMark, listed: bool, now: datetime
+) -> SiteMark:
+    """Note that the account's list lacks a website that answers, or has it again."""
+    if listed and mark.absent:
+        text = f"{each.site.name} is in the list of websites again"
+    elif not listed and not mark.absent and each.state is not None:
+        text = f"{each.site.name} is missing in the list of websites, but it answers: no change"
+    else:
+        return mark
+    record(conn, now, [Note(kind="website.listed", website=each.site.id, text=text)])
+    return replace(mark, absent=None if listed else now)
+
+
+def _gone(conn: Connection, counts: Sequence[WebsiteCounts], now: datetime) -> frozenset[str]:
+    """The websites that two lists in a row lack, and the API has not."""
     found = set()
     first_time = missing_websites(conn)
-    for website in missing:
+    for website in (each.site.id for each in counts if each.gone):
         mark = site_mark(conn, website) or SiteMark(at=now)
         if mark.absent and website not in first_time:
             found.add(website)

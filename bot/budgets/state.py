@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import assert_never
+from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -27,19 +27,21 @@ from bot.domain.budget import BUDGET, DayCount, Ownership, Period, Step, Switch,
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
-from bot.rules.model import Budget, BudgetStep
+from bot.rules.model import Budget, BudgetStep, names_site
 from bot.store import Connection
-from bot.store.budgets import Switching, budget_steps_done, used, visitors
-from bot.store.recordings import all_watermarks, set_watermark, watermark
+from bot.store.budgets import POLLED, Switching, budget_steps_done, used, visitors
+from bot.store.recordings import all_watermarks, forget_watermark, set_watermark, watermark
+from bot.store.renames import rename_budget
 
-SITES, BUDGETS = "budget-websites", "budgets"
+SITES, BUDGETS = POLLED, "budgets"
 """The sources' names in the table of watermarks."""
 
 
 class Pending(Struct, frozen=True):
     """A switch that waits in the outbox: the step's key, what it sets, for whom and why.
 
-    `undo`: it undoes what the owner did.
+    `undo`: it undoes what the owner did. `steps` are the budget's steps in `period` that have
+    acted once it has taken effect. `posted`: a post will say what becomes of it.
     """
 
     key: str
@@ -48,13 +50,41 @@ class Pending(Struct, frozen=True):
     owner: str
     reason: str
     undo: bool = False
+    period: str = ""
+    steps: tuple[str, ...] = ()
+    posted: bool = False
+    at: datetime | None = None
+
+
+class Refused(Struct, frozen=True):
+    """A switch that could not be set: since when, when it was tried last, and that step's key."""
+
+    since: datetime
+    at: datetime
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a switch. `done`: the website is as it should be.
+
+    `refused` is why it could not be set, `since` when that began; `late`: it took so long that
+    the post went out without its outcome.
+    """
+
+    pending: Pending
+    done: bool
+    refused: str | None
+    since: datetime | None
+    late: bool
 
 
 class SiteMark(Struct, frozen=True, omit_defaults=True):
     """A website at the last poll. `former` is its rate before the last change.
 
-    `absent`: since when the account's list lacks it, though a budget holds it. `days` are the
+    `absent`: since when the account's list lacks it, though a budget counts it. `days` are the
     counts of the last days, `doubted` those that have jumped and wait for a second answer.
+    `refused` are the switches that could not be set.
     """
 
     at: datetime
@@ -66,6 +96,7 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
     absent: datetime | None = None
     days: dict[date, DayCount] = {}
     doubted: dict[date, int] = {}
+    refused: dict[Switch, Refused] = {}
 
 
 class SiteLine(Struct, frozen=True):
@@ -95,7 +126,8 @@ class BudgetMark(Struct, frozen=True, omit_defaults=True):
     """A budget at the last poll. `ends` is when it will be used up, None if it lasts.
 
     `expected` is what will be used by the end of the period, at the present rates. `running`
-    are the websites that it counts in each period that is not over.
+    are the websites that it counts in each period that is not over. `removed`: since when it is
+    in no rule file, and `held` what it held then.
     """
 
     at: datetime
@@ -112,6 +144,8 @@ class BudgetMark(Struct, frozen=True, omit_defaults=True):
     resume: bool = False
     pace: bool = False
     running: tuple[Membership, ...] = ()
+    removed: datetime | None = None
+    held: tuple[Ownership, ...] = ()
 
 
 def site_mark(conn: Connection, website: str) -> SiteMark | None:
@@ -136,6 +170,38 @@ def set_budget_mark(conn: Connection, budget: str, mark: BudgetMark) -> None:
     set_watermark(conn, BUDGETS, budget, msgspec.json.encode(mark).decode(), mark.at)
 
 
+def waiting_switches(conn: Connection, budget: str) -> list[str]:
+    """The keys of the steps that the budget has put into the outbox and that may still wait."""
+    marks = (
+        msgspec.json.decode(text, type=SiteMark)
+        for (source, _website), (text, _at) in all_watermarks(conn).items()
+        if source == SITES
+    )
+    owner = f"{BUDGET}{budget}"
+    return [each.key for mark in marks for each in mark.pending if each.owner == owner]
+
+
+def rename(conn: Connection, old: str, new: str, at: datetime) -> None:
+    """Move the state of the budget `old` to `new`; what that one has stays."""
+    mark = budget_mark(conn, old)
+    if mark is None:
+        return
+    was, now = f"{BUDGET}{old}", f"{BUDGET}{new}"
+    held = tuple(dataclasses.replace(each, owner=now) for each in mark.held)
+    there = budget_mark(conn, new) or mark
+    periods = {each.period for each in there.running}
+    running = (*there.running, *(each for each in mark.running if each.period not in periods))
+    moved = replace(there, removed=mark.removed, held=held, running=running)
+    set_budget_mark(conn, new, moved)
+    forget_watermark(conn, BUDGETS, old)
+    for (source, website), (text, _at) in all_watermarks(conn).items():
+        site = msgspec.json.decode(text, type=SiteMark) if source == SITES else None
+        if site and site.pending:
+            pending = (replace(p, owner=now) if p.owner == was else p for p in site.pending)
+            set_site_mark(conn, website, replace(site, pending=tuple(pending)))
+    rename_budget(conn, was, now, at)
+
+
 def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
     """Every budget that was polled, by id."""
     return {
@@ -143,6 +209,27 @@ def budget_marks(conn: Connection) -> dict[str, BudgetMark]:
         for (source, name), (text, _at) in sorted(all_watermarks(conn).items())
         if source == BUDGETS
     }
+
+
+def share_used(
+    conn: Connection, budgets: Sequence[Budget], site: Site, today: date
+) -> float | Literal["unknown"] | None:
+    """The highest percentage that a budget which counts the website has used.
+
+    None if no budget counts it. Unknown from the start of a period, or an edit, until the
+    budgets are polled again.
+    """
+    shares: list[float] = []
+    for budget in budgets:
+        mark = budget_mark(conn, budget.id)
+        counted = mark is not None and any(each.id == site.id for each in mark.websites)
+        if not counted and not names_site(budget.websites, site):
+            continue
+        periods = {period_of(budget, day).name for day in (today, today + timedelta(days=1))}
+        if mark is None or not counted or mark.period not in periods:
+            return "unknown"
+        shares.append(percent(mark.used, budget.recordings))
+    return max(shares, default=None)
 
 
 def period_of(budget: Budget, today: date) -> Period:
@@ -173,15 +260,18 @@ def last_by_a_rule(
 
 
 def _took_effect(each: Switching) -> bool:
-    if each.ended is None:
-        return False
-    match each.switch:
+    return each.ended is not None and has_effect(each.switch, each.to, each.result)
+
+
+def has_effect(switch: Switch, to: str, result: str | None) -> bool:
+    """Whether a step that was performed with this result changed the switch."""
+    match switch:
         case "recording":
-            return each.result == CHANGED
+            return result == CHANGED
         case "recording_rate":
-            return each.result != each.to
+            return result is not None and result != to
         case _:
-            assert_never(each.switch)
+            assert_never(switch)
 
 
 @dataclass(slots=True)
@@ -190,11 +280,10 @@ class BudgetContext:
 
     `before` is each website at the last poll, `marks` what is saved of it now; `switched` is
     what the bot did to its switches in between. `stopped` are the websites that a rule has
-    stopped since then. `matches` are the keys of new matches, `used` the highest percentage
-    of any budget by website. `counted` is what each budget counts, by its id; `gone` are the
-    websites that two lists in a row lack, `paused` those that Mouseflow itself had set to a
-    status (such as Paused) and then started. `doubted` are
-    the websites whose counts have jumped.
+    stopped since then. `matches` are the keys of new matches. `counted` is what each budget
+    counts, by its id; `gone` are the websites that two lists in a row lack, `paused` those that
+    Mouseflow itself had set to a status (such as Paused) and then started. `doubted` are the
+    websites whose counts have jumped, `settled` what became of switches that were under way.
     """
 
     zone: ZoneInfo
@@ -212,10 +301,10 @@ class BudgetContext:
     stopped: set[str] = field(default_factory=set)
     paused: dict[str, str] = field(default_factory=dict)
     doubted: set[str] = field(default_factory=set)
+    settled: dict[str, tuple[Settled, ...]] = field(default_factory=dict)
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
     matches: list[str] = field(default_factory=list)
-    used: dict[str, float] = field(default_factory=dict)
 
     def busy(self, website: str, switch: Switch) -> bool:
         """Whether such a switch is still under way, by a budget or a rule."""

@@ -1,28 +1,52 @@
 """Switches and posts of budgets in the outbox: how they get there, and what became of them."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal, assert_never
 
 from msgspec.structs import replace
 
 from bot.actions.base import Action
-from bot.actions.recording import CHANGED, RecordingSwitch
+from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
-from bot.budgets.state import STATUS, BudgetStatus, Pending, SiteMark, last_by_a_rule
-from bot.domain.budget import Change, Ownership, WebsiteState
+from bot.budgets import texts
+from bot.budgets.state import (
+    STATUS,
+    BudgetStatus,
+    Pending,
+    Refused,
+    Settled,
+    SiteMark,
+    has_effect,
+    last_by_a_rule,
+)
+from bot.domain.budget import Change, Ownership, Switch, WebsiteState
+from bot.domain.limits import Awaited, Posting
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Site, WebsiteSubject, written
 from bot.polling.ops_messages import notice
 from bot.rules.model import steps as outbox_steps
 from bot.store import Connection
 from bot.store.audit import Note, record
-from bot.store.budgets import Switching, disown, own, owned, step_outcome, switchings
-from bot.store.matches import NewMatch, NewStep, add_match
+from bot.store.budgets import (
+    StepOutcome,
+    Switching,
+    disown,
+    mark_budget_step,
+    own,
+    owned,
+    step_outcome,
+    supersede,
+    switchings,
+)
+from bot.store.matches import POSTS_WAIT_MS, NewMatch, NewStep, add_match
 
 FIRST_POLL = timedelta(days=90)
 """How far back the first poll of a website reads what rules have done to it."""
+
+POSTS_WAIT = timedelta(milliseconds=POSTS_WAIT_MS)
 
 # Into the outbox
 
@@ -36,16 +60,28 @@ def switch(
     reason: str,
     *,
     undo: bool = False,
-) -> None:
-    """Put the changes of one website into the outbox and remember that they are under way."""
+    steps: Mapping[Switch, Sequence[str]] = MappingProxyType({}),
+    posted: bool = False,
+) -> tuple[Awaited, ...]:
+    """Put the changes of one website into the outbox and remember that they are under way.
+
+    `steps` are the names of the budget's steps that call for a change, by its switch; `posted`:
+    a post waits for what is returned.
+    """
     context = status.context
     actions = [_action(change) for change in changes]
     stamp = f"{context.now:%Y%m%dT%H%M%S.%f}"
     key = f"{status.owner}/{site.id}/{status.period.name}/{label}/{stamp}"
-    match = _match(status, key, site, actions, f"{status.owner} {label}", (reason,))
+    state = context.states.get(site.id)
+    summary = f"{status.owner} {label}"
+    match = _match(status, key, site, actions, summary, (reason,), state=state)
     if not add_match(conn, match):
-        return
+        return ()
     context.matches.append(key)
+    mark = context.marks[site.id]
+    for change in changes:
+        if change.switch in mark.refused:
+            supersede(conn, mark.refused[change.switch].key, context.now)
     pending = tuple(
         Pending(
             key=f"{key}/{change.switch}-1",
@@ -54,17 +90,25 @@ def switch(
             owner=status.owner,
             reason=f"{status.owner}: {reason}",
             undo=undo,
+            period=status.period.name,
+            steps=tuple(steps.get(change.switch, ())),
+            posted=posted,
+            at=context.now,
         )
         for change in changes
     )
-    mark = context.marks[site.id]
     context.marks[site.id] = replace(mark, pending=(*mark.pending, *pending))
+    rate = state.rate if state else None
+    return tuple(
+        texts.awaited(each.key, site.name, change, rate)
+        for each, change in zip(pending, changes, strict=True)
+    )
 
 
 def _action(change: Change) -> Action:
     match change.switch:
         case "recording_rate":
-            return RecordingRate(rate=int(change.to))
+            return RecordingRate(rate=int(change.to), only_lower=change.lowers)
         case "recording":
             to: Literal["start", "stop"] = "stop" if change.to == "stop" else "start"
             return RecordingSwitch(to=to)
@@ -79,9 +123,10 @@ def _match(
     actions: Iterable[Action],
     title: str,
     why: tuple[str, ...],
+    *,
+    state: WebsiteState | None,
 ) -> NewMatch:
     context = status.context
-    state = context.states.get(site.id)
     subject = WebsiteSubject(
         website=site,
         status=state.status if state else None,
@@ -114,20 +159,27 @@ def post(
     title: str,
     why: tuple[str, ...],
     posts: Sequence[Action],
+    sites: Sequence[Site],
+    awaits: Sequence[Awaited] = (),
 ) -> None:
-    """Post, once for all websites of the budget; without posts only to the audit log."""
+    """Post, once for all these websites; without posts only to the audit log.
+
+    The posts wait for the switches of `awaits` and say what became of them.
+    """
     context = status.context
     if not posts:
         text = "; ".join((title, *why))
         record(conn, context.now, [Note(kind="budget.step", rule=status.owner, text=text)])
         return
-    site = status.sites[0] if status.sites else Site(id="", name="")
-    if len(status.sites) > 1:
-        names = ", ".join(each.name for each in status.sites)
+    site = sites[0] if sites else Site(id="", name="")
+    if len(sites) > 1:
+        names = ", ".join(each.name for each in sites)
         site = Site(id=site.id, name=names, read_only=site.read_only)
     key = f"{status.owner}/{status.period.name}/{label}"
-    match = _match(status, key, site, posts, title, why)
-    if add_match(conn, dataclasses.replace(match, subject_key=status.budget.id)):
+    # How each website stands is said by the lines; it changes until the post goes out.
+    match = _match(status, key, site, posts, title, why, state=None)
+    posting = Posting(awaits=tuple(awaits))
+    if add_match(conn, dataclasses.replace(match, subject_key=status.budget.id, posting=posting)):
         context.matches.append(key)
 
 
@@ -152,21 +204,37 @@ def settled_switches(
     mark: SiteMark | None,
     state: WebsiteState | None,
     now: datetime,
-) -> SiteMark:
-    """The website's mark, with the switches that are still under way.
+) -> tuple[SiteMark, tuple[Settled, ...]]:
+    """The website's mark with the switches that are still under way, and what became of others.
 
-    Writes down what the bot owns from now on, or no longer owns, for the switches that are
-    done. Without a `state` (the request failed) the mark keeps what was seen before.
+    Writes down what the bot owns from now on, or no longer owns, and the steps that have acted.
+    Without a `state` (the request failed) the mark keeps what was seen before.
     """
-    left = tuple(
-        each for each in (mark.pending if mark else ()) if _under_way(conn, website, each, now)
+    outcomes = [(each, step_outcome(conn, each.key)) for each in (mark.pending if mark else ())]
+    left = tuple(each for each, found in outcomes if found and found.status.is_open)
+    refused = dict(mark.refused) if mark else {}
+    settled = tuple(
+        _settled(conn, website, each, found, state, refused.get(each.switch), now)
+        for each, found in outcomes
+        if found is None or not found.status.is_open
     )
+    for each in settled:
+        switch = each.pending.switch
+        refused.pop(switch, None)
+        if each.refused is not None:
+            refused[switch] = Refused(each.since or now, now, each.pending.key)
+    waiting = {name for each in settled if not each.done for name in each.pending.steps}
+    waiting |= {name for each in left for name in each.steps}
+    for pending in (each.pending for each in settled if each.done):
+        for name in (name for name in pending.steps if name not in waiting):
+            mark_budget_step(conn, pending.owner, pending.period, name, now)
     if state is None:
-        return replace(mark, pending=left, absent=None) if mark else SiteMark(at=now)
+        kept = replace(mark, pending=left, refused=refused) if mark else None
+        return kept or SiteMark(at=now), settled
     if mark is None:
-        return SiteMark(at=now, status=state.status, rate=state.rate)
+        return SiteMark(at=now, status=state.status, rate=state.rate), settled
     rate_changed = state.rate != mark.rate
-    return SiteMark(
+    found_now = SiteMark(
         at=now,
         status=state.status,
         rate=state.rate,
@@ -175,23 +243,41 @@ def settled_switches(
         pending=left,
         days=mark.days,
         doubted=mark.doubted,
+        absent=mark.absent,
+        refused=refused,
     )
+    return found_now, settled
 
 
-def _under_way(conn: Connection, website: str, pending: Pending, now: datetime) -> bool:
-    outcome = step_outcome(conn, pending.key)
-    if outcome is None:
-        return False
-    status, result = outcome
-    if status.is_open:
-        return True
-    done = status is StepStatus.DONE
-    if pending.undo:
-        reason = "undone" if done else "could not be undone"
+def _settled(
+    conn: Connection,
+    website: str,
+    pending: Pending,
+    outcome: StepOutcome | None,
+    state: WebsiteState | None,
+    before: Refused | None,
+    now: datetime,
+) -> Settled:
+    """Write down what became of a switch that is no longer under way."""
+    result = outcome.result if outcome else None
+    performed = outcome is not None and outcome.status is StepStatus.DONE
+    took_effect = performed and has_effect(pending.switch, pending.to, result)
+    wanted = STATUS.get(pending.to, pending.to)
+    as_wanted = state is not None and state.shows(pending.switch, wanted) is True
+    if pending.undo and (took_effect or as_wanted):
+        reason = "undone" if took_effect else "undone by somebody else"
         disown(conn, website, pending.switch, now, f"{reason} ({pending.reason})")
-    elif done:
+    elif not pending.undo and took_effect:
         _own(conn, website, pending, result, now)
-    return False
+    failed = outcome is not None and not performed and not as_wanted
+    took = outcome.ended - pending.at if outcome and outcome.ended and pending.at else timedelta()
+    return Settled(
+        pending=pending,
+        done=took_effect or (performed and as_wanted),
+        refused=outcome.fault if outcome and failed else None,
+        since=before.since if before else None,
+        late=took >= POSTS_WAIT,
+    )
 
 
 def _own(
@@ -201,16 +287,12 @@ def _own(
     before: int | None = None
     match pending.switch:
         case "recording":
-            if result != CHANGED:
-                return
             if pending.to == "start":
                 disown(conn, website, "recording", now, pending.reason)
                 return
         case "recording_rate":
-            if result is None or result == pending.to:
-                return
             earlier = owned(conn).get((website, pending.switch))
-            before = earlier.before if earlier else int(result)
+            before = earlier.before if earlier else int(result or 0)
         case _:
             assert_never(pending.switch)
     own(

@@ -1,14 +1,21 @@
 """Texts of budgets: how much is used, when it runs out, what the bot changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
+from bot.actions.recording import UNCHANGED
 from bot.domain.budget import BUDGET, Change, Ownership, Period, Switch
+from bot.domain.limits import Awaited
 from bot.rules.model import Budget
 
-LEFT_ALONE = "The bot leaves this website alone until the next period and won't undo its own change"
+LEFT_ALONE: Mapping[Switch, str] = {
+    "recording": "The bot leaves this website alone until the next period and won't undo its own "
+    "change",
+    "recording_rate": "The bot leaves this recording rate alone until the next period and won't "
+    "undo its own change",
+}
 """What the bot does after somebody changed what a budget had set."""
 
 ONLY_ITS_OWN = "a budget restarts only what it stopped itself"
@@ -58,12 +65,43 @@ def day(at: date) -> str:
     return f"{at:%a} {at.day} {at:%b}"
 
 
-def changed(website: str, changes: Sequence[Change], rate: int | None) -> str:
-    """What the bot changes on one website, whose rate was `rate`."""
-    done = " and ".join(_change(change, rate) for change in changes)
-    stops = any(change.to == "stop" for change in changes)
-    late = "New sessions may still come in" if stops else "It may not reach all visitors"
-    return f"{website}: {done}. {late} for up to an hour"
+def awaited(key: str, website: str, change: Change, rate: int | None) -> Awaited:
+    """What a post says about a change of one website, whose rate was `rate`."""
+    late = (
+        "New sessions may still come in" if change.to == "stop" else "It may not reach all visitors"
+    )
+    return Awaited(
+        key=key,
+        done=f"{website}: {_change(change, rate)}. {late} for up to an hour",
+        unchanged=unchanged(website, "it has changed in the meantime"),
+        no_effect=change.to if change.switch == "recording_rate" else UNCHANGED,
+        not_done=not_done(website, change.switch, change.to),
+    )
+
+
+def not_done(website: str, switch: Switch, to: str) -> str:
+    """What has not been changed yet."""
+    match switch:
+        case "recording":
+            return f"{website}: recording not {_STATUS[to]}"
+        case "recording_rate":
+            return f"{website}: recording rate not set to {to} %"
+        case _:
+            assert_never(switch)
+
+
+def done_now(website: str, switch: Switch, to: str) -> str:
+    """What has been changed after all."""
+    match switch:
+        case "recording":
+            return f"{website}: recording {_STATUS[to]} now"
+        case "recording_rate":
+            return f"{website}: recording rate set to {to} % now"
+        case _:
+            assert_never(switch)
+
+
+_STATUS = {"stop": "stopped", "start": "started"}
 
 
 def unchanged(website: str, why: str | None) -> str:
@@ -74,7 +112,7 @@ def unchanged(website: str, why: str | None) -> str:
 def _change(change: Change, rate: int | None) -> str:
     match change.switch:
         case "recording":
-            return "recording stopped" if change.to == "stop" else "recording started"
+            return f"recording {_STATUS[change.to]}"
         case "recording_rate":
             return f"recording rate {'?' if rate is None else rate} % → {change.to} %"
         case _:

@@ -27,7 +27,7 @@ def run(args: Namespace) -> int:
 
     configured = context.settings(args, offline=True)
     file: Path = args.file or Path(f"bot-{datetime.now(UTC):%Y%m%d-%H%M%S}.db")
-    store = context.store_file(configured)
+    context.store_file(configured)
     _check_target(file)
     try:
         backup(configured.store.url, file)
@@ -38,7 +38,7 @@ def run(args: Namespace) -> int:
         output.document({"file": str(file), "bytes": size})
         return 0
     print(f"wrote {file} ({size / 1024:.0f} KiB)")
-    print(f"to restore: stop the bot, copy {file} to {store}, start the bot")
+    print(f"to restore: stop the bot, run mouseflow-bot restore {file}, start the bot")
     return 0
 
 

@@ -65,7 +65,8 @@ def gather(conn: "Connection") -> list[BudgetView]:
     from bot.store.budgets import used
 
     found = []
-    for name, mark in budget_marks(conn).items():
+    marks = {name: mark for name, mark in budget_marks(conn).items() if not mark.removed}
+    for name, mark in marks.items():
         first, end = date.fromisoformat(mark.first), date.fromisoformat(mark.end)
         counts = used(conn, [site.id for site in mark.websites], first, end)
         days: dict[date, int] = {}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.cli.check_online import Findings
     from bot.config import Settings
     from bot.rules.model import RuleSet
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "mouseflow-bot check\nmouseflow-bot check rules/checkout.yaml\nmouseflow-bot check --online"
 )
+
+
+_MOST_NOTES = 10
 
 
 def options(parser: ArgumentParser) -> None:
@@ -33,7 +38,10 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check everything; 1 if there is a problem."""
+    import os
+
     from bot.cli import context
+    from bot.config.load import network_problems
 
     problems: list[str | Fault] = []
     settings: Settings | None = None
@@ -42,9 +50,11 @@ def run(args: Namespace) -> int:
     if context.configured(args) or not args.paths:
         try:
             settings = context.settings(args, offline=not args.online)
-            _check_store_url(settings.store.url)
+            if not args.online:  # else these are errors already
+                problems += network_problems(settings, os.environ)
         except ConfigError as error:
             problems += str(error).splitlines()
+        problems += _store_problems(args, settings)
     try:
         rules = context.rules(args, settings, offline=not args.online, tested=True)
     except RuleErrors as error:
@@ -55,22 +65,41 @@ def run(args: Namespace) -> int:
         problems += str(error).splitlines() if settings or args.paths else []
     notes: list[str | Fault] = [*rule_warnings]
     notes += missing_secrets(settings, rules) if settings is not None else []
+    notes += _webhook_channels(settings) if settings is not None else []
     if args.online and settings is not None and rules is not None:
         found = _online(settings, rules)
         problems += found.problems
         notes += found.warnings
-    _show(args, problems, rules, notes)
+    _show(args, problems, rules, notes, settings)
     return 1 if problems else 0
 
 
+def _webhook_channels(settings: "Settings") -> list[str]:
+    """Warnings about channels of the configuration that an incoming webhook ignores."""
+    if settings.slack.webhook_url is None:
+        return []
+    named = {"channel": settings.slack.channel, "ops_channel": settings.slack.ops_channel}
+    return [
+        f"slack.{key}: the incoming webhook (slack.webhook_url) posts to its own channel, not to "
+        f"{channel}; set slack.bot_token to choose channels"
+        for key, channel in named.items()
+        if channel
+    ]
+
+
 def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
-    """Warnings about secrets that are not set here; they may be set where the daemon runs."""
+    """Warnings about secrets that are not set here, and about settings without effect.
+
+    Secrets may be set where the daemon runs.
+    """
     found = []
     if not settings.mouseflow.api_key.get_secret_value():
         found.append(
             "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
             "(BOT_MOUSEFLOW__API_KEY)"
         )
+    if settings.web.model_fields_set and settings.web.address is not None:
+        found.append("web: this version serves no status page yet, so [web] has no effect")
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(
@@ -101,11 +130,18 @@ def _missing_webhook_secrets(rules: "RuleSet") -> list[str]:
     ]
 
 
-def _check_store_url(url: str) -> None:
-    """Raise ConfigError for a store that this version cannot use."""
+def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
+    """What is wrong with `store.url`, also if other settings have errors."""
+    from bot.cli.healthcheck import store_url
     from bot.store.database import database_path
 
-    database_path(url)
+    try:
+        database_path(settings.store.url if settings else store_url(args))
+    except ConfigError as error:
+        return str(error).splitlines()
+    except (OSError, ValueError):
+        pass  # a secret that can't be read is an error of the settings
+    return []
 
 
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
@@ -124,6 +160,7 @@ def _show(
     problems: "list[str | Fault]",
     rules: "RuleSet | None",
     notes: "list[str | Fault]",
+    settings: "Settings | None",
 ) -> None:
     from bot.cli import output
 
@@ -133,6 +170,7 @@ def _show(
             {
                 "problems": [_as_json(problem) for problem in problems],
                 "warnings": [_as_json(warning) for warning in warnings],
+                "notes": [_as_json(note) for note in rules.notes] if rules else [],
             }
         )
         return
@@ -141,12 +179,27 @@ def _show(
     for warning in warnings:
         output.line(f"warning: {warning}")
     if rules is not None and not problems:
+        _show_notes(rules.notes, settings)
+    if rules is not None and not problems:
         files = {rule.file for rule in rules.rules} | {budget.file for budget in rules.budgets}
         budgets = f" and {output.counted(len(rules.budgets), 'budget')}" if rules.budgets else ""
         output.line(
             f"ok: {output.counted(len(rules.rules), 'rule')}{budgets} "
             f"in {output.counted(len(files), 'file')}"
         )
+
+
+def _show_notes(notes: "Sequence[Fault]", settings: "Settings | None") -> None:
+    from dataclasses import replace
+
+    from bot.cli import output
+    from bot.messages.text import lasting
+
+    settle = f"{lasting(settings.poll.settle)} without activity" if settings else "[poll] settle"
+    for note in notes[:_MOST_NOTES]:
+        output.line(f"note: {replace(note, message=f'{note.message} ({settle})')}")
+    if len(notes) > _MOST_NOTES:
+        output.line(f"note: {len(notes) - _MOST_NOTES} more rules wait so (--json lists them)")
 
 
 def _as_json(problem: "str | Fault") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What `check --online` asks Mouseflow and Slack; it changes nothing there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.delivery.slack import SlackPoster
     from bot.rules.model import Rule, RuleSet
+    from mouseflow.decode import Rows
+    from mouseflow.request import Request
+
+MOST_ASKED = 20
+"""Websites whose tags and variables are requested."""
 
 SHOWN = 10
 """Most names of websites on one line."""
+
+SITES_READ, ROWS_READ = 5, 20
+"""The websites and recordings that are read to learn the account's time zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +38,12 @@ class Findings:
 
 async def findings(settings: "Settings", book: "RuleSet") -> Findings:
     """Everything that only Mouseflow and Slack know."""
-    found = Findings(await _mouseflow(settings, book))
+    found = await _mouseflow(settings, book)
     await _slack(settings, book, found)
     return found
 
 
-async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
+async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
     from bot.account import Account, open_client
     from mouseflow import websites
 
@@ -44,14 +52,15 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> list[str]:
         try:
             rows = await account.send(websites.list())
         except BotError as error:
-            return [api_error(error, settings)]
+            return Findings([api_error(error, settings)])
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
-        return [
+        problems = [
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
             *await _ignored_filters(account, book.rules, sites),
-            *await _wrong_zone(account, settings.mouseflow.time_zone, sites),
+            *await _time_zone(account, settings.mouseflow.time_zone, sites),
         ]
+        return Findings(problems, await _unused_names(account, book.rules, sites))
 
 
 def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
@@ -92,30 +101,6 @@ def _listed(kinds: set[str]) -> str:
     return listed(sorted(kinds), "and")
 
 
-async def _wrong_zone(account: "Account", zone: str, sites: Sequence[Site]) -> list[str]:
-    """A problem if the account counts time otherwise than in `time_zone`, as its rows tell."""
-    from zoneinfo import ZoneInfo
-
-    from bot.polling.list_reader import of_days, read
-    from bot.polling.session import other_zone
-
-    today = datetime.now(UTC).date()
-    window = of_days(today - timedelta(days=30), today + timedelta(days=2))
-    for site in sites:
-        try:
-            rows = (await read(account, site.id, window, 10, brief=True)).rows
-        except BotError:
-            continue  # the checks of filters report it
-        if rows:
-            counted = other_zone(rows, ZoneInfo(zone))
-            return (
-                [f"mouseflow.time_zone: the account counts in {counted}, `time_zone` says {zone}"]
-                if counted
-                else []
-            )
-    return []
-
-
 async def _ignored_filters(
     account: "Account", rules: "Iterable[Rule]", sites: Sequence[Site]
 ) -> list[str]:
@@ -143,6 +128,83 @@ async def _ignored_filters(
                     f"Mouseflow: {site.name}: the API ignores the {about} filter; "
                     f"the bot would not run rules with {about} there"
                 )
+    return found
+
+
+async def _time_zone(account: "Account", configured: str, sites: Sequence[Site]) -> list[str]:
+    """Problem: the newest recordings have another offset from UTC than the configured zone."""
+    from zoneinfo import ZoneInfo
+
+    from bot.polling.list_reader import of_days, read
+    from bot.polling.session import account_offset
+
+    today = datetime.now(UTC).date()
+    window = of_days(today - timedelta(days=30), today + timedelta(days=2))
+    for site in sites[:SITES_READ]:
+        try:
+            listing = await read(account, site.id, window, ROWS_READ)
+        except BotError:
+            continue  # another check names what is wrong with the website
+        offset = account_offset(listing.rows, ZoneInfo(configured))
+        if offset is None:
+            continue
+        if offset.fits:
+            return []
+        return [
+            f"mouseflow.time_zone: {configured} is wrong: recordings of {site.name} are in "
+            f"{offset.shown}; set it to the account's time zone"
+        ]
+    return []
+
+
+async def _unused_names(
+    account: "Account", rules: "Iterable[Rule]", sites: Sequence[Site]
+) -> list[str]:
+    """Warnings: tags and variables in conditions that no session of the websites has had."""
+    from bot.polling.server_facts import named_tags, own_tags
+    from bot.rules.model import Test, leaves
+    from mouseflow import recordings
+
+    recent = [rule for rule in rules if rule.watch == "recordings"]
+    own = own_tags(recent)
+    tags = [(rule, named_tags([rule]) - own) for rule in recent]
+    keys = [
+        (rule, {it.key for it in leaves(rule.condition) if isinstance(it, Test) and it.key})
+        for rule in recent
+    ]
+    try:
+        return [
+            *await _unused("tag", tags, account, recordings.tags, sites),
+            *await _unused("variable", keys, account, recordings.variables, sites),
+        ]
+    except BotError as error:
+        return [f"Mouseflow: cannot check the names of tags and variables: {error}"]
+
+
+async def _unused(
+    what: str,
+    named: "Iterable[tuple[Rule, Set[str]]]",
+    account: "Account",
+    ask: "Callable[[str], Request[Rows[str]]]",
+    sites: Sequence[Site],
+) -> list[str]:
+    from bot.rules.model import applies
+
+    naming = [(rule, names) for rule, names in named if names]
+    asked = [site for site in sites if any(applies(rule, site) for rule, _ in naming)]
+    used: dict[str, Rows[str]] = {}
+    for site in asked[:MOST_ASKED]:
+        used[site.id] = await account.send(ask(site.id))
+    found = []
+    for rule, names in naming:
+        known = {name for site in asked if applies(rule, site) for name in used.get(site.id, ())}
+        folded = {name.casefold() for name in known}
+        found += [
+            f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}: no session has had the "
+            f"{what} {name} so far{suggest(name, known)}"
+            for name in sorted(names)
+            if name.casefold() not in folded
+        ]
     return found
 
 
@@ -183,7 +245,7 @@ async def _channel(
 
     posting = f"(used by {', '.join(users)})"
     try:
-        await poster.find(channel, "no such key", datetime.now(UTC))
+        await poster.look(channel)
     except NoChannel as answer:
         found.problems.append(f"Slack: {answer} {posting}")
     except CannotLook as answer:

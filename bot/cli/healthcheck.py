@@ -1,8 +1,10 @@
-"""Exit 0 while the daemon is running and responsive.
+"""Exit 0 while the daemon is running, and polls and deliveries move.
 
-An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help.
+An outage of Mouseflow or Slack does not make it unhealthy, because a restart would not help: the
+output names it. A store that can't be written does: a person must act.
 """
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.cli.context import config_path, lock_file, secrets_dirs
+from bot.domain.pulse import read
 
 EXAMPLE = "mouseflow-bot healthcheck && echo alive"
 DEFAULT_URL = "sqlite:///data/bot.db"
@@ -33,15 +36,17 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check with the standard library alone, since this runs every few seconds."""
     url = store_url(args)
-    fault = unhealthy(lock_file(url), args.within, time.time())
+    lock = lock_file(url)
+    fault = unhealthy(lock, args.within, time.time())
+    held = [] if fault else troubles(lock.with_suffix(""))
     if args.json:
         import json
 
-        print(json.dumps({"healthy": not fault, "fault": fault}))
+        print(json.dumps({"healthy": not fault, "fault": fault, "troubles": held}))
     elif fault:
         print(f"unhealthy: {fault}", file=sys.stderr)
     else:
-        print("alive")
+        print(f"alive, but actions wait: {'; '.join(held)}" if held else "alive")
     return 1 if fault else 0
 
 
@@ -55,10 +60,41 @@ def unhealthy(lock: Path, within: float, now: float) -> str | None:
         age = now - os.fstat(number).st_mtime
         fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return f"no heartbeat for {age:.0f} s" if age > within else None
+        if age > within:
+            return f"no heartbeat for {age:.0f} s"
+        pulse = read(os.pread(number, 4096, 0).decode("utf-8", "replace").partition("\n")[2])
+        return pulse.fault(now) if pulse else None
     finally:
         os.close(number)
     return "the daemon is not running (its lock is free)"
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a daemon holds this lock, healthy or not."""
+    try:
+        number = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(number)
+    return False
+
+
+def troubles(database: Path) -> list[str]:
+    """What holds deliveries up, as the store has it: `slack token rejected (12 actions wait)`."""
+    import sqlite3
+
+    try:
+        opened = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        with contextlib.closing(opened) as connection:
+            rows = connection.execute("SELECT cause, place, waiting FROM troubles ORDER BY since")
+            return [f"{' '.join(filter(None, row[:2]))} ({row[2]} actions wait)" for row in rows]
+    except sqlite3.Error:
+        return []  # another version wrote it, or it is in trouble: `status` says so
 
 
 def store_url(args: Namespace) -> str:

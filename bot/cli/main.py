@@ -39,8 +39,9 @@ COMMANDS = {
     "cancel": "cancel actions that wait",
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
+    "restore": "put a backup in the store's place, without posting twice",
     "completion": "print completion for bash, zsh or fish",
-    "healthcheck": "exit 0 while the daemon is running and responsive",
+    "healthcheck": "exit 0 while the daemon runs, and polls and deliveries move",
 }
 """Every command with its line in `--help`; the command's module has the same name."""
 

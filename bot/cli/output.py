@@ -13,7 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bot.store.dead_letters import DeadGroup
 
+T = TypeVar("T")
 
 WIDEST = 400
 """Most characters of one value on a line: a visitor's text may be a megabyte."""
@@ -146,10 +147,10 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-def in_batches(batch: Callable[[], int]) -> Iterator[int]:
-    """What each batch returns, until one has nothing left; the daemon can write in between."""
-    while number := batch():
-        yield number
+def in_batches(batch: Callable[[], T]) -> Iterator[T]:
+    """What each batch returns, until one is falsy; the daemon can write in between."""
+    while done := batch():
+        yield done
         time.sleep(_PAUSE)
 
 

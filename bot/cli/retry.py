@@ -1,7 +1,8 @@
 """Requeue dead letters (failed actions) and resume paused rules.
 
-`status` lists both with their reasons. A rule's id stands for all of its dead letters and ends
-its pause. If one name is unknown, nothing is changed.
+Each action is built anew from its rule as it is now. `status` lists both with their reasons.
+A rule's id stands for all of its dead letters and ends its pause. What waits for a channel or
+an account to be fixed is tried at once. If one name is unknown, nothing is changed.
 """
 
 import re
@@ -11,7 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bot.store import Connection
+    from bot.config import Settings
+    from bot.delivery.rebuild import Book
+    from bot.rules.model import Rule
+    from bot.store import Connection, Store
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -27,6 +31,7 @@ def options(parser: ArgumentParser) -> None:
         help="numbers of dead letters in `status`, or ids of rules (default: all dead letters)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(paths=[])
 
 
 def run(args: Namespace) -> int:
@@ -34,50 +39,98 @@ def run(args: Namespace) -> int:
     from dataclasses import asdict
 
     from bot.cli import context, output
-    from bot.cli import output as dead_letters
     from bot.store.dead_letters import dead_groups
+    from bot.store.lanes import probe_lanes
 
     ids = list(dict.fromkeys(int(what) for what in args.what if _NUMBER.fullmatch(what)))
-    rules = [what for what in args.what if not _NUMBER.fullmatch(what)]
-    now = datetime.now(UTC)
-    with context.existing_store(context.settings(args, offline=True)) as store:
-        groups, (requeued, resumed) = store.do(
-            lambda conn: (dead_groups(conn, ids=ids, rules=rules), requeue(conn, ids, rules, now))
-        )
+    named = [what for what in args.what if not _NUMBER.fullmatch(what)]
+    now, settings = datetime.now(UTC), context.settings(args, offline=True)
+    files = _rules(args, settings)  # before the store is opened: many files take a while
+    with context.existing_store(settings) as store:
+        rules = store.do(lambda conn: known(conn, ids, named))
+        groups = store.do(lambda conn: dead_groups(conn, ids=ids, rules=rules))
+        resumed = store.do(lambda conn: resume(conn, rules, now))
+        book = store.do(lambda conn: _book(conn, files, settings))
+        requeued, refused = _requeue(store, book, ids, rules, now)
+        store.do(probe_lanes)
     if args.json:
         why = [asdict(group) for group in groups]
-        output.document({"requeued": requeued, "resumed": resumed, "causes": why})
+        done = {"requeued": requeued, "resumed": resumed, "causes": why, "refused": refused}
+        output.document(done)
         return 0
-    if requeued or resumed:
+    if requeued or resumed or refused:
         print(f"requeued {output.counted(requeued, 'dead letter')}")
-        dead_letters.show(groups, now)
+        output.show(groups, now)
     else:
         print(f"no dead letters{' of these rules' if rules else ''}")
+    for reason, count in refused.items():
+        output.line(f"not requeued: {output.counted(count, 'dead letter')}, {reason}")
+    if groups and book is None:
+        print("the rule files have errors: requeued as they were; see `mouseflow-bot check`")
     for rule in resumed:
         print(f"{rule} runs again")
     return 0
 
 
-def requeue(
-    conn: "Connection", ids: Sequence[int], rules: Sequence[str], now: datetime
-) -> tuple[int, list[str]]:
-    """How many dead letters were requeued, and which rules run again.
+def _rules(args: Namespace, settings: "Settings") -> "Sequence[Rule] | None":
+    """The rules in the files now; None if they have errors."""
+    from bot.cli import context
+    from bot.errors import ConfigError, RuleErrors
 
-    Raises ConfigError for an unknown number or rule.
-    """
+    try:
+        return context.rules(args, settings, offline=True).rules
+    except (ConfigError, RuleErrors):
+        return None
+
+
+def _book(
+    conn: "Connection", rules: "Sequence[Rule] | None", settings: "Settings"
+) -> "Book | None":
+    from bot.delivery.rebuild import book_of
+
+    if rules is None:
+        return None
+    return book_of(conn, rules, settings.slack.channel or "", settings.slack.ops)
+
+
+def _requeue(
+    store: "Store", book: "Book | None", ids: Sequence[int], rules: Sequence[str], now: datetime
+) -> tuple[int, dict[str, int]]:
+    """How many dead letters were requeued, and why others were not: how many for each reason."""
+    from bot.cli import output
+    from bot.delivery.rebuild import Retried, retry_some
+
+    after, refused = 0, dict[str, int]()
+
+    def batch() -> Retried:
+        return store.do(lambda conn: retry_some(conn, now, book, ids=ids, rules=rules, after=after))
+
+    requeued = 0
+    for done in output.in_batches(batch):
+        after, requeued = done.last or after, requeued + done.requeued
+        for reason, count in done.refused.items():
+            refused[reason] = refused.get(reason, 0) + count
+    return requeued, refused
+
+
+def known(conn: "Connection", ids: Sequence[int], rules: Sequence[str]) -> list[str]:
+    """The rules as they are spelled; raises ConfigError for an unknown number or rule."""
     from bot.cli.main import known_name
     from bot.errors import ConfigError
-    from bot.store.dead_letters import retry
-    from bot.store.rules import resume_rule, rule_states
+    from bot.store.dead_letters import dead_ids
+    from bot.store.rules import rule_states
 
-    if not ids and not rules:
-        return retry(conn, now), []
-    known = rule_states(conn)
-    named = [known_name(rule, known, "unknown rule") for rule in rules]
-    count = 0
+    states = rule_states(conn)
+    named = [known_name(rule, states, "unknown rule") for rule in rules]
+    there = dead_ids(conn, ids)
     for number in ids:
-        if not retry(conn, now, ids=[number]):
+        if number not in there:
             raise ConfigError(f"{number}: no such dead letter; `mouseflow-bot status` lists them")
-        count += 1
-    resumed = [rule for rule in named if resume_rule(conn, rule, now, "by hand")]
-    return count + sum(retry(conn, now, rule=rule) for rule in named), resumed
+    return named
+
+
+def resume(conn: "Connection", rules: Sequence[str], now: datetime) -> list[str]:
+    """End the pauses of these rules; returns those that run again."""
+    from bot.store.rules import resume_rule
+
+    return [rule for rule in rules if resume_rule(conn, rule, now, "by hand")]

@@ -1,7 +1,7 @@
 """Run the daemon until SIGTERM or SIGINT, then finish requests in flight.
 
 A second signal exits at once; nothing is lost, the next start continues where this one stopped.
-Signals within half a second count as one. SIGHUP reloads the rule files.
+Signals within half a second count as one. SIGHUP loads changed rule files and secrets.
 """
 
 import contextlib
@@ -9,7 +9,9 @@ import math
 import os
 import signal
 import sys
+import threading
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
 SAME_SIGNAL = 0.5
 """Seconds within which a second signal counts as the first: `timeout`, a shell or a terminal
 forwards one signal twice."""
+LONGEST_STOP = 25.0
+"""Seconds after which a stop is forced: Delivery waits 20 s for requests in flight."""
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
 
@@ -54,13 +58,38 @@ def run(args: Namespace) -> int:
         from bot import daemon
 
         heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
+        limit = asyncio.create_task(_limit_stop(stop))
         try:
-            await daemon.run(configured, stop=stop, reload=reload, reader=reader)
+            again = partial(settings, args)
+            await daemon.run(configured, stop=stop, reload=reload, reader=reader, reread=again)
         finally:
             heartbeat.cancel()
+            limit.cancel()
 
     asyncio.run(watch())
     return 0
+
+
+async def _limit_stop(stop: "asyncio.Event") -> None:
+    """End the process some time after it was asked to stop, or began to because of an error.
+
+    A timer of its own, since the event loop may be what hangs. What was in flight is looked up
+    at the next start.
+    """
+    import structlog
+
+    log = structlog.get_logger(__name__)
+    await stop.wait()
+
+    def leave() -> None:
+        log.error("daemon.stop_forced", seconds=LONGEST_STOP)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(LONGEST_STOP, leave)
+    timer.daemon = True
+    timer.start()
 
 
 async def beat(lock: Path, interval: float = HEARTBEAT) -> None:

@@ -47,8 +47,8 @@ class Cost:
 class PollingPlan:
     """What the bot requests from the account.
 
-    `plans` are those of the current rule files, each with the websites that share it; there are
-    none if the files are `faulty`. `edited` files are not loaded yet. `round` is how often
+    `plans` are those of the current rule files, or of the active rules if the files are `faulty`,
+    each with the websites that share it. `edited` files are not loaded yet. `round` is how often
     recordings are polled: as the daemon measured last, or else the best that the rate allows.
     """
 
@@ -73,17 +73,38 @@ def plan_rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
 def gather_plan(
     conn: "Connection", rules: "RuleSet | None", settings: "Settings", now: datetime
 ) -> PollingPlan:
-    """The plan for the websites that the daemon knows, and the calls of the last 24 h."""
+    """The plan for the websites that the daemon knows, and the calls of the last 24 h.
+
+    Without `rules`, since the files have errors, it is that of the active rules.
+    """
     from bot.rules.needs import plans
 
     costs = _costs(conn, now - timedelta(days=1))
-    if rules is None:
+    used = rules or _active_rules(conn, settings)
+    if used is None:
         return PollingPlan({}, costs, _round(conn, settings, None), faulty=True)
-    found = plans(rules.rules, _sites(conn))
-    websites = sum(map(len, found.values()))
+    found = plans(used.rules, _sites(conn))
     return PollingPlan(
-        found, costs, _round(conn, settings, websites), edited=_is_edited(conn, rules)
+        found,
+        costs,
+        _round(conn, settings, sum(map(len, found.values()))),
+        faulty=rules is None,
+        edited=rules is not None and _is_edited(conn, rules),
     )
+
+
+def _active_rules(conn: "Connection", settings: "Settings") -> "RuleSet | None":
+    """The rules that the daemon used last; None if they can't be read any more."""
+    from bot.config.settings import allowed
+    from bot.errors import RuleErrors
+    from bot.rules.files.load import read
+    from bot.store.rules import kept_rule_files
+
+    files = kept_rule_files(conn)
+    try:
+        return read(files, allowed=allowed(settings, offline=True)) if files else None
+    except RuleErrors:
+        return None
 
 
 def _sites(conn: "Connection") -> "list[Site]":
@@ -138,7 +159,8 @@ def show_plan(polling: PollingPlan) -> None:
         "polling plan" + (" of the changed rule files (not loaded yet)" if polling.edited else "")
     )
     if polling.faulty:
-        output.line("  the rule files have errors; `mouseflow-bot check` lists them")
+        active = ". This is the plan of the active rules" if polling.plans else ""
+        output.line(f"  the rule files have errors; `mouseflow-bot check` lists them{active}")
     if polling.round is not None:
         now = polling.round
         least = now.websites / now.wished.total_seconds()
@@ -256,14 +278,15 @@ def run(args: Namespace) -> int:
 
     from bot.cli import budget, output
     from bot.cli.context import existing_store, lock_file, settings
-    from bot.cli.healthcheck import unhealthy
+    from bot.cli.healthcheck import is_held, unhealthy
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
-    daemon = unhealthy(lock_file(url), 60, time.time()) or ALIVE
+    lock = lock_file(url)
+    daemon = unhealthy(lock, 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
-        status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon))
+        status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon, runs=is_held(lock)))
         budgets = store.do(budget.gather)
         plan = store.do(lambda conn: gather_plan(conn, rules, configured, status.now))
     if args.json:
@@ -280,9 +303,10 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
-    """The status at that moment."""
+def gather(conn: "Connection", now: datetime, daemon: str, *, runs: bool = True) -> Status:
+    """The status at that moment; `daemon` is how it is doing if it `runs`."""
     from bot.polling import outages
+    from bot.polling.recordings import STOPPED
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.recordings import (
@@ -298,7 +322,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
-    kept = outages.written(watermark(conn, outages.OUTAGES, "") if daemon == ALIVE else None)
+    kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     return Status(
         now=now,
@@ -312,7 +336,7 @@ def gather(conn: "Connection", now: datetime, daemon: str) -> Status:
             (
                 Watermark(source, names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source != "budgets" and not source.startswith(ON_HOLD)
+                if website and source not in ("budgets", STOPPED) and not source.startswith(ON_HOLD)
             ),
             key=lambda mark: (mark.website, mark.source),
         ),
@@ -371,8 +395,8 @@ def show(status: Status) -> None:
     if status.at_least_once:
         output.line()
         output.line(
-            f"at-least-once: {', '.join(status.at_least_once)}: the bot cannot read there, so a "
-            "post may appear twice if its outcome is unknown"
+            f"at-least-once: {', '.join(status.at_least_once)}: the bot can't look up its posts "
+            "there, so a post may appear twice if its outcome is unknown"
         )
     queue = status.queue
     late = f", oldest {output.ago(queue.oldest, now)}" if queue.oldest else ""

@@ -5,10 +5,17 @@ With paths it runs those rule files instead of the configured ones and needs no 
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import ConfigError
 
-EXAMPLE = "mouseflow-bot test\nmouseflow-bot test rules/checkout.yaml --junit report.xml"
+if TYPE_CHECKING:
+    from bot.rules.model import Sample
+
+EXAMPLE = (
+    "mouseflow-bot test\nmouseflow-bot test rules/checkout.yaml --junit report.xml\n"
+    "mouseflow-bot test --quiet-on ordinary.yaml"
+)
 
 
 def options(parser: ArgumentParser) -> None:
@@ -20,11 +27,14 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--junit", type=Path, metavar="FILE", help="also write the results as JUnit XML"
     )
+    parser.add_argument(
+        "--quiet-on", type=Path, metavar="FILE", help="also fail if a rule matches a sample in FILE"
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(args: Namespace) -> int:
-    """Run them; 1 if one fails or there is none."""
+    """Run them; 1 if one fails, a rule matches a sample, or there is nothing to run."""
     from dataclasses import asdict
 
     from bot.cli import context, output
@@ -38,10 +48,16 @@ def run(args: Namespace) -> int:
         rule_named(rules.rules, rule)
     results = tests.run(rules, only=args.rule)
     failed = [result for result in results if not result.passed]
+    samples = _samples(args.quiet_on) if args.quiet_on else ()
+    chosen = [rule for rule in rules.rules if not args.rule or rule.id in args.rule]
+    loud = tests.unwanted(chosen, samples)
     if args.junit:
         _write(args.junit, tests.junit(results))
     if args.json:
-        output.document([{**asdict(result), "passed": result.passed} for result in results])
+        document: Any = [{**asdict(result), "passed": result.passed} for result in results]
+        if args.quiet_on:
+            document = {"tests": document, "unwanted": [asdict(each) for each in loud]}
+        output.document(document)
     else:
         for result in failed:
             for line in str(result).splitlines():
@@ -51,7 +67,25 @@ def run(args: Namespace) -> int:
             f"{output.counted(len(results), 'test')} of {output.counted(tested, 'rule')}: "
             + (f"{len(failed)} failed" if failed else "all passed" if results else "no tests found")
         )
-    return 1 if failed or not results else 0
+        for each in loud:
+            output.line(
+                f"{args.quiet_on}:{each.line}: {each.sample}: unwanted match of {each.rule}: "
+                f"{'; '.join(each.why)}"
+            )
+        if args.quiet_on:
+            said = f"{len(loud)} unwanted" if loud else "no match"
+            output.line(f"{output.counted(len(samples), 'sample')}: {said}")
+    return 1 if failed or loud or not (results or samples) else 0
+
+
+def _samples(path: Path) -> "tuple[Sample, ...]":
+    from bot.rules.files.disk import read_bytes, shown
+    from bot.rules.files.load import read_samples
+
+    try:
+        return read_samples(shown(path), read_bytes(path))
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: can't be read: {error.strerror}") from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,11 +6,13 @@ file are relative to its folder, others to the working directory.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,6 +23,8 @@ from bot.errors import ConfigError
 from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
 from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
+from mouseflow import proxies
+from mouseflow.proxies import is_loopback
 
 _SQLITE = "sqlite:///"
 
@@ -143,9 +147,21 @@ def load(
         )
         problems = [f"{place}{said}" for place, said in found] + problems
         raise ConfigError("\n".join(problems)) from None
+    if not offline:
+        problems += network_problems(settings, environ)
     if problems:
         raise ConfigError("\n".join(problems))
     return _anchored(settings, origins)
+
+
+def network_problems(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """What is wrong with proxies and certificates in the environment.
+
+    Nothing, if Mouseflow is a simulator on this machine, which is reached without them.
+    """
+    base = settings.mouseflow.base_url
+    local = base is not None and is_loopback(urlsplit(base).hostname or "")
+    return [] if local else list(proxies.problems(environ))
 
 
 def _given(values: Mapping[str, str]) -> dict[str, str]:
@@ -194,12 +210,21 @@ def _written(path: Path) -> Keys:
     except FileNotFoundError:
         raise ConfigError(f"{name}: no such file; `mouseflow-bot init` creates one") from None
     except OSError as error:
-        raise ConfigError(f"{name}: can't be read: {error.strerror}") from None
+        raise ConfigError(f"{name}: can't be read: {error.strerror}{_help(error)}") from None
+    except ValueError:  # a NUL in its name
+        raise ConfigError(f"{name}: not a file name") from None
     except Empty:
         return Keys(1, 1)
     except Unreadable as error:
         raise ConfigError(f"{name}:{error.line}:{error.column}: {_masked(error.message)}") from None
     return root if isinstance(root, Keys) else Keys(1, 1)
+
+
+def _help(error: OSError) -> str:
+    """What to do about it, if that is known."""
+    if not isinstance(error, PermissionError):
+        return ""
+    return f". This process is user {os.geteuid()}: chmod the file, or run as its owner (--user)"
 
 
 _LIKE_A_SECRET = re.compile(r"[^\s\"'=:;,.]{16,}")
@@ -235,7 +260,7 @@ def _secret_files(
                 with file.open(encoding="utf-8") as opened:
                     values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
             except OSError as error:
-                problems.append(f"{shown(file)}: can't be read: {error.strerror}")
+                problems.append(f"{shown(file)}: can't be read: {error.strerror}{_help(error)}")
             except UnicodeDecodeError:
                 problems.append(f"{shown(file)}: not UTF-8 text")
             else:

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -109,8 +110,24 @@ Start = Annotated[timedelta, BeforeValidator(_start)]
 LengthOrNone = Annotated[timedelta, BeforeValidator(_length_or_none)]
 Text = Annotated[str, BeforeValidator(_stripped)]
 OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
-Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped)]
+
+
+def _one_word(value: SecretStr | None) -> SecretStr | None:
+    """Refuse what no secret holds and no header may: spaces, line breaks, control characters."""
+    text = value.get_secret_value() if value is not None else ""
+    if any(each.isspace() or not each.isprintable() for each in text):
+        raise ValueError("holds a space, line break or control character; write it alone")
+    return value
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("holds a control character")
+    return value
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 
 
@@ -198,6 +215,13 @@ class SlackSection(Section):
     ops_channel: OptionalText = None
     base_url: OptionalText = None
 
+    @field_validator("channel", "ops_channel")
+    @classmethod
+    def _channel(cls, value: str | None) -> str | None:
+        if value is not None and any(each.isspace() or not each.isprintable() for each in value):
+            raise ValueError('write one channel such as "#alerts", or its id such as C0123ABCD')
+        return value
+
     @field_validator("bot_token")
     @classmethod
     def _bot_token(cls, value: SecretStr | None) -> SecretStr | None:
@@ -239,6 +263,11 @@ class RulesSection(Section):
     paths: Texts = Field(("rules",), min_length=1)
     allow_delete: bool = False
 
+    @field_validator("paths")
+    @classmethod
+    def _paths(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_printable(value) for value in values)
+
 
 class PollSection(Section):
     """How often to poll, and how.
@@ -273,7 +302,7 @@ class StoreSection(Section):
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
+        scheme, separator, rest = _printable(value).partition("://")
         if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
             return value
         if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"} and rest:
@@ -402,6 +431,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         # A webhook posts to the channel it was created for.
         channel=slack.channel is not None or slack.webhook_url is not None,
         share_url=settings.mouseflow.share_url is not None,
+        any_channel=slack.webhook_url is None,
     )
 
 

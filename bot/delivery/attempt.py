@@ -12,7 +12,7 @@ from bot.delivery.causes import cause_of
 from bot.domain.backoff import next_try
 from bot.domain.causes import Cause, Stops, stops
 from bot.domain.subjects import Subject, reread
-from bot.errors import GiveUp, TryLater, internal_error
+from bot.errors import GiveUp, NotDoneYet, TryLater, internal_error
 from bot.logs import scrubber
 from bot.ports import Task
 from bot.store.matches import NewStep
@@ -38,7 +38,8 @@ class Retry:
     """Retried: at `until`, or (None) at the head of its lane.
 
     `attempted` is the first attempt whose outcome is unknown. `pause` is the error that pauses
-    the lane, and `settling` how long it is paused at least. `remedy` is for people.
+    the lane, and `settling` how long it is paused at least. `remedy` is for people. `absent`: a
+    look after a restore found nothing, so the step goes the usual way now.
     """
 
     until: datetime | None
@@ -48,6 +49,7 @@ class Retry:
     pause: TryLater | GiveUp | None = None
     settling: timedelta = timedelta()
     remedy: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def outcome_of(
     survives a short outage; after a few tries the lane continues without it.
     """
     reason, cause = error_text(error), cause_of(error, claimed.lane)
+    if isinstance(error, NotDoneYet):
+        return Retry(now, reason, None, Cause.STEP, absent=True)
     if isinstance(error, GiveUp):
         remedy = scrubber.text(error.remedy)[:LONGEST_REASON]
         if stops(cause) is Stops.STEP:
@@ -172,6 +176,7 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         now=now,
         why=claimed.why,
         attempted=claimed.attempted,
+        restored=claimed.restored,
         results=claimed.results,
         missing=tuple(dict.fromkeys(step.action for step in claimed.unfinished)),
     )

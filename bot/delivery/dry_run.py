@@ -119,6 +119,9 @@ class DrySlack:
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         return None
 
+    async def look(self, channel: str) -> None:
+        """Nothing is posted, so nothing is looked up."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -148,6 +151,9 @@ class NoSlack:
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         return None
+
+    async def look(self, channel: str) -> None:
+        """Nothing is posted, so nothing is looked up."""
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.errors import GiveUp, TryLater
+from mouseflow.errors import ConfigurationError
+from mouseflow.proxies import from_environment
 from mouseflow.rate_limit import retry_after
 
 TIMEOUT = timedelta(seconds=15)
@@ -58,18 +60,30 @@ class Connections:
         sent = {"User-Agent": "mouseflow-bot", "Accept-Encoding": "identity", **headers}
         try:
             async with self._open().request(
-                method, url, data=body, params=query, headers=sent, allow_redirects=False
+                method,
+                url,
+                data=body,
+                params=query,
+                headers=sent,
+                allow_redirects=False,
+                proxy=self._proxy(url),
             ) as answer:
                 start = await _start(answer.content, most)
         except aiohttp.InvalidURL:
             raise GiveUp(f"the URL of {peer} is not valid", "fix the URL") from None
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
             # No connection was made, so nothing was sent.
             raise TryLater(_dropped(peer, error)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TryLater(_dropped(peer, error), unknown=body is not None) from None
         after = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
         return Reply(answer.status, answer.headers, start[:most], len(start) <= most, after)
+
+    def _proxy(self, url: str) -> str | None:
+        try:
+            return from_environment().of(url) if self._trust_env else None
+        except ConfigurationError as error:
+            raise GiveUp(str(error), "fix it, then restart the bot") from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -80,9 +94,7 @@ class Connections:
     def _open(self) -> aiohttp.ClientSession:
         # Created when first needed, since it belongs to a running loop.
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout, trust_env=self._trust_env, auto_decompress=False
-            )
+            self._session = aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False)
         return self._session
 
 
@@ -103,6 +115,15 @@ def loopback(address: str) -> bool:
 
 def _dropped(peer: str, error: Exception) -> str:
     """What happened to the connection, without the URL: a webhook's is a secret."""
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        status = getattr(error, "status", None)
+        why = f"answered {status}" if status else "can't be reached"
+        return f"the proxy for {peer} {why}; check HTTPS_PROXY and ALL_PROXY"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return (
+            f"the certificate of {peer} is not trusted; if your company signs certificates itself, "
+            "name its CA file in SSL_CERT_FILE"
+        )
     if isinstance(error, TimeoutError):
         return f"{peer} did not answer in time"
     return f"the connection to {peer} failed ({type(error).__name__})"

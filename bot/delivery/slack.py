@@ -11,9 +11,10 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from email.utils import parsedate_to_datetime
 from functools import partial
 from json import dumps
 from typing import Any
@@ -174,6 +175,35 @@ _NO_CHANNEL = (
 )
 
 
+@dataclass(slots=True)
+class _Search:
+    """How far the history was read, from `oldest` on by Slack's clock, which was so far `behind`.
+
+    `keyed`: a message showed its key. `keyless` are the bots of messages that showed none.
+    """
+
+    oldest: float
+    behind: timedelta
+    cursor: str = ""
+    pages: int = 0
+    keyed: bool = False
+    keyless: set[str] = field(default_factory=set)
+
+    @property
+    def more(self) -> dict[str, str]:
+        """What continues the search."""
+        return {"cursor": self.cursor} if self.cursor else {}
+
+
+def _ahead(headers: Mapping[str, Any], known: timedelta) -> timedelta:
+    """How far Slack's clock is ahead by this answer's `Date`; `known` if it has none."""
+    written = next((str(value) for name, value in headers.items() if name.lower() == "date"), "")
+    try:
+        return parsedate_to_datetime(written) - datetime.now(UTC)
+    except (TypeError, ValueError):
+        return known
+
+
 class SlackPoster:
     """Posts with a bot token: implements `bot.ports.Slack`.
 
@@ -201,6 +231,14 @@ class SlackPoster:
         )
         self._ids: dict[str, str] = {}
         self._names: set[str] = set()
+        self._searches: dict[tuple[str, str], _Search] = {}
+        self._bot: str | None = None
+        self._ahead = timedelta()
+
+    def use(self, token: SecretStr) -> None:
+        """Post with this token from now on."""
+        self._client.token = token.get_secret_value()
+        self._bot = None
 
     async def scopes(self) -> frozenset[str] | None:
         """The token's scopes, None if Slack does not say; raises GiveUp for a wrong token."""
@@ -238,24 +276,81 @@ class SlackPoster:
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
         """The timestamp of the message with that key, posted after `since` or shortly before.
 
-        Raises CannotLook if the app may not read the channel (NoChannel: there is none of that
-        name for it), TryLater if Slack does not answer.
+        None is certain: the whole time since then was read, by Slack's clock, and no message of
+        the bot there lacks its key. Raises CannotLook if it can't be certain or may not read
+        the channel (NoChannel: there is none of that name for it), TryLater if Slack does not
+        answer; the next call then continues where this one stopped.
         """
+        place = await self._id(channel)
+        search = self._searches.pop((place, key), None) or self._search_from(since)
+        while True:
+            try:
+                found = await self._page(place, key, search)
+            except TryLater:
+                self._searches = dict([*self._searches.items(), ((place, key), search)][-_PAGES:])
+                raise
+            if found is not None:
+                return found
+            if search.cursor:
+                continue
+            if self._behind() > search.behind + _MARGIN:
+                search = self._search_from(since)  # Slack's clock is known only now
+                continue
+            if search.keyless and not search.keyed:
+                await self._prove(search)
+            return None
+
+    async def look(self, channel: str) -> None:
+        """Check the latest messages: the bot may read them and sees their keys.
+
+        Raises what `find` raises.
+        """
+        search = _Search(oldest=0.0, behind=timedelta())
+        await self._page(await self._id(channel), "", search)
+        if search.keyless and not search.keyed:
+            await self._prove(search)
+
+    def _search_from(self, since: datetime) -> "_Search":
+        behind = self._behind()
+        return _Search(oldest=(since - _MARGIN - behind).timestamp(), behind=behind)
+
+    async def _page(self, place: str, key: str, search: "_Search") -> str | None:
+        """Read the search's next page; returns the message's timestamp if it is there."""
+        if search.pages >= _PAGES:
+            raise CannotLook(f"more than {_PAGES * _MESSAGES} messages since then")
         asked = {
-            "channel": await self._id(channel),
-            "oldest": f"{(since - _MARGIN).timestamp():.6f}",
+            "channel": place,
+            "oldest": f"{search.oldest:.6f}",
             "limit": str(_MESSAGES),
             "include_all_metadata": "true",
         }
-        for _ in range(_PAGES):
-            answer = await self._read("conversations.history", asked)
-            for message in _objects(answer, "messages"):
-                if _key(message) == key:
-                    return str(message.get("ts") or "")
-            asked["cursor"] = _next(answer)
-            if not asked["cursor"]:
-                return None
-        raise CannotLook(f"more than {_PAGES * _MESSAGES} messages since then")
+        answer = await self._read("conversations.history", asked | search.more)
+        for message in _objects(answer, "messages"):
+            seen = _key(message)
+            if seen is not None and seen == key:
+                return str(message.get("ts") or "")
+            if seen is not None:
+                search.keyed = True
+            elif isinstance(message.get("bot_id"), str):
+                search.keyless.add(message["bot_id"])
+        search.cursor = _next(answer)
+        search.pages += 1
+        if answer.get("has_more") is True and not search.cursor:
+            raise CannotLook("Slack's history is cut off")
+        return None
+
+    async def _prove(self, search: "_Search") -> None:
+        """Raise CannotLook if messages of this bot show no key: then one may be there unseen."""
+        if self._bot is None:
+            answer = await self._client.api_call("auth.test", json={})
+            bot = answer.get("bot_id")
+            self._bot = bot if isinstance(bot, str) else ""
+        if not self._bot or self._bot in search.keyless:
+            raise CannotLook("Slack does not show the metadata of the bot's messages")
+
+    def _behind(self) -> timedelta:
+        """How far Slack's clock is behind this machine's."""
+        return max(-self._ahead, timedelta())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -264,7 +359,6 @@ class SlackPoster:
     async def _read(self, method: str, asked: dict[str, str]) -> Mapping[str, Any]:
         try:
             answer = await self._client.api_call(method, http_verb="GET", params=asked)
-            return _object(answer.data)
         except _Refused as refused:
             code = refused.code
             if code == "channel_not_found":
@@ -275,6 +369,8 @@ class SlackPoster:
                 scope = refused.needed or "channels:history or channels:read"
                 raise CannotLook(_UNREADABLE[code].format(scope=scope)) from refused
             raise
+        self._ahead = _ahead(answer.headers, self._ahead)
+        return _object(answer.data)
 
     async def _id(self, channel: str) -> str:
         """The channel's id, which the history needs: from an earlier post or from the list."""
@@ -291,16 +387,16 @@ class SlackPoster:
     async def _find_id(self, channel: str) -> None:
         """Find the channel's id; without the scope for private channels, among public ones."""
         try:
-            await self._search(channel, "public_channel,private_channel")
+            await self._list(channel, "public_channel,private_channel")
         except CannotLook:
-            await self._search(channel, "public_channel")
+            await self._list(channel, "public_channel")
             if channel not in self._ids:
                 raise CannotLook(
                     f"there is no public channel {channel}; to see private ones the Slack app "
                     "needs the scope groups:read, and the bot must be in the channel"
                 ) from None
 
-    async def _search(self, channel: str, types: str) -> None:
+    async def _list(self, channel: str, types: str) -> None:
         asked = {"limit": str(_CHANNELS), "exclude_archived": "true", "types": types}
         for _ in range(_PAGES):
             answer = await self._read("conversations.list", asked)
@@ -334,6 +430,10 @@ class WebhookPoster:
             url.get_secret_value(), session=session, retry_handlers=[], logger=_QUIET
         )
 
+    def use(self, url: SecretStr) -> None:
+        """Post to this webhook from now on."""
+        self._client.url = url.get_secret_value()
+
     async def post(self, post: SlackPost) -> str:
         """Always "": a webhook returns no timestamp."""
         body: dict[str, Any] = {"text": post.text, "unfurl_links": False, "unfurl_media": False}
@@ -343,6 +443,10 @@ class WebhookPoster:
         return ""
 
     async def find(self, channel: str, key: str, since: datetime) -> str | None:
+        """Always raises CannotLook."""
+        raise CannotLook("an incoming webhook can't read the channel")
+
+    async def look(self, channel: str) -> None:
         """Always raises CannotLook."""
         raise CannotLook("an incoming webhook can't read the channel")
 
@@ -504,7 +608,7 @@ class SlackLookup:
         blind, failing = set(self._blind).intersection(self._channels()), dict[str, str]()
         for channel in channels:
             try:
-                await self._slack.find(channel, "no such key", self._clock())
+                await self._slack.look(channel)
             except NoChannel as error:
                 blind.discard(channel)
                 failing[channel] = self._warn("slack.no_channel", channel, str(error))

@@ -30,7 +30,7 @@ from bot.delivery.attempt import (
 )
 from bot.delivery.causes import without_request
 from bot.delivery.troubles import NOBODY, Ops, tend
-from bot.domain.backoff import lane_opens
+from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
@@ -39,6 +39,7 @@ from bot.store import Connection, Store, outbox
 from bot.store.digests import fold_backlog
 from bot.store.lanes import LaneFault, due_lanes, failures, next_due, pause_lane, set_apart
 from bot.store.outbox import Claim
+from bot.store.rebuild import clock_set_back
 from bot.store.rules import note_ended_snoozes
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class Timing:
 
     patience: timedelta = timedelta(seconds=90)
     abandon: timedelta = timedelta(minutes=10)
-    drain: timedelta = timedelta(seconds=20)
+    drain: timedelta = timedelta(seconds=15)
     idle: timedelta = timedelta(seconds=15)
     store_retry: timedelta = timedelta(seconds=2)
 
@@ -140,6 +141,11 @@ def _tidy_queue(conn: Connection, now: datetime) -> int:
 def everything(_rule: str, _action: Action) -> str | None:
     """Allow every action of every rule."""
     return None
+
+
+def as_stored(_rule: str, action: Action) -> Action:
+    """The action as the store has it."""
+    return action
 
 
 def no_checkpoint(_: str) -> None:
@@ -178,8 +184,9 @@ class Delivery:
 
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
-    can't be undone is no longer allowed for a rule, None if it is. `checkpoint` is called with
-    a name at each point where a crash matters.
+    can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
+    action with what only the rule has, its secret. `turned` is called in each round.
+    `checkpoint` is called with a name at each point where a crash matters.
     """
 
     def __init__(
@@ -192,8 +199,10 @@ class Delivery:
         chance: Callable[[], float] = random.random,
         timing: Timing = DEFAULT_TIMING,
         allows: Callable[[str, Action], str | None] = everything,
+        current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
         checkpoint: Callable[[str], None] = no_checkpoint,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
@@ -202,15 +211,17 @@ class Delivery:
         self._chance = chance
         self._timing = timing
         self._allows = allows
+        self._current = current
         self._ops = ops
         self._checkpoint = checkpoint
+        self._turned = turned
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
         self._overdue: set[asyncio.Task[None]] = set()
         self._logged: dict[str, set[str]] = {}
-        self._tended = datetime.min.replace(tzinfo=UTC)
+        self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
         self._news = False
         self._held = 0
         self._counts: Counter[type[Outcome]] = Counter()
@@ -249,6 +260,7 @@ class Delivery:
         try:
             await self._recover()
             while not stop.is_set():
+                self._turned()
                 await self._start_due()
                 await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
                 if woken.done():
@@ -315,7 +327,10 @@ class Delivery:
         """Tell people what began to fail and what works again; now and then, or after news."""
         if not self._news and timedelta() <= now - self._tended < TEND:
             return
-        self._news, self._tended = False, now
+        if now < self._tended or not self._tended_once:
+            longest = LONGEST_ASKED + LANE_CEILING
+            await self._store.run(lambda conn: clock_set_back(conn, now, longest))
+        self._news, self._tended, self._tended_once = False, now, True
         failing = await self._store.run(lambda conn: tend(conn, now, self._ops))
         for key in [each for each in self._logged if ":" not in each and each not in failing]:
             del self._logged[key]
@@ -369,7 +384,8 @@ class Delivery:
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
         try:
-            action, task = restore(claimed, self._actions, self._clock())
+            stored, task = restore(claimed, self._actions, self._clock())
+            action = self._current(claimed.rule, stored)
             if (stopped := obstacle(claimed, action, self._allows, self._clock())) is not None:
                 return stopped
             self._checkpoint("call.before")
@@ -412,7 +428,13 @@ class Delivery:
             case Retry(until, reason, attempted):
                 _pause(conn, claimed, outcome, now, self._chance)
                 return outbox.postpone(
-                    conn, claimed, now, until=until, reason=reason, attempted=attempted
+                    conn,
+                    claimed,
+                    now,
+                    until=until,
+                    reason=reason,
+                    attempted=attempted,
+                    absent=outcome.absent,
                 )
             case _:
                 assert_never(outcome)

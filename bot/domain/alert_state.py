@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-Event = Literal["fired", "resolved"]
+Event = Literal["fired", "reminded", "resolved"]
 
 Effect = Literal["none", "in_force", "undone"]
 """What became of the fields that a firing rule sets: not seen as set yet, as set, or changed
 since by a person or another rule."""
 
+REMINDED = "-reminded"
 RESOLVED = "-resolved"
 """How the key of the match that says an episode's end goes on after the episode's name."""
 
@@ -66,7 +67,8 @@ class Level:
     None while it is false. `fired` is when this episode fired, None while it has not. `episode`
     numbers the firings. `known` is the last poll that knew whether the condition held, `polled`
     the last one that saw the subject. `ending` is the first poll that said that it is over.
-    `told`: the firing was not held back by a pause. `counter` is for figures of what is new.
+    `told`: the firing was not held back by a pause; `reminded` is the last post that it still
+    lasts. `counter` is for figures of what is new.
     """
 
     true_since: datetime | None = None
@@ -78,6 +80,7 @@ class Level:
     told: bool = True
     effect: Effect = "none"
     counter: Counter | None = None
+    reminded: datetime | None = None
 
     @property
     def lives(self) -> bool:
@@ -98,6 +101,7 @@ def advance(
     *,
     gap: timedelta = GAP,
     paused: bool = False,
+    remind: timedelta | None = None,
 ) -> tuple[Level, Event | None]:
     """The next state after one poll of the subject, and what happened.
 
@@ -105,11 +109,12 @@ def advance(
     (its `until`, or the condition being false); None where there is no data. An episode ends
     when two polls say so. `held_for` is how long the condition must have held before it fires;
     more than `gap` without a poll begins that time anew. While the rule is `paused` a firing
-    is not told; if it still holds afterwards, it fires then.
+    is not told; if it still holds afterwards, it fires then. `remind` is how often people are
+    reminded while it holds.
     """
     level = replace(before, polled=now)
     if level.fired is not None:
-        return _firing(level, holds, ended, now, paused=paused)
+        return _firing(level, holds, ended, now, remind, paused=paused)
     if holds is None:
         return level, None
     if not holds:
@@ -129,7 +134,13 @@ def gone(before: Level, now: datetime) -> tuple[Level, Event | None]:
 
 
 def _firing(
-    level: Level, holds: bool | None, ended: bool | None, now: datetime, *, paused: bool
+    level: Level,
+    holds: bool | None,
+    ended: bool | None,
+    now: datetime,
+    remind: timedelta | None,
+    *,
+    paused: bool,
 ) -> tuple[Level, Event | None]:
     if ended and level.ending is not None:
         over = replace(level.over(), true_since=now if holds else None, known=now)
@@ -138,12 +149,21 @@ def _firing(
         level = replace(level, known=now, ending=now if ended else None)
     if holds and not ended and not level.told and not paused:
         return _fire(level, now, told=True), "fired"
+    last = level.reminded or level.fired or now
+    if remind is not None and holds and not ended and not paused and now - last >= remind:
+        return replace(level, reminded=now), "reminded"
     return level, None
 
 
 def _fire(level: Level, now: datetime, *, told: bool) -> Level:
     return replace(
-        level, fired=now, episode=level.episode + 1, told=told, ending=None, effect="none"
+        level,
+        fired=now,
+        episode=level.episode + 1,
+        told=told,
+        reminded=None,
+        ending=None,
+        effect="none",
     )
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 PeriodKind = Literal["day", "week", "month"]
 Switch = Literal["recording", "recording_rate"]
+SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
 RECORDING, STOPPED = "recording", "stopped"
 """The only two statuses that the bot changes, in lower case."""
@@ -236,14 +237,20 @@ class Ownership:
         """The rule that owns it; empty for a budget."""
         return "" if self.owner.startswith(BUDGET) else self.owner
 
+    @property
+    def budget(self) -> str:
+        """The id of the budget that owns it; empty for a rule."""
+        return self.owner.removeprefix(BUDGET) if self.owner.startswith(BUDGET) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A switch to set: "stop", "start" or a rate in percent."""
+    """A switch to set: "stop", "start" or a rate in percent. `lowers`: never raise the rate."""
 
     website: str
     switch: Switch
     to: str
+    lowers: bool = False
 
 
 def due_steps(
@@ -273,7 +280,7 @@ def changes_for(step: Step, state: WebsiteState, owned: Sequence[Ownership]) -> 
         return ()
     site, found = state.website, list[Change]()
     if step.rate is not None and state.is_recording and _is_above(state.rate, step.rate):
-        found.append(Change(site, "recording_rate", str(step.rate)))
+        found.append(Change(site, "recording_rate", str(step.rate), lowers=True))
     if step.recording == "stop" and state.is_recording:
         found.append(Change(site, "recording", "stop"))
     if step.recording == "start" and state.is_stopped and _stopped_by_a_budget(owned):

@@ -39,15 +39,32 @@ class Hours:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """A step of another match that posts wait for, and what they say when it has ended.
+
+    `done` is said if it took effect, `unchanged` if it did with the result `no_effect`, else
+    `not_done` with the reason.
+    """
+
+    key: str
+    done: str
+    unchanged: str
+    no_effect: str
+    not_done: str
+
+
+@dataclass(frozen=True, slots=True)
 class Posting:
     """What the rule says about posts of a match, fixed when it matches.
 
     A post about an event older than `act_up_to` goes into a digest, or is dropped (`older`).
+    Posts wait until the steps of `awaits` have ended, and say what became of them.
     """
 
     hours: Hours | None = None
     act_up_to: timedelta | None = None
     older: Literal["digest", "drop"] = "digest"
+    awaits: tuple[Awaited, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

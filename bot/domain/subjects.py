@@ -78,6 +78,8 @@ class CampaignSubject(Struct, frozen=True, kw_only=True, tag="campaign"):
     id: str
     name: str = ""
     enabled: bool | None = None
+    trigger: str | None = None
+    locked: bool | None = None
     responses: int | None = None
     impressions: int | None = None
     new_responses: int | None = None
@@ -110,7 +112,7 @@ class FunnelSubject(Struct, frozen=True, kw_only=True, tag="funnel"):
 
 
 class FormField(Struct, frozen=True):
-    """One field of a form; `time` is the average time spent on it in ms."""
+    """One field of a form; in ms on average `time` spent on it, and `start` after the page's."""
 
     name: str
     type: str = ""
@@ -119,6 +121,7 @@ class FormField(Struct, frozen=True):
     refills: int | None = None
     blanks: int | None = None
     dropped: int | None = None
+    start: int | None = None
 
 
 class FormSubject(Struct, frozen=True, kw_only=True, tag="form"):
@@ -141,7 +144,8 @@ class FormSubject(Struct, frozen=True, kw_only=True, tag="form"):
 
 
 class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
-    """A page of the heatmap list; times in ms, `scroll` in percent."""
+    """A page of the heatmap list; times in ms, `scroll` in percent, `size` in bytes, `fold` and
+    `height` in pixels."""
 
     kind: ClassVar[Kind] = "pages"
     website: Site
@@ -153,6 +157,10 @@ class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
     clicks: int | None = None
     render_time: int | None = None
     scroll: float | None = None
+    fold: int | None = None
+    height: int | None = None
+    size: int | None = None
+    shared: bool | None = None
 
     @property
     def key(self) -> str:
@@ -160,13 +168,29 @@ class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
 
 
 class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):
-    """A website's recording switch; `recording_rate` and `budget_used` in percent."""
+    """A website's recording switch; `recording_rate` and `budget_used` in percent.
+
+    `recordings` are those of the rule's `over_last`, `recordings_today` those since midnight.
+    `hour` and `weekday` say when the bot looked, in the account's zone.
+    `stopped_by` are the names for who stopped it, the most exact first; empty while it records.
+    """
 
     kind: ClassVar[Kind] = "websites"
     website: Site
     status: str | None = None
     recording_rate: int | None = None
     budget_used: float | None = None
+    recordings: int | None = None
+    recordings_today: int | None = None
+    hour: int | None = None
+    weekday: str | None = None
+    demo: bool | None = None
+    anonymize_ips: bool | None = None
+    disable_keystrokes: bool | None = None
+    excluded_ips: tuple[str, ...] = ()
+    merge_urls: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    stopped_by: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -142,6 +142,11 @@ def field(kind: Kind, name: str) -> Field:
     return _IN_CONDITIONS[kind][name]
 
 
+def over_time(about: Field) -> bool:
+    """Whether the figure is taken over a time, so that it is compared by whole days."""
+    return SUBJECTS[about.watch].over_time or about.over_last
+
+
 def text_fields(kind: Kind) -> Mapping[str, Field]:
     """The fields that a message about this kind may use, by their names in texts."""
     return _IN_TEXTS[kind]
@@ -174,7 +179,28 @@ VISITOR_FILTERS: Final[Mapping[str, Field]] = MappingProxyType(
         if field.api_filter is not None and field.api_filter.contrast
     }
 )
-"""What `visitors` may name: the API's filters that hold for every query (L4241-4247)."""
+"""What `visitors` may name: the API's filters that the bot can prove (L4241-4388)."""
+
+
+def visitor_filters(kind: Kind) -> Mapping[str, Field]:
+    """What `visitors` may name in rules that watch this kind."""
+    return {
+        name: about
+        for name, about in VISITOR_FILTERS.items()
+        if kind != "pages" or about.served.of_page_lists
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bounds of a figure under `visitors`; None: none."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+FilterValue = str | bool | tuple[str, ...] | tuple[tuple[str, str], ...] | Span
+"""A value under `visitors`, by the type of its field."""
 
 
 def made(kind: Kind, site: Site, given: Mapping[str, Any]) -> Subject:
@@ -239,11 +265,15 @@ __all__ = [
     "VISITOR_FILTERS",
     "WEBSITE",
     "Field",
+    "FilterValue",
+    "Span",
     "SubjectKind",
     "field",
     "fields",
     "group_value",
     "made",
+    "over_time",
     "sample",
     "text_fields",
+    "visitor_filters",
 ]

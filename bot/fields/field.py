@@ -170,8 +170,9 @@ class ApiFilter:
     `exact`: every recording that meets the condition passes the filter; else the filter only
     comes close, and serves for counting. A list takes several values at once. `pattern` is what
     `take` accepts, in any case, where there are no choices; `hint` says it in words. `contrast`
-    are two values that few visitors share: with them the bot tests whether a report applies the
-    filter, and so rules may name the field under `visitors`.
+    are two values that few visitors share, of a range a lowest and a highest bound that nobody
+    keeps: with them the bot tests whether a report applies the filter, and so rules may name the
+    field under `visitors`.
     """
 
     name: str
@@ -181,7 +182,12 @@ class ApiFilter:
     is_list: bool = False
     pattern: str = ""
     hint: str = ""
-    contrast: tuple[str, ...] = ()
+    contrast: tuple[Any, ...] = ()
+
+    @property
+    def of_page_lists(self) -> bool:
+        """Whether page lists apply it; those of whole sessions have no effect there (L4301)."""
+        return self.name in Filters.__dataclass_fields__
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,6 +202,10 @@ class Unusual:
     above: float
     lint: str
     words: str
+
+
+def _no_words(_: str) -> None:
+    return None
 
 
 def _undeclared(*_: Any) -> Any:
@@ -225,6 +235,7 @@ class Field:
     `asked_by` is how the bot asks for a value that only the server knows. An active session
     only adds to the value (`grows`), or may make it any other (`changes`); else it stays.
     `news_of` names the figure whose growth since the rule fired is the value.
+    `over_last`: the figure is of the rule's `over_last`, where others of its kind are of now.
     `missing_from_expanded_lists`: a row with page views still lacks it.
 
     For the decision index:
@@ -243,7 +254,8 @@ class Field:
     In messages:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
     another value for them, `text_meaning` explains it. `label` stands before a value in *Why*
-    lines instead of the name, `absent_label` where it must be absent.
+    lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
+    value in words, which need no label (None: it is not well-known).
     """
 
     watch: Kind
@@ -273,6 +285,7 @@ class Field:
     grows: bool = False
     changes: bool = False
     news_of: str = ""
+    over_last: bool = False
     missing_from_expanded_lists: bool = False
 
     row_at: str = ""
@@ -297,6 +310,7 @@ class Field:
     text_meaning: str = ""
     label: str | None = None
     absent_label: str = ""
+    in_words: Callable[[str], str | None] = _no_words
 
     clean: Callable[[Any], Value] = _undeclared
     normal: Callable[[str], str] = _undeclared
@@ -342,11 +356,6 @@ class Field:
         if self.api_filter is None:
             raise TypeError(f"the API has no filter for {self.name}")
         return self.api_filter
-
-    @property
-    def served_by(self) -> str:
-        """The names of the API filter, empty where none serves the field."""
-        return ", ".join(self.api_filter.names) if self.api_filter else ""
 
     @property
     def why_label(self) -> str:
@@ -408,11 +417,12 @@ def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:
     """What is wrong with the filter's contrast: rules could name it under `visitors` in vain."""
     if not served.contrast:
         return
-    if served.name not in Filters.__dataclass_fields__:
-        yield f"page lists ignore {served.name}, so its filter can't have a contrast"
-    if len(set(served.contrast)) < 2 or any(served.take(it) != it for it in served.contrast):
+    plain = field.type == "text"
+    if len(set(served.contrast)) < 2 or (
+        plain and any(served.take(it) != it for it in served.contrast)
+    ):
         yield "a contrast is two values as the API's filter takes them"
-    if not (field.choices or served.hint):
+    if plain and not (field.choices or served.hint):
         yield "a filter with a contrast needs choices or a hint"
 
 

@@ -1,10 +1,11 @@
 """The fields of a recording: the API's row, its detail, and what only the server knows."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,17 @@ from mouseflow.models import PageView, Recording
 
 MONDAY_NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 """When the sessions of rule tests start, unless a test gives a weekday or an hour."""
+
+FRICTION_TAGS: Mapping[str, str] = MappingProxyType({
+    "click-rage": "rage clicks",
+    "click-error": "JavaScript error after a click",
+    "dead-click": "clicks without effect",
+    "404": "page not found",
+    "submit-failure": "form that did not send",
+    "speed-browsing": "hurried browsing",
+    "bounce": "bounce",
+})  # fmt: skip
+"""The tags of Mouseflow's friction events (the API document names none), in words."""
 
 _SAMPLE_START = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -293,12 +305,20 @@ def _tag(value: str) -> str | None:
     return None if set(value) & set(",*") else value
 
 
-def _range(name: str, take: Callable[[float], Any], *, exact: bool = True) -> ApiFilter:
-    return ApiFilter(name=name, take=take, exact=exact, is_range=True)
+def _range(
+    name: str, take: Callable[[float], Any], nobody: tuple[float, float], *, exact: bool = True
+) -> ApiFilter:
+    return ApiFilter(name=name, take=take, exact=exact, is_range=True, contrast=nobody)
+
+
+_NOWHERE = ("/mouseflow-bot-no-page", "/mouseflow-bot-no-other-page")
+_NONE = ("mouseflow-bot-none", "mouseflow-bot-no-other")
+"""Values that no visitor has."""
 
 
 def _pages(name: str) -> ApiFilter:
-    return ApiFilter(name=name, take=_page, exact=False)
+    hint = "write one page, such as /checkout, without * or %"
+    return ApiFilter(name=name, take=_page, exact=False, hint=hint, contrast=_NOWHERE)
 
 
 _recording = partial(Field, watch="recordings")
@@ -428,6 +448,7 @@ PAGE = _in_detail(
             personal=False,
             at="tags",
             grows=True,
+            in_words=FRICTION_TAGS.get,
         ),
     ),
 )
@@ -466,9 +487,10 @@ TAGS = _in_detail(
     made_of="pages",
     sample=("click-rage",),
     grows=True,
-    api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True),
+    api_filter=ApiFilter(name="tags", take=_tag, exact=False, is_list=True, contrast=_NONE),
     label="tag",
     absent_label="no tag",
+    in_words=FRICTION_TAGS.get,
 )
 """The field whose tests the API's tag filter can decide."""
 
@@ -504,7 +526,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
             "hardly any session gets above 50",
         ),
         of_whole_session=True,
-        api_filter=_range("friction", float, exact=False),
+        api_filter=_range("friction", float, (1e6, -1e6), exact=False),
         thresholds=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10),
         text_meaning="what is known of the friction; compares as its lower bound",
     ),
@@ -519,7 +541,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         give=_give_duration,
         sample=95_000,
         grows=True,
-        api_filter=_range("visit", lambda ms: timedelta(milliseconds=ms)),
+        api_filter=_range("visit", lambda ms: timedelta(milliseconds=ms), (864_000_000, 0)),
         thresholds=(10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 1_800_000),
         label="",
     ),
@@ -538,7 +560,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         made_of="pages",
         sample=2,
         grows=True,
-        api_filter=_range("pages", round),
+        api_filter=_range("pages", round, (1_000_000, 0)),
         thresholds=(1, 2, 3, 5, 8, 12, 20),
     ),
     _in_detail(
@@ -850,7 +872,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         give=_give_variables,
         sample=(("cart-value", "120"),),
         changes=True,
-        api_filter=ApiFilter(name="vars", take=lambda _: None, exact=False),
+        api_filter=ApiFilter(name="vars", take=lambda _: None, exact=False, contrast=_NONE),
         text_meaning="custom variables by key: variables['cart-value']",
     ),
     _in_row(
@@ -862,7 +884,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         at="recording.watched",
         sample=False,
         changes=True,
-        api_filter=ApiFilter(name="watched", take=bool),
+        api_filter=ApiFilter(name="watched", take=bool, contrast=(True, False)),
     ),
     _in_row(
         name="starred",
@@ -873,7 +895,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         at="recording.starred",
         sample=False,
         changes=True,
-        api_filter=ApiFilter(name="star", take=bool),
+        api_filter=ApiFilter(name="star", take=bool, contrast=(True, False)),
     ),
     _in_row(
         name="shared",

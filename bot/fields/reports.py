@@ -15,8 +15,9 @@ from bot.domain.subjects import (
     FunnelStep,
     FunnelSubject,
     Site,
+    WebsiteSubject,
 )
-from bot.fields.field import FOLLOWS, Field, Source, TextKind, share_of
+from bot.fields.field import FOLLOWS, WEEKDAYS, Field, Source, TextKind, share_of
 
 STATUSES = ("notinstalled", "recording", "stopped", "paused")
 
@@ -72,6 +73,10 @@ def _names(subject: CampaignSubject | FunnelSubject | FormSubject) -> tuple[str,
     return tuple(name for name in (subject.name, subject.id) if name)
 
 
+def _stopped_by(subject: WebsiteSubject) -> tuple[str, ...] | None:
+    return subject.stopped_by or None
+
+
 def _site_names(subject: Any) -> tuple[str, ...]:
     return tuple(name for name in (subject.website.name, subject.website.id) if name)
 
@@ -85,6 +90,10 @@ def _give_names(subject: Any, name: str) -> Any:
 
 def _give_site(subject: Any, name: str) -> Any:
     return replace(subject, website=Site(name, name))
+
+
+def _give_stopped_by(subject: WebsiteSubject, who: str) -> WebsiteSubject:
+    return replace(subject, stopped_by=(who,))
 
 
 def _parts_of_share(whole: int | None, part: int | None, share: float) -> tuple[int, int]:
@@ -182,6 +191,22 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
         examples=("true",),
         at="enabled",
         sample=True,
+    ),
+    _campaign(
+        name="trigger",
+        type="text",
+        meaning="what makes the campaign appear, such as delay, scroll or pageLoad",
+        examples=("delay",),
+        at="trigger",
+        sample="delay",
+    ),
+    _campaign(
+        name="locked",
+        type="flag",
+        meaning="whether the campaign is locked",
+        examples=("true",),
+        at="locked",
+        sample=False,
     ),
     _campaign(
         name="responses",
@@ -341,6 +366,7 @@ FORM_FIELD = _form(
             "type": "tel",
             "interactions": 300,
             "time": 9_000,
+            "start": 14_000,
             "refills": 40,
             "blanks": 12,
             "dropped": 35,
@@ -378,6 +404,14 @@ FORM_FIELD = _form(
             meaning="average time spent on the field",
             examples=("{over: 20s}",),
             at="time",
+        ),
+        _form_part(
+            name="start",
+            type="duration",
+            unit="ms",
+            meaning="average time from the start of the page view to the field",
+            examples=("{over: 30s}",),
+            at="start",
         ),
         _form_part(
             name="refills",
@@ -551,6 +585,41 @@ PAGE_FIELDS: tuple[Field, ...] = (
         at="scroll",
         sample=39.0,
     ),
+    _page(
+        name="fold",
+        type="number",
+        unit="px",
+        meaning="how much of the page is visible without scrolling, in pixels on average",
+        examples=("{under: 600}",),
+        at="fold",
+        sample=820,
+    ),
+    _page(
+        name="height",
+        type="number",
+        unit="px",
+        meaning="height of the page in pixels",
+        examples=("{over: 5000}",),
+        at="height",
+        sample=3_200,
+    ),
+    _page(
+        name="size",
+        type="number",
+        unit="bytes",
+        meaning="size of the page in bytes",
+        examples=("{over: 500000}",),
+        at="size",
+        sample=84_000,
+    ),
+    _page(
+        name="shared",
+        type="flag",
+        meaning="whether the page's heatmap is public by a link",
+        examples=("true",),
+        at="shared",
+        sample=True,
+    ),
 )
 
 WEBSITE_FIELDS: tuple[Field, ...] = (
@@ -583,6 +652,16 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         sample="Recording",
     ),
     _website(
+        name="stopped_by",
+        type="text",
+        meaning="who stopped it: `person`, or `bot`, which is also `budget NAME` or `rule NAME`",
+        examples=("person",),
+        raw=_stopped_by,
+        give=_give_stopped_by,
+        several_names=True,
+        sample="person",
+    ),
+    _website(
         name="recording_rate",
         type="percent",
         unit="%",
@@ -600,5 +679,107 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("{over: 80%}",),
         at="budget_used",
         sample=82.5,
+    ),
+    _website(
+        name="recordings",
+        type="number",
+        meaning="how many recordings were made in over_last",
+        examples=("{under: 1}",),
+        at="recordings",
+        over_last=True,
+        source=Source.DETAIL,
+        known=lambda subject: subject.recordings is not None,
+        sample=1_480,
+    ),
+    _website(
+        name="recordings_today",
+        type="number",
+        meaning="how many recordings were made since midnight",
+        examples=("{over: 5000}",),
+        at="recordings_today",
+        over_last=True,
+        source=Source.DETAIL,
+        known=lambda subject: subject.recordings_today is not None,
+        sample=620,
+    ),
+    _website(
+        name="weekday",
+        type="text",
+        meaning="day on which the bot looks, in the account's zone",
+        examples=("{not: [sat, sun]}",),
+        text=TextKind.WEEKDAY,
+        at="weekday",
+        choices=WEEKDAYS,
+        sample="mon",
+        in_texts=False,
+    ),
+    _website(
+        name="hour",
+        type="number",
+        unit="h",
+        most=23,
+        meaning="hour in which the bot looks, in the account's zone (0-23)",
+        examples=("{min: 9, under: 17}",),
+        at="hour",
+        sample=10,
+        in_texts=False,
+    ),
+    _website(
+        name="read_only",
+        type="flag",
+        meaning="whether the API's user may only read the website",
+        examples=("true",),
+        at="website.read_only",
+        sample=False,
+    ),
+    _website(
+        name="is_demo",
+        type="flag",
+        meaning="whether it is Mouseflow's demo website, which only rules that name it watch",
+        examples=("false",),
+        at="demo",
+        sample=False,
+    ),
+    _website(
+        name="anonymize_ips",
+        type="flag",
+        meaning="whether Mouseflow masks the end of visitors' IP addresses",
+        examples=("false",),
+        at="anonymize_ips",
+        sample=True,
+    ),
+    _website(
+        name="disable_keystrokes",
+        type="flag",
+        meaning="whether Mouseflow records no keystrokes",
+        examples=("false",),
+        at="disable_keystrokes",
+        sample=True,
+    ),
+    _website(
+        name="excluded_ips",
+        type="texts",
+        text=TextKind.IP,
+        meaning="IP addresses that are not recorded",
+        examples=("{not: 192.0.2.7}",),
+        personal=True,
+        at="excluded_ips",
+        sample=("192.0.2.7",),
+    ),
+    _website(
+        name="merge_urls",
+        type="texts",
+        meaning="patterns of addresses that count as one page",
+        examples=("/product/*",),
+        at="merge_urls",
+        sample=("/product/*",),
+    ),
+    _website(
+        name="domains",
+        type="texts",
+        meaning="domains of the website",
+        examples=("{not: myshop.com}",),
+        at="domains",
+        sample=("myshop.com",),
     ),
 )

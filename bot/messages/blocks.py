@@ -1,92 +1,104 @@
 """Slack's Block Kit, as far as the bot uses it, within Slack's limits.
 
-Limits: 50 blocks, 3000 characters a text, 150 a header, 2000 a field, 10 fields and context
-elements, 75 a button's text, 3000 its address. Texts are `verbatim`, so Slack makes no
-link or mention of what only looks like one.
+Limits: 50 blocks, 3000 characters a text, 10 context elements, 75 a button's text, 3000 its
+address. Texts are `verbatim`, so Slack makes no link or mention of what only looks like one.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
-from bot.domain.subjects import RecordingSubject, Subject
-from bot.messages.text import clean, cut_mrkdwn, size
-from bot.ports import Addresses
+from bot.messages.message import Line, Message, Part, rest
+from bot.messages.text import cut_mrkdwn, mrkdwn, size
 
 Block = Mapping[str, Any]
 
-TEXT, HEADER, FIELD, BUTTON, ADDRESS = 3000, 150, 2000, 75, 3000
-MOST_BLOCKS, MOST_FIELDS, MOST_ELEMENTS = 50, 10, 10
+TEXT, BUTTON, ADDRESS = 3000, 75, 3000
+NOTIFICATION = 150
+"""Characters of the text of a notification: more is not shown on a lock screen."""
 
 
-def text(mrkdwn: str, limit: int = TEXT) -> Block:
-    """A mrkdwn text object; `mrkdwn` is already escaped."""
-    return {"type": "mrkdwn", "text": cut_mrkdwn(mrkdwn, limit) or " ", "verbatim": True}
+def blocks(message: Message) -> tuple[Block, ...]:
+    """The message's blocks: headline and why, visit, items, links, context."""
+    body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
+    listed = [f"• {_line(item)}" for item in message.items]
+    items = "\n".join((*listed, rest(message))).rstrip()
+    return (
+        _section(body),
+        *((_context(_line(message.visit)),) if message.visit else ()),
+        *((_section(items),) if items else ()),
+        *_buttons(message.links),
+        *((_context(" · ".join(map(_line, message.context))),) if message.context else ()),
+    )
 
 
-def header(title: str) -> Block:
-    """A header: plain text without formatting or links."""
-    words = clean(title, HEADER) or "–"
-    return {"type": "header", "text": {"type": "plain_text", "text": words, "emoji": True}}
+def notification(message: Message) -> str:
+    """What a notification and old clients show, as mrkdwn without formatting or links."""
+    if message.own:
+        return cut_mrkdwn(message.own, TEXT)
+    first = "".join(part.text for part in message.why[0]) if message.why else ""
+    told = (f"{message.icon} {message.headline}".strip(), message.place, first)
+    return mrkdwn(" · ".join(part for part in told if part), NOTIFICATION)
 
 
-def section(mrkdwn: str) -> Block:
-    """A paragraph."""
-    return {"type": "section", "text": text(mrkdwn)}
+def _headline(message: Message) -> str:
+    title = mrkdwn(message.headline) or "–"
+    linked = _link(message.url, title) if message.url else title
+    place = f" · {mrkdwn(message.place)}" if message.place else ""
+    return f"{message.icon} *{linked}*{place}".lstrip()
 
 
-def table(rows: Sequence[tuple[str, str]]) -> Block:
-    """Labels (the bot's) with values (mrkdwn) in two columns; ten at most."""
-    fields = [text(f"*{label}*\n{value}", FIELD) for label, value in rows[:MOST_FIELDS]]
-    return {"type": "section", "fields": fields}
+def _line(line: Line) -> str:
+    return "".join(map(_part, line))
 
 
-def context(*lines: str) -> Block:
-    """Small print; each line is mrkdwn."""
-    return {"type": "context", "elements": [text(line) for line in lines[:MOST_ELEMENTS]]}
+def _part(part: Part) -> str:
+    text = mrkdwn(part.text)
+    if not text:
+        return ""
+    # Escaping drops the spaces around a piece, which hold it apart from the next.
+    before = " " * (part.text[:1] == " ")
+    after = " " * (part.text[-1:] == " ")
+    if part.at is not None:
+        form = "{time}" if part.text[2:3] == ":" else _WITH_DAY
+        return f"{before}<!date^{int(part.at.timestamp())}^{form}|{text}>{after}"
+    if part.url:
+        text = _link(part.url, text)
+    return f"{before}*{text}*{after}" if part.bold else f"{before}{text}{after}"
 
 
-def buttons(links: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
-    """A row of buttons (label, URL), without those whose URL Slack would reject."""
+def _link(url: str, label: str) -> str:
+    """The label as a link; a `|` in it would begin another label."""
+    return f"<{url}|{label.replace('|', '¦')}>"
+
+
+_WITH_DAY = "{date_short_pretty} {time}"
+
+
+def _text(mrkdwn: str) -> Block:
+    return {"type": "mrkdwn", "text": cut_mrkdwn(mrkdwn, TEXT) or " ", "verbatim": True}
+
+
+def _section(mrkdwn: str) -> Block:
+    return {"type": "section", "text": _text(mrkdwn)}
+
+
+def _context(mrkdwn: str) -> Block:
+    return {"type": "context", "elements": [_text(mrkdwn)]}
+
+
+def _buttons(links: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
+    """A row of buttons (label, URL), without those whose URL Slack would reject; the first is
+    the one to press.
+    """
     fit = [(label, url) for label, url in links if url and size(url) <= ADDRESS]
     elements = [
         {
             "type": "button",
             "text": {"type": "plain_text", "text": label[:BUTTON], "emoji": False},
             "url": url,
-            "action_id": f"link-{place}",
+            "action_id": "open" if place == 0 else f"open_{place}",
+            **({"style": "primary"} if place == 0 else {}),
         }
-        for place, (label, url) in enumerate(fit, 1)
+        for place, (label, url) in enumerate(fit)
     ]
     return ({"type": "actions", "elements": elements},) if elements else ()
-
-
-LONGEST = 2000
-"""No real id makes a longer URL, and Slack rejects a message with one."""
-
-
-def playback(subject: Subject, addresses: Addresses) -> str | None:
-    """The URL of the playback (needs a login), None for other subjects than recordings.
-
-    The path is that of `playbackUrl` (the API document, L769).
-    """
-    if not isinstance(subject, RecordingSubject):
-        return None
-    website, recording = _encoded(subject.website.id), _encoded(subject.recording.id)
-    url = f"{addresses.app_url.rstrip('/')}/websites/{website}/recordings/{recording}/play"
-    return url if len(url) <= LONGEST else None
-
-
-def public(token: str | None, addresses: Addresses) -> str | None:
-    """The public URL of a shared recording; None without a token or a configured share_url.
-
-    Mouseflow documents no URL for a token, so it comes from the configuration.
-    """
-    if not token or not addresses.share_url:
-        return None
-    url = addresses.share_url.replace("{token}", _encoded(token))
-    return url if len(url) <= LONGEST else None
-
-
-def _encoded(part: str) -> str:
-    return quote(part, safe="", errors="replace")

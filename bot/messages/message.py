@@ -1,64 +1,94 @@
-"""The bot's own messages as Block Kit: a match, a resolved alert, a digest, a notice."""
+"""The bot's own messages: a match, a resolved alert, a digest, a notice.
 
-from collections.abc import Callable, Mapping, Sequence
+A message is vendor-free; `bot.messages.blocks` renders it for Slack. The first line says what
+happened and where, the second why. What can be done follows, and one grey line ends it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from bot.domain.subjects import Kind, Subject
+from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.fields.catalogue import KINDS, SUBJECTS
-from bot.messages.blocks import Block, buttons, context, header, section, table
+from bot.fields.normal import path
+from bot.fields.recordings import FRICTION_TAGS
+from bot.messages import links
 from bot.messages.template_variables import values
-from bot.messages.text import NOTHING, cut_mrkdwn, lasting, mrkdwn, number
+from bot.messages.text import clean, cut, lasting, number
 from bot.ports import Addresses, Task
 
-FALLBACK = 600
-_WHY_LINES, _PATHS, _TAGS, _PARTS = 8, 8, 10, 8
+INFO, WARNING, CRITICAL, ENDED = "🔵", "🔶", "🛑", "✅"
+ICONS = (INFO, WARNING, CRITICAL, ENDED)
+BAD_PAGE = "⚠️"
+
+HEADLINE, WHY, PLACE, PATH, PAGE = 150, 300, 80, 200, 60
+"""Characters at most: of a headline, of the lines below, of a website, of a visit, of a page."""
+MOST_ITEMS, FEW_ITEMS = 5, 3
+"""Lines of a digest: five if it has no more, else three."""
+_MOST_LINES, _MOST_PAGES = 20, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A message to post: `text` is what notifications and old clients show.
+class Part:
+    """A piece of a line: plain text that may come from a visitor, in bold, linked, or a time.
 
-    `note` goes into the audit log: what is unusual about the message.
+    `at` is the moment that `text` tells in the account's zone; a reader may see it in their own.
     """
 
     text: str
-    blocks: tuple[Block, ...] = ()
+    bold: bool = False
+    url: str = ""
+    at: datetime | None = None
+
+
+Line = tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What happened (`headline`, which links to `url`), at which website (`place`), and why.
+
+    `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
+    `visit` is the path of a recording, `items` the worst few of many, `links` what can be
+    opened, `context` the grey line's pieces, `more` how many items are not listed. `note` goes
+    into the audit log: what is unusual about the message.
+    """
+
+    icon: str = ""
+    headline: str = ""
+    url: str = ""
+    place: str = ""
+    why: tuple[Line, ...] = ()
+    own: str = ""
+    visit: Line = ()
+    items: tuple[Line, ...] = ()
+    more: int = 0
+    links: tuple[tuple[str, str], ...] = ()
+    context: tuple[Line, ...] = ()
     note: str = ""
 
 
-Row = tuple[str, str]
 Values = Mapping[str, Any]
 
 
-def value_text(value: Any) -> str:
-    """A value as mrkdwn: numbers with separators, yes or no, `–` for no data."""
-    if value is None or value in ("", ()):
-        return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if type(value) in (int, float):
-        return number(value)
-    if isinstance(value, tuple | list):
-        return ", ".join(value_text(item) for item in value)
-    return mrkdwn(value)
-
-
 def match(task: Task, addresses: Addresses) -> Message:
-    """A match: what, where, how severe, who and why, with a button to the recording."""
-    shown = values(task, addresses)
-    rows = _ROWS[task.subject.kind](shown)
+    """A match: what and where, why, what the visitor saw, with a link to it."""
+    shown, subject = values(task, addresses), task.subject
+    reasons = _sentences(task.why, joined=isinstance(subject, RecordingSubject))
+    figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
     return Message(
-        _fallback(shown["summary"], rows, shown["url"]),
-        (
-            header(shown["summary"]),
-            table(rows),
-            *_reasons(task.why),
-            *_links(shown),
-            *_missing(task),
-            context(f"Rule {mrkdwn(task.rule)} · {mrkdwn(shown['matched'] or '')}"),
-        ),
+        icon=WARNING,
+        headline=cut(clean(shown["summary"]), HEADLINE),
+        url=shown["url"],
+        place=_site(shown),
+        why=(*reasons, *((_line(figures),) if figures else ())),
+        visit=_visit(subject),
+        links=_links(shown, subject, addresses),
+        context=(*_missing(task), *_context(task, shown, addresses)),
     )
 
 
@@ -68,34 +98,32 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
     `linked`: the text has its own link, so it needs no button.
     """
     shown = values(task, addresses)
-    fallback = cut_mrkdwn(text, FALLBACK)
-    links = () if linked else _links(shown)
-    return Message(fallback, (section(text), *links, *_missing(task)))
+    return Message(
+        own=text,
+        links=() if linked else _links(shown, task.subject, addresses),
+        context=(*_missing(task), *_context(task, shown, addresses)),
+    )
 
 
 def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     """An alert is resolved: its condition no longer holds."""
-    shown = values(task, addresses)
-    title = f"Resolved after {lasting(lasted)}: {shown['summary']}"
-    rows = _ROWS[task.subject.kind](shown)
-    return Message(
-        _fallback(title, rows, ""),
-        (
-            header(title),
-            table(rows),
-            *_reasons(task.why),
-            context(f"Rule {mrkdwn(task.rule)}"),
-        ),
-    )
+    told = match(task, addresses)
+    headline = f"Resolved after {lasting(lasted)}: {told.headline}"
+    return replace(told, icon=ENDED, headline=cut(headline, HEADLINE))
 
 
 def notice(title: str, lines: Sequence[str]) -> Message:
-    """A message about the bot itself, for the people who run it."""
-    shown = [mrkdwn(line, 400) for line in lines[:20]]
-    more = [f"and {len(lines) - 20} more lines"] if len(lines) > 20 else []
-    body = "\n".join(shown + more)
-    text = mrkdwn(title) + (f": {'; '.join(shown[:3])}" if shown else "")
-    return Message(cut_mrkdwn(text, FALLBACK), (header(title), *((section(body),) if body else ())))
+    """A message about the bot itself: one cause, one line, one remedy.
+
+    The title may begin with an icon; without one it is a warning.
+    """
+    icon, _, rest = title.partition(" ")
+    if icon not in ICONS:
+        icon, rest = WARNING, title
+    shown = [_line(cut(clean(line, 400), 400)) for line in lines[:_MOST_LINES]]
+    left = len(lines) - _MOST_LINES
+    more = [_line(f"and {left} more lines")] if left > 0 else []
+    return Message(icon=icon, headline=cut(clean(rest), HEADLINE), why=(*shown, *more))
 
 
 def digest(
@@ -107,185 +135,315 @@ def digest(
     since: datetime,
     worst: Sequence[Subject],
 ) -> Message:
-    """Many matches of one rule: how many for each reason, the worst ten, how many more."""
-    noun = "match" if total == 1 else "matches"
-    title = f"{number(total)} more {noun}: {task.summary or task.rule}"
-    why = " · ".join(f"{number(n)} {mrkdwn(reason)}" for reason, n in reasons.items())
-    lines = [f"{place}. {_line(task, s, addresses)}" for place, s in enumerate(worst[:10], 1)]
-    left = total - len(lines)
-    lines += [f"and {number(left)} more"] if lines and left > 0 else []
+    """Many matches of one rule: how many for each reason, the worst few, how many more."""
+    shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
+    why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
+    few = worst[: MOST_ITEMS if total <= MOST_ITEMS else FEW_ITEMS]
+    items = tuple(_counted(_item(task, subject, addresses) for subject in few))
     return Message(
-        cut_mrkdwn(f"{mrkdwn(title)} ({why})", FALLBACK),
-        (
-            header(title),
-            section(why or "held back"),
-            *(section(line) for line in lines),
-            context(f"Rule {mrkdwn(task.rule)} · in the last {lasted}"),
+        icon=WARNING,
+        headline=cut(f"{number(total)} more: {clean(shown['summary'])}", HEADLINE),
+        why=(_line(f"In the last {lasted}: {why or 'held back'}."),),
+        items=items,
+        more=max(total - len(few), 0) if items else 0,
+        context=(
+            (
+                *_time(since, task.now, addresses.zone),
+                Part(" to "),
+                *_time(task.now, task.now, addresses.zone),
+            ),
+            _line(_rule(task.rule)),
         ),
     )
 
 
-def _line(task: Task, subject: Subject, addresses: Addresses) -> str:
+def plain(message: Message) -> list[str]:
+    """The message as lines of plain text, without links; `own` as its author wrote it."""
+    head = " · ".join(part for part in (message.headline, message.place) if part)
+    shown = [message.own] if message.own else [f"{message.icon} {head}".strip()]
+    grey = " · ".join(_said(line) for line in message.context)
+    lines = (*message.why, message.visit, *message.items)
+    return [line for line in (*shown, *map(_said, lines), rest(message), grey) if line]
+
+
+def rest(message: Message) -> str:
+    """`and 4,997 more`, empty if all items are listed."""
+    return f"and {number(message.more)} more" if message.more else ""
+
+
+def _said(line: Line) -> str:
+    return "".join(part.text for part in line)
+
+
+# What a line says.
+
+
+def _line(text: str) -> Line:
+    """The text with the paths of pages in bold; empty for no text."""
+    parts = re.split(r"(?<!\S)(/[^\s,;:]*)", text)
+    return tuple(Part(part, bold=n % 2 == 1) for n, part in enumerate(parts) if part)
+
+
+def _sentences(why: Sequence[str], *, joined: bool) -> tuple[Line, ...]:
+    """Why, as sentences: joined by commas for a visitor, else each for itself."""
+    lines = [clean(line, 200) for line in why if line]
+    if joined and lines:
+        lines = [", ".join(lines)]
+    text = " ".join(f"{line[:1].upper()}{line[1:]}{_stop(line)}" for line in lines)
+    return (_line(cut(text, WHY)),) if text else ()
+
+
+def _stop(sentence: str) -> str:
+    return "" if sentence.endswith((".", "!", "?")) else "."
+
+
+def _time(at: datetime, now: datetime, zone: str) -> Line:
+    """A moment: the time alone if it is of the last 12 hours, else with its day."""
+    local = at.astimezone(ZoneInfo(zone))
+    recent = abs(now - at) < timedelta(hours=12)
+    text = f"{local:%H:%M %Z}" if recent else f"{local.day} {local:%b %H:%M %Z}"
+    return (Part(text, at=at),)
+
+
+def _rule(rule: str) -> str:
+    """`Rule checkout-friction`, or `Budget credits` for what a budget did."""
+    kind, mark, name = rule.partition(":")
+    return f"Budget {name}" if mark and kind == "budget" else f"Rule {rule}"
+
+
+def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...]:
+    visitor = _visitor(shown) if isinstance(task.subject, RecordingSubject) else ()
+    zone = task.subject.zone if isinstance(task.subject, RecordingSubject) else addresses.zone
+    return (
+        *(_plain(part) for part in visitor),
+        _time(task.matched, task.now, zone),
+        _plain(_rule(task.rule)),
+    )
+
+
+def _plain(text: str) -> Line:
+    return (Part(text),)
+
+
+def _visitor(shown: Values) -> Iterable[str]:
+    """Device, country, browser and system, without versions; no data is left out."""
+    browser, system = shown["browser"], shown["os"]
+    with_system = f"{browser} on {system}" if browser and system else browser or system
+    country = (shown["country"] or "").upper()
+    parts = (shown["visitor_type"], shown["device"], country, with_system)
+    return [clean(part, PLACE) for part in parts if part]
+
+
+def _missing(task: Task) -> tuple[Line, ...]:
+    if not task.missing:
+        return ()
+    return (_plain(f"Not done yet: {', '.join(task.missing)}"),)
+
+
+def _site(shown: Values) -> str:
+    return cut(str(shown["website"]), PLACE)
+
+
+def _links(shown: Values, subject: Subject, addresses: Addresses) -> tuple[tuple[str, str], ...]:
+    if isinstance(subject, RecordingSubject):
+        own, public = ("Watch recording", shown["url"]), ("Watch without login", shown["share_url"])
+        return tuple(link for link in (own, public) if link[1])
+    url = links.website(subject, addresses)
+    return (("Open in Mouseflow", url),) if url else ()
+
+
+# The path of a visit.
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    path: str
+    bad: bool
+
+
+def _pages(subject: Subject) -> list[_Page]:
+    """The pages in the order in which they were seen; one that was only reloaded counts once."""
+    if not isinstance(subject, RecordingSubject):
+        return []
+    found: list[_Page] = []
+    for view in subject.recording.page_views or ():
+        address = view.website_page or view.uri or ""
+        bad = bool(FRICTION_TAGS.keys() & set(view.tags))
+        page = _Page(_middle_cut(clean(path(address)), PAGE), bad)
+        if found and found[-1].path == page.path:
+            page = _Page(page.path, page.bad or found.pop().bad)
+        found.append(page)
+    return found
+
+
+def _visit(subject: Subject) -> Line:
+    """`/ → /cart → ⚠️ /checkout (last page)`, its middle cut out if it is long."""
+    pages = _pages(subject)
+    if not pages:
+        entry = subject.recording.entry if isinstance(subject, RecordingSubject) else None
+        return (Part(f"Entered on {_middle_cut(clean(path(entry)), PAGE)}"),) if entry else ()
+    head, gone, tail = _kept(pages)
+    parts = [_shown(page) for page in head]
+    parts += [(Part(f"{gone} more"),)] if gone else []
+    parts += [_shown(page) for page in tail]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined += (Part(" → "), *part)
+    return (*joined, Part(" (last page)")) if len(pages) > 1 else joined
+
+
+def _kept(pages: Sequence[_Page]) -> tuple[Sequence[_Page], int, Sequence[_Page]]:
+    """The first pages, how many are left out, and the last ones: as many as fit."""
+    if len(pages) <= _MOST_PAGES and _fits(pages):
+        return pages, 0, ()
+    for first, last in ((3, 4), (2, 4), (2, 3), (1, 3), (1, 2)):
+        if first + last < len(pages) and _fits((*pages[:first], *pages[-last:])):
+            return pages[:first], len(pages) - first - last, pages[-last:]
+    return pages[:1], max(len(pages) - 2, 0), pages[1:][-1:]
+
+
+def _fits(pages: Iterable[_Page]) -> bool:
+    return sum(len(page.path) + 3 for page in pages) <= PATH
+
+
+def _shown(page: _Page) -> Line:
+    return (Part(f"{BAD_PAGE} {page.path}" if page.bad else page.path, bold=page.bad),)
+
+
+def _middle_cut(text: str, limit: int) -> str:
+    """The text without its middle, so that its end stays readable."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
+def page_of_trouble(subject: Subject) -> str:
+    """The page with a friction tag, else the last one; empty if no page is known."""
+    pages = _pages(subject)
+    bad = [page for page in pages if page.bad]
+    return (bad or pages)[-1].path if pages else ""
+
+
+def _item(task: Task, subject: Subject, addresses: Addresses) -> Line:
+    """A line of a digest: the page where it happened, the figures, when."""
     shown = values(replace(task, subject=subject, results={}), addresses)
+    names = SUBJECTS[subject.kind].names
+    place = page_of_trouble(subject) or str((shown[names] if names else "") or _site(shown))
     facts = [
-        f"{label} {value_text(shown[name])}" for label, name in _BRIEF[subject.kind] if shown[name]
+        f"{label} {_value(shown[name])}".strip()
+        for label, name in _BRIEF[subject.kind]
+        if shown[name] is not None
     ]
-    link = f" · <{shown['url']}|watch>" if shown["url"] else ""
-    return f"*{mrkdwn(_place(shown, subject.kind))}* {', '.join(facts)}{link}"
+    return (Part(place, url=shown["url"]), *(Part(f" · {fact}") for fact in facts))
 
 
-def _place(shown: Values, kind: Kind) -> str:
-    """The website, and which page, campaign or the like of it."""
-    names = SUBJECTS[kind].names
-    site = str(shown["website"])
-    page = str((shown[names] if names else "") or "")
-    return f"{site}{page}" if page.startswith("/") else f"{site} {page}".strip()
+def _counted(lines: Iterable[Line]) -> Iterable[Line]:
+    """Each line once; lines that differ in their link alone are one with a count."""
+    same: dict[Line, list[Line]] = {}
+    for line in lines:
+        same.setdefault(tuple(replace(part, url="") for part in line), []).append(line)
+    for found in same.values():
+        more = (Part(f" · {len(found)} like this"),) if len(found) > 1 else ()
+        yield (*found[0], *more)
 
 
 _BRIEF: Mapping[Kind, tuple[tuple[str, str], ...]] = {
-    "recordings": (("friction", "friction"), ("active", "duration"), ("pages", "pages")),
-    "feedback": (("new responses", "new_responses"), ("responses", "responses")),
-    "funnels": (("conversion", "conversion"), ("entered", "entered")),
-    "forms": (("completion", "completion"), ("visits", "visits")),
-    "pages": (("views", "views"), ("visit time", "visit_time")),
-    "websites": (("status", "status"), ("budget used", "budget_used")),
+    "recordings": (("", "website"), ("friction", "friction"), ("active for", "duration")),
+    "feedback": (("new answers:", "new_responses"), ("in all:", "responses")),
+    "funnels": (("converts", "conversion"), ("visitors:", "entered")),
+    "forms": (("sent by", "completion"), ("visitors:", "visits")),
+    "pages": (("views:", "views"), ("visit time", "visit_time")),
+    "websites": (("", "status"), ("budget used", "budget_used")),
 }
 
 
-def _fallback(title: str, rows: Sequence[Row], url: str) -> str:
-    facts = ", ".join(f"{label.lower()} {value}" for label, value in rows if value != NOTHING)
-    text = f"{mrkdwn(title)}: {facts}".replace("\n", " ")
-    return cut_mrkdwn(text, FALLBACK) + (f" <{url}|Watch the recording>" if url else "")
+# Figures in words, for each kind of subject.
 
 
-def _reasons(why: Sequence[str]) -> tuple[Block, ...]:
-    lines = [f"• {mrkdwn(line, 200)}" for line in why[:_WHY_LINES]]
-    if len(why) > _WHY_LINES:
-        lines.append(f"• and {len(why) - _WHY_LINES} more reasons")
-    return (section("*Why*\n" + "\n".join(lines)),) if lines else ()
+def _value(value: Any) -> str:
+    if value is None or value in ("", ()):
+        return "–"
+    if type(value) in (int, float):
+        return number(value)
+    return clean(value)
 
 
-def _missing(task: Task) -> tuple[Block, ...]:
-    if not task.missing:
-        return ()
-    return (context(f"Not done yet: {mrkdwn(', '.join(task.missing))}"),)
+def _recording_figures(shown: Values) -> Iterable[str]:
+    if shown["duration"] is not None:
+        pages = shown["pages"]
+        on = f" on {number(pages)} page{'' if pages == 1 else 's'}" if pages else ""
+        yield f"Active for {_value(shown['duration'])}{on}."
 
 
-def _links(shown: Values) -> tuple[Block, ...]:
-    return buttons((("Watch the recording", shown["url"]), ("Public link", shown["share_url"])))
+def _campaign_figures(shown: Values) -> Iterable[str]:
+    if shown["responses"] is not None:
+        shares = shown["response_rate"] is not None and shown["impressions"]
+        of = f", {shown['response_rate']} of {number(shown['impressions'])}" if shares else ""
+        yield f"{number(shown['responses'])} answers in all{f'{of} impressions' if of else ''}."
+    if shown["enabled"] is False:
+        yield "The campaign is off."
 
 
-def _recording_rows(shown: Values) -> list[Row]:
-    saw = shown["saw"] or ((shown["entry_page"],) if shown["entry_page"] else ())
-    path = " → ".join(mrkdwn(page, 120) for page in saw[:_PATHS])
-    path += f" → {len(saw) - _PATHS} more" if len(saw) > _PATHS else ""
-    friction = (
-        [("Friction", value_text(shown["friction"]))] if shown["friction"] is not None else []
-    )
-    browser = " ".join(str(shown[n]) for n in ("browser", "browser_version") if shown[n])
-    system = " ".join(str(shown[n]) for n in ("os", "os_version") if shown[n])
-    country = (shown["country"] or "").upper()
-    who = [shown["visitor_type"], country, shown["device"], browser, system]
-    tags = [("Tags", value_text(shown["tags"][:_TAGS]))] if shown["tags"] else []
-    return [
-        ("Website", value_text(shown["website"])),
-        ("Saw" if shown["saw"] or not path else "Entry page", path or NOTHING),
-        *friction,
-        ("Active", f"{value_text(shown['duration'])} on {_pages(shown['pages'])}"),
-        ("Visitor", " · ".join(mrkdwn(part, 80) for part in who if part) or NOTHING),
-        ("Started", value_text(shown["started"])),
-        *tags,
+def _funnel_figures(shown: Values) -> Iterable[str]:
+    if shown["entered"] is not None and shown["conversion"] is not None:
+        yield f"{number(shown['entered'])} visitors entered, {shown['conversion']} converted."
+    steps = shown["steps"]
+    losses = [
+        (before["count"] - after["count"], before, after)
+        for before, after in pairwise(steps)
+        if before["count"] and after["count"] is not None and after["count"] < before["count"]
     ]
+    if losses:
+        lost, before, after = max(losses, key=lambda loss: loss[0])
+        share = round(100 * lost / before["count"])
+        yield (
+            f"Biggest loss: {before['name']} → {after['name']}, {number(lost)} of "
+            f"{number(before['count'])} visitors left ({share} %)."
+        )
 
 
-def _pages(count: int | None) -> str:
-    return f"{value_text(count)} page" + ("" if count == 1 else "s")
+def _form_figures(shown: Values) -> Iterable[str]:
+    if shown["submits"] and shown["success"] is not None:
+        failed = max(shown["submits"] - shown["success"], 0)
+        yield f"{number(failed)} of {number(shown['submits'])} attempts to send it failed."
+    elif shown["completion"] is not None:
+        yield f"{shown['completion']} of the visitors who began it sent it."
+    dropped = [field for field in shown["fields"] if field["dropped"]]
+    if dropped:
+        worst = max(dropped, key=lambda field: field["dropped"])
+        yield f"Most left at {worst['name']} ({number(worst['dropped'])} visitors)."
 
 
-def _campaign_rows(shown: Values) -> list[Row]:
-    return _rows(
-        shown,
-        ("Website", "website"),
-        ("Campaign", "campaign"),
-        ("New responses", "new_responses"),
-        ("Responses", "responses"),
-        ("Impressions", "impressions"),
-        ("Response rate", "response_rate"),
-        ("Enabled", "enabled"),
-    )
+def _page_figures(shown: Values) -> Iterable[str]:
+    figures = (
+        ("views", "views"), ("render_time", "to render"), ("visit_time", "visit time"),
+        ("engagement_time", "of activity"), ("scroll", "scrolled"),
+    )  # fmt: skip
+    told = [f"{_value(shown[name])} {words}" for name, words in figures if shown[name] is not None]
+    if told:
+        yield f"{_value(shown['path'])} has {', '.join(told)}."
 
 
-def _funnel_rows(shown: Values) -> list[Row]:
-    steps = [f"{mrkdwn(step['name'], 80)}: {value_text(step['count'])}" for step in shown["steps"]]
-    listed = "\n".join(steps[:_PARTS]) + ("\n…" if len(steps) > _PARTS else "")
-    rows = _rows(
-        shown,
-        ("Website", "website"),
-        ("Funnel", "funnel"),
-        ("Entered", "entered"),
-        ("Completed", "completed"),
-        ("Conversion", "conversion"),
-    )
-    return [*rows, ("Steps", listed or NOTHING)]
+def _website_figures(shown: Values) -> Iterable[str]:
+    if shown["status"] is not None:
+        rate = shown["recording_rate"]
+        of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
+        by = f", stopped by {shown['stopped_by'][0]}" if shown["stopped_by"] else ""
+        yield f"Mouseflow says {shown['status']}{by}{of}."
+    if shown["recordings_today"] is not None:
+        yield f"{number(shown['recordings_today'])} recordings today."
 
 
-def _form_rows(shown: Values) -> list[Row]:
-    rows = _rows(
-        shown,
-        ("Website", "website"),
-        ("Form", "form"),
-        ("Page", "page"),
-        ("Visits", "visits"),
-        ("Interactions", "interactions"),
-        ("Submits", "submits"),
-        ("Success", "success"),
-        ("Completion", "completion"),
-    )
-    dropped = sorted(
-        (field for field in shown["fields"] if field["dropped"]), key=lambda f: -f["dropped"]
-    )
-    worst = "\n".join(f"{mrkdwn(f['name'], 80)}: {value_text(f['dropped'])}" for f in dropped[:3])
-    return [*rows, ("Most drop-offs", worst)] if worst else rows
-
-
-def _page_rows(shown: Values) -> list[Row]:
-    return _rows(
-        shown,
-        ("Website", "website"),
-        ("Page", "path"),
-        ("Title", "title"),
-        ("Views", "views"),
-        ("Visit time", "visit_time"),
-        ("Active time", "engagement_time"),
-        ("Clicks", "clicks"),
-        ("Render time", "render_time"),
-        ("Scroll", "scroll"),
-    )
-
-
-def _website_rows(shown: Values) -> list[Row]:
-    return _rows(
-        shown,
-        ("Website", "website"),
-        ("Status", "status"),
-        ("Recording rate", "recording_rate"),
-        ("Budget used", "budget_used"),
-    )
-
-
-def _rows(shown: Values, *labels: Row) -> list[Row]:
-    return [(label, value_text(shown[name])) for label, name in labels if shown[name] is not None]
-
-
-_ROWS: Mapping[Kind, Callable[[Values], list[Row]]] = {
-    "recordings": _recording_rows,
-    "feedback": _campaign_rows,
-    "funnels": _funnel_rows,
-    "forms": _form_rows,
-    "pages": _page_rows,
-    "websites": _website_rows,
+_FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
+    "recordings": _recording_figures,
+    "feedback": _campaign_figures,
+    "funnels": _funnel_figures,
+    "forms": _form_figures,
+    "pages": _page_figures,
+    "websites": _website_figures,
 }
 
-if missing := [kind for kind in KINDS if kind not in _ROWS or kind not in _BRIEF]:
-    raise TypeError(f"kinds of subjects without rows of a message: {', '.join(missing)}")
+if missing := [kind for kind in KINDS if kind not in _FIGURES or kind not in _BRIEF]:
+    raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")

@@ -6,6 +6,7 @@ for the mistakes that people make most, and what a text may not use.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -90,15 +91,46 @@ def check_text(text: str, kind: Kind) -> list[TextFault]:
         tokens = _tokens(source)
         tree = _parsed(source, tokens)
     except _SyntaxFault as error:
-        return [_fault(source, error.offset, error.message)]
+        return _in_order(
+            {_fault(source, error.offset, error.message), *_beside(source, error, kind)}
+        )
     except RecursionError:
         return [TextFault(1, 1, "the text is nested too deeply")]
     faults = {
         _fault(source, _offset(tokens, found.line, found.word), found.message)
         for found in _problems(tree, kind)
     }
-    ordered = sorted(faults, key=lambda fault: (fault.line, fault.column, fault.message))
-    return ordered or _trial(source, tokens, kind)
+    return _in_order(faults) or _trial(source, tokens, kind)
+
+
+def _in_order(faults: Collection[TextFault]) -> list[TextFault]:
+    return sorted(faults, key=lambda fault: (fault.line, fault.column, fault.message))
+
+
+_VALUE = re.compile(r"\{\{[^{}]*\}\}")
+_LOOP_NAME = re.compile(r"\{%-?\s*for\s+(\w+)")
+
+
+def _beside(text: str, error: "_SyntaxFault", kind: Kind) -> Iterator[TextFault]:
+    """What is wrong with the other values of a text that has a syntax error."""
+    bound = {"loop", *_LOOP_NAME.findall(text)}
+    for value in _VALUE.finditer(text):
+        if value.start() <= error.offset < value.end():
+            continue
+        try:
+            tokens = _tokens(value[0])
+            found = [
+                it for it in _problems(_parsed(value[0], tokens), kind) if it.word not in bound
+            ]
+        except _SyntaxFault as other:
+            yield _fault(text, value.start() + other.offset, other.message)
+            continue
+        for it in found:
+            offset = value.start() + _offset(tokens, it.line, it.word)
+            yield _fault(text, offset, it.message)
+    with suppress(_SyntaxFault):
+        read = [token for token in _tokens(text) if token.kind not in _SKIPPED]
+        yield from (_fault(text, *_not_closed(block)) for block in _opened_blocks(read)[-1:])
 
 
 def first_use(text: str, names: Collection[str]) -> tuple[int, int]:
@@ -210,9 +242,12 @@ def _parsed(text: str, tokens: list[_Token]) -> nodes.Template:
         raise _SyntaxFault(last.offset, f"{last.value} is not closed; write {closing}")
     if not opened:
         raise _SyntaxFault(last.offset, f"something is missing before {last.value}")
-    word = opened[-1].value
-    message = f"{{% {word} %}} is not closed; write {{% end{word} %}}"
-    raise _SyntaxFault(opened[-1].offset, message)
+    raise _SyntaxFault(*_not_closed(opened[-1]))
+
+
+def _not_closed(block: _Token) -> tuple[int, str]:
+    word = block.value
+    return block.offset, f"{{% {word} %}} is not closed; write {{% end{word} %}}"
 
 
 def _opened_blocks(read: list[_Token]) -> list[_Token]:

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 from bot.domain.subjects import Band, Kind, RecordingSubject
 from bot.fields.catalogue import text_fields
 from bot.fields.field import Field, TextKind
-from bot.messages import blocks
+from bot.messages import links
 from bot.messages.text import Address, Friction, Percent, Safe, Span, clean, moment
 from bot.ports import Addresses, Task
 
@@ -54,7 +54,7 @@ def values(task: Task, addresses: Addresses) -> dict[str, Any]:
         name: bounded(printable(field, field.in_text(subject), zone))
         for name, field in text_fields(subject.kind).items()
     }
-    url = blocks.playback(subject, addresses) or ""
+    url = links.playback(subject, addresses) or ""
     return own | {
         "rule": task.rule,
         "summary": task.summary or task.rule,
@@ -63,7 +63,7 @@ def values(task: Task, addresses: Addresses) -> dict[str, Any]:
         "why": bounded(task.why),
         "url": url,
         "link": Safe(f"<{url}|recording>") if url else None,
-        "share_url": blocks.public(task.results.get("share"), addresses) or "",
+        "share_url": links.public(task.results.get("share"), addresses) or "",
     }
 
 

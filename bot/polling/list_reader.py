@@ -355,10 +355,18 @@ class PollWindow:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How deep to read next time, and when a count that shrank was last examined."""
+    """How deep to read next time, and when a count that shrank was last examined.
+
+    `counted` is how many recordings of a window the store knows, if the last poll could tell.
+    """
 
     depth: int = LEAST
     swept: datetime | None = None
+    counted: tuple[PollWindow, int] | None = None
+
+    def known_in(self, window: PollWindow) -> int | None:
+        """How many recordings of the window the store knows, None if they must be counted."""
+        return self.counted[1] if self.counted and self.counted[0] == window else None
 
     def learn(self, seen: "ListReading", live: frozenset[str]) -> "Pace":
         """The same for the next poll: as many rows as were of interest now, and a quarter more.
@@ -404,6 +412,11 @@ class ListReading:
     def fresh(self) -> list[Recording]:
         """Rows never seen before."""
         return [row for row in self.listing.rows if row.id not in self.known.fingerprints]
+
+    @property
+    def known_after(self) -> int:
+        """How many recordings of the window the store knows once the fresh rows are in it."""
+        return self.known.total + sum(map(self.window.holds, self.fresh))
 
     @property
     def grown(self) -> list[Recording]:
@@ -460,13 +473,16 @@ async def read_list(
     at_hand = frozenset(cached)
     limit = min(ROW_CAP, max(pace.depth, depth))
 
-    async def known_of(ids: Sequence[str]) -> Coverage:
-        work = partial(coverage, website=website, ids=ids, start=window.start, end=window.end)
-        return await store.run(work)
+    async def known_of(rows: Sequence[Recording], total: int | None = None) -> Coverage:
+        ids = [row.id for row in rows]
+        start, end = window.start, window.end
+        return await store.run(
+            partial(coverage, website=website, ids=ids, start=start, end=end, total=total)
+        )
 
     async def sift(rows: Sequence[Recording]) -> list[Recording]:
         """What is new, has changed, or is live and not at hand."""
-        known = await known_of([row.id for row in rows])
+        known = await known_of(rows)
         live = known.live - at_hand
         return [
             row
@@ -474,11 +490,15 @@ async def read_list(
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]
 
+    accepted = mark.accepted if mark else None
     listing = await read(mouseflow, website, window.filters, limit, expand=expand)
+    # Counting a busy window anew costs more than the rest of a poll that finds nothing.
+    counted = pace.known_in(window)
+    known = await known_of(listing.rows, counted)
+    if counted is not None and _difference(listing, known, window) != accepted:
+        known = await known_of(listing.rows)
     while True:
-        known = await known_of([row.id for row in listing.rows])
         difference = _difference(listing, known, window)
-        accepted = mark.accepted if mark else None
         found = ListReading(window, listing, known, since, difference, accepted)
         if _enough(found, mark, pace, at_hand, now):
             return found
@@ -487,6 +507,7 @@ async def read_list(
         if further is listing:
             return found
         listing = further
+        known = await known_of(listing.rows)
 
 
 def _difference(listing: Listing, known: Coverage, window: PollWindow) -> int:

@@ -264,14 +264,15 @@ def after_poll(
     pace = live.pace.learn(seen, frozenset(sessions))
     if seen.listing.whole or sweep_is_due(live.pace, now):
         pace = replace(pace, swept=now)
+    gone = frozenset(each.candidate.row.id for each in evaluations if each.gone)
+    counted = None if vanished or gone else (seen.window, seen.known_after)
+    pace = replace(pace, counted=counted)
     return replace(
         live,
         sessions=sessions,
         pace=pace,
         without_detail={key: it for key, it in waiting.items() if key in sessions},
-        gone=frozenset(key for key in live.gone if key in listed).union(
-            each.candidate.row.id for each in evaluations if each.gone
-        ),
+        gone=gone.union(key for key in live.gone if key in listed),
     )
 
 

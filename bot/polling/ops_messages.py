@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 from bot.actions.slack import Notice
 from bot.domain.subjects import Site, WebsiteSubject, written
+from bot.ports import Ports, Task
 from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.matches import NewMatch, NewStep, add_match
@@ -43,6 +44,21 @@ def notice(
         why=(title,),
         summary=title,
     )
+
+
+async def post_directly(
+    title: str, lines: Sequence[str], now: datetime, channel: str, ports: Ports
+) -> None:
+    """Post a message without the store, which is what it is about; raises GiveUp or TryLater."""
+    task = Task(
+        key=f"{RULE}/direct/{now:%Y%m%dT%H%M%S}",
+        rule=RULE,
+        summary=title,
+        subject=WebsiteSubject(website=Site(id="", name="")),
+        matched=now,
+        now=now,
+    )
+    await Notice(title=title, lines=tuple(lines), channel=channel).perform(task, ports)
 
 
 def announce(

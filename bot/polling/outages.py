@@ -43,8 +43,8 @@ RECORDINGS = "recordings of "
 OUTAGES = "outages"
 """The source under which the store keeps failing polls, for no website."""
 
-Trouble = Literal["key", "away", "other"]
-"""The API key is rejected, the API is down or unreachable, or anything else."""
+Trouble = Literal["key", "away", "store", "other"]
+"""The API key is rejected, the API is down, the store can't be written, or anything else."""
 
 
 class Failing(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +133,8 @@ class Outages:
         A rejected key at once, anything else when it lasts.
         """
         kind = self.failing[name].trouble
+        if kind == "store":
+            return None  # the daemon tells people itself, without the store
         if kind in self.announced or (kind in self.ended and now - self.ended[kind] < QUIET):
             return None
         alike = [it for it in self.failing.values() if it.trouble == kind]
@@ -189,6 +191,7 @@ class Outages:
 _BEGUN: dict[Trouble, str] = {
     "key": "Mouseflow rejected the API key. Nothing is being polled.",
     "away": "Mouseflow can't be reached since {since}",
+    "store": "The store can't be written since {since}",
     "other": "Some polls have been failing since {since}",
 }
 _ENDED = {"away": "Mouseflow is reachable again", "other": "All polls work again"}
@@ -196,6 +199,7 @@ _AFTER: dict[Trouble, str] = {
     "key": "Fix mouseflow.email or mouseflow.api_key and restart the bot. Until then it retries "
     "now and then. It will catch up on what it misses.",
     "away": "The bot keeps retrying. It will catch up on what it misses.",
+    "store": "The bot keeps retrying. It will catch up on what it misses.",
     "other": "The bot keeps retrying. `mouseflow-bot status` shows which polls fail.",
 }
 
@@ -216,6 +220,8 @@ def trouble(error: Exception) -> Trouble:
     """What kind of trouble the error is."""
     if isinstance(error, BadCredentials):
         return "key"
+    if isinstance(error, StoreError):
+        return "store"
     return "away" if isinstance(error, TryLater) else "other"
 
 

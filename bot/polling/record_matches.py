@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.actions.base import Action
-from bot.domain.alert_state import RESOLVED
+from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.subjects import Subject, written
 from bot.fields.catalogue import group_value
@@ -50,8 +50,9 @@ class Found:
     """A rule and a subject that matches it.
 
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
-    next; it is empty for recordings, which match once. `actions` replace the rule's own at the
-    end of an episode: it is told whenever its beginning was, whatever holds the rule back now.
+    next; it is empty for recordings, which match once. `actions` and `summary` replace the
+    rule's own in a reminder and at the end of an episode, which is told whenever its beginning
+    was, whatever holds the rule back now.
     """
 
     rule: Rule
@@ -60,6 +61,7 @@ class Found:
     why: tuple[str, ...] = ()
     episode: str = ""
     actions: tuple[Action, ...] | None = None
+    summary: str = ""
 
     @property
     def key(self) -> str:
@@ -227,7 +229,7 @@ def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: date
         match.rule == rule
         and bool(match.steps)
         and (match.happened or now) >= since
-        and not match.match_key.endswith(RESOLVED)
+        and not match.match_key.endswith((REMINDED, RESOLVED))
         for match in pending
     )
     so_far = acted_since(conn, rule, since) + waiting
@@ -271,7 +273,7 @@ def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routi
             for step in steps(actions, subject, key, routing.channel)
         ],
         why=each.why,
-        summary=rule.summary or rule.id,
+        summary=each.summary or rule.summary or rule.id,
         happened=each.happened,
         posting=posting(rule, routing.zone),
     )

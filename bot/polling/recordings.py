@@ -42,16 +42,27 @@ from bot.polling.live_sessions import (
 from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
-from bot.polling.session import AHEAD, aware, days_to_ask, other_zone, seen_recording
+from bot.polling.session import (
+    AHEAD,
+    AccountOffset,
+    account_offset,
+    aware,
+    days_to_ask,
+    seen_recording,
+)
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
+from bot.store import Connection
 from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
 from bot.store.recordings import (
+    close_older,
+    forget_watermark,
     known_recordings,
     matched_rules,
     reopen_recordings,
+    set_watermark,
     watermark,
 )
 
@@ -70,6 +81,33 @@ MOST_REPORTED = 1_000
 
 UNREADABLE, COST = "poll.unreadable", "poll.cost"
 """Kinds of notes that are written once, and once in `COST_EVERY`."""
+
+
+STOPPED = "recordings stopped"
+"""The source of websites whose recordings no rule watches any more."""
+
+
+def read_mark(
+    conn: Connection, website: str, now: datetime, began: datetime | None = None
+) -> Watermark | None:
+    """How far the website has been read; None if no rule has ever watched its recordings.
+
+    `began` is from when on sessions count, if this process began to watch. A rule that comes after
+    a time without any does not act on that time.
+    """
+    text = watermark(conn, SOURCE, website)
+    if text is not None:
+        return msgspec.json.decode(text, type=Watermark).until(now, began)
+    stopped = watermark(conn, STOPPED, website) is not None
+    return Watermark.after(now, now, {}) if stopped else None
+
+
+def stop_reading(conn: Connection, website: str, now: datetime) -> None:
+    """Note that no rule watches the website's recordings any more: its sessions are closed."""
+    if watermark(conn, SOURCE, website) is not None:
+        forget_watermark(conn, SOURCE, website)
+        set_watermark(conn, STOPPED, website, "{}", now)
+        close_older(conn, website=website, than=now + timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +137,8 @@ class Polled:
 
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
-    has the rules whose filters work again, each with the time from which to catch up. `zone` is
-    how the account counts time, if not as configured.
+    has the rules whose filters work again, each with the time from which to catch up. `offset`
+    is the account's offset from UTC, if the rows tell it.
     """
 
     live: LiveSessions
@@ -113,7 +151,7 @@ class Polled:
     without_detail: int = 0
     outage: BotError | None = None
     behind: Mapping[str, datetime] = field(default_factory=dict)
-    zone: str | None = None
+    offset: AccountOffset | None = None
 
 
 async def poll(
@@ -155,7 +193,9 @@ async def poll(
     expand = context.expand and rules.expandable
     scope = replace(
         scope,
-        matched=await context.store.run(partial(matched_rules, website=site.id, ids=ids)),
+        matched=(
+            await context.store.run(partial(matched_rules, website=site.id, ids=ids)) if ids else {}
+        ),
         places=places(seen, live) if expand else {},
         offset=live.knowledge.expansion.anywhere(now),
     )
@@ -199,7 +239,7 @@ async def poll(
         without_detail=len(waiting),
         outage=result.outage,
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
-        zone=other_zone(seen.listing.rows, context.zone),
+        offset=account_offset(seen.listing.rows, context.zone),
     )
 
 
@@ -210,12 +250,11 @@ async def _watermark(
 
     Sessions may then have been decided too early, or passed over as too old: they are live again.
     """
+    line = began and began - context.start
     text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
-    if text is None:
-        return None, False
-    stored = msgspec.json.decode(text, type=Watermark)
-    mark = stored.until(now, began and began - context.start)
-    if not stored.is_ahead(now):
+    mark = await context.store.run(partial(read_mark, website=site.id, now=now, began=line))
+    stored = msgspec.json.decode(text, type=Watermark) if text else None
+    if stored is None or mark is None or not stored.is_ahead(now):
         return mark, False
     log.warning("poll.clock_put_right", website=site.name,
                 seconds=round((stored.polled - now).total_seconds()))  # fmt: skip

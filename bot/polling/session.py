@@ -5,7 +5,9 @@ The API filters by whole days in the account's zone, has no cursor and documents
 sides and works out what is new.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from itertools import pairwise
@@ -47,16 +49,32 @@ def day(recording: Recording) -> date | None:
     return recording.created.date() if recording.created else None
 
 
-def other_zone(rows: Sequence[Recording], zone: ZoneInfo) -> str | None:
-    """How the account counts time, such as `+10:00`, if that is not as in the zone; else None.
+@dataclass(frozen=True, slots=True)
+class AccountOffset:
+    """The account's offset from UTC as recordings show it; `fits`: the configured zone has it."""
 
-    Each `created` carries the offset of the account's zone. One row proves nothing.
+    shown: str
+    fits: bool
+
+
+def account_offset(rows: Iterable[Recording], zone: ZoneInfo) -> AccountOffset | None:
+    """What most of the recordings say; None if no row has an offset, or as many say otherwise.
+
+    The API tells no time zone, but `created` carries the account's offset (L738, L4132).
     """
-    stamps = [row.created for row in rows if row.created and row.created.tzinfo]
-    if len(stamps) < 2 or any(at.utcoffset() == at.astimezone(zone).utcoffset() for at in stamps):
+    said = Counter(
+        (start.isoformat()[-6:], start.utcoffset() == start.astimezone(zone).utcoffset())
+        for row in rows
+        if (start := row.created) is not None and start.tzinfo is not None
+    )
+    right = sum(times for (_, fits), times in said.items() if fits)
+    wrong = said.total() - right
+    if right == wrong:
         return None
-    said = f"{stamps[0]:%z}"
-    return f"{said[:3]}:{said[3:5]}"
+    (shown, fits), _ = max(
+        (each for each in said.items() if each[0][1] is (right > wrong)), key=lambda it: it[1]
+    )
+    return AccountOffset(shown, fits)
 
 
 def last_activity(recording: Recording, now: datetime | None = None) -> datetime | None:

@@ -17,7 +17,7 @@ from bot.polling.evaluate import Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import SOURCE, PollContext, recent
+from bot.polling.recordings import SOURCE, PollContext, read_mark, recent
 from bot.polling.session import AHEAD
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
@@ -95,9 +95,10 @@ async def backfill(
     `began` is since when this process watches, if no earlier one did.
     Raises the errors of the calls and of the store; the days done so far stay done.
     """
-    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
     line = (began or now) - context.start
-    mark = msgspec.json.decode(text, type=Watermark).until(now, began and line) if text else None
+    mark = await context.store.run(
+        partial(read_mark, website=site.id, now=now, began=began and line)
+    )
     back_to = mark.polled if mark else line
     since = mark.since if mark else line
     if mark and mark.was_behind(began and line):

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
+import structlog
 
 from bot.domain.subjects import FormField, FormSubject, Kind, Site, Subject
 from bot.errors import BadCredentials, GiveUp, TryLater
-from bot.fields.catalogue import KINDS, SUBJECTS
+from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
 from bot.reports import sources
@@ -24,6 +25,7 @@ from bot.reports.sources import (
     Question,
     form_counters,
     funnel_counters,
+    is_stopped,
     page_counters,
     read_campaigns,
     read_forms,
@@ -32,11 +34,17 @@ from bot.reports.sources import (
     read_website,
 )
 from bot.rules.evaluate import answer
-from bot.rules.model import Condition, OneItem, Rule, leaves
+from bot.rules.model import Condition, Journey, OneItem, Rule, Test, leaves
 from bot.rules.needs import texts_read
+from bot.store.alert_states import figure_between
+from bot.store.budgets import who_stopped
 from bot.store.recordings import watermark
-from mouseflow import feedback, forms, funnels, heatmaps, websites
+from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
 from mouseflow.decode import Rows
+from mouseflow.filters import SessionFilters
+from mouseflow.models import RecordingPage, WebsiteDetail
+
+log = structlog.get_logger(__name__)
 
 Window = tuple[date, date]
 Fields = tuple[FormField, ...]
@@ -46,6 +54,13 @@ PROBE_AGAIN = timedelta(days=1)
 
 UNSURE = timedelta(hours=1)
 """How soon to check again a filter that is not known to work."""
+
+RECORDINGS_TODAY = "recordings_today"
+COUNTED = frozenset({"recordings", RECORDINGS_TODAY})
+"""Figures of a website that cost a call of their own."""
+
+BUDGETED = frozenset({"budget_used"})
+"""Figures of a website that the budgets know."""
 
 MOST_FORMS = 50
 """Forms whose report is read in one poll, if a rule asks for more than the list has. With more
@@ -70,14 +85,16 @@ class LevelMemory:
     """What helps from poll to poll and may be lost.
 
     `verdicts` holds by kind, question and filter whether the API honours it; `held` by kind what
-    is on hold, as the store has it; `said` what people were told; `budget_used` the website's
-    percentage; `reports` by question and form when its report was read, and the fields in it.
+    is on hold, as the store has it; `said` what people were told; `budget_used` the highest
+    percentage of any budget, None if no budget counts the website; `website` its settings as last
+    read; `reports` by question and form when its report was read, and the fields in it.
     """
 
+    website: tuple[datetime, WebsiteDetail] | None = None
     verdicts: dict[tuple[Kind, Question, str], Verdict] = field(default_factory=dict)
     held: dict[Kind, Mapping[str, str]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
-    budget_used: float | None = None
+    budget_used: float | Literal["unknown"] | None = None
     reports: dict[tuple[Question, str], tuple[datetime, Fields | None]] = field(
         default_factory=dict
     )
@@ -147,6 +164,8 @@ async def fetch(
     """Fetch what the rules ask for. Raises the first error if no question was answered."""
     if kind == "feedback":
         return await _campaigns(site, rules, context, memory)
+    if memory.budget_used == "unknown":
+        rules = [rule for rule in rules if not asks_budget(rule)]
     groups: dict[Question, list[Rule]] = {}
     for rule in rules:
         groups.setdefault(sources.question(rule.over_last, rule.visitors), []).append(rule)
@@ -207,21 +226,38 @@ async def proved(
 def _answered(
     kind: Kind, question: Question, rules: Sequence[Rule], answer: _Answer, memory: LevelMemory
 ) -> Figures:
-    series = f"{kind}?{question.text}" if question.text else kind
-    subjects, odd = _once_each(answer.subjects)
-    whole, unread = answer.whole and not odd, answer.unread + odd
+    series = series_of(kind, question)
+    subjects = _one_of_each(kind, answer.subjects)
+    twice, about = len(answer.subjects) - len(subjects), f"{series} listed twice"
+    if twice and about not in memory.said:
+        memory.said.add(about)
+        website = subjects[0].website.name
+        log.warning("poll.listed_twice", website=website, kind=kind, rows=twice)
     window = question.over_last or sources.USUAL
-    return Figures(series, question, rules, subjects, whole, unread, memory.said, window)
+    return Figures(
+        series, question, rules, subjects, answer.whole, answer.unread, memory.said, window
+    )
 
 
-def _once_each(subjects: Sequence[Subject]) -> tuple[list[Subject], int]:
-    """Each subject once, without those whose rows contradict each other, and how many rows."""
+def series_of(kind: Kind, question: Question) -> str:
+    """The name of the history of figures that answer the question."""
+    return f"{kind}?{question.text}" if question.text else kind
+
+
+def _one_of_each(kind: Kind, subjects: Sequence[Subject]) -> Sequence[Subject]:
+    """One subject for each key: of rows with the same key, the one with the highest figures."""
+    numeric = [field for field in fields(kind) if field.numeric]
+
+    def figures(subject: Subject) -> tuple[list[float], str]:
+        values = (field.get(subject) for field in numeric)
+        return [v if isinstance(v, int | float) else -1.0 for v in values], repr(subject)
+
     found: dict[str, Subject] = {}
-    odd: set[str] = set()
-    for subject in subjects:
-        if found.setdefault(subject.key, subject) != subject:
-            odd.add(subject.key)
-    return [it for key, it in found.items() if key not in odd], len(odd)
+    for each in subjects:
+        other = found.setdefault(each.key, each)
+        if other is not each and figures(each) > figures(other):
+            found[each.key] = each
+    return list(found.values())
 
 
 async def _campaigns(
@@ -248,8 +284,7 @@ async def _ask(
     window = sources.days(question, now, context.zone)
     match kind:
         case "websites":
-            detail = await context.mouseflow.send(websites.detail(site.id))
-            return _Answer([read_website(site, detail, memory.budget_used)])
+            return await _website(site, question, rules, context, memory, now)
         case "forms":
             listed = await _forms(site, question, window, context)
             return await _with_reports(site, question, rules, listed, context, memory, now)
@@ -259,6 +294,85 @@ async def _ask(
             raise ValueError(f"{kind} have no reports")
         case _:
             assert_never(kind)
+
+
+async def _website(
+    site: Site,
+    question: Question,
+    rules: Sequence[Rule],
+    context: PollContext,
+    memory: LevelMemory,
+    now: datetime,
+) -> _Answer:
+    """The website, with its recordings if a rule asks for them: one more call."""
+    if memory.website is None or memory.website[0] != now:
+        memory.website = (now, await context.mouseflow.send(websites.detail(site.id)))
+    at = now.astimezone(context.zone)
+    detail = memory.website[1]
+    # Rules that ask for an unknown share are not evaluated.
+    used = None if memory.budget_used == "unknown" else memory.budget_used
+    asked = partial(who_stopped, website=site.id, now=now)
+    owner = await context.store.run(asked) if is_stopped(detail) else None
+    website = read_website(site, detail, used, owner, at)
+    if any(map(_asks_recordings, rules)):
+        made, today = await _recordings(site, question, context, now)
+        website = msgspec.structs.replace(website, recordings=made, recordings_today=today)
+    return _Answer([website])
+
+
+async def _recordings(
+    site: Site, question: Question, context: PollContext, now: datetime
+) -> tuple[int | None, int]:
+    """How many recordings were made in `over_last`, and how many today.
+
+    The API counts whole days. Parts of a day are the difference to what the bot itself counted
+    then: unknown until it has polled for so long.
+    """
+    first, end = sources.days(question, now, context.zone)
+    today = end - timedelta(days=1)
+    before = None
+    if question.part_of_a_day:
+        then = now - (question.over_last or sources.USUAL)
+        before = await context.store.run(
+            partial(
+                figure_between,
+                kind=series_of("websites", question),
+                website=site.id,
+                subject=site.id,
+                name=RECORDINGS_TODAY,
+                first=then - context.gap,
+                last=then,
+            )
+        )
+        first = (before[0] if before else now).astimezone(context.zone).date()
+    counted, so_far = await _counted(site, first, today, context)
+    if not question.part_of_a_day:
+        return counted, so_far
+    return None if before is None else max(0, counted - round(before[1])), so_far
+
+
+async def _counted(site: Site, first: date, today: date, context: PollContext) -> tuple[int, int]:
+    """Recordings from the first day on, and those of today."""
+
+    async def page(day: date) -> RecordingPage:
+        filters = SessionFilters(fromdate=day, todate=today + timedelta(days=1))
+        return await context.mouseflow.send(recordings.list(site.id, filters, limit=1))
+
+    answer = await page(first)
+    if sum(answer.chart.values()) == answer.count:
+        of_days = {day: count for day, count in answer.chart.items() if first <= day <= today}
+        return sum(of_days.values()), of_days.get(today, 0)
+    return answer.count, answer.count if first == today else (await page(today)).count
+
+
+def _asks_recordings(rule: Rule) -> bool:
+    names = {
+        leaf.field
+        for condition in (rule.condition, rule.until)
+        for leaf in leaves(condition)
+        if isinstance(leaf, Test)
+    }
+    return not names.isdisjoint(COUNTED) or not texts_read(rule).isdisjoint(COUNTED)
 
 
 async def _funnels(site: Site, question: Question, window: Window, context: PollContext) -> _Answer:
@@ -355,6 +469,14 @@ def _rows(subjects: Sequence[Subject], rows: Rows[Any]) -> _Answer:
     return _Answer(subjects, len(rows.unreadable), not rows.unreadable)
 
 
+def asks_budget(rule: Rule) -> bool:
+    """Whether the rule depends on the share of a budget that is used."""
+    asked = (*leaves(rule.condition), *leaves(rule.until))
+    return rule.watch == "websites" and any(
+        leaf.field in BUDGETED for leaf in asked if not isinstance(leaf, Journey)
+    )
+
+
 def _asks_fields(condition: Condition) -> bool:
     return any(isinstance(leaf, OneItem) for leaf in leaves(condition))
 
@@ -370,8 +492,8 @@ async def _doubts(
 ) -> dict[str, str]:
     """The question's filters that are not known to work, with the reason."""
     found: dict[str, str] = {}
-    if not subjects:
-        return found  # nothing can fire
+    if not subjects or kind not in _LISTS:
+        return found  # nothing can fire, or the days are checked in the answer
     for aspect in question.aspects:
         key = (kind, question, aspect)
         verdict = memory.verdicts.get(key)
@@ -397,6 +519,9 @@ async def _probe(
     count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
     counters = count(subjects)
     window = sources.days(question, now, context.zone)
+    plain = sources.with_one_bound(question, aspect)
+    if plain != question:
+        counters = count((await _LISTS[kind](site, plain, window, context)).subjects)
     other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
     known = sources.honoured(counters, count(other.subjects))
     if known is None:

@@ -5,12 +5,13 @@ with one filter changed so that no visitor can be in both answers. An API that a
 contrast with the same figures ignores that filter.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.domain.budget import BUDGET, WebsiteState
 from bot.domain.subjects import (
     CampaignSubject,
     FormField,
@@ -21,7 +22,8 @@ from bot.domain.subjects import (
     Site,
     WebsiteSubject,
 )
-from bot.fields.catalogue import VISITOR_FILTERS
+from bot.fields.catalogue import VISITOR_FILTERS, FilterValue, Span
+from bot.fields.field import WEEKDAYS, ApiFilter
 from mouseflow import models
 from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.models import Campaign, Funnel, HeatmapPage, WebsiteDetail
@@ -35,6 +37,8 @@ def read_campaigns(site: Site, campaigns: Iterable[Campaign]) -> list[CampaignSu
             id=campaign.id,
             name=campaign.name or "",
             enabled=campaign.enabled,
+            trigger=campaign.trigger_type,
+            locked=campaign.is_locked,
             responses=campaign.report.responses if campaign.report else None,
             impressions=campaign.report.impressions if campaign.report else None,
         )
@@ -79,6 +83,7 @@ def _field(field: models.FormField) -> FormField:
         refills=field.refills,
         blanks=field.blanks,
         dropped=field.dropped,
+        start=field.start_time,
     )
 
 
@@ -126,6 +131,10 @@ def read_pages(site: Site, pages: Iterable[HeatmapPage]) -> list[PageSubject]:
             clicks=page.clicks,
             render_time=page.render_time,
             scroll=page.scroll,
+            fold=page.fold,
+            height=page.height,
+            size=page.size,
+            shared=bool(page.token),
         )
         for page in pages
         if page.display_url
@@ -155,22 +164,52 @@ class Question:
     """The time that figures are taken over (None: the usual) and the visitors they count."""
 
     over_last: timedelta | None = None
-    visitors: tuple[tuple[str, str], ...] = ()
+    visitors: tuple[tuple[str, FilterValue], ...] = ()
 
     @property
     def text(self) -> str:
         """The question as a short text that names it in the store; empty for the plain one."""
         back = () if self.over_last is None else ((DATES, f"{self.over_last.total_seconds():g}s"),)
-        return "&".join(f"{name}={value}" for name, value in (*back, *self.visitors))
+        given = ((name, _spelled(value)) for name, value in self.visitors)
+        return "&".join(f"{name}={value}" for name, value in (*back, *given))
+
+    @property
+    def part_of_a_day(self) -> bool:
+        """Whether `over_last` is less than whole days can tell."""
+        return self.over_last is not None and self.over_last < timedelta(days=1)
 
     @property
     def aspects(self) -> tuple[str, ...]:
         """The filters that the question depends on, by the names that rules have for them."""
         dates = () if self.over_last is None else (DATES,)
-        return (*dates, *(name for name, _value in self.visitors))
+        return (*dates, *(it for name, value in self.visitors for it in _aspects(name, value)))
 
 
-def question(over_last: timedelta | None, visitors: Mapping[str, str]) -> Question:
+_MIN, _MAX = " min", " max"
+"""How the aspects of a range end, after the filter's name: each bound is one."""
+
+
+def _aspects(name: str, value: FilterValue) -> Iterator[str]:
+    if not isinstance(value, Span):
+        yield name
+        return
+    if value.low is not None:
+        yield f"{name}{_MIN}"
+    if value.high is not None:
+        yield f"{name}{_MAX}"
+
+
+def _spelled(value: FilterValue) -> str:
+    match value:
+        case Span(low, high):
+            return f"{'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'}"
+        case str() | bool():
+            return str(value)
+        case tuple():
+            return ",".join(it if isinstance(it, str) else "=".join(it) for it in value)
+
+
+def question(over_last: timedelta | None, visitors: Mapping[str, FilterValue]) -> Question:
     """The question of a rule's `over_last` and `visitors`."""
     return Question(over_last, tuple(sorted(visitors.items())))
 
@@ -198,8 +237,18 @@ def page_filters(asked: Question, window: tuple[date, date]) -> PageFilters:
 
 def _given(asked: Question, window: tuple[date, date]) -> dict[str, Any]:
     given: dict[str, Any] = {"fromdate": window[0], "todate": window[1]}
-    given |= {VISITOR_FILTERS[name].served.name: value for name, value in asked.visitors}
+    for name, value in asked.visitors:
+        given |= _filters(VISITOR_FILTERS[name].served, value)
     return given
+
+
+def _filters(served: ApiFilter, value: FilterValue) -> dict[str, Any]:
+    """The API's filters for a value under `visitors`."""
+    if not isinstance(value, Span):
+        is_variables = isinstance(value, tuple) and not served.is_list
+        return {served.name: dict(value) if is_variables else value}  # type: ignore[arg-type]
+    bounds = zip(served.names, (value.low, value.high), strict=True)
+    return {name: served.take(bound) for name, bound in bounds if bound is not None}
 
 
 def contrast(
@@ -208,15 +257,41 @@ def contrast(
     """The question with one filter changed so that no visitor can be in both answers."""
     if aspect == DATES:
         return asked, LONG_AGO
+    name = aspect.removesuffix(_MIN).removesuffix(_MAX)
     changed = tuple(
-        (name, _other(name, value) if name == aspect else value) for name, value in asked.visitors
+        (it, _other(it, value, aspect) if it == name else value) for it, value in asked.visitors
     )
     return replace(asked, visitors=changed), window
 
 
-def _other(name: str, value: str) -> str:
+def _other(name: str, value: FilterValue, aspect: str) -> FilterValue:
+    """A value that no visitor has who has this one."""
     contrast = VISITOR_FILTERS[name].served.contrast
-    return next(other for other in contrast if other != value)
+    match value:
+        case Span():
+            low, high = contrast
+            return Span(low=low) if aspect.endswith(_MIN) else Span(high=high)
+        case str() | bool():
+            other: str | bool = next(it for it in contrast if it != value)
+            return other
+        case tuple():
+            none: str = contrast[0]
+            pairs = tuple((it[0], none) for it in value if not isinstance(it, str))
+            return pairs or (none,)
+
+
+def with_one_bound(asked: Question, aspect: str) -> Question:
+    """The question with the one bound of a range that the aspect is about, if it has two.
+
+    Only such a question differs from its contrast in nothing else.
+    """
+
+    def one(name: str, value: FilterValue) -> FilterValue:
+        if not isinstance(value, Span) or name != aspect.removesuffix(_MIN).removesuffix(_MAX):
+            return value
+        return Span(low=value.low) if aspect.endswith(_MIN) else Span(high=value.high)
+
+    return replace(asked, visitors=tuple((name, one(name, it)) for name, it in asked.visitors))
 
 
 def without(
@@ -225,7 +300,8 @@ def without(
     """The question without this filter, so that it counts all that the filter leaves out."""
     if aspect == DATES:
         return asked, (window[0] - USUAL, window[1])
-    kept = tuple((name, value) for name, value in asked.visitors if name != aspect)
+    left_out = aspect.removesuffix(_MIN).removesuffix(_MAX)
+    kept = tuple((name, value) for name, value in asked.visitors if name != left_out)
     return replace(asked, visitors=kept), window
 
 
@@ -246,11 +322,39 @@ def honoured(answer: Mapping[str, int], other: Mapping[str, int]) -> bool | None
     return None if sum(answer.values()) < ENOUGH else False
 
 
-def read_website(site: Site, detail: WebsiteDetail, budget_used: float | None) -> WebsiteSubject:
-    """The website as a subject; `budget_used` in percent, None where no budget counts it."""
+def is_stopped(detail: WebsiteDetail) -> bool:
+    """Whether somebody stopped the website, the bot or a person."""
+    return WebsiteState(detail.id, detail.status, detail.recording_rate).is_stopped
+
+
+def read_website(
+    site: Site,
+    detail: WebsiteDetail,
+    budget_used: float | None,
+    stopped_by: str | None,
+    at: datetime,
+) -> WebsiteSubject:
+    """The website as a subject; `budget_used` in percent, None where no budget counts it.
+
+    `stopped_by` is the rule or budget that stopped it, None if somebody else did. `at` is the
+    time of the look in the account's zone.
+    """
+    who: tuple[str, ...] = ("person",) if is_stopped(detail) else ()
+    if who and stopped_by is not None:
+        kind = "budget" if stopped_by.startswith(BUDGET) else "rule"
+        who = (f"{kind} {stopped_by.removeprefix(BUDGET)}", "bot")
     return WebsiteSubject(
         website=site,
         status=detail.status,
         recording_rate=detail.recording_rate,
         budget_used=budget_used,
+        hour=at.hour,
+        weekday=WEEKDAYS[at.weekday()],
+        demo=detail.is_demo,
+        anonymize_ips=detail.anonymize_ips,
+        disable_keystrokes=detail.disable_keystrokes,
+        excluded_ips=detail.excluded_ips,
+        merge_urls=detail.merge_urls,
+        domains=detail.domains,
+        stopped_by=who,
     )

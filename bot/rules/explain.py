@@ -285,6 +285,13 @@ def _impersonal(leaf: Leaf, about: Field) -> str:
             assert_never(leaf)
 
 
+def _in_words(part: Field, test: Test, item: Any) -> str:
+    """Why the part meets the test, if well-known values do: `rage clicks`; else empty."""
+    value = part.get(item)
+    known = isinstance(value, tuple) and any(map(part.in_words, value))
+    return test.operator.reason(part, value, "") if known else ""
+
+
 def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
     tests = [(about.part(test.field), test) for test in leaf.tests]
     met = [part_test(part, test) for part, test in tests]
@@ -293,6 +300,10 @@ def _item_reason(leaf: OneItem, about: Field, items: Any) -> str:
             key = about.parts[0]
             where = "" if key.personal else seen(key, key.get(item))
             where = where or about.name
-            rest = [_impersonal(test, part) for part, test in tests if part.name != key.name]
+            others = [(part, test) for part, test in tests if part.name != key.name]
+            words = [_in_words(part, test, item) for part, test in others]
+            if words and all(words):
+                return f"{', '.join(words)} {about.why_label} {where}"
+            rest = [_impersonal(test, part) for part, test in others]
             return f"{about.why_label} {where}{': ' if rest else ''}{', '.join(rest)}"
     return _impersonal(leaf, about)

@@ -10,6 +10,7 @@ from typing import Any, Literal, assert_never
 from bot.actions.base import Action
 from bot.domain.subjects import Kind, Site, Subject
 from bot.errors import Fault
+from bot.fields.catalogue import FilterValue
 from bot.fields.normal import folded
 from bot.rules.operators import Operator
 from bot.rules.units import Active, Rate
@@ -132,6 +133,16 @@ class RuleTest:
     text: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A subject that no rule may match; `given` as in a `RuleTest`."""
+
+    name: str
+    watch: Kind
+    given: Mapping[str, Any]
+    line: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """A rule. `id` is its key in the file and names all its state in the store."""
@@ -150,9 +161,10 @@ class Rule:
     after_downtime: AfterDowntime = AfterDowntime()
     held_for: timedelta | None = None
     until: Condition | None = None
+    remind: timedelta | None = None
     resolved: bool = False
     over_last: timedelta | None = None
-    visitors: Mapping[str, str] = field(default_factory=dict)
+    visitors: Mapping[str, FilterValue] = field(default_factory=dict)
     was: tuple[str, ...] = ()
     tests: tuple[RuleTest, ...] = ()
     file: str = ""
@@ -197,6 +209,7 @@ class Budget:
     steps: tuple[BudgetStep, ...] = ()
     resume: bool = False
     pace: Pace | None = None
+    was: tuple[str, ...] = ()
     summary: str = ""
     file: str = ""
     line: int = 0
@@ -205,12 +218,16 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All rules of all files, in file order, with the lints that were not silenced."""
+    """All rules of all files, in file order, with the lints that were not silenced.
+
+    `notes` say what rules cost that have nothing wrong.
+    """
 
     rules: tuple[Rule, ...] = ()
     warnings: tuple[Fault, ...] = ()
     digest: str = ""
     budgets: tuple[Budget, ...] = ()
+    notes: tuple[Fault, ...] = ()
 
     def watching(self, kind: Kind) -> tuple[Rule, ...]:
         """The rules about one kind of subject."""

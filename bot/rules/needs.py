@@ -229,16 +229,16 @@ def fires_early(rule: Rule) -> bool:
     if rule.watch != "recordings":
         return True
     may_change = any(it.changes or it.grows for it in grouped_by(rule))
-    return not may_change and _stays(rule.condition, True, rule.watch)
+    return not may_change and stays(rule.condition, True, rule.watch)
 
 
-def _stays(condition: Condition, answer: bool, kind: Kind) -> bool:
+def stays(condition: Condition, answer: bool, kind: Kind) -> bool:
     """Whether the condition keeps this answer while the session continues."""
     match condition:
         case Not(part):
-            return _stays(part, not answer, kind)
+            return stays(part, not answer, kind)
         case All(parts) | AnyOf(parts):
-            return all(_stays(part, answer, kind) for part in parts)
+            return all(stays(part, answer, kind) for part in parts)
         case Journey():
             return answer
         case OneItem(name, tests):

@@ -13,7 +13,7 @@ from math import ceil, floor, inf, isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
-from bot.fields.catalogue import ALERTS, SUBJECTS
+from bot.fields.catalogue import ALERTS, over_time
 from bot.fields.field import NUMERIC, Field
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
@@ -189,6 +189,9 @@ class Operator(ABC):
         met = self._texts_met(about, texts_of(value))
         if about.type == "texts" and not met:
             return f"{about.name} {self.words(about)}"
+        words = [about.in_words(text) for text in met]
+        if met and None not in words:
+            return enumerated(words, "and")
         return f"{about.why_label} {seen(about, met or value) or 'absent'}"
 
     def _texts_met(self, about: Field, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -728,9 +731,9 @@ class Change(Operator):
                 place.at(key, node.entries[key]).fault(f"{key} needs a percentage such as 20%")
         if against is None:
             return None
-        if SUBJECTS[about.watch].over_time and against % timedelta(days=1):
+        if over_time(about) and against % timedelta(days=1):
             place.at("against", node.entries["against"]).fault(
-                f"{about.watch} are counted by whole days; compare with whole days ago, "
+                f"{about.name} is compared with the same time of day; write whole days, "
                 "such as against: 1d or 7d"
             )
             return None

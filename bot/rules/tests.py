@@ -11,11 +11,12 @@ from bot.domain.subjects import Site, Subject
 from bot.errors import Fault, internal_error
 from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
+from bot.messages.message import plain
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
 from bot.rules.evaluate import Past, rule_answer
 from bot.rules.explain import explain, lines, why
-from bot.rules.model import Rule, RuleSet, RuleTest
+from bot.rules.model import Rule, RuleSet, RuleTest, Sample, applies
 
 _WRITTEN_AS = {"unshare": "share"}
 """Kinds of steps that are written under another key."""
@@ -88,6 +89,32 @@ def _outcome(rule: Rule, test: RuleTest) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(problems), explanation
 
 
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A rule that matches a sample which no rule may match, and why."""
+
+    rule: str
+    sample: str
+    line: int
+    why: tuple[str, ...]
+
+
+def unwanted(rules: Iterable[Rule], samples: Sequence[Sample]) -> list[Unwanted]:
+    """Every match of a rule with a sample of its kind and website."""
+    found = []
+    for rule in rules:
+        for sample in samples:
+            site = _site(rule, sample.given)
+            if sample.watch != rule.watch or not applies(rule, site):
+                continue
+            tried = made(rule.watch, site, sample.given)
+            past = _past(sample.given.get("before", {}))
+            if rule_answer(rule, tried, past, complete=True) is True:
+                why_it_is = tuple(why(rule, tried, complete=True))
+                found.append(Unwanted(rule.id, sample.name, sample.line, why_it_is))
+    return found
+
+
 def _site(rule: Rule, given: Mapping[str, Any]) -> Site:
     """The website given, or one that the rule watches."""
     if "website" in given:
@@ -134,18 +161,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
     )
     posts = [action for action in rule.do if isinstance(action, Notifier)]
     found = [post.message(task, Addresses()) for post in posts]
-    return ["\n".join((each.text, *_texts(each.blocks))) for each in found if each is not None]
-
-
-def _texts(blocks: Any) -> list[str]:
-    """All texts in a message's blocks."""
-    if isinstance(blocks, Mapping):
-        own = blocks.get("text")
-        inner = [text for value in blocks.values() for text in _texts(value)]
-        return [own, *inner] if isinstance(own, str) else inner
-    if isinstance(blocks, list | tuple):
-        return [text for value in blocks for text in _texts(value)]
-    return []
+    return ["\n".join(plain(each)) for each in found if each is not None]
 
 
 def junit(results: Sequence[TestResult]) -> str:

@@ -2,6 +2,6 @@
 
 from sqlalchemy import Connection
 
-from bot.store.database import Store, backup, in_memory_copy, open_store
+from bot.store.database import Store, backup, in_memory_copy, open_store, restore
 
-__all__ = ["Connection", "Store", "backup", "in_memory_copy", "open_store"]
+__all__ = ["Connection", "Store", "backup", "in_memory_copy", "open_store", "restore"]

@@ -52,6 +52,7 @@ def _kept(row: Row[Any]) -> KeptLevel:
         polled=moment(row.at),
         ending=moment_or_none(row.ending),
         told=bool(row.told),
+        reminded=moment_or_none(row.reminded),
         effect=row.effect,
         counter=msgspec.json.decode(row.counter, type=Counter) if row.counter else None,
     )
@@ -91,6 +92,7 @@ def save_level(
         "known": ms_or_none(level.known),
         "ending": ms_or_none(level.ending),
         "told": int(level.told),
+        "reminded": ms_or_none(level.reminded),
         "effect": level.effect,
         "counter": msgspec.json.encode(level.counter).decode() if level.counter else "",
         "figures": written(kept.subject).decode() if kept.subject and level.lives else "",
@@ -103,9 +105,13 @@ def save_level(
     )
 
 
-def forget_levels(conn: Connection, rule: str, website: str) -> None:
-    """Delete the rule's alert states on a website that it no longer covers."""
-    conn.execute(delete(_levels).where(_levels.c.rule == rule, _levels.c.website == website))
+def forget_level(conn: Connection, rule: str, website: str, subject: str) -> None:
+    """Delete the rule's alert state for a subject that it no longer covers."""
+    conn.execute(
+        delete(_levels).where(
+            _levels.c.rule == rule, _levels.c.website == website, _levels.c.subject == subject
+        )
+    )
 
 
 def rules_present(conn: Connection, rules: Collection[str], now: datetime, gap: timedelta) -> None:
@@ -140,10 +146,10 @@ def add_figures(
 def figure_between(
     conn: Connection, kind: str, website: str, subject: str, name: str, first: datetime,
     last: datetime,
-) -> float | None:  # fmt: skip
-    """The last figure seen in that time."""
+) -> tuple[datetime, float] | None:  # fmt: skip
+    """The last figure seen in that time, and when."""
     query = (
-        select(_figures.c.value)
+        select(_figures.c.at, _figures.c.value)
         .where(
             _figures.c.kind == kind,
             _figures.c.website == website,
@@ -155,7 +161,8 @@ def figure_between(
         .order_by(_figures.c.at.desc())
         .limit(1)
     )
-    return conn.execute(query).scalar_one_or_none()
+    row = conn.execute(query).first()
+    return None if row is None else (moment(row.at), row.value)
 
 
 def grain(at: datetime) -> datetime:

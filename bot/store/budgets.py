@@ -6,12 +6,14 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.domain.budget import Ownership, Switch
+from bot.actions.recording import CHANGED
+from bot.domain.budget import SWITCHES, Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
+from bot.store.recordings import website_names
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
     budget_steps,
@@ -22,9 +24,8 @@ from bot.store.schema import (
     ms,
     ownership,
     steps,
+    watermarks,
 )
-
-_SWITCHES: tuple[Switch, ...] = ("recording", "recording_rate")
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
@@ -118,7 +119,7 @@ def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:
     found: dict[tuple[str, Switch], Ownership] = {}
     for row in conn.execute(select(ownership)):
         website, _, name = row.website.partition(" ")
-        switch = next(each for each in _SWITCHES if each == name)
+        switch = next(each for each in SWITCHES if each == name)
         found[website, switch] = Ownership(
             website=website,
             switch=switch,
@@ -143,7 +144,7 @@ def own(conn: Connection, held: Ownership) -> None:
     write = insert(ownership).values(website=_row(held.website, held.switch), **values)
     conn.execute(write.on_conflict_do_update(index_elements=["website"], set_=values))
     said = f"{held.switch} set to {held.set_to}: {held.reason}"
-    record(conn, held.at, [_note("website.held", held.website, held.owner, said)])
+    record(conn, held.at, [_note(conn, "website.held", held.website, held.owner, said)])
 
 
 def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
@@ -153,14 +154,35 @@ def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason:
         return False
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
     said = f"{switch}: {reason}"
-    record(conn, at, [_note("website.released", website, held.owner, said)])
+    record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
     return True
 
 
-def step_outcome(conn: Connection, key: str) -> tuple[StepStatus, str | None] | None:
-    """The status of the outbox's step and its result; None if there is no such step."""
-    row = conn.execute(select(steps.c.state, steps.c.result).where(steps.c.key == key)).first()
-    return None if row is None else (StepStatus(row.state), row.result)
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What became of a step in the outbox: `ended` is None while it is open."""
+
+    status: StepStatus
+    result: str | None
+    fault: str
+    ended: datetime | None
+
+
+def step_outcome(conn: Connection, key: str) -> StepOutcome | None:
+    """What became of the step; None if there is no such step."""
+    columns = steps.c.state, steps.c.result, steps.c.fault, steps.c.ended
+    row = conn.execute(select(*columns).where(steps.c.key == key)).first()
+    if row is None:
+        return None
+    return StepOutcome(StepStatus(row.state), row.result, row.fault, moment_or_none(row.ended))
+
+
+def supersede(conn: Connection, key: str, now: datetime) -> None:
+    """A new step tries again what this dead letter could not do, so it needs nobody any more."""
+    dead = (steps.c.key == key, steps.c.state == StepStatus.DEAD)
+    write = update(steps).where(*dead).values(state=StepStatus.WITHHELD, ended=ms(now))
+    if conn.execute(write).rowcount:
+        record(conn, now, [Note(kind="step.superseded", step=key, text="a new step tries again")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +230,29 @@ def switchings(conn: Connection, website: str, since: datetime) -> tuple[Switchi
         )
         for row in conn.execute(_BEGUN, values)
     )
+
+
+POLLED = "budget-websites"
+"""The watermark source for websites at the last poll of the budgets."""
+
+
+def who_stopped(conn: Connection, website: str, now: datetime) -> str | None:
+    """The budget or rule that stopped the website, which is stopped; None for somebody else."""
+    query = select(watermarks.c.at).where(
+        watermarks.c.source == POLLED, watermarks.c.website == website
+    )
+    polled = conn.execute(query).scalar_one_or_none()
+    # What the last poll of the budgets has seen is in the ownership.
+    since = now - timedelta(days=90) if polled is None else moment(polled)
+    last = [
+        each
+        for each in switchings(conn, website, since)
+        if each.switch == "recording" and (each.ended is None or each.result == CHANGED)
+    ]
+    if last:
+        return last[-1].owner if last[-1].to == "stop" else None
+    held = owned(conn).get((website, "recording"))
+    return held.owner if held else None
 
 
 _VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}
@@ -260,5 +305,7 @@ def _row(website: str, switch: Switch) -> str:
     return f"{website} {switch}"
 
 
-def _note(kind: str, website: str, owner: str, text: str) -> Note:
-    return Note(kind=kind, website=website, rule=owner, text=text)
+def _note(conn: Connection, kind: str, website: str, owner: str, text: str) -> Note:
+    name = website_names(conn).get(website)
+    said = f"{name}: {text}" if name else text
+    return Note(kind=kind, website=website, rule=owner, text=said)

@@ -83,6 +83,17 @@ def cancel(
     return len(taken)
 
 
+def take_back_step(conn: Connection, key: str, now: datetime, reason: str) -> bool:
+    """Take back one step that waits; False if it runs, has ended, or may have taken effect."""
+    never_sent = steps.c.unknown_since.is_(None)
+    query = select(steps.c.id).where(steps.c.key == key, _PENDING, never_sent)
+    found = conn.execute(query).scalar_one_or_none()
+    if found is None:
+        return False
+    _take_back(conn, [found], now, "step.withheld", reason)
+    return True
+
+
 def _named(ids: Collection[int], rules: Collection[str]) -> ColumnElement[bool]:
     of_rules = matches.c.rule.in_(rules) & steps.c.action.not_in(_RESTORING)
     return steps.c.id.in_(ids) | of_rules

@@ -7,15 +7,20 @@ a whole.
 import asyncio
 import errno
 import fcntl
+import glob
 import os
+import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -23,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 
 from bot.errors import ConfigError, StoreError, StoreLost
 from bot.store.formats import convert, create_tables, is_empty, is_older
+from bot.store.lineage import Beside, Restored, count, recognise
 from bot.store.schema import SCHEMA_VERSION
 
 Value = str | int | float | bytes | None
@@ -107,11 +113,15 @@ def _family(error: BaseException | None) -> str:
     return "_".join(name.split("_")[:2])
 
 
+log = structlog.get_logger(__name__)
+
+
 class Lock:
     """Held from construction until `release`; the kernel frees it when the process dies.
 
-    Raises StoreError if another process holds it (and names that process), or if the lock file
-    can't be written.
+    Its file says who holds it, in the first line, and below how the holder is doing. Raises
+    StoreError if another process holds it (and names that process), or if the lock file can't
+    be written.
     """
 
     def __init__(self, database: Path) -> None:
@@ -123,18 +133,30 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._file, 20).decode("ascii", "replace").strip() or "unknown"
+            first = os.read(self._file, 200).decode("utf-8", "replace").partition("\n")[0]
             os.close(self._file)
             raise StoreError(
-                f"{database} is in use by another mouseflow-bot (process {holder}); "
-                "stop that one first, or use another store"
+                f"{database} is in use by another mouseflow-bot "
+                f"(process {first.strip() or 'unknown'}). Stop that one first, or use "
+                "`once --dry-run`, which works beside it. A second store would do everything twice"
             ) from error
+        # Across containers the number alone names nobody: it is mostly 1.
+        self._holder = f"{os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%FT%TZ}"
         try:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            self._write("")
         except OSError as error:
             os.close(self._file)
             raise unwritable(self.path, error) from error
+
+    def write(self, text: str) -> None:
+        """Say in one line how the holder is doing; a full disk may lose it."""
+        with suppress(OSError):
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        content = f"{self._holder}\n{text}\n".encode()
+        os.pwrite(self._file, content, 0)
+        os.ftruncate(self._file, len(content))
 
     def release(self) -> None:
         """Release it. The file stays: removing it would let two bots lock two files."""
@@ -143,6 +165,12 @@ class Lock:
 
 T = TypeVar("T")
 
+INCREMENTAL = 2
+"""SQLite's number of the mode in which a file gives free space back when asked to."""
+
+LONGEST_LOG = 8 * 2**20
+"""How many bytes of the log beside the store stay on the disk after a large transaction."""
+
 BUSY_MS = 5_000
 """How long a write waits for another process (a command beside the daemon)."""
 
@@ -150,7 +178,9 @@ BUSY_MS = 5_000
 class Store:
     """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`.
 
-    It refuses all work once the store is damaged or its `file` is gone.
+    It refuses all work once the store is damaged or its `file` is gone. `restored` says that an
+    older copy was put in the store's place before it was opened. `trouble` is since when (in
+    seconds since 1970) and why it can't be written, None if it can.
     """
 
     def __init__(
@@ -163,8 +193,13 @@ class Store:
         begin: str = "BEGIN IMMEDIATE",
     ) -> None:
         self.place = place
+        self.restored: Restored | None = None
+        self.trouble: tuple[float, str] | None = None
+        self._beside = Beside(file) if file and lock else None
         self._file = file
         self._opened: tuple[int, int] | None = None
+        self._counting = False
+        self._changes = 0
         self._lost = ""
         self._lock = lock
         self._closed = False
@@ -197,6 +232,8 @@ class Store:
         self._closed = True
         self._thread.submit(self._close).result()
         self._thread.shutdown()
+        if self._beside:
+            self._beside.close()
         if self._lock:
             self._lock.release()
 
@@ -216,10 +253,59 @@ class Store:
             with translated(self.place):
                 connection = self._connected()
                 with connection.begin():
-                    return work(connection)
-        except StoreLost as error:
-            self._lost = str(error)
+                    done = work(connection)
+                    changed, writes = self._count(connection)
+                self._keep(writes)
+                if changed:  # reading works also on a full disk
+                    self.trouble = None
+                return done
+        except StoreError as error:
+            if self.trouble is None:
+                self.trouble = (time.time(), str(error))
+            if isinstance(error, StoreLost):
+                self._lost = str(error)
             raise
+
+    def _count(self, connection: Connection) -> tuple[bool, int | None]:
+        """Whether this transaction has changed something; if so, it is counted."""
+        driver = _driver(connection)
+        changed = driver.total_changes != self._changes
+        writes = count(driver, datetime.now(UTC)) if changed and self._counting else None
+        self._changes = driver.total_changes
+        return changed, writes
+
+    def _keep(self, writes: int | None) -> None:
+        if self._beside and writes is not None:
+            with suppress(OSError):  # behind is safe
+                self._beside.write(writes)
+
+    def beat(self, text: str) -> None:
+        """Say beside the store how its owner is doing, also if the store can't be written."""
+        if self._lock:
+            self._lock.write(text)
+
+    def delete_copies(self, before: datetime) -> None:
+        """Delete copies of the store that a conversion or a restore left before then."""
+        if self._file is None:
+            return
+        for name in (f"{self._file.name}.format-*", f"{self._file.name}.before-restore*"):
+            for copy in self._file.parent.glob(glob.escape(name[:-1]) + "*"):
+                with suppress(OSError):
+                    if copy.stat().st_mtime < before.timestamp():
+                        copy.unlink()
+                        log.info("store.copy_deleted", file=str(copy))
+
+    def recognise(self) -> None:
+        """Find out whether an older copy was put in the place of the store; see `restored`."""
+        if self._beside is None:
+            return  # commands don't count: they would hide that the store is older
+        beside, now = self._beside.read(), datetime.now(UTC)
+        writes, self.restored = self.do(lambda conn: recognise(conn, beside, now))
+        try:
+            self._beside.write(writes)
+        except OSError as error:
+            raise unwritable(self._beside.path, error) from error
+        self._counting = True
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -295,6 +381,60 @@ def backup(url: str, file: Path) -> None:
         source.execute("VACUUM INTO ?", (str(file),))
 
 
+def restore(url: str, file: Path) -> Path | None:
+    """Put a backup in the place of the store, whole or not at all.
+
+    Returns where the store that was there is kept now; None if there was none. At its next start
+    the bot recognises the older store. Raises StoreError if `file` is not a store that this
+    version can use, if a bot is running, or if the disk is full; then nothing has changed.
+    """
+    path = database_path(url)
+    if not file.is_file():
+        raise StoreError(f"{file}: no such file")
+    if path.exists() and path.samefile(file):
+        raise StoreError(f"{file} is the store itself; name a backup")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    lock = Lock(path)
+    try:
+        return _restore(path, file)
+    finally:
+        lock.release()
+
+
+def _restore(path: Path, file: Path) -> Path | None:
+    part = path.with_name(f"{path.name}.restoring")
+    part.unlink(missing_ok=True)  # left by a crash
+    with translated(file), closing(_untouched(file)) as source:
+        if is_empty(source):
+            raise StoreError(f"{file}: empty; it is no backup")
+        is_older(source, str(file))  # raises if it can't be used
+        if (fault := source.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise StoreError(f"{file}: damaged ({fault}); use another backup")
+        with _new_file(part):
+            source.execute("VACUUM INTO ?", (str(part),))
+    kept = _set_aside(path) if path.exists() else None
+    part.replace(path)
+    _flush(path.parent)
+    return kept
+
+
+def _set_aside(path: Path) -> Path:
+    """Keep the store under another name, with what is still in its log."""
+    kept = path.with_name(f"{path.name}.before-restore")
+    with suppress(sqlite3.Error), closing(_connect(path, "rw")) as damaged_or_not:
+        damaged_or_not.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for suffix in ("-wal", "-shm", ""):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.replace(kept.with_name(kept.name + suffix))
+        else:
+            kept.with_name(kept.name + suffix).unlink(missing_ok=True)
+    return kept
+
+
 @contextmanager
 def _new_file(file: Path) -> Iterator[None]:
     """Create a file that only this user can read; it is on the disk at the end, or gone."""
@@ -342,6 +482,7 @@ def database_path(url: str) -> Path:
 def _ready(store: Store, *, create: bool = False) -> Store:
     try:
         store.do(lambda connection: _checked(connection, create=create))
+        store.recognise()
     except BaseException:
         store.close()
         raise
@@ -374,7 +515,9 @@ def _writable(path: Path, *, locked: bool) -> sqlite3.Connection:
     connection = _connect(
         path,
         "rwc",
+        f"PRAGMA auto_vacuum = {INCREMENTAL}",  # of a new store
         "PRAGMA journal_mode = WAL",
+        f"PRAGMA journal_size_limit = {LONGEST_LOG}",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
     )
@@ -386,10 +529,23 @@ def _writable(path: Path, *, locked: bool) -> sqlite3.Connection:
             finally:
                 if lock:
                     lock.release()
+        if locked:
+            _let_it_shrink(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _let_it_shrink(connection: sqlite3.Connection, path: Path) -> None:
+    """Rewrite a store of the first version, which could not give space back to the disk."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+        return
+    try:
+        connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+        connection.execute("VACUUM")
+    except sqlite3.Error as error:
+        log.warning("store.not_compacted", store=str(path), reason=str(error))
 
 
 def _snapshot(connection: sqlite3.Connection, path: Path) -> Path:

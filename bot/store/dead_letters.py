@@ -156,6 +156,12 @@ def step_kinds(conn: Connection, match_keys: Sequence[str]) -> dict[str, tuple[s
     return found
 
 
+def dead_ids(conn: Connection, ids: Sequence[int]) -> frozenset[int]:
+    """Those of the ids that are dead letters."""
+    query = select(steps.c.id).where(text("steps.state = 'dead'"), steps.c.id.in_(ids))
+    return frozenset(conn.execute(query).scalars())
+
+
 def retry(
     conn: Connection, now: datetime, *, ids: Sequence[int] | None = None, rule: str = ""
 ) -> int:

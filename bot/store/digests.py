@@ -45,6 +45,7 @@ class DueStep(NamedTuple):
     admitted: int
     first_tried: int | None
     unknown_since: int | None
+    look_since: int | None
     m_rule: str
     m_website: str
     m_subject_key: str
@@ -140,7 +141,7 @@ def held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
 
     An attempt whose outcome is unknown is never held back: it may be posted already.
     """
-    if row.rank != Rank.POST or row.unknown_since is not None:
+    if row.rank != Rank.POST or row.unknown_since is not None or row.look_since is not None:
         return False
     try:
         return _held_back(conn, row, now)
@@ -206,7 +207,7 @@ _FULL = text(
 )
 _BACKLOG = (
     f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.state = 'pending'"
-    f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL"
+    f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL AND steps.look_since IS NULL"
     f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
     f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
 )

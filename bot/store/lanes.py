@@ -1,4 +1,4 @@
-"""Lanes: one queue per Slack channel, website or webhook host, and until when it is paused."""
+"""Lanes: one queue per Slack channel, website or webhook URL, and why and until when it waits."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -10,10 +10,11 @@ import structlog
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bot.domain.limits import Posting
+from bot.domain.limits import Awaited, Posting
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
+from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
 from bot.store.schema import lanes, matches, moment, ms, steps
 
@@ -151,7 +152,14 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:
         return False
-    add_steps(conn, match_id, match.steps, match.matched)
+    add_steps(
+        conn,
+        match_id,
+        match.steps,
+        match.matched,
+        match.happened,
+        waits=bool(match.posting.awaits),
+    )
     note = Note(
         kind="match",
         rule=match.rule,
@@ -184,15 +192,25 @@ def reached_people(
     return not states or any(state not in lost for state in states)
 
 
-def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: datetime) -> None:
+def add_steps(
+    conn: Connection,
+    match_id: int,
+    new: Sequence[NewStep],
+    now: datetime,
+    happened: datetime | None = None,
+    *,
+    waits: bool = False,
+) -> None:
     """Put the steps of a match into the outbox, in the order in which they are performed.
 
-    A step waits until those of lower rank have ended; then `release_next` makes it due.
+    A step waits until those of lower rank have ended; then `release_next` makes it due. With
+    `waits` all wait for steps of other matches, until `release_awaiting` makes them due.
     """
     rows = []
+    since = look_since(conn, happened or now, now) if new else None
     for step in sorted(new, key=lambda step: step.rank):
         due = ms(step.due)
-        waits = any(other.rank < step.rank for other in new)
+        behind = waits or any(other.rank < step.rank for other in new)
         rows.append(
             {
                 "match_id": match_id,
@@ -201,8 +219,9 @@ def add_steps(conn: Connection, match_id: int, new: Sequence[NewStep], now: date
                 "lane": step.lane,
                 "action": step.kind,
                 "params": step.params,
-                **_waiting(step.rank, due, waits=waits),
+                **_waiting(step.rank, due, waits=behind),
                 "created": max(ms(now), due),  # from then on it waits
+                "look_since": since,
             }
         )
     if rows:
@@ -232,6 +251,51 @@ _RELEASE = (
 def release_next(conn: Connection, match: int) -> None:
     """A step of the match has ended: make due what waited for nothing else."""
     execute(conn, _RELEASE, {"match": match})
+
+
+_AWAITING = (
+    "SELECT DISTINCT matches.id, matches.posting FROM matches JOIN steps ON match_id = matches.id"
+    " WHERE rule = :rule AND state = 'pending' AND waits IS NOT NULL"
+)
+_DUE_NOW = (
+    "UPDATE steps SET due = waits, waits = NULL WHERE match_id = :match AND waits IS NOT NULL"
+)
+
+
+def release_awaiting(conn: Connection, rule: str) -> None:
+    """A step of the rule has ended: make due the posts of its other matches that waited for it."""
+    for match, posting in execute(conn, _AWAITING, {"rule": rule}).fetchall():
+        awaited = msgspec.json.decode(posting, type=Posting).awaits
+        if awaited and not any(
+            status.is_open for _each, status, _result, _fault in _awaited(conn, awaited)
+        ):
+            execute(conn, _DUE_NOW, {"match": match})
+
+
+def awaited_lines(conn: Connection, posting: Posting) -> tuple[str, ...]:
+    """What a post says about the steps that it waited for."""
+    return tuple(
+        _line(each, status, result, fault)
+        for each, status, result, fault in _awaited(conn, posting.awaits)
+    )
+
+
+def _line(each: Awaited, status: StepStatus, result: str | None, fault: str) -> str:
+    if status is StepStatus.DONE:
+        return each.unchanged if result == each.no_effect else each.done
+    yet, then = (" yet", "keeps trying") if status.is_open else ("", "tries again every hour")
+    reason = f": {fault}" if fault else ""
+    return f"{each.not_done}{yet}{reason}. The bot {then}"
+
+
+def _awaited(
+    conn: Connection, awaits: Sequence[Awaited]
+) -> Iterator[tuple[Awaited, StepStatus, str | None, str]]:
+    for each in awaits:
+        query = select(steps.c.state, steps.c.result, steps.c.fault)
+        row = conn.execute(query.where(steps.c.key == each.key)).first()
+        if row is not None:
+            yield each, StepStatus(row.state), row.result, row.fault
 
 
 def matches_of(

@@ -14,7 +14,9 @@ import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import DIGESTS
+from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
+from bot.domain.limits import Posting
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
@@ -27,7 +29,13 @@ from bot.store.digests import (
     receipt,
 )
 from bot.store.lanes import is_failing, lane_of_kind, lane_works, set_apart
-from bot.store.matches import NewStep, add_steps, release_next
+from bot.store.matches import (
+    NewStep,
+    add_steps,
+    awaited_lines,
+    release_awaiting,
+    release_next,
+)
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
 AT_ONCE = 200
@@ -47,8 +55,9 @@ class Claim:
     """A step that is ours to perform now. `token` proves it when the outcome is saved.
 
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
-    unknown. `results` are those of earlier steps of the match, by kind of action; `unfinished`
-    are the earlier steps that have not taken effect.
+    unknown; `restored` that there may have been one, of which a restored store does not know.
+    `results` are those of earlier steps of the match, by kind of action; `unfinished` are the
+    earlier steps that have not taken effect.
     """
 
     step: int
@@ -70,6 +79,7 @@ class Claim:
     first_tried: datetime
     began: datetime
     attempted: datetime | None
+    restored: bool
     results: Mapping[str, str]
     unfinished: tuple[Unfinished, ...] = ()
 
@@ -128,15 +138,22 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         subject_key=row.m_subject_key,
         summary=row.m_summary,
         subject=row.m_subject or b"",
-        why=tuple(msgspec.json.decode(row.m_why)),
+        why=(*msgspec.json.decode(row.m_why), *_awaited(conn, row)),
         matched=moment(row.m_matched),
         attempts=row.attempts + 1,
         first_tried=moment(first),
         began=moment(at),
-        attempted=moment_or_none(row.unknown_since),
+        attempted=moment_or_none(row.unknown_since if row.look_since is None else row.look_since),
+        restored=row.look_since is not None and row.unknown_since is None,
         results=results,
         unfinished=unfinished,
     )
+
+
+def _awaited(conn: Connection, row: DueStep) -> tuple[str, ...]:
+    if not row.m_rule.startswith(BUDGET):
+        return ()
+    return awaited_lines(conn, msgspec.json.decode(row.m_posting, type=Posting))
 
 
 def _earlier(conn: Connection, row: DueStep) -> tuple[dict[str, str], tuple[Unfinished, ...]]:
@@ -215,11 +232,13 @@ def postpone(
     until: datetime | None,
     reason: str,
     attempted: datetime | None,
+    absent: bool = False,
 ) -> bool:
     """The step is tried again at `until`. False if the claim is no longer ours.
 
     `until` None keeps its place at the head of its lane, which the caller pauses. `attempted`
-    is the attempt whose outcome is unknown now, if there is one.
+    is the attempt whose outcome is unknown now, if there is one. `absent`: it was looked up, and
+    no earlier store had done it.
     """
     values: dict[str, Value] = {
         "state": StepStatus.PENDING,
@@ -228,6 +247,8 @@ def postpone(
     }
     if until is not None:
         values["due"] = ms(until)
+    if absent:
+        values["look_since"] = None
     if not _end(conn, claimed, **values):
         return False
     _record(conn, claimed, now, "step.postponed", reason, until=until)
@@ -285,6 +306,8 @@ def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
 
 def _after(conn: Connection, claimed: Claim) -> None:
     release_next(conn, claimed.match)
+    if claimed.rule.startswith(BUDGET):
+        release_awaiting(conn, claimed.rule)
     erase_ended(conn, claimed.match)
 
 

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, TextClause, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.store.database import execute
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, recordings, watermarks
 
 
@@ -27,9 +28,17 @@ class Coverage:
 
 
 def coverage(
-    conn: Connection, website: str, ids: Sequence[str], start: datetime, end: datetime
+    conn: Connection,
+    website: str,
+    ids: Sequence[str],
+    start: datetime,
+    end: datetime,
+    total: int | None = None,
 ) -> Coverage:
-    """What is known of these rows, and of the window from `start` up to `end`."""
+    """What is known of these rows, and of the window from `start` up to `end`.
+
+    `total` is the number of recordings known in the window, None to count them.
+    """
     table = recordings.c
     fingerprints: dict[str, str] = {}
     closed: set[str] = set()
@@ -41,21 +50,28 @@ def coverage(
             fingerprints[row.id] = row.fingerprint
             if row.closed:
                 closed.add(row.id)
-    total = conn.execute(
-        select(func.count()).where(
+    if total is None:
+        window = select(func.count()).where(
             table.website == website,
             table.created >= ms(start),
             table.created < ms(end),
             table.vanished == 0,
         )
-    ).scalar_one()
-    # Literals: with parameters SQLite does not use the partial index.
-    waiting = text("settled = 0 AND closed = 0 AND vanished = 0")
-    live = conn.execute(select(table.id).where(table.website == website).where(waiting))
-    return Coverage(fingerprints, frozenset(closed), total, frozenset(live.scalars()))
+        total = conn.execute(window).scalar_one()
+    live = frozenset(key for (key,) in execute(conn, _LIVE_IDS, {"website": website}))
+    return Coverage(fingerprints, frozenset(closed), total, live)
 
 
 _CHUNK = 500
+
+_LIVE = text("settled = 0 AND closed = 0 AND vanished = 0")
+"""Literals: with parameters SQLite does not use the partial index `recordings_live`."""
+
+_LIVE_IDS = (
+    "SELECT id FROM recordings INDEXED BY recordings_live"
+    " WHERE website = :website AND settled = 0 AND closed = 0 AND vanished = 0"
+)
+"""Left to itself SQLite prefers an index that holds every recording of the website."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +137,7 @@ def close_older(conn: Connection, website: str, than: datetime) -> None:
     conn.execute(
         update(recordings)
         .where(recordings.c.website == website, recordings.c.created < ms(than))
-        .where(text("settled = 0 AND closed = 0 AND vanished = 0"))
+        .where(_LIVE)
         .values(settled=1, closed=1)
     )
 
@@ -143,8 +159,7 @@ def known_recordings(conn: Connection, website: str, since: datetime) -> dict[st
 
 def live_recordings(conn: Connection, website: str) -> dict[str, SeenRecording]:
     """The recordings to poll again: neither settled, closed nor vanished."""
-    # Literals: with parameters SQLite does not use the partial index.
-    return _by_id(conn, website, text("settled = 0 AND closed = 0 AND vanished = 0"))
+    return _by_id(conn, website, _LIVE)
 
 
 def matched_rules(

@@ -1,4 +1,4 @@
-"""Rename a rule: everything stored under the old id moves to the new one."""
+"""Rename a rule or a budget: everything stored under the old id moves to the new one."""
 
 from datetime import datetime
 
@@ -6,6 +6,7 @@ from sqlalchemy import Connection, delete, update
 
 from bot.store.audit import Note, record
 from bot.store.schema import (
+    budget_steps,
     digests,
     levels,
     matches,
@@ -17,6 +18,21 @@ from bot.store.schema import (
 )
 
 _KEPT_BY_RULE = (rule_states, windows, digests, once, tallies, levels)
+
+
+def rename_budget(conn: Connection, old: str, new: str, at: datetime) -> bool:
+    """Move what the budget owns and has done from one owner's name to another one.
+
+    False if nothing is stored under the old name.
+    """
+    moved = 0
+    for column in (budget_steps.c.budget, ownership.c.owner, matches.c.rule):
+        write = update(column.table).where(column == old).values({column: new})
+        moved += conn.execute(write.prefix_with("OR IGNORE")).rowcount
+    conn.execute(delete(budget_steps).where(budget_steps.c.budget == old))
+    if moved:
+        record(conn, at, [Note(kind="rule.renamed", rule=new, text=f"was {old}")])
+    return moved > 0
 
 
 def rename_rule(conn: Connection, old: str, new: str, at: datetime) -> bool:

@@ -1,15 +1,27 @@
 """Delete what is older than anything the bot still needs."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
 from sqlalchemy.sql import ColumnElement
 
-from bot.store.recordings import all_watermarks
+from bot.store.database import execute
+from bot.store.recordings import all_watermarks, forget_watermark
 from bot.store.schema import audit, figures, levels, matches, ms, once, recordings, tallies
 
-AT_ONCE = 2_000
-"""How many rows of a table one transaction deletes, so that other work does not wait long."""
+AT_ONCE = 500
+"""How many rows one transaction deletes, so that other work does not wait long."""
+
+PAGES_AT_ONCE = 250
+"""How many pages (1 MB) one transaction gives back."""
+
+SPARE_PAGES = 250
+"""How many free pages stay in the file for what comes next."""
+
+SETTLED = timedelta(days=1)
+"""How long after the start every website has been polled that can be."""
 
 _OPEN = text(
     "NOT EXISTS (SELECT 1 FROM steps WHERE steps.match_id = matches.id"
@@ -17,19 +29,39 @@ _OPEN = text(
 )
 
 
-def may_forget(conn: Connection, keep: timedelta, now: datetime) -> datetime:
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What may be deleted: all from before `before`.
+
+    `lost` are the websites whose recordings could not be read for longer than `keep`, each with
+    the last time they could: they don't count any more.
+    """
+
+    before: datetime
+    lost: Mapping[str, datetime]
+
+
+def limit(conn: Connection, keep: timedelta, now: datetime, started: datetime) -> Limit:
     """The time before which nothing is needed: `keep` before the oldest unread recording.
 
     After a downtime longer than `keep`, what was done before it is needed until the backfill is
-    complete, or it would be done again.
+    complete, or it would be done again. A website that could not be read for longer than that,
+    while others could or since the bot `started` long ago, must not keep everything for ever.
     """
-    read = [at for (source, website), (_, at) in all_watermarks(conn).items()
-            if source == "recordings" and website]  # fmt: skip
-    return min([now, *read]) - keep
+    read = {website: at for (source, website), (_, at) in all_watermarks(conn).items()
+            if source == "recordings" and website}  # fmt: skip
+    newest = now if now - started >= SETTLED else max(read.values(), default=now)
+    lost = {website: at for website, at in read.items() if newest - at > keep}
+    return Limit(min([now, *(read[website] for website in read.keys() - lost)]) - keep, lost)
+
+
+def forget_website(conn: Connection, website: str) -> None:
+    """Forget how far a website was read: if it comes back, it is like a new one."""
+    forget_watermark(conn, "recordings", website)
 
 
 def forget(conn: Connection, before: datetime, compared_since: datetime | None = None) -> int:
-    """Delete what is older; call it again while it returns more than 0.
+    """Delete some of what is older; call it again while it returns more than 0.
 
     `compared_since` is the time of the oldest figures that some rule compares with.
     Matches with open steps stay; dead letters are deleted with their match. The budgets'
@@ -37,18 +69,29 @@ def forget(conn: Connection, before: datetime, compared_since: datetime | None =
     """
     limit = ms(before)
     compared = min(limit, ms(compared_since or before))
-    return sum(
-        _delete(conn, table, old)
-        for table, old in (
-            (audit, audit.c.at < limit),
-            (matches, (matches.c.matched < limit) & _OPEN),
-            (recordings, recordings.c.created < limit),
-            (once, once.c.until < limit),
-            (tallies, tallies.c.at < limit),
-            (figures, figures.c.at < compared),
-            (levels, levels.c.at < limit),
-        )
-    )
+    for table, old in (
+        (audit, audit.c.at < limit),
+        (matches, (matches.c.matched < limit) & _OPEN),
+        (recordings, recordings.c.created < limit),
+        (once, once.c.until < limit),
+        (tallies, tallies.c.at < limit),
+        (figures, figures.c.at < compared),
+        (levels, levels.c.at < limit),
+    ):
+        if deleted := _delete(conn, table, old):
+            return deleted
+    return 0
+
+
+def shrink(conn: Connection) -> bool:
+    """Give some of the free space back to the disk; call it again while it returns true."""
+    free = conn.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    if free <= SPARE_PAGES:
+        return False
+    for _ in range(PAGES_AT_ONCE):
+        # sqlite3 steps such a statement once, which gives back one page whatever the number.
+        execute(conn, "PRAGMA incremental_vacuum(1)", {})
+    return bool(conn.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free)
 
 
 def _delete(conn: Connection, table: Table, old: ColumnElement[bool]) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.domain.alert_state import RESOLVED
+from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
@@ -325,13 +325,14 @@ def acted_since(conn: Connection, rule: str, since: datetime) -> int:
     """How many events since then the rule has acted on, for its safety limit.
 
     What happened before the rule was last edited or released from a pause does not count, and
-    neither does the end of an alert.
+    neither do reminders of an alert and its end.
     """
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
         *_matched(rule, since),
         matches.c.matched >= func.coalesce(released, 0),
         matches.c.key.not_like(f"%{RESOLVED}"),
+        matches.c.key.not_like(f"%{REMINDED}"),
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()

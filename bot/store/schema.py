@@ -80,7 +80,8 @@ recordings = Table(
     _text("marks", ""),
     sqlite_with_rowid=False,
 )
-Index("recordings_created", recordings.c.website, recordings.c.created)
+# With `vanished` the index alone answers how many recordings of a window are known.
+Index("recordings_created", recordings.c.website, recordings.c.created, recordings.c.vanished)
 Index(
     "recordings_live",
     recordings.c.website,
@@ -127,6 +128,7 @@ steps = Table(
     Column("first_tried", Integer),
     Column("began", Integer),
     Column("unknown_since", Integer),
+    Column("look_since", Integer),  # after a restore: it may have been done since then
     Column("token", Text),
     Column("ended", Integer),
     Column("result", Text),
@@ -266,6 +268,7 @@ levels = Table(
     Column("known", Integer),
     Column("ending", Integer),
     _number("told", 1),
+    Column("reminded", Integer),
     _text("effect", "none"),
     _text("counter", ""),
     _text("condition", ""),

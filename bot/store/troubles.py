@@ -184,7 +184,8 @@ def mark_told(conn: Connection, group: Untold, at: datetime) -> Sequence[str]:
     return found
 
 
-_UNTOLD = text("steps.state = 'dead' AND steps.told = 0")
+# A notice that could not be posted is not told by another one: that would never end.
+_UNTOLD = text("steps.state = 'dead' AND steps.told = 0 AND steps.action <> 'notice'")
 
 
 def told_before(conn: Connection) -> list[tuple[str, Cause, str, datetime]]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from action_world import NOW, World, again, reread, task
+from action_world import NOW, Channel, World, again, reread, task
 
 from bot.actions.slack import AtMost, Digest, DigestItem, Notice, Resolved, Slack
 from bot.domain.step import Rank
@@ -34,7 +34,19 @@ async def test_without_any_channel_it_is_the_posters_to_say_whether_that_will_do
     world = World()
     world.addresses = replace(world.addresses, channel="")
     done = await Slack().perform(task(), world.ports)
-    assert (world.slack.posts[0].channel, done.note) == ("", "posted to the webhook's channel")
+    assert (world.slack.posts[0].channel, done.note) == ("", "posted by the webhook")
+
+
+async def test_a_webhook_that_posts_elsewhere_is_not_said_to_have_posted_there():
+    class Hook(Channel):
+        async def post(self, post):
+            await super().post(post)
+            return ""
+
+    world = World()
+    world.slack = Hook()
+    done = await Slack(channel="#elsewhere").perform(task(), world.ports)
+    assert done.note == "posted by the webhook"
 
 
 async def test_the_key_that_slack_shows_to_everybody_tells_nothing():
@@ -88,7 +100,7 @@ async def test_a_text_that_meets_data_it_did_not_foresee_does_not_cost_the_post(
     text = "{{ duration / pages }}"
     lacking = task(recording={"pages": None, "page_views": None})
     done = await Slack(channel="#a", text=text).perform(lacking, world.ports)
-    assert world.slack.posts[0].blocks[0]["type"] == "header"
+    assert "|A sample>* · myshop.com" in world.slack.posts[0].blocks[0]["text"]["text"]
     assert "the rule's text can't be filled in" in done.note
 
 
@@ -97,7 +109,7 @@ async def test_a_text_of_the_rule_is_posted_with_a_button_unless_it_has_its_own_
     await Slack(channel="#a", text="*Look* at {{ entry_page }}").perform(task(), world.ports)
     await Slack(channel="#a", text="<{{ url }}|Look>").perform(task(), world.ports)
     kinds = [[block["type"] for block in post.blocks] for post in world.slack.posts]
-    assert kinds == [["section", "actions"], ["section"]]
+    assert kinds == [["section", "actions", "context"], ["section", "context"]]
     assert world.slack.posts[0].blocks[0]["text"]["text"] == "*Look* at /cart"
 
 
@@ -133,9 +145,10 @@ async def test_a_digest_shows_the_worst_with_links_and_counts_the_rest():
     )
     await reread(digest).perform(task(), world.ports)
     shown = json.dumps(world.slack.posts[0].blocks, ensure_ascii=False)
-    assert "40 more matches: A sample" in shown
-    assert "38 over the rule's at_most · 2 snoozed" in shown
-    assert shown.count("/websites/w1/recordings/r1/play|watch>") == 3
+    assert "40 more: A sample" in shown
+    assert "38 over the rule's at_most, 2 snoozed" in shown
+    assert shown.count("/websites/w1/recordings/r1/play|/checkout/pay>") == 1
+    assert "3 like this" in shown
     assert "and 37 more" in shown
 
 

@@ -9,6 +9,7 @@ from action_world import World, again, reread, task
 
 from bot.actions.webhook import Body, Webhook, body
 from bot.domain.subjects import Band
+from bot.errors import GiveUp
 from bot.fields.catalogue import KINDS, text_fields
 
 HOOK = Webhook(url="https://example.com/in/t0ken?x=1", secret="correct horse")
@@ -16,7 +17,7 @@ HOOK = Webhook(url="https://example.com/in/t0ken?x=1", secret="correct horse")
 
 async def called(action=HOOK, made=None):
     world = World()
-    done = await reread(action).perform(made or task(), world.ports)
+    done = await reread(action).with_secret([action]).perform(made or task(), world.ports)
     (call,) = world.webhook.calls
     return done, *call
 
@@ -39,6 +40,23 @@ async def test_signing_is_left_to_the_port(secret):
     _, url, _, headers, signs_with = await called(Webhook(url=HOOK.url, secret=secret))
     assert (url, signs_with) == (HOOK.url, secret)
     assert headers.keys() == {"Content-Type", "Idempotency-Key", "Mouseflow-Bot-Timestamp"}
+
+
+def test_a_secret_that_the_rule_spells_out_is_not_stored():
+    assert "correct horse" not in HOOK.model_dump_json()
+    assert "env:HOOK_SECRET" in Webhook(url=HOOK.url, secret="env:HOOK_SECRET").model_dump_json()
+
+
+def test_a_secret_that_is_no_longer_in_the_rule_is_asked_for():
+    other = Webhook(url="https://example.com/other", secret="battery staple")
+    with pytest.raises(GiveUp, match="no longer in its rule") as refused:
+        reread(HOOK).with_secret([other])
+    assert "put it back into the rule" in refused.value.remedy
+
+
+def test_a_rotated_secret_signs_what_waited():
+    rotated = Webhook(url=HOOK.url, secret="battery staple")
+    assert reread(HOOK).with_secret([rotated]).secret == "battery staple"
 
 
 async def test_neither_address_nor_secret_is_in_what_people_see():
@@ -70,3 +88,18 @@ def test_every_body_is_of_the_documented_shape_and_has_no_personal_data(kind):
 def test_friction_is_given_as_far_as_it_is_known(band, expected):
     content = body(task(subject={"friction": band}), World().addresses)
     assert json.loads(content)["subject"]["friction"] == expected
+
+
+def test_each_url_has_a_lane_of_its_own_that_does_not_name_it():
+    lanes = {
+        action.lane(task().subject, "")
+        for action in (
+            HOOK,
+            Webhook(url="https://example.com/in/another"),
+            Webhook(url=HOOK.url, secret="env:HOOK_SECRET"),
+        )
+    }
+    assert len(lanes) == 3
+    assert all(lane.startswith("webhook:example.com ") for lane in lanes)
+    assert HOOK.lane(task().subject, "") == Webhook(url=HOOK.url).lane(task().subject, "")
+    assert "t0ken" not in "".join(lanes)

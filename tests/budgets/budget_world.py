@@ -15,7 +15,7 @@ from bot.budgets.poll import BudgetMemory, BudgetsPolled, poll_budgets
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
 from bot.domain.subjects import Site
-from bot.errors import TryLater
+from bot.errors import GiveUp, Gone, TryLater
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports, SlackPost
@@ -102,6 +102,7 @@ class Shop:
 class Account:
     """The API's answers about the shops; `broken` fails every call, `broken_writes` the writes.
 
+    `refuses` is the error that rejects the writes.
     Counts are answered `factor` times as high as they are.
 
     `meanwhile` happens once, just before or just after a website's switch is read.
@@ -112,6 +113,7 @@ class Account:
         self.clock = clock
         self.chart, self.dates = chart, dates
         self.broken = self.broken_writes = False
+        self.refuses: GiveUp | None = None
         self.factor = 1.0
         self.meanwhile = None
         self.calls: list[str] = []
@@ -120,7 +122,11 @@ class Account:
         self.calls.append(f"{request.method} {request.target}")
         if self.broken or (self.broken_writes and request.method != "GET"):
             raise TryLater("the account is away", lane=True)
-        shop = self.shops[unquote(request.path.split("/")[2])]
+        if self.refuses and request.method != "GET":
+            raise self.refuses
+        shop = self.shops.get(unquote(request.path.split("/")[2]))
+        if shop is None:
+            raise Gone("no such website")
         if request.method == "PUT":
             body = json.loads(request.body)
             assert not shop.read_only, "a read-only website was written to"
@@ -174,13 +180,17 @@ class NoWebhook:
 
 
 class World:
-    """Shops, budgets and the bot; time passes only when it is told to."""
+    """Shops, budgets and the bot; time passes only when it is told to.
+
+    What is not in `shops` is deleted; the list of websites leaves out those in `unlisted`.
+    """
 
     def __init__(self, text, *shops, start=START, ops="#ops", zone=ZONE, **api):
         self.now = start
         self.zone = zone
         self.budgets = budgets(text)
         self.shops = list(shops)
+        self.unlisted = set()
         self.account = Account(shops, lambda: self.now, **api)
         self.slack = Slack(lambda: self.now)
         self.ops = ops
@@ -204,7 +214,12 @@ class World:
         self.now = end
 
     async def poll_budgets(self) -> BudgetsPolled:
-        sites = [Site(shop.id, shop.name, shop.read_only) for shop in self.shops]
+        self.account.shops = {shop.id: shop for shop in self.shops}
+        sites = [
+            Site(shop.id, shop.name, shop.read_only)
+            for shop in self.shops
+            if shop not in self.unlisted
+        ]
         context = PollContext(
             mouseflow=self.account,
             store=self.store,

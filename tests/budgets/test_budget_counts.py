@@ -4,7 +4,10 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from budget_world import Shop, World
+from budget_world import Shop, World, budgets
+from sqlalchemy import delete
+
+from bot.store.schema import ledger
 
 BUDGET = """
 credits:
@@ -55,6 +58,53 @@ async def test_one_wrong_answer_neither_counts_nor_stops(world, wrong):
     assert bot.mark().used == 60
     assert bot.shops[0].status == "Recording"
     assert bot.shops[0].log == []
+
+
+class Odd:
+    """An account of which a few answers to counts are wrong: they are `factor` times as high."""
+
+    def __init__(self, account, wrong, factor):
+        self.account, self.wrong, self.factor = account, wrong, factor
+
+    async def send(self, request):
+        counts = request.path.endswith("/recordings") and dict(request.query)["fromdate"] > "2001"
+        odd = counts and self.wrong > 0
+        self.wrong -= counts
+        self.account.factor, self.account.dates = (self.factor or 1.0) if odd else 1.0, True
+        if odd and not self.factor:
+            self.account.dates = False
+        return await self.account.send(request)
+
+
+@pytest.mark.parametrize("factor", [2.0, None], ids=["doubled", "dates ignored"])
+async def test_one_wrong_first_answer_stops_nothing(world, factor):
+    bot = world()
+    bot.shops[0].made[bot.now.date() - timedelta(days=40)] = 500
+    makes(bot, 60)
+    bot.account = Odd(bot.account, 1, factor)
+    bot.restart()
+    await bot.run(every=QUARTER, hours=2)
+    assert (bot.mark().used, bot.shops[0].log) == (60, [])
+
+
+@pytest.mark.parametrize("factor", [2.0, None], ids=["doubled", "dates ignored"])
+async def test_one_wrong_answer_after_an_edit_of_the_period_stops_nothing(world, factor):
+    bot = world(BUDGET % "day")
+    for back in range(14):
+        bot.shops[0].made[bot.now.date() - timedelta(days=back)] = 5
+    bot.shops[0].made[bot.now.date() - timedelta(days=40)] = 500
+    await bot.run(every=QUARTER, hours=1)
+    bot.store.do(lambda conn: forget_days(conn, bot.now.date() - timedelta(days=4)))
+    bot.budgets = budgets(BUDGET % "month")
+    bot.account = Odd(bot.account, 1, factor)
+    bot.restart()
+    await bot.run(every=QUARTER, hours=2)
+    assert (bot.mark().used, bot.shops[0].log) == (70, [])
+
+
+def forget_days(conn, before):
+    """As in a store of a bot that has counted single days alone."""
+    conn.execute(delete(ledger).where(ledger.c.day < before.isoformat()))
 
 
 async def test_a_jump_that_a_second_answer_confirms_counts(world):

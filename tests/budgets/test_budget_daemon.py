@@ -95,13 +95,25 @@ class Running:
         )
         ports = Ports(direct, self.slack, None, Addresses(channel="#mouseflow"))
         self.delivery = Delivery(self.store, ports, ACTIONS, clock=lambda: self.now)
-        rules = read([("r.yaml", RULES)])
+        self.context = context
+        await self.restarts(RULES)
+        return self
+
+    async def restarts(self, text):
+        """The process starts: the store stays, what was in memory does not."""
+        rules = read([("r.yaml", text)])
         self.watcher = Watcher(
-            context, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
+            self.context, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
         )
         await self.watcher.use_rules(rules)
         await self.watcher.find_sites()
-        return self
+
+    async def polls_reports_first(self):
+        self.now += timedelta(minutes=15)
+        for place in list(self.watcher.watched.values()):
+            assert await self.watcher.poll_reports(place.site)
+        assert await self.watcher.poll_budgets()
+        await self.delivery.drain()
 
     async def __aexit__(self, *error):
         await self.slack.close()
@@ -201,3 +213,53 @@ async def test_the_last_budget_taken_out_lets_its_websites_go_at_the_reload(runn
     await running.delivery.drain()
     assert running.held() == []
     assert len(running.said("myshop.com is in no budget now; it stays Stopped")) == 1
+
+
+async def test_restarts_and_edits_neither_end_nor_repeat_an_alert_on_budget_used(running):
+    rules = RULES.replace(b"    do: {slack:", b"    resolved: true\n    do: {slack:", 1)
+    await running.watcher.use_rules(read([("r.yaml", rules)]))
+    await running.run(lambda: running.site.status == "Stopped", days=5)
+    for _ in range(2):
+        await running.restarts(rules)
+        await running.polls_reports_first()
+    assert len(running.said("used-up", "#mouseflow")) == 1
+    await running.watcher.use_rules(read([("r.yaml", rules.split(b"budgets:")[0])]))
+    await running.polls_reports_first()
+    await running.polls_reports_first()
+    [alert, end] = running.said("used-up", "#mouseflow")
+    assert "Resolved" not in alert.text
+    assert "no budget counts it now" in f"{end.text} {end.blocks}"
+
+
+STOPPED = b"""
+rules:
+  anyone:
+    watch: websites
+    when: {status: {not: recording}}
+    do: {slack: {channel: "#mouseflow"}}
+  by-people:
+    watch: websites
+    when: {status: stopped, stopped_by: person}
+    do: {slack: {channel: "#mouseflow"}}
+"""
+
+
+@pytest.mark.parametrize("reports_first", [True, False])
+async def test_rules_and_messages_tell_the_bots_stop_from_a_persons(running, reports_first):
+    rules = RULES.split(b"rules:")[0] + STOPPED + b"budgets:" + RULES.split(b"budgets:")[1]
+    await running.watcher.use_rules(read([("r.yaml", rules)]))
+    while running.site.status != "Stopped":
+        running.now += timedelta(hours=1)
+        await running.watcher.poll_budgets()
+        await running.delivery.drain()
+    if not reports_first:
+        await running.watcher.poll_budgets()
+    await running.polls_reports_first()
+    [said] = running.said("anyone", "#mouseflow")
+    assert "budget credits" in f"{said.text} {said.blocks}"
+    assert running.said("by-people", "#mouseflow") == []
+    for status in ("Recording", "Stopped"):
+        running.sim.intervene("myshop.com", status=status)
+        await running.polls_reports_first()
+        await running.polls_reports_first()
+    assert len(running.said("by-people", "#mouseflow")) == 1

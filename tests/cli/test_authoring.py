@@ -60,7 +60,7 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert told(capsys, "test") == "3 tests of 1 rule: all passed\n"
     schema = json.loads((place / "rules/rules.schema.json").read_text())
     assert schema == json.loads(told(capsys, "schema"))
-    assert stat.S_IMODE((place / "config.toml").stat().st_mode) == 0o600
+    assert stat.S_IMODE((place / "config.toml").stat().st_mode) == 0o644
 
 
 def test_the_first_rule_file_is_what_its_schema_says(place: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_first_rule_beside_every_pack_has_no_id_twice(
 
     told(capsys, "init")
     told(capsys, "init", *(word for name in packs() for word in ("--pack", name)))
-    assert told(capsys, "check").splitlines()[-1].startswith("ok: 24 rules and 2 budgets")
+    assert told(capsys, "check").splitlines()[-1].startswith("ok: 25 rules and 2 budgets")
 
 
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,6 +172,38 @@ def test_check_tells_every_problem_of_configuration_and_rules(
     assert any(line.startswith("rules/worse.toml:2:") for line in lines)
     problems = json.loads(told(capsys, "check", "--json", code=1))["problems"]
     assert len(problems) == len(lines)
+
+
+def test_check_notes_what_a_rule_waits_for_and_how_long(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "init")
+    monkeypatch.setenv("BOT_MOUSEFLOW__API_KEY", "the-key-itself")
+    monkeypatch.setenv("BOT_SLACK__BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("BOT_POLL__SETTLE", "40m")
+    rule = "watch: recordings, when: {device: phone}, except: {tags: [internal]}, do: {star: true}"
+    rows = "".join(f"  r{number}: {{{rule}}}\n" for number in range(12))
+    (place / "rules/first.yaml").write_text(f"version: 1\nsilence: [same-rule]\nrules:\n{rows}")
+    said = told(capsys, "check").splitlines()
+    assert said[0] == (
+        "note: rules/first.yaml:4:59: rules.r0.except.tags: because of this, the rule waits until "
+        "the session is settled (40 min without activity) [waits]"
+    )
+    assert said[10:] == ["note: 2 more rules wait so (--json lists them)", "ok: 12 rules in 1 file"]
+    assert len(json.loads(told(capsys, "check", "--json"))["notes"]) == 12
+
+
+def test_check_looks_at_the_stores_url_beside_other_errors(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "rules").mkdir()
+    (place / "rules/good.yaml").write_text(BAD.split("  two:")[0].replace("frction", "friction"))
+    url = '[store]\nurl = "postgresql://bot:pw@db/bot"\n'
+    (place / "config.toml").write_text(f'[mouseflow]\nregion = "uk"\nemial = "x"\n{url}')
+    said = told(capsys, "check", code=1)
+    for part in ("mouseflow.email: missing", "mouseflow.region", "emial", "store.url"):
+        assert part in said
+    assert "pw" not in said
 
 
 def test_check_says_what_this_configuration_forbids(
@@ -475,3 +507,45 @@ def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) 
             urlopen(f"{simulation.url}/websites")
     finally:
         simulation.end(signal.SIGTERM)
+
+
+SAMPLES = """\
+samples:
+  - name: a short visit
+    given: {pages: 1}
+  - name: a long one
+    given: {pages: 9, website: other.com}
+  - given: {path: /, views: 9}
+    watch: pages
+"""
+
+
+def test_no_rule_may_match_a_sample_of_ordinary_sessions(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = "    watch: recordings\n    do: {star: true}\n    when: {pages: {min: 5}}\n"
+    (place / "rules.yaml").write_text(
+        f"version: 1\nrules:\n  long:\n{rule}  ours:\n    websites: [myshop.com]\n{rule}"
+        "  one:\n    tests: [{given: {pages: 1}, expect: no match}]\n" + rule
+    )
+    ordinary = place / "ordinary.yaml"
+    ordinary.write_text(SAMPLES)
+    command = ("test", "rules.yaml", "--quiet-on", str(ordinary))
+    said = told(capsys, *command, code=1).splitlines()
+    assert said[0] == "1 test of 1 rule: all passed"
+    assert said[1].startswith(f"{ordinary}:4: a long one: unwanted match of long: pages 9")
+    assert "unwanted match of one: " in said[2]
+    assert said[3:] == ["3 samples: 2 unwanted"]
+    found = json.loads(told(capsys, *command, "--json", code=1))
+    assert [each["rule"] for each in found["unwanted"]] == ["long", "one"]
+    ordinary.write_text(SAMPLES.replace("pages: 9", "pages: 4"))
+    assert told(capsys, *command).splitlines()[-1] == "3 samples: no match"
+    ordinary.write_text(
+        SAMPLES.replace("pages: 9", "devce: phone").replace("given: {path", "gven: {p")
+    )
+    assert main(list(command)) == 1
+    wrong = capsys.readouterr().err
+    assert f"{ordinary}:5:13: samples.1.given.devce: unknown field; did you mean device?" in wrong
+    assert f"{ordinary}:6:5: samples.2.gven: unknown key; did you mean given?" in wrong
+    assert main(["test", "rules.yaml", "--quiet-on", "nowhere.yaml"]) == 1
+    assert "nowhere.yaml: can't be read" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli.main import main
+from mouseflow.simulator.api_recordings import known_tags, known_variables
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 
@@ -37,7 +38,7 @@ class Place:
         self.config = (
             f'[mouseflow]\nbase_url = "{simulator.mouseflow_url}"\n'
             f'email = "{simulator.email}"\napi_key = "{simulator.api_key}"\n'
-            "requests_per_second = 50\n"
+            f'requests_per_second = 50\ntime_zone = "{simulator.quirks.time_zone}"\n'
             f'[slack]\nbase_url = "{simulator.slack_url}"\n'
             f'bot_token = "{simulator.slack.token}"\nchannel = "#mouseflow"\n'
         )
@@ -77,6 +78,29 @@ def place(
 
 def test_what_is_right_is_ok(place: Place) -> None:
     assert place.check(0) == ["ok: 2 rules in 1 file"]
+
+
+def test_tags_and_variables_that_no_session_has_had_are_warned_about(place: Place) -> None:
+    place.sim.add("myshop.com", "checkout-friction", start=-3600)
+    site = place.sim.world.site("w1")
+    good, key = known_tags(site)[0], known_variables(site)[0]
+    place.rules(
+        RULES.replace("{pages: {min: 30}}", f"{{tags: [{good}, {good}x, on-*, ours]}}")
+        + f"""\
+  three:
+    watch: recordings
+    websites: [myshop.com]
+    when: {{variables: {{{key}: 1, {key}x: {{exists: true}}}}}}
+    do: {{tag: ours}}
+"""
+    )
+    place_of = "warning: rules/rules.yaml"
+    assert [line for line in place.check(0) if line.startswith("warning")] == [
+        f"{place_of}:8:3: rules.two: no session has had the tag {good}x so far; "
+        f"did you mean {good}?",
+        f"{place_of}:12:3: rules.three: no session has had the variable {key}x so far; "
+        f"did you mean {key}?",
+    ]
 
 
 def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:
@@ -164,3 +188,17 @@ def test_a_filter_that_the_api_ignores_is_told(place: Place) -> None:
     place.sim.add("myshop.com", "purchase", start=-3600)
     (said,) = place.check(1)
     assert said.startswith("Mouseflow: myshop.com: the API ignores the friction filter")
+
+
+def test_a_wrong_time_zone_is_a_problem(place):
+    place.sim.add("myshop.com", "checkout-friction", start=-60)
+    place.configure(("Europe/Copenhagen", "Australia/Sydney"))
+    [line] = [line for line in place.check(1) if "time_zone" in line]
+    assert "Australia/Sydney is wrong" in line
+    assert "+01:00" in line or "+02:00" in line
+
+
+def test_another_zone_with_the_accounts_offset_is_no_problem(place):
+    place.sim.add("myshop.com", "checkout-friction", start=-60)
+    place.configure(("Europe/Copenhagen", "Europe/Berlin"))
+    assert not [line for line in place.check(0) if "time_zone" in line]

@@ -295,6 +295,17 @@ def posting_slowly(place: Place, seconds: float) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.parametrize("path", ["/recordings", "/tag"])
+def test_a_stop_takes_at_most_twenty_seconds_though_the_api_hangs(place: Place, path: str) -> None:
+    place.simulator.fail("delay", path=path, seconds=600.0, times=1000)
+    process = place.start("run")
+    wait_for(lambda: place.simulator.faults.pending[0].times < 1000, process)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    place.ended(process)
+    assert time.monotonic() - began < 20
+
+
 def test_told_twice_it_ends_at_once(place: Place) -> None:
     process = posting_slowly(place, 600.0)
     process.send_signal(signal.SIGTERM)

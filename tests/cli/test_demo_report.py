@@ -31,7 +31,8 @@ def report(*, dead: int = 0, **changes: Any) -> Report:
     status = Status(
         now=NOW, daemon="alive", failing=[], failing_total=0, rejected_rules=None,
         at_least_once=[], on_hold=[], watermarks=[], rules=changes.pop("lines", []),
-        queue=QueueFigures(pending=0, due=0, sending=0, dead=dead, oldest=None), lanes=[],
+        queue=QueueFigures(pending=0, due=0, sending=0, dead=dead, oldest=None),
+        waiting=[], lanes=[], troubles=[],
         causes=changes.pop("causes", []), dead=changes.pop("letters", []),
     )  # fmt: skip
     empty: dict[str, Any] = {"actions": [], "entries": [], "posts": [], "calls": []}

@@ -15,6 +15,7 @@ from bot.scheduler import measure_pace
 from bot.store import open_store
 from bot.store.audit import Note, record
 from bot.store.recordings import ROUNDS, WEBSITES, set_watermark
+from bot.store.rules import keep_rule_files
 
 NOW = datetime.now(UTC)
 RULES = """
@@ -137,6 +138,12 @@ def test_rule_files_with_faults_and_edited_ones_are_told(place, capsys):
     text = told(capsys)
     assert "the rule files have errors; `mouseflow-bot check` lists them" in text
     assert "angry   32 calls" in text
+    assert "of the active rules" not in text
+    files = [("rules/r.yaml", RULES.encode())]
+    stored(lambda conn: keep_rule_files(conn, files, NOW))
+    assert "check` lists them. This is the plan of the active rules\n" in told(capsys)
+    plans = json.loads(told(capsys, "--json"))["polling"]["plans"]
+    assert [plan["rules"] for plan in plans] == [["angry", "phones"], ["angry"]]
 
 
 def test_without_websites_there_is_nothing_to_tell(place, capsys):

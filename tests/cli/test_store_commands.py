@@ -394,7 +394,7 @@ def test_what_was_done_can_be_read_by_programs(
 
     retried = told("retry", "1", "rage")
     [cause] = retried.pop("causes")
-    assert retried == {"requeued": 1, "resumed": ["rage"]}
+    assert retried == {"requeued": 1, "resumed": ["rage"], "refused": {}}
     assert (cause["rule"], cause["action"], cause["count"]) == ("checkout", "star", 1)
     assert cause["reason"] == "no such recording"
     begun = told("snooze", "checkout", "2h")
@@ -407,7 +407,7 @@ def test_what_was_done_can_be_read_by_programs(
     assert copy == {"file": "copy.db", "bytes": (place / "copy.db").stat().st_size}
     assert told("healthcheck", code=1)["healthy"] is False
     with open_store("sqlite:///data/bot.db"):
-        assert told("healthcheck") == {"healthy": True, "fault": None}
+        assert told("healthcheck") == {"healthy": True, "fault": None, "troubles": []}
 
 
 def test_snooze_always_has_an_end_and_can_be_ended(

@@ -496,14 +496,16 @@ def test_secrets_that_may_not_be_read_are_named_with_the_reason() -> None:
         secret.chmod(0o600)
         os.seteuid(65534)
         try:
-            assert problems(None, ENOUGH, folder) == [f"{secret}: can't be read: Permission denied"]
+            (said,) = problems(None, ENOUGH, folder)
+            assert said.startswith(f"{secret}: can't be read: Permission denied. ")
+            assert "This process is user 65534: chmod the file, or run as its owner" in said
             os.seteuid(0)
             for mode in (0o700, 0o744):
                 folder.chmod(mode)
                 os.seteuid(65534)
                 (found,) = problems(None, ENOUGH, folder)
                 assert found.startswith(str(folder))
-                assert found.endswith(": can't be read: Permission denied")
+                assert ": can't be read: Permission denied" in found
                 os.seteuid(0)
         finally:
             os.seteuid(0)
@@ -513,3 +515,16 @@ def test_secrets_that_may_not_be_read_are_named_with_the_reason() -> None:
 def test_late_marks_can_be_turned_off(text, hours):
     found = load(None, {**ENOUGH, "BOT_POLL__MARKS": text})
     assert found.poll.marks == timedelta(hours=hours)
+
+
+def test_a_status_page_that_nobody_serves_is_said(tmp_path: Path) -> None:
+    from bot.cli.check import missing_secrets
+
+    def said(text: str) -> list[str]:
+        warnings = missing_secrets(load(written(tmp_path, text), {}), None)
+        return [warning for warning in warnings if "web" in warning]
+
+    assert said(FILE) == []
+    assert said(FILE + '[web]\nlisten = ""\n') == []
+    (warning,) = said(FILE + '[web]\nlisten = "0.0.0.0:8080"\ntoken = "abc"\n')
+    assert "[web] has no effect" in warning

@@ -40,12 +40,18 @@ REPLAY_POINTS = {
     "slice.before": "a replay has written a day, not yet that it is done with it",
     "slice.after": "it has, and has not begun the next",
 }
-POINTS = POLL_POINTS | REPLAY_POINTS | STEP_POINTS
+CANCEL_POINTS = {
+    "cancel.before": "`cancel` is about to take a step back",
+    "cancel.inside": "in its transaction, not committed",
+    "cancel.after": "committed",
+}
+POINTS = POLL_POINTS | REPLAY_POINTS | STEP_POINTS | CANCEL_POINTS
 NEXT = {
     "no match": "the poll sees the recording again and matches it",
     "pending": "it is performed as if nothing had happened",
     "sending": "an attempt with an unknown outcome: looked up or safely repeated",
     "done": "nothing is left to do",
+    "withheld": "nothing is left to do: it was taken back",
 }
 HOUR, WEEK = 3600, 7 * 24 * 3600
 DOCS = Path(__file__).parents[2] / "docs" / "delivery.md"
@@ -74,7 +80,7 @@ class Scenario:
     recordings: int = 1
     first: int = 0
     about: Literal["recording", "website", "campaign"] = "recording"
-    source: Literal["matches", "budget", "replay"] = "matches"
+    source: Literal["matches", "budget", "replay", "cancel"] = "matches"
     status: str = "Recording"
     budget: str = ""
     marked: bool = False
@@ -83,6 +89,8 @@ class Scenario:
     def points(self) -> dict[str, str]:
         if self.source == "replay":
             return POLL_POINTS | REPLAY_POINTS  # its steps are like all others
+        if self.source == "cancel":
+            return CANCEL_POINTS
         return STEP_POINTS if self.first else POLL_POINTS | STEP_POINTS
 
 
@@ -154,6 +162,14 @@ def replay_effect(world: "World", cell: Cell) -> Effect:
 def deleted_effect(world: "World", cell: Cell) -> Effect:
     seen = world.sim.effect(cell.recordings[0])
     return Effect(int(seen.deleted), seen.calls.get("delete", 0))
+
+
+def cancelled_effect(world: "World", cell: Cell) -> Effect:
+    """Taken back once, and nothing of it has happened."""
+    seen = world.sim.effect(cell.recordings[0])
+    with contextlib.closing(sqlite3.connect(cell.store)) as raw:
+        rows = raw.execute("SELECT count(*) FROM audit WHERE kind = 'step.cancelled'").fetchone()
+    return Effect(rows[0] // 2 if not seen.calls and not seen.deleted else 99, 1)
 
 
 LIMITED = {"channel": "", "at_most": {"times": 1, "window_ms": HOUR * 1000}}
@@ -242,6 +258,9 @@ SCENARIOS: dict[str, Scenario] = {
         budget="{slack: {channel: '#CHANNEL'}}",
     ),
     "replay": Scenario([], replay_effect, recordings=2, about="website", source="replay"),
+    "cancel": Scenario(
+        [("tag", {"tag": "seen"}), ("delete", {})], cancelled_effect, source="cancel"
+    ),
     "digest": Scenario([("slack", LIMITED)], slack_effect(2), recordings=3, first=HOUR),
 }
 

@@ -25,6 +25,7 @@ from bot.replay.select import Span
 from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 from bot.store import Store
+from bot.store.cancel import cancel
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from mouseflow.client import AsyncMouseflow
 from mouseflow.models import Recording
@@ -120,7 +121,25 @@ async def replayed(job: Job, store: Store, mouseflow: AsyncMouseflow, now, check
     )  # fmt: skip
 
 
-SOURCES: dict[str, Source] = {"matches": matches, "budget": budget, "replay": replayed}
+async def cancelled(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
+    """What matched waits, and the command `cancel` takes it back."""
+    await matches(job, store, mouseflow, now, lambda _: None)
+
+    def work(conn):
+        cancel(conn, now, rules=[job["rule"]])
+        checkpoint("cancel.inside")
+
+    checkpoint("cancel.before")
+    await store.run(work)
+    checkpoint("cancel.after")
+
+
+SOURCES: dict[str, Source] = {
+    "matches": matches,
+    "budget": budget,
+    "replay": replayed,
+    "cancel": cancelled,
+}
 
 
 def ruleset(text: str) -> RuleSet:

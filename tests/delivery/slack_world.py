@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +24,9 @@ class PretendSlack:
     flooded: int = 0
     page: int = 2
     public_only: bool = False
+    behind: timedelta = timedelta()
+    shows_metadata: bool = True
+    busy: int = 0
     url: str = ""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -35,7 +40,7 @@ class PretendSlack:
         if trouble is None or trouble in ("drop after", "hang"):
             if "chat.postMessage" in self.refuses:
                 return web.json_response({"ok": False, **self.refuses["chat.postMessage"]})
-            self.messages.append({"ts": f"{1772452800 + len(self.messages)}.000100", **body})
+            self.messages.append({"ts": self._stamp(), "bot_id": "B1", **body})
         if trouble == "drop after":
             request.transport.abort()
             return web.Response()
@@ -50,6 +55,9 @@ class PretendSlack:
             {"ok": True, "ts": self.messages[-1]["ts"], "channel": "C0123ABCD"}
         )
 
+    def _stamp(self) -> str:
+        return f"{1772452800 - self.behind.total_seconds() + len(self.messages):.0f}.000100"
+
     async def history(self, request: web.Request) -> web.Response:
         self.asked.append(("conversations.history", dict(request.query)))
         if odd := self.odd.get("conversations.history"):
@@ -58,7 +66,13 @@ class PretendSlack:
             return web.json_response({"ok": False, **self.refuses["conversations.history"]})
         if request.query["channel"] != "C0123ABCD":
             return web.json_response({"ok": False, "error": "channel_not_found"})
+        if self.busy and request.query.get("cursor"):
+            self.busy -= 1
+            answer = {"ok": False, "error": "ratelimited"}
+            return web.json_response(answer, status=429, headers={"Retry-After": "1"})
         seen = [m for m in self.messages if float(m["ts"]) > float(request.query["oldest"])]
+        if not self.shows_metadata:
+            seen = [{k: v for k, v in m.items() if k != "metadata"} for m in seen]
         start = int(request.query.get("cursor") or 0)
         more = str(start + self.page) if start + self.page < len(seen) else ""
         return web.json_response(
@@ -66,8 +80,13 @@ class PretendSlack:
                 "ok": True,
                 "messages": seen[::-1][start : start + self.page],
                 "response_metadata": {"next_cursor": more},
-            }
+            },
+            headers={"Date": format_datetime(datetime.now(UTC) - self.behind, usegmt=True)},
         )
+
+    async def who(self, request: web.Request) -> web.Response:
+        self.asked.append(("auth.test", {}))
+        return web.json_response({"ok": True, "bot_id": "B1"})
 
     async def channels(self, request: web.Request) -> web.Response:
         self.asked.append(("conversations.list", dict(request.query)))
@@ -114,6 +133,7 @@ async def serving(slack: PretendSlack) -> AsyncIterator[PretendSlack]:
     app.router.add_post("/api/chat.postMessage", slack.post)
     app.router.add_get("/api/conversations.history", slack.history)
     app.router.add_get("/api/conversations.list", slack.channels)
+    app.router.add_post("/api/auth.test", slack.who)
     app.router.add_post("/services/T1/B1/s3cret", slack.hook)
     app.router.add_route("*", "/spy", slack.spy)
     server = TestServer(app)

@@ -6,7 +6,7 @@ import pytest
 from delivery_world import NOW, SECOND, Bench, Delete, Post, Share, Write, match
 
 from bot.cli.main import main
-from bot.errors import TryLater
+from bot.errors import Refused, TryLater
 from bot.store import open_store
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of, waiting_steps
@@ -103,3 +103,14 @@ def test_thousands_are_cancelled_in_pieces(bench):
     bench.add(*(match(f"r{n}", Write(name=f"w{n}"), at=NOW) for n in range(1000)))
     assert main(["cancel", "rule"]) == 0
     assert bench.store.do(waiting_steps) == []
+
+
+async def test_retry_tries_what_is_held_at_once(bench):
+    bench.add(match("r1", Post(name="p")))
+    bench.world.fail("p", Refused("is_archived", "unarchive it", code="is_archived"))
+    await bench.drain()
+    await bench.drain()
+    assert bench.world.done == []
+    assert main(["retry"]) == 0
+    await bench.drain()
+    assert bench.world.done == ["p"]

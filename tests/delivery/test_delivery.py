@@ -255,6 +255,18 @@ async def test_the_wait_that_slack_asked_for_survives_a_restart(store):
     assert again.world.done == ["one"]
 
 
+async def test_a_clock_that_was_ahead_leaves_no_lane_and_no_retry_in_the_future(bench):
+    bench.clock.now = NOW + 365 * DAY
+    bench.world.fail("one", TryLater("rate limited", after=HOUR, lane=True))
+    bench.world.fail("tag", *[TryLater("503")] * 7)
+    bench.add(match("r1", Post(name="one"), at=bench.clock()))
+    bench.add(match("r2", Write(name="tag"), at=bench.clock()))
+    await bench.drain_for(2 * MINUTE, 10 * SECOND)
+    bench.clock.now = NOW
+    await bench.drain_for(2 * HOUR, MINUTE)
+    assert sorted(bench.world.done) == ["one", "tag"]
+
+
 async def test_an_unknown_outcome_is_told_to_the_next_attempt(bench):
     bench.world.fail("a", TryLater("cut off", unknown=True), TryLater("busy"))
     bench.add(match("r1", Write(name="a")))
@@ -307,8 +319,8 @@ async def test_a_digest_says_how_many_which_were_worst_and_why(store):
     digest = bench.slack.messages[-1]
     assert len(bench.slack.messages) == 3
     assert digest.channel == "#alerts"
-    assert digest.text.startswith("28 more matches: A rule (28 over the limit)")
-    assert "and 23 more" in str(digest.blocks)
+    assert digest.text.startswith("🔶 28 more: A rule · In the last 1 h: 28 over the limit.")
+    assert "and 25 more" in str(digest.blocks)  # three alike are one line
     assert "visitor-4711" not in str(digest)
 
 

@@ -175,6 +175,60 @@ async def test_the_history_is_read_from_a_minute_before_the_attempt(slack, poste
     assert await poster.find("#alerts", POST.key, SINCE + timedelta(seconds=61)) is None
 
 
+async def test_a_clock_of_slack_that_is_behind_hides_no_post(slack):
+    slack.behind = timedelta(minutes=30)
+    slack.troubles = ["drop after"]
+    fresh = SlackPoster(TOKEN, base_url=f"{slack.url}api/")
+    with pytest.raises(TryLater):
+        await fresh.post(POST)
+    assert await fresh.find("C0123ABCD", POST.key, SINCE) == slack.messages[0]["ts"]
+    await fresh.close()
+
+
+async def test_a_message_that_shows_no_key_is_no_proof_of_absence(slack, poster):
+    slack.shows_metadata = False
+    await poster.post(POST)
+    for _ in range(2):
+        with pytest.raises(CannotLook, match="does not show the metadata"):
+            await poster.find("#alerts", POST.key, SINCE)
+        with pytest.raises(CannotLook, match="does not show the metadata"):
+            await poster.look("#alerts")
+    assert [method for method, _ in slack.asked].count("auth.test") == 1
+
+
+async def test_a_message_of_another_bot_needs_no_key(slack, poster):
+    slack.shows_metadata = False
+    await poster.post(POST)
+    slack.messages[0]["bot_id"] = "B2"
+    assert await poster.find("#alerts", POST.key, SINCE) is None
+    await poster.look("#alerts")
+
+
+async def test_a_key_that_shows_proves_that_others_would(slack, poster):
+    await poster.post(POST)
+    assert await poster.find("#alerts", "another", SINCE) is None
+    assert "auth.test" not in [method for method, _ in slack.asked]
+
+
+async def test_a_slow_history_is_read_on_where_the_last_call_stopped(slack, poster):
+    for number in range(9):
+        await poster.post(SlackPost("#alerts", "hello", key=f"key-{number}"))
+    slack.busy = 3
+    for _ in range(3):
+        with pytest.raises(TryLater):
+            await poster.find("#alerts", "key-0", SINCE)
+    found = await poster.find("#alerts", "key-0", SINCE)
+    assert found == slack.messages[0]["ts"]
+    cursors = [q.get("cursor") for m, q in slack.asked if m == "conversations.history"]
+    assert cursors.count(None) == 1
+
+
+async def test_a_history_that_is_cut_off_is_no_proof_of_absence(slack, poster):
+    slack.odd["conversations.history"] = '{"ok": true, "messages": [], "has_more": true}'
+    with pytest.raises(CannotLook, match="cut off"):
+        await poster.find("#alerts", POST.key, SINCE)
+
+
 async def test_a_channel_is_resolved_from_a_post_without_asking_for_the_list(slack, poster):
     await poster.post(POST)
     await poster.find("#alerts", POST.key, SINCE)

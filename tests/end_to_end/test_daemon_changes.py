@@ -149,6 +149,49 @@ def test_a_bug_while_files_are_looked_at_ends_nothing(tmp_path):
     assert tags(world) == ["tag=another"]
 
 
+@pytest.mark.parametrize("begin", [0, 60], ids=["at the start", "later"])
+def test_a_bug_with_the_list_of_websites_ends_nothing(tmp_path, begin):
+    world = World(tmp_path, RULES, websites=1, BOT_POLL__REPORTS="5m")
+
+    async def work():
+        with pytest.MonkeyPatch.context() as broken:
+            async with world.daemon():
+                await asyncio.sleep(begin)
+                broken.setattr("bot.watcher.save_sites", Mock(side_effect=LookupError))
+                await asyncio.sleep(600)
+                world.sim.add("site-000", "phone-bounce", start=10)
+                if not begin:
+                    broken.undo()
+                await asyncio.sleep(120)
+                assert tags(world) == ["tag=phone"]
+
+    with capture_logs() as log:
+        virtually(work)
+    events = [line["event"] for line in log]
+    assert events.count("websites.internal_error") == 1
+    assert "daemon.internal_error" not in events
+
+
+@pytest.mark.parametrize(
+    "part", ["bot.daemon.forget", "bot.daemon.SlackLookup.run", "bot.daemon.Daemon._keep_pause"]
+)
+def test_a_bug_in_a_side_task_ends_nothing(tmp_path, part):
+    world = World(tmp_path, RULES, websites=1)
+
+    async def work():
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(part, Mock(side_effect=LookupError))
+            async with world.daemon():
+                await asyncio.sleep(300)
+                world.sim.add("site-000", "phone-bounce", start=10)
+                await asyncio.sleep(120)
+
+    with capture_logs() as log:
+        virtually(work)
+    assert tags(world) == ["tag=phone"]
+    assert {"daemon.task_failed", "store.cleanup_failed"} & {line["event"] for line in log}
+
+
 def _sparse(file):
     with file.open("wb") as opened:
         opened.truncate(6_000_000_000)
@@ -229,7 +272,7 @@ class Doorkeeper:
     async def post(self, post):
         return "1"
 
-    async def find(self, channel, key, since):
+    async def look(self, channel):
         self.looks.append(channel)
         if channel in self.answers:
             raise self.answers[channel]

@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from daemon_world import Daemon, until
+from daemon_world import Daemon
 from hostile_files import NAMES, make
 from virtual_world import World, virtually
 
@@ -98,13 +98,13 @@ async def test_a_real_daemon_starts_and_runs_beside_them(tmp_path):
         for name in ("sparse.yaml", "pipe.yaml", "half-character-tag.yaml", "directive.yaml"):
             make(name, bot.rule_file.parent)
         bot.start()
-        until(lambda: bot.events("daemon.started"))
+        sim.wait_until(lambda: bot.events("daemon.started"))
         for name in ("endless.yaml", "quotes.yaml", "binary.yaml"):
             make(name, bot.rule_file.parent)
         bot.tell(signal.SIGHUP)
-        until(lambda: len(bot.events("rules.reload_failed")) == 2)
+        sim.wait_until(lambda: len(bot.events("rules.reload_failed")) == 2)
         who = sim.add("myshop.com", "checkout-friction", start=-300)
-        until(lambda: "star" in sim.effect(who).calls)
+        sim.wait_until(lambda: "star" in sim.effect(who).calls)
         for command in ("check", "test", "status", "once"):
             done = bot.run(command)
             assert done.returncode == (0 if command == "status" else 1)

@@ -1,14 +1,23 @@
 """A start with rule files that have errors: what can run runs, and people are told."""
 
 import asyncio
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from daemon_world import RULE, Daemon
 from structlog.testing import capture_logs
 from virtual_world import START, World, virtually
 
 from bot.cli.status import gather
-from bot.errors import ConfigError, RuleErrors
+from bot.daemon import run
+from bot.errors import BotError, ConfigError, RuleErrors
+from bot.rule_reader import ApartReader, RuleReader
+from bot.rules.files.actions import Allowed
 from bot.store.rules import kept_rule_files
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 PHONE = """
 version: 1
@@ -170,3 +179,67 @@ def test_a_webhooks_secret_in_a_rule_file_is_not_kept(tmp_path):
     kept = world.store.do(lambda conn: kept_rule_files(conn))
     assert secret.encode() not in kept[0][1]
     assert b"env:SECRET_NOT_IN_THE_STORE" in kept[0][1]
+
+
+class Stuck(ApartReader):
+    """A disk that never answers."""
+
+    async def contents(self):
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_a_daemon_that_still_reads_its_rules_stops_at_once(tmp_path):
+    _, world = world_with(tmp_path, BOT_STORE__URL=f"sqlite:///{tmp_path}/bot.db")
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        run(world.settings, stop=stop, reload=asyncio.Event(), reader=Stuck([], Allowed()))
+    )
+    await asyncio.sleep(0)
+    stop.set()
+    await asyncio.wait_for(running, 10)
+
+
+class Unable(RuleReader):
+    """Reads nothing for a while."""
+
+    async def read(self, files, unread=()):
+        if datetime.now(UTC) < START + timedelta(minutes=10):
+            raise BotError("no process can start")
+        return await super().read(files, unread)
+
+
+def test_files_that_can_not_be_read_now_are_read_later_and_told_once(tmp_path):
+    folder, world = world_with(tmp_path)
+
+    async def work():
+        reader = Unable([folder], Allowed())
+        async with world.daemon(reader=reader):
+            (folder / "phone.yaml").write_text(PHONE.replace("tag: phone", "tag: later"))
+            await asyncio.sleep(500)
+            assert len(world.told()) == 1
+            await asyncio.sleep(300)
+        assert await acts(world) == ["tag=later"]
+
+    with capture_logs() as log:
+        virtually(work)
+    begun, ended = world.told()
+    assert "no process can start" in begun
+    assert "fixed" in ended
+    events = [line["event"] for line in log]
+    assert [events.count(f"rules.reload_{how}") for how in ("postponed", "failed")] == [1, 1]
+
+
+async def test_once_uses_the_rules_of_before_and_fails(tmp_path):
+    site = website("site-1", "myshop.com", plan=Plan(per_day=0))
+    with Simulator(seed=3, sites=[site]) as sim:
+        bot = Daemon(tmp_path, sim)
+        assert bot.run("once").returncode == 0
+        bot.rule_file.write_text(RULE.replace("friction: {min", "frction: {min"))
+        who = sim.add("myshop.com", "checkout-friction", start=-300)
+        done = bot.run("once")
+        assert done.returncode == 1
+        assert "the rule files have errors; this run used the previous rules:" in done.stdout
+        assert "unknown field; did you mean friction?" in done.stdout
+        assert "star" in sim.effect(who).calls
+        found = json.loads(bot.run("once", "--json").stdout)
+        assert len(found["rule_errors"]) == 1

@@ -74,9 +74,13 @@ class Prompt:
     def __init__(self, store: Store) -> None:
         self.do = store._in_transaction
         self.close = store.close
+        self._store = store
 
     async def run(self, work):
         return self.do(work)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
 
 
 async def rules_now(settings: Settings, store: Prompt) -> tuple[Signature, Start]:

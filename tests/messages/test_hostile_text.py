@@ -1,5 +1,6 @@
 """Whatever visitors write: no ping, no link, no broken entity, never beyond Slack's limits."""
 
+import html
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from bot.domain.subjects import (
 )
 from bot.fields.catalogue import KINDS, text_fields
 from bot.messages import message as messages
+from bot.messages.blocks import blocks, notification
 from bot.messages.template_check import SAMPLES
 from bot.messages.templates import BadText, render
 from bot.messages.text import clean, cut_mrkdwn, mrkdwn, size
@@ -131,7 +133,10 @@ def tasks(subjects):
 
 TASKS = tasks(st.one_of(*SUBJECTS))
 
-OURS = re.compile(r"<https://app\.mouseflow\.com/websites/[^<>|\s]+/play(\|[A-Za-z ]+)?>")
+OURS = re.compile(
+    r"<https://app\.mouseflow\.com/websites/[^<>|\s]+/play(?:\|([^<>|]*))?>"
+    r"|<!date\^[0-9]+\^[{}a-z_ ]+\|[0-9A-Za-z :+-]+>"
+)
 BARE = re.compile(r"&(?!(?:amp|lt|gt);)")
 
 
@@ -148,7 +153,7 @@ def texts(block):
 
 
 def assert_harmless(text):
-    rest = OURS.sub("", text)
+    rest = OURS.sub(r"\1", text)
     assert "<" not in rest, text
     assert ">" not in rest, text
     assert not BARE.search(rest), text
@@ -157,11 +162,10 @@ def assert_harmless(text):
 
 
 def assert_fits(message):
-    assert 0 < len(message.blocks) <= 50
-    assert size(message.text) <= 4000
-    for block in message.blocks:
-        if block["type"] == "header":
-            assert 1 <= size(block["text"]["text"]) <= 150
+    sent = blocks(message)
+    assert 0 < len(sent) <= 7
+    assert size(html.unescape(notification(message))) <= (3000 if message.own else 151)
+    for block in sent:
         if block["type"] == "section":
             assert 1 <= len(block.get("fields", "x")) <= 10
             for field in block.get("fields", ()):
@@ -172,15 +176,15 @@ def assert_fits(message):
             for element in block["elements"]:
                 assert size(element["url"]) <= 3000
                 assert size(element["text"]["text"]) <= 75
-    for kind, text, verbatim in texts(message.blocks):
+    for kind, text, verbatim in texts(blocks(message)):
         assert 1 <= size(text) <= 3000
         assert kind == "plain_text" or verbatim is True
 
 
 def assert_safe(message):
     assert_fits(message)
-    assert_harmless(message.text)
-    for kind, text, _ in texts(message.blocks):
+    assert_harmless(notification(message))
+    for kind, text, _ in texts(blocks(message)):
         if kind == "mrkdwn":
             assert_harmless(text)
 

@@ -6,133 +6,266 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from slack_sdk.models.blocks import Block
 
-from bot.domain.subjects import Band
+from bot.domain.subjects import Band, FunnelStep
+from bot.fields.catalogue import KINDS
 from bot.messages import message as messages
+from bot.messages.blocks import blocks, notification
+from bot.messages.message import plain
 from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses
+from mouseflow.models import PageView
 
-APP = Addresses(share_url="https://share.example/{token}")
+APP = Addresses(share_url="https://share.example/{token}", zone="Europe/Copenhagen")
 TASK = SAMPLES["recordings"]
+PLAY = "https://app.mouseflow.com/websites/w1/recordings/r1/play"
 
 
-def test_a_recordings_message_says_what_where_how_bad_who_and_why():
-    message = messages.match(TASK, APP)
-    head, facts, why, links, foot = message.blocks
-    assert head == {
-        "type": "header",
-        "text": {"type": "plain_text", "text": "A sample", "emoji": True},
-    }
-    assert [field["text"] for field in facts["fields"]] == [
-        "*Website*\nmyshop.com",
-        "*Saw*\n/cart → /checkout/pay",
-        "*Friction*\n2.5 to 5",
-        "*Active*\n1 min 35 s on 2 pages",
-        "*Visitor*\nreturning · DE · Phone · Safari 17 · iOS 17.2",
-        "*Started*\n2 Mar 2026 12:00 (UTC)",
-        "*Tags*\nclick-rage",
+def mrkdwn(text):
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def visit(*pages):
+    """The task of a visitor who saw these pages: paths, or a path with its tags."""
+    views = tuple(
+        PageView(website_page=page) if isinstance(page, str) else
+        PageView(website_page=page[0], tags=page[1:])
+        for page in pages
+    )  # fmt: skip
+    recording = msgspec.structs.replace(TASK.subject.recording, page_views=views)
+    return replace(TASK, subject=msgspec.structs.replace(TASK.subject, recording=recording))
+
+
+def shown_visit(task):
+    return "".join(part.text for part in messages.match(task, APP).visit)
+
+
+def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
+    why = ("rage clicks on /checkout/pay", "friction at least 2.5")
+    message = messages.match(replace(TASK, why=why), APP)
+    assert list(blocks(message)) == [
+        {
+            "type": "section",
+            "text": mrkdwn(
+                f"🔶 *<{PLAY}|A sample>* · myshop.com\n"
+                "Rage clicks on */checkout/pay*, friction at least 2.5.\n"
+                "Active for 1 min 35 s on 2 pages."
+            ),
+        },
+        {"type": "context", "elements": [mrkdwn("/cart → /checkout/pay (last page)")]},
+        {
+            "type": "actions",
+            "elements": [
+                {
+                    "type": "button",
+                    "text": {"type": "plain_text", "text": "Watch recording", "emoji": False},
+                    "url": PLAY,
+                    "action_id": "open",
+                    "style": "primary",
+                },
+                {
+                    "type": "button",
+                    "text": {"type": "plain_text", "text": "Watch without login", "emoji": False},
+                    "url": "https://share.example/T0KEN",
+                    "action_id": "open_1",
+                },
+            ],
+        },
+        {
+            "type": "context",
+            "elements": [
+                mrkdwn(
+                    "returning · Phone · DE · Safari on iOS · "
+                    "<!date^1772452800^{time}|12:00 UTC> · Rule sample-rule"
+                )
+            ],
+        },
     ]
-    assert why["text"]["text"] == "*Why*\n• a reason"
-    assert [(b["text"]["text"], b["url"]) for b in links["elements"]] == [
-        ("Watch the recording", "https://app.mouseflow.com/websites/w1/recordings/r1/play"),
-        ("Public link", "https://share.example/T0KEN"),
-    ]
-    assert foot["elements"][0]["text"] == "Rule sample-rule · 2 Mar 2026 12:00 (UTC)"
-    assert message.text.startswith("A sample: website myshop.com, saw /cart → /checkout/pay")
+    assert notification(message) == (
+        "🔶 A sample · myshop.com · Rage clicks on /checkout/pay, friction at least 2.5."
+    )
 
 
-@pytest.mark.parametrize("kind", sorted(SAMPLES.keys() - {"recordings"}))
-def test_what_is_no_recording_tells_its_time_in_the_accounts_zone_too(kind):
-    account = replace(APP, zone="Europe/Copenhagen")
-    *_, foot = messages.match(SAMPLES[kind], account).blocks
-    assert foot["elements"][0]["text"].endswith(" · 2 Mar 2026 13:00 (Europe/Copenhagen)")
+@pytest.mark.parametrize(
+    ("kind", "lines"),
+    [
+        ("feedback", ["A reason.", "120 answers in all, 3 % of 4,000 impressions."]),
+        (
+            "funnels",
+            [
+                "A reason.",
+                "1,200 visitors entered, 15 % converted. "
+                "Biggest loss: Cart → Pay, 1,020 of 1,200 visitors left (85 %).",
+            ],
+        ),
+        (
+            "forms",
+            [
+                "A reason.",
+                "30 of 210 attempts to send it failed. Most left at Phone (35 visitors).",
+            ],
+        ),
+        (
+            "pages",
+            [
+                "A reason.",
+                "/checkout/pay has 2,300 views, 3.5 s to render, 1 min 10 s visit time, "
+                "20 s of activity, 39 % scrolled.",
+            ],
+        ),
+        ("websites", ["A reason.", "Mouseflow says Recording, 100 % of sessions."]),
+    ],
+)
+def test_every_alert_says_its_figures_and_links_to_its_website(kind, lines):
+    message = messages.match(SAMPLES[kind], APP)
+    assert plain(message) == [
+        "🔶 A sample · myshop.com", *lines, "13:00 CET · Rule sample-rule",
+    ]  # fmt: skip
+    assert message.links == (("Open in Mouseflow", "https://app.mouseflow.com/websites/w1"),)
+
+
+def test_a_funnel_without_visitors_has_no_loss():
+    steps = tuple(FunnelStep(name=name, url="/", count=0) for name in ("Cart", "Pay"))
+    subject = msgspec.structs.replace(SAMPLES["funnels"].subject, steps=steps)
+    assert "Biggest loss" not in "\n".join(
+        plain(messages.match(replace(SAMPLES["funnels"], subject=subject), APP))
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slacks_own_models_accept_each_message(kind):
+    task = replace(SAMPLES[kind], missing=("tag",))
+    told = (
+        messages.match(task, APP),
+        messages.resolved(task, APP, timedelta(hours=1)),
+        messages.from_template(task, APP, "own *text*", linked=False),
+        messages.digest(
+            task, APP, total=9, reasons={"over the limit": 9}, since=task.matched,
+            worst=[task.subject] * 3,
+        ),
+        messages.notice("Rules not loaded", ["line 1"]),
+    )  # fmt: skip
+    for message in told:
+        sent = list(blocks(message))
+        assert [json.loads(json.dumps(each.to_dict())) for each in Block.parse_all(sent)] == sent
+
+
+def test_a_page_with_trouble_is_marked_and_the_middle_of_a_long_visit_is_cut_out():
+    assert shown_visit(visit("/", ("/cart", "click-rage", "dead-click"), "/cart", "/exit")) == (
+        "/ → ⚠️ /cart → /exit (last page)"
+    )
+    assert shown_visit(visit(*(f"/page/{n}" for n in range(30)))) == (
+        "/page/0 → /page/1 → /page/2 → 23 more → "
+        "/page/26 → /page/27 → /page/28 → /page/29 (last page)"
+    )
+    long = "/" + "a" * 80 + "/end"
+    cut = f"/{'a' * 28}…{'a' * 25}/end"
+    assert shown_visit(visit(long, *["/x" + "y" * 50 + str(n) for n in range(9)], long)) == (
+        f"{cut} → 8 more → /x{'y' * 50}8 → {cut} (last page)"
+    )
+
+
+def test_a_visit_whose_pages_nobody_asked_for_names_the_first_page_alone():
+    recording = msgspec.structs.replace(TASK.subject.recording, page_views=None, pages=4)
+    task = replace(TASK, subject=msgspec.structs.replace(TASK.subject, recording=recording))
+    assert shown_visit(task) == "Entered on /cart"
+    unknown = msgspec.structs.replace(recording, entry=None, entry_page=None)
+    task = replace(TASK, subject=msgspec.structs.replace(TASK.subject, recording=unknown))
+    assert shown_visit(task) == ""
+
+
+def test_an_address_with_a_scheme_inside_keeps_its_whole_path():
+    assert shown_visit(visit("/checkout/<https://evil.example|click>", "/out/https://x.y")) == (
+        "/checkout/<https://evil.example|click> → /out/https://x.y (last page)"
+    )
+
+
+def test_a_time_of_another_day_has_its_date():
+    late = replace(TASK, now=TASK.matched + timedelta(hours=30))
+    assert "<!date^1772452800^{date_short_pretty} {time}|2 Mar 12:00 UTC>" in json.dumps(
+        blocks(messages.match(late, APP)), ensure_ascii=False
+    )
+
+
+def test_what_a_budget_did_is_not_called_a_rule():
+    task = replace(SAMPLES["websites"], rule="budget:credits")
+    assert plain(messages.match(task, APP))[-1] == "13:00 CET · Budget credits"
+
+
+def test_a_rules_own_text_keeps_the_line_that_names_the_rule():
+    message = messages.from_template(TASK, APP, "*Big basket* on myshop.com", linked=True)
+    body, foot = blocks(message)
+    assert body["text"]["text"] == "*Big basket* on myshop.com"
+    assert foot["elements"][0]["text"].endswith("· Rule sample-rule")
+    assert notification(message) == "*Big basket* on myshop.com"
 
 
 @pytest.mark.parametrize(
     "personal", ["192.0.2.7", "Example Visitor", "cart-value", "Example Net", "https://myshop.com"]
 )
 def test_personal_data_is_in_no_built_in_message(personal):
-    assert personal not in json.dumps(messages.match(TASK, APP).blocks)
+    message = messages.match(TASK, APP)
+    assert personal not in json.dumps(blocks(message)) + notification(message)
 
 
 def test_without_a_share_or_a_public_address_there_is_no_public_link():
     for task, addresses in ((TASK, Addresses()), (replace(TASK, results={}), APP)):
-        assert "Public link" not in json.dumps(messages.match(task, addresses).blocks)
-
-
-def test_facts_that_are_unknown_are_left_out_or_a_dash():
-    recording = msgspec.structs.replace(
-        TASK.subject.recording, page_views=None, entry=None, entry_page=None, tags=(), country=None
-    )
-    subject = msgspec.structs.replace(TASK.subject, recording=recording, friction=None)
-    facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]
-    labels = [field["text"].split("\n")[0] for field in facts]
-    assert labels == ["*Website*", "*Saw*", "*Active*", "*Visitor*", "*Started*"]
-    assert facts[1]["text"] == "*Saw*\n–"
-
-
-def test_a_visit_whose_pages_nobody_asked_for_is_not_said_to_have_seen_one_page_only():
-    recording = msgspec.structs.replace(TASK.subject.recording, page_views=None, pages=4)
-    subject = msgspec.structs.replace(TASK.subject, recording=recording)
-    facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]
-    assert facts[1]["text"] == "*Entry page*\n/cart"
-
-
-def test_the_start_is_told_in_the_accounts_zone():
-    subject = msgspec.structs.replace(TASK.subject, zone="Europe/Copenhagen")
-    facts = messages.match(replace(TASK, subject=subject), APP).blocks[1]["fields"]
-    assert facts[5]["text"] == "*Started*\n2 Mar 2026 13:00 (Europe/Copenhagen)"
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("feedback", "*New responses*\n3"),
-        ("funnels", "*Conversion*\n15 %"),
-        ("forms", "*Most drop-offs*\nPhone: 35"),
-        ("pages", "*Render time*\n3.5 s"),
-        ("websites", "*Budget used*\n82.5 %"),
-    ],
-)
-def test_every_level_has_a_message_of_its_own(kind, said):
-    message = messages.match(SAMPLES[kind], APP)
-    assert said in [field["text"] for field in message.blocks[1]["fields"]]
-    assert "Watch the recording" not in json.dumps(message.blocks)
-
-
-def test_many_reasons_are_counted():
-    task = replace(TASK, why=tuple(f"reason {n}" for n in range(12)))
-    assert "• and 4 more reasons" in messages.match(task, APP).blocks[2]["text"]["text"]
+        assert "Watch without login" not in json.dumps(blocks(messages.match(task, addresses)))
 
 
 def test_a_digest_of_one_match_is_not_many():
+    subject = msgspec.structs.replace(TASK.subject, friction=Band(2.5))
     message = messages.digest(
         TASK,
         APP,
         total=1,
         reasons={"outside the rule's working hours": 1},
         since=TASK.matched - timedelta(hours=2),
-        worst=[msgspec.structs.replace(TASK.subject, friction=Band(2.5))],
+        worst=[subject],
     )
-    texts = [block.get("text", {}).get("text") for block in message.blocks]
-    assert texts[:3] == [
-        "1 more match: A sample",
-        "1 outside the rule's working hours",
-        "1. *myshop.com/cart* friction 2.5 or more, active 1 min 35 s, pages 2"
-        " · <https://app.mouseflow.com/websites/w1/recordings/r1/play|watch>",
+    assert plain(message) == [
+        "🔶 1 more: A sample",
+        "In the last 2 h 3 min: 1 outside the rule's working hours.",
+        "/checkout/pay · myshop.com · friction 2.5 or more · active for 1 min 35 s",
+        "11:00 CET to 13:03 CET · Rule sample-rule",
     ]
-    assert len(texts) == 4
 
 
-def test_a_notice_of_the_bot_itself_lists_its_lines():
+def test_a_digest_of_thousands_is_no_longer_and_lines_that_are_alike_are_one():
+    other = visit(("/cart", "click-error"), "/checkout").subject
+    message = messages.digest(
+        TASK, APP, total=5000, reasons={"over the limit": 5000}, since=TASK.matched,
+        worst=[TASK.subject, other, TASK.subject, TASK.subject, other],
+    )  # fmt: skip
+    assert plain(message)[2:5] == [
+        "/checkout/pay · myshop.com · friction 2.5 to 5 · active for 1 min 35 s · 2 like this",
+        "/cart · myshop.com · friction 2.5 to 5 · active for 1 min 35 s",
+        "and 4,997 more",
+    ]
+    section = blocks(message)[1]["text"]["text"]
+    assert section.startswith(f"• <{PLAY}|/checkout/pay> · myshop.com")
+    assert section.endswith("\nand 4,997 more")
+
+
+def test_a_notice_has_one_icon_and_lists_its_lines():
     message = messages.notice("Rules not loaded", [f"line {n}" for n in range(25)])
-    assert "and 5 more lines" in message.blocks[1]["text"]["text"]
-    assert message.text.startswith("Rules not loaded: line 0; line 1")
+    assert plain(message)[0] == "🔶 Rules not loaded"
+    assert plain(message)[-1] == "and 5 more lines"
+    assert notification(message) == "🔶 Rules not loaded · line 0"
+    assert plain(messages.notice("✅ Over after 5 min: Slack", ()))[0] == (
+        "✅ Over after 5 min: Slack"
+    )
+
+
+def test_the_end_of_an_alert_says_how_long_it_lasted():
+    message = messages.resolved(SAMPLES["funnels"], APP, timedelta(hours=5, minutes=12))
+    assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · myshop.com"
 
 
 def test_a_message_lists_the_actions_that_are_not_done_yet():
     task = replace(TASK, missing=("tag", "star"))
     templated = messages.from_template(task, APP, "own text", linked=True)
     for message in (messages.match(task, APP), templated):
-        assert "Not done yet: tag, star" in json.dumps(message.blocks)
-    assert "Not done yet" not in json.dumps(messages.match(TASK, APP).blocks)
+        assert "Not done yet: tag, star" in plain(message)[-1]
+    assert "Not done yet" not in "\n".join(plain(messages.match(TASK, APP)))

@@ -58,3 +58,72 @@ async def test_sessions_that_were_live_when_the_last_rule_went_are_left_to_no_la
     new = shop.sim.add("myshop.com", "checkout-friction", start=1)
     await watched(shop, watcher, minutes=50)
     assert shop.matched() == {("later", new)}
+
+
+def watcher_of(shop: Account, text: str) -> Watcher:
+    context = PollContext(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
+                Routing("#mouseflow", shop.zone))  # fmt: skip
+    return Watcher(context, rules(text), ops=None, wake=lambda: None, clock=lambda: shop.now)
+
+
+ELSEWHERE = """
+elsewhere:
+  watch: recordings
+  websites: [blog.myshop.com]
+  when: {duration: {under: 1h}}
+  do: {tag: elsewhere}
+"""
+
+FEEDBACK = """
+campaigns:
+  watch: feedback
+  when: {enabled: false}
+  do: {slack: {}}
+"""
+
+
+@pytest.mark.parametrize("start", [timedelta(), timedelta(days=30)])
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("meanwhile", [ELSEWHERE, FEEDBACK, short("other"), NONE_ABOUT_RECORDINGS])
+async def test_a_rule_that_is_put_back_does_not_act_on_the_time_between(
+    tmp_path, meanwhile, restarted, start
+):
+    shop = Account(tmp_path, short("first"), start=start)
+    watcher = watcher_of(shop, short("first"))
+    await watcher.find_sites()
+    await watched(shop, watcher, minutes=2)
+    await watcher.use_rules(rules(meanwhile))
+    for _ in range(10):
+        shop.sim.add("myshop.com", "checkout-friction", start=1)
+        shop.wait(hours=12)
+        if restarted:
+            watcher = watcher_of(shop, meanwhile)
+        await watcher.find_sites()
+        await watched(shop, watcher, minutes=2)
+        shop.wait(hours=12)
+    if restarted:
+        watcher = watcher_of(shop, meanwhile)
+        await watcher.find_sites()
+    await watcher.use_rules(rules(short("first")))
+    await watched(shop, watcher, minutes=2)
+    new = shop.sim.add("myshop.com", "checkout-friction", start=1)
+    await watched(shop, watcher, minutes=50)
+    assert {it for it in shop.matched() if it[0] == "first"} == {("first", new)}
+    shop.close()
+
+
+async def test_a_website_that_is_missing_from_the_list_is_caught_up_with(tmp_path):
+    shop = Account(tmp_path, short("first"), start=timedelta())
+    watcher = watcher_of(shop, short("first"))
+    await watcher.find_sites()
+    await watched(shop, watcher, minutes=2)
+    sites = dict(shop.sim.world.sites)
+    shop.sim.world.sites.clear()
+    await watcher.find_sites()
+    shop.sim.world.sites.update(sites)
+    made = shop.sim.add("myshop.com", "checkout-friction", start=1)
+    shop.wait(hours=5)
+    await watcher.find_sites()
+    await watched(shop, watcher, minutes=2)
+    assert shop.matched() == {("first", made)}
+    shop.close()

@@ -20,6 +20,7 @@ from bot.store.renames import rename_rule
 from bot.store.rules import rules_loaded
 from bot.watcher import fingerprint
 
+ZONE = ZoneInfo("Europe/Copenhagen")
 SITE = Site("w1", "myshop.com")
 
 
@@ -29,16 +30,21 @@ def rules(text):
 
 
 class Figures:
-    """The API: plain answers. `ignores` names query filters that have no effect."""
+    """The API: plain answers. `ignores` names query filters that have no effect.
+
+    `repeated` are rows whose key is in the list already.
+    """
 
     def __init__(self) -> None:
         self.campaigns: dict[str, dict] = {}
         self.funnels: dict[str, list[int]] = {}
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
-        self.rows: list[dict] = []
         self.tablets = 0.1
+        self.recordings: list[datetime] = []
+        self.chart = True
         self.page_count: int | None = None
+        self.repeated: list[dict] = []
         self.website = {
             "id": "w1",
             "name": "myshop.com",
@@ -60,16 +66,24 @@ class Figures:
         for name in self.ignores:
             query.pop(name, None)
             query.pop("todate" if name == "fromdate" else name, None)
-        nobody = query.get("fromdate", "2026") < "2001"
+        nobody = query.get("fromdate", "2026") < "2001" or any(
+            "mouseflow-bot" in value or value in ("1000000", "-1000000", "864000000")
+            for value in query.values()
+        )
         few = query.get("device") == "tablet" or query.get("country") == "aq"
+        few = few or query.get("star") == "1" or query.get("watched") == "0"
         share = 0 if nobody else self.tablets if few else 1
         kind, _, one = tail.partition("/")
         if kind == "websites":
             return [self.website]
+        if kind == "recordings":
+            return self._recordings(query)
         if kind == "feedback":
-            return [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+            found = [{"campaignId": key, **each} for key, each in self.campaigns.items()]
+            return [*found, *self.repeated]
         if kind == "funnels":
-            return [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+            found = [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
+            return [*found, *self.repeated]
         if kind == "forms":
             found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
             if one:
@@ -77,9 +91,15 @@ class Figures:
             return [{**each, "fields": []} for each in found]
         if kind == "pagelist":
             rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
-            rows += self.rows
+            rows += self.repeated
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website
+
+    def _recordings(self, query):
+        days = [at.astimezone(ZONE).date().isoformat() for at in self.recordings]
+        days = [day for day in days if query["fromdate"] <= day < query["todate"]]
+        chart = {day: days.count(day) for day in days} if self.chart else {}
+        return {"recordings": [], "count": len(days), "chart": chart}
 
     def _funnel(self, key, counts, share):
         steps = [{"name": f"step {n}", "url": f"/{n}", "count": int(count * share)}
@@ -132,7 +152,7 @@ class World:
         return PollContext(
             mouseflow=self.api,
             store=self.store,
-            zone=ZoneInfo("Europe/Copenhagen"),
+            zone=ZONE,
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),

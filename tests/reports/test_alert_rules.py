@@ -244,3 +244,42 @@ async def test_a_broken_answer_leaves_everything_as_it_was():
         await world.look()
     world.api.broken.clear()
     assert await world.looked() == ["dip: slack"]
+
+
+@pytest.mark.parametrize("more", [0, 30])
+async def test_two_rows_with_one_key_are_one_subject_the_one_with_more_views(more):
+    world = World("pages", """
+busy:
+  watch: pages
+  when: {views: {min: 10}}
+  do: {slack: {channel: "#ux"}}
+""")  # fmt: skip
+    world.api.pages["/a"] = {"views": 30, "title": "A"}
+    world.api.repeated = [{"displayUrl": "/a", "views": 30 + more, "title": "A, again"}]
+    found = []
+    for _ in range(8):
+        found += await world.looked()
+        world.api.pages["/a"]["views"], world.api.repeated[0]["views"] = 30 + more, 30
+    assert found == ["busy: slack"]
+
+
+async def test_a_campaign_listed_twice_brings_its_responses_once():
+    world = World("feedback", """
+news:
+  watch: feedback
+  when: {new_responses: {min: 1}}
+  do: {slack: {channel: "#ux"}}
+""")  # fmt: skip
+    world.api.campaigns["c"] = {"name": "NPS", "report": {"responses": 10}}
+    world.api.repeated = [{"campaignId": "c", "name": "NPS", "report": {"responses": 8}}]
+    found = [await world.looked() for _ in range(3)]
+    world.api.campaigns["c"]["report"]["responses"] = 11
+    found += [await world.looked() for _ in range(2)]
+    assert found == [[], [], [], ["news: slack"], []]
+
+
+async def test_a_funnel_listed_twice_fires_once():
+    world = World("funnels", FUNNEL)
+    world.api.funnels["checkout"] = [100, 10]
+    world.api.repeated = [world.api._funnel("checkout", [40, 30], 1)]
+    assert [await world.looked() for _ in range(3)] == [["dip: slack"], [], []]

@@ -195,6 +195,48 @@ async def test_an_old_store_that_knows_levels_alone_ends_them(watched):
     assert lines[0]["website"] == "myshop.com"
 
 
+NEW_RESPONSES = """
+asked:
+  watch: feedback
+  websites: [myshop.com]
+  when: {new_responses: {min: 1}}
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+@pytest.mark.parametrize("meanwhile", [RULES, NEW_RESPONSES.replace("asked", "other")])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_feedback_rule_that_is_put_back_reports_nothing_of_the_time_between(
+    watched, meanwhile, restarted
+):
+    shops = watched(NEW_RESPONSES)
+    site = shops.account.sim.world.site("myshop.com")
+    site.campaigns["c1"] = Campaign("c1", {"name": "NPS", "status": "enabled"})
+
+    async def look(days=0):
+        shops.account.wait(days=days, minutes=5)
+        await shops.watcher.find_sites()
+        assert await shops.watcher.poll_feedback(shops.account.site)
+
+    def found():
+        return [match for match in shops.matches() if match.rule == "asked"]
+
+    await look()
+    if restarted:
+        shops.restart(meanwhile)
+    await shops.watcher.use_rules(rules(meanwhile))
+    await look(days=1)
+    shops.account.sim.respond("myshop.com", "c1", 40)
+    await look(days=6)
+    await shops.watcher.use_rules(rules(NEW_RESPONSES))
+    await look()
+    await look()
+    assert found() == []
+    shops.account.sim.respond("myshop.com", "c1")
+    await look()
+    assert len(found()) == 1
+
+
 RENAMED = RULES.replace("watch: websites", "watch: websites\n  websites: [myshop.com]")
 
 
@@ -245,3 +287,27 @@ async def test_an_edit_that_leaves_a_website_out_ends_its_episode(watched):
     bot.account.wait(minutes=15)
     await bot.watcher.poll_reports(bot.account.site)
     assert len(bot.matches()) == 3
+
+
+TWO = """
+not-recording:
+  watch: feedback
+  websites: [myshop.com]
+  when: {enabled: true}
+  resolved: true
+  do: {slack: {channel: "#ops"}}
+"""
+
+
+async def test_every_alert_on_a_website_with_another_name_ends(watched):
+    bot = watched(TWO)
+    campaigns = bot.account.sim.world.sites["site-1"].campaigns
+    for name in ("c1", "c2"):
+        campaigns[name] = Campaign(name, {"name": name, "enabled": True})
+    await bot.list()
+    await bot.watcher.poll_feedback(bot.account.site)
+    campaigns["c1"].settings["enabled"] = False
+    await bot.watcher.poll_feedback(bot.account.site)
+    call(bot, "myshop.dk")
+    await bot.list(times=3)
+    assert len(bot.ended()) == 2

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from report_world import World
 
-from bot.reports.poll import compared_for
+from bot.reports.history import compared_for
 from bot.store.recordings import set_watermark, watermark
 from bot.store.retention import forget
 from bot.store.rules import resume_rule
@@ -89,21 +89,6 @@ async def test_one_list_that_lacks_a_subject_ends_nothing():
         assert await world.looked() == []
         funnels(world, 10)
         assert await world.looked() == []
-
-
-async def test_rows_that_contradict_each_other_are_no_subject():
-    world = World("pages", """
-slow:
-  watch: pages
-  when: {render_time: {over: 4s}}
-  do: {slack: {channel: "#ux"}}
-""")  # fmt: skip
-    rows = [{"displayUrl": "/cart", "renderTime": time} for time in (5000, 1000)]
-    world.api.rows = rows
-    assert (await world.look()).unread == 1
-    assert await world.looks(2) == []
-    world.api.rows = [rows[0], rows[0]]
-    assert await world.looks(2) == ["slow: slack"]
 
 
 # How long it has held
@@ -379,3 +364,42 @@ async def test_the_baseline_of_an_earlier_version_is_used_once():
     world.store.do(lambda conn: set_watermark(conn, "feedback", "w1", '{"c": 10}', world.now))
     assert await told(world, [16, 16]) == [1, 0]
     assert world.store.do(lambda conn: watermark(conn, "feedback", "w1")) is None
+
+
+# Reminders
+
+
+async def test_what_lasts_is_told_again_so_often_and_no_more():
+    world = World("funnels", FUNNEL + "  remind: 1d\n")
+    world.api.funnels["f0"] = [100, 10]
+    found = []
+    for _ in range(3 * 24):
+        found += await world.looked(hours=1)
+        world.restart()
+    assert found == ["dip: slack"] * 3
+    assert world.why()[0].startswith("It has lasted 2 d")
+    world.api.funnels["f0"] = [100, 50]
+    assert await world.looks(30, hours=1) == ["dip: resolved"]
+
+
+async def test_a_reminder_waits_for_data():
+    world = World("funnels", FUNNEL + "  remind: 2h\n  safety: {at_most: 1 per day}\n")
+    funnels(world, 10)
+    assert await world.looked(hours=1) == ["dip: slack"]
+    world.api.funnels["f0"] = [0, 0]
+    assert await world.looks(5, hours=1) == []
+    funnels(world, 10)
+    assert await world.looks(2, hours=1) == ["dip: slack"]
+
+
+async def test_a_reminder_repeats_the_posts_alone():
+    world = World("websites", """
+off:
+  watch: websites
+  when: {status: NotInstalled}
+  remind: 2h
+  do: {recording_rate: 25, slack: {channel: "#ops"}}
+""")  # fmt: skip
+    world.api.website["status"] = "NotInstalled"
+    assert await world.looked() == ["off: recording_rate", "off: slack"]
+    assert await world.looks(3, hours=1) == ["off: slack"]

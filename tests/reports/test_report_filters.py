@@ -1,5 +1,8 @@
 """A rule with a filter fires only by figures of its own visitors, and that is known beforehand."""
 
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
 from report_world import World
 
 from bot.cli.status import gather
@@ -102,3 +105,52 @@ async def test_a_proof_costs_a_call_for_each_firing_alone():
     assert await world.looks(12) == []
     assert len(world.api.calls) == 12
     assert status(world) == []
+
+
+@pytest.mark.parametrize(
+    ("visitors", "query"),
+    [
+        ("{tags: [a, b]}", {"tags": "a,b"}),
+        ("{variables: {plan: pro}}", {"vars": "plan=pro"}),
+        ("{entry_page: /landing}", {"entry": "/landing"}),
+        ("{exit_page: /paid}", {"exit": "/paid"}),
+        ("{saw_page: /cart}", {"funnel": "/cart"}),
+        ("{friction: {min: 2.5}}", {"frictionmin": "2.5"}),
+        ("{friction: {min: 2, max: 9}}", {"frictionmin": "2", "frictionmax": "9"}),
+        ("{duration: {min: 30s}}", {"visitmin": "30000"}),
+        ("{pages: {min: 3}, device: phone}", {"pagesmin": "3", "device": "phone"}),
+        ("{starred: false}", {"star": "0"}),
+        ("{watched: true}", {"watched": "1"}),
+    ],
+)
+async def test_whatever_the_api_filters_by_a_rule_can_say_and_the_bot_proves(visitors, query):
+    text = PHONES.replace("{device: phone}", visitors).replace("pages", "funnels", 1)
+    world = World("funnels", text.replace("views: {min: 5}", "entered: {min: 5}"))
+    world.api.funnels["f"] = [50, 20]
+    if "starred" in visitors or "watched" in visitors:
+        world.api.tablets = 0.5
+    found = await world.looked()
+    asked = [dict(parse_qsl(urlsplit(call).query)) for call in world.api.calls]
+    first = {name: value for name, value in asked[0].items() if "date" not in name}
+    assert first == query
+    assert found == ["phones: slack"]
+    for name in query:
+        assert any(
+            other.get(name, query[name]) != query[name] and other | {name: query[name]} in asked
+            for other in asked
+        ), f"{name} is proved by itself"
+
+
+@pytest.mark.parametrize("ignored", ["frictionmin", "frictionmax"])
+async def test_each_bound_of_a_range_is_proved(ignored):
+    world = World("funnels", """
+cross:
+  watch: funnels
+  visitors: {friction: {min: 2, max: 9}}
+  when: {entered: {min: 5}}
+  do: {slack: {}}
+""")  # fmt: skip
+    world.api.ignores.add(ignored)
+    world.api.funnels["f"] = [50, 20]
+    assert await world.looks(3) == []
+    assert [name for _, _, name, _ in status(world)] == [f"friction {ignored[-3:]}"]

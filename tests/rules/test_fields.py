@@ -167,7 +167,10 @@ LEVELS = [
     ("pages", PageSubject(website=SITE, path="/a/", title="", scroll=12.5),
      {"path": "/a", "title": None, "scroll": 12.5}),
     ("websites", WebsiteSubject(website=SITE, status="NotInstalled", budget_used=80.0),
-     {"website": ("myshop.com", "w1"), "status": "NotInstalled", "budget_used": 80.0}),
+     {"website": ("myshop.com", "w1"), "status": "NotInstalled", "budget_used": 80.0,
+      "stopped_by": None}),
+    ("websites", WebsiteSubject(website=SITE, stopped_by=("budget credits", "bot")),
+     {"stopped_by": ("budget credits", "bot")}),
 ]  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def test_the_last_figure_of_a_time_is_found(store):
         )
         for first, last in ((0, 1), (0, 5), (3, 5))
     ]
-    assert found == [2.0, 3.0, None]
+    assert found == [(NOW + HOUR, 2.0), (NOW + 2 * HOUR, 3.0), None]
 
 
 @settings(deadline=None, max_examples=40)

@@ -187,9 +187,9 @@ def test_old_things_are_forgotten_and_what_is_open_stays(store):
 
 
 def test_forgetting_goes_in_small_portions(store):
-    notes = [Note(kind="poll")] * 4500
+    notes = [Note(kind="poll")] * 1200
     commit(store, poll(at=NOW - HOUR, notes=notes))
     portions = []
     while portion := store.do(lambda conn: forget(conn, NOW)):
         portions.append(portion)
-    assert portions == [2000, 2000, 500]
+    assert portions == [500, 500, 200]

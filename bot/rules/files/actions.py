@@ -1,7 +1,7 @@
 """`do` as written to actions: each key's type validates it, this module adds words and places."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, assert_never
 
@@ -51,12 +51,16 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the configuration lets rules do. None: unknown, so it is not checked."""
+    """What the configuration lets rules do. None: unknown, so it is not checked.
+
+    `any_channel`: posts go to the channel that a rule names; an incoming webhook has its own.
+    """
 
     delete: bool = False
     posts: bool = True
     channel: bool = True
     share_url: bool | None = None
+    any_channel: bool = True
 
 
 def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:
@@ -125,16 +129,41 @@ def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, 
     if not without_templates(entry.node, place, spec.templates):
         return None
     written, errors = _validated(spec, entry.node)
-    if errors:
-        for where, message in _worded(errors, spec, entry.node, place):
-            where.fault(message)
-        return None
+    for where, message in _worded(errors, spec, entry.node, place):
+        where.fault(message)
+    node = entry.node
+    if errors:  # what is good may have problems as well
+        node = _without(node, {_trail(error, node) for error in errors})
+        written, more = _validated(spec, node)
+        if more:
+            return None
     problems = spec.problems(written, kind)
     for problem in problems:
-        where, leaf = _locate(problem.path, entry.node, place.on(entry.node))
+        where, leaf = _locate(problem.path, node, place.on(node))
         spot, words = text_place(leaf, where, problem.line, problem.column)
-        spot.fault(problem.message + words)
-    return None if problems else spec.steps(written)
+        if problem.lint:
+            spot.warn(problem.lint, problem.message + words)
+        else:
+            spot.fault(problem.message + words)
+    return None if errors or any(not it.lint for it in problems) else spec.steps(written)
+
+
+_Trail = tuple[str | int, ...]
+
+
+def _without(node: Node, trails: Collection[_Trail], at: _Trail = ()) -> Node:
+    """The node without the keys at these places; items of lists stay, so that indices do."""
+    if isinstance(node, Items):
+        items = [_without(item, trails, (*at, n)) for n, item in enumerate(node.items)]
+        return Items(items, node.line, node.column)
+    if isinstance(node, Keys):
+        left = {
+            name: replace(entry, node=_without(entry.node, trails, (*at, name)))
+            for name, entry in node.entries.items()
+            if (*at, name) not in trails
+        }
+        return Keys(node.line, node.column, left)
+    return node
 
 
 def _nothing(node: Node, place: Place) -> Iterator[Place]:
@@ -220,6 +249,11 @@ def _follow(loc: Sequence[str | int], node: Node) -> list[_Step]:
     return trail
 
 
+def _trail(error: ErrorDetails, node: Node) -> _Trail:
+    """The error's place as far as the file has it."""
+    return tuple(step.name for step in _follow(error["loc"], node)[1:])
+
+
 def _locate(
     loc: Sequence[str | int], node: Node, place: Place, *, key: bool = False
 ) -> tuple[Place, Node]:
@@ -233,9 +267,9 @@ def _worded(
     errors: Sequence[ErrorDetails], spec: Spec, node: Node, place: Place
 ) -> Iterator[tuple[Place, str]]:
     """Each spot's errors as one message. Readings of a union that got less far say nothing."""
-    by_depth: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    by_depth: dict[_Trail, list[ErrorDetails]] = {}
     for error in errors:
-        trail = tuple(step.name for step in _follow(error["loc"], node)[1:])
+        trail = _trail(error, node)
         by_depth.setdefault(trail, []).append(error)
     deeper = [trail for trail in by_depth if trail]
     for trail, found in by_depth.items():

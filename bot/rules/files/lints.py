@@ -11,7 +11,8 @@ from typing import Any, Final, assert_never
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind, Site
-from bot.fields.catalogue import GROUPS, WEBSITE, field, fields, text_fields
+from bot.errors import Fault
+from bot.fields.catalogue import GROUPS, SUBJECTS, WEBSITE, field, fields, text_fields
 from bot.fields.field import Field, named
 from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
@@ -30,6 +31,7 @@ from bot.rules.model import (
     leaves,
     names_site,
 )
+from bot.rules.needs import fires_early, stays
 from bot.rules.syntax.location import Place, listed, text_place
 from bot.rules.syntax.nodes import Items, Keys, Node
 
@@ -228,11 +230,14 @@ LINTS: Final = MappingProxyType(
         "personal-data": "a text posts personal data to Slack",
         "tag-comma": "a tag with a comma: no tag has one",
         "share-without-url": "a share whose link the bot cannot show, since share_url is not set",
+        "webhook-channel": "a channel, though the incoming webhook posts to its own",
         "unusual-value": "a word that the API does not know: of its filters, a website, a country",
         "compared-as-text": "a text that looks like a regular expression or a comparison",
         "path-query": "an expression asks a path for a query, a host or encoded letters",
         "path-host": "a path with a host: only the path is compared",
         "fraction": "a percentage below one, written without its sign",
+        "waits": "only a note: the key for which the rule waits until a session is settled",
+        "webhook-http": "a webhook that is called without encryption on another machine",
         "whole-days": "an over_last that is no whole days: figures always begin at midnight",
         "undo-each-other": "two rules that undo what the other one does",
         "raised-rate": "a budget's step that records more than an earlier one",
@@ -255,6 +260,41 @@ def lint(written: Written, allowed: Allowed) -> None:
             "the recording becomes public, but messages cannot link to it; set share_url "
             "under [mouseflow] in the configuration",
         )
+    if not allowed.any_channel:
+        _channels(written)
+
+
+def _channels(written: Written) -> None:
+    """Warns of each channel that a post names."""
+    start, node = written.reach("do")
+    for place, key, _ in everywhere(node, start):
+        if key == "channel":
+            place.warn(
+                "webhook-channel",
+                "the incoming webhook (slack.webhook_url) posts to its own channel; to choose one, "
+                "set slack.bot_token, or remove channel",
+            )
+
+
+def waits(written: Written) -> Iterator[Fault]:
+    """The key for which the rule waits until a session is settled, if it does."""
+    rule = written.rule
+    if fires_early(rule):
+        return
+    places = []
+    for key, condition, answer in (("when", rule.when, True), ("except", rule.excepts, False)):
+        if condition is None or stays(condition, answer, rule.watch):
+            continue
+        place, node = written.reach(key)
+        places += [
+            part.place
+            for part in parts(node, condition, place)
+            if not stays(part.condition, answer, rule.watch)
+        ] or [place]
+    message = "because of this, the rule waits until the session is settled"
+    places += [written.at(key) for key in ("once_per", "count") if key in written.keys.entries]
+    for first in places[:1]:
+        yield Fault(first.file, first.line, first.column, first.path, message, "waits")
 
 
 def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:
@@ -343,7 +383,8 @@ def _personal(written: Written) -> None:
 
 def _whole_days(written: Written) -> None:
     over_last = written.rule.over_last
-    if over_last is not None and over_last % timedelta(days=1):
+    by_days = SUBJECTS[written.rule.watch].over_time
+    if by_days and over_last is not None and over_last % timedelta(days=1):
         days = over_last.days + 1
         written.at("over_last").warn(
             "whole-days",

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,9 +13,9 @@ from bot.errors import Fault, RuleErrors, internal_error
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
 from bot.rules.files.disk import Files, contents
-from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing
-from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule
-from bot.rules.model import Budget, Rule, RuleSet
+from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
+from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule, samples
+from bot.rules.model import Budget, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
 from bot.rules.syntax.nodes import (
@@ -245,6 +245,7 @@ def read(
         shown,
         _digest(files),
         tuple(found.budgets),
+        tuple(note for note in found.notes if not _silent(note, found.silences)),
     )
 
 
@@ -298,18 +299,24 @@ def _parsed(name: str, data: bytes, faults: list[Fault]) -> PartialText:
 class _Found:
     """What the files have so far.
 
-    `ids` are the places of all rules and budgets, `was` earlier ids of rules with their places.
+    `ids` are the places of all rules and budgets; `was` and `budgets_were` earlier ids of rules
+    and of budgets, with their places.
     """
 
     rules: list[tuple[Rule, Place]] = field(default_factory=list)
     was: list[tuple[str, Place]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
+    budgets_were: list[tuple[str, Place]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
 
 
 def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
     """Read one file. `partly`: some of it was skipped, so missing keys are no error."""
+    if isinstance(root, Keys) and not partly and not _of_rules(root):
+        place.fault("this is no rule file: it has neither version nor rules; move it elsewhere")
+        return
     keys = mapping(root, place, names(FILE_KEYS))
     if keys is None:
         return
@@ -326,23 +333,41 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
         into.ids.append(here)
         with _surprises_told(here, "this budget"):
             if named(entry, here, "budget"):
-                limits = budget(entry, here, allowed)
-                into.budgets.extend([limits] if limits else [])
+                _budget(entry, here, allowed, into)
+
+
+def _of_rules(root: Keys) -> bool:
+    """Whether a key is one of a rule file, or a slip for one, or has a rule."""
+    return any(
+        suggestion(entry.key, ("version", "rules", "budgets"))
+        or (isinstance(entry.node, Keys) and {"watch", "when", "do"} & entry.node.entries.keys())
+        for entry in root
+    )
+
+
+def _budget(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
+    good = budget(entry, here, allowed)
+    if good is None or not isinstance(entry.node, Keys):
+        return
+    into.budgets.append(good)
+    for index, old in enumerate(good.was):
+        written = entry.node.entries["was"]
+        into.budgets_were.append((old, item_place(written.node, index, here.at("was", written))))
 
 
 def _rule(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
-    if not named(entry, here, "rule"):
-        return
+    has_name = named(entry, here, "rule")
     good = rule(entry, here, allowed)
     if isinstance(entry.node, Keys):
         into.silences.update(_silence(entry.node, here, here.path))
-        if good is not None:
+        if good is not None and has_name:
             _keep(Written(good, entry.node, here), allowed, into)
 
 
 def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
     """Keep the rule without its nodes, which are most of the memory of a big rule set."""
     lint(written, allowed)
+    into.notes.extend(waits(written))
     into.rules.append((written.rule, written.place))
     for index, old in enumerate(written.rule.was):
         was, node = written.reach("was")
@@ -409,19 +434,33 @@ def _duplicate_ids(ids: Sequence[Place]) -> list[Fault]:
 
 def _renames(found: _Found) -> None:
     """Note errors: an old id passes its state to one rule, and only if no rule still has it."""
-    present = {rule.id for rule, _ in found.rules}
-    claims = Counter(old for old, _ in found.was)
-    for old, place in found.was:
+    _renamed("rule", {rule.id for rule, _ in found.rules}, found.was)
+    _renamed("budget", {each.id for each in found.budgets}, found.budgets_were)
+
+
+def _renamed(what: str, present: Collection[str], was: Sequence[tuple[str, Place]]) -> None:
+    claims = Counter(old for old, _ in was)
+    for old, place in was:
         if old in present:
-            place.fault(f"{old} is still the id of another rule")
+            place.fault(f"{old} is still the id of another {what}")
         elif claims[old] > 1:
-            place.fault(f"several rules claim {old}")
+            place.fault(f"several {what}s claim {old}")
 
 
 def _digest(files: Files) -> str:
     """A digest of the content; the same files in any order have the same digest."""
     content = sorted(hashlib.sha256(data).hexdigest() for _, data in files)
     return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
+
+
+def read_samples(name: str, data: bytes) -> tuple[Sample, ...]:
+    """The samples of a file for `test --quiet-on`; raises RuleErrors with every error."""
+    faults: list[Fault] = []
+    found = _parsed(name, data, faults)
+    read = samples(found.root, Place(name, faults, [])) if found.root else ()
+    if faults:
+        raise RuleErrors(sorted(set(faults), key=_order))
+    return read
 
 
 def load(paths: Sequence[str | Path], allowed: Allowed, *, tested: bool = False) -> RuleSet:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.actions.recording_rate import RecordingRate
 from bot.domain.subjects import Kind, Site
+from bot.errors import Fault
 from bot.fields.catalogue import (
     ALERTS,
     COUNT_BY,
@@ -16,7 +17,11 @@ from bot.fields.catalogue import (
     SUBJECTS,
     VISITOR_FILTERS,
     WEBSITE,
+    FilterValue,
+    Span,
     fields,
+    over_time,
+    visitor_filters,
 )
 from bot.fields.field import NUMERIC, WEEKDAYS, Field
 from bot.fields.recordings import PAGE
@@ -32,6 +37,7 @@ from bot.rules.model import (
     Pace,
     Rule,
     RuleTest,
+    Sample,
     leaves,
 )
 from bot.rules.needs import asks_for_news
@@ -60,7 +66,10 @@ from bot.rules.syntax.values import figure
 from bot.rules.units import Rate, active, percent, rate
 
 RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)
-LOOKING_BACK: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
+OF_VISITORS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
+LOOKING_BACK: Final[tuple[Kind, ...]] = tuple(
+    kind for kind in KINDS if any(map(over_time, fields(kind)))
+)
 
 
 BEFORE: Final = "before"
@@ -112,13 +121,15 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     ),
     Key("for", "how long the condition must have held", "15m", ALERTS),
     Key("until", "what must hold before the rule can fire again", "{enabled: false}", ALERTS),
+    Key("remind", "how often to post again while it lasts", "4h", ALERTS),
     Key("resolved", "whether the end is posted too", "true", ALERTS),
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
         "visitors",
-        f"whose figures: the API's own filters {', '.join(VISITOR_FILTERS)}",
+        f"whose figures: the API's own filters {', '.join(VISITOR_FILTERS)}; pages only "
+        f"{', '.join(visitor_filters('pages'))}",
         "{device: phone}",
-        LOOKING_BACK,
+        OF_VISITORS,
     ),
     Key("was", "the rule's earlier ids, so that it keeps its state", "old-name"),
     Key("tests", "subjects with the outcome to expect", "[{given: {friction: 3}, expect: match}]"),
@@ -151,6 +162,7 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
         "whether to steer the recording rate so that the budget lasts; {min, max} bound it",
         "{min: 10, max: 100}",
     ),
+    Key("was", "the budget's earlier ids, so that it keeps its state", "old-name"),
 )
 
 FILE_KEYS: Final[tuple[Key, ...]] = (
@@ -211,6 +223,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     steps = part(keys, "steps", place, lambda node, here: _steps(node, here, allowed))
     resume = part(keys, "resume", place, flag)
     pace = part(keys, "pace", place, _pace)
+    was = part(keys, "was", place, texts)
     if "steps" not in keys.entries and pace is None and len(place.faults) == before:
         place.fault("this budget does nothing; add steps, or pace: true")
     if len(place.faults) > before or websites is None or recordings is None or period is None:
@@ -224,6 +237,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
         steps=steps or (),
         resume=bool(resume),
         pace=pace,
+        was=was or (),
         summary=summary or "",
         file=place.file,
         line=entry.line,
@@ -340,6 +354,43 @@ def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
         actions=actions,
         text=message,
     )
+
+
+SAMPLE_KEYS: Final[tuple[Key, ...]] = (
+    Key("name", "what the sample is", "an ordinary visit"),
+    Key("watch", f"what kind of subject it is: {', '.join(KINDS)}; left out: recordings", "pages"),
+    Key("given", "the subject's values by field", "{friction: 1, pages: [/]}", required=True),
+)
+
+
+def samples(node: Node, place: Place) -> tuple[Sample, ...]:
+    """The samples of a file for `test --quiet-on`; those with errors are left out."""
+    keys = mapping(node, place, ("samples",), ("samples",), "{samples: [{given: {pages: [/]}}]}")
+    entry = keys.entries.get("samples") if keys else None
+    if entry is None:
+        return ()
+    here = place.at(entry.key, entry)
+    if not isinstance(entry.node, Items) or not entry.node.items:
+        here.on(entry.node).fault("write a list of samples, each with given")
+        return ()
+    read = [_sample(item, here.at(n, item), n) for n, item in enumerate(entry.node.items)]
+    return tuple(sample for sample in read if sample is not None)
+
+
+def _sample(node: Node, place: Place, index: int) -> Sample | None:
+    keys = mapping(node, place, names(SAMPLE_KEYS), required(SAMPLE_KEYS))
+    if keys is None:
+        return None
+    name = part(keys, "name", place, text)
+    written = "watch" in keys.entries
+    kind: Kind | None = part(keys, "watch", place, _kind) if written else "recordings"
+    if kind is None:
+        return None
+    watch = kind
+    values = part(keys, "given", place, lambda n, p: given(n, p, watch))
+    if values is None:
+        return None
+    return Sample(name or f"sample {index + 1}", kind, values, node.line)
 
 
 _EXPECTED = {
@@ -537,10 +588,33 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         return None
     kind: Kind | None = part(keys, "watch", place, _kind)
     if kind is None:
+        place.faults.extend(_faults_of_nearest(keys, place, allowed))
         return None
+    values = _values(keys, place, kind, allowed)
+    if len(place.faults) > before:
+        return None
+    known = {name: value for name, value in values.items() if value is not None}
+    made = Rule(
+        id=entry.key, watch=kind, file=place.file, line=entry.line, column=entry.column, **known
+    )
+    _check_state_keys(made, keys, place)
+    return None if len(place.faults) > before else made
+
+
+def _faults_of_nearest(keys: Keys, place: Place, allowed: Allowed) -> list[Fault]:
+    """The other errors of a rule without a kind: those that it has if it is of the nearest."""
+    found: list[list[Fault]] = []
+    for kind in KINDS:
+        found.append([])
+        _values(keys, replace(place, faults=found[-1], warnings=[]), kind, allowed)
+    return min(found, key=len)
+
+
+def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str, Any]:
+    """The values of a rule's keys; None for those that are missing or have errors."""
     _fit(keys, place, kind)
     read = _Reading(keys, place)
-    values: dict[str, Any] = {
+    return {
         "summary": read("summary", plain_text),
         "websites": read("websites", website_names("leave websites out for all of them")),
         "when": read("when", lambda n, p: condition(n, p, kind)),
@@ -553,25 +627,19 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
         "after_downtime": read("after_downtime", _after_downtime),
         "held_for": read("for", length),
         "until": read("until", lambda n, p: condition(n, p, kind)),
+        "remind": read("remind", length),
         "resolved": read("resolved", flag),
         "over_last": read("over_last", length),
-        "visitors": read("visitors", _visitors),
+        "visitors": read("visitors", lambda n, p: _visitors(n, p, kind)),
         "was": read("was", texts),
         "tests": read("tests", lambda n, p: tests(n, p, kind)),
     }
-    if len(place.faults) > before:
-        return None
-    known = {name: value for name, value in values.items() if value is not None}
-    made = Rule(
-        id=entry.key, watch=kind, file=place.file, line=entry.line, column=entry.column, **known
-    )
-    _check_state_keys(made, keys, place)
-    return None if len(place.faults) > before else made
 
 
 _NO_STATE: Mapping[str, str] = {
     "for": "it is true only when something is new, and does not last",
     "until": "it is true only when something is new, and fires each time",
+    "remind": "it is true only when something is new, and does not last",
     "resolved": "it is true only when something is new, so it has no end to post",
 }
 
@@ -667,13 +735,53 @@ def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
     return AfterDowntime(act or default.act_up_to, words.get(older, default.older))
 
 
-def _visitors(node: Node, place: Place) -> Mapping[str, str] | None:
-    keys = mapping(node, place, tuple(VISITOR_FILTERS), (), "{device: phone}")
+def _visitors(node: Node, place: Place, kind: Kind) -> Mapping[str, FilterValue] | None:
+    known = visitor_filters(kind)
+    keys = mapping(node, place, tuple(known), (), "{device: phone}")
     if keys is None:
         return None
-    values = {entry.key: _filter(entry, place.at(entry.key, entry)) for entry in keys}
+    values = {
+        entry.key: _filter_value(entry, place.at(entry.key, entry), known[entry.key])
+        for entry in keys
+        if entry.key in known
+    }
     good = {name: value for name, value in values.items() if value is not None}
-    return good if len(good) == len(values) else None
+    return good if len(good) == len(keys.entries) else None
+
+
+def _filter_value(entry: Entry, place: Place, about: Field) -> FilterValue | None:
+    """A value of the API's own filter, by the type of the field."""
+    if about.served.is_range:
+        return _span(entry.node, place, about)
+    if about.type == "flag":
+        return flag(entry.node, place)
+    if about.type == "variables":
+        pairs = _variables(entry.node, place)
+        if pairs and any(set(value) & set(",*^=") for _key, value in pairs):
+            place.on(entry.node).fault("the API's filter takes no value with , * ^ or =")
+            return None
+        return pairs
+    if about.served.is_list:
+        tags = texts(entry.node, place)
+        if tags and any(about.served.take(tag) is None for tag in tags):
+            place.on(entry.node).fault("the API's filter takes whole tags, without , or *")
+            return None
+        return tags
+    return _filter(entry, place)
+
+
+def _span(node: Node, place: Place, about: Field) -> Span | None:
+    keys = mapping(node, place, ("min", "max"), (), "{min: 2}")
+    if keys is None:
+        return None
+    bounds = {it.key: figure(it.node, place.at(it.key, it).on(it.node), about) for it in keys}
+    if not bounds or None in bounds.values():
+        return None
+    span = Span(bounds.get("min"), bounds.get("max"))
+    if span.low is not None and span.high is not None and span.low > span.high:
+        place.on(node).fault("min is above max")
+        return None
+    return span
 
 
 def _filter(entry: Entry, place: Place) -> str | None:

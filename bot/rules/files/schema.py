@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
 from bot.domain.subjects import Kind
-from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, VISITOR_FILTERS, WEBSITE, fields
+from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
 from bot.fields.field import WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN
@@ -41,6 +41,15 @@ def active_pattern() -> str:
 
 def visitors(about: Field) -> Schema:
     """A value of the API filter that serves the field."""
+    if about.served.is_range:
+        bound = scalar_schema(about)
+        return _object({"min": bound, "max": bound}) | {"minProperties": 1}
+    if about.type == "flag":
+        return FLAG
+    if about.type == "variables":
+        return {"type": "object", "minProperties": 1, "additionalProperties": TEXT}
+    if about.served.is_list:
+        return one_or_more(TEXT)
     if about.choices:
         return chosen(about, star=False)
     return {
@@ -143,9 +152,10 @@ def _rule() -> Schema:
         "after_downtime": _object({"act_up_to": LENGTH, "older": {"enum": ["digest", "drop"]}}),
         "for": LENGTH,
         "until": {"type": "object", "minProperties": 1},
+        "remind": LENGTH,
         "resolved": FLAG,
         "over_last": LENGTH,
-        "visitors": _object({name: visitors(it) for name, it in VISITOR_FILTERS.items()}),
+        "visitors": {"type": "object"},
         "was": one_or_more(TEXT),
         "tests": {"type": "array", "minItems": 1},
         "silence": _ref("silence"),
@@ -166,6 +176,10 @@ def _watching(kind: Kind) -> Schema:
         "tests": _ref(f"tests-{kind}"),
     }
     then |= dict.fromkeys(unfit, False)
+    if "visitors" not in unfit:
+        then["visitors"] = _object(
+            {it: visitors(about) for it, about in visitor_filters(kind).items()}
+        )
     return {
         "if": {"properties": {"watch": {"const": kind}}, "required": ["watch"]},
         "then": {"properties": then},
@@ -311,6 +325,7 @@ def _budget() -> Schema:
         },
         "resume": FLAG,
         "pace": {"anyOf": [FLAG, _object({"min": rate, "max": rate})]},
+        "was": one_or_more(TEXT),
     }
     budget = _object(_described(BUDGET_KEYS, values), required(BUDGET_KEYS))
     return budget | {"anyOf": [{"required": ["steps"]}, {"required": ["pace"]}]}

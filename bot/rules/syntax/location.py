@@ -11,7 +11,7 @@ from bot.errors import Fault
 from bot.messages import duration
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar, Unreadable
 from bot.rules.syntax.nodes import place as offset_place
-from bot.rules.syntax.synonyms import NO_SUCH, flag_hint, suggestion, whole_number
+from bot.rules.syntax.synonyms import NO_FIELD, NO_SUCH, flag_hint, suggestion, whole_number
 from bot.rules.syntax.yaml import parse
 from bot.rules.units import percent
 
@@ -197,7 +197,10 @@ def unknown(word: str, known: Collection[str], what: str = "key") -> str:
         return f"add a space after the colon: {name}: {value}"
     if word and (word[0].isspace() or not word.isprintable()):
         return "invisible character; use plain spaces"
-    if reason := NO_SUCH.get(word.lower()):
+    reason = NO_SUCH.get(word.lower())
+    if what == "field" and not reason and word.lower() not in known:
+        reason = NO_FIELD.get(word.lower().replace("-", "_"))
+    if reason:
         return f"unknown {what}; {reason}"
     hint = nearest(word, known)
     tail = "" if hint or len(known) > _FEW else f"; known here: {', '.join(known)}"

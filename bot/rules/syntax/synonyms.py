@@ -15,6 +15,21 @@ NO_SUCH: Final = MappingProxyType({
 })  # fmt: skip
 """Keys of other tools that rules do not have, and what to do instead."""
 
+_WHICH_SITE = "write websites: beside when; for an address, entry_url"
+_WHEN = "the start of a session is in weekday and hour"
+_MARK = "Mouseflow notes it as a tag of the session, such as tags: click-rage"
+_IN_URL = 'write entry_url: "*name=value*"'
+NO_FIELD: Final = MappingProxyType({
+    "host": _WHICH_SITE, "hostname": _WHICH_SITE, "domain": _WHICH_SITE, "site": _WHICH_SITE,
+    "website": _WHICH_SITE, "websites": _WHICH_SITE,
+    "created": _WHEN, "date": _WHEN, "time": _WHEN, "start": _WHEN, "started": _WHEN,
+    "day": _WHEN, "start_time": _WHEN,
+    "rage": _MARK, "rage_click": _MARK, "rage_clicks": _MARK, "click_rage": _MARK,
+    "event": _MARK, "events": _MARK, "error": _MARK, "errors": _MARK, "js_error": _MARK,
+    "query": _IN_URL, "utm_source": _IN_URL, "utm_medium": _IN_URL, "utm_campaign": _IN_URL,
+})  # fmt: skip
+"""Words for a field that does not exist, and what to write instead."""
+
 _MEANT: Final = MappingProxyType({
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
     "where": "when", "unless": "except", "exclude": "except", "except_when": "except",
@@ -64,8 +79,16 @@ COUNTRIES: Final = MappingProxyType({
     "uk": "gb", "united kingdom": "gb", "great britain": "gb", "england": "gb",
     "usa": "us", "united states": "us", "america": "us", "canada": "ca", "australia": "au",
     "india": "in", "japan": "jp", "china": "cn", "brazil": "br", "mexico": "mx",
+    "en": "gb or us", "da": "dk", "cs": "cz", "ja": "jp", "ko": "kr", "zh": "cn", "nb": "no",
 })  # fmt: skip
-"""Country codes for names that people often write."""
+"""Country codes for names that people often write, and for codes of languages."""
+
+LANGUAGES: Final = MappingProxyType({
+    "english": "en", "german": "de", "deutsch": "de", "danish": "da", "swedish": "sv",
+    "norwegian": "no", "finnish": "fi", "french": "fr", "spanish": "es", "italian": "it",
+    "dutch": "nl", "polish": "pl", "portuguese": "pt", "japanese": "ja", "chinese": "zh",
+})  # fmt: skip
+"""Language codes for names that people often write."""
 
 _COMPARED = re.compile(r"(>=|=>|<=|=<|>|<|==?)\s*(\S.*)")
 _WORDS = {">=": "min", "=>": "min", "<=": "max", "=<": "max", ">": "over", "<": "under"}
@@ -84,8 +107,9 @@ def suggestion(word: str, names: Iterable[str]) -> str | None:
         if habit in known:
             return habit
     spellings = (low.replace("-", "_"), low)
-    close: list[list[str]] = [difflib.get_close_matches(it, known, 1, 0.6) for it in spellings]
-    return next((found[0] for found in close if found), None)
+    close: list[list[str]] = [difflib.get_close_matches(it, known, 1, 0.7) for it in spellings]
+    swapped = [[name for name in known if sorted(name) == sorted(low)]]  # tga
+    return next((found[0] for found in (*close, *swapped) if found), None)
 
 
 def comparison(text: str) -> str | None:

@@ -10,7 +10,7 @@ from bot.fields.normal import path as normal_path
 from bot.messages.text import SPAN_PATTERN
 from bot.rules.syntax.location import Place, is_number, listed, nearest, share, texts, worded
 from bot.rules.syntax.nodes import Items, Node, Scalar
-from bot.rules.syntax.synonyms import COUNTRIES, comparison, is_regex
+from bot.rules.syntax.synonyms import COUNTRIES, LANGUAGES, comparison, is_regex
 from bot.rules.units import milliseconds, weekdays
 from bot.rules.value_tests import BadRegex, Range, search
 
@@ -114,13 +114,13 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             if "/" in value:
                 words = "a range of addresses is written with *, such as 10.1.*"
                 place.warn("compared-as-text", words)
-        case (
-            TextKind.PLAIN
-            | TextKind.ADDRESS
-            | TextKind.WEEKDAY
-            | TextKind.REFERRER
-            | TextKind.LANGUAGE
-        ):
+        case TextKind.ADDRESS:
+            _doubt_address(value, place, field)
+        case TextKind.LANGUAGE:
+            _doubt_language(field.normal(value), place)
+        case TextKind.PLAIN:
+            _doubt_shape(value, place, field)
+        case TextKind.WEEKDAY | TextKind.REFERRER:
             pass
         case _:
             assert_never(field.text)
@@ -191,9 +191,40 @@ def doubt_regex(regex: str, place: Place, field: Field) -> None:
         place.warn("path-query", words)
 
 
+def _doubt_address(value: str, place: Place, field: Field) -> None:
+    """Warn of a part where the whole address is compared; a query or fragment is such a part."""
+    is_whole = "://" in str(field.sample)
+    if is_whole and "://" not in value and not value.startswith("*"):
+        meant = f'"*{value.strip("*")}*"'
+        words = f"an address is compared whole, from https:// on; write {meant}"
+        place.warn("unusual-value", words)
+
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-.*)?|.*\*.*")
+
+
+def _doubt_language(value: str, place: Place) -> None:
+    if not _LANGUAGE.fullmatch(value):
+        meant = LANGUAGES.get(value, "en")
+        place.warn("unusual-value", f'a language is a tag such as en-us; write "{meant}*"')
+
+
+def _doubt_shape(value: str, place: Place, field: Field) -> None:
+    """Warn of a value that is not written as the API's filter has it, such as a screen."""
+    filtered = field.api_filter
+    if filtered is None or not filtered.pattern or field.choices or "*" in value:
+        return
+    if not re.fullmatch(filtered.pattern, value):
+        bare = re.sub(r"\s", "", value)
+        meant = f"write {bare}" if re.fullmatch(filtered.pattern, bare) else filtered.hint
+        place.warn("unusual-value", f"no {field.name} is written like this; {meant}")
+
+
 def _doubt_country(value: str, place: Place) -> None:
     code = COUNTRIES.get(value, "")
-    if "*" not in value and (code or not _CODE.fullmatch(value)):
+    if code and _CODE.fullmatch(value):
+        place.warn("unusual-value", f"no country has the code {value}; write {code}")
+    elif "*" not in value and (code or not _CODE.fullmatch(value)):
         words = f"; write {code}" if code else ", such as de"
         place.warn("unusual-value", f"a country is a code of two letters{words}")
 

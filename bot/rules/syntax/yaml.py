@@ -54,6 +54,7 @@ _TAB_BEHIND_DASH = re.compile(r" *(?:- +)*-[ ]*\t")
 _HALF = "this escape is half a character; write the character itself"
 _TAG = "! starts a tag; put the text in quotes"
 _ALIAS = "& and * start an alias; put the text in quotes"
+_LATE_INDENT = "a blank line above has more spaces than this text; remove them"
 _LONG_TEXT = "| and > start a text on the lines below; put this text in quotes"
 
 
@@ -187,6 +188,7 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"found undefined tag|could not determine|expected URI|expected ' '", _same(_TAG)),
         (r"expected alphabetic|did not find expected", _same(_ALIAS, at_start=True)),
         (r"unsupported YAML version", _same("write %YAML 1.2, or leave this line out")),
+        (re.escape(_LATE_INDENT), _same(_LATE_INDENT)),
         (r"expected chomping|expected indentation|expected a comment", _same(_LONG_TEXT)),
     )
 )
@@ -255,6 +257,7 @@ def scalar(source: str) -> str | int | float | bool | None:
     return source
 
 
+_SPACES = re.compile(" *")
 _BLANKS = re.compile(r"[ \t]*")
 _GAP = re.compile(r"[ \t]*(?:#[^\n\0]*)?")
 """White space, and the comment at the end of the line."""
@@ -308,6 +311,25 @@ class _Scanner(Scanner):
         sign = found["chomp"] or found["late"]
         self._forward(len(self._ahead(_BLANKS)))
         return (sign == "+" if sign else None), (int(found["indent"]) if found["indent"] else None)
+
+    def scan_block_scalar_indentation(self) -> Any:
+        """The blank lines that a text after | or > begins with, and its indentation.
+
+        The library refuses some: a blank line may be indented as much as the text, not more.
+        """
+        reader = self.reader
+        breaks, deepest = [], 0
+        end = reader.get_mark()
+        while True:
+            self._forward(len(self._ahead(_SPACES)))
+            if reader.peek() != "\n":
+                break
+            deepest = max(deepest, reader.column)
+            breaks.append(self.scan_line_break())
+            end = reader.get_mark()
+        if self.indent < reader.column < deepest:
+            raise ScannerError(None, None, _LATE_INDENT, reader.get_mark())
+        return breaks, max(deepest, reader.column), end
 
     def check_key(self) -> Any:
         """Whether this ? is a sign; inside brackets it may start a text."""
@@ -392,12 +414,8 @@ class _Parser(Parser):
         return self.loader.scanner
 
 
-_Key = tuple[str | None, int, int]
-"""A key and its place; without a name it is a duplicate, and its value is dropped."""
-
-
 class _Tree:
-    """Builds nodes from the parser's events with its own stack, without recursion."""
+    """Builds nodes from the parser's events; `MAX_DEPTH` bounds the recursion."""
 
     def __init__(self, events: Iterator[Any], text: str) -> None:
         self._events = events
@@ -425,59 +443,55 @@ class _Tree:
             raise Empty(1, 1, "the file is empty; start it with version: 1")
         return root
 
-    def _node(self, event: Any) -> Node:
+    def _node(self, event: Any, depth: int = 1) -> Node:
         """The node that starts with the event, read to its end."""
-        root, opened = self._start(event)
-        stack: list[tuple[Node, str | None, int]] = [(root, _anchor(event), self._nodes)]
-        pending: list[_Key | None] = [None]
-        while opened and stack:
-            event = next(self._events)
-            parent = stack[-1][0]
-            if isinstance(event, (MappingEndEvent, SequenceEndEvent)):
-                self._close(*stack.pop())
-                pending.pop()
-                continue
-            if isinstance(parent, Keys) and pending[-1] is None:
-                pending[-1] = self._key(event, parent)
-                continue
-            node, nested = self._start(event)
-            _attach(parent, pending[-1], node)
-            pending[-1] = None
-            if nested:
-                if len(stack) >= MAX_DEPTH:
-                    limit = f"nested too deeply; the limit is {MAX_DEPTH} levels"
-                    raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, limit)
-                stack.append((node, _anchor(event), self._nodes))
-                pending.append(None)
-        return root
-
-    def _start(self, event: Any) -> tuple[Node, bool]:
-        """The event's node and whether its content follows."""
         self._count(event, 1)
         if isinstance(event, AliasEvent):
-            return self._alias(event), False
-        mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
-        anchor = _anchor(event)
-        node: Node
+            return self._alias(event)
+        before = self._nodes
         if isinstance(event, ScalarEvent):
-            quoted = event.style is not None or event.tag is not None
-            if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
-                raise _at(event, "! starts a tag; put the text in quotes")
-            value = event.value if quoted else scalar(event.value)
-            if anchor and not event.value and event.style is None:
-                raise _at(event, "& starts an alias; put the text in quotes")
-            node = Scalar(value, event.value, quoted, line, column, self._lines(event))
-            if anchor:
-                self._anchors[anchor] = node
-                self._sizes[id(node)] = 1
-            return node, False
-        node = (
-            Keys(line, column) if isinstance(event, MappingStartEvent) else Items([], line, column)
-        )
-        if anchor:
-            self._anchors[anchor] = None  # known, not usable inside itself
-        return node, True
+            node: Node = self._scalar(event)
+        else:
+            if depth > MAX_DEPTH:
+                limit = f"nested too deeply; the limit is {MAX_DEPTH} levels"
+                raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, limit)
+            if event.anchor:
+                self._anchors[event.anchor] = None  # known, not usable inside itself
+            is_mapping = isinstance(event, MappingStartEvent)
+            node = self._keys(event, depth) if is_mapping else self._items(event, depth)
+        if event.anchor:
+            self._anchors[event.anchor] = node
+            self._sizes[id(node)] = self._nodes - before + 1
+        return node
+
+    def _scalar(self, event: Any) -> Scalar:
+        if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
+            raise _at(event, "! starts a tag; put the text in quotes")
+        if event.anchor and not event.value and event.style is None:
+            raise _at(event, "& starts an alias; put the text in quotes")
+        quoted = event.style is not None or event.tag is not None
+        value = event.value if quoted else scalar(event.value)
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        return Scalar(value, event.value, quoted, line, column, self._lines(event))
+
+    def _items(self, start: Any, depth: int) -> Items:
+        found = Items([], start.start_mark.line + 1, start.start_mark.column + 1)
+        while not isinstance(event := next(self._events), SequenceEndEvent):
+            found.items.append(self._node(event, depth + 1))
+        return found
+
+    def _keys(self, start: Any, depth: int) -> Keys:
+        found = Keys(start.start_mark.line + 1, start.start_mark.column + 1)
+        while not isinstance(event := next(self._events), MappingEndEvent):
+            name = self._key(event)
+            node = self._node(next(self._events), depth + 1)
+            if first := found.entries.get(name):
+                message = f"duplicate key {name}; it is already on line {first.line}"
+                self.duplicates.append(_at(event, message))
+                continue
+            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+            found.entries[name] = Entry(name, line, column, _seen(node, name, line, column))
+        return found
 
     def _lines(self, event: Any) -> tuple[tuple[int, int], ...]:
         """The places where the lines of a text start, if the file has them unchanged."""
@@ -499,11 +513,6 @@ class _Tree:
         )
         return tuple((first + number, indent + 1) for number in range(1, len(rows) + 1))
 
-    def _close(self, node: Node, anchor: str | None, before: int) -> None:
-        if anchor:
-            self._anchors[anchor] = node
-            self._sizes[id(node)] = self._nodes - before + 1
-
     def _alias(self, event: Any) -> Node:
         if event.anchor not in self._anchors:
             mark = event.start_mark
@@ -519,7 +528,7 @@ class _Tree:
         if self._nodes > MAX_NODES:
             raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, TOO_MANY)
 
-    def _key(self, event: Any, parent: Keys) -> _Key:
+    def _key(self, event: Any) -> str:
         self._count(event, 1)
         if isinstance(event, AliasEvent):
             raise _at(event, "a key cannot be an alias; write the name")
@@ -529,21 +538,7 @@ class _Tree:
             raise _at(event, "a key must be a name, not a list or a mapping")
         if event.value == "<<" and event.style is None:
             raise _at(event, "merge keys (<<) are not supported; repeat the keys")
-        if event.value in parent.entries:
-            first = parent.entries[event.value]
-            message = f"duplicate key {event.value}; it is already on line {first.line}"
-            self.duplicates.append(_at(event, message))
-            return None, event.start_mark.line + 1, event.start_mark.column + 1
-        return event.value, event.start_mark.line + 1, event.start_mark.column + 1
-
-
-def _attach(parent: Node, key: _Key | None, node: Node) -> None:
-    if isinstance(parent, Items):
-        parent.items.append(node)
-    elif isinstance(parent, Keys) and key is not None:
-        name, line, column = key
-        if name is not None:
-            parent.entries[name] = Entry(name, line, column, _seen(node, name, line, column))
+        return str(event.value)
 
 
 def _seen(node: Node, key: str, line: int, column: int) -> Node:
@@ -551,10 +546,6 @@ def _seen(node: Node, key: str, line: int, column: int) -> Node:
     if isinstance(node, Scalar) and not node.source and not node.quoted:
         return Scalar(None, "", False, line, column + len(key) + 1)
     return node
-
-
-def _anchor(event: Any) -> str | None:
-    return event.anchor if not isinstance(event, AliasEvent) else None
 
 
 def _at(event: Any, message: str) -> Unreadable:

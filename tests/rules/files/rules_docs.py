@@ -53,7 +53,8 @@ def _field_rows(found: Iterable[Field], prefix: str = "") -> Iterable[list[str]]
             kind,
             f"{field.meaning}{words}{marks}",
             ", ".join(map(_code, field.examples)),
-            field.source.value + (f" (`{field.served_by}`)" if field.api_filter else ""),
+            field.source.value
+            + (f" (`{', '.join(field.api_filter.names)}`)" if field.api_filter else ""),
         ]
         yield from _field_rows(field.parts, f"{prefix}{field.name}: ")
 

@@ -26,7 +26,7 @@ def warned(when, more="summary: x", do="{star: true}", watch="recordings", allow
 
 def test_each_lint_has_a_golden_case_or_a_test_of_its_own():
     golden = {lint for lint in LINTS for text in expected().values() if f"[{lint}]" in text}
-    assert set(LINTS) - golden == {"share-without-url"}
+    assert set(LINTS) - golden == {"share-without-url", "waits", "webhook-channel"}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,14 @@ def test_a_share_without_an_address_is_found_where_the_configuration_is_known():
     assert warned("{tags: a}", **share) == []
     assert warned("{tags: a}", **share, allowed=Allowed(share_url=True)) == []
     assert warned("{tags: a}", **share, allowed=Allowed(share_url=False)) == ["share-without-url"]
+
+
+def test_a_channel_is_ignored_by_an_incoming_webhook():
+    webhook = Allowed(any_channel=False)
+    assert warned("{tags: a}", do='{slack: {channel: "#x"}}') == []
+    assert warned("{tags: a}", do="{slack: {}}", allowed=webhook) == []
+    posts = '{slack: [{channel: "#x"}, {}, {channel: "#y"}]}'
+    assert warned("{tags: a}", do=posts, allowed=webhook) == ["webhook-channel"] * 2
 
 
 def test_friction_beside_a_page_with_tags_is_left_alone():
@@ -350,3 +358,87 @@ def test_two_conditions_that_exclude_one_another_are_both_named():
 )
 def test_texts_that_are_meant_as_they_stand_are_left_alone(when):
     assert warned(when) == []
+
+
+@pytest.mark.parametrize(
+    ("when", "more", "path"),
+    [
+        ("{pages: {max: 3}, device: phone}", "summary: x", "when.pages"),
+        ("{device: phone, all: [{exit_page: /pay}]}", "summary: x", "when.all"),
+        ("{device: phone}", "except: {country: de, tags: [internal]}", "except.tags"),
+        ("{not: {tags: submit}}", "except: {tags: a}", "when.not"),
+        ("[{device: phone}, {pages: {under: 2}}]", "summary: x", "when"),
+    ],
+)
+def test_a_note_names_the_key_for_which_a_rule_waits(when, more, path):
+    text = RULE.format(when=when, more=more, do="{star: true}", watch="recordings")
+    if when.startswith("["):
+        text = text.replace(when, f"{{any: {when}}}")
+        path = "when.any"
+    (note,) = read([("a.yaml", text.encode())]).notes
+    assert note.path == f"rules.one.{path}"
+    assert note.lint == "waits"
+    silenced = text.replace("    do:", "    silence: [waits]\n    do:")
+    assert read([("a.yaml", silenced.encode())]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("when", "watch"),
+    [("{pages: {min: 3}, tags: submit}", "recordings"), ("{views: {under: 3}}", "pages")],
+)
+def test_a_rule_that_need_not_wait_has_no_note(when, watch):
+    do = "{star: true}" if watch == "recordings" else "{slack: {}}"
+    text = RULE.format(when=when, more="summary: x", do=do, watch=watch)
+    assert read([("a.yaml", text.encode())]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "warns"),
+    [
+        ("http://receiver.example/x", True),
+        ("HTTP://169.254.169.254/x", True),
+        ("http://10.0.0.7:8080/x", True),
+        ("https://receiver.example/x", False),
+        ("http://localhost:9000/x", False),
+        ("http://127.0.0.1/x", False),
+        ("http://[::1]:80/x", False),
+    ],
+)
+def test_a_webhook_without_encryption_is_warned_about(url, warns):
+    one = warned("{device: phone}", do=f"{{webhook: {{url: '{url}'}}}}")
+    several = warned("{device: phone}", do=f"{{webhook: [{{url: '{url}'}}]}}")
+    assert one == several == ["webhook-http"] * warns
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{referrer: '*google.com*', entry_url: 'https://*'}",
+        "{referrer: 'android-app://com.google*', entry_url: '*/basket*'}",
+        "{screen: 1920x1080, lang: en-us}",
+        "{screen: 1920X1080, lang: [de, en_GB, 'pt*', 'zh-Hant-TW']}",
+        "{screen: '*x1080', country: de}",
+    ],
+)
+def test_values_in_the_shape_of_their_field_are_left_alone(when):
+    assert warned(when) == []
+
+
+@pytest.mark.parametrize(
+    ("when", "meant"),
+    [
+        ("{referrer: google.com}", '"*google.com*"'),
+        ("{referrer: google.*}", '"*google.*"'),
+        ("{entry_url: /basket}", '"*/basket*"'),
+        ("{screen: '1920 x 1080'}", "write 1920x1080"),
+        ("{screen: large}", "such as 1280x800"),
+        ("{lang: Danish}", '"da*"'),
+        ("{country: en}", "write gb or us"),
+        ("{country: uk}", "write gb"),
+    ],
+)
+def test_a_value_in_another_shape_is_warned_about_with_what_to_write(when, meant):
+    text = RULE.format(when=when, more="summary: x", do="{star: true}", watch="recordings")
+    (fault,) = read([("a.yaml", text.encode())]).warnings
+    assert fault.lint == "unusual-value"
+    assert meant in fault.message

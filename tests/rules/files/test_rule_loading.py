@@ -50,7 +50,7 @@ def surprise(*_args, **_options):
 @pytest.mark.parametrize(
     ("broken", "where", "what"),
     [
-        ("yaml._Tree._start", "a.yaml:1:9: ", "this YAML can't be read"),
+        ("yaml._Tree._node", "a.yaml:1:9: ", "this YAML can't be read"),
         ("decoded", "a.yaml:1:1: ", "this file could not be read"),
         ("rule", "a.yaml:3:3: rules.first: ", "this rule could not be read"),
         ("lint", "a.yaml:3:3: rules.first: ", "this rule could not be read"),

@@ -9,6 +9,54 @@ down_revision = "0002"
 
 def upgrade() -> None:
     """Collect the changes until the next release."""
+    op.add_column("steps", sa.Column("look_since", sa.Integer))
+    # A secret that a rule spells out is no longer stored with the step.
+    op.execute(
+        "UPDATE steps SET params = json_set(params, '$.secret', 'rule') WHERE action = 'webhook'"
+        " AND json_valid(params) AND json_extract(params, '$.secret') NOT LIKE 'env:%'"
+        " AND json_extract(params, '$.secret') NOT LIKE 'file:/%'"
+    )
+    # Why steps fail, what each cause stops, and whether people were told.
+    op.add_column("steps", sa.Column("cause", sa.Text, server_default="", nullable=False))
+    op.add_column(
+        "steps", sa.Column("told", sa.Integer, server_default=sa.text("0"), nullable=False)
+    )
+    op.create_index(
+        "steps_untold", "steps", ["ended"], sqlite_where=sa.text("state = 'dead' AND told = 0")
+    )
+    op.add_column("lanes", sa.Column("cause", sa.Text, server_default="", nullable=False))
+    op.add_column("lanes", sa.Column("remedy", sa.Text, server_default="", nullable=False))
+    op.add_column("lanes", sa.Column("since", sa.Integer))
+    op.create_table(
+        "troubles",
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("cause", sa.Text, nullable=False),
+        sa.Column("place", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("remedy", sa.Text, nullable=False),
+        sa.Column("since", sa.Integer, nullable=False),
+        sa.Column("told", sa.Integer, nullable=False),
+        sa.Column("waiting", sa.Integer, nullable=False),
+        sa.Column("dropped", sa.Integer, server_default=sa.text("0"), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    # What alerts know of times in which nobody polled, or the rule was another one.
+    op.add_column("levels", sa.Column("known", sa.Integer))
+    op.add_column("levels", sa.Column("ending", sa.Integer))
+    op.add_column(
+        "levels", sa.Column("told", sa.Integer, server_default=sa.text("1"), nullable=False)
+    )
+    op.add_column("levels", sa.Column("effect", sa.Text, server_default="none", nullable=False))
+    op.add_column("levels", sa.Column("counter", sa.Text, server_default="", nullable=False))
+    op.add_column("levels", sa.Column("condition", sa.Text, server_default="", nullable=False))
+    op.add_column("levels", sa.Column("absent", sa.Integer))
+    # The rule files that a start with faulty ones runs.
+    op.create_table(
+        "rules_in_force",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("at", sa.Integer, nullable=False),
+        sa.Column("files", sa.LargeBinary, nullable=False),
+    )
     # How often and when the store was written: a restored copy is recognised by it.
     op.create_table(
         "lineage",
@@ -31,3 +79,6 @@ def upgrade() -> None:
     op.execute("DROP TABLE once")
     op.execute("ALTER TABLE once_3 RENAME TO once")
     op.create_index("once_until", "once", ["until"])
+    # How many recordings of a window are known is counted from the index alone.
+    op.drop_index("recordings_created")
+    op.create_index("recordings_created", "recordings", ["website", "created", "vanished"])

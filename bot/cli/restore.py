@@ -1,0 +1,35 @@
+"""Put a backup in the place of the store. Stop the bot first.
+
+The store that was there is kept beside it. When the bot starts again, it looks up in Slack what
+it posted since the backup was made, and does not repeat it.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+EXAMPLE = "mouseflow-bot restore /backups/bot.db"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("file", type=Path, help="the backup")
+    parser.add_argument("--json", action="store_true", help="print the files as JSON")
+
+
+def run(args: Namespace) -> int:
+    """Restore the store; returns the exit code."""
+    from bot.cli import context, output
+    from bot.store import restore
+    from bot.store.database import database_path
+
+    configured = context.settings(args, offline=True)
+    kept = restore(configured.store.url, args.file)
+    store = database_path(configured.store.url)
+    if args.json:
+        output.document({"store": str(store), "kept": str(kept) if kept else None})
+        return 0
+    print(f"restored {store} from {args.file}")
+    if kept is not None:
+        print(f"the store before is {kept}; delete it when you don't need it any more")
+    print("start the bot: it looks up its later posts in Slack before it repeats any of them")
+    return 0

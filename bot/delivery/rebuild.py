@@ -1,0 +1,189 @@
+"""Build waiting and failed steps anew from the rule as it is now: channel, text, URL, secret.
+
+A step keeps its key, so that what it did before is still found.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import assert_never
+
+import msgspec
+
+from bot.actions import DIGESTS, WRITTEN
+from bot.actions.base import Action
+from bot.actions.notifier import Notifier
+from bot.domain.limits import Limit
+from bot.domain.subjects import reread
+from bot.rules.model import Rule
+from bot.store import Connection
+from bot.store.dead_letters import retry
+from bot.store.lanes import lane_of_kind
+from bot.store.rebuild import StoredStep, put_anew, stored_steps
+from bot.store.rules import rule_states
+
+_DIGESTING = frozenset({*DIGESTS.values(), *DIGESTS}) - WRITTEN.keys()
+_NOTICE = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """The step as the rule now has it."""
+
+    params: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The rule no longer asks for the step; why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The rules as they are now, and where posts without a channel go.
+
+    `known` are the ids of all rules there ever were: what others own, such as a budget, is
+    left as it is. `ops` is the channel for notices, None if there is none.
+    """
+
+    rules: Mapping[str, Rule]
+    known: Collection[str]
+    channel: str
+    ops: str | None = None
+
+
+def rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
+    """The step as the rule now has it; None if it stays as it is.
+
+    It stands for the action that it is equal to; else for the one of its kind that no other
+    step of its match stands for.
+    """
+    if step.action == _NOTICE:
+        return None if book.ops is None else _moved(step, book.ops, book.ops)
+    if step.unknown or step.follows or step.rule not in {*book.rules, *book.known}:
+        return None
+    rule = book.rules.get(step.rule)
+    if rule is None:
+        return Gone(f"the rule {step.rule} is gone")
+    own = [action for action in rule.do if action.kind == step.action]
+    if not own and step.action in _DIGESTING:
+        return _redirected(step, rule, book)
+    action = _standing_for(step, own)
+    if action is None:
+        return Gone(f"the rule {step.rule} no longer has this {step.action}")
+    params, lane = action.model_dump_json(), action.lane(reread(step.subject), book.channel)
+    here = step.lane in (lane, lane_of_kind(lane, step.action))
+    return None if here and params == step.params else Anew(params, lane)
+
+
+def _standing_for(step: StoredStep, own: list[Action]) -> Action | None:
+    for action in own:
+        if action.model_dump_json() == step.params:
+            return action
+    free = [action for action in own if action.model_dump_json() not in step.siblings]
+    if len(free) <= 1:
+        return free[0] if free else None
+    number = step.key.rpartition("-")[2]
+    placed = own[int(number) - 1] if number.isdigit() and 0 < int(number) <= len(own) else None
+    return placed if placed in free else None
+
+
+def _redirected(step: StoredStep, rule: Rule, book: Book) -> Anew | Gone | None:
+    """A digest, or the end of an alert: it goes where the rule posts now."""
+    channels = {
+        to
+        for action in rule.do
+        if isinstance(action, Notifier) and action.digest
+        if (to := action.posts_to("")) is not None
+    }
+    if not channels:
+        return Gone(f"the rule {step.rule} no longer posts")
+    if step.channel in channels or len(channels) > 1:
+        return None
+    (channel,) = channels
+    return _moved(step, channel, channel or book.channel)
+
+
+def _moved(step: StoredStep, channel: str, place: str) -> Anew | None:
+    if step.channel == channel:
+        return None
+    params = msgspec.json.decode(step.params) | {"channel": channel}
+    return Anew(msgspec.json.encode(params).decode(), f"slack:{place}")
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """One batch: how many were requeued, why others were not, and the last id looked at.
+
+    False if there was nothing left to look at.
+    """
+
+    requeued: int
+    refused: Counter[str] = field(default_factory=Counter)
+    last: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.last is not None
+
+
+def retry_some(
+    conn: Connection,
+    now: datetime,
+    book: Book | None,
+    *,
+    ids: Collection[int] = (),
+    rules: Collection[str] = (),
+    after: int = 0,
+) -> Retried:
+    """Requeue the next dead letters with these ids or of these rules, without either all.
+
+    Each is built anew from the rule as it is now; without a book they stay as they are.
+    """
+    found = stored_steps(conn, "dead", ids=ids, rules=rules, after=after)
+    if not found:
+        return Retried(0)
+    again, refused = list[int](), Counter[str]()
+    for step in found:
+        match rebuilt(step, book) if book else None:
+            case Gone(reason):
+                refused[reason] += 1
+                continue
+            case Anew(params, lane):
+                put_anew(conn, step, params, lane, now)
+            case None:
+                pass
+            case never:
+                assert_never(never)
+        again.append(step.id)
+    return Retried(retry(conn, now, ids=again), refused, found[-1].id)
+
+
+def rebuild_some(
+    conn: Connection, now: datetime, book: Book, changed: Collection[str], after: int = 0
+) -> int | None:
+    """Build the next waiting steps of changed rules anew; returns the last id, None at the end."""
+    found = stored_steps(conn, "pending", rules=changed, after=after)
+    for step in found:
+        new = rebuilt(step, book)
+        if isinstance(new, Anew):
+            put_anew(conn, step, new.params, new.lane, now)
+    return found[-1].id if found else None
+
+
+def book_of(conn: Connection, rules: Collection[Rule], channel: str, ops: str | None) -> Book:
+    """The rules as they are now, with what the store knows of earlier ones."""
+    return Book({rule.id: rule for rule in rules}, frozenset(rule_states(conn)), channel, ops)
+
+
+def post_limits(rule: Rule, channel: str) -> dict[str, Limit | None]:
+    """The limits of the rule's posts, by lane."""
+    return {
+        f"slack:{to}": action.limit
+        for action in rule.do
+        if isinstance(action, Notifier) and action.digest
+        if (to := action.posts_to(channel)) is not None
+    }

@@ -1,0 +1,350 @@
+"""What one poll changes about the alert state of a rule and a subject, as moves to record."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, cast
+
+from bot.actions.notifier import Notifier
+from bot.domain.alert_state import (
+    REMINDED,
+    RESOLVED,
+    Counter,
+    Effect,
+    Event,
+    Level,
+    advance,
+    gone,
+)
+from bot.domain.subjects import Subject, WebsiteSubject
+from bot.fields.catalogue import field, fields
+from bot.messages.text import lasting as lasting_words
+from bot.polling.record_matches import Found
+from bot.reports.fetch import Figures, asks_budget
+from bot.reports.history import Look, past_of
+from bot.rules.evaluate import Past, answer
+from bot.rules.explain import why
+from bot.rules.model import Rule
+from bot.rules.needs import asks_for_news, changes_asked, lasting, news
+from bot.rules.units import seen
+from bot.store import Connection
+from bot.store.alert_states import KeptLevel, levels
+from bot.store.matches import reached_people
+
+FRESH = timedelta(days=1)
+"""How often to store an unchanged state again, since old ones are deleted."""
+
+NOT_THERE = "it is not there any more"
+NOT_COVERED = "the rule no longer covers it"
+WITHOUT_BUDGET = "no budget counts it now"
+OTHER_CONDITION = "the rule's condition was changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a poll changes about one rule and one subject.
+
+    `untold` is the state if the match leads to nothing, `undone` the name of the field that the
+    rule had set and that somebody has changed since.
+    """
+
+    rule: Rule
+    website: str
+    subject_key: str
+    after: KeptLevel
+    save: bool
+    found: Found | None = None
+    untold: KeptLevel | None = None
+    undone: str = ""
+
+
+def moves(
+    conn: Connection, rule: Rule, figures: Figures, look: Look, *, paused: bool
+) -> Iterator[Move]:
+    """What this answer changes about all of the rule's states on the website."""
+    kept = levels(conn, rule.id, look.site.id)
+    for subject in figures.subjects:
+        known = kept.pop(subject.key, None)
+        yield _moved(conn, rule, subject, known, figures, look, paused=paused)
+    if figures.whole:
+        for key, known in kept.items():
+            if known.level.lives:
+                yield lacking(conn, rule, key, known, look, NOT_THERE)
+
+
+def _moved(
+    conn: Connection,
+    rule: Rule,
+    subject: Subject,
+    kept: KeptLevel | None,
+    figures: Figures,
+    look: Look,
+    *,
+    paused: bool,
+) -> Move:
+    """The rule's state for the subject after this poll."""
+    known = kept or KeptLevel(Level())
+    condition = condition_id(rule)
+    changed = known.condition not in ("", condition)
+    before = _for_another_condition(known.level) if changed else known.level
+    earlier = figures.earlier.get(subject.key)
+    counter, subject = _counted(rule, subject, before.counter, earlier, look.now)
+    effect = _effect(rule, subject, known)
+    before = replace(before, counter=counter, effect="none" if changed else effect)
+    judged = _without_effect(rule, subject, known) if before.effect == "in_force" else subject
+    past = past_of(conn, figures, subject, look.now, look)
+    holds = answer(lasting(rule.condition, rule.watch), judged, past)
+    if changed and holds is None and known.level.lives:
+        return Move(rule, look.site.id, subject.key, known, save=False)
+    ended = _ended(rule, holds, judged, past)
+    if holds is not True and _without_budget(rule, subject):
+        ended = True
+    after, event = advance(
+        before,
+        holds,
+        ended,
+        look.now,
+        rule.held_for or timedelta(),
+        gap=look.gap,
+        paused=paused,
+        remind=rule.remind,
+    )
+    told, fires = after, event == "fired"
+    if fires or (not paused and _is_news(rule, subject, counter, past)):
+        event, told = "fired", replace(after, counter=counter.told() if counter else None)
+    found = _found(conn, rule, subject, known, changed, event, figures, past, look)
+    state = KeptLevel(told, _remembered(subject, known, event, told), condition)
+    return Move(
+        rule,
+        look.site.id,
+        subject.key,
+        state,
+        save=_is_worth_saving(kept, state, look.now),
+        found=found,
+        untold=replace(state, level=replace(after, told=after.told and not fires)),
+        undone=_undone(rule, known, before),
+    )
+
+
+def condition_id(rule: Rule) -> str:
+    """A fingerprint of what a rule's states are about: another condition is another alert."""
+    what = (rule.watch, rule.when, rule.excepts, rule.over_last, sorted(rule.visitors.items()))
+    return blake2b(repr(what).encode(), digest_size=8).hexdigest()
+
+
+def _for_another_condition(before: Level) -> Level:
+    counter = before.counter and before.counter.told()
+    return Level(episode=before.episode, counter=counter)
+
+
+def _ended(rule: Rule, holds: bool | None, judged: Subject, past: Past) -> bool | None:
+    if rule.until is not None:
+        return answer(rule.until, judged, past)
+    return None if holds is None else not holds
+
+
+def _without_budget(rule: Rule, subject: Subject) -> bool:
+    """Whether the rule asks how much of a budget is used, and no budget counts the website."""
+    uncounted = isinstance(subject, WebsiteSubject) and subject.budget_used is None
+    return uncounted and asks_budget(rule)
+
+
+# What is new
+
+
+def _counted(
+    rule: Rule, subject: Subject, counter: Counter | None, earlier: int | None, now: datetime
+) -> tuple[Counter | None, Subject]:
+    """The rule's counter after this answer, and the subject with what is new for the rule.
+
+    `earlier` is the count that an earlier version of the bot has stored.
+    """
+    about = next((it for it in fields(rule.watch) if it.news_of), None)
+    if about is None:
+        return counter, subject
+    count = cast("int | None", field(rule.watch, about.news_of).get(subject))
+    if counter is None and earlier is not None:
+        counter = Counter(earlier, earlier)
+    if counter is None:
+        # The first answer is where counting begins.
+        return (None if count is None else Counter(count, count)), subject
+    if count is not None:
+        counter = counter.counted(count, now)
+    return counter, about.give(subject, counter.new)
+
+
+def _is_news(rule: Rule, subject: Subject, counter: Counter | None, past: Past) -> bool:
+    if counter is None or not counter.new or not asks_for_news(rule.condition, rule.watch):
+        return False
+    return answer(news(rule.condition, rule.watch), subject, past) is True
+
+
+# What the rule itself has set
+
+
+def _sets(rule: Rule, fired: Subject | None) -> dict[str, Any]:
+    """The fields that the rule's actions changed when it fired, with their new values."""
+    if fired is None:
+        return {}
+    found: dict[str, Any] = {}
+    for action in rule.do:
+        found |= action.sets
+    return {name: value for name, value in found.items() if not _is(rule, fired, name, value)}
+
+
+def _is(rule: Rule, subject: Subject, name: str, value: Any) -> bool:
+    about = field(rule.watch, name)
+    has = about.get(subject)
+    if isinstance(has, str) and isinstance(value, str):
+        return about.normal(has) == about.normal(value)
+    return bool(has == value)
+
+
+def _effect(rule: Rule, subject: Subject, known: KeptLevel) -> Effect:
+    """What has become of the fields that the rule set when it fired."""
+    effect = known.level.effect
+    sets = _sets(rule, known.subject) if known.level.fired else {}
+    if not sets or any(field(rule.watch, name).get(subject) is None for name in sets):
+        return effect
+    as_set = all(_is(rule, subject, name, value) for name, value in sets.items())
+    if effect == "none" and as_set:
+        return "in_force"
+    return "undone" if effect == "in_force" and not as_set else effect
+
+
+def _without_effect(rule: Rule, subject: Subject, known: KeptLevel) -> Subject:
+    """The subject as it would be if the rule had set nothing: its own switch ends no alert."""
+    for name in _sets(rule, known.subject):
+        about = field(rule.watch, name)
+        subject = about.give(subject, about.get(known.subject))
+    return subject
+
+
+def _undone(rule: Rule, known: KeptLevel, now: Level) -> str:
+    if known.level.effect != "in_force" or now.effect != "undone":
+        return ""
+    return ", ".join(_sets(rule, known.subject))
+
+
+# What comes of it
+
+
+def _found(
+    conn: Connection,
+    rule: Rule,
+    subject: Subject,
+    known: KeptLevel,
+    changed: bool,
+    event: Event | None,
+    figures: Figures,
+    past: Past,
+    look: Look,
+) -> Found | None:
+    if event == "fired":
+        return Found(
+            rule=rule,
+            subject=subject,
+            happened=look.now,
+            why=why(rule, subject, past),
+            episode=_episode(look.now),
+        )
+    if changed and known.level.fired and known.level.told:
+        return _resolved(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
+    if event == "reminded":
+        return _reminder(rule, subject, known.level, look.now, past)
+    if event == "resolved":
+        if _without_budget(rule, subject):
+            return _resolved(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
+        usual = _usual_now(conn, rule, subject, known.level, figures, look)
+        return _resolved(conn, rule, subject, known.level, look.now, *usual)
+    return None
+
+
+def _reminder(rule: Rule, subject: Subject, before: Level, now: datetime, past: Past) -> Found:
+    """The rule's posts once more, with how long the episode has lasted."""
+    lasted = lasting_words(now - (before.true_since or before.fired or now))
+    return Found(
+        rule=rule,
+        subject=subject,
+        happened=now,
+        why=(f"It has lasted {lasted}", *why(rule, subject, past)),
+        episode=f"{_episode(now)}{REMINDED}",
+        actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
+        summary=f"Still so after {lasted}: {rule.summary or rule.id}",
+    )
+
+
+def _usual_now(
+    conn: Connection, rule: Rule, subject: Subject, before: Level, figures: Figures, look: Look
+) -> Iterator[str]:
+    """Figures that have not come back: the past with which they are compared has caught up."""
+    asked = dict(sorted(changes_asked(rule)))
+    if not asked or before.fired is None or rule.until is not None:
+        return
+    past = past_of(conn, figures, subject, before.fired, look)
+    if answer(lasting(rule.condition, rule.watch), subject, past) is not True:
+        return
+    for name in asked:
+        about = field(rule.watch, name)
+        yield f"{name} {seen(about, about.get(subject))} is usual now"
+
+
+def lacking(
+    conn: Connection, rule: Rule, key: str, known: KeptLevel, look: Look, reason: str
+) -> Move:
+    """The move of a state whose subject is not there, or is no longer the rule's."""
+    after, event = gone(known.level, look.now)
+    found = None
+    if event == "resolved" and known.subject is not None:
+        found = _resolved(conn, rule, known.subject, known.level, look.now, reason)
+    return Move(rule, look.site.id, key, replace(known, level=after), save=True, found=found)
+
+
+def _resolved(
+    conn: Connection, rule: Rule, subject: Subject, before: Level, now: datetime, *reasons: str
+) -> Found | None:
+    """The end of an episode, where the rule tells it and its beginning was told."""
+    if not rule.resolved or before.fired is None:
+        return None
+    if not reached_people(conn, rule.id, subject.website.id, subject.key, before.fired):
+        return None
+    began = before.true_since or before.fired
+    ends = [action.resolved(began) for action in rule.do if isinstance(action, Notifier)]
+    return Found(
+        rule=rule,
+        subject=subject,
+        happened=now,
+        why=tuple(reasons),
+        episode=f"{_episode(now)}{RESOLVED}",
+        actions=tuple(step for step in ends if step is not None),
+    )
+
+
+def _episode(at: datetime) -> str:
+    """A name of one firing that stays unique even if another rule takes over the id."""
+    return f"{at:%Y%m%dT%H%M%S.%f}"
+
+
+def _remembered(
+    subject: Subject, known: KeptLevel, event: Event | None, after: Level
+) -> Subject | None:
+    """The subject to keep beside the state: as it was when the rule fired."""
+    if not after.lives:
+        return None
+    return subject if event == "fired" or after.fired is None else known.subject or subject
+
+
+def _is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
+    """Whether the state says something that the store does not know yet."""
+    level = after.level
+    if level.lives and level.fired is None:
+        return True  # the time for which it has held
+    if kept is None:
+        return level.lives or level.counter is not None or level.episode > 0
+    before = kept.level
+    if kept.condition != after.condition or before.polled is None:
+        return True
+    if now - before.polled >= FRESH:
+        return True
+    return replace(level, polled=None, known=None) != replace(before, polled=None, known=None)

@@ -1,0 +1,111 @@
+"""Recognise a store that is older than what the bot did with it: restored, rolled back, copied.
+
+The store counts its transactions, and the same number is kept in a file beside it, which is
+written after each commit. So the file may be behind the store, but is ahead only if an older
+copy was put in the store's place. Then posts that may be out already are looked up before they
+are posted.
+"""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+
+from bot.store.schema import audit, lineage, moment, ms, steps
+
+UNSURE = timedelta(days=1)
+"""How long after a restore new steps count as possibly done: rules may be evaluated again.
+
+Also how far back the first look goes if the store does not say when it was written.
+"""
+
+_COUNT = (
+    "INSERT INTO lineage (id, writes, written) VALUES (1, 1, :now) ON CONFLICT (id) DO UPDATE"
+    " SET writes = writes + 1, written = excluded.written RETURNING writes"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The store was last written at `since`, and the bot worked with another one until `at`."""
+
+    since: datetime
+    at: datetime
+
+
+class Beside:
+    """The number of transactions in a file beside the store."""
+
+    def __init__(self, store: Path) -> None:
+        self.path = store.with_name(f"{store.name}.generation")
+        self._file: int | None = None
+
+    def read(self) -> int | None:
+        """The number; None if there is no such file, or none that can be read as one."""
+        try:
+            return int(self.path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, number: int) -> None:
+        """Keep the number; raises OSError. The first time it is also flushed to the disk."""
+        first = self._file is None
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Always of one length, so that it is never half a number.
+        os.pwrite(self._file, f"{number:019}\n".encode(), 0)
+        if first:
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def count(driver: sqlite3.Connection, now: datetime) -> int:
+    """Count the transaction that is open; returns how many there were."""
+    return int(driver.execute(_COUNT, {"now": ms(now)}).fetchone()[0])
+
+
+def recognise(conn: Connection, beside: int | None, now: datetime) -> tuple[int, Restored | None]:
+    """Compare the store with the number beside it; an older store is marked.
+
+    All its open steps, and those of the next time, look first whether they were done already.
+    Returns the number to keep beside it, too.
+    """
+    row = conn.execute(select(lineage)).first()
+    writes = row.writes if row else 0
+    if writes >= (beside or 0) and not (beside is None and writes):
+        return writes, None
+    since = row.written if row else conn.execute(select(func.max(audit.c.at))).scalar()
+    if since is None:
+        since = ms(now - UNSURE)
+    # `written` stays: if this process dies now, the next one must find the same.
+    values = {"writes": max(writes, beside or 0), "restored_from": since, "restored_at": ms(now)}
+    write = insert(lineage).values(id=1, written=since, **values)
+    conn.execute(write.on_conflict_do_update(index_elements=["id"], set_=values))
+    conn.execute(
+        update(steps)
+        .where(text("state IN ('pending', 'sending', 'dead')"), steps.c.look_since.is_(None))
+        .values(look_since=since)
+    )
+    return values["writes"], Restored(moment(since), now)
+
+
+def look_since(conn: Connection, happened: datetime, now: datetime) -> int | None:
+    """From when on a new step looks whether it was done already; None if it need not.
+
+    It must if what it is about happened before the store was restored, and for a while after,
+    since an alert that fired in between is evaluated again.
+    """
+    row = conn.execute(select(lineage.c.restored_from, lineage.c.restored_at)).first()
+    if row is None or row.restored_at is None:
+        return None
+    recent = ms(now) < row.restored_at + UNSURE // timedelta(milliseconds=1)
+    return int(row.restored_from) if recent or ms(happened) < row.restored_at else None

@@ -1,0 +1,179 @@
+"""Steps that are built anew from their rule, and what of them depends on the rule's limits."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, select, text, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bot.domain.limits import Limit, Posting, Window
+from bot.store.audit import Note, record
+from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
+
+AT_ONCE = 200
+"""How many steps one transaction builds anew, so that other work does not wait long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStep:
+    """A step as it is stored, with the `subject` of its match.
+
+    `follows`: it came from another step. `siblings` are the parameters of the other steps of
+    its kind and match. `unknown`: an attempt may have taken effect.
+    """
+
+    id: int
+    key: str
+    rule: str
+    website: str
+    subject_key: str
+    lane: str
+    action: str
+    params: str
+    subject: bytes
+    follows: bool
+    unknown: bool
+    siblings: tuple[str, ...]
+
+    @property
+    def channel(self) -> str:
+        """The channel in its parameters, empty if there is none."""
+        found = msgspec.json.decode(self.params)
+        channel = found.get("channel") if isinstance(found, dict) else None
+        return channel if isinstance(channel, str) else ""
+
+
+def stored_steps(
+    conn: Connection,
+    state: Literal["dead", "pending"],
+    *,
+    ids: Collection[int] = (),
+    rules: Collection[str] = (),
+    after: int = 0,
+) -> list[StoredStep]:
+    """The next steps after that id, in their order: those given, without any names all."""
+    query = (
+        select(
+            steps,
+            matches.c.key.label("match_key"),
+            matches.c.rule,
+            matches.c.website,
+            matches.c.subject_key,
+            matches.c.subject,
+        )
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(text(f"steps.state = '{state}'"), steps.c.id > after)
+        .order_by(steps.c.id)
+        .limit(AT_ONCE)
+    )
+    if ids or rules:
+        query = query.where(steps.c.id.in_(ids) | matches.c.rule.in_(rules))
+    return [
+        StoredStep(
+            id=row.id,
+            key=row.key,
+            rule=row.rule,
+            website=row.website,
+            subject_key=row.subject_key,
+            lane=row.lane,
+            action=row.action,
+            params=row.params,
+            subject=row.subject or b"",
+            follows="/" in row.key.removeprefix(f"{row.match_key}/"),
+            unknown=row.unknown_since is not None,
+            siblings=tuple(conn.execute(_SIBLINGS, {"step": row.id}).scalars()),
+        )
+        for row in conn.execute(query).all()
+    ]
+
+
+_SIBLINGS = text(
+    "SELECT other.params FROM steps JOIN steps AS other ON other.match_id = steps.match_id"
+    " WHERE steps.id = :step AND other.id <> steps.id AND other.action = steps.action"
+)
+
+
+def put_anew(conn: Connection, step: StoredStep, params: str, lane: str, now: datetime) -> None:
+    """Save the step as its rule now has it."""
+    conn.execute(upsert(lanes).values(lane=lane).on_conflict_do_nothing())
+    conn.execute(update(steps).where(steps.c.id == step.id).values(params=params, lane=lane))
+    note = Note(
+        kind="step.rebuilt",
+        rule=step.rule,
+        website=step.website,
+        subject=step.subject_key,
+        step=step.key,
+        text=f"built anew from the rule as it is now, for {lane}",
+    )
+    record(conn, now, [note])
+
+
+def use_limits(
+    conn: Connection,
+    postings: Mapping[str, Posting],
+    limits: Mapping[str, Mapping[str, Limit | None]],
+    now: datetime,
+) -> None:
+    """Apply the limits of changed rules to what they hold back.
+
+    `postings` by rule; `limits` by rule and lane. A digest that may go out sooner does so;
+    active hours and a snooze are looked at again when it is due.
+    """
+    for rule, posting in postings.items():
+        mine = matches.c.rule == rule
+        written = msgspec.json.encode(posting).decode()
+        conn.execute(update(matches).where(mine, _WAITING).values(posting=written))
+    query = (
+        select(digests.c.rule, digests.c.lane, digests.c.step_id, steps.c.due)
+        .join(steps, steps.c.id == digests.c.step_id)
+        .where(digests.c.rule.in_(postings))
+    )
+    for row in conn.execute(query).all():
+        due = _due(_window(conn, row.rule, row.lane), limits[row.rule].get(row.lane), now)
+        if ms(due) < row.due:
+            conn.execute(update(steps).where(steps.c.id == row.step_id).values(due=ms(due)))
+
+
+_WAITING = text(
+    "EXISTS (SELECT 1 FROM steps WHERE steps.match_id = matches.id AND steps.state = 'pending')"
+)
+
+
+def _window(conn: Connection, rule: str, lane: str) -> Window | None:
+    query = select(windows.c.began, windows.c.used)
+    found = conn.execute(query.where(windows.c.rule == rule, windows.c.lane == lane)).first()
+    return Window(moment(found.began), found.used) if found else None
+
+
+def _due(window: Window | None, limit: Limit | None, now: datetime) -> datetime:
+    if window is None or limit is None or window.used < limit.times:
+        return now
+    return max(now, min(window.began, now) + limit.window)
+
+
+def clock_set_back(conn: Connection, now: datetime, longest: timedelta) -> None:
+    """Bring back what lies in the future because the clock was ahead.
+
+    A window begins now at the latest, and no lane or retry waits longer than `longest`.
+    """
+    values = {"now": ms(now), "far": ms(now + longest), "never": ms(now + timedelta(days=36500))}
+    for repair in _REPAIRS:
+        conn.execute(repair, values)
+
+
+_REPAIRS = (
+    text("UPDATE windows SET began = :now WHERE began > :now"),
+    text("UPDATE lanes SET paused_until = :far WHERE paused_until > :far"),
+    text("UPDATE lanes SET since = :now WHERE since > :now"),
+    text(
+        "UPDATE steps SET due = :now WHERE state = 'pending' AND attempts > 0 AND due > :far"
+        " AND due < :never AND action <> 'digest'"
+    ),
+    text(
+        "UPDATE steps SET due = max(:now, due - created + :now), created = :now"
+        " WHERE state = 'pending' AND rank = 2 AND created > :now AND due < :never"
+    ),
+)

@@ -1,0 +1,218 @@
+"""A budget's story as people read it: the audit log and the ops channel, without a gap.
+
+The daemon is a process of its own. Its clock is the machine's; the test sets the account's time
+zone, so that the day ends when the story needs it to.
+"""
+
+import json
+import re
+import zoneinfo
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+from daemon_world import Daemon
+from test_budget_process import LATE, NOON, zone
+
+from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
+
+BUDGET = """
+version: 1
+budgets:
+  credits:
+    websites: ["*.com"]
+    recordings: {limit}
+    period: day
+    steps: {{"100%": {{recording: stop, slack: {{channel: "#ops"}}}}}}
+    resume: true
+"""
+SHOP, BLOG = "8fc2ace2-75bc-8ba4-b424-c8916670b990", "1d0c2f5e-0000-4000-8000-000000000001"
+TOLD = (
+    "budget.edited", "budget.period", "budget.step", "notice", "rules.loaded", "website.held",
+    "website.listed", "website.person", "website.released", "website.renamed",
+)  # fmt: skip
+"""The kinds of audit entries that tell of budgets and their websites."""
+
+DIARY = """\
+rules.loaded: 0 rules and 1 budget active
+website.held: shop.com: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
+(100.0 %)
+website.held: blog.com: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
+(100.0 %)
+website.person: blog.com is now called blog.shop
+website.listed: blog.shop is missing in the list of websites, but it answers: no change
+website.listed: blog.shop is in the list of websites again
+rules.loaded: 0 rules and 1 budget active
+budget.edited: Budget credits: 10 recordings per day (was 4 per day)
+website.released: shop.com: recording: undone (budget:credits: undone at 4 of 10 recordings \
+(40.0 %))
+website.released: blog.shop: recording: undone (budget:credits: undone at 4 of 10 recordings \
+(40.0 %))
+rules.loaded: 0 rules and 1 budget active
+budget.edited: Budget credits: 4 recordings per day (was 10 per day)
+website.held: shop.com: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
+(100.0 %)
+website.held: blog.shop: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
+(100.0 %)
+website.released: shop.com: recording: somebody changed it to Recording
+website.person: shop.com: somebody turned recording back on
+rules.loaded: 0 rules and 1 budget active
+rules.loaded: 0 rules and 1 budget active
+budget.period: Budget credits: new day until {after}, counts shop.com; the last one used 4 of 4 \
+recordings
+website.released: blog.shop: recording: undone (budget:credits: undone at 0 of 4 recordings \
+(0.0 %))
+"""
+OPS = """\
+Budget credits: 100 % used (4 of 4), passed the 100 % step: website shop.com, blog.com, budget \
+used 100 %
+blog.com is now called blog.shop: Budget credits counts it until the period ends on {tomorrow}; \
+To keep it in the budget, add blog.shop to its websites
+Budget credits: the bot undid its changes: website shop.com, blog.shop, budget used 40 %
+Budget credits: 100 % used (4 of 4), passed the 100 % step: website shop.com, blog.shop, budget \
+used 100 %
+shop.com: somebody turned recording back on: The budget had set it to Stopped (budget:credits: \
+100% step at 4 of 4 recordings (100.0 %)); The bot leaves this website alone until the next \
+period and won't undo its own change
+Budget credits: the bot undid its changes: website blog.shop, budget used 0 %
+"""
+LINES = """\
+shop.com: recording stopped. New sessions may still come in for up to an hour
+blog.com: recording stopped. New sessions may still come in for up to an hour
+shop.com: recording started. It may not reach all visitors for up to an hour
+blog.shop: recording started. It may not reach all visitors for up to an hour
+shop.com: recording stopped. New sessions may still come in for up to an hour
+blog.shop: recording stopped. New sessions may still come in for up to an hour
+blog.shop: recording started. It may not reach all visitors for up to an hour
+"""
+"""What the posts of the ops channel say was done."""
+
+
+class Lists(dict):
+    """The account's websites by id; lists of all of them leave out `lacks`."""
+
+    lacks = ""
+
+    def values(self):
+        return [site for key, site in self.items() if key != self.lacks]
+
+
+@pytest.fixture
+def zones(tmp_path):
+    before = zoneinfo.TZPATH
+    folder = tmp_path / "zones"
+    zoneinfo.reset_tzpath(to=[folder, *before])
+    yield folder
+    zoneinfo.reset_tzpath(to=before)
+
+
+class Story:
+    """The account, the daemon beside it, and what both have done so far."""
+
+    def __init__(self, sim, bot):
+        self.sim, self.bot = sim, bot
+
+    def limit(self, recordings):
+        """Edit the budget."""
+        self.bot.rule_file.write_text(BUDGET.format(limit=recordings))
+
+    def visitors(self, website, count):
+        for _ in range(count):
+            self.sim.add(website, "phone-bounce", start=-1)
+
+    def both(self, status):
+        return all(self.sim.world.sites[each].status == status for each in (SHOP, BLOG))
+
+    def posts(self):
+        return self.sim.slack.in_channel("#ops")
+
+    def said(self, words):
+        return [post for post in self.posts() if words in post.text]
+
+    def polled(self, times):
+        """The budgets are polled so often from now on."""
+        path, begun = f"/websites/{SHOP}", self.sim.world.now()
+
+        def enough():
+            calls = [each for each in list(self.sim.calls) if each.at > begun]
+            return [each.path for each in calls].count(path) >= times
+
+        self.sim.wait_until(enough)
+
+    def diary(self):
+        """What the audit log tells, oldest first."""
+        found = json.loads(self.bot.run("history", "--json", "--limit", "1000").stdout)
+        entries = found["data"] if isinstance(found, dict) else found
+        told = [each for each in reversed(entries) if each["kind"] in TOLD]
+        return "".join(f"{each['kind']}: {each['text']}\n" for each in told)
+
+
+def written(day):
+    return f"{day:%a} {day.day} {day:%b}"
+
+
+def lines_of_done(posts):
+    """The lines of the posts that say what was switched, in order."""
+    texts = "\n".join(json.dumps(post.blocks, ensure_ascii=False) for post in posts)
+    return "".join(f"{line}\n" for line in re.findall(r"[a-z.]+: recording st[^\"\\]*hour", texts))
+
+
+async def test_a_budgets_story_reads_like_a_diary(zones, tmp_path):
+    zone(zones, NOON, datetime.combine(datetime.now(UTC).date(), time(12)))
+    sites = [website(SHOP, "shop.com", plan=Plan(per_day=0)),
+             website(BLOG, "blog.com", plan=Plan(per_day=0))]  # fmt: skip
+    with Simulator(seed=3, sites=sites, quirks=Quirks(time_zone=NOON)) as sim:
+        lists = sim.world.sites = Lists(sim.world.sites)
+        bot = Daemon(
+            tmp_path, sim, BUDGET.format(limit=4), BOT_POLL__REPORTS="500ms",
+            BOT_MOUSEFLOW__TIME_ZONE=NOON, PYTHONTZPATH=str(zones),
+        )  # fmt: skip
+        story = Story(sim, bot)
+        today = datetime.now(zoneinfo.ZoneInfo(NOON)).date()
+        bot.start()
+        try:
+            sim.wait_until(lambda: bot.events("daemon.started"))
+            story.visitors(SHOP, 3)
+            story.visitors(BLOG, 1)
+            sim.wait_until(lambda: story.both("Stopped") and story.said("100 % step"))
+            story.polled(3)
+
+            sites[1].settings["name"] = "blog.shop"
+            sim.wait_until(lambda: story.said("is now called"))
+            lists.lacks = BLOG
+            sim.wait_until(lambda: "is missing in the list" in story.diary())
+            lists.lacks = ""
+            sim.wait_until(lambda: "in the list of websites again" in story.diary())
+
+            story.limit(10)
+            sim.wait_until(lambda: story.both("Recording") and story.said("undid its changes"))
+            story.polled(3)
+            story.limit(4)
+            sim.wait_until(lambda: story.both("Stopped") and len(story.said("100 % step")) == 2)
+            story.polled(3)
+            sim.intervene(SHOP, status="Recording")
+            sim.wait_until(lambda: story.said("turned recording back on"))
+
+            bot.kill()
+            bot.start()
+            story.polled(4)
+            bot.kill()
+            left = timedelta(seconds=6)
+            zone(zones, LATE, datetime.combine(today + timedelta(days=1), time()) - left)
+            sim.behave(time_zone=LATE)
+            bot.environment["BOT_MOUSEFLOW__TIME_ZONE"] = LATE
+            bot.start()
+            sim.wait_until(
+                lambda: story.both("Recording") and len(story.said("undid its changes")) == 2
+            )
+            story.polled(3)
+            assert bot.stop() == 0
+        finally:
+            if bot.process is not None:
+                bot.kill()
+        tomorrow, after = (written(today + timedelta(days=days)) for days in (1, 2))
+        assert story.diary() == DIARY.format(after=after)
+        assert "".join(f"{each.text}\n" for each in story.posts()) == OPS.format(tomorrow=tomorrow)
+        assert lines_of_done(story.posts()) == LINES

@@ -1,0 +1,86 @@
+"""A wrong time zone of the account is told once when it is seen, and once when it is right."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from virtual_world import World, virtually
+
+from bot.polling.session import AccountOffset, account_offset
+from bot.store.audit import history
+from mouseflow.models import Recording
+
+RULES = """version: 1
+rules:
+  one: {watch: recordings, when: {pages: {min: 50}}, do: {star: true}}
+"""
+
+
+def told(world):
+    notices = world.store.do(lambda conn: history(conn, kind="notice"))
+    return [it.text for it in notices if "time zone" in it.text]
+
+
+def configured(world, zone):
+    flow = world.settings.mouseflow.model_copy(update={"time_zone": zone})
+    world.settings = world.settings.model_copy(update={"mouseflow": flow})
+
+
+def test_a_wrong_time_zone_is_told_once_and_its_end_too(tmp_path):
+    world = World(tmp_path, RULES, 2)
+
+    async def work():
+        for site in world.sim.world.sites:
+            for start in range(-3000, 3600, 600):
+                world.sim.add(site, "checkout-friction", start=start)
+        configured(world, "Australia/Sydney")
+        await world.runs(minutes=20)
+        assert told(world) == [
+            "Wrong time zone: mouseflow.time_zone is Australia/Sydney, the account is in +01:00"
+        ]
+        await world.runs(minutes=20)  # another process
+        assert len(told(world)) == 1
+        configured(world, "Europe/Rome")
+        await world.runs(minutes=20)
+        assert min(told(world)) == "The time zone is right again"
+        assert len(told(world)) == 2
+
+    virtually(work)
+
+
+def test_the_right_time_zone_is_told_nobody(tmp_path):
+    world = World(tmp_path, RULES, 1)
+
+    async def work():
+        world.sim.add("site-000", "checkout-friction", start=-60)
+        await world.runs(minutes=20)
+        assert told(world) == []
+
+    virtually(work)
+
+
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [
+        ([], None),
+        ([None, "2026-03-10T09:00:00"], None),
+        (["2026-03-10T09:00:00+01:00"], AccountOffset("+01:00", True)),
+        (["2026-03-10T09:00:00+10:00"], AccountOffset("+10:00", False)),
+        (["2026-07-10T09:00:00+02:00"], AccountOffset("+02:00", True)),
+        (["2026-07-10T09:00:00+01:00"], AccountOffset("+01:00", False)),
+        # One odd row says nothing, and neither do as many for as against it.
+        (
+            ["2026-03-10T09:00:00+01:00"] * 2 + ["2026-03-10T09:00:00Z"],
+            AccountOffset("+01:00", True),
+        ),
+        (["2026-03-10T09:00:00+01:00", "2026-03-10T09:00:00Z"], None),
+        # The night when the clocks change.
+        (["2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"], AccountOffset("+01:00", True)),
+    ],
+)
+def test_the_offset_is_that_of_most_recordings(starts, expected):
+    rows = [
+        Recording(id="r", created=datetime.fromisoformat(start) if start else None)
+        for start in starts
+    ]
+    assert account_offset(rows, ZoneInfo("Europe/Copenhagen")) == expected
