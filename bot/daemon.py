@@ -126,6 +126,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         start=settings.poll.start,
         routing=Routing(settings.slack.channel or "", zone),
         expand=settings.poll.expand,
+        marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
     )
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
 from bot.config.settings import PollSection
 from bot.domain.subjects import Site
@@ -126,7 +126,7 @@ class Schedule:
         self._grid[name] = (interval, phase)
         self._scheduler.add_job(
             _tick,
-            IntervalTrigger(seconds=seconds, timezone=UTC),
+            _Grid(self._began, interval, phase),
             args=(event,),
             id=name,
             name=name,
@@ -175,6 +175,19 @@ class Schedule:
 
     def _next(self, name: str, now: datetime) -> datetime:
         return next_tick(self._began or now, *self._grid[name], now)
+
+
+class _Grid(BaseTrigger):  # type: ignore[misc]
+    """The ticks of one grid. After a jump ahead only the next one counts, however long it was.
+
+    APScheduler's own trigger computes each time that was passed over, one by one.
+    """
+
+    def __init__(self, began: datetime, interval: timedelta, phase: float) -> None:
+        self._at = began, interval, phase
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        return next_tick(*self._at, now)
 
 
 def next_tick(began: datetime, interval: timedelta, phase: float, now: datetime) -> datetime:

@@ -4,6 +4,7 @@ First the list of websites: which ones rules watch, and which ones are gone. The
 which polls recordings, feedback, reports and budgets, and tells people about troubles.
 """
 
+import asyncio
 from collections.abc import (
     Awaitable,
     Callable,
@@ -54,6 +55,8 @@ from bot.store.lanes import probe_lanes
 from bot.store.rebuild import use_limits
 from bot.store.recordings import (
     missing_websites,
+    on_hold,
+    set_on_hold,
     set_watermark,
     set_websites,
     watermark,
@@ -90,7 +93,8 @@ class WatchedSite:
     """A website under watch: its rules, prepared, and what is kept between its polls.
 
     `reported` are the doubts about its API that people were told; `backfill_attempts` counts
-    by day how often a backfill lacked details.
+    by day how often a backfill lacked details. `begun` is since when rules watch its recordings,
+    in seconds of the event loop's clock; `first`: they were never polled before.
     """
 
     site: Site
@@ -99,6 +103,17 @@ class WatchedSite:
     levels: LevelMemory = field(default_factory=LevelMemory)
     reported: set[str] = field(default_factory=set)
     backfill_attempts: dict[str, int] = field(default_factory=dict)
+    begun: float | None = None
+    first: bool | None = None
+
+    def watched_since(self, now: datetime) -> datetime | None:
+        """Since when recordings have been watched, whatever the wall clock did meanwhile.
+
+        None if an earlier process began it.
+        """
+        if not self.first or self.begun is None:
+            return None
+        return now - timedelta(seconds=asyncio.get_running_loop().time() - self.begun)
 
 
 def sites_of(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
@@ -266,6 +281,8 @@ class Watcher:
         self._clock = clock
         self.announce_after = announce_after
         self._announced: datetime | None = None
+        self._started: float | None = None
+        self._listed = False
         self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
         self._watching: tuple[RuleSet, Sequence[Site]] | None = None
@@ -403,6 +420,12 @@ class Watcher:
         self._last_rules = rules.rules
         tags = await self.context.store.run(earlier_tags)
         self.watched = watched_sites(rules, sites, self.watched, tags)
+        now = asyncio.get_running_loop().time()
+        self._started = now if self._started is None else self._started
+        for each in self.watched.values():
+            if each.begun is None:  # the first list may have taken long to come
+                each.begun = now if self._listed else self._started
+        self._listed = self._listed or bool(self._sites)
         names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
@@ -445,13 +468,28 @@ class Watcher:
         return await self._guarded(f"recordings of {before.site.name}", partial(poll, before))
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
+        if before.first is None:
+            text, held = await self.context.store.run(
+                lambda conn: (watermark(conn, recordings.SOURCE, before.site.id), on_hold(conn))
+            )
+            before.first = text is None
+            told = {
+                it.filter for it in held if (it.kind, it.website) == ("recordings", before.site.id)
+            }
+            before.reported |= {name for name in FILTERS if WORDS[name] in told}
         await self._backfill(before)
         # Only now: a backfill may take hours, and the rules may have changed meanwhile.
         watched = self.watched.get(before.site.id)
         if watched is None or not watched.rules.final.rules:
             return Recorded()
+        now = self._clock()
         polled = await recordings.poll(
-            watched.site, watched.rules, self.context, watched.live, self._clock()
+            watched.site,
+            watched.rules,
+            self.context,
+            watched.live,
+            now,
+            watched.watched_since(now),
         )
         self._keep(watched, polled.live)
         if polled.evaluated:
@@ -500,16 +538,19 @@ class Watcher:
         work = partial(stop_reading, website=watched.site.id, now=self._clock())
         await self.context.store.run(work)
         watched.live = watched.live.forget_sessions()
+        watched.begun, watched.first = asyncio.get_running_loop().time(), None
         return Recorded()
 
     async def _backfill(self, watched: WatchedSite) -> None:
         """After hours without a poll, first read what was missed, and tell people."""
+        now = self._clock()
         missed = await backfill(
             watched.site,
             lambda: self.rules.rules,
             self.context,
             watched.backfill_attempts,
-            self._clock(),
+            now,
+            watched.watched_since(now),
         )
         if missed is None:
             return
@@ -712,24 +753,40 @@ class Watcher:
                 reported.add(name)
                 log.error("poll.filter_suspended", website=site.name, filter=name,
                           cause=suspension.cause, reason=suspension.reason)  # fmt: skip
-                await self.tell_ops(
+                await self._tell_of_filters(
+                    watched,
                     f"Rules with {about} are on hold on {site.name}",
                     f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
                     f"On hold: {rules}. All other rules run. They catch up when it works again.",
-                    site=site,
                 )
             if suspension is None and name in reported:
                 reported.discard(name)
                 log.info("poll.filter_works", website=site.name, filter=name)
-                await self.tell_ops(
+                await self._tell_of_filters(
+                    watched,
                     f"Rules with {about} run again on {site.name}",
                     f"The {about} filter works again. Catching up: {rules}.",
-                    site=site,
                 )
         await self._warn_of_page_views(watched)
         if unread and "unread" not in reported:
             reported.add("unread")
             log.warning("poll.unread", website=site.name, recordings=unread)
+
+    async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
+        """Tell people, and save what they know for the next process and for `status`."""
+        now, site, known = self._clock(), watched.site, watched.live.knowledge.filters.suspended
+        held = {
+            WORDS[name]: suspension.reason
+            for name, suspension in known.items()
+            if name in watched.reported
+        }
+
+        def work(conn: Connection) -> None:
+            announce(conn, title, lines, now, self._ops, site)
+            set_on_hold(conn, "recordings", site.id, held, now)
+
+        await self.context.store.run(work)
+        self._wake()
 
     async def _warn_of_page_views(self, watched: WatchedSite) -> None:
         """Tell people once that sessions were decided by page views that are wrong."""

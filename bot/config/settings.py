@@ -61,6 +61,11 @@ def _listed(value: object) -> object:
     return value
 
 
+def _length_or_none(value: object) -> object:
+    """A duration, or zero, written `0s`."""
+    return timedelta() if value in ("0", "0s", "0m", "0h", "0d") else _duration(value)
+
+
 def _parts(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
@@ -102,6 +107,7 @@ def private_address(value: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Start = Annotated[timedelta, BeforeValidator(_start)]
+LengthOrNone = Annotated[timedelta, BeforeValidator(_length_or_none)]
 Text = Annotated[str, BeforeValidator(_stripped)]
 OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
 
@@ -266,7 +272,8 @@ class RulesSection(Section):
 class PollSection(Section):
     """How often to poll, and how.
 
-    `start` is how far back the very first poll looks, zero for now. `expand` requests page
+    `start` is how far back the very first poll looks, zero for now. `marks` is for how long after a
+    session people's tags, stars and the like still count. `expand` requests page
     views with lists, if the server returns them.
     """
 
@@ -275,6 +282,7 @@ class PollSection(Section):
     reports: Duration = timedelta(minutes=15)
     settle: Duration = timedelta(minutes=35)
     start: Start = timedelta()
+    marks: LengthOrNone = timedelta(days=1)
     expand: bool = True
 
     @field_validator("recordings", "feedback", "reports")

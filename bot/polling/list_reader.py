@@ -271,6 +271,9 @@ OVERLAP = timedelta(minutes=5)
 SWEEP = timedelta(hours=1)
 """How often at most to examine a count that shrank."""
 
+COMPARE = timedelta(hours=12)
+"""How often to read the whole window: a row may appear in the minute in which another goes."""
+
 LEAST = 50
 """Rows to ask for at least; the API's own default (L855)."""
 
@@ -280,33 +283,61 @@ class Watermark(Struct, frozen=True, kw_only=True):
 
     Sessions without activity since `since` are not evaluated. `newest` is the latest activity
     seen. `accepted` is the difference between the server's count of the window and what is known
-    of it that was examined and can't be closed; None before the first poll and after a backfill,
-    when most of the window is unknown. `waiting` has the rules that a filter suspended, each with
-    the time from which they must catch up.
+    of it that was examined and can't be closed; None before the first poll, when most of the
+    window is unknown. `latest` is the last activity that a row told, whatever our clock says.
+    `compared` is when the whole window was read last. `waiting` has the rules that a filter
+    suspended, each with the time from which they must catch up.
     """
 
     since: datetime
     polled: datetime
     newest: datetime
     accepted: int | None = None
+    latest: datetime | None = None
+    compared: datetime | None = None
     waiting: dict[str, datetime] = {}
 
-    def until(self, now: datetime) -> "Watermark":
-        """The same, corrected in case the clock was ahead when it was written."""
+    def is_ahead(self, now: datetime) -> bool:
+        """Whether it was written by a clock that was ahead of the present one."""
+        return self.polled > now + AHEAD
+
+    def until(self, now: datetime, began: datetime | None = None) -> "Watermark":
+        """The same, corrected in case the clock was ahead when it was written.
+
+        `began` is from when on sessions count by the present clock, if this process began to
+        watch. Where rows tell that the present clock is behind, sessions count as before.
+        """
+        since = self.since
+        if since > now and (self.latest is None or self.latest <= now + AHEAD):
+            since = min(began or now, now)
         return replace(
             self,
-            since=min(self.since, now),
+            since=since,
             polled=min(self.polled, now),
-            newest=min(self.newest, now + AHEAD),
-            waiting={rule: min(at, now) for rule, at in self.waiting.items()},
+            newest=min(self.newest, self.latest or now, now) if self.is_ahead(now) else self.newest,
         )
+
+    def compare_is_due(self, now: datetime) -> bool:
+        """Whether to read the whole window, though no count asks for it."""
+        return self.compared is not None and not timedelta() <= now - self.compared < COMPARE
+
+    def was_behind(self, line: datetime | None) -> bool:
+        """Whether it was written by a clock that was behind: before anybody watched, by ours."""
+        ahead = self.latest is None or self.latest > self.polled + AHEAD
+        return line is not None and self.polled < line - AHEAD and ahead
 
     @classmethod
     def after(
-        cls, since: datetime, polled: datetime, waiting: Mapping[str, datetime]
+        cls,
+        since: datetime,
+        polled: datetime,
+        waiting: Mapping[str, datetime],
+        newest: datetime | None = None,
     ) -> "Watermark":
-        """Where the first ordinary poll begins."""
-        return cls(since=since, polled=polled, newest=since, waiting=dict(waiting))
+        """Where the first ordinary poll begins after a backfill: all of the window is known."""
+        return cls(
+            since=since, polled=polled, newest=newest or polled, accepted=0, waiting=dict(waiting)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +524,8 @@ def _enough(
     if mark is None or mark.accepted is None:
         return reaches(listing.rows, listing.order, found.since)
     if found.missing > 0 or (found.missing < 0 and sweep_is_due(pace, now)):
+        return False
+    if mark.compare_is_due(now):
         return False
     ids = listing.ids
     if known.live - at_hand - ids:

@@ -13,6 +13,7 @@ from bot.polling.list_reader import ListReading, Pace, sweep_is_due
 from bot.polling.page_views import Expansion
 from bot.polling.server_facts import VisitorType
 from bot.polling.session import aware, last_activity, packed, settled, unpacked
+from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
 
 LAG = timedelta(minutes=2)
@@ -72,7 +73,7 @@ class LiveSessions:
 
     `without_detail` holds the recordings that wait for a detail. `reported` has the unreadable
     rows that the audit log names already. `gone` has recordings whose detail is gone, while the
-    list still has them.
+    list still has them. `marks_read` is when each question about late marks was asked last.
     """
 
     sessions: Mapping[str, LiveSession] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class LiveSessions:
     gone: frozenset[str] = frozenset()
     costs: Mapping[str, int] = field(default_factory=dict)
     counted_since: datetime | None = None
+    marks_read: Mapping[SessionFilters, datetime] = field(default_factory=dict)
 
     def forget_facts(self) -> "LiveSessions":
         """The same for other rules, which ask for other facts of the live sessions.

@@ -33,13 +33,14 @@ from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
     acted_since,
-    once_last,
     once_mark,
+    once_near,
     pause_rule,
     rule_states,
     tally,
     tally_clear,
 )
+from bot.store.schema import moment, ms
 
 READ_ONLY = "left out, since the API user may only read this website"
 
@@ -173,10 +174,8 @@ def _held(conn: Connection, each: Found) -> Reason | None:
     if group is None:
         return None
     window = rule.once_per.window
-    for name in (rule.id, *rule.was):
-        last = once_last(conn, name, group)
-        if last is not None and each.happened < last + window:
-            return Reason.ONCE_PER
+    if any(once_near(conn, it, group, each.happened, window) for it in (rule.id, *rule.was)):
+        return Reason.ONCE_PER
     once_mark(conn, rule.id, group, each.happened, window)
     return None
 
@@ -190,12 +189,31 @@ def _enough(conn: Connection, each: Found, count: Count) -> bool:
     group = _group(each.subject, count.by)
     if group is None:
         return False
-    since = each.happened - count.within
-    counted = tally(conn, each.rule.id, group, each.subject.key, each.happened, since)
-    if not enough(counted, count.at_least):
+    at = moment(ms(each.happened))  # as the store tells it
+    times = tally(conn, each.rule.id, group, each.subject.key, at, count.within)
+    reached = first_reached(times, at, count)
+    if reached is None:
         return False
-    tally_clear(conn, each.rule.id, group)
+    tally_clear(conn, each.rule.id, group, reached)
     return True
+
+
+def first_reached(times: Sequence[datetime], at: datetime, count: Count) -> datetime | None:
+    """When the count is first reached with what happened then; None if it is not.
+
+    `times` is when the subjects near it were: some may have come to be known earlier, though
+    they happened later.
+    """
+    return next(
+        (
+            last
+            for last in times
+            if last >= at
+            and enough(sum(last - count.within <= it <= last for it in times), count.at_least)
+            and at >= last - count.within
+        ),
+        None,
+    )
 
 
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:

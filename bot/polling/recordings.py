@@ -4,6 +4,7 @@ Read the list, pick the candidates, evaluate them, record the matches, all in on
 and keep what helps the next poll.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,13 +12,23 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 
 from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
-from bot.polling.evaluate import CountingClient, Result, Scope, evaluate
+from bot.polling.evaluate import Candidate, CountingClient, Result, Scope, evaluate
 from bot.polling.filter_checks import Filter, check_filter
-from bot.polling.list_reader import ListReading, PollWindow, Watermark, poll_window, read_list
+from bot.polling.late_marks import ALL, SWEEP, due, marked, questions
+from bot.polling.list_reader import (
+    ListReading,
+    PollWindow,
+    Watermark,
+    of_days,
+    poll_window,
+    read,
+    read_list,
+)
 from bot.polling.live_sessions import (
     LAG,
     LiveSessions,
@@ -31,7 +42,14 @@ from bot.polling.live_sessions import (
 from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
 from bot.polling.server_facts import PollFacts
-from bot.polling.session import AHEAD, AccountOffset, account_offset, aware, fingerprint
+from bot.polling.session import (
+    AHEAD,
+    AccountOffset,
+    account_offset,
+    aware,
+    days_to_ask,
+    seen_recording,
+)
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.store import Connection
@@ -39,16 +57,21 @@ from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
 from bot.store.recordings import (
-    SeenRecording,
     close_older,
     forget_watermark,
     known_recordings,
     matched_rules,
+    reopen_recordings,
     set_watermark,
     watermark,
 )
 
+log = structlog.get_logger(__name__)
+
 SOURCE = "recordings"
+
+BESIDE = timedelta(minutes=25)
+"""How much the ordinary polls read beyond the sessions that have not ended."""
 
 COST_EVERY = timedelta(hours=1)
 """How often the audit log says what the rules cost."""
@@ -64,14 +87,17 @@ STOPPED = "recordings stopped"
 """The source of websites whose recordings no rule watches any more."""
 
 
-def read_mark(conn: Connection, website: str, now: datetime) -> Watermark | None:
+def read_mark(
+    conn: Connection, website: str, now: datetime, began: datetime | None = None
+) -> Watermark | None:
     """How far the website has been read; None if no rule has ever watched its recordings.
 
-    A rule that comes after a time without any does not act on that time.
+    `began` is from when on sessions count, if this process began to watch. A rule that comes after
+    a time without any does not act on that time.
     """
     text = watermark(conn, SOURCE, website)
     if text is not None:
-        return msgspec.json.decode(text, type=Watermark).until(now)
+        return msgspec.json.decode(text, type=Watermark).until(now, began)
     stopped = watermark(conn, STOPPED, website) is not None
     return Watermark.after(now, now, {}) if stopped else None
 
@@ -88,6 +114,7 @@ def stop_reading(conn: Connection, website: str, now: datetime) -> None:
 class PollContext:
     """What every poll of an account works with.
 
+    What people mark on a session counts for `marks` after it has ended.
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
     views, if the server is known to return them. `gap` is how long a time without a poll of
     reports may be for an alert's condition to have held in it.
@@ -100,6 +127,7 @@ class PollContext:
     start: timedelta
     routing: Routing
     expand: bool = True
+    marks: timedelta = timedelta()
     gap: timedelta = GAP
 
 
@@ -127,11 +155,24 @@ class Polled:
 
 
 async def poll(
-    site: Site, rules: SiteRules, context: PollContext, live: LiveSessions, now: datetime
+    site: Site,
+    rules: SiteRules,
+    context: PollContext,
+    live: LiveSessions,
+    now: datetime,
+    began: datetime | None = None,
 ) -> Polled:
-    """Poll once. Raises GiveUp or TryLater, and then nothing has changed."""
-    before = await context.store.run(partial(read_mark, website=site.id, now=now))
-    since = before.since if before else now - context.start
+    """Poll once. `began` is since when this process watches, if no earlier one did.
+
+    Raises GiveUp or TryLater, and then nothing has changed.
+    """
+    before, put_right = await _watermark(site, context, now, began)
+    if put_right:
+        live = LiveSessions()
+    line = (began or now) - context.start
+    since = before.since if before else line
+    if before and before.was_behind(began and line):
+        before, since = msgspec.structs.replace(before, polled=line), max(since, line)
     window = poll_window(now, _back_to(before, live, since), context.zone)
     client = CountingClient(context.mouseflow)
     scope = Scope(
@@ -159,6 +200,15 @@ async def poll(
         offset=live.knowledge.expansion.anywhere(now),
     )
     result = await evaluate(picked, live.knowledge, scope)
+    late, live = await _late_marks(scope, context, live, result, seen, before is None)
+    result = replace(
+        result,
+        evaluations=(*result.evaluations, *late.evaluations),
+        knowledge=late.knowledge,
+        costs=Counter(result.costs) + Counter(late.costs),
+        details=result.details + late.details,
+        outage=result.outage or late.outage,
+    )
     vanished = await _vanished(seen, site, context.store)
     waiting, given_up = missing_details(result.evaluations, live, result.outage is not None, now)
     suspended = result.knowledge.filters.suspended
@@ -193,6 +243,32 @@ async def poll(
     )
 
 
+async def _watermark(
+    site: Site, context: PollContext, now: datetime, began: datetime | None
+) -> tuple[Watermark | None, bool]:
+    """How far polls have read, and whether a clock that was ahead has been put right since.
+
+    Sessions may then have been decided too early, or passed over as too old: they are live again.
+    """
+    line = began and began - context.start
+    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
+    mark = await context.store.run(partial(read_mark, website=site.id, now=now, began=line))
+    stored = msgspec.json.decode(text, type=Watermark) if text else None
+    if stored is None or mark is None or not stored.is_ahead(now):
+        return mark, False
+    log.warning("poll.clock_put_right", website=site.name,
+                seconds=round((stored.polled - now).total_seconds()))  # fmt: skip
+    passed_over = stored.since > mark.since
+    than = mark.since if passed_over else now - recent(context.settle)
+    await context.store.run(partial(reopen_recordings, website=site.id, since=than))
+    return mark, True
+
+
+def recent(settle: timedelta) -> timedelta:
+    """How far back the ordinary polls read by themselves, as they must watch live sessions."""
+    return settle + BESIDE
+
+
 async def _read(
     scope: Scope,
     context: PollContext,
@@ -225,6 +301,52 @@ async def _read(
         rows = tuple(without_untagged(rows, scope.rules.own_tags))
     seen = replace(seen, listing=replace(seen.listing, rows=rows))
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
+
+
+async def _late_marks(
+    scope: Scope,
+    context: PollContext,
+    live: LiveSessions,
+    done: Result,
+    seen: ListReading,
+    first: bool,
+) -> tuple[Result, LiveSessions]:
+    """Evaluate the decided recordings that people have marked since, by the rules that read that.
+
+    The first poll of all has decided nothing before.
+    """
+    nothing, now = Result((), done.knowledge, {}), scope.now
+    rules = scope.rules.of_marked() if context.marks else None
+    asked = due(rules.marked, live.marks_read, now) if rules and not done.outage else frozenset()
+    if rules is None or not asked:
+        return nothing, live
+    answered = (*asked, *(questions(rules.marked) if ALL in asked else ()))
+    live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
+    if first:
+        return nothing, live
+    since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
+    rows = await marked(
+        scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now
+    )
+    picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
+    some = [Candidate(row, settled=True) for row in rows if row.id not in picked]
+    if not some:
+        return nothing, live
+    ids = [each.row.id for each in some]
+    began = min((aware(it.row.created) for it in some if it.row.created), default=since)
+    days = of_days(*days_to_ask(now, min(since, began)))
+    filtered = any(rules.asking.values())
+    total = (await read(scope.mouseflow, scope.site.id, days, 1)).count if filtered else 0
+    scope = replace(
+        scope,
+        rules=rules,
+        facts=PollFacts(scope.mouseflow, scope.site.id, days),
+        window=days,
+        matched=await context.store.run(partial(matched_rules, website=scope.site.id, ids=ids)),
+        places={},
+        total=total,
+    )
+    return await evaluate(some, done.knowledge, scope), live
 
 
 def _back_to(before: Watermark | None, live: LiveSessions, since: datetime) -> datetime:
@@ -306,10 +428,14 @@ def _outcome(
     rows |= {row.id: row for row in seen.fresh}
     newest = min(seen.newest or seen.since, now + AHEAD)
     after = Watermark(
-        since=seen.since,
+        since=before.since if before else seen.since,
         polled=now,
         newest=max(newest, before.newest if before else seen.since),
         accepted=seen.difference + len(vanished),
+        latest=max(filter(None, (seen.newest, before.latest if before else None)), default=None),
+        compared=now
+        if before is None or seen.listing.whole or before.compare_is_due(now)
+        else before.compared or now,
         waiting=dict(waiting_rules),
     )
     return PollOutcome(
@@ -317,17 +443,7 @@ def _outcome(
         website=site.id,
         at=now,
         watermark=msgspec.json.encode(after).decode(),
-        seen=[
-            SeenRecording(
-                id=row.id,
-                fingerprint=fingerprint(row),
-                settled=final.get(row.id, True),
-                closed=final.get(row.id, True),
-                created=aware(row.created) if row.created else None,
-                last_activity=aware(row.last_activity) if row.last_activity else None,
-            )
-            for row in rows.values()
-        ],
+        seen=[seen_recording(row, final.get(row.id, True)) for row in rows.values()],
         vanished=sorted(gone),
     )
 

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bot.store.recordings import SeenRecording
 from mouseflow.models import Recording
 
 Order = Literal["activity", "created", "both", "unknown"]
@@ -103,6 +105,32 @@ def fingerprint(recording: Recording) -> str:
     at = recording.last_activity
     stamp = aware(at).astimezone(UTC).isoformat() if at else ""
     return f"{stamp}/{recording.duration}/{recording.pages}"
+
+
+def marks(recording: Recording) -> str:
+    """Changes whenever people mark the recording: tags, star, watched, share, variables, name."""
+    said = (
+        sorted(recording.tags),
+        bool(recording.starred),
+        bool(recording.watched),
+        bool(recording.token),
+        sorted(map(str, recording.variables or ())),
+        recording.visitor_name or "",
+    )
+    return blake2b(repr(said).encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def seen_recording(row: Recording, settled: bool) -> SeenRecording:
+    """What the store keeps of the row. A session that has settled need not be polled again."""
+    return SeenRecording(
+        id=row.id,
+        fingerprint=fingerprint(row),
+        settled=settled,
+        closed=settled,
+        marks=marks(row),
+        created=aware(row.created) if row.created else None,
+        last_activity=aware(row.last_activity) if row.last_activity else None,
+    )
 
 
 def order_of(rows: Sequence[Recording]) -> Order:

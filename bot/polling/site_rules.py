@@ -137,6 +137,16 @@ class SiteRules:
             for rule in watching
             if any(_can_be_marked(leaf) for leaf in leaves(rule.condition))
         )
+        self.marked = tuple(
+            rule
+            for rule in watching
+            if rule in self._reading_marks or any(_reads_tags(it) for it in leaves(rule.condition))
+        )
+        self._site, self._everything = site, every
+
+    def of_marked(self) -> "SiteRules":
+        """Only the rules that read what people can mark on a finished session."""
+        return SiteRules(self.marked, self._site, self._everything)
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""
@@ -185,6 +195,11 @@ def _watching(rules: Iterable[Rule], site: Site) -> tuple[Rule, ...]:
 def _can_be_marked(leaf: Leaf) -> bool:
     about = field_of(leaf, "recordings")
     return about.changes and about.source is Source.LIST
+
+
+def _reads_tags(leaf: Leaf) -> bool:
+    """Whether it reads the tags of the session; people can't tag single pages."""
+    return isinstance(leaf, Test) and field_of(leaf, "recordings").text is TextKind.TAG
 
 
 def _verdict_unmarked(condition: Condition, subject: RecordingSubject) -> Answer:

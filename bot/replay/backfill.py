@@ -4,9 +4,9 @@ Each day is read and evaluated page by page, so that memory stays flat, and the 
 stored after each day. Ordinary polls then continue from the last hours.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 import msgspec
@@ -17,12 +17,13 @@ from bot.polling.evaluate import Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import SOURCE, PollContext, read_mark
+from bot.polling.recordings import SOURCE, PollContext, read_mark, recent
+from bot.polling.session import AHEAD
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.matches import PollOutcome
-from bot.store.recordings import close_older, live_recordings, watermark
+from bot.store.recordings import SeenRecording, close_older, live_recordings, watermark
 
 DAY = timedelta(days=1)
 """No session is live for longer."""
@@ -30,19 +31,20 @@ DAY = timedelta(days=1)
 LONG = timedelta(hours=2)
 """Sessions that began this long before may have continued since."""
 
-BESIDE = timedelta(minutes=25)
-"""How much the ordinary polls read by themselves beyond the sessions that have not ended."""
-
 LONGEST_CATCH_UP = timedelta(days=7)
 """How far back rules catch up at most once their filter works again."""
 
+EASTERNMOST = timedelta(hours=14)
+"""So much earlier than in UTC a day may end where the account counts it."""
+
+MOST_HELD = 5_000
+"""Matches to hold until their day is read, so that `count` and `once_per` see them in order."""
+
+AT_ONCE = 200
+"""Matches of one transaction."""
+
 MOST_ATTEMPTS = 2
 """How often to read a day again because of details that could not be read."""
-
-
-def recent(settle: timedelta) -> timedelta:
-    """What the ordinary polls read by themselves, since they must watch live sessions anyway."""
-    return settle + BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` counts recordings whose details could not be read.
+    `open` counts recordings whose details could not be read, `latest` is the last activity.
     """
 
     knowledge: Knowledge
@@ -73,6 +75,7 @@ class _Day:
     missed: int = 0
     open: int = 0
     paused: tuple[tuple[str, str], ...] = ()
+    latest: datetime | None = None
     whole: bool = True
 
 
@@ -82,20 +85,27 @@ async def backfill(
     context: PollContext,
     attempts: dict[str, int],
     now: datetime,
+    began: datetime | None = None,
 ) -> Backfilled | None:
     """Read what is too much for an ordinary poll; None if there is nothing of the kind.
 
     `in_force` returns the current rules: when they change meanwhile, the day under way is
     evaluated again, and if none watches recordings any more, the result is None. `attempts`
     counts how often a day was read without some details; after a few it is done without them.
+    `began` is since when this process watches, if no earlier one did.
     Raises the errors of the calls and of the store; the days done so far stay done.
     """
-    mark = await context.store.run(partial(read_mark, website=site.id, now=now))
-    back_to = mark.polled if mark else now - context.start
+    line = (began or now) - context.start
+    mark = await context.store.run(
+        partial(read_mark, website=site.id, now=now, began=began and line)
+    )
+    back_to = mark.polled if mark else line
+    since = mark.since if mark else line
+    if mark and mark.was_behind(began and line):
+        back_to, since = line, max(since, line)
     by_polls = recent(context.settle)
-    if now - back_to <= by_polls:
+    if now - back_to <= (by_polls if mark else by_polls + AHEAD):
         return None
-    since = mark.since if mark else back_to
     live = await context.store.run(partial(live_recordings, website=site.id))
     known = [row.created for row in live.values() if row.created and row.created > back_to - DAY]
     began = min(known, default=back_to)
@@ -107,12 +117,15 @@ async def backfill(
         span=Span(min(back_to - LONG, began), now),
         now=now,
         expand=context.expand,
+        skip_decided=True,
     )
     rules = in_force()
     at = await prepare(history, site, rules, rules)
     waiting = dict(mark.waiting) if mark else {}
     days: list[_Day] = []
-    for each in slices([site], history.span, history.zone):
+    for each in _slices(site, history):
+        if at.is_empty(each.day, now.date()):
+            continue
         changed = _changed(in_force, rules)
         while not (day := await _day(history, at, each, since, context, changed)).whole:
             days.append(day)
@@ -126,12 +139,14 @@ async def backfill(
         if day.open and attempts.setdefault(each.name, 0) < MOST_ATTEMPTS:
             attempts[each.name] += 1
             raise TryLater(f"details of {day.open} recordings of {each.day} could not be read")
-        done = datetime.combine(each.day + timedelta(days=1), time(), context.zone)
+        done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
         await _remember(site, context, Watermark.after(since, until, waiting), now)
-    await context.store.run(partial(close_older, website=site.id, than=now - DAY))
-    await _remember(site, context, Watermark.after(now - by_polls, now, waiting), now)
+    latest = max((day.latest for day in days if day.latest), default=back_to)
+    than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
+    await context.store.run(partial(close_older, website=site.id, than=than))
+    await _remember(site, context, Watermark.after(since, now, waiting, now - by_polls), now)
     return Backfilled(
         back_to,
         sum(day.read for day in days),
@@ -164,7 +179,7 @@ async def catch_up(
     of the store; the next poll then finds the same rules behind.
     """
     late = [rule for rule in rules if rule.id in behind]
-    since = {rule.id: max(behind[rule.id], now - LONGEST_CATCH_UP) for rule in late}
+    since = {rule.id: max(min(behind[rule.id], now), now - LONGEST_CATCH_UP) for rule in late}
     history = History(
         mouseflow=context.mouseflow,
         store=context.store,
@@ -178,19 +193,25 @@ async def catch_up(
     caught_up = CaughtUp(at.knowledge.filters)
     working = frozenset(since) - at.suspended_rules
     for each in slices([site], history.span, history.zone) if working else ():
+        if at.is_empty(each.day, now.date()):
+            continue
+        held: list[Found] = []
+        day = _Day(at.knowledge)
         async for batch in evaluate_slice(history, at, each):
             at = replace(at, knowledge=batch.knowledge)
-            found = [
+            held += (
                 one
                 for one in matches_in(batch.evaluations, now)
                 if one.rule.id in working and one.happened >= since[one.rule.id]
-            ]
-            recorded = await _record(site, context, now, found=found)
-            caught_up = replace(
-                caught_up,
-                matches=caught_up.matches + len(recorded.matches),
-                paused=caught_up.paused + recorded.paused,
             )
+            if len(held) >= MOST_HELD:
+                day, held = await _write(day, site, context, held, (), now), []
+        day = await _write(day, site, context, held, (), now)
+        caught_up = replace(
+            caught_up,
+            matches=caught_up.matches + day.matches,
+            paused=caught_up.paused + day.paused,
+        )
     text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Watermark) if text else None
     if mark is not None:
@@ -209,21 +230,64 @@ async def _day(
 ) -> _Day:
     """Evaluate one day and record its matches, until the rules change."""
     day = _Day(at.knowledge)
+    held: list[Found] = []
+    seen: list[SeenRecording] = []
     async for batch in evaluate_slice(history, at, each):
-        if changed():
+        if changed():  # what is held is neither recorded nor known: it is evaluated again
             return replace(day, whole=False)
-        found = [one for one in matches_in(batch.evaluations, history.now) if one.happened >= since]
-        recorded = await _record(at.site, context, history.now, found=found)
+        held += (it for it in matches_in(batch.evaluations, history.now) if it.happened >= since)
+        seen += batch.seen
+        stamps = [row.last_activity for row in batch.seen if row.last_activity]
         day = replace(
             day,
             knowledge=batch.knowledge,
             read=day.read + batch.read,
-            matches=day.matches + len(recorded.matches),
             missed=day.missed + batch.missed,
             open=day.open + batch.open,
+            latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
+        )
+        if len(held) >= MOST_HELD or not any(_in_order(it.rule) for it in held):
+            day = await _write(day, at.site, context, held, seen, history.now)
+            held, seen = [], []
+    return await _write(day, at.site, context, held, seen, history.now)
+
+
+def _in_order(rule: Rule) -> bool:
+    """Whether it matters for the rule in which order its matches are recorded."""
+    return rule.count is not None or rule.once_per is not None
+
+
+async def _write(
+    day: _Day,
+    site: Site,
+    context: PollContext,
+    held: Sequence[Found],
+    seen: Sequence[SeenRecording],
+    now: datetime,
+) -> _Day:
+    """Record matches in the order of events; then the store may know the recordings."""
+    ordered = sorted(held, key=lambda it: it.happened)
+    for some in _some(ordered):
+        recorded = await _record(site, context, now, found=some)
+        day = replace(
+            day,
+            matches=day.matches + len(recorded.matches),
             paused=day.paused + recorded.paused,
         )
+    if seen:
+        await _record(site, context, now, seen=seen)
     return day
+
+
+def _some(found: Sequence[Found]) -> Iterator[Sequence[Found]]:
+    return (found[at : at + AT_ONCE] for at in range(0, len(found), AT_ONCE))
+
+
+def _slices(site: Site, history: History) -> Iterator[Slice]:
+    """The days of the history, and the day before: polls ask for it, and all must be known."""
+    first = slices([site], history.span, history.zone)
+    yield Slice(site, first[0].day - DAY)
+    yield from first
 
 
 def _changed(in_force: Callable[[], Sequence[Rule]], rules: Sequence[Rule]) -> Callable[[], bool]:
@@ -240,9 +304,10 @@ async def _record(
     now: datetime,
     *,
     found: Sequence[Found] = (),
+    seen: Sequence[SeenRecording] = (),
     watermark: str | None = None,
 ) -> Recorded:
-    outcome = PollOutcome(source=SOURCE, website=site.id, at=now, watermark=watermark)
+    outcome = PollOutcome(source=SOURCE, website=site.id, at=now, watermark=watermark, seen=seen)
     return await context.store.run(
         partial(record_poll, outcome=outcome, found=found, routing=context.routing)
     )

@@ -29,13 +29,13 @@ from bot.polling.server_facts import (
     VisitorType,
     earlier_tags,
 )
-from bot.polling.session import settled
+from bot.polling.session import fingerprint, seen_recording, settled
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.replay.select import Slice, Span, window
 from bot.rules.model import Rule
 from bot.store import Store
-from bot.store.recordings import matched_rules
+from bot.store.recordings import SeenRecording, coverage, matched_rules
 from mouseflow import paging, recordings
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
@@ -52,6 +52,7 @@ class History:
     """What reading the past works with. Sessions idle for `settle` have ended.
 
     `expand` lets lists be asked for page views, if the server is known to return them.
+    `skip_decided`: polls have decided some recordings, which are left as they are.
     """
 
     mouseflow: Mouseflow
@@ -61,13 +62,14 @@ class History:
     span: Span
     now: datetime
     expand: bool = True
+    skip_decided: bool = False
 
 
 @dataclass(frozen=True)
 class PreparedSite:
     """A website with its rules, and what its API can do.
 
-    `offset`: it honours offsets. `counts`: how many recordings it has a day.
+    `offset`: it honours offsets. `counts`: how many recordings it has a day; `count`: in all.
     """
 
     site: Site
@@ -75,6 +77,13 @@ class PreparedSite:
     knowledge: Knowledge = field(default_factory=Knowledge)
     offset: bool = False
     counts: Mapping[date, int] = field(default_factory=dict)
+    count: int = 0
+
+    def is_empty(self, day: date, today: date) -> bool:
+        """Whether the account has no recording of that day; never sure of the last few days."""
+        if day >= today - timedelta(days=2) or sum(self.counts.values()) != self.count:
+            return False
+        return not self.counts.get(day)
 
     @property
     def suspended_rules(self) -> frozenset[str]:
@@ -93,7 +102,8 @@ class Batch:
 
     `before` has (rule, recording) of matches that the store knew already. `missed` counts
     recordings that could not be read, `open` those without the detail that they needed.
-    `knowledge` is what is known of the API now.
+    `knowledge` is what is known of the API now. `seen` has the recordings that are decided now,
+    if polls are to know of them.
     """
 
     knowledge: Knowledge
@@ -104,6 +114,7 @@ class Batch:
     missed: int = 0
     open: int = 0
     ids: tuple[str, ...] = ()
+    seen: tuple[SeenRecording, ...] = ()
 
 
 async def prepare(
@@ -126,7 +137,8 @@ async def prepare(
                 filters, name, history.mouseflow, site.id, days, page.count, history.now
             )
     offset = page.count > PAGE and await paging.probe_offset(history.mouseflow, site.id, days)
-    return PreparedSite(site, prepared, Knowledge(filters=filters), offset, dict(page.chart))
+    known = Knowledge(filters=filters)
+    return PreparedSite(site, prepared, known, offset, dict(page.chart), page.count)
 
 
 async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> AsyncIterator[Batch]:
@@ -168,6 +180,9 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         rows = [row for row in part.recordings if history.span.holds(row)]
         here = replace(scope, places=_places(history, at, part.recordings, passed))
         ended = partial(settled, now=history.now, settle=history.settle)
+        seen: tuple[SeenRecording, ...] = ()
+        if history.skip_decided:
+            rows, seen = await _undecided(history, at.site, part.recordings)
         possible, known = await still_possible(
             (Candidate(row, ended(row), asked=history.now) for row in rows), knowledge, here
         )
@@ -185,8 +200,27 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
             batch = await _batch(history, here, some, knowledge)
             knowledge = batch.knowledge
             yield batch
+        yield Batch(knowledge, seen=seen)
     if facts.missed:
         yield Batch(knowledge, missed=facts.missed)
+
+
+async def _undecided(
+    history: History, site: Site, rows: Sequence[Recording]
+) -> tuple[list[Recording], tuple[SeenRecording, ...]]:
+    """The rows that no poll has decided or that have grown since, and all to be known after."""
+    ids, now = [row.id for row in rows], history.now
+    known = await history.store.run(partial(coverage, website=site.id, ids=ids, start=now, end=now))
+    fresh = [
+        row
+        for row in rows
+        if history.span.holds(row)
+        and not (row.id in known.closed and known.fingerprints[row.id] == fingerprint(row))
+    ]
+    older = (row for row in rows if row.id not in known.fingerprints and history.span.is_past(row))
+    ended = {row.id: settled(row, now, history.settle) for row in fresh}
+    seen = tuple(seen_recording(row, ended.get(row.id, True)) for row in (*fresh, *older))
+    return fresh, seen
 
 
 def _places(

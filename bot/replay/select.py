@@ -27,6 +27,10 @@ class Span:
         """Was the recording made within? One without a time is taken to be."""
         return row.created is None or self.since <= aware(row.created) < self.until
 
+    def is_past(self, row: Recording) -> bool:
+        """Was the recording made before the span?"""
+        return row.created is not None and aware(row.created) < self.since
+
     def share(self, day: date, zone: ZoneInfo) -> float:
         """How much of that day lies within, from 0 to 1."""
         first = datetime.combine(day, time(), zone).astimezone(UTC)

@@ -80,7 +80,8 @@ class SeenRecording:
 
     `fingerprint` is opaque and changes when the recording does. `settled`: it has had
     no activity for long enough to be final. `closed`: it need not be polled again. `created` is
-    None if the API left it out; the time of the poll is used instead.
+    None if the API left it out; the time of the poll is used instead. `marks` is opaque and
+    changes when people mark the recording; empty if that is not known.
     """
 
     id: str
@@ -89,6 +90,7 @@ class SeenRecording:
     created: datetime | None = None
     last_activity: datetime | None = None
     closed: bool = False
+    marks: str = ""
 
 
 def save_recordings(
@@ -105,6 +107,7 @@ def save_recordings(
             "settled": int(each.settled),
             "closed": int(each.closed),
             "vanished": 0,
+            "marks": each.marks,
         }
         for each in seen
     ]
@@ -114,7 +117,7 @@ def save_recordings(
     new = write.excluded
     changes = {
         name: new[name]
-        for name in ("last_activity", "fingerprint", "settled", "closed", "vanished")
+        for name in ("last_activity", "fingerprint", "settled", "closed", "vanished", "marks")
     }
     conn.execute(write.on_conflict_do_update(index_elements=["website", "id"], set_=changes), rows)
 
@@ -136,6 +139,16 @@ def close_older(conn: Connection, website: str, than: datetime) -> None:
         .where(recordings.c.website == website, recordings.c.created < ms(than))
         .where(_LIVE)
         .values(settled=1, closed=1)
+    )
+
+
+def reopen_recordings(conn: Connection, website: str, since: datetime) -> None:
+    """Make recordings live again that were active at `since` or later."""
+    conn.execute(
+        update(recordings)
+        .where(recordings.c.website == website, recordings.c.last_activity >= ms(since))
+        .where(recordings.c.vanished == 0)
+        .values(settled=0, closed=0)
     )
 
 
@@ -163,6 +176,18 @@ def matched_rules(
     return {key: frozenset(rules) for key, rules in found.items()}
 
 
+def decided_marks(conn: Connection, website: str, ids: Sequence[str]) -> dict[str, str]:
+    """The marks that each of these had when it was decided; those still live are left out."""
+    table = recordings.c
+    found: dict[str, str] = {}
+    for some in _chunks(ids):
+        query = select(table.id, table.marks).where(
+            table.website == website, table.id.in_(some), table.closed == 1, table.vanished == 0
+        )
+        found |= {row.id: row.marks for row in conn.execute(query)}
+    return found
+
+
 def _by_id(
     conn: Connection, website: str, which: ColumnElement[bool] | TextClause
 ) -> dict[str, SeenRecording]:
@@ -175,6 +200,7 @@ def _by_id(
             created=moment(row.created),
             last_activity=moment_or_none(row.last_activity),
             closed=bool(row.closed),
+            marks=row.marks,
         )
         for row in conn.execute(query)
     }

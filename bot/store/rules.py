@@ -51,44 +51,52 @@ def _hash(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
-def once_last(conn: Connection, rule: str, group: Group) -> datetime | None:
-    """When the rule last matched for this group."""
-    keys = (group.key, group.key_of_format_1)
-    query = select(func.max(once.c.at)).where(once.c.rule == rule, once.c.value.in_(keys))
-    return moment_or_none(conn.execute(query).scalar_one_or_none())
+def once_near(conn: Connection, rule: str, group: Group, at: datetime, window: timedelta) -> bool:
+    """Whether the rule acted for this group less than the window before then, or after."""
+    query = select(once.c.at).where(
+        once.c.rule == rule,
+        once.c.value.in_((group.key, group.key_of_format_1)),
+        once.c.at > ms(at - window),
+        once.c.at < ms(at + window),
+    )
+    return conn.execute(query.limit(1)).scalar() is not None
 
 
 def once_mark(conn: Connection, rule: str, group: Group, at: datetime, window: timedelta) -> None:
-    """Remember when the rule matched for this group, at least for the window."""
+    """Remember when the rule acted for this group, at least for the window."""
     write = insert(once).values(rule=rule, value=group.key, at=ms(at), until=ms(at + window))
     conn.execute(
         write.on_conflict_do_update(
-            index_elements=["rule", "value"],
-            set_={
-                "at": func.max(once.c.at, write.excluded.at),
-                "until": func.max(once.c.until, write.excluded.until),
-            },
+            index_elements=["rule", "value", "at"],
+            set_={"until": func.max(once.c.until, write.excluded.until)},
         )
     )
 
 
 def tally(
-    conn: Connection, rule: str, group: Group, subject: str, at: datetime, since: datetime
-) -> int:
-    """Count the subject under this group; returns the number of subjects since `since`.
+    conn: Connection, rule: str, group: Group, subject: str, at: datetime, within: timedelta
+) -> Sequence[datetime]:
+    """Count the subject under this group; returns when the subjects near it were, oldest first.
 
-    A subject counts once, however often this is called.
+    Near are those within that time before or after it. A subject counts once, however often
+    this is called.
     """
     key = group.key
     write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
     conn.execute(write.on_conflict_do_nothing())
-    query = select(func.count()).where(*_tallied(rule, key, since), tallies.c.at <= ms(at))
-    return conn.execute(query).scalar_one()
+    query = select(tallies.c.at).where(
+        *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
+    )
+    return [moment(each) for each in conn.execute(query.order_by(tallies.c.at)).scalars()]
 
 
-def tally_clear(conn: Connection, rule: str, group: Group) -> None:
-    """Restart the count of this group, after its match."""
-    conn.execute(delete(tallies).where(tallies.c.rule == rule, tallies.c.value == group.key))
+def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:
+    """Restart the count of this group after its match: what was until then counts no more."""
+    conn.execute(
+        delete(tallies).where(
+            tallies.c.rule == rule, tallies.c.value == group.key, tallies.c.at <= ms(until)
+        )
+    )
 
 
 def _tallied(rule: str, key: bytes, since: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -77,6 +77,7 @@ recordings = Table(
     _number("settled"),
     _number("closed", 0),
     _number("vanished", 0),
+    _text("marks", ""),
     sqlite_with_rowid=False,
 )
 # With `vanished` the index alone answers how many recordings of a window are known.
@@ -236,7 +237,7 @@ once = Table(
     metadata,
     _text("rule", primary_key=True),
     Column("value", LargeBinary, primary_key=True, nullable=False),
-    _number("at"),
+    Column("at", Integer, primary_key=True, nullable=False),
     _number("until"),  # not needed after that, by the rule as it was
     sqlite_with_rowid=False,
 )

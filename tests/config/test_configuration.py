@@ -511,6 +511,12 @@ def test_secrets_that_may_not_be_read_are_named_with_the_reason() -> None:
             os.seteuid(0)
 
 
+@pytest.mark.parametrize(("text", "hours"), [("0s", 0), ("24h", 24), ("2d", 48)])
+def test_late_marks_can_be_turned_off(text, hours):
+    found = load(None, {**ENOUGH, "BOT_POLL__MARKS": text})
+    assert found.poll.marks == timedelta(hours=hours)
+
+
 def test_a_status_page_that_nobody_serves_is_said(tmp_path: Path) -> None:
     from bot.cli.check import missing_secrets
 

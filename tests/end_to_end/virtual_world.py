@@ -94,14 +94,22 @@ async def rules_now(settings: Settings, store: Prompt) -> tuple[Signature, Start
 class World:
     """Simulated websites without visitors of their own, and a daemon that watches them."""
 
-    def __init__(self, folder: Path, rules: str, websites: int, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rules: str,
+        websites: int,
+        *,
+        true_time: Callable[[], datetime] = lambda: datetime.now(UTC),
+        **settings: str,
+    ) -> None:
         sites = [
             website(f"site-{n:03}", f"shop-{n:03}.com", plan=Plan(per_day=0))
             for n in range(websites)
         ]
         # Page views only in details: that is the dear case.
         quirks = Quirks(expand=False)
-        self.sim = Simulator(seed=7, sites=sites, quirks=quirks, now=lambda: datetime.now(UTC))
+        self.sim = Simulator(seed=7, sites=sites, quirks=quirks, now=true_time)
         self.rule_file = folder / "rules.yaml"
         self.rule_file.write_text(rules)
         self.settings = load(

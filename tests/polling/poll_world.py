@@ -116,6 +116,7 @@ class Account:
         self.start = start
         self.ops = ops
         self.expand = expand
+        self.marks = timedelta()
         self.settle = timedelta(minutes=35)
         self.live = LiveSessions()
         self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
@@ -147,6 +148,7 @@ class Account:
             start=self.start,
             routing=Routing("#mouseflow", self.zone, self.ops),
             expand=self.expand,
+            marks=self.marks,
         )
         rules = SiteRules(self.rules, self.site)
         polled = await poll(self.site, rules, context, self.live, self.now)

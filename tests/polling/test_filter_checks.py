@@ -407,3 +407,24 @@ either:
     shop.sim.add("myshop.com", session([("/", 5)], RAGE), start=-3600)
     await shop.poll()
     assert shop.matched() == {("either", who)}
+
+
+async def test_a_suspended_filter_is_announced_once_also_over_restarts(account):
+    shop = account(THREE)
+    shop.sim.add("myshop.com", session(TWO_PAGES), start=-4000)
+    sender = shop.sender = Failing(shop.sender, "frictionmin", GiveUp("rejected (400)"))
+    for broken in (True, True, False, False):
+        sender.error = GiveUp("rejected (400)") if broken else None
+        watcher = watched(shop)
+        await watcher.find_sites()
+        for _ in range(5):
+            shop.sim.add("myshop.com", session(TWO_PAGES, RAGE, visitor=BACK), start=0)
+            shop.wait(minutes=3)
+            await watcher.poll_recordings(shop.site)
+        shop.restart()
+        watcher = None
+    told = [title for title, _ in notices(shop) if "friction" in title]
+    assert [title.split(" on ")[0] for title in told] == [
+        "Rules with friction are",
+        "Rules with friction run again",
+    ]

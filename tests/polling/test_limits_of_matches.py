@@ -161,3 +161,32 @@ async def test_count_by_another_field_does_not_mix_up_equal_values(ruled):
     await ruled.use("when: {pages: {min: 1}}, count: {at_least: 2, within: 1h, by: city}")
     assert not ruled.match(city="de")
     assert ruled.match(city="de")
+
+
+async def acts(ruled, *minutes: float) -> list[bool]:
+    """Whether matches of one visitor act that happened then, in the order of arrival."""
+    found = []
+    for minute in minutes:
+        ruled.now = NOW + timedelta(minutes=minute)
+        found.append(ruled.match())
+    return found
+
+
+async def test_once_per_goes_by_when_things_happened(ruled):
+    await ruled.use("when: {pages: {min: 1}}, once_per: {visitor: 10m}")
+    assert await acts(ruled, 60, 0, 5, 55, 10, 69, 70) == [
+        True, True, False, False, True, False, True
+    ]  # fmt: skip
+
+
+async def test_a_count_goes_by_when_things_happened(ruled):
+    await ruled.use("when: {pages: {min: 1}}, count: {at_least: 3, within: 10m, by: website}")
+    assert await acts(ruled, 5, 9, 1, 40, 30, 35, 41) == [
+        False, False, True, False, False, True, False
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [range(30), range(29, -1, -1), [n * 7 % 30 for n in range(30)]])
+async def test_in_any_order_a_count_needs_its_number_for_each_match(ruled, order):
+    await ruled.use("when: {pages: {min: 1}}, count: {at_least: 5, within: 10m, by: website}")
+    assert 1 <= sum(await acts(ruled, *order)) <= 6

@@ -181,3 +181,20 @@ async def test_what_could_not_be_written_down_is_noted_at_the_next_poll(account)
     await shop.poll()
     kinds = [note.kind for note in shop.store.do(history)]
     assert (kinds.count("poll.unreadable"), kinds.count("poll.cost")) == (1, 1)
+
+
+@pytest.mark.parametrize("sort", ["created", "last_activity"])
+async def test_a_late_row_beside_a_deletion_is_found_within_the_day(account, sort):
+    text = "any:\n  watch: recordings\n  when: {pages: {min: 1}}\n  do: {tag: any}\n"
+    shop = account(text, quirks=Quirks(sort=sort), start=timedelta())
+    await shop.poll()
+    planted = [shop.sim.add("myshop.com", "phone-bounce", start=n * 30) for n in range(400)]
+    for _ in range(60):
+        shop.wait(minutes=5)
+        await shop.poll()
+    late = shop.sim.add("myshop.com", "phone-bounce", start=-4 * 3600)
+    shop.sim.delete(planted[7])
+    for _ in range(24):
+        shop.wait(hours=1)
+        await shop.poll()
+    assert ("any", late) in shop.matched()

@@ -9,8 +9,8 @@ from test_poll_recordings import ALL_OF_THEM
 
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
-from bot.replay.backfill import backfill, recent
+from bot.polling.recordings import PollContext, recent
+from bot.replay.backfill import backfill
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
 

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from bot.actions.webhook import Webhook
 from bot.domain.subjects import RecordingSubject, reread
 from bot.errors import StoreError
 from bot.store import backup, in_memory_copy, open_store
-from bot.store.rules import Group, once_last
-from bot.store.schema import SCHEMA_VERSION, matches, metadata, moment, steps
+from bot.store.rules import Group, once_near
+from bot.store.schema import SCHEMA_VERSION, matches, metadata, moment, once, steps
 
+HOUR = timedelta(hours=1)
 DUMPS = Path(__file__).parent / "formats"
 RELEASED = sorted(int(dump.stem) for dump in DUMPS.glob("*.sql"))
 NEWEST = max(RELEASED)
@@ -119,6 +121,15 @@ def test_secrets_of_webhooks_are_taken_out_of_the_store(tmp_path):
 def matched_visitors(conn: Connection) -> list[tuple[bytes, int]]:
     query = select(matches.c.subject, matches.c.happened).where(matches.c.rule == "long-visit")
     return [(row.subject, row.happened) for row in conn.execute(query)]
+
+
+def once_last(conn: Connection, rule: str, group: Group):
+    """When the rule acted last for the group, if it holds that against new matches."""
+    keys = (group.key, group.key_of_format_1)
+    times = select(once.c.at).where(once.c.rule == rule, once.c.value.in_(keys))
+    last = max(map(moment, conn.execute(times).scalars()), default=None)
+    assert last is None or once_near(conn, rule, group, last + HOUR, 2 * HOUR)
+    return last
 
 
 @pytest.mark.parametrize("number", RELEASED)

@@ -27,8 +27,8 @@ from bot.store.rules import (
     Group,
     end_snooze,
     matches_since,
-    once_last,
     once_mark,
+    once_near,
     pause_rule,
     resume_rule,
     rule_states,
@@ -90,18 +90,24 @@ def test_matches_of_a_rule_are_counted_for_its_safety(store):
 def test_once_per_remembers_when_a_rule_matched_for_which_field_and_value(store):
     anna = Group("visitor", "anna")
     store.do(lambda conn: once_mark(conn, "rage", anna, NOW, DAY))
-    last = lambda rule, group: store.do(lambda conn: once_last(conn, rule, group))  # noqa: E731
-    assert last("rage", anna) == NOW
-    assert last("rage", Group("visitor", "bert")) is None
-    assert last("rage", Group("ip", "anna")) is None
-    assert last("slow", anna) is None
+
+    def near(rule, group, at=NOW):
+        return store.do(lambda conn: once_near(conn, rule, group, at, HOUR))
+
+    assert near("rage", anna)
+    assert not near("rage", Group("visitor", "bert"))
+    assert not near("rage", Group("ip", "anna"))
+    assert not near("slow", anna)
+    assert not near("rage", anna, NOW + HOUR)
+    assert not near("rage", anna, NOW - HOUR)
     store.do(lambda conn: once_mark(conn, "rage", anna, NOW - HOUR, DAY))
-    assert last("rage", anna) == NOW  # a backfill may find older matches later
+    assert near("rage", anna, NOW - HOUR - MINUTE)  # a backfill may find older matches later
+    assert near("rage", anna)
 
 
 def test_values_of_visitors_are_kept_as_hashes_only(store, tmp_path):
     store.do(lambda conn: once_mark(conn, "rage", Group("visitor", VISITOR), NOW, DAY))
-    store.do(lambda conn: tally(conn, "rage", Group("visitor", VISITOR), "r1", NOW, NOW))
+    store.do(lambda conn: tally(conn, "rage", Group("visitor", VISITOR), "r1", NOW, HOUR))
     store.close()
     assert VISITOR.encode() not in (tmp_path / "bot.db").read_bytes()
 
@@ -109,7 +115,7 @@ def test_values_of_visitors_are_kept_as_hashes_only(store, tmp_path):
 def test_a_subject_is_counted_once_within_the_window(store):
     def count(subject, at, value="de"):
         return store.do(
-            lambda conn: tally(conn, "many", Group("country", value), subject, at, at - 10 * MINUTE)
+            lambda conn: len(tally(conn, "many", Group("country", value), subject, at, 10 * MINUTE))
         )
 
     assert count("r1", NOW) == 1
@@ -117,8 +123,9 @@ def test_a_subject_is_counted_once_within_the_window(store):
     assert count("r2", NOW + 5 * MINUTE) == 2
     assert count("r3", NOW + 5 * MINUTE, "fr") == 1
     assert count("r4", NOW + 12 * MINUTE) == 2
-    store.do(lambda conn: tally_clear(conn, "many", Group("country", "de")))
+    store.do(lambda conn: tally_clear(conn, "many", Group("country", "de"), NOW + HOUR))
     assert count("r5", NOW + 12 * MINUTE) == 1
+    assert count("r7", NOW + 4 * MINUTE) == 2  # it happened earlier, and is known later
     assert count("r6", NOW + 12 * MINUTE, "fr") == 2
 
 

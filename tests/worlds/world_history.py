@@ -81,6 +81,7 @@ class History:
     matches: list[Match] = field(default_factory=list)
     ignored: frozenset[str] = frozenset()
     marks: float = 0  # for so long after a session what people mark counts
+    marks_noticed: float = 3600  # so long it may take to notice such a mark
     renamed_late: float = 1000  # so long it may take to notice that a website has a new name
     end: float = 0
 

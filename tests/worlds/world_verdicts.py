@@ -96,11 +96,13 @@ def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, 
     over = rec.last + told.settle
     first = must_from(told, spans, rec, max(over, rec.appeared))
     marked = (at for at, *_ in rec.acts if over < at <= rec.last + told.marks)
-    return first or next(filter(None, (must_from(told, spans, rec, at) for at in marked)), None)
+    late = told.marks_noticed
+    found = (must_from(told, spans, rec, at, late) for at in marked)
+    return first or next(filter(None, found), None)
 
 
 def must_from(
-    told: History, spans: list[Span], rec: Recording, moment: float
+    told: History, spans: list[Span], rec: Recording, moment: float, late: float = 0
 ) -> tuple[Any, float, float] | None:
     """The same, where it has to be decided from that moment on."""
     skew = abs(told.skew)
@@ -108,7 +110,7 @@ def must_from(
     span = next((each for each in spans if each.at(since)), None)
     if span is None or heeded_never(told, span.what):
         return None
-    until = decided(told, span.what, moment + skew)
+    until = decided(told, span.what, moment + skew + late)
     if until is None or not span.at(until) or (rec.deleted or until + 1) <= until:
         return None
     if rec.last < watched_since(told, rec, since) + skew + 5:
@@ -137,7 +139,10 @@ def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
     if rec.last < watched_since(told, rec, at) - skew - 5:
         return "it ended before the bot began to watch"
     past = decided(told, rule, max(over + skew, rec.appeared))
-    if past is not None and past < span.start - 1:
+    marked = any(
+        span.start <= when <= at and when <= rec.last + told.marks for when, *_ in rec.acts
+    )
+    if past is not None and past < span.start - 1 and not marked:
         return f"it was decided at {_time(past)}, before this rule came at {_time(span.start)}"
     if not any(watches(rule, site, rec.site) for site in names(told, rec, at - 1000, at)):
         return "the rule does not watch that website"

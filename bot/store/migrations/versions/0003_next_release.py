@@ -67,6 +67,19 @@ def upgrade() -> None:
         sa.Column("restored_from", sa.Integer),
         sa.Column("restored_at", sa.Integer),
     )
+    # What people had marked on a recording when it was decided; empty: not known.
+    op.add_column("recordings", sa.Column("marks", sa.Text, nullable=False, server_default=""))
+    # once_per needs every time at which a rule acted, not only the latest.
+    op.execute(
+        "CREATE TABLE once_3 (rule TEXT NOT NULL, value BLOB NOT NULL, at INTEGER NOT NULL,"
+        " until INTEGER NOT NULL, PRIMARY KEY (rule, value, at)) WITHOUT ROWID"
+    )
+    op.execute(
+        "INSERT INTO once_3 (rule, value, at, until) SELECT rule, value, at, until FROM once"
+    )
+    op.execute("DROP TABLE once")
+    op.execute("ALTER TABLE once_3 RENAME TO once")
+    op.create_index("once_until", "once", ["until"])
     # How many recordings of a window are known is counted from the index alone.
     op.drop_index("recordings_created")
     op.create_index("recordings_created", "recordings", ["website", "created", "vanished"])

@@ -1,0 +1,105 @@
+"""What people mark on sessions that have ended: tags, stars, watched marks, variables, names.
+
+Marks are no activity, so the list does not show them at its top. The rows of `poll.marks` are read
+once an hour and compared with the marks that each recording had when it was decided. Marks that
+the API can filter by (stars, watched marks, a site's own tags) are asked for every five minutes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from bot.errors import GiveUp, TryLater
+from bot.polling.filter_checks import concerns_all
+from bot.polling.list_reader import LEAST, ROW_CAP, deeper, of_days, reaches, read
+from bot.polling.server_facts import TRACKER_TAGS
+from bot.polling.session import days_to_ask, last_activity, marks, settled
+from bot.ports import Mouseflow
+from bot.rules.model import Rule
+from bot.rules.needs import likely
+from bot.store.database import Store
+from bot.store.recordings import decided_marks
+from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording
+
+SWEEP = timedelta(hours=1)
+"""How often to read all rows: some marks can't be asked for, and a filter may ignore one."""
+
+ASK = timedelta(minutes=5)
+"""How often to ask for the marks that the API can filter by."""
+
+ALL = SessionFilters()
+
+
+def questions(rules: Iterable[Rule]) -> frozenset[SessionFilters]:
+    """The filters that return the sessions with a mark that some rule requires."""
+    found = set()
+    for rule in rules:
+        about = likely(rule)
+        tags = tuple(tag for tag in about.tags if tag not in TRACKER_TAGS)
+        asked = SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
+        if asked != ALL:
+            found.add(asked)
+    return frozenset(found)
+
+
+def due(
+    rules: Sequence[Rule], read_at: Mapping[SessionFilters, datetime], now: datetime
+) -> frozenset[SessionFilters]:
+    """What to ask now; `ALL` stands for all rows, and includes the answers of all filters."""
+    if not rules:
+        return frozenset()
+    if _is_due(read_at.get(ALL), SWEEP, now):
+        return frozenset({ALL})
+    return frozenset(it for it in questions(rules) if _is_due(read_at.get(it), ASK, now))
+
+
+def _is_due(at: datetime | None, every: timedelta, now: datetime) -> bool:
+    return at is None or not timedelta() <= now - at < every
+
+
+async def marked(
+    mouseflow: Mouseflow,
+    store: Store,
+    website: str,
+    asked: Iterable[SessionFilters],
+    since: datetime,
+    settle: timedelta,
+    now: datetime,
+) -> list[Recording]:
+    """The decided recordings with activity since then whose marks have changed since.
+
+    A question that fails is left out; the next sweep answers it. Raises what concerns them all.
+    """
+    found: dict[str, Recording] = {}
+
+    async def sift(rows: Sequence[Recording]) -> list[Recording]:
+        ended = [row for row in rows if _has_ended(row, since, settle, now)]
+        ids = [row.id for row in ended]
+        known = await store.run(partial(decided_marks, website=website, ids=ids))
+        changed = [row for row in ended if known.get(row.id) not in (None, "", marks(row))]
+        found.update((row.id, row) for row in changed)
+        return []
+
+    window = of_days(*days_to_ask(now, since))
+    for each in asked:
+        filters = replace(each, fromdate=window.fromdate, todate=window.todate)
+        try:
+            listing = await read(mouseflow, website, filters, ROW_CAP if each == ALL else LEAST)
+            await sift(listing.rows)
+            while not listing.whole and not reaches(listing.rows, listing.order, since):
+                further = await deeper(mouseflow, website, filters, listing, sift, since)
+                if further is listing or further.exhausted:
+                    break
+                listing = further
+                await sift(listing.rows)
+        except (GiveUp, TryLater) as error:
+            if each == ALL or concerns_all(error):
+                raise
+    return list(found.values())
+
+
+def _has_ended(row: Recording, since: datetime, settle: timedelta, now: datetime) -> bool:
+    at = last_activity(row, now)
+    return at is not None and at >= since and settled(row, now, settle)

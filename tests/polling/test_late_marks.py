@@ -1,0 +1,95 @@
+"""What people mark on a finished session counts for a day, at the price of few calls."""
+
+from datetime import timedelta
+
+import pytest
+from poll_world import Account
+
+from mouseflow.recordings import edit_variables, star, tag
+from mouseflow.simulator.scenarios import session
+
+RULES = """
+starred:
+  watch: recordings
+  when: {starred: true}
+  do: {slack: {}}
+shared:
+  watch: recordings
+  when: {tags: share-me}
+  do: {share: true}
+short:
+  watch: recordings
+  when: {not: {starred: false}, pages: {max: 1}}
+  do: {tag: short}
+plan:
+  watch: recordings
+  when: {variables: {plan: pro}}
+  do: {tag: pro}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    made = Account(tmp_path, RULES, start=timedelta())
+    made.marks = timedelta(hours=24)
+    yield made
+    made.close()
+
+
+async def polled(shop, minutes, every=1):
+    for _ in range(0, minutes, every):
+        shop.wait(minutes=every)
+        await shop.poll()
+
+
+@pytest.mark.parametrize("late", [10, 30, 40, 120, 20 * 60])
+async def test_a_star_and_a_tag_that_a_person_sets_later_count(shop, late):
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, late, every=1 if late <= 120 else 5)
+    await shop.sender.send(star(shop.site.id, who))
+    await shop.sender.send(tag(shop.site.id, who, "share-me"))
+    await polled(shop, max(7, 40 - late))
+    assert {("starred", who), ("shared", who)} <= shop.matched()
+    await polled(shop, 70, every=5)
+    assert shop.matched() == {("starred", who), ("shared", who), ("short", who)}
+
+
+async def test_marks_that_no_filter_tells_count_within_the_hour(shop):
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 120, every=5)
+    await shop.sender.send(edit_variables(shop.site.id, who, {"plan": "pro"}))
+    await polled(shop, 65, every=5)
+    assert shop.matched() == {("plan", who)}
+
+
+async def test_a_mark_of_more_than_a_day_later_does_not_count(shop):
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 25 * 60, every=15)
+    await shop.sender.send(star(shop.site.id, who))
+    await polled(shop, 120, every=5)
+    assert shop.matched() == set()
+
+
+async def test_a_mark_set_while_nobody_watched_counts_after_the_restart(shop):
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 60, every=5)
+    shop.restart()
+    await shop.sender.send(star(shop.site.id, who))
+    shop.wait(minutes=20)
+    await polled(shop, 2)
+    assert shop.matched() == {("starred", who), ("short", who)}
+
+
+async def test_marks_cost_few_calls(shop):
+    await shop.poll()
+    for n in range(50):
+        shop.sim.add("myshop.com", session([("/", 5), ("/cart", 3)]), start=n)
+    await polled(shop, 60, every=5)
+    before = len(shop.calls)
+    await polled(shop, 600, every=5)
+    polls = 120
+    assert len(shop.calls) - before <= polls * 3 + 10 + 2
