@@ -473,10 +473,14 @@ class Daemon:
             return
         since = restored.since.astimezone(ZoneInfo(self._settings.mouseflow.time_zone))
         log.warning("store.restored", store=self._store.place, last_written=since.isoformat())
-        title = "The store was restored from an older copy"
+        if restored.new:
+            title = "The store was missing, so the bot made a new one"
+            first = "What the bot knew is lost. If there is a backup, stop the bot and restore it."
+        else:
+            title = "The store was restored from an older copy"
+            first = f"It was last written on {since:%Y-%m-%d at %H:%M}. It lacks what came later."
         lines = (
-            f"It was last written on {since:%Y-%m-%d at %H:%M}. What the bot did since is not in "
-            "it.",
+            first,
             "Posts that may be out already are looked up in Slack before they are repeated. Where "
             "the bot can't read the channel, and with webhooks, some may come twice.",
         )

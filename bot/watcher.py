@@ -4,7 +4,16 @@ First the list of websites: which ones rules watch, and which ones are gone. The
 which polls recordings, feedback, reports and budgets, and tells people about troubles.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,6 +37,7 @@ from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import Recorded, Routing, posting
 from bot.polling.recordings import PollContext, stop_reading
+from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.polling.session import AccountOffset
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import backfill, catch_up
@@ -115,9 +125,12 @@ def unknown_websites(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[st
 
 
 def watched_sites(
-    rules: RuleSet, sites: Sequence[Site], before: Mapping[str, WatchedSite]
+    rules: RuleSet,
+    sites: Sequence[Site],
+    before: Mapping[str, WatchedSite],
+    tags: Set[str] = frozenset(),
 ) -> dict[str, WatchedSite]:
-    """The websites that some rule or budget watches, by id.
+    """The websites that some rule or budget watches, by id. `tags` are those of earlier rules.
 
     What is kept of them stays, except for facts that other rules had asked for.
     """
@@ -128,7 +141,9 @@ def watched_sites(
         watching = tuple(rule.id for rule in rules.rules if applies(rule, site))
         if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
             continue
-        prepared = shared.get(watching) or shared.setdefault(watching, SiteRules(rules.rules, site))
+        if watching not in shared:
+            shared[watching] = SiteRules(rules.rules, site, earlier_tags=tags)
+        prepared = shared[watching]
         known = before.get(site.id)
         if known is None:
             found[site.id] = WatchedSite(site, prepared)
@@ -327,6 +342,7 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            remember_tags(conn, rules.rules, now)
             rules_present(conn, fingerprints, now, self.context.gap)
             lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
@@ -385,7 +401,8 @@ class Watcher:
             partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
         )
         self._last_rules = rules.rules
-        self.watched = watched_sites(rules, sites, self.watched)
+        tags = await self.context.store.run(earlier_tags)
+        self.watched = watched_sites(rules, sites, self.watched, tags)
         names = {each.site.name for each in self.watched.values()}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}

@@ -135,6 +135,7 @@ def _plans_json(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]:
 
 async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule") -> Result:
     from bot.cli.history_context import account, utc
+    from bot.polling.server_facts import own_tags
     from bot.replay import explain_one
     from bot.replay.explain_one import Remembered
     from bot.rules.explain import explain
@@ -156,8 +157,9 @@ async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule
         site, detail = there
         known = known or _remembered_at(settings, rule, site)
         seen: Explained = await explain_one.ask(
-            api, site, detail, rule, rules.rules, settings.mouseflow.time_zone, now
-        )
+            api, site, detail, rule, own_tags(rules.rules) | known.tags,
+            settings.mouseflow.time_zone, now,
+        )  # fmt: skip
         explanation = explain(rule, seen.subject)
         future = (
             []
@@ -239,13 +241,15 @@ def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
 
     from bot.polling.list_reader import Watermark
     from bot.polling.recordings import SOURCE
+    from bot.polling.server_facts import earlier_tags
     from bot.replay.explain_one import Remembered
     from bot.store.recordings import watermark
     from bot.store.rules import rule_states
 
     text = watermark(conn, SOURCE, site.id)
     since = msgspec.json.decode(text, type=Watermark).since if text else None
-    return Remembered(state=rule_states(conn).get(rule.id), watching=since)
+    state = rule_states(conn).get(rule.id)
+    return Remembered(state=state, watching=since, tags=earlier_tags(conn))
 
 
 def _show(rule: "Rule", found: Result) -> None:

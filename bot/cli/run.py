@@ -24,8 +24,8 @@ EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
 SAME_SIGNAL = 0.5
 """Seconds within which a second signal counts as the first: `timeout`, a shell or a terminal
 forwards one signal twice."""
-LONGEST_STOP = 25.0
-"""Seconds after which a stop is forced: Delivery waits 20 s for requests in flight."""
+LONGEST_STOP = 20.0
+"""Seconds after which a stop is forced; delivery waits 15 s for requests in flight."""
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
 

@@ -190,8 +190,14 @@ def _sentences(why: Sequence[str], *, joined: bool) -> tuple[Line, ...]:
     lines = [clean(line, 200) for line in why if line]
     if joined and lines:
         lines = [", ".join(lines)]
-    text = " ".join(f"{line[:1].upper()}{line[1:]}{_stop(line)}" for line in lines)
+    text = " ".join(f"{_begin(line)}{_stop(line)}" for line in lines)
     return (_line(cut(text, WHY)),) if text else ()
+
+
+def _begin(sentence: str) -> str:
+    """The sentence with a capital, unless it begins with a name, as of a website."""
+    is_name = "." in sentence.partition(" ")[0].rstrip(".")
+    return sentence if is_name else f"{sentence[:1].upper()}{sentence[1:]}"
 
 
 def _stop(sentence: str) -> str:
@@ -430,7 +436,8 @@ def _website_figures(shown: Values) -> Iterable[str]:
     if shown["status"] is not None:
         rate = shown["recording_rate"]
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
-        by = f", stopped by {shown['stopped_by'][0]}" if shown["stopped_by"] else ""
+        stopped = shown["stopped_by"] and shown["status"] == "Stopped"
+        by = f", stopped by {shown['stopped_by']}" if stopped else ""
         yield f"Mouseflow says {shown['status']}{by}{of}."
     if shown["recordings_today"] is not None:
         yield f"{number(shown['recordings_today'])} recordings today."

@@ -20,6 +20,8 @@ from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.ports import Mouseflow
 from bot.rules.evaluate import field_of
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
+from bot.store import Connection
+from bot.store.recordings import set_watermark, watermark
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
 
@@ -277,6 +279,36 @@ def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
     return frozenset(
         folded(action.tag) for rule in rules for action in rule.do if isinstance(action, Tag)
     )
+
+
+OWN_TAGS = "own tags"
+"""The source under which the store keeps the tags that rules set, for no website."""
+
+REMEMBERED = timedelta(days=30)
+"""How long the tags of a rule that is gone are still the bot's own."""
+
+
+def earlier_tags(conn: Connection) -> frozenset[str]:
+    """The tags that rules set or have set, in normal form."""
+    return frozenset(_remembered(conn))
+
+
+def remember_tags(conn: Connection, rules: Iterable[Rule], now: datetime) -> None:
+    """Keep the tags that these rules set, beside those of rules that are gone."""
+    known = _remembered(conn)
+    gone = {tag: since or now for tag, since in known.items()}
+    kept: dict[str, datetime | None] = {
+        tag: since for tag, since in gone.items() if now - since < REMEMBERED
+    }
+    kept |= dict.fromkeys(own_tags(rules))
+    if kept != known:
+        set_watermark(conn, OWN_TAGS, "", msgspec.json.encode(kept).decode(), now)
+
+
+def _remembered(conn: Connection) -> dict[str, datetime | None]:
+    """Each tag with the time since when no rule sets it any more, None if one does."""
+    text = watermark(conn, OWN_TAGS, "")
+    return msgspec.json.decode(text, type=dict[str, datetime | None]) if text else {}
 
 
 def named_tags(rules: Iterable[Rule]) -> frozenset[str]:

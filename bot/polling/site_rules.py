@@ -1,6 +1,6 @@
 """The recording rules of one website, prepared for evaluation."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import assert_never
 
 import msgspec
@@ -86,7 +86,8 @@ class OwnTagsHidden:
 
 
 class SiteRules:
-    """The recording rules that watch this website. `everything` are the rules of all files.
+    """The recording rules that watch this website. `everything` are the rules of all files,
+    `earlier_tags` the tags that rules have set which are gone.
 
     `final` holds all of them, for settled sessions; `early` those whose condition stays true
     once it is true, so that they need not wait for the end. `ignored_tags` are tags that the
@@ -100,12 +101,16 @@ class SiteRules:
     """
 
     def __init__(
-        self, rules: Iterable[Rule], site: Site, everything: Iterable[Rule] | None = None
+        self,
+        rules: Iterable[Rule],
+        site: Site,
+        everything: Iterable[Rule] | None = None,
+        earlier_tags: Set[str] = frozenset(),
     ) -> None:
         rules = tuple(rules)
         watching = _watching(rules, site)
         every = rules if everything is None else tuple(everything)
-        own = own_tags(every)
+        own = own_tags(every) | earlier_tags
         self.own_tags = own
         self.ignored_tags = own - named_tags(_watching(every, site))
         hidden = {rule.id: own - self.ignored_tags - named_tags([rule]) for rule in watching}

@@ -27,6 +27,7 @@ from bot.polling.server_facts import (
     Membership,
     Told,
     VisitorType,
+    earlier_tags,
 )
 from bot.polling.session import settled
 from bot.polling.site_rules import SiteRules
@@ -112,7 +113,8 @@ async def prepare(
 
     `everything` are the rules of all files, whose own tags make no rule match.
     """
-    prepared = SiteRules(rules, site, everything)
+    tags = await history.store.run(earlier_tags)
+    prepared = SiteRules(rules, site, everything, tags)
     if not prepared.final.rules:
         return PreparedSite(site, prepared)
     days = window(history.span, history.zone)

@@ -17,7 +17,6 @@ from bot.polling.server_facts import (
     PollFacts,
     VisitorType,
     named_tags,
-    own_tags,
     without_tags,
 )
 from bot.polling.session import day, last_activity, merge, settled
@@ -39,7 +38,8 @@ class Remembered:
     """What the store knows of this rule and this recording.
 
     `notes` are the audit log's lines about both, newest first. `watching` is since when the
-    bot watches the website, None where it does not yet.
+    bot watches the website, None where it does not yet. `tags` are those that rules set or
+    have set.
     """
 
     match: KeptMatch | None = None
@@ -47,6 +47,7 @@ class Remembered:
     notes: Sequence[Entry] = ()
     state: RuleState | None = None
     watching: datetime | None = None
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,24 +217,25 @@ async def ask(
     site: Site,
     detail: Recording,
     rule: Rule,
-    everything: Sequence[Rule],
+    tags: frozenset[str],
     zone: str,
     now: datetime,
 ) -> Explained:
     """Ask the rest: the list's row, and the facts that the rule needs, of that day alone.
 
-    Raises the errors of the calls.
+    `tags` are the bot's own, which count only for rules that name them. Raises the errors of
+    the calls.
     """
     at = day(detail)
     if at is None:
-        return Explained(_subject(site, detail, rule, everything, zone))
+        return Explained(_subject(site, detail, rule, tags, zone))
     window = of_days(at - _DAY, at + 2 * _DAY)
     near = _narrowed(window, detail)
     row = await _row(mouseflow, site, near, detail.id)
     if row is None:
         near, row = window, await _row(mouseflow, site, window, detail.id)
     whole = detail if row is None else merge(row, detail)
-    subject = _subject(site, whole, rule, everything, zone)
+    subject = _subject(site, whole, rule, tags, zone)
     if row is None:
         return Explained(subject)
     facts = PollFacts(mouseflow, site.id, near)
@@ -295,12 +297,12 @@ def _among(listing: Listing, recording: str) -> Recording | None:
 
 
 def _subject(
-    site: Site, recording: Recording, rule: Rule, everything: Sequence[Rule], zone: str
+    site: Site, recording: Recording, rule: Rule, tags: frozenset[str], zone: str
 ) -> RecordingSubject:
     exact = recording.friction if recording.friction is not None else recording.friction_score
     return RecordingSubject(
         website=site,
-        recording=without_tags(recording, own_tags(everything) - named_tags([rule])),
+        recording=without_tags(recording, tags - named_tags([rule])),
         zone=zone,
         friction=None if exact is None else Band.exactly(exact),
     )

@@ -6,10 +6,11 @@ from typing import Any, assert_never
 
 from bot.domain.subjects import Subject
 from bot.fields.catalogue import SUBJECTS
-from bot.fields.field import Field, Source
+from bot.fields.field import Field, Source, number
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
+from bot.rules.operators import FigureOperator
 from bot.rules.units import arrows, seen
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
@@ -129,9 +130,19 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
         data=data,
         seen=f"{shown}, the closest" if closest else shown,
         distance=off,
-        note=_note(leaf, about, known, data),
+        note=_note(leaf, about, known, data) or _no_number(leaf, value),
         parts=closest,
     )
+
+
+def _no_number(leaf: Leaf, value: Any) -> str:
+    """That a variable has texts, but none that says a number; or nothing."""
+    if not (isinstance(leaf, Test) and leaf.key and isinstance(leaf.operator, FigureOperator)):
+        return ""
+    texts = values_of(value or (), leaf.key)
+    if not texts or any(number(text) is not None for text in texts):
+        return ""
+    return "no data: that is no plain number, such as 1234.5"
 
 
 def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]:

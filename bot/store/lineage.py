@@ -31,10 +31,14 @@ _COUNT = (
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The store was last written at `since`, and the bot worked with another one until `at`."""
+    """The store was last written at `since`, and the bot worked with another one until `at`.
+
+    `new`: there was no store any more, so this one is new, and `since` a guess.
+    """
 
     since: datetime
     at: datetime
+    new: bool = False
 
 
 class Beside:
@@ -84,6 +88,7 @@ def recognise(conn: Connection, beside: int | None, now: datetime) -> tuple[int,
     if writes >= (beside or 0) and not (beside is None and writes):
         return writes, None
     since = row.written if row else conn.execute(select(func.max(audit.c.at))).scalar()
+    new = since is None
     if since is None:
         since = ms(now - UNSURE)
     # `written` stays: if this process dies now, the next one must find the same.
@@ -95,7 +100,7 @@ def recognise(conn: Connection, beside: int | None, now: datetime) -> tuple[int,
         .where(text("state IN ('pending', 'sending', 'dead')"), steps.c.look_since.is_(None))
         .values(look_since=since)
     )
-    return values["writes"], Restored(moment(since), now)
+    return values["writes"], Restored(moment(since), now, new)
 
 
 def look_since(conn: Connection, happened: datetime, now: datetime) -> int | None:

@@ -5,7 +5,6 @@ zone, so that the day ends when the story needs it to.
 """
 
 import json
-import re
 import zoneinfo
 from datetime import UTC, datetime, time, timedelta
 
@@ -66,28 +65,33 @@ website.released: blog.shop: recording: undone (budget:credits: undone at 0 of 4
 (0.0 %))
 """
 OPS = """\
-Budget credits: 100 % used (4 of 4), passed the 100 % step: website shop.com, blog.com, budget \
-used 100 %
-blog.com is now called blog.shop: Budget credits counts it until the period ends on {tomorrow}; \
+🔶 *Budget credits: 100 % used (4 of 4), passed the 100 % step* · shop.com, blog.com
+4 of 4 recordings (100.0 %) since {today}. shop.com: recording stopped. New sessions may \
+still come in for up to an hour. blog.com: recording stopped. New sessions may still come \
+in for up to an hour.
+
+🔶 *blog.com is now called blog.shop*
+Budget credits counts it until the period ends on {tomorrow}
 To keep it in the budget, add blog.shop to its websites
-Budget credits: the bot undid its changes: website shop.com, blog.shop, budget used 40 %
-Budget credits: 100 % used (4 of 4), passed the 100 % step: website shop.com, blog.shop, budget \
-used 100 %
-shop.com: somebody turned recording back on: The budget had set it to Stopped (budget:credits: \
-100% step at 4 of 4 recordings (100.0 %)); The bot leaves this website alone until the next \
-period and won't undo its own change
-Budget credits: the bot undid its changes: website blog.shop, budget used 0 %
+
+🔶 *Budget credits: the bot undid its changes* · shop.com, blog.shop
+4 of 10 recordings (40.0 %) since {today}. shop.com: recording started. It may not reach \
+all visitors for up to an hour. blog.shop: recording started. It may not reach all visitors \
+for up to an hour.
+
+🔶 *Budget credits: 100 % used (4 of 4), passed the 100 % step* · shop.com, blog.shop
+4 of 4 recordings (100.0 %) since {today}. shop.com: recording stopped. New sessions may \
+still come in for up to an hour. blog.shop: recording stopped. New sessions may still come \
+in for up to an hour.
+
+🔶 *shop.com: somebody turned recording back on*
+The budget had set it to Stopped (budget:credits: 100% step at 4 of 4 recordings (100.0 %))
+The bot leaves this website alone until the next period and won't undo its own change
+
+🔶 *Budget credits: the bot undid its changes* · blog.shop
+0 of 4 recordings (0.0 %) since {tomorrow}. blog.shop: recording started. It may not reach \
+all visitors for up to an hour.
 """
-LINES = """\
-shop.com: recording stopped. New sessions may still come in for up to an hour
-blog.com: recording stopped. New sessions may still come in for up to an hour
-shop.com: recording started. It may not reach all visitors for up to an hour
-blog.shop: recording started. It may not reach all visitors for up to an hour
-shop.com: recording stopped. New sessions may still come in for up to an hour
-blog.shop: recording stopped. New sessions may still come in for up to an hour
-blog.shop: recording started. It may not reach all visitors for up to an hour
-"""
-"""What the posts of the ops channel say was done."""
 
 
 class Lists(dict):
@@ -141,6 +145,10 @@ class Story:
 
         self.sim.wait_until(enough)
 
+    def channel(self):
+        """What the ops channel shows, oldest first."""
+        return "\n".join(f"{post.blocks[0]['text']['text']}\n" for post in self.posts())
+
     def diary(self):
         """What the audit log tells, oldest first."""
         found = json.loads(self.bot.run("history", "--json", "--limit", "1000").stdout)
@@ -151,12 +159,6 @@ class Story:
 
 def written(day):
     return f"{day:%a} {day.day} {day:%b}"
-
-
-def lines_of_done(posts):
-    """The lines of the posts that say what was switched, in order."""
-    texts = "\n".join(json.dumps(post.blocks, ensure_ascii=False) for post in posts)
-    return "".join(f"{line}\n" for line in re.findall(r"[a-z.]+: recording st[^\"\\]*hour", texts))
 
 
 async def test_a_budgets_story_reads_like_a_diary(zones, tmp_path):
@@ -214,5 +216,4 @@ async def test_a_budgets_story_reads_like_a_diary(zones, tmp_path):
                 bot.kill()
         tomorrow, after = (written(today + timedelta(days=days)) for days in (1, 2))
         assert story.diary() == DIARY.format(after=after)
-        assert "".join(f"{each.text}\n" for each in story.posts()) == OPS.format(tomorrow=tomorrow)
-        assert lines_of_done(story.posts()) == LINES
+        assert story.channel() == OPS.format(today=written(today), tomorrow=tomorrow)

@@ -35,12 +35,13 @@ class Story:
             f'[mouseflow]\napi_key = "{sim.api_key}"\n[slack]\nbot_token = "{sim.slack.token}"\n'
         )
         self.config = folder / "config.toml"
-        self.daemon = Daemon(folder, sim, RULES)
+        zone = sim.quirks.time_zone
+        self.daemon = Daemon(folder, sim, RULES, BOT_MOUSEFLOW__TIME_ZONE=zone)
         for name in ("BOT_MOUSEFLOW__API_KEY", "BOT_SLACK__BOT_TOKEN"):
             del self.daemon.environment[name]
 
     def told(self):
-        return [message.text for message in self.sim.slack.in_channel("ops")]
+        return [f"{it.text} {it.blocks}" for it in self.sim.slack.in_channel("ops")]
 
     def posts(self):
         return self.sim.slack.in_channel("alerts")

@@ -59,8 +59,8 @@ def test_an_hour_with_a_store_that_cant_be_written_is_told_and_so_is_its_end(tmp
             assert seen.world.told() == []
             await asyncio.sleep(600)
             (told,) = seen.world.told()
-            assert "The store can't be written since 09:0" in told
-            assert "read-only" in told
+            assert "The store can't be written since 10:05" in told
+            assert "the file or its folder is read-on" in told
             assert "the store can't be written for" in seen.fault()
             await asyncio.sleep(3000)
             assert len(seen.world.told()) == 1

@@ -114,7 +114,10 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
                 "20 s of activity, 39 % scrolled.",
             ],
         ),
-        ("websites", ["A reason.", "Mouseflow says Recording, 100 % of sessions."]),
+        (
+            "websites",
+            ["A reason.", "Mouseflow says Recording, 100 % of sessions. 620 recordings today."],
+        ),
     ],
 )
 def test_every_alert_says_its_figures_and_links_to_its_website(kind, lines):

@@ -297,7 +297,7 @@ async def test_explain_names_the_filter_that_suspends_the_rule(account):
     who = shop.sim.add("myshop.com", session(TWO_PAGES), start=-600)
     detail = await shop.sender.send(recordings.detail(shop.site.id, who))
     seen = await explain_one.ask(
-        shop.sender, shop.site, detail, shop.rules[0], shop.rules, shop.zone, shop.now
+        shop.sender, shop.site, detail, shop.rules[0], frozenset(), shop.zone, shop.now
     )
     assert seen.held == "the API ignores the visitor_type filter"
     assert seen.subject.visitor_type is None

@@ -8,6 +8,7 @@ from poll_world import Account, rules
 
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
+from bot.polling.server_facts import earlier_tags
 from bot.watcher import Watcher
 
 NONE_ABOUT_RECORDINGS = """
@@ -126,4 +127,49 @@ async def test_a_website_that_is_missing_from_the_list_is_caught_up_with(tmp_pat
     await watcher.find_sites()
     await watched(shop, watcher, minutes=2)
     assert shop.matched() == {("first", made)}
+    shop.close()
+
+
+TAGGED = """
+tagged:
+  watch: recordings
+  when: {tags: {matches: "^bot-"}}
+  do: {star: true}
+"""
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_tags_of_a_rule_that_is_gone_are_still_the_bots_own(tmp_path, restarted):
+    shop = Account(tmp_path, short("first"), start=timedelta())
+    watcher = watcher_of(shop, short("first").replace("tag: first", "tag: bot-first"))
+    await watcher.use_rules(watcher.rules)
+    await watcher.find_sites()
+    await watched(shop, watcher, minutes=1)
+    made = [shop.sim.add("myshop.com", "checkout-friction", start=1) for _ in range(2)]
+    await watched(shop, watcher, minutes=1)
+    if restarted:
+        watcher = watcher_of(shop, TAGGED)
+        await watcher.find_sites()
+    await watcher.use_rules(rules(TAGGED))
+    site, who, _ = shop.sim.world.inspect(made[0])
+    shop.sim.world.tag(site, who, "bot-first", on=True)
+    site, who, _ = shop.sim.world.inspect(made[1])
+    shop.sim.world.tag(site, who, "bot-other", on=True)
+    await watched(shop, watcher, minutes=50)
+    assert {it for it in shop.matched() if it[0] == "tagged"} == {("tagged", made[1])}
+    shop.close()
+
+
+async def test_a_month_after_its_rule_is_gone_a_tag_is_peoples_own(tmp_path):
+    shop = Account(tmp_path, short("first"), start=timedelta())
+    watcher = watcher_of(shop, short("first").replace("tag: first", "tag: bot-first"))
+    await watcher.use_rules(watcher.rules)
+    shop.wait(days=60)
+    await watcher.use_rules(rules(TAGGED))
+    shop.wait(days=29)
+    await watcher.use_rules(rules(TAGGED))
+    assert shop.store.do(earlier_tags) == {"bot-first"}
+    shop.wait(days=2)
+    await watcher.use_rules(rules(TAGGED))
+    assert shop.store.do(earlier_tags) == set()
     shop.close()

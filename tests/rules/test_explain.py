@@ -204,3 +204,19 @@ def test_every_rule_can_be_explained_and_the_answer_is_the_same(rule, recording)
 def test_a_condition_is_explained_with_its_own_answer(condition, recording):
     for seen in recording:
         assert explain(only(condition), seen).when.answer is answer(condition, seen)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1.234,50", "1.234,50, no data: that is no plain number, such as 1234.5"),
+        ("900", "900"),
+        ("", "no data"),
+    ],
+)
+def test_a_number_in_a_local_notation_is_no_data_and_shown(text, says):
+    cart = c.Test("variables", op.Bounds(min=1000), "cart")
+    rule = Rule(id="r", watch="recordings", when=cart, do=())
+    recording = Recording(id="r1", variables=(f"cart={text}",))
+    subject = RecordingSubject(website=Site("w1", "myshop.com"), recording=recording)
+    assert lines(explain(rule, subject))[-1].strip() == f"✗ variable cart at least 1,000: {says}"

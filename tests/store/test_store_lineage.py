@@ -43,6 +43,7 @@ def older(tmp_path):
 def test_an_older_copy_is_recognised_once(older):
     with open_store(url(older)) as store:
         assert store.restored is not None
+        assert not store.restored.new
         assert store.restored.since <= store.restored.at
         assert store.do(looks) == [True]
     with open_store(url(older)) as store:
@@ -63,6 +64,7 @@ def test_a_new_store_in_the_place_of_a_lost_one_is_recognised(tmp_path):
     (tmp_path / "bot.db").unlink()
     with open_store(url(tmp_path)) as store:
         assert store.restored is not None
+        assert store.restored.new
         work(store, "r1")
         assert store.do(looks) == [True]
 

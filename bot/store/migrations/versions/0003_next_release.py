@@ -46,6 +46,7 @@ def upgrade() -> None:
     op.add_column(
         "levels", sa.Column("told", sa.Integer, server_default=sa.text("1"), nullable=False)
     )
+    op.add_column("levels", sa.Column("reminded", sa.Integer))
     op.add_column("levels", sa.Column("effect", sa.Text, server_default="none", nullable=False))
     op.add_column("levels", sa.Column("counter", sa.Text, server_default="", nullable=False))
     op.add_column("levels", sa.Column("condition", sa.Text, server_default="", nullable=False))
