@@ -193,7 +193,9 @@ class _Grid(BaseTrigger):  # type: ignore[misc]
 def next_tick(began: datetime, interval: timedelta, phase: float, now: datetime) -> datetime:
     """The first tick after `now` on the grid that begins then; `phase` is from 0 to 1."""
     passed = (now - began) / interval - phase
-    return began + (math.floor(passed) + 1 + phase) * interval
+    tick = began + (math.floor(passed) + 1 + phase) * interval
+    # Rounding may give the tick that is now, and APScheduler would ask for it without end.
+    return tick if tick > now else tick + interval
 
 
 def set_back(before: tuple[datetime, float], now: tuple[datetime, float]) -> timedelta:

@@ -96,3 +96,13 @@ async def test_an_interval_of_nothing_is_refused() -> None:
 def test_only_a_step_back_counts(wall: float, steady: float, lost: float) -> None:
     before, after = (NOW, 1000.0), (NOW + timedelta(seconds=wall), 1000.0 + steady)
     assert set_back(before, after) == timedelta(seconds=lost)
+
+
+@given(
+    st.integers(1, 10**8).map(lambda ms: timedelta(milliseconds=ms)),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 10**6),
+)
+def test_the_tick_after_a_tick_is_a_later_one(interval, phase, number) -> None:
+    at = NOW + (number + phase) * interval
+    assert at < next_tick(NOW, interval, phase, at) <= at + 2 * interval
