@@ -299,7 +299,7 @@ def posting_slowly(place: Place, seconds: float) -> "subprocess.Popen[str]":
 def test_a_stop_takes_at_most_twenty_seconds_though_the_api_hangs(place: Place, path: str) -> None:
     place.simulator.fail("delay", path=path, seconds=600.0, times=1000)
     process = place.start("run")
-    wait_for(lambda: place.simulator.faults.pending[0].times < 1000, process)
+    wait_for(place, lambda: place.simulator.faults.pending[0].times < 1000, process)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     place.ended(process)
