@@ -412,13 +412,12 @@ class Daemon:
     async def _reload(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
         while True:
-            asked_to = await _set_within(asked, CHECK_FILES)
-            if asked_to:
+            if await _set_within(asked, CHECK_FILES):
                 asked.clear()  # signals that come together count once
                 await self._use_secrets()
             try:
                 now = await self._reader.signature()
-                if not asked_to and now == self._seen:
+                if now == self._seen:
                     continue
                 self._seen = now
                 await self._load_rules()

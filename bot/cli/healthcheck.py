@@ -120,7 +120,7 @@ def store_url_of(path: Path | None, environ: Mapping[str, str], secrets: Iterabl
 def _written(path: Path) -> str | None:
     try:
         section = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("store")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # the running daemon has read a valid one
     url = section.get("url") if isinstance(section, dict) else None
     return url.strip() if isinstance(url, str) else None

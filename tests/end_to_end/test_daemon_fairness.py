@@ -58,9 +58,9 @@ def test_500_websites_are_polled_in_turn_and_evenly_and_people_are_told_once(tmp
     assert len({site for _, site in polls}) == 500
     assert min(Counter(site for _, site in polls).values()) >= 3
     assert max(gaps([at for at, _ in polls])) <= 1.0  # the list of websites takes a turn, too
-    assert [text for text in world.told() if "500 websites" in text] == [
-        "Recordings are polled less often than configured: 500 websites at 2 requests/s take "
-        "250 s: recordings are polled every 4 min 10 s, not every 1 min; Raise "
+    assert [text for text in world.told_whole() if "500 websites" in text] == [
+        "🔶 Recordings are polled less often than configured\n500 websites at 2 requests/s take "
+        "250 s: recordings are polled every 4 min 10 s, not every 1 min\nRaise "
         "mouseflow.requests_per_second or poll.recordings. Nothing is skipped"
     ]
 
@@ -207,7 +207,7 @@ def test_a_round_of_many_minutes_is_not_taken_for_an_absence(tmp_path):
 
     virtually(work)
     assert len(world.polls()) > 200
-    (told,) = world.told()
+    (told,) = world.told_whole()
     assert "recordings are polled every 11 min 40 s, not every 1 min" in told
 
 

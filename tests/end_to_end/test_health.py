@@ -58,7 +58,7 @@ def test_an_hour_with_a_store_that_cant_be_written_is_told_and_so_is_its_end(tmp
             await asyncio.sleep(60)
             assert seen.world.told() == []
             await asyncio.sleep(600)
-            (told,) = seen.world.told()
+            (told,) = seen.world.told_whole()
             assert "The store can't be written since 10:05" in told
             assert "the file or its folder is read-on" in told
             assert "the store can't be written for" in seen.fault()
