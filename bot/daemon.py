@@ -415,6 +415,7 @@ class Daemon:
             if await _set_within(asked, CHECK_FILES):
                 asked.clear()  # signals that come together count once
                 await self._use_secrets()
+                self._slack_lookup.check_unreadable()
             try:
                 now = await self._reader.signature()
                 if now == self._seen:

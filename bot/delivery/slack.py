@@ -588,8 +588,13 @@ class SlackLookup:
         self._failing: dict[str, str] = {}
 
     def check_again(self) -> None:
-        """Check all channels again: others may be in use, or the bot may have been invited."""
+        """Check all channels again: others may be in use."""
         self._changed.set()
+
+    def check_unreadable(self) -> None:
+        """Check again if there is a channel that can't be read: the bot may have been invited."""
+        if self._blind or self._failing:
+            self._changed.set()
 
     async def run(self) -> None:
         """Check every channel, and again those that failed; runs until it is cancelled."""
