@@ -174,8 +174,18 @@ def step_status(status: StepStatus) -> str:
 
 
 def as_text(text: str, blocks: Iterable[Mapping[str, Any]]) -> str:
-    """A Slack message as plain text; `text` is used if it has no blocks."""
-    lines = [line for block in blocks for line in _block(block)]
+    """A Slack message as plain text; `text` is used if it has no blocks.
+
+    A link that a button repeats is shown at the button alone.
+    """
+    shown = list(blocks)
+    buttons = {
+        each.get("url", "")
+        for block in shown
+        if block.get("type") == "actions"
+        for each in block.get("elements", ())
+    }
+    lines = [_without(buttons, line) for block in shown for line in _block(block)]
     return "\n".join(lines) or _plain_mrkdwn(text)
 
 
@@ -195,6 +205,13 @@ def _block(block: Mapping[str, Any]) -> Iterator[str]:
         yield " · ".join(_plain_mrkdwn(str(element.get("text", ""))) for element in elements)
 
 
+def _without(addresses: Iterable[str], line: str) -> str:
+    for address in addresses:
+        line = line.replace(f" ({address})", "")
+    return line
+
+
+_DATE = re.compile(r"<!date\^[0-9]+\^[^|>]*\|([^>]*)>")
 _LINK = re.compile(r"<(https?://[^|>]+)\|([^>]+)>")
 _BARE_LINK = re.compile(r"<(https?://[^|>]+)>")
 _BOLD = re.compile(r"(?<!\w)\*([^*\n]+)\*(?!\w)")
@@ -202,7 +219,7 @@ _BOLD = re.compile(r"(?<!\w)\*([^*\n]+)\*(?!\w)")
 
 def _plain_mrkdwn(mrkdwn: str) -> str:
     """Slack's mrkdwn as plain text."""
-    text = _LINK.sub(r"\2 (\1)", mrkdwn)
+    text = _LINK.sub(r"\2 (\1)", _DATE.sub(r"\1", mrkdwn))
     text = _BARE_LINK.sub(r"\1", text)
     return html.unescape(_BOLD.sub(r"\1", text)).replace("\u2060", "")
 

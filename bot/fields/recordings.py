@@ -860,6 +860,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
             contrast=("first", "returning"),
         ),
         text_meaning="first or returning",
+        in_words={"first": "first visit", "returning": "returning visitor"}.get,
     ),
     TAGS,
     _in_row(

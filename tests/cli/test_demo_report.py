@@ -159,6 +159,7 @@ def test_a_slack_message_reads_as_text() -> None:
         {"type": "header", "text": {"type": "plain_text", "text": "Trouble & more"}},
         {"type": "section", "fields": [{"type": "mrkdwn", "text": "*Page*\n/a &lt;b&gt;"}]},
         {"type": "section", "text": {"text": "*why:* 3 &gt; 2 <https://x.example/y|here>"}},
+        {"type": "section", "text": {"text": "*<https://app.example/r1|A rule>* · myshop.com"}},
         {"type": "divider"},
         {
             "type": "actions",
@@ -166,12 +167,13 @@ def test_a_slack_message_reads_as_text() -> None:
                 {"type": "button", "text": {"text": "Watch"}, "url": "https://app.example/r1"}
             ],
         },
-        {"type": "context", "elements": [{"text": "rule *x*"}, {"text": "now"}]},
+        {"type": "context", "elements": [{"text": "rule *x*"}, {"text": "<!date^1^{time}|now>"}]},
     ]
     assert as_text("fallback", blocks).splitlines() == [
         "TROUBLE & MORE",
         "Page: /a <b>",
         "why: 3 > 2 here (https://x.example/y)",
+        "A rule · myshop.com",
         "[Watch] https://app.example/r1",
         "rule x · now",
     ]
