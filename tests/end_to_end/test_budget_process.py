@@ -49,6 +49,7 @@ def zone(folder: Path, name: str, local: datetime) -> None:
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(header + struct.pack(">lbB4s", offset, 0, 0, b"TST\0"))
+    zoneinfo.ZoneInfo.clear_cache(only_keys=[name])  # another test may have written it before
 
 
 @pytest.fixture
