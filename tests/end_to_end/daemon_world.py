@@ -37,6 +37,7 @@ class Daemon:
             "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
             "BOT_MOUSEFLOW__EMAIL": sim.email,
             "BOT_MOUSEFLOW__API_KEY": sim.api_key,
+            "BOT_MOUSEFLOW__TIME_ZONE": sim.quirks.time_zone,
             "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "50",
             "BOT_SLACK__BASE_URL": sim.slack_url,
             "BOT_SLACK__BOT_TOKEN": sim.slack.token,

@@ -244,8 +244,9 @@ def test_a_delete_that_waited_is_checked_before_it_runs(sim, daemon, changed, ru
 
     def settled():
         assert bot.run("once").returncode == 0
-        said = json.loads(bot.run("history", "--json").stdout)
-        return [line for line in said if line["kind"] in ("step.done", "step.withheld")]
+        lines = json.loads(bot.run("history", "--json").stdout)
+        ended = ("step.done", "step.withheld")
+        return [each for each in lines if each["kind"] in ended and "/delete-" in each["step"]]
 
     sim.wait_until(settled)
     assert sim.effect(who).deleted == (not left)

@@ -35,8 +35,7 @@ class Story:
             f'[mouseflow]\napi_key = "{sim.api_key}"\n[slack]\nbot_token = "{sim.slack.token}"\n'
         )
         self.config = folder / "config.toml"
-        zone = sim.quirks.time_zone
-        self.daemon = Daemon(folder, sim, RULES, BOT_MOUSEFLOW__TIME_ZONE=zone)
+        self.daemon = Daemon(folder, sim, RULES)
         for name in ("BOT_MOUSEFLOW__API_KEY", "BOT_SLACK__BOT_TOKEN"):
             del self.daemon.environment[name]
 
