@@ -288,16 +288,17 @@ def _once(told: History, once: dict[str, Any], made: list[Match]) -> Iterator[tu
 
 def _safe(told: History, safety: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
     most = int(safety["at_most"].split()[0])
-    # What happened before the window is no flood, whenever it was caught up.
-    made = [it for it in made if told.recordings[it.recording].start > it.at - 3600]
-    acted = sorted((it for it in made if it.acted), key=lambda it: it.at)
-    for n in range(len(acted) - most):
-        run = acted[n : n + most + 1]
-        recs = [told.recordings[it.recording] for it in run]
-        happened = max(rec.last for rec in recs) - min(rec.start for rec in recs)
-        if max(happened, run[-1].at - run[0].at) < 3600:
-            yield safety["at_most"], f"{len(run)} acted until {_time(run[-1].at)}"
-    times = [it.at for it in acted]
-    first = min((it.at for it in made if not it.acted), default=None)
+    # What happened before the window is no flood, whenever it was caught up. A session stands for
+    # all of its time, so one that began before the window and ended in it may count or not.
+    ours = [(it, told.recordings[it.recording]) for it in sorted(made, key=lambda it: it.at)]
+    sure = [(it, rec) for it, rec in ours if it.acted and rec.start > it.at - 3600]
+    for n in range(len(sure) - most):
+        run = sure[n : n + most + 1]
+        happened = max(rec.last for _, rec in run) - min(rec.start for _, rec in run)
+        found = run[-1][0].at - run[0][0].at
+        if max(happened, found) < 3600:
+            yield safety["at_most"], f"{len(run)} acted until {_time(run[-1][0].at)}"
+    times = [it.at for it, rec in ours if it.acted and rec.last > it.at - 3600]
+    first = next((it.at for it, _ in ours if not it.acted), None)
     if first is not None and sum(first - 3600 <= at <= first for at in times) < most:
         yield f"not paused before {most} had acted", f"paused at {_time(first)}"
