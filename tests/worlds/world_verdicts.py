@@ -22,6 +22,9 @@ LATEST_READ = 2 * MINUTE
 NOTICED = 60 * MINUTE
 """A recording that is gone is looked for once an hour; until then its row may decide."""
 
+MARKS = {"tag": "tags", "untag": "tags", "variable": "variables"}
+"""Which field a mark changes, where the two have different names."""
+
 ASKED = {"friction": "frictionmin", "visitor_type": "visitortype"}
 
 
@@ -95,10 +98,28 @@ def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, 
     """The rule and the time in which its condition held, where it had to match; else None."""
     over = rec.last + told.settle
     first = must_from(told, spans, rec, max(over, rec.appeared))
-    marked = (at for at, *_ in rec.acts if over < at <= rec.last + told.marks)
     late = told.marks_noticed
-    found = (must_from(told, spans, rec, at, late) for at in marked)
+    found = (
+        must_from(told, spans, rec, at, late)
+        for at in marks(told, rec, [span.what for span in spans])
+        if over < at
+    )
     return first or next(filter(None, found), None)
+
+
+def marks(told: History, rec: Recording, rules: list[dict[str, Any]]) -> list[float]:
+    """When people marked the recording, in time, with something that one of the rules reads.
+
+    The bot's own tags are no marks of people.
+    """
+    asked = {name for rule in rules for name in reads(rule)}
+    return [
+        at
+        for at, act, what in rec.acts
+        if at <= rec.last + told.marks
+        and MARKS.get(act, act) in asked
+        and (act != "tag" or what not in told.own_tags)
+    ]
 
 
 def must_from(
@@ -139,9 +160,7 @@ def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
     if rec.last < watched_since(told, rec, at) - skew - 5:
         return "it ended before the bot began to watch"
     past = decided(told, rule, max(over + skew, rec.appeared))
-    marked = any(
-        span.start <= when <= at and when <= rec.last + told.marks for when, *_ in rec.acts
-    )
+    marked = any(span.start <= when <= at for when in marks(told, rec, [rule]))
     if past is not None and past < span.start - 1 and not marked:
         return f"it was decided at {_time(past)}, before this rule came at {_time(span.start)}"
     if not any(watches(rule, site, rec.site) for site in names(told, rec, at - 1000, at)):
