@@ -92,7 +92,7 @@ def find_visit(site: Site, ref: int) -> Visit | None:
         if index >= len(site.planted):
             return None
         planted = site.planted[index]
-        return Visit(ref, planted.start, planted.script, snapshot(planted.script))
+        return Visit(ref, planted.start, planted.script, planted.final)
     if not site.plan.since.toordinal() <= day < date.max.toordinal():
         return None
     arrivals_ = arrived(site, day)
