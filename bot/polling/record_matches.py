@@ -32,7 +32,7 @@ from bot.store.matches import (
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
-    acted_since,
+    acted_within,
     once_mark,
     once_near,
     pause_rule,
@@ -219,20 +219,20 @@ def first_reached(times: Sequence[datetime], at: datetime, count: Count) -> date
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
     """Why the rule's safety pauses it now.
 
-    Only matches that lead to actions count, of what happened within its window.
+    Only matches that lead to actions count, each by when it happened and when it was found. What
+    happened longer than the window ago is history, not a flood.
     """
     safety, rule = each.rule.safety, each.rule.id
     if safety is None or each.happened < now - safety.window:
         return None
-    since = now - safety.window
     waiting = sum(
         match.rule == rule
         and bool(match.steps)
-        and (match.happened or now) >= since
+        and (match.happened or now) >= now - safety.window
         and not match.match_key.endswith((REMINDED, RESOLVED))
         for match in pending
     )
-    so_far = acted_since(conn, rule, since) + waiting
+    so_far = acted_within(conn, rule, safety.window, now, each.happened) + waiting
     if not trips(so_far + 1, safety.times):
         return None
     why = f"more than {safety.times} matches within {lasting(safety.window)}"
