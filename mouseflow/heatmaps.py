@@ -1,6 +1,7 @@
 """Heatmap pages: the pages of a website with their statistics, and sharing their heatmaps."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -67,25 +68,27 @@ def unshare(website: str, url: str) -> Request[None]:
 
 
 class _Pages(Struct):
-    count: float
+    count: Any
     pages: tuple[Raw, ...] | None = None
 
 
 class _Urls(Struct):
-    count: float
+    count: Any
     urls: tuple[Raw, ...] | None = None
 
 
 def _read_pages(body: bytes) -> HeatmapPages:
     answer = decode.exactly(body, _Pages)
     good, bad = decode.row_by_row(answer.pages or (), HeatmapPage, "displayUrl")
-    return HeatmapPages(pages=good, count=round(answer.count), unreadable=bad)
+    return HeatmapPages(pages=good, count=decode.count(answer.count), unreadable=bad)
 
 
 def _read_urls(body: bytes) -> PageUrls:
     answer = decode.exactly(body, _Urls)
     found = decode.texts(answer.urls or ())
-    return PageUrls(urls=tuple(found), count=round(answer.count), unreadable=found.unreadable)
+    return PageUrls(
+        urls=tuple(found), count=decode.count(answer.count), unreadable=found.unreadable
+    )
 
 
 def _read_token(body: bytes) -> str | None:

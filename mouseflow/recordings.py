@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mouseflow import decode
-from mouseflow.decode import Id, Rows, days
+from mouseflow.decode import Id, Int, Rows, days
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import Recording, RecordingPage
@@ -140,13 +140,13 @@ def bulk_untag(website: str, tag: str, recordings: Sequence[str]) -> Request[Non
 
 
 class _Page(Struct):
-    count: int
+    count: Int
     recordings: tuple[Recording, ...] | None = None
     chart: dict[str, int] | None = None
 
 
 class _RawPage(Struct):
-    count: float
+    count: Any
     recordings: tuple[Raw, ...] | None = None
     chart: Any = None
 
@@ -158,7 +158,7 @@ class _Times(Struct, rename="camel", gc=False):
 
 
 class _BriefPage(Struct):
-    count: int
+    count: Int
     recordings: tuple[_Times, ...] | None = None
     chart: dict[str, int] | None = None
 
@@ -189,10 +189,13 @@ def _read_brief_page(body: bytes) -> RecordingPage:
         page = decode.decode(body, _brief_decoder)
     except msgspec.ValidationError:
         return _read_page(body)
-    rows = tuple(
-        Recording(id=row.id, created=row.created, last_activity=row.last_activity)
-        for row in page.recordings or ()
-    )
+    try:
+        rows = tuple(
+            Recording(id=row.id, created=row.created, last_activity=row.last_activity)
+            for row in page.recordings or ()
+        )
+    except ValueError:  # an id that cannot be one
+        return _read_page(body)
     return RecordingPage(recordings=rows, chart=days(page.chart or {}), count=page.count)
 
 
@@ -204,10 +207,13 @@ def _read_row_by_row(body: bytes, keep: Callable[[Raw], bool] = lambda _raw: Tru
     page = decode.exactly(body, _RawPage)
     raws = [raw for raw in page.recordings or () if keep(raw)]
     good, bad = decode.row_by_row(raws, Recording)
-    chart = page.chart if isinstance(page.chart, dict) else {}
-    counts = {key: round(n) for key, n in chart.items() if isinstance(n, int | float)}
+    chart, bad_values = decode.chart(page.chart)
     return RecordingPage(
-        recordings=good, chart=days(counts), count=round(page.count), unreadable=bad
+        recordings=good,
+        chart=chart,
+        count=decode.count(page.count),
+        unreadable=bad,
+        bad_values=bad_values,
     )
 
 
