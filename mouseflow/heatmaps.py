@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mouseflow import decode
+from mouseflow.arguments import text
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import PageFilters, page_pairs
 from mouseflow.models import HeatmapPage, HeatmapPages, PageUrls
@@ -47,7 +48,9 @@ def page(website: str, url: str, filters: PageFilters | None = None) -> Request[
 
 def urls(website: str, *, limit: int | None = None, search: str | None = None) -> Request[PageUrls]:
     """The display URLs alone (L2033). The only filter is `search` (L2041); 50 by default."""
-    query = integer_pair("limit", limit) + ((("search", search),) if search else ())
+    query = integer_pair("limit", limit) + (
+        () if search is None else (("search", text("search", search)),)
+    )
     return build("GET", _URLS, _read_urls, query=query, website_id=website)
 
 
@@ -99,6 +102,4 @@ def _read_token(body: bytes) -> str | None:
 
 
 def _url(url: str) -> Pairs:
-    if not url:
-        raise ValueError("a page's display URL is missing")
-    return (("url", url),)
+    return (("url", text("url", url)),)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mouseflow import decode
+from mouseflow.arguments import number, plain, text, texts
 from mouseflow.decode import Id, Int, Rows, days
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import SessionFilters, session_pairs
@@ -91,10 +92,14 @@ def edit_variables(
     again to be sure. Repeatable: it sets values. Raises ValueError for a key that is empty or
     contains "=", which is how a recording lists its variables.
     """
-    wrong = [key for key in values if not key or "=" in key]
-    if wrong or not values:
-        raise ValueError(f"not a variable's key: {wrong[0]!r}" if wrong else "no variables")
-    return _write("PUT", "/variables", website, recording, body=values)
+    if not isinstance(values, Mapping) or not values:
+        raise ValueError("variables: expected a dictionary that is not empty")
+    body = {}
+    for key, value in values.items():
+        if "=" in text("a variable's key", key):
+            raise ValueError(f"not a variable's key: {key!r}")
+        body[key] = value if isinstance(value, str) else _number(f"variable {key}", value)
+    return _write("PUT", "/variables", website, recording, body=body)
 
 
 def share(website: str, recording: str) -> Request[str]:
@@ -241,11 +246,18 @@ def _write(
 def _bulk(method: str, website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
     return build(
         method, f"{_ALL}/bulktag", decode.nothing,
-        query=_tag(tag), body=tuple(recordings), website_id=website,
+        query=_tag(tag), body=texts("recordings", recordings), website_id=website,
     )  # fmt: skip
 
 
+def _number(name: str, value: Any) -> int | float | str:
+    if value is None:
+        raise ValueError(f'{name}: None is no value; "" removes a variable')
+    found = plain(name, value)
+    return found if isinstance(found, str) else number(name, found)
+
+
 def _tag(tag: str) -> Pairs:
-    if not tag.strip() or "," in tag:
+    if not isinstance(tag, str) or not tag.strip() or "," in tag:
         raise ValueError(f"not a tag: {tag!r}; a tag is not empty and has no comma")
     return (("tag", tag),)
