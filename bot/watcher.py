@@ -332,7 +332,7 @@ class Watcher:
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
             await self._announce_resumed(polled.since)
-        await self._warn_of_limits(watched, polled.unread)
+        await self._warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self._check_zone(polled.offset)
         if polled.behind:
@@ -573,7 +573,7 @@ class Watcher:
         if paused:
             self._wake()
 
-    async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
+    async def _warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
         """Tell people once about what the last poll could not check."""
         site, reported = watched.site, watched.reported
         filters = watched.live.knowledge.filters
@@ -600,9 +600,12 @@ class Watcher:
                     f"The {about} filter works again. Catching up: {rules}.",
                 )
         await self._warn_of_page_views(watched)
-        if unread and "unread" not in reported:
+        if polled.unread and "unread" not in reported:
             reported.add("unread")
-            log.warning("poll.unread", website=site.name, recordings=unread)
+            log.warning("poll.unread", website=site.name, recordings=polled.unread)
+        if polled.bad_values and "bad values" not in reported:
+            reported.add("bad values")
+            log.warning("poll.bad_value", website=site.name, recordings=polled.bad_values)
 
     async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
         """Tell people, and save what they know for the next process and for `status`."""

@@ -4,7 +4,7 @@
 or a restart would count twice.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -41,6 +41,8 @@ from bot.store.rules import (
     tally_clear,
 )
 from bot.store.schema import moment, ms
+from mouseflow.decode import Unreadable
+from mouseflow.models import Recording
 
 READ_ONLY = "left out, since the API user may only read this website"
 
@@ -107,6 +109,24 @@ def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
         for each in evaluations
         for rule in each.rules
     ]
+
+
+MOST_NAMED = 1_000
+"""How many recordings of a website that can't be read as documented are named."""
+UNREADABLE, BAD_VALUE = "poll.unreadable", "poll.bad_value"
+
+
+def odd_notes(
+    website: str, rows: Iterable[Recording], unreadable: Iterable[Unreadable]
+) -> Iterator[Note]:
+    """A note for each recording of which the API sent what can't be read."""
+    for bad in unreadable:
+        name = bad.id or f"row {bad.index}"
+        yield Note(kind=UNREADABLE, website=website, subject=name, text=bad.reason)
+    for row in rows:
+        if row.bad_values:
+            text = "; ".join(f"{value.field}: {value.reason}" for value in row.bad_values)
+            yield Note(kind=BAD_VALUE, website=website, subject=row.id, text=text)
 
 
 def record_poll(
