@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from bot.domain.many import Many
 from bot.domain.subjects import Subject
 from mouseflow.request import Request
 
@@ -101,7 +102,7 @@ class Task:
     unknown outcome began, else None; `restored` if nobody knows whether there was one, since an
     older copy of the store was restored. `results` are those of earlier steps of the match
     (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
-    explains the match in short lines.
+    explains the match in short lines. `many` is what it stands for, of a rule with `count`.
     """
 
     key: str
@@ -115,3 +116,4 @@ class Task:
     restored: bool = False
     results: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    many: Many | None = None

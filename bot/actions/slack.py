@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from bot.actions.base import SETTLING, Action, Done, Problem, Spec, Written
 from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
+from bot.domain.many import Spread
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject, reread
 from bot.errors import NotDoneYet, TryLater
@@ -143,7 +144,7 @@ class Digest(_Post):
     """Posts many matches of one rule as one message.
 
     `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
-    worst few, worst first; `since` is when the first one matched.
+    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
     """
 
     kind: ClassVar[str] = "digest"
@@ -151,6 +152,7 @@ class Digest(_Post):
     reasons: dict[str, int]
     since: datetime
     items: tuple[DigestItem, ...] = ()
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
@@ -160,6 +162,7 @@ class Digest(_Post):
             total=self.total,
             reasons=self.reasons,
             since=self.since,
+            spread=msgspec.convert(self.spread, Spread),
             worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
         )
 

@@ -11,6 +11,7 @@ from bot.actions.base import SETTLING, Action, Done
 from bot.delivery.causes import cause_of
 from bot.domain.backoff import next_try
 from bot.domain.causes import Cause, Stops, stops
+from bot.domain.many import Many
 from bot.domain.subjects import Subject, reread
 from bot.errors import GiveUp, NotDoneYet, TryLater, internal_error
 from bot.logs import scrubber
@@ -179,4 +180,5 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         restored=claimed.restored,
         results=claimed.results,
         missing=tuple(dict.fromkeys(step.action for step in claimed.unfinished)),
+        many=msgspec.json.decode(claimed.many, type=Many) if claimed.many else None,
     )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.limits import Awaited, Posting
+from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
@@ -47,7 +48,8 @@ class NewMatch:
     """A rule matched a subject. `match_key` is unique and permanent; a known one is ignored.
 
     `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
-    the event took place (None: when it matched), `posting` what limits its posts.
+    the event took place (None: when it matched), `posting` what limits its posts. `many` is
+    what it stands for, if its rule counts.
     """
 
     rule: str
@@ -62,6 +64,7 @@ class NewMatch:
     summary: str = ""
     happened: datetime | None = None
     posting: Posting = NO_LIMITS
+    many: Many | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +149,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         subject=match.subject if match.steps else None,
         why=msgspec.json.encode(match.why).decode(),
         posting=msgspec.json.encode(match.posting).decode(),
+        many=msgspec.json.encode(match.many).decode() if match.many and match.steps else "",
         matched=ms(match.matched),
         happened=ms(match.happened or match.matched),
     )

@@ -57,7 +57,7 @@ class Claim:
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
     unknown; `restored` that there may have been one, of which a restored store does not know.
     `results` are those of earlier steps of the match, by kind of action; `unfinished` are the
-    earlier steps that have not taken effect.
+    earlier steps that have not taken effect. `many` is the JSON of what the match stands for.
     """
 
     step: int
@@ -82,6 +82,7 @@ class Claim:
     restored: bool
     results: Mapping[str, str]
     unfinished: tuple[Unfinished, ...] = ()
+    many: str = ""
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
@@ -147,6 +148,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         restored=row.look_since is not None and row.unknown_since is None,
         results=results,
         unfinished=unfinished,
+        many=row.m_many,
     )
 
 

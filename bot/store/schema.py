@@ -1,7 +1,7 @@
 """The tables of the store, their version, and how times are stored.
 
-Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `why`,
-`details`, `posting` and `params` hold JSON.
+Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `why`, `many`,
+`details`, `posting`, `params` and `glimpse` hold JSON.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -104,6 +104,7 @@ matches = Table(
     _text("posting"),
     _number("matched"),
     _number("happened"),
+    _text("many", ""),
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
@@ -250,6 +251,7 @@ tallies = Table(
     Column("value", LargeBinary, primary_key=True, nullable=False),
     _text("subject", primary_key=True),
     _number("at"),
+    Column("glimpse", LargeBinary),
     sqlite_with_rowid=False,
 )
 Index("tallies_at", tallies.c.at)

@@ -83,3 +83,6 @@ def upgrade() -> None:
     # How many recordings of a window are known is counted from the index alone.
     op.drop_index("recordings_created")
     op.create_index("recordings_created", "recordings", ["website", "created", "vanished"])
+    # What a match of many says: how many, where they concentrate, the worst few.
+    op.add_column("matches", sa.Column("many", sa.Text, server_default="", nullable=False))
+    op.add_column("tallies", sa.Column("glimpse", sa.LargeBinary))
