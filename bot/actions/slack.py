@@ -11,13 +11,13 @@ import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import SETTLING, Action, Done, Problem, Spec, Written
+from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
 from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
 from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, Subject, reread
-from bot.errors import NotDoneYet, TryLater
+from bot.domain.subjects import Kind, RecordingSubject, Subject, reread
+from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
@@ -25,7 +25,7 @@ from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
 from bot.messages.templates import BadText, names_used, render
 from bot.messages.text import RATE_PATTERN, rate
-from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
+from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 
@@ -36,6 +36,10 @@ class _Post(Action):
     rank: ClassVar[Rank] = Rank.POST
     posts: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = KINDS
+    answers: ClassVar[bool] = False
+    """Whether it answers the message that told the beginning of its alert."""
+    can_change: ClassVar[bool] = False
+    """Whether what it shows may change later."""
     channel: str = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
@@ -53,14 +57,46 @@ class _Post(Action):
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Post it, once."""
         message = self.message(task, ports.addresses)
-        post = SlackPost(
-            channel=self.channel or self.default(ports.addresses),
-            text=notification(message),
-            blocks=blocks(message),
-            key=_opaque(task.key),
-        )
-        done = await _post_once(post, task, ports)
+        channel = self.channel or self.default(ports.addresses)
+        answers = task.post if self.answers else None
+        done = await self._post(message, channel, answers, task, ports)
         return replace(done, note=f"{done.note}; {message.note}") if message.note else done
+
+    async def _post(
+        self,
+        message: Message,
+        channel: str,
+        answers: Posted | None,
+        task: Task,
+        ports: Ports,
+    ) -> Done:
+        """Post it once: as an answer in the thread, or in the channel if that message is gone."""
+        if answers is None:
+            done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
+            return replace(done, posts=self._posted(message, channel, done, task))
+        answer = replace(
+            _ready(messages.answer(message), channel, _opaque(task.key)), thread=answers.stamp
+        )
+        try:
+            done = await _post_once(answer, task, ports)
+        except Refused as error:
+            if error.code not in _NO_THREAD:
+                raise
+            # Nothing was posted: the message was deleted.
+            return await self._post(message, channel, None, task, ports)
+        return self.answered(message, answers, done)
+
+    def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
+        if not self.can_change or not done.result:
+            return ()
+        # What an author's own text says of a visitor is not kept.
+        own = isinstance(task.subject, RecordingSubject) and message.own
+        shows = "" if own else messages.kept(message)
+        return (Posted(_opaque(task.key), channel, done.result, shows),)
+
+    def answered(self, message: Message, first: Posted, done: Done) -> Done:
+        """The outcome of an answer to `first`: what else changes."""
+        return done
 
 
 class Slack(_Post, Notifier):
@@ -71,6 +107,8 @@ class Slack(_Post, Notifier):
 
     kind: ClassVar[str] = "slack"
     digest: ClassVar[str] = "digest"
+    answers: ClassVar[bool] = True
+    can_change: ClassVar[bool] = True
     text: str | None = None
     at_most: AtMost | None = None
     overflow: Overflow = "digest"
@@ -120,16 +158,58 @@ class Slack(_Post, Notifier):
 
 
 class Resolved(_Post):
-    """Posts that an alert, firing since `began`, is resolved."""
+    """Posts that an alert, firing since `began`, is resolved.
+
+    It answers the message of its beginning, which then says so too: the answer notifies, and
+    the edit keeps the channel true for those who read it later.
+    """
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
+    answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+
+    def answered(self, message: Message, first: Posted, done: Done) -> Done:
+        """The first message is edited in a step of its own, which may fail by itself."""
+        shows = replace(first, shows=messages.kept(message))
+        edit = Edit(channel=first.channel, post=first.key)
+        return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
+
+
+class Edit(_Post):
+    """Edits a posted message, so that it shows what the store says. Safe to repeat."""
+
+    kind: ClassVar[str] = "edit"
+    post: str
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """What it shows from now on."""
+        if task.post is None:
+            raise GiveUp("the store does not know this message any more", "nothing is left to do")
+        return messages.reread(task.post.shows)
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Edit it; a message that is gone or can't be edited any more stays as it is."""
+        message = self.message(task, ports.addresses)
+        ready = _ready(message, self.channel or self.default(ports.addresses), self.post)
+        stamp = task.post.stamp if task.post else ""
+        try:
+            await ports.slack.update(ready, stamp)
+        except CannotLook as error:
+            return Done(f"not edited: {error}")
+        except Refused as error:
+            if error.code not in _NOT_EDITABLE:
+                raise
+            return Done(f"not edited: {error.reason}")
+        except TryLater as error:
+            # The same edit twice is one.
+            raise TryLater(error.reason, after=error.after, lane=error.lane) from error
+        return Done(f"edited in {ready.channel}")
 
 
 class DigestItem(Written):
@@ -187,6 +267,14 @@ class Notice(_Post):
         return messages.notice(self.title, self.lines)
 
 
+_NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
+_NOT_EDITABLE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+
+
+def _ready(message: Message, channel: str, key: str) -> SlackPost:
+    return SlackPost(channel, notification(message), blocks(message), key)
+
+
 async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     """Post the message unless an earlier attempt did: look up its key in the channel first.
 
@@ -196,7 +284,7 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     note = ""
     if task.attempted:
         try:
-            found = await ports.slack.find(post.channel, post.key, task.attempted)
+            found = await ports.slack.find(post.channel, post.key, task.attempted, post.thread)
         except CannotLook as error:
             if task.restored:
                 raise NotDoneYet(
@@ -329,7 +417,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Notice),
+    models=(Slack, Digest, Resolved, Edit, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -181,4 +181,5 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         results=claimed.results,
         missing=tuple(dict.fromkeys(step.action for step in claimed.unfinished)),
         many=msgspec.json.decode(claimed.many, type=Many) if claimed.many else None,
+        post=claimed.post,
     )

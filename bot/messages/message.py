@@ -12,6 +12,8 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
 from bot.domain.subjects import Kind, RecordingSubject, Subject
@@ -139,6 +141,21 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     told = match(task, addresses)
     headline = f"Resolved after {lasting(lasted)}: {told.headline}"
     return replace(told, icon=ENDED, headline=cut(headline, HEADLINE))
+
+
+def answer(message: Message) -> Message:
+    """The message as an answer in a thread, below the one that names the rule and has links."""
+    return replace(message, url="", visit=(), links=(), context=())
+
+
+def kept(message: Message) -> str:
+    """The message as JSON, for a later edit."""
+    return msgspec.json.encode(message).decode()
+
+
+def reread(text: str) -> Message:
+    """The message that `kept` wrote; raises msgspec.MsgspecError for anything else."""
+    return msgspec.json.decode(text, type=Message)
 
 
 def notice(title: str, lines: Sequence[str]) -> Message:

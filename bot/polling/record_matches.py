@@ -55,7 +55,7 @@ class Found:
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
     next; it is empty for recordings, which match once. `actions` and `summary` replace the
     rule's own in a reminder and at the end of an episode, which is told whenever its beginning
-    was, whatever holds the rule back now.
+    was, whatever holds the rule back now; `continues` is when the rule fired.
     """
 
     rule: Rule
@@ -65,6 +65,7 @@ class Found:
     episode: str = ""
     actions: tuple[Action, ...] | None = None
     summary: str = ""
+    continues: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -306,6 +307,7 @@ def _match(
         happened=each.happened,
         posting=posting(rule, routing.zone),
         many=many,
+        continues=each.continues,
     )
 
 

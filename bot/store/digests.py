@@ -58,6 +58,7 @@ class DueStep(NamedTuple):
     m_happened: int
     m_posting: str
     m_many: str
+    m_continues: int | None
 
 
 _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)

@@ -49,7 +49,8 @@ class NewMatch:
 
     `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
     the event took place (None: when it matched), `posting` what limits its posts. `many` is
-    what it stands for, if its rule counts.
+    what it stands for, if its rule counts; `continues` is when the match was that began its
+    alert.
     """
 
     rule: str
@@ -65,6 +66,7 @@ class NewMatch:
     happened: datetime | None = None
     posting: Posting = NO_LIMITS
     many: Many | None = None
+    continues: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         many=msgspec.json.encode(match.many).decode() if match.many and match.steps else "",
         matched=ms(match.matched),
         happened=ms(match.happened or match.matched),
+        continues=_beginning(conn, match),
     )
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:
@@ -174,6 +177,19 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     )
     record(conn, match.matched, [note])
     return True
+
+
+def _beginning(conn: Connection, match: NewMatch) -> int | None:
+    """The match that began the alert which this one continues; None if it is not kept."""
+    if match.continues is None:
+        return None
+    query = select(matches.c.id).where(
+        matches.c.rule == match.rule,
+        matches.c.website == match.website,
+        matches.c.subject_key == match.subject_key,
+        matches.c.matched == ms(match.continues),
+    )
+    return conn.execute(query.order_by(matches.c.id.desc()).limit(1)).scalar()
 
 
 def reached_people(

@@ -18,6 +18,7 @@ from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting
 from bot.domain.step import Rank, StepStatus
+from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
 from bot.store.digests import (
@@ -36,6 +37,7 @@ from bot.store.matches import (
     release_awaiting,
     release_next,
 )
+from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
 AT_ONCE = 200
@@ -57,7 +59,8 @@ class Claim:
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
     unknown; `restored` that there may have been one, of which a restored store does not know.
     `results` are those of earlier steps of the match, by kind of action; `unfinished` are the
-    earlier steps that have not taken effect. `many` is the JSON of what the match stands for.
+    earlier steps that have not taken effect. `many` is the JSON of what the match stands for,
+    `post` the message that the step answers or edits.
     """
 
     step: int
@@ -83,6 +86,7 @@ class Claim:
     results: Mapping[str, str]
     unfinished: tuple[Unfinished, ...] = ()
     many: str = ""
+    post: Posted | None = None
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
@@ -149,6 +153,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         results=results,
         unfinished=unfinished,
         many=row.m_many,
+        post=post_of(conn, row),
     )
 
 
@@ -175,10 +180,12 @@ def complete(
     note: str = "",
     result: str | None = None,
     follow: Sequence[NewStep] = (),
+    posts: Sequence[Posted] = (),
 ) -> bool:
     """The step took effect. False, and no change, if the claim is no longer ours.
 
-    `result` is kept for later steps of the match; `follow` are added to the outbox.
+    `result` is kept for later steps of the match; `follow` are added to the outbox. `posts` are
+    the messages that it posted or changed.
     """
     if not _end(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
@@ -187,6 +194,7 @@ def complete(
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
+    keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
     lane_works(conn, claimed.lane)
     _after(conn, claimed)

@@ -1,7 +1,7 @@
 """The tables of the store, their version, and how times are stored.
 
 Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `why`, `many`,
-`details`, `posting`, `params` and `glimpse` hold JSON.
+`details`, `posting`, `params`, `glimpse` and `shows` hold JSON.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -105,6 +105,7 @@ matches = Table(
     _number("matched"),
     _number("happened"),
     _text("many", ""),
+    Column("continues", Integer),  # the match that began its alert
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
@@ -145,6 +146,20 @@ Index("steps_posts", steps.c.lane, sqlite_where=text("state = 'pending' AND rank
 Index("steps_sending", steps.c.lane, sqlite_where=text("state = 'sending'"))
 Index("steps_dead", steps.c.ended, sqlite_where=text("state = 'dead'"))
 Index("steps_untold", steps.c.ended, sqlite_where=text("state = 'dead' AND told = 0"))
+
+posts = Table(
+    "posts",
+    metadata,
+    _text("key", primary_key=True),  # as in the message's metadata
+    Column("match_id", Integer, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
+    _text("lane"),
+    _text("channel"),
+    _text("stamp"),
+    _text("shows"),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+Index("posts_match", posts.c.match_id)
 
 lanes = Table(
     "lanes",

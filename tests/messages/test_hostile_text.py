@@ -186,6 +186,7 @@ def assert_fits(message):
 
 def assert_safe(message):
     assert_fits(message)
+    assert messages.reread(messages.kept(message)) == message
     assert_harmless(notification(message))
     for kind, text, _ in texts(blocks(message)):
         if kind == "mrkdwn":

@@ -86,3 +86,19 @@ def upgrade() -> None:
     # What a match of many says: how many, where they concentrate, the worst few.
     op.add_column("matches", sa.Column("many", sa.Text, server_default="", nullable=False))
     op.add_column("tallies", sa.Column("glimpse", sa.LargeBinary))
+    # Messages in Slack that may be answered or edited, and which match began an alert.
+    op.add_column("matches", sa.Column("continues", sa.Integer))
+    op.create_table(
+        "posts",
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column(
+            "match_id", sa.Integer, sa.ForeignKey("matches.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("lane", sa.Text, nullable=False),
+        sa.Column("channel", sa.Text, nullable=False),
+        sa.Column("stamp", sa.Text, nullable=False),
+        sa.Column("shows", sa.Text, nullable=False),
+        sa.Column("at", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("posts_match", "posts", ["match_id"])

@@ -49,7 +49,7 @@ class PostingWorld:
     def __init__(self, sim: Simulator, text: str, **addresses: str) -> None:
         self.sim, self.now = sim, NOW
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
-        self.rules = {rule.id: rule for rule in rule_set(text)}
+        self.rules = {rule.id: rule for rule in (rule_set(text) if text else ())}
         self.addresses = Addresses(channel="#ux", ops_channel="#ops", zone=ZONE, **addresses)
         self.routing = Routing("#ux", ZONE, "#ops")
         self.poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
