@@ -58,7 +58,8 @@ class _Post(Action):
         """Post it, once."""
         message = self.message(task, ports.addresses)
         channel = self.channel or self.default(ports.addresses)
-        answers = task.post if self.answers else None
+        recording = isinstance(task.subject, RecordingSubject)
+        answers = task.post if self.answers and not recording else None
         done = await self._post(message, channel, answers, task, ports)
         return replace(done, note=f"{done.note}; {message.note}") if message.note else done
 
@@ -129,6 +130,29 @@ class Slack(_Post, Notifier):
             return messages.match(task, addresses)
         return messages.from_template(task, addresses, text, linked)
 
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Post it, once; or add it to the message that another rule has just posted about it."""
+        if (added := await self._added(task, ports)) is not None:
+            return added
+        return await super().perform(task, ports)
+
+    async def _added(self, task: Task, ports: Ports) -> Done | None:
+        """The outcome of adding it to `task.post`; None if it must be a message of its own."""
+        post = task.post
+        if post is None or not post.shows or self.text is not None or task.many is not None:
+            return None
+        first = messages.reread(post.shows)
+        if not isinstance(task.subject, RecordingSubject) or first.items:
+            return None
+        if task.attempted and await _found(task, post.channel, ports):
+            return None  # it could not be added then, and has a message of its own
+        both = messages.joined(first, self.message(task, ports.addresses))
+        if await _edited(_ready(both, post.channel, post.key), post.stamp, ports):
+            return None
+        shows = replace(post, shows=messages.kept(both))
+        note = f"added to the message of {', '.join(first.rules)} in {post.channel}"
+        return Done(note, post.stamp, posts=(shows,))
+
     def posts_to(self, default_channel: str) -> str | None:
         """The rule's channel, else the default one; empty for an incoming webhook's own."""
         return self.channel or default_channel
@@ -197,19 +221,33 @@ class Edit(_Post):
         """Edit it; a message that is gone or can't be edited any more stays as it is."""
         message = self.message(task, ports.addresses)
         ready = _ready(message, self.channel or self.default(ports.addresses), self.post)
-        stamp = task.post.stamp if task.post else ""
-        try:
-            await ports.slack.update(ready, stamp)
-        except CannotLook as error:
-            return Done(f"not edited: {error}")
-        except Refused as error:
-            if error.code not in _NOT_EDITABLE:
-                raise
-            return Done(f"not edited: {error.reason}")
-        except TryLater as error:
-            # The same edit twice is one.
-            raise TryLater(error.reason, after=error.after, lane=error.lane) from error
-        return Done(f"edited in {ready.channel}")
+        refused = await _edited(ready, task.post.stamp if task.post else "", ports)
+        return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
+
+
+async def _found(task: Task, channel: str, ports: Ports) -> bool:
+    """Whether an earlier attempt has posted a message of its own, as far as one can see."""
+    try:
+        since = task.attempted or task.now
+        return await ports.slack.find(channel, _opaque(task.key), since) is not None
+    except CannotLook:
+        return False
+
+
+async def _edited(ready: SlackPost, stamp: str, ports: Ports) -> str:
+    """Edit the message; returns why it can't be edited any more, else an empty text."""
+    try:
+        await ports.slack.update(ready, stamp)
+    except CannotLook as error:
+        return str(error)
+    except Refused as error:
+        if error.code not in _NOT_EDITABLE:
+            raise
+        return error.reason
+    except TryLater as error:
+        # The same edit twice is one, so its outcome need not be known.
+        raise TryLater(error.reason, after=error.after, lane=error.lane) from error
+    return ""
 
 
 class DigestItem(Written):

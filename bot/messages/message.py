@@ -58,8 +58,9 @@ class Message:
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces, `more` how many items are not listed. `note` goes
-    into the audit log: what is unusual about the message.
+    opened, `context` the grey line's pieces, before its `rules`; `more` is how many items are not
+    listed. `also` says what further rules say of the same recording. `note` goes into the audit
+    log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -73,6 +74,8 @@ class Message:
     more: int = 0
     links: tuple[tuple[str, str], ...] = ()
     context: tuple[Line, ...] = ()
+    also: tuple[Line, ...] = ()
+    rules: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -95,6 +98,7 @@ def match(task: Task, addresses: Addresses) -> Message:
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
+        rules=(task.rule,),
     )
 
 
@@ -118,8 +122,8 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
         context=(
             *_missing(task),
             _span(many.since, many.until, task.now, addresses),
-            _plain(_rule(task.rule)),
         ),
+        rules=(task.rule,),
     )
 
 
@@ -133,6 +137,7 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
         own=text,
         links=() if linked else _links(shown, task.subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
+        rules=(task.rule,),
     )
 
 
@@ -145,7 +150,7 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
 
 def answer(message: Message) -> Message:
     """The message as an answer in a thread, below the one that names the rule and has links."""
-    return replace(message, url="", visit=(), links=(), context=())
+    return replace(message, url="", visit=(), links=(), context=(), rules=())
 
 
 def kept(message: Message) -> str:
@@ -196,17 +201,47 @@ def digest(
         why=tuple(_line(cut(line, WHY)) for line in told),
         items=few,
         more=_left(few, worst, total),
-        context=(_span(since, task.now, task.now, addresses), _plain(_rule(task.rule))),
+        context=(_span(since, task.now, task.now, addresses),),
+        rules=(task.rule,),
     )
+
+
+def joined(first: Message, second: Message) -> Message:
+    """Two rules' messages about one recording as one: the more severe leads, else the first."""
+    lead, other = first, second
+    if _severity(second) > _severity(first):
+        lead, other = second, first
+    why = f": {_said(other.why[0])}" if other.why else ""
+    said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), Part(cut(why, WHY)))
+    return replace(
+        lead,
+        links=tuple(dict.fromkeys((*lead.links, *other.links))),
+        also=(*first.also, said),
+        rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
+    )
+
+
+def _severity(message: Message) -> int:
+    return (INFO, WARNING, CRITICAL).index(message.icon) if message.icon in ICONS[:3] else 0
+
+
+def grey(message: Message) -> tuple[Line, ...]:
+    """The pieces of the grey line: who, when, which rules."""
+    names = ", ".join(message.rules)
+    kind, mark, budget = names.partition(":")
+    if mark and kind == "budget":
+        return (*message.context, _plain(f"Budget {budget}"))
+    rules = "Rule" if len(message.rules) == 1 else "Rules"
+    return (*message.context, *((_plain(f"{rules} {names}"),) if names else ()))
 
 
 def plain(message: Message) -> list[str]:
     """The message as lines of plain text, without links; `own` as its author wrote it."""
     head = " · ".join(part for part in (message.headline, message.place) if part)
     shown = [message.own] if message.own else [f"{message.icon} {head}".strip()]
-    grey = " · ".join(_said(line) for line in message.context)
-    lines = (*message.why, message.visit, *message.items)
-    return [line for line in (*shown, *map(_said, lines), rest(message), grey) if line]
+    lines = (*message.why, message.visit, *message.also, *message.items)
+    end = " · ".join(_said(line) for line in grey(message))
+    return [line for line in (*shown, *map(_said, lines), rest(message), end) if line]
 
 
 def rest(message: Message) -> str:
@@ -254,19 +289,12 @@ def _time(at: datetime, now: datetime, zone: str) -> Line:
     return (Part(text, at=at),)
 
 
-def _rule(rule: str) -> str:
-    """`Rule checkout-friction`, or `Budget credits` for what a budget did."""
-    kind, mark, name = rule.partition(":")
-    return f"Budget {name}" if mark and kind == "budget" else f"Rule {rule}"
-
-
 def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...]:
     visitor = _visitor(shown) if isinstance(task.subject, RecordingSubject) else ()
     zone = task.subject.zone if isinstance(task.subject, RecordingSubject) else addresses.zone
     return (
         *(_plain(part) for part in visitor),
         _time(task.matched, task.now, zone),
-        _plain(_rule(task.rule)),
     )
 
 

@@ -48,6 +48,7 @@ class DueStep(NamedTuple):
     first_tried: int | None
     unknown_since: int | None
     look_since: int | None
+    post_key: str | None
     m_rule: str
     m_website: str
     m_subject_key: str

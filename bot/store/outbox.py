@@ -96,7 +96,7 @@ _DUE = (
 )
 _SEND = (
     "UPDATE steps SET state = 'sending', token = :token, began = :now, first_tried = :first,"
-    " waits = NULL, attempts = attempts + 1 WHERE id = :step"
+    " waits = NULL, attempts = attempts + 1, post_key = :post_key WHERE id = :step"
 )
 _RESULTS = "SELECT action, result FROM steps WHERE match_id = :match AND result IS NOT NULL"
 _UNFINISHED = (
@@ -127,7 +127,9 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
 def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     at = ms(now)
     first = at if row.first_tried is None else row.first_tried
-    execute(conn, _SEND, {"step": row.id, "token": token, "now": at, "first": first})
+    post = post_of(conn, row, now)
+    values: dict[str, Value] = {"step": row.id, "token": token, "now": at, "first": first}
+    execute(conn, _SEND, values | {"post_key": post.key if post else None})
     results, unfinished = _earlier(conn, row)
     return Claim(
         step=row.id,
@@ -153,7 +155,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         results=results,
         unfinished=unfinished,
         many=row.m_many,
-        post=post_of(conn, row),
+        post=post,
     )
 
 

@@ -139,6 +139,7 @@ steps = Table(
     _text("cause", ""),
     _number("told", 0),
     Column("digest_id", Integer),
+    Column("post_key", Text),  # of the message that it is added to
 )
 Index("steps_match", steps.c.match_id)
 Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, sqlite_where=text("state = 'pending'"))

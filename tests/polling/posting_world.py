@@ -1,6 +1,6 @@
 """Rules whose matches are posted to the simulator's Slack: recorded, delivered, and looked at."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -69,10 +69,10 @@ class PostingWorld:
         outcome = PollOutcome(source="recordings", website=site, at=self.now)
         self.store.do(lambda conn: record_poll(conn, outcome, found, self.routing))
 
-    async def deliver(self) -> Drained:
+    async def deliver(self, **more: Callable[[str], None]) -> Drained:
         """Perform what is due."""
         ports = Ports(None, self.poster, None, self.addresses)
-        return await drain(self.store, ports, ACTIONS, clock=lambda: self.now)
+        return await drain(self.store, ports, ACTIONS, clock=lambda: self.now, **more)
 
     def posts(self, channel: str = "ux"):
         return self.sim.slack.in_channel(channel)

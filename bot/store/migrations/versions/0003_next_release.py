@@ -102,3 +102,4 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("posts_match", "posts", ["match_id"])
+    op.add_column("steps", sa.Column("post_key", sa.Text))
