@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from bot.domain.many import Many
-from bot.domain.subjects import Subject
+from bot.domain.subjects import Severity, Subject
 from mouseflow.request import Request
 
 T = TypeVar("T")
@@ -124,7 +124,8 @@ class Task:
     older copy of the store was restored. `results` are those of earlier steps of the match
     (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
     explains the match in short lines. `many` is what it stands for, of a rule with `count`. `post`
-    is the message that this step answers or edits.
+    is the message that this step answers, edits or is added to. `severity` and `runbook` (the
+    address of instructions) are the rule's.
     """
 
     key: str
@@ -140,3 +141,5 @@ class Task:
     missing: tuple[str, ...] = ()
     many: Many | None = None
     post: Posted | None = None
+    severity: Severity = "warning"
+    runbook: str = ""

@@ -38,6 +38,8 @@ class _Post(Action):
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     answers: ClassVar[bool] = False
     """Whether it answers the message that told the beginning of its alert."""
+    broadcasts: ClassVar[bool] = False
+    """Whether such an answer shows in the channel too, if the rule is critical."""
     can_change: ClassVar[bool] = False
     """Whether what it shows may change later."""
     channel: str = ""
@@ -76,7 +78,9 @@ class _Post(Action):
             done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
             return replace(done, posts=self._posted(message, channel, done, task))
         answer = replace(
-            _ready(messages.answer(message), channel, _opaque(task.key)), thread=answers.stamp
+            _ready(messages.answer(message), channel, _opaque(task.key)),
+            thread=answers.stamp,
+            broadcast=self.broadcasts and task.severity == "critical",
         )
         try:
             done = await _post_once(answer, task, ports)
@@ -109,6 +113,7 @@ class Slack(_Post, Notifier):
     kind: ClassVar[str] = "slack"
     digest: ClassVar[str] = "digest"
     answers: ClassVar[bool] = True
+    broadcasts: ClassVar[bool] = True
     can_change: ClassVar[bool] = True
     text: str | None = None
     at_most: AtMost | None = None
@@ -156,6 +161,10 @@ class Slack(_Post, Notifier):
     def posts_to(self, default_channel: str) -> str | None:
         """The rule's channel, else the default one; empty for an incoming webhook's own."""
         return self.channel or default_channel
+
+    def routed(self, channel: str) -> "Slack":
+        """The same, with that channel if it has none."""
+        return self if self.channel else self.model_copy(update={"channel": channel})
 
     def plain(self) -> "Slack":
         """The built-in message to the same channel."""

@@ -70,7 +70,7 @@ def _part(part: Part) -> str:
 
 def _link(url: str, label: str) -> str:
     """The label as a link; a `|` in it would begin another label."""
-    return f"<{url}|{label.replace('|', '¦')}>"
+    return f"<{url.replace('&', '&amp;')}|{label.replace('|', '¦')}>"
 
 
 _WITH_DAY = "{date_short_pretty} {time}"

@@ -16,7 +16,7 @@ import msgspec
 
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
-from bot.domain.subjects import Kind, RecordingSubject, Subject
+from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject
 from bot.fields.catalogue import KINDS, SUBJECTS
 from bot.fields.normal import path
 from bot.messages import links
@@ -26,6 +26,7 @@ from bot.messages.text import clean, cut, lasting, number
 from bot.ports import Addresses, Task
 
 INFO, WARNING, CRITICAL, ENDED = "🔵", "🔶", "🛑", "✅"
+OF_SEVERITY: Mapping[Severity, str] = {"info": INFO, "warning": WARNING, "critical": CRITICAL}
 ICONS = (INFO, WARNING, CRITICAL, ENDED)
 BAD_PAGE = "⚠️"
 
@@ -58,9 +59,9 @@ class Message:
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces, before its `rules`; `more` is how many items are not
-    listed. `also` says what further rules say of the same recording. `note` goes into the audit
-    log: what is unusual about the message.
+    opened, `context` the grey line's pieces, before its `rules` and their `runbook`; `more` is how
+    many items are not listed. `also` says what further rules say of the same recording. `note`
+    goes into the audit log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -76,6 +77,7 @@ class Message:
     context: tuple[Line, ...] = ()
     also: tuple[Line, ...] = ()
     rules: tuple[str, ...] = ()
+    runbook: str = ""
     note: str = ""
 
 
@@ -90,7 +92,7 @@ def match(task: Task, addresses: Addresses) -> Message:
     reasons = _sentences(task.why, joined=isinstance(subject, RecordingSubject))
     figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
     return Message(
-        icon=WARNING,
+        icon=OF_SEVERITY[task.severity],
         headline=cut(clean(shown["summary"]), HEADLINE),
         url=shown["url"],
         place=_site(shown),
@@ -99,6 +101,7 @@ def match(task: Task, addresses: Addresses) -> Message:
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
         rules=(task.rule,),
+        runbook=task.runbook,
     )
 
 
@@ -111,7 +114,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     several = len(many.spread.websites) > 1
     few = _few(task, many.worst, many.total, many.until, addresses, several=several)
     return Message(
-        icon=WARNING,
+        icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
         url=links.website(task.subject, addresses),
         place=_site(shown),
@@ -124,6 +127,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
             _span(many.since, many.until, task.now, addresses),
         ),
         rules=(task.rule,),
+        runbook=task.runbook,
     )
 
 
@@ -138,6 +142,7 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
         links=() if linked else _links(shown, task.subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
         rules=(task.rule,),
+        runbook=task.runbook,
     )
 
 
@@ -150,7 +155,7 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
 
 def answer(message: Message) -> Message:
     """The message as an answer in a thread, below the one that names the rule and has links."""
-    return replace(message, url="", visit=(), links=(), context=(), rules=())
+    return replace(message, url="", visit=(), links=(), context=(), rules=(), runbook="")
 
 
 def kept(message: Message) -> str:
@@ -196,13 +201,14 @@ def digest(
     several = len(spread.websites) != 1
     few = _few(task, worst, total, task.now, addresses, several=several)
     return Message(
-        icon=WARNING,
+        icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(total)} {more}: {clean(shown['summary'])}", HEADLINE),
         why=tuple(_line(cut(line, WHY)) for line in told),
         items=few,
         more=_left(few, worst, total),
         context=(_span(since, task.now, task.now, addresses),),
         rules=(task.rule,),
+        runbook=task.runbook,
     )
 
 
@@ -218,6 +224,7 @@ def joined(first: Message, second: Message) -> Message:
         links=tuple(dict.fromkeys((*lead.links, *other.links))),
         also=(*first.also, said),
         rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
+        runbook=lead.runbook or other.runbook,
     )
 
 
@@ -229,10 +236,11 @@ def grey(message: Message) -> tuple[Line, ...]:
     """The pieces of the grey line: who, when, which rules."""
     names = ", ".join(message.rules)
     kind, mark, budget = names.partition(":")
+    rules = f"{'Rule' if len(message.rules) == 1 else 'Rules'} {names}"
     if mark and kind == "budget":
-        return (*message.context, _plain(f"Budget {budget}"))
-    rules = "Rule" if len(message.rules) == 1 else "Rules"
-    return (*message.context, *((_plain(f"{rules} {names}"),) if names else ()))
+        rules = f"Budget {budget}"
+    runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
+    return (*message.context, *((_plain(rules),) if names else ()), *runbook)
 
 
 def plain(message: Message) -> list[str]:

@@ -51,7 +51,7 @@ _MANY = Many(
     until=_NOON, worst=(sample("recordings"),),
 )  # fmt: skip
 
-IN_LINKS = ("url", "share_url")
+IN_LINKS = ("url", "share_url", "runbook")
 """The names that may be used between < and > in a text: addresses that the bot made itself."""
 LONGEST = 3000
 

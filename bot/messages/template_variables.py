@@ -21,6 +21,8 @@ COMMON: Mapping[str, str] = MappingProxyType(
     {
         "rule": "the rule's id",
         "summary": "the rule's summary, or its id",
+        "severity": "info, warning or critical",
+        "runbook": "address of the rule's instructions; empty without any",
         "website": "name of the website",
         "matched": "when the rule matched",
         "why": "list of short lines: why the rule matched",
@@ -64,6 +66,8 @@ def values(task: Task, addresses: Addresses) -> dict[str, Any]:
     return own | {
         "rule": task.rule,
         "summary": task.summary or task.rule,
+        "severity": task.severity,
+        "runbook": Safe(task.runbook.replace("&", "&amp;")),
         "website": bounded(subject.website.name or subject.website.id),
         "matched": moment(task.matched, zone),
         "why": bounded(task.why),

@@ -308,6 +308,8 @@ def _match(
         posting=posting(rule, routing.zone),
         many=many,
         continues=each.continues,
+        severity=rule.severity,
+        runbook=rule.runbook,
     )
 
 

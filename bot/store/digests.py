@@ -60,6 +60,8 @@ class DueStep(NamedTuple):
     m_posting: str
     m_many: str
     m_continues: int | None
+    m_severity: str
+    m_runbook: str
 
 
 _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
@@ -315,6 +317,8 @@ def _begin_digest(
             website=row.m_website,
             subject_key=row.m_subject_key,
             summary=row.m_summary,
+            severity=row.m_severity,
+            runbook=row.m_runbook,
             subject=row.m_subject,
             why="[]",
             posting=row.m_posting,

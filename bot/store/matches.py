@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bot.domain.limits import Awaited, Posting
 from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
+from bot.domain.subjects import Severity
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
 from bot.store.lineage import look_since
@@ -67,6 +68,8 @@ class NewMatch:
     posting: Posting = NO_LIMITS
     many: Many | None = None
     continues: datetime | None = None
+    severity: Severity = "warning"
+    runbook: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,8 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         matched=ms(match.matched),
         happened=ms(match.happened or match.matched),
         continues=_beginning(conn, match),
+        severity=match.severity,
+        runbook=match.runbook,
     )
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:

@@ -87,6 +87,8 @@ class Claim:
     unfinished: tuple[Unfinished, ...] = ()
     many: str = ""
     post: Posted | None = None
+    severity: str = "warning"
+    runbook: str = ""
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
@@ -156,6 +158,8 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         unfinished=unfinished,
         many=row.m_many,
         post=post,
+        severity=row.m_severity,
+        runbook=row.m_runbook,
     )
 
 

@@ -105,6 +105,8 @@ matches = Table(
     _number("matched"),
     _number("happened"),
     _text("many", ""),
+    _text("severity", "warning"),
+    _text("runbook", ""),
     Column("continues", Integer),  # the match that began its alert
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)

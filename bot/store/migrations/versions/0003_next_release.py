@@ -103,3 +103,8 @@ def upgrade() -> None:
     )
     op.create_index("posts_match", "posts", ["match_id"])
     op.add_column("steps", sa.Column("post_key", sa.Text))
+    # What messages say of the rule.
+    op.add_column(
+        "matches", sa.Column("severity", sa.Text, server_default="warning", nullable=False)
+    )
+    op.add_column("matches", sa.Column("runbook", sa.Text, server_default="", nullable=False))
