@@ -79,6 +79,7 @@ def _webhook_channels(settings: "Settings") -> list[str]:
     if settings.slack.webhook_url is None:
         return []
     named = {"channel": settings.slack.channel, "ops_channel": settings.slack.ops_channel}
+    named |= {f"channels.{severity}": name for severity, name in settings.slack.channels.items()}
     return [
         f"slack.{key}: the incoming webhook (slack.webhook_url) posts to its own channel, not to "
         f"{channel}; set slack.bot_token to choose channels"

@@ -74,20 +74,29 @@ def once_mark(conn: Connection, rule: str, group: Group, at: datetime, window: t
 
 
 def tally(
-    conn: Connection, rule: str, group: Group, subject: str, at: datetime, within: timedelta
-) -> Sequence[datetime]:
+    conn: Connection,
+    rule: str,
+    group: Group,
+    subject: str,
+    at: datetime,
+    within: timedelta,
+    glimpse: bytes | None = None,
+) -> Sequence[tuple[datetime, bytes | None]]:
     """Count the subject under this group; returns when the subjects near it were, oldest first.
 
     Near are those within that time before or after it. A subject counts once, however often
-    this is called.
+    this is called. `glimpse` is what a list shows of it, which is returned beside each.
     """
     key = group.key
-    write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
+    write = insert(tallies).values(
+        rule=rule, value=key, subject=subject, at=ms(at), glimpse=glimpse
+    )
     conn.execute(write.on_conflict_do_nothing())
-    query = select(tallies.c.at).where(
+    query = select(tallies.c.at, tallies.c.glimpse).where(
         *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
     )
-    return [moment(each) for each in conn.execute(query.order_by(tallies.c.at)).scalars()]
+    rows = conn.execute(query.order_by(tallies.c.at))
+    return [(moment(each.at), each.glimpse) for each in rows]
 
 
 def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:

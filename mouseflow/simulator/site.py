@@ -30,14 +30,10 @@ class Marks:
 
 @dataclass(frozen=True)
 class Planted:
-    """A recording that a test added. `start` in ms since 1970; `final`: all of it."""
+    """A recording that a test added. `start` in ms since 1970."""
 
     start: int
     script: Script
-    final: Snapshot = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "final", snapshot(self.script))
 
     @cached_property
     def final(self) -> Snapshot:
