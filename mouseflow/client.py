@@ -37,7 +37,7 @@ class Sent:
 
     `route` is the request's template, never a path. `attempt` counts from 1; `seconds` is
     the time from sending to the end of the answer. `problem` is the error's class name,
-    empty for success.
+    empty for success; `repeats` that of the attempt before.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Sent:
     seconds: float
     attempt: int
     problem: str = ""
+    repeats: str = ""
 
 
 class AsyncMouseflow:
@@ -143,7 +144,7 @@ class AsyncMouseflow:
         call = self._queue.new_call(priority, request.website)
         outcome_unknown = False
         began: float | None = None
-        attempt = 0
+        attempt, repeats = 0, ""
         while True:
             self._check_may_send(request, outcome_unknown=outcome_unknown)
             if not await self._queue.acquire(call):
@@ -152,8 +153,9 @@ class AsyncMouseflow:
             attempt += 1
             began = self._monotonic() if began is None else began
             try:
-                return await self._shielded_attempt(request, attempt)
+                return await self._shielded_attempt(request, attempt, repeats)
             except Unavailable as error:
+                repeats = type(error).__name__
                 error.outcome_unknown = error.outcome_unknown or outcome_unknown
                 outcome_unknown = error.outcome_unknown
                 delay = self._retry_delay(request, error, attempt, began)
@@ -211,9 +213,9 @@ class AsyncMouseflow:
         left = began + self._patience - self._monotonic()
         return delay if delay <= left else None
 
-    async def _shielded_attempt(self, request: Request[T], attempt: int) -> T:
+    async def _shielded_attempt(self, request: Request[T], attempt: int, repeats: str) -> T:
         """One attempt in a task of its own, which goes on if the caller is cancelled."""
-        task = asyncio.create_task(self._attempt(request, attempt))
+        task = asyncio.create_task(self._attempt(request, attempt, repeats))
         self._in_flight.add(task)
         task.add_done_callback(self._attempt_done)
         return await asyncio.shield(task)
@@ -223,7 +225,7 @@ class AsyncMouseflow:
         if not task.cancelled():
             task.exception()  # retrieved, so that a cancelled caller leaves no warning
 
-    async def _attempt(self, request: Request[T], attempt: int) -> T:
+    async def _attempt(self, request: Request[T], attempt: int, repeats: str) -> T:
         began = self._monotonic()
         status: int | None = None
         problem = ""
@@ -237,7 +239,9 @@ class AsyncMouseflow:
         finally:
             self._queue.release()
             seconds = self._monotonic() - began
-            self._observe(Sent(request.method, request.route, status, seconds, attempt, problem))
+            self._observe(
+                Sent(request.method, request.route, status, seconds, attempt, problem, repeats)
+            )
 
     def _decode(self, request: Request[T], reply: Reply) -> T:
         if not 200 <= reply.status < 300:

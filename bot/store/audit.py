@@ -1,6 +1,6 @@
 """The audit log: one row per decision, suppression, attempt, outcome and human action."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -104,6 +104,19 @@ def history(
         )
         for row in newest
     ]
+
+
+def newest_entry(conn: Connection) -> int:
+    """The number of the newest entry; 0 without one."""
+    return conn.execute(select(func.max(audit.c.id))).scalar() or 0
+
+
+def entries_after(
+    conn: Connection, last: int, limit: int = 5_000
+) -> Sequence[tuple[int, str, str, str]]:
+    """(number, kind, rule, step) of the entries after that number, oldest first."""
+    query = select(audit.c.id, audit.c.kind, audit.c.rule, audit.c.step).where(audit.c.id > last)
+    return [tuple(row) for row in conn.execute(query.order_by(audit.c.id).limit(limit))]
 
 
 def _matching(

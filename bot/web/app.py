@@ -19,10 +19,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.errors import ConfigError, StoreError
+from bot.store import Connection
+from bot.store.audit import newest_entry
 from bot.web.facts import Facts, Reader
+from bot.web.metrics import Metrics, Stored, exposition, read_stored
 from bot.web.pages import Clock, Pages
 from bot.web.safety import HEADERS, LIFE, Gate, Hosts, from_own_page, local_path, network
 from bot.web.server import bound, serving, url_of
+from bot.web.tail import Tail
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +47,7 @@ class Web:
     reader: Reader
     gate: Gate
     pages: Pages
+    tail: Tail
 
     def secure(self, request: Request) -> bool:
         """Whether the browser came over https: a proxy in front of `web.public_url` says so."""
@@ -166,6 +171,22 @@ async def readyz(request: Request) -> Response:
     return PlainTextResponse("ok\n" if ready else "starting\n", 200 if ready else 503)
 
 
+async def metrics(request: Request) -> Response:
+    """The figures for Prometheus."""
+    web = web_of(request)
+    facts = web.facts
+
+    def work(conn: Connection) -> Stored:
+        web.tail.read(conn)
+        return read_stored(conn, facts.clock())
+
+    stored = await web.reader.read(work)
+    rules = [rule.id for rule in facts.rules().rules]
+    figures = Metrics(facts.meter, web.tail, stored, rules, facts.recordings_seen())
+    body, kind = await exposition(figures, request.headers.get("accept", ""))
+    return Response(body, 200, {"content-type": kind})
+
+
 async def login_page(request: Request) -> Response:
     """Ask for the token."""
     after = local_path(request.query_params.get("next", "/"))
@@ -226,6 +247,7 @@ async def static(request: Request) -> Response:
 ROUTES = [
     Route("/healthz", healthz),
     Route("/readyz", readyz),
+    Route("/metrics", metrics),
     Route("/login", login_page, methods=["GET"]),
     Route("/login", login, methods=["POST"]),
     Route("/logout", logout, methods=["POST"]),
@@ -349,8 +371,9 @@ async def status_page(facts: Facts) -> AsyncIterator[str]:
     host, port = section.address
     listening = bound(host, port)
     reader = Reader(facts.settings.store.url)
+    tail = Tail(await facts.store.run(newest_entry))
     gate = Gate(facts.token, clock=time.monotonic, wall=time.time)
-    web = Web(facts, reader, gate, Pages())
+    web = Web(facts, reader, gate, Pages(), tail)
     app = application(web, Hosts.of(host, section.public_url), ROUTES)
     url = url_of(listening)
     try:

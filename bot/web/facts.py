@@ -33,7 +33,8 @@ class Facts:
     `store` is the daemon's own, only for what people change; `wake` tells delivery of it. `rules`
     are the active ones, `pulse` how polls and deliveries move, `ready` whether the websites are
     known. `token` is `web.token` as it is now. `poll` has every website polled now, or only what
-    the given kind of poll reads, and returns how many polls that starts.
+    the given kind of poll reads, and returns how many polls that starts. `recordings_seen` counts
+    new recordings since the start.
     """
 
     settings: Settings
@@ -44,6 +45,7 @@ class Facts:
     wake: Callable[[], None]
     token: Callable[[], str]
     poll: Callable[[str], int]
+    recordings_seen: Callable[[], int]
     meter: Meter = field(default_factory=Meter)
     started: datetime = field(default_factory=utc)
     clock: Callable[[], datetime] = utc

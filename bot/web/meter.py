@@ -25,9 +25,9 @@ class Meter:
     """Counts each attempt that `AsyncMouseflow` reports. Its size is bounded by the API's routes.
 
     `requests` counts (method, route, status); status is "none" without an answer. `retries`
-    counts repeated attempts by route. `durations` holds a histogram of each route. `polls` counts
-    (kind, whether it went well), `poll_seconds` adds up how long they took, and `last_success` is
-    when one of the kind went well last, in seconds since 1970.
+    counts repeated attempts by the error before. `durations` holds a histogram of each route.
+    `polls` counts (kind, whether it went well), `poll_seconds` adds up how long they took, and
+    `last_success` is when one of the kind went well last, in seconds since 1970.
     """
 
     clock: Callable[[], float] = monotonic
@@ -49,8 +49,8 @@ class Meter:
         counts = self.durations.setdefault(route, [0] * len(BUCKETS))
         counts[next(place for place, top in enumerate(BUCKETS) if sent.seconds <= top)] += 1
         self.seconds[route] = self.seconds.get(route, 0.0) + sent.seconds
-        if sent.attempt > 1:
-            self.retries[route] += 1
+        if sent.repeats:
+            self.retries[sent.repeats] += 1
         hour = self._hour()
         hour.requests += 1
         hour.refused += sent.status == 429

@@ -12,11 +12,13 @@ from bot.config.settings import allowed
 from bot.domain.pulse import Pulse
 from bot.rules.files.load import load as load_rules
 from bot.store import open_store
+from bot.store.audit import newest_entry
 from bot.web.app import ROUTES, Web, application
 from bot.web.facts import Facts, Reader
 from bot.web.meter import Meter
 from bot.web.pages import Pages
 from bot.web.safety import Gate, Hosts
+from bot.web.tail import Tail
 
 NOW = datetime(2026, 11, 26, 13, 32, tzinfo=UTC)
 TOKEN = "a-token-of-the-page"
@@ -103,6 +105,7 @@ class WebWorld:
             wake=self._wake,
             token=lambda: self.token,
             poll=self._poll,
+            recordings_seen=lambda: 7,
             meter=self.meter,
             started=NOW,
             clock=lambda: self.now,
@@ -115,7 +118,7 @@ class WebWorld:
         gate = Gate(
             facts.token, clock=lambda: self.seconds, wall=lambda: NOW.timestamp() + self.seconds
         )
-        web = Web(facts, reader, gate, Pages())
+        web = Web(facts, reader, gate, Pages(), Tail(self.store.do(newest_entry)))
         hosts = Hosts.of("127.0.0.1", self.settings.web.public_url)
         app = application(web, hosts, ROUTES)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
