@@ -313,6 +313,7 @@ class Daemon:
             wake=self._delivery.wake,
             token=lambda: self._web_token.get_secret_value() if self._web_token else "",
             poll=self._polls.poll_now,
+            sites=lambda: {key: each.site.read_only for key, each in self._watcher.watched.items()},
             recordings_seen=lambda: self._watcher.recordings_seen,
             meter=self._meter,
         )

@@ -320,12 +320,13 @@ class StoreSection(Section):
 class WebSection(Section):
     """The status page: `listen` is host:port, or empty to turn it off.
 
-    `public_url` is where people reach it.
+    `public_url` is where people reach it, `hook_secret` part of the address of a hook.
     """
 
     listen: str = "127.0.0.1:8080"
     token: Annotated[OptionalSecret, Field(validate_default=True)] = None
     public_url: OptionalText = None
+    hook_secret: OptionalSecret = None
 
     @field_validator("listen")
     @classmethod
@@ -406,6 +407,7 @@ class Settings(BaseSettings):
             self.slack.bot_token,
             self.slack.webhook_url,
             self.web.token,
+            self.web.hook_secret,
         )
         values = {secret.get_secret_value() for secret in given if secret is not None}
         if key := self.mouseflow.api_key.get_secret_value():

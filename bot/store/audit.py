@@ -76,14 +76,17 @@ def history(
     since: datetime | None = None,
     until: datetime | None = None,
     before: int | None = None,
+    without: Sequence[str] = (),
     limit: int = 100,
 ) -> list[Entry]:
     """Entries that match all given filters, newest first.
 
     `kind` is a whole kind (`step.done`) or the first part of one (`step`). `before` is the
-    id of the last entry seen, for paging.
+    id of the last entry seen, for paging; kinds in `without` are left out.
     """
     query = _matching(rule, subject, website, since, until, before)
+    if without:
+        query = query.where(audit.c.kind.not_in(without))
     queries = (
         [query.where(audit.c.kind == each) for each in _kinds(conn, kind)] if kind else [query]
     )

@@ -1,7 +1,7 @@
 """What the pages know of the running daemon, and the connection they read the store with."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +33,8 @@ class Facts:
     `store` is the daemon's own, only for what people change; `wake` tells delivery of it. `rules`
     are the active ones, `pulse` how polls and deliveries move, `ready` whether the websites are
     known. `token` is `web.token` as it is now. `poll` has every website polled now, or only what
-    the given kind of poll reads, and returns how many polls that starts. `recordings_seen` counts
+    the given kind of poll reads, and returns how many polls that starts. `sites` are
+    the ids of the watched websites, each with whether it is read-only. `recordings_seen` counts
     new recordings since the start.
     """
 
@@ -45,6 +46,7 @@ class Facts:
     wake: Callable[[], None]
     token: Callable[[], str]
     poll: Callable[[str], int]
+    sites: Callable[[], Mapping[str, bool]]
     recordings_seen: Callable[[], int]
     meter: Meter = field(default_factory=Meter)
     started: datetime = field(default_factory=utc)

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from bot.messages.text import clean, number
+from bot.messages.text import clean, lasting, number
+from bot.web import charts
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _STATIC = {
@@ -38,6 +39,10 @@ class Clock:
 
     def __init__(self, zone: ZoneInfo, now: datetime) -> None:
         self.zone, self.now = zone, now
+
+    def local(self) -> datetime:
+        """Now, in the account's zone."""
+        return self.now.astimezone(self.zone)
 
     def relative(self, at: datetime | None, never: str = "never") -> Markup:
         """How long ago, exact on hover; the script counts on."""
@@ -90,8 +95,12 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def breakable(text: str) -> Markup:
     """A host name or a path that may break after its dots and slashes."""
-    shown = escape(clean(text))
+    shown = str(escape(clean(text)))
     return Markup(shown.replace(".", ".<wbr>").replace("/", "/<wbr>"))  # noqa: S704 - escaped
+
+
+def _lasting(seconds: float) -> str:
+    return lasting(timedelta(seconds=seconds if seconds < 10 else round(seconds)))
 
 
 def short_id(text: str) -> str:
@@ -113,14 +122,19 @@ class Pages:
         self.env.filters.update(
             clean=clean, number=number, breakable=breakable, short_id=short_id, span=span
         )
-        self.env.globals.update(address=address, counted=counted)
+        self.env.globals.update(
+            address=address, counted=counted, bars=charts.bars, per_day=charts.per_day,
+            burn_down=charts.burn_down, day_name=charts.day_name, lasting=_lasting,
+        )  # fmt: skip
         folder = files("bot.web") / "static"
         self.static = {name: (folder / name).read_bytes() for name in _STATIC}
         self.versions = {
             name: sha256(content).hexdigest()[:12] for name, content in self.static.items()
         }
         macros: Any = self.env.get_template("macros.html").module
-        self.env.globals["icon"] = macros.icon
+        for name in ("icon", "state", "problem", "cell", "head", "outcome", "matches",
+                     "budget_line", "condition"):  # fmt: skip
+            self.env.globals[name] = getattr(macros, name)
         self.env.globals["static"] = {
             name: f"/static/{version}/{name}" for name, version in self.versions.items()
         }

@@ -13,11 +13,12 @@ from bot.domain.pulse import Pulse
 from bot.rules.files.load import load as load_rules
 from bot.store import open_store
 from bot.store.audit import newest_entry
-from bot.web.app import ROUTES, Web, application
+from bot.web.app import ROUTES, application
 from bot.web.facts import Facts, Reader
 from bot.web.meter import Meter
 from bot.web.pages import Pages
 from bot.web.safety import Gate, Hosts
+from bot.web.shared import Hub, Pace, Web
 from bot.web.tail import Tail
 
 NOW = datetime(2026, 11, 26, 13, 32, tzinfo=UTC)
@@ -79,6 +80,7 @@ class WebWorld:
         self.ready = True
         self.polled: list[str] = []
         self.woken = 0
+        self.sites: dict[str, bool] = {}
         self.token = TOKEN
         self.meter = Meter(clock=lambda: self.seconds)
 
@@ -105,6 +107,7 @@ class WebWorld:
             wake=self._wake,
             token=lambda: self.token,
             poll=self._poll,
+            sites=lambda: self.sites,
             recordings_seen=lambda: 7,
             meter=self.meter,
             started=NOW,
@@ -114,11 +117,20 @@ class WebWorld:
     @asynccontextmanager
     async def ask(self, host="127.0.0.1:8080", client="127.0.0.1"):
         facts = self.facts()
+        self.hub = Hub()
         reader = Reader(self.settings.store.url)
         gate = Gate(
             facts.token, clock=lambda: self.seconds, wall=lambda: NOW.timestamp() + self.seconds
         )
-        web = Web(facts, reader, gate, Pages(), Tail(self.store.do(newest_entry)))
+        web = Web(
+            facts,
+            reader,
+            gate,
+            Pages(),
+            Tail(self.store.do(newest_entry)),
+            self.hub,
+            Pace(lambda: self.seconds),
+        )
         hosts = Hosts.of("127.0.0.1", self.settings.web.public_url)
         app = application(web, hosts, ROUTES)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
