@@ -112,6 +112,7 @@ class Watcher:
         self._wake = wake
         self._clock = clock
         self.announce_after = announce_after
+        self.recordings_seen = 0
         self._announced: datetime | None = None
         self._started: float | None = None
         self._listed = False
@@ -324,6 +325,7 @@ class Watcher:
             watched.watched_since(now),
         )
         self._keep(watched, polled.live)
+        self.recordings_seen += polled.fresh
         if polled.evaluated:
             matches = len(polled.recorded.matches)
             tell = log.info if matches else log.debug

@@ -99,8 +99,6 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
             "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
             "(BOT_MOUSEFLOW__API_KEY)"
         )
-    if settings.web.model_fields_set and settings.web.address is not None:
-        found.append("web: this version serves no status page yet, so [web] has no effect")
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(
