@@ -35,14 +35,15 @@ _PAUSE = 0.05
 """Seconds between two batches, so that the daemon can write."""
 
 
-def line(text: str = "") -> None:
-    """Print one line; text from visitors cannot move the cursor or start another line.
+def line(text: str = "", start: str = "") -> None:
+    """Print `start` and the text on one line; text from visitors cannot start another line.
 
-    On a terminal a long line wraps at words, and its other lines begin where it began.
+    On a terminal a long line wraps at words, and its other lines begin as it does: indented alike,
+    with `start` again.
     """
     safe = neutral(scrubber.text(text), WIDEST * 4)
     indent = len(safe) - len(safe.lstrip(" "))
-    _print(safe, " " * indent)
+    _print(start + safe, start + " " * indent)
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
