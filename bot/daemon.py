@@ -18,8 +18,8 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,20 +28,19 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
-from pydantic import SecretStr
 
-from bot.account import Account, open_client
 from bot.actions import ACTIONS
 from bot.actions.base import Action
 from bot.actions.webhook import Webhook
+from bot.cleanup import clean_up
+from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.attempt import error_text
-from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
-from bot.delivery.slack import SLACK, SlackLookup, SlackPoster, WebhookPoster
+from bot.delivery.dry_run import DryRunLog
+from bot.delivery.slack import SlackLookup
 from bot.delivery.troubles import Ops
-from bot.delivery.webhook import WebhookCaller
 from bot.domain.alert_state import GAP
 from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import (
@@ -59,18 +58,15 @@ from bot.polling.ops_messages import announce, post_directly
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
-from bot.ports import Addresses, Mouseflow, Ports
+from bot.ports import Mouseflow
 from bot.reports.history import compared_for
-from bot.rule_reader import ApartReader, RuleReader, Start, rules_at_start
+from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
-from bot.store.recordings import missing_websites, website_names
-from bot.store.retention import forget, forget_website, limit, shrink
 from bot.store.rules import kept_rule_files
 from bot.watcher import Watcher
-from mouseflow import AsyncMouseflow, Priority
 
 log = structlog.get_logger(__name__)
 
@@ -78,12 +74,6 @@ T = TypeVar("T")
 
 CHECK_FILES = timedelta(seconds=3)
 """How often the rule files are checked for changes."""
-
-CLEANUP = timedelta(hours=1)
-"""How often data older than `[store] keep` is deleted."""
-
-BETWEEN_PIECES = 0.05
-"""Seconds between two pieces of the cleanup, for the work that waits."""
 
 TELL_AGAIN = timedelta(minutes=5)
 """How soon the bot tries again to tell people about the store."""
@@ -105,9 +95,6 @@ RESTART = timedelta(minutes=1)
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
-
-LAST_CALLS = timedelta(seconds=3)
-"""How long a stop waits for polls in flight, after delivery has ended."""
 
 
 def utc() -> datetime:
@@ -146,7 +133,7 @@ async def run(
     *,
     stop: asyncio.Event,
     reload: asyncio.Event,
-    reader: ApartReader | None = None,
+    reader: ProcessReader | None = None,
     reread: Callable[[], Settings] | None = None,
 ) -> None:
     """Watch the account until `stop` is set.
@@ -157,7 +144,7 @@ async def run(
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
     start only `stop` ends it.
     """
-    reader = reader or ApartReader(settings.rules.paths, allowed(settings))
+    reader = reader or ProcessReader(settings.rules.paths, allowed(settings))
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
         with open_store(settings.store.url) as store:
@@ -537,6 +524,15 @@ class Daemon:
             log.warning("store.told", title=title)
         return True
 
+    async def _clean_up(self) -> None:
+        await clean_up(
+            self._store,
+            self._settings.store.keep,
+            compared=lambda: compared_for(self._watcher.rules.rules),
+            ops=self._settings.slack.ops,
+            clock=utc,
+        )
+
     def _local(self, seconds: float) -> datetime:
         return datetime.fromtimestamp(seconds, ZoneInfo(self._settings.mouseflow.time_zone))
 
@@ -568,43 +564,6 @@ class Daemon:
             await self._store.run(partial(keep_account_pause, until=until))
             self._kept = until
 
-    async def _clean_up(self) -> None:
-        """Delete old data from the store now and then, in small pieces."""
-        started = utc()
-        while True:
-            try:
-                await self._forget(started)
-            except StoreError as error:
-                log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
-            except Exception:  # a bug here must not stop polls and deliveries
-                log.exception("store.cleanup_failed", reason="internal error")
-            await asyncio.sleep(CLEANUP.total_seconds())
-
-    async def _forget(self, started: datetime) -> None:
-        keep, now = self._settings.store.keep, utc()
-        limited = await self._store.run(partial(limit, keep=keep, now=now, started=started))
-        for website, read in limited.lost.items():
-            await self._store.run(partial(self._lose, website=website, read=read, now=now))
-        compared = now - compared_for(self._watcher.rules.rules)
-        old = partial(forget, before=limited.before, compared_since=compared)
-        for piece in (old, shrink):
-            while await self._store.run(piece):  # noqa: ASYNC110 - a pause for other work
-                await asyncio.sleep(BETWEEN_PIECES)
-        self._store.delete_copies(now - keep)
-
-    def _lose(self, conn: Connection, website: str, read: datetime, now: datetime) -> None:
-        """Forget a website that could not be read for longer than `keep`, and tell people."""
-        name = (missing_websites(conn) | website_names(conn)).get(website, website)
-        forget_website(conn, website)
-        log.warning("store.website_forgotten", website=name, last_read=read.isoformat())
-        lines = (
-            f"Its recordings were last read on {read:%Y-%m-%d}, longer ago than store.keep. "
-            "The bot deletes what it stored about them.",
-            "If the website can be read again, the bot treats it like a new one.",
-        )
-        title = f"{name} has not been readable for too long"
-        announce(conn, title, lines, now, self._settings.slack.ops)
-
 
 async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
     """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
@@ -633,104 +592,3 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception) and not isinstance(outcome, BotError):
             log.error("daemon.internal_error", reason=repr(outcome))
-
-
-def nothing_rotated(_: Settings) -> list[str]:
-    """Keep the secrets."""
-    return []
-
-
-@dataclass(frozen=True, slots=True)
-class Clients:
-    """`reading` is the account for polls, `acting` are the ports for actions.
-
-    `client` is what both send with; its pause after a 429 is kept in the store. `rotate` uses
-    the secrets of other settings from now on, and returns the names of those that changed.
-    """
-
-    reading: Mouseflow
-    acting: Ports
-    client: AsyncMouseflow | None = None
-    rotate: Callable[[Settings], list[str]] = nothing_rotated
-
-
-@asynccontextmanager
-async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
-    """The clients for these settings, closed at the end."""
-    client = open_client(settings.mouseflow)
-    slack, webhook = _poster(settings), WebhookCaller()
-    try:
-        acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        rotate = partial(_rotate, client, slack, _Secrets.of(settings))
-        yield Clients(Account(client, Priority.POLL), acting, client, rotate)
-    finally:
-        await client.aclose(within=LAST_CALLS.total_seconds())
-        await webhook.close()
-        await slack.close()
-
-
-@dataclass(slots=True)
-class _Secrets:
-    """The secrets in use."""
-
-    account: tuple[str, str]
-    slack: SecretStr | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> "_Secrets":
-        flow, slack = settings.mouseflow, settings.slack
-        account = (flow.email, flow.api_key.get_secret_value())
-        return cls(account, slack.bot_token or slack.webhook_url)
-
-
-def _rotate(
-    client: AsyncMouseflow,
-    slack: SlackPoster | WebhookPoster | NoSlack,
-    used: _Secrets,
-    settings: Settings,
-) -> list[str]:
-    new, changed = _Secrets.of(settings), list[str]()
-    if new.account != used.account:
-        client.use_credentials(*new.account)
-        changed.append("mouseflow.api_key")
-    same_kind = isinstance(slack, SlackPoster) == (settings.slack.bot_token is not None)
-    if (
-        new.slack is not None
-        and new.slack != used.slack
-        and same_kind
-        and not isinstance(slack, NoSlack)
-    ):
-        slack.use(new.slack)
-        changed.append("slack.bot_token" if settings.slack.bot_token else "slack.webhook_url")
-    used.account, used.slack = new.account, new.slack
-    return changed
-
-
-def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:
-    """The same account for polls; actions only go into the log."""
-    acting = Ports(
-        DryMouseflow(clients.acting.mouseflow, dry_run_log),
-        DrySlack(dry_run_log),
-        DryWebhook(dry_run_log),
-        clients.acting.addresses,
-    )
-    return Clients(clients.reading, acting, clients.client)
-
-
-def _addresses(settings: Settings) -> Addresses:
-    return Addresses(
-        app_url=settings.mouseflow.app_url,
-        share_url=settings.mouseflow.share_url or "",
-        channel=settings.slack.channel or "",
-        ops_channel=settings.slack.ops_channel or "",
-        zone=settings.mouseflow.time_zone,
-    )
-
-
-def _poster(settings: Settings) -> SlackPoster | WebhookPoster | NoSlack:
-    slack = settings.slack
-    if slack.bot_token is not None:
-        return SlackPoster(slack.bot_token, base_url=slack.base_url or SLACK)
-    if slack.webhook_url is not None:
-        return WebhookPoster(slack.webhook_url)
-    return NoSlack()

@@ -58,7 +58,7 @@ class RuleReader:
 
 
 @dataclass(frozen=True, slots=True)
-class ApartReader(RuleReader):
+class ProcessReader(RuleReader):
     """Reads rule files in another process, and looks at the disk in another thread."""
 
     patience: timedelta = PATIENCE

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import BotError, RuleErrors
-from bot.rule_reader import ApartReader, RuleReader
+from bot.rule_reader import ProcessReader, RuleReader
 from bot.rules.files.actions import Allowed
 
 GOOD = b"""
@@ -25,7 +25,7 @@ SLOW = b"version: 1\nrules:\n" + b"".join(b"  r%d:\n    watch: pages\n" % n for 
 
 
 def apart(**limits):
-    return ApartReader([], Allowed(delete=True), **limits)
+    return ProcessReader([], Allowed(delete=True), **limits)
 
 
 def shown(error):

@@ -45,7 +45,7 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
     share no rate limit.
     """
     from bot.account import Account
-    from bot.daemon import open_clients
+    from bot.clients import open_clients
     from bot.polling.evaluate import CountingClient
     from mouseflow import Priority
 

@@ -47,12 +47,12 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from bot.config.settings import allowed
-    from bot.rule_reader import ApartReader
+    from bot.rule_reader import ProcessReader
 
     async def watch() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()
         _handle_signals(asyncio.get_running_loop(), stop, reload)
-        reader = ApartReader(configured.rules.paths, allowed(configured))
+        reader = ProcessReader(configured.rules.paths, allowed(configured))
         await reader.start_process()  # it gets ready during the slow import
 
         from bot import daemon

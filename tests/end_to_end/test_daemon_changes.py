@@ -172,7 +172,7 @@ def test_a_bug_with_the_list_of_websites_ends_nothing(tmp_path, begin):
 
 
 @pytest.mark.parametrize(
-    "part", ["bot.daemon.forget", "bot.daemon.SlackLookup.run", "bot.daemon.Daemon._keep_pause"]
+    "part", ["bot.cleanup.forget", "bot.daemon.SlackLookup.run", "bot.daemon.Daemon._keep_pause"]
 )
 def test_a_bug_in_a_side_task_ends_nothing(tmp_path, part):
     world = World(tmp_path, RULES, websites=1)

@@ -12,7 +12,7 @@ from virtual_world import START, World, virtually
 from bot.cli.status import gather
 from bot.daemon import run
 from bot.errors import BotError, ConfigError, RuleErrors
-from bot.rule_reader import ApartReader, RuleReader
+from bot.rule_reader import ProcessReader, RuleReader
 from bot.rules.files.actions import Allowed
 from bot.store.rules import kept_rule_files
 from mouseflow.simulator.server import Simulator
@@ -181,7 +181,7 @@ def test_a_webhooks_secret_in_a_rule_file_is_not_kept(tmp_path):
     assert b"env:SECRET_NOT_IN_THE_STORE" in kept[0][1]
 
 
-class Stuck(ApartReader):
+class Stuck(ProcessReader):
     """A disk that never answers."""
 
     async def contents(self):

@@ -18,9 +18,10 @@ import time_machine
 
 from bot.account import Account
 from bot.cli.output import as_text
+from bot.clients import Clients
 from bot.config import Settings, load
 from bot.config.settings import allowed
-from bot.daemon import Clients, Daemon
+from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
 from bot.rule_reader import RuleReader, Start, rules_at_start

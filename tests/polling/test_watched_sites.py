@@ -9,7 +9,8 @@ from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.rules.files.load import read
-from bot.watcher import Watcher, watched_sites
+from bot.watched_sites import watched_sites
+from bot.watcher import Watcher
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
 

@@ -25,8 +25,9 @@ from virtual_world import Prompt, VirtualLoop, rules_now
 from world_history import History, Match, Recording, Span
 
 from bot.account import Account
+from bot.clients import Clients
 from bot.config import load
-from bot.daemon import Clients, Daemon
+from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports
 from bot.store import in_memory_copy

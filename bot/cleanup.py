@@ -1,0 +1,70 @@
+"""The cleanup: data older than `[store] keep` leaves the store, a small piece at a time."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from bot.errors import StoreError
+from bot.polling.ops_messages import announce
+from bot.store import Connection, Store
+from bot.store.recordings import missing_websites, website_names
+from bot.store.retention import forget, forget_website, limit, shrink
+
+log = structlog.get_logger(__name__)
+
+CLEANUP = timedelta(hours=1)
+"""How often data older than `[store] keep` is deleted."""
+
+BETWEEN_PIECES = 0.05
+"""Seconds between two pieces of the cleanup, for the work that waits."""
+
+
+async def clean_up(
+    store: Store,
+    keep: timedelta,
+    *,
+    compared: Callable[[], timedelta],
+    ops: str | None,
+    clock: Callable[[], datetime],
+) -> None:
+    """Delete old data every hour, without end; a fault is logged and tried again.
+
+    `compared` is for how long reports are kept because a rule compares with them. `ops` is the
+    channel that learns of websites which are forgotten.
+    """
+    started = clock()
+    while True:
+        try:
+            limited = await store.run(partial(limit, keep=keep, now=clock(), started=started))
+            for website, read in limited.lost.items():
+                await store.run(partial(_lose, website=website, read=read, now=clock(), ops=ops))
+            await _forget(store, limited.before, clock() - compared())
+            store.delete_copies(clock() - keep)
+        except StoreError as error:
+            log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
+        except Exception:  # a bug here must not stop polls and deliveries
+            log.exception("store.cleanup_failed", reason="internal error")
+        await asyncio.sleep(CLEANUP.total_seconds())
+
+
+async def _forget(store: Store, before: datetime, compared_since: datetime) -> None:
+    old = partial(forget, before=before, compared_since=compared_since)
+    for piece in (old, shrink):
+        while await store.run(piece):  # noqa: ASYNC110 - a pause for other work
+            await asyncio.sleep(BETWEEN_PIECES)
+
+
+def _lose(conn: Connection, website: str, read: datetime, now: datetime, ops: str | None) -> None:
+    """Forget a website that could not be read for longer than `keep`, and tell people."""
+    name = (missing_websites(conn) | website_names(conn)).get(website, website)
+    forget_website(conn, website)
+    log.warning("store.website_forgotten", website=name, last_read=read.isoformat())
+    lines = (
+        f"Its recordings were last read on {read:%Y-%m-%d}, longer ago than store.keep. "
+        "The bot deletes what it stored about them.",
+        "If the website can be read again, the bot treats it like a new one.",
+    )
+    announce(conn, f"{name} has not been readable for too long", lines, now, ops)

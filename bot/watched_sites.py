@@ -1,0 +1,195 @@
+"""The websites of the account: which ones rules watch, and which ones are gone."""
+
+import asyncio
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from bot.budgets.members import covered
+from bot.domain.subjects import Site, reread
+from bot.polling.live_sessions import LiveSessions
+from bot.polling.ops_messages import announce
+from bot.polling.record_matches import Recorded, Routing
+from bot.polling.recordings import stop_reading
+from bot.polling.site_rules import SiteRules
+from bot.reports.fetch import LevelMemory
+from bot.reports.poll import uncovered, website_gone
+from bot.rules.model import Rule, RuleSet, applies
+from bot.store import Connection
+from bot.store.alert_states import websites_of_levels
+from bot.store.recordings import (
+    missing_websites,
+    set_websites,
+    website_names,
+)
+from mouseflow.models import Website
+
+
+@dataclass(slots=True)
+class WatchedSite:
+    """A website under watch: its rules, prepared, and what is kept between its polls.
+
+    `reported` are the doubts about its API that people were told; `backfill_attempts` counts
+    by day how often a backfill lacked details. `begun` is since when rules watch its recordings,
+    in seconds of the event loop's clock; `first`: they were never polled before.
+    """
+
+    site: Site
+    rules: SiteRules
+    live: LiveSessions = field(default_factory=LiveSessions)
+    levels: LevelMemory = field(default_factory=LevelMemory)
+    reported: set[str] = field(default_factory=set)
+    backfill_attempts: dict[str, int] = field(default_factory=dict)
+    begun: float | None = None
+    first: bool | None = None
+
+    def watched_since(self, now: datetime) -> datetime | None:
+        """Since when recordings have been watched, whatever the wall clock did meanwhile.
+
+        None if an earlier process began it.
+        """
+        if not self.first or self.begun is None:
+            return None
+        return now - timedelta(seconds=asyncio.get_running_loop().time() - self.begun)
+
+
+def sites_of(rows: Iterable[Website], rules: RuleSet) -> list[Site]:
+    """The websites for rules; without demo websites, unless a rule names them."""
+    return [site_of(row) for row in rows if not row.is_demo or _named(row.name or row.id, rules)]
+
+
+def site_of(row: Website) -> Site:
+    """The website of a row; its id where it has no name."""
+    return Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
+
+
+def _named(name: str, rules: RuleSet) -> bool:
+    lists = [rule.websites for rule in rules.rules]
+    lists += [budget.websites for budget in rules.budgets]
+    return any(name.casefold() == wanted.casefold() for names in lists for wanted in names)
+
+
+def unknown_websites(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+    """The rules that name a website which the account does not have, each with that name."""
+    for rule in rules.rules:
+        for name in rule.websites:
+            if not any(applies(replace(rule, websites=(name,)), site) for site in sites):
+                yield rule.id, name
+
+
+def watched_sites(
+    rules: RuleSet,
+    sites: Sequence[Site],
+    before: Mapping[str, WatchedSite],
+    tags: Set[str] = frozenset(),
+) -> dict[str, WatchedSite]:
+    """The websites that some rule or budget watches, by id. `tags` are those of earlier rules.
+
+    What is kept of them stays, except for facts that other rules had asked for.
+    """
+    found = {}
+    shared: dict[tuple[str, ...], SiteRules] = {}  # most websites have the same rules
+    unchanged: dict[tuple[int, int], bool] = {}
+    for site in sites:
+        watching = tuple(rule.id for rule in rules.rules if applies(rule, site))
+        if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
+            continue
+        if watching not in shared:
+            shared[watching] = SiteRules(rules.rules, site, earlier_tags=tags)
+        prepared = shared[watching]
+        known = before.get(site.id)
+        if known is None:
+            found[site.id] = WatchedSite(site, prepared)
+            continue
+        pair = (id(known.rules), id(prepared))
+        if pair not in unchanged:
+            unchanged[pair] = known.rules.final.rules == prepared.final.rules
+        live = known.live if unchanged[pair] else known.live.forget_facts()
+        found[site.id] = replace(known, site=site, rules=prepared, live=live)
+    return found
+
+
+def stop_unwatched(
+    conn: Connection, sites: Sequence[Site], watching: Sequence[Sequence[Rule]], now: datetime
+) -> None:
+    """Stop reading the recordings of websites that no rule watches, now or until now.
+
+    A rule that comes later begins when it comes. A website that is missing from the list keeps
+    its place: it is caught up with.
+    """
+    for site in sites:
+        if not all(
+            any(rule.watch == "recordings" and applies(rule, site) for rule in rules)
+            for rules in watching
+        ):
+            stop_reading(conn, site.id, now)
+
+
+@dataclass(frozen=True, slots=True)
+class GoneSites:
+    """The websites that are gone, and what resolving their alerts led to."""
+
+    sites: tuple[Site, ...]
+    recorded: Recorded
+
+
+def save_sites(
+    conn: Connection,
+    sites: Sequence[Site],
+    there: Collection[str],
+    rules: RuleSet,
+    routing: Routing,
+    now: datetime,
+) -> GoneSites:
+    """Save a new list of websites; `there` are all ids, including those left out.
+
+    A website that is missing from two lists in a row is gone: its alerts end.
+    """
+    lacked = missing_websites(conn)
+    missing = _with_alerts(conn, rules.rules, there) | website_names(conn)
+    missing = {key: name for key, name in missing.items() if key not in there}
+    gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
+    ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
+    ended.append(uncovered(conn, sites, rules.rules, routing, now))
+    _tell_of_new_names(conn, sites, rules.rules, routing, now)
+    names = {site.id: site.name for site in sites}
+    set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
+    recorded = Recorded(
+        tuple(key for each in ended for key in each.matches),
+        tuple(pause for each in ended for pause in each.paused),
+    )
+    return GoneSites(gone, recorded)
+
+
+def _tell_of_new_names(
+    conn: Connection, sites: Sequence[Site], rules: Sequence[Rule], routing: Routing, now: datetime
+) -> None:
+    """Tell people which rules no longer watch a website, because it has another name now."""
+    before = website_names(conn)
+    for site in sites:
+        old = Site(site.id, before.get(site.id, site.name))
+        lost = [rule.id for rule in rules if applies(rule, old) and not applies(rule, site)]
+        if lost:
+            title = f"Website {old.name} is now called {site.name}"
+            lines = (
+                f"These rules name {old.name} and no longer watch it: {', '.join(lost)}.",
+                "Their alerts there end. To watch it, write its new name or its id in the rules.",
+            )
+            announce(conn, title, lines, now, routing.ops, site)
+
+
+def _with_alerts(conn: Connection, rules: Sequence[Rule], there: Collection[str]) -> dict[str, str]:
+    """Missing websites with an alert of a rule: names by id."""
+    ids = {rule.id for rule in rules}
+    return {
+        website: reread(figures).website.name if figures else website
+        for rule, website, figures in websites_of_levels(conn)
+        if website not in there and rule in ids
+    }
