@@ -74,7 +74,7 @@ def run(args: Namespace) -> int:
     with auth_errors(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
-        output.document(_as_json(did, found, names))
+        output.document(_as_json(did, found, names), names)
     else:
         _show(did, found, names)
         if first and not found:
@@ -181,12 +181,14 @@ def _posts(did: "OnceResult") -> list[tuple[str, str]]:
 
 
 def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> dict[str, Any]:
+    dry = did.dry_run_log is not None
     return {
-        "dry_run": did.dry_run_log is not None,
-        "websites": did.websites,
+        "dry_run": dry,
+        "polled": did.websites,
         "failed": did.failed,
         "rule_errors": did.start.errors,
-        "done": did.drained.done,
+        "done": 0 if dry else did.drained.done,
+        "would_do": did.drained.done if dry else 0,
         "postponed": did.drained.postponed,
         "dead": did.drained.dead,
         "held": did.drained.held,
@@ -194,12 +196,15 @@ def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]
             {
                 "rule": match.rule,
                 "website": match.website,
-                "site": match.site,
                 "subject": match.subject,
                 "why": match.why,
                 "held_back": match.held_back,
                 "steps": [
-                    {"action": action, "state": state, "fault": fault}
+                    {
+                        "action": action,
+                        "state": "would-run" if dry and state == "done" else state,
+                        "fault": fault,
+                    }
                     for action, state, fault in match.steps
                 ],
             }

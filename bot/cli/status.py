@@ -279,6 +279,7 @@ def run(args: Namespace) -> int:
     from bot.cli import budget, output
     from bot.cli.context import existing_store, lock_file, settings
     from bot.cli.healthcheck import is_held, unhealthy
+    from bot.store.recordings import website_names
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
@@ -289,12 +290,18 @@ def run(args: Namespace) -> int:
         status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon, runs=is_held(lock)))
         budgets = store.do(budget.gather)
         plan = store.do(lambda conn: gather_plan(conn, rules, configured, status.now))
+        names = store.do(website_names)
     if args.json:
         output.document(
             asdict(status)
-            | {"failing": [msgspec.to_builtins(each) for each in status.failing]}
-            | {"polling": plan_json(plan)}
-            | {"budgets": [budget.as_json(each) for each in budgets]}
+            | {
+                "failing": [
+                    msgspec.to_builtins(it, builtin_types=(datetime,)) for it in status.failing
+                ],
+                "polling": plan_json(plan),
+                "budgets": [budget.as_json(each) for each in budgets],
+            },
+            names,
         )
         return 0
     show(status)

@@ -353,7 +353,7 @@ def test_a_failing_test_shows_why_and_fails_the_build(
     suites = Xml.parse(place / "report.xml").getroot()
     assert suites.attrib["tests"] == "3"
     assert suites.attrib["failures"] == "1"
-    results = json.loads(told(capsys, "test", "first.yaml", "--json", code=1))
+    results = json.loads(told(capsys, "test", "first.yaml", "--json", code=1))["tests"]
     assert [result["passed"] for result in results] == [False, True, True]
     assert main(["test", "first.yaml", "--junit", "no/such/place.xml"]) == 1
 

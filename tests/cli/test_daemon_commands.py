@@ -121,6 +121,9 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing_anywhere(place: Pla
     assert told["dry_run"] is True
     assert {match["rule"] for match in told["matches"]} == {"trouble"}
     assert [step["action"] for step in told["matches"][0]["steps"]] == ["tag", "slack"]
+    assert {step["state"] for step in told["matches"][0]["steps"]} == {"would-run"}
+    assert (told["version"], told["done"], told["would_do"]) == (1, 0, 2)
+    assert told["matches"][0]["website"]["name"] == "myshop.com"
     assert told["would_write"]
     assert {post["channel"] for post in told["would_post"]} == {"#ux"}
     assert place.writes() == []
@@ -165,7 +168,7 @@ def test_a_page_of_two_websites_is_told_with_the_figures_of_each(tmp_path: Path)
             '    do: {slack: {channel: "#ux"}}\n'
         )
         matches = json.loads(place.run("once", "--dry-run", "--json")[0])["matches"]
-    assert {match["site"]: match["why"].partition("views ")[2] for match in matches} == {
+    assert {match["website"]["name"]: match["why"].partition("views ")[2] for match in matches} == {
         "myshop.com": "2, at least 1",
         "outlet.com": "3, at least 1",
     }
