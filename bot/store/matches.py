@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Awaited, Posting
 from bot.domain.step import Rank, StepStatus
+from bot.messages.text import lasting
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
 from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
-from bot.store.schema import lanes, matches, moment, ms, steps
+from bot.store.schema import lanes, matches, moment, moment_or_none, ms, steps
 
 POSTS_WAIT_MS = 15 * 60_000
 """How long a post waits for its match's writes and share, to include the link."""
@@ -165,11 +167,26 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         rule=match.rule,
         website=match.website,
         subject=match.subject_key,
-        text="; ".join(match.why),
+        text="; ".join((*_ended(conn, match), *match.why)),
         details={"steps": [step.key for step in match.steps]},
     )
     record(conn, match.matched, [note])
     return True
+
+
+def _ended(conn: Connection, match: NewMatch) -> tuple[str, ...]:
+    """What the audit log says of the end of an alert; nothing for any other match."""
+    if not match.match_key.endswith(RESOLVED):
+        return ()
+    query = select(func.max(matches.c.matched)).where(
+        matches.c.rule == match.rule,
+        matches.c.website == match.website,
+        matches.c.subject_key == match.subject_key,
+        matches.c.key.not_like(f"%{RESOLVED}"),
+        matches.c.key.not_like(f"%{REMINDED}"),
+    )
+    began = moment_or_none(conn.execute(query).scalar())
+    return ("ended" if began is None else f"ended after {lasting(match.matched - began)}",)
 
 
 def reached_people(

@@ -315,9 +315,19 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
     return moment_or_none(conn.execute(query).scalar_one_or_none())
 
 
+_BEGINNINGS = (matches.c.key.not_like(f"%{RESOLVED}"), matches.c.key.not_like(f"%{REMINDED}"))
+
+
 def matches_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many events since then the rule has matched."""
-    query = select(func.count()).where(*_matched(rule, since))
+    """How many events since then the rule has matched, without reminders and ends of alerts."""
+    query = select(func.count()).where(*_matched(rule, since), *_BEGINNINGS)
+    return conn.execute(query).scalar_one()
+
+
+def ends_since(conn: Connection, rule: str, since: datetime) -> int:
+    """How many alerts of the rule have ended since then and were announced."""
+    ended = matches.c.key.like(f"%{RESOLVED}")
+    query = select(func.count()).where(*_matched(rule, since), ended)
     return conn.execute(query).scalar_one()
 
 
@@ -331,8 +341,7 @@ def acted_since(conn: Connection, rule: str, since: datetime) -> int:
     query = select(func.count()).where(
         *_matched(rule, since),
         matches.c.matched >= func.coalesce(released, 0),
-        matches.c.key.not_like(f"%{RESOLVED}"),
-        matches.c.key.not_like(f"%{REMINDED}"),
+        *_BEGINNINGS,
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()
