@@ -457,7 +457,9 @@ def test_the_simulator_prints_a_configuration_with_which_check_goes_online(
             "version: 1\nrules:\n  one:\n    watch: recordings\n    websites: [myshop.com]\n"
             '    when: {friction: {min: 2}}\n    do: {slack: {channel: "#ux"}}\n'
         )
-        assert told(capsys, "check", "--online") == "ok: 1 rule in 1 file\n"
+        said = told(capsys, "check", "--online")
+        assert said.endswith("\nok: 1 rule in 1 file\n")
+        assert "checked Mouseflow: http://127.0.0.1:" in said
         text = (place / "rules/mine.yaml").read_text()
         (place / "rules/mine.yaml").write_text(text.replace("myshop", "noshop").replace("ux", "no"))
         said = told(capsys, "check", "--online", code=1)
