@@ -149,10 +149,12 @@ def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
     import asyncio
 
+    from bot.cli import output
     from bot.cli.check_online import Findings, findings
 
     try:
-        return asyncio.run(findings(settings, rules))
+        with output.busy("asking Mouseflow and Slack"):
+            return asyncio.run(findings(settings, rules))
     except BotError as error:
         return Findings([str(error)])
 

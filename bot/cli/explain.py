@@ -68,7 +68,8 @@ def run(args: Namespace) -> int:
     rules = context.rules(args, settings)
     rule = rule_named(rules.rules, args.rule)
     if args.recording is None:
-        plans = asyncio.run(_plans(args, settings, rules, rule))
+        with output.busy("asking Mouseflow"):
+            plans = asyncio.run(_plans(args, settings, rules, rule))
         if args.json:
             names = {site.id: site.name for site, _, _ in plans}
             output.document({"rule": rule.id, "data": _plans_json(plans)}, names)
@@ -80,7 +81,8 @@ def run(args: Namespace) -> int:
             f"{rule.id} watches {rule.watch}, not recordings; "
             f"`mouseflow-bot history --rule {rule.id}` shows when it fired and why"
         )
-    found = asyncio.run(_explain(args, settings, rules, rule))
+    with output.busy(f"asking Mouseflow about {args.recording}"):
+        found = asyncio.run(_explain(args, settings, rules, rule))
     if args.json:
         sites = (*found.looked, *([found.site] if found.site else ()))
         names = {site.id: site.name for site in sites}

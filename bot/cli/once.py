@@ -6,7 +6,7 @@ not in the store.
 
 import asyncio
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,12 +71,16 @@ def run(args: Namespace) -> int:
         found.extend(store.do(lambda conn: matches(conn, began, names)))
 
     # The log would say that a dry run's actions have taken effect.
-    with auth_errors(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
+    with (
+        auth_errors(configured),
+        logs.hushed("bot.delivery") if args.dry_run else nullcontext(),
+        output.busy("polling every website once"),
+    ):
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
         output.document(_as_json(did, found, names), names)
     else:
-        _show(did, found, names)
+        _show(did, found, names, configured.mouseflow.app_url)
         if first and not found:
             output.line(FIRST_POLL_HINT)
     drained = did.drained
@@ -115,25 +119,27 @@ def _notes(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, st
     }
 
 
-def _show(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> None:
+def _show(
+    did: "OnceResult", found: list[MatchView], names: Mapping[str, str], app_url: str
+) -> None:
     from bot.cli import output
 
-    for match in found:
-        output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
-        for action, state, fault in match.steps:
-            if not (did.dry_run_log and state == "done"):
-                output.line(
-                    f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
-                )
-        if match.held_back:
-            output.line(f"    not done: {match.held_back}")
-    for words in _would(did, names):
-        output.line(words)
-    for channel, text in _posts(did):
-        output.line()
-        output.line(f"would post to {channel}:")
-        for line in text.splitlines():
-            output.line(f"    {line}")
+    left, posts = _would(did, names), _posts(did)
+    things = list(dict.fromkeys((match.website, match.subject) for match in found))
+    for website, subject in things:
+        for match in found:
+            if (match.website, match.subject) == (website, subject):
+                _show_match(match, did)
+        # Only a recording's id is unique; of other subjects calls and posts come at the end.
+        url = f"{app_url.rstrip('/')}/websites/{website}/recordings/{subject}/play"
+        about = [words for words in left if f" {subject} on " in f"{words} "]
+        told = [(channel, text) for channel, text in posts if f"/recordings/{subject}/" in text]
+        if about and not told:  # a post has its own link
+            output.line(f"    {url}")
+        _show_would(about, told, "    ")
+        left = [words for words in left if words not in about]
+        posts = [post for post in posts if post not in told]
+    _show_would(left, posts, "")
     if did.start.errors:
         used = "those of the other files" if did.start.incomplete else "the previous rules"
         output.line(f"the rule files have errors; this run used {used}:")
@@ -141,6 +147,31 @@ def _show(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -
     for failure in did.failed:
         output.line(f"poll failed: {failure}")
     output.line(_summary(did, len(found)))
+
+
+def _show_match(match: MatchView, did: "OnceResult") -> None:
+    from bot.cli import output
+
+    output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
+    for action, state, fault in match.steps:
+        if not (did.dry_run_log and state == "done"):
+            output.line(
+                f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
+            )
+    if match.held_back:
+        output.line(f"    not done: {match.held_back}")
+
+
+def _show_would(calls: Sequence[str], posts: Sequence[tuple[str, str]], start: str) -> None:
+    """Print what a dry run would have called and posted."""
+    from bot.cli import output
+
+    for words in calls:
+        output.line(f"{start}{words}")
+    for channel, text in posts:
+        output.line(f"{start}would post to {channel}:")
+        for line in text.splitlines():
+            output.line(line, f"{start}  │ ")
 
 
 def _summary(did: "OnceResult", matched: int) -> str:

@@ -10,8 +10,10 @@ import re
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
@@ -31,6 +33,9 @@ WIDEST = 400
 """Most characters of one value on a line: a visitor's text may be a megabyte."""
 NARROWEST = 24
 """Fewest columns in which the text of a last column may wrap."""
+
+BUSY_AFTER = 1.0
+"""Seconds after which a command shows that it works."""
 
 _PAUSE = 0.05
 """Seconds between two batches, so that the daemon can write."""
@@ -83,6 +88,30 @@ def _print(text: str, hanging: str) -> None:
     console = Console(highlight=False, width=_width())
     for each in lines or [""]:
         console.print(_coloured(each), soft_wrap=True)
+
+
+@contextmanager
+def busy(what: str, *, after: float = BUSY_AFTER) -> Iterator[None]:
+    """Show on a terminal that the command works, from so many seconds on; nothing stays there."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    status = Console(stderr=True).status(what)
+    timer = threading.Timer(after, status.start)
+    timer.daemon = True
+    if after:
+        timer.start()
+    else:
+        status.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if timer.ident:
+            timer.join()
+        status.stop()
 
 
 _COLOURS = {
