@@ -324,13 +324,24 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
     return moment_or_none(conn.execute(query).scalar_one_or_none())
 
 
+def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
+    at = ms(since)
+    return matches.c.rule == rule, matches.c.matched >= at, matches.c.happened >= at
+
+
+_BEGINNINGS = (matches.c.key.not_like(f"%{RESOLVED}"), matches.c.key.not_like(f"%{REMINDED}"))
+
+
 def matches_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many events since then the rule has matched."""
-    query = select(func.count()).where(
-        matches.c.rule == rule,
-        matches.c.matched >= ms(since),
-        matches.c.happened >= ms(since),
-    )
+    """How many events since then the rule has matched, without reminders and ends of alerts."""
+    query = select(func.count()).where(*_matched(rule, since), *_BEGINNINGS)
+    return conn.execute(query).scalar_one()
+
+
+def ends_since(conn: Connection, rule: str, since: datetime) -> int:
+    """How many alerts of the rule have ended since then and were announced."""
+    ended = matches.c.key.like(f"%{RESOLVED}")
+    query = select(func.count()).where(*_matched(rule, since), ended)
     return conn.execute(query).scalar_one()
 
 
@@ -350,8 +361,7 @@ def acted_within(
         matches.c.matched >= func.max(ms(now - window), func.coalesce(released, 0)),
         matches.c.happened >= ms(happened - window),
         matches.c.matched - matches.c.happened <= window // timedelta(milliseconds=1),
-        matches.c.key.not_like(f"%{RESOLVED}"),
-        matches.c.key.not_like(f"%{REMINDED}"),
+        *_BEGINNINGS,
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()
