@@ -330,7 +330,7 @@ async def _late_marks(
     The first poll of all has decided nothing before.
     """
     nothing, now = Result((), done.knowledge, {}), scope.now
-    rules = scope.rules.of_marked() if context.marks else None
+    rules = scope.rules.of_marked if context.marks else None
     asked = due(rules.marked, live.marks_read, now) if rules and not done.outage else frozenset()
     if rules is None or not asked:
         return nothing, live

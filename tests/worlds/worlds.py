@@ -122,6 +122,7 @@ class World:
         self.features = features
         self.folder = folder
         self.began = datetime(2026, 3, 10, tzinfo=UTC) + timedelta(hours=chance.uniform(0, 500))
+        self.unnoticed = 0.0  # how long it may take to notice what people marked late
         self.quirks = self._quirks()
         zone = self.quirks.time_zone
         if "wrong-zone" in features:
@@ -313,8 +314,7 @@ class World:
                 await chance.choice(acts)(self)
         self.sim.faults.clear()
         longest = max(rec.last for rec in told.recordings.values()) - now()
-        if told.marks:
-            longest += told.marks_noticed
+        longest += self.unnoticed
         await asyncio.sleep(max(0, longest) + told.settle + 3 * told.poll + 300 + abs(told.skew))
         await self.end(kill=False)
         self._read_log()
@@ -409,6 +409,7 @@ async def marks(world: World) -> None:
 async def late_marks(world: World) -> None:
     if rec := world.some(lambda rec: now() > rec.last + world.history.settle + 600):
         world.mark(rec)
+        world.unnoticed = world.history.marks_noticed
 
 
 async def deletions(world: World) -> None:
