@@ -1,7 +1,7 @@
 """Logging: one pipeline for all records; secrets are redacted last.
 
 The only module that configures structlog. JSON lines for programs, text on a terminal. The
-events are listed in `docs/operations.md`.
+events are listed in `docs/reference/operations.md`.
 """
 
 import logging

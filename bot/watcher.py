@@ -40,6 +40,7 @@ from bot.reports import poll as report_poll
 from bot.reports.fetch import IGNORED
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet
+from bot.rules.needs import fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
 from bot.store.audit import Note, record
@@ -112,6 +113,7 @@ class Watcher:
         self._wake = wake
         self._clock = clock
         self.announce_after = announce_after
+        self.recordings_seen = 0
         self._announced: datetime | None = None
         self._started: float | None = None
         self._listed = False
@@ -218,6 +220,7 @@ class Watcher:
             changed=sorted(changed),
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
+            wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
 
     async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
@@ -324,6 +327,7 @@ class Watcher:
             watched.watched_since(now),
         )
         self._keep(watched, polled.live)
+        self.recordings_seen += polled.fresh
         if polled.evaluated:
             matches = len(polled.recorded.matches)
             tell = log.info if matches else log.debug

@@ -52,7 +52,7 @@ class Sent:
 
     `route` is the request's template, never a path. `attempt` counts from 1; `seconds` is
     the time from sending to the end of the answer. `problem` is the error's class name,
-    empty for success.
+    empty for success; `repeats` that of the attempt before.
     """
 
     method: str
@@ -61,6 +61,7 @@ class Sent:
     seconds: float
     attempt: int
     problem: str = ""
+    repeats: str = ""
 
 
 class Options(TypedDict, total=False):
@@ -261,7 +262,7 @@ class AsyncMouseflow(AccountLists):
         call = self._queue.new_call(priority, request.website)
         outcome_unknown = False
         began: float | None = None
-        attempt = 0
+        attempt, repeats = 0, ""
         while True:
             self._check_may_send(request, outcome_unknown=outcome_unknown)
             if not await self._queue.acquire(call):
@@ -270,8 +271,9 @@ class AsyncMouseflow(AccountLists):
             attempt += 1
             began = self._monotonic() if began is None else began
             try:
-                return await self._shielded_attempt(request, attempt, timeout)
+                return await self._shielded_attempt(request, attempt, timeout, repeats)
             except Unavailable as error:
+                repeats = type(error).__name__
                 error.outcome_unknown = error.outcome_unknown or outcome_unknown
                 outcome_unknown = error.outcome_unknown
                 most = self._tries if tries is None else tries
@@ -339,10 +341,10 @@ class AsyncMouseflow(AccountLists):
         return delay if delay <= left else None
 
     async def _shielded_attempt(
-        self, request: Request[T], attempt: int, timeout: float | None
+        self, request: Request[T], attempt: int, timeout: float | None, repeats: str
     ) -> RawAnswer[T]:
         """One attempt in a task of its own, which goes on if the caller is cancelled."""
-        task = asyncio.create_task(self._attempt(request, attempt, timeout))
+        task = asyncio.create_task(self._attempt(request, attempt, timeout, repeats))
         self._in_flight.add(task)
         task.add_done_callback(self._attempt_done)
         return await asyncio.shield(task)
@@ -353,7 +355,7 @@ class AsyncMouseflow(AccountLists):
             task.exception()  # retrieved, so that a cancelled caller leaves no warning
 
     async def _attempt(
-        self, request: Request[T], attempt: int, timeout: float | None
+        self, request: Request[T], attempt: int, timeout: float | None, repeats: str
     ) -> RawAnswer[T]:
         began = self._monotonic()
         status: int | None = None
@@ -369,7 +371,9 @@ class AsyncMouseflow(AccountLists):
         finally:
             self._queue.release()
             seconds = self._monotonic() - began
-            self._tell(Sent(request.method, request.route, status, seconds, attempt, problem))
+            self._tell(
+                Sent(request.method, request.route, status, seconds, attempt, problem, repeats)
+            )
 
     def _tell(self, sent: Sent) -> None:
         """Log the attempt and call `observe`, whose errors break no call."""

@@ -141,6 +141,7 @@ class PollContext:
 class Polled:
     """What a poll read, evaluated and recorded, and what to hand to the next one (`live`).
 
+    `fresh` counts the recordings that were never seen before.
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
     has the rules whose filters work again, each with the time from which to catch up. `offset`
@@ -149,6 +150,7 @@ class Polled:
 
     live: LiveSessions
     read: int
+    fresh: int
     evaluated: int
     details: int
     unread: int
@@ -238,6 +240,7 @@ async def poll(
     return Polled(
         live=replace(_noted(live, notes, now), outage=result.outage is not None),
         read=len(seen.listing.rows),
+        fresh=len(seen.fresh),
         evaluated=len(picked),
         details=result.details,
         unread=len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing)),

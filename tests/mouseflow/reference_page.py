@@ -14,7 +14,7 @@ import mouseflow
 from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
 from mouseflow.lists import AccountLists
 
-PAGE = Path(__file__).parents[2] / "docs" / "client-reference.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "client-reference.md"
 MODULES = (websites, recordings, heatmaps, funnels, forms, feedback)
 HEAD = """\
 # Reference of the Mouseflow client

@@ -1,4 +1,4 @@
-"""What docs/api-client.md shows is what happens."""
+"""What docs/reference/api-client.md shows is what happens."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ from mouseflow.simulator.scenarios import MYSHOP
 from mouseflow.simulator.server import Simulator
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "api-client.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "api-client.md").read_text(encoding="utf-8")
 SCRIPT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
 
 

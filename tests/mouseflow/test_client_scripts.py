@@ -27,8 +27,8 @@ from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.sessions import Visitor
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
-SCRIPTS = dict(re.findall(r"```python (\w+\.py)\n(.*?)```", TEXT, re.DOTALL))
+TEXT = (ROOT / "docs" / "how-to" / "scripts.md").read_text(encoding="utf-8")
+SCRIPTS = dict(re.findall(r"## .*`(\w+\.py)`\n(?:.*\n)*?```python\n((?:.*\n)*?)```", TEXT))
 ARGUMENTS = {
     "delete.py": ["myshop.com", "load-test", "--yes"],
     "tail.py": ["myshop.com", "1"],
