@@ -4,6 +4,7 @@ Both clients have these methods: `async for` with `AsyncMouseflow`, `for` with `
 `site` is a website's id or a `Website`.
 """
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -286,6 +287,29 @@ class AccountLists(ABC):
         asked = recordings.variables(_id(site), limit=_MOST_NAMES)
         for key in _names("variables", await self.send(asked)):
             yield key
+
+
+class ListsOver(AccountLists):
+    """The same lists over anything that sends requests, such as a client of your own."""
+
+    def __init__(
+        self,
+        sender: paging.Sender,
+        clock: "Callable[[], datetime]" = lambda: datetime.now(UTC),
+        sleep: "Callable[[float], Awaitable[None]]" = asyncio.sleep,
+    ) -> None:
+        self._sender, self._clock, self._sleep = sender, clock, sleep
+
+    async def send(
+        self,
+        request: Request[T],
+        *,
+        priority: Priority | None = None,
+        timeout: float | None = None,
+        tries: int | None = None,
+    ) -> T:
+        """The answer of the sender, which has its own priority and timeout."""
+        return await self._sender.send(request)
 
 
 def _id(site: str | Website) -> str:
