@@ -1,6 +1,6 @@
 """Send one request to the Mouseflow API with the configured credentials, and print its JSON.
 
-Reads only, unless --write is given.
+Reads only, unless --write is given. A website's name in the path stands for its id.
 """
 
 import asyncio
@@ -16,12 +16,13 @@ from bot.errors import BotError, ConfigError
 
 if TYPE_CHECKING:
     from bot.config import Settings
+    from bot.polling.evaluate import CountingClient
     from mouseflow import Request
 
 EXAMPLE = (
     "mouseflow-bot api GET /websites\n"
-    "mouseflow-bot api GET /websites/ID/recordings --field frictionmin=2.5 --all\n"
-    "mouseflow-bot api PUT /websites/ID --write --body rate.json"
+    "mouseflow-bot api GET /websites/myshop.com/recordings --field frictionmin=2.5 --all\n"
+    "mouseflow-bot api PUT /websites/myshop.com --write --body rate.json"
 )
 METHODS = ("GET", "POST", "PUT", "DELETE")
 _MOST = 10_000
@@ -89,6 +90,7 @@ async def _send(args: Namespace, settings: "Settings", body: bytes | None) -> tu
     from bot.cli.history_context import account
 
     async with account(settings) as client:
+        args.path = await _with_id(client, args.path)
         answer = await client.send(_request(args, body))
         found = _parsed(answer)
         key = next((key for key in _LISTS if isinstance(found.get(key), list)), "")
@@ -105,6 +107,21 @@ async def _send(args: Namespace, settings: "Settings", body: bytes | None) -> tu
             asked["offset"] = len(rows)  # undocumented: if it is ignored, nothing new comes
         found[key] = list(rows.values())
         return msgspec.json.encode(found), max(0, found["count"] - len(rows))
+
+
+async def _with_id(client: "CountingClient", where: str) -> str:
+    """The path with the website's id, if it has a name: an id has no dot."""
+    from mouseflow import websites
+
+    parts = where.split("/")
+    name = unquote(parts[2].partition("?")[0]) if parts[1] == "websites" and parts[2:] else ""
+    if "." not in name:
+        return where
+    for site in await client.send(websites.list()):
+        if site.name == name:
+            parts[2] = site.id + parts[2].removeprefix(parts[2].partition("?")[0])
+            return "/".join(parts)
+    raise ConfigError(f"no website {name} in the account")
 
 
 def _request(

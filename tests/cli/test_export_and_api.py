@@ -129,6 +129,9 @@ def test_a_request_by_hand_prints_the_json_as_it_came(bot: Run) -> None:
     sites = json.loads(bot("api", "GET", "/websites")[0])
     assert "myshop.com" in {site["name"] for site in sites}
     path = f"/websites/{MYSHOP}/recordings"
+    by_name = json.loads(bot("api", "GET", "/websites/myshop.com/recordings?limit=1")[0])
+    assert len(by_name["recordings"]) == 1
+    assert "no website shop.example" in bot("api", "GET", "/websites/shop.example", code=1)[1]
     some = json.loads(bot("api", "GET", f"{path}?limit=3", "--field", "device=desktop")[0])
     assert len(some["recordings"]) == 3
     assert {row["device"] for row in some["recordings"]} == {"Desktop"}
