@@ -93,15 +93,16 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
 
     def __post_init__(self) -> None:
         # The hot path of the client: one C call and one scan for a row without empty strings.
-        if self.id in _NOT_IN_PATHS:
-            raise ValueError("not an id")
         texts = _texts(self)
-        at = -1
-        for _ in range(texts.count("")):
-            at = texts.index("", at + 1)
-            force_setattr(self, _TEXTS[at], None)
-        if self.language and not self.lang:
-            force_setattr(self, "lang", self.language)
+        if "" in texts:
+            at = -1
+            for _ in range(texts.count("")):
+                at = texts.index("", at + 1)
+                force_setattr(self, _TEXTS[at], None)
+        if texts[-1] and not self.lang:
+            force_setattr(self, "lang", texts[-1])
+        if texts[0] in _NOT_IN_PATHS:
+            raise ValueError("not an id")
 
     def to_dict(self) -> dict[str, Any]:
         """The values under their Python names, page views as dictionaries too."""
@@ -115,7 +116,11 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
 
 
 _NOT_IN_PATHS = (".", "..")
-_TEXTS = tuple(name for name, kind in Recording.__annotations__.items() if kind == str | None)
+_TEXTS = (
+    "id",
+    *(name for name, kind in Recording.__annotations__.items() if kind == str | None),
+)
+assert _TEXTS[-1] == "language"  # noqa: S101 - __post_init__ counts on it
 _texts = attrgetter(*_TEXTS)
 
 
