@@ -194,6 +194,7 @@ LONG = {"run", "demo", "simulate"}
 """These run until they are stopped; tests of their own run them."""
 
 FAILING = {
+    "api PUT /websites/myshop.com --write --body rate.json": "rate.json: cannot be read",
     "cancel 17 23": "17: no such waiting action",
     "check rules/typo.yaml": "rules/typo.yaml: no such rule file",
     "healthcheck": "unhealthy: the daemon is not running",
