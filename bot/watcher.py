@@ -19,9 +19,9 @@ from typing import Literal
 
 import structlog
 
-from bot.budgets.decide import follow_files
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
+from bot.budgets.step_aside import follow_files
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site
 from bot.errors import BotError

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from mouseflow.simulator import clock
-from mouseflow.simulator.sessions import Script
+from mouseflow.simulator.sessions import Script, Snapshot, snapshot
 from mouseflow.simulator.traffic import Plan
 
 
@@ -30,10 +30,14 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A recording that a test added. `start` in ms since 1970."""
+    """A recording that a test added. `start` in ms since 1970; `final`: all of it."""
 
     start: int
     script: Script
+    final: Snapshot = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "final", snapshot(self.script))
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fie
 from bot.fields.field import WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN
+from bot.rules.files.keys import BEFORE, BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key, required
 from bot.rules.files.lints import LINTS
-from bot.rules.files.rule import BEFORE, BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key, required
 from bot.rules.operators import fitting, operator_keys, plain_operator
 from bot.rules.syntax.nodes import plain
 from bot.rules.syntax.values import (

@@ -16,9 +16,9 @@ from bot.fields.field import Field
 from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
+from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import FORMATS
-from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.operators import OPERATORS
 
 DOCS = Path(__file__).parents[3] / "docs"

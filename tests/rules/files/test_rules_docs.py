@@ -9,9 +9,9 @@ from rules_docs import BLOCK, RULES, filled, pages, tables
 from bot.actions import WRITTEN
 from bot.fields.catalogue import KINDS, fields
 from bot.fields.field import NUMERIC
+from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import read
-from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.operators import operator_keys
 from bot.rules.tests import run
 
