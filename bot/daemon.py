@@ -39,7 +39,7 @@ from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryRunLog
-from bot.delivery.slack import SlackLookup
+from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
 from bot.delivery.troubles import Ops
 from bot.domain.alert_state import GAP
 from bot.domain.pulse import STORE_PATIENCE, Pulse
@@ -311,6 +311,8 @@ class Daemon:
             asyncio.create_task(_side_task(self._clean_up)),
             asyncio.create_task(_side_task(self._keep_pauses)),
         ]
+        if (buttons := self._buttons()) is not None:
+            watching.append(asyncio.create_task(_side_task(buttons)))
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait(
@@ -372,6 +374,24 @@ class Daemon:
         in_rule = (each.do for each in rules.rules if each.id == rule)
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
         return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
+
+    def _buttons(self) -> Callable[[], Awaitable[None]] | None:
+        """Receives presses of buttons; None where the configuration has no token for that."""
+        slack, poster = self._settings.slack, self._ports.slack
+        if slack.app_token is None or not isinstance(poster, SlackPoster):
+            return None
+        from bot.delivery.buttons import Buttons
+
+        return Buttons(
+            slack.app_token,
+            slack.base_url or SLACK,
+            poster,
+            self._store,
+            users=slack.users,
+            zone=self._settings.mouseflow.time_zone,
+            clock=utc,
+            wake=self._delivery.wake,
+        ).receive_presses
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)

@@ -211,6 +211,8 @@ class SlackSection(Section):
     """Slack. Without a token or a webhook, no rule may post."""
 
     bot_token: OptionalSecret = None
+    app_token: OptionalSecret = None
+    users: Texts = ()
     webhook_url: OptionalSecret = None
     channel: OptionalText = None
     channels: dict[Severity, Text] = Field(default_factory=dict)
@@ -244,6 +246,24 @@ class SlackSection(Section):
         if value is not None and not value.get_secret_value().isascii():
             raise ValueError("write the token as Slack shows it (xoxb-...)")
         return value
+
+    @field_validator("app_token")
+    @classmethod
+    def _app_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if not re.fullmatch(r"xapp-[!-~]+", value.get_secret_value()):
+            raise ValueError("write the app-level token as Slack shows it (xapp-...)")
+        if info.data.get("bot_token", "faulty") is None:
+            raise ValueError("buttons need bot_token too")
+        return value
+
+    @field_validator("users")
+    @classmethod
+    def _users(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[UW][A-Z0-9]{1,20}", value) for value in values):
+            raise ValueError('write ids of people such as ["U0123ABCD"], as their profiles show')
+        return values
 
     @field_validator("webhook_url")
     @classmethod
@@ -399,6 +419,7 @@ class Settings(BaseSettings):
         given = (
             self.mouseflow.api_key,
             self.slack.bot_token,
+            self.slack.app_token,
             self.slack.webhook_url,
             self.web.token,
         )
