@@ -50,7 +50,8 @@ class Website(Struct, frozen=True):
 
 class Body(Struct, frozen=True, kw_only=True):
     """What is sent: version 1. Later versions may add keys; a receiver ignores what it does
-    not know. `subject` holds what `docs/messages.md` lists for the kind, without personal data.
+    not know. `subject` holds what `docs/reference/messages.md` lists for the kind, without
+    personal data.
     """
 
     version: Literal[1] = 1

@@ -66,11 +66,13 @@ def run(args: Namespace) -> int:
     notes: list[str | Fault] = [*rule_warnings]
     notes += missing_secrets(settings, rules) if settings is not None else []
     notes += _webhook_channels(settings) if settings is not None else []
+    checked: list[str] = []
     if args.online and settings is not None and rules is not None:
         found = _online(settings, rules)
         problems += found.problems
         notes += found.warnings
-    _show(args, problems, rules, notes, settings)
+        checked = found.checked
+    _show(args, problems, rules, notes, settings, checked)
     return 1 if problems else 0
 
 
@@ -99,8 +101,6 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
             "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
             "(BOT_MOUSEFLOW__API_KEY)"
         )
-    if settings.web.model_fields_set and settings.web.address is not None:
-        found.append("web: this version serves no status page yet, so [web] has no effect")
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(
@@ -148,10 +148,12 @@ def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
     import asyncio
 
+    from bot.cli import output
     from bot.cli.check_online import Findings, findings
 
     try:
-        return asyncio.run(findings(settings, rules))
+        with output.busy("asking Mouseflow and Slack"):
+            return asyncio.run(findings(settings, rules))
     except BotError as error:
         return Findings([str(error)])
 
@@ -162,6 +164,7 @@ def _show(
     rules: "RuleSet | None",
     notes: "list[str | Fault]",
     settings: "Settings | None",
+    checked: "Sequence[str]",
 ) -> None:
     from bot.cli import output
 
@@ -172,6 +175,7 @@ def _show(
                 "problems": [_as_json(problem) for problem in problems],
                 "warnings": [_as_json(warning) for warning in warnings],
                 "notes": [_as_json(note) for note in rules.notes] if rules else [],
+                "checked": checked,
             }
         )
         return
@@ -179,6 +183,8 @@ def _show(
         output.line(str(problem))
     for warning in warnings:
         output.line(f"warning: {warning}")
+    for found in checked:
+        output.line(f"checked {found}")
     if rules is not None and not problems:
         _show_notes(rules.notes, settings)
     if rules is not None and not problems:

@@ -354,10 +354,15 @@ class StoreSection(Section):
 
 
 class WebSection(Section):
-    """The status page: `listen` is host:port, or empty to turn it off."""
+    """The status page: `listen` is host:port, or empty to turn it off.
+
+    `public_url` is where people reach it, `hook_secret` part of the address of a hook.
+    """
 
     listen: str = "127.0.0.1:8080"
-    token: OptionalSecret = None
+    token: Annotated[OptionalSecret, Field(validate_default=True)] = None
+    public_url: OptionalText = None
+    hook_secret: OptionalSecret = None
 
     @field_validator("listen")
     @classmethod
@@ -365,6 +370,23 @@ class WebSection(Section):
         if value.strip() and _host_and_port(value) is None:
             raise ValueError('write host:port, such as 127.0.0.1:8080, or "" to turn it off')
         return value.strip()
+
+    @field_validator("token")
+    @classmethod
+    def _token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        address = _host_and_port(info.data.get("listen", ""))
+        if value is None and address is not None and not is_loopback(address[0]):
+            raise ValueError(f"missing; other machines reach web.listen ({address[0]})")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if _parts(value).path.strip("/") or _parts(value).query:
+            raise ValueError("write the address without a path, such as https://bot.example.com")
+        return value.rstrip("/")
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -422,6 +444,7 @@ class Settings(BaseSettings):
             self.slack.app_token,
             self.slack.webhook_url,
             self.web.token,
+            self.web.hook_secret,
         )
         values = {secret.get_secret_value() for secret in given if secret is not None}
         if key := self.mouseflow.api_key.get_secret_value():

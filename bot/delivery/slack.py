@@ -244,11 +244,15 @@ class SlackPoster:
         self._client.token = token.get_secret_value()
         self._bot = None
 
-    async def scopes(self) -> frozenset[str] | None:
-        """The token's scopes, None if Slack does not say; raises GiveUp for a wrong token."""
+    async def identity(self) -> tuple[str, str, frozenset[str] | None]:
+        """The token's workspace, user and scopes (None if Slack does not say).
+
+        Raises GiveUp for a wrong token.
+        """
         answer = await self._client.api_call("auth.test", json={})
         listed = answer.headers.get("x-oauth-scopes") or ""
-        return frozenset(each.strip() for each in listed.split(",") if each.strip()) or None
+        scopes = frozenset(each.strip() for each in listed.split(",") if each.strip())
+        return str(answer.get("team", "")), str(answer.get("user", "")), scopes or None
 
     async def post(self, post: SlackPost) -> str:
         """The message's timestamp; raises GiveUp, or TryLater (`unknown`: it may be posted)."""

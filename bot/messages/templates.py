@@ -100,7 +100,7 @@ FILTERS = {
     "unique": lambda value: tuple(dict.fromkeys(_list(value, "unique"))),
     "upper": lambda value: _text(value).upper(),
 }
-"""The filters of a text; `docs/messages.md` says what each does."""
+"""The filters of a text; `docs/reference/messages.md` says what each does."""
 
 TESTS = ("defined", "none", "divisibleby", "even", "odd", "in", "number", "string")
 

@@ -4,7 +4,7 @@
 or a restart would count twice.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -35,7 +35,7 @@ from bot.store.matches import (
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
-    acted_since,
+    acted_within,
     once_mark,
     once_near,
     pause_rule,
@@ -44,6 +44,8 @@ from bot.store.rules import (
     tally_clear,
 )
 from bot.store.schema import moment, ms
+from mouseflow.decode import Unreadable
+from mouseflow.models import Recording
 
 READ_ONLY = "left out, since the API user may only read this website"
 
@@ -111,6 +113,24 @@ def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
         for each in evaluations
         for rule in each.rules
     ]
+
+
+MOST_NAMED = 1_000
+"""How many recordings of a website that can't be read as documented are named."""
+UNREADABLE, BAD_VALUE = "poll.unreadable", "poll.bad_value"
+
+
+def odd_notes(
+    website: str, rows: Iterable[Recording], unreadable: Iterable[Unreadable]
+) -> Iterator[Note]:
+    """A note for each recording of which the API sent what can't be read."""
+    for bad in unreadable:
+        name = bad.id or f"row {bad.index}"
+        yield Note(kind=UNREADABLE, website=website, subject=name, text=bad.reason)
+    for row in rows:
+        if row.bad_values:
+            text = "; ".join(f"{value.field}: {value.reason}" for value in row.bad_values)
+            yield Note(kind=BAD_VALUE, website=website, subject=row.id, text=text)
 
 
 def record_poll(
@@ -243,20 +263,20 @@ def first_reached(times: Sequence[datetime], at: datetime, count: Count) -> date
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
     """Why the rule's safety pauses it now.
 
-    Only matches that lead to actions count, of what happened within its window.
+    Only matches that lead to actions count, each by when it happened and when it was found. What
+    happened longer than the window ago is history, not a flood.
     """
     safety, rule = each.rule.safety, each.rule.id
     if safety is None or each.happened < now - safety.window:
         return None
-    since = now - safety.window
     waiting = sum(
         match.rule == rule
         and bool(match.steps)
-        and (match.happened or now) >= since
+        and (match.happened or now) >= now - safety.window
         and not match.match_key.endswith((REMINDED, RESOLVED))
         for match in pending
     )
-    so_far = acted_since(conn, rule, since) + waiting
+    so_far = acted_within(conn, rule, safety.window, now, each.happened) + waiting
     if not trips(so_far + 1, safety.times):
         return None
     why = f"more than {safety.times} matches within {lasting(safety.window)}"

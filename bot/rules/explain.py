@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from bot.domain.subjects import Subject
+from bot.domain.subjects import Kind, Subject
 from bot.fields.catalogue import SUBJECTS
 from bot.fields.field import Field, Source, number
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import FigureOperator
+from bot.rules.operators import FigureOperator, TextOperator
 from bot.rules.units import arrows, seen
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
@@ -123,12 +123,13 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
     known = looked.knows(about)
     data = data and (known or value != ())
     off = "" if said or not isinstance(leaf, Test) else leaf.operator.distance(about, value)
-    closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) and not said else ()
+    closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) else ()
+    which = "this one" if said else "the closest"
     return Part(
         text=asked(leaf, about),
         answer=said,
         data=data,
-        seen=f"{shown}, the closest" if closest else shown,
+        seen=f"{shown}, {which}" if closest else shown,
         distance=off,
         note=_note(leaf, about, known, data) or _no_number(leaf, value),
         parts=closest,
@@ -152,12 +153,53 @@ def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]
     if leaf.key is not None:
         named = values_of(value or (), leaf.key)
         return seen(about, named) if named else "", bool(named)
+    if about.type == "texts" and not about.ordered and isinstance(leaf.operator, TextOperator):
+        return seen(about, leaf.operator.by_weight(about, value or ())), value is not None
     ago = leaf.operator.looks_back
     if ago is None or value is None:
         return seen(about, value), value is not None
     before = past(leaf.field, ago)
     was = "" if before is None else f", was {seen(about, before)}"
     return seen(about, value) + was, before is not None
+
+
+def written(rule: Rule) -> tuple[Part, Part | None]:
+    """`when` and `except` in words, beside no subject; `note` says where each value comes from.
+
+    Of personal data only the test's name is given.
+    """
+    return _written(rule.when, rule.watch), (
+        None if rule.excepts is None else _written(rule.excepts, rule.watch)
+    )
+
+
+def _written(condition: Condition, watch: Kind) -> Part:
+    match condition:
+        case Not(part):
+            return Part("not", None, parts=(_written(part, watch),))
+        case All(parts):
+            return Part("all of", None, parts=tuple(_written(part, watch) for part in parts))
+        case AnyOf(parts):
+            return Part("any of", None, parts=tuple(_written(part, watch) for part in parts))
+        case Test() | OneItem() | Journey():
+            about = field_of(condition, watch)
+            return Part(_impersonal(condition, about), None, note=_cost(about))
+        case _:
+            assert_never(condition)
+
+
+def _cost(about: Field) -> str:
+    match about.source:
+        case Source.LIST:
+            return (
+                "known when the session is over" if about.changes else "the list, no extra request"
+            )
+        case Source.DETAIL:
+            return "one more request, once the rest holds"
+        case Source.SERVER:
+            return "one request for all rules"
+        case _:
+            assert_never(about.source)
 
 
 def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:

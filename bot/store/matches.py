@@ -10,10 +10,12 @@ import structlog
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import Awaited, Posting
 from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Severity
+from bot.messages.text import lasting
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
 from bot.store.lineage import look_since
@@ -177,7 +179,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         rule=match.rule,
         website=match.website,
         subject=match.subject_key,
-        text="; ".join(match.why),
+        text="; ".join((*_ended(match), *match.why)),
         details={"steps": [step.key for step in match.steps]},
     )
     record(conn, match.matched, [note])
@@ -195,6 +197,14 @@ def _beginning(conn: Connection, match: NewMatch) -> int | None:
         matches.c.matched == ms(match.continues),
     )
     return conn.execute(query.order_by(matches.c.id.desc()).limit(1)).scalar()
+
+
+def _ended(match: NewMatch) -> tuple[str, ...]:
+    """What the audit log says of the end of an alert; nothing for any other match."""
+    if not match.match_key.endswith(RESOLVED):
+        return ()
+    began = match.continues
+    return ("ended" if began is None else f"ended after {lasting(match.matched - began)}",)
 
 
 def reached_people(

@@ -1,6 +1,6 @@
 """Every point at which the bot can die, for every kind of action, in a world that remembers.
 
-python tests/delivery/crash_matrix.py            prints the table of docs/delivery.md
+python tests/delivery/crash_matrix.py            prints the table of docs/explanation/delivery.md
 python tests/delivery/crash_matrix.py --write    puts it there
 """
 
@@ -57,7 +57,7 @@ NEXT = {
     "withheld": "nothing is left to do: it was taken back",
 }
 HOUR, WEEK = 3600, 7 * 24 * 3600
-DOCS = Path(__file__).parents[2] / "docs" / "delivery.md"
+DOCS = Path(__file__).parents[2] / "docs" / "explanation" / "delivery.md"
 BEGIN, END = "<!-- crash matrix: generated -->", "<!-- end of the crash matrix -->"
 
 
@@ -463,7 +463,7 @@ def _shown(column: list[Cell], point: str) -> str:
 
 
 def documented() -> str:
-    """The matrix as `docs/delivery.md` has it."""
+    """The matrix as `docs/explanation/delivery.md` has it."""
     return DOCS.read_text().split(BEGIN)[1].split(END)[0].strip()
 
 
