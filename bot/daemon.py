@@ -42,6 +42,7 @@ from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
 from bot.delivery.troubles import Ops
+from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
 from bot.domain.pulse import STORE_PATIENCE, Pulse
@@ -68,6 +69,7 @@ from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
 from bot.store.rules import kept_rule_files
+from bot.store.troubles import unreached
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -373,6 +375,9 @@ class Daemon:
         ]
         if (buttons := self._buttons()) is not None:
             watching.append(asyncio.create_task(_side_task(buttons)))
+        if (url := self._settings.heartbeat.url) is not None:
+            heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._why_silent)
+            watching.append(asyncio.create_task(_side_task(heartbeat.keep_beating)))
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait(
@@ -624,6 +629,16 @@ class Daemon:
         polled = self._polls.last_progress(waits=until is not None and until > utc())
         since, reason = trouble or (0.0, "")
         return Pulse(polled.timestamp(), self._delivered.timestamp(), reason, since)
+
+    async def _why_silent(self) -> str | None:
+        """Why the heartbeat stops: nothing moves, or nobody can be told of what is wrong."""
+        now = utc()
+        try:
+            if fault := self._pulse(self._store.trouble).fault(now.timestamp()):
+                return fault
+            return await self._store.run(partial(unreached, now=now))
+        except StoreError as error:
+            return str(error)
 
     def _mark_delivered(self) -> None:
         self._delivered = utc()

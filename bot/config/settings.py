@@ -402,6 +402,27 @@ def _host_and_port(listen: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
+class HeartbeatSection(Section):
+    """A dead-man's switch: `url` is called `every` so often while polls and deliveries move."""
+
+    url: OptionalSecret = None
+    every: Duration = timedelta(minutes=1)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            web_address(value.get_secret_value())
+        return value
+
+    @field_validator("every")
+    @classmethod
+    def _every(cls, value: timedelta) -> timedelta:
+        if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
+            raise ValueError("from 100ms to 1d")
+        return value
+
+
 class LogSection(Section):
     """How to log; `auto` is text on a terminal and JSON elsewhere."""
 
@@ -427,6 +448,7 @@ class Settings(BaseSettings):
     poll: PollSection = PollSection()
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
+    heartbeat: HeartbeatSection = HeartbeatSection()
     log: LogSection = LogSection()
 
     @classmethod
@@ -442,6 +464,7 @@ class Settings(BaseSettings):
             self.mouseflow.api_key,
             self.slack.bot_token,
             self.slack.app_token,
+            self.heartbeat.url,
             self.slack.webhook_url,
             self.web.token,
             self.web.hook_secret,
