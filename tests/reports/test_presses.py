@@ -6,11 +6,12 @@ import pytest
 from posting_world import ZONE, posting, visit
 from test_alert_threads import Alerts
 
+from bot.cli.status import gather, show_rules
 from bot.domain.press import Press
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.presses import TOO_OLD, apply, precision, receive, waiting
-from bot.store.rules import snoozed_until
+from bot.store.rules import rules_loaded, snoozed_until
 
 RULE = """
 friction:
@@ -159,6 +160,16 @@ async def test_a_press_that_is_told_twice_or_made_twice_takes_effect_once():
                     "Kim (U1) pressed Not useful: done"]  # fmt: skip
     assert (useful.useful, useful.of) == (0, 1)
     assert post.edits == 1
+
+
+async def test_status_shows_how_useful_a_rule_is(capsys):
+    async with one_message() as (world, people, post):
+        world.match(visit("r2", "/CART"))
+        await world.deliver()
+        people.press(post, "not_useful")
+        world.store.do(lambda conn: rules_loaded(conn, {"friction": "1"}, world.now))
+        show_rules(world.store.do(lambda conn: gather(conn, world.now, "alive")))
+    assert "50 % useful (1 of 2)" in capsys.readouterr().out
 
 
 async def test_only_three_people_are_named():
