@@ -5,7 +5,7 @@ happened and where, the second why. What can be done follows, and one grey line 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,12 +18,12 @@ from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
 from bot.domain.press import Button
 from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject
-from bot.fields.catalogue import KINDS, SUBJECTS
+from bot.fields.catalogue import KINDS, SUBJECTS, text_fields
 from bot.fields.normal import path
 from bot.messages import links
 from bot.messages.pages import PAGE, Page, middle_cut, page_of_trouble, pages, where
 from bot.messages.template_variables import values
-from bot.messages.text import clean, cut, lasting, number
+from bot.messages.text import clean, cut, lasting, number, size
 from bot.ports import Addresses, Task
 
 INFO, WARNING, CRITICAL, ENDED = "🔵", "🔶", "🛑", "✅"
@@ -98,14 +98,15 @@ def match(task: Task, addresses: Addresses) -> Message:
     if task.many is not None:
         return _many(task, task.many, addresses)
     shown, subject = values(task, addresses), task.subject
-    reasons = _sentences(task.why, joined=isinstance(subject, RecordingSubject))
+    headline, why = _headline(task, shown)
+    reasons = _sentences(why, joined=isinstance(subject, RecordingSubject))
     buttons, menu = _of_match(task, addresses)
     figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
     return Message(
         icon=OF_SEVERITY[task.severity],
-        headline=cut(clean(shown["summary"]), HEADLINE),
-        url=shown["url"],
-        place=_site(shown),
+        headline=headline,
+        url=shown["url"] or links.website(subject, addresses),
+        place=_place(shown, subject),
         why=(*reasons, *((_line(figures),) if figures else ())),
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
@@ -308,6 +309,37 @@ def rest(message: Message) -> str:
 
 def _said(line: Line) -> str:
     return "".join(part.text for part in line)
+
+
+def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
+    """The headline, and the reasons below it.
+
+    An alert's headline has its figure: the first reason, if it is what the rule asks for.
+    """
+    summary = clean(shown["summary"])
+    names = text_fields(task.subject.kind)
+    why = [_in_words(line, names) for line in task.why]
+    alert = not isinstance(task.subject, RecordingSubject)
+    if alert and task.why and task.why[0].partition(" ")[0] in names:
+        headline = f"{summary}: {clean(why[0], HEADLINE)}"
+        if size(headline) <= HEADLINE:
+            return headline, why[1:]
+    return cut(summary, HEADLINE), why
+
+
+def _in_words(line: str, names: Collection[str]) -> str:
+    """The reason without the name of a field: `render time 3.5 s`."""
+    name, mark, rest = line.partition(" ")
+    return f"{name.replace('_', ' ')}{mark}{rest}" if name in names else line
+
+
+def _place(shown: Values, subject: Subject) -> str:
+    """The website, and before it an alert's subject, if the summary does not name it."""
+    names = "" if isinstance(subject, RecordingSubject) else SUBJECTS[subject.kind].names
+    name = cut(clean(shown[names] or ""), PLACE) if names else ""
+    if not name or name.casefold() in str(shown["summary"]).casefold() or name == _site(shown):
+        return _site(shown)
+    return f"{name} · {_site(shown)}"
 
 
 # What a line says.
