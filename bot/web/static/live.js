@@ -31,7 +31,12 @@ function onEntry(data) {
 
 function onPart(data) {
   const part = document.getElementById(data.id);
-  if (part && !part.contains(document.activeElement)) part.innerHTML = data.html;
+  if (!part || part.contains(document.activeElement)) return;
+  const open = [...part.querySelectorAll("details")].map((details) => details.open);
+  part.innerHTML = data.html;
+  part.querySelectorAll("details").forEach((details, place) => {
+    details.open = open[place] ?? details.open;
+  });
 }
 
 // A browser opens only six connections to one host: hidden tabs give theirs back.
