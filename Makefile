@@ -6,13 +6,13 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test worlds check format generate lint types contracts lock clean
+.PHONY: demo test worlds check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 N ?= 1000
 worlds: $(DEV)
@@ -40,6 +40,15 @@ generate: $(DEV)
 	$(BIN)/python tests/rules/files/broken_files.py
 	$(BIN)/python tests/rules/files/test_broken_texts.py
 	$(BIN)/mouseflow-bot schema > rules/rules.schema.json
+	$(BIN)/python tests/docs/pictures.py
+
+# The site, in build/site. A broken link, or a page that is in no menu, is an error.
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/.installed-docs: $(RUN) requirements-docs.txt
+	$(PIP) install --require-hashes --requirement requirements-docs.txt
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mouseflow-bot needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -63,6 +72,8 @@ lock: $(BIN)/python
 	$(COMPILE) --no-build-isolation --output-file requirements.txt pyproject.toml
 	$(COMPILE) --output-file requirements-build.txt requirements-build.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	$(COMPILE) --no-build-isolation --extra docs --constraint requirements.txt \
+		--output-file requirements-docs.txt pyproject.toml
 
 clean:
 	rm -rf .venv

@@ -4,7 +4,8 @@
 
 The median processor time of five runs. Half of the files are YAML, half TOML; each rule has
 conditions, exceptions, four actions and two tests. The same rules are read once more with a slip
-in each, which is what an author waits for. --write puts the figures into docs/performance.md.
+in each, which is what an author waits for. --write puts the figures into
+docs/explanation/performance.md.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from bot.errors import RuleErrors
 from bot.rules.files.load import read
 
 GOAL = 1.5
-DOCS = Path(__file__).parent.parent / "docs" / "performance.md"
+DOCS = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 
 YAML_RULE = """\
   checkout-friction-{n}:
@@ -141,7 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rules", type=int, default=1000)
     parser.add_argument("--files", type=int, default=50)
-    parser.add_argument("--write", action="store_true", help="also into docs/performance.md")
+    parser.add_argument(
+        "--write", action="store_true", help="also into docs/explanation/performance.md"
+    )
     args = parser.parse_args()
     text = measured(args.rules, args.files)
     print(text)

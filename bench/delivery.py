@@ -2,7 +2,7 @@
 
     python bench/delivery.py            the ratio, from 2,000 steps
     python bench/delivery.py --queue    a queue of 100,000 matches drained, with its memory
-    python bench/delivery.py --write    both, into docs/performance.md
+    python bench/delivery.py --write    both, into docs/explanation/performance.md
 
 A step that is delivered costs one durable transaction: it settles this step and claims the next.
 The bare transaction writes the same rows with plain SQL, on the same kind of file.
@@ -34,7 +34,7 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 SITE = Site("w1", "shop.example")
 RUNS = 5
 GOAL = 0.3
-DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- delivery: made by bench/delivery.py -->", "<!-- delivery: end -->"
 
 
@@ -191,7 +191,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--queue", nargs="?", type=int, const=100_000, metavar="MATCHES")
-    parser.add_argument("--write", action="store_true", help="both, into docs/performance.md")
+    parser.add_argument(
+        "--write", action="store_true", help="both, into docs/explanation/performance.md"
+    )
     args = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     lines = []

@@ -1,7 +1,8 @@
 """How much of a paced budget is used at the end of the month: python bench/pace.py [--write].
 
 Simulated months on a virtual clock: visitors by hour and weekday, surges of three times as many,
-changes that reach visitors half an hour late. `--write` puts the table into docs/performance.md.
+changes that reach visitors half an hour late. `--write` puts the table into
+docs/explanation/performance.md.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if "--write" in sys.argv[1:]:
-        page = ROOT / "docs/performance.md"
+        page = ROOT / "docs/explanation/performance.md"
         text = page.read_text()
         head, _, rest = text.partition(START)
         page.write_text(f"{head}{START}\n{table}\n{END}{rest.partition(END)[2]}")

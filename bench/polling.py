@@ -1,6 +1,6 @@
 """What polling costs: calls and bytes against the naive way and against the least possible.
 
-    python -m bench.polling --write                 # the table of docs/performance.md
+    python -m bench.polling --write                 # the table of docs/explanation/performance.md
     python -m bench.polling --sites 50 --hours 24   # one run of any size
 
 A simulated account without sockets, on a clock that jumps from poll to poll. Every recording
@@ -48,7 +48,7 @@ from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import shops
 from mouseflow.simulator.server import Simulator
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
 ZONE = "Europe/Copenhagen"
@@ -304,7 +304,9 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=2)
     parser.add_argument("--every", type=int, default=60, help="seconds between polls")
     parser.add_argument("--no-expand", action="store_true", help="a server that does not expand")
-    parser.add_argument("--write", action="store_true", help="the table of docs/performance.md")
+    parser.add_argument(
+        "--write", action="store_true", help="the table of docs/explanation/performance.md"
+    )
     args = parser.parse_args()
     every = (60, 300, 600, 900) if args.write else (args.every,)
     expand = (True, False) if args.write else (not args.no_expand,)

@@ -5,7 +5,7 @@
 The simulated account runs in a process of its own, and so does each contestant. The replay
 judges every recording of the month by ten rules and writes its matches into a store on trial.
 Its requests are noted, and the bare contestant sends the very same ones with the same client
-and throws the decoded answers away. --write puts the figures into docs/performance.md.
+and throws the decoded answers away. --write puts the figures into docs/explanation/performance.md.
 """
 
 import argparse
@@ -235,7 +235,7 @@ def main() -> int:
 
 
 def _write(text: str) -> None:
-    page = ROOT / "docs/performance.md"
+    page = ROOT / "docs/explanation/performance.md"
     written, count = MARKED.subn(lambda found: found[1] + text + found[2], page.read_text())
     if count != 1:
         raise SystemExit(f"{page}: the markers of this bench are not there")

@@ -1,7 +1,7 @@
 """How fast rules are decided, beside hand-written functions and published engines.
 
     python bench/rules.py              prints the table
-    python bench/rules.py --write      and puts it into docs/performance.md
+    python bench/rules.py --write      and puts it into docs/explanation/performance.md
 
 Engines in bench/requirements-bench.txt are measured where they are installed; use a throw-away
 environment for them. Every engine's matches are compared with ours before anything is timed.
@@ -37,7 +37,7 @@ from mouseflow.models import Recording  # noqa: E402
 
 SIZES = (10, 100, 1000)
 SITE = Site("w1", "shop.example.com")
-DOCS = ROOT / "docs" / "performance.md"
+DOCS = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- rules: made by bench/rules.py -->", "<!-- rules: end -->"
 FETCHED = (
     *("device", "referrer_type", "browser", "os", "country", "variables", "tags"),
@@ -273,7 +273,7 @@ def _goal(text: str, asked: float, got: float, *, most: bool) -> tuple[str, str,
 
 
 def write(lines: list[str]) -> None:
-    """Puts the table between its marks in docs/performance.md."""
+    """Puts the table between its marks in docs/explanation/performance.md."""
     text = DOCS.read_text(encoding="utf-8")
     block = "\n".join([BEGIN, *lines, END])
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)

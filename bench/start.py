@@ -5,7 +5,7 @@
 The daemon runs with ten rules against the simulator, until its first request for recordings and
 then for five polls more. Times are processor time, which a busy machine does not change much.
 --against measures another version's interpreter in the same rounds. --write puts the table into
-docs/performance.md. Linux only: figures come from /proc.
+docs/explanation/performance.md. Linux only: figures come from /proc.
 """
 
 import argparse
@@ -33,7 +33,7 @@ GOALS = {
     "`run` to the first poll, s": 1.5,
     "resident memory after five polls, MB": 110,
 }
-DOCS = Path(__file__).parent.parent / "docs" / "performance.md"
+DOCS = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 
 
 def help_shown(python: str) -> float:

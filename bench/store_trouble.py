@@ -5,8 +5,8 @@ minutes.
 
 The whole daemon runs on a virtual clock beside the simulated account, with its store in a file
 of a small file system. Every 20 s a visitor does what the rule looks for. At the end everything
-must have been done once. --write puts the table into docs/reliability.md. Linux, and root to
-mount the file system.
+must have been done once. --write puts the table into docs/explanation/reliability.md. Linux, and
+root to mount the file system.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs" / "reliability.md"
+DOCS = ROOT / "docs" / "explanation" / "reliability.md"
 EVERY = 20
 MOUNTED = "8m"
 RULES = """

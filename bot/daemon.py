@@ -42,6 +42,7 @@ from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.slack import SlackLookup
 from bot.delivery.troubles import Ops
+from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
 from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import (
@@ -245,6 +246,7 @@ class Daemon:
         once: bool = False,
         seen: Signature | None = None,
         reread: Callable[[], Settings] | None = None,
+        timing: Timing = DEFAULT_TIMING,
         meter: "Meter | None" = None,
     ) -> None:
         self._settings = settings
@@ -270,6 +272,7 @@ class Daemon:
             current=self._with_secret,
             turned=self._mark_delivered,
             ops=ops_of(settings),
+            timing=timing,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),

@@ -1,7 +1,7 @@
 """Logging: one pipeline for all records; secrets are redacted last.
 
 The only module that configures structlog. JSON lines for programs, text on a terminal. The
-events are listed in `docs/operations.md`.
+events are listed in `docs/reference/operations.md`.
 """
 
 import logging
@@ -163,6 +163,7 @@ def configure(style: str = "auto", level: str = "info", stream: TextIO | None = 
     root.setLevel(level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("mouseflow").setLevel(logging.ERROR)  # the bot logs its outages itself
     logging.captureWarnings(capture=True)
     warnings.simplefilter("default", DeprecationWarning)
 

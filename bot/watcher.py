@@ -19,9 +19,9 @@ from typing import Literal
 
 import structlog
 
-from bot.budgets.decide import follow_files
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
+from bot.budgets.step_aside import follow_files
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site
 from bot.errors import BotError
@@ -40,6 +40,7 @@ from bot.reports import poll as report_poll
 from bot.reports.fetch import IGNORED
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet
+from bot.rules.needs import fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
 from bot.store.audit import Note, record
@@ -219,6 +220,7 @@ class Watcher:
             changed=sorted(changed),
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
+            wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
 
     async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
@@ -334,7 +336,7 @@ class Watcher:
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
             await self._announce_resumed(polled.since)
-        await self._warn_of_limits(watched, polled.unread)
+        await self._warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self._check_zone(polled.offset)
         if polled.behind:
@@ -575,7 +577,7 @@ class Watcher:
         if paused:
             self._wake()
 
-    async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
+    async def _warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
         """Tell people once about what the last poll could not check."""
         site, reported = watched.site, watched.reported
         filters = watched.live.knowledge.filters
@@ -602,9 +604,12 @@ class Watcher:
                     f"The {about} filter works again. Catching up: {rules}.",
                 )
         await self._warn_of_page_views(watched)
-        if unread and "unread" not in reported:
+        if polled.unread and "unread" not in reported:
             reported.add("unread")
-            log.warning("poll.unread", website=site.name, recordings=unread)
+            log.warning("poll.unread", website=site.name, recordings=polled.unread)
+        if polled.bad_values and "bad values" not in reported:
+            reported.add("bad values")
+            log.warning("poll.bad_value", website=site.name, recordings=polled.bad_values)
 
     async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
         """Tell people, and save what they know for the next process and for `status`."""

@@ -137,6 +137,8 @@ def test_the_docs_list_every_log_event():
     call = re.compile(r'\b(?:log\.\w+|tell|_warn)\(\s*"([a-z]+\.[a-z_]+)"')
     sources = [path.read_text() for path in (ROOT / "bot").rglob("*.py")]
     emitted = {event for source in sources for event in call.findall(source)}
-    table = (ROOT / "docs" / "operations.md").read_text().split("### Log events", 1)[1]
+    table = (
+        (ROOT / "docs" / "reference" / "operations.md").read_text().split("### Log events", 1)[1]
+    )
     listed = set(re.findall(r"`([a-z]+\.[a-z_]+)`", table.split("\n## ", 1)[0]))
     assert emitted == listed

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from bot.budgets.decide import decide, follow_files
+from bot.budgets.decide import decide
 from bot.budgets.members import Counted, counted, membership
 from bot.budgets.state import (
     BudgetContext,
@@ -25,6 +25,7 @@ from bot.budgets.state import (
     site_mark,
     step_of,
 )
+from bot.budgets.step_aside import follow_files
 from bot.budgets.switches import own_stop_of_a_rule, settled_switches, switched
 from bot.domain import forecast
 from bot.domain.budget import (

@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
         name = known_name(args.id, names, "unknown budget", there)
         views = [each for each in views if each.id == name]
     if args.json:
-        output.document([as_json(each) for each in views])
+        output.document({"data": [as_json(each) for each in views]})
         return 0
     zone = ZoneInfo(configured.mouseflow.time_zone)
     for each in views:
@@ -83,7 +83,7 @@ def as_json(view: BudgetView) -> dict[str, Any]:
     import msgspec
 
     days = {day.isoformat(): count for day, count in view.days.items()}
-    mark: dict[str, Any] = msgspec.to_builtins(view.mark)
+    mark: dict[str, Any] = msgspec.to_builtins(view.mark, builtin_types=(datetime,))
     return {"id": view.id, **mark, "percent": round(share(view.mark), 2), "days": days}
 
 

@@ -66,11 +66,13 @@ def run(args: Namespace) -> int:
     notes: list[str | Fault] = [*rule_warnings]
     notes += missing_secrets(settings, rules) if settings is not None else []
     notes += _webhook_channels(settings) if settings is not None else []
+    checked: list[str] = []
     if args.online and settings is not None and rules is not None:
         found = _online(settings, rules)
         problems += found.problems
         notes += found.warnings
-    _show(args, problems, rules, notes, settings)
+        checked = found.checked
+    _show(args, problems, rules, notes, settings, checked)
     return 1 if problems else 0
 
 
@@ -79,6 +81,7 @@ def _webhook_channels(settings: "Settings") -> list[str]:
     if settings.slack.webhook_url is None:
         return []
     named = {"channel": settings.slack.channel, "ops_channel": settings.slack.ops_channel}
+    named |= {f"channels.{severity}": name for severity, name in settings.slack.channels.items()}
     return [
         f"slack.{key}: the incoming webhook (slack.webhook_url) posts to its own channel, not to "
         f"{channel}; set slack.bot_token to choose channels"
@@ -145,10 +148,12 @@ def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
     import asyncio
 
+    from bot.cli import output
     from bot.cli.check_online import Findings, findings
 
     try:
-        return asyncio.run(findings(settings, rules))
+        with output.busy("asking Mouseflow and Slack"):
+            return asyncio.run(findings(settings, rules))
     except BotError as error:
         return Findings([str(error)])
 
@@ -159,6 +164,7 @@ def _show(
     rules: "RuleSet | None",
     notes: "list[str | Fault]",
     settings: "Settings | None",
+    checked: "Sequence[str]",
 ) -> None:
     from bot.cli import output
 
@@ -169,6 +175,7 @@ def _show(
                 "problems": [_as_json(problem) for problem in problems],
                 "warnings": [_as_json(warning) for warning in warnings],
                 "notes": [_as_json(note) for note in rules.notes] if rules else [],
+                "checked": checked,
             }
         )
         return
@@ -176,6 +183,8 @@ def _show(
         output.line(str(problem))
     for warning in warnings:
         output.line(f"warning: {warning}")
+    for found in checked:
+        output.line(f"checked {found}")
     if rules is not None and not problems:
         _show_notes(rules.notes, settings)
     if rules is not None and not problems:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bot.delivery.slack import SlackPoster
     from bot.rules.model import Rule, RuleSet
     from mouseflow.decode import Rows
+    from mouseflow.models import Website
     from mouseflow.request import Request
 
 MOST_ASKED = 20
@@ -30,10 +31,11 @@ SITES_READ, ROWS_READ = 5, 20
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Problems, and warnings about what works worse than it could."""
+    """Problems, warnings about what works worse than it could, and what was found in order."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
 
 
 async def findings(settings: "Settings", book: "RuleSet") -> Findings:
@@ -46,6 +48,7 @@ async def findings(settings: "Settings", book: "RuleSet") -> Findings:
 async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
     from bot.account import Account, open_client
     from mouseflow import websites
+    from mouseflow.transport import base_url
 
     async with open_client(settings.mouseflow, tries=1) as client:
         account = Account(client)
@@ -54,13 +57,33 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
         except BotError as error:
             return Findings([api_error(error, settings)])
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
+        flow = settings.mouseflow
+        checked = [
+            f"Mouseflow: {base_url(flow.base_url or str(flow.region))} as {flow.email}",
+            f"websites: {_some([_described(row) for row in rows]) or 'none'}",
+        ]
+        filters, working = await _ignored_filters(account, book.rules, sites)
+        zone, known = await _time_zone(account, flow.time_zone, sites)
+        checked += [f"{name} filter: works on {_some(on)}" for name, on in working.items()]
+        checked += [f"time zone: {known}"] if known else []
         problems = [
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
-            *await _ignored_filters(account, book.rules, sites),
-            *await _time_zone(account, settings.mouseflow.time_zone, sites),
+            *filters,
+            *zone,
         ]
-        return Findings(problems, await _unused_names(account, book.rules, sites))
+        return Findings(problems, await _unused_names(account, book.rules, sites), checked)
+
+
+def _described(row: "Website") -> str:
+    """`myshop.com (Recording, read-only)`."""
+    traits = [row.status or "unknown status", *(["read-only"] if row.read_only else [])]
+    return f"{row.name or row.id} ({', '.join(traits)})"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
@@ -70,8 +93,7 @@ def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str
     from bot.rules.model import applies
 
     names = sorted(site.name for site in sites)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    listed = f"{', '.join(names[:SHOWN])}{more}" if names else "none"
+    listed = _some(names) or "none"
     return [
         f"{rule.file}:{rule.line}:{rule.column}: rules.{rule.id}.websites: {wanted}: the account "
         f"has no such website{suggest(wanted, names)}; it has {listed}".replace("?; it", "? It")
@@ -103,8 +125,8 @@ def _listed(kinds: set[str]) -> str:
 
 async def _ignored_filters(
     account: "Account", rules: "Iterable[Rule]", sites: Sequence[Site]
-) -> list[str]:
-    """Problems: filters that rules need and that the API ignores or rejects."""
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Problems: filters that rules need and the API ignores or rejects; and where filters work."""
     from bot.polling.filter_checks import FILTERS, WORDS, is_ignored
     from bot.polling.list_reader import of_days, read
     from bot.polling.site_rules import SiteRules
@@ -112,7 +134,8 @@ async def _ignored_filters(
     known = tuple(rules)
     today = datetime.now(UTC).date()
     window = of_days(today - timedelta(days=7), today + timedelta(days=2))
-    found = []
+    found: list[str] = []
+    working: dict[str, list[str]] = {}
     for site in sites:
         asking = SiteRules(known, site).asking
         for name in (it for it in FILTERS if asking[it]):
@@ -128,11 +151,15 @@ async def _ignored_filters(
                     f"Mouseflow: {site.name}: the API ignores the {about} filter; "
                     f"the bot would not run rules with {about} there"
                 )
-    return found
+            elif total:
+                working.setdefault(about, []).append(site.name)
+    return found, working
 
 
-async def _time_zone(account: "Account", configured: str, sites: Sequence[Site]) -> list[str]:
-    """Problem: the newest recordings have another offset from UTC than the configured zone."""
+async def _time_zone(
+    account: "Account", configured: str, sites: Sequence[Site]
+) -> tuple[list[str], str]:
+    """Problem: the newest recordings have another offset than the configured zone; or it fits."""
     from zoneinfo import ZoneInfo
 
     from bot.polling.list_reader import of_days, read
@@ -149,12 +176,13 @@ async def _time_zone(account: "Account", configured: str, sites: Sequence[Site])
         if offset is None:
             continue
         if offset.fits:
-            return []
-        return [
+            return [], f"{configured}, as recordings of {site.name} show ({offset.shown})"
+        wrong = (
             f"mouseflow.time_zone: {configured} is wrong: recordings of {site.name} are in "
             f"{offset.shown}; set it to the account's time zone"
-        ]
-    return []
+        )
+        return [wrong], ""
+    return [], ""
 
 
 async def _unused_names(
@@ -218,7 +246,7 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
     poster = SlackPoster(settings.slack.bot_token, base_url=settings.slack.base_url or SLACK)
     try:
         try:
-            scopes = await poster.scopes()
+            workspace, user, scopes = await poster.identity()
         except BotError as error:
             found.problems.append(f"slack.bot_token: {error}")
             return
@@ -227,8 +255,15 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
                 "Slack: the app lacks the scope chat:write and cannot post; add the scope and "
                 "reinstall the app"
             )
-        for channel, users in posting(settings, book.rules).items():
-            await _channel(poster, channel, users, scopes, found)
+        known = ", ".join(sorted(scopes)) if scopes else "not told by Slack"
+        found.checked.append(f"Slack: workspace {workspace} as {user}; scopes: {known}")
+        good = [
+            channel
+            for channel, users in posting(settings, book.rules).items()
+            if await _channel(poster, channel, users, scopes, found)
+        ]
+        if good:
+            found.checked.append(f"channels: {_some(good)}: the bot can post and look up posts")
     finally:
         await poster.close()
 
@@ -239,8 +274,8 @@ async def _channel(
     users: Sequence[str],
     scopes: frozenset[str] | None,
     found: Findings,
-) -> None:
-    """Check that the channel exists, and that the bot can post and find posts there."""
+) -> bool:
+    """Whether the channel exists, and the bot can post and find posts there."""
     from bot.ports import CannotLook, NoChannel, NotInChannel
 
     posting = f"(used by {', '.join(users)})"
@@ -251,10 +286,13 @@ async def _channel(
     except CannotLook as answer:
         if isinstance(answer, NotInChannel) and "chat:write.public" not in (scopes or ()):
             found.problems.append(f"Slack: {channel}: {answer} {posting}")
-            return
+            return False
         found.warnings.append(
             f"Slack: {channel}: {answer}; until then a post may appear twice if its outcome "
             f"is unknown (at-least-once) {posting}"
         )
     except BotError as error:
         found.problems.append(f"Slack: {channel}: {error} {posting}")
+    else:
+        return True
+    return False

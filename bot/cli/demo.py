@@ -428,7 +428,7 @@ def _show_posts(posts: Sequence[tuple[str, str]]) -> None:
         for text in chosen:
             output.line("    ┌" + "─" * (WIDTH - 6))
             for line in text.splitlines():
-                output.line(f"    │ {line}")
+                output.line(line, "    │ ")
             output.line("    └" + "─" * (WIDTH - 6))
         if len(texts) > len(chosen):
             output.line(f"    and {len(texts) - len(chosen)} more")

@@ -68,16 +68,27 @@ def run(args: Namespace) -> int:
     rules = context.rules(args, settings)
     rule = rule_named(rules.rules, args.rule)
     if args.recording is None:
-        plans = asyncio.run(_plans(args, settings, rules, rule))
-        output.document(_plans_json(plans)) if args.json else _show_plans(rule, plans)
+        with output.busy("asking Mouseflow"):
+            plans = asyncio.run(_plans(args, settings, rules, rule))
+        if args.json:
+            names = {site.id: site.name for site, _, _ in plans}
+            output.document({"rule": rule.id, "data": _plans_json(plans)}, names)
+        else:
+            _show_plans(rule, plans)
         return 0
     if rule.watch != "recordings":
         args.usage_error(
             f"{rule.id} watches {rule.watch}, not recordings; "
             f"`mouseflow-bot history --rule {rule.id}` shows when it fired and why"
         )
-    found = asyncio.run(_explain(args, settings, rules, rule))
-    output.document(_as_json(rule, found)) if args.json else _show(rule, found)
+    with output.busy(f"asking Mouseflow about {args.recording}"):
+        found = asyncio.run(_explain(args, settings, rules, rule))
+    if args.json:
+        sites = (*found.looked, *([found.site] if found.site else ()))
+        names = {site.id: site.name for site in sites}
+        output.document(_as_json(rule, found), names)
+    else:
+        _show(rule, found)
     return 0 if found.explanation or found.remembered.match else 1
 
 
@@ -127,10 +138,9 @@ def _plans_json(plans: "list[tuple[Site, Plan, Plan]]") -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     return [
-        {"website": site.id, "name": site.name, **asdict(own), "calls": own.calls,
-         "calls_of_all_rules": every.calls}
+        {"website": site.id, **asdict(own), "calls": own.calls, "calls_of_all_rules": every.calls}
         for site, own, every in plans
-    ]  # fmt: skip
+    ]
 
 
 async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule: "Rule") -> Result:

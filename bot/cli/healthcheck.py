@@ -42,7 +42,7 @@ def run(args: Namespace) -> int:
     if args.json:
         import json
 
-        print(json.dumps({"healthy": not fault, "fault": fault, "troubles": held}))
+        print(json.dumps({"version": 1, "healthy": not fault, "fault": fault, "troubles": held}))
     elif fault:
         print(f"unhealthy: {fault}", file=sys.stderr)
     else:

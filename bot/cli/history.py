@@ -21,9 +21,9 @@ EXAMPLE = (
 KINDS = (
     "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history", "match",
     "match.not_stored", "notice",
-    "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused",
-    "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded",
-    "rules.reload_failed",
+    "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable",
+    "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed",
+    "rules.loaded", "rules.reload_failed",
     "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
     "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
     "step.superseded", "step.withheld", "suppressed",
@@ -77,6 +77,7 @@ def run(args: Namespace) -> int:
     """Show the entries that match all filters."""
     from bot.cli import context, output
     from bot.store import audit
+    from bot.store.recordings import website_names
 
     with context.existing_store(context.settings(args, offline=True), read_only=True) as store:
         if args.kind and (error := store.do(lambda conn: unknown_kind(conn, args.kind))):
@@ -92,8 +93,9 @@ def run(args: Namespace) -> int:
                 limit=args.limit,
             )
         )
+        names = store.do(website_names)
     if args.json:
-        output.document([_as_json(entry) for entry in entries])
+        output.document({"data": [_as_json(entry) for entry in entries]}, names)
     elif entries:
         show(entries)
     else:

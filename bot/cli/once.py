@@ -6,19 +6,23 @@ not in the store.
 
 import asyncio
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.daemon import OnceResult
     from bot.domain.step import StepStatus
     from bot.store import Connection, Store
+    from bot.store.audit import Entry
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
-_MOST = 10_000
+_MOST, _MOST_ODD = 10_000, 5
 FIRST_POLL_HINT = (
     "The first poll starts from now (poll.start), so it does not see older recordings. To look "
     "back, set BOT_POLL__START=24h or run `mouseflow-bot replay --since 24h`."
@@ -55,6 +59,7 @@ def run(args: Namespace) -> int:
     from bot import logs
     from bot.cli import output
     from bot.cli.context import auth_errors, settings
+    from bot.cli.status import ODD, odd_recordings
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
@@ -63,20 +68,28 @@ def run(args: Namespace) -> int:
     from bot.store.database import database_path
     from bot.store.recordings import website_names
 
+    odd = list["Entry"]()
     first = not configured.poll.start and not database_path(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
 
     def tell(store: "Store", _: "OnceResult") -> None:
         names.update(store.do(website_names))
         found.extend(store.do(lambda conn: matches(conn, began, names)))
+        for kind in ODD:
+            odd.extend(store.do(partial(odd_recordings, kind=kind, since=began)))
 
     # The log would say that a dry run's actions have taken effect.
-    with auth_errors(configured), logs.hushed("bot.delivery") if args.dry_run else nullcontext():
+    with (
+        auth_errors(configured),
+        logs.hushed("bot.delivery") if args.dry_run else nullcontext(),
+        output.busy("polling every website once"),
+    ):
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
-        output.document(_as_json(did, found, names))
+        output.document(_as_json(did, found, odd, names), names)
     else:
-        _show(did, found, names)
+        _show(did, found, names, configured.mouseflow.app_url)
+        _show_odd(odd, names)
         if first and not found:
             output.line(FIRST_POLL_HINT)
     drained = did.drained
@@ -115,25 +128,27 @@ def _notes(conn: "Connection", kind: str, began: datetime) -> dict[tuple[str, st
     }
 
 
-def _show(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> None:
+def _show(
+    did: "OnceResult", found: list[MatchView], names: Mapping[str, str], app_url: str
+) -> None:
     from bot.cli import output
 
-    for match in found:
-        output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
-        for action, state, fault in match.steps:
-            if not (did.dry_run_log and state == "done"):
-                output.line(
-                    f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
-                )
-        if match.held_back:
-            output.line(f"    not done: {match.held_back}")
-    for words in _would(did, names):
-        output.line(words)
-    for channel, text in _posts(did):
-        output.line()
-        output.line(f"would post to {channel}:")
-        for line in text.splitlines():
-            output.line(f"    {line}")
+    left, posts = _would(did, names), _posts(did)
+    things = list(dict.fromkeys((match.website, match.subject) for match in found))
+    for website, subject in things:
+        for match in found:
+            if (match.website, match.subject) == (website, subject):
+                _show_match(match, did)
+        # Only a recording's id is unique; of other subjects calls and posts come at the end.
+        url = f"{app_url.rstrip('/')}/websites/{website}/recordings/{subject}/play"
+        about = [words for words in left if f" {subject} on " in f"{words} "]
+        told = [(channel, text) for channel, text in posts if f"/recordings/{subject}/" in text]
+        if about and not told:  # a post has its own link
+            output.line(f"    {url}")
+        _show_would(about, told, "    ")
+        left = [words for words in left if words not in about]
+        posts = [post for post in posts if post not in told]
+    _show_would(left, posts, "")
     if did.start.errors:
         used = "those of the other files" if did.start.incomplete else "the previous rules"
         output.line(f"the rule files have errors; this run used {used}:")
@@ -141,6 +156,44 @@ def _show(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -
     for failure in did.failed:
         output.line(f"poll failed: {failure}")
     output.line(_summary(did, len(found)))
+
+
+def _show_odd(odd: "Sequence[Entry]", names: Mapping[str, str]) -> None:
+    """What could not be read of recordings: the first of them, and how many there are."""
+    from bot.cli import output
+
+    for entry in odd[:_MOST_ODD]:
+        site = names.get(entry.website, entry.website)
+        output.line(
+            f"recording {entry.subject} on {site} can't be read as documented: {entry.text}"
+        )
+    if len(odd) > _MOST_ODD:
+        output.line(f"{len(odd) - _MOST_ODD} more: `mouseflow-bot history --kind poll.bad_value`")
+
+
+def _show_match(match: MatchView, did: "OnceResult") -> None:
+    from bot.cli import output
+
+    output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
+    for action, state, fault in match.steps:
+        if not (did.dry_run_log and state == "done"):
+            output.line(
+                f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
+            )
+    if match.held_back:
+        output.line(f"    not done: {match.held_back}")
+
+
+def _show_would(calls: Sequence[str], posts: Sequence[tuple[str, str]], start: str) -> None:
+    """Print what a dry run would have called and posted."""
+    from bot.cli import output
+
+    for words in calls:
+        output.line(f"{start}{words}")
+    for channel, text in posts:
+        output.line(f"{start}would post to {channel}:")
+        for line in text.splitlines():
+            output.line(line, f"{start}  │ ")
 
 
 def _summary(did: "OnceResult", matched: int) -> str:
@@ -180,26 +233,42 @@ def _posts(did: "OnceResult") -> list[tuple[str, str]]:
     return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
 
 
-def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> dict[str, Any]:
+def _as_json(
+    did: "OnceResult", found: list[MatchView], odd: "Sequence[Entry]", names: Mapping[str, str]
+) -> dict[str, Any]:
+    dry = did.dry_run_log is not None
     return {
-        "dry_run": did.dry_run_log is not None,
-        "websites": did.websites,
+        "dry_run": dry,
+        "polled": did.websites,
         "failed": did.failed,
         "rule_errors": did.start.errors,
-        "done": did.drained.done,
+        "done": 0 if dry else did.drained.done,
+        "would_do": did.drained.done if dry else 0,
         "postponed": did.drained.postponed,
         "dead": did.drained.dead,
         "held": did.drained.held,
+        "odd_recordings": [
+            {
+                "website": entry.website,
+                "site": names.get(entry.website, entry.website),
+                "recording": entry.subject,
+                "reason": entry.text,
+            }
+            for entry in odd
+        ],
         "matches": [
             {
                 "rule": match.rule,
                 "website": match.website,
-                "site": match.site,
                 "subject": match.subject,
                 "why": match.why,
                 "held_back": match.held_back,
                 "steps": [
-                    {"action": action, "state": state, "fault": fault}
+                    {
+                        "action": action,
+                        "state": "would-run" if dry and state == "done" else state,
+                        "fault": fault,
+                    }
                     for action, state, fault in match.steps
                 ],
             }

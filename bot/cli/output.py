@@ -10,9 +10,12 @@ import re
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from bot.domain.step import StepStatus
@@ -31,18 +34,22 @@ WIDEST = 400
 NARROWEST = 24
 """Fewest columns in which the text of a last column may wrap."""
 
+BUSY_AFTER = 1.0
+"""Seconds after which a command shows that it works."""
+
 _PAUSE = 0.05
 """Seconds between two batches, so that the daemon can write."""
 
 
-def line(text: str = "") -> None:
-    """Print one line; text from visitors cannot move the cursor or start another line.
+def line(text: str = "", start: str = "") -> None:
+    """Print `start` and the text on one line; text from visitors cannot start another line.
 
-    On a terminal a long line wraps at words, and its other lines begin where it began.
+    On a terminal a long line wraps at words, and its other lines begin as it does: indented alike,
+    with `start` again.
     """
     safe = neutral(scrubber.text(text), WIDEST * 4)
     indent = len(safe) - len(safe.lstrip(" "))
-    _print(safe, " " * indent)
+    _print(start + safe, start + " " * indent)
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
@@ -83,6 +90,30 @@ def _print(text: str, hanging: str) -> None:
         console.print(_coloured(each), soft_wrap=True)
 
 
+@contextmanager
+def busy(what: str, *, after: float = BUSY_AFTER) -> Iterator[None]:
+    """Show on a terminal that the command works, from so many seconds on; nothing stays there."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    status = Console(stderr=True).status(what)
+    timer = threading.Timer(after, status.start)
+    timer.daemon = True
+    if after:
+        timer.start()
+    else:
+        status.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if timer.ident:
+            timer.join()
+        status.stop()
+
+
 _COLOURS = {
     "green": r"✓|^ok\b|\bdone\b",
     "red": r"✗|^error\b|\bfailed\b|\bfailing\b|\bdead letters?\b",
@@ -101,23 +132,39 @@ def _coloured(text: str) -> "Text":
     return shown
 
 
-def document(value: Any) -> None:
-    """Print the value as JSON: times in ISO 8601, durations in seconds, secrets redacted."""
-    print(json.dumps(_json_value(value), indent=2, ensure_ascii=True))
+JSON_VERSION = 1
+"""The version of all JSON output: raised when a key goes or changes its meaning, not when one
+comes."""
 
 
-def _json_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, str):
-        return scrubber.text(value)
-    if isinstance(value, Mapping):
-        return {str(key): _json_value(each) for key, each in value.items()}
-    if isinstance(value, Iterable):
-        return [_json_value(each) for each in value]
-    return value
+def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Print the value as JSON, with its version; docs/reference/json.md describes each.
+
+    Times are in ISO 8601 with `Z`, durations in seconds, secrets redacted. A website under
+    `website` or `websites`, written as id or name, becomes `{"id": …, "name": …}`; `names` has the
+    names by id.
+    """
+    ids = {name: key for key, name in names.items()}
+
+    def website(text: str) -> Mapping[str, str] | None:
+        key = text if text in names else ids.get(text, text)
+        return {"id": key, "name": names.get(key, text)} if text else None
+
+    def plain(value: Any, key: str = "") -> Any:
+        if isinstance(value, datetime):
+            utc = value.astimezone(UTC).isoformat(timespec="milliseconds")
+            return utc.replace("+00:00", "Z")
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, str):
+            return plain(website(value)) if key in ("website", "websites") else scrubber.text(value)
+        if isinstance(value, Mapping):
+            return {str(name): plain(each, str(name)) for name, each in value.items()}
+        if isinstance(value, Iterable):
+            return [plain(each, key) for each in value]
+        return value
+
+    print(json.dumps({"version": JSON_VERSION} | plain(value), indent=2, ensure_ascii=True))
 
 
 def moment(at: datetime | None) -> str:

@@ -1,14 +1,16 @@
 """Serve a simulated Mouseflow API and Slack on this machine, until Ctrl-C.
 
-Prints the configuration for a bot that uses them. With --plant it adds one session to a
-simulator that is already running, and exits.
+Prints the configuration for a bot that uses them, and on standard error each Slack message that
+it gets. With --plant it adds one session to a simulator that is already running, and exits.
 """
 
 import asyncio
 import errno
 import re
 import signal
+import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bot.cli.main import known_name, port, positive
@@ -19,11 +21,17 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "mouseflow-bot simulate\n"
+    "mouseflow-bot simulate > config.toml                # messages stay visible\n"
     "mouseflow-bot simulate --plant checkout-friction   # in a second terminal"
 )
 PER_MINUTE = 12
 PLANTED_START = -90
 """Seconds: a planted session has just met its trouble, so that a rule soon matches it."""
+
+LOOK = 0.3
+"""Seconds between two looks for new Slack messages."""
+LONGEST = 500
+"""Most characters of a message's line."""
 
 
 def options(parser: ArgumentParser) -> None:
@@ -132,7 +140,24 @@ async def _serve(simulator: "Simulator") -> None:
         loop.add_signal_handler(number, stop.set)
     async with simulator.serving():
         print(configuration(simulator), flush=True)
-        await stop.wait()
+        shown = 0
+        while not stop.is_set():
+            shown = _show_posts(simulator, shown)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK)
+
+
+def _show_posts(simulator: "Simulator", shown: int) -> int:
+    """Print the Slack messages that are new on standard error; returns how many there are."""
+    from bot.cli.output import as_text
+    from bot.logs import neutral
+
+    posts = simulator.slack.messages
+    for post in posts[min(shown, len(posts)) :]:
+        lines = as_text(post.text, post.blocks).splitlines()
+        told = "".join(f"  │ {neutral(line, LONGEST)}\n" for line in lines)
+        print(f"\n#{post.channel.lstrip('#')}\n{told}", end="", file=sys.stderr, flush=True)
+    return len(posts)
 
 
 def configuration(simulator: "Simulator") -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bot.polling.outages import Failing
     from bot.store import Connection
+    from bot.store.audit import Entry
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
     from bot.store.recordings import OnHold
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 
 _MOST = 100_000
+ODD: Mapping[str, str] = {
+    "poll.bad_value": "with values that can't be read",
+    "poll.unreadable": "that can't be read",
+}
+"""Kinds of entries of the audit log about recordings that could not be read as documented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +231,9 @@ class Watermark:
 class RuleLine:
     """A rule that the daemon has run. `snoozed_until` is None if the snooze has ended.
 
-    `snoozed` counts the posts that the snooze has held back so far.
+    `ended` counts its alerts that have ended, `snoozed` the posts that the snooze has held back so
+    far. `sessions` are live ones that the rule decides only once they are settled, the first of
+    them at `settles`.
     """
 
     rule: str
@@ -235,6 +243,9 @@ class RuleLine:
     paused_why: str
     snoozed_until: datetime | None
     snoozed: int
+    ended: int = 0
+    sessions: int = 0
+    settles: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +253,9 @@ class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
     `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
-    hold up deliveries. `waiting` are the next steps of the queue, `causes` are all dead letters
-    grouped, `dead` the latest of them.
+    hold up deliveries. `rules_gone` have run and are in no active file. `waiting` are the next
+    steps of the queue, `causes` are all dead letters grouped, `dead` the latest of them. `odd`
+    counts, by kind, the recordings of the last 24 h with values or rows that could not be read.
     """
 
     now: datetime
@@ -261,6 +273,8 @@ class Status:
     troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
+    odd: "Mapping[str, int]"
+    rules_gone: "Sequence[RuleLine]" = ()
 
 
 def options(parser: ArgumentParser) -> None:
@@ -279,6 +293,7 @@ def run(args: Namespace) -> int:
     from bot.cli import budget, output
     from bot.cli.context import existing_store, lock_file, settings
     from bot.cli.healthcheck import is_held, unhealthy
+    from bot.store.recordings import website_names
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
@@ -286,15 +301,27 @@ def run(args: Namespace) -> int:
     lock = lock_file(url)
     daemon = unhealthy(lock, 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
-        status = store.do(lambda conn: gather(conn, datetime.now(UTC), daemon, runs=is_held(lock)))
+        active = store.do(lambda conn: active_rules(conn, rules, configured))
+        status = store.do(
+            lambda conn: gather(
+                conn, datetime.now(UTC), daemon,
+                runs=is_held(lock), active=active, settle=configured.poll.settle,
+            )
+        )  # fmt: skip
         budgets = store.do(budget.gather)
         plan = store.do(lambda conn: gather_plan(conn, rules, configured, status.now))
+        names = store.do(website_names)
     if args.json:
         output.document(
             asdict(status)
-            | {"failing": [msgspec.to_builtins(each) for each in status.failing]}
-            | {"polling": plan_json(plan)}
-            | {"budgets": [budget.as_json(each) for each in budgets]}
+            | {
+                "failing": [
+                    msgspec.to_builtins(it, builtin_types=(datetime,)) for it in status.failing
+                ],
+                "polling": plan_json(plan),
+                "budgets": [budget.as_json(each) for each in budgets],
+            },
+            names,
         )
         return 0
     show(status)
@@ -303,13 +330,27 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def gather(conn: "Connection", now: datetime, daemon: str, *, runs: bool = True) -> Status:
-    """The status at that moment; `daemon` is how it is doing if it `runs`."""
+def active_rules(
+    conn: "Connection", files: "RuleSet | None", settings: "Settings"
+) -> "RuleSet | None":
+    """The rules that the daemon runs: those of the `files` if it has loaded them."""
+    return files if files and not _is_edited(conn, files) else _active_rules(conn, settings)
+
+
+def gather(
+    conn: "Connection", now: datetime, daemon: str, *,
+    runs: bool = True, active: "RuleSet | None" = None, settle: timedelta = timedelta(),
+) -> Status:  # fmt: skip
+    """The status at that moment; `daemon` is how it is doing if it `runs`.
+
+    Without `active` rules every rule that has ever run counts as active.
+    """
     from bot.polling import outages
     from bot.polling.recordings import STOPPED
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.recordings import (
+        LOOKED,
         ON_HOLD,
         all_watermarks,
         blind_channels,
@@ -317,13 +358,30 @@ def gather(conn: "Connection", now: datetime, daemon: str, *, runs: bool = True)
         watermark,
         website_names,
     )
-    from bot.store.rules import matches_since, rejected_rules, rule_states
+    from bot.store.rules import ends_since, matches_since, rejected_rules, rule_states
     from bot.store.troubles import troubles
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
+    ids = None if active is None else {rule.id for rule in active.rules}
+    waits = _waits(conn, active, settle)
+    rules = [
+        RuleLine(
+            rule=rule,
+            matches=matches_since(conn, rule, beginning),
+            matches_today=matches_since(conn, rule, day),
+            ended=ends_since(conn, rule, beginning),
+            sessions=waits.get(rule, (0, None))[0],
+            settles=waits.get(rule, (0, None))[1],
+            paused_at=state.paused_at,
+            paused_why=state.paused_why,
+            snoozed_until=_if_later(state.snoozed_until, now),
+            snoozed=_snoozed(conn, state, now),
+        )
+        for rule, state in sorted(rule_states(conn).items())
+    ]
     return Status(
         now=now,
         daemon=daemon,
@@ -334,31 +392,48 @@ def gather(conn: "Connection", now: datetime, daemon: str, *, runs: bool = True)
         on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
             (
-                Watermark(source, names.get(website, website), at)
+                Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
                 if website and source not in ("budgets", STOPPED) and not source.startswith(ON_HOLD)
             ),
             key=lambda mark: (mark.website, mark.source),
         ),
-        rules=[
-            RuleLine(
-                rule=rule,
-                matches=matches_since(conn, rule, beginning),
-                matches_today=matches_since(conn, rule, day),
-                paused_at=state.paused_at,
-                paused_why=state.paused_why,
-                snoozed_until=_if_later(state.snoozed_until, now),
-                snoozed=_snoozed(conn, state, now),
-            )
-            for rule, state in sorted(rule_states(conn).items())
-        ],
+        rules=[line for line in rules if ids is None or line.rule in ids],
+        rules_gone=[line for line in rules if ids is not None and line.rule not in ids],
         queue=queue_figures(conn, now),
         waiting=waiting_steps(conn, _MOST_LISTED),
         lanes=lane_states(conn, now),
         troubles=troubles(conn),
         causes=dead_groups(conn),
         dead=dead_letters(conn),
+        odd={kind: len(found) for kind in ODD if (found := odd_recordings(conn, kind, day))},
     )
+
+
+def odd_recordings(conn: "Connection", kind: str, since: datetime) -> "Sequence[Entry]":
+    """The audit log's entries about recordings that could not be read, in part or at all."""
+    from bot.store.audit import history
+
+    return history(conn, kind=kind, since=since, limit=_MOST)
+
+
+def _waits(
+    conn: "Connection", active: "RuleSet | None", settle: timedelta
+) -> "dict[str, tuple[int, datetime | None]]":
+    """For each rule that waits until sessions are settled: how many do, and when the first is."""
+    from bot.rules.model import applies
+    from bot.rules.needs import fires_early
+    from bot.store.recordings import live_sessions
+
+    live, sites = live_sessions(conn), _sites(conn)
+    found: dict[str, tuple[int, datetime | None]] = {}
+    for rule in active.rules if active else ():
+        if fires_early(rule):
+            continue
+        there = [live[site.id] for site in sites if site.id in live and applies(rule, site)]
+        if there:
+            found[rule.id] = sum(n for n, _ in there), min(at for _, at in there) + settle
+    return found
 
 
 def _if_later(at: datetime | None, now: datetime) -> datetime | None:
@@ -385,6 +460,9 @@ def show(status: Status) -> None:
     output.line()
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
+    for kind, count in status.odd.items():
+        named = output.counted(count, "recording")
+        output.line(f"  {named} {ODD[kind]} in the last 24 h: `history --kind {kind}`")
     output.line()
     show_rules(status)
     if status.on_hold:
@@ -433,17 +511,29 @@ def show_failing(status: Status) -> None:
     if not status.failing:
         return
     output.line(f"failing: {output.counted(status.failing_total, 'poll')}")
-    some = status.failing[:_MOST_LISTED]
+    causes: dict[str, list[Failing]] = {}
+    for it in status.failing:
+        causes.setdefault(it.reason, []).append(it)
+    some = list(causes.items())[:_MOST_LISTED]
     output.table(
         (
-            it.what,
-            f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})",
-            it.reason,
+            _polls([it.what for it in alike]),
+            f"since {output.moment(since)} ({output.ago(since, status.now)})",
+            reason,
         )
-        for it in some
+        for reason, alike in some
+        for since in [min(it.since for it in alike)]
     )
-    if status.failing_total > len(some):
-        output.line(f"  and {status.failing_total - len(some)} more")
+    left = status.failing_total - sum(len(alike) for _, alike in some)
+    if left:
+        output.line(f"  and {left} more")
+
+
+def _polls(names: Sequence[str]) -> str:
+    """`recordings of a.com`, or of many with one cause: `14 polls (recordings of a.com, …)`."""
+    from bot.rules.needs import some
+
+    return names[0] if len(names) == 1 else f"{len(names)} polls ({some(names, 2)})"
 
 
 def show_troubles(status: Status) -> None:
@@ -467,11 +557,17 @@ def show_rules(status: Status) -> None:
         (
             line.rule,
             output.counted(line.matches, "match", "matches"),
-            f"{line.matches_today} in the last 24 h",
+            f"{line.matches_today} in the last 24 h" + (f", {line.ended} ended" * bool(line.ended)),
             _rule_state(line, status.now),
         )
         for line in status.rules
     )
+    if status.rules_gone:
+        output.line("no longer in the files")
+        output.table(
+            (line.rule, output.counted(line.matches, "match", "matches"))
+            for line in status.rules_gone
+        )
     if rejected := status.rejected_rules:
         what, active = "new rules", "the previous rules stay active"
         if rejected.incomplete:
@@ -489,6 +585,12 @@ def _rule_state(line: RuleLine, now: datetime) -> str:
     if line.snoozed_until:
         held = output.counted(line.snoozed, "post")
         return f"snoozed, ends {output.ago(line.snoozed_until, now)}, {held} held back"
+    if line.sessions and line.settles:
+        when = "now" if line.settles <= now else output.ago(line.settles, now)
+        return (
+            f"waits until sessions are settled: {output.counted(line.sessions, 'live session')}, "
+            f"the first {when}"
+        )
     return ""
 
 

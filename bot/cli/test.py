@@ -5,7 +5,7 @@ With paths it runs those rule files instead of the configured ones and needs no 
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bot.errors import ConfigError
 
@@ -54,10 +54,8 @@ def run(args: Namespace) -> int:
     if args.junit:
         _write(args.junit, tests.junit(results))
     if args.json:
-        document: Any = [{**asdict(result), "passed": result.passed} for result in results]
-        if args.quiet_on:
-            document = {"tests": document, "unwanted": [asdict(each) for each in loud]}
-        output.document(document)
+        tried = [{**asdict(result), "passed": result.passed} for result in results]
+        output.document({"tests": tried, "unwanted": [asdict(each) for each in loud]})
     else:
         for result in failed:
             for line in str(result).splitlines():

@@ -70,7 +70,7 @@ def rungs(text: str) -> tuple[float, ...]:
 def run(args: Namespace) -> int:
     """Count and show; returns the exit code."""
     from bot import logs
-    from bot.cli import context
+    from bot.cli import context, output
     from bot.replay import tune
     from bot.replay.select import chosen_rules
 
@@ -80,7 +80,8 @@ def run(args: Namespace) -> int:
     logs.configure(settings.log.format, settings.log.level)
     (rule,) = chosen_rules(context.rules(args, settings).rules, [args.rule])
     knob = tune.knob(rule, args.field)
-    curve, calls, days = asyncio.run(_curve(args, settings, rule, knob))
+    with output.busy(f"counting matches of {rule.id}"):
+        curve, calls, days = asyncio.run(_curve(args, settings, rule, knob))
     _show(args, rule, knob, curve, calls, days)
     return 0
 

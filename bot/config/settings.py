@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.actions.notifier import Notifier
+from bot.domain.subjects import Severity
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
@@ -212,8 +213,23 @@ class SlackSection(Section):
     bot_token: OptionalSecret = None
     webhook_url: OptionalSecret = None
     channel: OptionalText = None
+    channels: dict[Severity, Text] = Field(default_factory=dict)
     ops_channel: OptionalText = None
     base_url: OptionalText = None
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels(cls, value: Any) -> Any:
+        """A table, or in a variable `critical=#incidents, info=#ux`."""
+        if isinstance(value, str):
+            pairs = [each.partition("=") for each in re.split(r"[,\s]+", value) if each]
+            value = {name: channel for name, _, channel in pairs}
+        named = value if isinstance(value, dict) else {}
+        for channel in named.values():
+            cls._channel(channel if isinstance(channel, str) else " ")
+        if named != value or not set(named) <= set(get_args(Severity)) or "" in named.values():
+            raise ValueError('write a table such as {critical = "#incidents", info = "#ux"}')
+        return value
 
     @field_validator("channel", "ops_channel")
     @classmethod
@@ -454,6 +470,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         # A webhook posts to the channel it was created for.
         channel=slack.channel is not None or slack.webhook_url is not None,
         share_url=settings.mouseflow.share_url is not None,
+        channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
     )
 

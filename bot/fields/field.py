@@ -35,7 +35,7 @@ Type = Literal[
 
 
 class Source(Enum):
-    """Where a value is known from. The text says so in docs/rules.md."""
+    """Where a value is known from. The text says so in docs/reference/rules.md."""
 
     LIST = "the list"
     DETAIL = "one more call"

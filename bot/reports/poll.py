@@ -30,7 +30,7 @@ from bot.store.alert_states import (
 )
 from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome
-from bot.store.recordings import forget_watermark, on_hold, set_on_hold
+from bot.store.recordings import LOOKED, forget_watermark, on_hold, set_on_hold, set_watermark
 from bot.store.rules import rule_states
 
 
@@ -172,6 +172,8 @@ def record_levels(
         keep_figures(conn, each, look)
         if each.earlier:
             forget_watermark(conn, source="feedback", website=look.site.id)
+    for kind in {rule.watch for each in figures for rule in each.rules}:
+        set_watermark(conn, f"{LOOKED}{kind}", look.site.id, "{}", look.now)
     forget_figures(conn, grain(look.now) - look.history)
     told = _hold(conn, look, *held, routing) if held else False
     recorded = _record(conn, found, look, early, routing)

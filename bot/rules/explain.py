@@ -10,7 +10,7 @@ from bot.fields.field import Field, Source, number
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import FigureOperator
+from bot.rules.operators import FigureOperator, TextOperator
 from bot.rules.units import arrows, seen
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
@@ -123,12 +123,13 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
     known = looked.knows(about)
     data = data and (known or value != ())
     off = "" if said or not isinstance(leaf, Test) else leaf.operator.distance(about, value)
-    closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) and not said else ()
+    closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) else ()
+    which = "this one" if said else "the closest"
     return Part(
         text=asked(leaf, about),
         answer=said,
         data=data,
-        seen=f"{shown}, the closest" if closest else shown,
+        seen=f"{shown}, {which}" if closest else shown,
         distance=off,
         note=_note(leaf, about, known, data) or _no_number(leaf, value),
         parts=closest,
@@ -152,6 +153,8 @@ def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]
     if leaf.key is not None:
         named = values_of(value or (), leaf.key)
         return seen(about, named) if named else "", bool(named)
+    if about.type == "texts" and not about.ordered and isinstance(leaf.operator, TextOperator):
+        return seen(about, leaf.operator.by_weight(about, value or ())), value is not None
     ago = leaf.operator.looks_back
     if ago is None or value is None:
         return seen(about, value), value is not None

@@ -9,10 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import SequenceMatcher
 from math import ceil, floor, inf, isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
+from bot.domain.subjects import Band
 from bot.fields.catalogue import ALERTS, over_time
 from bot.fields.field import NUMERIC, Field
 from bot.fields.field import number as number_in
@@ -52,6 +54,9 @@ Earlier = Callable[[int], float | None]
 
 ValueTest = Callable[[Any, Earlier], Answer]
 """A test of a field's value, of which everything is known."""
+
+MOST_COMPARED = 200
+"""Texts of one value that an explanation puts in order."""
 
 TEXTS = frozenset({"text", "texts", "variables"})
 """The types of fields whose values are texts."""
@@ -234,6 +239,18 @@ class TextOperator(Operator):
 
     def over_figures(self) -> FigureTest | None:
         return None
+
+    def by_weight(self, about: Field, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """The texts that decide first, then those that come nearest to what is asked."""
+        test = self.over_texts(about, empty_is_data=True)
+        asked = [about.normal(text) for text in self.spelled or getattr(self, "values", ())]
+
+        def distance(text: str) -> tuple[bool, float]:
+            decides = any(one(text) for one in (*test.each, *test.none))
+            near = (SequenceMatcher(None, about.normal(text), it).ratio() for it in asked)
+            return not decides, -max(near, default=0.0)
+
+        return tuple(sorted(texts[:MOST_COMPARED], key=distance)) + texts[MOST_COMPARED:]
 
     def stays(self, answer: bool, about: Field) -> bool:
         test = self.over_texts(about, empty_is_data=about.type != "text")
@@ -571,6 +588,8 @@ class Bounds(FigureOperator):
         return " and ".join(said) or "anything"
 
     def distance(self, about: Field, value: Any) -> str:
+        if isinstance(value, Band):
+            return self._band_distance(value)
         if not isinstance(value, int | float) or value != value:
             return ""
         low, high = self.range.low[0], self.range.high[0]
@@ -579,6 +598,15 @@ class Bounds(FigureOperator):
         if value > high:
             return f"{quantity(about, value - high)} too much"
         return "just on the edge" if value in (self.over, self.under) else ""
+
+    def _band_distance(self, band: Band) -> str:
+        """How far at most, since the API tells only between which thresholds a friction is."""
+        low, high = self.range.low[0], self.range.high[0]
+        if band.high <= low and isfinite(band.low):
+            return f"at most {low - band.low:.3g} short"
+        if band.low >= high and isfinite(band.high):
+            return f"at most {band.high - high:.3g} too much"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

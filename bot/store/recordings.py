@@ -162,6 +162,17 @@ def live_recordings(conn: Connection, website: str) -> dict[str, SeenRecording]:
     return _by_id(conn, website, _LIVE)
 
 
+def live_sessions(conn: Connection) -> dict[str, tuple[int, datetime]]:
+    """How many sessions of each website are not settled, and when the first was last active."""
+    active = func.coalesce(recordings.c.last_activity, recordings.c.created)
+    query = (
+        select(recordings.c.website, func.count(), func.min(active))
+        .where(text("settled = 0 AND closed = 0 AND vanished = 0"))
+        .group_by(recordings.c.website)
+    )
+    return {website: (count, moment(at)) for website, count, at in conn.execute(query)}
+
+
 def matched_rules(
     conn: Connection, website: str, ids: Iterable[str]
 ) -> Mapping[str, frozenset[str]]:
@@ -284,6 +295,9 @@ def set_on_hold(
     """Save the filters that hold rules of that kind back, with the reasons."""
     set_watermark(conn, f"{ON_HOLD}{kind}", website, msgspec.json.encode(held).decode(), at)
 
+
+LOOKED = "looked:"
+"""The watermark sources for when a kind of report was read last, each with the kind."""
 
 ROUNDS = "rounds"
 """The watermark source for how often recordings are really polled."""

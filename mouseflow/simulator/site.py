@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from mouseflow.simulator import clock
-from mouseflow.simulator.sessions import Script
+from mouseflow.simulator.sessions import Script, Snapshot, snapshot
 from mouseflow.simulator.traffic import Plan
 
 
@@ -28,12 +28,17 @@ class Marks:
     calls: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Planted:
     """A recording that a test added. `start` in ms since 1970."""
 
     start: int
     script: Script
+
+    @cached_property
+    def final(self) -> Snapshot:
+        """The whole session."""
+        return snapshot(self.script)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from mouseflow.simulator import clock
 from mouseflow.simulator.filters import EVERYTHING, UNMARKED, Facts, Query, matches
-from mouseflow.simulator.sessions import Script, Snapshot, length, snapshot
+from mouseflow.simulator.sessions import Script, Snapshot, snapshot
 from mouseflow.simulator.site import Marks, Site
 from mouseflow.simulator.traffic import DAY, Day, Pool, arrivals, pool
 
@@ -92,7 +92,7 @@ def find_visit(site: Site, ref: int) -> Visit | None:
         if index >= len(site.planted):
             return None
         planted = site.planted[index]
-        return Visit(ref, planted.start, planted.script, snapshot(planted.script))
+        return Visit(ref, planted.start, planted.script, planted.final)
     if not site.plan.since.toordinal() <= day < date.max.toordinal():
         return None
     arrivals_ = arrived(site, day)
@@ -108,7 +108,7 @@ def find_visit(site: Site, ref: int) -> Visit | None:
 def observed(site: Site, visit: Visit, now: int) -> Snapshot:
     """The session as the server knows it now, with what was changed through the API."""
     age = now - visit.start
-    state = visit.final if age >= length(visit.script) else snapshot(visit.script, age)
+    state = visit.final if age >= visit.final.last else snapshot(visit.script, age)
     marks = site.marks.get(visit.ref)
     return state if marks is None else marked(state, marks)
 

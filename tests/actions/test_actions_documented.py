@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from action_world import World, again, unshared
 
 from bot.actions import WRITTEN
 from bot.actions.webhook import KEY, SIGNATURE, TIMESTAMP, Body, body
@@ -16,8 +17,8 @@ from bot.messages.templates import FILTERS, TESTS
 from bot.ports import Addresses
 
 DOCS = Path(__file__).parents[2] / "docs"
-ACTIONS = (DOCS / "actions.md").read_text()
-MESSAGES = (DOCS / "messages.md").read_text()
+ACTIONS = (DOCS / "reference" / "actions.md").read_text()
+MESSAGES = (DOCS / "reference" / "messages.md").read_text()
 
 
 def section(text, title):
@@ -44,8 +45,8 @@ def test_every_name_is_documented_in_its_kinds_section_with_its_privacy(kind):
 
 
 def test_the_example_of_a_text_is_a_good_one():
-    text = re.search(r"text: \|\n((?: {10}.*\n)+)", MESSAGES)[1]
-    assert check_text(re.sub(r"^ {10}", "", text, flags=re.MULTILINE), "recordings") == []
+    text = re.search(r"text: \|\n((?: {6}.*\n)+)", MESSAGES)[1]
+    assert check_text(re.sub(r"^ {6}", "", text, flags=re.MULTILINE), "recordings") == []
 
 
 def test_every_common_name_filter_and_test_is_documented():
@@ -70,3 +71,18 @@ def test_every_key_and_header_of_a_webhook_is_documented():
     for header in (KEY, TIMESTAMP, SIGNATURE):
         assert f"| `{header}` |" in ACTIONS
     assert msgspec.json.schema(Body)
+
+
+async def test_the_action_of_the_guide_works_as_the_page_shows_it():
+    page = (DOCS / "how-to" / "write-an-action.md").read_text()
+    names = {"__name__": "bot.actions.handled"}
+    exec(page.split("```python\n", 1)[1].split("```", 1)[0], names)
+    spec = names["HANDLED"]
+    assert spec.example in page
+    assert spec.steps(False) == ()
+    (action,) = spec.steps(True)
+    world = World()
+    await action.perform(unshared(), world.ports)
+    await action.perform(again(unshared()), world.ports)
+    assert world.account.recording["starred"]
+    assert world.account.recording["watched"]

@@ -1,4 +1,4 @@
-"""What an edit in mid-period does: each row of the table in docs/budgets.md, tried."""
+"""What an edit in mid-period does: each row of the table in docs/explanation/budgets.md, tried."""
 
 import re
 from datetime import timedelta
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from budget_world import Shop, World, budgets
 
-DOCS = Path(__file__).parents[2] / "docs" / "budgets.md"
+DOCS = Path(__file__).parents[2] / "docs" / "explanation" / "budgets.md"
 BUDGET = """
 credits:
   websites: [big.com, small.com]

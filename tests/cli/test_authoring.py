@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 from xml.etree import ElementTree as Xml
 
 import jsonschema
@@ -353,7 +353,7 @@ def test_a_failing_test_shows_why_and_fails_the_build(
     suites = Xml.parse(place / "report.xml").getroot()
     assert suites.attrib["tests"] == "3"
     assert suites.attrib["failures"] == "1"
-    results = json.loads(told(capsys, "test", "first.yaml", "--json", code=1))
+    results = json.loads(told(capsys, "test", "first.yaml", "--json", code=1))["tests"]
     assert [result["passed"] for result in results] == [False, True, True]
     assert main(["test", "first.yaml", "--junit", "no/such/place.xml"]) == 1
 
@@ -423,9 +423,12 @@ class Simulation:
             cwd=directory,
             env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.errors = self._process.stderr
         lines = []
         while not lines or not lines[-1].startswith("# Add a session"):
             lines.append(self._process.stdout.readline())
@@ -438,6 +441,7 @@ class Simulation:
         code = self._process.wait(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self.errors.close()
         return code
 
 
@@ -453,7 +457,9 @@ def test_the_simulator_prints_a_configuration_with_which_check_goes_online(
             "version: 1\nrules:\n  one:\n    watch: recordings\n    websites: [myshop.com]\n"
             '    when: {friction: {min: 2}}\n    do: {slack: {channel: "#ux"}}\n'
         )
-        assert told(capsys, "check", "--online") == "ok: 1 rule in 1 file\n"
+        said = told(capsys, "check", "--online")
+        assert said.endswith("\nok: 1 rule in 1 file\n")
+        assert "checked Mouseflow: http://127.0.0.1:" in said
         text = (place / "rules/mine.yaml").read_text()
         (place / "rules/mine.yaml").write_text(text.replace("myshop", "noshop").replace("ux", "no"))
         said = told(capsys, "check", "--online", code=1)
@@ -492,6 +498,29 @@ def test_a_session_is_planted_into_the_running_simulator(
         simulation.end(signal.SIGTERM)
     assert main(["simulate", "--plant", "purchase", "--port", port]) == 1
     assert f"no simulator answers on port {port}; start one with" in capsys.readouterr().err
+
+
+def test_the_simulator_shows_each_slack_message(place: Path) -> None:
+    simulation = Simulation(place)
+    try:
+        slack, token = re.findall(
+            r'\[slack\]\nbase_url = "(.+?)"\nbot_token = "(.+?)"', simulation.config
+        )[0]
+        for text in ("A frustrated visitor\n<https://x.example|watch>", "one more\x1b[2J"):
+            body = json.dumps({"channel": "#ops", "text": text}).encode()
+            heads = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            with urlopen(Request(f"{slack}chat.postMessage", body, heads)) as answer:
+                assert json.load(answer)["ok"]
+        shown = [simulation.errors.readline() for _ in range(6)]
+        assert shown[:4] == [
+            "\n",
+            "#ops\n",
+            "  │ A frustrated visitor\n",
+            "  │ watch (https://x.example)\n",
+        ]
+        assert "\x1b" not in "".join(shown)
+    finally:
+        assert simulation.end(signal.SIGTERM) == 0
 
 
 def test_a_port_in_use_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

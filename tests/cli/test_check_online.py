@@ -1,5 +1,6 @@
 """What `check --online` says of credentials, websites, filters, scopes and channels."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,9 @@ class Place:
         assert (status, err) == (code, ""), out + err
         assert self.sim.api_key not in out
         assert self.sim.slack.token not in out
-        return out.splitlines()
+        lines = out.splitlines()
+        self.checked = [line for line in lines if line.startswith("checked ")]
+        return [line for line in lines if line not in self.checked]
 
 
 @pytest.fixture
@@ -78,6 +81,27 @@ def place(
 
 def test_what_is_right_is_ok(place: Place) -> None:
     assert place.check(0) == ["ok: 2 rules in 1 file"]
+    place.sim.add("myshop.com", "checkout-friction", start=-600)
+    place.check(0)
+    assert place.checked == [
+        f"checked Mouseflow: {place.sim.mouseflow_url} as {place.sim.email}",
+        "checked websites: myshop.com (Recording), other.com (Recording)",
+        "checked friction filter: works on myshop.com",
+        "checked time zone: Europe/Copenhagen, as recordings of myshop.com show (+01:00)",
+        "checked Slack: workspace Simulator as mouseflow-bot; scopes: "
+        + ", ".join(sorted(place.sim.slack.scopes)),
+        "checked channels: #mouseflow, #ux: the bot can post and look up posts",
+    ]
+
+
+def test_what_was_checked_is_told_beside_what_is_wrong(place: Place) -> None:
+    place.sim.slack.channels.pop("ux", None)
+    place.rules(RULES.replace("#ux", "#nowhere"))
+    (wrong,) = place.check(1)
+    assert "#nowhere" in wrong
+    assert place.checked[-1] == "checked channels: #mouseflow: the bot can post and look up posts"
+    assert main(["check", "--online", "--json"]) == 1
+    assert json.loads(place.capsys.readouterr().out)["checked"][0].startswith("Mouseflow: http")
 
 
 def test_tags_and_variables_that_no_session_has_had_are_warned_about(place: Place) -> None:

@@ -183,18 +183,18 @@ def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path, command_line: str)
 
 
 def test_every_command_is_documented() -> None:
-    documented = (ROOT / "docs/commands.md").read_text()
+    documented = (ROOT / "docs/reference/commands.md").read_text()
     assert re.findall(r"^## `(\S+)`$", documented, re.MULTILINE) == list(COMMANDS)
     for name in COMMANDS:
-        assert f"    mouseflow-bot {name}" in documented
+        assert f"\nmouseflow-bot {name}" in documented
 
 
 def test_every_example_of_the_documentation_is_understood() -> None:
     from bot.cli.main import parser
 
-    documented = (ROOT / "docs/commands.md").read_text()
+    documented = (ROOT / "docs/reference/commands.md").read_text()
     examples = [
-        line.split() for line in re.findall(r"^    mouseflow-bot (.+)$", documented, re.MULTILINE)
+        line.split() for line in re.findall(r"^mouseflow-bot (.+)$", documented, re.MULTILINE)
     ]
     shown = [
         shlex.split(line, comments=True)[1:]
@@ -206,7 +206,7 @@ def test_every_example_of_the_documentation_is_understood() -> None:
         assert parser(plain).parse_args(plain).command == plain[0]
 
 
-@pytest.mark.parametrize("place", ["config.example.toml", "docs/configuration.md"])
+@pytest.mark.parametrize("place", ["config.example.toml", "docs/reference/configuration.md"])
 def test_every_key_is_documented(place: str) -> None:
     text = (ROOT / place).read_text()
     for section, rest in re.findall(r"^#* ?`?\[(\w+)\]`?.*?\n(.*?)(?=^#* ?`?\[|\Z)", text, SPAN):

@@ -121,6 +121,9 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing_anywhere(place: Pla
     assert told["dry_run"] is True
     assert {match["rule"] for match in told["matches"]} == {"trouble"}
     assert [step["action"] for step in told["matches"][0]["steps"]] == ["tag", "slack"]
+    assert {step["state"] for step in told["matches"][0]["steps"]} == {"would-run"}
+    assert (told["version"], told["done"], told["would_do"]) == (1, 0, 2)
+    assert told["matches"][0]["website"]["name"] == "myshop.com"
     assert told["would_write"]
     assert {post["channel"] for post in told["would_post"]} == {"#ux"}
     assert place.writes() == []
@@ -135,7 +138,7 @@ def test_a_dry_run_shows_every_action_also_those_that_read_again_what_they_wrote
         RULE.replace("do: {", "do: {variables: {seen-by: bot, cart-value: ''}, ")
     )
     text, _ = place.run("once", "--dry-run")
-    would = [line.split()[:2] for line in text.splitlines() if line.startswith("would ")]
+    would = [line.split()[:2] for line in text.splitlines() if line.lstrip().startswith("would ")]
     assert would == [["would", "set"], ["would", "tag"], ["would", "post"]], text
     assert "3 actions would run. Nothing was changed (dry run)." in text
     assert place.writes() == []
@@ -165,7 +168,7 @@ def test_a_page_of_two_websites_is_told_with_the_figures_of_each(tmp_path: Path)
             '    do: {slack: {channel: "#ux"}}\n'
         )
         matches = json.loads(place.run("once", "--dry-run", "--json")[0])["matches"]
-    assert {match["site"]: match["why"].partition("views ")[2] for match in matches} == {
+    assert {match["website"]["name"]: match["why"].partition("views ")[2] for match in matches} == {
         "myshop.com": "2, at least 1",
         "outlet.com": "3, at least 1",
     }
@@ -182,17 +185,37 @@ def test_a_dry_run_says_what_exactly_it_would_do_and_nothing_that_claims_it_happ
     text, log = place.run("once", "--dry-run")
     (matched,) = [line for line in text.splitlines() if line.startswith("trouble would match ")]
     recording = matched.removeprefix("trouble would match ").partition(" on myshop.com: ")[0]
-    assert [line for line in text.splitlines() if line.startswith("would ")] == [
-        f"would star {recording} on myshop.com",
-        f"would tag {recording} on myshop.com with trouble",
+    assert [line for line in text.splitlines() if "would " in line[:10] or "/play" in line] == [
+        f"    would star {recording} on myshop.com",
+        f"    would tag {recording} on myshop.com with trouble",
+        "    would post to #ux:",
+        "      │ [Watch recording] "
+        f"https://app.mouseflow.com/websites/w1/recordings/{recording}/play",
         "would call the webhook at https://me.example",
-        "would post to #ux:",
     ]
     assert text.endswith("Nothing was changed (dry run).\n")
     assert "4 actions would run" in text
     assert "deliver." not in log
     assert "would tag" in json.loads(place.run("once", "--dry-run", "--json")[0])["would"][1]
     assert place.writes() == []
+
+
+def test_a_dry_run_shows_what_concerns_one_recording_together_with_its_link(place: Place) -> None:
+    place.simulator.add("myshop.com", "rage-on-product", start=-3600)
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE.replace(', slack: {channel: "#ux"}', "")
+        + "  again: {watch: recordings, when: {friction: {min: 2}}, do: {star: true}}\n"
+    )
+    lines = place.run("once", "--dry-run")[0].splitlines()
+    at = [n for n, line in enumerate(lines) if line.startswith("    https://app.mouseflow.com/")]
+    assert len(at) == 2
+    for n in at:
+        recording = lines[n].split("/")[-2]
+        assert {line.split()[0] for line in lines[n - 2 : n]} == {"trouble", "again"}
+        assert all(recording in line for line in lines[n - 2 : n + 3])
+        assert {" ".join(line.split()[:2]) for line in lines[n + 1 : n + 3]} == {
+            "would tag", "would star",
+        }  # fmt: skip
 
 
 def test_a_first_look_that_sees_nothing_says_why(place: Place) -> None:
@@ -217,6 +240,20 @@ def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
     second = json.loads(place.run("once", "--json")[0])
     assert (second["matches"], second["done"]) == ([], 0)
     assert place.writes() == writes
+
+
+def test_once_and_status_say_what_could_not_be_read_and_act_on_the_rest(place: Place) -> None:
+    place.simulator.behave(odd_values=100_000)
+    out, _ = place.run("once")
+    assert "matched" in out
+    assert "can't be read as documented: city: expected text, got an object; lat: expected" in out
+    status, _ = place.run("status")
+    assert (
+        "with values that can't be read in the last 24 h: `history --kind poll.bad_value`" in status
+    )
+    assert (
+        "city: expected text, got an object" in place.run("history", "--kind", "poll.bad_value")[0]
+    )
 
 
 def test_once_says_by_its_exit_code_that_a_person_must_act(place: Place) -> None:

@@ -8,14 +8,21 @@ import msgspec
 import pytest
 
 from bot.cli.main import main
+from bot.cli.status import gather, show_failing
 from bot.domain.subjects import Site
 from bot.rules.files.load import read
 from bot.rules.needs import plans
 from bot.scheduler import measure_pace
 from bot.store import open_store
 from bot.store.audit import Note, record
-from bot.store.recordings import ROUNDS, WEBSITES, set_watermark
-from bot.store.rules import keep_rule_files
+from bot.store.recordings import (
+    ROUNDS,
+    WEBSITES,
+    SeenRecording,
+    save_recordings,
+    set_watermark,
+)
+from bot.store.rules import keep_rule_files, rules_loaded
 
 NOW = datetime.now(UTC)
 RULES = """
@@ -157,3 +164,72 @@ def test_plans_leave_nobody_out_and_put_the_commonest_first():
     found = plans(rules, sites)
     assert [len(group) for group in found.values()] == [20, 10]
     assert {site for group in found.values() for site in group} == set(sites)
+
+
+def live(website, *minutes):
+    """Sessions of that website that were active so many minutes ago and are not settled."""
+    seen = [
+        SeenRecording(
+            id=f"r{ago}", created=NOW - timedelta(hours=1),
+            last_activity=NOW - timedelta(minutes=ago), fingerprint="", settled=False, closed=False,
+        )
+        for ago in minutes
+    ]  # fmt: skip
+    return lambda conn: save_recordings(conn, website, seen, NOW)
+
+
+def test_a_rule_that_waits_says_for_how_many_sessions_and_until_when(place, capsys):
+    waiting = RULES.replace("{device: phone}", "{exit_page: /cart}")
+    (place / "rules/r.yaml").write_text(waiting)
+    ruleset = read([("rules/r.yaml", waiting.encode())])
+    digests = {rule.id: "" for rule in ruleset.rules}
+    stored(
+        account(3),
+        lambda conn: rules_loaded(conn, digests, NOW),
+        live("w1", 5, 20),
+        live("w2", 10),
+        live("n", 34),
+    )
+    text = told(capsys)
+    assert "waits until sessions are settled: 3 live sessions, the first in 14m" in text.replace(
+        "in 15m", "in 14m"
+    )
+    assert text.count("waits until sessions are settled") == 1  # `angry` fires early
+    rules = {rule["rule"]: rule for rule in json.loads(told(capsys, "--json"))["rules"]}
+    assert (rules["phones"]["sessions"], rules["angry"]["sessions"]) == (3, 0)
+    assert rules["phones"]["settles"].startswith(f"{NOW + timedelta(minutes=15):%Y-%m-%dT%H:%M:}")
+
+
+def test_a_rule_that_is_no_longer_in_the_files_is_not_counted_as_active(place, capsys):
+    ruleset = read([("rules/r.yaml", RULES.encode())])
+    digests = {rule.id: "" for rule in ruleset.rules} | {"cross-visitors": ""}
+    stored(account(1), lambda conn: rules_loaded(conn, digests, NOW))
+    text = told(capsys)
+    assert "\n3 rules\n" in text
+    assert "\nno longer in the files\n  cross-visitors  0 matches\n" in text
+
+
+def test_polls_that_fail_for_one_reason_share_a_line(place, capsys):
+    names = [f"{kind} of {site}.com" for site in "ab" for kind in ("recordings", "feedback")]
+    failing = [(name, "Mouseflow rejected the API key (401)") for name in names]
+    status_of = {
+        "failing": [
+            {"what": name, "kind": "Denied", "trouble": "key", "reason": reason,
+             "since": (NOW - timedelta(hours=number)).isoformat(), "times": 3}
+            for number, (name, reason) in enumerate([*failing, ("funnels of c.com", "too slow")])
+        ],
+        "things": 7,
+    }  # fmt: skip
+    stored(account(1))
+    with open_store("sqlite:///data/bot.db") as store:
+        data = msgspec.json.encode(status_of).decode()
+        store.do(lambda conn: set_watermark(conn, "outages", "", data, NOW))
+        show_failing(store.do(lambda conn: gather(conn, NOW, "alive")))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "failing: 7 polls"
+    assert lines[1].startswith(
+        "  4 polls (recordings of a.com, feedback of a.com and 2 more)  since "
+    )
+    assert lines[1].endswith("(3h ago)  Mouseflow rejected the API key (401)")
+    assert lines[2].startswith("  funnels of c.com")
+    assert lines[3:] == ["  and 2 more"]

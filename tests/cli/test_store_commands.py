@@ -153,7 +153,7 @@ def test_status_as_json_has_the_same(place: Path, capsys: pytest.CaptureFixture[
     assert read["queue"]["dead"] == 1
     assert [rule["rule"] for rule in read["rules"]] == ["checkout", "rage"]
     assert read["dead"][0]["fault"] == "no such recording"
-    assert read["watermarks"][0]["website"] == "w1"
+    assert read["watermarks"][0]["website"] == {"id": "w1", "name": "w1"}
     assert datetime.fromisoformat(read["watermarks"][0]["read"]).utcoffset() == timedelta()
     assert read["lanes"][0]["reason"] == "Slack asked to wait"
 
@@ -283,7 +283,7 @@ def test_history_can_be_narrowed_and_read_by_programs(
 ) -> None:
     def told(*arguments: str) -> list[dict[str, object]]:
         assert main(["history", "--json", *arguments]) == 0
-        return json.loads(capsys.readouterr().out)
+        return json.loads(capsys.readouterr().out)["data"]
 
     assert [entry["kind"] for entry in told()] == [
         "poll.failed", "rule.paused", "step.dead", "match",
@@ -319,7 +319,7 @@ def test_history_keeps_a_visitors_text_on_its_line(
     assert main(["history", "--kind", "step.postponed"]) == 0
     assert "no matching entries" in capsys.readouterr().out
     assert main(["history", "--kind", "step.postponed", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(capsys.readouterr().out) == {"version": 1, "data": []}
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,9 @@ def test_what_was_done_can_be_read_by_programs(
 ) -> None:
     def told(*arguments: str, code: int = 0) -> dict[str, Any]:
         assert main([*arguments, "--json"]) == code
-        return json.loads(capsys.readouterr().out)
+        answer = json.loads(capsys.readouterr().out)
+        assert answer.pop("version") == 1
+        return answer
 
     retried = told("retry", "1", "rage")
     [cause] = retried.pop("causes")

@@ -33,12 +33,12 @@ def environment(**more):
     } | more
 
 
-def in_terminal(*arguments, cwd, columns=80, **more):
+def in_terminal(*arguments, cwd, columns=80, program=("-m", "bot"), **more):
     """What the command writes to a terminal that is so wide."""
     mine, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "bot", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=cwd, env=environment(**more), stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
@@ -171,3 +171,24 @@ def test_commands_and_options_are_completed(tmp_path):
 def test_a_printed_moment_is_the_same_instant_in_every_zone(at, zone):
     printed = moment(at.astimezone(zone))
     assert datetime.strptime(printed, "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC) == at
+
+
+BUSY = """
+from bot.cli import output
+with output.busy("asking Mouseflow", after={after}):
+    pass
+print("the answer")
+"""
+
+
+def test_a_long_command_shows_that_it_works_and_leaves_nothing_of_it_behind(tmp_path):
+    program = tmp_path / "busy.py"
+    for after, shows in ((0, True), (60, False)):
+        program.write_text(BUSY.format(after=after))
+        shown = in_terminal(program=[str(program)], cwd=tmp_path)
+        assert ("asking Mouseflow" in shown) is shows
+        assert shown.endswith("the answer\n")
+    piped = subprocess.run(
+        [sys.executable, program], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert (piped.stdout, piped.stderr) == ("the answer\n", "")

@@ -244,7 +244,7 @@ def test_a_delete_that_waited_is_checked_before_it_runs(sim, daemon, changed, ru
 
     def settled():
         assert bot.run("once").returncode == 0
-        lines = json.loads(bot.run("history", "--json").stdout)
+        lines = json.loads(bot.run("history", "--json").stdout)["data"]
         ended = ("step.done", "step.withheld")
         return [each for each in lines if each["kind"] in ended and "/delete-" in each["step"]]
 

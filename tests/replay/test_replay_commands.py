@@ -314,7 +314,7 @@ def test_a_deleted_recording_is_explained_from_the_stored_decision(place: Place)
     assert "matched 20" in text
     assert "  tag-1: done " in text
     told = place.json("explain", "bounce", who)
-    assert (told["there"], told["website"]) == (False, "site-1")
+    assert (told["there"], told["website"]) == (False, {"id": "site-1", "name": "myshop.com"})
 
 
 def test_a_rule_about_something_else_explains_no_recording_and_asks_nothing(place: Place) -> None:
@@ -329,7 +329,7 @@ def test_the_plan_of_a_rule_and_its_cost_are_shown(place: Place) -> None:
     text = place.run("explain", "friction", "--plan")
     assert "at most 2 calls when something is new: the list" in text
     assert "a query for friction of at least 2.5" in text
-    assert json.loads(place.run("explain", "friction", "--plan", "--json"))[0]["calls"] == 2
+    assert json.loads(place.run("explain", "friction", "--plan", "--json"))["data"][0]["calls"] == 2
 
 
 def test_no_plan_is_shown_of_a_website_that_the_rule_does_not_watch(place: Place) -> None:

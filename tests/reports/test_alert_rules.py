@@ -1,6 +1,7 @@
 """Levels fire when they become true, once an episode, and say their end; state survives."""
 
 import itertools
+import re
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_world import World
 
+from bot.cli.status import gather
 from bot.reports.fetch import IGNORED
 from bot.store.retention import forget
+from bot.store.rules import ends_since, matches_since
 
 FUNNEL = """
 dip:
@@ -70,6 +73,22 @@ async def test_a_subject_that_disappears_is_over():
     assert await world.looked() == []
     world.api.funnels["checkout"] = [100, 10]
     assert await world.looked() == ["dip: slack"]
+
+
+async def test_an_end_is_no_match_and_the_audit_log_names_it():
+    world = World("funnels", FUNNEL + "  resolved: true\n")
+    world.api.funnels["checkout"] = [100, 10]
+    await world.looked()
+    world.api.funnels["checkout"] = [100, 50]
+    assert await world.looks(3) == ["dip: resolved"]
+    (ended, began) = world.notes("match")
+    assert began.startswith("conversion 10 %")
+    assert re.fullmatch(r"ended after \d+ min", ended)
+    status = world.store.do(lambda conn: gather(conn, world.now, "alive"))
+    long_ago = world.now - timedelta(days=1)
+    assert world.store.do(lambda conn: matches_since(conn, "dip", long_ago)) == 1
+    assert world.store.do(lambda conn: ends_since(conn, "dip", long_ago)) == 1
+    assert [mark.source for mark in status.watermarks] == ["funnels"]
 
 
 async def test_what_is_missing_from_a_cut_list_is_not_gone():

@@ -1,5 +1,6 @@
 """An explanation says why and how far off; what goes into messages holds nothing personal."""
 
+import msgspec
 import pytest
 from decision_worlds import conditions, learnt, rules
 from hypothesis import given, settings
@@ -220,3 +221,48 @@ def test_a_number_in_a_local_notation_is_no_data_and_shown(text, says):
     recording = Recording(id="r1", variables=(f"cart={text}",))
     subject = RecordingSubject(website=Site("w1", "myshop.com"), recording=recording)
     assert lines(explain(rule, subject))[-1].strip() == f"✗ variable cart at least 1,000: {says}"
+
+
+MANY = ("/", "/search", "/products/shoes", "/products/runner-3", "/about", "/help", "/checkout/pay")
+
+
+@pytest.mark.parametrize(
+    ("test", "shown"),
+    [
+        (op.OneOf(("/checkout*",)), "✓ saw_page /checkout*: /checkout/pay, "),
+        (op.NoneOf(("/checkout*",)), "✗ saw_page not /checkout*: /checkout/pay, "),
+        (op.OneOf(("/checkuot",)), "✗ saw_page /checkuot: /checkout/pay, "),
+        (op.Every(("/help", "/x")), "✗ saw_page all of /help and /x: /help, "),
+        (op.Pattern("pay$"), "✓ saw_page like /pay$/: /checkout/pay, "),
+    ],
+)
+def test_the_value_that_decides_or_comes_nearest_is_shown_first(test, shown):
+    views = tuple(PageView(website_page=path) for path in MANY)
+    line = lines(explain(only(c.Test("saw_page", test)), subject(page_views=views)))[-1]
+    assert shown in line, line
+    assert line.endswith("and 2 more")
+
+
+def test_the_item_that_meets_the_test_is_shown_part_by_part():
+    views = (PageView(website_page="/a"), PageView(website_page="/b", tags=("x",)))
+    wanted = c.OneItem("page", (c.Test("path", op.Exists()), c.Test("tags", op.OneOf(("x",)))))
+    found = lines(explain(only(wanted), subject(page_views=views)))
+    assert [line.strip() for line in found[-3:]] == [
+        "✓ one page with path present, tags x: 2 pages, this one",
+        "✓ path present: /b",
+        "✓ tags x: x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("band", "test", "off"),
+    [
+        (Band(1.0, 2.5), op.Bounds(min=5), "(at most 4 short)"),
+        (Band(5.0, 7.0), op.Bounds(max=2.5), "(at most 4.5 too much)"),
+        (Band(high=2.5), op.Bounds(min=5), "under 2.5"),
+    ],
+)
+def test_a_friction_says_how_far_off_it_is_as_far_as_that_is_known(band, test, off):
+    base = subject()
+    cross = msgspec.structs.replace(base, friction=band)
+    assert off in lines(explain(only(c.Test("friction", test)), cross))[-1]

@@ -1,4 +1,4 @@
-"""Each value of the API's answers is a field of rules, or docs/rules.md says why it is none."""
+"""Each value of the API's answers is a field of rules, or the docs say why it is none."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from mouseflow.models import (
     WebsiteDetail,
 )
 
-DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "rules.md"
 
 
 @dataclass(frozen=True)

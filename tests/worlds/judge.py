@@ -1,7 +1,7 @@
 """Decides slowly and plainly, from the docs alone, what a rule says about a recording.
 
-Nothing here is shared with the bot: this is a second reading of `docs/rules.md`, for tests that
-compare. A recording is a `View`: field names to values, None where there is no value.
+Nothing here is shared with the bot: this is a second reading of `docs/reference/rules.md`, for
+tests that compare. A recording is a `View`: field names to values, None where there is no value.
 """
 
 import re

@@ -157,7 +157,9 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
     if message != "unknown field":
         return message
     several = ", ".join(list(known)[:5])
-    return f"unknown field; {kind} have {several} and {len(known) - 5} more (docs/rules.md)"
+    return (
+        f"unknown field; {kind} have {several} and {len(known) - 5} more (docs/reference/rules.md)"
+    )
 
 
 def _group(

@@ -18,7 +18,7 @@ from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
 from bot.rules.evaluate import field_of, leaf_test, no_history
 from bot.rules.files.actions import Allowed
-from bot.rules.files.rule import BEFORE
+from bot.rules.files.keys import BEFORE
 from bot.rules.model import (
     All,
     AnyOf,

@@ -12,9 +12,12 @@ from pathlib import Path, PurePath
 from bot.errors import Fault, RuleErrors, internal_error
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
+from bot.rules.files.budget import budget
 from bot.rules.files.disk import Files, contents
+from bot.rules.files.keys import FILE_KEYS, names
 from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
-from bot.rules.files.rule import FILE_KEYS, budget, named, names, rule, samples
+from bot.rules.files.rule import named, rule
+from bot.rules.files.rule_tests import samples
 from bot.rules.model import Budget, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown

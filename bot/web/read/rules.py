@@ -23,7 +23,7 @@ from bot.store.overview import (
     waiting_digest,
     waiting_sessions,
 )
-from bot.store.rules import acted_since, matches_since
+from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_on_failing_lanes
 from bot.web.facts import Facts
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
@@ -86,7 +86,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         waits=not fires_early(about),
         digest_at=due,
         digest_count=count,
-        safety_used=acted_since(conn, key, seen.now - hour) if limit else None,
+        safety_used=acted_within(conn, key, hour, seen.now, seen.now) if limit else None,
         safety_limit=f"{number(limit.times)} in {lasting(hour)}" if limit else "",
         matches=tuple(
             match_of(each, seen) for each in matches_now(conn, rules=[key], limit=LATEST)

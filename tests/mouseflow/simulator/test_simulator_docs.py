@@ -1,4 +1,4 @@
-"""What docs/simulator.md shows works, and it names every switch, fault and scenario there is."""
+"""What docs/reference/simulator.md shows works; it names every switch, fault and scenario."""
 
 import re
 from dataclasses import fields
@@ -11,7 +11,12 @@ from mouseflow.simulator.middleware import Kind
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import SCENARIOS
 
-PAGE = Path(__file__).parents[3].joinpath("docs", "simulator.md").read_text(encoding="utf-8")
+PAGE = (
+    Path(__file__)
+    .parents[3]
+    .joinpath("docs", "reference", "simulator.md")
+    .read_text(encoding="utf-8")
+)
 EXAMPLES = re.findall(r"```python run\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -21,7 +26,7 @@ def test_the_page_has_examples():
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_runs(example):
-    exec(compile(example, "docs/simulator.md", "exec"), {})
+    exec(compile(example, "docs/reference/simulator.md", "exec"), {})
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ from bot.fields.field import Field
 from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
+from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import FORMATS
-from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.operators import OPERATORS
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs" / "reference"
 RULES, MESSAGES, ACTIONS = (DOCS / f"{name}.md" for name in ("rules", "messages", "actions"))
 BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", re.DOTALL)
 
@@ -100,18 +101,18 @@ def tables() -> Mapping[str, str]:
 
 def _packs() -> Iterable[list[str]]:
     """The second and third line of each rule pack say what it catches and when it is noise."""
-    for path in sorted((DOCS.parent / "rules").iterdir()):
+    for path in sorted((ROOT / "rules").iterdir()):
         if path.suffix in FORMATS:
             catches, noise = path.read_text(encoding="utf-8").splitlines()[1:3]
             yield [
-                f"[{path.stem}](../rules/{path.name})",
+                f"[{path.stem}](../../rules/{path.name})",
                 catches.removeprefix("# Catches: "),
                 noise.removeprefix("# Noise: "),
             ]
 
 
 def message_tables() -> Mapping[str, str]:
-    """Every generated table of docs/messages.md by its name."""
+    """Every generated table of docs/reference/messages.md by its name."""
     heads = ("name", "meaning")
     made = {"names-common": table(heads, _named(COMMON))}
     for kind in KINDS:
@@ -125,7 +126,7 @@ def message_tables() -> Mapping[str, str]:
 
 
 def action_tables() -> Mapping[str, str]:
-    """Every generated block of docs/actions.md by its name."""
+    """Every generated block of docs/reference/actions.md by its name."""
     addresses = Addresses(share_url="https://share.example.com/{token}")
     content = msgspec.json.format(body(SAMPLES["recordings"], addresses), indent=2).decode()
     rows = (

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 from bot.actions import WRITTEN
 from bot.errors import RuleErrors
 from bot.fields.catalogue import KINDS, fields
+from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.files.load import FORMATS, read
-from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.files.schema import json_schema
 from bot.rules.operators import operator_keys
 from bot.rules.syntax.nodes import Unreadable, decoded, plain

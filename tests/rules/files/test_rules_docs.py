@@ -1,4 +1,4 @@
-"""docs/rules.md: every field, operator, action, key and warning is there, and its examples work."""
+"""docs/reference/rules.md has every field, operator, action, key and warning; examples work."""
 
 import re
 import textwrap
@@ -9,9 +9,9 @@ from rules_docs import BLOCK, RULES, filled, pages, tables
 from bot.actions import WRITTEN
 from bot.fields.catalogue import KINDS, fields
 from bot.fields.field import NUMERIC
+from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import read
-from bot.rules.files.rule import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS
 from bot.rules.operators import operator_keys
 from bot.rules.tests import run
 
@@ -20,9 +20,8 @@ PAGES = pages().items()
 
 
 def examples():
-    """The indented blocks, without their indentation."""
-    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, re.MULTILINE)
-    return [textwrap.dedent(block).strip("\n") + "\n" for block in blocks]
+    """The blocks in YAML and TOML."""
+    return re.findall(r"^```(?:yaml|toml)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(("page", "made"), PAGES)
