@@ -107,7 +107,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
     conn, now = seen.conn, seen.now
     about = list(about)
     ids = [rule.id for rule in about]
-    per_day = counts_between(conn, ids, edges)
+    per_day = counts_between(conn, ids, edges, seen.facts.counted)
     lately = counts_between(conn, ids, [now - DAY, now + INSTANT])
     last = last_matches(conn, ids)
     firing = {alert.rule for alert in firing_alerts(conn)}
