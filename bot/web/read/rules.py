@@ -168,8 +168,10 @@ def _state(
 
 
 def _usual(per_day: Mapping[date, int], today: date) -> float | None:
-    """The median of the same weekday over four weeks."""
-    before = [per_day[day] for n in range(1, 5) if (day := today - timedelta(weeks=n)) in per_day]
+    """The median of the same weekday over four weeks, as far as the rule has matched so long."""
+    began = next((day for day, count in per_day.items() if count), today)
+    weeks = (today - timedelta(weeks=n) for n in range(1, 5))
+    before = [per_day[day] for day in weeks if day >= began and day in per_day]
     return median(before) if before else None
 
 
