@@ -38,6 +38,8 @@ COMMANDS = {
     "retry": "requeue dead letters, resume paused rules",
     "cancel": "cancel actions that wait",
     "snooze": "mute a rule's posts for a while",
+    "export": "print recordings as CSV or JSON Lines, with friction bands",
+    "api": "send one call to the Mouseflow API with the configured credentials",
     "backup": "copy the store, also while the daemon runs",
     "restore": "put a backup in the store's place, without posting twice",
     "completion": "print completion for bash, zsh or fish",

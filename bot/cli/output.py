@@ -152,8 +152,7 @@ def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyTy
 
     def plain(value: Any, key: str = "") -> Any:
         if isinstance(value, datetime):
-            utc = value.astimezone(UTC).isoformat(timespec="milliseconds")
-            return utc.replace("+00:00", "Z")
+            return iso(value)
         if isinstance(value, timedelta):
             return value.total_seconds()
         if isinstance(value, str):
@@ -165,6 +164,11 @@ def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyTy
         return value
 
     print(json.dumps({"version": JSON_VERSION} | plain(value), indent=2, ensure_ascii=True))
+
+
+def iso(at: datetime) -> str:
+    """`2026-11-24T12:00:05.120Z`, for programs."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def moment(at: datetime | None) -> str:

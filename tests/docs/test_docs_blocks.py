@@ -256,17 +256,21 @@ def test_a_command_of_the_docs_runs(
 ) -> None:  # fmt: skip
     place, made = world
     monkeypatch.chdir(place)
-    known = {"4a1b2c": made, "/backups/": f"{place}/backups/", "websites/W/recordings/R": (
-        f"websites/{MYSHOP}/recordings/{made}")}  # fmt: skip
-    line = " ".join(words)
+    known = {
+        "4a1b2c": made,
+        "/backups/": f"{place}/backups/",
+        "websites/W/recordings/R": f"websites/{MYSHOP}/recordings/{made}",
+        "/websites/W": f"/websites/{MYSHOP}",
+    }
+    line = list(words)
     for told, real in known.items():
-        line = line.replace(told, real)
+        line = [word.replace(told, real) for word in line]
     copy = place / "backups" / "bot.db"
     if words[0] == "backup":
         copy.unlink(missing_ok=True)
     elif words[0] == "restore" and not copy.exists():
         assert main(["backup", str(copy)]) == 0
-    code = main(line.split(" "))
+    code = main(line)
     shown = capsys.readouterr()
     failure = FAILING.get(" ".join(words), "")
     assert code == (1 if failure else 0), shown
