@@ -12,7 +12,7 @@ demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 N ?= 1000
 worlds: $(DEV)

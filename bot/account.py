@@ -3,14 +3,14 @@
 This is the only place that says what an error of the client means for the bot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from bot import errors
 from bot.errors import ConfigError, GiveUp, TryLater
-from mouseflow import AsyncMouseflow, Priority, Request
+from mouseflow import AsyncMouseflow, Priority, Request, Sent
 from mouseflow.errors import (
     BadCredentials,
     ConfigurationError,
@@ -45,8 +45,13 @@ ONE_MATCH = 5
 wait for the rate budget after a quiet time, or the message comes half a second later."""
 
 
-def open_client(settings: "MouseflowSection", *, tries: int = 3) -> AsyncMouseflow:
-    """A client for these settings, to be closed by the caller; raises ConfigError."""
+def open_client(
+    settings: "MouseflowSection", *, tries: int = 3, observe: Callable[[Sent], None] | None = None
+) -> AsyncMouseflow:
+    """A client for these settings, to be closed by the caller; raises ConfigError.
+
+    `observe` is told of each attempt.
+    """
     with translated():
         return AsyncMouseflow(
             settings.base_url or settings.region or "",
@@ -55,6 +60,7 @@ def open_client(settings: "MouseflowSection", *, tries: int = 3) -> AsyncMousefl
             requests_per_second=settings.requests_per_second,
             burst=max(ONE_MATCH, round(settings.requests_per_second)),
             tries=tries,
+            observe=observe,
         )
 
 

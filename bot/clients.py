@@ -14,7 +14,7 @@ from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, 
 from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
 from bot.ports import Addresses, Mouseflow, Ports
-from mouseflow import AsyncMouseflow, Priority
+from mouseflow import AsyncMouseflow, Priority, Sent
 
 LAST_CALLS = timedelta(seconds=3)
 """How long a stop waits for polls in flight, after delivery has ended."""
@@ -40,9 +40,14 @@ class Clients:
 
 
 @asynccontextmanager
-async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
-    """The clients for these settings, closed at the end."""
-    client = open_client(settings.mouseflow)
+async def open_clients(
+    settings: Settings, observe: Callable[[Sent], None] | None = None
+) -> AsyncIterator[Clients]:
+    """The clients for these settings, closed at the end.
+
+    `observe` is told of each attempt of a request to Mouseflow.
+    """
+    client = open_client(settings.mouseflow, observe=observe)
     slack, webhook = _poster(settings), WebhookCaller()
     try:
         acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))

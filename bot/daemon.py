@@ -1,11 +1,12 @@
 """The composition root: read this first. Builds everything once, starts it, and shuts it down.
 
-Four tasks run side by side until the process is told to stop:
+These run side by side until the process is told to stop:
 
 - The scheduler (`bot.scheduler`) ticks for each website and polls it through the watcher.
 - Delivery (`bot.delivery`) performs the steps in the outbox.
 - Rule files are reloaded when they change; the previous rules stay active if they have errors.
 - Old data is deleted from the store.
+- The status page (`bot.web`) is served, if the configuration wants one.
 
 The path of one poll: a tick → `Watcher.poll_recordings` → `bot.polling.recordings` reads the
 list, evaluates the rules and saves watermark, matches and their steps in one transaction →
@@ -18,13 +19,13 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -41,6 +42,7 @@ from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.slack import SlackLookup
 from bot.delivery.troubles import Ops
+from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
 from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import (
@@ -67,6 +69,9 @@ from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
 from bot.store.rules import kept_rule_files
 from bot.watcher import Watcher
+
+if TYPE_CHECKING:
+    from bot.web.meter import Meter
 
 log = structlog.get_logger(__name__)
 
@@ -135,10 +140,12 @@ async def run(
     reload: asyncio.Event,
     reader: ProcessReader | None = None,
     reread: Callable[[], Settings] | None = None,
+    page: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Watch the account until `stop` is set.
 
     `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
+    `page` is told the address of the status page.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -152,13 +159,25 @@ async def run(
             start = await _unless(stop, reading)
             if start is None:
                 return
-            async with open_clients(settings) as clients:
+            meter = _meter(settings)
+            async with open_clients(settings, meter.observe if meter else None) as clients:
                 daemon = Daemon(
-                    settings, store, clients, start, reader=reader, seen=seen, reread=reread
-                )
-                await daemon.run(stop, reload)
+                    settings, store, clients, start, reader=reader, seen=seen, reread=reread,
+                    meter=meter,
+                )  # fmt: skip
+                async with daemon.status_page(page):
+                    await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+def _meter(settings: Settings) -> "Meter | None":
+    """What counts for the status page; None without one, so that nothing of it is imported."""
+    if settings.web.address is None:
+        return None
+    from bot.web.meter import Meter
+
+    return Meter()
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -227,8 +246,12 @@ class Daemon:
         once: bool = False,
         seen: Signature | None = None,
         reread: Callable[[], Settings] | None = None,
+        timing: Timing = DEFAULT_TIMING,
+        meter: "Meter | None" = None,
     ) -> None:
         self._settings = settings
+        self._web_token = settings.web.token
+        self._meter = meter
         self._reread = reread or (lambda: settings)
         self._rotate = clients.rotate
         self._store = store
@@ -249,6 +272,7 @@ class Daemon:
             current=self._with_secret,
             turned=self._mark_delivered,
             ops=ops_of(settings),
+            timing=timing,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),
@@ -265,9 +289,45 @@ class Daemon:
             settings.poll,
             rate=settings.mouseflow.requests_per_second,
             clock=utc,
+            observe=meter.observe_poll if meter else None,
         )
         self._slack_lookup = SlackLookup(clients.acting.slack, store, self._channels, utc)
         self._started = asyncio.Event()
+
+    @asynccontextmanager
+    async def status_page(self, tell: Callable[[str], None]) -> AsyncIterator[None]:
+        """Serve the status page within the block, if the configuration wants one.
+
+        An address that nobody chose must not stop the bot: only the log says that it is taken.
+        Raises ConfigError for one that the configuration names.
+        """
+        if self._meter is None:
+            yield
+            return
+        from bot.web.app import status_page
+        from bot.web.facts import Facts
+
+        facts = Facts(
+            settings=self._settings,
+            store=self._store,
+            rules=lambda: self._watcher.rules,
+            pulse=lambda: self._pulse(self._store.trouble),
+            ready=self._started.is_set,
+            wake=self._delivery.wake,
+            token=lambda: self._web_token.get_secret_value() if self._web_token else "",
+            poll=self._polls.poll_now,
+            sites=lambda: {key: each.site.read_only for key, each in self._watcher.watched.items()},
+            recordings_seen=lambda: self._watcher.recordings_seen,
+            meter=self._meter,
+        )
+        async with AsyncExitStack() as served:
+            try:
+                tell(await served.enter_async_context(status_page(facts)))
+            except ConfigError as error:
+                if "listen" in self._settings.web.model_fields_set:
+                    raise
+                log.warning("web.not_started", reason=str(error))
+            yield
 
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
@@ -424,6 +484,9 @@ class Daemon:
             settings = self._reread()
             scrubber.register({*self._settings.secrets(), *settings.secrets()})
             rotated = self._rotate(settings)
+            if settings.web.token != self._web_token and settings.web.token is not None:
+                self._web_token = settings.web.token
+                rotated.append("web.token")
         except BotError as error:
             log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
             return

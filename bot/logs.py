@@ -163,6 +163,7 @@ def configure(style: str = "auto", level: str = "info", stream: TextIO | None = 
     root.setLevel(level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("mouseflow").setLevel(logging.ERROR)  # the bot logs its outages itself
     logging.captureWarnings(capture=True)
     warnings.simplefilter("default", DeprecationWarning)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from bot.domain.subjects import Subject
+from bot.domain.many import Many
+from bot.domain.subjects import Severity, Subject
 from mouseflow.request import Request
 
 T = TypeVar("T")
@@ -19,12 +20,28 @@ class Mouseflow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SlackPost:
-    """A message ready for Slack. `key` is opaque and finds the message again."""
+    """A message ready for Slack. `key` is opaque and finds the message again.
+
+    `thread` is the timestamp of the message that it answers, empty for none; `broadcast` shows
+    such an answer in the channel too.
+    """
 
     channel: str
     text: str
     blocks: tuple[Mapping[str, Any], ...] = ()
     key: str = ""
+    thread: str = ""
+    broadcast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message that is in Slack, and what it shows: the JSON of a `Message`."""
+
+    key: str
+    channel: str
+    stamp: str
+    shows: str
 
 
 class Slack(Protocol):
@@ -34,9 +51,14 @@ class Slack(Protocol):
         """Post it; returns the timestamp, Slack's id of the message in the channel."""
         ...
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def update(self, post: SlackPost, stamp: str) -> None:
+        """Replace the message of that timestamp; raises CannotLook if the channel is not found."""
+        ...
+
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         """The timestamp of the message with that key posted after `since`; None if there is none.
 
+        With `thread` among the answers to that message, else among those of the channel itself.
         Raises CannotLook if the bot can't read the channel, or can't be certain.
         """
         ...
@@ -101,7 +123,9 @@ class Task:
     unknown outcome began, else None; `restored` if nobody knows whether there was one, since an
     older copy of the store was restored. `results` are those of earlier steps of the match
     (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
-    explains the match in short lines.
+    explains the match in short lines. `many` is what it stands for, of a rule with `count`. `post`
+    is the message that this step answers, edits or is added to. `severity` and `runbook` (the
+    address of instructions) are the rule's.
     """
 
     key: str
@@ -115,3 +139,7 @@ class Task:
     restored: bool = False
     results: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    many: Many | None = None
+    post: Posted | None = None
+    severity: Severity = "warning"
+    runbook: str = ""

@@ -345,7 +345,7 @@ class _Poll:
 
     kind: str
     interval: timedelta
-    poll: Callable[[], Awaitable[object]]
+    poll: Callable[[], Awaitable[bool]]
 
 
 @dataclass(eq=False, slots=True)
@@ -377,7 +377,8 @@ class Marked:
 class Polls:
     """Polls the watcher's websites, spread over the intervals.
 
-    `rate` is how many requests/s the account allows.
+    `rate` is how many requests/s the account allows. `observe` is told of each poll that has
+    ended: its kind, whether it went well, how many seconds it took, and when it ended.
     """
 
     def __init__(
@@ -388,14 +389,17 @@ class Polls:
         *,
         rate: float,
         clock: Callable[[], datetime],
+        observe: Callable[[str, bool, float, datetime], None] | None = None,
     ) -> None:
         self._watcher = watcher
         self._schedule = schedule
+        self._observe = observe
         self._poll = poll
         self._rate = rate
         self._clock = clock
         self._gate = Gate(fair_share(rate))
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ticks: dict[str, asyncio.Event] = {}
         self._running: set[Progress] = set()
         self._phases: dict[str, dict[str, float]] = {}
         self._rounds = PollTimes()
@@ -414,6 +418,7 @@ class Polls:
         for name in self._tasks.keys() - wanted.keys():
             self._schedule.forget(name)
             self._tasks.pop(name).cancel()
+            del self._ticks[name]
             for phases in self._phases.values():
                 phases.pop(name, None)
         soon = timedelta()
@@ -425,7 +430,17 @@ class Polls:
             if at_once <= poll.interval / 4 and soon < wait:
                 asyncio.get_running_loop().call_later(soon.total_seconds(), tick.set)
                 soon += APART
-            self._tasks[name] = asyncio.create_task(self._at_each(tick, poll.poll))
+            self._ticks[name] = tick
+            self._tasks[name] = asyncio.create_task(self._at_each(tick, poll))
+
+    def poll_now(self, kind: str = "") -> int:
+        """Begin all polls, or those of one kind, without waiting for their ticks; how many."""
+        due = [
+            tick for name, tick in self._ticks.items() if not kind or name.startswith(f"{kind}/")
+        ]
+        for tick in due:
+            tick.set()
+        return len(due)
 
     def _wanted(self) -> dict[str, _Poll]:
         poll, watcher = self._poll, self._watcher
@@ -453,20 +468,24 @@ class Polls:
             found |= {name: phases[name] for name in new}
         return found
 
-    async def _at_each(self, tick: asyncio.Event, poll: Callable[[], Awaitable[object]]) -> None:
+    async def _at_each(self, tick: asyncio.Event, poll: _Poll) -> None:
         while True:
             await tick.wait()
             tick.clear()
             await self._gate.run(partial(self._timed, poll))
 
-    async def _timed(self, poll: Callable[[], Awaitable[object]]) -> None:
+    async def _timed(self, poll: _Poll) -> None:
         progress = Progress(self._clock())
         _progress.set(progress)
         self._running.add(progress)
+        began = asyncio.get_running_loop().time()
         try:
-            await poll()
+            well = await poll.poll()
         finally:
             self._running.discard(progress)
+        if self._observe:
+            seconds = asyncio.get_running_loop().time() - began
+            self._observe(poll.kind, well, seconds, self._clock())
 
     def last_progress(self, *, waits: bool) -> datetime:
         """When the running poll that is stuck the longest last got an answer, else now.
@@ -478,16 +497,18 @@ class Polls:
             progress.at = now
         return min([now, *(progress.at for progress in self._running)])
 
-    async def _recordings(self, site: Site) -> None:
+    async def _recordings(self, site: Site) -> bool:
         if not self._checked:
             self._checked = True
             await self._check_pace()
         began = asyncio.get_running_loop().time()
         # A failed poll says nothing about the pace; the watcher reports that it failed.
-        if await self._watcher.poll_recordings(site) and site.id in self._watched():
+        well = await self._watcher.poll_recordings(site)
+        if well and site.id in self._watched():
             self._rounds = self._rounds.began(site.id, began)
             if self._rounds.over(len(self._watched())):
                 await self._check_pace()
+        return well
 
     def _watched(self) -> frozenset[str]:
         """The websites whose recordings some rule watches; the others need no request."""

@@ -113,6 +113,7 @@ class Watcher:
         self._wake = wake
         self._clock = clock
         self.announce_after = announce_after
+        self.recordings_seen = 0
         self._announced: datetime | None = None
         self._started: float | None = None
         self._listed = False
@@ -326,6 +327,7 @@ class Watcher:
             watched.watched_since(now),
         )
         self._keep(watched, polled.live)
+        self.recordings_seen += polled.fresh
         if polled.evaluated:
             matches = len(polled.recorded.matches)
             tell = log.info if matches else log.debug
@@ -334,7 +336,7 @@ class Watcher:
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
             await self._announce_resumed(polled.since)
-        await self._warn_of_limits(watched, polled.unread)
+        await self._warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self._check_zone(polled.offset)
         if polled.behind:
@@ -575,7 +577,7 @@ class Watcher:
         if paused:
             self._wake()
 
-    async def _warn_of_limits(self, watched: WatchedSite, unread: int) -> None:
+    async def _warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
         """Tell people once about what the last poll could not check."""
         site, reported = watched.site, watched.reported
         filters = watched.live.knowledge.filters
@@ -602,9 +604,12 @@ class Watcher:
                     f"The {about} filter works again. Catching up: {rules}.",
                 )
         await self._warn_of_page_views(watched)
-        if unread and "unread" not in reported:
+        if polled.unread and "unread" not in reported:
             reported.add("unread")
-            log.warning("poll.unread", website=site.name, recordings=unread)
+            log.warning("poll.unread", website=site.name, recordings=polled.unread)
+        if polled.bad_values and "bad values" not in reported:
+            reported.add("bad values")
+            log.warning("poll.bad_value", website=site.name, recordings=polled.bad_values)
 
     async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
         """Tell people, and save what they know for the next process and for `status`."""

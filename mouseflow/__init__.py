@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mouseflow.arguments import Unlisted
     from mouseflow.call_queue import Priority
     from mouseflow.client import AsyncMouseflow, Sent
     from mouseflow.errors import MouseflowError
@@ -29,6 +30,7 @@ _MODULES = {
     "Request": "request",
     "Sent": "client",
     "SessionFilters": "filters",
+    "Unlisted": "arguments",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Request",
     "Sent",
     "SessionFilters",
+    "Unlisted",
 ]
 
 

@@ -6,11 +6,14 @@ invalid Unicode is replaced, and lists are read row by row.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -19,7 +22,23 @@ from msgspec.structs import force_setattr
 from mouseflow.errors import BadAnswer
 
 T = TypeVar("T")
-Id = Annotated[str, Meta(min_length=1)]
+Id = Annotated[str, Meta(min_length=1, pattern="[^.]")]
+"""An id that can stand in a path: "." and ".." lead elsewhere."""
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A whole number of at most 64 bits, which databases and tables can hold."""
+MAX_NAMED = 20
+"""How many bad values of one object are named."""
+
+
+class BadValue(Struct, frozen=True):
+    """A value that could not be read and is missing from its object: where it stood, and why.
+
+    `field` is its place in the API's names, such as `pageViews[0].scroll`. `reason` never quotes
+    the value.
+    """
+
+    field: str
+    reason: str
 
 
 class Unreadable(Struct, frozen=True):
@@ -36,7 +55,7 @@ class Rows(tuple[T, ...], Generic[T]):
     unreadable: tuple[Unreadable, ...] = ()
 
 
-def days(chart: dict[str, int]) -> dict[date, int]:
+def days(chart: Mapping[str, int]) -> dict[date, int]:
     """A chart by date. Keys have a time or not (L804, L3378); keys that are no date are dropped."""
     by_day: dict[date, int] = {}
     for key, count in chart.items():
@@ -48,8 +67,16 @@ def days(chart: dict[str, int]) -> dict[date, int]:
     return by_day
 
 
+_BAD = "bad values"  # no key of the API
+
+
 class Answer(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of an answer. An empty string in an optional field reads as None."""
+    """A part of an answer. An empty string in an optional field reads as None.
+
+    `bad_values` names what could not be read; it is empty in the parts of an answer.
+    """
+
+    bad_values: tuple[BadValue, ...] = msgspec.field(default=(), name=_BAD)
 
     def __post_init__(self) -> None:
         for name, default in zip(
@@ -61,6 +88,7 @@ class Answer(Struct, frozen=True, kw_only=True, rename="camel"):
 
 S = TypeVar("S", bound=Struct)
 _BOM = b"\xef\xbb\xbf"
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def nothing(body: bytes) -> None:
@@ -70,7 +98,7 @@ def nothing(body: bytes) -> None:
     proxy's, and says nothing of the write.
     """
     if body.strip().lower() not in (b"", b"ok"):
-        decode(body, _decoder(Any))
+        value_of(body)
 
 
 def decode(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
@@ -82,11 +110,16 @@ def decode(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(body)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        repaired = _repaired(bytes(body))
-        if repaired is None:
-            raise BadAnswer(_why_not_json(bytes(body), error)) from None
-        return decoder.decode(repaired)
+    except _MALFORMED as error:
+        return decoder.decode(_repaired(bytes(body), error))
+
+
+def value_of(body: bytes | Raw) -> Any:
+    """The body as plain lists, dictionaries, texts and numbers; raises BadAnswer for no JSON."""
+    try:
+        return _decoder(Any).decode(body)
+    except _MALFORMED as error:
+        return _decoder(Any).decode(_repaired(bytes(body), error))
 
 
 def exactly(body: bytes, kind: type[T]) -> T:
@@ -97,19 +130,53 @@ def exactly(body: bytes, kind: type[T]) -> T:
         raise BadAnswer(f"JSON of another shape: {error}") from None
 
 
-def _repaired(body: bytes) -> bytes | None:
-    """The body as JSON that a strict parser accepts, None if it is no JSON at all.
+def _repaired(body: bytes, error: Exception) -> bytes:
+    """The body as JSON that a strict parser accepts; raises BadAnswer if it is no JSON at all.
 
-    Texts come from visitors and are truncated: half an emoji (a lone surrogate) or a stray
-    byte must not cost the whole page.
+    Texts come from visitors and are truncated: half an emoji (a lone surrogate), a stray byte or
+    a control character must not cost the whole page. Numbers of many digits become texts, values
+    nested deeper than any of the API's become null.
     """
+    text = _flattened(body.removeprefix(_BOM).decode("utf-8", "replace"))
     try:
-        value = json.loads(
-            body.removeprefix(_BOM).decode("utf-8", "replace"), parse_constant=lambda _name: None
-        )
+        value = json.JSONDecoder(
+            strict=False,
+            parse_int=_short_int,
+            parse_float=_finite,
+            parse_constant=lambda _name: None,
+        ).decode(text)
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, RecursionError):
-        return None
+        raise BadAnswer(_why_not_json(body, error)) from None
+
+
+def _short_int(digits: str) -> int | str:
+    return int(digits) if len(digits) < 20 else digits
+
+
+def _finite(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_DEEPEST = 64
+
+
+def _flattened(text: str) -> str:
+    """The JSON text with null for each list and object that is nested deeper than 64."""
+    kept, since, depth = [], 0, 0
+    for found in _TOKEN.finditer(text):
+        if (token := found[0]) in ("[", "{"):
+            depth += 1
+            if depth == _DEEPEST:
+                kept.append(text[since : found.start()])
+        elif token in ("]", "}"):
+            depth -= 1
+            if depth == _DEEPEST - 1:
+                kept.append("null")
+                since = found.end()
+    return "".join(kept) + text[since:] if depth < _DEEPEST else text
 
 
 def _why_not_json(body: bytes, error: Exception) -> str:
@@ -135,16 +202,13 @@ def one(kind: type[S]) -> Callable[[bytes], S]:
         try:
             return decode(body, _decoder(kind))  # type: ignore[no-any-return]
         except msgspec.ValidationError:
-            return _lenient_one(body, kind)
+            pass
+        try:
+            return lenient(value_of(body), kind)
+        except Unfit as error:
+            raise BadAnswer(f"JSON of another shape: {error}") from None
 
     return read
-
-
-def _lenient_one(body: bytes, kind: type[S]) -> S:
-    try:
-        return lenient(decode(body, _decoder(Any)), kind)
-    except msgspec.ValidationError as error:
-        raise BadAnswer(f"JSON of another shape: {error}") from None
 
 
 def rows(kind: type[S], id_key: str = "id") -> Callable[[bytes], Rows[S]]:
@@ -163,19 +227,23 @@ def rows(kind: type[S], id_key: str = "id") -> Callable[[bytes], Rows[S]]:
 
 
 def strings(body: bytes) -> Rows[str]:
-    """Read a list of strings; other values end up in `unreadable`."""
+    """Read a list of strings; values that are no text end up in `unreadable`."""
     return texts(_raw_list(body))
 
 
 def texts(raws: Sequence[Raw]) -> Rows[str]:
-    """The strings among these values; other values end up in `unreadable`."""
-    values = [decode(raw, _decoder(Any)) for raw in raws]
-    found = Rows(value for value in values if isinstance(value, str))
-    found.unreadable = tuple(
-        Unreadable(None, index, f"Expected `str`, got `{type(value).__name__}`")
-        for index, value in enumerate(values)
-        if not isinstance(value, str)
-    )
+    """The texts among these values, with numbers as texts and without nulls."""
+    good: list[str] = []
+    bad: list[Unreadable] = []
+    for index, raw in enumerate(raws):
+        if (value := value_of(raw)) is None:
+            continue
+        try:
+            good.append(_scalar(value, str))
+        except Unfit as error:
+            bad.append(Unreadable(None, index, str(error)))
+    found = Rows(good)
+    found.unreadable = tuple(bad)
     return found
 
 
@@ -186,7 +254,7 @@ def token(body: bytes) -> str:
     body: a token opens a visitor's session to anyone.
     """
     try:
-        value = decode(body, _decoder(Any))
+        value = value_of(body)
     except BadAnswer:
         value = body.decode("utf-8", "replace").strip()
     if isinstance(value, Mapping):
@@ -205,68 +273,183 @@ def row_by_row(
     bad: list[Unreadable] = []
     for index, raw in enumerate(raws):
         try:
-            good.append(_row(raw, kind))
-        except (msgspec.ValidationError, BadAnswer) as error:
-            bad.append(Unreadable(_id_of(raw, id_key), index, str(error)))
+            good.append(_decoder(kind).decode(raw))
+            continue
+        except _MALFORMED:
+            pass
+        try:
+            value = value_of(raw)
+            good.append(lenient(value, kind))
+        except BadAnswer as error:
+            bad.append(Unreadable(None, index, str(error)))
+        except Unfit as error:
+            bad.append(Unreadable(_id_in(value, id_key), index, str(error)))
     return tuple(good), tuple(bad)
 
 
-def _row(raw: Raw, kind: type[S]) -> S:
-    try:
-        return decode(raw, _decoder(kind))  # type: ignore[no-any-return]
-    except msgspec.ValidationError:
-        return lenient(decode(raw, _decoder(Any)), kind)
+class Unfit(Exception):
+    """A value cannot be read as the type that is asked for. The text never quotes it."""
 
 
 def lenient(value: Any, kind: type[S]) -> S:
-    """The value as this type, with harmless deviations corrected.
+    """The value as this type, with harmless deviations corrected and the rest left out.
 
-    Nulls and empty strings fall back to the field's default; whole numbers may be fractions
-    or strings, dates any form of ISO 8601, and a list of one object stands for the object
-    (`report`, L3455). Raises msgspec.ValidationError.
+    Null and empty strings fall back to the field's default; numbers may be texts and texts
+    numbers, whole numbers fractions, dates any form of ISO 8601; a list of one object stands for
+    the object (`report`, L3455). An optional value that fits in no way is left out and named in
+    `bad_values`. Raises Unfit if the value is no such object or lacks its id.
     """
-    return msgspec.convert(_clean(value, kind), kind, strict=False)
+    found, _bad = _object(value, kind, "")
+    return found
 
 
-def _clean(value: Any, kind: Any) -> Any:
-    if isinstance(kind, UnionType):
-        kind = next(k for k in get_args(kind) if k is not type(None))
-    if get_origin(kind) is tuple and isinstance(value, list):
-        return [_clean(item, get_args(kind)[0]) for item in value]
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        return _clean_object(value, kind)
-    if kind is datetime and isinstance(value, str):
-        return _iso(value)
-    if kind is int and isinstance(value, float):
-        return round(value)
-    return value
+_Bad = tuple[BadValue, ...]
 
 
-def _clean_object(value: Any, kind: type[Struct]) -> Any:
+def _object(value: Any, kind: type[S], at: str) -> tuple[S, _Bad]:
+    """The object, and its bad values. Only an object at the top (`at` is "") holds them itself."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):
-        return value
-    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-    return {
-        key: _clean(item, kinds[key])
-        for key, item in value.items()
-        if key in kinds and item is not None and item != ""
-    }
-
-
-def _iso(text: str) -> Any:
+        raise Unfit(f"expected an object, got {_kind_of(value)}")
+    found: dict[str, Any] = {}
+    bad: _Bad = ()
+    for name, key, of in _fields(kind):
+        item = value.get(key)
+        if item is None or item == "":
+            continue
+        place = f"{at}.{key}" if at else key
+        try:
+            found[name], more = _as(item, of, place)
+        except Unfit as error:
+            more = (BadValue(place, str(error)),)
+        bad = (*bad, *more)[:MAX_NAMED]
+    if not at and bad:
+        found["bad_values"] = bad
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return text
+        return kind(**found), bad
+    except (TypeError, ValueError):
+        needed = [f.encode_name for f in msgspec.structs.fields(kind) if f.required]
+        raise Unfit(f"{', '.join(needed)}: missing, or not what it should be") from None
 
 
-def _id_of(raw: Raw, id_key: str) -> str | None:
+@cache
+def _fields(kind: type[Struct]) -> tuple[tuple[str, str, Any], ...]:
+    return tuple(
+        (field.name, field.encode_name, field.type)
+        for field in msgspec.structs.fields(kind)
+        if field.encode_name != _BAD
+    )
+
+
+def _as(value: Any, kind: Any, at: str) -> tuple[Any, _Bad]:
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        options = tuple(each for each in get_args(kind) if each is not type(None))
+        kind = options[0] if len(options) == 1 else kind
+    origin = get_origin(kind)
+    if origin is tuple:
+        return _list(value, get_args(kind)[0], at)
+    if origin is dict:
+        return _mapping(value, get_args(kind)[1], at)
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return _object(value, kind, at)
+    return _scalar(value, kind), ()
+
+
+def _list(value: Any, kind: Any, at: str) -> tuple[tuple[Any, ...], _Bad]:
+    if not isinstance(value, list):
+        raise Unfit(f"expected a list, got {_kind_of(value)}")
+    items: list[Any] = []
+    bad: _Bad = ()
+    for index, item in enumerate(value):
+        if item is None:
+            continue
+        place = f"{at}[{index}]"
+        try:
+            read, more = _as(item, kind, place)
+            items.append(read)
+        except Unfit as error:
+            more = (BadValue(place, str(error)),)
+        bad = (*bad, *more)[:MAX_NAMED]
+    return tuple(items), bad
+
+
+def count(value: Any) -> int:
+    """The count of a list's answer; raises BadAnswer if it is no number."""
     try:
-        value = decode(raw, _decoder(Any))
-    except BadAnswer:
-        return None
+        return int(_scalar(value, Int))
+    except Unfit as error:
+        raise BadAnswer(f"JSON of another shape: count: {error}") from None
+
+
+def chart(value: Any) -> tuple[dict[date, int], tuple[BadValue, ...]]:
+    """A chart by date, and what is wrong with the entries that are left out."""
+    if value is None or value == "":
+        return {}, ()
+    try:
+        counts, bad = _mapping(value, Int, "chart")
+    except Unfit as error:
+        return {}, (BadValue("chart", str(error)),)
+    return days(counts), bad
+
+
+def _mapping(value: Any, kind: Any, at: str) -> tuple[dict[str, Any], _Bad]:
+    if not isinstance(value, dict):
+        raise Unfit(f"expected an object, got {_kind_of(value)}")
+    items: dict[str, Any] = {}
+    bad: _Bad = ()
+    for key, item in value.items():
+        try:
+            items[key] = _scalar(item, kind)
+        except Unfit as error:
+            bad = (*bad, BadValue(f"{at}.{key[:40]}", str(error)))[:MAX_NAMED]
+    return items, bad
+
+
+def _scalar(value: Any, kind: Any) -> Any:
+    """A text, number, bool or date. `kind` is one type, or a union of them."""
+    is_id = get_origin(kind) is Annotated and get_args(kind)[0] is str
+    for each in (value, *(() if is_id else _other_spellings(value))):
+        try:
+            return msgspec.convert(each, kind, strict=False)
+        except (msgspec.ValidationError, OverflowError):
+            continue
+    wanted, got = _words(kind), _kind_of(value)
+    raise Unfit("the number is out of range" if wanted == got else f"expected {wanted}, got {got}")
+
+
+def _other_spellings(value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int | float):
+        yield round(value)
+        yield str(value)
+    if isinstance(value, str):
+        with suppress(ValueError, OverflowError):
+            yield datetime.fromisoformat(value)
+        with suppress(ValueError, OverflowError):
+            yield round(float(value))
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _words(kind: Any) -> str:
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        return " or ".join(map(_words, get_args(kind)))
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return "a date" if kind is datetime else _WORDS.get(kind, "nothing")
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    return "null" if value is None else _WORDS.get(type(value), type(value).__name__)
+
+
+def _id_in(value: Any, id_key: str) -> str | None:
     found = value.get(id_key) if isinstance(value, dict) else None
     return str(found)[:100] if isinstance(found, str | int) else None
 

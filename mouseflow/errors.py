@@ -3,13 +3,15 @@
 MouseflowError
 ├── ConfigurationError   fix the address or the credentials
 ├── BadAnswer            a body that a request's `read` cannot decode
+├── IncompleteList       a list could not be read to its end
+├── IgnoredFilter        the API ignores a filter that the result depends on
 └── CallFailed           a request failed
     ├── Rejected         do not retry: the same request fails again
     │   ├── Denied           401 BadCredentials, 403 Forbidden
     │   ├── Gone             404 NotFound, 410 Removed
     │   └── InvalidRequest   400, 405, 406, 418, other 4xx, redirects
     └── Unavailable      retry later: 408, 425, 429 TooManyRequests, 5xx ServerError,
-                         503 Maintenance, Unreachable, UnreadableAnswer
+                         503 Maintenance, Unreachable, TooLarge, UnreadableAnswer
 
 Statuses: the API document, L4447-4457. Arguments that the API could not accept raise
 ValueError before anything is sent.
@@ -36,6 +38,18 @@ class ConfigurationError(MouseflowError):
 
 class BadAnswer(MouseflowError):
     """The body is not what this endpoint answers. The text quotes nothing of the body."""
+
+
+class IncompleteList(MouseflowError):
+    """A list ended before all of it was read. `missed` counts the rows that are lacking."""
+
+    def __init__(self, reason: str, missed: int) -> None:
+        super().__init__(reason)
+        self.missed = missed
+
+
+class IgnoredFilter(MouseflowError):
+    """The API ignores a filter that the result depends on: the result would be wrong."""
 
 
 class CallFailed(MouseflowError):
@@ -138,6 +152,10 @@ class Maintenance(Unavailable):
 
 class Unreachable(Unavailable):
     """No answer: the network, DNS, TLS, a timeout, or a dropped connection."""
+
+
+class TooLarge(Unavailable):
+    """An answer of more than 32 MB. Ask for less of it: a smaller `limit`."""
 
 
 class UnreadableAnswer(Unavailable):

@@ -6,15 +6,27 @@ page lists. A page list silently ignores filters about whole sessions (L4301), s
 `PageFilters` does not have them.
 """
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
+from mouseflow.arguments import (
+    Unlisted,
+    choice,
+    day,
+    number,
+    plain,
+    span,
+    text,
+    texts,
+    truth,
+    whole,
+)
 from mouseflow.request import Pairs
 
 Device = Literal["desktop", "tablet", "phone"]
@@ -43,13 +55,6 @@ class Mark(Enum):
 ANY = Mark.ANY
 NOT_SET = Mark.NOT_SET
 
-_CHOICES = {
-    "device": get_args(Device),
-    "browser": get_args(Browser),
-    "os": get_args(System),
-    "visitortype": get_args(VisitorType),
-    "referrer": get_args(Referrer),
-}
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -63,24 +68,25 @@ class Filters:
     included. Without dates the API uses a window of about a month. `search` is free text over
     everything, on page lists over the URLs. `country` is an ISO 3166-1 alpha-2 code,
     `screenres` is written `1280x800`. All `tags` must be present. `vars` maps a variable to
-    its value, `ANY` or `NOT_SET`.
+    its value, `ANY` or `NOT_SET`. Values of numpy and pandas work as what they are.
 
-    Raises ValueError for what the API would not understand, or would misunderstand: commas
-    cannot be escaped in lists, nor `*` and `^` in values.
+    Raises ValueError for what the API would not understand, or would misunderstand: a time of
+    day, an undocumented device that is not `Unlisted`, a comma in a list (it cannot be escaped,
+    nor can `*` and `^` in values).
     """
 
     fromdate: date | None = None
     todate: date | None = None
     search: str | None = None
     country: str | None = None
-    device: Device | None = None
-    browser: Browser | None = None
-    os: System | None = None
-    visitortype: VisitorType | None = None
-    referrer: Referrer | None = None
+    device: Device | Unlisted | None = None
+    browser: Browser | Unlisted | None = None
+    os: System | Unlisted | None = None
+    visitortype: VisitorType | Unlisted | None = None
+    referrer: Referrer | Unlisted | None = None
     screenres: str | None = None
-    tags: tuple[str, ...] = ()
-    vars: Mapping[str, str | Mark] = field(default_factory=dict, hash=False)
+    tags: Collection[str] = ()
+    vars: Mapping[str, str | float | Mark] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -96,7 +102,14 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageFilters(Filters):
-    """Filters of the heatmap page lists, which count single page views."""
+    """Filters of the heatmap page lists, which count single page views.
+
+    The API document names no kind of query for friction, so it is allowed here; no answer shows
+    whether it has an effect: compare the counts with and without it.
+    """
+
+    frictionmin: float | None = None
+    frictionmax: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +136,9 @@ class SessionFilters(Filters):
     frictionmin: float | None = None
     frictionmax: float | None = None
 
-    def __post_init__(self) -> None:
-        _check(self)
-        for low, high in (
-            ("pagesmin", "pagesmax"),
-            ("visitmin", "visitmax"),
-            ("frictionmin", "frictionmax"),
-        ):
-            _in_order(low, getattr(self, low), high, getattr(self, high))
-
 
 _SESSION_ONLY = frozenset(f.name for f in fields(SessionFilters)) - {
-    f.name for f in fields(Filters)
+    f.name for f in fields(PageFilters)
 }
 
 
@@ -155,45 +159,102 @@ def page_pairs(filters: Filters | None) -> Pairs:
 
 
 def _check(filters: Filters) -> None:
-    for name, choices in _CHOICES.items():
-        value = getattr(filters, name)
-        if value is not None and value not in choices:
-            raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}")
-    if filters.country is not None and not re.fullmatch(r"[A-Za-z]{2}", filters.country):
-        raise ValueError(f"country: {filters.country!r} is not a two-letter code")
-    if filters.screenres is not None and not re.fullmatch(r"[0-9]+x[0-9]+", filters.screenres):
-        raise ValueError(f"screenres: {filters.screenres!r} is not written like 1280x800")
+    """Make every value what its type says; raises ValueError for what cannot be meant."""
+    for each in fields(filters):
+        value = getattr(filters, each.name)
+        if value is not None:
+            value = _CHECKS[each.name](each.name, value)
+            object.__setattr__(filters, each.name, value)
     if filters.fromdate and filters.todate and filters.fromdate >= filters.todate:
         raise ValueError(
             f"todate: {filters.todate} is excluded, so the window from {filters.fromdate} is empty"
         )
-    for name in ("search", "entry", "exit", "funnel", "notfunnel"):
-        if getattr(filters, name, None) == "":
-            raise ValueError(f"{name} must not be empty")
-    _check_lists(filters.tags, filters.vars)
+    for low, high in _BOUNDS:
+        least, most = getattr(filters, low, None), getattr(filters, high, None)
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"{low} is above {high}")
 
 
-def _check_lists(tags: Iterable[str], variables: Mapping[str, str | Mark]) -> None:
-    for tag in tags:
-        if not tag or "," in tag:
-            raise ValueError(f"tags: {tag!r} cannot be written in a comma-separated list")
-    for key, value in variables.items():
-        if not key or "," in key or "=" in key:
-            raise ValueError(f"vars: the key {key!r} cannot be written")
-        if isinstance(value, str) and (not value or set(value) & set(",*^=")):
-            raise ValueError(
-                f"vars: the value {value!r} cannot be written; , * ^ = cannot be escaped"
-            )
+def _country(name: str, value: Any) -> str:
+    found = text(name, value)
+    if not isinstance(found, Unlisted) and not re.fullmatch(r"[A-Za-z]{2}", found):
+        raise ValueError(f"{name}: {found!r} is not a two-letter code")
+    return found
 
 
-def _in_order(low_name: str, low: object, high_name: str, high: object) -> None:
-    for name, value in ((low_name, low), (high_name, high)):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}: {value} is not a number")
-        if isinstance(value, timedelta) and value < timedelta(0):
-            raise ValueError(f"{name} must not be negative")
-    if low is not None and high is not None and low > high:  # type: ignore[operator]
-        raise ValueError(f"{low_name} is above {high_name}")
+def _screen(name: str, value: Any) -> str:
+    found = text(name, value)
+    if not isinstance(found, Unlisted) and not re.fullmatch(r"[0-9]+x[0-9]+", found):
+        raise ValueError(f"{name}: {found!r} is not written like 1280x800")
+    return found
+
+
+def _tags(name: str, value: Any) -> tuple[str, ...]:
+    found = texts(name, value)
+    for tag in found:
+        if "," in tag:
+            raise ValueError(f"{name}: {tag!r} cannot be written in a comma-separated list")
+    return found
+
+
+def _variables(name: str, value: Any) -> dict[str, str | Mark]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: expected a dictionary of variables, got {value!r:.40}")
+    return {_key(name, key): _variable(f"{name}: {key}", item) for key, item in value.items()}
+
+
+def _key(name: str, key: Any) -> str:
+    if not isinstance(key, str) or not key or "," in key or "=" in key:
+        raise ValueError(f"{name}: the key {key!r} cannot be written")
+    return key
+
+
+def _variable(name: str, value: Any) -> str | Mark:
+    value = value if isinstance(value, Mark) else plain(name, value)
+    if isinstance(value, Mark):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _decimal(float(value)) if isinstance(value, float) else str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected a text, a number, ANY or NOT_SET, got {value!r:.40}")
+    if not value or set(value) & set(",*^="):
+        raise ValueError(
+            f"{name}: the value {value!r} cannot be written; , * ^ = cannot be escaped"
+        )
+    return value
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "fromdate": day,
+    "todate": day,
+    "search": text,
+    "country": _country,
+    "device": partial(choice, choices=get_args(Device)),
+    "browser": partial(choice, choices=get_args(Browser)),
+    "os": partial(choice, choices=get_args(System)),
+    "visitortype": partial(choice, choices=get_args(VisitorType)),
+    "referrer": partial(choice, choices=get_args(Referrer)),
+    "screenres": _screen,
+    "tags": _tags,
+    "vars": _variables,
+    "entry": text,
+    "exit": text,
+    "funnel": text,
+    "notfunnel": text,
+    "pagesmin": whole,
+    "pagesmax": whole,
+    "visitmin": span,
+    "visitmax": span,
+    "watched": truth,
+    "star": truth,
+    "frictionmin": number,
+    "frictionmax": number,
+}
+_BOUNDS = (
+    ("pagesmin", "pagesmax"),
+    ("visitmin", "visitmax"),
+    ("frictionmin", "frictionmax"),
+)
 
 
 def _format(name: str, value: object) -> str:

@@ -1,8 +1,10 @@
 """Forms: how visitors fill them in, field by field."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from mouseflow import decode
+from mouseflow.arguments import pairs, text
 from mouseflow.decode import Rows
 from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import AvailableForm, Form
@@ -32,10 +34,9 @@ def report(website: str, form: str, filters: SessionFilters | None = None) -> Re
 
 def available(website: str, url: str) -> Request[Rows[AvailableForm]]:
     """The forms found on a page (L2968); `url` is the page's `display_url`."""
-    if not url:
-        raise ValueError("a page's display URL is missing")
     read = decode.rows(AvailableForm, "target")
-    return build("GET", _AVAILABLE, read, query=(("url", url),), website_id=website)
+    query = (("url", text("url", url)),)
+    return build("GET", _AVAILABLE, read, query=query, website_id=website)
 
 
 def create(
@@ -50,7 +51,7 @@ def create(
 
     Not repeatable: sending it twice creates two.
     """
-    body = changes(url=url, target=target, alias=alias, fields=_fields(fields))
+    body = changes(_PARTS, url=url, target=target, alias=alias, fields=fields)
     return build(
         "POST", _ALL, decode.one(Form), body=body, repeatable=False, website_id=website
     )  # fmt: skip
@@ -66,7 +67,7 @@ def edit(
     fields: Sequence[Field] | None = None,
 ) -> Request[None]:
     """Change what is given; `fields` replaces the whole list (L3112, L3191). Repeatable."""
-    body = changes(url=url, target=target, alias=alias, fields=_fields(fields))
+    body = changes(_PARTS, url=url, target=target, alias=alias, fields=fields)
     if not body:
         raise ValueError("nothing to edit")
     return build("PUT", _ONE, decode.nothing, body=body, website_id=website, form_id=form)
@@ -77,9 +78,17 @@ def delete(website: str, form: str) -> Request[None]:
     return build("DELETE", _ONE, decode.nothing, website_id=website, form_id=form)
 
 
-def _fields(fields: Sequence[Field] | None) -> tuple[dict[str, str], ...] | None:
-    if fields is None:
-        return None
+def _fields(name: str, fields: Iterable[Field]) -> tuple[dict[str, str], ...]:
     return tuple(
-        {"target": target} | ({"alias": alias} if alias else {}) for target, alias in fields
+        {"target": text(f"{name}: target", target)}
+        | ({} if alias is None or alias == "" else {"alias": text(f"{name}: alias", alias)})
+        for target, alias in pairs(name, fields)
     )
+
+
+_PARTS: Mapping[str, Callable[[str, Any], Any]] = {
+    "url": text,
+    "target": text,
+    "alias": text,
+    "fields": _fields,
+}

@@ -1,8 +1,9 @@
 """Funnels: how many visitors reached each of a list of pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mouseflow import decode
+from mouseflow.arguments import pairs, text
 from mouseflow.decode import Rows
 from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import Funnel
@@ -35,7 +36,7 @@ def report(website: str, funnel: str, filters: SessionFilters | None = None) -> 
 
 def create(website: str, name: str, steps: Sequence[Step]) -> Request[Funnel]:
     """Create a funnel (L2446). Not repeatable: sending it twice creates two."""
-    body = {"name": name, "steps": _steps(steps)}
+    body = {"name": text("name", name), "steps": _steps("steps", steps)}
     return build(
         "POST", _ALL, decode.one(Funnel), body=body, repeatable=False, website_id=website
     )  # fmt: skip
@@ -45,7 +46,7 @@ def edit(
     website: str, funnel: str, *, name: str | None = None, steps: Sequence[Step] | None = None
 ) -> Request[None]:
     """Change what is given (L2517, L2533); `steps` replaces the whole list. Repeatable."""
-    body = changes(name=name, steps=None if steps is None else _steps(steps))
+    body = changes({"name": text, "steps": _steps}, name=name, steps=steps)
     if not body:
         raise ValueError("nothing to edit")
     return build("PUT", _ONE, decode.nothing, body=body, website_id=website, funnel_id=funnel)
@@ -56,5 +57,8 @@ def delete(website: str, funnel: str) -> Request[None]:
     return build("DELETE", _ONE, decode.nothing, website_id=website, funnel_id=funnel)
 
 
-def _steps(steps: Sequence[Step]) -> tuple[dict[str, str], ...]:
-    return tuple({"name": name, "url": url} for name, url in steps)
+def _steps(name: str, steps: Iterable[Step]) -> tuple[dict[str, str], ...]:
+    return tuple(
+        {"name": text(f"{name}: name", label), "url": text(f"{name}: url", url)}
+        for label, url in pairs(name, steps)
+    )

@@ -1,11 +1,13 @@
 """Heatmap pages: the pages of a website with their statistics, and sharing their heatmaps."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from mouseflow import decode
+from mouseflow.arguments import text
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import PageFilters, page_pairs
 from mouseflow.models import HeatmapPage, HeatmapPages, PageUrls
@@ -46,7 +48,9 @@ def page(website: str, url: str, filters: PageFilters | None = None) -> Request[
 
 def urls(website: str, *, limit: int | None = None, search: str | None = None) -> Request[PageUrls]:
     """The display URLs alone (L2033). The only filter is `search` (L2041); 50 by default."""
-    query = integer_pair("limit", limit) + ((("search", search),) if search else ())
+    query = integer_pair("limit", limit) + (
+        () if search is None else (("search", text("search", search)),)
+    )
     return build("GET", _URLS, _read_urls, query=query, website_id=website)
 
 
@@ -67,25 +71,27 @@ def unshare(website: str, url: str) -> Request[None]:
 
 
 class _Pages(Struct):
-    count: float
+    count: Any
     pages: tuple[Raw, ...] | None = None
 
 
 class _Urls(Struct):
-    count: float
+    count: Any
     urls: tuple[Raw, ...] | None = None
 
 
 def _read_pages(body: bytes) -> HeatmapPages:
     answer = decode.exactly(body, _Pages)
     good, bad = decode.row_by_row(answer.pages or (), HeatmapPage, "displayUrl")
-    return HeatmapPages(pages=good, count=round(answer.count), unreadable=bad)
+    return HeatmapPages(pages=good, count=decode.count(answer.count), unreadable=bad)
 
 
 def _read_urls(body: bytes) -> PageUrls:
     answer = decode.exactly(body, _Urls)
     found = decode.texts(answer.urls or ())
-    return PageUrls(urls=tuple(found), count=round(answer.count), unreadable=found.unreadable)
+    return PageUrls(
+        urls=tuple(found), count=decode.count(answer.count), unreadable=found.unreadable
+    )
 
 
 def _read_token(body: bytes) -> str | None:
@@ -96,6 +102,4 @@ def _read_token(body: bytes) -> str | None:
 
 
 def _url(url: str) -> Pairs:
-    if not url:
-        raise ValueError("a page's display URL is missing")
-    return (("url", url),)
+    return (("url", text("url", url)),)

@@ -2,17 +2,19 @@
 
 Every field except the id is optional: the API omits what it does not have (`token`,
 `visitorName`) and sends empty strings for what it does not know (`region`). Both read as
-None. Unknown keys are ignored. `L123` is a line of the API document.
+None, and so does a value that cannot be read, which `bad_values` names. Unknown keys are
+ignored. `L123` is a line of the API document.
 """
 
 from datetime import date, datetime
 from operator import attrgetter
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from mouseflow.decode import Answer, Id, Unreadable, days
+from mouseflow.decode import Answer, BadValue, Id, Int, Unreadable, days
 
 
 class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
@@ -29,9 +31,9 @@ class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
     title: str | None = None
     uri: str | None = None
     website_page: str | None = None
-    visit_time: int | None = None
-    engagement_time: int | None = None
-    scroll: int | None = None
+    visit_time: Int | None = None
+    engagement_time: Int | None = None
+    scroll: Int | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -49,12 +51,12 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
     an answer has them. `language` is another name for `lang` (L997).
     """
 
-    id: Id
+    id: Annotated[str, Meta(min_length=1)]  # no pattern, for speed
     token: str | None = None
     created: datetime | None = None
     last_activity: datetime | None = None
-    duration: int | None = None
-    pages: int | None = None
+    duration: Int | None = None
+    pages: Int | None = None
     country: str | None = None
     region: str | None = None
     city: str | None = None
@@ -84,20 +86,24 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
     page_views: tuple[PageView, ...] | None = None
     friction: float | None = None
     friction_score: float | None = None
-    engagement_time: int | None = None
+    engagement_time: Int | None = None
     language: str | None = None
+    bad_values: tuple[BadValue, ...] = msgspec.field(default=(), name="bad values")
 
     def __post_init__(self) -> None:
         # The hot path of the client: one C call and one scan for a row without empty strings.
+        if self.id in _NOT_IN_PATHS:
+            raise ValueError("not an id")
         texts = _texts(self)
-        if "" in texts:
-            for name, text in zip(_TEXTS, texts, strict=True):
-                if text == "":
-                    force_setattr(self, name, None)
+        at = -1
+        for _ in range(texts.count("")):
+            at = texts.index("", at + 1)
+            force_setattr(self, _TEXTS[at], None)
         if self.language and not self.lang:
             force_setattr(self, "lang", self.language)
 
 
+_NOT_IN_PATHS = (".", "..")
 _TEXTS = tuple(name for name, kind in Recording.__annotations__.items() if kind == str | None)
 _texts = attrgetter(*_TEXTS)
 
@@ -107,13 +113,14 @@ class RecordingPage(Struct, frozen=True, kw_only=True):
 
     `count` is how many recordings match the filters, whatever the limit (L850); compare
     `recordings` with it. `chart` is the same per day. `unreadable` names the rows that could
-    not be decoded. The order is not by `created` (L738, L773).
+    not be decoded, `bad_values` entries of the chart. The order is not by `created` (L738, L773).
     """
 
     recordings: tuple[Recording, ...]
     chart: dict[date, int]
     count: int
     unreadable: tuple[Unreadable, ...] = ()
+    bad_values: tuple[BadValue, ...] = ()
 
 
 class Website(Answer, frozen=True, kw_only=True, rename="camel"):
@@ -141,9 +148,9 @@ class WebsiteDetail(Website, frozen=True, kw_only=True, rename="camel"):
     """
 
     domains: tuple[str, ...] = ()
-    recording_rate: int | None = None
+    recording_rate: Int | None = None
     alignment: str | None = None
-    width: int | str | None = None
+    width: Int | str | None = None
     page_identifiers: tuple[str, ...] = ()
     encoding: str | None = None
     anonymize_ips: bool | None = None
@@ -165,15 +172,15 @@ class HeatmapPage(Answer, frozen=True, kw_only=True, rename="camel"):
     uri: str | None = None
     token: str | None = None
     title: str | None = None
-    views: int | None = None
-    visit_time: int | None = None
-    engagement_time: int | None = None
-    clicks: int | None = None
-    render_time: int | None = None
-    scroll: int | None = None
-    fold: int | None = None
-    height: int | None = None
-    size: int | None = None
+    views: Int | None = None
+    visit_time: Int | None = None
+    engagement_time: Int | None = None
+    clicks: Int | None = None
+    render_time: Int | None = None
+    scroll: Int | None = None
+    fold: Int | None = None
+    height: Int | None = None
+    size: Int | None = None
 
 
 class HeatmapPages(Struct, frozen=True, kw_only=True):
@@ -197,7 +204,7 @@ class FunnelStep(Answer, frozen=True, kw_only=True, rename="camel"):
 
     name: str | None = None
     url: str | None = None
-    count: int | None = None
+    count: Int | None = None
 
 
 class Funnel(Answer, frozen=True, kw_only=True, rename="camel"):
@@ -224,12 +231,12 @@ class FormField(Answer, frozen=True, kw_only=True, rename="camel"):
     target: str | None = None
     alias: str | None = None
     type: str | None = None
-    interactions: int | None = None
-    start_time: int | None = None
-    duration: int | None = None
-    refills: int | None = None
-    blanks: int | None = None
-    dropped: int | None = None
+    interactions: Int | None = None
+    start_time: Int | None = None
+    duration: Int | None = None
+    refills: Int | None = None
+    blanks: Int | None = None
+    dropped: Int | None = None
 
 
 class Form(Answer, frozen=True, kw_only=True, rename="camel"):
@@ -240,10 +247,10 @@ class Form(Answer, frozen=True, kw_only=True, rename="camel"):
     target: str | None = None
     alias: str | None = None
     fields: tuple[FormField, ...] = ()
-    visits: int | None = None
-    interactions: int | None = None
-    submits: int | None = None
-    success: int | None = None
+    visits: Int | None = None
+    interactions: Int | None = None
+    submits: Int | None = None
+    success: Int | None = None
 
     @property
     def id(self) -> str:
@@ -294,8 +301,8 @@ class CampaignStep(Answer, frozen=True, kw_only=True, rename="camel"):
 class Report(Answer, frozen=True, kw_only=True, rename="camel"):
     """A campaign's counters (L3374-3382). Total and chart may disagree: use `responses`."""
 
-    impressions: int | None = None
-    responses: int | None = None
+    impressions: Int | None = None
+    responses: Int | None = None
     response_chart: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
@@ -318,7 +325,7 @@ class Campaign(Answer, frozen=True, kw_only=True, rename="camel"):
     enabled: bool | None = None
     show_branding: bool | None = None
     trigger_type: str | None = None
-    trigger_value: int | str | None = None
+    trigger_value: Int | str | None = None
     screen_position: str | None = None
     background_color: str | None = None
     foreground_color: str | None = None

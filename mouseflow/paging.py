@@ -3,17 +3,18 @@
 The API documents `limit` and `count`, but no next page. So the first query has a limit as
 large as its count. If the server returns fewer rows, an `offset` follows, if the caller
 allows that undocumented argument and it works; otherwise smaller queries: fewer days, then
-ranges of session duration, then single devices.
+ranges of session duration, then single devices, kinds of visitors and kinds of referrers.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, get_args
 
 from mouseflow import recordings
 from mouseflow.decode import Unreadable
-from mouseflow.filters import Device, SessionFilters
+from mouseflow.errors import TooLarge
+from mouseflow.filters import Device, Referrer, SessionFilters, VisitorType
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.request import Request
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 LARGEST_LIMIT = 10_000
 """The most rows that anyone has seen in one answer; undocumented."""
 
-_DEVICES: tuple[Device, ...] = ("desktop", "tablet", "phone")
+_FEWEST = 10
 _TICK = timedelta(milliseconds=1)
 _FIRST_SPLIT = timedelta(seconds=30)
 _LONGEST = timedelta(days=1)
@@ -87,11 +88,15 @@ async def read(
                 async for part in reader.query(smaller):
                     yield replace(part, piece=True)
                 found.append((smaller, reader.count, reader.short))
-            if found and all(part_count >= count for _window, part_count, _short in found):
-                reader.splits.remove(split)  # each part as large as the whole: it is ignored
-            elif found:
-                todo += [(smaller, n) for smaller, n, short in reversed(found) if short > 0]
-                break
+                if sum(size for _, size, _ in found) > count + count // 5 + 5:
+                    # Together larger than the whole: the server ignores a filter of this split.
+                    # What came is read; another split goes on.
+                    reader.splits.remove(split)
+                    break
+            else:
+                if found:
+                    todo += [(smaller, n) for smaller, n, short in reversed(found) if short > 0]
+                    break
     # Sessions that are new, or grew out of the range that was read, are at the top now.
     async for part in reader.query(filters):
         yield part
@@ -147,7 +152,21 @@ def by_device(filters: SessionFilters) -> tuple[SessionFilters, ...]:
     """One query per device; nothing if the filters already name a device."""
     if filters.device is not None:
         return ()
-    return tuple(replace(filters, device=device) for device in _DEVICES)
+    return tuple(replace(filters, device=device) for device in get_args(Device))
+
+
+def by_visitor(filters: SessionFilters) -> tuple[SessionFilters, ...]:
+    """First and returning visitors; nothing if the filters already name one of them."""
+    if filters.visitortype is not None:
+        return ()
+    return tuple(replace(filters, visitortype=each) for each in get_args(VisitorType))
+
+
+def by_referrer(filters: SessionFilters) -> tuple[SessionFilters, ...]:
+    """One query per kind of referrer; nothing if the filters already name one."""
+    if filters.referrer is not None:
+        return ()
+    return tuple(replace(filters, referrer=each) for each in get_args(Referrer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +185,7 @@ class _Reader:
     ) -> None:
         self.api, self.website, self.limit, self.cap = api, website, limit, cap
         self.offset, self.rows = offset, rows
-        self.splits = [by_days, by_duration, by_device]
+        self.splits = [by_days, by_duration, by_device, by_visitor, by_referrer]
         self.calls = 0
         self.count = 0  # of the latest query
         self.short = 0  # how many the latest query counts but did not return
@@ -208,16 +227,22 @@ class _Reader:
     async def _fetch(
         self, filters: SessionFilters, limit: int, offset: int | None = None
     ) -> RecordingPage:
-        self.calls += 1
-        request = recordings.list(
-            self.website,
-            filters,
-            limit=limit,
-            offset=offset,
-            expand=self.rows.expand,
-            brief=self.rows.brief,
-        )
-        return await self.api.send(request)
+        while True:
+            self.calls += 1
+            request = recordings.list(
+                self.website,
+                filters,
+                limit=limit,
+                offset=offset,
+                expand=self.rows.expand,
+                brief=self.rows.brief,
+            )
+            try:
+                return await self.api.send(request)
+            except TooLarge:
+                if limit < 2 * _FEWEST:
+                    raise
+                self.cap = self.limit = limit = limit // 4
 
     def _part(self, page: RecordingPage, here: set[str]) -> Part:
         here |= {row.id for row in page.recordings}

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mouseflow import decode
-from mouseflow.decode import Id, Rows, days
+from mouseflow.arguments import number, plain, text, texts
+from mouseflow.decode import Id, Int, Rows, days
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import Recording, RecordingPage
@@ -91,10 +92,14 @@ def edit_variables(
     again to be sure. Repeatable: it sets values. Raises ValueError for a key that is empty or
     contains "=", which is how a recording lists its variables.
     """
-    wrong = [key for key in values if not key or "=" in key]
-    if wrong or not values:
-        raise ValueError(f"not a variable's key: {wrong[0]!r}" if wrong else "no variables")
-    return _write("PUT", "/variables", website, recording, body=values)
+    if not isinstance(values, Mapping) or not values:
+        raise ValueError("variables: expected a dictionary that is not empty")
+    body = {}
+    for key, value in values.items():
+        if "=" in text("a variable's key", key):
+            raise ValueError(f"not a variable's key: {key!r}")
+        body[key] = value if isinstance(value, str) else _number(f"variable {key}", value)
+    return _write("PUT", "/variables", website, recording, body=body)
 
 
 def share(website: str, recording: str) -> Request[str]:
@@ -140,13 +145,13 @@ def bulk_untag(website: str, tag: str, recordings: Sequence[str]) -> Request[Non
 
 
 class _Page(Struct):
-    count: int
+    count: Int
     recordings: tuple[Recording, ...] | None = None
     chart: dict[str, int] | None = None
 
 
 class _RawPage(Struct):
-    count: float
+    count: Any
     recordings: tuple[Raw, ...] | None = None
     chart: Any = None
 
@@ -158,7 +163,7 @@ class _Times(Struct, rename="camel", gc=False):
 
 
 class _BriefPage(Struct):
-    count: int
+    count: Int
     recordings: tuple[_Times, ...] | None = None
     chart: dict[str, int] | None = None
 
@@ -189,10 +194,13 @@ def _read_brief_page(body: bytes) -> RecordingPage:
         page = decode.decode(body, _brief_decoder)
     except msgspec.ValidationError:
         return _read_page(body)
-    rows = tuple(
-        Recording(id=row.id, created=row.created, last_activity=row.last_activity)
-        for row in page.recordings or ()
-    )
+    try:
+        rows = tuple(
+            Recording(id=row.id, created=row.created, last_activity=row.last_activity)
+            for row in page.recordings or ()
+        )
+    except ValueError:  # an id that cannot be one
+        return _read_page(body)
     return RecordingPage(recordings=rows, chart=days(page.chart or {}), count=page.count)
 
 
@@ -204,10 +212,13 @@ def _read_row_by_row(body: bytes, keep: Callable[[Raw], bool] = lambda _raw: Tru
     page = decode.exactly(body, _RawPage)
     raws = [raw for raw in page.recordings or () if keep(raw)]
     good, bad = decode.row_by_row(raws, Recording)
-    chart = page.chart if isinstance(page.chart, dict) else {}
-    counts = {key: round(n) for key, n in chart.items() if isinstance(n, int | float)}
+    chart, bad_values = decode.chart(page.chart)
     return RecordingPage(
-        recordings=good, chart=days(counts), count=round(page.count), unreadable=bad
+        recordings=good,
+        chart=chart,
+        count=decode.count(page.count),
+        unreadable=bad,
+        bad_values=bad_values,
     )
 
 
@@ -235,11 +246,18 @@ def _write(
 def _bulk(method: str, website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
     return build(
         method, f"{_ALL}/bulktag", decode.nothing,
-        query=_tag(tag), body=tuple(recordings), website_id=website,
+        query=_tag(tag), body=texts("recordings", recordings), website_id=website,
     )  # fmt: skip
 
 
+def _number(name: str, value: Any) -> int | float | str:
+    if value is None:
+        raise ValueError(f'{name}: None is no value; "" removes a variable')
+    found = plain(name, value)
+    return found if isinstance(found, str) else number(name, found)
+
+
 def _tag(tag: str) -> Pairs:
-    if not tag.strip() or "," in tag:
+    if not isinstance(tag, str) or not tag.strip() or "," in tag:
         raise ValueError(f"not a tag: {tag!r}; a tag is not empty and has no comma")
     return (("tag", tag),)

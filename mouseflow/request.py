@@ -1,11 +1,13 @@
 """One API call as a value: what to send, how to read the answer, whether it may be repeated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
+
+from mouseflow.arguments import identifier, whole
 
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
@@ -68,28 +70,26 @@ def path(template: str, **ids: str) -> str:
     filled = template
     for name, value in ids.items():
         label = name.replace("_", "-")
-        if value in ("", ".", ".."):
-            raise ValueError(f"{label} must not be {value!r}")
-        filled = filled.replace(f"{{{label}}}", quote(value, safe=""))
+        filled = filled.replace(f"{{{label}}}", quote(identifier(label, value), safe=""))
     return filled
 
 
 def integer_pair(name: str, value: int | None) -> Pairs:
     """The query pair of a whole number, nothing for None; raises ValueError if negative."""
-    if value is None:
-        return ()
-    if value < 0:
-        raise ValueError(f"{name} must not be negative")
-    return ((name, str(value)),)
+    return () if value is None else ((name, str(whole(name, value))),)
 
 
-def changes(**values: Any) -> dict[str, Any]:
-    """The arguments that are not None, under the API's camelCase names.
+def changes(checks: Mapping[str, Callable[[str, Any], Any]], **values: Any) -> dict[str, Any]:
+    """The arguments that are not None, checked, under the API's camelCase names.
 
     An update sends only the keys that change (the API document, L636): the API leaves the
     other settings as they are.
     """
-    return {camel_case(name): value for name, value in values.items() if value is not None}
+    return {
+        camel_case(name): checks[name](name, value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def camel_case(name: str) -> str:

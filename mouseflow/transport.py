@@ -1,15 +1,18 @@
 """One HTTP exchange with the Mouseflow API: the only module that imports httpx.
 
+It uses httpx's transport without its client, which would keep cookies, log every full URL (with
+what people typed into filters) and unpack an answer in as many layers as the server names.
+
 httpx leaks a slot of its connection pool whenever a request is cancelled or waits too long
 for the pool, until no request gets through. Hence four rules: no pool timeout; a queue in
 front of the pool (`CallQueue`); no request in flight is ever cancelled (it ends by its
-timeouts); and a client that hangs all the same is thrown away and built again.
+timeouts); and connections that hang all the same are thrown away and built again.
 """
 
 import asyncio
 import base64
-import logging
 import ssl
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from mouseflow import __version__
-from mouseflow.errors import ConfigurationError, Unreachable
+from mouseflow.errors import ConfigurationError, TooLarge, Unreachable
 from mouseflow.proxies import from_environment, is_loopback
 from mouseflow.request import Request
 
@@ -51,10 +54,9 @@ def base_url(region_or_base_url: str) -> str:
 
 HttpxTransport = httpx.AsyncBaseTransport
 
-# At INFO httpx logs every full URL, including what people typed into filters.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+MAX_BODY = 32 * 1024 * 1024
+"""The largest answer that is read, unpacked: 10,000 rows are about 10 MB."""
 
-_MAX_BODY = 256 * 1024 * 1024
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -78,8 +80,8 @@ class Transport:
     """The connections to one base URL with one pair of credentials.
 
     `timeout` is the longest silence in seconds, `longest` the longest exchange in total,
-    `connections` the maximum number of them. `monotonic` returns seconds; `transport`
-    replaces the network.
+    `connections` the maximum number of them. `app` goes in front of the User-Agent.
+    `monotonic` returns seconds; `transport` replaces the network.
     """
 
     def __init__(
@@ -91,12 +93,19 @@ class Transport:
         timeout: float,
         longest: float,
         connections: int,
+        app: str,
         monotonic: Callable[[], float],
         transport: HttpxTransport | None,
     ) -> None:
         self._base_url = base_url
         self._secrets: tuple[str, ...] = ()
-        self._http: httpx.AsyncClient | None = None
+        self._connected: HttpxTransport | None = None
+        product = f"mouseflow-bot/{__version__}"
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"{app} {product}" if app else product,
+        }
         self.use_credentials(email, api_key)
         self._timeout, self._longest = timeout, longest
         self._connections = connections
@@ -110,26 +119,32 @@ class Transport:
 
     def use_credentials(self, email: str, api_key: str) -> None:
         """Send these from now on; the former ones stay out of errors, too."""
-        self._auth = httpx.BasicAuth(email, api_key)
         pair = base64.b64encode(f"{email}:{api_key}".encode()).decode()
         self._secrets = (pair, api_key, email, *self._secrets)[:6]
-        if self._http is not None:
-            self._http.auth = self._auth
+        self._headers["Authorization"] = f"Basic {pair}"
 
-    async def exchange(self, request: Request[Any]) -> Reply:
-        """The answer; raises Unreachable. Must not be cancelled.
+    async def exchange(self, request: Request[Any], timeout: float | None = None) -> Reply:
+        """The answer; raises Unreachable or TooLarge. Cancelled only when the client closes.
 
-        If it hangs beyond all timeouts, the httpx client is thrown away.
+        `timeout` replaces the longest silence. If the exchange hangs beyond all timeouts, the
+        connections are thrown away.
         """
         writes = request.method != "GET"
-        http = self._http = self._http or self._new_client()
-        exchange = asyncio.create_task(self._exchange(http, request))
-        done, _pending = await asyncio.wait({exchange}, timeout=self._longest)
+        connected = self._connected = self._connected or self._connect()
+        silence = self._timeout if timeout is None else timeout
+        exchange = asyncio.create_task(self._exchange(connected, request, silence))
+        longest = self._longest if timeout is None else max(self._longest, 4 * timeout)
+        try:
+            done, _pending = await asyncio.wait({exchange}, timeout=longest)
+        except asyncio.CancelledError:
+            exchange.add_done_callback(_retrieve)
+            exchange.cancel()
+            raise
         if not done:
             exchange.add_done_callback(_retrieve)  # it may fail instead of being cancelled
             exchange.cancel()
-            self._http = None
-            closing = asyncio.create_task(http.aclose())
+            self._connected = None
+            closing = asyncio.create_task(connected.aclose())
             self._closing.add(closing)
             closing.add_done_callback(self._closed)
             raise Unreachable(
@@ -138,6 +153,8 @@ class Transport:
         failed = exchange.exception()
         if failed is None:
             return exchange.result()
+        if isinstance(failed, _TooLarge):
+            raise TooLarge(str(failed), outcome_unknown=writes, request=request)
         if not isinstance(failed, httpx.HTTPError | OSError):
             raise failed
         # Not chained: httpx's errors hold the request with its Authorization header.
@@ -157,56 +174,80 @@ class Transport:
         """Close the connections. No exchange may be in flight."""
         if self._closing:
             await asyncio.wait(set(self._closing))
-        if self._http is not None:
-            http, self._http = self._http, None
-            await http.aclose()
+        if self._connected is not None:
+            connected, self._connected = self._connected, None
+            await connected.aclose()
 
     def _closed(self, closing: "asyncio.Task[None]") -> None:
         self._closing.discard(closing)
         _retrieve(closing)
 
-    async def _exchange(self, http: httpx.AsyncClient, request: Request[Any]) -> Reply:
-        headers = {"Content-Type": "application/json"} if request.body is not None else None
-        message = http.build_request(
+    async def _exchange(
+        self, connected: HttpxTransport, request: Request[Any], silence: float
+    ) -> Reply:
+        headers = dict(self._headers)
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        timeout = httpx.Timeout(silence, connect=min(10.0, silence), pool=None)
+        message = httpx.Request(
             request.method,
             self._base_url + request.target,
             content=request.body,
             headers=headers,
+            extensions={"timeout": timeout.as_dict()},
         )
-        deadline = self._monotonic() + 2 * self._timeout
-        response = await http.send(message, stream=True)
+        deadline = self._monotonic() + 2 * silence
+        response = await connected.handle_async_request(message)
+        response.request = message
         try:
+            unpack = _unpacker(response.headers.get("Content-Encoding", ""))
             body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
+            async for chunk in response.aiter_raw():
+                body += unpack(chunk)
                 if self._monotonic() > deadline:
                     raise httpx.ReadTimeout("the answer arrives too slowly")
-                if len(body) > _MAX_BODY:
-                    raise httpx.ReadError("the answer is too large")
+                if len(body) > MAX_BODY:
+                    raise _TooLarge(f"the answer has more than {MAX_BODY >> 20} MB")
         finally:
             await response.aclose()
         return Reply(response.status_code, response.headers, bytes(body))
 
-    def _new_client(self) -> httpx.AsyncClient:
-        local = self._base_url.startswith("http:")
+    def _connect(self) -> HttpxTransport:
+        if self._transport is not None:
+            return self._transport
         if self._tls is None:
             # Loopback needs no TLS: an empty context saves the time to load the certificates.
+            local = self._base_url.startswith("http:")
             empty = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._tls = empty if local else httpx.create_ssl_context()
-        return httpx.AsyncClient(
-            auth=self._auth,
-            headers={
-                "Accept": "application/json",
-                "User-Agent": f"mouseflow-bot/{__version__}",
-            },
-            timeout=httpx.Timeout(self._timeout, connect=min(10.0, self._timeout), pool=None),
+        return httpx.AsyncHTTPTransport(
             limits=httpx.Limits(max_connections=self._connections, keepalive_expiry=5),
-            follow_redirects=False,
             verify=self._tls,
             trust_env=False,  # neither netrc nor its own reading of NO_PROXY
             proxy=self._proxy,
-            transport=self._transport,
         )
+
+
+class _TooLarge(Exception):
+    """The answer is larger than what is read."""
+
+
+def _unpacker(encoding: str) -> Callable[[bytes], bytes]:
+    """Unpacks an answer piece by piece, one layer of gzip at most, and never beyond the limit."""
+    layers = [name for each in encoding.split(",") if (name := each.strip().lower())]
+    if layers in ([], ["identity"]):
+        return bytes
+    if layers not in (["gzip"], ["x-gzip"]):
+        raise httpx.DecodingError("the answer is packed in a way that was not asked for")
+    unzip = zlib.decompressobj(wbits=31)
+
+    def unpack(chunk: bytes) -> bytes:
+        try:
+            return unzip.decompress(chunk, MAX_BODY + 1)
+        except zlib.error:
+            raise httpx.DecodingError("the answer is not gzip, as its header says") from None
+
+    return unpack
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

@@ -1,9 +1,10 @@
 """The websites of the account: list, details, settings, and switching the recording on and off."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from mouseflow import decode
+from mouseflow.arguments import text, texts, truth, whole
 from mouseflow.decode import Rows
 from mouseflow.models import Website, WebsiteDetail
 from mouseflow.request import Request, build, changes
@@ -19,7 +20,7 @@ def list() -> Request[Rows[Website]]:
 
 def reorder(ids: Sequence[str]) -> Request[None]:
     """Set the order of the websites; `ids` must name all of them (L213-217). Repeatable."""
-    return build("PUT", "/websites/reorder", decode.nothing, body={"websiteIds": tuple(ids)})
+    return build("PUT", "/websites/reorder", decode.nothing, body={"websiteIds": texts("ids", ids)})
 
 
 def detail(website: str) -> Request[WebsiteDetail]:
@@ -39,8 +40,9 @@ def create(
 
     Not repeatable: sending it twice creates two.
     """
-    body = {"domain": domain} | changes(
-        recording_rate=_percent(recording_rate),
+    body = {"domain": text("domain", domain)} | changes(
+        _SETTINGS,
+        recording_rate=recording_rate,
         anonymize_ips=anonymize_ips,
         disable_keystrokes=disable_keystrokes,
         excluded_ips=excluded_ips,
@@ -80,9 +82,10 @@ def update(
     that 1 records all, which contradicts three other places of the document.
     """
     body = changes(
+        _SETTINGS,
         name=name,
         domains=domains,
-        recording_rate=_percent(recording_rate),
+        recording_rate=recording_rate,
         alignment=alignment,
         width=width,
         page_identifiers=page_identifiers,
@@ -101,7 +104,23 @@ def _put(website: str, body: dict[str, Any]) -> Request[None]:
     return build("PUT", _ONE, decode.nothing, body=body, website_id=website)
 
 
-def _percent(rate: int | None) -> int | None:
-    if rate is not None and not 0 <= rate <= 100:
-        raise ValueError(f"a recording rate is 0 to 100 percent, not {rate}")
-    return rate
+def _percent(name: str, value: Any) -> int:
+    try:
+        return whole(name, value, most=100)
+    except ValueError as error:
+        raise ValueError(f"{error}; it is a percentage of sessions, 0 to 100") from None
+
+
+_SETTINGS: Mapping[str, Callable[[str, Any], Any]] = {
+    "name": text,
+    "domains": texts,
+    "recording_rate": _percent,
+    "alignment": text,
+    "width": whole,
+    "page_identifiers": texts,
+    "encoding": text,
+    "anonymize_ips": truth,
+    "disable_keystrokes": truth,
+    "excluded_ips": texts,
+    "merge_urls": texts,
+}

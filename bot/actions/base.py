@@ -14,7 +14,7 @@ from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import BadCredentials, Forbidden, GiveUp, Gone, TryLater
 from bot.fields.catalogue import SUBJECTS
 from bot.messages.text import SPAN_PATTERN, duration
-from bot.ports import Ports, Task
+from bot.ports import Ports, Posted, Task
 from mouseflow.request import Request
 
 T = TypeVar("T")
@@ -33,11 +33,15 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action took effect. `note` goes to the audit log, `result` to later steps."""
+    """An action took effect. `note` goes to the audit log, `result` to later steps.
+
+    `posts` are the messages that it posted, or that show something else from now on.
+    """
 
     note: str = ""
     result: str | None = field(default=None, repr=False)
     follow: tuple[Later, ...] = field(default=())
+    posts: tuple[Posted, ...] = field(default=())
 
 
 class Action(BaseModel):

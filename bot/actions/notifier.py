@@ -46,6 +46,10 @@ class Notifier(Action):
         """The channel it posts to (empty: the only one there is); None if it has no channels."""
 
     @abstractmethod
+    def routed(self, channel: str) -> "Notifier":
+        """The same, posting to that channel if the rule names none."""
+
+    @abstractmethod
     def plain(self) -> "Notifier":
         """The same with the built-in message and no limit, for what must be said."""
 

@@ -11,12 +11,13 @@ import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import SETTLING, Action, Done, Problem, Spec, Written
+from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
 from bot.actions.notifier import AtMost, Notifier, Overflow
 from bot.domain.limits import Limit
+from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, Subject, reread
-from bot.errors import NotDoneYet, TryLater
+from bot.domain.subjects import Kind, RecordingSubject, Subject, reread
+from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
@@ -24,7 +25,7 @@ from bot.messages.message import Message
 from bot.messages.template_check import LONGEST, check_text
 from bot.messages.templates import BadText, names_used, render
 from bot.messages.text import RATE_PATTERN, rate
-from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
+from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 
@@ -35,6 +36,12 @@ class _Post(Action):
     rank: ClassVar[Rank] = Rank.POST
     posts: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = KINDS
+    answers: ClassVar[bool] = False
+    """Whether it answers the message that told the beginning of its alert."""
+    broadcasts: ClassVar[bool] = False
+    """Whether such an answer shows in the channel too, if the rule is critical."""
+    can_change: ClassVar[bool] = False
+    """Whether what it shows may change later."""
     channel: str = ""
 
     def lane(self, subject: Subject, default_channel: str) -> str:
@@ -52,14 +59,49 @@ class _Post(Action):
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Post it, once."""
         message = self.message(task, ports.addresses)
-        post = SlackPost(
-            channel=self.channel or self.default(ports.addresses),
-            text=notification(message),
-            blocks=blocks(message),
-            key=_opaque(task.key),
-        )
-        done = await _post_once(post, task, ports)
+        channel = self.channel or self.default(ports.addresses)
+        recording = isinstance(task.subject, RecordingSubject)
+        answers = task.post if self.answers and not recording else None
+        done = await self._post(message, channel, answers, task, ports)
         return replace(done, note=f"{done.note}; {message.note}") if message.note else done
+
+    async def _post(
+        self,
+        message: Message,
+        channel: str,
+        answers: Posted | None,
+        task: Task,
+        ports: Ports,
+    ) -> Done:
+        """Post it once: as an answer in the thread, or in the channel if that message is gone."""
+        if answers is None:
+            done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
+            return replace(done, posts=self._posted(message, channel, done, task))
+        answer = replace(
+            _ready(messages.answer(message), channel, _opaque(task.key)),
+            thread=answers.stamp,
+            broadcast=self.broadcasts and task.severity == "critical",
+        )
+        try:
+            done = await _post_once(answer, task, ports)
+        except Refused as error:
+            if error.code not in _NO_THREAD:
+                raise
+            # Nothing was posted: the message was deleted.
+            return await self._post(message, channel, None, task, ports)
+        return self.answered(message, answers, done)
+
+    def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
+        if not self.can_change or not done.result:
+            return ()
+        # What an author's own text says of a visitor is not kept.
+        own = isinstance(task.subject, RecordingSubject) and message.own
+        shows = "" if own else messages.kept(message)
+        return (Posted(_opaque(task.key), channel, done.result, shows),)
+
+    def answered(self, message: Message, first: Posted, done: Done) -> Done:
+        """The outcome of an answer to `first`: what else changes."""
+        return done
 
 
 class Slack(_Post, Notifier):
@@ -70,6 +112,9 @@ class Slack(_Post, Notifier):
 
     kind: ClassVar[str] = "slack"
     digest: ClassVar[str] = "digest"
+    answers: ClassVar[bool] = True
+    broadcasts: ClassVar[bool] = True
+    can_change: ClassVar[bool] = True
     text: str | None = None
     at_most: AtMost | None = None
     overflow: Overflow = "digest"
@@ -90,9 +135,36 @@ class Slack(_Post, Notifier):
             return messages.match(task, addresses)
         return messages.from_template(task, addresses, text, linked)
 
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Post it, once; or add it to the message that another rule has just posted about it."""
+        if (added := await self._added(task, ports)) is not None:
+            return added
+        return await super().perform(task, ports)
+
+    async def _added(self, task: Task, ports: Ports) -> Done | None:
+        """The outcome of adding it to `task.post`; None if it must be a message of its own."""
+        post = task.post
+        if post is None or not post.shows or self.text is not None or task.many is not None:
+            return None
+        first = messages.reread(post.shows)
+        if not isinstance(task.subject, RecordingSubject) or first.items:
+            return None
+        if task.attempted and await _found(task, post.channel, ports):
+            return None  # it could not be added then, and has a message of its own
+        both = messages.joined(first, self.message(task, ports.addresses))
+        if await _edited(_ready(both, post.channel, post.key), post.stamp, ports):
+            return None
+        shows = replace(post, shows=messages.kept(both))
+        note = f"added to the message of {', '.join(first.rules)} in {post.channel}"
+        return Done(note, post.stamp, posts=(shows,))
+
     def posts_to(self, default_channel: str) -> str | None:
         """The rule's channel, else the default one; empty for an incoming webhook's own."""
         return self.channel or default_channel
+
+    def routed(self, channel: str) -> "Slack":
+        """The same, with that channel if it has none."""
+        return self if self.channel else self.model_copy(update={"channel": channel})
 
     def plain(self) -> "Slack":
         """The built-in message to the same channel."""
@@ -119,16 +191,72 @@ class Slack(_Post, Notifier):
 
 
 class Resolved(_Post):
-    """Posts that an alert, firing since `began`, is resolved."""
+    """Posts that an alert, firing since `began`, is resolved.
+
+    It answers the message of its beginning, which then says so too: the answer notifies, and
+    the edit keeps the channel true for those who read it later.
+    """
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
+    answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+
+    def answered(self, message: Message, first: Posted, done: Done) -> Done:
+        """The first message is edited in a step of its own, which may fail by itself."""
+        shows = replace(first, shows=messages.kept(message))
+        edit = Edit(channel=first.channel, post=first.key)
+        return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
+
+
+class Edit(_Post):
+    """Edits a posted message, so that it shows what the store says. Safe to repeat."""
+
+    kind: ClassVar[str] = "edit"
+    post: str
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """What it shows from now on."""
+        if task.post is None:
+            raise GiveUp("the store does not know this message any more", "nothing is left to do")
+        return messages.reread(task.post.shows)
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Edit it; a message that is gone or can't be edited any more stays as it is."""
+        message = self.message(task, ports.addresses)
+        ready = _ready(message, self.channel or self.default(ports.addresses), self.post)
+        refused = await _edited(ready, task.post.stamp if task.post else "", ports)
+        return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
+
+
+async def _found(task: Task, channel: str, ports: Ports) -> bool:
+    """Whether an earlier attempt has posted a message of its own, as far as one can see."""
+    try:
+        since = task.attempted or task.now
+        return await ports.slack.find(channel, _opaque(task.key), since) is not None
+    except CannotLook:
+        return False
+
+
+async def _edited(ready: SlackPost, stamp: str, ports: Ports) -> str:
+    """Edit the message; returns why it can't be edited any more, else an empty text."""
+    try:
+        await ports.slack.update(ready, stamp)
+    except CannotLook as error:
+        return str(error)
+    except Refused as error:
+        if error.code not in _NOT_EDITABLE:
+            raise
+        return error.reason
+    except TryLater as error:
+        # The same edit twice is one, so its outcome need not be known.
+        raise TryLater(error.reason, after=error.after, lane=error.lane) from error
+    return ""
 
 
 class DigestItem(Written):
@@ -143,7 +271,7 @@ class Digest(_Post):
     """Posts many matches of one rule as one message.
 
     `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
-    worst few, worst first; `since` is when the first one matched.
+    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
     """
 
     kind: ClassVar[str] = "digest"
@@ -151,6 +279,7 @@ class Digest(_Post):
     reasons: dict[str, int]
     since: datetime
     items: tuple[DigestItem, ...] = ()
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
@@ -160,6 +289,7 @@ class Digest(_Post):
             total=self.total,
             reasons=self.reasons,
             since=self.since,
+            spread=msgspec.convert(self.spread, Spread),
             worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
         )
 
@@ -184,6 +314,14 @@ class Notice(_Post):
         return messages.notice(self.title, self.lines)
 
 
+_NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
+_NOT_EDITABLE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+
+
+def _ready(message: Message, channel: str, key: str) -> SlackPost:
+    return SlackPost(channel, notification(message), blocks(message), key)
+
+
 async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     """Post the message unless an earlier attempt did: look up its key in the channel first.
 
@@ -193,7 +331,7 @@ async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:
     note = ""
     if task.attempted:
         try:
-            found = await ports.slack.find(post.channel, post.key, task.attempted)
+            found = await ports.slack.find(post.channel, post.key, task.attempted, post.thread)
         except CannotLook as error:
             if task.restored:
                 raise NotDoneYet(
@@ -326,7 +464,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Notice),
+    models=(Slack, Digest, Resolved, Edit, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from bot.actions.base import Action, Done, Problem, Spec, Written
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
-from bot.domain.subjects import Band, Kind, Subject
+from bot.domain.subjects import Band, Kind, Severity, Subject
 from bot.errors import Refused
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
@@ -66,6 +66,8 @@ class Body(Struct, frozen=True, kw_only=True):
     subject: dict[str, Any]
     url: str | None
     share_url: str | None
+    severity: Severity
+    runbook: str | None
 
 
 class Webhook(Notifier):
@@ -116,6 +118,10 @@ class Webhook(Notifier):
         """None: a URL is no channel."""
         return None
 
+    def routed(self, channel: str) -> "Webhook":
+        """The same: it has no channel."""
+        return self
+
     def plain(self) -> "Webhook":
         """The same call: its body is fixed and nothing limits it."""
         return self
@@ -164,6 +170,8 @@ def body(task: Task, addresses: Addresses) -> bytes:
             subject=_facts(subject),
             url=links.playback(subject, addresses),
             share_url=links.public(task.results.get("share"), addresses),
+            severity=task.severity,
+            runbook=task.runbook or None,
         )
     )
 

@@ -81,6 +81,7 @@ def _webhook_channels(settings: "Settings") -> list[str]:
     if settings.slack.webhook_url is None:
         return []
     named = {"channel": settings.slack.channel, "ops_channel": settings.slack.ops_channel}
+    named |= {f"channels.{severity}": name for severity, name in settings.slack.channels.items()}
     return [
         f"slack.{key}: the incoming webhook (slack.webhook_url) posts to its own channel, not to "
         f"{channel}; set slack.bot_token to choose channels"
@@ -100,8 +101,6 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
             "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
             "(BOT_MOUSEFLOW__API_KEY)"
         )
-    if settings.web.model_fields_set and settings.web.address is not None:
-        found.append("web: this version serves no status page yet, so [web] has no effect")
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(

@@ -92,15 +92,17 @@ async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     simulator, began = Simulator(seed=args.seed), time.monotonic()
     async with simulator.serving():
-        settings = demo_settings(simulator, rules, folder)
+        settings = demo_settings(simulator, rules, folder, page=args.keep)
         rule_set = load(settings.rules.paths, allowed(settings))
         _introduce(rules, len(rule_set.rules), args.seconds)
-        work = asyncio.create_task(daemon.run(settings, stop=stop, reload=reload))
+        urls: list[str] = []
+        work = asyncio.create_task(daemon.run(settings, stop=stop, reload=reload, page=urls.append))
         work.add_done_callback(lambda _: stop.set())
         await _watch(settings.store.url, stop, args.seconds)
         if args.keep and not stop.is_set():
             await _report(simulator, settings, rule_set, folder, time.monotonic() - began)
-            print(f"\nStill running until Ctrl-C. Store and log: {folder}")
+            print(f"\nStill running until Ctrl-C. Status page: {' '.join(urls)}")
+            print(f"Store and log: {folder}")
             print(f"Account: {simulator.mouseflow_url}  Slack: {simulator.slack_url}", flush=True)
             await stop.wait()
         stop.set()
@@ -108,8 +110,13 @@ async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
         await _report(simulator, settings, rule_set, folder, time.monotonic() - began)
 
 
-def demo_settings(simulator: "Simulator", rules: Path, folder: Path) -> "Settings":
-    """Settings for the simulator, with short intervals and a store in `folder`."""
+def demo_settings(
+    simulator: "Simulator", rules: Path, folder: Path, *, page: bool = False
+) -> "Settings":
+    """Settings for the simulator, with short intervals and a store in `folder`.
+
+    `page`: serve the status page on a free port.
+    """
     from bot.config import load
     from bot.logs import scrubber
 
@@ -131,7 +138,7 @@ def demo_settings(simulator: "Simulator", rules: Path, folder: Path) -> "Setting
             "BOT_POLL__REPORTS": "5s",
             "BOT_POLL__START": f"{START // timedelta(hours=1)}h",
             "BOT_STORE__URL": f"sqlite:///{folder / 'bot.db'}",
-            "BOT_WEB__LISTEN": "",
+            "BOT_WEB__LISTEN": "127.0.0.1:0" if page else "",
         },
     )
     scrubber.register(settings.secrets())

@@ -21,9 +21,9 @@ EXAMPLE = (
 KINDS = (
     "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history", "match",
     "match.not_stored", "notice",
-    "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "rule.paused",
-    "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed", "rules.loaded",
-    "rules.reload_failed",
+    "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable",
+    "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed",
+    "rules.loaded", "rules.reload_failed",
     "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
     "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
     "step.superseded", "step.withheld", "suppressed",

@@ -10,15 +10,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.daemon import OnceResult
     from bot.domain.step import StepStatus
     from bot.store import Connection, Store
+    from bot.store.audit import Entry
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
-_MOST = 10_000
+_MOST, _MOST_ODD = 10_000, 5
 FIRST_POLL_HINT = (
     "The first poll starts from now (poll.start), so it does not see older recordings. To look "
     "back, set BOT_POLL__START=24h or run `mouseflow-bot replay --since 24h`."
@@ -55,6 +59,7 @@ def run(args: Namespace) -> int:
     from bot import logs
     from bot.cli import output
     from bot.cli.context import auth_errors, settings
+    from bot.cli.status import ODD, odd_recordings
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
@@ -63,12 +68,15 @@ def run(args: Namespace) -> int:
     from bot.store.database import database_path
     from bot.store.recordings import website_names
 
+    odd = list["Entry"]()
     first = not configured.poll.start and not database_path(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
 
     def tell(store: "Store", _: "OnceResult") -> None:
         names.update(store.do(website_names))
         found.extend(store.do(lambda conn: matches(conn, began, names)))
+        for kind in ODD:
+            odd.extend(store.do(partial(odd_recordings, kind=kind, since=began)))
 
     # The log would say that a dry run's actions have taken effect.
     with (
@@ -78,9 +86,10 @@ def run(args: Namespace) -> int:
     ):
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
-        output.document(_as_json(did, found, names), names)
+        output.document(_as_json(did, found, odd, names), names)
     else:
         _show(did, found, names, configured.mouseflow.app_url)
+        _show_odd(odd, names)
         if first and not found:
             output.line(FIRST_POLL_HINT)
     drained = did.drained
@@ -150,6 +159,19 @@ def _show(
     output.line(_summary(did, len(found)))
 
 
+def _show_odd(odd: "Sequence[Entry]", names: Mapping[str, str]) -> None:
+    """What could not be read of recordings: the first of them, and how many there are."""
+    from bot.cli import output
+
+    for entry in odd[:_MOST_ODD]:
+        site = names.get(entry.website, entry.website)
+        output.line(
+            f"recording {entry.subject} on {site} can't be read as documented: {entry.text}"
+        )
+    if len(odd) > _MOST_ODD:
+        output.line(f"{len(odd) - _MOST_ODD} more: `mouseflow-bot history --kind poll.bad_value`")
+
+
 def _show_match(match: MatchView, did: "OnceResult") -> None:
     from bot.cli import output
 
@@ -212,7 +234,9 @@ def _posts(did: "OnceResult") -> list[tuple[str, str]]:
     return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
 
 
-def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]) -> dict[str, Any]:
+def _as_json(
+    did: "OnceResult", found: list[MatchView], odd: "Sequence[Entry]", names: Mapping[str, str]
+) -> dict[str, Any]:
     dry = did.dry_run_log is not None
     return {
         "dry_run": dry,
@@ -224,6 +248,15 @@ def _as_json(did: "OnceResult", found: list[MatchView], names: Mapping[str, str]
         "postponed": did.drained.postponed,
         "dead": did.drained.dead,
         "held": did.drained.held,
+        "odd_recordings": [
+            {
+                "website": entry.website,
+                "site": names.get(entry.website, entry.website),
+                "recording": entry.subject,
+                "reason": entry.text,
+            }
+            for entry in odd
+        ],
         "matches": [
             {
                 "rule": match.rule,

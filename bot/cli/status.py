@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bot.polling.outages import Failing
     from bot.store import Connection
+    from bot.store.audit import Entry
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
     from bot.store.recordings import OnHold
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 
 _MOST = 100_000
+ODD: Mapping[str, str] = {
+    "poll.bad_value": "with values that can't be read",
+    "poll.unreadable": "that can't be read",
+}
+"""Kinds of entries of the audit log about recordings that could not be read as documented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +254,8 @@ class Status:
 
     `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
     hold up deliveries. `rules_gone` have run and are in no active file. `waiting` are the next
-    steps of the queue, `causes` are all dead letters grouped, `dead` the latest of them.
+    steps of the queue, `causes` are all dead letters grouped, `dead` the latest of them. `odd`
+    counts, by kind, the recordings of the last 24 h with values or rows that could not be read.
     """
 
     now: datetime
@@ -266,6 +273,7 @@ class Status:
     troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
+    odd: "Mapping[str, int]"
     rules_gone: "Sequence[RuleLine]" = ()
 
 
@@ -398,7 +406,15 @@ def gather(
         troubles=troubles(conn),
         causes=dead_groups(conn),
         dead=dead_letters(conn),
+        odd={kind: len(found) for kind in ODD if (found := odd_recordings(conn, kind, day))},
     )
+
+
+def odd_recordings(conn: "Connection", kind: str, since: datetime) -> "Sequence[Entry]":
+    """The audit log's entries about recordings that could not be read, in part or at all."""
+    from bot.store.audit import history
+
+    return history(conn, kind=kind, since=since, limit=_MOST)
 
 
 def _waits(
@@ -444,6 +460,9 @@ def show(status: Status) -> None:
     output.line()
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
+    for kind, count in status.odd.items():
+        named = output.counted(count, "recording")
+        output.line(f"  {named} {ODD[kind]} in the last 24 h: `history --kind {kind}`")
     output.line()
     show_rules(status)
     if status.on_hold:

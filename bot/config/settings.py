@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.actions.notifier import Notifier
+from bot.domain.subjects import Severity
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
@@ -212,8 +213,23 @@ class SlackSection(Section):
     bot_token: OptionalSecret = None
     webhook_url: OptionalSecret = None
     channel: OptionalText = None
+    channels: dict[Severity, Text] = Field(default_factory=dict)
     ops_channel: OptionalText = None
     base_url: OptionalText = None
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels(cls, value: Any) -> Any:
+        """A table, or in a variable `critical=#incidents, info=#ux`."""
+        if isinstance(value, str):
+            pairs = [each.partition("=") for each in re.split(r"[,\s]+", value) if each]
+            value = {name: channel for name, _, channel in pairs}
+        named = value if isinstance(value, dict) else {}
+        for channel in named.values():
+            cls._channel(channel if isinstance(channel, str) else " ")
+        if named != value or not set(named) <= set(get_args(Severity)) or "" in named.values():
+            raise ValueError('write a table such as {critical = "#incidents", info = "#ux"}')
+        return value
 
     @field_validator("channel", "ops_channel")
     @classmethod
@@ -318,10 +334,15 @@ class StoreSection(Section):
 
 
 class WebSection(Section):
-    """The status page: `listen` is host:port, or empty to turn it off."""
+    """The status page: `listen` is host:port, or empty to turn it off.
+
+    `public_url` is where people reach it, `hook_secret` part of the address of a hook.
+    """
 
     listen: str = "127.0.0.1:8080"
-    token: OptionalSecret = None
+    token: Annotated[OptionalSecret, Field(validate_default=True)] = None
+    public_url: OptionalText = None
+    hook_secret: OptionalSecret = None
 
     @field_validator("listen")
     @classmethod
@@ -329,6 +350,23 @@ class WebSection(Section):
         if value.strip() and _host_and_port(value) is None:
             raise ValueError('write host:port, such as 127.0.0.1:8080, or "" to turn it off')
         return value.strip()
+
+    @field_validator("token")
+    @classmethod
+    def _token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        address = _host_and_port(info.data.get("listen", ""))
+        if value is None and address is not None and not is_loopback(address[0]):
+            raise ValueError(f"missing; other machines reach web.listen ({address[0]})")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if _parts(value).path.strip("/") or _parts(value).query:
+            raise ValueError("write the address without a path, such as https://bot.example.com")
+        return value.rstrip("/")
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -385,6 +423,7 @@ class Settings(BaseSettings):
             self.slack.bot_token,
             self.slack.webhook_url,
             self.web.token,
+            self.web.hook_secret,
         )
         values = {secret.get_secret_value() for secret in given if secret is not None}
         if key := self.mouseflow.api_key.get_secret_value():
@@ -431,6 +470,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         # A webhook posts to the channel it was created for.
         channel=slack.channel is not None or slack.webhook_url is not None,
         share_url=settings.mouseflow.share_url is not None,
+        channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
     )
 

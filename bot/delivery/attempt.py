@@ -11,7 +11,8 @@ from bot.actions.base import SETTLING, Action, Done
 from bot.delivery.causes import cause_of
 from bot.domain.backoff import next_try
 from bot.domain.causes import Cause, Stops, stops
-from bot.domain.subjects import Subject, reread
+from bot.domain.many import Many
+from bot.domain.subjects import Severity, Subject, reread
 from bot.errors import GiveUp, NotDoneYet, TryLater, internal_error
 from bot.logs import scrubber
 from bot.ports import Task
@@ -179,4 +180,8 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         restored=claimed.restored,
         results=claimed.results,
         missing=tuple(dict.fromkeys(step.action for step in claimed.unfinished)),
+        many=msgspec.json.decode(claimed.many, type=Many) if claimed.many else None,
+        post=claimed.post,
+        severity=msgspec.convert(claimed.severity, Severity),
+        runbook=claimed.runbook,
     )

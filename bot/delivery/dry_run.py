@@ -116,7 +116,10 @@ class DrySlack:
         self.dry_run_log.posts.append(post)
         return "dry-run"
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def update(self, post: SlackPost, stamp: str) -> None:
+        self.dry_run_log.posts.append(post)
+
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         return None
 
     async def look(self, channel: str) -> None:
@@ -149,7 +152,10 @@ class NoSlack:
         remedy = "set slack.bot_token or slack.webhook_url"
         raise Refused("Slack is not configured", remedy, code="no_slack")
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def update(self, post: SlackPost, stamp: str) -> None:
+        """Nothing was posted, so nothing is edited."""
+
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         return None
 
     async def look(self, channel: str) -> None:

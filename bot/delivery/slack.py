@@ -179,11 +179,14 @@ _NO_CHANNEL = (
 class _Search:
     """How far the history was read, from `oldest` on by Slack's clock, which was so far `behind`.
 
+    With `thread` the answers to that message are read.
+
     `keyed`: a message showed its key. `keyless` are the bots of messages that showed none.
     """
 
     oldest: float
     behind: timedelta
+    thread: str = ""
     cursor: str = ""
     pages: int = 0
     keyed: bool = False
@@ -192,7 +195,8 @@ class _Search:
     @property
     def more(self) -> dict[str, str]:
         """What continues the search."""
-        return {"cursor": self.cursor} if self.cursor else {}
+        cursor = {"cursor": self.cursor} if self.cursor else {}
+        return cursor | ({"ts": self.thread} if self.thread else {})
 
 
 def _ahead(headers: Mapping[str, Any], known: timedelta) -> timedelta:
@@ -270,6 +274,8 @@ class SlackPoster:
             body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
             # Undocumented as an argument, though Slack's errors name it: an extra safeguard.
             body["client_msg_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, post.key))
+        if post.thread:
+            body |= {"thread_ts": post.thread, "reply_broadcast": post.broadcast}
         answer = await self._client.api_call("chat.postMessage", json=body)
         stamp = answer.get("ts")
         if not isinstance(stamp, str) or not stamp:
@@ -277,7 +283,19 @@ class SlackPoster:
         self._remember(post.channel, answer.get("channel"))
         return stamp
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def update(self, post: SlackPost, stamp: str) -> None:
+        """Replace that message; raises GiveUp, CannotLook (which channel?) or TryLater."""
+        body: dict[str, Any] = {
+            "channel": await self._id(post.channel),
+            "ts": stamp,
+            "text": post.text,
+            "blocks": list(post.blocks),
+        }
+        if post.key:
+            body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
+        await self._client.api_call("chat.update", json=body)
+
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         """The timestamp of the message with that key, posted after `since` or shortly before.
 
         None is certain: the whole time since then was read, by Slack's clock, and no message of
@@ -286,7 +304,7 @@ class SlackPoster:
         answer; the next call then continues where this one stopped.
         """
         place = await self._id(channel)
-        search = self._searches.pop((place, key), None) or self._search_from(since)
+        search = self._searches.pop((place, key), None) or self._search_from(since, thread)
         while True:
             try:
                 found = await self._page(place, key, search)
@@ -298,7 +316,7 @@ class SlackPoster:
             if search.cursor:
                 continue
             if self._behind() > search.behind + _MARGIN:
-                search = self._search_from(since)  # Slack's clock is known only now
+                search = self._search_from(since, thread)  # Slack's clock is known only now
                 continue
             if search.keyless and not search.keyed:
                 await self._prove(search)
@@ -314,9 +332,10 @@ class SlackPoster:
         if search.keyless and not search.keyed:
             await self._prove(search)
 
-    def _search_from(self, since: datetime) -> "_Search":
+    def _search_from(self, since: datetime, thread: str) -> "_Search":
         behind = self._behind()
-        return _Search(oldest=(since - _MARGIN - behind).timestamp(), behind=behind)
+        oldest = (since - _MARGIN - behind).timestamp()
+        return _Search(oldest=oldest, behind=behind, thread=thread)
 
     async def _page(self, place: str, key: str, search: "_Search") -> str | None:
         """Read the search's next page; returns the message's timestamp if it is there."""
@@ -328,7 +347,13 @@ class SlackPoster:
             "limit": str(_MESSAGES),
             "include_all_metadata": "true",
         }
-        answer = await self._read("conversations.history", asked | search.more)
+        method = "conversations.replies" if search.thread else "conversations.history"
+        try:
+            answer = await self._read(method, asked | search.more)
+        except _Refused as refused:
+            if refused.code != "thread_not_found":
+                raise
+            return None  # there is no such thread: nothing answered it
         for message in _objects(answer, "messages"):
             seen = _key(message)
             if seen is not None and seen == key:
@@ -446,7 +471,11 @@ class WebhookPoster:
         await self._client.send_dict(body)
         return ""
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def update(self, post: SlackPost, stamp: str) -> None:
+        """Always raises CannotLook."""
+        raise CannotLook("an incoming webhook can't edit a message")
+
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         """Always raises CannotLook."""
         raise CannotLook("an incoming webhook can't read the channel")
 

@@ -419,8 +419,9 @@ class Delivery:
         match outcome:
             case Performed(done, follow):
                 return outbox.complete(
-                    conn, claimed, now, note=done.note, result=done.result, follow=follow
-                )
+                    conn, claimed, now, note=done.note, result=done.result, follow=follow,
+                    posts=done.posts,
+                )  # fmt: skip
             case DeadLetter(reason, remedy, cause):
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy, cause=cause)
             case Withheld(reason):

@@ -13,6 +13,9 @@ from msgspec.structs import force_setattr
 
 from mouseflow.models import Recording
 
+Severity = Literal["info", "warning", "critical"]
+"""How much a rule's match matters; the default is warning."""
+
 Kind = Literal["recordings", "feedback", "funnels", "forms", "pages", "websites"]
 
 

@@ -7,7 +7,7 @@ address. Texts are `verbatim`, so Slack makes no link or mention of what only lo
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bot.messages.message import Line, Message, Part, rest
+from bot.messages.message import Line, Message, Part, grey, rest
 from bot.messages.text import cut_mrkdwn, mrkdwn, size
 
 Block = Mapping[str, Any]
@@ -18,16 +18,18 @@ NOTIFICATION = 150
 
 
 def blocks(message: Message) -> tuple[Block, ...]:
-    """The message's blocks: headline and why, visit, items, links, context."""
+    """The message's blocks: headline and why, visit, other rules, items, links, grey line."""
     body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
     listed = [f"• {_line(item)}" for item in message.items]
     items = "\n".join((*listed, rest(message))).rstrip()
+    end = grey(message)
     return (
         _section(body),
         *((_context(_line(message.visit)),) if message.visit else ()),
+        *((_section("\n".join(map(_line, message.also))),) if message.also else ()),
         *((_section(items),) if items else ()),
         *_buttons(message.links),
-        *((_context(" · ".join(map(_line, message.context))),) if message.context else ()),
+        *((_context(" · ".join(map(_line, end))),) if end else ()),
     )
 
 
@@ -68,7 +70,7 @@ def _part(part: Part) -> str:
 
 def _link(url: str, label: str) -> str:
     """The label as a link; a `|` in it would begin another label."""
-    return f"<{url}|{label.replace('|', '¦')}>"
+    return f"<{url.replace('&', '&amp;')}|{label.replace('|', '¦')}>"
 
 
 _WITH_DAY = "{date_short_pretty} {time}"

@@ -12,21 +12,26 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.domain.subjects import Kind, RecordingSubject, Subject
+import msgspec
+
+from bot.domain.limits import Reason
+from bot.domain.many import NOWHERE, Many, Spread
+from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject
 from bot.fields.catalogue import KINDS, SUBJECTS
 from bot.fields.normal import path
-from bot.fields.recordings import FRICTION_TAGS
 from bot.messages import links
+from bot.messages.pages import PAGE, Page, middle_cut, page_of_trouble, pages, where
 from bot.messages.template_variables import values
 from bot.messages.text import clean, cut, lasting, number
 from bot.ports import Addresses, Task
 
 INFO, WARNING, CRITICAL, ENDED = "🔵", "🔶", "🛑", "✅"
+OF_SEVERITY: Mapping[Severity, str] = {"info": INFO, "warning": WARNING, "critical": CRITICAL}
 ICONS = (INFO, WARNING, CRITICAL, ENDED)
 BAD_PAGE = "⚠️"
 
-HEADLINE, WHY, PLACE, PATH, PAGE = 150, 300, 80, 200, 60
-"""Characters at most: of a headline, of the lines below, of a website, of a visit, of a page."""
+HEADLINE, WHY, PLACE, PATH = 150, 300, 80, 200
+"""Characters at most: of a headline, of the lines below, of a website, of a visit."""
 MOST_ITEMS, FEW_ITEMS = 5, 3
 """Lines of a digest: five if it has no more, else three."""
 _MOST_LINES, _MOST_PAGES = 20, 8
@@ -54,8 +59,9 @@ class Message:
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces, `more` how many items are not listed. `note` goes
-    into the audit log: what is unusual about the message.
+    opened, `context` the grey line's pieces, before its `rules` and their `runbook`; `more` is how
+    many items are not listed. `also` says what further rules say of the same recording. `note`
+    goes into the audit log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -69,6 +75,9 @@ class Message:
     more: int = 0
     links: tuple[tuple[str, str], ...] = ()
     context: tuple[Line, ...] = ()
+    also: tuple[Line, ...] = ()
+    rules: tuple[str, ...] = ()
+    runbook: str = ""
     note: str = ""
 
 
@@ -77,11 +86,13 @@ Values = Mapping[str, Any]
 
 def match(task: Task, addresses: Addresses) -> Message:
     """A match: what and where, why, what the visitor saw, with a link to it."""
+    if task.many is not None:
+        return _many(task, task.many, addresses)
     shown, subject = values(task, addresses), task.subject
     reasons = _sentences(task.why, joined=isinstance(subject, RecordingSubject))
     figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
     return Message(
-        icon=WARNING,
+        icon=OF_SEVERITY[task.severity],
         headline=cut(clean(shown["summary"]), HEADLINE),
         url=shown["url"],
         place=_site(shown),
@@ -89,6 +100,34 @@ def match(task: Task, addresses: Addresses) -> Message:
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
+        rules=(task.rule,),
+        runbook=task.runbook,
+    )
+
+
+def _many(task: Task, many: Many, addresses: Addresses) -> Message:
+    """A match of many: how many, in which time, where they concentrate, the worst few."""
+    shown = values(task, addresses)
+    lasted = lasting(max(many.until - many.since, timedelta(seconds=1)))
+    asks = f"The rule asks for {number(many.asked)} in {lasting(many.within)}."
+    spread = Spread(pages=many.spread.pages, devices=many.spread.devices)
+    several = len(many.spread.websites) > 1
+    few = _few(task, many.worst, many.total, many.until, addresses, several=several)
+    return Message(
+        icon=OF_SEVERITY[task.severity],
+        headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
+        url=links.website(task.subject, addresses),
+        place=_site(shown),
+        why=(_line(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
+        items=few,
+        more=_left(few, many.worst, many.total),
+        links=_website_link(task.subject, addresses),
+        context=(
+            *_missing(task),
+            _span(many.since, many.until, task.now, addresses),
+        ),
+        rules=(task.rule,),
+        runbook=task.runbook,
     )
 
 
@@ -102,6 +141,8 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
         own=text,
         links=() if linked else _links(shown, task.subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
+        rules=(task.rule,),
+        runbook=task.runbook,
     )
 
 
@@ -110,6 +151,21 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     told = match(task, addresses)
     headline = f"Resolved after {lasting(lasted)}: {told.headline}"
     return replace(told, icon=ENDED, headline=cut(headline, HEADLINE))
+
+
+def answer(message: Message) -> Message:
+    """The message as an answer in a thread, below the one that names the rule and has links."""
+    return replace(message, url="", visit=(), links=(), context=(), rules=(), runbook="")
+
+
+def kept(message: Message) -> str:
+    """The message as JSON, for a later edit."""
+    return msgspec.json.encode(message).decode()
+
+
+def reread(text: str) -> Message:
+    """The message that `kept` wrote; raises msgspec.MsgspecError for anything else."""
+    return msgspec.json.decode(text, type=Message)
 
 
 def notice(title: str, lines: Sequence[str]) -> Message:
@@ -134,37 +190,66 @@ def digest(
     reasons: Mapping[str, int],
     since: datetime,
     worst: Sequence[Subject],
+    spread: Spread = NOWHERE,
 ) -> Message:
-    """Many matches of one rule: how many for each reason, the worst few, how many more."""
+    """Many matches of one rule: how many for each reason, where, the worst few, how many more."""
     shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
-    few = worst[: MOST_ITEMS if total <= MOST_ITEMS else FEW_ITEMS]
-    items = tuple(_counted(_item(task, subject, addresses) for subject in few))
+    more = "while snoozed" if set(reasons) == {Reason.SNOOZED} else "more"
+    told = (f"In the last {lasted}: {why or 'held back'}.", *where(spread, total))
+    several = len(spread.websites) != 1
+    few = _few(task, worst, total, task.now, addresses, several=several)
     return Message(
-        icon=WARNING,
-        headline=cut(f"{number(total)} more: {clean(shown['summary'])}", HEADLINE),
-        why=(_line(f"In the last {lasted}: {why or 'held back'}."),),
-        items=items,
-        more=max(total - len(few), 0) if items else 0,
-        context=(
-            (
-                *_time(since, task.now, addresses.zone),
-                Part(" to "),
-                *_time(task.now, task.now, addresses.zone),
-            ),
-            _line(_rule(task.rule)),
-        ),
+        icon=OF_SEVERITY[task.severity],
+        headline=cut(f"{number(total)} {more}: {clean(shown['summary'])}", HEADLINE),
+        why=tuple(_line(cut(line, WHY)) for line in told),
+        items=few,
+        more=_left(few, worst, total),
+        context=(_span(since, task.now, task.now, addresses),),
+        rules=(task.rule,),
+        runbook=task.runbook,
     )
+
+
+def joined(first: Message, second: Message) -> Message:
+    """Two rules' messages about one recording as one: the more severe leads, else the first."""
+    lead, other = first, second
+    if _severity(second) > _severity(first):
+        lead, other = second, first
+    why = f": {_said(other.why[0])}" if other.why else ""
+    said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), Part(cut(why, WHY)))
+    return replace(
+        lead,
+        links=tuple(dict.fromkeys((*lead.links, *other.links))),
+        also=(*first.also, said),
+        rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
+        runbook=lead.runbook or other.runbook,
+    )
+
+
+def _severity(message: Message) -> int:
+    return (INFO, WARNING, CRITICAL).index(message.icon) if message.icon in ICONS[:3] else 0
+
+
+def grey(message: Message) -> tuple[Line, ...]:
+    """The pieces of the grey line: who, when, which rules."""
+    names = ", ".join(message.rules)
+    kind, mark, budget = names.partition(":")
+    rules = f"{'Rule' if len(message.rules) == 1 else 'Rules'} {names}"
+    if mark and kind == "budget":
+        rules = f"Budget {budget}"
+    runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
+    return (*message.context, *((_plain(rules),) if names else ()), *runbook)
 
 
 def plain(message: Message) -> list[str]:
     """The message as lines of plain text, without links; `own` as its author wrote it."""
     head = " · ".join(part for part in (message.headline, message.place) if part)
     shown = [message.own] if message.own else [f"{message.icon} {head}".strip()]
-    grey = " · ".join(_said(line) for line in message.context)
-    lines = (*message.why, message.visit, *message.items)
-    return [line for line in (*shown, *map(_said, lines), rest(message), grey) if line]
+    lines = (*message.why, message.visit, *message.also, *message.items)
+    end = " · ".join(_said(line) for line in grey(message))
+    return [line for line in (*shown, *map(_said, lines), rest(message), end) if line]
 
 
 def rest(message: Message) -> str:
@@ -212,19 +297,20 @@ def _time(at: datetime, now: datetime, zone: str) -> Line:
     return (Part(text, at=at),)
 
 
-def _rule(rule: str) -> str:
-    """`Rule checkout-friction`, or `Budget credits` for what a budget did."""
-    kind, mark, name = rule.partition(":")
-    return f"Budget {name}" if mark and kind == "budget" else f"Rule {rule}"
-
-
 def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...]:
     visitor = _visitor(shown) if isinstance(task.subject, RecordingSubject) else ()
     zone = task.subject.zone if isinstance(task.subject, RecordingSubject) else addresses.zone
     return (
         *(_plain(part) for part in visitor),
         _time(task.matched, task.now, zone),
-        _plain(_rule(task.rule)),
+    )
+
+
+def _span(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
+    return (
+        *_time(since, now, addresses.zone),
+        Part(" to "),
+        *_time(until, now, addresses.zone),
     )
 
 
@@ -255,6 +341,10 @@ def _links(shown: Values, subject: Subject, addresses: Addresses) -> tuple[tuple
     if isinstance(subject, RecordingSubject):
         own, public = ("Watch recording", shown["url"]), ("Watch without login", shown["share_url"])
         return tuple(link for link in (own, public) if link[1])
+    return _website_link(subject, addresses)
+
+
+def _website_link(subject: Subject, addresses: Addresses) -> tuple[tuple[str, str], ...]:
     url = links.website(subject, addresses)
     return (("Open in Mouseflow", url),) if url else ()
 
@@ -262,101 +352,112 @@ def _links(shown: Values, subject: Subject, addresses: Addresses) -> tuple[tuple
 # The path of a visit.
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    path: str
-    bad: bool
-
-
-def _pages(subject: Subject) -> list[_Page]:
-    """The pages in the order in which they were seen; one that was only reloaded counts once."""
-    if not isinstance(subject, RecordingSubject):
-        return []
-    found: list[_Page] = []
-    for view in subject.recording.page_views or ():
-        address = view.website_page or view.uri or ""
-        bad = bool(FRICTION_TAGS.keys() & set(view.tags))
-        page = _Page(_middle_cut(clean(path(address)), PAGE), bad)
-        if found and found[-1].path == page.path:
-            page = _Page(page.path, page.bad or found.pop().bad)
-        found.append(page)
-    return found
-
-
 def _visit(subject: Subject) -> Line:
     """`/ → /cart → ⚠️ /checkout (last page)`, its middle cut out if it is long."""
-    pages = _pages(subject)
-    if not pages:
+    seen = pages(subject)
+    if not seen:
         entry = subject.recording.entry if isinstance(subject, RecordingSubject) else None
-        return (Part(f"Entered on {_middle_cut(clean(path(entry)), PAGE)}"),) if entry else ()
-    head, gone, tail = _kept(pages)
+        return (Part(f"Entered on {middle_cut(clean(path(entry)), PAGE)}"),) if entry else ()
+    head, gone, tail = _kept(seen)
     parts = [_shown(page) for page in head]
     parts += [(Part(f"{gone} more"),)] if gone else []
     parts += [_shown(page) for page in tail]
     joined = parts[0]
     for part in parts[1:]:
         joined += (Part(" → "), *part)
-    return (*joined, Part(" (last page)")) if len(pages) > 1 else joined
+    return (*joined, Part(" (last page)")) if len(seen) > 1 else joined
 
 
-def _kept(pages: Sequence[_Page]) -> tuple[Sequence[_Page], int, Sequence[_Page]]:
-    """The first pages, how many are left out, and the last ones: as many as fit."""
-    if len(pages) <= _MOST_PAGES and _fits(pages):
-        return pages, 0, ()
+def _kept(seen: Sequence[Page]) -> tuple[Sequence[Page], int, Sequence[Page]]:
+    """The first seen, how many are left out, and the last ones: as many as fit."""
+    if len(seen) <= _MOST_PAGES and _fits(seen):
+        return seen, 0, ()
     for first, last in ((3, 4), (2, 4), (2, 3), (1, 3), (1, 2)):
-        if first + last < len(pages) and _fits((*pages[:first], *pages[-last:])):
-            return pages[:first], len(pages) - first - last, pages[-last:]
-    return pages[:1], max(len(pages) - 2, 0), pages[1:][-1:]
+        if first + last < len(seen) and _fits((*seen[:first], *seen[-last:])):
+            return seen[:first], len(seen) - first - last, seen[-last:]
+    return seen[:1], max(len(seen) - 2, 0), seen[1:][-1:]
 
 
-def _fits(pages: Iterable[_Page]) -> bool:
-    return sum(len(page.path) + 3 for page in pages) <= PATH
+def _fits(seen: Iterable[Page]) -> bool:
+    return sum(len(page.path) + 3 for page in seen) <= PATH
 
 
-def _shown(page: _Page) -> Line:
+def _shown(page: Page) -> Line:
     return (Part(f"{BAD_PAGE} {page.path}" if page.bad else page.path, bold=page.bad),)
 
 
-def _middle_cut(text: str, limit: int) -> str:
-    """The text without its middle, so that its end stays readable."""
-    if len(text) <= limit:
-        return text
-    half = (limit - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
+# The worst few of many.
 
 
-def page_of_trouble(subject: Subject) -> str:
-    """The page with a friction tag, else the last one; empty if no page is known."""
-    pages = _pages(subject)
-    bad = [page for page in pages if page.bad]
-    return (bad or pages)[-1].path if pages else ""
+def _few(
+    task: Task,
+    worst: Sequence[Subject],
+    total: int,
+    now: datetime,
+    addresses: Addresses,
+    *,
+    several: bool,
+) -> tuple[Line, ...]:
+    """A line for each of the worst few; those that differ in link and time alone are one.
+
+    With the website, if the list is about `several`.
+    """
+    shown = worst[: MOST_ITEMS if total <= MOST_ITEMS else FEW_ITEMS]
+    same: dict[Line, list[Line]] = {}
+    for subject in shown:
+        line = _item(task, subject, addresses, several=several)
+        when = _when(subject, now, addresses)
+        same.setdefault(tuple(replace(part, url="") for part in line), []).append((*line, *when))
+    return tuple(
+        (*found[0], *((Part(f" · {len(found)} like this"),) if len(found) > 1 else ()))
+        for found in same.values()
+    )
 
 
-def _item(task: Task, subject: Subject, addresses: Addresses) -> Line:
-    """A line of a digest: the page where it happened, the figures, when."""
+def _left(shown: Sequence[Line], worst: Sequence[Subject], total: int) -> int:
+    """How many of them no line shows."""
+    few = min(len(worst), MOST_ITEMS if total <= MOST_ITEMS else FEW_ITEMS)
+    return max(total - few, 0) if shown else 0
+
+
+def _item(task: Task, subject: Subject, addresses: Addresses, *, several: bool) -> Line:
+    """A line of a list: the page where it happened, and the figures.
+
+    The website, if the list is about `several`.
+    """
     shown = values(replace(task, subject=subject, results={}), addresses)
     names = SUBJECTS[subject.kind].names
     place = page_of_trouble(subject) or str((shown[names] if names else "") or _site(shown))
-    facts = [
-        f"{label} {_value(shown[name])}".strip()
-        for label, name in _BRIEF[subject.kind]
-        if shown[name] is not None
-    ]
+    if isinstance(subject, RecordingSubject):
+        facts = _recording_facts(subject, shown)
+    else:
+        facts = [
+            f"{label} {_value(shown[name])}".strip()
+            for label, name in _BRIEF[subject.kind]
+            if shown[name] is not None
+        ]
+    site = _site(shown)
+    facts = [site, *facts] if several and site != place else facts
     return (Part(place, url=shown["url"]), *(Part(f" · {fact}") for fact in facts))
 
 
-def _counted(lines: Iterable[Line]) -> Iterable[Line]:
-    """Each line once; lines that differ in their link alone are one with a count."""
-    same: dict[Line, list[Line]] = {}
-    for line in lines:
-        same.setdefault(tuple(replace(part, url="") for part in line), []).append(line)
-    for found in same.values():
-        more = (Part(f" · {len(found)} like this"),) if len(found) > 1 else ()
-        yield (*found[0], *more)
+def _recording_facts(subject: RecordingSubject, shown: Values) -> list[str]:
+    """`friction 5+`, or where no rule asked for it `2 min 20 s`."""
+    if subject.friction is not None and subject.friction.low > 0:
+        return [f"friction {number(subject.friction.low)}+"]
+    return [_value(shown["duration"])] if shown["duration"] is not None else []
+
+
+def _when(subject: Subject, now: datetime, addresses: Addresses) -> Line:
+    """When the session took place."""
+    if not isinstance(subject, RecordingSubject):
+        return ()
+    at = subject.recording.last_activity or subject.recording.created
+    return (Part(" · "), *_time(at, now, subject.zone)) if at is not None and at.tzinfo else ()
 
 
 _BRIEF: Mapping[Kind, tuple[tuple[str, str], ...]] = {
-    "recordings": (("", "website"), ("friction", "friction"), ("active for", "duration")),
+    "recordings": (),
     "feedback": (("new answers:", "new_responses"), ("in all:", "responses")),
     "funnels": (("converts", "conversion"), ("visitors:", "entered")),
     "forms": (("sent by", "completion"), ("visitors:", "visits")),

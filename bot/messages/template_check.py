@@ -7,7 +7,7 @@ for the mistakes that people make most, and what a text may not use.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import pairwise
@@ -19,6 +19,7 @@ from jinja2.exceptions import TemplateSyntaxError
 from jinja2.lexer import ignored_tokens
 from jinja2.parser import Parser
 
+from bot.domain.many import Many
 from bot.domain.subjects import Kind
 from bot.fields.catalogue import KINDS, sample, text_fields
 from bot.messages.template_variables import known
@@ -45,7 +46,12 @@ SAMPLES: Mapping[Kind, Task] = MappingProxyType(
 """One task for each kind of subject, with a value in every field."""
 
 
-IN_LINKS = ("url", "share_url")
+_MANY = Many(
+    asked=15, within=timedelta(minutes=10), total=15, since=_NOON - timedelta(minutes=8),
+    until=_NOON, worst=(sample("recordings"),),
+)  # fmt: skip
+
+IN_LINKS = ("url", "share_url", "runbook")
 """The names that may be used between < and > in a text: addresses that the bot made itself."""
 LONGEST = 3000
 
@@ -339,7 +345,7 @@ def _trial(text: str, tokens: list[_Token], kind: Kind) -> list[TextFault]:
 
 def _tried(text: str, kind: Kind) -> str:
     try:
-        render(text, SAMPLES[kind], _TRIED)
+        render(text, replace(SAMPLES[kind], many=_MANY), _TRIED)
     except BadText as error:
         return str(error)
     return ""

@@ -1,6 +1,7 @@
 """The names a message's text may use, and their values: the catalogue's fields and a few more."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, assert_never
 
@@ -8,19 +9,26 @@ from bot.domain.subjects import Band, Kind, RecordingSubject
 from bot.fields.catalogue import text_fields
 from bot.fields.field import Field, TextKind
 from bot.messages import links
-from bot.messages.text import Address, Friction, Percent, Safe, Span, clean, moment
+from bot.messages.pages import page_of_trouble
+from bot.messages.text import Address, Friction, Percent, Safe, Span, clean, moment, mrkdwn
 from bot.ports import Addresses, Task
 
 LIST_LIMIT = 50
 TEXT_LIMIT = 500
+_MS = timedelta(milliseconds=1)
 
 COMMON: Mapping[str, str] = MappingProxyType(
     {
         "rule": "the rule's id",
         "summary": "the rule's summary, or its id",
+        "severity": "info, warning or critical",
+        "runbook": "address of the rule's instructions; empty without any",
         "website": "name of the website",
         "matched": "when the rule matched",
         "why": "list of short lines: why the rule matched",
+        "count": "how many the match stands for, where the rule has `count`",
+        "within": "the time in which they came, where the rule has `count`",
+        "others": "list of ready links to the worst few, where the rule has `count`",
     }
 )
 """What every message may use, with its meaning."""
@@ -58,13 +66,27 @@ def values(task: Task, addresses: Addresses) -> dict[str, Any]:
     return own | {
         "rule": task.rule,
         "summary": task.summary or task.rule,
+        "severity": task.severity,
+        "runbook": Safe(task.runbook.replace("&", "&amp;")),
         "website": bounded(subject.website.name or subject.website.id),
         "matched": moment(task.matched, zone),
         "why": bounded(task.why),
         "url": url,
         "link": Safe(f"<{url}|recording>") if url else None,
+        "count": task.many.total if task.many else None,
+        "within": Span((task.many.until - task.many.since) // _MS) if task.many else None,
+        "others": _others(task, addresses),
         "share_url": links.public(task.results.get("share"), addresses) or "",
     }
+
+
+def _others(task: Task, addresses: Addresses) -> tuple[Safe, ...]:
+    found = []
+    for each in task.many.worst if task.many else ():
+        url, page = links.playback(each, addresses), page_of_trouble(each)
+        if url:
+            found.append(Safe(f"<{url}|{mrkdwn(page).replace('|', '¦') or 'recording'}>"))
+    return tuple(found)
 
 
 def printable(field: Field, value: Any, zone: str) -> Any:

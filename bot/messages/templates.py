@@ -54,7 +54,9 @@ def _duration(value: Any) -> str:
 
 
 def _join(value: Any, separator: str = ", ") -> str:
-    items = islice(_items(value, "join"), LIST_LIMIT)
+    items = tuple(islice(_items(value, "join"), LIST_LIMIT))
+    if items and all(isinstance(item, Safe) for item in items):
+        return Safe(separator[:20].join(items))
     return separator[:20].join(_text(item) for item in items)[: 2 * _VALUE]
 
 
@@ -145,6 +147,8 @@ def _printed(value: Any) -> Any:
     """What an expression prints: escaped unless the bot made it."""
     if isinstance(value, Undefined | Safe):
         return value
+    if value and isinstance(value, tuple) and all(isinstance(item, Safe) for item in value):
+        return _join(value)
     return Safe(mrkdwn(_text(value), _VALUE))
 
 

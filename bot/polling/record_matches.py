@@ -4,15 +4,18 @@
 or a restart would count twice.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
 
 from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
-from bot.domain.subjects import Subject, written
+from bot.domain.many import NOWHERE, Many, worst
+from bot.domain.subjects import Subject, reread, written
 from bot.fields.catalogue import group_value
+from bot.messages.pages import glimpse, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
@@ -32,7 +35,7 @@ from bot.store.matches import (
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
-    acted_since,
+    acted_within,
     once_mark,
     once_near,
     pause_rule,
@@ -41,6 +44,8 @@ from bot.store.rules import (
     tally_clear,
 )
 from bot.store.schema import moment, ms
+from mouseflow.decode import Unreadable
+from mouseflow.models import Recording
 
 READ_ONLY = "left out, since the API user may only read this website"
 
@@ -52,7 +57,7 @@ class Found:
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
     next; it is empty for recordings, which match once. `actions` and `summary` replace the
     rule's own in a reminder and at the end of an episode, which is told whenever its beginning
-    was, whatever holds the rule back now.
+    was, whatever holds the rule back now; `continues` is when the rule fired.
     """
 
     rule: Rule
@@ -62,6 +67,7 @@ class Found:
     episode: str = ""
     actions: tuple[Action, ...] | None = None
     summary: str = ""
+    continues: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -109,6 +115,24 @@ def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
     ]
 
 
+MOST_NAMED = 1_000
+"""How many recordings of a website that can't be read as documented are named."""
+UNREADABLE, BAD_VALUE = "poll.unreadable", "poll.bad_value"
+
+
+def odd_notes(
+    website: str, rows: Iterable[Recording], unreadable: Iterable[Unreadable]
+) -> Iterator[Note]:
+    """A note for each recording of which the API sent what can't be read."""
+    for bad in unreadable:
+        name = bad.id or f"row {bad.index}"
+        yield Note(kind=UNREADABLE, website=website, subject=name, text=bad.reason)
+    for row in rows:
+        if row.bad_values:
+            text = "; ".join(f"{value.field}: {value.reason}" for value in row.bad_values)
+            yield Note(kind=BAD_VALUE, website=website, subject=row.id, text=text)
+
+
 def record_poll(
     conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
 ) -> Recorded:
@@ -123,7 +147,9 @@ def record_poll(
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
         with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
-            reason = None if each.actions is not None else _suppressed(conn, each, paused)
+            reason, many = None, None
+            if each.actions is None:
+                reason, many = _suppressed(conn, each, paused)
             if (
                 reason is None
                 and each.actions is None
@@ -135,7 +161,7 @@ def record_poll(
                 _tell(conn, each, why, outcome.at, routing)
             actions = () if reason else each.rule.do if each.actions is None else each.actions
             allowed = tuple(action for action in actions if _may(action, each.subject))
-            matches.append(_match(each, allowed, outcome.at, routing))
+            matches.append(_match(each, allowed, many, outcome.at, routing))
             if reason is not None:
                 notes.append(_note(each, str(reason)))
                 suppressed.add(each.key)
@@ -146,8 +172,11 @@ def record_poll(
     return Recorded(new, tuple(tripped), frozenset(suppressed))
 
 
-def _suppressed(conn: Connection, each: Found, paused: Collection[str]) -> Reason | None:
-    return Reason.PAUSED if each.rule.id in paused else _held(conn, each)
+def _suppressed(
+    conn: Connection, each: Found, paused: Collection[str]
+) -> tuple[Reason | None, Many | None]:
+    """Why the match leads to nothing, and what it stands for, if its rule counts."""
+    return (Reason.PAUSED, None) if each.rule.id in paused else _held(conn, each)
 
 
 def posting(rule: Rule, zone: str) -> Posting:
@@ -160,24 +189,26 @@ def posting(rule: Rule, zone: str) -> Posting:
     )
 
 
-def _held(conn: Connection, each: Found) -> Reason | None:
+def _held(conn: Connection, each: Found) -> tuple[Reason | None, Many | None]:
     """Why `count` or `once_per` suppress the match, by the times at which things happened.
 
     So a backfill counts as the day itself would have.
     """
-    rule = each.rule
-    if rule.count is not None and not _enough(conn, each, rule.count):
-        return Reason.BELOW_COUNT
+    rule, many = each.rule, None
+    if rule.count is not None:
+        many = _counted(conn, each, rule.count)
+        if many is None:
+            return Reason.BELOW_COUNT, None
     if rule.once_per is None:
-        return None
+        return None, many
     group = _group(each.subject, rule.once_per.field)
     if group is None:
-        return None
+        return None, many
     window = rule.once_per.window
     if any(once_near(conn, it, group, each.happened, window) for it in (rule.id, *rule.was)):
-        return Reason.ONCE_PER
+        return Reason.ONCE_PER, None
     once_mark(conn, rule.id, group, each.happened, window)
-    return None
+    return None, many
 
 
 def _group(subject: Subject, field: str) -> Group | None:
@@ -185,17 +216,30 @@ def _group(subject: Subject, field: str) -> Group | None:
     return None if value is None else Group(field, value)
 
 
-def _enough(conn: Connection, each: Found, count: Count) -> bool:
+def _counted(conn: Connection, each: Found, count: Count) -> Many | None:
+    """The subjects that reach the count together with this one; None if there are too few."""
     group = _group(each.subject, count.by)
     if group is None:
-        return False
+        return None
     at = moment(ms(each.happened))  # as the store tells it
-    times = tally(conn, each.rule.id, group, each.subject.key, at, count.within)
-    reached = first_reached(times, at, count)
+    seen = written(glimpse(each.subject))
+    near = tally(conn, each.rule.id, group, each.subject.key, at, count.within, seen)
+    reached = first_reached([it for it, _ in near], at, count)
     if reached is None:
-        return False
+        return None
     tally_clear(conn, each.rule.id, group, reached)
-    return True
+    counted = [(it, about) for it, about in near if reached - count.within <= it <= reached]
+    subjects = [reread(about) for _, about in counted if about is not None]
+    spread = reduce(spread_with, subjects, NOWHERE)
+    return Many(
+        asked=count.at_least,
+        within=count.within,
+        total=len(counted),
+        since=counted[0][0],
+        until=reached,
+        spread=spread,
+        worst=worst(subjects),
+    )
 
 
 def first_reached(times: Sequence[datetime], at: datetime, count: Count) -> datetime | None:
@@ -219,20 +263,20 @@ def first_reached(times: Sequence[datetime], at: datetime, count: Count) -> date
 def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: datetime) -> str | None:
     """Why the rule's safety pauses it now.
 
-    Only matches that lead to actions count, of what happened within its window.
+    Only matches that lead to actions count, each by when it happened and when it was found. What
+    happened longer than the window ago is history, not a flood.
     """
     safety, rule = each.rule.safety, each.rule.id
     if safety is None or each.happened < now - safety.window:
         return None
-    since = now - safety.window
     waiting = sum(
         match.rule == rule
         and bool(match.steps)
-        and (match.happened or now) >= since
+        and (match.happened or now) >= now - safety.window
         and not match.match_key.endswith((REMINDED, RESOLVED))
         for match in pending
     )
-    so_far = acted_since(conn, rule, since) + waiting
+    so_far = acted_within(conn, rule, safety.window, now, each.happened) + waiting
     if not trips(so_far + 1, safety.times):
         return None
     why = f"more than {safety.times} matches within {lasting(safety.window)}"
@@ -251,7 +295,13 @@ def _may(action: Action, subject: Subject) -> bool:
     return action.posts or not subject.website.read_only
 
 
-def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routing) -> NewMatch:
+def _match(
+    each: Found,
+    actions: Sequence[Action],
+    many: Many | None,
+    now: datetime,
+    routing: Routing,
+) -> NewMatch:
     rule, subject, key = each.rule, each.subject, each.key
     return NewMatch(
         rule=rule.id,
@@ -276,6 +326,10 @@ def _match(each: Found, actions: Sequence[Action], now: datetime, routing: Routi
         summary=each.summary or rule.summary or rule.id,
         happened=each.happened,
         posting=posting(rule, routing.zone),
+        many=many,
+        continues=each.continues,
+        severity=rule.severity,
+        runbook=rule.runbook,
     )
 
 

@@ -17,7 +17,7 @@ import structlog
 from bot.domain.alert_state import GAP
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
-from bot.polling.evaluate import Candidate, CountingClient, Result, Scope, evaluate
+from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
 from bot.polling.filter_checks import Filter, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked, questions
 from bot.polling.list_reader import (
@@ -40,7 +40,16 @@ from bot.polling.live_sessions import (
     places,
 )
 from bot.polling.page_views import contradicts, without_untagged
-from bot.polling.record_matches import Recorded, Routing, matches_in, record_poll
+from bot.polling.record_matches import (
+    BAD_VALUE,
+    MOST_NAMED,
+    UNREADABLE,
+    Recorded,
+    Routing,
+    matches_in,
+    odd_notes,
+    record_poll,
+)
 from bot.polling.server_facts import PollFacts
 from bot.polling.session import (
     AHEAD,
@@ -76,11 +85,8 @@ BESIDE = timedelta(minutes=25)
 COST_EVERY = timedelta(hours=1)
 """How often the audit log says what the rules cost."""
 
-MOST_REPORTED = 1_000
-"""Unreadable rows to name one by one."""
-
-UNREADABLE, COST = "poll.unreadable", "poll.cost"
-"""Kinds of notes that are written once, and once in `COST_EVERY`."""
+COST = "poll.cost"
+"""The kind of note that is written once in `COST_EVERY`."""
 
 
 STOPPED = "recordings stopped"
@@ -135,6 +141,7 @@ class PollContext:
 class Polled:
     """What a poll read, evaluated and recorded, and what to hand to the next one (`live`).
 
+    `fresh` counts the recordings that were never seen before.
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
     has the rules whose filters work again, each with the time from which to catch up. `offset`
@@ -143,9 +150,11 @@ class Polled:
 
     live: LiveSessions
     read: int
+    fresh: int
     evaluated: int
     details: int
     unread: int
+    bad_values: int
     recorded: Recorded
     since: datetime | None = None
     without_detail: int = 0
@@ -216,7 +225,7 @@ async def poll(
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
     waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
-    notes = _notes(seen, given_up, live, site, now)
+    notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(seen, result, frozenset(waiting), vanished, before, waiting_rules, site, now)
     recorded = await context.store.run(
         partial(
@@ -231,9 +240,11 @@ async def poll(
     return Polled(
         live=replace(_noted(live, notes, now), outage=result.outage is not None),
         read=len(seen.listing.rows),
+        fresh=len(seen.fresh),
         evaluated=len(picked),
         details=result.details,
         unread=len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing)),
+        bad_values=sum(note.kind == BAD_VALUE for note in notes),
         recorded=recorded,
         since=before.polled if before else None,
         without_detail=len(waiting),
@@ -449,15 +460,19 @@ def _outcome(
 
 
 def _notes(
-    seen: ListReading, given_up: frozenset[str], live: LiveSessions, site: Site, now: datetime
+    seen: ListReading,
+    evaluations: Sequence[Evaluation],
+    given_up: frozenset[str],
+    live: LiveSessions,
+    site: Site,
+    now: datetime,
 ) -> list[Note]:
     """What the audit log says of the poll."""
-    new: dict[str, Note] = {}
-    for row in seen.listing.unreadable:
-        name = row.id or f"row {row.index}"
-        if name not in live.reported and len(live.reported) + len(new) < MOST_REPORTED:
-            new[name] = Note(kind=UNREADABLE, website=site.id, subject=name, text=row.reason)
-    notes = [*_costs(live, site, now), *new.values()]
+    rows = (each.subject.recording for each in evaluations)
+    odd = {note.subject: note for note in odd_notes(site.id, rows, seen.listing.unreadable)}
+    new = [note for name, note in odd.items() if name not in live.reported]
+    room = max(0, MOST_NAMED - len(live.reported))
+    notes = [*_costs(live, site, now), *new[:room]]
     if seen.missing > 0 and not seen.listing.whole:
         text = f"{seen.missing} recordings are counted but could not be read"
         notes.append(Note(kind="poll.truncated", website=site.id, text=text))
@@ -480,7 +495,8 @@ def _costs(live: LiveSessions, site: Site, now: datetime) -> list[Note]:
 
 def _noted(live: LiveSessions, notes: Sequence[Note], now: datetime) -> LiveSessions:
     """The same after these notes were written: none of them is due again soon."""
-    reported = live.reported.union(note.subject for note in notes if note.kind == UNREADABLE)
+    odd = (UNREADABLE, BAD_VALUE)
+    reported = live.reported.union(note.subject for note in notes if note.kind in odd)
     if any(note.kind == COST for note in notes):
         return replace(live, reported=reported, costs={}, counted_since=now)
     return replace(live, reported=reported, counted_since=live.counted_since or now)

@@ -146,7 +146,7 @@ class SiteRules:
 
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
-        return SiteRules(self.marked, self._site, self._everything)
+        return SiteRules(self.marked, self._site, self._everything, self.own_tags)
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""

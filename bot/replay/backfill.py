@@ -16,12 +16,13 @@ from bot.errors import TryLater
 from bot.polling.evaluate import Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
-from bot.polling.record_matches import Found, Recorded, matches_in, record_poll
+from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext, read_mark, recent
 from bot.polling.session import AHEAD
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
+from bot.store.audit import Note
 from bot.store.matches import PollOutcome
 from bot.store.recordings import SeenRecording, close_older, live_recordings, watermark
 
@@ -66,7 +67,8 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` counts recordings whose details could not be read, `latest` is the last activity.
+    `open` counts recordings whose details could not be read, `latest` is the last
+    activity, `odd` counts recordings that can't be read in part or at all.
     """
 
     knowledge: Knowledge
@@ -74,6 +76,7 @@ class _Day:
     matches: int = 0
     missed: int = 0
     open: int = 0
+    odd: int = 0
     paused: tuple[tuple[str, str], ...] = ()
     latest: datetime | None = None
     whole: bool = True
@@ -235,6 +238,8 @@ async def _day(
     async for batch in evaluate_slice(history, at, each):
         if changed():  # what is held is neither recorded nor known: it is evaluated again
             return replace(day, whole=False)
+        if batch.odd and day.odd < MOST_NAMED:
+            await _record(at.site, context, history.now, notes=batch.odd[:MOST_NAMED])
         held += (it for it in matches_in(batch.evaluations, history.now) if it.happened >= since)
         seen += batch.seen
         stamps = [row.last_activity for row in batch.seen if row.last_activity]
@@ -244,6 +249,7 @@ async def _day(
             read=day.read + batch.read,
             missed=day.missed + batch.missed,
             open=day.open + batch.open,
+            odd=day.odd + len(batch.odd),
             latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
         )
         if len(held) >= MOST_HELD or not any(_in_order(it.rule) for it in held):
@@ -306,8 +312,11 @@ async def _record(
     found: Sequence[Found] = (),
     seen: Sequence[SeenRecording] = (),
     watermark: str | None = None,
+    notes: Sequence[Note] = (),
 ) -> Recorded:
-    outcome = PollOutcome(source=SOURCE, website=site.id, at=now, watermark=watermark, seen=seen)
+    outcome = PollOutcome(
+        source=SOURCE, website=site.id, at=now, watermark=watermark, seen=seen, notes=notes
+    )
     return await context.store.run(
         partial(record_poll, outcome=outcome, found=found, routing=context.routing)
     )

@@ -21,6 +21,7 @@ from bot.polling.evaluate import (
 )
 from bot.polling.filter_checks import FILTERS, FilterChecks, check_filter
 from bot.polling.list_reader import narrowed
+from bot.polling.record_matches import odd_notes
 from bot.polling.server_facts import (
     CALLS_A_TAG,
     FrictionQuestion,
@@ -35,6 +36,7 @@ from bot.ports import Mouseflow
 from bot.replay.select import Slice, Span, window
 from bot.rules.model import Rule
 from bot.store import Store
+from bot.store.audit import Note
 from bot.store.recordings import SeenRecording, coverage, matched_rules
 from mouseflow import paging, recordings
 from mouseflow.filters import SessionFilters
@@ -103,7 +105,7 @@ class Batch:
     `before` has (rule, recording) of matches that the store knew already. `missed` counts
     recordings that could not be read, `open` those without the detail that they needed.
     `knowledge` is what is known of the API now. `seen` has the recordings that are decided now,
-    if polls are to know of them.
+    if polls are to know of them, `odd` is about those that can't be read in part or at all.
     """
 
     knowledge: Knowledge
@@ -115,6 +117,7 @@ class Batch:
     open: int = 0
     ids: tuple[str, ...] = ()
     seen: tuple[SeenRecording, ...] = ()
+    odd: tuple[Note, ...] = ()
 
 
 async def prepare(
@@ -193,6 +196,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
             read=len(rows),
             missed=lacking(part.missed, at.counts.get(slice_.day), passed) + len(part.unreadable),
             ids=tuple(row.id for row in rows),
+            odd=tuple(odd_notes(at.site.id, rows, part.unreadable)),
         )
         del part, rows  # most of them can't match, and page views need room
         rest = iter(possible)

@@ -271,7 +271,8 @@ def _reminder(rule: Rule, subject: Subject, before: Level, now: datetime, past: 
         why=(f"It has lasted {lasted}", *why(rule, subject, past)),
         episode=f"{_episode(now)}{REMINDED}",
         actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
-        summary=f"Still so after {lasted}: {rule.summary or rule.id}",
+        summary=f"Still firing after {lasted}: {rule.summary or rule.id}",
+        continues=before.fired,
     )
 
 
@@ -318,6 +319,7 @@ def _resolved(
         why=tuple(reasons),
         episode=f"{_episode(now)}{RESOLVED}",
         actions=tuple(step for step in ends if step is not None),
+        continues=before.fired,
     )
 
 

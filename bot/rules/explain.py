@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from bot.domain.subjects import Subject
+from bot.domain.subjects import Kind, Subject
 from bot.fields.catalogue import SUBJECTS
 from bot.fields.field import Field, Source, number
 from bot.messages.text import clean
@@ -161,6 +161,45 @@ def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]
     before = past(leaf.field, ago)
     was = "" if before is None else f", was {seen(about, before)}"
     return seen(about, value) + was, before is not None
+
+
+def written(rule: Rule) -> tuple[Part, Part | None]:
+    """`when` and `except` in words, beside no subject; `note` says where each value comes from.
+
+    Of personal data only the test's name is given.
+    """
+    return _written(rule.when, rule.watch), (
+        None if rule.excepts is None else _written(rule.excepts, rule.watch)
+    )
+
+
+def _written(condition: Condition, watch: Kind) -> Part:
+    match condition:
+        case Not(part):
+            return Part("not", None, parts=(_written(part, watch),))
+        case All(parts):
+            return Part("all of", None, parts=tuple(_written(part, watch) for part in parts))
+        case AnyOf(parts):
+            return Part("any of", None, parts=tuple(_written(part, watch) for part in parts))
+        case Test() | OneItem() | Journey():
+            about = field_of(condition, watch)
+            return Part(_impersonal(condition, about), None, note=_cost(about))
+        case _:
+            assert_never(condition)
+
+
+def _cost(about: Field) -> str:
+    match about.source:
+        case Source.LIST:
+            return (
+                "known when the session is over" if about.changes else "the list, no extra request"
+            )
+        case Source.DETAIL:
+            return "one more request, once the rest holds"
+        case Source.SERVER:
+            return "one request for all rules"
+        case _:
+            assert_never(about.source)
 
 
 def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:

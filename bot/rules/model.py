@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
-from bot.domain.subjects import Kind, Site, Subject
+from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
 from bot.fields.catalogue import FilterValue
 from bot.fields.normal import folded
@@ -152,6 +152,8 @@ class Rule:
     when: Condition
     do: tuple[Action, ...]
     summary: str = ""
+    severity: Severity = "warning"
+    runbook: str = ""
     websites: tuple[str, ...] = ()
     excepts: Condition | None = None
     once_per: OncePer | None = None

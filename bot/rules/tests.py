@@ -153,6 +153,8 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         key=f"{rule.id}/test",
         rule=rule.id,
         summary=rule.summary,
+        severity=rule.severity,
+        runbook=rule.runbook,
         subject=tried,
         matched=MONDAY_NOON,
         now=MONDAY_NOON,

@@ -1,6 +1,6 @@
 """The audit log: one row per decision, suppression, attempt, outcome and human action."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -76,14 +76,17 @@ def history(
     since: datetime | None = None,
     until: datetime | None = None,
     before: int | None = None,
+    without: Sequence[str] = (),
     limit: int = 100,
 ) -> list[Entry]:
     """Entries that match all given filters, newest first.
 
     `kind` is a whole kind (`step.done`) or the first part of one (`step`). `before` is the
-    id of the last entry seen, for paging.
+    id of the last entry seen, for paging; kinds in `without` are left out.
     """
     query = _matching(rule, subject, website, since, until, before)
+    if without:
+        query = query.where(audit.c.kind.not_in(without))
     queries = (
         [query.where(audit.c.kind == each) for each in _kinds(conn, kind)] if kind else [query]
     )
@@ -104,6 +107,19 @@ def history(
         )
         for row in newest
     ]
+
+
+def newest_entry(conn: Connection) -> int:
+    """The number of the newest entry; 0 without one."""
+    return conn.execute(select(func.max(audit.c.id))).scalar() or 0
+
+
+def entries_after(
+    conn: Connection, last: int, limit: int = 5_000
+) -> Sequence[tuple[int, str, str, str]]:
+    """(number, kind, rule, step) of the entries after that number, oldest first."""
+    query = select(audit.c.id, audit.c.kind, audit.c.rule, audit.c.step).where(audit.c.id > last)
+    return [tuple(row) for row in conn.execute(query.order_by(audit.c.id).limit(limit))]
 
 
 def _matching(

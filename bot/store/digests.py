@@ -22,8 +22,10 @@ from bot.domain.limits import (
     badness,
     digest_waits,
 )
+from bot.domain.many import NOWHERE, Spread
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
+from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
 from bot.store.database import execute
 from bot.store.matches import release_next
@@ -46,6 +48,7 @@ class DueStep(NamedTuple):
     first_tried: int | None
     unknown_since: int | None
     look_since: int | None
+    post_key: str | None
     m_rule: str
     m_website: str
     m_subject_key: str
@@ -55,6 +58,10 @@ class DueStep(NamedTuple):
     m_matched: int
     m_happened: int
     m_posting: str
+    m_many: str
+    m_continues: int | None
+    m_severity: str
+    m_runbook: str
 
 
 _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
@@ -70,7 +77,7 @@ FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that other work does not wait long."""
 
 _ERASE = (
-    "UPDATE matches SET subject = NULL, why = '[]' WHERE id = :match AND NOT EXISTS"
+    "UPDATE matches SET subject = NULL, why = '[]', many = '' WHERE id = :match AND NOT EXISTS"
     " (SELECT 1 FROM steps WHERE match_id = :match AND state IN ('pending', 'sending', 'dead'))"
 )
 
@@ -88,7 +95,7 @@ class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
 
     `channel` is the posts' channel as their rule has it, `total` their number, `reasons` how
     many were held back for which reason, `since` when the first one matched, `items` the worst
-    few, worst first.
+    few, worst first, `spread` where they concentrate.
     """
 
     channel: str
@@ -96,6 +103,7 @@ class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     reasons: dict[str, int] = {}
     items: tuple[DigestItem, ...] = ()
+    spread: Spread = NOWHERE
 
 
 class _AtMost(msgspec.Struct, frozen=True):
@@ -260,8 +268,9 @@ def _fold(
     due: datetime,
     now: datetime,
 ) -> None:
+    subject = reread(row.m_subject or b"")
     item = DigestItem(
-        subject=reread(row.m_subject or b""),
+        subject=glimpse(subject),
         matched=moment(row.m_matched),
         why=tuple(msgspec.json.decode(row.m_why)),
     )
@@ -273,6 +282,7 @@ def _fold(
         total=content.total + 1,
         reasons={**content.reasons, reason: content.reasons.get(reason, 0) + 1},
         items=_worst((*content.items, item)),
+        spread=spread_with(content.spread, subject),
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
@@ -307,6 +317,8 @@ def _begin_digest(
             website=row.m_website,
             subject_key=row.m_subject_key,
             summary=row.m_summary,
+            severity=row.m_severity,
+            runbook=row.m_runbook,
             subject=row.m_subject,
             why="[]",
             posting=row.m_posting,

@@ -7,18 +7,20 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bot.domain.alert_state import REMINDED, RESOLVED
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import Awaited, Posting
+from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
+from bot.domain.subjects import Severity
 from bot.messages.text import lasting
 from bot.store.audit import Note, record
 from bot.store.database import execute, is_trouble
 from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
-from bot.store.schema import lanes, matches, moment, moment_or_none, ms, steps
+from bot.store.schema import lanes, matches, moment, ms, steps
 
 POSTS_WAIT_MS = 15 * 60_000
 """How long a post waits for its match's writes and share, to include the link."""
@@ -49,7 +51,9 @@ class NewMatch:
     """A rule matched a subject. `match_key` is unique and permanent; a known one is ignored.
 
     `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
-    the event took place (None: when it matched), `posting` what limits its posts.
+    the event took place (None: when it matched), `posting` what limits its posts. `many` is
+    what it stands for, if its rule counts; `continues` is when the match was that began its
+    alert.
     """
 
     rule: str
@@ -64,6 +68,10 @@ class NewMatch:
     summary: str = ""
     happened: datetime | None = None
     posting: Posting = NO_LIMITS
+    many: Many | None = None
+    continues: datetime | None = None
+    severity: Severity = "warning"
+    runbook: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +156,12 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         subject=match.subject if match.steps else None,
         why=msgspec.json.encode(match.why).decode(),
         posting=msgspec.json.encode(match.posting).decode(),
+        many=msgspec.json.encode(match.many).decode() if match.many and match.steps else "",
         matched=ms(match.matched),
         happened=ms(match.happened or match.matched),
+        continues=_beginning(conn, match),
+        severity=match.severity,
+        runbook=match.runbook,
     )
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:
@@ -167,25 +179,31 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         rule=match.rule,
         website=match.website,
         subject=match.subject_key,
-        text="; ".join((*_ended(conn, match), *match.why)),
+        text="; ".join((*_ended(match), *match.why)),
         details={"steps": [step.key for step in match.steps]},
     )
     record(conn, match.matched, [note])
     return True
 
 
-def _ended(conn: Connection, match: NewMatch) -> tuple[str, ...]:
-    """What the audit log says of the end of an alert; nothing for any other match."""
-    if not match.match_key.endswith(RESOLVED):
-        return ()
-    query = select(func.max(matches.c.matched)).where(
+def _beginning(conn: Connection, match: NewMatch) -> int | None:
+    """The match that began the alert which this one continues; None if it is not kept."""
+    if match.continues is None:
+        return None
+    query = select(matches.c.id).where(
         matches.c.rule == match.rule,
         matches.c.website == match.website,
         matches.c.subject_key == match.subject_key,
-        matches.c.key.not_like(f"%{RESOLVED}"),
-        matches.c.key.not_like(f"%{REMINDED}"),
+        matches.c.matched == ms(match.continues),
     )
-    began = moment_or_none(conn.execute(query).scalar())
+    return conn.execute(query.order_by(matches.c.id.desc()).limit(1)).scalar()
+
+
+def _ended(match: NewMatch) -> tuple[str, ...]:
+    """What the audit log says of the end of an alert; nothing for any other match."""
+    if not match.match_key.endswith(RESOLVED):
+        return ()
+    began = match.continues
     return ("ended" if began is None else f"ended after {lasting(match.matched - began)}",)
 
 

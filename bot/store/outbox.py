@@ -18,6 +18,7 @@ from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting
 from bot.domain.step import Rank, StepStatus
+from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
 from bot.store.digests import (
@@ -36,6 +37,7 @@ from bot.store.matches import (
     release_awaiting,
     release_next,
 )
+from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 
 AT_ONCE = 200
@@ -57,7 +59,8 @@ class Claim:
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
     unknown; `restored` that there may have been one, of which a restored store does not know.
     `results` are those of earlier steps of the match, by kind of action; `unfinished` are the
-    earlier steps that have not taken effect.
+    earlier steps that have not taken effect. `many` is the JSON of what the match stands for,
+    `post` the message that the step answers or edits.
     """
 
     step: int
@@ -82,6 +85,10 @@ class Claim:
     restored: bool
     results: Mapping[str, str]
     unfinished: tuple[Unfinished, ...] = ()
+    many: str = ""
+    post: Posted | None = None
+    severity: str = "warning"
+    runbook: str = ""
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
@@ -91,7 +98,7 @@ _DUE = (
 )
 _SEND = (
     "UPDATE steps SET state = 'sending', token = :token, began = :now, first_tried = :first,"
-    " waits = NULL, attempts = attempts + 1 WHERE id = :step"
+    " waits = NULL, attempts = attempts + 1, post_key = :post_key WHERE id = :step"
 )
 _RESULTS = "SELECT action, result FROM steps WHERE match_id = :match AND result IS NOT NULL"
 _UNFINISHED = (
@@ -122,7 +129,9 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
 def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     at = ms(now)
     first = at if row.first_tried is None else row.first_tried
-    execute(conn, _SEND, {"step": row.id, "token": token, "now": at, "first": first})
+    post = post_of(conn, row, now)
+    values: dict[str, Value] = {"step": row.id, "token": token, "now": at, "first": first}
+    execute(conn, _SEND, values | {"post_key": post.key if post else None})
     results, unfinished = _earlier(conn, row)
     return Claim(
         step=row.id,
@@ -147,6 +156,10 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         restored=row.look_since is not None and row.unknown_since is None,
         results=results,
         unfinished=unfinished,
+        many=row.m_many,
+        post=post,
+        severity=row.m_severity,
+        runbook=row.m_runbook,
     )
 
 
@@ -173,10 +186,12 @@ def complete(
     note: str = "",
     result: str | None = None,
     follow: Sequence[NewStep] = (),
+    posts: Sequence[Posted] = (),
 ) -> bool:
     """The step took effect. False, and no change, if the claim is no longer ours.
 
-    `result` is kept for later steps of the match; `follow` are added to the outbox.
+    `result` is kept for later steps of the match; `follow` are added to the outbox. `posts` are
+    the messages that it posted or changed.
     """
     if not _end(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
@@ -185,6 +200,7 @@ def complete(
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
+    keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
     lane_works(conn, claimed.lane)
     _after(conn, claimed)

@@ -74,20 +74,29 @@ def once_mark(conn: Connection, rule: str, group: Group, at: datetime, window: t
 
 
 def tally(
-    conn: Connection, rule: str, group: Group, subject: str, at: datetime, within: timedelta
-) -> Sequence[datetime]:
+    conn: Connection,
+    rule: str,
+    group: Group,
+    subject: str,
+    at: datetime,
+    within: timedelta,
+    glimpse: bytes | None = None,
+) -> Sequence[tuple[datetime, bytes | None]]:
     """Count the subject under this group; returns when the subjects near it were, oldest first.
 
     Near are those within that time before or after it. A subject counts once, however often
-    this is called.
+    this is called. `glimpse` is what a list shows of it, which is returned beside each.
     """
     key = group.key
-    write = insert(tallies).values(rule=rule, value=key, subject=subject, at=ms(at))
+    write = insert(tallies).values(
+        rule=rule, value=key, subject=subject, at=ms(at), glimpse=glimpse
+    )
     conn.execute(write.on_conflict_do_nothing())
-    query = select(tallies.c.at).where(
+    query = select(tallies.c.at, tallies.c.glimpse).where(
         *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
     )
-    return [moment(each) for each in conn.execute(query.order_by(tallies.c.at)).scalars()]
+    rows = conn.execute(query.order_by(tallies.c.at))
+    return [(moment(each.at), each.glimpse) for each in rows]
 
 
 def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:
@@ -315,6 +324,11 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
     return moment_or_none(conn.execute(query).scalar_one_or_none())
 
 
+def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
+    at = ms(since)
+    return matches.c.rule == rule, matches.c.matched >= at, matches.c.happened >= at
+
+
 _BEGINNINGS = (matches.c.key.not_like(f"%{RESOLVED}"), matches.c.key.not_like(f"%{REMINDED}"))
 
 
@@ -331,28 +345,26 @@ def ends_since(conn: Connection, rule: str, since: datetime) -> int:
     return conn.execute(query).scalar_one()
 
 
-def acted_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many events since then the rule has acted on, for its safety limit.
+def acted_within(
+    conn: Connection, rule: str, window: timedelta, now: datetime, happened: datetime
+) -> int:
+    """How many matches within the window led to actions, for the rule's safety limit.
 
-    What happened before the rule was last edited or released from a pause does not count, and
-    neither do reminders of an alert and its end.
+    Each stands for the time at which its event took place: what was older than the window when it
+    matched does not count, nor what took place longer than the window before `happened`. Matches
+    from before the rule was last edited or released from a pause do not count, and neither do
+    reminders of an alert and its end.
     """
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
-        *_matched(rule, since),
-        matches.c.matched >= func.coalesce(released, 0),
+        matches.c.rule == rule,
+        matches.c.matched >= func.max(ms(now - window), func.coalesce(released, 0)),
+        matches.c.happened >= ms(happened - window),
+        matches.c.matched - matches.c.happened <= window // timedelta(milliseconds=1),
         *_BEGINNINGS,
         exists().where(steps.c.match_id == matches.c.id),
     )
     return conn.execute(query).scalar_one()
-
-
-def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (
-        matches.c.rule == rule,
-        matches.c.matched >= ms(since),
-        matches.c.happened >= ms(since),
-    )
 
 
 def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> int:

@@ -1,7 +1,7 @@
 """The tables of the store, their version, and how times are stored.
 
-Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `why`,
-`details`, `posting` and `params` hold JSON.
+Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `why`, `many`,
+`details`, `posting`, `params`, `glimpse` and `shows` hold JSON.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -104,6 +104,10 @@ matches = Table(
     _text("posting"),
     _number("matched"),
     _number("happened"),
+    _text("many", ""),
+    _text("severity", "warning"),
+    _text("runbook", ""),
+    Column("continues", Integer),  # the match that began its alert
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
@@ -137,6 +141,7 @@ steps = Table(
     _text("cause", ""),
     _number("told", 0),
     Column("digest_id", Integer),
+    Column("post_key", Text),  # of the message that it is added to
 )
 Index("steps_match", steps.c.match_id)
 Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, sqlite_where=text("state = 'pending'"))
@@ -144,6 +149,20 @@ Index("steps_posts", steps.c.lane, sqlite_where=text("state = 'pending' AND rank
 Index("steps_sending", steps.c.lane, sqlite_where=text("state = 'sending'"))
 Index("steps_dead", steps.c.ended, sqlite_where=text("state = 'dead'"))
 Index("steps_untold", steps.c.ended, sqlite_where=text("state = 'dead' AND told = 0"))
+
+posts = Table(
+    "posts",
+    metadata,
+    _text("key", primary_key=True),  # as in the message's metadata
+    Column("match_id", Integer, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
+    _text("lane"),
+    _text("channel"),
+    _text("stamp"),
+    _text("shows"),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+Index("posts_match", posts.c.match_id)
 
 lanes = Table(
     "lanes",
@@ -250,6 +269,7 @@ tallies = Table(
     Column("value", LargeBinary, primary_key=True, nullable=False),
     _text("subject", primary_key=True),
     _number("at"),
+    Column("glimpse", LargeBinary),
     sqlite_with_rowid=False,
 )
 Index("tallies_at", tallies.c.at)

@@ -94,6 +94,16 @@ def failing_lanes(conn: Connection, now: datetime) -> list[FailingLane]:
     return found
 
 
+def waiting_on_failing_lanes(conn: Connection) -> set[str]:
+    """The rules of some steps that wait on lanes that fail."""
+    failing = select(lanes.c.lane).where(lanes.c.cause != "")
+    return {
+        rule
+        for lane in conn.execute(failing).scalars().all()
+        for rule in conn.execute(_RULES, {"lane": lane}).scalars()
+    }
+
+
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _OPEN_STEPS = text(
     "SELECT (SELECT count(*) FROM steps WHERE lane = :lane AND state = 'pending' AND due <= :now)"
@@ -246,6 +256,14 @@ def bound_dead_letters(conn: Connection, now: datetime) -> int:
     """Erase the oldest dead letters beyond the bound; call it again until it is 0."""
     oldest = conn.execute(_OLDEST_DEAD, {"most": MOST_DEAD, "n": AT_ONCE}).scalars().all()
     return _end(conn, oldest, now, "step.erased", {"state": StepStatus.WITHHELD})
+
+
+def drop_dead_letters(conn: Connection, ids: Sequence[int], now: datetime) -> int:
+    """Erase these dead letters, as somebody wants; returns how many."""
+    dead = select(steps.c.id).where(text("steps.state = 'dead'"), steps.c.id.in_(ids))
+    there = conn.execute(dead).scalars().all()
+    gone: dict[str, str | int] = {"state": StepStatus.WITHHELD, "fault": "dropped by hand"}
+    return _end(conn, there, now, "step.cancelled", gone)
 
 
 _OVERFULL = text(

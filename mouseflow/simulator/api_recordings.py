@@ -160,8 +160,10 @@ def with_quirks(rows: list[dict[str, Any]], quirks: Quirks) -> list[dict[str, An
     """The rows as a server with these quirks would send them."""
     if quirks.drop_optional_fields:
         rows = [{key: row[key] for key in _IDENTITY if key in row} for row in rows]
+    for row in rows[: quirks.odd_values]:
+        row |= {"city": {"name": row["city"]}, "osVersion": 10, "lat": "north"}
     for row in rows[: quirks.malformed_rows]:
-        row["duration"] = "a while"
+        row["id"] = None
     return rows[::-1] if quirks.reversed_rows else rows
 
 

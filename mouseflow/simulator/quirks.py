@@ -20,7 +20,8 @@ class Quirks:
     ignored_filters: frozenset[str] = frozenset()
     reversed_rows: bool = False
     drop_optional_fields: bool = False  # rows lack every field that is not an identity
-    malformed_rows: int = 0  # how many rows at the top of each list have a wrong type
+    malformed_rows: int = 0  # how many rows at the top of each list have no id
+    odd_values: int = 0  # how many rows at the top of each list have values of a wrong type
     visibility_delay: timedelta = timedelta()
     time_zone: str = "Europe/Copenhagen"
     clock_skew: timedelta = timedelta()

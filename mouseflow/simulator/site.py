@@ -28,16 +28,17 @@ class Marks:
     calls: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Planted:
-    """A recording that a test added. `start` in ms since 1970; `final`: all of it."""
+    """A recording that a test added. `start` in ms since 1970."""
 
     start: int
     script: Script
-    final: Snapshot = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "final", snapshot(self.script))
+    @cached_property
+    def final(self) -> Snapshot:
+        """The whole session."""
+        return snapshot(self.script)
 
 
 @dataclass(slots=True)

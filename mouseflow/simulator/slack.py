@@ -136,7 +136,10 @@ class Channel:
 
 @dataclass(slots=True)
 class SlackMessage:
-    """A message that was posted. `ts` is its id within the channel; `edits` counts updates."""
+    """A message that was posted. `ts` is its id within the channel; `edits` counts updates.
+
+    An answer has the `thread_ts` of its first message; `broadcast`: the channel shows it too.
+    """
 
     channel: str
     channel_id: str
@@ -146,6 +149,7 @@ class SlackMessage:
     ts: str
     via: str = "bot"
     thread_ts: str | None = None
+    broadcast: bool = False
     edits: int = 0
 
 
@@ -158,6 +162,7 @@ class SlackWorkspace:
     webhook_path: str = "/services/T00000000/B00000000/simulatorwebhook"
     webhook_channel: str = "mouseflow"
     scopes: frozenset[str] = SCOPES
+    allows_edits: bool = True
     channels: dict[str, Channel] = field(default_factory=dict)
     messages: list[SlackMessage] = field(default_factory=list)
     _last: int = 0
@@ -181,6 +186,10 @@ class SlackWorkspace:
         micros = max(int(self.clock.now().timestamp() * 1_000_000), self._last + 1)
         self._last = micros
         return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
+
+    def message(self, channel: str, ts: str) -> SlackMessage | None:
+        """The message of that channel id and timestamp."""
+        return next((it for it in self.messages if (it.channel_id, it.ts) == (channel, ts)), None)
 
     def in_channel(self, name: str) -> list[SlackMessage]:
         """The messages of a channel, oldest first."""
@@ -301,24 +310,23 @@ def post_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dic
     if not channel.member and (channel.private or "chat:write.public" not in workspace.scopes):
         raise SlackError("not_in_channel")
     message = _message(workspace, channel, arguments)
+    if message.thread_ts and workspace.message(channel.id, message.thread_ts) is None:
+        raise SlackError("thread_not_found")
     workspace.messages.append(message)
     return {"channel": channel.id, "ts": message.ts, "message": _shown(message, metadata=True)}
 
 
 def update_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Edit a posted message."""
+    """Edit a posted message; needs the channel's id."""
     _need(workspace, "chat:write")
-    channel = _channel(workspace, arguments)
-    old = next(
-        (
-            message
-            for message in workspace.messages
-            if message.channel_id == channel.id and message.ts == arguments.get("ts")
-        ),
-        None,
-    )
+    channel = workspace.channels.get(str(arguments.get("channel", "")))
+    if channel is None:  # a name is not accepted here
+        raise SlackError("channel_not_found")
+    old = workspace.message(channel.id, str(arguments.get("ts")))
     if old is None:
         raise SlackError("message_not_found")
+    if not workspace.allows_edits:
+        raise SlackError("edit_window_closed")
     new = _message(workspace, channel, arguments)
     old.text, old.blocks, old.edits = new.text, new.blocks, old.edits + 1
     old.metadata = new.metadata or old.metadata
@@ -326,28 +334,50 @@ def update_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> d
 
 
 def history(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A channel's messages, newest first, in pages; needs the channel's id."""
+    """A channel's messages without answers in threads, newest first; needs the channel's id."""
+    channel = _readable(workspace, arguments)
+    found = [
+        message
+        for message in reversed(workspace.in_channel(channel.id))
+        if message.thread_ts is None or message.broadcast
+    ]
+    return _page(found, arguments)
+
+
+def replies(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A message and its answers, oldest first; needs the channel's id."""
+    channel, ts = _readable(workspace, arguments), str(arguments.get("ts"))
+    if workspace.message(channel.id, ts) is None:
+        raise SlackError("thread_not_found")
+    found = [each for each in workspace.in_channel(channel.id) if ts in (each.ts, each.thread_ts)]
+    return _page(found, arguments)
+
+
+def _readable(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> Channel:
     channel = workspace.channels.get(str(arguments.get("channel", "")))
     if channel is None:  # a name is not accepted here
         raise SlackError("channel_not_found")
     _need(workspace, HISTORY_SCOPES[channel.private])
     if not channel.member:
         raise SlackError("not_in_channel")
+    return channel
+
+
+def _page(messages: list[SlackMessage], arguments: Mapping[str, Any]) -> dict[str, Any]:
     limit = min(int(arguments.get("limit") or 100), 999)
     skip = int(arguments.get("cursor") or 0)
     inclusive = _true(arguments.get("inclusive"))
     oldest, latest = _ts(arguments.get("oldest"), 0.0), _ts(arguments.get("latest"), float("inf"))
     fitting = [
         message
-        for message in reversed(workspace.in_channel(channel.id))
+        for message in messages
         if oldest < float(message.ts) < latest
         or (inclusive and float(message.ts) in (oldest, latest))
     ]
-    page = fitting[skip : skip + limit]
     more = len(fitting) > skip + limit
     metadata = _true(arguments.get("include_all_metadata"))
     return {
-        "messages": [_shown(message, metadata=metadata) for message in page],
+        "messages": [_shown(each, metadata=metadata) for each in fitting[skip : skip + limit]],
         "has_more": more,
         "response_metadata": {"next_cursor": str(skip + limit) if more else ""},
     }
@@ -387,6 +417,7 @@ METHODS: dict[str, Method] = {
     "chat.postMessage": post_message,
     "chat.update": update_message,
     "conversations.history": history,
+    "conversations.replies": replies,
     "conversations.list": list_channels,
     "conversations.info": channel_info,
 }
@@ -417,6 +448,7 @@ def _message(
     return SlackMessage(
         channel=channel.name, channel_id=channel.id, text=text, blocks=list(blocks),
         metadata=metadata, ts=workspace.next_ts(), thread_ts=arguments.get("thread_ts"),
+        broadcast=_true(arguments.get("reply_broadcast")),
     )  # fmt: skip
 
 
@@ -429,6 +461,8 @@ def _shown(message: SlackMessage, *, metadata: bool) -> dict[str, Any]:
         "ts": message.ts,
         "blocks": message.blocks,
     }
+    if message.thread_ts:
+        shown["thread_ts"] = message.thread_ts
     if message.metadata and metadata:
         shown["metadata"] = message.metadata
     return shown

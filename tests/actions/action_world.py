@@ -169,7 +169,7 @@ class Channel:
             raise TryLater("the answer was lost", unknown=True)
         return f"{len(self.posts)}.0"
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         self.looks += 1
         if self.blind:
             raise CannotLook("no scope")

@@ -167,7 +167,7 @@ class Slack:
         self.posts.append((self.clock(), post.channel, " ".join(said)))
         return str(len(self.posts))
 
-    async def find(self, channel, key, since):
+    async def find(self, channel, key, since, thread=""):
         return None
 
     def said(self, words: str) -> list[str]:

@@ -242,6 +242,20 @@ def test_once_acts_and_a_second_time_does_nothing_twice(place: Place) -> None:
     assert place.writes() == writes
 
 
+def test_once_and_status_say_what_could_not_be_read_and_act_on_the_rest(place: Place) -> None:
+    place.simulator.behave(odd_values=100_000)
+    out, _ = place.run("once")
+    assert "matched" in out
+    assert "can't be read as documented: city: expected text, got an object; lat: expected" in out
+    status, _ = place.run("status")
+    assert (
+        "with values that can't be read in the last 24 h: `history --kind poll.bad_value`" in status
+    )
+    assert (
+        "city: expected text, got an object" in place.run("history", "--kind", "poll.bad_value")[0]
+    )
+
+
 def test_once_says_by_its_exit_code_that_a_person_must_act(place: Place) -> None:
     place.simulator.slack.channels.clear()
     out, _ = place.run("once", code=1)

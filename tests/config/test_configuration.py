@@ -517,14 +517,20 @@ def test_late_marks_can_be_turned_off(text, hours):
     assert found.poll.marks == timedelta(hours=hours)
 
 
-def test_a_status_page_that_nobody_serves_is_said(tmp_path: Path) -> None:
-    from bot.cli.check import missing_secrets
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:80", "10.0.0.5:8080", "bot.example:80"])
+def test_an_address_that_other_machines_reach_needs_a_token(tmp_path: Path, listen: str) -> None:
+    text = FILE + f'[web]\nlisten = "{listen}"\n'
+    with pytest.raises(ConfigError) as told:
+        load(written(tmp_path, text), {})
+    assert "web.token: missing; other machines reach web.listen" in str(told.value)
+    assert load(written(tmp_path, text), {"BOT_WEB__TOKEN": "abc"}).web.address is not None
 
-    def said(text: str) -> list[str]:
-        warnings = missing_secrets(load(written(tmp_path, text), {}), None)
-        return [warning for warning in warnings if "web" in warning]
 
-    assert said(FILE) == []
-    assert said(FILE + '[web]\nlisten = ""\n') == []
-    (warning,) = said(FILE + '[web]\nlisten = "0.0.0.0:8080"\ntoken = "abc"\n')
-    assert "[web] has no effect" in warning
+@pytest.mark.parametrize(
+    "url", ["bot.example", "https://bot.example/bot", "https://u:p@bot.example"]
+)
+def test_a_public_address_is_a_whole_one_without_a_path(url: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        load(None, {**ENOUGH, "BOT_WEB__PUBLIC_URL": url})
+    assert "BOT_WEB__PUBLIC_URL" in str(told.value)
+    assert url not in str(told.value) or "@" not in url

@@ -5,6 +5,7 @@ python tests/delivery/crash_matrix.py --write    puts it there
 """
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 import subprocess
@@ -36,6 +37,8 @@ STEP_POINTS = {
     "save.inside": "in the settling transaction, not committed",
     "save.after": "settled",
 }
+EACH_STEP = STEP_POINTS.keys() - {"claim.before"}
+"""Points that each step of a lane passes."""
 REPLAY_POINTS = {
     "slice.before": "a replay has written a day, not yet that it is done with it",
     "slice.after": "it has, and has not begun the next",
@@ -69,6 +72,7 @@ class Effect:
 @dataclass(frozen=True)
 class Scenario:
     """An action to die in. `first` makes it run once before (an hour or a week earlier).
+    `before` is how many steps are performed before it.
 
     `about` is what it is done to; all but recordings of the shop have a website of their own,
     which has the status `status`. `budget` is the step of a budget that is used up. `marked`
@@ -79,6 +83,7 @@ class Scenario:
     effect: Callable[["World", "Cell"], Effect]
     recordings: int = 1
     first: int = 0
+    before: int = 0
     about: Literal["recording", "website", "campaign"] = "recording"
     source: Literal["matches", "budget", "replay", "cancel"] = "matches"
     status: str = "Recording"
@@ -132,6 +137,11 @@ def slack_effect(expected: int) -> Callable[["World", Cell], Effect]:
         return Effect(len(posts) - expected + 1 if len(keys) == len(posts) else 99, len(posts))
 
     return effect
+
+
+def edit_effect(world: "World", cell: Cell) -> Effect:
+    [post] = [m for m in world.sim.slack.messages if m.channel == cell.channel.lstrip("#")]
+    return Effect(int(post.edits > 0), post.edits)
 
 
 def webhook_effect(world: "World", cell: Cell) -> Effect:
@@ -240,6 +250,11 @@ SCENARIOS: dict[str, Scenario] = {
         slack_effect(1),
         about="website",
     ),
+    "edit": Scenario(
+        [("slack", {"channel": ""}), ("edit", {"channel": "", "post": ""})],
+        edit_effect,
+        before=1,
+    ),
     "notice": Scenario(
         [("notice", {"channel": "", "title": "News"})], slack_effect(1), about="website"
     ),
@@ -298,7 +313,17 @@ class World:
         if scenario.first:
             self.run([self.job(cell, scenario) for cell in cells])
             self.sim.advance(scenario.first)
-        killed = self.run([self.job(cell, scenario, kill_at=cell.point) for cell in cells])
+        killed = self.run(
+            [
+                self.job(
+                    cell,
+                    scenario,
+                    kill_at=cell.point,
+                    passes=scenario.before if cell.point in EACH_STEP else 0,
+                )
+                for cell in cells
+            ]
+        )
         for cell, signal in zip(cells, killed, strict=True):
             cell.killed = signal
             cell.on_disk = next(iter(step_states(cell.store)[::-1]), "no match")
@@ -310,7 +335,12 @@ class World:
         return cells
 
     def job(self, cell: Cell, scenario: Scenario, **more: Any) -> dict[str, Any]:
-        here = {"channel": cell.channel, "url": self.hook_url}
+        posted = f"rule/{cell.website}/{cell.recordings[0]}/slack-1"
+        here = {
+            "channel": cell.channel,
+            "url": self.hook_url,
+            "post": hashlib.sha256(posted.encode()).hexdigest()[:32],
+        }
         actions = [
             (kind, params | {name: here[name] for name in here.keys() & params.keys()})
             for kind, params in scenario.actions

@@ -126,7 +126,7 @@ class SlackWorld:
             raise TryLater("the connection was dropped", unknown=True)
         return str(len(self.messages))
 
-    async def find(self, channel: str, key: str, since: datetime) -> str | None:
+    async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         if self.blind:
             raise CannotLook
         keys = [(message.channel, message.key) for message in self.messages]

@@ -46,6 +46,7 @@ class Digest(Post):
     reasons: dict[str, int]
     since: datetime
     items: tuple[Any, ...]
+    spread: dict[str, Any] = {}  # noqa: RUF012 - a model
 
     async def perform(self, task, ports) -> Done:
         done = await super().perform(task, ports)

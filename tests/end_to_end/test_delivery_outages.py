@@ -76,7 +76,7 @@ class Captive:
             raise OddAnswer("Slack's address answered 200 with a web page, not as Slack does")
         return await self.inner.post(post)
 
-    async def find(self, channel, key, since):
+    async def find(self, channel, key, since, thread=""):
         if self.shut:
             raise OddAnswer("Slack's address answered 200 with a web page, not as Slack does")
         keys = [post.key for post in self.dry_run_log.posts]

@@ -56,6 +56,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             heapq.heappop(self._scheduled)._scheduled = False
         if not self._ready and self._scheduled and (due := self._scheduled[0]._when) >= self._now:
             due = math.floor(due * 1e6 + 1) / 1e6  # the wall clock counts microseconds
+            if due <= self._now:  # rounded down; who waits for less than that would wait for ever
+                due = self._now + 1e-6
             self._wall.shift(due - self._now)
             self._now = due
         super()._run_once()

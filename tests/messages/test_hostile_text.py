@@ -4,12 +4,14 @@ import html
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.domain.many import NOWHERE, Many
 from bot.domain.subjects import (
     CampaignSubject,
     FormField,
@@ -24,6 +26,7 @@ from bot.domain.subjects import (
 from bot.fields.catalogue import KINDS, text_fields
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
+from bot.messages.pages import glimpse, spread_with
 from bot.messages.template_check import SAMPLES
 from bot.messages.templates import BadText, render
 from bot.messages.text import clean, cut_mrkdwn, mrkdwn, size
@@ -134,7 +137,7 @@ def tasks(subjects):
 TASKS = tasks(st.one_of(*SUBJECTS))
 
 OURS = re.compile(
-    r"<https://app\.mouseflow\.com/websites/[^<>|\s]+/play(?:\|([^<>|]*))?>"
+    r"<https://app\.mouseflow\.com/websites/[^<>|\s]+(?:\|([^<>|]*))?>"
     r"|<!date\^[0-9]+\^[{}a-z_ ]+\|[0-9A-Za-z :+-]+>"
 )
 BARE = re.compile(r"&(?!(?:amp|lt|gt);)")
@@ -183,6 +186,7 @@ def assert_fits(message):
 
 def assert_safe(message):
     assert_fits(message)
+    assert messages.reread(messages.kept(message)) == message
     assert_harmless(notification(message))
     for kind, text, _ in texts(blocks(message)):
         if kind == "mrkdwn":
@@ -201,9 +205,16 @@ def test_digests_ends_and_notices_are_harmless_and_fit(task, reasons):
     worst = [task.subject] * 12
     assert_safe(messages.resolved(task, APP, timedelta(hours=1)))
     assert_safe(messages.notice(task.summary, task.why))
+    spread = reduce(spread_with, worst, NOWHERE)
     assert_safe(
-        messages.digest(task, APP, total=99, reasons=reasons, since=task.matched, worst=worst)
+        messages.digest(
+            task, APP, total=99, reasons=reasons, since=task.matched, worst=worst, spread=spread
+        )
     )
+    few = tuple(map(glimpse, worst))
+    many = Many(asked=3, within=timedelta(minutes=9), total=99, since=NOON, until=task.matched,
+                spread=spread, worst=few)  # fmt: skip
+    assert_safe(messages.match(replace(task, many=many), APP))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,8 @@ TASK = SAMPLES["recordings"]
 
 def shown(text, kind="recordings"):
     assert check_text(text, kind) == []
-    return render(text, SAMPLES[kind], APP)
+    task = replace(SAMPLES[kind], runbook="https://wiki.example/checkout")
+    return render(text, task, APP)
 
 
 @pytest.mark.parametrize(

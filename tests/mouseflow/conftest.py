@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
+from document_samples import SAMPLES
 from http_server import Time, Wire
 
 from mouseflow.client import AsyncMouseflow, Sent
 
 EMAIL = "my@email.com"
 KEY = "token1234"
-SAMPLES = Path(__file__).parent / "samples"
 
 
 @pytest.fixture

@@ -79,7 +79,9 @@ def test_every_option_and_its_default_is_in_the_table():
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and name not in ports:
             (line,) = [line for line in PAGE.splitlines() if f"`{name}`" in line and "|" in line]
-            default = "none" if parameter.default is None else f"{parameter.default:g}"
+            default = {None: "none", "": chr(34) * 2}.get(
+                parameter.default
+            ) or f"{parameter.default:g}"
             assert default in line.split("|")[2]
 
 

@@ -2,8 +2,12 @@
 
 import asyncio
 import gc
+import gzip
 import logging
+import subprocess
+import sys
 import traceback
+import tracemalloc
 import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +16,7 @@ import httpx
 import pytest
 from http_server import cut, half, held, reply
 
-from mouseflow import errors, recordings, websites
+from mouseflow import SessionFilters, errors, recordings, websites
 from mouseflow.call_queue import CallQueue, Priority
 from mouseflow.client import AsyncMouseflow
 from mouseflow.rate_limit import TokenBucket
@@ -139,9 +143,8 @@ async def test_an_answer_that_does_not_come_is_unavailable(make, wire):
     api = make(tries=1)
     await api.send(SITES)  # connects: under load this can take longer than 20 ms
     wire.otherwise = held(release, reply())
-    api._transport._http.timeout = httpx.Timeout(60.0, read=0.02)
     with pytest.raises(errors.Unreachable, match="ReadTimeout") as caught:
-        await api.send(STAR)
+        await api.send(STAR, timeout=0.02)
     assert caught.value.outcome_unknown is True
     release.set()
 
@@ -553,7 +556,7 @@ async def test_no_credential_is_ever_in_an_error(status, make, wire):
 
 async def test_no_credential_is_in_a_repr(api):
     assert "token1234" not in repr(api)
-    assert "token1234" not in repr(api._transport) + repr(api._transport._auth)
+    assert "token1234" not in repr(api._transport) + repr(api)
 
 
 async def test_nothing_of_a_request_is_logged(api, wire, caplog):
@@ -679,3 +682,114 @@ async def test_a_turn_is_not_lost_when_its_taker_leaves_in_that_instant(steps):
 async def _steps(number):
     for _ in range(number):
         await asyncio.sleep(0)
+
+
+# Manners of a library.
+
+
+async def test_an_observer_that_raises_breaks_no_call_and_is_logged_once(make, wire, caplog):
+    def observe(_sent):
+        raise KeyError("a bug in my metrics")
+
+    wire.otherwise = reply(200, b'"tok"')
+    api = make(observe=observe)
+    assert await api.send(recordings.share("w", "r")) == "tok"
+    assert await api.send(recordings.share("w", "r")) == "tok"
+    assert [it.name for it in caplog.records] == ["mouseflow"]
+    assert "a bug in my metrics" in caplog.text
+
+
+async def test_retries_and_pauses_are_logged_without_a_query(api, wire, caplog):
+    caplog.set_level(logging.DEBUG, "mouseflow")
+    wire.answers.extend([reply(500), reply(429, Retry_After="1"), reply(200, PAGE)])
+    await api.send(recordings.list("site", SessionFilters(search="secret")))
+    assert "GET /websites/{website-id}/recordings: status 500; retry in" in caplog.text
+    assert "429, paused for 1 s" in caplog.text
+    assert "200 in" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_one_call_may_have_its_own_tries(api, wire):
+    wire.otherwise = reply(500)
+    with pytest.raises(errors.ServerError):
+        await api.send(SITES, tries=1)
+    assert len(wire.got) == 1
+
+
+async def test_the_raw_answer_has_status_headers_and_keys_that_no_model_has(api, wire):
+    wire.otherwise = reply(200, b'[{"id": "a", "new": 1}]', X_Seen="yes")
+    answer = await api.with_raw(SITES)
+    assert (answer.status, answer.headers["x-seen"], answer.value[0].id) == (200, "yes", "a")
+    assert answer.json() == [{"id": "a", "new": 1}]
+
+
+async def test_cookies_are_ignored_and_the_application_is_named(make, wire):
+    api = make(app="shop-tools/1.0")
+    wire.otherwise = reply(200, b"[]", Set_Cookie="session=1; Path=/")
+    await api.send(SITES)
+    await api.send(SITES)
+    assert [got.headers.get("cookie") for got in wire.got] == [None, None]
+    assert wire.got[0].headers["user-agent"].startswith("shop-tools/1.0 mouseflow")
+
+
+async def test_an_answer_in_gzip_is_unpacked_and_one_packed_twice_is_refused(make, wire):
+    api = make(tries=1)
+    wire.otherwise = reply(200, gzip.compress(b'[{"id": "a"}]'), Content_Encoding="gzip")
+    assert (await api.send(SITES))[0].id == "a"
+    twice = gzip.compress(gzip.compress(b"[]"))
+    wire.otherwise = reply(200, twice, Content_Encoding="gzip, gzip")
+    with pytest.raises(errors.Unreachable, match="not asked for"):
+        await api.send(SITES)
+
+
+async def test_a_bomb_is_refused_while_it_is_unpacked_and_not_asked_for_again(make, wire):
+    bomb = gzip.compress(b" " * (200 << 20), 9)
+    wire.otherwise = reply(200, bomb, Content_Encoding="gzip")
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.TooLarge, match="32 MB"):
+            await make().send(SITES)
+        assert tracemalloc.get_traced_memory()[1] < 110 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(wire.got) == 1
+
+
+def test_other_peoples_loggers_are_left_alone():
+    code = (
+        "import logging; logging.getLogger('httpx').setLevel(10); import mouseflow;"
+        "mouseflow.Mouseflow; print(logging.getLogger('httpx').level)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "10"
+
+
+async def test_a_function_in_place_of_its_request_is_a_clear_error(api):
+    with pytest.raises(TypeError, match=r"call it first: list\(\.\.\.\)"):
+        await api.send(websites.list)
+    with pytest.raises(TypeError, match="expected a request, got a str"):
+        await api.send("/websites")
+
+
+@pytest.mark.parametrize("prefix", ["MOUSEFLOW_", "BOT_MOUSEFLOW__"])
+def test_the_environment_gives_address_and_credentials(prefix, monkeypatch):
+    monkeypatch.setenv(f"{prefix}REGION", "us")
+    monkeypatch.setenv(f"{prefix}EMAIL", "a@b.c")
+    with pytest.raises(errors.ConfigurationError, match="set MOUSEFLOW_API_KEY"):
+        AsyncMouseflow.from_env()
+    monkeypatch.setenv(f"{prefix}API_KEY", "key")
+    assert AsyncMouseflow.from_env(tries=1).base_url == "https://api-us.mouseflow.com"
+    monkeypatch.setenv(f"{prefix}BASE_URL", "http://127.0.0.1:8700")
+    assert AsyncMouseflow.from_env().base_url == "http://127.0.0.1:8700"
+
+
+async def test_many_requests_are_answered_in_order_and_the_first_error_ends_them(make, wire):
+    api = make(concurrency=2, tries=1)
+    wire.otherwise = reply(200, b'["a"]')
+    asked = [recordings.tags("w") for _ in range(9)]
+    assert [tuple(names) async for names in api.send_all(asked)] == [("a",)] * 9
+    wire.otherwise = reply(404)
+    with pytest.raises(errors.NotFound):
+        async for _ in api.send_all(recordings.tags("w") for _ in range(1_000)):
+            pass
+    assert len(wire.got) < 30

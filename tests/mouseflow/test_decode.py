@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from document_samples import READERS, SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,13 +19,99 @@ def page(*rows, count=None, **more):
     return json.dumps(answer | more).encode()
 
 
-def test_a_malformed_row_is_set_aside_and_named():
-    read = LIST.read(page({"id": "a"}, {"id": "b", "duration": "long"}, {"id": "c"}))
-    assert [row.id for row in read.recordings] == ["a", "c"]
-    (bad,) = read.unreadable
-    assert (bad.id, bad.index) == ("b", 1)
-    assert "duration" in bad.reason
-    assert "long" not in bad.reason
+def test_a_value_that_cannot_be_read_is_none_and_named_and_its_row_stays():
+    read = LIST.read(page({"id": "a"}, {"id": "b", "duration": "long", "pages": 3}, {"id": "c"}))
+    assert [row.id for row in read.recordings] == ["a", "b", "c"]
+    assert (read.recordings[1].duration, read.recordings[1].pages) == (None, 3)
+    (bad,) = read.recordings[1].bad_values
+    assert (bad.field, bad.reason) == ("duration", "expected a whole number, got text")
+    assert read.unreadable == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("city", True, "expected text, got true or false"),
+        ("city", {"name": "secret"}, "expected text, got an object"),
+        ("tags", "secret", "expected a list, got text"),
+        ("tags", {"secret": 1}, "expected a list, got an object"),
+        ("created", "secret", "expected a date, got text"),
+        ("duration", 10**30, "the number is out of range"),
+        ("lat", "nan or so", "expected a number, got text"),
+        ("watched", "perhaps", "expected true or false, got text"),
+    ],
+)
+def test_the_reason_is_in_words_and_never_quotes_the_value(field, value, reason):
+    (row,) = LIST.read(page({"id": "a", "os": "mac", field: value})).recordings
+    assert row.os == "mac"
+    (bad,) = row.bad_values
+    assert (bad.field, bad.reason) == (field, reason)
+
+
+def test_in_one_object_an_odd_value_costs_only_itself_too():
+    odd = {"id": "r", "osVersion": 10, "visitorName": 4711, "tags": ["a", None, 5, {}]}
+    odd["pageViews"] = [{"title": 404, "scroll": "far", "uri": "/a"}, 7]
+    read = recordings.detail("w", "r").read(json.dumps(odd).encode())
+    assert (read.os_version, read.visitor_name, read.tags) == ("10", "4711", ("a", "5"))
+    (view,) = read.page_views
+    assert (view.title, view.scroll, view.uri) == ("404", None, "/a")
+    assert [bad.field for bad in read.bad_values] == [
+        "tags[3]",
+        "pageViews[0].scroll",
+        "pageViews[1]",
+    ]
+
+
+def test_so_many_bad_values_of_one_object_are_named_and_no_more():
+    (row,) = LIST.read(page({"id": "a", "tags": [{}] * 500})).recordings
+    assert len(row.bad_values) == 20
+
+
+def test_a_days_count_that_is_none_is_named_and_the_other_days_stay():
+    read = LIST.read(page({"id": "a"}, chart={"2026-03-01": 3, "2026-03-02": {}}))
+    assert list(read.chart.values()) == [3]
+    assert [bad.field for bad in read.bad_values] == ["chart.2026-03-02"]
+
+
+def test_one_moment_has_one_value_however_its_row_is_read():
+    moment = "2015-09-23T23:59:59.9999999+02:00"
+    good, odd = LIST.read(
+        page({"id": "a", "created": moment}, {"id": "b", "created": moment, "city": 1})
+    ).recordings
+    assert good.created == odd.created
+    alone = LIST.read(page({"id": "a", "created": moment})).recordings[0]
+    assert alone.created == good.created
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"id": "b", "city": "Lund\x07by"}',
+        b'{"id": "b", "city": "Lund\nby"}',
+        b'{"id": "b", "duration": ' + b"9" * 5_000 + b"}",
+        b'{"id": "b", "lat": 1e999}',
+        b'{"id": "b", "new": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"id": "b", "new": ' + b'{"x":' * 5_000 + b"1" + b"}" * 5_000 + b"}",
+        b'{"id": "b", "tags": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    ],
+    ids=["bell", "line end", "5000 digits", "infinite", "deep list", "deep object", "deep tags"],
+)
+def test_what_json_libraries_refuse_costs_neither_the_row_nor_its_neighbours(row):
+    body = b'{"count": 3, "recordings": [{"id": "a"}, ' + row + b', {"id": "c", "pages": 2}]}'
+    read = LIST.read(body)
+    assert [found.id for found in read.recordings] == ["a", "b", "c"]
+    assert read.recordings[2].pages == 2
+    assert recordings.detail("w", "b").read(row).id == "b"
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_an_id_that_leads_to_another_path_costs_its_row_alone(name):
+    for request in (LIST, recordings.list("w", brief=True)):
+        read = request.read(page({"id": "a"}, {"id": name}, {"id": "b"}))
+        assert [row.id for row in read.recordings] == ["a", "b"]
+        assert [bad.index for bad in read.unreadable] == [1]
+    sites = SITES.read(json.dumps([{"id": "a"}, {"id": name}]).encode())
+    assert [site.id for site in sites] == ["a"]
 
 
 @pytest.mark.parametrize("row", [{}, {"id": ""}, {"id": None}, {"id": 7}, "text", None, [], 3])
@@ -66,12 +153,6 @@ def test_every_form_of_iso_8601_is_a_date(text):
     (row,) = LIST.read(page({"id": "a", "created": text})).recordings
     assert (row.created.year, row.created.second) == (2015, 8)
     assert row.created.tzinfo is not None
-
-
-def test_one_bad_page_view_does_not_hide_behind_the_good_ones():
-    read = LIST.read(page({"id": "a", "pageViews": [{"id": "v"}, {"scroll": "far"}]}))
-    assert read.recordings == ()
-    assert read.unreadable[0].id == "a"
 
 
 def test_unknown_keys_are_ignored():
@@ -134,10 +215,10 @@ def test_lists_of_other_things_set_bad_rows_aside_too():
     assert [site.id for site in read] == ["a", "b"]
     assert (read[0].is_demo, read.unreadable[0].index) == (None, 1)
     assert SITES.read(b"[]").unreadable == ()
-    pages = heatmaps.pages("w").read(b'{"count": 2, "pages": [{"views": 1.0}, {"views": "x"}]}')
+    pages = heatmaps.pages("w").read(b'{"count": 2, "pages": [{"views": 1.0}, []]}')
     assert (pages.count, pages.pages[0].views, len(pages.unreadable)) == (2, 1, 1)
-    names = recordings.tags("w").read(b'["a", 1, null, "b"]')
-    assert (tuple(names), [bad.index for bad in names.unreadable]) == (("a", "b"), [1, 2])
+    names = recordings.tags("w").read(b'["a", 1, null, {}, "b"]')
+    assert (tuple(names), [bad.index for bad in names.unreadable]) == (("a", "1", "b"), [3])
 
 
 @pytest.mark.parametrize("report", [{"responses": 12}, [{"responses": 12}]])
@@ -215,3 +296,66 @@ def test_no_bytes_at_all_break_the_readers(body):
             request.read(body)
         except BadAnswer:
             continue
+
+
+SHAPES = (0, 7, -1, 1.5, 10**25, True, None, "", "7", "text", [], ["a"], [None], {}, {"a": 1}, [{}])
+IDS = frozenset({"id", "funnelId", "formId", "campaignId"})
+ENVELOPES = frozenset({"recordings", "pages", "urls", "count"})
+
+
+def leaves(value, path=()):
+    """Each place below the value, as the keys that lead there."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in inner:
+        yield (*path, key)
+        if isinstance(item, dict | list):
+            yield from leaves(item, (*path, key))
+
+
+def changed(value, path, new):
+    """The value with something else at that place; `...` takes the key away."""
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    key, *rest = path
+    if not rest and new is ...:
+        del copy[key]
+    else:
+        copy[key] = changed(value[key], rest, new)
+    return copy
+
+
+@pytest.mark.parametrize("name", sorted(READERS.keys() - {"share"}))
+def test_whatever_a_leaf_of_a_sample_is_replaced_by_no_row_and_no_answer_is_lost(name, sample):
+    document = json.loads(sample(name))
+    for path in leaves(document):
+        is_id = path[-1] in IDS and "pageViews" not in path
+        is_row = isinstance(path[-1], int) and len(path) == (1 if isinstance(document, list) else 2)
+        is_envelope = path[-1] in ENVELOPES and len(path) == 1
+        for new in () if is_id or is_row or is_envelope else (*SHAPES, ...):
+            answer = READERS[name].read(json.dumps(changed(document, path, new)).encode())
+            assert getattr(answer, "unreadable", ()) == (), (path, new)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_no_change_of_a_sample_raises_anything_but_bad_answer(data):
+    name = data.draw(st.sampled_from(sorted(READERS)))
+    body = (SAMPLES / f"{name}.json").read_bytes()
+    if data.draw(st.booleans()):
+        document = json.loads(body)
+        for _ in range(data.draw(st.integers(1, 3))):
+            paths = list(leaves(document)) if isinstance(document, dict | list) else []
+            if paths:
+                path = data.draw(st.sampled_from(paths))
+                document = changed(document, path, data.draw(json_values | st.just(...)))
+        body = json.dumps(document).encode()
+    else:
+        at = data.draw(st.integers(0, len(body)))
+        body = (
+            body[:at] + data.draw(st.binary(max_size=8)) + body[at + data.draw(st.integers(0, 9)) :]
+        )
+    try:
+        READERS[name].read(body)
+    except BadAnswer:
+        return

@@ -339,3 +339,52 @@ def test_forms_and_funnels_send_only_what_changes():
     assert funnels.edit(W, X, name="New").body == b'{"name":"New"}'
     assert forms.edit(W, X, fields=[("a", None)]).body == b'{"fields":[{"target":"a"}]}'
     assert websites.update(W, merge_urls=[]).body == b'{"mergeUrls":[]}'
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: recordings.edit_variables("w", "r", {"a": None}),
+        lambda: recordings.edit_variables("w", "r", {"a": True}),
+        lambda: recordings.edit_variables("w", "r", ["a"]),
+        lambda: recordings.edit_variables("w", "r", {"a": [1]}),
+        lambda: recordings.edit_variables("w", "r", {1: "a"}),
+        lambda: recordings.detail(None, "r"),
+        lambda: recordings.detail("w", 7),
+        lambda: recordings.tag("w", "r", None),
+        lambda: recordings.bulk_tag("w", "t", [1]),
+        lambda: websites.update("w", domains=[1]),
+        lambda: websites.update("w", anonymize_ips="yes"),
+        lambda: websites.update("w", recording_rate=True),
+        lambda: websites.update("w", recording_rate=2.5),
+        lambda: websites.update("w", recording_rate=101),
+        lambda: websites.update("w", width="900"),
+        lambda: websites.create(None),
+        lambda: websites.reorder([1]),
+        lambda: funnels.create("w", 5, []),
+        lambda: funnels.create("w", "n", [("home",)]),
+        lambda: funnels.create("w", "n", "ab"),
+        lambda: funnels.create("w", "n", [("", "/")]),
+        lambda: forms.edit("w", "f", alias=5),
+        lambda: forms.create("w", "", "t"),
+        lambda: forms.create("w", "/", "t", fields=["ab", "abc"]),
+        lambda: heatmaps.page("w", 5),
+        lambda: heatmaps.urls("w", search=5),
+        lambda: forms.available("w", None),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_refused_before_anything_is_sent(build):
+    with pytest.raises(ValueError, match=r"\w"):
+        build()
+
+
+def test_one_domain_is_a_list_of_one_and_a_number_of_numpy_is_its_number():
+    assert websites.update("w", domains="a.com").body == b'{"domains":["a.com"]}'
+
+    class Int64:
+        shape = ()
+
+        def item(self):
+            return 3
+
+    assert recordings.edit_variables("w", "r", {"cart": Int64()}).body == b'{"cart":3}'

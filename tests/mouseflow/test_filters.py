@@ -1,6 +1,8 @@
 """A filter arrives at the API as it was meant, or is refused here; never in silence."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import get_args
 from urllib.parse import parse_qsl, unquote
 
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mouseflow import heatmaps, recordings
+from mouseflow.arguments import Unlisted
 from mouseflow.filters import (
     ANY,
     NOT_SET,
@@ -209,7 +212,7 @@ def test_a_filter_that_would_be_misread_is_refused(wrong):
     "session_only",
     [{"entry": "/"}, {"exit": "/"}, {"funnel": "/"}, {"notfunnel": "/"}, {"pagesmin": 1},
      {"pagesmax": 1}, {"visitmin": timedelta(1)}, {"visitmax": timedelta(1)}, {"watched": True},
-     {"star": False}, {"frictionmin": 1.0}, {"frictionmax": 1.0}],
+     {"star": False}],
     ids=lambda given: next(iter(given)),
 )  # fmt: skip
 def test_a_session_filter_on_a_page_list_is_refused_not_ignored(session_only):
@@ -221,6 +224,117 @@ def test_a_session_filter_on_a_page_list_is_refused_not_ignored(session_only):
         heatmaps.page("w", "/", filters)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         PageFilters(**session_only)
+
+
+def test_friction_filters_a_page_list_since_the_document_does_not_exclude_it():
+    filters = PageFilters(frictionmin=2.5, frictionmax=9)
+    assert heatmaps.pages("w", filters).query == (("frictionmin", "2.5"), ("frictionmax", "9"))
+    assert heatmaps.pages("w", SessionFilters(frictionmin=1)).query == (("frictionmin", "1"),)
+
+
+class Scalar:
+    """A scalar as numpy has them: `item` gives the plain value, comparisons give arrays."""
+
+    shape = ()
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        return self.value
+
+    def __ne__(self, other):
+        raise ValueError("The truth value of an empty array is ambiguous")
+
+    __hash__ = None
+
+
+class Timestamp(datetime):
+    """As pandas has it: a datetime of another class."""
+
+
+MIDNIGHT = datetime(2026, 3, 1)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ({"tags": ["b", "a"]}, "b,a"),
+        ({"tags": {"b", "a"}}, "a,b"),
+        ({"tags": "one"}, "one"),
+        ({"tags": (tag for tag in ("a", "b"))}, "a,b"),
+        ({"fromdate": MIDNIGHT}, "2026-03-01"),
+        ({"fromdate": Timestamp(2026, 3, 1)}, "2026-03-01"),
+        ({"fromdate": Scalar(date(2026, 3, 1))}, "2026-03-01"),
+        ({"frictionmin": Scalar(2.5)}, "2.5"),
+        ({"frictionmin": Decimal("2.50")}, "2.5"),
+        ({"frictionmin": Fraction(5, 2)}, "2.5"),
+        ({"pagesmin": Scalar(3)}, "3"),
+        ({"pagesmin": 3.0}, "3"),
+        ({"watched": Scalar(True)}, "1"),
+        ({"country": Scalar("de")}, "de"),
+        ({"visitmin": Scalar(timedelta(seconds=2))}, "2000"),
+        ({"vars": {"cart": 3}}, "cart=3"),
+        ({"vars": {"cart": Scalar(2.5)}}, "cart=2.5"),
+        ({"device": Unlisted("television")}, "television"),
+        ({"country": Unlisted("xkx")}, "xkx"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_meant_goes_out_whatever_its_python_type(given, written):
+    assert [value for _name, value in SessionFilters(**given).pairs()] == [written]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fromdate": "yesterday"},
+        {"fromdate": MIDNIGHT.replace(hour=15)},
+        {"todate": datetime(2026, 3, 1, tzinfo=UTC)},
+        {"fromdate": 20260301},
+        {"watched": 2},
+        {"star": "yes"},
+        {"watched": 1},
+        {"pagesmin": 2.5},
+        {"pagesmin": -1},
+        {"pagesmin": True},
+        {"pagesmax": "3"},
+        {"pagesmax": Scalar(float("nan"))},
+        {"visitmin": 18000},
+        {"frictionmin": "2.5"},
+        {"frictionmin": True},
+        {"frictionmax": [1.0]},
+        {"search": 7},
+        {"entry": b"/"},
+        {"country": 45},
+        {"tags": [1]},
+        {"tags": ["a", None]},
+        {"tags": 7},
+        {"tags": {"a": "b"}},
+        {"vars": [("a", "b")]},
+        {"vars": {"a": None}},
+        {"vars": {"a": True}},
+        {"vars": {"a": ["b"]}},
+        {"vars": {1: "b"}},
+        {"device": ["phone"]},
+        {"device": Unlisted("")},
+    ],
+    ids=repr,
+)
+def test_a_filter_of_another_type_is_refused_and_named_before_anything_is_sent(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SessionFilters(**wrong)
+
+
+@pytest.mark.parametrize("limit", [True, -1, 2.5, "9", float("nan"), None])
+def test_a_limit_is_a_whole_number(limit):
+    if limit is None:
+        assert recordings.list("w", limit=limit).query == ()
+        return
+    for build in (recordings.list, recordings.tags, heatmaps.pages, heatmaps.urls):
+        with pytest.raises(ValueError, match="limit"):
+            build("w", limit=limit)
+    assert recordings.list("w", limit=Scalar(9)).query == (("limit", "9"),)
 
 
 def test_a_recordings_own_words_for_its_referrer_have_a_filter():

@@ -6,32 +6,10 @@ from datetime import date, datetime, timedelta, timezone
 
 import msgspec
 import pytest
+from document_samples import READERS
 
-from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
+from mouseflow import recordings
 from mouseflow.models import PageView, Recording
-
-READERS = {
-    "websites_list": websites.list(),
-    "website_detail": websites.detail("w"),
-    "website_created": websites.create("d"),
-    "recordings_list": recordings.list("w"),
-    "recording_detail": recordings.detail("w", "r"),
-    "tags": recordings.tags("w"),
-    "variables": recordings.variables("w"),
-    "share": recordings.share("w", "r"),
-    "pages": heatmaps.pages("w"),
-    "page": heatmaps.page("w", "/jobs"),
-    "page_urls": heatmaps.urls("w"),
-    "funnels": funnels.list("w"),
-    "funnel": funnels.report("w", "f"),
-    "funnel_created": funnels.create("w", "n", []),
-    "forms": forms.list("w"),
-    "form": forms.report("w", "f"),
-    "forms_available": forms.available("w", "/"),
-    "form_created": forms.create("w", "/", "f"),
-    "campaigns": feedback.list("w"),
-    "campaign": feedback.detail("w", "c"),
-}
 
 
 def plain(value):
@@ -120,8 +98,8 @@ def test_every_field_of_a_recording_can_be_reached():
     row |= {"lng": 1.5, "lat": 2, "friction": 2.5, "frictionScore": 3, "engagementTime": 4}
     row |= {"pageViews": [view]}
     read = recordings.detail("w", "r").read(json.dumps(row).encode())
-    for name in Recording.__struct_fields__:
+    for name in set(Recording.__struct_fields__) - {"bad_values"}:
         assert getattr(read, name) not in (None, ()), name
-    for name in PageView.__struct_fields__:
+    for name in set(PageView.__struct_fields__) - {"bad_values"}:
         assert getattr(read.page_views[0], name) not in (None, ()), name
     assert read.lang == "lang"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mouseflow import paging, recordings
 from mouseflow.decode import Unreadable
+from mouseflow.errors import TooLarge
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording, RecordingPage
 
@@ -169,6 +170,28 @@ async def test_an_ignored_filter_is_noticed_and_costs_few_calls(ignored, most):
     assert set(ids.values()) == {1}
     assert sum(ids.values()) + missed == 3000
     assert len(server.queries) < most
+
+
+@pytest.mark.parametrize("ignored", ["visitmin", "visitmax", "fromdate", "todate"])
+async def test_one_broken_split_does_not_end_the_others(ignored):
+    server = Server(sessions(4200, days=31), cap=100, ignored=frozenset({ignored}))
+    month = replace(WEEK, todate=FIRST + timedelta(days=31))
+    ids, missed, _parts = await everything(server, month)
+    assert (sum(ids.values()), missed) == (4200, 0)
+
+
+async def test_an_answer_that_is_too_large_is_asked_for_in_smaller_parts():
+    class Small(Server):
+        async def send(self, request):
+            if int(dict(request.query)["limit"]) > 300:
+                self.queries.append({})
+                raise TooLarge("the answer has more than 32 MB")
+            return await super().send(request)
+
+    server = Small(sessions(900), offset=True)
+    ids, missed, _parts = await everything(server, offset=True)
+    assert (sum(ids.values()), missed) == (900, 0)
+    assert len(server.queries) < 12
 
 
 async def test_a_server_that_ignores_everything_is_given_up_soon():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -11,6 +12,8 @@ from mouseflow import Mouseflow, SessionFilters, errors, paging, recordings, web
 from mouseflow.models import Website
 from mouseflow.simulator.scenarios import MYSHOP
 from mouseflow.simulator.server import Simulator
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,58 @@ def test_closing_twice_is_nothing_and_wrong_settings_leave_no_thread(sim):
     api.close()
     with pytest.raises(errors.ConfigurationError):
         Mouseflow("http://example.com", "a@b.c", "key")
+
+
+def test_a_closed_client_says_so(sim):
+    api = opened(sim)
+    api.close()
+    with pytest.raises(errors.Unreachable, match="the client is closed"):
+        api.send(websites.list())
+    with pytest.raises(errors.Unreachable, match="the client is closed"):
+        list(api.websites())
+
+
+def test_a_misspelt_option_names_this_client(sim):
+    with pytest.raises(TypeError, match=r"\bMouseflow\.__init__.*timout"):
+        opened(sim, timout=3)
+
+
+def test_the_probes_work_from_a_script(sim):
+    today = sim.clock.now().date()
+    days = SessionFilters(fromdate=today - timedelta(days=3), todate=today + timedelta(days=2))
+    with opened(sim) as api:
+        assert api.run(lambda api: paging.probe_offset(api, MYSHOP, days)) is True
+
+
+def test_an_interrupt_ends_a_call_in_flight_within_a_second_and_without_noise(tmp_path):
+    script = tmp_path / "interrupted.py"
+    script.write_text("""
+import os, signal, socket, threading, time
+from mouseflow import Mouseflow, websites
+
+server = socket.socket()
+server.bind(("127.0.0.1", 0))
+server.listen(5)
+
+def interrupt():
+    server.accept()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    with Mouseflow(f"http://127.0.0.1:{server.getsockname()[1]}", "a@b", "k", timeout=60) as api:
+        began = time.monotonic()
+        api.send(websites.list())
+except KeyboardInterrupt:
+    print(time.monotonic() - began)
+""")
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", script],
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "Task was destroyed" not in run.stderr
+    assert "Traceback" not in run.stderr
+    assert float(run.stdout) < 5  # a second, on a machine that is not busy
 
 
 def test_its_repr_holds_no_credential(sim):

@@ -37,13 +37,15 @@ class Ruled:
         await watcher.use_rules(found)
         [self.rule] = found.rules
 
-    def match(self, visitor: str = "anna", **values) -> bool:
-        """Another recording matches; returns whether the rule acts."""
+    def match(self, visitor: str = "anna", ago: timedelta = timedelta(), **values: str) -> bool:
+        """Another recording matches that ended so long ago; returns whether the rule acts."""
         self.matched += 1
         key = f"r{self.matched}"
         row = Recording(id=key, visitor_id=visitor, **values)
         found = Found(
-            rule=self.rule, subject=RecordingSubject(website=SITE, recording=row), happened=self.now
+            rule=self.rule,
+            subject=RecordingSubject(website=SITE, recording=row),
+            happened=self.now - ago,
         )
         outcome = PollOutcome(source="recordings", website=SITE.id, at=self.now)
         self.store.do(lambda conn: record_poll(conn, outcome, [found], ROUTING))
@@ -128,6 +130,28 @@ async def test_an_edit_of_a_running_rule_begins_to_count_anew(ruled):
     ruled.wait(seconds=1)
     assert [ruled.match() for _ in range(5)] == [True] * 5
     assert not ruled.match()
+
+
+@pytest.mark.parametrize(
+    ("found", "acts"),
+    [
+        # When it is found, and how many minutes ago it happened then.
+        ([(0, 45), (15, 5), (25, 15)], 2),  # three of 55 minutes, found within 25
+        ([(0, 5), (20, 40), (40, 5)], 2),
+        ([(0, 45), (15, 5), (25, 15), (65, 1)], 2),
+        ([(0, 55), (10, 0), (20, 0)], 3),  # the first was an hour before the last
+        ([(0, 0), (10, 0), (61, 55)], 3),  # the first was found an hour before the last
+        ([(0, 61), (0, 70), (0, 80), (5, 0), (9, 0)], 5),  # history is no flood
+        ([(0, 61), (0, 70), (0, 80), (5, 0), (9, 0), (14, 0)], 5),
+    ],
+)
+async def test_a_safety_counts_what_happened_and_was_found_within_its_window(ruled, found, acts):
+    await ruled.use("when: {pages: {min: 1}}, safety: {at_most: 2 per hour}")
+    acted = 0
+    for minute, ago in found:
+        ruled.now = NOW + timedelta(minutes=minute)
+        acted += ruled.match(ago=timedelta(minutes=ago))
+    assert acted == acts
 
 
 @pytest.mark.parametrize(

@@ -198,3 +198,15 @@ async def test_a_late_row_beside_a_deletion_is_found_within_the_day(account, sor
         shop.wait(hours=1)
         await shop.poll()
     assert ("any", late) in shop.matched()
+
+
+async def test_a_recording_with_an_odd_value_is_judged_and_the_value_is_named_once(account):
+    shop = account()
+    odd = shop.sim.add("myshop.com", "checkout-friction", start=-300)
+    shop.sim.behave(odd_values=10_000)
+    await shop.poll()
+    await shop.poll()
+    assert shop.matched() == {("checkout-friction", odd)}
+    named = [note for note in shop.store.do(history) if note.kind == "poll.bad_value"]
+    assert [note.subject for note in named].count(odd) == 1
+    assert "lat: expected a number, got text" in named[0].text

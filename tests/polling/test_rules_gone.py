@@ -63,7 +63,7 @@ async def test_sessions_that_were_live_when_the_last_rule_went_are_left_to_no_la
 
 def watcher_of(shop: Account, text: str) -> Watcher:
     context = PollContext(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
-                Routing("#mouseflow", shop.zone))  # fmt: skip
+                Routing("#mouseflow", shop.zone), marks=shop.marks)  # fmt: skip
     return Watcher(context, rules(text), ops=None, wake=lambda: None, clock=lambda: shop.now)
 
 
@@ -138,9 +138,11 @@ tagged:
 """
 
 
+@pytest.mark.parametrize("late", [0, 120])
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_the_tags_of_a_rule_that_is_gone_are_still_the_bots_own(tmp_path, restarted):
+async def test_the_tags_of_a_rule_that_is_gone_are_still_the_bots_own(tmp_path, restarted, late):
     shop = Account(tmp_path, short("first"), start=timedelta())
+    shop.marks = timedelta(hours=24)
     watcher = watcher_of(shop, short("first").replace("tag: first", "tag: bot-first"))
     await watcher.use_rules(watcher.rules)
     await watcher.find_sites()
@@ -151,11 +153,12 @@ async def test_the_tags_of_a_rule_that_is_gone_are_still_the_bots_own(tmp_path, 
         watcher = watcher_of(shop, TAGGED)
         await watcher.find_sites()
     await watcher.use_rules(rules(TAGGED))
+    await watched(shop, watcher, minutes=late)
     site, who, _ = shop.sim.world.inspect(made[0])
     shop.sim.world.tag(site, who, "bot-first", on=True)
     site, who, _ = shop.sim.world.inspect(made[1])
     shop.sim.world.tag(site, who, "bot-other", on=True)
-    await watched(shop, watcher, minutes=50)
+    await watched(shop, watcher, minutes=65 if late else 50)
     assert {it for it in shop.matched() if it[0] == "tagged"} == {("tagged", made[1])}
     shop.close()
 

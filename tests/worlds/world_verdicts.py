@@ -22,6 +22,9 @@ LATEST_READ = 2 * MINUTE
 NOTICED = 60 * MINUTE
 """A recording that is gone is looked for once an hour; until then its row may decide."""
 
+MARKS = {"tag": "tags", "untag": "tags", "variable": "variables"}
+"""Which field a mark changes, where the two have different names."""
+
 ASKED = {"friction": "frictionmin", "visitor_type": "visitortype"}
 
 
@@ -95,10 +98,28 @@ def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, 
     """The rule and the time in which its condition held, where it had to match; else None."""
     over = rec.last + told.settle
     first = must_from(told, spans, rec, max(over, rec.appeared))
-    marked = (at for at, *_ in rec.acts if over < at <= rec.last + told.marks)
     late = told.marks_noticed
-    found = (must_from(told, spans, rec, at, late) for at in marked)
+    found = (
+        must_from(told, spans, rec, at, late)
+        for at in marks(told, rec, [span.what for span in spans])
+        if over < at
+    )
     return first or next(filter(None, found), None)
+
+
+def marks(told: History, rec: Recording, rules: list[dict[str, Any]]) -> list[float]:
+    """When people marked the recording, in time, with something that one of the rules reads.
+
+    The bot's own tags are no marks of people.
+    """
+    asked = {name for rule in rules for name in reads(rule)}
+    return [
+        at
+        for at, act, what in rec.acts
+        if at <= rec.last + told.marks
+        and MARKS.get(act, act) in asked
+        and (act != "tag" or what not in told.own_tags)
+    ]
 
 
 def must_from(
@@ -139,9 +160,7 @@ def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
     if rec.last < watched_since(told, rec, at) - skew - 5:
         return "it ended before the bot began to watch"
     past = decided(told, rule, max(over + skew, rec.appeared))
-    marked = any(
-        span.start <= when <= at and when <= rec.last + told.marks for when, *_ in rec.acts
-    )
+    marked = any(span.start <= when <= at for when in marks(told, rec, [rule]))
     if past is not None and past < span.start - 1 and not marked:
         return f"it was decided at {_time(past)}, before this rule came at {_time(span.start)}"
     if not any(watches(rule, site, rec.site) for site in names(told, rec, at - 1000, at)):
@@ -288,16 +307,17 @@ def _once(told: History, once: dict[str, Any], made: list[Match]) -> Iterator[tu
 
 def _safe(told: History, safety: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
     most = int(safety["at_most"].split()[0])
-    # What happened before the window is no flood, whenever it was caught up.
-    made = [it for it in made if told.recordings[it.recording].start > it.at - 3600]
-    acted = sorted((it for it in made if it.acted), key=lambda it: it.at)
-    for n in range(len(acted) - most):
-        run = acted[n : n + most + 1]
-        recs = [told.recordings[it.recording] for it in run]
-        happened = max(rec.last for rec in recs) - min(rec.start for rec in recs)
-        if max(happened, run[-1].at - run[0].at) < 3600:
-            yield safety["at_most"], f"{len(run)} acted until {_time(run[-1].at)}"
-    times = [it.at for it in acted]
-    first = min((it.at for it in made if not it.acted), default=None)
+    # What happened before the window is no flood, whenever it was caught up. A session stands for
+    # all of its time, so one that began before the window and ended in it may count or not.
+    ours = [(it, told.recordings[it.recording]) for it in sorted(made, key=lambda it: it.at)]
+    sure = [(it, rec) for it, rec in ours if it.acted and rec.start > it.at - 3600]
+    for n in range(len(sure) - most):
+        run = sure[n : n + most + 1]
+        happened = max(rec.last for _, rec in run) - min(rec.start for _, rec in run)
+        found = run[-1][0].at - run[0][0].at
+        if max(happened, found) < 3600:
+            yield safety["at_most"], f"{len(run)} acted until {_time(run[-1][0].at)}"
+    times = [it.at for it, rec in ours if it.acted and rec.last > it.at - 3600]
+    first = next((it.at for it, _ in ours if not it.acted), None)
     if first is not None and sum(first - 3600 <= at <= first for at in times) < most:
         yield f"not paused before {most} had acted", f"paused at {_time(first)}"

@@ -10,8 +10,9 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,17 +22,22 @@ import world_dice as dice
 from judge import rules_in
 from starlette.responses import JSONResponse
 from structlog.testing import capture_logs
-from virtual_world import Prompt, VirtualLoop, rules_now
+from virtual_world import Prompt, VirtualLoop
 from world_history import History, Match, Recording, Span
 
 from bot.account import Account
 from bot.clients import Clients
 from bot.config import load
+from bot.config.settings import allowed
 from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
+from bot.delivery.worker import Timing
 from bot.ports import Addresses, Ports
+from bot.rule_reader import RuleReader, rules_at_start
+from bot.rules.files import disk
 from bot.store import in_memory_copy
 from bot.store.audit import history
+from bot.store.rules import kept_rule_files
 from mouseflow import Priority
 from mouseflow.client import AsyncMouseflow
 from mouseflow.simulator.in_process import InProcess
@@ -75,6 +81,9 @@ BROKEN = {
 }
 """Features that have not been seen right in 300 worlds yet, with what was wrong at first."""
 
+SELDOM = Timing(idle=timedelta(minutes=1))
+"""Nobody but the daemon writes into the store of a world, so the queue is read less often."""
+
 EVERY_FEATURE = HOLD | BROKEN.keys()
 
 
@@ -103,6 +112,16 @@ class Mortal(Prompt):
         if self.dead:
             await asyncio.get_running_loop().create_future()
         return await super().run(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced(RuleReader):
+    """Looks at the disk only when files were written; the daemon asks every three seconds."""
+
+    written: list[disk.Signature] = field(default_factory=list)
+
+    async def signature(self) -> disk.Signature:
+        return self.written[-1]
 
 
 class World:
@@ -193,6 +212,7 @@ class World:
             old.unlink()
         text = dice.as_toml(self.rules) if toml else json.dumps({"version": 1, "rules": self.rules})
         (self.folder / ("rules.toml" if toml else "rules.yaml")).write_text(text)
+        self.reader.written.append(disk.signature(self.reader.paths))
         self.in_force(rules_in(text, toml=toml))
 
     def in_force(self, rules: dict[str, dict[str, Any]]) -> None:
@@ -223,9 +243,12 @@ class World:
             Account(self.api, Priority.ACTION), DrySlack(DryRunLog()), None,
             Addresses(channel="#mouseflow", ops_channel="#ops"),
         )  # fmt: skip
-        seen, start = await rules_now(self.settings, self.store)
+        start = await rules_at_start(self.reader, partial(self.store.run, kept_rule_files))
         accounts = Clients(Account(self.api, Priority.POLL), acting)
-        daemon = Daemon(self.settings, self.store, accounts, start, seen=seen)
+        daemon = Daemon(
+            self.settings, self.store, accounts, start,
+            seen=self.reader.written[-1], reader=self.reader, timing=SELDOM,
+        )  # fmt: skip
         self.stop, self.reload = asyncio.Event(), asyncio.Event()
         self.daemon = loop.create_task(daemon.run(self.stop, self.reload))
         self.sick(False)
@@ -295,6 +318,7 @@ class World:
                 "BOT_POLL__START": f"{told.start:.0f}s" if told.start else "now",
             },
         )
+        self.reader = Announced(self.settings.rules.paths, allowed(self.settings))
         self.kept = in_memory_copy(f"sqlite:///{self.folder / 'none.db'}")
         self._write_rules()
         await self.start()

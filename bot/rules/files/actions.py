@@ -53,13 +53,15 @@ _LIMITS = {
 class Allowed:
     """What the configuration lets rules do. None: unknown, so it is not checked.
 
-    `any_channel`: posts go to the channel that a rule names; an incoming webhook has its own.
+    `channels` are those of posts that name none, by severity. `any_channel`: posts go to the
+    channel that a rule names; an incoming webhook has its own.
     """
 
     delete: bool = False
     posts: bool = True
     channel: bool = True
     share_url: bool | None = None
+    channels: tuple[tuple[str, str], ...] = ()
     any_channel: bool = True
 
 

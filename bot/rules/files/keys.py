@@ -43,6 +43,12 @@ class Key:
 
 RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("summary", "what the rule is for, in a line; messages show it", "Cross visitors"),
+    Key(
+        "severity",
+        "how much a match matters: the icon of its messages, and where they go",
+        "critical",
+    ),
+    Key("runbook", "the address of instructions, linked in messages", "https://wiki.example/pay"),
     Key("watch", f"what the rule looks at: {', '.join(KINDS)}", "recordings", required=True),
     Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
     Key("when", "the conditions, all of which must hold", "{friction: {min: 2.5}}", required=True),

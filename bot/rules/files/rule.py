@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from bot.domain.subjects import Kind
+from bot.actions.base import Action
+from bot.actions.notifier import Notifier
+from bot.domain.subjects import Kind, Severity
 from bot.errors import Fault
 from bot.fields.catalogue import (
     COUNT_BY,
@@ -99,12 +101,19 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
     """The values of a rule's keys; None for those that are missing or have errors."""
     _fit(keys, place, kind)
     read = _Reading(keys, place)
+    severity = read("severity", choice(*get_args(Severity)))
+    channel = dict(allowed.channels).get(severity or "warning", "")
+    if channel:
+        allowed = replace(allowed, channel=True)
+    do = read("do", lambda n, p: actions(n, p, kind, allowed))
     return {
         "summary": read("summary", plain_text),
+        "severity": severity,
+        "runbook": read("runbook", worded(_address)),
         "websites": read("websites", website_names("leave websites out for all of them")),
         "when": read("when", lambda n, p: condition(n, p, kind)),
         "excepts": read("except", lambda n, p: exceptions(n, p, kind)),
-        "do": read("do", lambda n, p: actions(n, p, kind, allowed)),
+        "do": do and tuple(_routed(action, channel) for action in do),
         "once_per": read("once_per", _once_per),
         "count": read("count", _count),
         "safety": read("safety", _safety),
@@ -119,6 +128,21 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
         "was": read("was", texts),
         "tests": read("tests", lambda n, p: tests(n, p, kind)),
     }
+
+
+def _routed(action: Action, channel: str) -> Action:
+    """The action, posting where the configuration sends rules of this severity."""
+    return action.routed(channel) if channel and isinstance(action, Notifier) else action
+
+
+_ADDRESS = re.compile(r"https?://[^\s<>|\"\x00-\x1f]{1,1900}")
+
+
+def _address(text: str) -> str:
+    """The address; raises ValueError for what is none."""
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError("write an address that begins with https://")
+    return text
 
 
 _NO_STATE: Mapping[str, str] = {

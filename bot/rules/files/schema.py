@@ -1,13 +1,13 @@
 """The JSON Schema of rule files for editors, made from the catalogue and the actions."""
 
 from collections.abc import Iterable, Mapping
-from typing import assert_never
+from typing import assert_never, get_args
 
 from pydantic import TypeAdapter
 
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
-from bot.domain.subjects import Kind
+from bot.domain.subjects import Kind, Severity
 from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
 from bot.fields.field import WEEKDAYS, Field
 from bot.fields.recordings import PAGE
@@ -132,6 +132,8 @@ def _example(source: str) -> object:
 def _rule() -> Schema:
     values: dict[str, Schema] = {
         "summary": TEXT,
+        "severity": {"enum": list(get_args(Severity))},
+        "runbook": {"type": "string", "pattern": "^https?://"},
         "watch": {"enum": list(KINDS)},
         "websites": one_or_more(TEXT),
         "when": {"type": "object", "minProperties": 1},

@@ -257,7 +257,10 @@ async def test_a_row_may_lack_all_that_is_optional_or_be_malformed(stand):
     assert set(row) == {"id", "created", "lastActivity"}
     stand.sim.behave(drop_optional_fields=False, malformed_rows=1)
     (row,) = await stand.rows()
-    assert row["duration"] == "a while"
+    assert row["id"] is None
+    stand.sim.behave(malformed_rows=0, odd_values=1)
+    (row,) = await stand.rows()
+    assert (row["lat"], row["osVersion"]) == ("north", 10)
 
 
 async def test_rows_may_come_in_reverse(stand):

@@ -83,3 +83,28 @@ def upgrade() -> None:
     # How many recordings of a window are known is counted from the index alone.
     op.drop_index("recordings_created")
     op.create_index("recordings_created", "recordings", ["website", "created", "vanished"])
+    # What a match of many says: how many, where they concentrate, the worst few.
+    op.add_column("matches", sa.Column("many", sa.Text, server_default="", nullable=False))
+    op.add_column("tallies", sa.Column("glimpse", sa.LargeBinary))
+    # Messages in Slack that may be answered or edited, and which match began an alert.
+    op.add_column("matches", sa.Column("continues", sa.Integer))
+    op.create_table(
+        "posts",
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column(
+            "match_id", sa.Integer, sa.ForeignKey("matches.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("lane", sa.Text, nullable=False),
+        sa.Column("channel", sa.Text, nullable=False),
+        sa.Column("stamp", sa.Text, nullable=False),
+        sa.Column("shows", sa.Text, nullable=False),
+        sa.Column("at", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("posts_match", "posts", ["match_id"])
+    op.add_column("steps", sa.Column("post_key", sa.Text))
+    # What messages say of the rule.
+    op.add_column(
+        "matches", sa.Column("severity", sa.Text, server_default="warning", nullable=False)
+    )
+    op.add_column("matches", sa.Column("runbook", sa.Text, server_default="", nullable=False))

@@ -1,0 +1,61 @@
+"""Many subjects in one message: how many, since when, where they concentrate, the worst few."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from bot.domain.limits import SHOWN_IN_A_DIGEST, badness
+from bot.domain.subjects import Subject
+
+MOST_NAMES = 50
+"""How many websites, pages and devices are counted apart; the others count together."""
+OTHERS = ""
+"""The name under which they do."""
+
+
+class Spread(Struct, frozen=True, omit_defaults=True):
+    """How many of them there are by website, page and kind of device; unknown ones are left out."""
+
+    websites: Mapping[str, int] = {}
+    pages: Mapping[str, int] = {}
+    devices: Mapping[str, int] = {}
+
+    def plus(self, website: str, page: str, device: str) -> "Spread":
+        """The same with one more."""
+        return Spread(
+            _counted(self.websites, website),
+            _counted(self.pages, page),
+            _counted(self.devices, device),
+        )
+
+
+NOWHERE = Spread()
+
+
+class Many(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one match of a rule with `count` stands for.
+
+    The rule asks for so many (`asked`) `within` a time. `since` and `until` are the times of the
+    first and the last one, `worst` the worst few as far as a list shows them, worst first.
+    """
+
+    asked: int
+    within: timedelta
+    total: int
+    since: datetime
+    until: datetime
+    spread: Spread = NOWHERE
+    worst: tuple[Subject, ...] = ()
+
+
+def worst(subjects: Iterable[Subject]) -> tuple[Subject, ...]:
+    """The worst few, worst first."""
+    return tuple(sorted(subjects, key=lambda each: -badness(each)))[:SHOWN_IN_A_DIGEST]
+
+
+def _counted(known: Mapping[str, int], name: str) -> Mapping[str, int]:
+    if not name:
+        return known
+    kept = name if name in known or len(known) < MOST_NAMES else OTHERS
+    return {**known, kept: known.get(kept, 0) + 1}

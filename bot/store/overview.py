@@ -1,0 +1,418 @@
+"""Figures for people who look at the bot as a whole: by day, by hour, by lane, by match.
+
+Each query reads an index of the rows it counts, so that a page takes milliseconds.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+import msgspec
+from sqlalchemy import Connection, func, select, text
+
+from bot.domain.alert_state import REMINDED, RESOLVED
+from bot.domain.step import Rank, StepStatus
+from bot.domain.subjects import Subject, reread
+from bot.store.database import execute
+from bot.store.schema import (
+    audit,
+    digests,
+    lanes,
+    levels,
+    matches,
+    moment,
+    moment_or_none,
+    ms,
+    steps,
+)
+
+MOST_LAGS = 10_000
+"""How many posts a median is taken over at most."""
+
+_AT_ONCE = 500
+"""Keys in one query: SQLite limits the values in a statement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepNow:
+    """A step of a match as it is now."""
+
+    action: str
+    rank: int
+    state: StepStatus
+    due: datetime
+    ended: datetime | None
+    fault: str
+    digest_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchNow:
+    """A match with what became of it."""
+
+    key: str
+    rule: str
+    kind: str
+    website: str
+    subject_key: str
+    why: tuple[str, ...]
+    matched: datetime
+    happened: datetime
+    steps: tuple[StepNow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiringAlert:
+    """An alert that fires now, with its subject as it was when it began."""
+
+    rule: str
+    website: str
+    subject_key: str
+    since: datetime
+    subject: Subject | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneNow:
+    """A lane with its queue: what waits, how long, and how much it performed lately."""
+
+    lane: str
+    cause: str
+    reason: str
+    failures: int
+    paused_until: datetime | None
+    waiting: int
+    oldest: datetime | None
+    next_due: datetime | None
+
+
+def counts_between(
+    conn: Connection, rules: Iterable[str], edges: Sequence[datetime]
+) -> dict[str, list[int]]:
+    """Each rule's matches between one edge and the next; without digests, ends and reminders."""
+    spans = list(pairwise(map(ms, edges)))
+    return {
+        rule: [
+            execute(conn, _COUNT, {"rule": rule, "start": start, "end": end}).fetchone()[0]
+            for start, end in spans
+        ]
+        for rule in rules
+    }
+
+
+_REAL = f"kind <> 'digest' AND key NOT LIKE '%{RESOLVED}' AND key NOT LIKE '%{REMINDED}'"
+_COUNT = (
+    "SELECT count(*) FROM matches INDEXED BY matches_rule"  # noqa: S608 - constants
+    f" WHERE rule = :rule AND matched >= :start AND matched < :end AND {_REAL}"
+)
+
+
+def last_matches(conn: Connection, rules: Iterable[str]) -> dict[str, datetime]:
+    """When each rule matched last; rules that never did are left out."""
+    found = {}
+    for rule in rules:
+        query = select(func.max(matches.c.matched)).where(matches.c.rule == rule)
+        if (at := conn.execute(query).scalar()) is not None:
+            found[rule] = moment(at)
+    return found
+
+
+def recordings_by_hour(conn: Connection, website: str, edges: Sequence[datetime]) -> list[int]:
+    """The website's known recordings between one edge and the next."""
+    return [
+        execute(
+            conn, _RECORDINGS, {"website": website, "start": ms(start), "end": ms(end)}
+        ).fetchone()[0]
+        for start, end in pairwise(edges)
+    ]
+
+
+_RECORDINGS = (
+    "SELECT count(*) FROM recordings INDEXED BY recordings_created"
+    " WHERE website = :website AND created >= :start AND created < :end AND vanished = 0"
+)
+
+
+def newest_recording(conn: Connection, website: str) -> datetime | None:
+    """When the website's newest known recording began."""
+    row = execute(conn, _NEWEST, {"website": website}).fetchone()
+    return moment_or_none(row[0])
+
+
+_NEWEST = (
+    "SELECT max(created) FROM recordings INDEXED BY recordings_created WHERE website = :website"
+)
+
+
+def waiting_sessions(conn: Connection, website: str) -> tuple[int, datetime | None]:
+    """How many sessions of the website are not over yet, and the oldest activity of them."""
+    row = execute(conn, _WAITING, {"website": website}).fetchone()
+    return row[0], moment_or_none(row[1])
+
+
+_WAITING = (
+    "SELECT count(*), min(last_activity) FROM recordings INDEXED BY recordings_live"
+    " WHERE website = :website AND settled = 0 AND closed = 0 AND vanished = 0"
+)
+
+
+def lags(conn: Connection, since: datetime) -> list[float]:
+    """Seconds from each event to the end of its post, in ascending order."""
+    query = (
+        select(steps.c.ended - matches.c.happened)
+        .select_from(matches.join(steps, steps.c.match_id == matches.c.id))
+        .where(
+            matches.c.matched >= ms(since),
+            matches.c.kind != "digest",
+            steps.c.rank == Rank.POST,
+            steps.c.state == StepStatus.DONE,
+        )
+        .order_by(matches.c.matched.desc())
+        .limit(MOST_LAGS)
+    )
+    return sorted(max(0, lag) / 1000 for lag in conn.execute(query).scalars())
+
+
+def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
+    """How many posts went out since then, and how many of them were digests."""
+    query = (
+        select(steps.c.action, func.count().label("posts"))
+        .select_from(matches.join(steps, steps.c.match_id == matches.c.id))
+        .where(
+            matches.c.matched >= ms(since),
+            steps.c.rank.in_((Rank.POST, Rank.NOTICE)),
+            steps.c.state == StepStatus.DONE,
+        )
+        .group_by(steps.c.action)
+    )
+    counts = {row.action: row.posts for row in conn.execute(query)}
+    return sum(counts.values()), counts.get("digest", 0)
+
+
+def matches_now(
+    conn: Connection,
+    *,
+    rules: Sequence[str] = (),
+    website: str = "",
+    subject_key: str = "",
+    key: str = "",
+    limit: int = 10,
+) -> list[MatchNow]:
+    """The newest matches of the rules with their steps; without digests."""
+    query = select(matches).where(matches.c.kind != "digest")
+    if rules:
+        query = query.where(matches.c.rule.in_(rules))
+    for column, wanted in (
+        (matches.c.website, website),
+        (matches.c.subject_key, subject_key),
+        (matches.c.key, key),
+    ):
+        if wanted:
+            query = query.where(column == wanted)
+    rows = conn.execute(
+        query.order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
+    ).all()
+    done = _steps_of(conn, [row.id for row in rows])
+    whys = {row.id: tuple(msgspec.json.decode(row.why)) for row in rows}
+    return [
+        MatchNow(
+            key=row.key,
+            rule=row.rule,
+            kind=row.kind,
+            website=row.website,
+            subject_key=row.subject_key,
+            why=whys[row.id] or _why_of(conn, row.rule, row.subject_key, row.matched),
+            matched=moment(row.matched),
+            happened=moment(row.happened),
+            steps=tuple(done.get(row.id, ())),
+        )
+        for row in rows
+    ]
+
+
+def _why_of(conn: Connection, rule: str, subject_key: str, at: int) -> tuple[str, ...]:
+    """Why the rule matched, from the audit log: the match forgets it once all is done."""
+    about: dict[str, str | int] = {"rule": rule, "subject": subject_key, "at": at}
+    row = execute(conn, _WHY, about).fetchone()
+    return tuple(filter(None, row[0].split("; "))) if row else ()
+
+
+_WHY = (
+    "SELECT text FROM audit WHERE subject = :subject AND subject <> '' AND kind = 'match'"
+    " AND rule = :rule AND at = :at ORDER BY id DESC LIMIT 1"
+)
+
+
+def became_of(conn: Connection, rule: str, subject_key: str) -> list[tuple[str, str]]:
+    """(kind, text) of what the audit log says of a match's actions, oldest first."""
+    about = {"rule": rule, "subject": subject_key}
+    return execute(conn, _BECAME, about).fetchall()
+
+
+_BECAME = (
+    "SELECT kind, text FROM audit WHERE subject = :subject AND subject <> '' AND rule = :rule"
+    " AND kind IN ('step.done', 'suppressed') ORDER BY id LIMIT 20"
+)
+
+
+def _steps_of(conn: Connection, ids: Sequence[int]) -> dict[int, list[StepNow]]:
+    digest = steps.alias("digest")
+    query = (
+        select(steps, digest.c.due.label("digest_due"))
+        .outerjoin(digest, digest.c.id == steps.c.digest_id)
+        .order_by(steps.c.id)
+    )
+    found: dict[int, list[StepNow]] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        for row in conn.execute(query.where(steps.c.match_id.in_(ids[start : start + _AT_ONCE]))):
+            step = StepNow(
+                action=row.action,
+                rank=row.rank,
+                state=StepStatus(row.state),
+                due=moment(row.due),
+                ended=moment_or_none(row.ended),
+                fault=row.fault,
+                digest_due=moment_or_none(row.digest_due),
+            )
+            found.setdefault(row.match_id, []).append(step)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRow:
+    """A recording as polls saw it last. `final`: nothing can change any more."""
+
+    website: str
+    created: datetime
+    last_activity: datetime | None
+    final: bool
+
+
+def recording_row(conn: Connection, key: str) -> RecordingRow | None:
+    """What is known of the recording with this id; None if nothing."""
+    for website in last_polls(conn, "recordings"):
+        row = execute(conn, _RECORDING, {"website": website, "id": key}).fetchone()
+        if row:
+            return RecordingRow(
+                website=website,
+                created=moment(row[0]),
+                last_activity=moment_or_none(row[1]),
+                final=bool(row[2] or row[3]),
+            )
+    return None
+
+
+_RECORDING = (
+    "SELECT created, last_activity, settled, closed FROM recordings"
+    " WHERE website = :website AND id = :id"
+)
+
+
+def firing_alerts(conn: Connection) -> list[FiringAlert]:
+    """The alerts that fire now, the oldest first."""
+    query = select(levels).where(levels.c.fired.is_not(None)).order_by(levels.c.fired)
+    return [
+        FiringAlert(
+            rule=row.rule,
+            website=row.website,
+            subject_key=row.subject,
+            since=moment(row.fired),
+            subject=reread(row.figures) if row.figures else None,
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def waiting_digest(conn: Connection, rule: str) -> tuple[datetime | None, int]:
+    """When the rule's next digest is due, and how many matches it stands for."""
+    query = (
+        select(steps.c.due, steps.c.params)
+        .join(digests, digests.c.step_id == steps.c.id)
+        .where(digests.c.rule == rule)
+        .order_by(steps.c.due)
+    )
+    rows = conn.execute(query).all()
+    total = sum(msgspec.json.decode(row.params, type=_Total).total for row in rows)
+    return (moment(rows[0].due) if rows else None), total
+
+
+class _Total(msgspec.Struct):
+    total: int = 0
+
+
+def lanes_now(conn: Connection, now: datetime) -> list[LaneNow]:
+    """Every lane that has or had something to do, by name."""
+    queues: Mapping[str, tuple[int, int, int]] = {
+        lane: (count, oldest, due)
+        for lane, count, oldest, due in execute(conn, _QUEUES, {}).fetchall()
+    }
+    found = []
+    for row in conn.execute(select(lanes).order_by(lanes.c.lane)):
+        if ":" not in row.lane:
+            continue  # the account's own pause
+        count, oldest, due = queues.get(row.lane, (0, None, None))
+        paused = row.paused_until if row.paused_until > ms(now) else None
+        found.append(
+            LaneNow(
+                lane=row.lane,
+                cause=row.cause,
+                reason=row.reason,
+                failures=row.failures,
+                paused_until=moment_or_none(paused),
+                waiting=count,
+                oldest=moment_or_none(oldest),
+                next_due=moment_or_none(None if due is None else max(due, paused or 0)),
+            )
+        )
+    return found
+
+
+_QUEUES = (
+    "SELECT lane, count(*), min(created), min(due) FROM steps"
+    " WHERE state IN ('pending', 'sending') GROUP BY lane"
+)
+
+
+def sent_by_lane(conn: Connection, since: datetime) -> dict[str, int]:
+    """How many steps each lane performed, of matches since then."""
+    query = (
+        select(steps.c.lane, func.count().label("done"))
+        .select_from(matches.join(steps, steps.c.match_id == matches.c.id))
+        .where(matches.c.matched >= ms(since), steps.c.state == StepStatus.DONE)
+        .group_by(steps.c.lane)
+    )
+    return {row.lane: row.done for row in conn.execute(query)}
+
+
+def dead_steps(conn: Connection, limit: int) -> Iterator[tuple[int, str, str, str, str, datetime]]:
+    """(number, rule, action, fault, recording's id or "", when) of dead letters, newest first."""
+    query = (
+        select(
+            steps.c.id, matches.c.rule, steps.c.action, steps.c.fault, matches.c.kind,
+            matches.c.subject_key, steps.c.ended,
+        )
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(text("steps.state = 'dead'"))
+        .order_by(steps.c.ended.desc(), steps.c.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    for row in conn.execute(query):
+        recording = row.subject_key if row.kind == "recordings" else ""
+        yield row.id, row.rule, row.action, row.fault, recording, moment(row.ended)
+
+
+def costs_since(conn: Connection, since: datetime) -> list[tuple[str, Mapping[str, int]]]:
+    """(website, requests that each rule had a part in) as written once an hour."""
+    query = select(audit.c.website, audit.c.details).where(
+        audit.c.kind == "poll.cost", audit.c.at >= ms(since)
+    )
+    return [(row.website, msgspec.json.decode(row.details)) for row in conn.execute(query)]
+
+
+def last_polls(conn: Connection, source: str) -> dict[str, datetime]:
+    """When each website was polled by that source last, by id."""
+    rows = execute(
+        conn, "SELECT website, at FROM watermarks WHERE source = :source", {"source": source}
+    )
+    return {website: moment(at) for website, at in rows.fetchall()}

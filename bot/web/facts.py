@@ -1,0 +1,90 @@
+"""What the pages know of the running daemon, and the connection they read the store with."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from bot.config import Settings
+from bot.domain.pulse import Pulse
+from bot.errors import StoreError
+from bot.rules.model import RuleSet
+from bot.store import Connection, Store, open_store
+from bot.web.meter import Meter
+
+T = TypeVar("T")
+
+PATIENCE = 2.0
+"""Seconds that a page waits for the store."""
+
+
+def utc() -> datetime:
+    """The current time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The daemon as the pages see it.
+
+    `store` is the daemon's own, only for what people change; `wake` tells delivery of it. `rules`
+    are the active ones, `pulse` how polls and deliveries move, `ready` whether the websites are
+    known. `token` is `web.token` as it is now. `poll` has every website polled now, or only what
+    the given kind of poll reads, and returns how many polls that starts. `sites` are
+    the ids of the watched websites, each with whether it is read-only. `recordings_seen` counts
+    new recordings since the start.
+    """
+
+    settings: Settings
+    store: Store
+    rules: Callable[[], RuleSet]
+    pulse: Callable[[], Pulse]
+    ready: Callable[[], bool]
+    wake: Callable[[], None]
+    token: Callable[[], str]
+    poll: Callable[[str], int]
+    sites: Callable[[], Mapping[str, bool]]
+    recordings_seen: Callable[[], int]
+    meter: Meter = field(default_factory=Meter)
+    started: datetime = field(default_factory=utc)
+    clock: Callable[[], datetime] = utc
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The account's time zone."""
+        return ZoneInfo(self.settings.mouseflow.time_zone)
+
+
+class StoreBusy(StoreError):
+    """The store did not answer in time."""
+
+
+class Reader:
+    """Reads the store with a connection and a thread of its own, so that no poll waits for it."""
+
+    def __init__(self, url: str) -> None:
+        self._open = partial(open_store, url, read_only=True)
+        self._store: Store | None = None
+        self._opening = asyncio.Lock()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, from one consistent state of the store.
+
+        Raises StoreError if the store can't be read, and StoreBusy if that takes too long.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async with self._opening:
+                    if self._store is None:
+                        self._store = await asyncio.to_thread(self._open)
+                return await self._store.run(work)
+        except TimeoutError:
+            raise StoreBusy(f"the store did not answer within {PATIENCE:.0f} s") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._store is not None:
+            self._store.close()

@@ -1,0 +1,158 @@
+"""The activity: what the bot just did, held back or failed to do, and why."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from bot.domain.budget import BUDGET, midnight
+from bot.messages.text import clean
+from bot.store import Connection
+from bot.store.audit import Entry as Written
+from bot.store.audit import history
+from bot.store.overview import became_of
+from bot.web.facts import Facts
+from bot.web.read.world import World, plain, world
+from bot.web.tail import action_of
+from bot.web.views import Activity, Entry, State
+
+PAGE = 50
+
+Filter = Literal["match", "held", "failed", "budget", "people", "bot"]
+
+FILTERS: Mapping[str, tuple[str, ...]] = {
+    "match": ("match",),
+    "held": ("suppressed", "step.folded", "step.withheld", "level.held"),
+    "failed": ("step.dead", "step.postponed", "step.interrupted", "match.not_stored"),
+    "budget": ("budget", "website"),
+    "people": ("rule.snoozed", "rule.snooze_ended", "rule.resumed", "step.retried",
+               "step.cancelled", "website.person"),
+    "bot": ("notice", "poll", "rules", "rule"),
+    "done": ("step.done",),
+}  # fmt: skip
+"""What people choose from, with the kinds of entries that each means."""
+
+TOLD_WITH_THE_MATCH = ("step.done", "suppressed", "poll.cost")
+"""What is left out unless asked for: the entry of the match says what became of it."""
+
+FILTER_NAMES = {
+    "match": "Matches",
+    "held": "Held back",
+    "failed": "Failed and retried",
+    "budget": "Budgets",
+    "people": "People",
+    "bot": "The bot itself",
+    "done": "Single actions",
+}
+
+
+def activity(
+    conn: Connection,
+    facts: Facts,
+    *,
+    kind: str = "",
+    rule: str = "",
+    website: str = "",
+    since: date | None = None,
+    before: int | None = None,
+    limit: int = PAGE,
+) -> Activity:
+    """Read the entries that meet all filters; `website` is a name."""
+    seen = world(conn, facts)
+    ids = [key for key, name in seen.names.items() if name == website]
+    start = midnight(since, facts.zone) if since else None
+    found: list[Written] = []
+    if not website or ids:
+        for each in FILTERS.get(kind, ("",)):
+            found += history(
+                conn, kind=each, rule=rule, website=ids[0] if ids else "", since=start,
+                before=before, limit=limit + 1, without=() if each else TOLD_WITH_THE_MATCH,
+            )  # fmt: skip
+    found = sorted({entry.id: entry for entry in found}.values(), key=lambda entry: -entry.id)
+    shown = found[:limit]
+    return Activity(
+        frame=seen.frame,
+        entries=tuple(entry_of(entry, seen) for entry in shown),
+        older=shown[-1].id if len(found) > limit else None,
+        keep_days=facts.settings.store.keep.days,
+        rules=tuple(sorted(seen.rules)),
+        websites=tuple(sorted(clean(name) for name in seen.names.values())),
+    )
+
+
+def day_of(text: str, zone: ZoneInfo, now: datetime) -> date | None:
+    """The day that a form names; None for none, raises ValueError for what is no day."""
+    if not text:
+        return None
+    day = date.fromisoformat(text)
+    return min(day, now.astimezone(zone).date())
+
+
+_BADLY: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = {
+    "match": ("warn", "matched"),
+    "suppressed": ("off", "was held back"),
+    "step.done": ("ok", "done"),
+    "step.dead": ("crit", "failed for good"),
+    "step.postponed": ("wait", "is retried later"),
+    "step.interrupted": ("wait", "was interrupted"),
+    "step.folded": ("message", "goes into a digest"),
+    "step.withheld": ("off", "was held back"),
+    "step.retried": ("person", "was requeued"),
+    "step.cancelled": ("person", "was cancelled"),
+    "match.not_stored": ("crit", "could not be stored"),
+    "rule.snoozed": ("person", "was snoozed"),
+    "rule.snooze_ended": ("person", "is no longer snoozed"),
+    "rule.resumed": ("person", "runs again"),
+    "rule.paused": ("warn", "was paused"),
+    "rules.loaded": ("bot", "Rules loaded"),
+    "rules.reload_failed": ("warn", "Rule files have errors"),
+    "notice": ("bot", ""),
+    "website.person": ("person", "was changed by somebody"),
+}
+
+
+def entry_of(entry: Written, seen: World) -> Entry:
+    """An entry in words. Notes of single visitors' values are left out."""
+    state, verb = _BADLY.get(entry.kind, ("bot", entry.kind.replace(".", ": ").replace("_", " ")))
+    action = action_of(entry.step).replace("_", " ")
+    subject, text = _words(entry, action, verb)
+    reason = "" if entry.kind == "notice" else plain(entry.text)
+    # What rules write into variables and campaigns may come from visitors.
+    if entry.kind == "step.done" and action in ("variables", "enabled", "webhook"):
+        reason = ""
+    if entry.kind == "match":
+        reason = _with_outcome(reason, entry, seen)
+    watched = seen.rules.get(entry.rule)
+    recording = entry.subject if watched and watched.watch == "recordings" else None
+    return Entry(
+        seq=entry.id,
+        at=entry.at,
+        kind=entry.kind,
+        state=state,
+        subject=subject,
+        text=text,
+        reason=reason,
+        rule_id=entry.rule if entry.rule in seen.rules else "",
+        website=seen.name(entry.website),
+        recording_id=recording or None,
+    )
+
+
+def _words(entry: Written, action: str, verb: str) -> tuple[str, str]:
+    if entry.kind == "notice":
+        return "", f"Notice: {plain(entry.text)}"
+    if entry.rule.startswith(BUDGET):
+        name = entry.rule.removeprefix(BUDGET)
+        return name, f"{action} {verb}".strip() if action else verb
+    if entry.step:
+        return entry.rule, f"{action} {verb}"
+    return entry.rule, verb
+
+
+def _with_outcome(why: str, entry: Written, seen: World) -> str:
+    """Why it matched, and what became of it."""
+    told = became_of(seen.conn, entry.rule, entry.subject)
+    held = [plain(text) for kind, text in told if kind == "suppressed"]
+    done = list(dict.fromkeys(plain(text) for kind, text in told if kind != "suppressed"))
+    then = f"Held back: {held[-1]}" if held and not done else ", ".join(done)
+    return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in (why, then) if part)

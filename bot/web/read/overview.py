@@ -1,0 +1,138 @@
+"""The overview: is all well, and if not, what, since when, and what to do."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from bot.budgets.state import SITES, SiteMark, budget_marks
+from bot.domain.budget import midnight
+from bot.domain.causes import service
+from bot.messages.text import clean
+from bot.polling import outages
+from bot.polling.recordings import SOURCE
+from bot.store import Connection
+from bot.store.budgets import owned
+from bot.store.dead_letters import queue_figures
+from bot.store.overview import (
+    FiringAlert,
+    counts_between,
+    firing_alerts,
+    lags,
+    lanes_now,
+    last_polls,
+    matches_now,
+    messages_since,
+    newest_recording,
+    recordings_by_hour,
+)
+from bot.store.recordings import all_watermarks, watermark
+from bot.web.facts import Facts
+from bot.web.read.budgets import budget_of
+from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
+from bot.web.views import Day, Firing, Overview, Website
+
+LATEST = 8
+MOST_WEBSITES = 100
+
+
+def overview(conn: Connection, facts: Facts) -> Overview:
+    """Read it."""
+    seen = world(conn, facts)
+    polled = last_polls(conn, SOURCE)
+    lanes = [lane for lane in lanes_now(conn, seen.now) if service(lane.lane) == "slack"]
+    rules = list(seen.rules)
+    found = matches_now(conn, rules=rules, limit=LATEST) if rules else []
+    marks = budget_marks(conn).items()
+    return Overview(
+        frame=seen.frame,
+        problems=seen.problems,
+        firing=tuple(firing_of(each, seen) for each in firing_alerts(conn) if each.rule in rules),
+        day=_day(seen),
+        websites=_websites(seen, polled),
+        budgets=tuple(budget_of(conn, key, it, seen) for key, it in marks if not it.removed),
+        matches=tuple(match_of(each, seen) for each in found),
+        rules=len(rules),
+        channels=len(lanes),
+        channels_failing=sum(bool(lane.cause) for lane in lanes),
+        last_poll_at=max(polled.values(), default=None),
+        started_at=facts.started,
+        recordings_seen=facts.recordings_seen(),
+    )
+
+
+def firing_of(alert: FiringAlert, seen: World) -> Firing:
+    """An alert in words."""
+    rule = seen.rules.get(alert.rule)
+    found = matches_now(
+        seen.conn, rules=[alert.rule], website=alert.website, subject_key=alert.subject_key, limit=1
+    )
+    return Firing(
+        rule_id=alert.rule,
+        summary=clean(rule.summary or rule.id) if rule else alert.rule,
+        website=seen.name(alert.website),
+        text=clean("; ".join(found[0].why)) if found else "",
+        since=alert.since,
+    )
+
+
+def _day(seen: World) -> Day:
+    conn, now, meter = seen.conn, seen.now, seen.facts.meter
+    counts = counts_between(conn, seen.rules, [now - 2 * DAY, now - DAY, now + INSTANT])
+    took = lags(conn, now - DAY)
+    sent, digests = messages_since(conn, now - DAY)
+    return Day(
+        matches=sum(today for _, today in counts.values()),
+        matches_before=sum(before for before, _ in counts.values()),
+        messages=sent,
+        digests=digests,
+        waiting=queue_figures(conn, now).pending,
+        lag_median=took[len(took) // 2] if took else None,
+        lag_p95=took[min(len(took) - 1, len(took) * 95 // 100)] if took else None,
+        requests_per_second=meter.per_second(),
+        limit=seen.facts.settings.mouseflow.requests_per_second,
+        throttled=meter.refused(),
+    )
+
+
+def hours_of_today(seen: World) -> list[datetime]:
+    """The beginnings of the hours of today, in the account's zone, and now."""
+    start = midnight(seen.now.astimezone(seen.facts.zone).date(), seen.facts.zone)
+    edges = [start]
+    while edges[-1] < seen.now and len(edges) < 26:
+        edges.append(edges[-1] + timedelta(hours=1))
+    return edges
+
+
+def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
+    conn, edges = seen.conn, hours_of_today(seen)
+    marks = {
+        website: msgspec.json.decode(text, type=SiteMark)
+        for (source, website), (text, _at) in all_watermarks(conn).items()
+        if source == SITES
+    }
+    holders = {website: held.owner for (website, _switch), held in owned(conn).items()}
+    failing = {
+        each.what.partition(" of ")[2]: plain(each.reason)
+        for each in outages.written(watermark(conn, outages.OUTAGES, "")).failing
+    }
+    known = seen.facts.sites()
+    found = []
+    for website in sorted(known, key=lambda site: seen.names.get(site, site))[:MOST_WEBSITES]:
+        mark = marks.get(website)
+        per_hour = recordings_by_hour(conn, website, edges)
+        found.append(
+            Website(
+                id=website,
+                name=seen.name(website),
+                status=mark.status if mark else None,
+                recording_rate=mark.rate if mark else None,
+                set_by=holders.get(website, "").partition(":")[2],
+                read_only=known[website],
+                last_poll_at=polled.get(website),
+                newest_recording_at=newest_recording(conn, website),
+                per_hour=tuple(per_hour),
+                today=sum(per_hour),
+                error=failing.get(seen.names.get(website, ""), ""),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,106 @@
+"""The queue: does anything wait, or need a hand."""
+
+from hashlib import blake2b
+
+from bot.domain.causes import place, service
+from bot.messages.ops import what
+from bot.messages.text import clean
+from bot.store import Connection
+from bot.store.dead_letters import dead_groups, queue_figures
+from bot.store.overview import LaneNow, dead_steps, lanes_now, sent_by_lane
+from bot.web.facts import Facts
+from bot.web.read.world import DAY, World, plain, world
+from bot.web.views import DeadGroup, DeadItem, Lane, Queue, State
+
+MOST_ITEMS = 500
+MOST_SHOWN = 20
+_SERVICES = {"slack": "Slack", "webhook": "Webhook", "mouseflow": "Mouseflow"}
+
+
+def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
+    """Read it; with `lane` only that one."""
+    seen = world(conn, facts)
+    figures = queue_figures(conn, seen.now)
+    sent = sent_by_lane(conn, seen.now - DAY)
+    lanes = [_lane(each, sent.get(each.lane, 0), seen) for each in lanes_now(conn, seen.now)]
+    lanes = [each for each in lanes if each.id == lane or not lane]
+    lanes.sort(key=lambda each: (each.state == "ok", -each.waiting, each.place))
+    lasting = {each.key for each in seen.troubles}
+    return Queue(
+        frame=seen.frame,
+        problems=tuple(each for each in seen.problems if each.key in lasting),
+        waiting=figures.pending,
+        running=figures.sending,
+        lanes=tuple(lanes),
+        dead=figures.dead,
+        groups=_groups(conn),
+    )
+
+
+def _lane(found: LaneNow, sent: int, seen: World) -> Lane:
+    state, text = _state(found, seen)
+    where = place(found.lane)
+    name = seen.name(where) if service(found.lane) == "mouseflow" else clean(where)
+    kind = found.lane.partition(" ")[2]
+    return Lane(
+        id=found.lane,
+        place=" ".join(filter(None, (_SERVICES.get(service(found.lane), ""), name, kind))),
+        state=state,
+        state_text=text,
+        error=plain(found.reason) if found.cause or found.paused_until else "",
+        waiting=found.waiting,
+        oldest_at=found.oldest if found.waiting else None,
+        next_attempt_at=found.next_due if found.waiting else None,
+        sent_24h=sent,
+    )
+
+
+def _state(found: LaneNow, seen: World) -> tuple[State, str]:
+    from bot.domain.causes import Cause
+
+    if found.cause:
+        return "warn", plain(what(Cause(found.cause), seen.names.get(place(found.lane), "it")))
+    if found.paused_until:
+        return "wait", "Asked to wait"
+    if found.failures:
+        return "warn", "The last attempt failed"
+    return "ok", "Delivers"
+
+
+def group_key(rule: str, action: str, reason: str) -> str:
+    """Names a group of dead letters in a form."""
+    return blake2b(
+        f"{rule}\n{action}\n{reason}".encode("utf-8", "replace"), digest_size=8
+    ).hexdigest()
+
+
+def _groups(conn: Connection) -> tuple[DeadGroup, ...]:
+    items: dict[str, list[DeadItem]] = {}
+    for number, rule, action, fault, recording, at in dead_steps(conn, MOST_ITEMS):
+        item = DeadItem(
+            number=number, action=action, recording_id=recording or None, given_up_at=at
+        )
+        items.setdefault(group_key(rule, action, fault), []).append(item)
+    return tuple(
+        DeadGroup(
+            group=key,
+            rule_id=each.rule,
+            action=each.action.replace("_", " "),
+            cause=plain(each.reason),
+            remedy=plain(each.remedy),
+            count=each.count,
+            first_at=each.first,
+            items=tuple(items.get(key, ()))[:MOST_SHOWN],
+        )
+        for each in dead_groups(conn)
+        for key in [group_key(each.rule, each.action, each.reason)]
+    )
+
+
+def members(conn: Connection, group: str) -> list[int]:
+    """The numbers of the dead letters of a group."""
+    return [
+        number
+        for number, rule, action, fault, _recording, _at in dead_steps(conn, 100_000)
+        if group_key(rule, action, fault) == group
+    ]

@@ -1,0 +1,83 @@
+"""One recording, or one match: why, and what became of it, as the store knows it."""
+
+from datetime import datetime
+from urllib.parse import quote
+
+from bot.messages.text import clean
+from bot.polling.recordings import SOURCE
+from bot.store import Connection
+from bot.store.audit import history
+from bot.store.overview import matches_now, recording_row
+from bot.web.facts import Facts
+from bot.web.read.world import World, deeds_of, match_of, plain, world
+from bot.web.views import MatchPage, Recording, RuleOfRecording
+
+MOST = 200
+
+
+def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
+    """Read it; None if the store does not know it."""
+    seen = world(conn, facts)
+    row = recording_row(conn, key)
+    found = matches_now(conn, subject_key=key, limit=MOST)
+    if row is None and not found:
+        return None
+    website = row.website if row else found[0].website
+    settle = facts.settings.poll.settle
+    active = row.last_activity if row else None
+    return Recording(
+        frame=seen.frame,
+        id=key,
+        website_id=website,
+        website=seen.name(website),
+        url=_playback(facts, website, key),
+        started_at=row.created if row else None,
+        last_activity_at=active,
+        final=row.final if row else True,
+        final_at=active + settle if active and row and not row.final else None,
+        rules=_rules(conn, key, seen),
+        others=sum(rule.watch == SOURCE for rule in seen.rules.values()) - len(found),
+    )
+
+
+def _playback(facts: Facts, website: str, key: str) -> str:
+    app = facts.settings.mouseflow.app_url.rstrip("/")
+    return f"{app}/websites/{quote(website, safe='')}/recordings/{quote(key, safe='')}/play"
+
+
+def _rules(conn: Connection, key: str, seen: World) -> tuple[RuleOfRecording, ...]:
+    suppressed: dict[str, tuple[datetime, str]] = {}
+    for note in history(conn, subject=key, kind="suppressed", limit=MOST):
+        suppressed.setdefault(note.rule, (note.at, plain(note.text)))
+    found = []
+    for match in matches_now(conn, subject_key=key, limit=MOST):
+        about = seen.rules.get(match.rule)
+        _at, reason = suppressed.get(match.rule, (match.matched, ""))
+        found.append(
+            RuleOfRecording(
+                rule_id=match.rule,
+                summary=clean(about.summary or about.id) if about else match.rule,
+                outcome="held back" if reason else "matched",
+                at=match.matched,
+                why=tuple(map(clean, match.why)),
+                actions=deeds_of(match),
+                reason=reason,
+            )
+        )
+    return tuple(found)
+
+
+def match_page(conn: Connection, facts: Facts, key: str) -> MatchPage | None:
+    """Read one match; None if the store does not know it."""
+    seen = world(conn, facts)
+    found = matches_now(conn, key=key, limit=1)
+    if not found:
+        return None
+    about = seen.rules.get(found[0].rule)
+    return MatchPage(
+        frame=seen.frame,
+        match=match_of(found[0], seen),
+        summary=clean(about.summary or about.id) if about else found[0].rule,
+        actions=deeds_of(found[0]),
+        why=tuple(map(clean, found[0].why)),
+    )

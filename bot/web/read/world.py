@@ -1,0 +1,316 @@
+"""What all pages share: the frame, problems with their remedies, matches in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from bot.domain.causes import PASSING, Cause, Stops, stops
+from bot.domain.step import Rank, StepStatus
+from bot.logs import scrubber
+from bot.messages.ops import what
+from bot.messages.text import clean, lasting, number
+from bot.polling import outages
+from bot.polling.recordings import SOURCE
+from bot.rules.model import Rule
+from bot.store import Connection
+from bot.store.audit import history
+from bot.store.dead_letters import queue_figures
+from bot.store.overview import MatchNow, StepNow
+from bot.store.recordings import missing_websites, on_hold, watermark, website_names
+from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_states
+from bot.store.troubles import PATIENCE, Trouble, troubles
+from bot.web.facts import Facts
+from bot.web.pages import address, counted
+from bot.web.views import Deeds, Frame, Match, Problem, State
+from mouseflow import __version__
+
+DAY = timedelta(days=1)
+
+INSTANT = timedelta(milliseconds=1)
+"""What is added to now, so that an interval up to it includes what happens now."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One consistent state of the store, and what the daemon has in memory, at one moment."""
+
+    conn: Connection
+    facts: Facts
+    now: datetime
+    names: Mapping[str, str]
+    states: Mapping[str, RuleState]
+    rejected: RejectedRules | None
+    troubles: tuple[Trouble, ...]
+    problems: tuple[Problem, ...]
+    frame: Frame
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The active rules by id."""
+        return {rule.id: rule for rule in self.facts.rules().rules}
+
+    def name(self, website: str) -> str:
+        """The website's name; "" for none, "a website" for one that is not known any more."""
+        return clean(self.names.get(website, "a website")) if website else ""
+
+
+def world(conn: Connection, facts: Facts) -> World:
+    """Read what all pages share."""
+    now = facts.clock()
+    names = missing_websites(conn) | website_names(conn)
+    states, rejected, lasting_troubles = rule_states(conn), rejected_rules(conn), troubles(conn)
+    queue = queue_figures(conn, now)
+    found = (
+        *_store_problems(facts, now),
+        *_poll_problems(conn),
+        *_rule_problems(facts, rejected, states),
+        *_lane_problems(lasting_troubles, names),
+        *_dead_problem(queue.dead),
+        *_held_problems(conn, names),
+    )
+    severe = sorted(found, key=lambda problem: problem.severity != "critical")
+    loaded = history(conn, kind="rules.loaded", limit=1)
+    flow = facts.settings.mouseflow
+    frame = Frame(
+        account=f"Mouseflow {flow.region.upper()}" if flow.region else "Mouseflow",
+        time_zone=flow.time_zone,
+        version=__version__,
+        now=now,
+        rules_loaded_at=loaded[0].at if loaded else None,
+        problems=len(severe),
+        needs_hand=len(lasting_troubles) + bool(queue.dead),
+    )
+    return World(
+        conn, facts, now, names, states, rejected, tuple(lasting_troubles), tuple(severe), frame
+    )
+
+
+def plain(text: str) -> str:
+    """Text of the bot or of the other side for a page: one line, without a secret."""
+    return clean(scrubber.text(text), 500)
+
+
+def _store_problems(facts: Facts, now: datetime) -> list[Problem]:
+    fault = facts.pulse().fault(now.timestamp())
+    if fault is None:
+        return []
+    return [
+        Problem(
+            key="daemon",
+            severity="critical",
+            title="The bot does not get on",
+            remedy="Restart it if this lasts. A store that can’t be written needs space or rights.",
+            reason=plain(fault),
+        )
+    ]
+
+
+def _poll_problems(conn: Connection) -> list[Problem]:
+    kept = outages.written(watermark(conn, outages.OUTAGES, ""))
+    found: dict[outages.Trouble, list[outages.Failing]] = {}
+    for each in kept.failing:
+        found.setdefault(each.trouble, []).append(each)
+    problems = []
+    for trouble, polls in found.items():
+        since = min(each.since for each in polls)
+        match trouble:
+            case "key":
+                title = "Mouseflow rejected the API key: nothing is polled"
+                remedy = "Check mouseflow.email and mouseflow.api_key, then reload with SIGHUP."
+            case "away":
+                title = f"Mouseflow does not answer: {counted(len(polls), 'poll')} failing"
+                remedy = "The bot retries by itself and catches up. See Mouseflow’s status page."
+            case "store":
+                title = "The store can’t be written"
+                remedy = "Free some space, or give the bot write permission in its folder."
+            case "other":
+                title = f"{counted(len(polls), 'poll')} failing: {plain(polls[0].what)}"
+                remedy = "The bot retries by itself; `mouseflow-bot status` lists them all."
+            case _:
+                assert_never(trouble)
+        problems.append(
+            Problem(
+                key=f"poll {trouble}",
+                severity="critical" if trouble in ("key", "store") else "warning",
+                title=title,
+                remedy=remedy,
+                since=since,
+                reason=plain(polls[0].reason),
+            )
+        )
+    return problems
+
+
+def _rule_problems(
+    facts: Facts, rejected: RejectedRules | None, states: Mapping[str, RuleState]
+) -> list[Problem]:
+    found = []
+    if rejected is not None:
+        title, _, rest = rejected.title.partition(". ")
+        found.append(
+            Problem(
+                key="rules rejected",
+                severity="warning",
+                title=title,
+                remedy=f"{rest or 'The bot runs on.'} `mouseflow-bot check` lists every error.",
+                since=rejected.at,
+                reason=plain(rejected.faults[0]) if rejected.faults else "",
+                link=address("rules"),
+                link_text="See the rules",
+            )
+        )
+    active = {rule.id for rule in facts.rules().rules}
+    for rule, state in sorted(states.items()):
+        if state.paused_at is not None and rule in active:
+            found.append(
+                Problem(
+                    key=f"paused {rule}",
+                    severity="warning",
+                    title=f"Rule {rule} is paused by its safety limit",
+                    remedy="See whether its matches are right. Then edit the rule, or resume it.",
+                    since=state.paused_at,
+                    rule_ids=(rule,),
+                    reason=plain(state.paused_why),
+                    link=address("rules", rule),
+                    link_text="See the rule",
+                )
+            )
+    return found
+
+
+def _lane_problems(found: list[Trouble], names: Mapping[str, str]) -> list[Problem]:
+    problems = []
+    for each in found:
+        place = names.get(each.place, each.place)
+        dropped = f" {number(each.dropped)} more were not kept: the queue was full." * bool(
+            each.dropped
+        )
+        waits = f"{counted(each.waiting, 'action')} wait{'s' if each.waiting == 1 else ''}"
+        problems.append(
+            Problem(
+                key=each.key,
+                severity="critical" if stops(each.cause) is Stops.SERVICE else "warning",
+                title=f"{plain(what(each.cause, place))}: {waits}",
+                remedy=f"{_sentence(plain(each.remedy))}What waits goes out by itself.{dropped}",
+                since=each.since,
+                kept_until=each.since + PATIENCE,
+                reason=plain(each.reason),
+                link=address("queue"),
+                link_text="See what waits",
+                lane=each.key,
+            )
+        )
+    return problems
+
+
+def _sentence(text: str) -> str:
+    if not text:
+        return ""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', ')')) else '.'} "
+
+
+def _dead_problem(dead: int) -> list[Problem]:
+    if not dead:
+        return []
+    return [
+        Problem(
+            key="dead letters",
+            severity="warning",
+            title=f"{counted(dead, 'action')} failed for good",
+            remedy="Fix the cause, then retry them.",
+            link=address("queue") + "#dead",
+            link_text="See the causes",
+        )
+    ]
+
+
+def _held_problems(conn: Connection, names: Mapping[str, str]) -> list[Problem]:
+    return [
+        Problem(
+            key=f"held {held.website} {held.kind} {held.filter}",
+            severity="warning",
+            title=f"Rules with {plain(held.filter)} are on hold on {names.get(held.website, '?')}",
+            remedy="The API ignores or refuses it. The rules catch up when it works again.",
+            reason=plain(held.reason),
+        )
+        for held in on_hold(conn)
+    ]
+
+
+def is_passing(cause: str) -> bool:
+    """Whether a failure with this cause often passes by itself."""
+    return cause in PASSING or cause == Cause.BUSY
+
+
+def match_of(found: MatchNow, world: World) -> Match:
+    """A match in words, with what became of it."""
+    state, outcome, at, lag = outcome_of(found, world)
+    return Match(
+        key=found.key,
+        rule_id=found.rule,
+        at=found.matched,
+        website=world.name(found.website),
+        recording_id=found.subject_key if found.kind == SOURCE else None,
+        why=clean("; ".join(found.why), 300),
+        state=state,
+        outcome=outcome,
+        outcome_at=at,
+        lag=lag,
+    )
+
+
+def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | None, float | None]:
+    """What became of the match as a whole: the worst of its steps, else its post."""
+    steps = found.steps
+    if not steps:
+        return "off", "No action", None, None
+    dead = [step for step in steps if step.state is StepStatus.DEAD]
+    if dead:
+        return "crit", f"Failed: {plain(dead[0].fault)}", dead[0].ended, None
+    open_steps = [step for step in steps if step.state.is_open]
+    if open_steps:
+        why = next((step.fault for step in open_steps if step.fault), "")
+        return (
+            ("warn", f"Waits: {plain(why)}", None, None) if why else ("wait", "Waits", None, None)
+        )
+    posts = [step for step in steps if step.rank == Rank.POST]
+    for step in posts:
+        if step.state is StepStatus.FOLDED:
+            when = step.digest_due
+            return "off", "In a digest", when, None
+    if posts and all(step.state is StepStatus.WITHHELD for step in posts):
+        return "off", f"Held back: {plain(posts[0].fault)}", posts[0].ended, None
+    sent = [step for step in posts if step.state is StepStatus.DONE and step.ended]
+    if sent and sent[0].ended:
+        lag = max(0.0, (sent[0].ended - found.happened).total_seconds())
+        return "ok", f"Posted after {lasting(timedelta(seconds=round(lag)))}", sent[0].ended, lag
+    ended = max((step.ended for step in steps if step.ended), default=None)
+    return "ok", "Done", ended, None
+
+
+def deeds_of(found: MatchNow) -> tuple[Deeds, ...]:
+    """Every step of the match in words."""
+    return tuple(map(_deed, found.steps))
+
+
+def _deed(step: StepNow) -> Deeds:
+    state, text = _STATES[step.state]
+    fault = plain(step.fault)
+    why = f": {fault}" if fault and step.state is not StepStatus.DONE else ""
+    return Deeds(
+        action=step.action.replace("_", " "), state=state, text=f"{text}{why}", at=step.ended
+    )
+
+
+_STATES: Mapping[StepStatus, tuple[State, str]] = {
+    StepStatus.PENDING: ("wait", "waits"),
+    StepStatus.SENDING: ("wait", "running"),
+    StepStatus.DONE: ("ok", "done"),
+    StepStatus.DEAD: ("crit", "failed for good"),
+    StepStatus.FOLDED: ("off", "in a digest"),
+    StepStatus.WITHHELD: ("off", "held back"),
+}
+
+if missing := [status for status in StepStatus if status not in _STATES]:
+    raise TypeError(f"states of steps without words: {missing}")

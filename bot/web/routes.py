@@ -1,0 +1,299 @@
+"""The pages and their JSON twins: one table, so that both show the same and are documented."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from itertools import groupby
+from typing import Any, Literal
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bot.store import Connection
+from bot.web import views
+from bot.web.facts import Facts
+from bot.web.openapi import Parameter, View, document
+from bot.web.pages import Clock
+from bot.web.read import activity as read_activity
+from bot.web.read.activity import FILTER_NAMES, PAGE, activity, day_of
+from bot.web.read.budgets import budgets
+from bot.web.read.overview import overview
+from bot.web.read.queue import queue
+from bot.web.read.recording import match_page, recording
+from bot.web.read.rules import rule, rules
+from bot.web.shared import Web, web_of
+from bot.web.stream import stream
+
+MOST_ENTRIES = 1_000
+MOST_RULES = 200
+
+Work = Callable[[Connection], Any]
+
+
+class Bad(HTTPException):
+    """A parameter that can't be understood."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(422, f"{name}: {what}")
+
+
+def _number(given: Mapping[str, str], name: str, most: int, default: int | None) -> int | None:
+    """A whole number of the query; raises Bad."""
+    text = given.get(name, "")
+    if not text:
+        return default
+    # Also 72.0, which is a whole number in JSON Schema.
+    whole = text.removesuffix(".0")
+    if not whole.isascii() or not whole.isdigit() or len(whole) > 18 or not int(whole) > 0:
+        raise Bad(name, "write a whole number above 0")
+    return min(int(whole), most)
+
+
+def _choice(given: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    value = given.get(name, "")
+    if value and value not in choices:
+        raise Bad(name, f"write one of {', '.join(choices)}")
+    return value
+
+
+def _overview(_given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: overview(conn, facts)
+
+
+STATES = ("firing", "problem", "snoozed", "paused", "silent")
+
+
+def _rules(given: Mapping[str, str], facts: Facts) -> Work:
+    chosen = _choice(given, "state", STATES)
+
+    def work(conn: Connection) -> views.Rules:
+        found = rules(conn, facts)
+        shown = [row for row in found.rules if not chosen or chosen in row.states]
+        return msgspec.structs.replace(found, rules=tuple(shown[:MOST_RULES]))
+
+    return work
+
+
+def _rule(given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: rule(conn, facts, given["id"])
+
+
+def _budgets(_given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: budgets(conn, facts)
+
+
+def _activity(given: Mapping[str, str], facts: Facts) -> Work:
+    try:
+        since = day_of(given.get("from", ""), facts.zone, facts.clock())
+    except ValueError:
+        raise Bad("from", "write a date such as 2026-11-24") from None
+    return partial(
+        activity,
+        facts=facts,
+        kind=_choice(given, "kind", tuple(read_activity.FILTERS)),
+        rule=given.get("rule", ""),
+        website=given.get("website", ""),
+        since=since,
+        before=_number(given, "before", 2**62, None),
+        limit=_number(given, "limit", MOST_ENTRIES, PAGE) or PAGE,
+    )
+
+
+def _queue(given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: queue(conn, facts, lane=given.get("lane", ""))
+
+
+def _recording(given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: recording(conn, facts, given["id"])
+
+
+def _match(given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: match_page(conn, facts, given["key"])
+
+
+Values = Callable[[Web, Mapping[str, str], Any], Mapping[str, Any]]
+
+
+def _nothing(_web: Web, _given: Mapping[str, str], _view: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _of_overview(_web: Web, _given: Mapping[str, str], view: views.Overview) -> Mapping[str, Any]:
+    return {"first_run": not view.matches}
+
+
+def _of_rules(_web: Web, given: Mapping[str, str], view: views.Rules) -> Mapping[str, Any]:
+    return {"chosen": given.get("state", ""), "total": view.total}
+
+
+def _of_rule(web: Web, _given: Mapping[str, str], view: views.Rule) -> Mapping[str, Any]:
+    zone = web.facts.zone
+    local = web.facts.clock().astimezone(zone)
+    return {
+        "topic": f"rule:{view.row.id}",
+        "snoozes": [(key, words) for key, words, _until in snoozes(local)],
+    }
+
+
+def snoozes(local: datetime) -> list[tuple[str, str, datetime]]:
+    """The ends of a snooze that the page offers: (value, words, when)."""
+    hour = local + timedelta(hours=1)
+    tomorrow = _at_nine(local.date() + timedelta(days=1), local)
+    monday = _at_nine(local.date() + timedelta(days=7 - local.weekday()), local)
+    return [
+        ("1h", f"in 1 hour ({hour:%H:%M})", hour),
+        ("tomorrow", "tomorrow 09:00", tomorrow),
+        ("monday", "Monday 09:00", monday),
+    ]
+
+
+def _at_nine(day: date, local: datetime) -> datetime:
+    return datetime.combine(day, time(9), tzinfo=local.tzinfo)
+
+
+def _of_activity(web: Web, given: Mapping[str, str], view: views.Activity) -> Mapping[str, Any]:
+    zone, now = web.facts.zone, web.facts.clock()
+    clock = Clock(zone, now)
+    days = [
+        (day, list(entries)) for day, entries in groupby(view.entries, lambda it: clock.day(it.at))
+    ]
+    chosen = {
+        "kind": given.get("kind", ""),
+        "rule": given.get("rule", ""),
+        "website": given.get("website", ""),
+        "from_": given.get("from", ""),
+    }
+    live = "" if given.get("before") else "activity"
+    return {"days": days, "chosen": chosen, "kinds": FILTER_NAMES, "topic": live}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page: where it is, what it shows, and the template's own values."""
+
+    path: str
+    view: View
+    here: str
+    topic: str
+    work: Callable[[Mapping[str, str], Facts], Work]
+    values: Values = field(default=_nothing)
+
+
+def _query(
+    name: str, about: str, kind: Literal["string", "integer"] = "string", **more: Any
+) -> Parameter:
+    return Parameter(name, "query", about, {"type": kind, **more})
+
+
+PAGES = {
+    "index": Page("/", View("overview", views.Overview, "Is all well, and if not, what to do."),
+                  "Overview", "overview", _overview, _of_overview),
+    "rules": Page("/rules", View("rules", views.Rules, "All rules, problems first.", (
+                      _query("state", "Only rules in this state.", enum=list(STATES)),)),
+                  "Rules", "rules", _rules, _of_rules),
+    "rule": Page("/rules/{id}", View("rules/{id}", views.Rule, "One rule."),
+                 "Rules", "rule", _rule, _of_rule),
+    "budgets": Page("/budgets", View("budgets", views.Budgets, "All budgets."),
+                    "Budgets", "budgets", _budgets),
+    "activity": Page("/activity", View("activity", views.Activity, "The audit log in words.", (
+                         _query("kind", "What happened.", enum=list(read_activity.FILTERS)),
+                         _query("rule", "Only this rule."),
+                         _query("website", "Only the website of this name."),
+                         _query("from", "From this day on.", format="date"),
+                         _query("before", "Entries before this number.", "integer", minimum=1),
+                         _query("limit", "How many at most.", "integer", minimum=1),
+                     )), "Activity", "activity", _activity, _of_activity),
+    "queue": Page("/queue", View("queue", views.Queue, "What waits, and what failed for good.", (
+                      _query("lane", "Only this lane."),)),
+                  "Queue", "queue", _queue),
+    "recording": Page("/recordings/{id}", View("recordings/{id}", views.Recording,
+                                               "One recording, as the store knows it."),
+                      "Activity", "", _recording),
+    "match": Page("/matches/{key:path}", View("matches/{key}", views.MatchPage, "One match."),
+                  "Activity", "", _match),
+}  # fmt: skip
+
+
+def given_of(request: Request) -> dict[str, str]:
+    """The parameters in the path and the query."""
+    return {**request.query_params, **request.path_params}
+
+
+async def read(web: Web, page: Page, given: Mapping[str, str]) -> Any:
+    """What the page shows; raises HTTPException if there is no such thing."""
+    view = await web.reader.read(page.work(given, web.facts))
+    if view is None:
+        raise HTTPException(404)
+    return view
+
+
+def values_of(web: Web, page: Page, given: Mapping[str, str], view: Any) -> dict[str, Any]:
+    """What the template needs beside the values of every page."""
+    base = {"view": view, "frame": view.frame, "here": page.here, "topic": page.topic}
+    return base | dict(page.values(web, given, view))
+
+
+def _shown(name: str) -> Callable[[Request], Any]:
+    async def show(request: Request) -> Response:
+        web, page, given = web_of(request), PAGES[name], given_of(request)
+        view = await read(web, page, given)
+        return web.page(request, name, values_of(web, page, given, view))
+
+    return show
+
+
+def _json(name: str) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        view = await read(web_of(request), PAGES[name], given_of(request))
+        return json_response(view)
+
+    return answer
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """A value as JSON."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def openapi(_request: Request) -> Response:
+    """The document of the API."""
+    return json_response(document([page.view for page in PAGES.values()]))
+
+
+async def index_of_api(_request: Request) -> Response:
+    """Where everything is."""
+    paths = [f"/api/v1/{page.view.path}" for page in PAGES.values()]
+    return json_response({"openapi": "/api/v1/openapi.json", "paths": paths})
+
+
+async def events(request: Request) -> Response:
+    """What changes on a page, as it changes."""
+    web = web_of(request)
+    topic = request.query_params.get("topic", "")
+    kind, _, key = topic.partition(":")
+    name = next((name for name, page in PAGES.items() if page.topic == kind and kind), None)
+    if name is None or (name == "rule") != bool(key):
+        raise Bad("topic", "write one of overview, rules, rule:ID, budgets, activity, queue")
+    page = PAGES[name]
+
+    async def render() -> dict[str, str]:
+        given = {"id": key}
+        view = await read(web, page, given)
+        values = web.values(request) | values_of(web, page, given, view)
+        return dict(web.pages.parts(name, values))
+
+    return await stream(request, web, topic, None if name == "activity" else render)
+
+
+ROUTES = [
+    Route("/api/v1/", index_of_api),
+    Route("/api/v1/openapi.json", openapi),
+    Route("/api/v1/stream", events, methods=["GET"]),
+    *(Route(f"/api/v1/{page.view.path}".replace("{key}", "{key:path}"), _json(name))
+      for name, page in PAGES.items()),
+    *(Route(page.path, _shown(name)) for name, page in PAGES.items()),
+]  # fmt: skip

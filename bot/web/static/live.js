@@ -1,0 +1,63 @@
+// Live updates. Every page works without this file.
+// Relative times count on, a dot says whether the stream is open, and new activity waits behind a
+// button, so that nothing moves under the reader. Other pages replace the parts that changed.
+const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+function ago(seconds) {
+  const past = Math.abs(seconds);
+  const [size, unit] = units.find(([size]) => past >= size) ?? [1, "s"];
+  const words = `${Math.floor(past / size)} ${unit}`;
+  return seconds < 0 ? `in ${words}` : `${words} ago`;
+}
+
+function tick() {
+  for (const time of document.querySelectorAll("time[data-rel]")) {
+    time.textContent = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
+  }
+}
+
+function say(open) {
+  const light = document.getElementById("live");
+  light.dataset.live = open ? "on" : "off";
+  light.textContent = open ? "Live" : "Reconnecting";
+}
+
+function onEntry(data) {
+  const fresh = document.getElementById("fresh");
+  if (!fresh) return;
+  fresh.dataset.count = Number(fresh.dataset.count ?? 0) + data.entries;
+  fresh.textContent = fresh.dataset.count === "1" ? "1 new entry" : `${fresh.dataset.count} new entries`;
+}
+
+function onPart(data) {
+  const part = document.getElementById(data.id);
+  if (part && !part.contains(document.activeElement)) part.innerHTML = data.html;
+}
+
+// A browser opens only six connections to one host: hidden tabs give theirs back.
+let stream = null;
+
+function follow(address) {
+  if (document.hidden || stream) return;
+  stream = new EventSource(address);
+  stream.onopen = () => say(true);
+  stream.onerror = () => {
+    say(false);
+    if (stream.readyState !== EventSource.CLOSED) return;
+    stream = null; // it gives up after a 503; the bot may be restarting, or all places are taken
+    setTimeout(() => follow(address), 15000);
+  };
+  stream.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
+  stream.addEventListener("part", (event) => onPart(JSON.parse(event.data)));
+}
+
+const address = document.body.dataset.stream;
+setInterval(tick, 1000);
+if (address) {
+  follow(address);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) return follow(address);
+    stream?.close();
+    stream = null;
+  });
+}

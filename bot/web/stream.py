@@ -1,0 +1,88 @@
+"""Server-sent events: the parts of a page that changed, and how many entries are new."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from bot.errors import StoreError
+from bot.web.shared import Web
+
+MOST = 20
+"""Streams at once; further pages are told to reload."""
+
+EVERY = 5.0
+"""Seconds between two looks at what has changed."""
+
+RETRY = 3_000
+"""Milliseconds after which a browser connects again."""
+
+KEEP_ALIVE = 3
+"""After so many looks without news a comment keeps the connection open."""
+
+Render = Callable[[], Awaitable[dict[str, str]]]
+
+
+async def stream(request: Request, web: Web, topic: str, render: Render | None) -> Response:
+    """The stream of one page; without `render` it counts new entries of the audit log."""
+    if web.hub.open >= MOST:
+        raise HTTPException(503, "all streams are taken", {"retry-after": "15"})
+    headers = {"x-accel-buffering": "no"}
+    kind = "text/event-stream"
+    if request.method == "HEAD":  # it has no body, so its stream would never end
+        return Response(b"", 200, headers, media_type=kind)
+    news = _entries(web) if render is None else _parts(web, render)
+    return StreamingResponse(_counted(web, news), 200, headers, media_type=kind)
+
+
+async def _counted(web: Web, news: AsyncIterator[str]) -> AsyncIterator[str]:
+    web.hub.open += 1
+    try:
+        yield f"retry: {RETRY}\n\n"
+        async for text in news:
+            yield text
+    finally:
+        web.hub.open -= 1
+
+
+async def _parts(web: Web, render: Render) -> AsyncIterator[str]:
+    """Each part of the page that looks different from before."""
+    before, quiet = await render(), 0
+    while await web.hub.pause(EVERY):
+        try:
+            now = await render()
+        except StoreError:
+            continue  # the page itself says so when it is loaded again
+        changed = {key: html for key, html in now.items() if before.get(key) != html}
+        for key, html in changed.items():
+            yield _event("part", {"id": key, "html": html})
+        quiet = 0 if changed else quiet + 1
+        if quiet >= KEEP_ALIVE:
+            quiet = 0
+            yield ": keep-alive\n\n"
+        before = now
+
+
+async def _entries(web: Web) -> AsyncIterator[str]:
+    """How many entries were written since the last event."""
+    with suppress(StoreError):
+        await web.reader.read(web.tail.read)
+    seen, quiet = web.tail.entries, 0
+    while await web.hub.pause(EVERY):
+        try:
+            await web.reader.read(web.tail.read)
+        except StoreError:
+            continue
+        if new := web.tail.entries - seen:
+            seen, quiet = web.tail.entries, 0
+            yield _event("entry", {"seq": web.tail.last, "entries": new})
+        elif (quiet := quiet + 1) >= KEEP_ALIVE:
+            quiet = 0
+            yield ": keep-alive\n\n"
+
+
+def _event(name: str, data: dict[str, object]) -> str:
+    return f"event: {name}\ndata: {msgspec.json.encode(data).decode()}\n\n"

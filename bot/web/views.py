@@ -1,0 +1,359 @@
+"""What each page shows, as frozen values: pages and the JSON API render the same ones.
+
+Instants are in UTC. None is unknown or never; a page shows it as "–" or "never". No value holds
+personal data: no visitor, address, query string or variable, and no secret.
+"""
+
+from datetime import date, datetime
+from typing import Literal
+
+from msgspec import Struct
+
+State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"]
+"""How bad something is; each has a shape and a word of its own."""
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Something that a person must fix: what, since when, and the remedy."""
+
+    key: str
+    severity: Literal["warning", "critical"]
+    title: str
+    remedy: str
+    since: datetime | None = None
+    kept_until: datetime | None = None
+    rule_ids: tuple[str, ...] = ()
+    reason: str = ""
+    link: str = ""
+    link_text: str = ""
+    lane: str = ""
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """What stands around every page. `needs_hand` counts the problems of the queue."""
+
+    account: str
+    time_zone: str
+    version: str
+    now: datetime
+    rules_loaded_at: datetime | None
+    problems: int
+    needs_hand: int
+
+
+class Firing(Struct, frozen=True, kw_only=True):
+    """An alert that fires now."""
+
+    rule_id: str
+    summary: str
+    website: str
+    text: str
+    since: datetime
+
+
+class Day(Struct, frozen=True, kw_only=True):
+    """The last 24 hours. Lags are seconds from the event to the message."""
+
+    matches: int
+    matches_before: int
+    messages: int
+    digests: int
+    waiting: int
+    lag_median: float | None
+    lag_p95: float | None
+    requests_per_second: float | None
+    limit: float
+    throttled: int
+
+
+class Website(Struct, frozen=True, kw_only=True):
+    """A website that some rule or budget watches."""
+
+    id: str
+    name: str
+    status: str | None
+    recording_rate: int | None
+    set_by: str
+    read_only: bool
+    last_poll_at: datetime | None
+    newest_recording_at: datetime | None
+    per_hour: tuple[int, ...]
+    today: int
+    error: str
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """A match, and what became of it. `lag` is seconds from the event to the message."""
+
+    key: str
+    rule_id: str
+    at: datetime
+    website: str
+    recording_id: str | None
+    why: str
+    state: State
+    outcome: str
+    outcome_at: datetime | None = None
+    lag: float | None = None
+
+
+class BudgetStep(Struct, frozen=True, kw_only=True):
+    """A step of a budget: at this share of it, in percent."""
+
+    share: float
+    does: str
+    passed_at: datetime | None
+    expected_on: date | None
+
+
+class BudgetSite(Struct, frozen=True, kw_only=True):
+    """A website of a budget, and who set its recording."""
+
+    id: str
+    website: str
+    status: str | None
+    rate: int | None
+    by: str
+    read_only: bool
+    left_alone: datetime | None
+
+
+class Budget(Struct, frozen=True, kw_only=True):
+    """A budget in its present period. `ends_on` is its last day.
+
+    `pace` is recordings a day at present, `even_pace` what the rest of the budget allows.
+    """
+
+    id: str
+    summary: str
+    starts_on: date
+    ends_on: date
+    used: int
+    total: int
+    share: float
+    expected: float
+    per_day: dict[date, int]
+    pace: float | None
+    even_pace: float | None
+    runs_out_on: datetime | None
+    checked_at: datetime
+    steps: tuple[BudgetStep, ...]
+    websites: tuple[BudgetSite, ...]
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """The overview. `started_at` is when the bot started."""
+
+    frame: Frame
+    problems: tuple[Problem, ...]
+    firing: tuple[Firing, ...]
+    day: Day
+    websites: tuple[Website, ...]
+    budgets: tuple[Budget, ...]
+    matches: tuple[Match, ...]
+    rules: int
+    channels: int
+    channels_failing: int
+    last_poll_at: datetime | None
+    started_at: datetime
+    recordings_seen: int
+
+
+class RuleRow(Struct, frozen=True, kw_only=True):
+    """A rule in the list. `requests_per_hour`: requests that it had a part in.
+
+    `states` are all that hold; `state` is the worst of them. `per_day` ends with today.
+    """
+
+    id: str
+    summary: str
+    watch: str
+    websites: tuple[str, ...]
+    state: State
+    state_text: str
+    states: tuple[Literal["firing", "problem", "snoozed", "paused", "silent"], ...]
+    state_until: datetime | None
+    per_day: tuple[int, ...]
+    last_24h: int
+    last_match_at: datetime | None
+    requests_per_hour: float
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """The rules in a state, problems first; `total` and `counts` are of all.
+
+    `waiting_sessions` are not over yet.
+    """
+
+    frame: Frame
+    total: int
+    rules: tuple[RuleRow, ...]
+    counts: dict[str, int]
+    waiting_sessions: int
+    next_settled_at: datetime | None
+    file_errors: tuple[str, ...]
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A part of a condition: what is asked, and what it costs or when it is known."""
+
+    text: str
+    cost: str = ""
+    parts: tuple["Part", ...] = ()
+
+
+class Deed(Struct, frozen=True, kw_only=True):
+    """An action of a rule in words."""
+
+    action: str
+    text: str
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """One rule. `usual` is the median of the same weekday over four weeks."""
+
+    frame: Frame
+    row: RuleRow
+    file: str
+    line: int
+    per_day: dict[date, int]
+    usual: float | None
+    condition: Part
+    excepts: Part | None
+    actions: tuple[Deed, ...]
+    more: tuple[Deed, ...]
+    waits: bool
+    digest_at: datetime | None
+    digest_count: int
+    safety_used: int | None
+    safety_limit: str
+    matches: tuple[Match, ...]
+    matches_kept: int
+
+
+class Budgets(Struct, frozen=True, kw_only=True):
+    """All budgets."""
+
+    frame: Frame
+    budgets: tuple[Budget, ...]
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A line of the audit log in words."""
+
+    seq: int
+    at: datetime
+    kind: str
+    state: State | Literal["person", "message", "bot"]
+    subject: str
+    text: str
+    reason: str
+    rule_id: str
+    website: str
+    recording_id: str | None
+
+
+class Activity(Struct, frozen=True, kw_only=True):
+    """A page of the audit log, newest first. `older` is the number to ask with as `before`."""
+
+    frame: Frame
+    entries: tuple[Entry, ...]
+    older: int | None
+    keep_days: int
+    rules: tuple[str, ...]
+    websites: tuple[str, ...]
+
+
+class Lane(Struct, frozen=True, kw_only=True):
+    """A queue: one for each place. A failing one never holds up another."""
+
+    id: str
+    place: str
+    state: State
+    state_text: str
+    error: str
+    waiting: int
+    oldest_at: datetime | None
+    next_attempt_at: datetime | None
+    sent_24h: int
+
+
+class DeadItem(Struct, frozen=True, kw_only=True):
+    """An action that failed for good."""
+
+    number: int
+    action: str
+    recording_id: str | None
+    given_up_at: datetime
+
+
+class DeadGroup(Struct, frozen=True, kw_only=True):
+    """Actions that failed for good, for one cause."""
+
+    group: str
+    rule_id: str
+    action: str
+    cause: str
+    remedy: str
+    count: int
+    first_at: datetime
+    items: tuple[DeadItem, ...]
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """What waits, and what failed for good."""
+
+    frame: Frame
+    problems: tuple[Problem, ...]
+    waiting: int
+    running: int
+    lanes: tuple[Lane, ...]
+    dead: int
+    groups: tuple[DeadGroup, ...]
+
+
+class Deeds(Struct, frozen=True, kw_only=True):
+    """An action of a match, and what became of it."""
+
+    action: str
+    state: State
+    text: str
+    at: datetime | None
+
+
+class RuleOfRecording(Struct, frozen=True, kw_only=True):
+    """What a rule made of a recording."""
+
+    rule_id: str
+    summary: str
+    outcome: Literal["matched", "held back", "not stored"]
+    at: datetime
+    why: tuple[str, ...]
+    actions: tuple[Deeds, ...]
+    reason: str
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    """A recording as the store knows it. `final_at` is when its session is over."""
+
+    frame: Frame
+    id: str
+    website_id: str
+    website: str
+    url: str
+    started_at: datetime | None
+    last_activity_at: datetime | None
+    final: bool
+    final_at: datetime | None
+    rules: tuple[RuleOfRecording, ...]
+    others: int
+
+
+class MatchPage(Struct, frozen=True, kw_only=True):
+    """One match, or the recordings that a count or digest stands for."""
+
+    frame: Frame
+    match: Match
+    summary: str
+    actions: tuple[Deeds, ...]
+    why: tuple[str, ...]

@@ -1,0 +1,175 @@
+"""A post about many says how many, since when, where they concentrate, and the worst few."""
+
+from datetime import timedelta
+
+from posting_world import NOW, PLAY, posting, visit
+
+from bot.domain.subjects import Site
+
+RAGE = """
+checkout-rage:
+  summary: Many rage clicks
+  watch: recordings
+  when: {tags: click-rage}
+  count: {at_least: 3, within: 10m, by: website}
+  do: {slack: {}}
+"""
+
+
+def mrkdwn(text):
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def minutes(n):
+    return NOW + timedelta(minutes=n)
+
+
+async def test_a_count_says_how_many_where_and_the_worst_few():
+    async with posting(RAGE) as world:
+        world.now = minutes(9)
+        world.match(
+            visit("r1", "/", "/CHECKOUT/PAY", at=minutes(0), friction=2.5),
+            visit("r2", "/CHECKOUT/PAY", "/help", at=minutes(5), friction=5),
+            visit("r3", "/CART", at=minutes(8), device="Desktop", friction=5),
+        )
+        await world.deliver()
+        [post] = world.posts()
+    website = "https://app.mouseflow.com/websites/site-1"
+    assert post.text == (
+        "🔶 3 in 8 min: Many rage clicks · myshop.com · "
+        "2 on /checkout/pay, 1 on /cart, 2 on phones. The rule asks for 3 in 10 min."
+    )
+    assert post.blocks == [
+        {
+            "type": "section",
+            "text": mrkdwn(
+                f"🔶 *<{website}|3 in 8 min: Many rage clicks>* · myshop.com\n"
+                "2 on */checkout/pay*, 1 on */cart*, 2 on phones. The rule asks for 3 in 10 min."
+            ),
+        },
+        {
+            "type": "section",
+            "text": mrkdwn(
+                f"• <{PLAY.format('r2')}|/checkout/pay> · friction 5+ · "
+                "<!date^1773133500^{time}|10:05 CET>\n"
+                f"• <{PLAY.format('r3')}|/cart> · friction 5+ · "
+                "<!date^1773133680^{time}|10:08 CET>\n"
+                f"• <{PLAY.format('r1')}|/checkout/pay> · friction 2.5+ · "
+                "<!date^1773133200^{time}|10:00 CET>"
+            ),
+        },
+        {
+            "type": "actions",
+            "elements": [
+                {
+                    "type": "button",
+                    "text": {"type": "plain_text", "text": "Open in Mouseflow", "emoji": False},
+                    "url": website,
+                    "action_id": "open",
+                    "style": "primary",
+                }
+            ],
+        },
+        {
+            "type": "context",
+            "elements": [
+                mrkdwn(
+                    "<!date^1773133200^{time}|10:00 CET> to <!date^1773133680^{time}|10:08 CET>"
+                    " · Rule checkout-rage"
+                )
+            ],
+        },
+    ]
+
+
+async def test_a_count_of_hundreds_is_no_taller():
+    async with posting(RAGE.replace("at_least: 3", "at_least: 300")) as world:
+        world.match(*(visit(f"r{n}", "/CART", at=minutes(n / 60)) for n in range(300)))
+        await world.deliver()
+        [post] = world.posts()
+    body, items = (block["text"]["text"] for block in post.blocks[:2])
+    assert "*<https://app.mouseflow.com/websites/site-1|300 in 4 min 59 s: Many" in body
+    assert "All on */cart*, all on phones. The rule asks for 300 in 10 min." in body
+    assert items.count("\n") == 1
+    assert items.endswith("3 like this\nand 297 more")
+
+
+async def test_the_next_count_begins_anew():
+    async with posting(RAGE) as world:
+        world.now = minutes(9)
+        world.match(*(visit(f"r{n}", "/CART", at=minutes(n)) for n in range(7)))
+        await world.deliver()
+    told = [post.text.partition(":")[0] for post in world.posts()]
+    assert told == ["🔶 3 in 2 min", "🔶 3 in 2 min"]
+
+
+async def test_sessions_counted_by_an_earlier_version_count_without_details():
+    async with posting(RAGE) as world:
+        world.now = minutes(9)
+        world.match(*(visit(f"r{n}", "/CART", at=minutes(n)) for n in range(2)))
+        world.store.do(lambda conn: conn.exec_driver_sql("UPDATE tallies SET glimpse = NULL"))
+        world.match(visit("r2", "/CART", at=minutes(2)))
+        await world.deliver()
+    [post] = world.posts()
+    assert post.text.startswith("🔶 3 in 2 min: Many rage clicks · myshop.com · 1 on /cart")
+    assert post.blocks[1]["text"]["text"].endswith("\nand 2 more")
+
+
+async def test_a_digest_says_where_its_matches_concentrate():
+    rule = """
+friction:
+  summary: Frustrated visitor
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {at_most: 1 per hour}}
+"""
+    other = Site("site-2", "de.myshop.com")
+    async with posting(rule) as world:
+        world.match(visit("r0", "/CART"))
+        world.match(*(visit(f"r{n}", "/CHECKOUT/PAY", friction=5) for n in range(1, 5)))
+        world.match(visit("r9", "/CHECKOUT/ADDRESS", site=other, device="Desktop"))
+        await world.deliver()
+        world.wait(hours=1)
+        await world.deliver()
+    digest = world.posts()[1]
+    assert digest.text == "🔶 5 more: Frustrated visitor · In the last 1 h: 5 over the limit."
+    assert digest.blocks[0]["text"]["text"].splitlines()[2:] == [
+        "4 on myshop.com, 1 on de.myshop.com.",
+        "4 on */checkout/pay*, 1 on */checkout/address*, 4 on phones.",
+    ]
+    assert digest.blocks[1]["text"]["text"].splitlines() == [
+        f"• <{PLAY.format('r1')}|/checkout/pay> · myshop.com · friction 5+ · "
+        "<!date^1773133200^{time}|10:00 CET> · 4 like this",
+        "• <https://app.mouseflow.com/websites/site-2/recordings/r9/play|/checkout/address>"
+        " · de.myshop.com · 1 min 35 s · <!date^1773133200^{time}|10:00 CET>",
+    ]
+
+
+async def test_nothing_of_the_visitor_is_kept_for_a_list():
+    async with posting(RAGE) as world:
+        world.match(visit("r1", "/CART", visitor_name="Anna", ip="192.0.2.7", user_agent="Lynx"))
+        [kept] = world.store.do(
+            lambda conn: conn.exec_driver_sql("SELECT glimpse FROM tallies").scalars().all()
+        )
+    assert b"/cart" in kept
+    assert not [it for it in (b"Anna", b"192.0.2.7", b"Lynx") if it in kept]
+
+
+async def test_a_rules_own_text_can_say_the_same():
+    text = "{{ count }} in {{ within }}: {{ others | join(' and ') }} ({{ others }})"
+    own = RAGE.replace("slack: {}", f'slack: {{text: "{text}"}}').replace("3, within", "2, within")
+    async with posting(own) as world:
+        world.match(visit("r1", "/<!here>"), visit("r2", "/CART", at=minutes(5)))
+        await world.deliver()
+    links = [f"<{PLAY.format('r1')}|/&lt;!here&gt;>", f"<{PLAY.format('r2')}|/cart>"]
+    [post] = world.posts()
+    assert post.text == f"2 in 5 min: {' and '.join(links)} ({', '.join(links)})"
+
+
+async def test_in_a_rule_without_count_these_names_have_no_data():
+    rule = RAGE.replace("count: {at_least: 3, within: 10m, by: website}", "silence: [waits]")
+    own = rule.replace("slack: {}", 'slack: {text: "{{ count }} {{ others }}"}')
+    async with posting(own) as world:
+        world.match(visit("r1", "/CART"))
+        await world.deliver()
+    assert world.posts()[0].text == "– –"

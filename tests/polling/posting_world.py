@@ -1,0 +1,96 @@
+"""Rules whose matches are posted to the simulator's Slack: recorded, delivered, and looked at."""
+
+from collections.abc import Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from pydantic import SecretStr
+
+from bot.actions import ACTIONS
+from bot.delivery import Drained, drain
+from bot.delivery.slack import SlackPoster
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.messages.message import plain
+from bot.polling.record_matches import Found, Routing, record_poll
+from bot.ports import Addresses, Ports
+from bot.rules.files.load import read
+from bot.store import in_memory_copy
+from bot.store.matches import PollOutcome
+from mouseflow.models import PageView, Recording
+from mouseflow.simulator.server import Simulator
+
+NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
+SITE = Site("site-1", "myshop.com")
+ZONE = "Europe/Copenhagen"
+PLAY = "https://app.mouseflow.com/websites/site-1/recordings/{}/play"
+
+
+def rule_set(text):
+    body = "\n".join("  " + line for line in text.strip("\n").splitlines())
+    return read([("r.yaml", f"version: 1\nrules:\n{body}\n".encode())]).rules
+
+
+def visit(key, *pages, at=NOW, site=SITE, friction=None, device="Phone", **values):
+    """A session that saw these pages; a page in capitals has a rage click."""
+    views = tuple(
+        PageView(website_page=page.lower(), tags=("click-rage",) if page.isupper() else ())
+        for page in pages
+    )
+    row = Recording(
+        id=key, last_activity=at, duration=95_000, device=device, page_views=views, **values
+    )
+    band = None if friction is None else Band(friction)
+    return RecordingSubject(website=site, recording=row, zone=ZONE, friction=band)
+
+
+class PostingWorld:
+    """A store, rules, and the poster of the bot against the simulator's Slack."""
+
+    def __init__(self, sim: Simulator, text: str, **addresses: str) -> None:
+        self.sim, self.now = sim, NOW
+        self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
+        self.rules = {rule.id: rule for rule in (rule_set(text) if text else ())}
+        self.addresses = Addresses(channel="#ux", ops_channel="#ops", zone=ZONE, **addresses)
+        self.routing = Routing("#ux", ZONE, "#ops")
+        self.poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
+
+    def wait(self, **time: float) -> None:
+        self.now += timedelta(**time)
+
+    def match(self, *subjects, rule: str = "", why: Mapping[str, str] | None = None) -> None:
+        """These sessions match the rule, or every rule, in one poll."""
+        rules = [self.rules[rule]] if rule else self.rules.values()
+        found = [
+            Found(rule=it, subject=subject, happened=subject.recording.last_activity or self.now,
+                  why=(why or {}).get(it.id, "a reason").split("; "))
+            for subject in subjects for it in rules
+        ]  # fmt: skip
+        site = subjects[0].website.id
+        outcome = PollOutcome(source="recordings", website=site, at=self.now)
+        self.store.do(lambda conn: record_poll(conn, outcome, found, self.routing))
+
+    async def deliver(self, **more: Callable[[str], None]) -> Drained:
+        """Perform what is due."""
+        ports = Ports(None, self.poster, None, self.addresses)
+        return await drain(self.store, ports, ACTIONS, clock=lambda: self.now, **more)
+
+    def posts(self, channel: str = "ux"):
+        return self.sim.slack.in_channel(channel)
+
+
+@asynccontextmanager
+async def posting(text: str, **addresses: str):
+    """The world, while the simulator's Slack serves it."""
+    world: PostingWorld | None = None
+    async with Simulator(sites=[], now=lambda: world.now if world else NOW).serving() as sim:
+        for name in ("ux", "ops", "incidents"):
+            sim.slack.add_channel(name)
+        world = PostingWorld(sim, text, **addresses)
+        try:
+            yield world
+        finally:
+            await world.poster.close()
+            world.store.close()
+
+
+__all__ = ["NOW", "PLAY", "SITE", "PostingWorld", "plain", "posting", "visit"]

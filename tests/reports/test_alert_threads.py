@@ -1,0 +1,156 @@
+"""An alert is one message: its end edits it and answers it, reminders answer it."""
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from posting_world import posting
+from report_world import World
+
+from bot.store.dead_letters import steps_of
+
+FUNNEL = """
+dip:
+  summary: Checkout funnel
+  watch: funnels
+  when: {conversion: {under: 25%}}
+  resolved: true
+  remind: 4h
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+class Alerts(World):
+    """Figures that a test sets, and the simulator's Slack where the alerts are posted."""
+
+    def __init__(self, slack, text=FUNNEL) -> None:
+        super().__init__("funnels", text)
+        self.slack = slack
+        slack.store.close()
+        slack.store = self.store
+
+    async def converts(self, completed: int, **wait: float) -> None:
+        """So many of 1,000 complete the funnel; the bot looks, and posts."""
+        self.api.funnels["checkout"] = [1000, completed]
+        await self.look(**wait)
+        self.slack.now = self.now
+        await self.slack.deliver()
+
+    async def ends(self) -> None:
+        """The funnel converts well again, as two looks see."""
+        await self.converts(274)
+        await self.converts(274)
+
+    @property
+    def posts(self):
+        return self.slack.posts("ux")
+
+
+@asynccontextmanager
+async def alerts(text=FUNNEL):
+    async with posting("") as slack:
+        yield Alerts(slack, text)
+
+
+def first_lines(message):
+    return [block["text"]["text"] for block in message.blocks if block["type"] == "section"]
+
+
+async def test_the_end_edits_the_first_message_and_answers_it():
+    async with alerts() as world:
+        await world.converts(500)
+        await world.converts(182)
+        [first] = world.posts
+        assert first.text.startswith("🔶 Checkout funnel · myshop.com")
+        await world.ends()
+        told, answer = world.posts
+    assert told is first
+    assert (told.edits, told.thread_ts) == (1, None)
+    assert told.text.startswith("✅ Resolved after 30 min: Checkout funnel · myshop.com")
+    assert [block["type"] for block in told.blocks] == ["section", "actions", "context"]
+    assert told.metadata["event_payload"]["key"] != answer.metadata["event_payload"]["key"]
+    assert answer.thread_ts == first.ts
+    assert answer.text == told.text
+    assert [block["type"] for block in answer.blocks] == ["section"]
+
+
+async def test_a_reminder_answers_the_first_message_and_leaves_it_as_it_is():
+    async with alerts() as world:
+        await world.converts(182)
+        for _ in range(16):
+            await world.converts(176)
+        first, reminder = world.posts
+    assert first.edits == 0
+    assert reminder.thread_ts == first.ts
+    assert reminder.text.startswith("🔶 Still firing after 4 h: Checkout funnel · myshop.com")
+
+
+async def test_each_episode_has_its_own_message():
+    async with alerts() as world:
+        for _ in range(2):
+            await world.converts(182)
+            await world.ends()
+        first, answer, second, other = world.posts
+    assert (answer.thread_ts, other.thread_ts) == (first.ts, second.ts)
+    assert (first.edits, second.edits) == (1, 1)
+
+
+async def test_a_renamed_rule_still_ends_its_alert_in_place():
+    async with alerts() as world:
+        await world.converts(182)
+        world.edit(FUNNEL.replace("dip:", "low:") + "  was: dip\n")
+        await world.ends()
+        first, answer = world.posts
+    assert (first.edits, answer.thread_ts) == (1, first.ts)
+
+
+async def test_the_end_is_a_post_of_its_own_where_the_first_message_was_deleted():
+    async with alerts() as world:
+        await world.converts(182)
+        world.slack.sim.slack.messages.clear()
+        await world.ends()
+        [end] = world.posts
+    assert end.thread_ts is None
+    assert end.text.startswith("✅ Resolved after")
+    assert end.blocks[-1]["type"] == "context"
+
+
+async def test_a_message_that_can_no_longer_be_edited_stays_and_is_answered():
+    async with alerts() as world:
+        await world.converts(182)
+        world.slack.sim.slack.allows_edits = False
+        await world.ends()
+        first, answer = world.posts
+        [edit] = [
+            step for step in world.store.do(lambda conn: steps_of(conn, *_end(conn)))
+            if step.action == "edit"
+        ]  # fmt: skip
+    assert (first.edits, answer.thread_ts) == (0, first.ts)
+    assert edit.state == "done"
+
+
+def _end(conn):
+    return conn.exec_driver_sql("SELECT key FROM matches WHERE key LIKE '%-resolved'").one()
+
+
+async def test_an_answer_whose_outcome_is_unknown_is_looked_up_in_its_thread():
+    async with alerts() as world:
+        await world.converts(182)
+        world.slack.sim.fail("close_after", side="slack", path="chat.postMessage")
+        await world.ends()
+        for _ in range(3):
+            world.now += timedelta(minutes=5)
+            world.slack.now = world.now
+            await world.slack.deliver()
+        first, answer = world.posts
+    assert (first.edits, answer.thread_ts) == (1, first.ts)
+
+
+async def test_the_end_is_a_post_of_its_own_where_the_beginning_is_in_a_digest():
+    limited = FUNNEL.replace('"#ux"}', '"#ux", at_most: 1 per day}')
+    async with alerts(limited) as world:
+        for _ in range(2):
+            await world.converts(182)
+            await world.ends()
+        posts = world.posts
+    assert [post.thread_ts for post in posts] == [None, posts[0].ts, None]
+    assert posts[2].text.startswith("✅ Resolved after")

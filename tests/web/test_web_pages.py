@@ -1,0 +1,436 @@
+"""What the pages and their JSON twins say, and what they never say."""
+
+import json
+import re
+from datetime import timedelta
+from functools import partial
+from shutil import move
+
+import jsonschema
+import pytest
+from web_world import NOW, RULES, TOKEN, WebWorld, logged_in
+
+from bot.domain.causes import Cause
+from bot.domain.step import Rank, StepStatus
+from bot.domain.subjects import RecordingSubject, Site, written
+from bot.store.audit import Note, record
+from bot.store.lanes import LaneFault, pause_lane
+from bot.store.matches import NewMatch, NewStep, add_match
+from bot.store.outbox import claim, complete, give_up
+from bot.store.recordings import SeenRecording, save_recordings, set_watermark, set_websites
+from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
+from bot.store.troubles import Trouble, keep_trouble
+from bot.web.routes import PAGES
+from mouseflow.models import Recording
+
+SITE = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
+RECORDING = "ace4e348eb3e4cf0aa4ffcd95a8b9c01"
+SECRETS = ("key-of-the-account", "xoxb-secret", TOKEN, "ops@larkfield.example")
+PERSONAL = ("203.0.113.7", "Ada Lovelace", "visitor-17", "Example Telecom", "?email=ada", "Mozilla")
+
+
+def subject(key=RECORDING):
+    row = Recording(
+        id=key,
+        ip="203.0.113.7",
+        visitor_name="Ada Lovelace",
+        visitor_id="visitor-17",
+        isp="Example Telecom",
+        user_agent="Mozilla/5.0",
+        entry_page="/checkout?email=ada@example.com",
+    )
+    return RecordingSubject(website=Site(SITE, "larkfield.example"), recording=row)
+
+
+def match(rule="checkout-friction", key=RECORDING, at=NOW, steps=("tag", "slack"), why=()):
+    about = written(subject(key))
+    ranks = {"tag": Rank.WRITE, "slack": Rank.POST}
+    return NewMatch(
+        rule=rule,
+        kind="recordings",
+        website=SITE,
+        subject_key=key,
+        match_key=f"{rule}/{SITE}/{key}",
+        subject=about,
+        matched=at,
+        happened=at - timedelta(seconds=40),
+        why=why or ("rage clicks on /checkout/payment", "friction at least 5"),
+        steps=[
+            NewStep(
+                key=f"{rule}/{SITE}/{key}/{kind}-1",
+                rank=ranks[kind],
+                lane=f"mouseflow:{SITE}" if kind == "tag" else "slack:#checkout-alerts",
+                kind=kind,
+                params="{}",
+                due=at,
+            )
+            for kind in steps
+        ],
+    )
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = WebWorld(tmp_path)
+    world.sites = {SITE: False}
+    do = world.store.do
+    do(lambda conn: set_websites(conn, {SITE: "larkfield.example"}, {}, NOW))
+    do(lambda conn: set_watermark(conn, "recordings", SITE, "{}", NOW - timedelta(seconds=8)))
+    seen = SeenRecording(
+        id=RECORDING, fingerprint="f", settled=False, created=NOW, last_activity=NOW
+    )
+    do(lambda conn: save_recordings(conn, SITE, [seen], NOW))
+    yield world
+    world.store.close()
+
+
+def perform(world, lane, end, at=NOW):
+    """Claim the lane's next step, and end it as told."""
+
+    def work(conn):
+        claimed = claim(conn, lane, at, "token")
+        assert claimed is not None
+        assert end(conn, claimed, at)
+
+    world.store.do(work)
+
+
+def matched(world, **about):
+    world.store.do(lambda conn: add_match(conn, match(**about)))
+
+
+def posted(world):
+    matched(world)
+    perform(world, f"mouseflow:{SITE}", partial(complete, note="tagged friction"))
+    perform(world, "slack:#checkout-alerts", partial(complete, note="posted to #checkout-alerts"))
+
+
+async def html(asking, path):
+    answer = await asking.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def view(asking, path):
+    answer = await asking.get(f"/api/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def text_of(page):
+    """What a person reads."""
+    body = re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", body.replace("<wbr>", "")).split())
+
+
+async def test_a_bot_without_any_match_says_what_it_waits_for(world):
+    async with world.ask() as asking:
+        page = text_of(await html(asking, "/"))
+        assert "Waiting for the first match" in page
+        assert "It has seen 7 new recordings; none matched yet" in page
+        assert "mouseflow-bot replay --since 24h" in page
+
+
+async def test_all_is_well_with_its_proof(world):
+    posted(world)
+    async with world.ask() as asking:
+        page = text_of(await html(asking, "/"))
+        assert "All is well" in page
+        assert "Last poll 8 s ago" in page
+        assert "Rage clicks" not in page
+        assert "rage clicks on /checkout/payment; friction at least 5 Posted after 40 s" in page
+        found = await view(asking, "overview")
+        assert found["day"]["matches"] == 1
+        assert found["day"]["lag_median"] == 40
+        (shown,) = found["matches"]
+        assert shown["recording_id"] == RECORDING
+        assert found["websites"][0]["name"] == "larkfield.example"
+        assert found["websites"][0]["today"] == 1
+
+
+async def test_a_problem_leads_with_its_cause_remedy_and_rule(world):
+    matched(world, steps=("slack",))
+    lane = "slack:#checkout-alerts"
+
+    def fails(conn):
+        fault = LaneFault(Cause.CHANNEL_ARCHIVED, "unarchive it", NOW)
+        pause_lane(conn, lane, NOW + timedelta(minutes=9), "is_archived", fault)
+        about = {"place": "#checkout-alerts", "reason": "is_archived", "remedy": "unarchive it"}
+        kept = Trouble(key=f"channel archived {lane}", cause=Cause.CHANNEL_ARCHIVED, since=NOW,
+                       told=True, waiting=12, **about)  # fmt: skip
+        keep_trouble(conn, kept)
+
+    world.store.do(fails)
+    async with world.ask() as asking:
+        page = text_of(await html(asking, "/"))
+        assert "One thing needs you" in page
+        assert "Slack channel #checkout-alerts is archived: 12 actions wait" in page
+        assert "Unarchive it. What waits goes out by itself." in page
+        queue = text_of(await html(asking, "/queue"))
+        assert "1 action waits, 1 of them for Slack #checkout-alerts" in queue
+        assert "in 9 min" in queue
+        assert "Try now" not in queue  # not logged in
+        rows = {row["id"]: row for row in (await view(asking, "rules"))["rules"]}
+        assert rows["checkout-friction"]["state_text"] == "Can’t deliver"
+        assert next(iter(rows)) == "checkout-friction"
+        await logged_in(asking)
+        queue = await html(asking, "/queue")
+        assert "Try now" in queue
+        form = re.search(r'name="csrf" value="([0-9a-f]+)"', queue)
+        done = await asking.post(
+            "/queue/retry",
+            data={"csrf": form[1], "lane": "x"},
+            headers={"sec-fetch-site": "same-origin"},
+        )
+        assert done.status_code == 303
+        assert world.woken == 1
+        (lane_now,) = (await view(asking, "queue"))["lanes"]
+        assert lane_now["next_attempt_at"] == NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_dead_letters_are_retried_or_dropped_by_cause(world):
+    for key in ("a" * 32, "b" * 32):
+        matched(world, key=key, steps=("tag",))
+        lane = f"mouseflow:{SITE}"
+        perform(world, lane, partial(give_up, reason="403 refused", remedy="give it write access"))
+    async with world.ask() as asking:
+        await logged_in(asking)
+        found = await view(asking, "queue")
+        (group,) = found["groups"]
+        assert (group["count"], group["cause"]) == (2, "403 refused")
+        page = await html(asking, "/queue")
+        assert "Retry 2 actions" in page
+        csrf = re.search(r'name="csrf" value="([0-9a-f]+)"', page)[1]
+        own = {"sec-fetch-site": "same-origin"}
+        form = {"csrf": csrf, "group": group["group"]}
+        assert (await asking.post("/queue/retry", data=form)).status_code == 403
+        assert (await asking.post("/queue/retry", data=form, headers=own)).status_code == 303
+        found = await view(asking, "queue")
+        assert (found["dead"], found["waiting"]) == (0, 2)
+        for _ in range(2):
+            perform(world, lane, partial(give_up, reason="403 refused", remedy=""))
+        form["group"] = (await view(asking, "queue"))["groups"][0]["group"]
+        assert (await asking.post("/queue/cancel", data=form, headers=own)).status_code == 303
+        assert (await view(asking, "queue"))["dead"] == 0
+        texts = [entry["reason"] for entry in (await view(asking, "activity"))["entries"]]
+        assert texts.count("dropped by hand") == 2
+
+
+async def test_a_rule_is_snoozed_and_resumed(world):
+    posted(world)
+    async with world.ask() as asking:
+        address = "/rules/checkout-friction"
+        assert "Snooze rule" not in await html(asking, address)
+        await logged_in(asking)
+        page = await html(asking, address)
+        assert "tomorrow 09:00" in page
+        csrf = re.search(r'name="csrf" value="([0-9a-f]+)"', page)[1]
+        own = {"sec-fetch-site": "same-origin"}
+        wrong = {"csrf": csrf, "until": "never"}
+        done = await asking.post(f"{address}/snooze", data=wrong, headers=own)
+        assert done.status_code == 422
+        form = {"csrf": csrf, "until": "tomorrow"}
+        done = await asking.post(f"{address}/snooze", data=form, headers=own)
+        assert (done.status_code, done.headers["location"]) == (303, address)
+        state = world.store.do(rule_states)["checkout-friction"]
+        assert state.snoozed_until.isoformat() == "2026-11-27T08:00:00+00:00"
+        assert "Snoozed" in text_of(await html(asking, address))
+        world.store.do(lambda conn: pause_rule(conn, "checkout-friction", "too many", NOW))
+        await asking.post(f"{address}/resume", data={"csrf": csrf}, headers=own)
+        state = world.store.do(rule_states)["checkout-friction"]
+        assert state.paused_at is None
+        assert state.snoozed_until <= NOW
+        assert (
+            await asking.post("/rules/nothing/snooze", data=form, headers=own)
+        ).status_code == 404
+
+
+async def test_states_of_rules_and_their_filter(world):
+    world.store.do(lambda conn: pause_rule(conn, "outlet-404", "200 in 1 h", NOW))
+    world.store.do(lambda conn: snooze(conn, "checkout-funnel", NOW + timedelta(hours=1), NOW))
+    world.store.do(lambda conn: reject_rules(conn, RejectedRules(NOW, ("rules.yaml:3:1: bad",))))
+    async with world.ask() as asking:
+        found = await view(asking, "rules")
+        states = {row["id"]: row["state_text"] for row in found["rules"]}
+        assert states == {
+            "outlet-404": "Paused",
+            "checkout-funnel": "Snoozed",
+            "checkout-friction": "No match yet",
+        }
+        assert found["file_errors"] == ["rules.yaml:3:1: bad"]
+        only = await view(asking, "rules?state=paused")
+        assert [row["id"] for row in only["rules"]] == ["outlet-404"]
+        assert only["total"] == 3
+        page = text_of(await html(asking, "/rules?state=paused"))
+        assert "3 rules" in page
+        assert "1 paused, 1 snoozed" in page
+        assert "rules.yaml:3:1: bad" in page
+        overview = text_of(await html(asking, "/"))
+        assert "Two things need you" in overview
+        assert "Rule outlet-404 is paused by its safety limit" in overview
+
+
+async def test_a_rule_shows_its_condition_costs_and_actions(world):
+    posted(world)
+    async with world.ask() as asking:
+        page = text_of(await html(asking, "/rules/checkout-friction"))
+        assert "All of these friction at least 2.5 one request for all rules" in page
+        assert "None of these" in page
+        assert "at most 10 in 1 h, the rest in a digest" in page
+        assert "friction, checkout" in page
+        assert "1 match in the last 24 h" in page
+        found = await view(asking, "rules/checkout-friction")
+        assert len(found["per_day"]) == 30
+        assert list(found["per_day"].values())[-1] == 1
+        assert (await asking.get("/rules/nothing")).status_code == 404
+
+
+async def test_the_entry_of_a_match_says_what_became_of_it(world):
+    posted(world)
+    async with world.ask() as asking:
+        (entry,) = (await view(asking, "activity"))["entries"]
+        assert entry["kind"] == "match"
+        assert entry["reason"].endswith("Tagged friction, posted to #checkout-alerts")
+        assert len((await view(asking, "activity?kind=done"))["entries"]) == 2
+        assert (await view(asking, "activity?kind=failed"))["entries"] == []
+
+
+async def test_older_entries_stay_where_they_are_while_new_ones_come(world):
+    def notes(first, last):
+        some = [Note(kind="notice", text=f"number {n}") for n in range(first, last)]
+        world.store.do(lambda conn: record(conn, NOW, some))
+
+    notes(0, 120)
+    async with world.ask() as asking:
+        seen, path = [], "activity"
+        while True:
+            found = await view(asking, path)
+            seen += [entry["text"] for entry in found["entries"]]
+            notes(1000 + len(seen), 1003 + len(seen))
+            if found["older"] is None:
+                break
+            path = f"activity?before={found['older']}"
+        assert seen == [f"Notice: number {n}" for n in reversed(range(120))]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["before=0", "before=x", "limit=-1", "limit=1.5", "kind=nothing", "from=yesterday",
+     f"before={'9' * 40}"],
+)  # fmt: skip
+async def test_a_parameter_that_cant_be_understood_is_named(world, query):
+    async with world.ask() as asking:
+        answer = await asking.get(f"/api/v1/activity?{query}")
+        assert answer.status_code == 422
+        assert query.partition("=")[0] in answer.json()["message"].lower()
+        assert (await asking.get(f"/activity?{query}")).status_code == 422
+
+
+async def test_a_recording_says_why_and_what_became_of_it(world):
+    posted(world)
+    async with world.ask() as asking:
+        page = text_of(await html(asking, f"/recordings/{RECORDING}"))
+        assert "Rage clicks on /checkout/payment" in page
+        assert "Frustrated visitor in the checkout" in page
+        assert "The session is final at" in page
+        assert "tag: done" in page
+        (rule,) = (await view(asking, f"recordings/{RECORDING}"))["rules"]
+        assert rule["why"] == ["rage clicks on /checkout/payment", "friction at least 5"]
+        key = f"checkout-friction/{SITE}/{RECORDING}"
+        assert "slack: done" in text_of(await html(asking, f"/matches/{key}"))
+        assert (await view(asking, f"matches/{key}"))["match"]["key"] == key
+        assert (await asking.get("/recordings/unknown")).status_code == 404
+
+
+HOSTILE = '"><script>alert(1)</script>\u202e&amp;{{7*7}}\x1b[2J'
+
+
+async def test_text_from_outside_is_only_text(tmp_path):
+    rules = RULES.replace(
+        "Visitor meets a missing page", json.dumps(HOSTILE.replace("{", "").replace("}", ""))
+    )
+    world = WebWorld(tmp_path, rules)
+    world.sites = {SITE: False}
+    world.store.do(lambda conn: set_websites(conn, {SITE: HOSTILE}, {}, NOW))
+    matched(world, rule="outlet-404", why=(HOSTILE,))
+    world.store.do(lambda conn: record(conn, NOW, [Note(kind="notice", text=HOSTILE)]))
+    key = f"outlet-404/{SITE}/{RECORDING}"
+    async with world.ask() as asking:
+        for path in ("/", "/rules", "/rules/outlet-404", "/activity", "/queue",
+                     f"/recordings/{RECORDING}", f"/matches/{key}"):  # fmt: skip
+            page = await html(asking, path)
+            assert "<script>alert" not in page, path
+            assert "49" not in text_of(page).replace("Nov 2026", "") or "{{7*7}}" in page
+            assert "\x1b" not in page
+            assert "\u202e" not in page
+            assert "style=" not in page
+            assert not re.search(r"<[^>]*\son\w+=", page), path
+    world.store.close()
+
+
+async def test_no_page_and_no_json_says_anything_personal_or_secret(world):
+    posted(world)
+    matched(world, key="c" * 32)
+    perform(world, f"mouseflow:{SITE}", partial(give_up, reason=f"failed with {TOKEN}"))
+    from bot.logs import scrubber
+
+    scrubber.register(world.settings.secrets())
+    key = f"checkout-friction/{SITE}/{RECORDING}"
+    paths = ["/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue",
+             f"/recordings/{RECORDING}", f"/matches/{key}", "/metrics", "/login",
+             "/activity?kind=done", "/badge/checkout-friction.svg"]  # fmt: skip
+    async with world.ask() as asking:
+        await logged_in(asking)
+        for path in (*paths, *(f"/api/v1{path}" for path in paths[1:8]), "/api/v1/overview"):
+            answer = await asking.get(path)
+            assert answer.status_code == 200, path
+            for word in (*SECRETS, *PERSONAL):
+                assert word not in answer.text, (path, word)
+
+
+async def test_the_json_of_every_page_fits_its_document(world):
+    posted(world)
+    async with world.ask() as asking:
+        document = (await asking.get("/api/v1/openapi.json")).json()
+        assert len(document["paths"]) == len(PAGES)
+        for path, operations in document["paths"].items():
+            asked = path.replace("/{key}", f"/checkout-friction/{SITE}/{RECORDING}")
+            known = RECORDING if "recordings" in path else "checkout-friction"
+            answer = await asking.get(asked.replace("{id}", known))
+            assert answer.status_code == 200, path
+            content = operations["get"]["responses"]["200"]["content"]["application/json"]
+            schema = {**content["schema"], "components": document["components"]}
+            jsonschema.validate(answer.json(), schema)
+
+
+async def test_a_page_stays_small_with_many_rules(tmp_path):
+    block = RULES.partition("  outlet-404:")[2].partition("  checkout-funnel:")[0]
+    rules = "version: 1\nrules:\n" + "".join(f"  rule-{n}:{block}" for n in range(60))
+    world = WebWorld(tmp_path, rules)
+    async with world.ask() as asking:
+        page = await html(asking, "/rules")
+        static = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+        sizes = [len((await asking.get(path)).content) for path in dict.fromkeys(static)]
+        assert len(set(static)) == 3
+        assert len(page) + sum(sizes) < 160_000  # 60 rules; the design's 14 take 56 kB
+        assert sum(sizes) < 30_000
+    world.store.close()
+
+
+async def test_a_store_that_cant_be_read_is_said_with_what_to_do(world):
+    path = world.settings.store.url.removeprefix("sqlite:///")
+    async with world.ask() as asking:
+        move(path, path + ".gone")
+        answer = await asking.get("/")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "10"
+        assert "can’t read its data" in answer.text
+        assert (await asking.get("/api/v1/overview")).json()["error"] == "store.unreadable"
+        move(path + ".gone", path)
+        assert (await asking.get("/")).status_code == 200
+
+
+def test_every_state_of_a_step_has_words():
+    from bot.web.read import world
+
+    assert world._STATES.keys() == set(StepStatus)
