@@ -201,7 +201,7 @@ def test_false_and_zero_are_filters_and_absence_is_none():
         {"frictionmax": float("inf")},
         {"frictionmin": 3, "frictionmax": 2.5},
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, str) else next(iter(value), ""),
 )
 def test_a_filter_that_would_be_misread_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))[:4]):
@@ -279,7 +279,7 @@ MIDNIGHT = datetime(2026, 3, 1)  # noqa: DTZ001
         ({"device": Unlisted("television")}, "television"),
         ({"country": Unlisted("xkx")}, "xkx"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, str) else next(iter(value), ""),
 )  # fmt: skip
 def test_what_is_meant_goes_out_whatever_its_python_type(given, written):
     assert [value for _name, value in SessionFilters(**given).pairs()] == [written]
@@ -319,7 +319,7 @@ def test_what_is_meant_goes_out_whatever_its_python_type(given, written):
         {"device": ["phone"]},
         {"device": Unlisted("")},
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, str) else next(iter(value), ""),
 )
 def test_a_filter_of_another_type_is_refused_and_named_before_anything_is_sent(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
