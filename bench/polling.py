@@ -1,6 +1,7 @@
 """What polling costs: calls and bytes against the naive way and against the least possible.
 
     python -m bench.polling --write                 # the table of docs/explanation/performance.md
+    python -m bench.polling --late                  # the table of what late knowledge costs
     python -m bench.polling --sites 50 --hours 24   # one run of any size
 
 A simulated account without sockets, on a clock that jumps from poll to poll. Every recording
@@ -138,6 +139,8 @@ class Run:
     hours: float
     every: int
     expand: bool
+    rules: str = RULES
+    marks: timedelta = timedelta(hours=24)
 
 
 @dataclass
@@ -183,11 +186,11 @@ async def measure(run: Run) -> Cost:
     now = DAY + timedelta(hours=8)
     pretend = shops(run.sites, per_day=run.per_day, since=DAY.date() - timedelta(days=3))
     sim = Simulator(sites=pretend, quirks=Quirks(expand=run.expand), now=lambda: now)
-    rules = read([("bench.yaml", RULES.encode())]).rules
+    rules = read([("bench.yaml", run.rules.encode())]).rules
     sender = Counting(sim)
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
         context = PollContext(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
-                    Routing("", ZONE))  # fmt: skip
+                    Routing("", ZONE), marks=run.marks)  # fmt: skip
         watched = [Site(id=site.id, name=site.settings["name"]) for site in pretend]
         live = {site.id: LiveSessions() for site in watched}
         prepared = {site.id: SiteRules(rules, site) for site in watched}
@@ -290,9 +293,36 @@ def _table(costs: Sequence[Cost]) -> str:
     )
 
 
-def _write(table: str) -> None:
+_LATE = {
+    "nothing late: `device: phone`": "{device: phone}",
+    "friction": "{friction: {min: 2.5}}",
+    "a star": "{starred: true}",
+    "a variable": "{variables: {plan: pro}}",
+}
+
+
+def _late(per_day: int) -> str:
+    """A day's calls by what a rule reads that may become known late."""
+    lines = [
+        f"One website, {per_day:,} recordings a day, 24 hours, no expanded lists.",
+        "",
+        "| a rule reads | a poll every 5 min: lists + facts + details | a poll every 15 min |",
+        "|---|---:|---:|",
+    ]
+    for name, when in _LATE.items():
+        rule = f"{{watch: recordings, when: {when}, do: {{watched: true}}}}"
+        text = f"{{version: 1, rules: {{one: {rule}}}}}"
+        runs = [Run(1, per_day, 24, every, False, rules=text) for every in (300, 900)]
+        costs = [asyncio.run(measure(run)).calls for run in runs]
+        cells = (" + ".join(f"{it[kind]:,}" for kind in ("list", "fact", "detail")) for it in costs)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def _write(table: str, name: str = "polling") -> None:
     text = PAGE.read_text(encoding="utf-8")
-    start, end = "<!-- polling: made by bench/polling.py -->", "<!-- /polling -->"
+    start, end = f"<!-- {name}: made by bench/polling.py -->", f"<!-- /{name} -->"
     found = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
     PAGE.write_text(found.sub(lambda _: f"{start}\n{table}\n{end}", text), encoding="utf-8")
 
@@ -307,7 +337,11 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="the table of docs/explanation/performance.md"
     )
+    parser.add_argument("--late", action="store_true", help="write what late knowledge costs")
     args = parser.parse_args()
+    if args.late:
+        _write(_late(per_day=500), "late")
+        return
     every = (60, 300, 600, 900) if args.write else (args.every,)
     expand = (True, False) if args.write else (not args.no_expand,)
     costs = []

@@ -282,3 +282,24 @@ async def test_the_bots_own_tag_counts_for_the_rules_that_name_it_and_no_others(
     if text != SLOW:
         expected |= {("unrelated", other), ("tagged", tagged)}
     assert {each for each in shop.matched() if each != ("unrelated", by_people)} == expected
+
+
+@pytest.mark.parametrize("hours", [3, 20])
+async def test_sessions_that_wait_for_a_detail_still_wait_after_a_restart(account, hours):
+    shop = account(PAID, expand=False)
+    await shop.poll()
+    paying = session([("/", 20), ("/paid", 20)])
+    there = [shop.sim.add("myshop.com", paying, start=1 + 60 * n) for n in range(3)]
+    shop.sim.fail("status", status=503, times=10**6, path="/recordings/")
+    for _ in range(6 * hours):
+        shop.wait(minutes=10)
+        await shop.poll()
+    for n in range(60):
+        shop.sim.add("myshop.com", session([("/", 20)]), start=n)
+    await pass_time(shop, 10)
+    shop.restart()
+    await pass_time(shop, 2)
+    shop.sim.faults.clear()
+    await pass_time(shop, 45)
+    assert {("left", who) for who in there} <= shop.matched("left")
+    assert {("saw", who) for who in there} <= shop.matched("saw")

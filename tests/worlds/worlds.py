@@ -73,7 +73,7 @@ FEATURES = frozenset(
 )
 """What may happen in a world."""
 
-SELDOM = Timing(idle=timedelta(minutes=1))
+SELDOM = Timing(idle=timedelta(minutes=10))
 """Nobody but the daemon writes into the store of a world, so the queue is read less often."""
 
 
