@@ -158,6 +158,11 @@ class TooLarge(Unavailable):
     """An answer of more than 32 MB. Ask for less of it: a smaller `limit`."""
 
 
+def is_too_large(error: BaseException) -> bool:
+    """Whether an answer was too large, also if another error was raised for it (its cause)."""
+    return isinstance(error, TooLarge) or isinstance(error.__cause__, TooLarge)
+
+
 class UnreadableAnswer(Unavailable):
     """A 2xx answer whose body is not what the endpoint answers."""
 

@@ -172,11 +172,11 @@ class AccountLists(ABC):
             span = (settled or timedelta(0)) + _DAY
             window, _held = _window(filters or SessionFilters(), now - span, None, now)
             try:
-                rows = [
-                    row
-                    async for part in paging.read(self, _id(site), window, limit=200, offset=True)
-                    for row in part.recordings
-                ]
+                rows: list[Recording] = []
+                async for part in paging.read(self, _id(site), window, limit=200, offset=True):
+                    rows += part.recordings
+                    if part.missed:
+                        log.warning("%s", part.why)
             except Unavailable as error:
                 log.warning("%s; follow goes on", error)
                 rows = []

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar, get_args
 
 from mouseflow import recordings
 from mouseflow.decode import Unreadable
-from mouseflow.errors import TooLarge
+from mouseflow.errors import is_too_large
 from mouseflow.filters import Device, Referrer, SessionFilters, VisitorType
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.request import Request
@@ -239,8 +239,8 @@ class _Reader:
             )
             try:
                 return await self.api.send(request)
-            except TooLarge:
-                if limit < 2 * _FEWEST:
+            except Exception as error:
+                if not is_too_large(error) or limit < 2 * _FEWEST:
                     raise
                 self.cap = self.limit = limit = limit // 4
 

@@ -5,7 +5,15 @@ import functools
 import os
 import random as randomness
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Thread
@@ -248,9 +256,15 @@ async def _next(items: AsyncIterator[T]) -> T:
 
 
 async def _close(items: AsyncIterator[Any]) -> None:
-    close = getattr(items, "aclose", None)
-    if close is not None:
-        await close()
+    if not isinstance(items, AsyncGenerator):
+        return
+    for _ in range(100):
+        try:
+            await items.aclose()
+        except RuntimeError:  # after Ctrl-C it is still on its way out
+            await asyncio.sleep(0)
+        else:
+            return
 
 
 async def _end_tasks() -> None:

@@ -9,9 +9,11 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bot.errors import BotError
 from bot.polling.session import (
     AHEAD,
     FLUSH,
@@ -28,8 +30,11 @@ from bot.store.database import Store
 from bot.store.recordings import Coverage, coverage
 from mouseflow import paging, recordings
 from mouseflow.decode import Unreadable
+from mouseflow.errors import is_too_large
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, RecordingPage
+
+log = structlog.get_logger(__name__)
 
 ROW_CAP = 10_000
 """The API returns at most this many rows at once, as its users report."""
@@ -39,6 +44,9 @@ AT_ONCE = 1_500
 
 STEP = 4
 """By how much a deeper read asks for more."""
+
+FEWEST = 20
+"""So few rows are asked for in any case, however large an answer was."""
 
 MOST_EXPANDED = 1_000
 """Rows to ask for at once with their page views."""
@@ -113,11 +121,20 @@ async def read(
 ) -> Listing:
     """The newest rows of the window, at most `limit`; with page views if they are not too many.
 
-    `brief` rows have only their id and times.
+    `brief` rows have only their id and times. If the answer is too large to be read, fewer rows
+    are asked for: without page views first, then a quarter.
     """
     expand = expand and limit <= MOST_EXPANDED
     asked = recordings.list(website, filters, limit=limit, expand=expand, brief=brief)
-    return dc_replace(_listing(await mouseflow.send(asked), limit), expanded=expand, brief=brief)
+    try:
+        page = await mouseflow.send(asked)
+    except BotError as error:
+        if not is_too_large(error) or limit <= FEWEST:
+            raise
+        log.warning("poll.too_large", website=website, rows=limit)
+        fewer = limit if expand else limit // STEP
+        return await read(mouseflow, website, filters, fewer, brief=brief)
+    return dc_replace(_listing(page, limit), expanded=expand, brief=brief)
 
 
 async def page_views(
@@ -158,9 +175,11 @@ async def deeper(
         return listing
     if not listing.capped and listing.limit < AT_ONCE:
         limit = min(AT_ONCE, listing.limit * STEP)
-        return await read(
+        further = await read(
             mouseflow, website, filters, limit, expand=listing.expanded, brief=listing.brief
         )
+        if further.limit > listing.limit:  # else its answer was too large
+            return further
     return await _by_parts(mouseflow, website, filters, listing, sift, until)
 
 

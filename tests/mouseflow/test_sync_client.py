@@ -98,9 +98,11 @@ def test_the_probes_work_from_a_script(sim):
         assert api.run(lambda api: paging.probe_offset(api, MYSHOP, days)) is True
 
 
-def test_an_interrupt_ends_a_call_in_flight_within_a_second_and_without_noise(tmp_path):
+@pytest.mark.parametrize("call", ["api.send(websites.list())", "list(api.websites())"])
+def test_an_interrupt_ends_a_call_in_flight_within_a_second_and_without_noise(call, tmp_path):
     script = tmp_path / "interrupted.py"
-    script.write_text("""
+    script.write_text(
+        """
 import os, signal, socket, threading, time
 from mouseflow import Mouseflow, websites
 
@@ -116,10 +118,11 @@ threading.Thread(target=interrupt, daemon=True).start()
 try:
     with Mouseflow(f"http://127.0.0.1:{server.getsockname()[1]}", "a@b", "k", timeout=60) as api:
         began = time.monotonic()
-        api.send(websites.list())
+        CALL
 except KeyboardInterrupt:
     print(time.monotonic() - began)
-""")
+""".replace("CALL", call)
+    )
     run = subprocess.run(
         [sys.executable, "-X", "dev", script],
         capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)},

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 from test_poll_recordings import ALL_OF_THEM
 
+from bot.account import meaning
 from bot.store.audit import history
 from bot.store.rules import rule_states
+from mouseflow.errors import TooLarge
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.simulator.quirks import Quirks
 
@@ -214,3 +216,22 @@ async def test_a_recording_with_an_odd_value_is_judged_and_the_value_is_named_on
     named = [note for note in shop.store.do(history) if note.kind == "poll.bad_value"]
     assert [note.subject for note in named].count(odd) == 1
     assert "lat: expected a number, got text" in named[0].text
+
+
+@pytest.mark.parametrize("most", [400, 30])
+async def test_answers_that_are_too_large_are_asked_for_in_smaller_parts(account, most):
+    text = "any:\n  watch: recordings\n  when: {pages: {min: 1}}\n  do: {tag: any}\n"
+    shop = account(text)
+    planted = {shop.sim.add("myshop.com", "phone-bounce", start=-3000 + n) for n in range(450)}
+    real = shop.sender.send
+
+    async def small(request):
+        if int(dict(request.query).get("limit", 0)) > most:
+            raise meaning(error := TooLarge("the answer has more than 32 MB")) from error
+        return await real(request)
+
+    shop.sender.send = small
+    for _ in range(4):
+        await shop.poll()
+        shop.wait(minutes=12)
+    assert {key for _rule, key in shop.matched()} == planted
