@@ -234,6 +234,24 @@ def precision(conn: Connection) -> dict[str, Precision]:
     }
 
 
+def useless(conn: Connection, rule: str) -> Sequence[tuple[str, str]]:
+    """The recordings (website, id) of which a message of the rule was called not useful."""
+    query = (
+        select(matches.c.website, matches.c.subject_key)
+        .join(posts, posts.c.match_id == matches.c.id)
+        .join(_table, _table.c.post_key == posts.c.key)
+        .where(
+            matches.c.rule == rule,
+            matches.c.kind == "recordings",
+            _table.c.button == "not_useful",
+            _table.c.outcome == "done",
+        )
+        .order_by(_table.c.at)
+    )
+    rows = [(row.website, row.subject_key) for row in conn.execute(query)]
+    return tuple(dict.fromkeys(rows))
+
+
 def _useful(conn: Connection, rule: str) -> str:
     known = precision(conn).get(rule)
     return f" {rule} is {known.text}." if known else ""
