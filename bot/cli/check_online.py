@@ -255,7 +255,7 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
                 "Slack: the app lacks the scope chat:write and cannot post; add the scope and "
                 "reinstall the app"
             )
-        known = ", ".join(sorted(scopes)) if scopes else "not told by Slack"
+        known = ", ".join(sorted(scopes)) if scopes else "unknown, since Slack does not list them"
         found.checked.append(f"Slack: workspace {workspace} as {user}; scopes: {known}")
         good = [
             channel

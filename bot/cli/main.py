@@ -42,6 +42,8 @@ COMMANDS = {
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
     "restore": "put a backup in the store's place, without posting twice",
+    "export": "write recordings or reports to CSV or JSON Lines",
+    "api": "send one request to the Mouseflow API, print its JSON",
     "completion": "print completion for bash, zsh or fish",
     "healthcheck": "exit 0 while the daemon runs, and polls and deliveries move",
 }

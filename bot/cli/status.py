@@ -5,7 +5,7 @@ Reads the daemon's store and changes nothing.
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -276,7 +276,7 @@ class Status:
     troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
-    odd: "Mapping[str, int]"
+    odd: "Mapping[str, int]" = field(default_factory=dict)
     rules_gone: "Sequence[RuleLine]" = ()
 
 
@@ -518,18 +518,20 @@ def show_failing(status: Status) -> None:
     output.line(f"failing: {output.counted(status.failing_total, 'poll')}")
     causes: dict[str, list[Failing]] = {}
     for it in status.failing:
-        causes.setdefault(it.reason, []).append(it)
-    some = list(causes.items())[:_MOST_LISTED]
+        # The reason of an outage names the request, so it differs from website to website.
+        cause = it.reason if it.trouble == "other" else f"{it.trouble} {it.kind}"
+        causes.setdefault(cause, []).append(it)
+    some = list(causes.values())[:_MOST_LISTED]
     output.table(
         (
             _polls([it.what for it in alike]),
             f"since {output.moment(since)} ({output.ago(since, status.now)})",
-            reason,
+            alike[0].reason,
         )
-        for reason, alike in some
+        for alike in some
         for since in [min(it.since for it in alike)]
     )
-    left = status.failing_total - sum(len(alike) for _, alike in some)
+    left = status.failing_total - sum(map(len, some))
     if left:
         output.line(f"  and {left} more")
 
