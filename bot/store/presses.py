@@ -93,7 +93,7 @@ def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
     if found is None:
         _end(conn, press, None, TOO_OLD, now)
         return TOO_OLD
-    shown = messages.reread(found.post.shows) if found.post.shows else None
+    shown = messages.reread(found.post.shows)
     if shown is not None and press.button not in (*shown.buttons, *shown.menu):
         _end(conn, press, found, DONE_BEFORE, now)
         return DONE
