@@ -144,10 +144,10 @@ class Slack(_Post, Notifier):
     async def _added(self, task: Task, ports: Ports) -> Done | None:
         """The outcome of adding it to `task.post`; None if it must be a message of its own."""
         post = task.post
-        if post is None or not post.shows or self.text is not None or task.many is not None:
+        if post is None or self.text is not None or task.many is not None:
             return None
         first = messages.reread(post.shows)
-        if not isinstance(task.subject, RecordingSubject) or first.items:
+        if first is None or first.items or not isinstance(task.subject, RecordingSubject):
             return None
         if task.attempted and await _found(task, post.channel, ports):
             return None  # it could not be added then, and has a message of its own
@@ -222,9 +222,10 @@ class Edit(_Post):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it shows from now on."""
-        if task.post is None:
+        shown = messages.reread(task.post.shows) if task.post else None
+        if shown is None:
             raise GiveUp("the store does not know this message any more", "nothing is left to do")
-        return messages.reread(task.post.shows)
+        return shown
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Edit it; a message that is gone or can't be edited any more stays as it is."""

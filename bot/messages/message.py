@@ -189,9 +189,12 @@ def kept(message: Message) -> str:
     return msgspec.json.encode(message).decode()
 
 
-def reread(text: str) -> Message:
-    """The message that `kept` wrote; raises msgspec.MsgspecError for anything else."""
-    return msgspec.json.decode(text, type=Message)
+def reread(text: str) -> Message | None:
+    """The message that `kept` wrote; None if there is none, or another version wrote it."""
+    try:
+        return msgspec.json.decode(text, type=Message)
+    except msgspec.MsgspecError:
+        return None
 
 
 def notice(title: str, lines: Sequence[str]) -> Message:

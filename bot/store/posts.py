@@ -47,10 +47,10 @@ def keep_posts(
 
 def _with_people(known: str | None, shows: str) -> str:
     """What it shows, with what people have done to the message since that was decided."""
-    if not known or not shows:
+    old, new = reread(known or ""), reread(shows)
+    if old is None or new is None or new.edits > old.edits:
         return shows
-    old, new = reread(known), reread(shows)
-    return shows if new.edits > old.edits else kept(carried(old, new))
+    return kept(carried(old, new))
 
 
 def post_of(conn: Connection, row: DueStep, now: datetime) -> Posted | None:

@@ -93,7 +93,7 @@ def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
     if found is None:
         _end(conn, press, None, TOO_OLD, now)
         return TOO_OLD
-    shown = messages.reread(found.post.shows) if found.post.shows else None
+    shown = messages.reread(found.post.shows)
     if shown is not None and press.button not in (*shown.buttons, *shown.menu):
         _end(conn, press, found, DONE_BEFORE, now)
         return DONE
@@ -232,6 +232,24 @@ def precision(conn: Connection) -> dict[str, Precision]:
     return {
         rule: Precision(total - wrong, total) for rule, total, wrong in conn.execute(query) if wrong
     }
+
+
+def useless(conn: Connection, rule: str) -> Sequence[tuple[str, str]]:
+    """The recordings (website, id) of which a message of the rule was called not useful."""
+    query = (
+        select(matches.c.website, matches.c.subject_key)
+        .join(posts, posts.c.match_id == matches.c.id)
+        .join(_table, _table.c.post_key == posts.c.key)
+        .where(
+            matches.c.rule == rule,
+            matches.c.kind == "recordings",
+            _table.c.button == "not_useful",
+            _table.c.outcome == "done",
+        )
+        .order_by(_table.c.at)
+    )
+    rows = [(row.website, row.subject_key) for row in conn.execute(query)]
+    return tuple(dict.fromkeys(rows))
 
 
 def _useful(conn: Connection, rule: str) -> str:

@@ -105,6 +105,16 @@ async def test_where_the_first_message_is_gone_the_second_is_posted():
     assert post.text.startswith("🔶 Visitor of the boots launch")
 
 
+async def test_where_another_version_kept_the_first_message_the_second_is_posted():
+    async with posting(TWO) as world:
+        world.match(visit("r1", "/boots"), rule="friction")
+        await world.deliver()
+        world.store.do(lambda conn: conn.exec_driver_sql("UPDATE posts SET shows = '[1]'"))
+        world.match(visit("r1", "/boots"), rule="boots")
+        await world.deliver()
+        assert len(world.posts()) == 2
+
+
 @pytest.mark.parametrize("kind", ["close", "close_after"])
 async def test_an_edit_whose_outcome_is_unknown_is_made_again(kind):
     async with posting(TWO) as world:

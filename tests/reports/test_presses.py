@@ -198,6 +198,12 @@ async def test_a_message_with_a_rules_own_text_keeps_nothing_and_tells_the_perso
         ))  # fmt: skip
 
 
+async def test_a_message_that_another_version_kept_does_not_cost_the_press():
+    async with one_message() as (world, people, post):
+        world.store.do(lambda conn: conn.exec_driver_sql("UPDATE posts SET shows = '[1]'"))
+        assert people.press(post, "star") == "Star recording: done."
+
+
 async def test_a_hostile_name_is_harmless():
     async with one_message() as (world, people, post):
         people.press(post, "not_useful", user="!channel", name="<!channel> *x*")

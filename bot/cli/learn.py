@@ -1,0 +1,214 @@
+"""Turn recordings that people called not useful into tests of the rule, without personal data."""
+
+import asyncio
+import json
+import re
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.errors import ConfigError, Gone
+
+if TYPE_CHECKING:
+    from bot.config import Settings
+    from bot.domain.subjects import RecordingSubject
+    from bot.rules.model import Rule, RuleSet
+
+EXAMPLE = "mouseflow-bot learn checkout-friction\nmouseflow-bot learn checkout-friction --write"
+
+_OF_PAGES = frozenset({"saw_page", "page", "journey", "entry_page", "exit_page", "pages"})
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("rule", metavar="RULE", help="the rule's id")
+    parser.add_argument("--write", action="store_true", help="write the tests into the rule file")
+    parser.set_defaults(paths=[], usage_error=parser.error)
+
+
+def run(args: Namespace) -> int:
+    """Print the tests, or write them."""
+    from bot.cli import context, output
+    from bot.replay.select import rule_named
+    from bot.store.presses import useless
+
+    settings = context.settings(args)
+    rules = context.rules(args, settings)
+    rule = rule_named(rules.rules, args.rule)
+    if rule.watch != "recordings":
+        args.usage_error(f"{rule.id} watches {rule.watch}; only recordings can be learnt from")
+    with context.existing_store(settings, read_only=True) as store:
+        found = store.do(lambda conn: useless(conn, rule.id))
+    known = {test.name for test in rule.tests}
+    new = [(site, key) for site, key in found if _name(key) not in known]
+    if not new:
+        output.line(f"no message of {rule.id} was called not useful since its tests were written")
+        return 0
+    with output.busy("asking Mouseflow"):
+        learnt = asyncio.run(_learn(settings, rules, rule, new))
+    for each in learnt:
+        for name in each.left_out:
+            output.line(f"{each.name}: {name} is personal and left out")
+    if not args.write:
+        for each in learnt:
+            output.line(each.line)
+        return 0
+    written(Path(rule.file), rule, learnt)
+    tests = output.counted(len(learnt), "test")
+    output.line(f"{rule.file}: {tests} added; change the rule until `mouseflow-bot test` passes")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A test that the rule should pass. `left_out` are the personal fields that it asks about."""
+
+    name: str
+    given: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The test as an item of `tests`, in YAML."""
+        test = {"name": self.name, "given": self.given, "expect": "no match"}
+        return f"- {json.dumps(test, ensure_ascii=False)}"
+
+
+async def _learn(
+    settings: "Settings", rules: "RuleSet", rule: "Rule", found: Iterable[tuple[str, str]]
+) -> list[Learnt]:
+    """A test for each recording that is still there."""
+    from bot.cli.history_context import account, utc
+    from bot.domain.subjects import Site
+    from bot.polling.server_facts import own_tags
+    from bot.replay.explain_one import ask
+    from mouseflow import recordings
+
+    learnt = []
+    async with account(settings) as api:
+        for website, recording in found:
+            site = Site(website, "")
+            try:
+                detail = await api.send(recordings.detail(website, recording))
+            except Gone:
+                continue
+            zone, tags = settings.mouseflow.time_zone, own_tags(rules.rules)
+            seen = await ask(api, site, detail, rule, tags, zone, utc())
+            learnt.append(test_of(rule, seen.subject))
+    return learnt
+
+
+def _name(recording: str) -> str:
+    return f"not useful: {recording[:8]}"
+
+
+def test_of(rule: "Rule", subject: "RecordingSubject") -> Learnt:
+    """What the rule asks about this recording, as a test that expects no match."""
+    from bot.rules.evaluate import field_of
+    from bot.rules.model import leaves
+
+    asked = {field.name: field for leaf in leaves(rule.condition)
+             for field in [field_of(leaf, "recordings")]}  # fmt: skip
+    given: dict[str, Any] = {}
+    if subject.friction is not None and "friction" in asked and subject.friction.low > 0:
+        given["friction"] = subject.friction.low
+    if asked.keys() & _OF_PAGES and subject.recording.page_views:
+        given["pages"] = [_page(view) for view in subject.recording.page_views]
+    left_out = []
+    for name, field in asked.items():
+        value = None if name in _OF_PAGES or name == "friction" else field.get(subject)
+        if value is None:
+            continue
+        if field.personal:
+            left_out.append(name)
+        else:
+            given[name] = f"{value}ms" if field.type == "duration" else _plain(value)
+    return Learnt(_name(subject.key), given, tuple(left_out))
+
+
+def _page(view: Any) -> dict[str, Any]:
+    """A page view, without its query and title."""
+    from bot.fields.normal import path
+
+    page: dict[str, Any] = {"path": path(view.website_page or view.uri or "/")}
+    if view.tags:
+        page["tags"] = list(view.tags)
+    if view.visit_time is not None:
+        page["time"] = f"{view.visit_time}ms"
+    return page
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | frozenset | set) else value
+
+
+def written(file: Path, rule: "Rule", learnt: Sequence[Learnt]) -> None:
+    """Write the tests behind those of the rule; raises ConfigError if the file can't take them.
+
+    What is there stays as it is, and the new file must say the same with these tests.
+    """
+    from dataclasses import replace
+
+    from bot.errors import RuleErrors
+    from bot.rules.files.load import read
+
+    before = file.read_text(encoding="utf-8")
+    after = with_tests(before, rule, [each.line for each in learnt])
+    try:
+        again = read([(rule.file, after.encode())]).rules if after else ()
+    except RuleErrors:
+        again = ()
+    wanted = [*(test.name for test in rule.tests), *(each.name for each in learnt)]
+    made = next((each for each in again if each.id == rule.id), None)
+    same = made is not None and replace(made, tests=(), line=0, column=0) == replace(
+        rule, tests=(), line=0, column=0
+    )
+    if made is None or not same or [test.name for test in made.tests] != wanted:
+        raise ConfigError(
+            f"{rule.file}: this file can't be changed safely; without --write the tests are printed"
+        )
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(after, encoding="utf-8")
+    new.chmod(file.stat().st_mode & 0o777)
+    new.replace(file)
+
+
+def with_tests(text: str, rule: "Rule", tests: Sequence[str]) -> str:
+    """The YAML file with these tests at the end of the rule; empty if it is written otherwise."""
+    lines = text.split("\n")
+    start = rule.line
+    indent = _indent(lines[start - 1])
+    end = start
+    for number in range(start, len(lines)):
+        if lines[number].strip() and _indent(lines[number]) <= indent:
+            break
+        if lines[number].strip() and not lines[number].lstrip().startswith("#"):
+            end = number + 1
+    inner = [
+        line for line in lines[start:end] if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not inner:
+        return ""
+    deep = " " * _indent(inner[0])
+    at = next(
+        (n for n in range(start, end) if re.match(rf"{deep}tests:\s*(#.*)?$", lines[n])), None
+    )
+    if at is None:
+        added = [f"{deep}tests:", *(f"{deep}  {test}" for test in tests)]
+        return "\n".join((*lines[:end], *added, *lines[end:]))
+    items = next((line for line in lines[at + 1 : end] if line.lstrip().startswith("- ")), "")
+    last = at + 1
+    for number in range(at + 1, end):
+        deeper = _indent(lines[number]) > len(deep) or lines[number].lstrip().startswith("- ")
+        if lines[number].strip() and not deeper:
+            break
+        if lines[number].strip():
+            last = number + 1
+    added = [f"{' ' * _indent(items)}{test}" for test in tests]
+    return "\n".join((*lines[:last], *added, *lines[last:]))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))

@@ -1,0 +1,144 @@
+"""What people called not useful becomes a test in the rule file, without personal data."""
+
+import pytest
+
+from bot.cli import learn
+from bot.cli.learn import Learnt, written
+from bot.cli.main import main
+from bot.domain.press import Press
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.errors import ConfigError
+from bot.rules import tests as rule_tests
+from bot.rules.files.load import read
+from bot.store import open_store
+from bot.store.presses import apply, receive
+from mouseflow.models import PageView, Recording
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
+
+RULE = """\
+version: 1
+rules:
+  trouble:
+    summary: Trouble on the way   # people see this
+    watch: recordings
+    when: {friction: {min: 1}, saw_page: /checkout*, visitor_name: {exists: true}}
+    do: {slack: {channel: "#ux"}}
+  other:
+    watch: recordings
+    when: {tags: x}
+    do: {star: true}
+"""
+SUBJECT = RecordingSubject(
+    website=Site("w1", "myshop.com"),
+    recording=Recording(
+        id="4a1b2c3d4e5f", duration=95_000, visitor_name="Anna",
+        page_views=(PageView(uri="https://myshop.com/checkout/pay?mail=anna@example.com",
+                             title="Anna's basket", tags=("click-rage",), visit_time=30_000),),
+    ),
+    friction=Band(2.5),
+)  # fmt: skip
+
+
+def rule_of(text, name="r.yaml"):
+    return next(rule for rule in read([(name, text.encode())]).rules if rule.id == "trouble")
+
+
+def test_a_test_has_what_the_rule_asks_about_and_nothing_personal():
+    made = learn.test_of(rule_of(RULE), SUBJECT)
+    assert made.given == {
+        "friction": 2.5,
+        "pages": [{"path": "/checkout/pay", "tags": ["click-rage"], "time": "30000ms"}],
+    }
+    assert made.left_out == ("visitor_name",)
+    assert "nna" not in made.line
+
+
+def test_it_is_a_test_that_the_rule_fails_until_it_is_changed(tmp_path):
+    plain = RULE.replace(", visitor_name: {exists: true}", "")
+    file = tmp_path / "r.yaml"
+    file.write_text(plain)
+    rule = rule_of(plain, str(file))
+    written(file, rule, [learn.test_of(rule, SUBJECT)])
+    again = read([("r.yaml", file.read_bytes())])
+    [result] = rule_tests.run(again, ["trouble"])
+    assert not result.passed
+    assert file.read_text().startswith(plain.partition("  other:")[0])
+    quieter = file.read_text().replace("min: 1", "min: 3")
+    assert rule_tests.run(read([("r.yaml", quieter.encode())]), ["trouble"])[0].passed
+
+
+TEST = Learnt("not useful: 4a", {"friction": 2.5})
+ALIKE = """
+    tests:   # those that people wrote
+    - given: {friction: 3}
+      expect: match
+    # the end
+"""
+
+
+DEEPER = ALIKE.replace("    -", "      -").replace("      expect", "        expect")
+
+
+@pytest.mark.parametrize("tests", ["", ALIKE, DEEPER])
+def test_the_file_stays_as_it_is_with_the_test_at_the_end_of_the_rule(tmp_path, tests):
+    text = RULE.replace('"#ux"}}\n', f'"#ux"}}}}\n{tests.lstrip(chr(10))}')
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    written(file, rule_of(text, str(file)), [TEST])
+    added = [line for line in file.read_text().split("\n") if line not in text.split("\n")]
+    assert added[-1].strip() == TEST.line
+    assert len(added) == 1 + (not tests)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\nrules: {trouble: {watch: recordings, when: {pages: 3}, do: {star: true}}}\n",
+        RULE.replace("  other:", "    tests: [{given: {friction: 3}, expect: no match}]\n  other:"),
+    ],
+)
+def test_a_file_that_is_written_otherwise_is_not_touched(tmp_path, text):
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="can't be changed safely"):
+        written(file, rule_of(text, str(file)), [TEST])
+    assert file.read_text() == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.yaml"]
+
+
+def test_the_command_asks_mouseflow_and_writes_the_test_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    site = website("w1", "myshop.com", plan=Plan(per_day=0))
+    with Simulator(sites=[site]) as sim:
+        sim.slack.add_channel("ux")
+        sim.add("myshop.com", "checkout-friction", start=-3600)
+        (tmp_path / "rules").mkdir()
+        (tmp_path / "rules" / "r.yaml").write_text(
+            RULE.replace(", visitor_name: {exists: true}", "")
+        )
+        (tmp_path / "config.toml").write_text(
+            f'[mouseflow]\nbase_url = "{sim.mouseflow_url}"\nemail = "{sim.email}"\n'
+            f'api_key = "{sim.api_key}"\ntime_zone = "{sim.quirks.time_zone}"\n'
+            f'[slack]\nbase_url = "{sim.slack_url}"\nbot_token = "{sim.slack.token}"\n'
+            f'app_token = "{sim.slack.app_token}"\n[poll]\nstart = "2h"\n'
+        )
+        assert main(["once"]) == 0
+        [post] = sim.slack.in_channel("ux")
+        with open_store(f"sqlite:///{tmp_path}/data/bot.db") as store:
+            press = Press(
+                id="1", button="not_useful", post=post.metadata["event_payload"]["key"],
+                user="U1", name="Kim", channel="C1", at=sim.clock.now(),
+            )  # fmt: skip
+            store.do(lambda conn: receive(conn, press))
+            store.do(lambda conn: apply(conn, press, sim.clock.now(), "UTC"))
+        capsys.readouterr()
+        assert main(["learn", "trouble"]) == 0
+        assert capsys.readouterr().out.startswith('- {"name": "not useful: ')
+        assert main(["learn", "trouble", "--write"]) == 0
+        assert "1 test added" in capsys.readouterr().out
+        assert main(["test"]) == 1
+        capsys.readouterr()
+        assert main(["learn", "trouble", "--write"]) == 0
+        assert "no message of trouble was called not useful" in capsys.readouterr().out
