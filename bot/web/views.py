@@ -79,6 +79,7 @@ class Website(Struct, frozen=True, kw_only=True):
     newest_recording_at: datetime | None
     per_hour: tuple[int, ...]
     today: int
+    requests_per_hour: float | None
     error: str
 
 

@@ -2,6 +2,7 @@
 
 import html
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -112,3 +113,17 @@ def test_without_a_page_nothing_of_it_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_demo_that_keeps_running_prints_the_address_of_its_page():
+    asked = [sys.executable, "-m", "bot", "demo", "--keep", "--seconds", "1"]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            line = next(line for line in demo.stdout if "Status page: " in line)
+            url = line.rpartition(" ")[2].strip()
+            assert "myshop.com" in httpx.get(url).text.replace("<wbr>", "")
+            demo.send_signal(signal.SIGINT)
+            demo.communicate(timeout=60)
+        finally:
+            demo.kill()
+    assert demo.returncode == 0

@@ -132,6 +132,7 @@ def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
                 newest_recording_at=newest_recording(conn, website),
                 per_hour=tuple(per_hour),
                 today=sum(per_hour),
+                requests_per_hour=seen.facts.meter.per_hour(website),
                 error=failing.get(seen.names.get(website, ""), ""),
             )
         )
