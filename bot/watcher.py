@@ -177,7 +177,7 @@ class Watcher:
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         now = self._clock()
         fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
-        text = f"{len(rules.rules)} rules active"
+        text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
         if budgets := len(rules.budgets):
             text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})

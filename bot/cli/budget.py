@@ -83,7 +83,10 @@ def as_json(view: BudgetView) -> dict[str, Any]:
     import msgspec
 
     days = {day.isoformat(): count for day, count in view.days.items()}
-    mark: dict[str, Any] = msgspec.to_builtins(view.mark, builtin_types=(datetime,))
+    mark = {
+        name: msgspec.to_builtins(value, builtin_types=(datetime,))
+        for name, value in msgspec.structs.asdict(view.mark).items()
+    }
     return {"id": view.id, **mark, "percent": round(share(view.mark), 2), "days": days}
 
 

@@ -57,6 +57,7 @@ def run(args: Namespace) -> int:
     print(f"\nnext: set the region and e-mail in {config}, then")
     for line in next_steps(config):
         print(f"  {line}")
+    print(f"without an account: mouseflow-bot simulate > {quote(str(config))}")
     return 0
 
 

@@ -132,6 +132,7 @@ def _show(
     did: "OnceResult", found: list[MatchView], names: Mapping[str, str], app_url: str
 ) -> None:
     from bot.cli import output
+    from bot.messages.links import recording_url
 
     left, posts = _would(did, names), _posts(did)
     things = list(dict.fromkeys((match.website, match.subject) for match in found))
@@ -140,10 +141,10 @@ def _show(
             if (match.website, match.subject) == (website, subject):
                 _show_match(match, did)
         # Only a recording's id is unique; of other subjects calls and posts come at the end.
-        url = f"{app_url.rstrip('/')}/websites/{website}/recordings/{subject}/play"
+        url = recording_url(app_url, website, subject)
         about = [words for words in left if f" {subject} on " in f"{words} "]
         told = [(channel, text) for channel, text in posts if f"/recordings/{subject}/" in text]
-        if about and not told:  # a post has its own link
+        if url and about and not told:  # a post has its own link
             output.line(f"    {url}")
         _show_would(about, told, "    ")
         left = [words for words in left if words not in about]

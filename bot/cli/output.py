@@ -132,6 +132,9 @@ def _coloured(text: str) -> "Text":
     return shown
 
 
+_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)\Z")
+"""A time as the audit log's details hold it."""
+
 JSON_VERSION = 1
 """The version of all JSON output: raised when a key goes or changes its meaning, not when one
 comes."""
@@ -152,12 +155,15 @@ def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyTy
 
     def plain(value: Any, key: str = "") -> Any:
         if isinstance(value, datetime):
-            utc = value.astimezone(UTC).isoformat(timespec="milliseconds")
-            return utc.replace("+00:00", "Z")
+            return iso(value)
         if isinstance(value, timedelta):
             return value.total_seconds()
         if isinstance(value, str):
-            return plain(website(value)) if key in ("website", "websites") else scrubber.text(value)
+            if key in ("website", "websites"):
+                return plain(website(value))
+            return (
+                iso(datetime.fromisoformat(value)) if _STORED.match(value) else scrubber.text(value)
+            )
         if isinstance(value, Mapping):
             return {str(name): plain(each, str(name)) for name, each in value.items()}
         if isinstance(value, Iterable):
@@ -165,6 +171,11 @@ def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyTy
         return value
 
     print(json.dumps({"version": JSON_VERSION} | plain(value), indent=2, ensure_ascii=True))
+
+
+def iso(at: datetime) -> str:
+    """`2026-11-24T12:00:05.120Z`, for programs."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def moment(at: datetime | None) -> str:

@@ -140,6 +140,12 @@ async def _serve(simulator: "Simulator") -> None:
         loop.add_signal_handler(number, stop.set)
     async with simulator.serving():
         print(configuration(simulator), flush=True)
+        if not sys.stdout.isatty():  # the configuration went into a file
+            print(
+                f"serving Mouseflow at {simulator.mouseflow_url} and Slack at "
+                f"{simulator.slack_url} until Ctrl-C; Slack messages appear here",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
         shown = 0
         while not stop.is_set():
             shown = _show_posts(simulator, shown)

@@ -5,7 +5,7 @@ Reads the daemon's store and changes nothing.
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bot.store.audit import Entry
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
+    from bot.store.presses import Precision
     from bot.store.recordings import OnHold
     from bot.store.rules import RejectedRules, RuleState
     from bot.store.troubles import Trouble
@@ -232,8 +233,9 @@ class RuleLine:
     """A rule that the daemon has run. `snoozed_until` is None if the snooze has ended.
 
     `ended` counts its alerts that have ended, `snoozed` the posts that the snooze has held back so
-    far. `sessions` are live ones that the rule decides only once they are settled, the first of
-    them at `settles`.
+    far. `useful` is how many of its messages people have not called useless, None if they have
+    called none so. `sessions` are live ones that the rule decides only once they are settled, the
+    first of them at `settles`.
     """
 
     rule: str
@@ -246,6 +248,7 @@ class RuleLine:
     ended: int = 0
     sessions: int = 0
     settles: datetime | None = None
+    useful: "Precision | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +276,7 @@ class Status:
     troubles: "Sequence[Trouble]"
     causes: "Sequence[DeadGroup]"
     dead: "Sequence[StepState]"
-    odd: "Mapping[str, int]"
+    odd: "Mapping[str, int]" = field(default_factory=dict)
     rules_gone: "Sequence[RuleLine]" = ()
 
 
@@ -349,6 +352,7 @@ def gather(
     from bot.polling.recordings import STOPPED
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
+    from bot.store.presses import precision
     from bot.store.recordings import (
         LOOKED,
         ON_HOLD,
@@ -366,7 +370,7 @@ def gather(
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     ids = None if active is None else {rule.id for rule in active.rules}
-    waits = _waits(conn, active, settle)
+    waits, useful = _waits(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
             rule=rule,
@@ -379,6 +383,7 @@ def gather(
             paused_why=state.paused_why,
             snoozed_until=_if_later(state.snoozed_until, now),
             snoozed=_snoozed(conn, state, now),
+            useful=useful.get(rule),
         )
         for rule, state in sorted(rule_states(conn).items())
     ]
@@ -513,18 +518,20 @@ def show_failing(status: Status) -> None:
     output.line(f"failing: {output.counted(status.failing_total, 'poll')}")
     causes: dict[str, list[Failing]] = {}
     for it in status.failing:
-        causes.setdefault(it.reason, []).append(it)
-    some = list(causes.items())[:_MOST_LISTED]
+        # The reason of an outage names the request, so it differs from website to website.
+        cause = it.reason if it.trouble == "other" else f"{it.trouble} {it.kind}"
+        causes.setdefault(cause, []).append(it)
+    some = list(causes.values())[:_MOST_LISTED]
     output.table(
         (
             _polls([it.what for it in alike]),
             f"since {output.moment(since)} ({output.ago(since, status.now)})",
-            reason,
+            alike[0].reason,
         )
-        for reason, alike in some
+        for alike in some
         for since in [min(it.since for it in alike)]
     )
-    left = status.failing_total - sum(len(alike) for _, alike in some)
+    left = status.failing_total - sum(map(len, some))
     if left:
         output.line(f"  and {left} more")
 
@@ -557,7 +564,9 @@ def show_rules(status: Status) -> None:
         (
             line.rule,
             output.counted(line.matches, "match", "matches"),
-            f"{line.matches_today} in the last 24 h" + (f", {line.ended} ended" * bool(line.ended)),
+            f"{line.matches_today} in the last 24 h"
+            + f", {line.ended} ended" * bool(line.ended)
+            + (f", {line.useful.text}" if line.useful else ""),
             _rule_state(line, status.now),
         )
         for line in status.rules

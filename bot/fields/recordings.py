@@ -370,7 +370,7 @@ PAGE = _in_detail(
         _part(
             name="query",
             type="text",
-            meaning="what stands behind the ? of the page's address",
+            meaning="what follows the ? of the page's address",
             examples=("*coupon=*",),
             personal=True,
             text=TextKind.ADDRESS,
@@ -381,7 +381,7 @@ PAGE = _in_detail(
         _part(
             name="fragment",
             type="text",
-            meaning="what stands behind the # of the page's address",
+            meaning="what follows the # of the page's address",
             examples=("step-2",),
             personal=True,
             text=TextKind.ADDRESS,

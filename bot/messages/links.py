@@ -16,8 +16,13 @@ def playback(subject: Subject, addresses: Addresses) -> str | None:
     """
     if not isinstance(subject, RecordingSubject):
         return None
-    website, recording = _encoded(subject.website.id), _encoded(subject.recording.id)
-    url = f"{addresses.app_url.rstrip('/')}/websites/{website}/recordings/{recording}/play"
+    return recording_url(addresses.app_url, subject.website.id, subject.recording.id)
+
+
+def recording_url(app_url: str, website: str, recording: str) -> str | None:
+    """The URL of the playback of the recording with these ids; None for ids too long for one."""
+    place = f"websites/{_encoded(website)}/recordings/{_encoded(recording)}/play"
+    url = f"{app_url.rstrip('/')}/{place}"
     return url if len(url) <= LONGEST else None
 
 

@@ -26,7 +26,7 @@ COMMON: Mapping[str, str] = MappingProxyType(
         "website": "name of the website",
         "matched": "when the rule matched",
         "why": "list of short lines: why the rule matched",
-        "count": "how many the match stands for, where the rule has `count`",
+        "count": "how many recordings the match counts, where the rule has `count`",
         "within": "the time in which they came, where the rule has `count`",
         "others": "list of ready links to the worst few, where the rule has `count`",
     }

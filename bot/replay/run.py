@@ -88,7 +88,7 @@ class Folder:
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise StoreError(
-                f"{self.path / KEPT}: can't be read; start the replay anew without --resume"
+                f"{self.path / KEPT}: can't be read; start a new replay without --resume"
             ) from error
 
     def save(self, progress: Progress) -> None:

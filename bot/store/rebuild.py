@@ -106,7 +106,7 @@ def put_anew(conn: Connection, step: StoredStep, params: str, lane: str, now: da
         website=step.website,
         subject=step.subject_key,
         step=step.key,
-        text=f"built anew from the rule as it is now, for {lane}",
+        text=f"rebuilt from the rule as it is now, for {lane}",
     )
     record(conn, now, [note])
 

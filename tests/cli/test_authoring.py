@@ -116,7 +116,7 @@ def test_the_first_rule_beside_every_pack_has_no_id_twice(
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = told(capsys, "init", "deep/er place")
     assert (place / "deep/er place/rules/first.yaml").exists()
-    steps = [shlex.split(line) for line in said.splitlines() if "mouseflow-bot" in line]
+    steps = [shlex.split(line) for line in said.splitlines() if "  mouseflow-bot" in line]
     assert [step[1] for step in steps] == ["check", "test", "once", "run"]
     for step in steps[:2]:
         told(capsys, *(word for word in step[1:] if word != "--online"))
@@ -511,6 +511,8 @@ def test_the_simulator_shows_each_slack_message(place: Path) -> None:
             heads = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             with urlopen(Request(f"{slack}chat.postMessage", body, heads)) as answer:
                 assert json.load(answer)["ok"]
+        serving = simulation.errors.readline()
+        assert serving.startswith(f"serving Mouseflow at {simulation.url} and Slack at {slack} ")
         shown = [simulation.errors.readline() for _ in range(6)]
         assert shown[:4] == [
             "\n",

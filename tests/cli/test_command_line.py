@@ -194,7 +194,8 @@ def test_every_example_of_the_documentation_is_understood() -> None:
 
     documented = (ROOT / "docs/reference/commands.md").read_text()
     examples = [
-        line.split() for line in re.findall(r"^mouseflow-bot (.+)$", documented, re.MULTILINE)
+        shlex.split(line, comments=True)
+        for line in re.findall(r"^mouseflow-bot (.+)$", documented, re.MULTILINE)
     ]
     shown = [
         shlex.split(line, comments=True)[1:]

@@ -209,14 +209,19 @@ def test_a_rule_that_is_no_longer_in_the_files_is_not_counted_as_active(place, c
     assert "\nno longer in the files\n  cross-visitors  0 matches\n" in text
 
 
-def test_polls_that_fail_for_one_reason_share_a_line(place, capsys):
+@pytest.mark.parametrize("trouble", ["key", "away"])
+def test_polls_that_fail_for_one_reason_share_a_line(place, capsys, trouble):
     names = [f"{kind} of {site}.com" for site in "ab" for kind in ("recordings", "feedback")]
-    failing = [(name, "Mouseflow rejected the API key (401)") for name in names]
+    failing = [
+        (name, trouble, f"GET /websites/w{number}: 401")
+        for number, name in enumerate(names, start=1)
+    ]
+    slow = [("funnels of c.com", "other", "too slow")]
     status_of = {
         "failing": [
-            {"what": name, "kind": "Denied", "trouble": "key", "reason": reason,
+            {"what": name, "kind": "Denied", "trouble": of, "reason": reason,
              "since": (NOW - timedelta(hours=number)).isoformat(), "times": 3}
-            for number, (name, reason) in enumerate([*failing, ("funnels of c.com", "too slow")])
+            for number, (name, of, reason) in enumerate([*failing, *slow])
         ],
         "things": 7,
     }  # fmt: skip
@@ -230,6 +235,6 @@ def test_polls_that_fail_for_one_reason_share_a_line(place, capsys):
     assert lines[1].startswith(
         "  4 polls (recordings of a.com, feedback of a.com and 2 more)  since "
     )
-    assert lines[1].endswith("(3h ago)  Mouseflow rejected the API key (401)")
+    assert lines[1].endswith("(3h ago)  GET /websites/w1: 401")
     assert lines[2].startswith("  funnels of c.com")
     assert lines[3:] == ["  and 2 more"]

@@ -102,9 +102,7 @@ async def test_what_waits_for_a_wrong_channel_goes_to_the_right_one(world):
     await world.delivery.drain()
     assert [(post.channel, post.text) for post in world.slack.messages] == [("#right", "new")] * 2
     notes = world.do(history, kind="step.rebuilt")
-    assert {note.text for note in notes} == {
-        "built anew from the rule as it is now, for slack:#right"
-    }
+    assert {note.text for note in notes} == {"rebuilt from the rule as it is now, for slack:#right"}
 
 
 async def test_a_dead_letter_is_retried_as_its_rule_has_it_now(world):

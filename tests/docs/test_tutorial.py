@@ -35,7 +35,7 @@ def test_the_tutorial_shows_what_happens(
     follow(first, capsys)
     with Simulator(seed=1, sites=busy_sites(real(), 1, 12)) as simulator:
         (tmp_path / "config.toml").write_text(configuration(simulator))
-        (tmp_path / "rules" / "cart.yaml").write_text(rule)
+        (tmp_path / "rules" / "first.yaml").write_text(rule)
         follow(others[0], capsys)
         typo = rule.replace("      friction: {min: 1}", "      frction: {min: 1}")
         (tmp_path / "rules" / "typo.yaml").write_text(typo)

@@ -147,7 +147,7 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
         if other != kind and any(field.name == name for field in fields(other))
     ]
     if name in ("website", "websites", "site") and name not in known:
-        return "websites stand beside when, not in it: write websites: [myshop.com] there"
+        return "websites goes next to when, not inside it: write websites: [myshop.com] there"
     if others:
         hint = nearest(name, known) if name in ("url", "name") else ""
         return f"{name} is a field of {listed(others, 'and')}, not of {kind}{hint}"
@@ -219,7 +219,7 @@ def _item(node: Node, place: Place, field: Field) -> Condition | None:
 def _unknown_part(name: str, field: Field, known: Mapping[str, Field]) -> str:
     if any(it.name == name and it.of_whole_session for it in fields(field.watch)):
         return (
-            f"{name} speaks of the whole session, never of one {field.name}; ask for the "
+            f"{name} is of the whole session, never of one {field.name}; ask for the "
             f"{field.name}'s tags instead, such as tags: click-rage"
         )
     return unknown(name, known, f"part of {field.name}")

@@ -226,7 +226,7 @@ LINTS: Final = MappingProxyType(
         "same-rule": "two rules have the same conditions and the same actions",
         "friction-scale": "friction above 50: it is a small sum of event weights, not 0-100",
         "friction-exact": "an exact friction: hardly any session has it",
-        "friction-on-page": "friction beside a page without tags: it speaks of the whole session",
+        "friction-on-page": "friction beside a page without tags; it is of the whole session",
         "personal-data": "a text posts personal data to Slack",
         "tag-comma": "a tag with a comma: no tag has one",
         "share-without-url": "a share whose link the bot cannot show, since share_url is not set",
@@ -357,7 +357,7 @@ def _friction_on_page(written: Written) -> None:
         if key in naming and isinstance(value, Keys) and value.entries.keys() <= naming[key]:
             here.warn(
                 "friction-on-page",
-                f"{session.name} speaks of the whole session, not of this {key}; write saw_page, "
+                f"{session.name} is of the whole session, not of this {key}; write saw_page, "
                 f"or ask for the {key}'s tags, such as tags: click-rage",
             )
 
