@@ -257,6 +257,8 @@ async def test_states_of_rules_and_their_filter(world):
             "checkout-funnel": "Snoozed",
             "checkout-friction": "No match yet",
         }
+        assert {row["severity"] for row in found["rules"]} == {"warning", "critical"}
+        assert "https://wiki.example/missing-pages" in await html(asking, "/rules/outlet-404")
         assert found["file_errors"] == ["rules.yaml:3:1: bad"]
         only = await view(asking, "rules?state=paused")
         assert [row["id"] for row in only["rules"]] == ["outlet-404"]

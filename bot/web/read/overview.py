@@ -69,6 +69,7 @@ def firing_of(alert: FiringAlert, seen: World) -> Firing:
     return Firing(
         rule_id=alert.rule,
         summary=clean(rule.summary or rule.id) if rule else alert.rule,
+        severity=rule.severity if rule else "warning",
         website=seen.name(alert.website),
         text=clean("; ".join(found[0].why)) if found else "",
         since=alert.since,

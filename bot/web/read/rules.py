@@ -75,6 +75,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
     return Rule(
         frame=seen.frame,
         row=row,
+        runbook=about.runbook if about.runbook.startswith(("https://", "http://")) else "",
         file="/".join(about.file.split("/")[-2:]),
         line=about.line,
         per_day=per_day,
@@ -123,6 +124,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
             RuleRow(
                 id=each.id,
                 summary=clean(each.summary or each.id),
+                severity=each.severity,
                 watch=each.watch,
                 websites=tuple(map(clean, each.websites)),
                 state=state,
