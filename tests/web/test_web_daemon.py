@@ -11,6 +11,7 @@ import time
 import httpx
 import pytest
 from daemon_world import Daemon
+from prometheus_client.parser import text_string_to_metric_families as families
 
 from mouseflow.simulator.server import Simulator
 
@@ -39,6 +40,15 @@ def start(tmp_path, sim):
 def address_of(daemon, sim) -> str:
     sim.wait_until(lambda: daemon.events("web.started"))
     return str(daemon.events("web.started")[0]["url"])
+
+
+def figures(url):
+    """The metrics by name and labels."""
+    return {
+        (sample.name.removeprefix("mouseflow_bot_"), *sample.labels.values()): sample.value
+        for family in families(httpx.get(f"{url}/metrics").text)
+        for sample in family.samples
+    }
 
 
 def crawl(url):
@@ -87,6 +97,11 @@ def test_the_page_of_a_running_daemon(start, sim):
     sim.wait_until(lambda: daemon.events("daemon.started"))
     assert httpx.get(f"{url}/readyz").status_code == 200
     assert httpx.get(f"{url}/healthz").text == "ok\n"
+    sim.wait_until(lambda: figures(url)["poll_runs_total", "recordings", "success"] >= 2)
+    counted = figures(url)
+    assert counted["api_requests_total", "GET", "/websites", "200"] >= 1
+    assert counted["poll_last_success_timestamp_seconds", "recordings"] > 1.7e9
+    assert counted["recordings_seen_total",] > 0
     found = crawl(url)
     assert {"/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue"} <= found
     with httpx.Client() as keeps_its_connection:
