@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import unquote
 
 import msgspec
 
@@ -52,7 +53,8 @@ class Sent:
 
     `route` is the request's template, never a path. `attempt` counts from 1; `seconds` is
     the time from sending to the end of the answer. `problem` is the error's class name,
-    empty for success; `repeats` that of the attempt before.
+    empty for success; `repeats` that of the attempt before. `website` is the id of the website
+    that it is about, empty for the account.
     """
 
     method: str
@@ -62,6 +64,7 @@ class Sent:
     attempt: int
     problem: str = ""
     repeats: str = ""
+    website: str = ""
 
 
 class Options(TypedDict, total=False):
@@ -371,9 +374,12 @@ class AsyncMouseflow(AccountLists):
         finally:
             self._queue.release()
             seconds = self._monotonic() - began
+            about = unquote(request.website)
             self._tell(
-                Sent(request.method, request.route, status, seconds, attempt, problem, repeats)
-            )
+                Sent(
+                    request.method, request.route, status, seconds, attempt, problem, repeats, about
+                )
+            )  # fmt: skip
 
     def _tell(self, sent: Sent) -> None:
         """Log the attempt and call `observe`, whose errors break no call."""

@@ -13,7 +13,6 @@ from sqlalchemy import Connection, func, select, text
 
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.step import Rank, StepStatus
-from bot.domain.subjects import Subject, reread
 from bot.store.database import execute
 from bot.store.schema import (
     audit,
@@ -64,13 +63,12 @@ class MatchNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FiringAlert:
-    """An alert that fires now, with its subject as it was when it began."""
+    """An alert that fires now."""
 
     rule: str
     website: str
     subject_key: str
     since: datetime
-    subject: Subject | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,7 +338,6 @@ def firing_alerts(conn: Connection) -> list[FiringAlert]:
             website=row.website,
             subject_key=row.subject,
             since=moment(row.fired),
-            subject=reread(row.figures) if row.figures else None,
         )
         for row in conn.execute(query)
     ]

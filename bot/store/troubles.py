@@ -94,14 +94,17 @@ def failing_lanes(conn: Connection, now: datetime) -> list[FailingLane]:
     return found
 
 
-def waiting_on_failing_lanes(conn: Connection) -> set[str]:
-    """The rules of some steps that wait on lanes that fail."""
-    failing = select(lanes.c.lane).where(lanes.c.cause != "")
-    return {
-        rule
-        for lane in conn.execute(failing).scalars().all()
-        for rule in conn.execute(_RULES, {"lane": lane}).scalars()
-    }
+def waiting_rules(conn: Connection) -> dict[str, frozenset[str]]:
+    """The rules of some steps that wait on lanes that fail, by the key of the trouble."""
+    found: dict[str, frozenset[str]] = {}
+    failing = select(lanes.c.lane, lanes.c.cause).where(lanes.c.cause != "")
+    for row in conn.execute(failing).all():
+        key, rules = (
+            trouble_key(Cause(row.cause), row.lane),
+            conn.execute(_RULES, {"lane": row.lane}),
+        )
+        found[key] = found.get(key, frozenset()) | frozenset(rules.scalars())
+    return found
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.

@@ -18,6 +18,7 @@ class _Hour:
     number: int
     requests: int = 0
     refused: int = 0
+    websites: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -54,6 +55,8 @@ class Meter:
         hour = self._hour()
         hour.requests += 1
         hour.refused += sent.status == 429
+        if sent.website:
+            hour.websites[sent.website] += 1
 
     def observe_poll(self, kind: str, well: bool, seconds: float, at: datetime) -> None:
         """Count one poll of a website."""
@@ -69,6 +72,14 @@ class Meter:
         self._hour()
         passed = min(self.clock() - self._began, HOURS * 3600.0)
         return sum(hour.requests for hour in self._hours) / max(passed, 1.0)
+
+    def per_hour(self, website: str) -> float | None:
+        """Requests an hour about this website, over the same time; None before the first."""
+        if self._began is None:
+            return None
+        self._hour()
+        passed = min(self.clock() - self._began, HOURS * 3600.0) / 3600
+        return sum(hour.websites[website] for hour in self._hours) / max(passed, 1 / 60)
 
     def refused(self) -> int:
         """How many requests were answered with 429 in the last 24 h."""

@@ -132,7 +132,7 @@ class Pages:
             name: sha256(content).hexdigest()[:12] for name, content in self.static.items()
         }
         macros: Any = self.env.get_template("macros.html").module
-        for name in ("icon", "state", "problem", "cell", "head", "outcome", "matches",
+        for name in ("icon", "severity", "state", "problem", "cell", "head", "outcome", "matches",
                      "budget_line", "condition"):  # fmt: skip
             self.env.globals[name] = getattr(macros, name)
         self.env.globals["static"] = {

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -47,6 +47,17 @@ class Hub:
 
     open: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    looks: dict[str, tuple[float, asyncio.Future[dict[str, str]]]] = field(default_factory=dict)
+
+    async def look(
+        self, key: str, render: Callable[[], Coroutine[Any, Any, dict[str, str]]], fresh: float
+    ) -> dict[str, str]:
+        """What `render` returns: once for all streams that look at the same within `fresh` s."""
+        now = asyncio.get_running_loop().time()
+        self.looks = {name: it for name, it in self.looks.items() if now - it[0] < fresh}
+        if key not in self.looks:
+            self.looks[key] = now, asyncio.ensure_future(render())
+        return await asyncio.shield(self.looks[key][1])
 
     async def pause(self, seconds: float) -> bool:
         """Wait for the next look; false if the streams end."""

@@ -1,7 +1,8 @@
 """Server-sent events: the parts of a page that changed, and how many entries are new."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -23,7 +24,7 @@ RETRY = 3_000
 KEEP_ALIVE = 3
 """After so many looks without news a comment keeps the connection open."""
 
-Render = Callable[[], Awaitable[dict[str, str]]]
+Render = Callable[[], Coroutine[Any, Any, dict[str, str]]]
 
 
 async def stream(request: Request, web: Web, topic: str, render: Render | None) -> Response:
@@ -38,8 +39,10 @@ async def stream(request: Request, web: Web, topic: str, render: Render | None) 
         await web.reader.read(web.tail.read)
         news = _entries(web, web.tail.entries)
     else:
+        # Who is logged in sees forms of their own.
+        key = f"{topic} {web.cookie_of(request) if web.logged_in(request) else ''}"
         await render()  # what there is not can't be followed
-        news = _parts(web, render)
+        news = _parts(web, key, render)
     return StreamingResponse(_counted(web, news), 200, headers, media_type=kind)
 
 
@@ -53,7 +56,7 @@ async def _counted(web: Web, news: AsyncIterator[str]) -> AsyncIterator[str]:
         web.hub.open -= 1
 
 
-async def _parts(web: Web, render: Render) -> AsyncIterator[str]:
+async def _parts(web: Web, key: str, render: Render) -> AsyncIterator[str]:
     """Each part of the page that looks different from before; at first all of them.
 
     The page may have changed between its load and the beginning of the stream.
@@ -61,13 +64,13 @@ async def _parts(web: Web, render: Render) -> AsyncIterator[str]:
     before, quiet = dict[str, str](), 0
     while await web.hub.pause(EVERY):
         try:
-            now = await render()
+            now = await web.hub.look(key, render, EVERY / 2)
         except StoreError:
             continue  # the page itself says so when it is loaded again
         looks = {key: _COUNTS_ON.sub(">", html) for key, html in now.items()}
-        changed = [key for key in now if before.get(key) != looks[key]]
-        for key in changed:
-            yield _event("part", {"id": key, "html": now[key]})
+        changed = [part for part in now if before.get(part) != looks[part]]
+        for part in changed:
+            yield _event("part", {"id": part, "html": now[part]})
         quiet = 0 if changed else quiet + 1
         if quiet >= KEEP_ALIVE:
             quiet = 0

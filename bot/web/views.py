@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from bot.domain.subjects import Severity
+
 State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"]
 """How bad something is; each has a shape and a word of its own."""
 
@@ -46,6 +48,7 @@ class Firing(Struct, frozen=True, kw_only=True):
 
     rule_id: str
     summary: str
+    severity: Severity
     website: str
     text: str
     since: datetime
@@ -79,6 +82,7 @@ class Website(Struct, frozen=True, kw_only=True):
     newest_recording_at: datetime | None
     per_hour: tuple[int, ...]
     today: int
+    requests_per_hour: float | None
     error: str
 
 
@@ -167,6 +171,7 @@ class RuleRow(Struct, frozen=True, kw_only=True):
 
     id: str
     summary: str
+    severity: Severity
     watch: str
     websites: tuple[str, ...]
     state: State
@@ -214,6 +219,7 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     frame: Frame
     row: RuleRow
+    runbook: str
     file: str
     line: int
     per_day: dict[date, int]

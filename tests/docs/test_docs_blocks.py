@@ -132,7 +132,18 @@ def test_python_can_be_read(block: Block) -> None:
         ast.parse(f"async def f():\n{textwrap.indent(source, '    ')}\n    pass")
 
 
-OTHERS = {"docker", "kubectl", "systemctl", "journalctl", "rsync", "pip", "cp", "export", "."}
+OTHERS = {
+    "curl",
+    "docker",
+    "kubectl",
+    "systemctl",
+    "journalctl",
+    "rsync",
+    "pip",
+    "cp",
+    "export",
+    ".",
+}
 """Programs of other people: their lines are read by a shell, and not run."""
 
 

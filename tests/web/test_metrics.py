@@ -76,6 +76,10 @@ async def test_requests_polls_and_retries(world):
     observe(Sent("GET", "GET /websites", None, 40.0, 1, "Unreachable"))
     world.meter.observe_poll("recordings", True, 0.5, NOW)
     world.meter.observe_poll("recordings", False, 1.0, NOW + timedelta(minutes=1))
+    observe(Sent("GET", "GET /websites/{website-id}", 200, 0.1, 1, "", "", "site-1"))
+    world.seconds += 7_200
+    assert world.meter.per_hour("site-1") == 0.5
+    assert world.meter.per_second() == 4 / 7_200
     found = await samples(world)
     assert found["api_requests_total", "GET", "/websites", "200"] == 1
     assert found["api_requests_total", "GET", "/websites", "none"] == 1
@@ -87,6 +91,8 @@ async def test_requests_polls_and_retries(world):
     assert found[f"{name}_count", "/websites"] == 3
     assert found["poll_duration_seconds_sum", "recordings"] == 1.5
     assert found["poll_last_success_timestamp_seconds", "recordings"] == NOW.timestamp()
+    world.seconds += 86_400
+    assert world.meter.per_hour("site-1") == 0
 
 
 async def test_bad_rule_files_show(world):

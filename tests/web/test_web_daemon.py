@@ -2,6 +2,7 @@
 
 import html
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import httpx
 import pytest
 from daemon_world import Daemon
+from prometheus_client.parser import text_string_to_metric_families as families
 
 from mouseflow.simulator.server import Simulator
 
@@ -38,6 +40,15 @@ def start(tmp_path, sim):
 def address_of(daemon, sim) -> str:
     sim.wait_until(lambda: daemon.events("web.started"))
     return str(daemon.events("web.started")[0]["url"])
+
+
+def figures(url):
+    """The metrics by name and labels."""
+    return {
+        (sample.name.removeprefix("mouseflow_bot_"), *sample.labels.values()): sample.value
+        for family in families(httpx.get(f"{url}/metrics").text)
+        for sample in family.samples
+    }
 
 
 def crawl(url):
@@ -86,6 +97,11 @@ def test_the_page_of_a_running_daemon(start, sim):
     sim.wait_until(lambda: daemon.events("daemon.started"))
     assert httpx.get(f"{url}/readyz").status_code == 200
     assert httpx.get(f"{url}/healthz").text == "ok\n"
+    sim.wait_until(lambda: figures(url)["poll_runs_total", "recordings", "success"] >= 2)
+    counted = figures(url)
+    assert counted["api_requests_total", "GET", "/websites", "200"] >= 1
+    assert counted["poll_last_success_timestamp_seconds", "recordings"] > 1.7e9
+    assert counted["recordings_seen_total",] > 0
     found = crawl(url)
     assert {"/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue"} <= found
     with httpx.Client() as keeps_its_connection:
@@ -112,3 +128,17 @@ def test_without_a_page_nothing_of_it_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_demo_that_keeps_running_prints_the_address_of_its_page():
+    asked = [sys.executable, "-m", "bot", "demo", "--keep", "--seconds", "1"]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            line = next(line for line in demo.stdout if "Status page: " in line)
+            url = line.rpartition(" ")[2].strip()
+            assert "myshop.com" in httpx.get(url).text.replace("<wbr>", "")
+            demo.send_signal(signal.SIGINT)
+            demo.communicate(timeout=60)
+        finally:
+            demo.kill()
+    assert demo.returncode == 0

@@ -156,6 +156,23 @@ async def test_an_open_page_gets_the_parts_that_changed(world, often):
     await served(world, work)
 
 
+async def test_streams_of_one_page_look_together(world):
+    looks = []
+
+    async def render():
+        looks.append(1)
+        return {"state": "x"}
+
+    async def look(key):
+        return await world.hub.look(key, render, 10.0)
+
+    async with world.ask():
+        assert await asyncio.gather(*(look("rules ") for _ in range(20))) == [{"state": "x"}] * 20
+        assert len(looks) == 1
+        await look("rules somebody")
+        assert len(looks) == 2
+
+
 async def test_streams_are_bounded_and_end_at_once_when_the_bot_stops(world):
     async def work(asking):
         held = []

@@ -166,6 +166,7 @@ async def test_a_problem_leads_with_its_cause_remedy_and_rule(world):
         assert "One thing needs you" in page
         assert "Slack channel #checkout-alerts is archived: 1 action waits" in page
         assert "Unarchive it. What waits goes out by itself." in page
+        assert "· rule checkout-friction ·" in page
         queue = text_of(await html(asking, "/queue"))
         assert "1 action waits, 1 of them for Slack #checkout-alerts" in queue
         assert "in 9 min" in queue
@@ -257,6 +258,8 @@ async def test_states_of_rules_and_their_filter(world):
             "checkout-funnel": "Snoozed",
             "checkout-friction": "No match yet",
         }
+        assert {row["severity"] for row in found["rules"]} == {"warning", "critical"}
+        assert "https://wiki.example/missing-pages" in await html(asking, "/rules/outlet-404")
         assert found["file_errors"] == ["rules.yaml:3:1: bad"]
         only = await view(asking, "rules?state=paused")
         assert [row["id"] for row in only["rules"]] == ["outlet-404"]

@@ -38,6 +38,8 @@ rules:
       slack: {channel: "#checkout-alerts", at_most: 10 per hour}
   outlet-404:
     summary: Visitor meets a missing page
+    severity: critical
+    runbook: https://wiki.example/missing-pages
     watch: recordings
     websites: [outlet.example]
     when: {saw_page: /404}

@@ -6,6 +6,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from bot.domain.budget import BUDGET, midnight
+from bot.domain.subjects import Severity
 from bot.messages.text import clean
 from bot.polling.ops_messages import RULE
 from bot.store import Connection
@@ -91,6 +92,8 @@ def day_of(text: str, zone: ZoneInfo, now: datetime) -> date | None:
     return min(day, now.astimezone(zone).date())
 
 
+OF_SEVERITY: Mapping[Severity, State] = {"info": "info", "warning": "warn", "critical": "crit"}
+
 _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = {
     "match": ("warn", "matched"),
     "suppressed": ("off", "was held back"),
@@ -136,11 +139,11 @@ def entry_of(entry: Written, seen: World) -> Entry:
     # What rules write into variables and campaigns may come from visitors.
     if entry.kind == "step.done" and action in ("variables", "enabled", "webhook"):
         reason = ""
-    if entry.kind == "match" and entry.rule.startswith(BUDGET):
-        state = "info"
+    watched = seen.rules.get(entry.rule)
+    if entry.kind == "match":
+        state = OF_SEVERITY[watched.severity] if watched else "info"
     if entry.kind == "match":
         reason = _with_outcome(reason, entry, seen)
-    watched = seen.rules.get(entry.rule)
     recording = entry.subject if watched and watched.watch == "recordings" else None
     return Entry(
         seq=entry.id,

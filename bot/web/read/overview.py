@@ -69,6 +69,7 @@ def firing_of(alert: FiringAlert, seen: World) -> Firing:
     return Firing(
         rule_id=alert.rule,
         summary=clean(rule.summary or rule.id) if rule else alert.rule,
+        severity=rule.severity if rule else "warning",
         website=seen.name(alert.website),
         text=clean("; ".join(found[0].why)) if found else "",
         since=alert.since,
@@ -132,6 +133,7 @@ def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
                 newest_recording_at=newest_recording(conn, website),
                 per_hour=tuple(per_hour),
                 today=sum(per_hour),
+                requests_per_hour=seen.facts.meter.per_hour(website),
                 error=failing.get(seen.names.get(website, ""), ""),
             )
         )

@@ -24,7 +24,7 @@ from bot.store.overview import (
     waiting_sessions,
 )
 from bot.store.rules import acted_within, matches_since
-from bot.store.troubles import waiting_on_failing_lanes
+from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
 from bot.web.views import Deed, Part, Rule, RuleRow, Rules, State
@@ -75,6 +75,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
     return Rule(
         frame=seen.frame,
         row=row,
+        runbook=about.runbook if about.runbook.startswith(("https://", "http://")) else "",
         file="/".join(about.file.split("/")[-2:]),
         line=about.line,
         per_day=per_day,
@@ -115,7 +116,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
     for _website, counts in costs_since(conn, now - DAY):
         for key, count in counts.items():
             costs[key] = costs.get(key, 0) + count
-    stuck = waiting_on_failing_lanes(conn)
+    stuck = {rule for waiting in waiting_rules(conn).values() for rule in waiting}
     rows = []
     for each in about:
         state, text, until, states = _state(each, seen, firing, stuck, last.get(each.id))
@@ -123,6 +124,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
             RuleRow(
                 id=each.id,
                 summary=clean(each.summary or each.id),
+                severity=each.severity,
                 watch=each.watch,
                 websites=tuple(map(clean, each.websites)),
                 state=state,

@@ -20,7 +20,7 @@ from bot.store.dead_letters import queue_figures
 from bot.store.overview import MatchNow, StepNow, lanes_now
 from bot.store.recordings import missing_websites, on_hold, watermark, website_names
 from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_states
-from bot.store.troubles import PATIENCE, Trouble, troubles
+from bot.store.troubles import PATIENCE, Trouble, troubles, waiting_rules
 from bot.web.facts import Facts
 from bot.web.pages import address, counted
 from bot.web.views import Deeds, Frame, Match, Problem, State
@@ -66,7 +66,7 @@ def world(conn: Connection, facts: Facts) -> World:
         *_store_problems(facts, now),
         *_poll_problems(conn),
         *_rule_problems(facts, rejected, states),
-        *_lane_problems(conn, lasting_troubles, names, now),
+        *_lane_problems(conn, lasting_troubles, names, facts, now),
         *_dead_problem(queue.dead),
         *_held_problems(conn, names),
     )
@@ -181,12 +181,18 @@ def _rule_problems(
 
 
 def _lane_problems(
-    conn: Connection, found: Sequence[Trouble], names: Mapping[str, str], now: datetime
+    conn: Connection,
+    found: Sequence[Trouble],
+    names: Mapping[str, str],
+    facts: Facts,
+    now: datetime,
 ) -> list[Problem]:
     waiting = Counter[str]()
     for lane in lanes_now(conn, now) if found else ():
         if lane.cause:
             waiting[trouble_key(Cause(lane.cause), lane.lane)] += lane.waiting
+    active = {rule.id for rule in facts.rules().rules}
+    rules = waiting_rules(conn) if found else {}
     problems = []
     for each in found:
         place = names.get(each.place, each.place)
@@ -202,6 +208,7 @@ def _lane_problems(
                 remedy=f"{_sentence(plain(each.remedy))}What waits goes out by itself.{dropped}",
                 since=each.since,
                 kept_until=each.since + PATIENCE,
+                rule_ids=tuple(sorted(rules.get(each.key, frozenset()) & active))[:5],
                 reason=plain(each.reason),
                 link=address("queue"),
                 link_text="See what waits",
