@@ -39,6 +39,7 @@ generate: $(DEV)
 	$(BIN)/python tests/rules/files/rules_docs.py
 	$(BIN)/python tests/rules/files/broken_files.py
 	$(BIN)/python tests/rules/files/test_broken_texts.py
+	$(BIN)/python tests/mouseflow/reference_page.py
 	$(BIN)/mouseflow-bot schema > rules/rules.schema.json
 	$(BIN)/python tests/docs/pictures.py
 

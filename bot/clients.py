@@ -114,6 +114,7 @@ def _addresses(settings: Settings) -> Addresses:
         channel=settings.slack.channel or "",
         ops_channel=settings.slack.ops_channel or "",
         zone=settings.mouseflow.time_zone,
+        buttons=settings.slack.app_token is not None,
     )
 
 

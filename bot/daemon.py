@@ -40,8 +40,9 @@ from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
 from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryRunLog
-from bot.delivery.slack import SlackLookup
+from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
 from bot.delivery.troubles import Ops
+from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
 from bot.domain.pulse import STORE_PATIENCE, Pulse
@@ -68,6 +69,7 @@ from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
 from bot.store.rules import kept_rule_files
+from bot.store.troubles import unreached
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -371,6 +373,11 @@ class Daemon:
             asyncio.create_task(_side_task(self._clean_up)),
             asyncio.create_task(_side_task(self._keep_pauses)),
         ]
+        if (buttons := self._buttons()) is not None:
+            watching.append(asyncio.create_task(_side_task(buttons)))
+        if (url := self._settings.heartbeat.url) is not None:
+            heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._why_silent)
+            watching.append(asyncio.create_task(_side_task(heartbeat.keep_beating)))
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait(
@@ -432,6 +439,24 @@ class Daemon:
         in_rule = (each.do for each in rules.rules if each.id == rule)
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
         return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
+
+    def _buttons(self) -> Callable[[], Awaitable[None]] | None:
+        """Receives presses of buttons; None where the configuration has no token for that."""
+        slack, poster = self._settings.slack, self._ports.slack
+        if slack.app_token is None or not isinstance(poster, SlackPoster):
+            return None
+        from bot.delivery.buttons import Buttons
+
+        return Buttons(
+            slack.app_token,
+            slack.base_url or SLACK,
+            poster,
+            self._store,
+            users=slack.users,
+            zone=self._settings.mouseflow.time_zone,
+            clock=utc,
+            wake=self._delivery.wake,
+        ).receive_presses
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)
@@ -604,6 +629,16 @@ class Daemon:
         polled = self._polls.last_progress(waits=until is not None and until > utc())
         since, reason = trouble or (0.0, "")
         return Pulse(polled.timestamp(), self._delivered.timestamp(), reason, since)
+
+    async def _why_silent(self) -> str | None:
+        """Why the heartbeat stops: nothing moves, or nobody can be told of what is wrong."""
+        now = utc()
+        try:
+            if fault := self._pulse(self._store.trouble).fault(now.timestamp()):
+                return fault
+            return await self._store.run(partial(unreached, now=now))
+        except StoreError as error:
+            return str(error)
 
     def _mark_delivered(self) -> None:
         self._delivered = utc()

@@ -95,7 +95,7 @@ class Addresses:
     """Base URLs of links, default channels, and the account's time zone.
 
     `app_url` precedes a recording's playback path; `share_url` contains `{token}`, or is empty
-    if the account's public URL is not known.
+    if the account's public URL is not known. `buttons`: presses of buttons come to the bot.
     """
 
     app_url: str = "https://app.mouseflow.com"
@@ -103,6 +103,7 @@ class Addresses:
     channel: str = ""
     ops_channel: str = ""
     zone: str = "UTC"
+    buttons: bool = False
 
 
 @dataclass(frozen=True, slots=True)

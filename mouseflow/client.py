@@ -100,8 +100,8 @@ class RawAnswer(Generic[T]):
 class AsyncMouseflow(AccountLists):
     """The API of one account: one rate limit, one queue, one pause after a 429.
 
-        async with AsyncMouseflow("eu", "ops@example.com", key) as api:
-            sites = await api.send(websites.list())
+    >>> async with AsyncMouseflow("eu", "ops@example.com", key) as api:
+    ...     sites = await api.send(websites.list())
 
     `region_or_base_url` is "eu", "us" or a URL; plain http is accepted for loopback only.
     `timeout` is the longest silence in seconds. A call still running after `longest` seconds
@@ -208,7 +208,7 @@ class AsyncMouseflow(AccountLists):
     ) -> T:
         """The API's answer, decoded by the request.
 
-            sites = await api.send(websites.list(), timeout=5, tries=1)
+        >>> sites = await api.send(websites.list(), timeout=5, tries=1)
 
         Writes go before reads unless `priority` says otherwise, and websites take turns.
         `timeout` and `tries` replace those of the client for this call. Raises Rejected or
@@ -222,8 +222,8 @@ class AsyncMouseflow(AccountLists):
     ) -> AsyncIterator[T]:
         """The answers to many requests, in their order, several of them in flight at once.
 
-            tag = (recordings.tag(site, each, "checked") for each in ids)
-            async for _ in api.send_all(tag): ...
+        >>> tag = (recordings.tag(site, each, "checked") for each in ids)
+        >>> async for _ in api.send_all(tag): ...
 
         Raises the error of the first request that fails, in its place; of the following ones,
         those in flight run to their end and the others are not sent.
@@ -251,8 +251,8 @@ class AsyncMouseflow(AccountLists):
     ) -> RawAnswer[T]:
         """The answer with status, headers and JSON, beside its decoded value.
 
-            answer = await api.with_raw(websites.list())
-            answer.status, answer.headers["Date"], answer.json()
+        >>> answer = await api.with_raw(websites.list())
+        >>> answer.status, answer.headers["Date"], answer.json()
 
         Takes and raises what `send` does.
         """

@@ -8,7 +8,7 @@ invalid Unicode is replaced, and lists are read row by row.
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from functools import cache
@@ -84,6 +84,32 @@ class Answer(Struct, frozen=True, kw_only=True, rename="camel"):
         ):
             if default is None and getattr(self, name) == "":
                 force_setattr(self, name, None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values under their Python names, nested parts as dictionaries too."""
+        return to_dict(self)
+
+
+def to_dict(model: Struct) -> dict[str, Any]:
+    """The model as a dictionary under Python names, without `bad_values`; dates stay dates."""
+    return {
+        name: _plain(getattr(model, name))
+        for name in model.__struct_fields__
+        if name != "bad_values"
+    }
+
+
+def to_rows(models: Iterable[Struct]) -> list[dict[str, Any]]:
+    """A dictionary for each model, for a table: `pandas.DataFrame(to_rows(...))`."""
+    return [to_dict(model) for model in models]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 S = TypeVar("S", bound=Struct)

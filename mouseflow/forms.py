@@ -19,13 +19,22 @@ Field = tuple[str, str | None]
 
 
 def list(website: str, filters: SessionFilters | None = None) -> Request[Rows[Form]]:
-    """The forms with their counters (L2719). Only this line claims that filters work."""
+    """The forms with their counters. One line of the document claims that filters work.
+
+    >>> submits = {form.url: form.submits for form in api.send(forms.list(site))}
+    """
+    # The API document, L2719.
     read = decode.rows(Form, "formId")
     return build("GET", _ALL, read, query=session_pairs(filters), website_id=website)
 
 
 def report(website: str, form: str, filters: SessionFilters | None = None) -> Request[Form]:
-    """One form with times, refills, blanks and drop-offs of each field (L2855)."""
+    """One form with times, refills, blanks and drop-offs of each field.
+
+    >>> fields = api.send(forms.report(site, form)).fields
+    >>> dropped = {field.target: field.dropped for field in fields}
+    """
+    # The API document, L2855.
     return build(
         "GET", _ONE, decode.one(Form),
         query=session_pairs(filters), website_id=website, form_id=form,
@@ -33,7 +42,11 @@ def report(website: str, form: str, filters: SessionFilters | None = None) -> Re
 
 
 def available(website: str, url: str) -> Request[Rows[AvailableForm]]:
-    """The forms found on a page (L2968); `url` is the page's `display_url`."""
+    """The forms found on a page; `url` is the page's `display_url`.
+
+    >>> targets = [found.target for found in api.send(forms.available(site, form_page))]
+    """
+    # The API document, L2968.
     read = decode.rows(AvailableForm, "target")
     query = (("url", text("url", url)),)
     return build("GET", _AVAILABLE, read, query=query, website_id=website)
@@ -47,10 +60,13 @@ def create(
     alias: str | None = None,
     fields: Sequence[Field] | None = None,
 ) -> Request[Form]:
-    """Create a form (L3087); the page and the target must exist.
+    """Create a form; the page and the target must exist.
 
     Not repeatable: sending it twice creates two.
+
+    >>> made = api.send(forms.create(site, form_page, target, fields=[("email", "Email")]))
     """
+    # The API document, L3087.
     body = changes(_PARTS, url=url, target=target, alias=alias, fields=fields)
     return build(
         "POST", _ALL, decode.one(Form), body=body, repeatable=False, website_id=website
@@ -66,7 +82,11 @@ def edit(
     alias: str | None = None,
     fields: Sequence[Field] | None = None,
 ) -> Request[None]:
-    """Change what is given; `fields` replaces the whole list (L3112, L3191). Repeatable."""
+    """Change what is given; `fields` replaces the whole list. Repeatable.
+
+    >>> api.send(forms.edit(site, form, alias="Newsletter"))
+    """
+    # The API document, L3112, L3191.
     body = changes(_PARTS, url=url, target=target, alias=alias, fields=fields)
     if not body:
         raise ValueError("nothing to edit")
@@ -74,7 +94,11 @@ def edit(
 
 
 def delete(website: str, form: str) -> Request[None]:
-    """Delete a form (L3255). Repeatable: the second time answers 404 or 410."""
+    """Delete a form. Repeatable: the second time answers 404 or 410.
+
+    >>> api.send(forms.delete(site, form))
+    """
+    # The API document, L3255.
     return build("DELETE", _ONE, decode.nothing, website_id=website, form_id=form)
 
 

@@ -21,20 +21,26 @@ _SHARE = "/websites/{website-id}/heatmaps/share"
 def pages(
     website: str, filters: PageFilters | None = None, *, limit: int | None = None
 ) -> Request[HeatmapPages]:
-    """The pages with their visitors' statistics (L1840); 50 of them without a `limit`.
+    """The pages with their visitors' statistics; 50 of them without a `limit`.
 
     Raises ValueError for filters about whole sessions: the API ignores them here without
-    saying so (L4301).
+    saying so.
+
+    >>> page = api.send(heatmaps.pages(site, PageFilters(country="de"), limit=100))
     """
+    # The API document, L1840, L4301.
     query = page_pairs(filters) + integer_pair("limit", limit)
     return build("GET", _PAGES, _read_pages, query=query, website_id=website)
 
 
 def page(website: str, url: str, filters: PageFilters | None = None) -> Request[HeatmapPage]:
-    """One page's statistics (L1935). `url` is its `display_url`, not a full address.
+    """One page's statistics. `url` is its `display_url`, not a full address.
 
-    The answer lacks the display URL (L1920-1933); it is filled in.
+    The answer lacks the display URL; it is filled in.
+
+    >>> scroll = api.send(heatmaps.page(site, page)).scroll
     """
+    # The API document, L1935, L1920-1933.
     read = decode.one(HeatmapPage)
 
     def read_with_url(body: bytes) -> HeatmapPage:
@@ -47,7 +53,11 @@ def page(website: str, url: str, filters: PageFilters | None = None) -> Request[
 
 
 def urls(website: str, *, limit: int | None = None, search: str | None = None) -> Request[PageUrls]:
-    """The display URLs alone (L2033). The only filter is `search` (L2041); 50 by default."""
+    """The display URLs alone. The only filter is `search`; 50 by default.
+
+    >>> paths = api.send(heatmaps.urls(site, search="checkout")).urls
+    """
+    # The API document, L2033, L2041.
     query = integer_pair("limit", limit) + (
         () if search is None else (("search", text("search", search)),)
     )
@@ -55,18 +65,25 @@ def urls(website: str, *, limit: int | None = None, search: str | None = None) -
 
 
 def share(website: str, url: str) -> Request[str | None]:
-    """Make a page's heatmap public (L2155); returns the token if the API sends one.
+    """Make a page's heatmap public; returns the token if the API sends one.
 
-    No answer is documented (L2101): the page list has the page's `token` afterwards. Not
+    No answer is documented: the page list has the page's `token` afterwards. Not
     repeatable: a second share may replace the token.
+
+    >>> token = api.send(heatmaps.share(site, page))
     """
+    # The API document, L2155, L2101.
     return build(
         "POST", _SHARE, _read_token, query=_url(url), repeatable=False, website_id=website
     )  # fmt: skip
 
 
 def unshare(website: str, url: str) -> Request[None]:
-    """Make a page's heatmap private again (L2159). Repeatable."""
+    """Make a page's heatmap private again. Repeatable.
+
+    >>> api.send(heatmaps.unshare(site, page))
+    """
+    # The API document, L2159.
     return build("DELETE", _SHARE, decode.nothing, query=_url(url), website_id=website)
 
 

@@ -4,6 +4,7 @@ Both clients have these methods: `async for` with `AsyncMouseflow`, `for` with `
 `site` is a website's id or a `Website`.
 """
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -66,7 +67,7 @@ class AccountLists(ABC):
     async def website(self, name_or_id: str) -> Website:
         """The website with that name or id; raises LookupError if there is none.
 
-        site = api.website("myshop.com")
+        >>> site = api.website("myshop.com")
         """
         async for site in self.websites():
             if name_or_id in (site.id, site.name):
@@ -76,7 +77,7 @@ class AccountLists(ABC):
     async def websites(self) -> AsyncIterator[Website]:
         """All websites that the API user can see.
 
-        names = [site.name for site in api.websites()]
+        >>> names = [site.name for site in api.websites()]
         """
         for site in _complete("websites", await self.send(websites.list())):
             yield site
@@ -93,8 +94,8 @@ class AccountLists(ABC):
     ) -> AsyncIterator[Recording]:
         """All recordings that match, in no particular order; without `since` since ever.
 
-            for recording in api.recordings(site, since=timedelta(days=7)):
-                print(recording.id, recording.country)
+        >>> for recording in api.recordings(site, since=timedelta(days=7)):
+        ...     print(recording.id, recording.country)
 
         `detail` reads each recording's page views: one more call for each. Raises IncompleteList
         at the end if the server counts more than it returned; `incomplete=True` logs that.
@@ -123,8 +124,8 @@ class AccountLists(ABC):
     ) -> dict[str, float]:
         """The highest of the `bands` that each recording's friction reaches, by recording.
 
-            friction = api.friction_bands(site, since=timedelta(days=1))
-            print(friction.get(recording.id, 0))    # 2.5: at least 2.5, less than 5
+        >>> friction = api.friction_bands(site, since=timedelta(days=1))
+        >>> print(friction.get(recording, 0))  # 2.5: at least 2.5, less than 5
 
         No answer of the API contains friction, so this asks for each band; recordings under the
         lowest are missing here. Raises IgnoredFilter if the API ignores the filter.
@@ -157,8 +158,8 @@ class AccountLists(ABC):
     ) -> AsyncIterator[Recording]:
         """New recordings as they appear, each once, for as long as it runs.
 
-            for recording in api.follow(site, SessionFilters(device="phone")):
-                print(recording.id, recording.entry_page)
+        >>> for recording in api.follow(site, SessionFilters(device="phone")):
+        ...     print(recording.id, recording.entry_page)
 
         Asks `every` so many seconds. With `settled`, such as 35 minutes, each comes once its
         session had no activity for so long: before that it still grows. An outage is logged and
@@ -199,7 +200,7 @@ class AccountLists(ABC):
     ) -> AsyncIterator[HeatmapPage]:
         """All heatmap pages with their statistics. `since` and `until` count whole days here.
 
-        most = max(api.pages(site, since=date(2026, 3, 1)), key=lambda page: page.views or 0)
+        >>> most = max(api.pages(site, since=date(2026, 3, 1)), key=lambda page: page.views or 0)
         """
         window, _held = _window(filters or PageFilters(), since, until, self._clock())
         listed = await self.send(heatmaps.pages(_id(site), window, limit=1_000))
@@ -216,7 +217,7 @@ class AccountLists(ABC):
     ) -> AsyncIterator[str]:
         """The display URLs of all pages.
 
-        paths = list(api.page_urls(site, search="checkout"))
+        >>> paths = list(api.page_urls(site, search="checkout"))
         """
         listed = await self.send(heatmaps.urls(_id(site), limit=1_000, search=search))
         if listed.count > len(listed.urls) + len(listed.unreadable):
@@ -238,8 +239,8 @@ class AccountLists(ABC):
     ) -> AsyncIterator[Funnel]:
         """All funnels with the visitors per step.
 
-        for funnel in api.funnels(site, since=timedelta(days=7)):
-            print(funnel.name, [step.count for step in funnel.steps])
+        >>> for funnel in api.funnels(site, since=timedelta(days=7)):
+        ...     print(funnel.name, [step.count for step in funnel.steps])
         """
         window, _held = _window(filters or SessionFilters(), since, until, self._clock())
         for funnel in _complete("funnels", await self.send(funnels.list(_id(site), window))):
@@ -255,8 +256,8 @@ class AccountLists(ABC):
     ) -> AsyncIterator[Form]:
         """All forms with the times, refills and drop-offs of their fields: one call each.
 
-        for form in api.forms(site, since=timedelta(days=7)):
-            print(form.url, [field.dropped for field in form.fields])
+        >>> for form in api.forms(site, since=timedelta(days=7)):
+        ...     print(form.url, [field.dropped for field in form.fields])
         """
         window, _held = _window(filters or SessionFilters(), since, until, self._clock())
         for form in _complete("forms", await self.send(forms.list(_id(site), window))):
@@ -265,7 +266,7 @@ class AccountLists(ABC):
     async def campaigns(self, site: str | Website) -> AsyncIterator[Campaign]:
         """All feedback campaigns with their counters. The API has no single responses.
 
-        answers = {each.name: each.report.responses for each in api.campaigns(site)}
+        >>> answers = {each.name: each.report.responses for each in api.campaigns(site)}
         """
         for campaign in _complete("campaigns", await self.send(feedback.list(_id(site)))):
             yield campaign
@@ -273,7 +274,7 @@ class AccountLists(ABC):
     async def tags(self, site: str | Website) -> AsyncIterator[str]:
         """All tags used on the website.
 
-        unused = [tag for tag in api.tags(site) if tag.startswith("test-")]
+        >>> unused = [tag for tag in api.tags(site) if tag.startswith("test-")]
         """
         for tag in _names("tags", await self.send(recordings.tags(_id(site), limit=_MOST_NAMES))):
             yield tag
@@ -281,11 +282,34 @@ class AccountLists(ABC):
     async def variables(self, site: str | Website) -> AsyncIterator[str]:
         """The keys of all variables used on the website.
 
-        keys = set(api.variables(site))
+        >>> keys = set(api.variables(site))
         """
         asked = recordings.variables(_id(site), limit=_MOST_NAMES)
         for key in _names("variables", await self.send(asked)):
             yield key
+
+
+class ListsOver(AccountLists):
+    """The same lists over anything that sends requests, such as a client of your own."""
+
+    def __init__(
+        self,
+        sender: paging.Sender,
+        clock: "Callable[[], datetime]" = lambda: datetime.now(UTC),
+        sleep: "Callable[[float], Awaitable[None]]" = asyncio.sleep,
+    ) -> None:
+        self._sender, self._clock, self._sleep = sender, clock, sleep
+
+    async def send(
+        self,
+        request: Request[T],
+        *,
+        priority: Priority | None = None,
+        timeout: float | None = None,
+        tries: int | None = None,
+    ) -> T:
+        """The answer of the sender, which has its own priority and timeout."""
+        return await self._sender.send(request)
 
 
 def _id(site: str | Website) -> str:

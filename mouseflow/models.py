@@ -7,14 +7,15 @@ ignored. `L123` is a line of the API document.
 """
 
 from datetime import date, datetime
+from enum import StrEnum
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from mouseflow.decode import Answer, BadValue, Id, Int, Unreadable, days
+from mouseflow.decode import Answer, BadValue, Id, Int, Unreadable, days, to_dict
 
 
 class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
@@ -92,19 +93,34 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
 
     def __post_init__(self) -> None:
         # The hot path of the client: one C call and one scan for a row without empty strings.
-        if self.id in _NOT_IN_PATHS:
-            raise ValueError("not an id")
         texts = _texts(self)
-        at = -1
-        for _ in range(texts.count("")):
-            at = texts.index("", at + 1)
-            force_setattr(self, _TEXTS[at], None)
-        if self.language and not self.lang:
-            force_setattr(self, "lang", self.language)
+        if "" in texts:
+            at = -1
+            for _ in range(texts.count("")):
+                at = texts.index("", at + 1)
+                force_setattr(self, _TEXTS[at], None)
+        if texts[-1] and not self.lang:
+            force_setattr(self, "lang", texts[-1])
+        if texts[0] in _NOT_IN_PATHS:
+            raise ValueError("not an id")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values under their Python names, page views as dictionaries too."""
+        return to_dict(self)
+
+    @property
+    def variable_values(self) -> dict[str, str]:
+        """The custom variables by key; of a key that repeats, the last value."""
+        pairs = (text.partition("=") for text in self.variables)
+        return {key: value for key, _, value in pairs}
 
 
 _NOT_IN_PATHS = (".", "..")
-_TEXTS = tuple(name for name, kind in Recording.__annotations__.items() if kind == str | None)
+_TEXTS = (
+    "id",
+    *(name for name, kind in Recording.__annotations__.items() if kind == str | None),
+)
+assert _TEXTS[-1] == "language"  # noqa: S101 - __post_init__ counts on it
 _texts = attrgetter(*_TEXTS)
 
 
@@ -121,6 +137,33 @@ class RecordingPage(Struct, frozen=True, kw_only=True):
     count: int
     unreadable: tuple[Unreadable, ...] = ()
     bad_values: tuple[BadValue, ...] = ()
+
+
+class Status(StrEnum):
+    """What `Website.status` may be; compares equal to the API's text."""
+
+    NOT_INSTALLED = "NotInstalled"
+    RECORDING = "Recording"
+    STOPPED = "Stopped"
+    PAUSED = "Paused"
+
+
+class DeviceType(StrEnum):
+    """What `Recording.device` may be; the filter's values are lower case."""
+
+    DESKTOP = "Desktop"
+    TABLET = "Tablet"
+    PHONE = "Phone"
+
+
+class ReferrerType(StrEnum):
+    """What `Recording.referrer_type` may be; `REFERRER_OF` has the filter's values."""
+
+    SEARCH = "Search"
+    SOCIAL = "Social"
+    EMAIL = "Email"
+    LINK = "Link"
+    DIRECT = "Direct"
 
 
 class Website(Answer, frozen=True, kw_only=True, rename="camel"):

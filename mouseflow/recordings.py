@@ -30,7 +30,7 @@ def list(
     brief: bool = False,
     only: Set[str] | None = None,
 ) -> Request[RecordingPage]:
-    """The latest recordings that match (L813), up to `limit` rows, 50 by default (L855).
+    """The latest recordings that match, up to `limit` rows, 50 by default.
 
     To decode less of a long answer: `brief` keeps only each row's id and times, `only` keeps
     only the rows with these ids.
@@ -38,7 +38,10 @@ def list(
     Undocumented, and ignored by a server that does not know them: `offset` skips rows,
     `expand` adds the page views to each row, `limit=0` only counts. Probe before use
     (`paging.probe_offset`).
+
+    >>> page = api.send(recordings.list(site, SessionFilters(device="phone"), limit=100))
     """
+    # The API document, L813, L855.
     query = session_pairs(filters) + integer_pair("limit", limit) + integer_pair("offset", offset)
     if expand:
         query += (("expand", "true"),)
@@ -46,52 +49,83 @@ def list(
 
 
 def detail(website: str, recording: str) -> Request[Recording]:
-    """One recording with its page views (L981)."""
+    """One recording with its page views.
+
+    >>> views = api.send(recordings.detail(site, recording)).page_views or ()
+    >>> paths = [view.website_page for view in views]
+    """
+    # The API document, L981.
     return build("GET", _ONE, decode.one(Recording), website_id=website, recording_id=recording)
 
 
 def star(website: str, recording: str) -> Request[None]:
-    """Star the recording for the API user (L1082). Repeatable."""
+    """Star the recording for the API user. Repeatable.
+
+    >>> api.send(recordings.star(site, recording))
+    """
+    # The API document, L1082.
     return _write("POST", "/star", website, recording)
 
 
 def unstar(website: str, recording: str) -> Request[None]:
-    """Remove the API user's star (L1138). Repeatable."""
+    """Remove the API user's star. Repeatable.
+
+    >>> api.send(recordings.unstar(site, recording))
+    """
+    # The API document, L1138.
     return _write("DELETE", "/star", website, recording)
 
 
 def tags(website: str, *, limit: int | None = None) -> Request[Rows[str]]:
-    """The tags used on the website (L1205). May be truncated: the default limit is unknown."""
+    """The tags used on the website. May be truncated: the default limit is unknown.
+
+    >>> known = set(api.send(recordings.tags(site, limit=1_000)))
+    """
+    # The API document, L1205.
     return _names("/tags", website, limit)
 
 
 def tag(website: str, recording: str, tag: str) -> Request[None]:
-    """Add a tag to the recording (L1268). Repeatable.
+    """Add a tag to the recording. Repeatable.
 
-    Raises ValueError for a tag that cannot be filtered by: empty, or with a comma (L4372).
+    Raises ValueError for a tag that cannot be filtered by: empty, or with a comma.
+
+    >>> api.send(recordings.tag(site, recording, "checked"))
     """
+    # The API document, L1268, L4372.
     return _write("POST", "/tag", website, recording, query=_tag(tag))
 
 
 def untag(website: str, recording: str, tag: str) -> Request[None]:
-    """Remove a tag from the recording (L1322). Repeatable."""
+    """Remove a tag from the recording. Repeatable.
+
+    >>> api.send(recordings.untag(site, recording, "checked"))
+    """
+    # The API document, L1322.
     return _write("DELETE", "/tag", website, recording, query=_tag(tag))
 
 
 def variables(website: str, *, limit: int | None = None) -> Request[Rows[str]]:
-    """The variable keys used on the website (L1387). May be truncated, like `tags`."""
+    """The variable keys used on the website. May be truncated, like `tags`.
+
+    >>> keys = set(api.send(recordings.variables(site, limit=1_000)))
+    """
+    # The API document, L1387.
     return _names("/variables", website, limit)
 
 
 def edit_variables(
     website: str, recording: str, values: Mapping[str, str | int | float]
 ) -> Request[None]:
-    """Set custom variables of one recording; an empty string removes one (L1451-1461).
+    """Set custom variables of one recording; an empty string removes one.
 
     The document does not say whether variables that are not named stay: read the recording
     again to be sure. Repeatable: it sets values. Raises ValueError for a key that is empty or
     contains "=", which is how a recording lists its variables.
+
+    >>> api.send(recordings.edit_variables(site, recording, {"plan": "pro", "coupon": ""}))
     """
+    # The API document, L1451-1461.
     if not isinstance(values, Mapping) or not values:
         raise ValueError("variables: expected a dictionary that is not empty")
     body = {}
@@ -103,11 +137,14 @@ def edit_variables(
 
 
 def share(website: str, recording: str) -> Request[str]:
-    """Make the recording public; returns its token (L1515, L1573).
+    """Make the recording public; returns its token.
 
     Not repeatable: a second share may replace the token of the first. Read the recording's
     `token` instead.
+
+    >>> token = api.send(recordings.share(site, recording))
     """
+    # The API document, L1515, L1573.
     return build(
         "POST", f"{_ONE}/share", decode.token,
         repeatable=False, website_id=website, recording_id=recording,
@@ -115,32 +152,54 @@ def share(website: str, recording: str) -> Request[str]:
 
 
 def unshare(website: str, recording: str) -> Request[None]:
-    """Make the recording private again (L1577). Repeatable."""
+    """Make the recording private again. Repeatable.
+
+    >>> api.send(recordings.unshare(site, recording))
+    """
+    # The API document, L1577.
     return _write("DELETE", "/share", website, recording)
 
 
 def watch(website: str, recording: str) -> Request[None]:
-    """Mark the recording as watched by the API user (L1685). Repeatable."""
+    """Mark the recording as watched by the API user. Repeatable.
+
+    >>> api.send(recordings.watch(site, recording))
+    """
+    # The API document, L1685.
     return _write("POST", "/watched", website, recording)
 
 
 def unwatch(website: str, recording: str) -> Request[None]:
-    """Mark the recording as not watched by the API user (L1689). Repeatable."""
+    """Mark the recording as not watched by the API user. Repeatable.
+
+    >>> api.send(recordings.unwatch(site, recording))
+    """
+    # The API document, L1689.
     return _write("DELETE", "/watched", website, recording)
 
 
 def delete(website: str, recording: str) -> Request[None]:
-    """Delete the recording for good (L1745). Repeatable: the second time answers 404 or 410."""
+    """Delete the recording for good. Repeatable: the second time answers 404 or 410.
+
+    >>> api.send(recordings.delete(site, recording))
+    """
+    # The API document, L1745.
     return _write("DELETE", "", website, recording)
 
 
 def bulk_tag(website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    """Undocumented: add a tag to many recordings in one call. Repeatable."""
+    """Undocumented: add a tag to many recordings in one call. Repeatable.
+
+    >>> api.send(recordings.bulk_tag(site, "checked", [recording]))
+    """
     return _bulk("POST", website, tag, recordings)
 
 
 def bulk_untag(website: str, tag: str, recordings: Sequence[str]) -> Request[None]:
-    """Undocumented: remove a tag from many recordings in one call. Repeatable."""
+    """Undocumented: remove a tag from many recordings in one call. Repeatable.
+
+    >>> api.send(recordings.bulk_untag(site, "checked", [recording]))
+    """
     return _bulk("DELETE", website, tag, recordings)
 
 

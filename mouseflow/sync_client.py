@@ -51,9 +51,9 @@ def _waits(
 class Mouseflow:
     """The API of one account; takes the options of `AsyncMouseflow`.
 
-        with Mouseflow("eu", "ops@example.com", key) as api:
-            for site in api.send(websites.list()):
-                print(site.name)
+    >>> with Mouseflow("eu", "ops@example.com", key) as api:
+    ...     for site in api.send(websites.list()):
+    ...         print(site.name)
 
     Works from several threads at once, and where an event loop is already running. Ctrl-C ends a
     call within a second.
@@ -107,7 +107,7 @@ class Mouseflow:
     def from_env(cls, **options: Unpack[Options]) -> Self:
         """A client with the address and credentials of the environment.
 
-            with Mouseflow.from_env() as api: ...
+        >>> with Mouseflow.from_env() as api: ...
 
         Reads MOUSEFLOW_REGION or MOUSEFLOW_BASE_URL, MOUSEFLOW_EMAIL and MOUSEFLOW_API_KEY, or
         the same with BOT_MOUSEFLOW__ in front, as the bot does. Raises ConfigurationError.
@@ -139,7 +139,7 @@ class Mouseflow:
     ) -> T:
         """The API's answer, decoded by the request; raises Rejected or Unavailable.
 
-            sites = api.send(websites.list(), timeout=5, tries=1)
+        >>> sites = api.send(websites.list(), timeout=5, tries=1)
 
         `timeout` and `tries` replace those of the client for this call.
         """
@@ -157,8 +157,8 @@ class Mouseflow:
     ) -> RawAnswer[T]:
         """The answer with status, headers and JSON, beside its decoded value.
 
-        answer = api.with_raw(websites.list())
-        print(answer.status, answer.headers["Date"], answer.json())
+        >>> answer = api.with_raw(websites.list())
+        >>> print(answer.status, answer.headers["Date"], answer.json())
         """
         return self.run(
             lambda api: api.with_raw(request, priority=priority, timeout=timeout, tries=tries)
@@ -169,7 +169,7 @@ class Mouseflow:
     ) -> Iterator[T]:
         """The answers to many requests, in their order, several of them in flight at once.
 
-        for _ in api.send_all(recordings.delete(site, each) for each in ids): ...
+        >>> for _ in api.send_all(recordings.delete(site, each) for each in ids): ...
         """
         return self.each(lambda api: api.send_all(requests, priority=priority))
 
@@ -189,7 +189,7 @@ class Mouseflow:
     def run(self, work: Callable[[AsyncMouseflow], Awaitable[T]]) -> T:
         """The result of async work with this client.
 
-        works = api.run(lambda api: paging.probe_offset(api, site, filters))
+        >>> works = api.run(lambda api: paging.probe_offset(api, site, filters))
         """
         if self._loop.is_closed():
             raise Unreachable("the client is closed")
@@ -207,7 +207,7 @@ class Mouseflow:
     def each(self, items: Callable[[AsyncMouseflow], AsyncIterator[T]]) -> Iterator[T]:
         """The items of an async iterator over this client, one by one.
 
-        for part in api.each(lambda api: paging.read(api, site, filters)): ...
+        >>> for part in api.each(lambda api: paging.read(api, site, filters)): ...
         """
         iterator = items(self._api)
         try:

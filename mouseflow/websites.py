@@ -14,17 +14,29 @@ _ONE = "/websites/{website-id}"
 
 
 def list() -> Request[Rows[Website]]:
-    """All websites that the API user can see (L139)."""
+    """All websites that the API user can see.
+
+    >>> names = [site.name for site in api.send(websites.list())]
+    """
+    # The API document, L139.
     return build("GET", _ALL, decode.rows(Website))
 
 
 def reorder(ids: Sequence[str]) -> Request[None]:
-    """Set the order of the websites; `ids` must name all of them (L213-217). Repeatable."""
+    """Set the order of the websites; `ids` must name all of them. Repeatable.
+
+    >>> api.send(websites.reorder([each.id for each in reversed(api.send(websites.list()))]))
+    """
+    # The API document, L213-217.
     return build("PUT", "/websites/reorder", decode.nothing, body={"websiteIds": texts("ids", ids)})
 
 
 def detail(website: str) -> Request[WebsiteDetail]:
-    """One website with its settings (L307)."""
+    """One website with its settings.
+
+    >>> rate = api.send(websites.detail(site)).recording_rate
+    """
+    # The API document, L307.
     return build("GET", _ONE, decode.one(WebsiteDetail), website_id=website)
 
 
@@ -36,10 +48,13 @@ def create(
     disable_keystrokes: bool | None = None,
     excluded_ips: Sequence[str] | None = None,
 ) -> Request[WebsiteDetail]:
-    """Register a website (L424). `recording_rate` is in percent.
+    """Register a website. `recording_rate` is in percent.
 
     Not repeatable: sending it twice creates two.
+
+    >>> made = api.send(websites.create("shop.example", recording_rate=50))
     """
+    # The API document, L424.
     body = {"domain": text("domain", domain)} | changes(
         _SETTINGS,
         recording_rate=recording_rate,
@@ -51,11 +66,14 @@ def create(
 
 
 def set_recording_status(website: str, status: Literal["Stopped", "Recording"]) -> Request[None]:
-    """Stop or start recording (L511, L573). Repeatable: it sets a value.
+    """Stop or start recording. Repeatable: it sets a value.
 
-    Written as `recordingStatus`, read as `status` (L147). It takes a while to reach visitors:
+    Written as `recordingStatus`, read as `status`. It takes a while to reach visitors:
     the setting is part of the recording script, which browsers cache.
+
+    >>> api.send(websites.set_recording_status(site, "Stopped"))
     """
+    # The API document, L511, L573, L147.
     if status not in ("Stopped", "Recording"):
         raise ValueError(f"a recording status is Stopped or Recording, not {status!r}")
     return _put(website, {"recordingStatus": status})
@@ -76,11 +94,14 @@ def update(
     excluded_ips: Sequence[str] | None = None,
     merge_urls: Sequence[str] | None = None,
 ) -> Request[None]:
-    """Change only the settings that are given (L636, L659). Repeatable: it sets values.
+    """Change only the settings that are given. Repeatable: it sets values.
 
-    `recording_rate` is the percentage of sessions: 100 records all of them (L319). L667 says
-    that 1 records all, which contradicts three other places of the document.
+    `recording_rate` is the percentage of sessions: 100 records all of them. The document says
+    in one place that 1 records all, which contradicts three others.
+
+    >>> api.send(websites.update(site, recording_rate=25, anonymize_ips=True))
     """
+    # The API document, L636, L659, L319, L667.
     body = changes(
         _SETTINGS,
         name=name,
@@ -98,6 +119,30 @@ def update(
     if not body:
         raise ValueError("nothing to update")
     return _put(website, body)
+
+
+def update_from(settings: WebsiteDetail) -> Request[None]:
+    """Send back all settings that an update can set, as `detail` read them. Repeatable.
+
+    Settings that the API left out or that could not be read are not sent.
+
+    >>> api.send(websites.update_from(msgspec.structs.replace(settings, recording_rate=50)))
+    """
+    width = settings.width
+    return update(
+        settings.id,
+        name=settings.name,
+        domains=settings.domains or None,
+        recording_rate=settings.recording_rate,
+        alignment=settings.alignment,
+        width=int(width) if isinstance(width, int) or (width and width.isdecimal()) else None,
+        page_identifiers=settings.page_identifiers,
+        encoding=settings.encoding,
+        anonymize_ips=settings.anonymize_ips,
+        disable_keystrokes=settings.disable_keystrokes,
+        excluded_ips=settings.excluded_ips,
+        merge_urls=settings.merge_urls,
+    )
 
 
 def _put(website: str, body: dict[str, Any]) -> Request[None]:

@@ -24,10 +24,10 @@ def wheel(tmp_path_factory):
     return site
 
 
-def build(kind, folder):
+def build(kind, folder, source=ROOT):
     """The file that this build made."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
     (built,) = folder.iterdir()
     return built
 
@@ -133,3 +133,59 @@ def imported(file: Path) -> set[str]:
             assert node.level == 0
             found.add(str(node.module).partition(".")[0])
     return found
+
+
+def test_the_client_is_built_alone_from_the_same_folder(wheel, tmp_path):
+    for name in ("sdist", "source", "alone", "again"):
+        (tmp_path / name).mkdir()
+    with tarfile.open(build("sdist", tmp_path / "sdist", ROOT / "mouseflow")) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (unpacked,) = (tmp_path / "source").iterdir()
+    found = []
+    for folder, source in (("alone", ROOT / "mouseflow"), ("again", unpacked)):
+        with zipfile.ZipFile(build("wheel", tmp_path / folder, source)) as archive:
+            found.append({name: archive.read(name) for name in archive.namelist()})
+            archive.extractall(tmp_path / f"site-{folder}")
+    assert found[0].keys() == found[1].keys()
+    files = {name: data for name, data in found[0].items() if ".dist-info/" not in name}
+    ours = {each for each in (wheel / "mouseflow").rglob("*") if each.suffix in (".py", ".typed")}
+    assert files == {str(each.relative_to(wheel)): each.read_bytes() for each in ours}
+    metadata = next(data for name, data in found[0].items() if name.endswith("/METADATA")).decode()
+    needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
+    assert {
+        line.split()[1].split("<")[0].split(">")[0] for line in needed if "extra" not in line
+    } == CLIENT
+    assert (ROOT / "mouseflow" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+ONLY = """
+import sys
+from importlib.metadata import packages_distributions
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(name)
+
+owners = packages_distributions().items()
+BLOCKED = {name for name, (owner, *_) in owners if owner.lower() not in ALLOWED}
+sys.meta_path.insert(0, Nothing())
+import mouseflow
+for name in mouseflow.__all__:
+    getattr(mouseflow, name)
+with mouseflow.Mouseflow("http://127.0.0.1:9", "a@b", "key", tries=1) as api:
+    try:
+        list(api.websites())
+    except mouseflow.errors.Unreachable as error:
+        print(type(error).__name__)
+"""
+HTTPX = {"httpx", "httpcore", "h11", "anyio", "sniffio", "idna", "certifi", "typing_extensions"}
+
+
+def test_the_client_alone_needs_httpx_and_msgspec_and_nothing_else(tmp_path):
+    (tmp_path / "wheel").mkdir()
+    with zipfile.ZipFile(build("wheel", tmp_path / "wheel", ROOT / "mouseflow")) as archive:
+        archive.extractall(tmp_path / "site")
+    allowed = {"msgspec", "mouseflow-client", *HTTPX}
+    done = run("-c", f"ALLOWED = {allowed!r}\n{ONLY}", path=[tmp_path / "site"], cwd=tmp_path)
+    assert done.stdout.strip() == "Unreachable", done.stderr

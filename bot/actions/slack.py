@@ -275,6 +275,7 @@ class Digest(_Post):
     """
 
     kind: ClassVar[str] = "digest"
+    can_change: ClassVar[bool] = True
     total: int
     reasons: dict[str, int]
     since: datetime
@@ -319,7 +320,7 @@ _NOT_EDITABLE = frozenset({"message_not_found", "cant_update_message", "edit_win
 
 
 def _ready(message: Message, channel: str, key: str) -> SlackPost:
-    return SlackPost(channel, notification(message), blocks(message), key)
+    return SlackPost(channel, notification(message), blocks(message, key), key)
 
 
 async def _post_once(post: SlackPost, task: Task, ports: Ports) -> Done:

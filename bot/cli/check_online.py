@@ -264,8 +264,36 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
         ]
         if good:
             found.checked.append(f"channels: {_some(good)}: the bot can post and look up posts")
+        await _buttons(settings, scopes, found)
     finally:
         await poster.close()
+
+
+async def _buttons(settings: "Settings", scopes: frozenset[str] | None, found: Findings) -> None:
+    """Check the token with which presses of buttons come, and the scopes that they need."""
+    from bot.delivery.slack import SLACK, AppClient
+
+    if settings.slack.app_token is None:
+        found.checked.append("buttons: none, since slack.app_token is not set")
+        return
+    client = AppClient(settings.slack.app_token, settings.slack.base_url or SLACK)
+    try:
+        await client.socket_address()
+    except BotError as error:
+        found.problems.append(
+            f"slack.app_token: {error}; without it buttons do nothing. It needs the scope "
+            "connections:write, and the app Socket Mode"
+        )
+    else:
+        found.checked.append("buttons: Slack opens a connection of Socket Mode")
+    finally:
+        await client.close()
+    missing = sorted({"channels:read", "groups:read"} - (scopes or set()))
+    if scopes is not None and missing and not settings.slack.users:
+        found.warnings.append(
+            f"Slack: the app lacks the scope {' and '.join(missing)}: the bot can't see who is in "
+            "a channel, so nobody there may press a button; add the scope, or set slack.users"
+        )
 
 
 async def _channel(

@@ -1,204 +1,266 @@
-"""Print recordings as CSV or JSON Lines, each with its friction band.
+"""Export recordings with friction bands, or reports, as CSV or JSON Lines.
 
-Contains no personal data: no addresses, names, variables or full URLs.
+Recordings are read day by day, in whole days of the account's time zone. With --output an export
+that was interrupted goes on after the last whole day when the same command runs again.
 """
 
 import asyncio
 import csv
-import json
+import io
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, assert_never
 
 from bot.cli.history_context import moment
+from bot.errors import BotError, ConfigError
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.polling.evaluate import CountingClient
-    from mouseflow.models import Recording, Website
+    from mouseflow.lists import AccountLists
+    from mouseflow.models import Website
 
 EXAMPLE = (
-    "mouseflow-bot export --since 1d > recordings.csv\n"
-    "mouseflow-bot export --since 7d --website myshop.com --jsonl"
+    "mouseflow-bot export recordings --since 7d --website myshop.com --output week.csv\n"
+    "mouseflow-bot export forms --since 30d --format jsonl"
 )
-BANDS = (0.5, 1.0, 2.5, 5.0, 10.0)
-"""Thresholds that are asked, one call a day and website each: no answer has a friction."""
-
-COLUMNS = (
-    "website", "id", "url", "created", "last_activity", "duration_s", "pages", "entry_page",
-    "friction_at_least", "friction_below", "country", "city", "language", "browser", "os", "device",
-    "screen", "referrer_type", "tags", "starred", "watched", "shared",
-)  # fmt: skip
+THINGS = ("recordings", "pages", "funnels", "forms", "feedback", "websites")
+_DAY = timedelta(days=1)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+Row = dict[str, Any]
 
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("--since", type=moment, metavar="WHEN", help="start (default: 1d)")
-    parser.add_argument("--until", type=moment, metavar="WHEN", help="end (default: now)")
+    parser.add_argument("what", metavar="WHAT", choices=THINGS, help=", ".join(THINGS))
+    parser.add_argument("--since", type=moment, metavar="WHEN", help="first day (default: 7d)")
+    parser.add_argument("--until", type=moment, metavar="WHEN", help="last day (default: today)")
     parser.add_argument(
         "--website", action="append", default=[], metavar="W", help="name or id; may be repeated"
     )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="CSV with a header line (the default)")
-    form.add_argument("--jsonl", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--format", choices=("csv", "jsonl"), default="", help="default: by the file's name, or csv"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write to this file (default: standard output)"
+    )
+    parser.set_defaults(paths=[], usage_error=parser.error)
 
 
 def run(args: Namespace) -> int:
-    """Print the recordings; 1 if some could not be read."""
+    """Write all rows; returns the exit code."""
     from bot import logs
     from bot.cli import context
-    from bot.cli.history_context import utc
-    from bot.errors import ConfigError
+    from mouseflow.errors import IgnoredFilter, IncompleteList
 
+    args.since = args.since or datetime.now(UTC) - 7 * _DAY
+    args.until = args.until or datetime.now(UTC)
+    if args.since > args.until:
+        args.usage_error("--since is after --until")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    until = args.until or utc()
-    since = args.since or until - timedelta(days=1)
-    if since >= until:
-        raise ConfigError("--since must be before --until")
-    return asyncio.run(_export(args, settings, since, until))
+    try:
+        written = asyncio.run(_export(args, settings))
+    except (IncompleteList, IgnoredFilter) as error:
+        raise BotError(f"{error}; nothing more was written") from None
+    if args.output:
+        print(f"wrote {written} rows to {args.output}", file=sys.stderr)
+    return 0
 
 
-async def _export(args: Namespace, settings: "Settings", since: datetime, until: datetime) -> int:
-    from bot.cli.history_context import account, progress
-    from bot.polling.session import aware
-    from mouseflow import websites
-
-    missed = []
-    async with account(settings) as api:
-        sites = await api.send(websites.list())
-        chosen = _chosen(sites, args.website)
-        write = _writer(jsonl=args.jsonl)
-        with progress("export", quiet=False) as advance:
-            for site in chosen:
-                for day in _days(settings, since, until):
-                    found, why = await _day(api, site, day)
-                    missed += [f"{site.name or site.id}: {day}: {why}"] if why else []
-                    advance(len(found), 0)
-                    rows = [
-                        row for row in found if row.created and since <= aware(row.created) < until
-                    ]
-                    reached = await _reached(api, site, day) if rows else {}
-                    for row in rows:
-                        write(_row(settings, site, row, reached))
-    for line in missed:
-        print(f"not complete: {line}", file=sys.stderr)
-    return 1 if missed else 0
-
-
-def _chosen(rows: "Sequence[Website]", wanted: Sequence[str]) -> "list[Website]":
-    """The websites with these names or ids, or all but Mouseflow's demo website."""
-    from bot.cli.main import known_name
-
-    if not wanted:
-        return [row for row in rows if not row.is_demo]
-    names = {row.name or row.id: row for row in rows} | {row.id: row for row in rows}
-    known = [row.name or row.id for row in rows]
-    there = f"the account has {', '.join(known)}"
-    return [
-        names[name] if name in names else names[known_name(name, known, "unknown website", there)]
-        for name in dict.fromkeys(wanted)
-    ]
-
-
-def _days(settings: "Settings", since: datetime, until: datetime) -> Iterator[date]:
-    """The days of the account's zone, and one more on either side, in case the zone is wrong."""
+async def _export(args: Namespace, settings: "Settings") -> int:
     from zoneinfo import ZoneInfo
 
+    from bot.cli.history_context import account, progress
+    from mouseflow.lists import ListsOver
+
     zone = ZoneInfo(settings.mouseflow.time_zone)
-    day = since.astimezone(zone).date() - timedelta(days=1)
-    while day <= until.astimezone(zone).date() + timedelta(days=1):
-        yield day
-        day += timedelta(days=1)
+    first, last = (each.astimezone(zone).date() for each in (args.since, args.until))
+    kind = args.format or ("jsonl" if str(args.output).endswith((".jsonl", ".ndjson")) else "csv")
+    async with account(settings) as client:
+        lists = ListsOver(client)
+        sites = [each async for each in _sites(lists, args.website)]
+        parts = [
+            (site, day)
+            for site in sites
+            for day in (_days(first, last) if args.what == "recordings" else [first])
+        ]
+        target = _Target(args.output, kind, [args.what, str(first), str(last), *map(_id, sites)])
+        with target, progress(f"export {args.what}", quiet=False) as advance:
+            for number, (site, day) in enumerate(parts):
+                if number < target.done:
+                    continue
+                rows = 0
+                end = day if args.what == "recordings" else last
+                async for row in _rows(lists, args.what, site, day, end + _DAY):
+                    target.write(row)
+                    rows += 1
+                target.part_done(rows)
+                advance(rows, target.rows * len(parts) // (number + 1))
+        return target.rows
 
 
-async def _day(
-    api: "CountingClient", site: "Website", day: date, friction: float | None = None
-) -> "tuple[list[Recording], str]":
-    """The recordings of a day, and what could not be read."""
-    from mouseflow import SessionFilters, paging
+async def _sites(lists: "AccountLists", wanted: list[str]) -> AsyncIterator["Website"]:
+    from difflib import get_close_matches
 
-    filters = SessionFilters(fromdate=day, todate=day + timedelta(days=1), frictionmin=friction)
-    found: list[Recording] = []
-    why = ""
-    async for part in paging.read(api, site.id, filters, brief=friction is not None):
-        found += part.recordings
-        why = part.why or why
-    return found, why
+    found = {site.id: site async for site in lists.websites()}
+    names = {site.name or site.id: site for site in found.values()}
+    if not wanted:
+        for site in found.values():
+            yield site
+    for each in dict.fromkeys(wanted):
+        if each not in found and each not in names:
+            close = get_close_matches(each, names, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"no website {each} in the account{hint}")
+        yield found.get(each) or names[each]
 
 
-async def _reached(api: "CountingClient", site: "Website", day: date) -> Mapping[float, Set[str]]:
-    """Each threshold with the ids of the day's recordings that reached it.
+def _id(site: "Website") -> str:
+    return site.id
 
-    Empty if the API ignores the friction filter.
+
+def _days(first: date, last: date) -> Iterator[date]:
+    for offset in range((last - first).days + 1):
+        yield first + offset * _DAY
+
+
+async def _rows(
+    lists: "AccountLists", what: str, site: "Website", since: date, until: date
+) -> AsyncIterator[Row]:
+    """The rows of one website in those days; `until` is not included."""
+    from mouseflow import to_dict, websites
+
+    head = {"website": site.name or site.id}
+    match what:
+        case "recordings":
+            friction = await lists.friction_bands(site, since=since, until=until)
+            async for recording in lists.recordings(site, since=since, until=until):
+                row = to_dict(recording)
+                del row["page_views"], row["friction"], row["friction_score"], row["language"]
+                yield head | row | {"friction_at_least": friction.get(recording.id, 0.0)}
+        case "pages":
+            async for page in lists.pages(site, since=since, until=until):
+                yield head | to_dict(page)
+        case "funnels":
+            async for funnel in lists.funnels(site, since=since, until=until):
+                for number, step in enumerate(funnel.steps, 1):
+                    of = {"funnel": funnel.name, "funnel_id": funnel.id, "step": number}
+                    yield head | of | to_dict(step)
+        case "forms":
+            async for form in lists.forms(site, since=since, until=until):
+                of = {"form": form.alias, "form_id": form.id, "url": form.url}
+                of |= {"visits": form.visits, "submits": form.submits, "success": form.success}
+                for field in form.fields:
+                    yield head | of | {f"field_{k}": v for k, v in to_dict(field).items()}
+        case "feedback":
+            async for campaign in lists.campaigns(site):
+                report = campaign.report
+                yield head | {
+                    "campaign": campaign.name,
+                    "campaign_id": campaign.id,
+                    "enabled": campaign.enabled,
+                    "impressions": report and report.impressions,
+                    "responses": report and report.responses,
+                }
+        case "websites":
+            detail = await lists.send(websites.detail(site.id))
+            yield to_dict(detail)
+        case _:
+            assert_never(what)  # type: ignore[arg-type]
+
+
+class _Target:
+    """Where rows go: standard output, or a file that appears when it is whole.
+
+    Beside a file that is not whole yet stand `FILE.part` and `FILE.part.json`: what the export
+    is of, how many of its parts are done, and how many bytes and rows they are.
     """
-    from bot.polling.list_reader import of_days
-    from bot.polling.server_facts import friction_is_ignored
 
-    if await friction_is_ignored(api, site.id, of_days(day, day + timedelta(days=1))):
-        return {}
-    reached: dict[float, Set[str]] = {}
-    ids: Set[str] = {""}
-    for threshold in BANDS:
-        if ids:  # nothing reaches more than the threshold before
-            ids = {each.id for each in (await _day(api, site, day, threshold))[0]}
-        reached[threshold] = ids
-    return reached
+    def __init__(self, file: Path | None, kind: str, of: list[str]) -> None:
+        self.file, self._kind, self._of = file, kind, [kind, *of]
+        self.done = self.rows = 0
+        self._columns: list[str] = []
+        self._out: BinaryIO = sys.stdout.buffer
+        if file is None:
+            return
+        self._part = file.with_name(f"{file.name}.part")
+        self._notes = file.with_name(f"{file.name}.part.json")
+        kept = self._kept()
+        try:
+            self._out = self._part.open("r+b" if kept else "wb")
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
+        if kept:
+            self.done, self.rows = kept["done"], kept["rows"]
+            self._columns = kept["columns"]
+            self._out.truncate(kept["bytes"])
+            self._out.seek(kept["bytes"])
 
+    def __enter__(self) -> "_Target":
+        return self
 
-def _row(
-    settings: "Settings", site: "Website", row: "Recording", reached: Mapping[float, Set[str]]
-) -> dict[str, Any]:
-    from bot.cli.output import iso
-    from bot.fields.normal import path
-    from bot.messages.links import recording_url
-    from bot.polling.session import aware
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._out.flush()
+        if self.file is None:
+            return
+        self._out.close()
+        if kind is None:
+            self._part.replace(self.file)
+            self._notes.unlink(missing_ok=True)
 
-    return {
-        "website": site.name or site.id,
-        "id": row.id,
-        "url": recording_url(settings.mouseflow.app_url, site.id, row.id),
-        "created": iso(aware(row.created)) if row.created else None,
-        "last_activity": iso(aware(row.last_activity)) if row.last_activity else None,
-        "duration_s": None if row.duration is None else row.duration / 1000,
-        "pages": row.pages,
-        "entry_page": path(row.entry_page) if row.entry_page else None,
-        "friction_at_least": max(
-            (at for at, ids in reached.items() if row.id in ids), default=None
-        ),
-        "friction_below": min((at for at in reached if row.id not in reached[at]), default=None),
-        "country": row.country,
-        "city": row.city,
-        "language": row.lang,
-        "browser": row.browser,
-        "os": row.os,
-        "device": row.device,
-        "screen": row.screen_res,
-        "referrer_type": row.referrer_type,
-        "tags": list(row.tags),
-        "starred": row.starred,
-        "watched": row.watched,
-        "shared": row.token is not None,
-    }
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write one row; the first one decides the columns of a CSV file."""
+        import msgspec
 
+        if self._kind == "jsonl":
+            self._out.write(msgspec.json.encode(row) + b"\n")
+            return
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        if not self._columns:
+            self._columns = list(row)
+            table.writerow(self._columns)
+        table.writerow([_cell(row.get(name)) for name in self._columns])
+        self._out.write(text.getvalue().encode())
 
-def _writer(*, jsonl: bool) -> Callable[[Mapping[str, Any]], object]:
-    """What prints one row; of CSV the header has been printed."""
-    if jsonl:
-        return lambda row: print(json.dumps(row, ensure_ascii=True))
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(COLUMNS)
-    return lambda row: table.writerow([_cell(row[name]) for name in COLUMNS])
+    def part_done(self, rows: int) -> None:
+        """Note that a part is whole: a later run goes on after it."""
+        import msgspec
+
+        self.done, self.rows = self.done + 1, self.rows + rows
+        if self.file is None:
+            return
+        self._out.flush()
+        notes = {
+            "of": self._of,
+            "done": self.done,
+            "rows": self.rows,
+            "columns": self._columns,
+            "bytes": self._out.tell(),
+        }
+        new = self._notes.with_name(f"{self._notes.name}.new")
+        new.write_bytes(msgspec.json.encode(notes))
+        new.replace(self._notes)
+
+    def _kept(self) -> dict[str, Any] | None:
+        """The notes of an earlier run of the same export."""
+        import msgspec
+
+        try:
+            notes = msgspec.json.decode(self._notes.read_bytes(), type=dict[str, Any])
+            whole = notes["of"] == self._of and self._part.stat().st_size >= notes["bytes"]
+        except (OSError, msgspec.DecodeError, KeyError):
+            return None
+        return notes if whole else None
 
 
 def _cell(value: Any) -> Any:
-    """A cell that a spreadsheet takes as text, never as a formula."""
-    if isinstance(value, list):
-        value = " ".join(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    """A value for CSV: lists are joined, and no text is taken for a formula by a spreadsheet."""
+    if isinstance(value, list | tuple):
+        value = ";".join(map(str, value))
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

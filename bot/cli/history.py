@@ -21,7 +21,7 @@ EXAMPLE = (
 KINDS = (
     "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history", "match",
     "match.not_stored", "notice",
-    "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable",
+    "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "press",
     "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed",
     "rules.loaded", "rules.reload_failed",
     "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",

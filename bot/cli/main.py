@@ -32,20 +32,21 @@ COMMANDS = {
     "plan": "compare the rule files with the running rules",
     "tune": "show matches per day at other thresholds",
     "schema": "print the JSON Schema of rule files",
+    "slack-manifest": "print the manifest of the Slack app, with its scopes",
     "status": "show websites, rules, queue and dead letters",
     "budget": "show budgets: figures per day, steps, forecast",
     "history": "show the audit log: what the bot did and why",
     "retry": "requeue dead letters, resume paused rules",
     "cancel": "cancel actions that wait",
     "snooze": "mute a rule's posts for a while",
-    "export": "print recordings as CSV or JSON Lines, with friction bands",
-    "api": "send one call to the Mouseflow API with the configured credentials",
     "backup": "copy the store, also while the daemon runs",
     "restore": "put a backup in the store's place, without posting twice",
+    "export": "write recordings or reports to CSV or JSON Lines",
+    "api": "send one request to the Mouseflow API, print its JSON",
     "completion": "print completion for bash, zsh or fish",
     "healthcheck": "exit 0 while the daemon runs, and polls and deliveries move",
 }
-"""Every command with its line in `--help`; the command's module has the same name."""
+"""Every command with its line in `--help`; the command's module has the same name, with `_`."""
 
 EPILOG = """\
 exit codes: 0 success, 1 a problem was found, 2 wrong usage, 3 internal error
@@ -195,7 +196,7 @@ class Command(Protocol):
 
 def command(name: str) -> Command:
     """The module of that command."""
-    return cast(Command, importlib.import_module(f"bot.cli.{name}"))
+    return cast(Command, importlib.import_module(f"bot.cli.{name.replace('-', '_')}"))
 
 
 class Parser(argparse.ArgumentParser):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bot.store.audit import Entry
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
+    from bot.store.presses import Precision
     from bot.store.recordings import OnHold
     from bot.store.rules import RejectedRules, RuleState
     from bot.store.troubles import Trouble
@@ -232,8 +233,9 @@ class RuleLine:
     """A rule that the daemon has run. `snoozed_until` is None if the snooze has ended.
 
     `ended` counts its alerts that have ended, `snoozed` the posts that the snooze has held back so
-    far. `sessions` are live ones that the rule decides only once they are settled, the first of
-    them at `settles`.
+    far. `useful` is how many of its messages people have not called useless, None if they have
+    called none so. `sessions` are live ones that the rule decides only once they are settled, the
+    first of them at `settles`.
     """
 
     rule: str
@@ -246,6 +248,7 @@ class RuleLine:
     ended: int = 0
     sessions: int = 0
     settles: datetime | None = None
+    useful: "Precision | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +352,7 @@ def gather(
     from bot.polling.recordings import STOPPED
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
+    from bot.store.presses import precision
     from bot.store.recordings import (
         LOOKED,
         ON_HOLD,
@@ -366,7 +370,7 @@ def gather(
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     ids = None if active is None else {rule.id for rule in active.rules}
-    waits = _waits(conn, active, settle)
+    waits, useful = _waits(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
             rule=rule,
@@ -379,6 +383,7 @@ def gather(
             paused_why=state.paused_why,
             snoozed_until=_if_later(state.snoozed_until, now),
             snoozed=_snoozed(conn, state, now),
+            useful=useful.get(rule),
         )
         for rule, state in sorted(rule_states(conn).items())
     ]
@@ -559,7 +564,9 @@ def show_rules(status: Status) -> None:
         (
             line.rule,
             output.counted(line.matches, "match", "matches"),
-            f"{line.matches_today} in the last 24 h" + (f", {line.ended} ended" * bool(line.ended)),
+            f"{line.matches_today} in the last 24 h"
+            + f", {line.ended} ended" * bool(line.ended)
+            + (f", {line.useful.text}" if line.useful else ""),
             _rule_state(line, status.now),
         )
         for line in status.rules

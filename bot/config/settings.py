@@ -211,6 +211,8 @@ class SlackSection(Section):
     """Slack. Without a token or a webhook, no rule may post."""
 
     bot_token: OptionalSecret = None
+    app_token: OptionalSecret = None
+    users: Texts = ()
     webhook_url: OptionalSecret = None
     channel: OptionalText = None
     channels: dict[Severity, Text] = Field(default_factory=dict)
@@ -244,6 +246,24 @@ class SlackSection(Section):
         if value is not None and not value.get_secret_value().isascii():
             raise ValueError("write the token as Slack shows it (xoxb-...)")
         return value
+
+    @field_validator("app_token")
+    @classmethod
+    def _app_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if not re.fullmatch(r"xapp-[!-~]+", value.get_secret_value()):
+            raise ValueError("write the app-level token as Slack shows it (xapp-...)")
+        if info.data.get("bot_token", "faulty") is None:
+            raise ValueError("buttons need bot_token too")
+        return value
+
+    @field_validator("users")
+    @classmethod
+    def _users(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[UW][A-Z0-9]{1,20}", value) for value in values):
+            raise ValueError('write ids of people such as ["U0123ABCD"], as their profiles show')
+        return values
 
     @field_validator("webhook_url")
     @classmethod
@@ -382,6 +402,27 @@ def _host_and_port(listen: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
+class HeartbeatSection(Section):
+    """A dead-man's switch: `url` is called `every` so often while polls and deliveries move."""
+
+    url: OptionalSecret = None
+    every: Duration = timedelta(minutes=1)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            web_address(value.get_secret_value())
+        return value
+
+    @field_validator("every")
+    @classmethod
+    def _every(cls, value: timedelta) -> timedelta:
+        if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
+            raise ValueError("from 100ms to 1d")
+        return value
+
+
 class LogSection(Section):
     """How to log; `auto` is text on a terminal and JSON elsewhere."""
 
@@ -407,6 +448,7 @@ class Settings(BaseSettings):
     poll: PollSection = PollSection()
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
+    heartbeat: HeartbeatSection = HeartbeatSection()
     log: LogSection = LogSection()
 
     @classmethod
@@ -421,6 +463,8 @@ class Settings(BaseSettings):
         given = (
             self.mouseflow.api_key,
             self.slack.bot_token,
+            self.slack.app_token,
+            self.heartbeat.url,
             self.slack.webhook_url,
             self.web.token,
             self.web.hook_secret,

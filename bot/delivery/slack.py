@@ -295,6 +295,24 @@ class SlackPoster:
             body["metadata"] = {"event_type": EVENT, "event_payload": {"key": post.key}}
         await self._client.api_call("chat.update", json=body)
 
+    async def whisper(self, channel: str, user: str, text: str) -> None:
+        """Tell that person something in the channel, which nobody else sees."""
+        body = {"channel": channel, "user": user, "text": text}
+        await self._client.api_call("chat.postEphemeral", json=body)
+
+    async def is_member(self, channel: str, user: str) -> bool:
+        """Whether that person is in the channel (an id); raises CannotLook if it can't be read."""
+        asked = {"channel": channel, "limit": str(_CHANNELS)}
+        for _ in range(_PAGES):
+            answer = await self._read("conversations.members", asked)
+            members = answer.get("members")
+            if isinstance(members, list) and user in members:
+                return True
+            asked["cursor"] = _next(answer)
+            if not asked["cursor"]:
+                return False
+        raise CannotLook("the channel has too many members to look at")
+
     async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         """The timestamp of the message with that key, posted after `since` or shortly before.
 
@@ -441,6 +459,33 @@ class SlackPoster:
     def _remember(self, channel: str, identity: object) -> None:
         if channel.startswith("#") and isinstance(identity, str) and identity:
             self._ids[channel] = identity
+
+
+class AppClient:
+    """Slack's API with the app's own token, which opens connections of Socket Mode."""
+
+    def __init__(self, token: SecretStr, base_url: str) -> None:
+        self._connections = Connections(trust_env=not loopback(base_url))
+        session: Any = _Session(self._connections, _content)
+        self.client = AsyncWebClient(
+            token.get_secret_value(),
+            base_url=base_url,
+            session=session,
+            retry_handlers=[],
+            logger=_QUIET,
+        )
+
+    async def socket_address(self) -> str:
+        """The address of a new connection; raises GiveUp for a wrong token, or TryLater."""
+        answer = await self.client.api_call("apps.connections.open", json={})
+        url = answer.get("url")
+        if not isinstance(url, str) or not url:
+            raise OddAnswer("Slack's answer has no address for Socket Mode")
+        return url
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connections.close()
 
 
 class WebhookPoster:

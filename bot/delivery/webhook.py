@@ -1,15 +1,21 @@
-"""Call the URLs of webhook actions: sign, send once, and check the answer."""
+"""Call URLs: those of webhook actions, signed and sent once, and that of the heartbeat."""
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+from pydantic import SecretStr
+
 from bot.actions.webhook import REFERENCE, SIGNATURE, TIMESTAMP, signature
-from bot.delivery.http import TIMEOUT, Connections, Reply
-from bot.errors import RateLimited, Refused, TryLater
+from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
+from bot.errors import BotError, RateLimited, Refused, TryLater
 from bot.rules.files.disk import shown
+
+log = structlog.get_logger(__name__)
 
 _RETRY = {408, 425}
 
@@ -67,6 +73,47 @@ class WebhookCaller:
                 f"the secret {secret} is not set", "set it, then restart the bot", code="no_secret"
             )
         return {**headers, SIGNATURE: signature(found.encode(), headers[TIMESTAMP], body)}
+
+
+class Heartbeat:
+    """Calls an address every so often while all is well: its silence is the alarm.
+
+    `fault` says why it must be silent; None while polls and deliveries move.
+    """
+
+    def __init__(
+        self, url: SecretStr, every: timedelta, fault: Callable[[], Awaitable[str | None]]
+    ) -> None:
+        self._url = url
+        self._every = every
+        self._fault = fault
+        self._said: str | None = None
+
+    async def keep_beating(self) -> None:
+        """Runs until it is cancelled."""
+        url = self._url.get_secret_value()
+        host = urlsplit(url).hostname or "?"
+        connections = Connections(trust_env=not loopback(url))
+        try:
+            while True:
+                reason = await self._fault() or await self._called(connections, host, url)
+                if reason != self._said:
+                    self._said = reason
+                    if reason:
+                        log.warning("heartbeat.stopped", reason=reason)
+                    else:
+                        log.info("heartbeat.beats")
+                await asyncio.sleep(self._every.total_seconds())
+        finally:
+            await connections.close()
+
+    async def _called(self, connections: Connections, host: str, url: str) -> str:
+        """Call it; returns what went wrong."""
+        try:
+            reply = await connections.exchange("GET", host, url, {}, most=0)
+        except BotError as error:
+            return str(error)
+        return "" if 200 <= reply.status < 300 else f"{host} answered {reply.status}"
 
 
 def _judge(host: str, reply: Reply) -> None:

@@ -4,10 +4,12 @@ Limits: 50 blocks, 3000 characters a text, 10 context elements, 75 a button's te
 address. Texts are `verbatim`, so Slack makes no link or mention of what only looks like one.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from bot.messages.message import Line, Message, Part, grey, rest
+from bot.messages.presses import LABELS
 from bot.messages.text import cut_mrkdwn, mrkdwn, size
 
 Block = Mapping[str, Any]
@@ -17,8 +19,10 @@ NOTIFICATION = 150
 """Characters of the text of a notification: more is not shown on a lock screen."""
 
 
-def blocks(message: Message) -> tuple[Block, ...]:
-    """The message's blocks: headline and why, visit, other rules, items, links, grey line."""
+def blocks(message: Message, key: str = "") -> tuple[Block, ...]:
+    """The message's blocks: headline and why, visit, other rules, items, people, buttons, grey
+    line. `key` names the message in the values of its buttons.
+    """
     body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
     listed = [f"• {_line(item)}" for item in message.items]
     items = "\n".join((*listed, rest(message))).rstrip()
@@ -28,7 +32,8 @@ def blocks(message: Message) -> tuple[Block, ...]:
         *((_context(_line(message.visit)),) if message.visit else ()),
         *((_section("\n".join(map(_line, message.also))),) if message.also else ()),
         *((_section(items),) if items else ()),
-        *_buttons(message.links),
+        *((_context(_people(message)),) if message.people else ()),
+        *_buttons(message, key),
         *((_context(" · ".join(map(_line, end))),) if end else ()),
     )
 
@@ -63,9 +68,19 @@ def _part(part: Part) -> str:
     if part.at is not None:
         form = "{time}" if part.text[2:3] == ":" else _WITH_DAY
         return f"{before}<!date^{int(part.at.timestamp())}^{form}|{text}>{after}"
+    if _USER.fullmatch(part.user):
+        return f"{before}<@{part.user}>{after}"
     if part.url:
         text = _link(part.url, text)
     return f"{before}*{text}*{after}" if part.bold else f"{before}{text}{after}"
+
+
+_USER = re.compile(r"[UW][A-Z0-9]{1,20}")
+
+
+def _people(message: Message) -> str:
+    others = f"and {message.others} before" if message.others else ""
+    return "\n".join((*map(_line, message.people), others)).rstrip()
 
 
 def _link(url: str, label: str) -> str:
@@ -88,19 +103,36 @@ def _context(mrkdwn: str) -> Block:
     return {"type": "context", "elements": [_text(mrkdwn)]}
 
 
-def _buttons(links: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
-    """A row of buttons (label, URL), without those whose URL Slack would reject; the first is
-    the one to press.
+def _buttons(message: Message, key: str) -> tuple[Block, ...]:
+    """A row of links, without those whose URL Slack would reject, the first to be pressed; then
+    the buttons whose presses come to the bot, and their menu.
     """
-    fit = [(label, url) for label, url in links if url and size(url) <= ADDRESS]
-    elements = [
+    fit = [(label, url) for label, url in message.links if url and size(url) <= ADDRESS]
+    elements: list[Block] = [
         {
-            "type": "button",
-            "text": {"type": "plain_text", "text": label[:BUTTON], "emoji": False},
+            **_button(label, "open" if place == 0 else f"open_{place}"),
             "url": url,
-            "action_id": "open" if place == 0 else f"open_{place}",
             **({"style": "primary"} if place == 0 else {}),
         }
         for place, (label, url) in enumerate(fit)
     ]
-    return ({"type": "actions", "elements": elements},) if elements else ()
+    if not key:
+        return ({"type": "actions", "elements": elements},) if elements else ()
+    elements += [
+        {**_button(LABELS[each], each), "value": f"{each}:{key}"} for each in message.buttons
+    ]
+    if message.menu:
+        options = [
+            {"text": _plain_text(LABELS[each]), "value": f"{each}:{key}"} for each in message.menu
+        ]
+        elements.append({"type": "overflow", "action_id": "more", "options": options})
+    named = {"block_id": f"do.{key}.{message.edits}"} if message.buttons or message.menu else {}
+    return ({"type": "actions", **named, "elements": elements},) if elements else ()
+
+
+def _button(label: str, action: str) -> Block:
+    return {"type": "button", "text": _plain_text(label), "action_id": action}
+
+
+def _plain_text(text: str) -> Block:
+    return {"type": "plain_text", "text": text[:BUTTON], "emoji": False}

@@ -5,7 +5,7 @@ happened and where, the second why. What can be done follows, and one grey line 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -16,13 +16,14 @@ import msgspec
 
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
+from bot.domain.press import Button
 from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject
-from bot.fields.catalogue import KINDS, SUBJECTS
+from bot.fields.catalogue import KINDS, SUBJECTS, text_fields
 from bot.fields.normal import path
 from bot.messages import links
 from bot.messages.pages import PAGE, Page, middle_cut, page_of_trouble, pages, where
 from bot.messages.template_variables import values
-from bot.messages.text import clean, cut, lasting, number
+from bot.messages.text import clean, cut, lasting, number, size
 from bot.ports import Addresses, Task
 
 INFO, WARNING, CRITICAL, ENDED = "🔵", "🔶", "🛑", "✅"
@@ -42,12 +43,14 @@ class Part:
     """A piece of a line: plain text that may come from a visitor, in bold, linked, or a time.
 
     `at` is the moment that `text` tells in the account's zone; a reader may see it in their own.
+    `user` is the Slack id of the person whose name `text` is.
     """
 
     text: str
     bold: bool = False
     url: str = ""
     at: datetime | None = None
+    user: str = ""
 
 
 Line = tuple[Part, ...]
@@ -60,8 +63,9 @@ class Message:
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be
     opened, `context` the grey line's pieces, before its `rules` and their `runbook`; `more` is how
-    many items are not listed. `also` says what further rules say of the same recording. `note`
-    goes into the audit log: what is unusual about the message.
+    many items are not listed. `also` says what further rules say of the same recording. `people`
+    did something with `buttons` or `menu`, and `others` before them; `edits` counts changes.
+    `note` goes into the audit log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -78,6 +82,11 @@ class Message:
     also: tuple[Line, ...] = ()
     rules: tuple[str, ...] = ()
     runbook: str = ""
+    people: tuple[Line, ...] = ()
+    others: int = 0
+    buttons: tuple[Button, ...] = ()
+    menu: tuple[Button, ...] = ()
+    edits: int = 0
     note: str = ""
 
 
@@ -89,19 +98,23 @@ def match(task: Task, addresses: Addresses) -> Message:
     if task.many is not None:
         return _many(task, task.many, addresses)
     shown, subject = values(task, addresses), task.subject
-    reasons = _sentences(task.why, joined=isinstance(subject, RecordingSubject))
+    headline, why = _headline(task, shown)
+    reasons = _sentences(why, joined=isinstance(subject, RecordingSubject))
+    buttons, menu = _of_match(task, addresses)
     figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
     return Message(
         icon=OF_SEVERITY[task.severity],
-        headline=cut(clean(shown["summary"]), HEADLINE),
-        url=shown["url"],
-        place=_site(shown),
+        headline=headline,
+        url=shown["url"] or links.website(subject, addresses),
+        place=_place(shown, subject),
         why=(*reasons, *((_line(figures),) if figures else ())),
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
         rules=(task.rule,),
         runbook=task.runbook,
+        buttons=buttons,
+        menu=menu,
     )
 
 
@@ -109,6 +122,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     """A match of many: how many, in which time, where they concentrate, the worst few."""
     shown = values(task, addresses)
     lasted = lasting(max(many.until - many.since, timedelta(seconds=1)))
+    buttons, menu = _of_match(task, addresses)
     asks = f"The rule asks for {number(many.asked)} in {lasting(many.within)}."
     spread = Spread(pages=many.spread.pages, devices=many.spread.devices)
     several = len(many.spread.websites) > 1
@@ -128,6 +142,8 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
         ),
         rules=(task.rule,),
         runbook=task.runbook,
+        buttons=buttons,
+        menu=menu,
     )
 
 
@@ -137,12 +153,15 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
     `linked`: the text has its own link, so it needs no button.
     """
     shown = values(task, addresses)
+    buttons, menu = _of_match(task, addresses)
     return Message(
         own=text,
         links=() if linked else _links(shown, task.subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
         rules=(task.rule,),
         runbook=task.runbook,
+        buttons=buttons,
+        menu=menu,
     )
 
 
@@ -150,12 +169,19 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     """An alert is resolved: its condition no longer holds."""
     told = match(task, addresses)
     headline = f"Resolved after {lasting(lasted)}: {told.headline}"
-    return replace(told, icon=ENDED, headline=cut(headline, HEADLINE))
+    menu: tuple[Button, ...] = ("not_useful",) if told.menu else ()
+    return replace(told, icon=ENDED, headline=cut(headline, HEADLINE), buttons=(), menu=menu)
 
 
 def answer(message: Message) -> Message:
     """The message as an answer in a thread, below the one that names the rule and has links."""
-    return replace(message, url="", visit=(), links=(), context=(), rules=(), runbook="")
+    return Message(
+        icon=message.icon,
+        headline=message.headline,
+        place=message.place,
+        why=message.why,
+        own=message.own,
+    )
 
 
 def kept(message: Message) -> str:
@@ -197,6 +223,7 @@ def digest(
     lasted = lasting(max(task.now - since, timedelta()))
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
     more = "while snoozed" if set(reasons) == {Reason.SNOOZED} else "more"
+    buttons, menu = _pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
     told = (f"In the last {lasted}: {why or 'held back'}.", *where(spread, total))
     several = len(spread.websites) != 1
     few = _few(task, worst, total, task.now, addresses, several=several)
@@ -209,6 +236,8 @@ def digest(
         context=(_span(since, task.now, task.now, addresses),),
         rules=(task.rule,),
         runbook=task.runbook,
+        buttons=buttons,
+        menu=menu,
     )
 
 
@@ -223,9 +252,30 @@ def joined(first: Message, second: Message) -> Message:
         lead,
         links=tuple(dict.fromkeys((*lead.links, *other.links))),
         also=(*first.also, said),
+        people=first.people,
+        others=first.others,
+        buttons=first.buttons,
+        menu=first.menu,
+        edits=first.edits + 1,
         rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
         runbook=lead.runbook or other.runbook,
     )
+
+
+_SNOOZES: tuple[Button, ...] = ("snooze_1h", "snooze_tomorrow")
+
+
+def _pressable(
+    addresses: Addresses, button: Button, *menu: Button
+) -> tuple[tuple[Button, ...], tuple[Button, ...]]:
+    """Buttons and menu, where presses reach the bot."""
+    return ((button,), menu) if addresses.buttons else ((), ())
+
+
+def _of_match(task: Task, addresses: Addresses) -> tuple[tuple[Button, ...], tuple[Button, ...]]:
+    if isinstance(task.subject, RecordingSubject) and task.many is None:
+        return _pressable(addresses, "not_useful", "watched", "star", *_SNOOZES)
+    return _pressable(addresses, "ack", *_SNOOZES, "not_useful")
 
 
 def _severity(message: Message) -> int:
@@ -247,7 +297,7 @@ def plain(message: Message) -> list[str]:
     """The message as lines of plain text, without links; `own` as its author wrote it."""
     head = " · ".join(part for part in (message.headline, message.place) if part)
     shown = [message.own] if message.own else [f"{message.icon} {head}".strip()]
-    lines = (*message.why, message.visit, *message.also, *message.items)
+    lines = (*message.why, message.visit, *message.also, *message.items, *message.people)
     end = " · ".join(_said(line) for line in grey(message))
     return [line for line in (*shown, *map(_said, lines), rest(message), end) if line]
 
@@ -259,6 +309,37 @@ def rest(message: Message) -> str:
 
 def _said(line: Line) -> str:
     return "".join(part.text for part in line)
+
+
+def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
+    """The headline, and the reasons below it.
+
+    An alert's headline has its figure: the first reason, if it is what the rule asks for.
+    """
+    summary = clean(shown["summary"])
+    names = text_fields(task.subject.kind)
+    why = [_in_words(line, names) for line in task.why]
+    alert = not isinstance(task.subject, RecordingSubject)
+    if alert and task.why and task.why[0].partition(" ")[0] in names:
+        headline = f"{summary}: {clean(why[0], HEADLINE)}"
+        if size(headline) <= HEADLINE:
+            return headline, why[1:]
+    return cut(summary, HEADLINE), why
+
+
+def _in_words(line: str, names: Collection[str]) -> str:
+    """The reason without the name of a field: `render time 3.5 s`."""
+    name, mark, rest = line.partition(" ")
+    return f"{name.replace('_', ' ')}{mark}{rest}" if name in names else line
+
+
+def _place(shown: Values, subject: Subject) -> str:
+    """The website, and before it an alert's subject, if the summary does not name it."""
+    names = "" if isinstance(subject, RecordingSubject) else SUBJECTS[subject.kind].names
+    name = cut(clean(shown[names] or ""), PLACE) if names else ""
+    if not name or name.casefold() in str(shown["summary"]).casefold() or name == _site(shown):
+        return _site(shown)
+    return f"{name} · {_site(shown)}"
 
 
 # What a line says.
@@ -289,7 +370,7 @@ def _stop(sentence: str) -> str:
     return "" if sentence.endswith((".", "!", "?")) else "."
 
 
-def _time(at: datetime, now: datetime, zone: str) -> Line:
+def time_part(at: datetime, now: datetime, zone: str) -> Line:
     """A moment: the time alone if it is of the last 12 hours, else with its day."""
     local = at.astimezone(ZoneInfo(zone))
     recent = abs(now - at) < timedelta(hours=12)
@@ -302,15 +383,15 @@ def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...
     zone = task.subject.zone if isinstance(task.subject, RecordingSubject) else addresses.zone
     return (
         *(_plain(part) for part in visitor),
-        _time(task.matched, task.now, zone),
+        time_part(task.matched, task.now, zone),
     )
 
 
 def _span(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
     return (
-        *_time(since, now, addresses.zone),
+        *time_part(since, now, addresses.zone),
         Part(" to "),
-        *_time(until, now, addresses.zone),
+        *time_part(until, now, addresses.zone),
     )
 
 
@@ -453,7 +534,7 @@ def _when(subject: Subject, now: datetime, addresses: Addresses) -> Line:
     if not isinstance(subject, RecordingSubject):
         return ()
     at = subject.recording.last_activity or subject.recording.created
-    return (Part(" · "), *_time(at, now, subject.zone)) if at is not None and at.tzinfo else ()
+    return (Part(" · "), *time_part(at, now, subject.zone)) if at is not None and at.tzinfo else ()
 
 
 _BRIEF: Mapping[Kind, tuple[tuple[str, str], ...]] = {

@@ -101,7 +101,8 @@ class Result:
     """What the evaluation found, learnt and cost.
 
     `costs` counts for each rule the calls that it had a part in, `details` the details that
-    were requested. `outage` is the first failure if all of several details failed.
+    were requested. `outage` is the first failure if all of several details failed, `failure` the
+    first one if any detail failed and none could be read.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -109,6 +110,8 @@ class Result:
     costs: Mapping[str, int]
     details: int = 0
     outage: BotError | None = None
+    failure: BotError | None = None
+    details_read: bool = False
 
 
 @dataclass(slots=True)
@@ -198,6 +201,8 @@ class _Evaluator:
         self._filters = knowledge.filters
         self._fetched = 0
         self._outage: BotError | None = None
+        self._failure: BotError | None = None
+        self._read = False
         self._lists = ExpandedLists(
             mouseflow=scope.mouseflow,
             website=scope.site.id,
@@ -246,6 +251,8 @@ class _Evaluator:
             costs=self.costs,
             details=self._fetched,
             outage=self._outage,
+            failure=None if self._read else self._failure,
+            details_read=self._read,
         )
 
     async def with_facts(
@@ -528,11 +535,14 @@ class _Evaluator:
     async def _detail(self, key: str) -> Recording | BotError:
         request = recordings.detail(self._scope.site.id, key)
         try:
-            return await self._scope.mouseflow.send(request)
+            detail = await self._scope.mouseflow.send(request)
         except BadCredentials:
             raise
         except (GiveUp, TryLater) as error:
+            self._failure = self._failure or error
             return error  # it concerns this recording alone
+        self._read = True
+        return detail
 
     def _merged(self, subject: RecordingSubject, detail: Recording) -> RecordingSubject:
         whole = without_tags(merge(subject.recording, detail), self._rules.ignored_tags)

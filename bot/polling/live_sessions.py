@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from bot.domain.subjects import Band
-from bot.polling.evaluate import Candidate, Evaluation, Knowledge, Scope
+from bot.errors import BotError
+from bot.polling.evaluate import Candidate, Evaluation, Knowledge, Result, Scope
 from bot.polling.list_reader import ListReading, Pace, sweep_is_due
 from bot.polling.page_views import Expansion
 from bot.polling.server_facts import VisitorType
@@ -62,24 +63,33 @@ class MissingDetail:
         """Whether to try again now."""
         return now - self.since < EAGER or now - self.tried >= RETRY
 
-    def hopeless(self, now: datetime) -> bool:
-        """Whether to give up and close the recording without its detail."""
-        return now - self.since >= PATIENCE or now - self.first >= LONGEST_WAIT
+    def hopeless(self, now: datetime, read: datetime | None) -> bool:
+        """Whether to give up and close the recording without its detail.
+
+        `read` is when any detail was read last. Before that was after the first failure, they
+        may all be away.
+        """
+        alone = read is not None and read >= self.first
+        return now - self.first >= LONGEST_WAIT or (alone and now - self.since >= PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSessions:
     """What helps from poll to poll. Losing it, as in a restart, costs a few calls, no match.
 
-    `without_detail` holds the recordings that wait for a detail. `reported` has the unreadable
-    rows that the audit log names already. `gone` has recordings whose detail is gone, while the
-    list still has them. `marks_read` is when each question about late marks was asked last.
+    `without_detail` holds the recordings that wait for a detail, `detail_read` is when any detail
+    was read last, and `detail_failure` why none can be read since some began to wait. `reported`
+    has the unreadable rows that the audit log names already. `gone` has recordings whose detail
+    is gone, while the list still has them. `marks_read` is when each question about late marks
+    was asked last.
     """
 
     sessions: Mapping[str, LiveSession] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
     knowledge: Knowledge = field(default_factory=Knowledge)
     without_detail: Mapping[str, MissingDetail] = field(default_factory=dict)
+    detail_read: datetime | None = None
+    detail_failure: BotError | None = None
     outage: bool = False
     reported: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
@@ -151,7 +161,7 @@ def candidates(
             continue
         row = listed.get(key) or unpacked(session.row)
         missing = live.without_detail.get(key)
-        if missing and not live.outage and not (missing.is_due(now) or missing.hopeless(now)):
+        if missing and not live.outage and not missing.is_due(now):
             continue
         if settled(row, clock, settle):
             found[key] = replace(_final(row, session), stale=key not in listed)
@@ -203,10 +213,17 @@ def _final(row: Recording, session: LiveSession) -> Candidate:
 
 
 def missing_details(
-    evaluations: Sequence[Evaluation], live: LiveSessions, outage: bool, now: datetime
+    evaluations: Sequence[Evaluation], live: LiveSessions, result: Result, now: datetime
 ) -> tuple[dict[str, MissingDetail], frozenset[str]]:
-    """The recordings that wait for their detail, and those that are given up now."""
-    waiting = dict(live.without_detail)
+    """The recordings that wait for their detail, and those that are given up now.
+
+    When the first detail can be read again, all are due.
+    """
+    read = now if result.details_read else live.detail_read
+    waiting = {
+        key: replace(it, since=now) if result.details_read and all_failed(it, live) else it
+        for key, it in live.without_detail.items()
+    }
     given_up = set()
     for each in evaluations:
         key = each.candidate.row.id
@@ -214,12 +231,25 @@ def missing_details(
         if not each.open:
             continue
         first, since = (known.first, known.since) if known else (now, now)
-        missing = MissingDetail(first, now if outage else since, now)
-        if missing.hopeless(now):
+        missing = MissingDetail(first, now if result.outage else since, now)
+        if missing.hopeless(now, read):
             given_up.add(key)
         else:
             waiting[key] = missing
     return waiting, frozenset(given_up)
+
+
+def all_failed(missing: MissingDetail, live: LiveSessions) -> bool:
+    """Whether no detail has been read since that recording began to wait."""
+    return live.detail_read is None or live.detail_read < missing.first
+
+
+def details_away(live: LiveSessions, now: datetime) -> BotError | None:
+    """Why no detail can be read, if that lasts; few may be asked for, and all fail."""
+    lasts = any(
+        all_failed(it, live) and now - it.first >= EAGER for it in live.without_detail.values()
+    )
+    return live.detail_failure if lasts else None
 
 
 def kept_sessions(
@@ -253,12 +283,13 @@ def kept_sessions(
 def after_poll(
     live: LiveSessions,
     seen: ListReading,
-    evaluations: Sequence[Evaluation],
+    result: Result,
     waiting: Mapping[str, MissingDetail],
     vanished: frozenset[str],
     now: datetime,
 ) -> LiveSessions:
     """What to keep for the next poll."""
+    evaluations = result.evaluations
     sessions = kept_sessions(seen, evaluations, waiting, vanished, live, now)
     listed = seen.listing.ids
     pace = live.pace.learn(seen, frozenset(sessions))
@@ -272,6 +303,8 @@ def after_poll(
         sessions=sessions,
         pace=pace,
         without_detail={key: it for key, it in waiting.items() if key in sessions},
+        detail_read=now if result.details_read else live.detail_read,
+        detail_failure=None if result.details_read else result.failure or live.detail_failure,
         gone=gone.union(key for key in live.gone if key in listed),
     )
 

@@ -35,6 +35,7 @@ from bot.polling.live_sessions import (
     add_costs,
     after_poll,
     candidates,
+    details_away,
     ending_depth,
     missing_details,
     places,
@@ -217,9 +218,11 @@ async def poll(
         costs=Counter(result.costs) + Counter(late.costs),
         details=result.details + late.details,
         outage=result.outage or late.outage,
+        failure=result.failure or late.failure,
+        details_read=result.details_read or late.details_read,
     )
     vanished = await _vanished(seen, site, context.store)
-    waiting, given_up = missing_details(result.evaluations, live, result.outage is not None, now)
+    waiting, given_up = missing_details(result.evaluations, live, result, now)
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
@@ -235,7 +238,7 @@ async def poll(
             routing=context.routing,
         )
     )
-    live = after_poll(live, seen, result.evaluations, waiting, vanished, now)
+    live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
     return Polled(
         live=replace(_noted(live, notes, now), outage=result.outage is not None),
@@ -248,7 +251,7 @@ async def poll(
         recorded=recorded,
         since=before.polled if before else None,
         without_detail=len(waiting),
-        outage=result.outage,
+        outage=result.outage or details_away(live, now),
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
         offset=account_offset(seen.listing.rows, context.zone),
     )
@@ -327,7 +330,7 @@ async def _late_marks(
     The first poll of all has decided nothing before.
     """
     nothing, now = Result((), done.knowledge, {}), scope.now
-    rules = scope.rules.of_marked() if context.marks else None
+    rules = scope.rules.of_marked if context.marks else None
     asked = due(rules.marked, live.marks_read, now) if rules and not done.outage else frozenset()
     if rules is None or not asked:
         return nothing, live

@@ -1,6 +1,7 @@
 """The recording rules of one website, prepared for evaluation."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import cached_property
 from typing import assert_never
 
 import msgspec
@@ -144,6 +145,7 @@ class SiteRules:
         )
         self._site, self._everything = site, every
 
+    @cached_property
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
         return SiteRules(self.marked, self._site, self._everything, self.own_tags)

@@ -31,6 +31,7 @@ from bot.rules.units import seen
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
 from bot.store.matches import reached_people
+from bot.store.presses import acknowledged
 
 FRESH = timedelta(days=1)
 """How often to store an unchanged state again, since old ones are deleted."""
@@ -252,6 +253,10 @@ def _found(
     if changed and known.level.fired and known.level.told:
         return _resolved(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
     if event == "reminded":
+        site, key = subject.website.id, subject.key
+        fired = known.level.fired
+        if fired is not None and acknowledged(conn, rule.id, site, key, fired):
+            return None
         return _reminder(rule, subject, known.level, look.now, past)
     if event == "resolved":
         if _without_budget(rule, subject):

@@ -87,18 +87,38 @@ class LaneNow:
     next_due: datetime | None
 
 
+Counted = dict[tuple[str, int, int], int]
+"""Counts that can't change any more, by rule and span."""
+
+MOST_COUNTED = 20_000
+
+
 def counts_between(
-    conn: Connection, rules: Iterable[str], edges: Sequence[datetime]
+    conn: Connection,
+    rules: Iterable[str],
+    edges: Sequence[datetime],
+    counted: Counted | None = None,
 ) -> dict[str, list[int]]:
-    """Each rule's matches between one edge and the next; without digests, ends and reminders."""
-    spans = list(pairwise(map(ms, edges)))
-    return {
-        rule: [
-            execute(conn, _COUNT, {"rule": rule, "start": start, "end": end}).fetchone()[0]
-            for start, end in spans
-        ]
-        for rule in rules
-    }
+    """Each rule's matches between one edge and the next; without digests, ends and reminders.
+
+    All spans but the last are over: their counts are looked up in `counted`, and kept there.
+    """
+    counted = {} if counted is None else counted
+    if len(counted) > MOST_COUNTED:
+        counted.clear()
+    *over, last = pairwise(map(ms, edges))
+    found = {}
+    for rule in rules:
+        for span in over:
+            if (rule, *span) not in counted:
+                counted[rule, *span] = _count(conn, rule, *span)
+        found[rule] = [*(counted[rule, *span] for span in over), _count(conn, rule, *last)]
+    return found
+
+
+def _count(conn: Connection, rule: str, start: int, end: int) -> int:
+    count: int = execute(conn, _COUNT, {"rule": rule, "start": start, "end": end}).fetchone()[0]
+    return count
 
 
 _REAL = f"kind <> 'digest' AND key NOT LIKE '%{RESOLVED}' AND key NOT LIKE '%{REMINDED}'"
@@ -203,6 +223,8 @@ def matches_now(
     query = select(matches).where(matches.c.kind != "digest")
     if rules:
         query = query.where(matches.c.rule.in_(rules))
+    if len(rules) > 1:  # else SQLite reads and sorts all that they ever matched
+        query = query.with_hint(matches, "INDEXED BY matches_age", "sqlite")
     for column, wanted in (
         (matches.c.website, website),
         (matches.c.subject_key, subject_key),
@@ -368,9 +390,13 @@ def lanes_now(conn: Connection, now: datetime) -> list[LaneNow]:
     return found
 
 
+# The states are literals: with parameters SQLite does not use the partial indexes.
 _QUEUES = (
+    "SELECT lane, sum(count), min(created), min(due) FROM ("
+    "SELECT lane, count(*) AS count, min(created) AS created, min(due) AS due FROM steps"
+    " WHERE state = 'pending' GROUP BY lane UNION ALL "
     "SELECT lane, count(*), min(created), min(due) FROM steps"
-    " WHERE state IN ('pending', 'sending') GROUP BY lane"
+    " WHERE state = 'sending' GROUP BY lane) GROUP BY lane"
 )
 
 

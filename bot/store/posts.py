@@ -8,6 +8,8 @@ import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
+from bot.messages.message import kept, reread
+from bot.messages.presses import carried
 from bot.ports import Posted
 from bot.store.digests import DueStep
 from bot.store.schema import matches, ms
@@ -29,6 +31,7 @@ def keep_posts(
 ) -> None:
     """Keep messages of this match; of those that are known, what they show from now on."""
     for post in posts:
+        known = conn.execute(select(_table.c.shows).where(_table.c.key == post.key)).scalar()
         write = insert(_table).values(
             key=post.key,
             match_id=match,
@@ -38,9 +41,16 @@ def keep_posts(
             shows=post.shows,
             at=ms(now),
         )
-        conn.execute(
-            write.on_conflict_do_update(index_elements=["key"], set_={"shows": post.shows})
-        )
+        shows = _with_people(known, post.shows)
+        conn.execute(write.on_conflict_do_update(index_elements=["key"], set_={"shows": shows}))
+
+
+def _with_people(known: str | None, shows: str) -> str:
+    """What it shows, with what people have done to the message since that was decided."""
+    if not known or not shows:
+        return shows
+    old, new = reread(known), reread(shows)
+    return shows if new.edits > old.edits else kept(carried(old, new))
 
 
 def post_of(conn: Connection, row: DueStep, now: datetime) -> Posted | None:

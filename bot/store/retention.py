@@ -9,7 +9,7 @@ from sqlalchemy.sql import ColumnElement
 
 from bot.store.database import execute
 from bot.store.recordings import all_watermarks, forget_watermark
-from bot.store.schema import audit, figures, levels, matches, ms, once, recordings, tallies
+from bot.store.schema import audit, figures, levels, matches, ms, once, presses, recordings, tallies
 
 AT_ONCE = 500
 """How many rows one transaction deletes, so that other work does not wait long."""
@@ -75,6 +75,7 @@ def forget(conn: Connection, before: datetime, compared_since: datetime | None =
         (recordings, recordings.c.created < limit),
         (once, once.c.until < limit),
         (tallies, tallies.c.at < limit),
+        (presses, presses.c.at < limit),
         (figures, figures.c.at < compared),
         (levels, levels.c.at < limit),
     ):

@@ -164,6 +164,23 @@ posts = Table(
 )
 Index("posts_match", posts.c.match_id)
 
+presses = Table(
+    "presses",
+    metadata,
+    _text("id", primary_key=True),
+    _text("button"),
+    _text("post_key"),
+    _text("user"),
+    _text("name"),
+    _text("channel"),
+    _number("at"),
+    Column("ended", Integer),  # when it took effect or was refused
+    _text("outcome", ""),
+    sqlite_with_rowid=False,
+)
+Index("presses_post", presses.c.post_key)
+Index("presses_at", presses.c.at)
+
 lanes = Table(
     "lanes",
     metadata,

@@ -185,6 +185,19 @@ def untold(conn: Connection) -> list[Untold]:
     ]
 
 
+UNREACHED = timedelta(minutes=15)
+"""How long a trouble lasts of which nobody could be told, before the heartbeat stops."""
+
+
+def unreached(conn: Connection, now: datetime) -> str | None:
+    """A trouble that lasts and of which nobody could be told; None if there is none."""
+    query = select(_table.c.cause, _table.c.place).where(
+        _table.c.told == 0, _table.c.since < ms(now - UNREACHED)
+    )
+    found = conn.execute(query.order_by(_table.c.since).limit(1)).first()
+    return f"nobody could be told of {found.cause} {found.place}".rstrip() if found else None
+
+
 def mark_told(conn: Connection, group: Untold, at: datetime) -> Sequence[str]:
     """People are told of these dead letters; returns the ids of their rules."""
     these = (steps.c.action == group.action, steps.c.fault == group.reason)

@@ -148,6 +148,8 @@ def application(web: Web, hosts: Hosts, routes: list[Route]) -> ASGIApp:
             Exception: on_bug,
         },
     )
+    # Else `/rules/` would be answered by the list for a rule without a name.
+    app.router.redirect_slashes = False
     app.state.web = web
     return Guard(app, hosts)
 

@@ -13,6 +13,7 @@ from bot.domain.pulse import Pulse
 from bot.errors import StoreError
 from bot.rules.model import RuleSet
 from bot.store import Connection, Store, open_store
+from bot.store.overview import Counted
 from bot.web.meter import Meter
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Facts:
     known. `token` is `web.token` as it is now. `poll` has every website polled now, or only what
     the given kind of poll reads, and returns how many polls that starts. `sites` are
     the ids of the watched websites, each with whether it is read-only. `recordings_seen` counts
-    new recordings since the start.
+    new recordings since the start. `counted` keeps counts of past days.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Facts:
     poll: Callable[[str], int]
     sites: Callable[[], Mapping[str, bool]]
     recordings_seen: Callable[[], int]
+    counted: Counted = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
     started: datetime = field(default_factory=utc)
     clock: Callable[[], datetime] = utc

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bot.messages.text import clean
-from bot.web.read.rules import rules
+from bot.web.read.rules import rule
 from bot.web.routes import json_response
 from bot.web.safety import same
 from bot.web.shared import address_of, authorised_form, body_of, check_wait, web_of
@@ -42,10 +42,10 @@ async def badge(request: Request) -> Response:
     web, name = web_of(request), request.path_params["name"]
     if not name.endswith(".svg"):
         raise HTTPException(404)
-    found = await web.reader.read(lambda conn: rules(conn, web.facts))
-    row = next((row for row in found.rules if row.id == name.removesuffix(".svg")), None)
-    if row is None:
+    found = await web.reader.read(lambda conn: rule(conn, web.facts, name.removesuffix(".svg")))
+    if found is None:
         raise HTTPException(404)
+    row = found.row
     text = f"{row.state_text}, {row.last_24h} in 24 h"
     values = {"label": clean(row.id, 40), "text": clean(text, 60), "state": row.state}
     svg = web.pages.env.get_template("badge.svg").render(values)

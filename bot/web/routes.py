@@ -30,6 +30,8 @@ from bot.web.stream import stream
 
 MOST_ENTRIES = 1_000
 MOST_RULES = 200
+MOST_NUMBER = 2**53
+"""The largest number that every reader of JSON keeps exact."""
 
 Work = Callable[[Connection], Any]
 
@@ -48,9 +50,9 @@ def _number(given: Mapping[str, str], name: str, most: int, default: int | None)
         return default
     # Also 72.0, which is a whole number in JSON Schema.
     whole = text.removesuffix(".0")
-    if not whole.isascii() or not whole.isdigit() or len(whole) > 18 or not int(whole) > 0:
-        raise Bad(name, "write a whole number above 0")
-    return min(int(whole), most)
+    if not whole.isascii() or not whole.isdigit() or len(whole) > 18 or not 1 <= int(whole) <= most:
+        raise Bad(name, f"write a whole number from 1 to {most}")
+    return int(whole)
 
 
 def _choice(given: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
@@ -98,7 +100,7 @@ def _activity(given: Mapping[str, str], facts: Facts) -> Work:
         rule=given.get("rule", ""),
         website=given.get("website", ""),
         since=since,
-        before=_number(given, "before", 2**62, None),
+        before=_number(given, "before", MOST_NUMBER, None),
         limit=_number(given, "limit", MOST_ENTRIES, PAGE) or PAGE,
     )
 
@@ -193,19 +195,22 @@ PAGES = {
     "index": Page("/", View("overview", views.Overview, "Is all well, and if not, what to do."),
                   "Overview", "overview", _overview, _of_overview),
     "rules": Page("/rules", View("rules", views.Rules, "All rules, problems first.", (
-                      _query("state", "Only rules in this state.", enum=list(STATES)),)),
+                      _query("state", "Only rules in this state.", enum=["", *STATES]),)),
                   "Rules", "rules", _rules, _of_rules),
     "rule": Page("/rules/{id}", View("rules/{id}", views.Rule, "One rule."),
                  "Rules", "rule", _rule, _of_rule),
     "budgets": Page("/budgets", View("budgets", views.Budgets, "All budgets."),
                     "Budgets", "budgets", _budgets),
     "activity": Page("/activity", View("activity", views.Activity, "The audit log in words.", (
-                         _query("kind", "What happened.", enum=list(read_activity.FILTERS)),
+                         _query("kind", "What happened.", enum=["", *read_activity.FILTERS]),
                          _query("rule", "Only this rule."),
                          _query("website", "Only the website of this name."),
-                         _query("from", "From this day on.", format="date"),
-                         _query("before", "Entries before this number.", "integer", minimum=1),
-                         _query("limit", "How many at most.", "integer", minimum=1),
+                         _query("from", "From this day on; empty for all.",
+                                anyOf=[{"const": ""}, {"format": "date"}]),
+                         _query("before", "Entries before this number.", "integer",
+                                minimum=1, maximum=MOST_NUMBER),
+                         _query("limit", "How many at most.", "integer",
+                                minimum=1, maximum=MOST_ENTRIES),
                      )), "Activity", "activity", _activity, _of_activity),
     "queue": Page("/queue", View("queue", views.Queue, "What waits, and what failed for good.", (
                       _query("lane", "Only this lane."),)),
@@ -290,6 +295,7 @@ async def events(request: Request) -> Response:
 
 
 ROUTES = [
+    Route("/api/v1", index_of_api),
     Route("/api/v1/", index_of_api),
     Route("/api/v1/openapi.json", openapi),
     Route("/api/v1/stream", events, methods=["GET"]),

@@ -1,7 +1,7 @@
 """Server-sent events: the parts of a page that changed, and how many entries are new."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -34,7 +34,12 @@ async def stream(request: Request, web: Web, topic: str, render: Render | None) 
     kind = "text/event-stream"
     if request.method == "HEAD":  # it has no body, so its stream would never end
         return Response(b"", 200, headers, media_type=kind)
-    news = _entries(web) if render is None else _parts(web, render)
+    if render is None:
+        await web.reader.read(web.tail.read)
+        news = _entries(web, web.tail.entries)
+    else:
+        await render()  # what there is not can't be followed
+        news = _parts(web, render)
     return StreamingResponse(_counted(web, news), 200, headers, media_type=kind)
 
 
@@ -49,28 +54,34 @@ async def _counted(web: Web, news: AsyncIterator[str]) -> AsyncIterator[str]:
 
 
 async def _parts(web: Web, render: Render) -> AsyncIterator[str]:
-    """Each part of the page that looks different from before."""
-    before, quiet = await render(), 0
+    """Each part of the page that looks different from before; at first all of them.
+
+    The page may have changed between its load and the beginning of the stream.
+    """
+    before, quiet = dict[str, str](), 0
     while await web.hub.pause(EVERY):
         try:
             now = await render()
         except StoreError:
             continue  # the page itself says so when it is loaded again
-        changed = {key: html for key, html in now.items() if before.get(key) != html}
-        for key, html in changed.items():
-            yield _event("part", {"id": key, "html": html})
+        looks = {key: _COUNTS_ON.sub(">", html) for key, html in now.items()}
+        changed = [key for key in now if before.get(key) != looks[key]]
+        for key in changed:
+            yield _event("part", {"id": key, "html": now[key]})
         quiet = 0 if changed else quiet + 1
         if quiet >= KEEP_ALIVE:
             quiet = 0
             yield ": keep-alive\n\n"
-        before = now
+        before = looks
 
 
-async def _entries(web: Web) -> AsyncIterator[str]:
-    """How many entries were written since the last event."""
-    with suppress(StoreError):
-        await web.reader.read(web.tail.read)
-    seen, quiet = web.tail.entries, 0
+_COUNTS_ON = re.compile(r" data-rel>[^<]*")
+"""Relative times, which the script counts on by itself."""
+
+
+async def _entries(web: Web, seen: int) -> AsyncIterator[str]:
+    """How many entries were written since the last event, or since so many were `seen`."""
+    quiet = 0
     while await web.hub.pause(EVERY):
         try:
             await web.reader.read(web.tail.read)

@@ -45,13 +45,22 @@ def mouseflow_app(world: World, users: Mapping[str, str]) -> Starlette:
         Route(path, _endpoint(world, users, endpoint), methods=[method])
         for method, path, endpoint in table
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _routing_error})
+
+    async def routing_error(request: Request, problem: Exception) -> Response:
+        if authenticated(request.headers.get("authorization", ""), users) is None:
+            return failure(401)  # before 404: nobody learns which paths there are (L28)
+        return failure(problem.status_code if isinstance(problem, HTTPException) else 500)
+
+    return Starlette(routes=routes, exception_handlers={HTTPException: routing_error})
 
 
 def failure(status: int, message: str = "") -> Response:
     """An error as JSON (L10); the document shows no example of one."""
     name, meaning = MEANINGS.get(status, ("Error", "The request failed."))
-    return answer({"error": name, "message": message or meaning}, status)
+    response = answer({"error": name, "message": message or meaning}, status)
+    if status == 401:
+        response.headers["www-authenticate"] = 'Basic realm="Mouseflow"'
+    return response
 
 
 def _endpoint(
@@ -64,7 +73,10 @@ def _endpoint(
             return failure(401)
         if not accepts_json(request.headers.get("accept", "*/*")):
             return failure(406)
-        parameters = {key.casefold(): value for key, value in request.query_params.items()}
+        parameters = {
+            key if world.quirks.case_sensitive else key.casefold(): value
+            for key, value in request.query_params.items()
+        }
         call = ApiCall(world, user, request.path_params, parameters, body)
         try:
             if request.method not in ("GET", "HEAD") and "website" in call.path:
@@ -99,11 +111,14 @@ def authenticated(header: str, users: Mapping[str, str]) -> str | None:
 
 
 def accepts_json(header: str) -> bool:
-    """Whether an Accept header allows JSON (L4452)."""
-    kinds = {part.split(";")[0].strip().casefold() for part in header.split(",")}
-    return bool(kinds & {"", "*/*", "application/*", "application/json"})
-
-
-async def _routing_error(request: Request, problem: Exception) -> Response:
-    status = problem.status_code if isinstance(problem, HTTPException) else 500
-    return failure(status)
+    """Whether an Accept header allows JSON (L4452): the most specific range that fits decides."""
+    weights: dict[str, float] = {}
+    for part in header.split(","):
+        kind, *rest = (each.strip().casefold() for each in part.split(";"))
+        weight = next((each[2:] for each in rest if each.startswith("q=")), "1")
+        try:
+            weights[kind] = float(weight)
+        except ValueError:
+            weights[kind] = 1.0
+    fits = ("application/json", "application/*", "*/*", "")
+    return next((weights[kind] > 0 for kind in fits if kind in weights), False)

@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from mouseflow.simulator import clock, filters, timeline
+from mouseflow.simulator.bodies import WEBSITE, checked, required
 from mouseflow.simulator.clock import moment
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.request import ApiCall, Row, answer, done, limited
@@ -53,7 +54,7 @@ def recording_row(world: World, site: Site, ref: int, user: str) -> dict[str, An
         "duration": state.duration,
         "pages": len(state.views),
     }
-    answer |= _tail(site, visit, state, marks, user)
+    answer |= _tail(world, site, visit, state, marks, user)
     answer["playbackUrl"] = f"/websites/{site.id}/recordings/{name}/play"
     return answer
 
@@ -76,7 +77,7 @@ def detail(world: World, site: Site, visit: Visit, user: str) -> dict[str, Any]:
     answer |= _traits(visit.script.visitor)
     answer["region"] = visit.script.visitor.region
     answer["ip"] = timeline.address(site, visit)
-    answer |= _tail(site, visit, state, marks, user)
+    answer |= _tail(world, site, visit, state, marks, user)
     return answer
 
 
@@ -140,9 +141,11 @@ def _traits(visitor: Visitor) -> dict[str, Any]:
     }
 
 
-def _tail(site: Site, visit: Visit, state: Snapshot, marks: Marks, user: str) -> dict[str, Any]:
+def _tail(
+    world: World, site: Site, visit: Visit, state: Snapshot, marks: Marks, user: str
+) -> dict[str, Any]:
     answer: dict[str, Any] = {
-        "tags": list(state.tags),
+        "tags": [tag for tag in state.tags if tag != "shared" or world.quirks.shared_tag],
         "variables": [f"{key}={value}" for key, value in state.variables],
         "watched": user in marks.watched,
         "starred": user in marks.starred,
@@ -183,22 +186,6 @@ def known_variables(site: Site) -> list[str]:
     return sorted(found.union(*(marks.variables or {} for marks in site.marks.values())))
 
 
-# What PUT /websites/{id} may change (L636-656); `recordingStatus` is apart (L511, L573).
-EDITABLE: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "domains": list,
-    "recordingRate": int,
-    "alignment": str,
-    "width": (int, str),
-    "pageIdentifiers": list,
-    "encoding": str,
-    "anonymizeIps": bool,
-    "disableKeystrokes": bool,
-    "excludedIps": list,
-    "mergeUrls": list,
-}
-
-
 def websites(call: ApiCall) -> Response:
     """All websites (L139)."""
     return answer([website_row(site) for site in call.world.sites.values()])
@@ -208,7 +195,11 @@ def reorder(call: ApiCall) -> Response:
     """Set the order, which must name every website (L213-217)."""
     order = call.json().get("websiteIds")
     sites = call.world.sites
-    if not isinstance(order, list) or sorted(map(str, order)) != sorted(sites):
+    if (
+        not isinstance(order, list)
+        or not all(isinstance(each, str) for each in order)
+        or sorted(order) != sorted(sites)
+    ):
         raise ApiError(400, "The list must contain all website ids.")
     ordered = {name: sites[name] for name in order}
     sites.clear()
@@ -224,10 +215,9 @@ def website_detail(call: ApiCall) -> Response:
 def create_website(call: ApiCall) -> Response:
     """Create a website; only `domain` is mandatory (L331)."""
     body = call.json()
-    domain = body.get("domain")
-    if not isinstance(domain, str) or not domain:
-        raise ApiError(400, "domain is required.")
-    settings = _editable({k: v for k, v in body.items() if k != "domain"})
+    required(body, "domain")
+    domain = body["domain"]
+    settings = checked(body, WEBSITE)
     name = clock.website_id("created", domain, len(call.world.sites))
     created = instant(call.world.zone, call.world.now(), 0)[:19]
     site = website(name, domain, status="NotInstalled", created=created, anonymizeIps=False)
@@ -239,7 +229,7 @@ def create_website(call: ApiCall) -> Response:
 def change_website(call: ApiCall) -> Response:
     """Change settings (L636) and `recordingStatus` (L511, L573); `status` is read-only."""
     body = call.json()
-    changes = _editable({k: v for k, v in body.items() if k not in ("recordingStatus", "status")})
+    changes = checked(body, WEBSITE)
     if "recordingStatus" in body:
         if body["recordingStatus"] not in ("Recording", "Stopped"):
             raise ApiError(400, "recordingStatus must be Recording or Stopped.")
@@ -340,11 +330,7 @@ def bulk_tag(call: ApiCall) -> Response:
     if not call.world.quirks.bulk_tag:
         raise ApiError(404)
     name = call.required("tag")
-    try:
-        recordings = msgspec.json.decode(call.body, type=list[str])
-    except msgspec.DecodeError:
-        raise ApiError(400, "The body must be a list of recording ids.") from None
-    for visit in [call.world.visit(call.site, one) for one in recordings]:
+    for visit in _recordings_named(call):
         call.world.tag(call.site, visit, name, on=True)
     return done(call)
 
@@ -354,8 +340,8 @@ def bulk_untag(call: ApiCall) -> Response:
     if not call.world.quirks.bulk_tag:
         raise ApiError(404)
     name = call.required("tag")
-    for one in msgspec.json.decode(call.body, type=list[str]):
-        call.world.tag(call.site, call.world.visit(call.site, one), name, on=False)
+    for visit in _recordings_named(call):
+        call.world.tag(call.site, visit, name, on=False)
     return done(call)
 
 
@@ -395,15 +381,12 @@ def _marks(call: ApiCall, write: str) -> Marks:
     return marks
 
 
-def _editable(body: dict[str, Any]) -> dict[str, Any]:
-    changes = {key: value for key, value in body.items() if key in EDITABLE}
-    for key, value in changes.items():
-        wrong = isinstance(value, bool) and EDITABLE[key] is not bool
-        if wrong or not isinstance(value, EDITABLE[key]):
-            raise ApiError(400, f"{key} has the wrong type.")
-    if not 0 <= changes.get("recordingRate", 0) <= 100:
-        raise ApiError(400, "recordingRate must be between 0 and 100.")
-    return changes
+def _recordings_named(call: ApiCall) -> list[Visit]:
+    try:
+        named = msgspec.json.decode(call.body, type=list[str])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ApiError(400, "The body must be a list of recording ids.") from None
+    return [call.world.visit(call.site, each) for each in named]
 
 
 _SITE = "/websites/{website}"

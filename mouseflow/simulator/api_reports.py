@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from mouseflow.simulator import clock, filters, timeline
+from mouseflow.simulator.bodies import CAMPAIGN, FORM, FUNNEL, checked, required
 from mouseflow.simulator.clock import moment
 from mouseflow.simulator.filters import Query, Window
 from mouseflow.simulator.request import ApiCall, Row, answer, done, limited
@@ -150,7 +151,7 @@ def _visitor_filters(query: Query) -> Query:
     return Query(
         country=query.country, device=query.device, browser=query.browser, os=query.os,
         visitortype=query.visitortype, referrer=query.referrer, screenres=query.screenres,
-        vars=query.vars,
+        vars=query.vars, frictionmin=query.frictionmin, frictionmax=query.frictionmax,
     )  # fmt: skip
 
 
@@ -300,9 +301,8 @@ def funnel(call: ApiCall) -> Response:
 def create_funnel(call: ApiCall) -> Response:
     """Create a funnel with no visitors yet (L2446)."""
     body = call.json()
-    if not isinstance(body.get("name"), str) or not body["name"]:
-        raise ApiError(400, "name is required.")
-    steps = _steps(body.get("steps"))
+    required(body, "name")
+    steps = _steps(checked(body, FUNNEL))
     name = clock.token(
         "funnel", call.site.id, body["name"], len(call.site.funnels), call.world.now()
     )
@@ -312,10 +312,10 @@ def create_funnel(call: ApiCall) -> Response:
 
 def edit_funnel(call: ApiCall) -> Response:
     """Change what is given (L2517)."""
-    one, body = _funnel(call), call.json()
+    one, body = _funnel(call), checked(call.json(), FUNNEL)
     if "steps" in body:
-        one.steps = _steps(body["steps"])
-    one.name = str(body.get("name", one.name))
+        one.steps = _steps(body)
+    one.name = body.get("name", one.name)
     return done(call)
 
 
@@ -354,12 +354,11 @@ def available_forms(call: ApiCall) -> Response:
 def create_form(call: ApiCall) -> Response:
     """Create a form; `url` and `target` are mandatory (L2985)."""
     body = call.json()
-    for key in ("url", "target"):
-        if not isinstance(body.get(key), str) or not body[key]:
-            raise ApiError(400, f"{key} is required.")
+    required(body, "url", "target")
+    checked(body, FORM)
     name = clock.token("form", call.site.id, body["url"], body["target"], call.world.now())
     fields = _form_fields(body.get("fields", []))
-    one = Form(name, body["url"], body["target"], str(body.get("alias", "")), fields)
+    one = Form(name, body["url"], body["target"], body.get("alias", ""), fields)
     call.site.forms[name] = one
     return answer(
         {
@@ -374,12 +373,12 @@ def create_form(call: ApiCall) -> Response:
 
 def edit_form(call: ApiCall) -> Response:
     """Change what is given; `fields` replaces the whole list (L3112)."""
-    one, body = _form(call), call.json()
+    one, body = _form(call), checked(call.json(), FORM)
     if "fields" in body:
         one.fields = _form_fields(body["fields"])
-    one.url = str(body.get("url", one.url))
-    one.target = str(body.get("target", one.target))
-    one.alias = str(body.get("alias", one.alias))
+    one.url = body.get("url", one.url)
+    one.target = body.get("target", one.target)
+    one.alias = body.get("alias", one.alias)
     return done(call)
 
 
@@ -404,9 +403,8 @@ def campaign(call: ApiCall) -> Response:
 
 def create_campaign(call: ApiCall) -> Response:
     """Create a campaign; answers it without a report (L3792)."""
-    settings = _settings(call.json())
-    if not settings.get("name"):
-        raise ApiError(400, "name is required.")
+    settings = checked(call.json(), CAMPAIGN)
+    required(settings, "name")
     name = clock.token("campaign", call.site.id, settings["name"], call.world.now())
     call.site.campaigns[name] = Campaign(name, SETTINGS | settings)
     return answer({"campaignId": name, **SETTINGS, **settings, "isLocked": False})
@@ -414,7 +412,9 @@ def create_campaign(call: ApiCall) -> Response:
 
 def update_campaign(call: ApiCall) -> Response:
     """Replace the campaign's settings: the document does not call this update partial."""
-    _campaign(call).settings = SETTINGS | _settings(call.json())
+    one, settings = _campaign(call), checked(call.json(), CAMPAIGN)
+    before = one.settings if call.world.quirks.feedback_update == "merges" else SETTINGS
+    one.settings = before | settings
     return done(call)
 
 
@@ -424,8 +424,19 @@ def delete_campaign(call: ApiCall) -> Response:
     return done(call)
 
 
+def delete_campaign_anywhere(call: ApiCall) -> Response:
+    """Delete a campaign by its id alone: the path that L4070 writes, without a website."""
+    for site in call.world.sites.values():
+        if call.world.quirks.short_feedback_path and call.path["campaign"] in site.campaigns:
+            if site.read_only:
+                raise ApiError(403)
+            del site.campaigns[call.path["campaign"]]
+            return done(call)
+    raise ApiError(404, "No such campaign.")
+
+
 def _pages(call: ApiCall) -> list[dict[str, Any]]:
-    query, window = call.query, call.window
+    query, window = call.page_query, call.window
     if not call.world.quirks.page_list_filters:
         query, window = filters.EVERYTHING, filters.Window()
     return pages(call.world, call.site, query, window, call.user)
@@ -467,28 +478,14 @@ def _campaign(call: ApiCall) -> Campaign:
     return found
 
 
-def _steps(value: Any) -> list[tuple[str, str]]:
-    if not isinstance(value, list) or not value:
+def _steps(body: dict[str, Any]) -> list[tuple[str, str]]:
+    if not body.get("steps"):
         raise ApiError(400, "steps must be a list with at least one step.")
-    if not all(isinstance(step, dict) and isinstance(step.get("url"), str) for step in value):
-        raise ApiError(400, "Each step needs a url.")
-    return [(str(step.get("name", "")), step["url"]) for step in value]
+    return [(step["name"], step["url"]) for step in body["steps"]]
 
 
-def _form_fields(value: Any) -> list[tuple[str, str, str]]:
-    if not isinstance(value, list) or not all(
-        isinstance(field, dict) and isinstance(field.get("target"), str) for field in value
-    ):
-        raise ApiError(400, "fields must be a list of objects with a target.")
-    return [(f["target"], str(f.get("alias", "")), str(f.get("type", "text"))) for f in value]
-
-
-def _settings(body: dict[str, Any]) -> dict[str, Any]:
-    known = {key: value for key, value in body.items() if key in SETTINGS or key == "notification"}
-    for key in ("steps", "pageRules", "segments"):
-        if not isinstance(known.get(key, []), list):
-            raise ApiError(400, f"{key} must be a list.")
-    return known
+def _form_fields(fields: list[dict[str, str]]) -> list[tuple[str, str, str]]:
+    return [(each["target"], each.get("alias", ""), each.get("type", "text")) for each in fields]
 
 
 _SITE = "/websites/{website}"
@@ -514,4 +511,5 @@ ENDPOINTS: tuple[Row, ...] = (
     ("GET", f"{_SITE}/feedback/{{campaign}}", campaign),
     ("PUT", f"{_SITE}/feedback/{{campaign}}", update_campaign),
     ("DELETE", f"{_SITE}/feedback/{{campaign}}", delete_campaign),
+    ("DELETE", "/websites/feedback/{campaign}", delete_campaign_anywhere),
 )

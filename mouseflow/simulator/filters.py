@@ -1,5 +1,7 @@
 """The documented filters: parsed from query parameters, matched against sessions (L4072-4392)."""
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,6 +13,8 @@ from mouseflow.simulator.sessions import Snapshot, View
 NAVIGATIONAL = frozenset(
     {"entry", "exit", "funnel", "notfunnel", "pagesmin", "pagesmax", "visitmin", "visitmax"}
 )
+SESSION_ONLY = NAVIGATIONAL | {"watched", "star"}
+FRICTION = frozenset({"frictionmin", "frictionmax"})
 REFERRERS = {
     "searchengines": "search",
     "links": "link",
@@ -18,8 +22,18 @@ REFERRERS = {
     "social": "social",
     "email": "email",
 }
-DEVICES = frozenset({"desktop", "tablet", "phone"})
-VISITOR_TYPES = frozenset({"first", "returning"})
+CHOICES: Mapping[str, frozenset[str]] = {
+    "device": frozenset({"desktop", "tablet", "phone"}),
+    "browser": frozenset({"chrome", "firefox", "safari", "ie", "edge", "opera", "android"}),
+    "os": frozenset(
+        {"windows", "mac os", "linux", "ios", "android", "blackberry os", "windows phone"}
+    ),
+    "visitortype": frozenset({"first", "returning"}),
+    "referrer": frozenset(REFERRERS),
+}
+"""The documented values (L4242-4246)."""
+NOWHERE = "\0"
+"""A value that no session has."""
 
 
 class BadFilter(ValueError):
@@ -89,25 +103,29 @@ def parse_window(parameters: Mapping[str, str]) -> Window:
     return Window(_day(parameters, "fromdate"), _day(parameters, "todate"))
 
 
-def parse_query(parameters: Mapping[str, str]) -> Query:
-    """The filters of a call, names in lower case; unknown names are ignored. Raises BadFilter."""
+def parse_query(parameters: Mapping[str, str], *, strict: bool = True) -> Query:
+    """The filters of a call, names in lower case; unknown names are ignored. Raises BadFilter.
+
+    Values outside the document's enumerations raise too, or match nothing if not `strict`.
+    """
+    listed = {name: _one_of(parameters, name, strict) for name in CHOICES}
     return Query(
         search=parameters.get("search", "").casefold(),
-        country=parameters.get("country", "").casefold(),
-        device=_one_of(parameters, "device", DEVICES),
-        browser=parameters.get("browser", "").casefold(),
-        os=parameters.get("os", "").casefold(),
-        visitortype=_one_of(parameters, "visitortype", VISITOR_TYPES),
-        referrer=REFERRERS.get(_one_of(parameters, "referrer", frozenset(REFERRERS)), ""),
-        screenres=parameters.get("screenres", "").casefold(),
+        country=_written(parameters, "country", "[a-z]{2}", strict),
+        device=listed["device"],
+        browser=listed["browser"],
+        os=listed["os"],
+        visitortype=listed["visitortype"],
+        referrer=REFERRERS.get(listed["referrer"], listed["referrer"]),
+        screenres=_written(parameters, "screenres", "[0-9]+x[0-9]+", strict),
         entry=_page(parameters, "entry"),
         exit=_page(parameters, "exit"),
         funnel=_page(parameters, "funnel"),
         notfunnel=_page(parameters, "notfunnel"),
-        pagesmin=integer(parameters, "pagesmin"),
-        pagesmax=integer(parameters, "pagesmax"),
-        visitmin=integer(parameters, "visitmin"),
-        visitmax=integer(parameters, "visitmax"),
+        pagesmin=_positive(parameters, "pagesmin"),
+        pagesmax=_positive(parameters, "pagesmax"),
+        visitmin=_positive(parameters, "visitmin"),
+        visitmax=_positive(parameters, "visitmax"),
         tags=tuple(tag for tag in parameters.get("tags", "").split(",") if tag),
         vars=tuple(_var(text) for text in parameters.get("vars", "").split(",") if text),
         watched=_flag(parameters, "watched"),
@@ -128,6 +146,13 @@ def integer(parameters: Mapping[str, str], name: str) -> int | None:
         raise BadFilter(f"{name} must be a whole number.") from None
 
 
+def _positive(parameters: Mapping[str, str], name: str) -> int | None:
+    found = integer(parameters, name)
+    if found is not None and found < 0:
+        raise BadFilter(f"{name} must not be negative.")
+    return found
+
+
 def matches(query: Query, session: Snapshot, facts: Facts = UNMARKED) -> bool:
     """Whether a session matches every filter (L4072: all of them apply)."""
     return (
@@ -146,10 +171,15 @@ def matches_view(query: Query, session: Snapshot, view: View) -> bool:
     """Whether a page view matches a page list's filters; `search` only applies to the path."""
     return (
         _visitor_matches(query, session)
-        and all(tag in view.tags for tag in query.tags)
+        and all(tag in view.tags or _shared(tag, session) for tag in query.tags)
         and _has_variables(query, session)
         and (not query.search or query.search in view.page.path.casefold())
     )
+
+
+def _shared(tag: str, session: Snapshot) -> bool:
+    """Whether the tag is `shared`, and the page view part of a shared session (L4384)."""
+    return tag == "shared" and tag in session.all_tags
 
 
 def _visitor_matches(query: Query, session: Snapshot) -> bool:
@@ -159,7 +189,7 @@ def _visitor_matches(query: Query, session: Snapshot) -> bool:
         and (not query.device or query.device == visitor.device.casefold())
         and (not query.browser or query.browser == visitor.browser.casefold().split(" ")[0])
         and (not query.os or query.os == visitor.os.casefold())
-        and (not query.visitortype or (query.visitortype == "returning") == visitor.returning)
+        and query.visitortype in ("", "returning" if visitor.returning else "first")
         and (not query.referrer or query.referrer == visitor.referrer_type.casefold())
         and (not query.screenres or query.screenres == visitor.screen)
     )
@@ -212,10 +242,19 @@ def _day(parameters: Mapping[str, str], name: str) -> date | None:
         raise BadFilter(f"{name} must be an ISO 8601 date.") from None
 
 
-def _one_of(parameters: Mapping[str, str], name: str, allowed: frozenset[str]) -> str:
+def _one_of(parameters: Mapping[str, str], name: str, strict: bool) -> str:
     value = parameters.get(name, "").casefold()
-    if value and value not in allowed:
-        raise BadFilter(f"{name} must be one of {', '.join(sorted(allowed))}.")
+    if not value or value in CHOICES[name]:
+        return value
+    if strict:
+        raise BadFilter(f"{name} must be one of {', '.join(sorted(CHOICES[name]))}.")
+    return NOWHERE
+
+
+def _written(parameters: Mapping[str, str], name: str, form: str, strict: bool) -> str:
+    value = parameters.get(name, "").casefold()
+    if strict and value and not re.fullmatch(form, value):
+        raise BadFilter(f"{name} is not written as documented.")
     return value
 
 
@@ -229,9 +268,12 @@ def _float(parameters: Mapping[str, str], name: str) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        raise BadFilter(f"{name} must be a number.") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise BadFilter(f"{name} must be a number.")
+    return found
 
 
 def _flag(parameters: Mapping[str, str], name: str) -> bool | None:
@@ -243,7 +285,9 @@ def _flag(parameters: Mapping[str, str], name: str) -> bool | None:
 
 
 def _var(text: str) -> Var:
-    key, _, value = text.partition("=")
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise BadFilter("vars must be written key=value.")
     if value == "*":
         return Var(key, None)
     return Var(key, None, absent=True) if value == "^" else Var(key, value)

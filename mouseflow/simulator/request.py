@@ -41,7 +41,16 @@ class ApiCall:
     @property
     def query(self) -> filters.Query:
         """The filters of the call, without those that this server ignores; raises BadFilter."""
-        return filters.parse_query(self._used_parameters())
+        return self._query(self._used_parameters())
+
+    @property
+    def page_query(self) -> filters.Query:
+        """The filters of a page list: those of whole sessions have no effect (L4301, L4374)."""
+        used = self._used_parameters()
+        without = filters.SESSION_ONLY | (
+            frozenset() if self.world.quirks.page_list_friction else filters.FRICTION
+        )
+        return self._query({key: value for key, value in used.items() if key not in without})
 
     @property
     def window(self) -> filters.Window:
@@ -66,11 +75,15 @@ class ApiCall:
         """The body, which must be a JSON object; raises ApiError 400."""
         try:
             found = msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ApiError(400, "The body is not JSON.") from None
         if not isinstance(found, dict):
             raise ApiError(400, "The body must be a JSON object.")
         return found
+
+    def _query(self, parameters: Mapping[str, str]) -> filters.Query:
+        strict = self.world.quirks.unlisted_values == "refuse"
+        return filters.parse_query(parameters, strict=strict)
 
     def _used_parameters(self) -> dict[str, str]:
         ignored = self.world.quirks.ignored_filters

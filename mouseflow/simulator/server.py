@@ -18,6 +18,7 @@ from mouseflow.simulator.middleware import CONTROL, DROP, Middleware, Side
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.site import Site
 from mouseflow.simulator.slack import slack_app, slack_failure
+from mouseflow.simulator.socket_mode import SocketMode
 from mouseflow.simulator.state import SimulatorState
 
 MOUSEFLOW_PORT = 8700
@@ -53,6 +54,7 @@ class Simulator(SimulatorState):
         self.mouseflow_app = self._wrapped(mouseflow, "mouseflow")
         self.slack_app = self._wrapped(slack, "slack")
         self.mouseflow_url = self.slack_url = self.webhook_url = ""
+        self.socket_mode = SocketMode(self.slack)
         self._ports = (port, slack_port)
         self._thread: _Thread | None = None
 
@@ -70,6 +72,7 @@ class Simulator(SimulatorState):
         async with (
             _listening(self.mouseflow_app, host, port) as mouseflow,
             _listening(self.slack_app, host, slack_port) as slack,
+            self.socket_mode.serving(host),
         ):
             self.mouseflow_url = f"http://{host}:{mouseflow}"
             self.slack_url = f"http://{host}:{slack}/api/"

@@ -132,6 +132,7 @@ class Channel:
     member: bool = True
     private: bool = False
     archived: bool = False
+    users: set[str] = field(default_factory=lambda: {"U1", "U2"})
 
 
 @dataclass(slots=True)
@@ -155,10 +156,18 @@ class SlackMessage:
 
 @dataclass
 class SlackWorkspace:
-    """The simulated workspace. Tests change its fields to cause errors."""
+    """The simulated workspace. Tests change its fields to cause errors.
+
+    `tickets` open one connection of Socket Mode each; `whispers` are the messages that only one
+    person sees: channel id, user, text.
+    """
 
     clock: Clock
     token: str = "xoxb-simulator-token"  # noqa: S105 - no real token
+    app_token: str = "xapp-simulator-token"  # noqa: S105 - no real token
+    socket_url: str = ""
+    tickets: set[str] = field(default_factory=set)
+    whispers: list[tuple[str, str, str]] = field(default_factory=list)
     webhook_path: str = "/services/T00000000/B00000000/simulatorwebhook"
     webhook_channel: str = "mouseflow"
     scopes: frozenset[str] = SCOPES
@@ -167,7 +176,7 @@ class SlackWorkspace:
     messages: list[SlackMessage] = field(default_factory=list)
     _last: int = 0
 
-    def add_channel(self, name: str, **traits: bool) -> Channel:
+    def add_channel(self, name: str, **traits: Any) -> Channel:
         """Add a channel, named without the number sign."""
         number = len(self.channels) + 1
         channel = Channel(f"C{number:010d}", name.lstrip("#"), **traits)
@@ -236,7 +245,9 @@ def _endpoint(
     async def serve(request: Request) -> Response:
         try:
             arguments = await _arguments(request)
-            _authenticate(workspace, request, arguments)
+            app = method is open_connection
+            token = workspace.app_token if app else workspace.token
+            _authenticate(token, request, arguments)
             body = {"ok": True, **method(workspace, arguments)}
         except SlackError as problem:
             body = {"ok": False, "error": problem.error, **problem.more}
@@ -271,14 +282,12 @@ async def _arguments(request: Request) -> dict[str, Any]:
     return arguments
 
 
-def _authenticate(
-    workspace: SlackWorkspace, request: Request, arguments: Mapping[str, Any]
-) -> None:
+def _authenticate(right: str, request: Request, arguments: Mapping[str, Any]) -> None:
     header = request.headers.get("authorization", "")
     token = header.removeprefix("Bearer ") if header else str(arguments.get("token", ""))
     if not token:
         raise SlackError("not_authed")
-    if token != workspace.token:
+    if token != right:
         raise SlackError("invalid_auth")
 
 
@@ -412,10 +421,38 @@ def channel_info(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dic
     return {"channel": _described(channel)}
 
 
+def channel_members(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Who is in a channel, by its id."""
+    channel = workspace.channels.get(str(arguments.get("channel", "")))
+    if channel is None:
+        raise SlackError("channel_not_found")
+    _need(workspace, READ_SCOPES[channel.private])
+    return {"members": sorted(channel.users), "response_metadata": {"next_cursor": ""}}
+
+
+def post_ephemeral(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell one person something."""
+    _need(workspace, "chat:write")
+    channel = _channel(workspace, arguments)
+    told = (channel.id, str(arguments.get("user")), str(arguments.get("text")))
+    workspace.whispers.append(told)
+    return {"message_ts": workspace.next_ts()}
+
+
+def open_connection(workspace: SlackWorkspace, _: Mapping[str, Any]) -> dict[str, Any]:
+    """The address of one connection of Socket Mode; needs the app's token."""
+    ticket = f"{len(workspace.tickets) + 1}-{workspace.next_ts()}"
+    workspace.tickets.add(ticket)
+    return {"url": f"{workspace.socket_url}?ticket={ticket}"}
+
+
 METHODS: dict[str, Method] = {
     "auth.test": auth_test,
     "chat.postMessage": post_message,
     "chat.update": update_message,
+    "chat.postEphemeral": post_ephemeral,
+    "apps.connections.open": open_connection,
+    "conversations.members": channel_members,
     "conversations.history": history,
     "conversations.replies": replies,
     "conversations.list": list_channels,

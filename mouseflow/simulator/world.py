@@ -83,10 +83,13 @@ class World:
         span = min((last - first).days, 3660)
         days = [last - timedelta(days=back) for back in range(span, -1, -1)]
         borders = [self._midnight(day) for day in (*days, last + timedelta(days=1))]
-        return {
+        counts = {
             day.isoformat(): timeline.between(site, found, borders[n], borders[n + 1])
             for n, day in enumerate(days)
         }
+        if self.quirks.empty_days:
+            return counts
+        return {day: count for day, count in counts.items() if count}
 
     def newest(self, site: Site, found: Found, *, offset: int, limit: int) -> list[int]:
         """References of the found recordings, the most recent first (L811)."""
@@ -103,7 +106,7 @@ class World:
             raise ApiError(404, "No such recording.")
         marks = site.marks.get(visit.ref)
         if visit.start < site.kept_from or (marks is not None and marks.deleted):
-            raise ApiError(410, "The recording has been deleted.")
+            raise ApiError(self.quirks.gone, "The recording has been deleted.")
         return visit
 
     def observed(self, site: Site, visit: Visit) -> Snapshot:

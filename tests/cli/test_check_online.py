@@ -91,6 +91,7 @@ def test_what_is_right_is_ok(place: Place) -> None:
         "checked Slack: workspace Simulator as mouseflow-bot; scopes: "
         + ", ".join(sorted(place.sim.slack.scopes)),
         "checked channels: #mouseflow, #ux: the bot can post and look up posts",
+        "checked buttons: none, since slack.app_token is not set",
     ]
 
 
@@ -99,7 +100,7 @@ def test_what_was_checked_is_told_beside_what_is_wrong(place: Place) -> None:
     place.rules(RULES.replace("#ux", "#nowhere"))
     (wrong,) = place.check(1)
     assert "#nowhere" in wrong
-    assert place.checked[-1] == "checked channels: #mouseflow: the bot can post and look up posts"
+    assert place.checked[-2] == "checked channels: #mouseflow: the bot can post and look up posts"
     assert main(["check", "--online", "--json"]) == 1
     assert json.loads(place.capsys.readouterr().out)["checked"][0].startswith("Mouseflow: http")
 
@@ -179,6 +180,25 @@ def test_a_scope_without_which_nothing_is_posted_must_be_given(place: Place) -> 
         "Slack: the app lacks the scope chat:write and cannot post; add the scope and "
         "reinstall the app"
     ]
+
+
+def test_a_token_for_buttons_that_is_wrong_is_a_problem(place: Place) -> None:
+    right, wrong = 'app_token = "xapp-simulator-token"', 'app_token = "xapp-wrong"'
+    place.configure(("[slack]\n", f"[slack]\n{right}\n"))
+    assert place.check(0) == ["ok: 2 rules in 1 file"]
+    place.configure(("[slack]\n", f"[slack]\n{wrong}\n"))
+    (said,) = place.check(1)
+    assert said.startswith("slack.app_token: Slack rejected the request: invalid_auth")
+    assert "connections:write" in said
+
+
+def test_where_the_bot_cannot_see_who_may_press_is_a_warning(place: Place) -> None:
+    place.configure(("[slack]\n", '[slack]\napp_token = "xapp-simulator-token"\n'))
+    place.sim.slack.scopes -= {"groups:read"}
+    assert place.check(0)[0] == (
+        "warning: Slack: the app lacks the scope groups:read: the bot can't see who is in a "
+        "channel, so nobody there may press a button; add the scope, or set slack.users"
+    )
 
 
 def test_a_scope_without_which_posts_may_come_twice_is_a_warning(place: Place) -> None:

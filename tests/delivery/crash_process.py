@@ -81,8 +81,9 @@ async def bot(job: dict[str, Any]) -> None:
 
     with open_store(job["store"]) as store:
         client = AsyncMouseflow(
-            job["mouseflow"], job["email"], job["api_key"], requests_per_second=1000, burst=1000
-        )
+            job["mouseflow"], job["email"], job["api_key"], requests_per_second=1000, burst=1000,
+            random=lambda: 0.0,  # repeats follow at once
+        )  # fmt: skip
         mouseflow = Account(client)
         slack = SlackPoster(SecretStr(job["slack_token"]), base_url=job["slack"])
         webhook = WebhookCaller()

@@ -122,10 +122,24 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
 )
 def test_every_alert_says_its_figures_and_links_to_its_website(kind, lines):
     message = messages.match(SAMPLES[kind], APP)
+    name = {"feedback": "How was it?", "funnels": "Checkout", "forms": "Address",
+            "pages": "/checkout/pay", "websites": ""}[kind]  # fmt: skip
+    place = " · ".join(filter(None, ("A sample", name, "myshop.com")))
     assert plain(message) == [
-        "🔶 A sample · myshop.com", *lines, "13:00 CET · Rule sample-rule",
+        f"🔶 {place}", *lines, "13:00 CET · Rule sample-rule",
     ]  # fmt: skip
     assert message.links == (("Open in Mouseflow", "https://app.mouseflow.com/websites/w1"),)
+
+
+def test_an_alerts_headline_has_the_figure_that_the_rule_asks_for_in_words():
+    why = ("render_time 3.5 s, over 2 s", "views 2,300, at least 100")
+    task = replace(SAMPLES["pages"], why=why, summary="Slow /checkout/pay")
+    assert plain(messages.match(task, APP))[:2] == [
+        "🔶 Slow /checkout/pay: render time 3.5 s, over 2 s · myshop.com",
+        "Views 2,300, at least 100.",
+    ]
+    long = replace(task, summary="x" * 140)
+    assert plain(messages.match(long, APP))[1].startswith("Render time 3.5 s, over 2 s. Views")
 
 
 def test_a_funnel_without_visitors_has_no_loss():
@@ -263,7 +277,7 @@ def test_a_notice_has_one_icon_and_lists_its_lines():
 
 def test_the_end_of_an_alert_says_how_long_it_lasted():
     message = messages.resolved(SAMPLES["funnels"], APP, timedelta(hours=5, minutes=12))
-    assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · myshop.com"
+    assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · Checkout · myshop.com"
 
 
 def test_a_message_lists_the_actions_that_are_not_done_yet():

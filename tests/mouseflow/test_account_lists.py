@@ -50,6 +50,7 @@ def test_all_recordings_of_a_window_come_once_whatever_the_cap(cap, offset, sim,
 
 
 def test_a_list_that_is_cut_ends_in_an_error_or_in_the_log_if_that_is_wanted(sim, api, caplog):
+    caplog.set_level("WARNING", "mouseflow")
     splits = frozenset({"visitmin", "visitmax", "device", "visitortype", "referrer"})
     sim.behave(row_cap=5, offset="ignored", ignored_filters=splits)
     with pytest.raises(errors.IncompleteList) as caught:

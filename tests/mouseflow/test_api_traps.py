@@ -44,7 +44,7 @@ def test_trap_2_the_key_does_not_travel_over_plain_http():
 @pytest.mark.parametrize("address", ["eu", "http://127.0.0.1:1"])
 def test_trap_3_certificates_are_always_verified(address):
     api = AsyncMouseflow(address, "a@b.c", "key")
-    api._transport._new_client()
+    api._transport._connect()
     assert api._transport._tls.verify_mode is ssl.CERT_REQUIRED
     assert api._transport._tls.check_hostname is True
 

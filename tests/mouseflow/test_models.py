@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from document_samples import READERS
 
-from mouseflow import recordings
+from mouseflow import feedback, recordings, to_rows, websites
 from mouseflow.models import PageView, Recording
 
 
@@ -103,3 +103,33 @@ def test_every_field_of_a_recording_can_be_reached():
     for name in set(PageView.__struct_fields__) - {"bad_values"}:
         assert getattr(read.page_views[0], name) not in (None, ()), name
     assert read.lang == "lang"
+
+
+def test_a_model_is_a_dictionary_and_models_are_the_rows_of_a_table(sample):
+    page = READERS["recordings_list"].read(sample("recordings_list"))
+    rows = to_rows(page.recordings)
+    assert [row["id"] for row in rows] == [recording.id for recording in page.recordings]
+    assert isinstance(rows[0]["created"], datetime)
+    assert rows[0]["tags"] == ["form-interact", "submit"]
+    assert "bad_values" not in rows[0]
+    detail = READERS["recording_detail"].read(sample("recording_detail"))
+    assert detail.to_dict()["page_views"][0]["website_page"] == "/"
+    assert detail.variable_values == {"plan": "upgraded", "cart-value": "345"}
+
+
+def test_what_was_read_can_be_sent_back(sample):
+    campaign = READERS["campaign"].read(sample("campaign"))
+    written = json.loads(feedback.update("w", campaign.id, campaign).body)
+    read = json.loads(sample("campaign"))
+    for key in ("campaignId", "report", "isLocked"):
+        read.pop(key, None)
+    assert {key: written[key] for key in read if key in written} == {
+        key: value for key, value in read.items() if key in written
+    }
+    assert {key for key, value in read.items() if value != ""} <= written.keys()
+    settings = READERS["website_detail"].read(sample("website_detail"))
+    sent = json.loads(websites.update_from(settings).body)
+    known = json.loads(sample("website_detail"))
+    assert sent["domains"] == known["domains"]
+    assert sent["recordingRate"] == known["recordingRate"]
+    assert not sent.keys() & {"id", "status", "created", "thumb", "readOnly"}

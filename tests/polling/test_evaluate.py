@@ -137,12 +137,16 @@ short:
 
 
 @pytest.mark.parametrize("status", [503, 403, 404])
-@pytest.mark.parametrize(("begin", "minutes"), [(30, 18), (0, 50)])
-async def test_while_all_details_fail_the_sessions_wait_for_them(account, status, begin, minutes):
+@pytest.mark.parametrize(
+    ("begin", "minutes", "sessions"), [(30, 18, 12), (0, 50, 12), (0, 240, 12), (0, 240, 2)]
+)
+async def test_while_all_details_fail_the_sessions_wait_for_them(
+    account, status, begin, minutes, sessions
+):
     shop = account(PAID, expand=False)
     await shop.poll()
     paying = session([("/", 20), ("/paid", 20)])
-    there = [shop.sim.add("myshop.com", paying, start=1 + n) for n in range(12)]
+    there = [shop.sim.add("myshop.com", paying, start=1 + n) for n in range(sessions)]
     await pass_time(shop, begin)
     shop.sim.fail("status", status=status, times=10**6, path="/recordings/")
     for _ in range(minutes):
@@ -156,6 +160,19 @@ async def test_while_all_details_fail_the_sessions_wait_for_them(account, status
     await pass_time(shop, 45)
     assert shop.matched() == known | {(rule, who) for rule in ("saw", "left") for who in there}
     assert not shop.live.without_detail
+
+
+async def test_when_one_detail_can_be_read_again_all_that_wait_are_tried_at_once(account):
+    shop = account(PAID, expand=False)
+    await shop.poll()
+    paying = session([("/", 20), ("/paid", 20)])
+    there = [shop.sim.add("myshop.com", paying, start=1 + 420 * n) for n in range(4)]
+    shop.sim.fail("status", status=503, times=10**6, path="/recordings/")
+    await pass_time(shop, 100)
+    shop.sim.faults.clear()
+    await pass_time(shop, 11)
+    assert shop.matched("left") == {("left", who) for who in there}
+    assert shop.matched("saw") == {("saw", who) for who in there}
 
 
 async def test_one_detail_that_always_fails_costs_its_own_recording_alone(account):

@@ -6,6 +6,8 @@ import pytest
 from poll_world import Account
 
 from bot.store.recordings import SeenRecording, save_recordings
+from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import Visitor
 
 RULE = "any: {watch: recordings, when: {device: [phone, desktop]}, do: {star: true}}"
 
@@ -116,3 +118,27 @@ async def test_no_query_of_a_poll_reads_every_recording_of_the_website(account):
         assert plan.startswith("SEARCH"), plan
         assert not plan.endswith("(website=?)") or "recordings_live" in plan
         assert "recordings_created" not in plan or "COVERING" in plan
+
+
+NARROW = """
+narrow:
+  watch: recordings
+  when: {device: phone, country: de, entry_page: /landing*}
+  do: {star: true}
+"""
+
+
+async def test_a_narrow_rule_costs_one_call_a_poll_whatever_else_is_recorded(tmp_path):
+    account = Account(tmp_path, NARROW, start=timedelta())
+    await account.poll()
+    for n in range(30):
+        account.sim.add("myshop.com", "purchase", start=n)
+    visitor = Visitor(device="Phone", country="de")
+    one = account.sim.add("myshop.com", session([("/landing", 5)], visitor=visitor), start=40)
+    before, polls = len(account.calls), 45
+    for _ in range(polls):
+        account.wait(minutes=1)
+        await account.poll()
+    assert account.matched() == {("narrow", one)}
+    assert len(account.calls) - before == polls
+    account.close()

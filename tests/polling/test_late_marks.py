@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from poll_world import Account
 
+from bot.polling.site_rules import SiteRules
 from mouseflow.recordings import edit_variables, star, tag
 from mouseflow.simulator.scenarios import session
 
@@ -93,3 +94,8 @@ async def test_marks_cost_few_calls(shop):
     await polled(shop, 600, every=5)
     polls = 120
     assert len(shop.calls) - before <= polls * 3 + 10 + 2
+
+
+def test_the_rules_about_marks_are_prepared_once(shop):
+    site_rules = SiteRules(shop.rules, shop.site)
+    assert site_rules.of_marked is site_rules.of_marked

@@ -73,6 +73,10 @@ calm:
         await shop.poll()
         shop.wait(minutes=1)
     assert shop.matched() == set()
+    assert shop.live.without_detail  # perhaps no detail can be read
+    shop.wait(days=1)
+    await shop.poll()
+    assert shop.matched() == set()
     assert not shop.live.without_detail
 
 

@@ -60,7 +60,9 @@ async def test_the_end_edits_the_first_message_and_answers_it():
         await world.converts(500)
         await world.converts(182)
         [first] = world.posts
-        assert first.text.startswith("🔶 Checkout funnel · myshop.com")
+        assert first.text.startswith(
+            "🔶 Checkout funnel: conversion 18.2 %, under 25 % · myshop.com"
+        )
         await world.ends()
         told, answer = world.posts
     assert told is first

@@ -1,5 +1,7 @@
 """The page of the real daemon: served, safe to stop, and never in the way."""
 
+import html
+import re
 import socket
 import subprocess
 import sys
@@ -18,18 +20,74 @@ def sim():
         yield sim
 
 
+@pytest.fixture
+def start(tmp_path, sim):
+    started = []
+
+    def begin(**settings):
+        started.append(Daemon(tmp_path, sim, **settings))
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for each in started:
+        if each.process is not None:
+            each.kill()
+
+
 def address_of(daemon, sim) -> str:
     sim.wait_until(lambda: daemon.events("web.started"))
     return str(daemon.events("web.started")[0]["url"])
 
 
-def test_the_page_of_a_running_daemon(tmp_path, sim):
-    daemon = Daemon(tmp_path, sim, BOT_WEB__LISTEN="127.0.0.1:0")
-    daemon.start()
+def crawl(url):
+    """Every page that links lead to; each answers, and leads to no other host but Mouseflow's."""
+    seen, ahead = set[str](), ["/"]
+    with httpx.Client(base_url=url) as asking:
+        while ahead:
+            path = ahead.pop()
+            if path in seen:
+                continue
+            seen.add(path)
+            answer = asking.get(path)
+            assert answer.status_code == 200, path
+            if answer.headers["content-type"].startswith("text/html"):
+                links = re.findall(r'(?:href|src|action)="([^"#]*)', answer.text)
+                outside = [link for link in links if not link.startswith("/")]
+                assert all("/recordings/" in link for link in outside if link), outside
+                ahead += [html.unescape(link) for link in links if link.startswith("/")]
+    return {path.partition("?")[0] for path in seen}
+
+
+def test_no_page_causes_a_request_to_mouseflow_or_slack(start, sim):
+    slow = {"BOT_POLL__RECORDINGS": "1d", "BOT_POLL__FEEDBACK": "1d", "BOT_POLL__REPORTS": "1d"}
+    daemon = start(BOT_WEB__LISTEN="127.0.0.1:0", BOT_WEB__TOKEN="token", **slow)
+    url = address_of(daemon, sim)
+    sim.wait_until(lambda: daemon.events("daemon.started"))
+    bearer = {"authorization": "Bearer token"}
+
+    def asks_nobody():
+        before = len(sim.calls)
+        assert "/metrics" in crawl(url)
+        return len(sim.calls) == before
+
+    # The first polls of a start may still run during the first visits.
+    assert any(asks_nobody() for _ in range(20))
+    before = len(sim.calls)
+    begun = httpx.post(f"{url}/hooks/poll", headers=bearer).json()["polls"]
+    assert begun > 0
+    sim.wait_until(lambda: len(sim.calls) > before)
+    assert daemon.stop() == 0
+
+
+def test_the_page_of_a_running_daemon(start, sim):
+    daemon = start(BOT_WEB__LISTEN="127.0.0.1:0")
     url = address_of(daemon, sim)
     sim.wait_until(lambda: daemon.events("daemon.started"))
     assert httpx.get(f"{url}/readyz").status_code == 200
     assert httpx.get(f"{url}/healthz").text == "ok\n"
+    found = crawl(url)
+    assert {"/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue"} <= found
     with httpx.Client() as keeps_its_connection:
         assert keeps_its_connection.get(f"{url}/healthz").status_code == 200
         began = time.monotonic()

@@ -164,7 +164,7 @@ async def test_a_problem_leads_with_its_cause_remedy_and_rule(world):
     async with world.ask() as asking:
         page = text_of(await html(asking, "/"))
         assert "One thing needs you" in page
-        assert "Slack channel #checkout-alerts is archived: 12 actions wait" in page
+        assert "Slack channel #checkout-alerts is archived: 1 action waits" in page
         assert "Unarchive it. What waits goes out by itself." in page
         queue = text_of(await html(asking, "/queue"))
         assert "1 action waits, 1 of them for Slack #checkout-alerts" in queue
@@ -213,7 +213,7 @@ async def test_dead_letters_are_retried_or_dropped_by_cause(world):
         assert (await asking.post("/queue/cancel", data=form, headers=own)).status_code == 303
         assert (await view(asking, "queue"))["dead"] == 0
         texts = [entry["reason"] for entry in (await view(asking, "activity"))["entries"]]
-        assert texts.count("dropped by hand") == 2
+        assert texts.count("Dropped by hand") == 2
 
 
 async def test_a_rule_is_snoozed_and_resumed(world):

@@ -2,7 +2,7 @@
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import httpx
@@ -48,6 +48,9 @@ rules:
     when: {conversion: {under: 25%}}
     do: {slack: {}}
 """
+
+
+pages = cache(Pages)  # compiling the templates takes longer than any test
 
 
 class WebWorld:
@@ -126,7 +129,7 @@ class WebWorld:
             facts,
             reader,
             gate,
-            Pages(),
+            pages(),
             Tail(self.store.do(newest_entry)),
             self.hub,
             Pace(lambda: self.seconds),

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from judge import LATE, phase
-
 from mouseflow.simulator.scenarios import session
 from mouseflow.simulator.sessions import Script, Visitor
 
@@ -209,31 +207,6 @@ def rule(chance: random.Random, name: str, known: list[str], sites: list[str]) -
         made["except"] = condition(chance, known, 1)
     made["do"] = {"tag": f"bot-{name}"}
     return made
-
-
-DETAILS = {"region", "saw_page", "page", "tags", "journey", "exit_page"}
-"""Known from a recording's detail alone, or only there for sure."""
-
-
-def negates_details(rule: dict[str, Any]) -> bool:
-    """Whether the rule may decide early and turns on something that is *not* in the details."""
-    apart = _negates(rule["when"]) or _negates(rule.get("except", {}), no=True)
-    return apart and phase(rule) != LATE
-
-
-def _negates(condition: dict[str, Any], *, no: bool = False) -> bool:
-    for key, test in condition.items():
-        if key in ("any", "all"):
-            found = any(_negates(each, no=no) for each in test)
-        elif key == "not":
-            found = _negates(test, no=True)
-        else:
-            ops = isinstance(test, dict) and ("not" in test or test.get("exists") is False)
-            parts = key == "page" and any("not" in str(each) for each in test.values())
-            found = key in DETAILS and (no or ops or parts)
-        if found:
-            return True
-    return False
 
 
 def as_toml(rules: dict[str, dict[str, Any]]) -> str:

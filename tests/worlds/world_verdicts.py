@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 from judge import LATE, figure, matches, phase, reads, watches, why_not
@@ -18,6 +17,9 @@ from world_history import History, Match, Recording, Span
 MINUTE = 60.0
 LATEST_READ = 2 * MINUTE
 """What a match rests on was read no longer ago than this; calls of its poll may take a minute."""
+
+AGAIN = {"detail": 10 * MINUTE}
+"""How often what fails is tried again, so how long after its end a trouble may last."""
 
 NOTICED = 60 * MINUTE
 """A recording that is gone is looked for once an hour; until then its row may decide."""
@@ -185,7 +187,7 @@ def well(told: History, rule: dict[str, Any]) -> list[Span]:
     needs = {"detail"} | {ASKED[name] for name in reads(rule) & ASKED.keys()}
     trouble = sorted(
         (
-            (each.start, each.end or told.end)
+            (each.start, (each.end or told.end) + AGAIN.get(what, 0))
             for what in needs
             for each in told.broken.get(what, [])
         ),
@@ -193,11 +195,11 @@ def well(told: History, rule: dict[str, Any]) -> list[Span]:
     found = []
     for span in told.well:
         end = told.end if span.end is None else span.end
-        borders = [span.start, *(it for pair in trouble for it in pair), end]
-        for start, stop in list(pairwise(borders))[::2]:
-            start, stop = max(start, span.start), min(stop, end)
-            if start < stop:
-                found.append(Span(start, "well", stop))
+        begin = span.start
+        for start, stop in (*trouble, (end, end)):
+            if begin < min(start, end):
+                found.append(Span(begin, "well", min(start, end)))
+            begin = max(begin, stop)
     return found
 
 

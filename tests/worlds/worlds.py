@@ -47,44 +47,34 @@ from mouseflow.simulator.sessions import Script
 from mouseflow.simulator.site import Planted, website
 from mouseflow.simulator.traffic import Plan
 
-HOLD = frozenset(
+FEATURES = frozenset(
     {
         "quirks",
         "faults",
         "restarts",
         "downtime",
         "marks",
+        "late-marks",
         "deletions",
         "reloads",
         "late-rows",
+        "late-friction",
         "limits",
         "renames",
         "site-renames",
         "skew",
         "wrong-zone",
         "ignored",
+        "refused",
+        "details-away",
         "own-tags",
         "brackets",
     }
 )
-"""Features that CI runs: what the bot does right."""
-
-BROKEN = {
-    "unknown": "a rule that may decide early takes what was not fetched for absent",
-    "late-friction": "friction that is counted minutes after the session is not seen",
-    "late-marks": "what people mark after the session is settled is not seen",
-    "late-after-downtime": "a row that appears after its time was caught up is not seen",
-    "limits-out-of-order": "once_per and count depend on the order in which sessions are judged",
-    "rules-then-downtime": "catching up judges sessions from before a rule by that rule",
-    "details-away": "sessions are decided without details while all details fail",
-    "refused": "a refused filter stops rules that do not need it",
-}
-"""Features that have not been seen right in 300 worlds yet, with what was wrong at first."""
+"""What may happen in a world."""
 
 SELDOM = Timing(idle=timedelta(minutes=1))
 """Nobody but the daemon writes into the store of a world, so the queue is read less often."""
-
-EVERY_FEATURE = HOLD | BROKEN.keys()
 
 
 class Meddler:
@@ -132,12 +122,11 @@ class World:
         self.features = features
         self.folder = folder
         self.began = datetime(2026, 3, 10, tzinfo=UTC) + timedelta(hours=chance.uniform(0, 500))
-        self.back = self.began.timestamp()  # when somebody last began to watch
+        self.unnoticed = 0.0  # how long it may take to notice what people marked late
         self.quirks = self._quirks()
         zone = self.quirks.time_zone
         if "wrong-zone" in features:
             zone = chance.choice(["UTC", "Pacific/Auckland", "America/Los_Angeles"])
-        self.reloaded = False
         self.history = History(
             seed=seed,
             poll=chance.choice([60, 120, 180, 180]),
@@ -154,9 +143,6 @@ class World:
             website(f"site-{n}", name, plan=Plan(per_day=0)) for n, name in enumerate(names)
         ]
         self.limited = "limits" in features and chance.random() < 0.4
-        if self.limited and "limits-out-of-order" not in features:
-            self.features = features = features - {"downtime", "late-rows"}
-            self.history.start = 0
         self.known = sorted(dice.FIELDS)
         if "wrong-zone" in features:
             self.known = [name for name in self.known if name not in ("weekday", "hour")]
@@ -197,14 +183,10 @@ class World:
 
     def _rule(self, name: str) -> dict[str, Any]:
         names = [str(site.settings["name"]) for site in self.sites]
-        while True:
-            made = dice.rule(self.chance, name, self.known, names)
-            if self.limited and self.chance.random() < 0.6:
-                made |= self.chance.choice(LIMITS)
-                if made.get("once_per") and "limits-out-of-order" not in self.features:
-                    made["once_per"] = {"visitor": "1d"}
-            if "unknown" in self.features or not dice.negates_details(made):
-                return made
+        made = dice.rule(self.chance, name, self.known, names)
+        if self.limited and self.chance.random() < 0.6:
+            made |= self.chance.choice(LIMITS)
+        return made
 
     def _write_rules(self) -> None:
         toml = self.chance.random() < 0.3
@@ -332,8 +314,7 @@ class World:
                 await chance.choice(acts)(self)
         self.sim.faults.clear()
         longest = max(rec.last for rec in told.recordings.values()) - now()
-        if told.marks:
-            longest += told.marks_noticed
+        longest += self.unnoticed
         await asyncio.sleep(max(0, longest) + told.settle + 3 * told.poll + 300 + abs(told.skew))
         await self.end(kill=False)
         self._read_log()
@@ -428,6 +409,7 @@ async def marks(world: World) -> None:
 async def late_marks(world: World) -> None:
     if rec := world.some(lambda rec: now() > rec.last + world.history.settle + 600):
         world.mark(rec)
+        world.unnoticed = world.history.marks_noticed
 
 
 async def deletions(world: World) -> None:
@@ -466,10 +448,7 @@ async def late_friction(world: World) -> None:
 
 async def late_rows(world: World) -> None:
     """A recording appears long after it began."""
-    late = world.chance.uniform(600, 5400)
-    if "late-after-downtime" not in world.features:
-        late = min(late, now() - world.back)
-    world.plant(-late)
+    world.plant(-world.chance.uniform(600, 5400))
 
 
 async def faults(world: World) -> None:
@@ -488,13 +467,12 @@ async def restarts(world: World) -> None:
 
 async def downtime(world: World) -> None:
     """Nobody watches for hours, and sessions come and go."""
-    if world.chance.random() < 0.7 or world.reloaded:
+    if world.chance.random() < 0.7:
         return
     await world.end(kill=world.chance.random() < 0.5)
     for _ in range(world.chance.randint(1, 4)):
         world.plant(world.chance.uniform(0, 9000))
     await asyncio.sleep(world.chance.uniform(2000, 10_000))
-    world.back = now()
     await world.start()
 
 
@@ -510,7 +488,6 @@ async def reloads(world: World) -> None:
     else:
         world.rules[name] = world._rule(name)
     world._write_rules()
-    world.reloaded = "rules-then-downtime" not in world.features
     world.reload.set()
     await asyncio.sleep(1)
 

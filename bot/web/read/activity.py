@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from bot.domain.budget import BUDGET, midnight
 from bot.messages.text import clean
+from bot.polling.ops_messages import RULE
 from bot.store import Connection
 from bot.store.audit import Entry as Written
 from bot.store.audit import history
@@ -69,11 +70,13 @@ def activity(
                 before=before, limit=limit + 1, without=() if each else TOLD_WITH_THE_MATCH,
             )  # fmt: skip
     found = sorted({entry.id: entry for entry in found}.values(), key=lambda entry: -entry.id)
-    shown = found[:limit]
+    page = found[:limit]
+    # What the bot posts about itself has an entry of its own: the notice.
+    shown = [entry for entry in page if (entry.rule, entry.kind) != (RULE, "match")]
     return Activity(
         frame=seen.frame,
         entries=tuple(entry_of(entry, seen) for entry in shown),
-        older=shown[-1].id if len(found) > limit else None,
+        older=page[-1].id if len(found) > limit else None,
         keep_days=facts.settings.store.keep.days,
         rules=tuple(sorted(seen.rules)),
         websites=tuple(sorted(clean(name) for name in seen.names.values())),
@@ -88,7 +91,7 @@ def day_of(text: str, zone: ZoneInfo, now: datetime) -> date | None:
     return min(day, now.astimezone(zone).date())
 
 
-_BADLY: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = {
+_WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = {
     "match": ("warn", "matched"),
     "suppressed": ("off", "was held back"),
     "step.done": ("ok", "done"),
@@ -108,18 +111,33 @@ _BADLY: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "rules.reload_failed": ("warn", "Rule files have errors"),
     "notice": ("bot", ""),
     "website.person": ("person", "was changed by somebody"),
+    "website.held": ("info", "changed a website"),
+    "website.released": ("info", "let go of a website"),
+    "website.listed": ("bot", "sees a website again"),
+    "website.renamed": ("bot", "sees a website under another name"),
+    "budget.step": ("info", "passed a step"),
+    "budget.period": ("bot", "begins a period"),
+    "budget.edited": ("person", "was edited"),
+    "rule.renamed": ("person", "has a new name"),
+    "level.held": ("bot", "keeps its state"),
+    "level.no_history": ("bot", "has not enough history yet"),
+    "poll.truncated": ("warn", "A list could not be read to its end"),
+    "poll.undetailed": ("warn", "A detail could not be read"),
+    "poll.unreadable": ("warn", "A row could not be read"),
 }
 
 
 def entry_of(entry: Written, seen: World) -> Entry:
     """An entry in words. Notes of single visitors' values are left out."""
-    state, verb = _BADLY.get(entry.kind, ("bot", entry.kind.replace(".", ": ").replace("_", " ")))
+    state, verb = _WORDS.get(entry.kind, ("bot", entry.kind.replace(".", ": ").replace("_", " ")))
     action = action_of(entry.step).replace("_", " ")
-    subject, text = _words(entry, action, verb)
+    subject, text = _said(entry, action, verb)
     reason = "" if entry.kind == "notice" else plain(entry.text)
     # What rules write into variables and campaigns may come from visitors.
     if entry.kind == "step.done" and action in ("variables", "enabled", "webhook"):
         reason = ""
+    if entry.kind == "match" and entry.rule.startswith(BUDGET):
+        state = "info"
     if entry.kind == "match":
         reason = _with_outcome(reason, entry, seen)
     watched = seen.rules.get(entry.rule)
@@ -131,17 +149,18 @@ def entry_of(entry: Written, seen: World) -> Entry:
         state=state,
         subject=subject,
         text=text,
-        reason=reason,
+        reason=f"{reason[:1].upper()}{reason[1:]}",
         rule_id=entry.rule if entry.rule in seen.rules else "",
         website=seen.name(entry.website),
         recording_id=recording or None,
     )
 
 
-def _words(entry: Written, action: str, verb: str) -> tuple[str, str]:
+def _said(entry: Written, action: str, verb: str) -> tuple[str, str]:
     if entry.kind == "notice":
         return "", f"Notice: {plain(entry.text)}"
     if entry.rule.startswith(BUDGET):
+        verb = "acts" if entry.kind == "match" else verb
         name = entry.rule.removeprefix(BUDGET)
         return name, f"{action} {verb}".strip() if action else verb
     if entry.step:

@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from bot.domain.causes import place, service
+from bot.domain.causes import Cause, place, service
 from bot.messages.ops import what
 from bot.messages.text import clean
 from bot.store import Connection
@@ -56,10 +56,9 @@ def _lane(found: LaneNow, sent: int, seen: World) -> Lane:
 
 
 def _state(found: LaneNow, seen: World) -> tuple[State, str]:
-    from bot.domain.causes import Cause
-
     if found.cause:
-        return "warn", plain(what(Cause(found.cause), seen.names.get(place(found.lane), "it")))
+        where = place(found.lane)
+        return "warn", plain(what(Cause(found.cause), seen.names.get(where, where)))
     if found.paused_until:
         return "wait", "Asked to wait"
     if found.failures:

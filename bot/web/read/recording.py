@@ -1,5 +1,6 @@
 """One recording, or one match: why, and what became of it, as the store knows it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import quote
 
@@ -7,7 +8,7 @@ from bot.messages.text import clean
 from bot.polling.recordings import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
-from bot.store.overview import matches_now, recording_row
+from bot.store.overview import MatchNow, matches_now, recording_row
 from bot.web.facts import Facts
 from bot.web.read.world import World, deeds_of, match_of, plain, world
 from bot.web.views import MatchPage, Recording, RuleOfRecording
@@ -19,7 +20,12 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
     """Read it; None if the store does not know it."""
     seen = world(conn, facts)
     row = recording_row(conn, key)
-    found = matches_now(conn, subject_key=key, limit=MOST)
+    found = [
+        match
+        for website in ([row.website] if row else seen.names)
+        for match in matches_now(conn, website=website, subject_key=key, limit=MOST)
+        if match.kind == SOURCE
+    ]
     if row is None and not found:
         return None
     website = row.website if row else found[0].website
@@ -35,7 +41,7 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         last_activity_at=active,
         final=row.final if row else True,
         final_at=active + settle if active and row and not row.final else None,
-        rules=_rules(conn, key, seen),
+        rules=_rules(conn, key, found, seen),
         others=sum(rule.watch == SOURCE for rule in seen.rules.values()) - len(found),
     )
 
@@ -45,12 +51,14 @@ def _playback(facts: Facts, website: str, key: str) -> str:
     return f"{app}/websites/{quote(website, safe='')}/recordings/{quote(key, safe='')}/play"
 
 
-def _rules(conn: Connection, key: str, seen: World) -> tuple[RuleOfRecording, ...]:
+def _rules(
+    conn: Connection, key: str, matches: Sequence[MatchNow], seen: World
+) -> tuple[RuleOfRecording, ...]:
     suppressed: dict[str, tuple[datetime, str]] = {}
     for note in history(conn, subject=key, kind="suppressed", limit=MOST):
         suppressed.setdefault(note.rule, (note.at, plain(note.text)))
     found = []
-    for match in matches_now(conn, subject_key=key, limit=MOST):
+    for match in matches:
         about = seen.rules.get(match.rule)
         _at, reason = suppressed.get(match.rule, (match.matched, ""))
         found.append(

@@ -107,7 +107,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
     conn, now = seen.conn, seen.now
     about = list(about)
     ids = [rule.id for rule in about]
-    per_day = counts_between(conn, ids, edges)
+    per_day = counts_between(conn, ids, edges, seen.facts.counted)
     lately = counts_between(conn, ids, [now - DAY, now + INSTANT])
     last = last_matches(conn, ids)
     firing = {alert.rule for alert in firing_alerts(conn)}
@@ -168,8 +168,10 @@ def _state(
 
 
 def _usual(per_day: Mapping[date, int], today: date) -> float | None:
-    """The median of the same weekday over four weeks."""
-    before = [per_day[day] for n in range(1, 5) if (day := today - timedelta(weeks=n)) in per_day]
+    """The median of the same weekday over four weeks, as far as the rule has matched so long."""
+    began = next((day for day, count in per_day.items() if count), today)
+    weeks = (today - timedelta(weeks=n) for n in range(1, 5))
+    before = [per_day[day] for day in weeks if day >= began and day in per_day]
     return median(before) if before else None
 
 

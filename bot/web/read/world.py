@@ -1,11 +1,12 @@
 """What all pages share: the frame, problems with their remedies, matches in words."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from bot.domain.causes import PASSING, Cause, Stops, stops
+from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank, StepStatus
 from bot.logs import scrubber
 from bot.messages.ops import what
@@ -16,7 +17,7 @@ from bot.rules.model import Rule
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import queue_figures
-from bot.store.overview import MatchNow, StepNow
+from bot.store.overview import MatchNow, StepNow, lanes_now
 from bot.store.recordings import missing_websites, on_hold, watermark, website_names
 from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_states
 from bot.store.troubles import PATIENCE, Trouble, troubles
@@ -65,7 +66,7 @@ def world(conn: Connection, facts: Facts) -> World:
         *_store_problems(facts, now),
         *_poll_problems(conn),
         *_rule_problems(facts, rejected, states),
-        *_lane_problems(lasting_troubles, names),
+        *_lane_problems(conn, lasting_troubles, names, now),
         *_dead_problem(queue.dead),
         *_held_problems(conn, names),
     )
@@ -179,14 +180,20 @@ def _rule_problems(
     return found
 
 
-def _lane_problems(found: list[Trouble], names: Mapping[str, str]) -> list[Problem]:
+def _lane_problems(
+    conn: Connection, found: Sequence[Trouble], names: Mapping[str, str], now: datetime
+) -> list[Problem]:
+    waiting = Counter[str]()
+    for lane in lanes_now(conn, now) if found else ():
+        if lane.cause:
+            waiting[trouble_key(Cause(lane.cause), lane.lane)] += lane.waiting
     problems = []
     for each in found:
         place = names.get(each.place, each.place)
         dropped = f" {number(each.dropped)} more were not kept: the queue was full." * bool(
             each.dropped
         )
-        waits = f"{counted(each.waiting, 'action')} wait{'s' if each.waiting == 1 else ''}"
+        waits = counted(waiting[each.key] or each.waiting, "action waits", "actions wait")
         problems.append(
             Problem(
                 key=each.key,
@@ -236,11 +243,6 @@ def _held_problems(conn: Connection, names: Mapping[str, str]) -> list[Problem]:
         )
         for held in on_hold(conn)
     ]
-
-
-def is_passing(cause: str) -> bool:
-    """Whether a failure with this cause often passes by itself."""
-    return cause in PASSING or cause == Cause.BUSY
 
 
 def match_of(found: MatchNow, world: World) -> Match:

@@ -19,7 +19,7 @@ function tick() {
 function say(open) {
   const light = document.getElementById("live");
   light.dataset.live = open ? "on" : "off";
-  light.textContent = open ? "Live" : "Reconnecting";
+  light.textContent = open ? "Live" : "Not live";
 }
 
 function onEntry(data) {
@@ -31,33 +31,59 @@ function onEntry(data) {
 
 function onPart(data) {
   const part = document.getElementById(data.id);
-  if (part && !part.contains(document.activeElement)) part.innerHTML = data.html;
+  if (!part || part.contains(document.activeElement)) return;
+  const open = [...part.querySelectorAll("details")].map((details) => details.open);
+  part.innerHTML = data.html;
+  part.querySelectorAll("details").forEach((details, place) => {
+    details.open = open[place] ?? details.open;
+  });
 }
 
-// A browser opens only six connections to one host: hidden tabs give theirs back.
-let stream = null;
+// A browser opens only six connections to one host, for all of its tabs: so only four of them are
+// live at a time, and hidden ones give their place back.
+const places = 4;
+let stop = null; // ends the stream, if this tab has one
 
-function follow(address) {
-  if (document.hidden || stream) return;
-  stream = new EventSource(address);
+function later(address) {
+  say(false);
+  setTimeout(() => follow(address), 15000);
+}
+
+function take(number, address) {
+  if (number === places) return later(address);
+  navigator.locks.request(`stream ${number}`, { ifAvailable: true }, (lock) => {
+    if (!lock) return void take(number + 1, address);
+    return new Promise((free) => listen(address, free));
+  });
+}
+
+function listen(address, free) {
+  const stream = new EventSource(address);
+  stop = () => {
+    stream.close();
+    stop = null;
+    free();
+  };
   stream.onopen = () => say(true);
   stream.onerror = () => {
     say(false);
     if (stream.readyState !== EventSource.CLOSED) return;
-    stream = null; // it gives up after a 503; the bot may be restarting, or all places are taken
-    setTimeout(() => follow(address), 15000);
+    stop(); // it gives up after a 503: the bot may be restarting, or all places are taken
+    later(address);
   };
   stream.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
   stream.addEventListener("part", (event) => onPart(JSON.parse(event.data)));
+}
+
+function follow(address) {
+  if (document.hidden || stop) return;
+  if (navigator.locks) take(0, address);
+  else listen(address, () => {}); // plain http on another machine has no locks
 }
 
 const address = document.body.dataset.stream;
 setInterval(tick, 1000);
 if (address) {
   follow(address);
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) return follow(address);
-    stream?.close();
-    stream = null;
-  });
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop?.() : follow(address)));
 }

@@ -8,7 +8,10 @@ import pytest
 from mouseflow.simulator.api import MEANINGS
 
 W = "/websites/quiet"
-FUNNEL = {"name": "My Funnel", "steps": [{"name": "First step", "url": "/"}, {"url": "/second"}]}
+FUNNEL = {
+    "name": "My Funnel",
+    "steps": [{"name": "First step", "url": "/"}, {"name": "Second step", "url": "/second"}],
+}
 FORM = {"url": "/checkout", "target": "checkout-form", "fields": [{"target": "coupon"}]}
 CAMPAIGN = {"name": "A Campaign", "steps": [], "triggerType": "pageLoad", "enabled": False}
 R, F, M, C = "{recording}", "{funnel}", "{form}", "{campaign}"

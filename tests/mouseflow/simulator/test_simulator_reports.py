@@ -90,7 +90,11 @@ async def test_a_shared_page_has_a_token_until_it_is_unshared(three):
 
 
 async def test_a_funnel_counts_those_who_saw_its_pages_in_order(three):
-    steps = [{"name": "Cart", "url": "/cart"}, {"url": "/checkout"}, {"url": "/thanks"}]
+    steps = [
+        {"name": "Cart", "url": "/cart"},
+        {"name": "Checkout", "url": "/checkout"},
+        {"name": "Thanks", "url": "/thanks"},
+    ]
     made = (await three.do("POST", f"{W}/funnels", json={"name": "F", "steps": steps})).json()
     assert [step["count"] for step in made["steps"]] == [0, 0, 0]
     path = f"{W}/funnels/{made['funnelId']}"
@@ -102,8 +106,8 @@ async def test_a_funnel_counts_those_who_saw_its_pages_in_order(three):
     await three.do("PUT", path, json={"name": "G"})
     assert (await three.get(path))["name"] == "G"
     assert len((await three.get(path))["steps"]) == 3
-    await three.do("PUT", path, json={"steps": [{"url": "/"}]})
-    assert (await three.get(path))["steps"] == [{"name": "", "url": "/", "count": 0}]
+    await three.do("PUT", path, json={"steps": [{"name": "Home", "url": "/"}]})
+    assert (await three.get(path))["steps"] == [{"name": "Home", "url": "/", "count": 0}]
     await three.do("DELETE", path)
     assert await three.get(f"{W}/funnels") == []
 
@@ -148,7 +152,7 @@ async def test_a_forms_fields_are_replaced_as_a_whole(stand):
 
 
 async def test_reports_over_many_recordings_agree_with_the_recordings_themselves(stand):
-    steps = [{"url": "/cart"}, {"url": "/checkout"}]
+    steps = [{"name": "Cart", "url": "/cart"}, {"name": "Checkout", "url": "/checkout"}]
     made = await stand.do("POST", "/websites/busy/funnels", json={"name": "F", "steps": steps})
     report = await stand.get(f"/websites/busy/funnels/{made.json()['funnelId']}")
     saw_cart = await stand.get("/websites/busy/recordings", limit=0, funnel="/cart")

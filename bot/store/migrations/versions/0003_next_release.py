@@ -108,3 +108,19 @@ def upgrade() -> None:
         "matches", sa.Column("severity", sa.Text, server_default="warning", nullable=False)
     )
     op.add_column("matches", sa.Column("runbook", sa.Text, server_default="", nullable=False))
+    # What people pressed on messages, once each.
+    op.create_table(
+        "presses",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("button", sa.Text, nullable=False),
+        sa.Column("post_key", sa.Text, nullable=False),
+        sa.Column("user", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("channel", sa.Text, nullable=False),
+        sa.Column("at", sa.Integer, nullable=False),
+        sa.Column("ended", sa.Integer),
+        sa.Column("outcome", sa.Text, server_default="", nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("presses_post", "presses", ["post_key"])
+    op.create_index("presses_at", "presses", ["at"])

@@ -1,0 +1,214 @@
+"""Presses of buttons, over Slack's Socket Mode: kept, confirmed within 3 seconds, then done.
+
+Imported only where `slack.app_token` is set: slack_sdk's client takes time and memory.
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, get_args
+
+import structlog
+from pydantic import SecretStr
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
+
+from bot.delivery.slack import AppClient, SlackPoster
+from bot.domain.press import Button, Press
+from bot.errors import BotError, GiveUp, StoreError, TryLater
+from bot.messages.presses import LABELS
+from bot.ports import CannotLook
+from bot.store import Store
+from bot.store.presses import apply, receive, refuse, waiting
+
+log = structlog.get_logger(__name__)
+
+CONFIRM = timedelta(seconds=2.5)
+"""How long keeping a press may take: without an answer within 3 s Slack shows an error."""
+CONNECT = timedelta(seconds=20)
+CHECK = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(minutes=1)
+AGAIN = timedelta(seconds=10)
+"""How soon a press that waits for Slack is looked at again."""
+AFTER_REFUSAL = timedelta(minutes=5)
+"""How soon the bot tries again where Slack refuses the token."""
+HELD = timedelta(seconds=30)
+"""How long a connection may be gone before a new client takes its place: slack_sdk's own tries
+can be stuck with an address that is no longer good."""
+
+_NOT_ALLOWED = "You can't do that here. Ask somebody who is in the channel, or who runs the bot."
+_CANNOT_SEE = "The bot can't see who is in this channel, so it does nothing."
+
+# Its logs hold payloads.
+_QUIET = logging.getLogger("bot.slack.socket")
+_QUIET.setLevel(logging.CRITICAL)
+
+
+class Buttons:
+    """Receives presses and does them. `users` may press, or (none) the members of the channel.
+
+    `wake` is called when there is something to deliver.
+    """
+
+    def __init__(
+        self,
+        token: SecretStr,
+        base_url: str,
+        poster: SlackPoster,
+        store: Store,
+        *,
+        users: Collection[str],
+        zone: str,
+        clock: Callable[[], datetime],
+        wake: Callable[[], None],
+    ) -> None:
+        self._token = token
+        self._base_url = base_url
+        self._poster = poster
+        self._store = store
+        self._users = frozenset(users)
+        self._zone = zone
+        self._clock = clock
+        self._wake = wake
+        self._received = asyncio.Event()
+        self._reason = ""
+
+    async def receive_presses(self) -> None:
+        """Stay connected and do what is pressed; runs until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._do())
+            tasks.create_task(self._stay_connected())
+
+    async def _stay_connected(self) -> None:
+        failed = 0
+        while True:
+            try:
+                await self._connected()
+                failed = 0
+            except GiveUp as error:
+                self._say(error.reason)
+                await asyncio.sleep(AFTER_REFUSAL.total_seconds())
+            except (BotError, TimeoutError, OSError) as error:
+                self._say(str(error) or type(error).__name__)
+                failed += 1
+                longest = min(2.0**failed, LONGEST_WAIT.total_seconds())
+                await asyncio.sleep(longest * (0.5 + random.random() / 2))
+
+    async def _connected(self) -> None:
+        """Connect, and return when the connection has been gone for too long."""
+        web = AppClient(self._token, self._base_url)
+        client = SocketModeClient(
+            self._token.get_secret_value(), web_client=web.client, logger=_QUIET
+        )
+        client.socket_mode_request_listeners.append(self._heard)
+        try:
+            # A wrong token makes `connect` try for ever: ask for the address first.
+            client.wss_uri = await web.socket_address()
+            async with asyncio.timeout(CONNECT.total_seconds()):
+                await client.connect()  # type: ignore[no-untyped-call]
+            log.info("slack.buttons_connected")
+            self._reason = ""
+            gone = timedelta()
+            while gone < HELD:
+                await asyncio.sleep(CHECK.total_seconds())
+                gone = timedelta() if await client.is_connected() else gone + CHECK
+            self._say("the connection was lost")
+        finally:
+            await client.close()  # type: ignore[no-untyped-call]
+            await web.close()
+
+    def _say(self, reason: str) -> None:
+        if reason != self._reason:
+            self._reason = reason
+            log.warning("slack.buttons_disconnected", reason=reason)
+
+    async def _heard(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        """Keep what was pressed, then confirm it: what is not kept is not confirmed."""
+        press = pressed(request.payload, self._clock()) if request.type == "interactive" else None
+        if press is not None:
+            try:
+                async with asyncio.timeout(CONFIRM.total_seconds()):
+                    await self._store.run(partial(receive, press=press))
+            except (StoreError, TimeoutError) as error:
+                log.error("slack.press_not_kept", reason=str(error))  # noqa: TRY400 - for people
+                return
+        response = SocketModeResponse(envelope_id=request.envelope_id)
+        await client.send_socket_mode_response(response)
+        if press is not None:
+            self._received.set()
+
+    async def _do(self) -> None:
+        """Deal with the presses that are kept, also those of an earlier run."""
+        while True:
+            self._received.clear()
+            later = [
+                press
+                for press in await self._store.run(waiting)
+                if not await self._dealt_with(press)
+            ]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN.total_seconds() if later else None):
+                    await self._received.wait()
+
+    async def _dealt_with(self, press: Press) -> bool:
+        """Do it, or say why not; False if Slack does not say yet who may press."""
+        now = self._clock()
+        try:
+            why = await self._refused(press)
+        except TryLater as error:
+            log.warning("slack.press_waits", button=press.button, reason=error.reason)
+            return False
+        if why:
+            await self._store.run(partial(refuse, press=press, why=why, now=now))
+        else:
+            why = await self._store.run(partial(apply, press=press, now=now, zone=self._zone))
+            self._wake()
+        log.info("slack.pressed", button=press.button, user=press.user, refused=why)
+        if why:
+            try:
+                await self._poster.whisper(press.channel, press.user, why)
+            except BotError as error:
+                log.warning("slack.whisper_failed", reason=str(error))
+        return True
+
+    async def _refused(self, press: Press) -> str:
+        """Why this person may not press; empty if they may."""
+        if self._users:
+            return "" if press.user in self._users else _NOT_ALLOWED
+        try:
+            return "" if await self._poster.is_member(press.channel, press.user) else _NOT_ALLOWED
+        except (CannotLook, GiveUp) as error:
+            return f"{_CANNOT_SEE} ({error})"
+
+
+def pressed(payload: Mapping[str, Any], now: datetime) -> Press | None:
+    """What was pressed; None for a link, and for anything that is no button of the bot."""
+    try:
+        (action,) = payload["actions"]
+        value = str((action.get("selected_option") or action).get("value") or "")
+        button, _, post = value.partition(":")
+        user, channel = payload["user"], str(payload["channel"]["id"])
+        known = next((each for each in get_args(Button) if each == button), None)
+        stamp = str(payload["message"]["ts"])
+        own = user.get("team_id") in (None, payload["team"]["id"])
+        if known is None or known not in LABELS or not post or not own:
+            return None
+        said = "/".join((channel, stamp, button, str(user["id"]), str(action["action_ts"])))
+        return Press(
+            id=hashlib.sha256(said.encode()).hexdigest()[:32],
+            button=known,
+            post=post[:64],
+            user=str(user["id"])[:40],
+            name=str(user.get("name") or user.get("username") or "")[:80],
+            channel=channel,
+            at=now,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

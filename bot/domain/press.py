@@ -1,0 +1,44 @@
+"""A press of a button on a message: what can be pressed, and what a press is."""
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Literal, assert_never
+from zoneinfo import ZoneInfo
+
+Button = Literal[
+    "ack", "unack", "not_useful", "watched", "star", "snooze_1h", "snooze_tomorrow", "unsnooze"
+]
+
+TOMORROW = time(9)
+"""When a snooze until tomorrow ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """Somebody pressed a button of a message.
+
+    `id` is the same for each time that Slack tells of it. `post` is the message's key, which
+    grants nothing: `user` and `channel` decide who may press.
+    """
+
+    id: str
+    button: Button
+    post: str
+    user: str
+    name: str
+    channel: str
+    at: datetime
+
+
+def snooze_ends(button: Button, now: datetime, zone: str) -> datetime | None:
+    """When the snooze that this button begins ends; None if it begins none."""
+    match button:
+        case "snooze_1h":
+            return now + timedelta(hours=1)
+        case "snooze_tomorrow":
+            day = now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
+            return datetime.combine(day, TOMORROW, ZoneInfo(zone))
+        case "ack" | "unack" | "not_useful" | "watched" | "star" | "unsnooze":
+            return None
+        case _:
+            assert_never(button)

@@ -1,0 +1,102 @@
+"""What a press of a button changes on its message, and the words of buttons."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import get_args
+
+from bot.domain.press import Button, Press
+from bot.messages.message import Line, Message, Part, time_part
+from bot.messages.text import clean
+
+LABELS: Mapping[Button, str] = {
+    "ack": "Acknowledge",
+    "unack": "Remind again",
+    "not_useful": "Not useful",
+    "watched": "Mark watched",
+    "star": "Star recording",
+    "snooze_1h": "Snooze rule for 1 h",
+    "snooze_tomorrow": "Snooze rule until tomorrow 09:00",
+    "unsnooze": "End snooze",
+}
+
+if missing := set(get_args(Button)) - LABELS.keys():
+    raise TypeError(f"buttons without words: {', '.join(missing)}")
+
+MOST_PEOPLE = 3
+"""How many presses a message names; earlier ones are counted."""
+
+_AFTER: Mapping[Button, tuple[str, str]] = {
+    "ack": ("👀", "acknowledged this at {when}. No more reminders."),
+    "unack": ("👀", "wants reminders again, since {when}."),
+    "not_useful": ("👎", "marked this as not useful.{useful}"),
+    "watched": ("✔️", "marked this as watched at {when}."),
+    "star": ("⭐", "starred this at {when}."),
+    "snooze_1h": ("🔕", "snoozed {rules} until {until}. Its messages come as one digest then."),
+    "unsnooze": ("🔕", "ended the snooze of {rules} at {when}."),
+}
+_AFTER = {**_AFTER, "snooze_tomorrow": _AFTER["snooze_1h"]}
+_INSTEAD: Mapping[Button, tuple[Button, ...]] = {
+    "ack": ("unack",),
+    "unack": ("ack",),
+    "snooze_1h": ("unsnooze",),
+    "snooze_tomorrow": ("unsnooze",),
+    "unsnooze": ("snooze_1h", "snooze_tomorrow"),
+}
+"""What takes a button's place; without an entry it is gone for good."""
+
+
+def after(
+    message: Message, press: Press, now: datetime, until: datetime | None, useful: str, zone: str
+) -> Message:
+    """The message after the press: a line says who did what, and the buttons fit.
+
+    `until` is the end of a snooze, `useful` how useful the rule has been.
+    """
+    icon, words = _AFTER[press.button]
+    name = Part(clean(press.name) or "Somebody", user=press.user)
+    line: Line = (Part(f"{icon} "), name)
+    rules = f"rule{'s' if len(message.rules) > 1 else ''} {', '.join(message.rules)}"
+    words = f" {words}".replace("{rules}", rules).replace("{useful}", useful)
+    for mark, at in (("{when}", now), ("{until}", until)):
+        before, found, rest = words.partition(mark)
+        if found and at is not None:
+            line += (Part(before), *time_part(at, now, zone))
+            words = rest
+    people = (*message.people, (*line, Part(words)))
+    return replace(
+        message,
+        people=people[-MOST_PEOPLE:],
+        others=message.others + max(len(people) - MOST_PEOPLE, 0),
+        buttons=_replaced(message.buttons, press.button),
+        menu=_replaced(message.menu, press.button),
+        edits=message.edits + 1,
+    )
+
+
+_SNOOZES: frozenset[Button] = frozenset({"snooze_1h", "snooze_tomorrow", "unsnooze"})
+
+
+def _replaced(buttons: tuple[Button, ...], pressed: Button) -> tuple[Button, ...]:
+    """Without the pressed one and those that have the same effect; in its place what undoes it."""
+    gone = _SNOOZES if pressed in _SNOOZES else {pressed}
+    found: list[Button] = []
+    for each in buttons:
+        if each == pressed:
+            found += _INSTEAD.get(pressed, ())
+        elif each not in gone:
+            found.append(each)
+    return tuple(found)
+
+
+def carried(old: Message, new: Message) -> Message:
+    """The new message with what people have done to the old one."""
+    offered = {*old.buttons, *old.menu}
+    return replace(
+        new,
+        people=old.people,
+        others=old.others,
+        buttons=tuple(each for each in new.buttons if each in offered),
+        menu=tuple(each for each in new.menu if each in offered),
+        edits=old.edits + 1,
+    )

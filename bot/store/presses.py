@@ -1,0 +1,262 @@
+"""What people press on messages: kept before it is confirmed, and then done once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from bot.actions.base import Action
+from bot.actions.slack import Edit
+from bot.actions.star import Star
+from bot.actions.watched import Watched
+from bot.domain.press import Button, Press, snooze_ends
+from bot.domain.subjects import RecordingSubject, Site, Subject, written
+from bot.messages import message as messages
+from bot.messages.presses import LABELS, after
+from bot.messages.text import number
+from bot.ports import Posted
+from bot.store.audit import Note, record
+from bot.store.matches import NewMatch, NewStep, add_match
+from bot.store.posts import keep_posts
+from bot.store.rules import end_snooze, snooze
+from bot.store.schema import matches, moment, ms, posts
+from bot.store.schema import presses as _table
+from mouseflow.models import Recording
+
+RULE = "mouseflow-bot"
+"""The rule that the steps of presses belong to; no file can use this name."""
+
+TOO_OLD = "This message is too old for its buttons."
+DONE_BEFORE = "it was done before"
+DONE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pressed:
+    """The message that was pressed, and the match that it tells of."""
+
+    match: int
+    rule: str
+    kind: str
+    website: str
+    subject: str
+    lane: str
+    post: Posted
+
+
+def receive(conn: Connection, press: Press) -> bool:
+    """Keep the press; False if it is known already."""
+    add = insert(_table).values(
+        id=press.id,
+        button=press.button,
+        post_key=press.post,
+        user=press.user,
+        name=press.name,
+        channel=press.channel,
+        at=ms(press.at),
+    )
+    return conn.execute(add.on_conflict_do_nothing()).rowcount == 1
+
+
+def waiting(conn: Connection) -> Sequence[Press]:
+    """The presses that nobody has dealt with yet, oldest first."""
+    query = select(_table).where(_table.c.ended.is_(None)).order_by(_table.c.at, _table.c.id)
+    return [
+        Press(
+            id=row.id,
+            button=row.button,
+            post=row.post_key,
+            user=row.user,
+            name=row.name,
+            channel=row.channel,
+            at=moment(row.at),
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def refuse(conn: Connection, press: Press, why: str, now: datetime) -> None:
+    """End the press without an effect."""
+    _end(conn, press, _pressed(conn, press.post), why, now)
+
+
+def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
+    """Do what was pressed, once, and let the message say so.
+
+    Returns what the person is to be told; empty where the message says it.
+    """
+    if conn.execute(select(_table.c.ended).where(_table.c.id == press.id)).scalar() is not None:
+        return DONE
+    found = _pressed(conn, press.post)
+    if found is None:
+        _end(conn, press, None, TOO_OLD, now)
+        return TOO_OLD
+    shown = messages.reread(found.post.shows) if found.post.shows else None
+    if shown is not None and press.button not in (*shown.buttons, *shown.menu):
+        _end(conn, press, found, DONE_BEFORE, now)
+        return DONE
+    rules = shown.rules if shown else (found.rule,)
+    until = _take_effect(conn, press, found, rules, now, zone)
+    _end(conn, press, found, "done", now)
+    if shown is None:
+        return f"{LABELS[press.button]}: done."
+    useful = _useful(conn, found.rule) if press.button == "not_useful" else ""
+    changed = after(shown, press, now, until, useful, zone)
+    _show(conn, press, found, messages.kept(changed), now)
+    return DONE
+
+
+def _take_effect(
+    conn: Connection,
+    press: Press,
+    found: _Pressed,
+    rules: Sequence[str],
+    now: datetime,
+    zone: str,
+) -> datetime | None:
+    """Do it; returns when the snooze ends that it begins."""
+    until = snooze_ends(press.button, now, zone)
+    for rule in dict.fromkeys((found.rule, *rules)):
+        if until is not None:
+            snooze(conn, rule, until, now)
+        elif press.button == "unsnooze":
+            end_snooze(conn, rule, now)
+    if press.button in ("watched", "star") and found.kind == "recordings":
+        action: Action = Watched() if press.button == "watched" else Star()
+        subject = RecordingSubject(
+            website=Site(found.website, ""), recording=Recording(id=found.subject)
+        )
+        _add(conn, press, found, action, subject, action.lane(subject, ""), now)
+    return until
+
+
+def _show(conn: Connection, press: Press, found: _Pressed, shows: str, now: datetime) -> None:
+    shown = Posted(found.post.key, found.post.channel, found.post.stamp, shows)
+    keep_posts(conn, found.match, found.lane, (shown,), now)
+    edit = Edit(channel=found.post.channel, post=found.post.key)
+    subject = RecordingSubject(website=Site("", ""), recording=Recording(id=found.subject))
+    _add(conn, press, found, edit, subject, found.lane, now)
+
+
+def _add(
+    conn: Connection,
+    press: Press,
+    found: _Pressed,
+    action: Action,
+    subject: Subject,
+    lane: str,
+    now: datetime,
+) -> None:
+    key = f"{RULE}/press/{press.id}/{action.kind}"
+    step = NewStep(
+        key=f"{key}-1",
+        rank=action.rank,
+        lane=lane,
+        kind=action.kind,
+        params=action.model_dump_json(),
+        due=now,
+    )
+    add_match(
+        conn,
+        NewMatch(
+            rule=RULE,
+            kind="press",
+            website=found.website,
+            subject_key=found.subject,
+            match_key=key,
+            subject=written(subject),
+            matched=now,
+            steps=[step],
+            why=(f"{press.name} pressed {LABELS[press.button]}",),
+            summary=LABELS[press.button],
+        ),
+    )
+
+
+def _pressed(conn: Connection, key: str) -> _Pressed | None:
+    query = select(posts, matches).join(matches, matches.c.id == posts.c.match_id)
+    row = conn.execute(query.where(posts.c.key == key)).first()
+    if row is None:
+        return None
+    post = Posted(row.key, row.channel, row.stamp, row.shows)
+    return _Pressed(row.match_id, row.rule, row.kind, row.website, row.subject_key, row.lane, post)
+
+
+def _end(
+    conn: Connection, press: Press, found: _Pressed | None, outcome: str, now: datetime
+) -> None:
+    write = update(_table).where(_table.c.id == press.id)
+    conn.execute(write.values(ended=ms(now), outcome=outcome))
+    note = Note(
+        kind="press",
+        rule=found.rule if found else "",
+        website=found.website if found else "",
+        subject=found.subject if found else "",
+        text=f"{press.name} ({press.user}) pressed {LABELS[press.button]}: {outcome}",
+    )
+    record(conn, now, [note])
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How many of a rule's messages people have not called useless, of how many."""
+
+    useful: int
+    of: int
+
+    @property
+    def text(self) -> str:
+        """`89 % useful (42 of 47)`."""
+        percent = 100 * self.useful // self.of if self.of else 100
+        return f"{percent} % useful ({number(self.useful)} of {number(self.of)})"
+
+
+def precision(conn: Connection) -> dict[str, Precision]:
+    """How useful each rule is that somebody has called not useful, by what the store keeps."""
+    useless = (
+        select(_table.c.post_key)
+        .where(_table.c.button == "not_useful", _table.c.outcome == "done")
+        .distinct()
+    )
+    query = (
+        select(
+            matches.c.rule,
+            func.count(),
+            func.count().filter(posts.c.key.in_(useless)),
+        )
+        .select_from(posts.join(matches, matches.c.id == posts.c.match_id))
+        .group_by(matches.c.rule)
+    )
+    return {
+        rule: Precision(total - wrong, total) for rule, total, wrong in conn.execute(query) if wrong
+    }
+
+
+def _useful(conn: Connection, rule: str) -> str:
+    known = precision(conn).get(rule)
+    return f" {rule} is {known.text}." if known else ""
+
+
+def acknowledged(
+    conn: Connection, rule: str, website: str, subject: str, matched: datetime
+) -> bool:
+    """Whether somebody has acknowledged that alert, and wants no more reminders."""
+    wanted: tuple[Button, ...] = ("ack", "unack")
+    query = (
+        select(_table.c.button)
+        .join(posts, posts.c.key == _table.c.post_key)
+        .join(matches, matches.c.id == posts.c.match_id)
+        .where(
+            matches.c.rule == rule,
+            matches.c.website == website,
+            matches.c.subject_key == subject,
+            matches.c.matched == ms(matched),
+            _table.c.button.in_(wanted),
+            _table.c.outcome == "done",
+        )
+        .order_by(_table.c.ended.desc(), _table.c.at.desc())
+        .limit(1)
+    )
+    return conn.execute(query).scalar() == "ack"

@@ -1,0 +1,195 @@
+"""What `export` and `api` print and write, against the simulated account."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.cli.main import main
+from mouseflow.simulator.scenarios import MYSHOP, session
+from mouseflow.simulator.server import Simulator
+
+Run = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    moment = datetime.now(UTC)
+    with Simulator(seed=1, now=lambda: moment) as running:
+        running.add("myshop.com", session([("/=cmd", 20)], [(5, "=1+1")]), start=-900)
+        running.add("myshop.com", "checkout-friction", start=-900)
+        yield running
+
+
+@pytest.fixture
+def bot(
+    sim: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> Run:
+    sim.behave(row_cap=10_000, offset="honoured", ignored_filters=frozenset())
+    (tmp_path / "config.toml").write_text(
+        f'[mouseflow]\nbase_url = "{sim.mouseflow_url}"\nemail = "{sim.email}"\n'
+        f'api_key = "{sim.api_key}"\ntime_zone = "{sim.quirks.time_zone}"\n'
+        'requests_per_second = 100\n[slack]\nbot_token = "xoxb-1"\nchannel = "#a"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        try:
+            found = main(arguments)
+        except SystemExit as left:
+            found = int(left.code or 0)
+        shown = capfdbinary.readouterr()
+        out, err = shown.out.decode(), shown.err.decode()
+        assert found == code, out + err
+        assert sim.api_key not in out + err
+        return out, err
+
+    return run
+
+
+def reads(sim: Simulator) -> int:
+    return sum(call.path.endswith("/recordings") for call in sim.calls)
+
+
+def test_recordings_are_exported_with_friction_bands(bot: Run, sim: Simulator) -> None:
+    out, _ = bot("export", "recordings", "--since", "2d", "--website", "myshop.com")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len({row["id"] for row in rows}) == len(rows) > 50
+    assert {row["website"] for row in rows} == {"myshop.com"}
+    for row in rows:
+        friction = sim.friction(row["id"])
+        band = max(each for each in (0, 0.5, 1, 2.5, 5) if each <= friction)
+        assert float(row["friction_at_least"]) == band
+    (odd,) = [row for row in rows if row["entry_page"] == "/=cmd"]
+    assert odd["tags"] == "'=1+1"  # a spreadsheet would run it
+    lines = bot("export", "recordings", "--since", "2d", "--format", "jsonl")[0].splitlines()
+    assert {json.loads(line)["id"] for line in lines} >= {row["id"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("what", "keys"),
+    [
+        ("pages", {"display_url", "views"}),
+        ("funnels", {"funnel", "step", "count"}),
+        ("forms", {"form_id", "field_target", "field_dropped"}),
+        ("feedback", {"campaign", "responses"}),
+        ("websites", {"name", "recording_rate"}),
+    ],
+)
+def test_reports_are_exported_too(what: str, keys: set[str], bot: Run) -> None:
+    out, _ = bot("export", what, "--website", MYSHOP, "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows
+    assert all(keys <= row.keys() for row in rows)
+
+
+def test_an_interrupted_export_goes_on_after_the_last_whole_day(
+    bot: Run, sim: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "week.csv"
+    command = ("export", "recordings", "--since", "4d", "--website", MYSHOP, "--output", str(file))
+    whole, _ = bot(*command[:-2])
+    before = reads(sim)
+    bot(*command)
+    all_reads = reads(sim) - before
+    assert file.read_text() == whole
+    file.unlink()
+    sim.fail("status", status=403, path="/recordings", skip=all_reads // 2, times=10_000)
+    bot(*command, code=1)
+    sim.faults.clear()
+    assert not file.exists()
+    before = reads(sim)
+    _, err = bot(*command)
+    assert reads(sim) - before < all_reads
+    assert file.read_text() == whole
+    assert re.search(r"wrote \d+ rows to", err)
+    assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
+
+
+def test_a_list_that_is_cut_and_a_filter_that_is_ignored_are_errors(
+    bot: Run, sim: Simulator
+) -> None:
+    command = ("export", "recordings", "--since", "1d", "--website", "myshop.com")
+    sim.behave(ignored_filters=frozenset({"frictionmin"}))
+    assert "ignores frictionmin" in bot(*command, code=1)[1]
+    assert "did you mean myshop.com?" in bot(*command[:-1], "mysho.com", code=1)[1]
+    bot("export", "recordings", "--since", "1d", "--until", "2d", code=2)
+    bot("export", "visitors", code=2)
+
+
+def test_a_request_by_hand_prints_the_json_as_it_came(bot: Run) -> None:
+    sites = json.loads(bot("api", "GET", "/websites")[0])
+    assert "myshop.com" in {site["name"] for site in sites}
+    path = f"/websites/{MYSHOP}/recordings"
+    by_name = json.loads(bot("api", "GET", "/websites/myshop.com/recordings?limit=1")[0])
+    assert len(by_name["recordings"]) == 1
+    assert "no website shop.example" in bot("api", "GET", "/websites/shop.example", code=1)[1]
+    some = json.loads(bot("api", "GET", f"{path}?limit=3", "--field", "device=desktop")[0])
+    assert len(some["recordings"]) == 3
+    assert {row["device"] for row in some["recordings"]} == {"Desktop"}
+
+
+def test_all_of_a_list_comes_or_the_exit_code_says_no(bot: Run, sim: Simulator) -> None:
+    day = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    path = f"/websites/{MYSHOP}/recordings?fromdate={day}"
+    command = ("api", "GET", path, "--all")
+    for cap in (10_000, 200):
+        sim.behave(row_cap=cap)
+        found = json.loads(bot(*command)[0])
+        assert len({row["id"] for row in found["recordings"]}) == found["count"] > 400
+    sim.behave(row_cap=60, offset="ignored")
+    out, err = bot(*command, code=1)
+    assert len(json.loads(out)["recordings"]) == 60
+    assert "rows are missing" in err
+
+
+def test_writes_by_hand_need_to_be_meant(bot: Run, sim: Simulator, tmp_path: Path) -> None:
+    made = sim.add("myshop.com", "purchase", start=-900)
+    path = f"/websites/{MYSHOP}/recordings/{made}/tag?tag=by-hand"
+    assert "add --write" in bot("api", "POST", path, code=2)[1]
+    bot("api", "POST", path, "--write")
+    assert "by-hand" in sim.tags(made)
+    body = tmp_path / "rate.json"
+    body.write_text('{"recordingRate": 40}')
+    bot("api", "PUT", f"/websites/{MYSHOP}", "--write", "--body", str(body))
+    assert json.loads(bot("api", "GET", f"/websites/{MYSHOP}")[0])["recordingRate"] == 40
+    body.write_text("no json")
+    assert "not JSON" in bot("api", "PUT", path, "--write", "--body", str(body), code=1)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("GET", "websites"),
+        ("GET", "//evil.example"),
+        ("GET", "/websites/../account"),
+        ("GET", "/websites/%2e%2e/account"),
+        ("PATCH", "/websites"),
+        ("GET", "/websites", "--field", "limit"),
+        ("GET", "/websites", "--body", "-"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_wrong_usage(
+    arguments: tuple[str, ...], bot: Run
+) -> None:
+    bot("api", *arguments, code=2)
+
+
+def test_an_error_of_the_api_is_exit_code_1(bot: Run) -> None:
+    _, err = bot("api", "GET", "/websites/nothing", code=1)
+    assert "404" in err
+
+
+def test_days_are_counted_once(bot: Run) -> None:
+    day = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    once, _ = bot("export", "recordings", "--since", day, "--until", day, "--website", MYSHOP)
+    ids = [row["id"] for row in csv.DictReader(io.StringIO(once))]
+    assert len(ids) == len(set(ids)) > 0

@@ -1,0 +1,194 @@
+"""Presses come over a real connection: confirmed, done once, also across a restart."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from posting_world import ZONE, posting, visit
+from pydantic import SecretStr
+
+from bot.delivery.buttons import Buttons, pressed
+from bot.store.audit import history
+from bot.store.presses import waiting
+from bot.store.rules import snoozed_until
+
+RULE = """
+friction:
+  summary: Frustrated visitor
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {}}
+"""
+
+
+class Bot:
+    """A message with buttons, and the bot that is connected to the simulator's Slack."""
+
+    def __init__(self, world) -> None:
+        self.world = world
+        self.sim = world.sim
+        self.socket = world.sim.socket_mode
+        self.woken = asyncio.Event()
+
+    @asynccontextmanager
+    async def connected(self, token="xapp-simulator-token", users=()):
+        buttons = Buttons(
+            SecretStr(token), self.sim.slack_url, self.world.poster, self.world.store,
+            users=users, zone=ZONE, clock=lambda: self.world.now, wake=self.woken.set,
+        )  # fmt: skip
+        running = asyncio.create_task(buttons.receive_presses())
+        try:
+            yield self
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def until(self, holds) -> None:
+        """Until it holds: looked at again whenever the store has done what came before."""
+        async with asyncio.timeout(60):
+            while not holds():
+                await self.world.store.run(lambda conn: None)
+
+    async def is_connected(self) -> None:
+        await self.until(lambda: self.socket.connected)
+
+    @property
+    def post(self):
+        return self.world.posts()[0]
+
+    def audited(self):
+        return [it.text for it in self.world.store.do(lambda conn: history(conn, kind="press"))]
+
+    def snoozed(self):
+        return self.world.store.do(lambda conn: snoozed_until(conn, "friction"))
+
+
+@pytest.fixture
+async def bot():
+    async with posting(RULE, buttons=True) as world:
+        world.match(visit("r1", "/CART", friction=5))
+        await world.deliver()
+        yield Bot(world)
+
+
+async def test_a_press_is_confirmed_done_and_shown(bot):
+    async with bot.connected():
+        await bot.is_connected()
+        envelope = bot.socket.press(bot.post, "Snooze rule for 1 h")
+        await bot.until(lambda: bot.socket.confirmed)
+        assert bot.socket.confirmed == [envelope["envelope_id"]]
+        await bot.woken.wait()
+        await bot.world.deliver()
+    assert bot.snoozed() is not None
+    assert "<@U1> snoozed rule friction" in str(bot.post.blocks)
+    assert bot.sim.slack.whispers == []
+
+
+async def test_an_envelope_that_comes_twice_also_after_a_restart_is_done_once(bot):
+    async with bot.connected():
+        await bot.is_connected()
+        envelope = bot.socket.press(bot.post, "Not useful")
+        bot.socket.send(envelope)
+        await bot.until(lambda: len(bot.socket.confirmed) == 2)
+        await bot.until(bot.audited)
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.send(envelope)
+        await bot.until(lambda: len(bot.socket.confirmed) == 3)
+    assert bot.audited() == ["kim (U1) pressed Not useful: done"]
+
+
+async def test_a_press_that_was_kept_is_done_after_a_restart(bot):
+    async with bot.connected():
+        await bot.is_connected()
+        bot.sim.fail("status", side="slack", status=503, path="conversations.members", times=50)
+        bot.socket.press(bot.post, "Snooze rule for 1 h")
+        await bot.until(lambda: bot.socket.confirmed)
+    assert bot.snoozed() is None
+    assert len(bot.world.store.do(waiting)) == 1
+    bot.sim.faults.clear()
+    async with bot.connected():
+        await bot.until(bot.snoozed)
+    assert bot.world.store.do(waiting) == []
+
+
+async def test_only_members_of_the_channel_or_those_on_the_list_may_press(bot):
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.press(bot.post, "Not useful", user="U7", name="eve")
+        await bot.until(lambda: bot.sim.slack.whispers)
+    async with bot.connected(users=["U7"]):
+        await bot.is_connected()
+        bot.socket.press(bot.post, "Star recording", user="U1")
+        await bot.until(lambda: len(bot.sim.slack.whispers) == 2)
+        bot.socket.press(bot.post, "Mark watched", user="U7", name="eve")
+        await bot.until(lambda: len(bot.audited()) == 3)
+    assert {user for _, user, _ in bot.sim.slack.whispers} == {"U7", "U1"}
+    assert bot.sim.slack.whispers[0][2].startswith("You can't do that here.")
+    assert [text.partition(": ")[2][:7] for text in bot.audited()] == ["done", "You can", "You can"]
+
+
+async def test_where_the_bot_may_not_see_the_members_nobody_may_press(bot):
+    bot.sim.slack.scopes -= {"channels:read", "groups:read"}
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.press(bot.post, "Not useful")
+        await bot.until(lambda: bot.sim.slack.whispers)
+    [(_, _, said)] = bot.sim.slack.whispers
+    assert "lacks the scope channels:read" in said
+
+
+async def test_a_link_is_confirmed_and_does_nothing(bot):
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.press(bot.post, "Watch recording")
+        await bot.until(lambda: bot.socket.confirmed)
+    assert bot.audited() == []
+
+
+async def test_a_new_connection_follows_when_slack_asks_for_one(bot):
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.disconnect()
+        await bot.until(lambda: (bot.socket.opened, bot.socket.connected) == (2, 1))
+        bot.socket.press(bot.post, "Not useful")
+        await bot.until(bot.audited)
+
+
+async def test_a_wrong_token_is_said_once_and_hangs_nothing(bot, capsys):
+    async with bot.connected(token="xapp-wrong"):
+        await bot.until(lambda: any("connections" in call.path for call in bot.sim.calls))
+        await bot.until(lambda: "slack.buttons_disconnected" in capsys.readouterr().out)
+    assert bot.socket.connected == 0
+
+
+async def test_an_outage_of_the_address_ends_by_itself(bot):
+    bot.sim.fail("status", side="slack", status=503, path="apps.connections.open")
+    async with bot.connected():
+        await bot.is_connected()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actions": []},
+        {"actions": [{"value": "drop:1", "action_ts": "1"}]},
+        {"actions": [{"value": "star:", "action_ts": "1"}]},
+        {"actions": [{"value": 7}]},
+        {"user": {"id": "U1", "team_id": "T9"}},
+        {"user": None},
+        {"channel": None},
+        {"message": {}},
+    ],
+)
+def test_what_is_no_press_of_ours_is_left_alone(change):
+    payload = {
+        "actions": [{"value": "star:1", "action_ts": "1"}],
+        "user": {"id": "U1", "name": "kim", "team_id": "T1"},
+        "team": {"id": "T1"},
+        "channel": {"id": "C1"},
+        "message": {"ts": "1.0"},
+    }
+    assert pressed(payload, None).button == "star"
+    assert pressed(payload | change, None) is None

@@ -1,0 +1,242 @@
+"""What people press takes effect once, is written down, and shows on the message."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+from posting_world import ZONE, posting, visit
+from test_alert_threads import Alerts
+
+from bot.cli.status import gather, show_rules
+from bot.domain.press import Press
+from bot.store.audit import history
+from bot.store.dead_letters import steps_of
+from bot.store.presses import TOO_OLD, apply, precision, receive, waiting
+from bot.store.rules import rules_loaded, snoozed_until
+
+RULE = """
+friction:
+  summary: Frustrated visitor
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {}}
+"""
+
+
+class Presser:
+    """People press buttons on messages in the simulator's Slack, without a connection to it."""
+
+    def __init__(self, world) -> None:
+        self.world = world
+        self.pressed = 0
+
+    def press(self, message, button, user="U1", name="Kim", **changes) -> str:
+        """The button of that message, which must be there; returns what Kim is told."""
+        values = {
+            value
+            for block in message.blocks if block["type"] == "actions"
+            for element in block["elements"]
+            for value in [element.get("value"), *[it["value"] for it in element.get("options", ())]]
+            if value
+        }  # fmt: skip
+        [value] = [value for value in values if value.startswith(f"{button}:")]
+        return self.send(value, user, name, **changes)
+
+    def send(self, value, user="U1", name="Kim", identity=None) -> str:
+        self.pressed += 1
+        button, _, post = value.partition(":")
+        press = Press(
+            id=identity or f"p{self.pressed}", button=button, post=post, user=user, name=name,
+            channel="C1", at=self.world.now,
+        )  # fmt: skip
+        now = self.world.now
+        self.world.store.do(lambda conn: receive(conn, press))
+        assert press in self.world.store.do(waiting) or identity
+        return self.world.store.do(lambda conn: apply(conn, press, now, ZONE))
+
+
+def lines(message):
+    """The lines of people, and the labels of the buttons."""
+    said = [
+        element["text"]
+        for block in message.blocks if block["type"] == "context"
+        for element in block["elements"]
+    ]  # fmt: skip
+    labels = [
+        label
+        for block in message.blocks if block["type"] == "actions"
+        for element in block["elements"]
+        for label in [element.get("text", {}).get("text"),
+                      *[it["text"]["text"] for it in element.get("options", ())]]
+        if label
+    ]  # fmt: skip
+    return [line for line in said if "<@" in line], labels
+
+
+@asynccontextmanager
+async def one_message(rule=RULE):
+    async with posting(rule, buttons=True) as world:
+        world.match(visit("r1", "/CART", friction=5, visitor_name="Anna"))
+        await world.deliver()
+        yield world, Presser(world), world.posts()[0]
+
+
+async def test_a_message_about_a_recording_offers_what_can_be_done():
+    async with one_message() as (_, _, post):
+        row = next(block for block in post.blocks if block["type"] == "actions")
+    assert lines(post) == ([], [
+        "Watch recording", "Not useful", "Mark watched", "Star recording",
+        "Snooze rule for 1 h", "Snooze rule until tomorrow 09:00",
+    ])  # fmt: skip
+    assert row["block_id"].startswith("do.")
+    assert [element["action_id"] for element in row["elements"]] == ["open", "not_useful", "more"]
+
+
+async def test_without_a_connection_only_links_are_offered():
+    async with posting(RULE) as world:
+        world.match(visit("r1", "/CART"))
+        await world.deliver()
+        assert lines(world.posts()[0]) == ([], ["Watch recording"])
+
+
+@pytest.mark.parametrize(
+    ("button", "until", "said"),
+    [
+        ("snooze_1h", "2026-03-10 10:00", "<!date^1773136800^{time}|11:00 CET>"),
+        ("snooze_tomorrow", "2026-03-11 08:00", "<!date^1773216000^{date_short_pretty} {time}|"),
+    ],
+)
+async def test_a_snooze_holds_the_rules_posts_back_and_can_be_ended(button, until, said):
+    async with one_message() as (world, people, post):
+        people.press(post, button)
+        await world.deliver()
+        [line], labels = lines(post)
+        assert line.startswith("🔕 <@U1> snoozed rule friction until <!date^")
+        assert said in line
+        assert labels[-1] == "End snooze"
+        ends = world.store.do(lambda conn: snoozed_until(conn, "friction"))
+        assert f"{ends:%Y-%m-%d %H:%M}" == until
+        world.match(visit("r2", "/CART"))
+        await world.deliver()
+        assert len(world.posts()) == 1
+        people.press(post, "unsnooze", user="U2", name="Ann")
+        await world.deliver()
+        assert world.posts()[1].text.startswith("🔶 1 while snoozed: Frustrated visitor")
+    assert (
+        lines(post)[0][-1].splitlines()[1].startswith("🔕 <@U2> ended the snooze of rule friction")
+    )
+    assert lines(post)[1][-2:] == ["Snooze rule for 1 h", "Snooze rule until tomorrow 09:00"]
+
+
+async def test_watched_and_star_are_done_at_mouseflow_and_said():
+    async with one_message() as (world, people, post):
+        people.press(post, "star")
+        people.press(post, "watched", user="W9", name="Ann")
+        steps = [
+            step
+            for (key,) in world.store.do(_press_matches)
+            for step in world.store.do(lambda conn, key=key: steps_of(conn, key))
+        ]
+    assert sorted(step.action for step in steps) == ["edit", "edit", "star", "watched"]
+    assert {step.lane for step in steps} == {"slack:#ux", "mouseflow:site-1"}
+
+
+def _press_matches(conn):
+    return conn.exec_driver_sql("SELECT key FROM matches WHERE kind = 'press'").all()
+
+
+async def test_a_press_that_is_told_twice_or_made_twice_takes_effect_once():
+    async with one_message() as (world, people, post):
+        value = f"not_useful:{post.metadata['event_payload']['key']}"
+        for _ in range(2):
+            people.send(value, identity="same")
+        people.send(value, user="U2")
+        await world.deliver()
+        [line], labels = lines(post)
+        told = [it.text for it in world.store.do(lambda conn: history(conn, kind="press"))]
+        useful = world.store.do(precision)["friction"]
+    assert line == "👎 <@U1> marked this as not useful. friction is 0 % useful (0 of 1)."
+    assert "Not useful" not in labels
+    assert told == ["Kim (U2) pressed Not useful: it was done before",
+                    "Kim (U1) pressed Not useful: done"]  # fmt: skip
+    assert (useful.useful, useful.of) == (0, 1)
+    assert post.edits == 1
+
+
+async def test_status_shows_how_useful_a_rule_is(capsys):
+    async with one_message() as (world, people, post):
+        world.match(visit("r2", "/CART"))
+        await world.deliver()
+        people.press(post, "not_useful")
+        world.store.do(lambda conn: rules_loaded(conn, {"friction": "1"}, world.now))
+        show_rules(world.store.do(lambda conn: gather(conn, world.now, "alive")))
+    assert "50 % useful (1 of 2)" in capsys.readouterr().out
+
+
+async def test_only_three_people_are_named():
+    async with one_message() as (world, people, post):
+        for n in range(3):
+            people.press(post, "snooze_1h", user=f"U{n}")
+            await world.deliver()
+            people.press(post, "unsnooze", user=f"U{n}")
+            await world.deliver()
+        [said], _ = lines(post)
+    assert len(said.splitlines()) == 4
+    assert said.endswith("\nand 3 before")
+
+
+async def test_buttons_of_a_forgotten_message_say_so():
+    async with one_message() as (_, people, _):
+        assert people.send("star:0000") == TOO_OLD
+
+
+async def test_a_message_with_a_rules_own_text_keeps_nothing_and_tells_the_person():
+    own = RULE.replace("slack: {}", 'slack: {text: "Look at {{ visitor_name }}"}')
+    async with one_message(own) as (world, people, post):
+        assert people.press(post, "star") == "Star recording: done."
+        assert "Anna" not in str(world.store.do(
+            lambda conn: conn.exec_driver_sql("SELECT * FROM posts").all()
+        ))  # fmt: skip
+
+
+async def test_a_hostile_name_is_harmless():
+    async with one_message() as (world, people, post):
+        people.press(post, "not_useful", user="!channel", name="<!channel> *x*")
+        await world.deliver()
+        text = str(post.blocks)
+    assert "<!channel>" not in text
+    assert "&lt;!channel&gt; ∗x∗ marked this" in text
+
+
+FUNNEL = """
+dip:
+  summary: Checkout funnel
+  watch: funnels
+  when: {conversion: {under: 25%}}
+  resolved: true
+  remind: 4h
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+async def test_an_acknowledged_alert_reminds_nobody_until_somebody_wants_it_again():
+    async with posting("", buttons=True) as slack:
+        world = Alerts(slack, FUNNEL)
+        await world.converts(182)
+        [post] = world.posts
+        people = Presser(slack)
+        people.press(post, "ack")
+        for _ in range(17):
+            await world.converts(182)
+        assert world.posts == [post]
+        [line], labels = lines(post)
+        assert line.startswith("👀 <@U1> acknowledged this at <!date^")
+        assert "Remind again" in labels
+        people.press(post, "unack")
+        for _ in range(17):
+            await world.converts(182)
+        assert len(world.posts) == 2
+        await world.ends()
+        assert post.text.startswith("✅ Resolved after")
+        [said], labels = lines(post)
+        assert len(said.splitlines()) == 2
+        assert labels == ["Open in Mouseflow", "Not useful"]
