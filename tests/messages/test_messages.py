@@ -205,9 +205,23 @@ def test_a_time_of_another_day_has_its_date():
     )
 
 
+def test_where_there_is_a_status_page_messages_link_to_it():
+    paged = replace(APP, page="https://bot.example.com")
+    task = replace(TASK, key="sample-rule/w1/r 1/slack-1")
+    match, rule = "https://bot.example.com/matches/sample-rule/w1/r%201", "/rules/sample-rule"
+    shown = blocks(messages.match(replace(task, results={}), paged), "key")
+    assert [element.get("url") for element in shown[2]["elements"]] == [PLAY, match]
+    assert f"Rule <https://bot.example.com{rule}|sample-rule>" in shown[-1]["elements"][0]["text"]
+    pressed = blocks(messages.match(task, replace(paged, buttons=True)), "key")
+    *_, menu = pressed[2]["elements"]
+    assert menu["options"][-1]["url"] == match
+    assert len(menu["options"]) == 5
+    assert "bot.example.com" not in str(blocks(messages.match(task, APP), "key"))
+
+
 def test_what_a_budget_did_is_not_called_a_rule():
     task = replace(SAMPLES["websites"], rule="budget:credits")
-    assert plain(messages.match(task, APP))[-1] == "13:00 CET · Budget credits"
+    assert plain(messages.match(task, APP))[-1] == "myshop.com · 13:00 CET · Budget credits"
 
 
 def test_a_rules_own_text_keeps_the_line_that_names_the_rule():
