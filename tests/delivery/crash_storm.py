@@ -1,6 +1,6 @@
 """Kills the bot at random moments under load and faults; counts what was lost or doubled.
 
-python tests/delivery/crash_storm.py [KILLS]     1000 by default
+python tests/delivery/crash_storm.py [KILLS [SEED]]     1000 kills by default
 """
 
 import json
@@ -94,8 +94,9 @@ def _count(world: World, cell: Cell, counts: Counter) -> None:
 
 def main() -> None:
     kills = int(sys.argv[1]) if sys.argv[1:] else 1000
+    seed = int(sys.argv[2]) if sys.argv[2:] else 1
     with tempfile.TemporaryDirectory() as folder:
-        counts = storm(kills, Path(folder))
+        counts = storm(kills, Path(folder), seed)
     print(
         ", ".join(f"{counts[name]} {name}" for name in ("kills", "faults", "recordings", "lost")),
         end=", ",
