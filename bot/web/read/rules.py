@@ -23,11 +23,12 @@ from bot.store.overview import (
     waiting_digest,
     waiting_sessions,
 )
+from bot.store.presses import precision
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
-from bot.web.views import Deed, Part, Rule, RuleRow, Rules, State
+from bot.web.views import Deed, Part, Rule, RuleRow, Rules, State, Useful
 
 DAYS = 14
 LONG = 30
@@ -117,6 +118,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
         for key, count in counts.items():
             costs[key] = costs.get(key, 0) + count
     stuck = {rule for waiting in waiting_rules(conn).values() for rule in waiting}
+    useful = precision(conn)
     rows = []
     for each in about:
         state, text, until, states = _state(each, seen, firing, stuck, last.get(each.id))
@@ -135,6 +137,9 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
                 last_24h=lately[each.id][0],
                 last_match_at=last.get(each.id),
                 requests_per_hour=costs.get(each.id, 0) / 24,
+                useful=Useful(useful=found.useful, of=found.of)
+                if (found := useful.get(each.id))
+                else None,
             )
         )
     return rows
