@@ -315,7 +315,8 @@ class Notice(_Post):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The title and its lines, and where the status page says more."""
-        return messages.notice(self.title, self.lines, links.page(addresses, self.page))
+        page = links.page(addresses, self.page)
+        return messages.notice(self.title, self.lines, page, task.now, addresses.zone)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})

@@ -248,14 +248,22 @@ def reread(text: str) -> Message | None:
         return None
 
 
-def notice(title: str, lines: Sequence[str], page: str = "") -> Message:
+def notice(title: str, lines: Sequence[str], page: str, now: datetime, zone: str) -> Message:
     """A message about the bot itself: one cause, one line, one remedy.
 
     The title may begin with an icon; without one it is a warning. `page` is where the status page
-    says more.
+    says more. Moments in ISO 8601 are shown as times.
     """
     icon, rest = _iconed(title)
-    shown = [_line(cut(clean(line, 400), 400)) for line in lines[:_MOST_LINES]]
+    rest = "".join(_said(_timed(part, now, zone)) for part in _MOMENT.split(rest))
+    shown = [
+        tuple(
+            piece
+            for part in _MOMENT.split(cut(clean(line, 400), 400))
+            for piece in _timed(part, now, zone)
+        )
+        for line in lines[:_MOST_LINES]
+    ]
     left = len(lines) - _MOST_LINES
     more = [_line(f"and {left} more lines")] if left > 0 else []
     return Message(
@@ -264,6 +272,15 @@ def notice(title: str, lines: Sequence[str], page: str = "") -> Message:
         why=(*shown, *more),
         context=((Part("Status page", url=page),),) if page else (),
     )
+
+
+_MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
+
+
+def _timed(text: str, now: datetime, zone: str) -> Line:
+    if _MOMENT.fullmatch(text):
+        return time_part(datetime.fromisoformat(text), now, zone)
+    return _line(text)
 
 
 def digest(

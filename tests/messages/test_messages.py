@@ -26,6 +26,19 @@ def mrkdwn(text):
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
+def notice(title, lines):
+    return messages.notice(title, lines, "", TASK.now, "Europe/Copenhagen")
+
+
+def test_moments_in_notices_are_told_in_each_readers_zone():
+    said = notice("Down since 2026-03-10T09:00:00Z", ["Since 2026-03-10T09:00:00Z · /cart"])
+    [block] = blocks(said)
+    assert block["text"]["text"].endswith(
+        "\nSince <!date^1773133200^{date_short_pretty} {time}|10 Mar 10:00 CET> · */cart*"
+    )
+    assert plain(said)[0] == "🔶 Down since 10 Mar 10:00 CET"
+
+
 def visit(*pages):
     """The task of a visitor who saw these pages: paths, or a path with its tags."""
     views = tuple(
@@ -161,7 +174,7 @@ def test_slacks_own_models_accept_each_message(kind):
             task, APP, total=9, reasons={"over the limit": 9}, since=task.matched,
             worst=[task.subject] * 3,
         ),
-        messages.notice("Rules not loaded", ["line 1"]),
+        notice("Rules not loaded", ["line 1"]),
     )  # fmt: skip
     for message in told:
         sent = list(blocks(message))
@@ -280,13 +293,11 @@ def test_a_digest_of_thousands_is_no_longer_and_lines_that_are_alike_are_one():
 
 
 def test_a_notice_has_one_icon_and_lists_its_lines():
-    message = messages.notice("Rules not loaded", [f"line {n}" for n in range(25)])
+    message = notice("Rules not loaded", [f"line {n}" for n in range(25)])
     assert plain(message)[0] == "🔶 Rules not loaded"
     assert plain(message)[-1] == "and 5 more lines"
     assert notification(message) == "🔶 Rules not loaded · line 0"
-    assert plain(messages.notice("✅ Over after 5 min: Slack", ()))[0] == (
-        "✅ Over after 5 min: Slack"
-    )
+    assert plain(notice("✅ Over after 5 min: Slack", ()))[0] == ("✅ Over after 5 min: Slack")
 
 
 def test_the_end_of_an_alert_says_how_long_it_lasted():
