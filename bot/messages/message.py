@@ -438,7 +438,7 @@ def _place(shown: Values, subject: Subject) -> str:
 
 def _line(text: str) -> Line:
     """The text with the paths of pages in bold; empty for no text."""
-    parts = re.split(r"(?<!\S)(/[^\s,;:]*)", text)
+    parts = re.split(r"(?<!\S)(/(?:[^\s,;:]*[^\s,;:.!?])?)", text)
     return tuple(Part(part, bold=n % 2 == 1) for n, part in enumerate(parts) if part)
 
 
