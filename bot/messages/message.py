@@ -406,6 +406,10 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
         headline = f"{summary}: {clean(why[0], HEADLINE)}"
         if size(headline) <= HEADLINE:
             return headline, why[1:]
+    if not alert:
+        # The line below says how long the visitor was active, on how many pages.
+        below = (f"{_value(shown['duration'])}, ", "pages ")
+        why = [line for line in why if not line.startswith(below)] or why
     return cut(summary, HEADLINE), why
 
 

@@ -218,6 +218,14 @@ def test_a_time_of_another_day_has_its_date():
     )
 
 
+def test_length_and_pages_are_told_once():
+    why = ("friction at least 2.5", "1 min 35 s, over 60 s", "pages 2, at most 8")
+    message = messages.match(replace(TASK, why=why), APP)
+    assert plain(message)[1:3] == ["Friction at least 2.5.", "Active for 1 min 35 s on 2 pages."]
+    alone = messages.match(replace(TASK, why=why[1:2]), APP)
+    assert plain(alone)[1] == "1 min 35 s, over 60 s."
+
+
 def test_where_there_is_a_status_page_messages_link_to_it():
     paged = replace(APP, page="https://bot.example.com")
     task = replace(TASK, key="sample-rule/w1/r 1/slack-1")
