@@ -105,8 +105,9 @@ async def notices() -> dict[str, dict]:
     """What the ops channel gets."""
     async with posting("", **APP) as slack:
         fault = ops.Fault(
-            cause=Cause.CHANNEL_ARCHIVED, place="#outlet-alerts", reason="Slack: is_archived",
-            remedy="Unarchive it, or change the channel in the rule", since=slack.now,
+            cause=Cause.CHANNEL_ARCHIVED, place="#outlet-alerts",
+            reason="Slack rejected the request: is_archived",
+            remedy="unarchive the channel, or choose another one", since=slack.now,
             waiting=12, rules=("outlet-404",),
         )  # fmt: skip
         refused = "Mouseflow refuses tags on trade.larkfield.example (403)"
