@@ -30,15 +30,22 @@ _EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _HALF_ENTITY = re.compile(r"&[a-z]{0,3}$")
 _DROPPED = {"Cf", "Cs", "Co"}
 _SPACES = {"Cc", "Zl", "Zp", "Zs"}
+# Letters, marks and symbols that print nothing: Hangul fillers, joiners, the empty Braille cell.
+# Variation selectors 1 to 16 stay: emoji need them.
+_BLANKS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
 
 
 def clean(value: Any, limit: int = VALUE_LIMIT) -> str:
     """The value as one line of visible text of at most `limit` UTF-16 units.
 
-    Control characters become spaces; direction marks, zero-width characters and lone
-    surrogates are removed.
+    Control characters become spaces; direction marks, blank letters, zero-width characters and
+    lone surrogates are removed.
     """
     raw = str(value)[: 4 * limit]
+    if not raw.isascii():
+        raw = _BLANKS.sub("", raw)
     text = raw if raw.isprintable() else raw.translate(_REPLACEMENTS)
     text = " ".join(text.split())
     return cut(text, limit)

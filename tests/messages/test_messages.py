@@ -218,6 +218,12 @@ def test_a_time_of_another_day_has_its_date():
     )
 
 
+@pytest.mark.parametrize("blank", ["\u3164", "\u115f", "\u2800", "\uffa0", "\u034f", "\U000e0100"])
+def test_letters_that_print_nothing_do_not_reach_slack(blank):
+    assert blank not in str(blocks(messages.match(visit(f"/a{blank}b", f"/{blank}"), APP)))
+    assert shown_visit(visit("/", f"/a{blank}b")) == "/ → /ab (last page)"
+
+
 def test_length_and_pages_are_told_once():
     why = ("friction at least 2.5", "1 min 35 s, over 60 s", "pages 2, at most 8")
     message = messages.match(replace(TASK, why=why), APP)
