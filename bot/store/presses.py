@@ -260,7 +260,10 @@ def _useful(conn: Connection, rule: str) -> str:
 def acknowledged(
     conn: Connection, rule: str, website: str, subject: str, matched: datetime
 ) -> bool:
-    """Whether somebody has acknowledged that alert, and wants no more reminders."""
+    """Whether somebody has acknowledged the alert that fired then, and wants no more reminders.
+
+    Also on a reminder: it has buttons where the first message is gone.
+    """
     wanted: tuple[Button, ...] = ("ack", "unack")
     query = (
         select(_table.c.button)

@@ -246,3 +246,18 @@ async def test_an_acknowledged_alert_reminds_nobody_until_somebody_wants_it_agai
         [said], labels = lines(post)
         assert len(said.splitlines()) == 2
         assert labels == ["Open in Mouseflow", "Not useful"]
+
+
+async def test_a_reminder_whose_alert_has_no_message_can_be_acknowledged_too():
+    async with posting("", buttons=True) as slack:
+        world = Alerts(slack, FUNNEL)
+        await world.converts(182)
+        # As after an upgrade: what was posted before is not kept.
+        world.store.do(lambda conn: conn.exec_driver_sql("DELETE FROM posts"))
+        for _ in range(17):
+            await world.converts(182)
+        _, reminder = world.posts
+        Presser(slack).press(reminder, "ack")
+        for _ in range(34):
+            await world.converts(182)
+        assert len(world.posts) == 2
