@@ -189,12 +189,13 @@ def _end(
 ) -> None:
     write = update(_table).where(_table.c.id == press.id)
     conn.execute(write.values(ended=ms(now), outcome=outcome))
+    said = LABELS.get(press.button, press.button)
     note = Note(
         kind="press",
         rule=found.rule if found else "",
         website=found.website if found else "",
         subject=found.subject if found else "",
-        text=f"{press.name} ({press.user}) pressed {LABELS[press.button]}: {outcome}",
+        text=f"{press.name} ({press.user}) pressed {said}: {outcome}",
     )
     record(conn, now, [note])
 
@@ -273,7 +274,7 @@ def acknowledged(
             matches.c.rule == rule,
             matches.c.website == website,
             matches.c.subject_key == subject,
-            matches.c.matched == ms(matched),
+            matches.c.matched >= ms(matched),
             _table.c.button.in_(wanted),
             _table.c.outcome == "done",
         )
