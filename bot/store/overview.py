@@ -11,6 +11,7 @@ from itertools import pairwise
 import msgspec
 from sqlalchemy import Connection, func, select, text
 
+from bot.actions.slack import Edit
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.step import Rank, StepStatus
 from bot.store.database import execute
@@ -184,6 +185,7 @@ def lags(conn: Connection, since: datetime) -> list[float]:
             matches.c.matched >= ms(since),
             matches.c.kind != "digest",
             steps.c.rank == Rank.POST,
+            steps.c.action != Edit.kind,
             steps.c.state == StepStatus.DONE,
         )
         .order_by(matches.c.matched.desc())
@@ -200,6 +202,7 @@ def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
         .where(
             matches.c.matched >= ms(since),
             steps.c.rank.in_((Rank.POST, Rank.NOTICE)),
+            steps.c.action != Edit.kind,
             steps.c.state == StepStatus.DONE,
         )
         .group_by(steps.c.action)

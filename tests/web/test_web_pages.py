@@ -1,10 +1,12 @@
 """What the pages and their JSON twins say, and what they never say."""
 
+import asyncio
 import json
 import re
 from datetime import timedelta
 from functools import partial
 from shutil import move
+from threading import Event
 
 import jsonschema
 import pytest
@@ -20,6 +22,7 @@ from bot.store.outbox import claim, complete, give_up
 from bot.store.recordings import SeenRecording, save_recordings, set_watermark, set_websites
 from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
 from bot.store.troubles import Trouble, keep_trouble
+from bot.web.facts import Reader
 from bot.web.routes import PAGES
 from mouseflow.models import Recording
 
@@ -44,7 +47,7 @@ def subject(key=RECORDING):
 
 def match(rule="checkout-friction", key=RECORDING, at=NOW, steps=("tag", "slack"), why=()):
     about = written(subject(key))
-    ranks = {"tag": Rank.WRITE, "slack": Rank.POST}
+    ranks = {"tag": Rank.WRITE, "slack": Rank.POST, "edit": Rank.POST}
     return NewMatch(
         rule=rule,
         kind="recordings",
@@ -437,3 +440,49 @@ def test_every_state_of_a_step_has_words():
     from bot.web.read import world
 
     assert world._STATES.keys() == set(StepStatus)
+
+
+async def test_a_slow_store_does_not_read_what_nobody_waits_for_any_more(world):
+    reader = Reader(world.settings.store.url)
+    begun, go_on, read = Event(), Event(), []
+
+    def slow(_conn):
+        begun.set()
+        go_on.wait(30)
+
+    first = asyncio.create_task(reader.read(slow))
+    await asyncio.to_thread(begun.wait)
+    later = [asyncio.create_task(reader.read(read.append)) for _ in range(50)]
+    await asyncio.sleep(0)
+    for task in later:
+        task.cancel()
+    await asyncio.wait(later)
+    go_on.set()
+    await first
+    await reader.read(lambda _conn: None)
+    reader.close()
+    assert read == []
+
+
+async def test_edits_of_messages_are_no_messages(world):
+    world.write(add_match, match(steps=("slack", "edit")))
+    world.write(add_match, match(rule="outlet-404", steps=("edit",)))
+    for number in range(3):
+        world.now = NOW + timedelta(minutes=number)
+        claimed = world.write(
+            claim, lane="slack:#checkout-alerts", now=world.now, token=str(number)
+        )
+        world.write(complete, claimed=claimed, now=world.now)
+    async with world.ask() as client:
+        day = (await client.get("/api/v1/overview")).json()["day"]
+    assert day["messages"] == 1
+    assert day["lag_p95"] == 40
+
+
+async def test_presses_are_what_people_did(world):
+    note = Note(kind="press", rule="outlet-404", text="kim (U1) pressed Not useful: done")
+    world.write(record, NOW, [note])
+    async with world.ask() as client:
+        [entry] = (await client.get("/api/v1/activity?kind=people")).json()["entries"]
+    assert (entry["state"], entry["subject"]) == ("person", "outlet-404")
+    assert entry["text"] == "pressed a button"

@@ -28,7 +28,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "failed": ("step.dead", "step.postponed", "step.interrupted", "match.not_stored"),
     "budget": ("budget", "website"),
     "people": ("rule.snoozed", "rule.snooze_ended", "rule.resumed", "step.retried",
-               "step.cancelled", "website.person"),
+               "step.cancelled", "website.person", "press"),
     "bot": ("notice", "poll", "rules", "rule"),
     "done": ("step.done",),
 }  # fmt: skip
@@ -127,6 +127,8 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "poll.truncated": ("warn", "A list could not be read to its end"),
     "poll.undetailed": ("warn", "A detail could not be read"),
     "poll.unreadable": ("warn", "A row could not be read"),
+    "poll.bad_value": ("warn", "A value could not be read"),
+    "press": ("person", "pressed a button"),
 }
 
 
