@@ -9,8 +9,8 @@ Button = Literal[
     "ack", "unack", "not_useful", "watched", "star", "snooze_1h", "snooze_tomorrow", "unsnooze"
 ]
 
-TOMORROW = time(9)
-"""When a snooze until tomorrow ends."""
+MORNING = time(9)
+"""When a snooze until another day ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def snooze_ends(button: Button, now: datetime, zone: str) -> datetime | None:
             return now + timedelta(hours=1)
         case "snooze_tomorrow":
             day = now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
-            return datetime.combine(day, TOMORROW, ZoneInfo(zone))
+            return datetime.combine(day, MORNING, ZoneInfo(zone))
         case "ack" | "unack" | "not_useful" | "watched" | "star" | "unsnooze":
             return None
         case _:

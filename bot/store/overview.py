@@ -164,18 +164,6 @@ _NEWEST = (
 )
 
 
-def waiting_sessions(conn: Connection, website: str) -> tuple[int, datetime | None]:
-    """How many sessions of the website are not over yet, and the oldest activity of them."""
-    row = execute(conn, _WAITING, {"website": website}).fetchone()
-    return row[0], moment_or_none(row[1])
-
-
-_WAITING = (
-    "SELECT count(*), min(last_activity) FROM recordings INDEXED BY recordings_live"
-    " WHERE website = :website AND settled = 0 AND closed = 0 AND vanished = 0"
-)
-
-
 def lags(conn: Connection, since: datetime) -> list[float]:
     """Seconds from each event to the end of its post, in ascending order."""
     query = (

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from shutil import move
 from threading import Event
+from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
@@ -23,7 +24,7 @@ from bot.store.recordings import SeenRecording, save_recordings, set_watermark, 
 from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
 from bot.store.troubles import Trouble, keep_trouble
 from bot.web.facts import Reader
-from bot.web.routes import PAGES
+from bot.web.routes import PAGES, snoozes
 from mouseflow.models import Recording
 
 SITE = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
@@ -486,3 +487,10 @@ async def test_presses_are_what_people_did(world):
         [entry] = (await client.get("/api/v1/activity?kind=people")).json()["entries"]
     assert (entry["state"], entry["subject"]) == ("person", "outlet-404")
     assert entry["text"] == "pressed a button"
+
+
+def test_a_snooze_of_an_hour_lasts_an_hour_when_the_clocks_change():
+    local = datetime(2026, 3, 29, 0, 30, tzinfo=UTC).astimezone(ZoneInfo("Europe/Copenhagen"))
+    _, words, until = snoozes(local)[0]
+    assert until.astimezone(UTC) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert words == "in 1 hour (03:30)"

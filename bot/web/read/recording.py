@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import quote
 
+from bot.messages.links import recording_url
 from bot.messages.text import clean
 from bot.polling.recordings import SOURCE
 from bot.store import Connection
@@ -36,7 +36,7 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         id=key,
         website_id=website,
         website=seen.name(website),
-        url=_playback(facts, website, key),
+        url=recording_url(facts.settings.mouseflow.app_url, website, key) or "",
         started_at=row.created if row else None,
         last_activity_at=active,
         final=row.final if row else True,
@@ -44,11 +44,6 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         rules=_rules(conn, key, found, seen),
         others=sum(rule.watch == SOURCE for rule in seen.rules.values()) - len(found),
     )
-
-
-def _playback(facts: Facts, website: str, key: str) -> str:
-    app = facts.settings.mouseflow.app_url.rstrip("/")
-    return f"{app}/websites/{quote(website, safe='')}/recordings/{quote(key, safe='')}/play"
 
 
 def _rules(

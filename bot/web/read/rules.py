@@ -21,8 +21,8 @@ from bot.store.overview import (
     last_matches,
     matches_now,
     waiting_digest,
-    waiting_sessions,
 )
+from bot.store.recordings import live_sessions
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
@@ -178,9 +178,9 @@ def _usual(per_day: Mapping[date, int], today: date) -> float | None:
 
 
 def _waiting(seen: World) -> tuple[int, datetime | None]:
-    found = [waiting_sessions(seen.conn, website) for website in seen.facts.sites()]
-    times = [at for _count, at in found if at is not None]
-    return sum(count for count, _at in found), min(times, default=None)
+    live = live_sessions(seen.conn)
+    found = [live[website] for website in seen.facts.sites() if website in live]
+    return sum(count for count, _ in found), min((at for _, at in found), default=None)
 
 
 def _part(asked: Asked) -> Part:
