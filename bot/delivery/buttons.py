@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 CONFIRM = timedelta(seconds=2.5)
 """How long keeping a press may take: without an answer within 3 s Slack shows an error."""
 CONNECT = timedelta(seconds=20)
+CLOSE = timedelta(seconds=2)
+"""How long the end of a connection may take."""
 CHECK = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=1)
 AGAIN = timedelta(seconds=10)
@@ -123,7 +125,7 @@ class Buttons:
                 gone = timedelta() if await client.is_connected() else gone + CHECK
             self._say("the connection was lost")
         finally:
-            await client.close()  # type: ignore[no-untyped-call]
+            await _closed(client)
             await web.close()
 
     def _say(self, reason: str) -> None:
@@ -207,6 +209,19 @@ class Buttons:
             return "" if await self._poster.is_member(press.channel, press.user) else _NOT_ALLOWED
         except (CannotLook, GiveUp) as error:
             return f"{_CANNOT_SEE} ({error})"
+
+
+async def _closed(client: SocketModeClient) -> None:
+    """Close the connection, also if the other side does not answer: a stop waits for this."""
+    try:
+        async with asyncio.timeout(CLOSE.total_seconds()):
+            await client.close()  # type: ignore[no-untyped-call]
+    except TimeoutError:
+        for task in (client.current_session_monitor, client.message_receiver):
+            if task is not None:
+                task.cancel()
+        client.message_processor.cancel()
+        await client.aiohttp_client_session.close()
 
 
 def pressed(payload: Mapping[str, Any], now: datetime) -> Press | None:

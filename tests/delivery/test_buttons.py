@@ -198,6 +198,15 @@ async def test_a_new_connection_follows_when_slack_asks_for_one(bot):
         await bot.until(bot.audited)
 
 
+async def test_a_stop_does_not_wait_for_a_connection_that_is_dead(bot):
+    loop = asyncio.get_running_loop()
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.silent = True
+        stopped = loop.time()
+    assert loop.time() - stopped < 6  # aiohttp alone waits for 10 s
+
+
 async def test_a_wrong_token_is_said_once_and_hangs_nothing(bot, capsys):
     async with bot.connected(token="xapp-wrong"):
         await bot.until(lambda: any("connections" in call.path for call in bot.sim.calls))
