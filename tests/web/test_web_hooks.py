@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
@@ -154,6 +155,24 @@ async def test_an_open_page_gets_the_parts_that_changed(world, often):
                 break
 
     await served(world, work)
+
+
+async def test_a_stream_ends_quietly_when_its_rule_is_gone(world, often, capsys):
+    async def work(asking):
+        async for name, _data in events(asking, "rule:outlet-404"):
+            if name == "open":
+                world.rules = replace(world.rules, rules=())
+
+    await served(world, work)
+    assert "internal_error" not in capsys.readouterr().out
+
+
+async def test_a_server_that_fails_is_in_the_log_and_ends_nothing(capsys):
+    listening = bound("127.0.0.1", 0)
+    listening.close()
+    async with serving(None, listening), asyncio.timeout(30):
+        while "web.stopped" not in capsys.readouterr().out:
+            await asyncio.to_thread(lambda: None)
 
 
 async def test_streams_of_one_page_look_together(world):
