@@ -112,7 +112,7 @@ class Buttons:
         )
         client.socket_mode_request_listeners.append(self._heard)
         try:
-            # A wrong token makes `connect` try for ever: ask for the address first.
+            # A wrong token makes `connect` retry forever: ask for the address first.
             client.wss_uri = address = await web.socket_address()
             client.proxy = web.proxy_of(address)  # slack_sdk's own choice knows no NO_PROXY
             async with asyncio.timeout(CONNECT.total_seconds()):

@@ -12,6 +12,7 @@ from bot.actions.slack import Edit
 from bot.actions.star import Star
 from bot.actions.watched import Watched
 from bot.domain.press import Button, Press, snooze_ends
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import RecordingSubject, Site, Subject, written
 from bot.messages import message as messages
 from bot.messages.presses import LABELS, after
@@ -24,9 +25,6 @@ from bot.store.rules import end_snooze, snooze
 from bot.store.schema import matches, moment, ms, posts
 from bot.store.schema import presses as _table
 from mouseflow.models import Recording
-
-RULE = "mouseflow-bot"
-"""The rule that the steps of presses belong to; no file can use this name."""
 
 TOO_OLD = "This message is too old for its buttons."
 DONE_BEFORE = "it was done before"
@@ -149,7 +147,7 @@ def _add(
     lane: str,
     now: datetime,
 ) -> None:
-    key = f"{RULE}/press/{press.id}/{action.kind}"
+    key = f"{OWN_RULE}/press/{press.id}/{action.kind}"
     step = NewStep(
         key=f"{key}-1",
         rank=action.rank,
@@ -161,7 +159,7 @@ def _add(
     add_match(
         conn,
         NewMatch(
-            rule=RULE,
+            rule=OWN_RULE,
             kind="press",
             website=found.website,
             subject_key=found.subject,

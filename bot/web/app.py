@@ -113,7 +113,9 @@ async def on_store_error(request: Request, error: Exception) -> Response:
 async def on_bug(request: Request, error: Exception) -> Response:
     """A bug of the page must not stop the daemon, and says nothing of its data."""
     log.error("web.internal_error", path=_shape(request), exc_info=error)
-    text = "This is a bug in the status page; the log has the details. The bot works on."
+    text = (
+        "This is a bug in the status page; the log has the details. The bot itself keeps working."
+    )
     return _error(request, 500, "internal", "Something went wrong", text, {})
 
 

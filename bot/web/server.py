@@ -55,7 +55,7 @@ class _Server(uvicorn.Server):
 
 
 def _say_if_failed(task: "asyncio.Task[None]") -> None:
-    """The daemon works on without the page, so the log must say that it is gone."""
+    """Log that the page is gone: the daemon keeps working without it."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("web.stopped", reason=internal_error(error), exc_info=error)
 

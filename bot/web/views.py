@@ -32,7 +32,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """What stands around every page. `needs_hand` counts the problems of the queue."""
+    """What every page shows around its content. `needs_hand` counts the problems of the queue."""
 
     account: str
     time_zone: str

@@ -6,9 +6,9 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from bot.domain.budget import BUDGET, midnight
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Severity
 from bot.messages.text import clean
-from bot.polling.ops_messages import RULE
 from bot.store import Connection
 from bot.store.audit import Entry as Written
 from bot.store.audit import history
@@ -73,7 +73,7 @@ def activity(
     found = sorted({entry.id: entry for entry in found}.values(), key=lambda entry: -entry.id)
     page = found[:limit]
     # What the bot posts about itself has an entry of its own: the notice.
-    shown = [entry for entry in page if (entry.rule, entry.kind) != (RULE, "match")]
+    shown = [entry for entry in page if (entry.rule, entry.kind) != (OWN_RULE, "match")]
     return Activity(
         frame=seen.frame,
         entries=tuple(entry_of(entry, seen) for entry in shown),

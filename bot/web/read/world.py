@@ -100,7 +100,7 @@ def _store_problems(facts: Facts, now: datetime) -> list[Problem]:
         Problem(
             key="daemon",
             severity="critical",
-            title="The bot does not get on",
+            title="The bot makes no progress",
             remedy="Restart it if this lasts. A store that can’t be written needs space or rights.",
             reason=plain(fault),
         )
@@ -149,12 +149,13 @@ def _rule_problems(
     found = []
     if rejected is not None:
         title, _, rest = rejected.title.partition(". ")
+        active = rest or "The bot keeps running."
         found.append(
             Problem(
                 key="rules rejected",
                 severity="warning",
                 title=title,
-                remedy=f"{rest or 'The bot runs on.'} `mouseflow-bot check` lists every error.",
+                remedy=f"{active} `mouseflow-bot check` lists every error.",
                 since=rejected.at,
                 reason=plain(rejected.faults[0]) if rejected.faults else "",
                 link=address("rules"),
