@@ -149,13 +149,13 @@ def _rule_problems(
     found = []
     if rejected is not None:
         title, _, rest = rejected.title.partition(". ")
-        active = rest or "The bot keeps running."
+        keeps = rest or "The bot keeps running."
         found.append(
             Problem(
                 key="rules rejected",
                 severity="warning",
                 title=title,
-                remedy=f"{active} `mouseflow-bot check` lists every error.",
+                remedy=f"{keeps} `mouseflow-bot check` lists every error.",
                 since=rejected.at,
                 reason=plain(rejected.faults[0]) if rejected.faults else "",
                 link=address("rules"),
