@@ -493,7 +493,7 @@ async def reloads(world: World) -> None:
 
 
 async def details_away(world: World) -> None:
-    await _away(world, "detail", world.chance.choice([500, 503, 403]), 1800)
+    await _away(world, "detail", world.chance.choice([500, 503, 403]), 12_000)
 
 
 async def refused(world: World) -> None:
