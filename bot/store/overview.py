@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select, text
 from bot.actions.slack import Edit
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.step import Rank, StepStatus
+from bot.store.audit import Entry
 from bot.store.database import execute
 from bot.store.schema import (
     audit,
@@ -255,15 +256,24 @@ _WHY = (
 )
 
 
-def became_of(conn: Connection, rule: str, subject_key: str) -> list[tuple[str, str]]:
-    """(kind, text) of what the audit log says of a match's actions, oldest first."""
-    about = {"rule": rule, "subject": subject_key}
+def became_of(conn: Connection, match: Entry) -> list[tuple[str, str, str]]:
+    """(kind, step, text) of what the audit log says of a match's actions, oldest first.
+
+    `match` is the entry of the match; other matches of the same subject are left out.
+    """
+    about: dict[str, str | int] = {
+        "rule": match.rule,
+        "subject": match.subject,
+        "at": ms(match.at),
+        "steps": msgspec.json.encode(match.details.get("steps", ())).decode(),
+    }
     return execute(conn, _BECAME, about).fetchall()
 
 
 _BECAME = (
-    "SELECT kind, text FROM audit WHERE subject = :subject AND subject <> '' AND rule = :rule"
-    " AND kind IN ('step.done', 'suppressed') ORDER BY id LIMIT 20"
+    "SELECT kind, step, text FROM audit WHERE subject = :subject AND subject <> '' AND rule = :rule"
+    " AND (kind = 'step.done' AND step IN (SELECT value FROM json_each(:steps))"
+    " OR kind = 'suppressed' AND at = :at) ORDER BY id LIMIT 20"
 )
 
 

@@ -302,6 +302,29 @@ async def test_the_entry_of_a_match_says_what_became_of_it(world):
         assert (await view(asking, "activity?kind=failed"))["entries"] == []
 
 
+async def test_each_match_of_an_alert_says_what_became_of_itself(world):
+    for hour, note in enumerate(("posted to #a", "posted to #b")):
+        at, key = NOW + timedelta(hours=hour), f"checkout-funnel/{SITE}/checkout/{hour}"
+        about = {"rule": "checkout-funnel", "website": SITE, "subject": "checkout"}
+        steps = [f"{key}/slack-1", f"{key}/enabled-2"]
+        secret = 'switched off; before: {"mails": ["ada@example.com"]}'
+        notes = [
+            Note(kind="match", text="conversion 18 %", details={"steps": steps}, **about),
+            Note(kind="step.done", step=steps[0], text=note, **about),
+            Note(kind="step.done", step=steps[1], text=secret, **about),
+        ]
+        world.write(record, at, notes)
+    world.now = NOW + timedelta(hours=2)
+    async with world.ask() as asking:
+        entries = (await view(asking, "activity"))["entries"]
+        done = (await asking.get("/api/v1/activity?kind=done")).text
+    assert [entry["reason"] for entry in entries] == [
+        "Conversion 18 %. Posted to #b, enabled done",
+        "Conversion 18 %. Posted to #a, enabled done",
+    ]
+    assert "ada@" not in done
+
+
 async def test_older_entries_stay_where_they_are_while_new_ones_come(world):
     def notes(first, last):
         some = [Note(kind="notice", text=f"number {n}") for n in range(first, last)]

@@ -132,14 +132,17 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
 }
 
 
+UNSAID = frozenset({"variables", "enabled", "webhook"})
+"""Actions of which only that they were done is shown: the rest may come from visitors."""
+
+
 def entry_of(entry: Written, seen: World) -> Entry:
     """An entry in words. Notes of single visitors' values are left out."""
     state, verb = _WORDS.get(entry.kind, ("bot", entry.kind.replace(".", ": ").replace("_", " ")))
     action = action_of(entry.step).replace("_", " ")
     subject, text = _said(entry, action, verb)
     reason = "" if entry.kind == "notice" else plain(entry.text)
-    # What rules write into variables and campaigns may come from visitors.
-    if entry.kind == "step.done" and action in ("variables", "enabled", "webhook"):
+    if entry.kind == "step.done" and action in UNSAID:
         reason = ""
     watched = seen.rules.get(entry.rule)
     if entry.kind == "match":
@@ -175,8 +178,14 @@ def _said(entry: Written, action: str, verb: str) -> tuple[str, str]:
 
 def _with_outcome(why: str, entry: Written, seen: World) -> str:
     """Why it matched, and what became of it."""
-    told = became_of(seen.conn, entry.rule, entry.subject)
-    held = [plain(text) for kind, text in told if kind == "suppressed"]
-    done = list(dict.fromkeys(plain(text) for kind, text in told if kind != "suppressed"))
+    told = became_of(seen.conn, entry)
+    held = [plain(text) for kind, _, text in told if kind == "suppressed"]
+    done = list(
+        dict.fromkeys(
+            f"{action_of(step)} done" if action_of(step) in UNSAID else plain(text)
+            for kind, step, text in told
+            if kind != "suppressed"
+        )
+    )
     then = f"Held back: {held[-1]}" if held and not done else ", ".join(done)
     return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in (why, then) if part)
