@@ -212,8 +212,11 @@ class Precision:
         return f"{percent} % useful ({number(self.useful)} of {number(self.of)})"
 
 
-def precision(conn: Connection) -> dict[str, Precision]:
-    """How useful each rule is that somebody has called not useful, by what the store keeps."""
+def precision(conn: Connection, rule: str = "") -> dict[str, Precision]:
+    """How useful each rule is that somebody has called not useful, by what the store keeps.
+
+    With `rule` that one alone.
+    """
     useless = (
         select(_table.c.post_key)
         .where(_table.c.button == "not_useful", _table.c.outcome == "done")
@@ -228,8 +231,10 @@ def precision(conn: Connection) -> dict[str, Precision]:
         .select_from(posts.join(matches, matches.c.id == posts.c.match_id))
         .group_by(matches.c.rule)
     )
+    if rule:
+        query = query.where(matches.c.rule == rule)
     return {
-        rule: Precision(total - wrong, total) for rule, total, wrong in conn.execute(query) if wrong
+        each: Precision(total - wrong, total) for each, total, wrong in conn.execute(query) if wrong
     }
 
 
@@ -252,7 +257,7 @@ def useless(conn: Connection, rule: str) -> Sequence[tuple[str, str]]:
 
 
 def _useful(conn: Connection, rule: str) -> str:
-    known = precision(conn).get(rule)
+    known = precision(conn, rule).get(rule)
     return f" {rule} is {known.text}." if known else ""
 
 
