@@ -25,6 +25,14 @@ from bot.store.recordings import (
 from bot.store.rules import keep_rule_files, rules_loaded
 
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def time_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module may have been imported many minutes ago."""
+    monkeypatch.setattr(f"{__name__}.NOW", datetime.now(UTC))
+
+
 RULES = """
 version: 1
 rules:

@@ -31,6 +31,14 @@ from mouseflow.models import Recording
 ROOT = Path(__file__).parents[2]
 HOSTILE = "/checkout\x1b[2J\nfake line"
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def time_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module may have been imported many minutes ago."""
+    monkeypatch.setattr(f"{__name__}.NOW", datetime.now(UTC))
+
+
 SITES = '{"w1": "myshop.com"}'
 
 

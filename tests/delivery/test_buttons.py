@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from posting_world import NOW, ZONE, posting, visit
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bot.delivery.buttons import Buttons, pressed
 from bot.delivery.slack import AppClient
@@ -134,7 +135,7 @@ async def test_a_press_that_a_bug_prevents_does_not_hold_up_the_others(bot):
     assert any("this is a bug in the bot" in said for _, _, said in bot.sim.slack.whispers)
 
 
-async def test_a_press_that_was_kept_too_late_to_confirm_is_done_all_the_same(bot, capsys):
+async def test_a_press_that_was_kept_too_late_to_confirm_is_done_all_the_same(bot):
     busy, free = threading.Event(), threading.Event()
 
     def work(_conn):
@@ -145,10 +146,11 @@ async def test_a_press_that_was_kept_too_late_to_confirm_is_done_all_the_same(bo
         await bot.is_connected()
         slow = asyncio.create_task(bot.world.store.run(work))
         await asyncio.to_thread(busy.wait)
-        bot.socket.press(bot.post, "Snooze rule for 1 h")
-        async with asyncio.timeout(60):
-            while "slack.press_not_kept" not in capsys.readouterr().out:
-                await asyncio.to_thread(lambda: None)
+        with capture_logs() as logs:
+            bot.socket.press(bot.post, "Snooze rule for 1 h")
+            async with asyncio.timeout(60):
+                while "slack.press_not_kept" not in [it["event"] for it in logs]:
+                    await asyncio.to_thread(lambda: None)
         free.set()
         await slow
         await bot.until(bot.snoozed)
@@ -207,10 +209,11 @@ async def test_a_stop_does_not_wait_for_a_connection_that_is_dead(bot):
     assert loop.time() - stopped < 6  # aiohttp alone waits for 10 s
 
 
-async def test_a_wrong_token_is_said_once_and_hangs_nothing(bot, capsys):
-    async with bot.connected(token="xapp-wrong"):
-        await bot.until(lambda: any("connections" in call.path for call in bot.sim.calls))
-        await bot.until(lambda: "slack.buttons_disconnected" in capsys.readouterr().out)
+async def test_a_wrong_token_is_said_once_and_hangs_nothing(bot):
+    with capture_logs() as logs:
+        async with bot.connected(token="xapp-wrong"):
+            await bot.until(lambda: any("connections" in call.path for call in bot.sim.calls))
+            await bot.until(lambda: "slack.buttons_disconnected" in [it["event"] for it in logs])
     assert bot.socket.connected == 0
 
 

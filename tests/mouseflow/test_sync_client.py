@@ -111,7 +111,8 @@ server.bind(("127.0.0.1", 0))
 server.listen(5)
 
 def interrupt():
-    server.accept()
+    global connection
+    connection = server.accept()  # kept open
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt, daemon=True).start()

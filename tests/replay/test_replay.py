@@ -332,7 +332,7 @@ def test_the_folder_of_a_replay_keeps_the_last_whole_state_and_nothing_after_it(
     folder.save(progress)
     assert folder.load() == progress
     (folder.path / "progress.json").write_text("{")
-    with pytest.raises(StoreError, match="anew without --resume"):
+    with pytest.raises(StoreError, match="start a new replay without --resume"):
         folder.load()
     folder.clear()
     assert list(tmp_path.iterdir()) == []
