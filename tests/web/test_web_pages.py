@@ -517,3 +517,19 @@ def test_a_snooze_of_an_hour_lasts_an_hour_when_the_clocks_change():
     _, words, until = snoozes(local)[0]
     assert until.astimezone(UTC) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
     assert words == "in 1 hour (03:30)"
+
+
+async def test_a_rule_names_the_variables_that_it_sets_without_their_values(tmp_path):
+    rules = """
+version: 1
+rules:
+  review:
+    watch: recordings
+    when: {duration: {over: 60s}}
+    do: {variables: {reviewed-by: bot, secret-code: "4711"}}
+"""
+    world = WebWorld(tmp_path, rules)
+    async with world.ask() as asking:
+        actions = (await view(asking, "rules/review"))["actions"]
+    world.store.close()
+    assert actions == [{"action": "variables", "text": "reviewed-by, secret-code"}]

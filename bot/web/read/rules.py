@@ -7,6 +7,7 @@ from typing import Literal
 
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
+from bot.actions.variables import Variables
 from bot.domain.budget import midnight
 from bot.messages.text import clean, lasting, number
 from bot.rules.explain import Part as Asked
@@ -198,10 +199,9 @@ def deed(action: Action) -> Deed:
             over = "the rest in a digest" if limit.overflow == "digest" else "the rest is dropped"
             words += f", at most {limit.times} in {lasting(limit.window)}, {over}"
         return Deed(action=name, text=clean(words))
-    values = action.model_dump(exclude_defaults=True)
-    if action.kind == "variables":
-        return Deed(action=name, text=clean(", ".join(map(str, values.get("set", values)))))
-    shown = [_shown(value) for value in values.values()]
+    if isinstance(action, Variables):
+        return Deed(action=name, text=clean(", ".join(action.values)))
+    shown = [_shown(value) for value in action.model_dump(exclude_defaults=True).values()]
     return Deed(action=name, text=clean(", ".join(filter(None, shown)) or "yes"))
 
 
