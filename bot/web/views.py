@@ -207,7 +207,7 @@ class Part(Struct, frozen=True, kw_only=True):
     parts: tuple["Part", ...] = ()
 
 
-class Deed(Struct, frozen=True, kw_only=True):
+class RuleAction(Struct, frozen=True, kw_only=True):
     """An action of a rule in words."""
 
     action: str
@@ -226,8 +226,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     usual: float | None
     condition: Part
     excepts: Part | None
-    actions: tuple[Deed, ...]
-    more: tuple[Deed, ...]
+    actions: tuple[RuleAction, ...]
+    more: tuple[RuleAction, ...]
     waits: bool
     digest_at: datetime | None
     digest_count: int
@@ -318,7 +318,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     groups: tuple[DeadGroup, ...]
 
 
-class Deeds(Struct, frozen=True, kw_only=True):
+class MatchAction(Struct, frozen=True, kw_only=True):
     """An action of a match, and what became of it."""
 
     action: str
@@ -335,7 +335,7 @@ class RuleOfRecording(Struct, frozen=True, kw_only=True):
     outcome: Literal["matched", "held back", "not stored"]
     at: datetime
     why: tuple[str, ...]
-    actions: tuple[Deeds, ...]
+    actions: tuple[MatchAction, ...]
     reason: str
 
 
@@ -361,5 +361,5 @@ class MatchPage(Struct, frozen=True, kw_only=True):
     frame: Frame
     match: Match
     summary: str
-    actions: tuple[Deeds, ...]
+    actions: tuple[MatchAction, ...]
     why: tuple[str, ...]

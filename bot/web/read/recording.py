@@ -10,7 +10,7 @@ from bot.store import Connection
 from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, recording_row
 from bot.web.facts import Facts
-from bot.web.read.world import World, deeds_of, match_of, plain, world
+from bot.web.read.world import World, actions_of, match_of, plain, world
 from bot.web.views import MatchPage, Recording, RuleOfRecording
 
 MOST = 200
@@ -63,7 +63,7 @@ def _rules(
                 outcome="held back" if reason else "matched",
                 at=match.matched,
                 why=tuple(map(clean, match.why)),
-                actions=deeds_of(match),
+                actions=actions_of(match),
                 reason=reason,
             )
         )
@@ -81,6 +81,6 @@ def match_page(conn: Connection, facts: Facts, key: str) -> MatchPage | None:
         frame=seen.frame,
         match=match_of(found[0], seen),
         summary=clean(about.summary or about.id) if about else found[0].rule,
-        actions=deeds_of(found[0]),
+        actions=actions_of(found[0]),
         why=tuple(map(clean, found[0].why)),
     )
