@@ -30,13 +30,13 @@ class Press:
     at: datetime
 
 
-def snooze_ends(button: Button, now: datetime, zone: str) -> datetime | None:
-    """When the snooze that this button begins ends; None if it begins none."""
+def snooze_ends(button: Button, at: datetime, zone: str) -> datetime | None:
+    """When the snooze ends that this button began at that time; None if it begins none."""
     match button:
         case "snooze_1h":
-            return now + timedelta(hours=1)
+            return at + timedelta(hours=1)
         case "snooze_tomorrow":
-            day = now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
+            day = at.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
             return datetime.combine(day, MORNING, ZoneInfo(zone))
         case "ack" | "unack" | "not_useful" | "watched" | "star" | "unsnooze":
             return None

@@ -27,6 +27,7 @@ from bot.store.schema import presses as _table
 from mouseflow.models import Recording
 
 TOO_OLD = "This message is too old for its buttons."
+TOO_LATE = "The bot learned of this too late: the snooze would be over by now."
 DONE_BEFORE = "it was done before"
 DONE = ""
 
@@ -95,8 +96,12 @@ def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
     if shown is not None and press.button not in (*shown.buttons, *shown.menu):
         _end(conn, press, found, DONE_BEFORE, now)
         return DONE
+    until = snooze_ends(press.button, press.at, zone)
+    if until is not None and until <= now:  # the bot was down, or Slack did not answer
+        _end(conn, press, found, TOO_LATE, now)
+        return TOO_LATE
     rules = shown.rules if shown else (found.rule,)
-    until = _take_effect(conn, press, found, rules, now, zone)
+    _take_effect(conn, press, found, rules, until, now)
     _end(conn, press, found, "done", now)
     if shown is None:
         return f"{LABELS[press.button]}: done."
@@ -111,11 +116,10 @@ def _take_effect(
     press: Press,
     found: _Pressed,
     rules: Sequence[str],
+    until: datetime | None,
     now: datetime,
-    zone: str,
-) -> datetime | None:
-    """Do it; returns when the snooze ends that it begins."""
-    until = snooze_ends(press.button, now, zone)
+) -> None:
+    """Do it; `until` is the end of the snooze that it begins."""
     for rule in dict.fromkeys((found.rule, *rules)):
         if until is not None:
             snooze(conn, rule, until, now)
@@ -127,7 +131,6 @@ def _take_effect(
             website=Site(found.website, ""), recording=Recording(id=found.subject)
         )
         _add(conn, press, found, action, subject, action.lane(subject, ""), now)
-    return until
 
 
 def _show(conn: Connection, press: Press, found: _Pressed, shows: str, now: datetime) -> None:
