@@ -41,6 +41,7 @@ generate: $(DEV)
 	$(BIN)/python tests/rules/files/test_broken_texts.py
 	$(BIN)/python tests/mouseflow/reference_page.py
 	$(BIN)/mouseflow-bot schema > rules/rules.schema.json
+	$(BIN)/python tests/messages/real_payloads.py
 	$(BIN)/python tests/docs/pictures.py
 
 # The site, in build/site. A broken link, or a page that is in no menu, is an error.

@@ -115,6 +115,7 @@ def _addresses(settings: Settings) -> Addresses:
         ops_channel=settings.slack.ops_channel or "",
         zone=settings.mouseflow.time_zone,
         buttons=settings.slack.app_token is not None,
+        page=(settings.web.public_url or "") if settings.web.address else "",
     )
 
 

@@ -130,7 +130,7 @@ def ops_of(settings: Settings) -> Ops:
     channel = settings.slack.ops
 
     def tell(conn: Connection, title: str, lines: Sequence[str], now: datetime) -> None:
-        announce(conn, title, lines, now, channel)
+        announce(conn, title, lines, now, channel, page="queue")
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 

@@ -95,7 +95,8 @@ class Addresses:
     """Base URLs of links, default channels, and the account's time zone.
 
     `app_url` precedes a recording's playback path; `share_url` contains `{token}`, or is empty
-    if the account's public URL is not known. `buttons`: presses of buttons come to the bot.
+    if the account's public URL is not known. `page` is where people reach the status page, empty
+    if nowhere. `buttons`: presses of buttons come to the bot.
     """
 
     app_url: str = "https://app.mouseflow.com"
@@ -104,6 +105,7 @@ class Addresses:
     ops_channel: str = ""
     zone: str = "UTC"
     buttons: bool = False
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)

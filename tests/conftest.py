@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-# A red run says something of the change, not of the dice; `HYPOTHESIS_PROFILE=explore` draws others.
+# A red run says something of the change, not of the dice; HYPOTHESIS_PROFILE=explore draws others.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

@@ -19,6 +19,7 @@ from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject, reread
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
+from bot.messages import links
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
@@ -306,14 +307,16 @@ class Notice(_Post):
     rank: ClassVar[Rank] = Rank.NOTICE
     title: str
     lines: tuple[str, ...] = ()
+    page: str = ""
 
     def default(self, addresses: Addresses) -> str:
         """The ops channel, else the default channel."""
         return addresses.ops_channel or addresses.channel
 
     def message(self, task: Task, addresses: Addresses) -> Message:
-        """The title and its lines."""
-        return messages.notice(self.title, self.lines)
+        """The title and its lines, and where the status page says more."""
+        page = links.page(addresses, self.page)
+        return messages.notice(self.title, self.lines, page, task.now, addresses.zone)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})

@@ -21,6 +21,7 @@ from bot.budgets.state import (
     StepLine,
     budget_status,
     set_budget_mark,
+    step_of,
 )
 from bot.budgets.step_aside import NOT_CALLED_FOR, act_again, left_alone, mark_of, step_aside
 from bot.budgets.switches import post, say, switch
@@ -254,16 +255,28 @@ def _post_step(
     said: Sequence[str | Awaited],
 ) -> None:
     posts = [action for action in step.do if action.posts]
-    why = [f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"]
-    if not any(each.recording == "stop" for each in status.steps if each.at <= step.at):
+    if any(each.recording == "stop" for each in status.steps if each.at <= step.at):
+        why = [texts.stopped_until(status.budget, status.period)]
+    else:
         now, zone = status.context.now, status.context.zone
-        why.append(texts.forecast(status.ends, now, status.period, zone))
+        ahead = texts.ahead(status.steps, step.at, acts=step_of(step).switches)
+        why = [texts.forecast(status.ends, now, status.period, zone), *([ahead] if ahead else [])]
     title = texts.step_title(status.budget, status.used, step.at)
     # A step whose switch was undone posts again when it acts again.
     label = f"{name}/post/{status.context.now:%Y%m%dT%H%M%S.%f}"
     lines = [each for each in said if isinstance(each, str)]
     awaits = [each for each in said if isinstance(each, Awaited)]
-    post(conn, status, label, title, (*why, *lines), posts, status.sites, awaits)
+    post(
+        conn,
+        status,
+        label,
+        title,
+        (*lines, *why),
+        posts,
+        status.sites,
+        awaits,
+        texts.severity(step_of(step)),
+    )
 
 
 # Undoing
@@ -275,6 +288,7 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
         return
     awaits: list[Awaited] = []
     sites: dict[str, Site] = {}
+    new_period = not status.done
     reason = f"undone at {texts.figure(status.used, status.budget)}"
     for site in status.context.sites.values():
         undone = _to_undo(status, budgets, site)
@@ -297,11 +311,10 @@ def _undo(conn: Connection, status: BudgetStatus, budgets: Sequence[BudgetStatus
                 awaits += found
                 sites[site.id] = site
     if awaits:
-        title = f"{texts.name(status.budget)}: the bot undid its changes"
-        used = f"{texts.figure(status.used, status.budget)} since {texts.day(status.period.first)}"
+        title = texts.undone_title(status.budget, status.used, new_period=new_period)
         label = f"resume/{status.context.now:%Y%m%dT%H%M%S.%f}"
         posts = list(status.posts.values())
-        post(conn, status, label, title, (used,), posts, tuple(sites.values()), awaits)
+        post(conn, status, label, title, (), posts, tuple(sites.values()), awaits)
 
 
 def _to_undo(

@@ -207,7 +207,8 @@ def _intervened(
 ) -> None:
     _leave_alone(conn, status, site, owned.switch)
     title = texts.intervened(site.name, who, owned.switch, now_is)
-    say(conn, status, site, title, texts.had_set(owned), texts.LEFT_ALONE[owned.switch])
+    had, leaves = texts.had_set(owned), texts.LEFT_ALONE[owned.switch]
+    say(conn, status, site, title, had, leaves, icon="🔵")
 
 
 def _leave_alone(conn: Connection, status: BudgetStatus, site: Site, switch: Switch) -> None:
@@ -268,7 +269,7 @@ def _started_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
     who = context.changed_by(site.id, "recording")
     title = texts.intervened(site.name, who, "recording", str(state.status))
     used = f"{texts.figure(status.used, status.budget)} used"
-    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"])
+    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"], icon="🔵")
 
 
 def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:

@@ -25,7 +25,7 @@ from bot.budgets.state import (
 from bot.domain.budget import Change, Ownership, Switch, WebsiteState
 from bot.domain.limits import Awaited, Posting
 from bot.domain.step import StepStatus
-from bot.domain.subjects import Site, WebsiteSubject, written
+from bot.domain.subjects import Severity, Site, WebsiteSubject, written
 from bot.polling.ops_messages import notice
 from bot.rules.model import steps as outbox_steps
 from bot.store import Connection
@@ -161,6 +161,7 @@ def post(
     posts: Sequence[Action],
     sites: Sequence[Site],
     awaits: Sequence[Awaited] = (),
+    severity: Severity = "info",
 ) -> None:
     """Post, once for all these websites; without posts only to the audit log.
 
@@ -178,19 +179,26 @@ def post(
     key = f"{status.owner}/{status.period.name}/{label}"
     # How each website stands is said by the lines; it changes until the post goes out.
     match = _match(status, key, site, posts, title, why, state=None)
-    posting = Posting(awaits=tuple(awaits))
-    if add_match(conn, dataclasses.replace(match, subject_key=status.budget.id, posting=posting)):
+    match = dataclasses.replace(
+        match,
+        subject_key=status.budget.id,
+        posting=Posting(awaits=tuple(awaits)),
+        severity=severity,
+    )
+    if add_match(conn, match):
         context.matches.append(key)
 
 
-def say(conn: Connection, status: BudgetStatus, site: Site, title: str, *lines: str) -> None:
+def say(
+    conn: Connection, status: BudgetStatus, site: Site, title: str, *lines: str, icon: str = "🔶"
+) -> None:
     """Tell people where the budget posts, else in the ops channel; always in the audit log."""
     context = status.context
     note = Note(kind="website.person", rule=status.owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, context.now, [note])
     for channel in tuple(status.posts) or ((context.ops,) if context.ops is not None else ()):
-        match = notice(title, lines, context.now, channel, site)
+        match = notice(f"{icon} {title}", lines, context.now, channel, site, "budgets")
         if add_match(conn, match):
             context.matches.append(match.match_key)
 

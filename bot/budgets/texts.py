@@ -1,13 +1,14 @@
 """Texts of budgets: how much is used, when it runs out, what the bot changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
 from bot.actions.recording import UNCHANGED
-from bot.domain.budget import BUDGET, Change, Ownership, Period, Switch
+from bot.domain.budget import BUDGET, Change, Ownership, Period, Step, Switch
 from bot.domain.limits import Awaited
+from bot.domain.subjects import Severity
 from bot.rules.model import Budget
 
 LEFT_ALONE: Mapping[Switch, str] = {
@@ -46,8 +47,41 @@ def step_title(budget: Budget, used: int, at: float) -> str:
     """`Plan credits: 92 % used (46,150 of 50,000), passed the 80 % step`."""
     share = percent(used, budget.recordings)
     passed = "passed the" if share >= at else "acting early on the"
-    figures = f"{int(share)} % used ({used:,} of {budget.recordings:,})"
-    return f"{name(budget)}: {figures}, {passed} {at:g} % step"
+    return f"{_used(budget, used)}, {passed} {at:g} % step"
+
+
+def undone_title(budget: Budget, used: int, *, new_period: bool) -> str:
+    """`✅ Plan credits: new period, 0 % used (0 of 50,000)`."""
+    return f"✅ {_used(budget, used, 'new period, ' if new_period else '')}"
+
+
+def _used(budget: Budget, used: int, first: str = "") -> str:
+    share = int(percent(used, budget.recordings))
+    return f"{name(budget)}: {first}{share} % used ({used:,} of {budget.recordings:,})"
+
+
+def severity(step: Step) -> Severity:
+    """How severe the step is: critical if it stops recording, info if it changes nothing."""
+    if step.recording == "stop":
+        return "critical"
+    return "warning" if step.switches else "info"
+
+
+def ahead(steps: Sequence[Step], at: float, *, acts: bool) -> str:
+    """What comes next: `Nothing was changed. At 95 % the bot records 25 % of sessions`."""
+    coming = [
+        f"{'At' if n == 0 else 'at'} {step.at:g} % the bot {_does(step)}"
+        for n, step in enumerate(step for step in steps if step.at > at and step.switches)
+    ]
+    return ". ".join(
+        part for part in ("" if acts else "Nothing was changed", ", ".join(coming)) if part
+    )
+
+
+def _does(step: Step) -> str:
+    if step.recording is not None:
+        return "stops recording" if step.recording == "stop" else "starts recording"
+    return f"records {step.rate} % of sessions"
 
 
 def forecast(ends: datetime | None, now: datetime, period: Period, zone: ZoneInfo) -> str:
@@ -57,7 +91,16 @@ def forecast(ends: datetime | None, now: datetime, period: Period, zone: ZoneInf
     if ends is None:
         return f"At this rate it lasts until the period ends on {day(period.end)}"
     local = ends.astimezone(zone)
-    return f"At this rate it runs out on {local:%A} {local.day} {local:%b %H:%M}"
+    early = (period.end - local.date()).days
+    before = f", {early} day{'s' if early != 1 else ''} early" if early > 0 else ""
+    return f"At this rate it runs out on {local:%A} {local.day} {local:%b %H:%M}{before}"
+
+
+def stopped_until(budget: Budget, period: Period) -> str:
+    """When a website that the budget stopped records again."""
+    if not budget.resume:
+        return "They stay stopped until somebody starts them: the budget has no resume"
+    return f"Recording starts again on {day(period.end)}, when the next period begins"
 
 
 def day(at: date) -> str:
@@ -72,20 +115,26 @@ def awaited(key: str, website: str, change: Change, rate: int | None) -> Awaited
     )
     return Awaited(
         key=key,
-        done=f"{website}: {_change(change, rate)}. {late} for up to an hour",
-        unchanged=unchanged(website, "it has changed in the meantime"),
+        site=website,
+        brief=_brief(change),
+        done=f"{_change(change, rate)}. {late} for up to an hour",
+        unchanged="not changed (it has changed in the meantime)",
         no_effect=change.to if change.switch == "recording_rate" else UNCHANGED,
-        not_done=not_done(website, change.switch, change.to),
+        not_done=_not_done(change.switch, change.to),
     )
 
 
 def not_done(website: str, switch: Switch, to: str) -> str:
     """What has not been changed yet."""
+    return f"{website}: {_not_done(switch, to)}"
+
+
+def _not_done(switch: Switch, to: str) -> str:
     match switch:
         case "recording":
-            return f"{website}: recording not {_STATUS[to]}"
+            return f"recording not {_STATUS[to]}"
         case "recording_rate":
-            return f"{website}: recording rate not set to {to} %"
+            return f"recording rate not set to {to} %"
         case _:
             assert_never(switch)
 
@@ -119,6 +168,16 @@ def _change(change: Change, rate: int | None) -> str:
             assert_never(change.switch)
 
 
+def _brief(change: Change) -> str:
+    match change.switch:
+        case "recording":
+            return f"recording {'stopped' if change.to == 'stop' else 'again'}"
+        case "recording_rate":
+            return f"recording {change.to} % of sessions"
+        case _:
+            assert_never(change.switch)
+
+
 def intervened(website: str, who: str, switch: Switch, now_is: str) -> str:
     """The headline when somebody (or a rule) changed what a budget had set."""
     match switch:
@@ -147,4 +206,5 @@ def stays(owned: Ownership) -> str:
 
 def had_set(owned: Ownership) -> str:
     """What the budget had set, and why."""
-    return f"The budget had set it to {owned.set_to} ({owned.reason})"
+    _budget, _, why = owned.reason.removeprefix(BUDGET).partition(": ")
+    return f"The budget had set it to {owned.set_to} ({why or owned.reason})"

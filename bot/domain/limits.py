@@ -43,7 +43,8 @@ class Awaited:
     """A step of another match that posts wait for, and what they say when it has ended.
 
     `done` is said if it took effect, `unchanged` if it did with the result `no_effect`, else
-    `not_done` with the reason.
+    `not_done` with the reason. All are about the website `site`, whose name stands before them.
+    `brief` tells in a headline that it took effect.
     """
 
     key: str
@@ -51,6 +52,16 @@ class Awaited:
     unchanged: str
     no_effect: str
     not_done: str
+    site: str = ""
+    brief: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a post says of the steps that it waited for: in its headline, and below."""
+
+    brief: str = ""
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,10 @@ def _link(url: str, label: str) -> str:
     return f"<{url.replace('&', '&amp;')}|{label.replace('|', '¦')}>"
 
 
+WHY_IT_MATCHED = "Why it matched"
+MOST_BUTTONS = 2
+"""How many buttons fit beside a menu on a phone."""
+
 _WITH_DAY = "{date_short_pretty} {time}"
 
 
@@ -116,6 +120,13 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         }
         for place, (label, url) in enumerate(fit)
     ]
+    whys = []
+    if message.reason:
+        why = {"text": _plain_text(WHY_IT_MATCHED), "url": message.reason}
+        if message.menu and key:
+            whys.append({**why, "value": f"why:{key}"})
+        elif len(elements) < MOST_BUTTONS:
+            elements.append({**_button(WHY_IT_MATCHED, "why"), "url": message.reason})
     if not key:
         return ({"type": "actions", "elements": elements},) if elements else ()
     elements += [
@@ -125,7 +136,7 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         options = [
             {"text": _plain_text(LABELS[each]), "value": f"{each}:{key}"} for each in message.menu
         ]
-        elements.append({"type": "overflow", "action_id": "more", "options": options})
+        elements.append({"type": "overflow", "action_id": "more", "options": [*options, *whys]})
     named = {"block_id": f"do.{key}.{message.edits}"} if message.buttons or message.menu else {}
     return ({"type": "actions", **named, "elements": elements},) if elements else ()
 

@@ -47,5 +47,17 @@ def public(token: str | None, addresses: Addresses) -> str | None:
     return url if len(url) <= LONGEST else None
 
 
+def page(addresses: Addresses, *parts: str, at: str = "") -> str:
+    """The URL of a page of the status page, `at` an element of it; empty without an address.
+
+    A `/` in a part stays: keys of matches have some.
+    """
+    if not addresses.page:
+        return ""
+    path = "/".join(quote(part, safe="/") for part in parts)
+    url = f"{addresses.page}/{path}{f'#{_encoded(at)}' if at else ''}"
+    return url if len(url) <= LONGEST else ""
+
+
 def _encoded(part: str) -> str:
     return quote(part, safe="", errors="replace")

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bot.domain.budget import BUDGET
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
 from bot.domain.press import Button
@@ -62,10 +63,11 @@ class Message:
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces, before its `rules` and their `runbook`; `more` is how
-    many items are not listed. `also` says what further rules say of the same recording. `people`
-    did something with `buttons` or `menu`, and `others` before them; `edits` counts changes.
-    `note` goes into the audit log: what is unusual about the message.
+    opened, `context` the grey line's pieces, before its `rules` (with their `pages`) and their
+    `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
+    listed. `also` says what further rules say of the same recording. `people` did something with
+    `buttons` or `menu`, and `others` before them; `edits` counts changes. `note` goes into the
+    audit log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -81,7 +83,9 @@ class Message:
     context: tuple[Line, ...] = ()
     also: tuple[Line, ...] = ()
     rules: tuple[str, ...] = ()
+    pages: tuple[tuple[str, str], ...] = ()
     runbook: str = ""
+    reason: str = ""
     people: tuple[Line, ...] = ()
     others: int = 0
     buttons: tuple[Button, ...] = ()
@@ -97,13 +101,15 @@ def match(task: Task, addresses: Addresses) -> Message:
     """A match: what and where, why, what the visitor saw, with a link to it."""
     if task.many is not None:
         return _many(task, task.many, addresses)
+    if task.rule.startswith(BUDGET):
+        return _budget(task, addresses)
     shown, subject = values(task, addresses), task.subject
     headline, why = _headline(task, shown)
     reasons = _sentences(why, joined=isinstance(subject, RecordingSubject))
     buttons, menu = _of_match(task, addresses)
     figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
     return Message(
-        icon=OF_SEVERITY[task.severity],
+        icon=INFO if _is_news(task) and task.severity == "warning" else OF_SEVERITY[task.severity],
         headline=headline,
         url=shown["url"] or links.website(subject, addresses),
         place=_place(shown, subject),
@@ -111,11 +117,58 @@ def match(task: Task, addresses: Addresses) -> Message:
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
-        rules=(task.rule,),
-        runbook=task.runbook,
+        **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
     )
+
+
+def _on_page(task: Task, addresses: Addresses) -> dict[str, Any]:
+    """The task's rule, and the addresses of what the status page has of it."""
+    rule = links.page(addresses, "rules", task.rule)
+    match = links.page(addresses, "matches", task.key.rpartition("/")[0])
+    return {
+        "rules": (task.rule,),
+        "pages": ((task.rule, rule),) if rule else (),
+        "runbook": task.runbook,
+        "reason": match,
+    }
+
+
+def _budget(task: Task, addresses: Addresses) -> Message:
+    """A step of a budget: how much is used and what the bot did, on which websites, what follows.
+
+    It is news: there is nothing to acknowledge.
+    """
+    icon, headline = _iconed(task.summary, OF_SEVERITY[task.severity])
+    url = links.page(addresses, "budgets", at=task.rule.removeprefix(BUDGET))
+    names = (task.subject.website.name or "").split(", ")
+    website = links.website(task.subject, addresses) if len(names) == 1 else ""
+    opens = ("Open budget", url)
+    if not url:
+        opens = ("Open in Mouseflow", website or addresses.app_url)
+    lines = [f"{_begin(line)}{_stop(line)}" for line in (clean(each, WHY) for each in task.why)]
+    websites = f"{len(names)} websites" if len(names) > 2 else cut(clean(", ".join(names)), PLACE)
+    return Message(
+        icon=icon,
+        headline=cut(clean(headline), HEADLINE),
+        url=url or website,
+        why=tuple(_line(cut(line, WHY)) for line in lines[:_MOST_LINES]),
+        links=(opens,),
+        context=(
+            *_missing(task),
+            *((_plain(websites),) if websites else ()),
+            time_part(task.matched, task.now, addresses.zone),
+        ),
+        rules=(task.rule,),
+        pages=((task.rule, url),) if url else (),
+    )
+
+
+def _iconed(title: str, other: str = WARNING) -> tuple[str, str]:
+    """The icon at the beginning of a title, `other` if it has none, and the rest."""
+    icon, _, rest = title.partition(" ")
+    return (icon, rest) if icon in ICONS else (other, title)
 
 
 def _many(task: Task, many: Many, addresses: Addresses) -> Message:
@@ -140,8 +193,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
             *_missing(task),
             _span(many.since, many.until, task.now, addresses),
         ),
-        rules=(task.rule,),
-        runbook=task.runbook,
+        **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
     )
@@ -158,8 +210,7 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
         own=text,
         links=() if linked else _links(shown, task.subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
-        rules=(task.rule,),
-        runbook=task.runbook,
+        **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
     )
@@ -197,18 +248,39 @@ def reread(text: str) -> Message | None:
         return None
 
 
-def notice(title: str, lines: Sequence[str]) -> Message:
+def notice(title: str, lines: Sequence[str], page: str, now: datetime, zone: str) -> Message:
     """A message about the bot itself: one cause, one line, one remedy.
 
-    The title may begin with an icon; without one it is a warning.
+    The title may begin with an icon; without one it is a warning. `page` is where the status page
+    says more. Moments in ISO 8601 are shown as times.
     """
-    icon, _, rest = title.partition(" ")
-    if icon not in ICONS:
-        icon, rest = WARNING, title
-    shown = [_line(cut(clean(line, 400), 400)) for line in lines[:_MOST_LINES]]
+    icon, rest = _iconed(title)
+    rest = "".join(_said(_timed(part, now, zone)) for part in _MOMENT.split(rest))
+    shown = [
+        tuple(
+            piece
+            for part in _MOMENT.split(cut(clean(line, 400), 400))
+            for piece in _timed(part, now, zone)
+        )
+        for line in lines[:_MOST_LINES]
+    ]
     left = len(lines) - _MOST_LINES
     more = [_line(f"and {left} more lines")] if left > 0 else []
-    return Message(icon=icon, headline=cut(clean(rest), HEADLINE), why=(*shown, *more))
+    return Message(
+        icon=icon,
+        headline=cut(clean(rest), HEADLINE),
+        why=(*shown, *more),
+        context=((Part("Status page", url=page),),) if page else (),
+    )
+
+
+_MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
+
+
+def _timed(text: str, now: datetime, zone: str) -> Line:
+    if _MOMENT.fullmatch(text):
+        return time_part(datetime.fromisoformat(text), now, zone)
+    return _line(text)
 
 
 def digest(
@@ -237,8 +309,7 @@ def digest(
         items=few,
         more=_left(few, worst, total),
         context=(_span(since, task.now, task.now, addresses),),
-        rules=(task.rule,),
-        runbook=task.runbook,
+        **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
     )
@@ -261,6 +332,7 @@ def joined(first: Message, second: Message) -> Message:
         menu=first.menu,
         edits=first.edits + 1,
         rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
+        pages=tuple(dict.fromkeys((*lead.pages, *other.pages))),
         runbook=lead.runbook or other.runbook,
     )
 
@@ -278,6 +350,8 @@ def _pressable(
 def _of_match(task: Task, addresses: Addresses) -> tuple[tuple[Button, ...], tuple[Button, ...]]:
     if isinstance(task.subject, RecordingSubject) and task.many is None:
         return _pressable(addresses, "not_useful", "watched", "star", *_SNOOZES)
+    if _is_news(task):
+        return _pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
     return _pressable(addresses, "ack", *_SNOOZES, "not_useful")
 
 
@@ -287,13 +361,14 @@ def _severity(message: Message) -> int:
 
 def grey(message: Message) -> tuple[Line, ...]:
     """The pieces of the grey line: who, when, which rules."""
-    names = ", ".join(message.rules)
-    kind, mark, budget = names.partition(":")
-    rules = f"{'Rule' if len(message.rules) == 1 else 'Rules'} {names}"
-    if mark and kind == "budget":
-        rules = f"Budget {budget}"
+    pages, budget = dict(message.pages), any(each.startswith(BUDGET) for each in message.rules)
+    word = "Budget" if budget else "Rule" if len(message.rules) == 1 else "Rules"
+    rules = [Part(f"{word} ")]
+    for each in message.rules:
+        rules += [*([Part(", ")] if len(rules) > 1 else []),
+                  Part(each.removeprefix(BUDGET), url=pages.get(each, ""))]  # fmt: skip
     runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
-    return (*message.context, *((_plain(rules),) if names else ()), *runbook)
+    return (*message.context, *((tuple(rules),) if message.rules else ()), *runbook)
 
 
 def plain(message: Message) -> list[str]:
@@ -322,12 +397,29 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
     summary = clean(shown["summary"])
     names = text_fields(task.subject.kind)
     why = [_in_words(line, names) for line in task.why]
+    if _is_news(task):
+        count = shown["new_responses"]
+        answers = f"{number(count)} new answer{'' if count == 1 else 's'}"
+        return cut(f"{answers}: {summary}", HEADLINE), why[1:]
     alert = not isinstance(task.subject, RecordingSubject)
     if alert and task.why and task.why[0].partition(" ")[0] in names:
         headline = f"{summary}: {clean(why[0], HEADLINE)}"
         if size(headline) <= HEADLINE:
             return headline, why[1:]
+    if not alert:
+        # The line below says how long the visitor was active, on how many pages.
+        below = (f"{_value(shown['duration'])}, ", "pages ")
+        why = [line for line in why if not line.startswith(below)] or why
     return cut(summary, HEADLINE), why
+
+
+def _is_news(task: Task) -> bool:
+    """Whether it tells of new answers, which begin no alert that could be acknowledged."""
+    return task.subject.kind == "feedback" and bool(task.why) and task.why[0].startswith(NEWS)
+
+
+NEWS = "new_responses "
+"""How the reason begins that tells of new answers."""
 
 
 def _in_words(line: str, names: Collection[str]) -> str:
@@ -350,7 +442,7 @@ def _place(shown: Values, subject: Subject) -> str:
 
 def _line(text: str) -> Line:
     """The text with the paths of pages in bold; empty for no text."""
-    parts = re.split(r"(?<!\S)(/[^\s,;:]*)", text)
+    parts = re.split(r"(?<!\S)(/(?:[^\s,;:]*[^\s,;:.!?])?)", text)
     return tuple(Part(part, bold=n % 2 == 1) for n, part in enumerate(parts) if part)
 
 
@@ -621,8 +713,9 @@ def _website_figures(shown: Values) -> Iterable[str]:
     if shown["status"] is not None:
         rate = shown["recording_rate"]
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
-        stopped = shown["stopped_by"] and shown["status"] == "Stopped"
-        by = f", stopped by {shown['stopped_by']}" if stopped else ""
+        who = shown["stopped_by"]
+        who = {"person": "somebody", "bot": "the bot"}.get(who, who)
+        by = f", stopped by {who}" if who and shown["status"] == "Stopped" else ""
         yield f"Mouseflow says {shown['status']}{by}{of}."
     if shown["recordings_today"] is not None:
         yield f"{number(shown['recordings_today'])} recordings today."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from bot.domain.causes import Cause
@@ -45,6 +45,11 @@ _STOPS_ALL = frozenset(
         Cause.SLACK_DOWN,
     }
 )
+
+
+def instant(at: datetime) -> str:
+    """The moment in ISO 8601; a message shows it as a time in each reader's own zone."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def what(cause: Cause, place: str) -> str:
@@ -99,8 +104,7 @@ def began(fault: Fault, patience: timedelta) -> Notice:
         (
             _sentence(fault.reason),
             f"{remedy}What waits goes out by itself when it works again.",
-            f"Since {fault.since:%d %b %H:%M} UTC{rules} · each action is kept for "
-            f"{patience.days} days",
+            f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
         ),
     )
 
@@ -114,7 +118,7 @@ def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
         f"✅ Over after {after}: {what(fault.cause, fault.place)}",
         (
             f"{waited} and go out now; posts over their rule's limit as one digest.{lost}",
-            f"{fault.since:%d %b %H:%M} to {now:%d %b %H:%M} UTC",
+            f"{instant(fault.since)} to {instant(now)}",
         ),
     )
 

@@ -14,14 +14,22 @@ from bot.store.matches import NewMatch, NewStep, add_match
 
 
 def notice(
-    title: str, lines: Sequence[str], now: datetime, channel: str, site: Site | None = None
+    title: str,
+    lines: Sequence[str],
+    now: datetime,
+    channel: str,
+    site: Site | None = None,
+    page: str = "",
 ) -> NewMatch:
-    """A notice as a match with one post; the same notice within one second is the same."""
+    """A notice as a match with one post; the same notice within one second is the same.
+
+    `page` is the path of a page of the status page that says more.
+    """
     about = site or Site(id="", name="")
     said = blake2b("\n".join((title, *lines)).encode(), digest_size=8).hexdigest()
     key = f"{OWN_RULE}/{about.id}/{now:%Y%m%dT%H%M%S}/{said}"
     subject = WebsiteSubject(website=about)
-    action = Notice(title=title, lines=tuple(lines), channel=channel)
+    action = Notice(title=title, lines=tuple(lines), channel=channel, page=page)
     step = NewStep(
         key=f"{key}/{action.kind}-1",
         rank=action.rank,
@@ -66,6 +74,7 @@ def announce(
     now: datetime,
     channel: str | None,
     site: Site | None = None,
+    page: str = "",
 ) -> None:
     """Write the message into the audit log and, if there is a channel, into the outbox.
 
@@ -75,4 +84,4 @@ def announce(
     note = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
     record(conn, now, [note])
     if channel is not None:
-        add_match(conn, notice(title, lines, now, channel, site))
+        add_match(conn, notice(title, lines, now, channel, site, page))

@@ -3,6 +3,7 @@
 The log names each failing poll, the ops channel gets what lasts, `status` shows what fails now.
 """
 
+import re
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import msgspec
 import structlog
 
 from bot.errors import BadCredentials, StoreError, TryLater
+from bot.messages.ops import instant
 from bot.messages.text import lasting
 from bot.polling.ops_messages import announce
 from bot.store import Connection, Store
@@ -142,7 +144,7 @@ class Outages:
         if kind != "key" and now - since < QUIET:
             return None
         self.announced[kind] = since
-        return Announcement(_BEGUN[kind].format(since=f"{since:%H:%M} UTC"), _lines(kind, alike))
+        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike))
 
     def recovery(self, name: str, recovered: bool, now: datetime) -> Announcement | None:
         """What to announce after a success, which ended an outage if `recovered`."""
@@ -159,12 +161,13 @@ class Outages:
             del self.announced[each]
             self.ended[each] = now
         since = min(over.values())
+        ended = _ENDED["other" if set(over) == {"other"} else "away"]
         return Announcement(
-            _ENDED["other" if set(over) == {"other"} else "away"],
+            f"{ended} after {lasting(now - since)}",
             (
-                f"Polls had failed since {since:%d %b %Y %H:%M} UTC, for {lasting(now - since)}. "
                 "The bot is catching up; matches older than their rule's act_up_to arrive as one "
                 "digest.",
+                f"Polls had failed since {instant(since)}.",
             ),
         )
 
@@ -189,12 +192,12 @@ class Outages:
 
 
 _BEGUN: dict[Trouble, str] = {
-    "key": "Mouseflow rejected the API key. Nothing is being polled.",
-    "away": "Mouseflow can't be reached since {since}",
-    "store": "The store can't be written since {since}",
-    "other": "Some polls have been failing since {since}",
+    "key": "🛑 Mouseflow rejected the API key: nothing is being polled since {since}",
+    "away": "🛑 Mouseflow can't be reached since {since}",
+    "store": "🛑 The store can't be written since {since}",
+    "other": "🔶 Some polls have been failing since {since}",
 }
-_ENDED = {"away": "Mouseflow is reachable again", "other": "All polls work again"}
+_ENDED = {"away": "✅ Mouseflow is reachable again", "other": "✅ All polls work again"}
 _AFTER: dict[Trouble, str] = {
     "key": "Fix mouseflow.email or mouseflow.api_key and restart the bot. Until then it retries "
     "now and then. It will catch up on what it misses.",
@@ -205,9 +208,19 @@ _AFTER: dict[Trouble, str] = {
 
 
 def _lines(kind: Trouble, alike: Sequence[Failing]) -> tuple[str, ...]:
-    some = alike[:1] if kind == "key" else alike[:3]
-    more = [f"and {len(alike) - 3} more"] if kind != "key" and len(alike) > 3 else []
-    return (*(f"{it.what}: {it.reason}" for it in some), *more, _AFTER[kind])
+    """One line for each reason: which polls, and what was answered, without the call."""
+    polls: dict[str, list[str]] = {}
+    for each in alike:
+        polls.setdefault(_CALL.sub("", each.reason), []).append(each.what)
+    shown = [
+        f"{names[0] if len(names) == 1 else f'{len(names)} polls'}: {reason}"
+        for reason, names in list(polls.items())[: 1 if kind == "key" else 3]
+    ]
+    more = [f"and {len(polls) - 3} more"] if kind != "key" and len(polls) > 3 else []
+    return (*shown, *more, _AFTER[kind])
+
+
+_CALL = re.compile(r"^[A-Z]+ /\S*: ")
 
 
 def kind_of(error: Exception) -> str:

@@ -286,8 +286,9 @@ def _trips(conn: Connection, each: Found, pending: Sequence[NewMatch], now: date
 def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routing) -> None:
     rule = each.rule.id
     remedy = f"Edit the rule, or run `mouseflow-bot retry {rule}`."
-    title = f"Rule {rule} is paused"
-    announce(conn, title, (why, remedy), now, routing.ops, each.subject.website)
+    title = f"Rule {rule} is paused: {why}"
+    lines = ("It still judges what it watches, but does not act.", remedy)
+    announce(conn, title, lines, now, routing.ops, each.subject.website, f"rules/{rule}")
 
 
 def _may(action: Action, subject: Subject) -> bool:

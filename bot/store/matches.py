@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.alert_state import RESOLVED
-from bot.domain.limits import Awaited, Posting
+from bot.domain.limits import Awaited, Posting, Told
 from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Severity
@@ -307,15 +307,36 @@ def release_awaiting(conn: Connection, rule: str) -> None:
             execute(conn, _DUE_NOW, {"match": match})
 
 
-def awaited_lines(conn: Connection, posting: Posting) -> tuple[str, ...]:
-    """What a post says about the steps that it waited for."""
-    return tuple(
-        _line(each, status, result, fault)
-        for each, status, result, fault in _awaited(conn, posting.awaits)
-    )
+def told_of_awaited(conn: Connection, posting: Posting) -> Told:
+    """What a post says about the steps that it waited for; the same of many websites once."""
+    sites: dict[str, list[str]] = {}
+    done: dict[str, list[str]] = {}
+    for each, status, result, fault in _awaited(conn, posting.awaits):
+        sites.setdefault(_said(each, status, result, fault), []).append(each.site)
+        if each.brief and status is StepStatus.DONE and result != each.no_effect:
+            done.setdefault(each.brief, []).append(each.site)
+    first = sorted(done, key=lambda brief: "%" in brief)
+    return Told(
+        ", ".join(f"{brief} on {_named(done[brief], 1)}" for brief in first),
+        tuple(f"{_named(names, SITES_NAMED)}: {said}" if any(names) else said
+              for said, names in sites.items()),
+    )  # fmt: skip
 
 
-def _line(each: Awaited, status: StepStatus, result: str | None, fault: str) -> str:
+SITES_NAMED = 5
+"""How many websites a line names; the others are counted."""
+
+
+def _named(names: Sequence[str], most: int) -> str:
+    """`a.com, b.com`, with more than `most` of them `a.com and 3 others`, of one `4 websites`."""
+    if len(names) <= most:
+        return ", ".join(names)
+    if most == 1:
+        return f"{len(names)} websites"
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} others"
+
+
+def _said(each: Awaited, status: StepStatus, result: str | None, fault: str) -> str:
     if status is StepStatus.DONE:
         return each.unchanged if result == each.no_effect else each.done
     yet, then = (" yet", "keeps trying") if status.is_open else ("", "tries again every hour")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, case, func, select, text, update
 from bot.actions import DIGESTS
 from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
-from bot.domain.limits import Posting
+from bot.domain.limits import Posting, Told
 from bot.domain.step import Rank, StepStatus
 from bot.ports import Posted
 from bot.store.audit import Note, record
@@ -33,9 +33,9 @@ from bot.store.lanes import is_failing, lane_of_kind, lane_works, set_apart
 from bot.store.matches import (
     NewStep,
     add_steps,
-    awaited_lines,
     release_awaiting,
     release_next,
+    told_of_awaited,
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
@@ -133,6 +133,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     values: dict[str, Value] = {"step": row.id, "token": token, "now": at, "first": first}
     execute(conn, _SEND, values | {"post_key": post.key if post else None})
     results, unfinished = _earlier(conn, row)
+    told = _awaited(conn, row)
     return Claim(
         step=row.id,
         token=token,
@@ -145,9 +146,9 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         rule=row.m_rule,
         website=row.m_website,
         subject_key=row.m_subject_key,
-        summary=row.m_summary,
+        summary=" · ".join(part for part in (row.m_summary, told.brief) if part),
         subject=row.m_subject or b"",
-        why=(*msgspec.json.decode(row.m_why), *_awaited(conn, row)),
+        why=(*told.lines, *msgspec.json.decode(row.m_why)),
         matched=moment(row.m_matched),
         attempts=row.attempts + 1,
         first_tried=moment(first),
@@ -163,10 +164,10 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     )
 
 
-def _awaited(conn: Connection, row: DueStep) -> tuple[str, ...]:
+def _awaited(conn: Connection, row: DueStep) -> Told:
     if not row.m_rule.startswith(BUDGET):
-        return ()
-    return awaited_lines(conn, msgspec.json.decode(row.m_posting, type=Posting))
+        return Told()
+    return told_of_awaited(conn, msgspec.json.decode(row.m_posting, type=Posting))
 
 
 def _earlier(conn: Connection, row: DueStep) -> tuple[dict[str, str], tuple[Unfinished, ...]]:

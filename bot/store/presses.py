@@ -225,6 +225,11 @@ def precision(conn: Connection, rule: str = "") -> dict[str, Precision]:
         .where(_table.c.button == "not_useful", _table.c.outcome == "done")
         .distinct()
     )
+    called = (
+        select(matches.c.rule)
+        .join(posts, posts.c.match_id == matches.c.id)
+        .where(posts.c.key.in_(useless))
+    )
     query = (
         select(
             matches.c.rule,
@@ -232,6 +237,7 @@ def precision(conn: Connection, rule: str = "") -> dict[str, Precision]:
             func.count().filter(posts.c.key.in_(useless)),
         )
         .select_from(posts.join(matches, matches.c.id == posts.c.match_id))
+        .where(matches.c.rule.in_(called))
         .group_by(matches.c.rule)
     )
     if rule:
@@ -264,16 +270,24 @@ def _useful(conn: Connection, rule: str) -> str:
     return f" {rule} is {known.text}." if known else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Who acknowledged an alert, and when."""
+
+    name: str
+    at: datetime
+
+
 def acknowledged(
     conn: Connection, rule: str, website: str, subject: str, matched: datetime
-) -> bool:
-    """Whether somebody has acknowledged the alert that fired then, and wants no more reminders.
+) -> Acknowledged | None:
+    """Who has acknowledged the alert that fired then, and wants no more reminders; None: nobody.
 
     Also on a reminder: it has buttons where the first message is gone.
     """
     wanted: tuple[Button, ...] = ("ack", "unack")
     query = (
-        select(_table.c.button)
+        select(_table.c.button, _table.c.name, _table.c.at)
         .join(posts, posts.c.key == _table.c.post_key)
         .join(matches, matches.c.id == posts.c.match_id)
         .where(
@@ -287,4 +301,5 @@ def acknowledged(
         .order_by(_table.c.ended.desc(), _table.c.at.desc())
         .limit(1)
     )
-    return conn.execute(query).scalar() == "ack"
+    row = conn.execute(query).first()
+    return Acknowledged(row.name, moment(row.at)) if row and row.button == "ack" else None

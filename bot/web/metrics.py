@@ -29,6 +29,7 @@ from bot.budgets.state import SITES, SiteMark, budget_marks
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import QueueFigures, queue_figures
+from bot.store.presses import Precision, precision
 from bot.store.recordings import all_watermarks, website_names
 from bot.store.rules import rejected_rules
 from bot.web.meter import BUCKETS, Meter
@@ -59,6 +60,7 @@ class Stored:
     queue: QueueFigures
     budgets: Mapping[str, float] = field(default_factory=dict)
     recording: Mapping[str, bool] = field(default_factory=dict)
+    useful: Mapping[str, Precision] = field(default_factory=dict)
     rules_well: bool = True
     rules_loaded: datetime | None = None
 
@@ -81,6 +83,7 @@ def read_stored(conn: Connection, now: datetime) -> Stored:
             if not mark.removed and mark.recordings
         },
         recording={name: mark.status == "Recording" for name, mark in marks.items() if mark.status},
+        useful=precision(conn),
         rules_well=rejected_rules(conn) is None,
         rules_loaded=loaded[0].at if loaded else None,
     )
@@ -184,6 +187,16 @@ class Metrics(Collector):
         for website, on in sorted(stored.recording.items()):
             records.add_metric([website], int(on))
         yield records
+        useful = _family(
+            GaugeMetricFamily,
+            "rule_useful_ratio",
+            "Share of a rule's messages that nobody has called not useful, 1 is all.",
+            "rule",
+        )
+        for rule in sorted(self.rules):
+            if told := stored.useful.get(rule):
+                useful.add_metric([rule], told.useful / told.of)
+        yield useful
         well = int(stored.rules_well)
         yield _gauge("config_last_reload_successful", "1 if the rule files have no error.", well)
         if stored.rules_loaded:

@@ -52,6 +52,8 @@ class Firing(Struct, frozen=True, kw_only=True):
     website: str
     text: str
     since: datetime
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
 
 
 class Day(Struct, frozen=True, kw_only=True):
@@ -163,8 +165,16 @@ class Overview(Struct, frozen=True, kw_only=True):
     recordings_seen: int
 
 
+class Useful(Struct, frozen=True, kw_only=True):
+    """How many of a rule's messages nobody has called not useful, of how many."""
+
+    useful: int
+    of: int
+
+
 class RuleRow(Struct, frozen=True, kw_only=True):
     """A rule in the list. `requests_per_hour`: requests that it had a part in.
+    `useful` is None if nobody has called a message of it not useful.
 
     `states` are all that hold; `state` is the worst of them. `per_day` ends with today.
     """
@@ -182,6 +192,7 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     last_24h: int
     last_match_at: datetime | None
     requests_per_hour: float
+    useful: Useful | None = None
 
 
 class Rules(Struct, frozen=True, kw_only=True):

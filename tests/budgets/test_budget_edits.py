@@ -67,7 +67,7 @@ async def raised(it):
     assert (it.used, it.now) == (105, [("Recording", 25), ("Recording", 25)])
     await it.edit(("100\n", "1000\n"))
     assert (it.used, it.now) == (105, UNDONE)
-    assert it.said("undid its changes") == 2
+    assert it.said("✅ Budget credits: ") == 2
 
 
 async def lowered(it):

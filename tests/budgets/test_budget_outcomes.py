@@ -91,7 +91,7 @@ async def test_a_refused_resume_stays_due_and_is_told(world):
     await bot.run(every=QUARTER, hours=5)
     assert shop.status == "Stopped"
     assert len(bot.owned()) == 1
-    [said] = bot.slack.said("undid its changes")
+    [said] = bot.slack.said("✅ Budget credits: new period")
     assert "myshop.com: recording not started: Mouseflow takes no such change" in said
     bot.account.refuses = None
     await bot.run(every=QUARTER, hours=2)

@@ -55,7 +55,7 @@ async def test_a_month_posts_throttles_stops_and_the_next_one_goes_on(world):
     assert 0.98 * 30_000 <= used <= 30_000 * 1.01
     await bot.run(days=3)
     assert log(shop)[2:] == [("bot", "100 %"), ("bot", "Recording")]
-    assert len(bot.slack.said("undid its changes")) == 1
+    assert len(bot.slack.said("✅ Budget credits: ")) == 1
     assert bot.owned() == {}
 
 
@@ -63,13 +63,19 @@ async def test_messages_say_used_forecast_and_what_was_done(world):
     bot = world()
     await bot.run(days=31, until=lambda: bot.now.month == 2)
     first, second, third = (bot.slack.said(f"{at} % step")[0] for at in (80, 95, 100))
-    assert "24,0" in first
-    assert "of 30,000 recordings (80." in first
+    assert "🔵 Budget credits: 80 % used (24,0" in first
+    assert "of 30,000)" in first
     assert "At this rate it runs out on" in first
+    assert "Nothing was changed. At 95 % the bot records 25 % of sessions, at 100 %" in first
+    assert "🔶 Budget credits: 95 % used (" in second
+    assert "passed the 95 % step · recording 25 % of sessions on myshop.com" in second
     assert "recording rate 100 % → 25 %" in second
+    assert "🛑 Budget credits: 100 % used (" in third
+    assert "passed the 100 % step · recording stopped on myshop.com" in third
     assert (
         "myshop.com: recording stopped. New sessions may still come in for up to an hour" in third
     )
+    assert "Recording starts again on Sun 1 Feb, when the next period begins" in third
 
 
 async def test_the_forecast_comes_true(world):

@@ -2,8 +2,8 @@
 
 python tests/docs/pictures.py
 
-`message.json` is a payload that the bot posted to the simulator, `demo.txt` an excerpt of what
-`mouseflow-bot demo` printed.
+`message.json` is a payload that the bot posted to the simulator, as those of
+`tests/messages/payloads` are; `demo.txt` is an excerpt of what `mouseflow-bot demo` printed.
 """
 
 import io
@@ -18,6 +18,18 @@ from rich.console import Console
 
 from bot.cli.output import _coloured
 
+PAYLOADS = Path(__file__).parents[1] / "messages" / "payloads"
+SHOWN = (
+    "recording",
+    "count",
+    "digest",
+    "funnel",
+    "resolved",
+    "answers",
+    "budget-100",
+    "ops-channel",
+)
+"""The payloads that docs/reference/messages.md shows."""
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 WIDTH, LEFT, SIZE = 640, 72, 15
 COLUMNS = 100
@@ -42,25 +54,17 @@ def message(payload: dict) -> str:
     lines, y = [], 34
     for block in payload["blocks"]:
         if block["type"] == "actions":
-            y += 12
-            for button in block["elements"]:
-                label = button["text"]["text"]
-                wide = 24 + 8 * len(label)
-                lines.append(
-                    f'<rect x="{LEFT}" y="{y}" width="{wide}" height="30" rx="5" fill="#007a5a"/>'
-                    f'<text x="{LEFT + wide / 2}" y="{y + 20}" font-size="14" font-weight="bold" '
-                    f'fill="#fff" text-anchor="middle">{escape(label)}</text>'
-                )
-            y += 32
+            lines += _buttons(block["elements"], y + 12)
+            y += 44
             continue
         small = block["type"] == "context"
+        size, fill, step = (12.5, "#616061", 20) if small else (SIZE, "#1d1c1d", 22)
         texts = [it["text"] for it in block["elements"]] if small else [block["text"]["text"]]
         for text in "\n".join(texts).split("\n"):
-            y += 20 if small else 22
-            style = (
-                f'font-size="{12.5 if small else SIZE}" fill="{"#616061" if small else "#1d1c1d"}"'
-            )
-            lines.append(f'<text x="{LEFT}" y="{y}" {style}>{"".join(_spans(text))}</text>')
+            for line in _wrapped(text, (WIDTH - LEFT - 20) / (size * 0.51)):
+                y += step
+                style = f'font-size="{size}" fill="{fill}"'
+                lines.append(f'<text x="{LEFT}" y="{y}" {style}>{line}</text>')
     height = y + 20
     return _FRAME.format(
         width=WIDTH, height=height, inner=WIDTH - 1, lower=height - 1, font=_FONT,
@@ -68,22 +72,55 @@ def message(payload: dict) -> str:
     )  # fmt: skip
 
 
-def _spans(text: str) -> Iterator[str]:
+def _buttons(elements: list[dict], y: int) -> Iterator[str]:
+    """Buttons in a row: the first link is green; a menu is three dots."""
+    x = LEFT
+    for button in elements:
+        label = "•••" if button["type"] == "overflow" else button["text"]["text"]
+        wide = 24 + 8 * len(label)
+        fill, ink = ("#007a5a", "#fff") if button.get("style") else ("#fff", "#1d1c1d")
+        yield (
+            f'<rect x="{x}" y="{y}" width="{wide}" height="30" rx="5" fill="{fill}" '
+            f'stroke="{fill if button.get("style") else "#bbb"}"/>'
+            f'<text x="{x + wide / 2}" y="{y + 20}" font-size="14" font-weight="bold" '
+            f'fill="{ink}" text-anchor="middle">{escape(label)}</text>'
+        )
+        x += wide + 8
+
+
+def _wrapped(text: str, most: float) -> Iterator[str]:
+    """The line in lines of at most so many characters, as SVG."""
+    line, used = "", 0.0
+    for word, style in _words(text):
+        wide = 1.15 if style else 1.0  # bold letters are wider
+        if used and used + wide * len(word.rstrip()) > most:
+            yield line
+            line, used = "", 0.0
+            word = word.lstrip()
+        shown = escape(word)
+        line += f"<tspan {style}>{shown}</tspan>" if style else shown
+        used += wide * len(word)
+    yield line
+
+
+def _words(text: str) -> Iterator[tuple[str, str]]:
+    """Each word with the space before it, and its style."""
     at = 0
-    bold = False
-    for found in _MARK.finditer(text.replace("*<", "<").replace(">*", ">")):
-        text = found.string
-        yield escape(text[at : found.start()])
+    plain = text.replace("*<", "<").replace(">*", ">")
+    for found in [*_MARK.finditer(plain), None]:
+        end = len(plain) if found is None else found.start()
+        yield from ((word, "") for word in _SPACED.findall(plain[at:end]))
+        if found is None:
+            return
         at = found.end()
-        bold = found["bold"] is not None
+        style = 'font-weight="bold"'
+        if found["bold"] is None:
+            style = "" if found["url"].startswith("!") else 'font-weight="bold" fill="#1264a3"'
         label = found["bold"] or found["label"]
-        if bold:
-            yield f'<tspan font-weight="bold">{escape(label)}</tspan>'
-        elif found["url"].startswith("!"):
-            yield escape(label)
-        else:
-            yield f'<tspan font-weight="bold" fill="#1264a3">{escape(label)}</tspan>'
-    yield escape(text[at:])
+        yield from ((word, style) for word in _SPACED.findall(label))
+
+
+_SPACED = re.compile(r"\s*\S+\s*$|\s*\S+|\s+$|\s+")
 
 
 def terminal(text: str, title: str) -> str:
@@ -102,6 +139,12 @@ def drawn() -> dict[str, str]:
     payload = json.loads((IMAGES / "message.json").read_text(encoding="utf-8"))
     return {
         "message.svg": message(payload),
+        **{
+            f"message-{name}.svg": message(
+                json.loads((PAYLOADS / f"{name}.json").read_text(encoding="utf-8"))
+            )
+            for name in SHOWN
+        },
         "demo.svg": terminal((IMAGES / "demo.txt").read_text(encoding="utf-8"), "make demo"),
     }
 

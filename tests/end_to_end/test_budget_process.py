@@ -85,7 +85,7 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
         sim.behave(time_zone=LATE)
         bot.environment["BOT_MOUSEFLOW__TIME_ZONE"] = LATE
         bot.start()
-        sim.wait_until(lambda: site.status == "Recording" and said(sim, "undid its changes"))
+        sim.wait_until(lambda: site.status == "Recording" and said(sim, "✅ Budget credits: "))
         for _ in range(3):
             sim.add("myshop.com", "phone-bounce", start=1)
         sim.wait_until(lambda: site.status == "Stopped" and len(said(sim, "100 % step")) == 2)
@@ -98,4 +98,4 @@ async def test_a_budget_stops_survives_a_kill_and_sets_back_when_the_day_ends(si
         ("api", "Stopped"), ("api", "Recording"), ("api", "Stopped"),
     ]  # fmt: skip
     assert switches[1][0] >= midnight - timedelta(seconds=1)  # a zone's offset has no fractions
-    assert len(said(sim, "undid its changes")) == 1
+    assert len(said(sim, "✅ Budget credits: ")) == 1

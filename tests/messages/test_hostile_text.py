@@ -204,7 +204,7 @@ def test_a_built_in_message_is_harmless_and_fits(task):
 def test_digests_ends_and_notices_are_harmless_and_fit(task, reasons):
     worst = [task.subject] * 12
     assert_safe(messages.resolved(task, APP, timedelta(hours=1)))
-    assert_safe(messages.notice(task.summary, task.why))
+    assert_safe(messages.notice(task.summary, task.why, "", task.now, "UTC"))
     spread = reduce(spread_with, worst, NOWHERE)
     assert_safe(
         messages.digest(

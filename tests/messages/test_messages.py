@@ -26,6 +26,19 @@ def mrkdwn(text):
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
+def notice(title, lines):
+    return messages.notice(title, lines, "", TASK.now, "Europe/Copenhagen")
+
+
+def test_moments_in_notices_are_told_in_each_readers_zone():
+    said = notice("Down since 2026-03-10T09:00:00Z", ["Since 2026-03-10T09:00:00Z · /cart"])
+    [block] = blocks(said)
+    assert block["text"]["text"].endswith(
+        "\nSince <!date^1773133200^{date_short_pretty} {time}|10 Mar 10:00 CET> · */cart*"
+    )
+    assert plain(said)[0] == "🔶 Down since 10 Mar 10:00 CET"
+
+
 def visit(*pages):
     """The task of a visitor who saw these pages: paths, or a path with its tags."""
     views = tuple(
@@ -161,7 +174,7 @@ def test_slacks_own_models_accept_each_message(kind):
             task, APP, total=9, reasons={"over the limit": 9}, since=task.matched,
             worst=[task.subject] * 3,
         ),
-        messages.notice("Rules not loaded", ["line 1"]),
+        notice("Rules not loaded", ["line 1"]),
     )  # fmt: skip
     for message in told:
         sent = list(blocks(message))
@@ -205,9 +218,31 @@ def test_a_time_of_another_day_has_its_date():
     )
 
 
+def test_length_and_pages_are_told_once():
+    why = ("friction at least 2.5", "1 min 35 s, over 60 s", "pages 2, at most 8")
+    message = messages.match(replace(TASK, why=why), APP)
+    assert plain(message)[1:3] == ["Friction at least 2.5.", "Active for 1 min 35 s on 2 pages."]
+    alone = messages.match(replace(TASK, why=why[1:2]), APP)
+    assert plain(alone)[1] == "1 min 35 s, over 60 s."
+
+
+def test_where_there_is_a_status_page_messages_link_to_it():
+    paged = replace(APP, page="https://bot.example.com")
+    task = replace(TASK, key="sample-rule/w1/r 1/slack-1")
+    match, rule = "https://bot.example.com/matches/sample-rule/w1/r%201", "/rules/sample-rule"
+    shown = blocks(messages.match(replace(task, results={}), paged), "key")
+    assert [element.get("url") for element in shown[2]["elements"]] == [PLAY, match]
+    assert f"Rule <https://bot.example.com{rule}|sample-rule>" in shown[-1]["elements"][0]["text"]
+    pressed = blocks(messages.match(task, replace(paged, buttons=True)), "key")
+    *_, menu = pressed[2]["elements"]
+    assert menu["options"][-1]["url"] == match
+    assert len(menu["options"]) == 5
+    assert "bot.example.com" not in str(blocks(messages.match(task, APP), "key"))
+
+
 def test_what_a_budget_did_is_not_called_a_rule():
     task = replace(SAMPLES["websites"], rule="budget:credits")
-    assert plain(messages.match(task, APP))[-1] == "13:00 CET · Budget credits"
+    assert plain(messages.match(task, APP))[-1] == "myshop.com · 13:00 CET · Budget credits"
 
 
 def test_a_rules_own_text_keeps_the_line_that_names_the_rule():
@@ -266,13 +301,11 @@ def test_a_digest_of_thousands_is_no_longer_and_lines_that_are_alike_are_one():
 
 
 def test_a_notice_has_one_icon_and_lists_its_lines():
-    message = messages.notice("Rules not loaded", [f"line {n}" for n in range(25)])
+    message = notice("Rules not loaded", [f"line {n}" for n in range(25)])
     assert plain(message)[0] == "🔶 Rules not loaded"
     assert plain(message)[-1] == "and 5 more lines"
     assert notification(message) == "🔶 Rules not loaded · line 0"
-    assert plain(messages.notice("✅ Over after 5 min: Slack", ()))[0] == (
-        "✅ Over after 5 min: Slack"
-    )
+    assert plain(notice("✅ Over after 5 min: Slack", ()))[0] == ("✅ Over after 5 min: Slack")
 
 
 def test_the_end_of_an_alert_says_how_long_it_lasted():

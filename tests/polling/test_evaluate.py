@@ -234,7 +234,7 @@ async def test_an_outage_of_details_is_announced_and_its_end_too(account):
     notices = [note.text for note in shop.store.do(lambda conn: history(conn, kind="notice"))]
     assert len(notices) == 2
     assert "Some polls have been failing since" in notices[1]
-    assert notices[0] == "All polls work again"
+    assert notices[0].startswith("✅ All polls work again after ")
 
 
 SLOW = """

@@ -51,10 +51,10 @@ async def test_a_rule_paused_by_its_safety_is_told_though_the_bot_dies_right_aft
     assert shop.store.do(rule_states)["careful"].paused_at is not None
     [told] = notices(shop)
     assert told["channel"] == "#ops"
-    assert told["title"] == "Rule careful is paused"
-    assert "more than 2 matches within 1 h" in told["lines"][0]
+    assert told["title"] == "Rule careful is paused: more than 2 matches within 1 h"
+    assert told["page"] == "rules/careful"
     assert [entry.text for entry in shop.store.do(lambda conn: history(conn, kind="notice"))] == [
-        "Rule careful is paused"
+        "Rule careful is paused: more than 2 matches within 1 h"
     ]
     await flooded(shop)
     assert len(notices(shop)) == 1

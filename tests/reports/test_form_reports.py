@@ -130,6 +130,6 @@ async def test_the_outage_of_a_form_and_its_end_are_told_once():
         await watcher.find_sites()
         assert await watcher.poll_reports(SITE)
     assert world.notes("notice") == [
-        "All polls work again",
-        "Some polls have been failing since 09:45 UTC",
+        "✅ All polls work again after 1 h 30 min",
+        "🔶 Some polls have been failing since 2026-03-10T09:45:00Z",
     ]

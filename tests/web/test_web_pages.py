@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from shutil import move
@@ -11,17 +12,22 @@ from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
+from sqlalchemy import insert
 from web_world import NOW, RULES, TOKEN, WebWorld, logged_in
 
 from bot.domain.causes import Cause
+from bot.domain.press import Press
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import RecordingSubject, Site, written
+from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.lanes import LaneFault, pause_lane
 from bot.store.matches import NewMatch, NewStep, add_match
 from bot.store.outbox import claim, complete, give_up
+from bot.store.presses import apply, receive
 from bot.store.recordings import SeenRecording, save_recordings, set_watermark, set_websites
 from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
+from bot.store.schema import levels, ms
 from bot.store.troubles import Trouble, keep_trouble
 from bot.web.facts import Reader
 from bot.web.routes import PAGES, snoozes
@@ -290,6 +296,57 @@ async def test_a_rule_shows_its_condition_costs_and_actions(world):
         assert len(found["per_day"]) == 30
         assert list(found["per_day"].values())[-1] == 1
         assert (await asking.get("/rules/nothing")).status_code == 404
+
+
+def pressed(world, button, key="post-1", at=NOW):
+    press = Press(
+        id=f"{button}/{key}", button=button, post=key, user="U1", name="Kim", channel="C1", at=at
+    )
+
+    def work(conn):
+        assert receive(conn, press)
+        apply(conn, press, at, "Europe/Copenhagen")
+
+    world.store.do(work)
+
+
+async def test_a_rule_shows_how_useful_its_messages_are(world):
+    async with world.ask() as asking:
+        for n in (1, 2, 3):
+            matched(world, key=f"r{n}", steps=("slack",))
+            out = (Posted(f"post-{n}", "C1", f"{n}.0", ""),)
+            perform(world, "slack:#checkout-alerts", partial(complete, note="posted", posts=out))
+        assert "Useful messages" not in await html(asking, "/rules/checkout-friction")
+        pressed(world, "not_useful")
+        assert "66 %, 2 of 3" in await html(asking, "/rules/checkout-friction")
+        found = (await asking.get("/api/v1/rules/checkout-friction")).json()
+        assert found["row"]["useful"] == {"useful": 2, "of": 3}
+        metrics = (await asking.get("/metrics")).text
+        assert 'mouseflow_bot_rule_useful_ratio{rule="checkout-friction"} 0.66' in metrics
+        assert 'rule_useful_ratio{rule="checkout-funnel"}' not in metrics
+
+
+async def test_an_alert_says_who_has_acknowledged_it(world):
+    alert = replace(match("checkout-funnel", key="f1", steps=("slack",)), kind="funnels")
+
+    def fire(conn):
+        add_match(conn, alert)
+        state = {"rule": alert.rule, "website": SITE, "subject": "f1", "fired": ms(NOW)}
+        conn.execute(insert(levels).values(**state, at=ms(NOW)))
+
+    world.store.do(fire)
+    out = (Posted("post-1", "C1", "1.0", ""),)
+    perform(world, "slack:#checkout-alerts", partial(complete, note="posted", posts=out))
+    async with world.ask() as asking:
+        assert "Acknowledged" not in await html(asking, "/")
+        pressed(world, "ack")
+        shown = await html(asking, "/")
+        assert "Acknowledged by Kim" in shown
+        assert "14:32</time>: no more reminders" in shown
+        found = (await asking.get("/api/v1/overview")).json()["firing"]
+        assert [each["acknowledged_by"] for each in found] == ["Kim"]
+        pressed(world, "unack", at=NOW + timedelta(minutes=1))
+        assert "Acknowledged" not in await html(asking, "/")
 
 
 async def test_the_entry_of_a_match_says_what_became_of_it(world):

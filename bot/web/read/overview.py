@@ -25,6 +25,7 @@ from bot.store.overview import (
     newest_recording,
     recordings_by_hour,
 )
+from bot.store.presses import acknowledged
 from bot.store.recordings import all_watermarks, watermark
 from bot.web.facts import Facts
 from bot.web.read.budgets import budget_of
@@ -66,6 +67,7 @@ def firing_of(alert: FiringAlert, seen: World) -> Firing:
     found = matches_now(
         seen.conn, rules=[alert.rule], website=alert.website, subject_key=alert.subject_key, limit=1
     )
+    known = acknowledged(seen.conn, alert.rule, alert.website, alert.subject_key, alert.since)
     return Firing(
         rule_id=alert.rule,
         summary=clean(rule.summary or rule.id) if rule else alert.rule,
@@ -73,6 +75,8 @@ def firing_of(alert: FiringAlert, seen: World) -> Firing:
         website=seen.name(alert.website),
         text=clean("; ".join(found[0].why)) if found else "",
         since=alert.since,
+        acknowledged_by=clean(known.name) if known else None,
+        acknowledged_at=known.at if known else None,
     )
 
 

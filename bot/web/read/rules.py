@@ -23,12 +23,13 @@ from bot.store.overview import (
     matches_now,
     waiting_digest,
 )
+from bot.store.presses import precision
 from bot.store.recordings import live_sessions
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
-from bot.web.views import Part, Rule, RuleAction, RuleRow, Rules, State
+from bot.web.views import Part, Rule, RuleAction, RuleRow, Rules, State, Useful
 
 DAYS = 14
 LONG = 30
@@ -118,6 +119,7 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
         for key, count in counts.items():
             costs[key] = costs.get(key, 0) + count
     stuck = {rule for waiting in waiting_rules(conn).values() for rule in waiting}
+    useful = precision(conn)
     rows = []
     for each in about:
         state, text, until, states = _state(each, seen, firing, stuck, last.get(each.id))
@@ -136,6 +138,9 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
                 last_24h=lately[each.id][0],
                 last_match_at=last.get(each.id),
                 requests_per_hour=costs.get(each.id, 0) / 24,
+                useful=Useful(useful=found.useful, of=found.of)
+                if (found := useful.get(each.id))
+                else None,
             )
         )
     return rows
