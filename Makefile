@@ -12,7 +12,7 @@ demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 N ?= 1000
 worlds: $(DEV)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -63,7 +63,7 @@ async def open_clients(
 class _Secrets:
     """The secrets in use."""
 
-    account: tuple[str, str]
+    account: tuple[str, str] = field(repr=False)
     slack: SecretStr | None
 
     @classmethod

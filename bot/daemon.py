@@ -517,6 +517,8 @@ class Daemon:
             return
         if rotated:
             log.info("secrets.rotated", secrets=rotated)
+        if old := _used_since_start(self._settings, settings):
+            log.warning("secrets.need_restart", secrets=old)
         with suppress(StoreError):  # delivery tries it by itself, only later
             await self._store.run(probe_lanes)
             self._delivery.wake()
@@ -661,6 +663,16 @@ class Daemon:
         with suppress(StoreError):
             await self._store.run(partial(keep_account_pause, until=until))
             self._kept = until
+
+
+def _used_since_start(used: Settings, now: Settings) -> list[str]:
+    """The secrets that have changed and are only read at the start."""
+    pairs = {
+        "slack.app_token": (used.slack.app_token, now.slack.app_token),
+        "web.hook_secret": (used.web.hook_secret, now.web.hook_secret),
+        "heartbeat.url": (used.heartbeat.url, now.heartbeat.url),
+    }
+    return [name for name, (old, new) in pairs.items() if old != new]
 
 
 async def _side_task(work: Callable[[], Awaitable[None]]) -> None:

@@ -178,7 +178,7 @@ class AccountLists(ABC):
                     if part.missed:
                         log.warning("%s", part.why)
             except Unavailable as error:
-                log.warning("%s; follow goes on", error)
+                log.warning("%s; follow continues", error)
                 rows = []
             for row in sorted(rows, key=lambda row: row.created or began):
                 if row.id in given:

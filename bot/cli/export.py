@@ -1,7 +1,7 @@
 """Export recordings with friction bands, or reports, as CSV or JSON Lines.
 
 Recordings are read day by day, in whole days of the account's time zone. With --output an export
-that was interrupted goes on after the last whole day when the same command runs again.
+that was interrupted continues after the last whole day when the same command runs again.
 """
 
 import asyncio
@@ -227,7 +227,7 @@ class _Target:
         self._out.write(text.getvalue().encode())
 
     def part_done(self, rows: int) -> None:
-        """Note that a part is whole: a later run goes on after it."""
+        """Note that a part is whole: a later run continues after it."""
         import msgspec
 
         self.done, self.rows = self.done + 1, self.rows + rows

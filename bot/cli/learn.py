@@ -48,6 +48,13 @@ def run(args: Namespace) -> int:
         return 0
     with output.busy("asking Mouseflow"):
         learnt = asyncio.run(_learn(settings, rules, rule, new))
+    if gone := len(new) - len(learnt):
+        are = "is" if gone == 1 else "are"
+        output.line(
+            f"{output.counted(gone, 'recording')} {are} no longer in Mouseflow and left out"
+        )
+    if not learnt:
+        return 0
     for each in learnt:
         for name in each.left_out:
             output.line(f"{each.name}: {name} is personal and left out")

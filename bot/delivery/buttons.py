@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 CONFIRM = timedelta(seconds=2.5)
 """How long keeping a press may take: without an answer within 3 s Slack shows an error."""
 CONNECT = timedelta(seconds=20)
+CLOSE = timedelta(seconds=2)
+"""How long the end of a connection may take."""
 CHECK = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=1)
 AGAIN = timedelta(seconds=10)
@@ -45,6 +47,7 @@ can be stuck with an address that is no longer good."""
 
 _NOT_ALLOWED = "You can't do that here. Ask somebody who is in the channel, or who runs the bot."
 _CANNOT_SEE = "The bot can't see who is in this channel, so it does nothing."
+_BUG = "Nothing was done: this is a bug in the bot, and its log has the details."
 
 # Its logs hold payloads.
 _QUIET = logging.getLogger("bot.slack.socket")
@@ -78,7 +81,7 @@ class Buttons:
         self._clock = clock
         self._wake = wake
         self._received = asyncio.Event()
-        self._reason = ""
+        self._reason = self._waits = ""
 
     async def receive_presses(self) -> None:
         """Stay connected and do what is pressed; runs until it is cancelled."""
@@ -109,8 +112,9 @@ class Buttons:
         )
         client.socket_mode_request_listeners.append(self._heard)
         try:
-            # A wrong token makes `connect` try for ever: ask for the address first.
-            client.wss_uri = await web.socket_address()
+            # A wrong token makes `connect` retry forever: ask for the address first.
+            client.wss_uri = address = await web.socket_address()
+            client.proxy = web.proxy_of(address)  # slack_sdk's own choice knows no NO_PROXY
             async with asyncio.timeout(CONNECT.total_seconds()):
                 await client.connect()  # type: ignore[no-untyped-call]
             log.info("slack.buttons_connected")
@@ -121,7 +125,7 @@ class Buttons:
                 gone = timedelta() if await client.is_connected() else gone + CHECK
             self._say("the connection was lost")
         finally:
-            await client.close()  # type: ignore[no-untyped-call]
+            await _closed(client)
             await web.close()
 
     def _say(self, reason: str) -> None:
@@ -137,46 +141,65 @@ class Buttons:
                 async with asyncio.timeout(CONFIRM.total_seconds()):
                     await self._store.run(partial(receive, press=press))
             except (StoreError, TimeoutError) as error:
-                log.error("slack.press_not_kept", reason=str(error))  # noqa: TRY400 - for people
+                reason = str(error) or "the store did not answer in time"
+                log.error("slack.press_not_kept", reason=reason)  # noqa: TRY400 - for people
                 return
+            finally:
+                self._received.set()  # it may be kept all the same, a little later
         response = SocketModeResponse(envelope_id=request.envelope_id)
         await client.send_socket_mode_response(response)
-        if press is not None:
-            self._received.set()
 
     async def _do(self) -> None:
         """Deal with the presses that are kept, also those of an earlier run."""
         while True:
             self._received.clear()
-            later = [
-                press
-                for press in await self._store.run(waiting)
-                if not await self._dealt_with(press)
-            ]
+            again = None if await self._all_dealt_with() else AGAIN.total_seconds()
             with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN.total_seconds() if later else None):
+                async with asyncio.timeout(again):
                     await self._received.wait()
 
-    async def _dealt_with(self, press: Press) -> bool:
-        """Do it, or say why not; False if Slack does not say yet who may press."""
+    async def _all_dealt_with(self) -> bool:
+        """Deal with each press that is kept; false if some must wait."""
+        reason, done = "", True
+        try:
+            for press in await self._store.run(waiting):
+                try:
+                    await self._dealt_with(press)
+                except TryLater as error:
+                    reason, done = error.reason, False
+        except StoreError as error:
+            reason, done = str(error), False
+        if reason and reason != self._waits:
+            log.warning("slack.press_waits", reason=reason)
+        self._waits = reason
+        return done
+
+    async def _dealt_with(self, press: Press) -> None:
+        """Do it, or say why not; raises TryLater if Slack does not say yet who may press.
+
+        A press that a bug prevents is refused: it must not hold up the others.
+        """
         now = self._clock()
         try:
             why = await self._refused(press)
-        except TryLater as error:
-            log.warning("slack.press_waits", button=press.button, reason=error.reason)
-            return False
+            if not why:
+                work = partial(apply, press=press, now=now, zone=self._zone)
+                told = await self._store.run(work)
+                self._wake()
+        except (TryLater, StoreError):
+            raise
+        except Exception:
+            log.exception("slack.press_failed", button=press.button)
+            why = _BUG
         if why:
+            told = why
             await self._store.run(partial(refuse, press=press, why=why, now=now))
-        else:
-            why = await self._store.run(partial(apply, press=press, now=now, zone=self._zone))
-            self._wake()
-        log.info("slack.pressed", button=press.button, user=press.user, refused=why)
-        if why:
+        log.info("slack.pressed", button=press.button, user=press.user, told=told)
+        if told:
             try:
-                await self._poster.whisper(press.channel, press.user, why)
+                await self._poster.whisper(press.channel, press.user, told)
             except BotError as error:
                 log.warning("slack.whisper_failed", reason=str(error))
-        return True
 
     async def _refused(self, press: Press) -> str:
         """Why this person may not press; empty if they may."""
@@ -186,6 +209,19 @@ class Buttons:
             return "" if await self._poster.is_member(press.channel, press.user) else _NOT_ALLOWED
         except (CannotLook, GiveUp) as error:
             return f"{_CANNOT_SEE} ({error})"
+
+
+async def _closed(client: SocketModeClient) -> None:
+    """Close the connection, also if the other side does not answer: a stop waits for this."""
+    try:
+        async with asyncio.timeout(CLOSE.total_seconds()):
+            await client.close()  # type: ignore[no-untyped-call]
+    except TimeoutError:
+        for task in (client.current_session_monitor, client.message_receiver):
+            if task is not None:
+                task.cancel()
+        client.message_processor.cancel()
+        await client.aiohttp_client_session.close()
 
 
 def pressed(payload: Mapping[str, Any], now: datetime) -> Press | None:

@@ -66,7 +66,7 @@ class Connections:
                 params=query,
                 headers=sent,
                 allow_redirects=False,
-                proxy=self._proxy(url),
+                proxy=self.proxy_of(url),
             ) as answer:
                 start = await _start(answer.content, most)
         except aiohttp.InvalidURL:
@@ -79,7 +79,8 @@ class Connections:
         after = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
         return Reply(answer.status, answer.headers, start[:most], len(start) <= most, after)
 
-    def _proxy(self, url: str) -> str | None:
+    def proxy_of(self, url: str) -> str | None:
+        """The proxy for that URL, None for none; raises GiveUp for one that can't be used."""
         try:
             return from_environment().of(url) if self._trust_env else None
         except ConfigurationError as error:

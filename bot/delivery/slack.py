@@ -483,6 +483,10 @@ class AppClient:
             raise OddAnswer("Slack's answer has no address for Socket Mode")
         return url
 
+    def proxy_of(self, socket_address: str) -> str | None:
+        """The proxy for that address, None for none, by the rules of all other connections."""
+        return self._connections.proxy_of(f"http{socket_address.removeprefix('ws')}")
+
     async def close(self) -> None:
         """Close the connections."""
         await self._connections.close()

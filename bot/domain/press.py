@@ -9,8 +9,8 @@ Button = Literal[
     "ack", "unack", "not_useful", "watched", "star", "snooze_1h", "snooze_tomorrow", "unsnooze"
 ]
 
-TOMORROW = time(9)
-"""When a snooze until tomorrow ends."""
+MORNING = time(9)
+"""When a snooze until another day ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +30,14 @@ class Press:
     at: datetime
 
 
-def snooze_ends(button: Button, now: datetime, zone: str) -> datetime | None:
-    """When the snooze that this button begins ends; None if it begins none."""
+def snooze_ends(button: Button, at: datetime, zone: str) -> datetime | None:
+    """When the snooze ends that this button began at that time; None if it begins none."""
     match button:
         case "snooze_1h":
-            return now + timedelta(hours=1)
+            return at + timedelta(hours=1)
         case "snooze_tomorrow":
-            day = now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
-            return datetime.combine(day, TOMORROW, ZoneInfo(zone))
+            day = at.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
+            return datetime.combine(day, MORNING, ZoneInfo(zone))
         case "ack" | "unack" | "not_useful" | "watched" | "star" | "unsnooze":
             return None
         case _:

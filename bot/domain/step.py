@@ -2,6 +2,9 @@
 
 from enum import IntEnum, StrEnum
 
+OWN_RULE = "mouseflow-bot"
+"""The rule of what the bot itself posts and what people press; no file can use this id."""
+
 
 class Rank(IntEnum):
     """The order in which a match's steps are performed.

@@ -5,14 +5,12 @@ from datetime import datetime
 from hashlib import blake2b
 
 from bot.actions.slack import Notice
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Site, WebsiteSubject, written
 from bot.ports import Ports, Task
 from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.matches import NewMatch, NewStep, add_match
-
-RULE = "mouseflow-bot"
-"""The rule that notices belong to in the audit log; no file can use this name."""
 
 
 def notice(
@@ -29,7 +27,7 @@ def notice(
     """
     about = site or Site(id="", name="")
     said = blake2b("\n".join((title, *lines)).encode(), digest_size=8).hexdigest()
-    key = f"{RULE}/{about.id}/{now:%Y%m%dT%H%M%S}/{said}"
+    key = f"{OWN_RULE}/{about.id}/{now:%Y%m%dT%H%M%S}/{said}"
     subject = WebsiteSubject(website=about)
     action = Notice(title=title, lines=tuple(lines), channel=channel, page=page)
     step = NewStep(
@@ -41,7 +39,7 @@ def notice(
         due=now,
     )
     return NewMatch(
-        rule=RULE,
+        rule=OWN_RULE,
         kind="websites",
         website=about.id,
         subject_key=said,
@@ -59,8 +57,8 @@ async def post_directly(
 ) -> None:
     """Post a message without the store, which is what it is about; raises GiveUp or TryLater."""
     task = Task(
-        key=f"{RULE}/direct/{now:%Y%m%dT%H%M%S}",
-        rule=RULE,
+        key=f"{OWN_RULE}/direct/{now:%Y%m%dT%H%M%S}",
+        rule=OWN_RULE,
         summary=title,
         subject=WebsiteSubject(website=Site(id="", name="")),
         matched=now,

@@ -11,8 +11,10 @@ from itertools import pairwise
 import msgspec
 from sqlalchemy import Connection, func, select, text
 
+from bot.actions.slack import Edit
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.step import Rank, StepStatus
+from bot.store.audit import Entry
 from bot.store.database import execute
 from bot.store.schema import (
     audit,
@@ -163,18 +165,6 @@ _NEWEST = (
 )
 
 
-def waiting_sessions(conn: Connection, website: str) -> tuple[int, datetime | None]:
-    """How many sessions of the website are not over yet, and the oldest activity of them."""
-    row = execute(conn, _WAITING, {"website": website}).fetchone()
-    return row[0], moment_or_none(row[1])
-
-
-_WAITING = (
-    "SELECT count(*), min(last_activity) FROM recordings INDEXED BY recordings_live"
-    " WHERE website = :website AND settled = 0 AND closed = 0 AND vanished = 0"
-)
-
-
 def lags(conn: Connection, since: datetime) -> list[float]:
     """Seconds from each event to the end of its post, in ascending order."""
     query = (
@@ -184,6 +174,7 @@ def lags(conn: Connection, since: datetime) -> list[float]:
             matches.c.matched >= ms(since),
             matches.c.kind != "digest",
             steps.c.rank == Rank.POST,
+            steps.c.action != Edit.kind,
             steps.c.state == StepStatus.DONE,
         )
         .order_by(matches.c.matched.desc())
@@ -200,6 +191,7 @@ def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
         .where(
             matches.c.matched >= ms(since),
             steps.c.rank.in_((Rank.POST, Rank.NOTICE)),
+            steps.c.action != Edit.kind,
             steps.c.state == StepStatus.DONE,
         )
         .group_by(steps.c.action)
@@ -264,15 +256,24 @@ _WHY = (
 )
 
 
-def became_of(conn: Connection, rule: str, subject_key: str) -> list[tuple[str, str]]:
-    """(kind, text) of what the audit log says of a match's actions, oldest first."""
-    about = {"rule": rule, "subject": subject_key}
+def became_of(conn: Connection, match: Entry) -> list[tuple[str, str, str]]:
+    """(kind, step, text) of what the audit log says of a match's actions, oldest first.
+
+    `match` is the entry of the match; other matches of the same subject are left out.
+    """
+    about: dict[str, str | int] = {
+        "rule": match.rule,
+        "subject": match.subject,
+        "at": ms(match.at),
+        "steps": msgspec.json.encode(match.details.get("steps", ())).decode(),
+    }
     return execute(conn, _BECAME, about).fetchall()
 
 
 _BECAME = (
-    "SELECT kind, text FROM audit WHERE subject = :subject AND subject <> '' AND rule = :rule"
-    " AND kind IN ('step.done', 'suppressed') ORDER BY id LIMIT 20"
+    "SELECT kind, step, text FROM audit WHERE subject = :subject AND subject <> '' AND rule = :rule"
+    " AND (kind = 'step.done' AND step IN (SELECT value FROM json_each(:steps))"
+    " OR kind = 'suppressed' AND at = :at) ORDER BY id LIMIT 20"
 )
 
 

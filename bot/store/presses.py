@@ -12,6 +12,7 @@ from bot.actions.slack import Edit
 from bot.actions.star import Star
 from bot.actions.watched import Watched
 from bot.domain.press import Button, Press, snooze_ends
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import RecordingSubject, Site, Subject, written
 from bot.messages import message as messages
 from bot.messages.presses import LABELS, after
@@ -25,10 +26,8 @@ from bot.store.schema import matches, moment, ms, posts
 from bot.store.schema import presses as _table
 from mouseflow.models import Recording
 
-RULE = "mouseflow-bot"
-"""The rule that the steps of presses belong to; no file can use this name."""
-
 TOO_OLD = "This message is too old for its buttons."
+TOO_LATE = "The bot learned of this too late: the snooze would be over by now."
 DONE_BEFORE = "it was done before"
 DONE = ""
 
@@ -97,8 +96,12 @@ def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
     if shown is not None and press.button not in (*shown.buttons, *shown.menu):
         _end(conn, press, found, DONE_BEFORE, now)
         return DONE
+    until = snooze_ends(press.button, press.at, zone)
+    if until is not None and until <= now:  # the bot was down, or Slack did not answer
+        _end(conn, press, found, TOO_LATE, now)
+        return TOO_LATE
     rules = shown.rules if shown else (found.rule,)
-    until = _take_effect(conn, press, found, rules, now, zone)
+    _take_effect(conn, press, found, rules, until, now)
     _end(conn, press, found, "done", now)
     if shown is None:
         return f"{LABELS[press.button]}: done."
@@ -113,11 +116,10 @@ def _take_effect(
     press: Press,
     found: _Pressed,
     rules: Sequence[str],
+    until: datetime | None,
     now: datetime,
-    zone: str,
-) -> datetime | None:
-    """Do it; returns when the snooze ends that it begins."""
-    until = snooze_ends(press.button, now, zone)
+) -> None:
+    """Do it; `until` is the end of the snooze that it begins."""
     for rule in dict.fromkeys((found.rule, *rules)):
         if until is not None:
             snooze(conn, rule, until, now)
@@ -129,7 +131,6 @@ def _take_effect(
             website=Site(found.website, ""), recording=Recording(id=found.subject)
         )
         _add(conn, press, found, action, subject, action.lane(subject, ""), now)
-    return until
 
 
 def _show(conn: Connection, press: Press, found: _Pressed, shows: str, now: datetime) -> None:
@@ -149,7 +150,7 @@ def _add(
     lane: str,
     now: datetime,
 ) -> None:
-    key = f"{RULE}/press/{press.id}/{action.kind}"
+    key = f"{OWN_RULE}/press/{press.id}/{action.kind}"
     step = NewStep(
         key=f"{key}-1",
         rank=action.rank,
@@ -161,7 +162,7 @@ def _add(
     add_match(
         conn,
         NewMatch(
-            rule=RULE,
+            rule=OWN_RULE,
             kind="press",
             website=found.website,
             subject_key=found.subject,
@@ -189,12 +190,13 @@ def _end(
 ) -> None:
     write = update(_table).where(_table.c.id == press.id)
     conn.execute(write.values(ended=ms(now), outcome=outcome))
+    said = LABELS.get(press.button, press.button)
     note = Note(
         kind="press",
         rule=found.rule if found else "",
         website=found.website if found else "",
         subject=found.subject if found else "",
-        text=f"{press.name} ({press.user}) pressed {LABELS[press.button]}: {outcome}",
+        text=f"{press.name} ({press.user}) pressed {said}: {outcome}",
     )
     record(conn, now, [note])
 
@@ -213,8 +215,11 @@ class Precision:
         return f"{percent} % useful ({number(self.useful)} of {number(self.of)})"
 
 
-def precision(conn: Connection) -> dict[str, Precision]:
-    """How useful each rule is that somebody has called not useful, by what the store keeps."""
+def precision(conn: Connection, rule: str = "") -> dict[str, Precision]:
+    """How useful each rule is that somebody has called not useful, by what the store keeps.
+
+    With `rule` that one alone.
+    """
     useless = (
         select(_table.c.post_key)
         .where(_table.c.button == "not_useful", _table.c.outcome == "done")
@@ -235,8 +240,10 @@ def precision(conn: Connection) -> dict[str, Precision]:
         .where(matches.c.rule.in_(called))
         .group_by(matches.c.rule)
     )
+    if rule:
+        query = query.where(matches.c.rule == rule)
     return {
-        rule: Precision(total - wrong, total) for rule, total, wrong in conn.execute(query) if wrong
+        each: Precision(total - wrong, total) for each, total, wrong in conn.execute(query) if wrong
     }
 
 
@@ -259,7 +266,7 @@ def useless(conn: Connection, rule: str) -> Sequence[tuple[str, str]]:
 
 
 def _useful(conn: Connection, rule: str) -> str:
-    known = precision(conn).get(rule)
+    known = precision(conn, rule).get(rule)
     return f" {rule} is {known.text}." if known else ""
 
 
@@ -274,7 +281,10 @@ class Acknowledged:
 def acknowledged(
     conn: Connection, rule: str, website: str, subject: str, matched: datetime
 ) -> Acknowledged | None:
-    """Who has acknowledged that alert and wants no more reminders; None if nobody has."""
+    """Who has acknowledged the alert that fired then, and wants no more reminders; None: nobody.
+
+    Also on a reminder: it has buttons where the first message is gone.
+    """
     wanted: tuple[Button, ...] = ("ack", "unack")
     query = (
         select(_table.c.button, _table.c.name, _table.c.at)
@@ -284,7 +294,7 @@ def acknowledged(
             matches.c.rule == rule,
             matches.c.website == website,
             matches.c.subject_key == subject,
-            matches.c.matched == ms(matched),
+            matches.c.matched >= ms(matched),
             _table.c.button.in_(wanted),
             _table.c.outcome == "done",
         )

@@ -167,7 +167,7 @@ def live_sessions(conn: Connection) -> dict[str, tuple[int, datetime]]:
     active = func.coalesce(recordings.c.last_activity, recordings.c.created)
     query = (
         select(recordings.c.website, func.count(), func.min(active))
-        .where(text("settled = 0 AND closed = 0 AND vanished = 0"))
+        .where(_LIVE)
         .group_by(recordings.c.website)
     )
     return {website: (count, moment(at)) for website, count, at in conn.execute(query)}

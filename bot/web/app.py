@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.errors import ConfigError, StoreError
 from bot.store.audit import newest_entry
-from bot.web import deeds, doors, hooks, routes
+from bot.web import changes, doors, hooks, routes
 from bot.web.facts import Facts, Reader
 from bot.web.pages import Pages
 from bot.web.safety import HEADERS, Gate, Hosts
@@ -37,10 +37,10 @@ ROUTES = [
     Route("/login", doors.login, methods=["POST"]),
     Route("/logout", doors.logout, methods=["POST"]),
     Route("/static/{version}/{name}", doors.static),
-    Route("/rules/{id}/snooze", deeds.snooze_rule, methods=["POST"]),
-    Route("/rules/{id}/resume", deeds.resume, methods=["POST"]),
-    Route("/queue/retry", deeds.retry, methods=["POST"]),
-    Route("/queue/cancel", deeds.cancel, methods=["POST"]),
+    Route("/rules/{id}/snooze", changes.snooze_rule, methods=["POST"]),
+    Route("/rules/{id}/resume", changes.resume, methods=["POST"]),
+    Route("/queue/retry", changes.retry, methods=["POST"]),
+    Route("/queue/cancel", changes.cancel, methods=["POST"]),
     Route("/hooks/poll", hooks.poll, methods=["POST"]),
     Route("/hooks/feedback/{secret}", hooks.feedback, methods=["POST"]),
     Route("/badge/{name}", hooks.badge),
@@ -113,7 +113,9 @@ async def on_store_error(request: Request, error: Exception) -> Response:
 async def on_bug(request: Request, error: Exception) -> Response:
     """A bug of the page must not stop the daemon, and says nothing of its data."""
     log.error("web.internal_error", path=_shape(request), exc_info=error)
-    text = "This is a bug in the status page; the log has the details. The bot works on."
+    text = (
+        "This is a bug in the status page; the log has the details. The bot itself keeps working."
+    )
     return _error(request, 500, "internal", "Something went wrong", text, {})
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from threading import Event
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -64,6 +65,10 @@ class StoreBusy(StoreError):
     """The store did not answer in time."""
 
 
+def _busy() -> StoreBusy:
+    return StoreBusy(f"the store did not answer within {PATIENCE:.0f} s")
+
+
 class Reader:
     """Reads the store with a connection and a thread of its own, so that no poll waits for it."""
 
@@ -75,16 +80,26 @@ class Reader:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, from one consistent state of the store.
 
-        Raises StoreError if the store can't be read, and StoreBusy if that takes too long.
+        Raises StoreError if the store can't be read, and StoreBusy if that takes too long. What
+        nobody waits for any more is not read: else a slow store would never catch up.
         """
+        gone = Event()
+
+        def unless_gone(conn: Connection) -> T:
+            if gone.is_set():
+                raise _busy()
+            return work(conn)
+
         try:
             async with asyncio.timeout(PATIENCE):
                 async with self._opening:
                     if self._store is None:
                         self._store = await asyncio.to_thread(self._open)
-                return await self._store.run(work)
+                return await self._store.run(unless_gone)
         except TimeoutError:
-            raise StoreBusy(f"the store did not answer within {PATIENCE:.0f} s") from None
+            raise _busy() from None
+        finally:
+            gone.set()
 
     def close(self) -> None:
         """Close the connection."""

@@ -41,9 +41,11 @@ M = TypeVar("M", bound=Metric)
 PREFIX = "mouseflow_bot_"
 
 SLACK = frozenset(
-    kind for kind, action in ACTIONS.items() if action.__module__ == slack_actions.__name__
+    kind
+    for kind, action in ACTIONS.items()
+    if action.__module__ == slack_actions.__name__ and action is not slack_actions.Edit
 )
-"""The actions that post to Slack."""
+"""The actions that post to Slack; an edit posts nothing."""
 
 KINDS = ("recordings", "feedback", "reports", "budgets")
 """The kinds of polls."""

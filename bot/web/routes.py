@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bot.domain.press import MORNING
 from bot.store import Connection
 from bot.web import views
 from bot.web.facts import Facts
@@ -143,18 +144,18 @@ def _of_rule(web: Web, _given: Mapping[str, str], view: views.Rule) -> Mapping[s
 
 def snoozes(local: datetime) -> list[tuple[str, str, datetime]]:
     """The ends of a snooze that the page offers: (value, words, when)."""
-    hour = local + timedelta(hours=1)
-    tomorrow = _at_nine(local.date() + timedelta(days=1), local)
-    monday = _at_nine(local.date() + timedelta(days=7 - local.weekday()), local)
+    hour = (local.astimezone(UTC) + timedelta(hours=1)).astimezone(local.tzinfo)
+    tomorrow = _in_the_morning(local.date() + timedelta(days=1), local)
+    monday = _in_the_morning(local.date() + timedelta(days=7 - local.weekday()), local)
     return [
         ("1h", f"in 1 hour ({hour:%H:%M})", hour),
-        ("tomorrow", "tomorrow 09:00", tomorrow),
-        ("monday", "Monday 09:00", monday),
+        ("tomorrow", f"tomorrow {MORNING:%H:%M}", tomorrow),
+        ("monday", f"Monday {MORNING:%H:%M}", monday),
     ]
 
 
-def _at_nine(day: date, local: datetime) -> datetime:
-    return datetime.combine(day, time(9), tzinfo=local.tzinfo)
+def _in_the_morning(day: date, local: datetime) -> datetime:
+    return datetime.combine(day, MORNING, tzinfo=local.tzinfo)
 
 
 def _of_activity(web: Web, given: Mapping[str, str], view: views.Activity) -> Mapping[str, Any]:

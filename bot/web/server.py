@@ -6,10 +6,13 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from bot.errors import ConfigError
+from bot.errors import ConfigError, internal_error
+
+log = structlog.get_logger(__name__)
 
 GRACE = 3
 """Seconds that a stop waits for answers in progress."""
@@ -51,6 +54,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _say_if_failed(task: "asyncio.Task[None]") -> None:
+    """Log that the page is gone: the daemon keeps working without it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("web.stopped", reason=internal_error(error), exc_info=error)
+
+
 @asynccontextmanager
 async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
     """Serve the application within the block. The caller ends its streams before."""
@@ -71,6 +80,7 @@ async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listening]))
+    task.add_done_callback(_say_if_failed)
     try:
         yield
     finally:

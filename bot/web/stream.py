@@ -67,6 +67,8 @@ async def _parts(web: Web, key: str, render: Render) -> AsyncIterator[str]:
             now = await web.hub.look(key, render, EVERY / 2)
         except StoreError:
             continue  # the page itself says so when it is loaded again
+        except HTTPException:
+            return  # the rule is gone, as a new stream is told
         looks = {key: _COUNTS_ON.sub(">", html) for key, html in now.items()}
         changed = [part for part in now if before.get(part) != looks[part]]
         for part in changed:

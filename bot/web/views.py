@@ -32,7 +32,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """What stands around every page. `needs_hand` counts the problems of the queue."""
+    """What every page shows around its content. `needs_hand` counts the problems of the queue."""
 
     account: str
     time_zone: str
@@ -218,7 +218,7 @@ class Part(Struct, frozen=True, kw_only=True):
     parts: tuple["Part", ...] = ()
 
 
-class Deed(Struct, frozen=True, kw_only=True):
+class RuleAction(Struct, frozen=True, kw_only=True):
     """An action of a rule in words."""
 
     action: str
@@ -237,8 +237,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     usual: float | None
     condition: Part
     excepts: Part | None
-    actions: tuple[Deed, ...]
-    more: tuple[Deed, ...]
+    actions: tuple[RuleAction, ...]
+    more: tuple[RuleAction, ...]
     waits: bool
     digest_at: datetime | None
     digest_count: int
@@ -329,7 +329,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     groups: tuple[DeadGroup, ...]
 
 
-class Deeds(Struct, frozen=True, kw_only=True):
+class MatchAction(Struct, frozen=True, kw_only=True):
     """An action of a match, and what became of it."""
 
     action: str
@@ -346,7 +346,7 @@ class RuleOfRecording(Struct, frozen=True, kw_only=True):
     outcome: Literal["matched", "held back", "not stored"]
     at: datetime
     why: tuple[str, ...]
-    actions: tuple[Deeds, ...]
+    actions: tuple[MatchAction, ...]
     reason: str
 
 
@@ -372,5 +372,5 @@ class MatchPage(Struct, frozen=True, kw_only=True):
     frame: Frame
     match: Match
     summary: str
-    actions: tuple[Deeds, ...]
+    actions: tuple[MatchAction, ...]
     why: tuple[str, ...]

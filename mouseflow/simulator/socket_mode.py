@@ -24,7 +24,7 @@ class SocketMode:
     """Open connections, and the envelopes that were confirmed, in order.
 
     `opened` counts the connections so far. `refuses`: new connections are turned away, as a
-    proxy would. `silent`: pings get no answer.
+    proxy would. `silent`: pings and the end of a connection get no answer.
     """
 
     def __init__(self, workspace: SlackWorkspace) -> None:
@@ -159,7 +159,7 @@ class SocketMode:
                 self.confirmed.append(json.loads(data).get("envelope_id", ""))
             elif opcode == _PING and not self.silent:
                 writer.write(_frame(_PONG, data))
-            elif opcode == _CLOSE:
+            elif opcode == _CLOSE and not self.silent:
                 writer.write(_frame(_CLOSE, data))
                 await writer.drain()
                 return

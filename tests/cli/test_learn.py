@@ -108,12 +108,14 @@ def test_a_file_that_is_written_otherwise_is_not_touched(tmp_path, text):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.yaml"]
 
 
-def test_the_command_asks_mouseflow_and_writes_the_test_once(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def sim(tmp_path, monkeypatch):
+    """An account with a match whose message was called not useful."""
     monkeypatch.chdir(tmp_path)
     site = website("w1", "myshop.com", plan=Plan(per_day=0))
     with Simulator(sites=[site]) as sim:
         sim.slack.add_channel("ux")
-        sim.add("myshop.com", "checkout-friction", start=-3600)
+        sim.made = sim.add("myshop.com", "checkout-friction", start=-3600)
         (tmp_path / "rules").mkdir()
         (tmp_path / "rules" / "r.yaml").write_text(
             RULE.replace(", visitor_name: {exists: true}", "")
@@ -133,12 +135,27 @@ def test_the_command_asks_mouseflow_and_writes_the_test_once(tmp_path, monkeypat
             )  # fmt: skip
             store.do(lambda conn: receive(conn, press))
             store.do(lambda conn: apply(conn, press, sim.clock.now(), "UTC"))
-        capsys.readouterr()
-        assert main(["learn", "trouble"]) == 0
-        assert capsys.readouterr().out.startswith('- {"name": "not useful: ')
-        assert main(["learn", "trouble", "--write"]) == 0
-        assert "1 test added" in capsys.readouterr().out
-        assert main(["test"]) == 1
-        capsys.readouterr()
-        assert main(["learn", "trouble", "--write"]) == 0
-        assert "no message of trouble was called not useful" in capsys.readouterr().out
+        yield sim
+
+
+def test_the_command_asks_mouseflow_and_writes_the_test_once(sim, capsys):
+    capsys.readouterr()
+    assert main(["learn", "trouble"]) == 0
+    assert capsys.readouterr().out.startswith('- {"name": "not useful: ')
+    assert main(["learn", "trouble", "--write"]) == 0
+    assert "1 test added" in capsys.readouterr().out
+    assert main(["test"]) == 1
+    capsys.readouterr()
+    assert main(["learn", "trouble", "--write"]) == 0
+    assert "no message of trouble was called not useful" in capsys.readouterr().out
+
+
+def test_a_recording_that_mouseflow_no_longer_has_is_counted_and_writes_nothing(
+    sim, tmp_path, capsys
+):
+    sim.delete(sim.made)
+    before = (tmp_path / "rules" / "r.yaml").read_text()
+    capsys.readouterr()
+    assert main(["learn", "trouble", "--write"]) == 0
+    assert capsys.readouterr().out == "1 recording is no longer in Mouseflow and left out\n"
+    assert (tmp_path / "rules" / "r.yaml").read_text() == before

@@ -1,16 +1,20 @@
 """Presses come over a real connection: confirmed, done once, also across a restart."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from posting_world import ZONE, posting, visit
+from posting_world import NOW, ZONE, posting, visit
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bot.delivery.buttons import Buttons, pressed
+from bot.delivery.slack import AppClient
+from bot.domain.press import Press
 from bot.store.audit import history
-from bot.store.presses import waiting
+from bot.store.database import execute
+from bot.store.presses import receive, waiting
 from bot.store.rules import snoozed_until
 
 RULE = """
@@ -114,6 +118,45 @@ async def test_a_press_that_was_kept_is_done_after_a_restart(bot):
     assert bot.world.store.do(waiting) == []
 
 
+async def test_a_press_that_a_bug_prevents_does_not_hold_up_the_others(bot):
+    store, channel = bot.world.store, bot.post.channel_id
+    store.do(lambda conn: execute(conn, "UPDATE posts SET shows = ''", {}))
+    key = bot.post.metadata["event_payload"]["key"]
+    odd = Press(
+        id="0", button="frown", post=key, user="U1", name="kim", channel=channel, at=NOW
+    )  # fmt: skip
+    store.do(lambda conn: receive(conn, odd))
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.press(bot.post, "Snooze rule for 1 h")
+        await bot.until(bot.snoozed)
+        assert bot.socket.opened == 1
+    assert store.do(waiting) == []
+    assert any("this is a bug in the bot" in said for _, _, said in bot.sim.slack.whispers)
+
+
+async def test_a_press_that_was_kept_too_late_to_confirm_is_done_all_the_same(bot):
+    busy, free = threading.Event(), threading.Event()
+
+    def work(_conn):
+        busy.set()
+        free.wait(30)
+
+    async with bot.connected():
+        await bot.is_connected()
+        slow = asyncio.create_task(bot.world.store.run(work))
+        await asyncio.to_thread(busy.wait)
+        with capture_logs() as logs:
+            bot.socket.press(bot.post, "Snooze rule for 1 h")
+            async with asyncio.timeout(60):
+                while "slack.press_not_kept" not in [it["event"] for it in logs]:
+                    await asyncio.to_thread(lambda: None)
+        free.set()
+        await slow
+        await bot.until(bot.snoozed)
+    assert bot.socket.confirmed == []
+
+
 async def test_only_members_of_the_channel_or_those_on_the_list_may_press(bot):
     async with bot.connected():
         await bot.is_connected()
@@ -157,6 +200,15 @@ async def test_a_new_connection_follows_when_slack_asks_for_one(bot):
         await bot.until(bot.audited)
 
 
+async def test_a_stop_does_not_wait_for_a_connection_that_is_dead(bot):
+    loop = asyncio.get_running_loop()
+    async with bot.connected():
+        await bot.is_connected()
+        bot.socket.silent = True
+        stopped = loop.time()
+    assert loop.time() - stopped < 6  # aiohttp alone waits for 10 s
+
+
 async def test_a_wrong_token_is_said_once_and_hangs_nothing(bot):
     with capture_logs() as logs:
         async with bot.connected(token="xapp-wrong"):
@@ -194,3 +246,14 @@ def test_what_is_no_press_of_ours_is_left_alone(change):
     }
     assert pressed(payload, None).button == "star"
     assert pressed(payload | change, None) is None
+
+
+@pytest.mark.parametrize(
+    ("without", "proxy"), [("", "http://proxy.example:3128"), (".slack.com", None)]
+)
+async def test_the_connection_takes_the_proxy_that_all_others_take(monkeypatch, without, proxy):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", without)
+    client = AppClient(SecretStr("xapp-1"), "https://slack.com/api/")
+    assert client.proxy_of("wss://wss-primary.slack.com/link/?ticket=1") == proxy
+    await client.close()

@@ -215,6 +215,17 @@ def test_a_rotated_api_key_is_taken_up_by_a_signal(story):
     assert "another-key" not in story.daemon.log.read_text()
 
 
+def test_a_new_secret_that_needs_a_restart_is_named(story):
+    story.daemon.start()
+    story.sim.wait_until(lambda: len(story.posts()) == 3)
+    added = '\n[heartbeat]\nurl = "http://127.0.0.1:9/another-secret"\n'
+    story.config.write_text(story.config.read_text() + added)
+    story.hup()
+    story.sim.wait_until(lambda: story.daemon.events("secrets.need_restart"))
+    assert story.daemon.events("secrets.need_restart")[0]["secrets"] == ["heartbeat.url"]
+    assert "another-secret" not in story.daemon.log.read_text()
+
+
 def test_a_flood_of_signals_is_one_reload_and_no_call(story):
     story.daemon.start()
     story.sim.wait_until(lambda: len(story.posts()) == 3)

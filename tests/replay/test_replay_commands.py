@@ -165,8 +165,8 @@ def test_a_replay_works_beside_the_daemon_which_takes_its_actions_up(place: Plac
 def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     for hours in (200, 150, 100, 50, 3):
         place.sim.add("myshop.com", "phone-bounce", start=-hours * 3600)
-    # Two counts and some days are answered at once, every later day after minutes.
-    place.sim.fail("delay", path="/recordings", skip=9, seconds=300, times=1000)
+    # Two counts and some days are answered at once, every later day after seconds.
+    place.sim.fail("delay", path="/recordings", skip=5, seconds=6, times=1000)
     process = place.start("replay", "--since", "30d", "--apply")
     kept = place.directory / "data/bot.db.replay/progress.json"
     place.sim.wait_until(lambda: kept.exists() and len(json.loads(kept.read_bytes())["done"]) >= 3)

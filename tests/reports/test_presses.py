@@ -1,6 +1,7 @@
 """What people press takes effect once, is written down, and shows on the message."""
 
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from posting_world import ZONE, posting, visit
@@ -41,14 +42,14 @@ class Presser:
         [value] = [value for value in values if value.startswith(f"{button}:")]
         return self.send(value, user, name, **changes)
 
-    def send(self, value, user="U1", name="Kim", identity=None) -> str:
+    def send(self, value, user="U1", name="Kim", identity=None, late=timedelta()) -> str:
         self.pressed += 1
         button, _, post = value.partition(":")
         press = Press(
             id=identity or f"p{self.pressed}", button=button, post=post, user=user, name=name,
             channel="C1", at=self.world.now,
         )  # fmt: skip
-        now = self.world.now
+        now = self.world.now + late
         self.world.store.do(lambda conn: receive(conn, press))
         assert press in self.world.store.do(waiting) or identity
         return self.world.store.do(lambda conn: apply(conn, press, now, ZONE))
@@ -96,6 +97,16 @@ async def test_without_a_connection_only_links_are_offered():
         world.match(visit("r1", "/CART"))
         await world.deliver()
         assert lines(world.posts()[0]) == ([], ["Watch recording"])
+
+
+@pytest.mark.parametrize(("late", "minutes"), [(40, 20), (61, None)])
+async def test_a_snooze_ends_as_it_was_meant_however_late_the_bot_learns_of_it(late, minutes):
+    async with one_message() as (world, people, post):
+        told = people.press(post, "snooze_1h", late=timedelta(minutes=late))
+        until = world.store.do(lambda conn: snoozed_until(conn, "friction"))
+        left = until and until - world.now - timedelta(minutes=late)
+        assert left == (minutes and timedelta(minutes=minutes))
+        assert bool(told) == (minutes is None)
 
 
 @pytest.mark.parametrize(
@@ -246,3 +257,18 @@ async def test_an_acknowledged_alert_reminds_nobody_until_somebody_wants_it_agai
         [said], labels = lines(post)
         assert len(said.splitlines()) == 2
         assert labels == ["Open in Mouseflow", "Not useful"]
+
+
+async def test_a_reminder_whose_alert_has_no_message_can_be_acknowledged_too():
+    async with posting("", buttons=True) as slack:
+        world = Alerts(slack, FUNNEL)
+        await world.converts(182)
+        # As after an upgrade: what was posted before is not kept.
+        world.store.do(lambda conn: conn.exec_driver_sql("DELETE FROM posts"))
+        for _ in range(17):
+            await world.converts(182)
+        _, reminder = world.posts
+        Presser(slack).press(reminder, "ack")
+        for _ in range(34):
+            await world.converts(182)
+        assert len(world.posts) == 2

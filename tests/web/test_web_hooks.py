@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from web_world import NOW, TOKEN, WebWorld
 
 from bot.store.audit import Note, record
@@ -154,6 +156,26 @@ async def test_an_open_page_gets_the_parts_that_changed(world, often):
                 break
 
     await served(world, work)
+
+
+async def test_a_stream_ends_quietly_when_its_rule_is_gone(world, often):
+    async def work(asking):
+        async for name, _data in events(asking, "rule:outlet-404"):
+            if name == "open":
+                world.rules = replace(world.rules, rules=())
+
+    with capture_logs() as logs:
+        await served(world, work)
+    assert [it for it in logs if it["log_level"] == "error"] == []
+
+
+async def test_a_server_that_fails_is_in_the_log_and_ends_nothing():
+    listening = bound("127.0.0.1", 0)
+    listening.close()
+    with capture_logs() as logs:
+        async with serving(None, listening), asyncio.timeout(30):
+            while "web.stopped" not in [it["event"] for it in logs]:
+                await asyncio.to_thread(lambda: None)
 
 
 async def test_streams_of_one_page_look_together(world):

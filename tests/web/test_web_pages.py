@@ -1,11 +1,14 @@
 """What the pages and their JSON twins say, and what they never say."""
 
+import asyncio
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from shutil import move
+from threading import Event
+from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
@@ -26,7 +29,8 @@ from bot.store.recordings import SeenRecording, save_recordings, set_watermark, 
 from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
 from bot.store.schema import levels, ms
 from bot.store.troubles import Trouble, keep_trouble
-from bot.web.routes import PAGES
+from bot.web.facts import Reader
+from bot.web.routes import PAGES, snoozes
 from mouseflow.models import Recording
 
 SITE = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
@@ -50,7 +54,7 @@ def subject(key=RECORDING):
 
 def match(rule="checkout-friction", key=RECORDING, at=NOW, steps=("tag", "slack"), why=()):
     about = written(subject(key))
-    ranks = {"tag": Rank.WRITE, "slack": Rank.POST}
+    ranks = {"tag": Rank.WRITE, "slack": Rank.POST, "edit": Rank.POST}
     return NewMatch(
         rule=rule,
         kind="recordings",
@@ -355,6 +359,29 @@ async def test_the_entry_of_a_match_says_what_became_of_it(world):
         assert (await view(asking, "activity?kind=failed"))["entries"] == []
 
 
+async def test_each_match_of_an_alert_says_what_became_of_itself(world):
+    for hour, note in enumerate(("posted to #a", "posted to #b")):
+        at, key = NOW + timedelta(hours=hour), f"checkout-funnel/{SITE}/checkout/{hour}"
+        about = {"rule": "checkout-funnel", "website": SITE, "subject": "checkout"}
+        steps = [f"{key}/slack-1", f"{key}/enabled-2"]
+        secret = 'switched off; before: {"mails": ["ada@example.com"]}'
+        notes = [
+            Note(kind="match", text="conversion 18 %", details={"steps": steps}, **about),
+            Note(kind="step.done", step=steps[0], text=note, **about),
+            Note(kind="step.done", step=steps[1], text=secret, **about),
+        ]
+        world.write(record, at, notes)
+    world.now = NOW + timedelta(hours=2)
+    async with world.ask() as asking:
+        entries = (await view(asking, "activity"))["entries"]
+        done = (await asking.get("/api/v1/activity?kind=done")).text
+    assert [entry["reason"] for entry in entries] == [
+        "Conversion 18 %. Posted to #b, enabled done",
+        "Conversion 18 %. Posted to #a, enabled done",
+    ]
+    assert "ada@" not in done
+
+
 async def test_older_entries_stay_where_they_are_while_new_ones_come(world):
     def notes(first, last):
         some = [Note(kind="notice", text=f"number {n}") for n in range(first, last)]
@@ -494,3 +521,72 @@ def test_every_state_of_a_step_has_words():
     from bot.web.read import world
 
     assert world._STATES.keys() == set(StepStatus)
+
+
+async def test_a_slow_store_does_not_read_what_nobody_waits_for_any_more(world):
+    reader = Reader(world.settings.store.url)
+    begun, go_on, read = Event(), Event(), []
+
+    def slow(_conn):
+        begun.set()
+        go_on.wait(30)
+
+    first = asyncio.create_task(reader.read(slow))
+    await asyncio.to_thread(begun.wait)
+    later = [asyncio.create_task(reader.read(read.append)) for _ in range(50)]
+    await asyncio.sleep(0)
+    for task in later:
+        task.cancel()
+    await asyncio.wait(later)
+    go_on.set()
+    await first
+    await reader.read(lambda _conn: None)
+    reader.close()
+    assert read == []
+
+
+async def test_edits_of_messages_are_no_messages(world):
+    world.write(add_match, match(steps=("slack", "edit")))
+    world.write(add_match, match(rule="outlet-404", steps=("edit",)))
+    for number in range(3):
+        world.now = NOW + timedelta(minutes=number)
+        claimed = world.write(
+            claim, lane="slack:#checkout-alerts", now=world.now, token=str(number)
+        )
+        world.write(complete, claimed=claimed, now=world.now)
+    async with world.ask() as client:
+        day = (await client.get("/api/v1/overview")).json()["day"]
+    assert day["messages"] == 1
+    assert day["lag_p95"] == 40
+
+
+async def test_presses_are_what_people_did(world):
+    note = Note(kind="press", rule="outlet-404", text="kim (U1) pressed Not useful: done")
+    world.write(record, NOW, [note])
+    async with world.ask() as client:
+        [entry] = (await client.get("/api/v1/activity?kind=people")).json()["entries"]
+    assert (entry["state"], entry["subject"]) == ("person", "outlet-404")
+    assert entry["text"] == "pressed a button"
+
+
+def test_a_snooze_of_an_hour_lasts_an_hour_when_the_clocks_change():
+    local = datetime(2026, 3, 29, 0, 30, tzinfo=UTC).astimezone(ZoneInfo("Europe/Copenhagen"))
+    _, words, until = snoozes(local)[0]
+    assert until.astimezone(UTC) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert words == "in 1 hour (03:30)"
+
+
+async def test_a_rule_names_the_variables_that_it_sets_without_their_values(tmp_path):
+    rules = """
+version: 1
+rules:
+  review:
+    watch: recordings
+    when: {duration: {over: 60s}}
+    do: {variables: {reviewed-by: bot, secret-code: "4711"}}
+"""
+    world = WebWorld(tmp_path, rules)
+    async with world.ask() as asking:
+        actions = (await view(asking, "rules/review"))["actions"]
+    world.store.close()
+    assert actions == [{"action": "variables", "text": "reviewed-by, secret-code"}]

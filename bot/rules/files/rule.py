@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
 from bot.errors import Fault
 from bot.fields.catalogue import (
@@ -61,6 +62,9 @@ _FITS = {key.name: key.kinds for key in RULE_KEYS}
 
 def named(entry: Entry, place: Place, what: str) -> bool:
     """Whether the key can be an id; notes an error if not."""
+    if what == "rule" and entry.key == OWN_RULE:
+        place.fault(f"{OWN_RULE} is the id of the bot's own messages; choose another id")
+        return False
     if _ID.fullmatch(entry.key):
         return True
     place.fault(f"a {what}'s id has at most 64 letters, digits, - and _")

@@ -6,9 +6,9 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from bot.domain.budget import BUDGET, midnight
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Severity
 from bot.messages.text import clean
-from bot.polling.ops_messages import RULE
 from bot.store import Connection
 from bot.store.audit import Entry as Written
 from bot.store.audit import history
@@ -28,7 +28,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "failed": ("step.dead", "step.postponed", "step.interrupted", "match.not_stored"),
     "budget": ("budget", "website"),
     "people": ("rule.snoozed", "rule.snooze_ended", "rule.resumed", "step.retried",
-               "step.cancelled", "website.person"),
+               "step.cancelled", "website.person", "press"),
     "bot": ("notice", "poll", "rules", "rule"),
     "done": ("step.done",),
 }  # fmt: skip
@@ -73,7 +73,7 @@ def activity(
     found = sorted({entry.id: entry for entry in found}.values(), key=lambda entry: -entry.id)
     page = found[:limit]
     # What the bot posts about itself has an entry of its own: the notice.
-    shown = [entry for entry in page if (entry.rule, entry.kind) != (RULE, "match")]
+    shown = [entry for entry in page if (entry.rule, entry.kind) != (OWN_RULE, "match")]
     return Activity(
         frame=seen.frame,
         entries=tuple(entry_of(entry, seen) for entry in shown),
@@ -127,7 +127,13 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "poll.truncated": ("warn", "A list could not be read to its end"),
     "poll.undetailed": ("warn", "A detail could not be read"),
     "poll.unreadable": ("warn", "A row could not be read"),
+    "poll.bad_value": ("warn", "A value could not be read"),
+    "press": ("person", "pressed a button"),
 }
+
+
+UNSAID = frozenset({"variables", "enabled", "webhook"})
+"""Actions of which only that they were done is shown: the rest may come from visitors."""
 
 
 def entry_of(entry: Written, seen: World) -> Entry:
@@ -136,8 +142,7 @@ def entry_of(entry: Written, seen: World) -> Entry:
     action = action_of(entry.step).replace("_", " ")
     subject, text = _said(entry, action, verb)
     reason = "" if entry.kind == "notice" else plain(entry.text)
-    # What rules write into variables and campaigns may come from visitors.
-    if entry.kind == "step.done" and action in ("variables", "enabled", "webhook"):
+    if entry.kind == "step.done" and action in UNSAID:
         reason = ""
     watched = seen.rules.get(entry.rule)
     if entry.kind == "match":
@@ -173,8 +178,14 @@ def _said(entry: Written, action: str, verb: str) -> tuple[str, str]:
 
 def _with_outcome(why: str, entry: Written, seen: World) -> str:
     """Why it matched, and what became of it."""
-    told = became_of(seen.conn, entry.rule, entry.subject)
-    held = [plain(text) for kind, text in told if kind == "suppressed"]
-    done = list(dict.fromkeys(plain(text) for kind, text in told if kind != "suppressed"))
+    told = became_of(seen.conn, entry)
+    held = [plain(text) for kind, _, text in told if kind == "suppressed"]
+    done = list(
+        dict.fromkeys(
+            f"{action_of(step)} done" if action_of(step) in UNSAID else plain(text)
+            for kind, step, text in told
+            if kind != "suppressed"
+        )
+    )
     then = f"Held back: {held[-1]}" if held and not done else ", ".join(done)
     return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in (why, then) if part)

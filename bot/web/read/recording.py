@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import quote
 
+from bot.messages.links import recording_url
 from bot.messages.text import clean
 from bot.polling.recordings import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, recording_row
 from bot.web.facts import Facts
-from bot.web.read.world import World, deeds_of, match_of, plain, world
+from bot.web.read.world import World, actions_of, match_of, plain, world
 from bot.web.views import MatchPage, Recording, RuleOfRecording
 
 MOST = 200
@@ -36,7 +36,7 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         id=key,
         website_id=website,
         website=seen.name(website),
-        url=_playback(facts, website, key),
+        url=recording_url(facts.settings.mouseflow.app_url, website, key) or "",
         started_at=row.created if row else None,
         last_activity_at=active,
         final=row.final if row else True,
@@ -44,11 +44,6 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         rules=_rules(conn, key, found, seen),
         others=sum(rule.watch == SOURCE for rule in seen.rules.values()) - len(found),
     )
-
-
-def _playback(facts: Facts, website: str, key: str) -> str:
-    app = facts.settings.mouseflow.app_url.rstrip("/")
-    return f"{app}/websites/{quote(website, safe='')}/recordings/{quote(key, safe='')}/play"
 
 
 def _rules(
@@ -68,7 +63,7 @@ def _rules(
                 outcome="held back" if reason else "matched",
                 at=match.matched,
                 why=tuple(map(clean, match.why)),
-                actions=deeds_of(match),
+                actions=actions_of(match),
                 reason=reason,
             )
         )
@@ -86,6 +81,6 @@ def match_page(conn: Connection, facts: Facts, key: str) -> MatchPage | None:
         frame=seen.frame,
         match=match_of(found[0], seen),
         summary=clean(about.summary or about.id) if about else found[0].rule,
-        actions=deeds_of(found[0]),
+        actions=actions_of(found[0]),
         why=tuple(map(clean, found[0].why)),
     )

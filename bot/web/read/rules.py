@@ -7,6 +7,7 @@ from typing import Literal
 
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
+from bot.actions.variables import Variables
 from bot.domain.budget import midnight
 from bot.messages.text import clean, lasting, number
 from bot.rules.explain import Part as Asked
@@ -21,14 +22,14 @@ from bot.store.overview import (
     last_matches,
     matches_now,
     waiting_digest,
-    waiting_sessions,
 )
 from bot.store.presses import precision
+from bot.store.recordings import live_sessions
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
-from bot.web.views import Deed, Part, Rule, RuleRow, Rules, State, Useful
+from bot.web.views import Part, Rule, RuleAction, RuleRow, Rules, State, Useful
 
 DAYS = 14
 LONG = 30
@@ -83,7 +84,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         usual=_usual(per_day, seen.now.astimezone(zone).date()),
         condition=_part(when),
         excepts=_part(excepts) if excepts else None,
-        actions=_together(map(deed, about.do)),
+        actions=_together(map(in_words, about.do)),
         more=tuple(_more(about)),
         waits=not fires_early(about),
         digest_at=due,
@@ -183,16 +184,16 @@ def _usual(per_day: Mapping[date, int], today: date) -> float | None:
 
 
 def _waiting(seen: World) -> tuple[int, datetime | None]:
-    found = [waiting_sessions(seen.conn, website) for website in seen.facts.sites()]
-    times = [at for _count, at in found if at is not None]
-    return sum(count for count, _at in found), min(times, default=None)
+    live = live_sessions(seen.conn)
+    found = [live[website] for website in seen.facts.sites() if website in live]
+    return sum(count for count, _ in found), min((at for _, at in found), default=None)
 
 
 def _part(asked: Asked) -> Part:
     return Part(text=clean(asked.text), cost=asked.note, parts=tuple(map(_part, asked.parts)))
 
 
-def deed(action: Action) -> Deed:
+def in_words(action: Action) -> RuleAction:
     """An action in words, without addresses and secrets."""
     name = action.kind.replace("_", " ")
     if isinstance(action, Notifier):
@@ -202,12 +203,11 @@ def deed(action: Action) -> Deed:
         if limit:
             over = "the rest in a digest" if limit.overflow == "digest" else "the rest is dropped"
             words += f", at most {limit.times} in {lasting(limit.window)}, {over}"
-        return Deed(action=name, text=clean(words))
-    values = action.model_dump(exclude_defaults=True)
-    if action.kind == "variables":
-        return Deed(action=name, text=clean(", ".join(map(str, values.get("set", values)))))
-    shown = [_shown(value) for value in values.values()]
-    return Deed(action=name, text=clean(", ".join(filter(None, shown)) or "yes"))
+        return RuleAction(action=name, text=clean(words))
+    if isinstance(action, Variables):
+        return RuleAction(action=name, text=clean(", ".join(action.values)))
+    shown = [_shown(value) for value in action.model_dump(exclude_defaults=True).values()]
+    return RuleAction(action=name, text=clean(", ".join(filter(None, shown)) or "yes"))
 
 
 def _shown(value: object) -> str:
@@ -220,23 +220,23 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _together(deeds: Iterable[Deed]) -> tuple[Deed, ...]:
+def _together(actions: Iterable[RuleAction]) -> tuple[RuleAction, ...]:
     """One for each kind of action: two tags are `friction, checkout`."""
     texts: dict[str, list[str]] = {}
-    for each in deeds:
+    for each in actions:
         texts.setdefault(each.action, []).append(each.text)
-    return tuple(Deed(action=name, text=", ".join(said)) for name, said in texts.items())
+    return tuple(RuleAction(action=name, text=", ".join(said)) for name, said in texts.items())
 
 
-def _more(rule: WrittenRule) -> Iterable[Deed]:
+def _more(rule: WrittenRule) -> Iterable[RuleAction]:
     """What else limits when the rule acts."""
     if rule.held_for:
-        yield Deed(action="Fires after", text=lasting(rule.held_for))
+        yield RuleAction(action="Fires after", text=lasting(rule.held_for))
     if rule.remind:
-        yield Deed(action="Reminds every", text=lasting(rule.remind))
+        yield RuleAction(action="Reminds every", text=lasting(rule.remind))
     if rule.once_per:
         window = lasting(rule.once_per.window)
-        yield Deed(action="Once per", text=f"{rule.once_per.field} in {window}")
+        yield RuleAction(action="Once per", text=f"{rule.once_per.field} in {window}")
     if rule.count:
         count = rule.count
-        yield Deed(action="Counts", text=f"{count.at_least} in {lasting(count.within)}")
+        yield RuleAction(action="Counts", text=f"{count.at_least} in {lasting(count.within)}")

@@ -23,7 +23,7 @@ from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_state
 from bot.store.troubles import PATIENCE, Trouble, troubles, waiting_rules
 from bot.web.facts import Facts
 from bot.web.pages import address, counted
-from bot.web.views import Deeds, Frame, Match, Problem, State
+from bot.web.views import Frame, Match, MatchAction, Problem, State
 from mouseflow import __version__
 
 DAY = timedelta(days=1)
@@ -100,7 +100,7 @@ def _store_problems(facts: Facts, now: datetime) -> list[Problem]:
         Problem(
             key="daemon",
             severity="critical",
-            title="The bot does not get on",
+            title="The bot makes no progress",
             remedy="Restart it if this lasts. A store that can’t be written needs space or rights.",
             reason=plain(fault),
         )
@@ -149,12 +149,13 @@ def _rule_problems(
     found = []
     if rejected is not None:
         title, _, rest = rejected.title.partition(". ")
+        keeps = rest or "The bot keeps running."
         found.append(
             Problem(
                 key="rules rejected",
                 severity="warning",
                 title=title,
-                remedy=f"{rest or 'The bot runs on.'} `mouseflow-bot check` lists every error.",
+                remedy=f"{keeps} `mouseflow-bot check` lists every error.",
                 since=rejected.at,
                 reason=plain(rejected.faults[0]) if rejected.faults else "",
                 link=address("rules"),
@@ -298,16 +299,16 @@ def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | No
     return "ok", "Done", ended, None
 
 
-def deeds_of(found: MatchNow) -> tuple[Deeds, ...]:
+def actions_of(found: MatchNow) -> tuple[MatchAction, ...]:
     """Every step of the match in words."""
-    return tuple(map(_deed, found.steps))
+    return tuple(map(_action, found.steps))
 
 
-def _deed(step: StepNow) -> Deeds:
+def _action(step: StepNow) -> MatchAction:
     state, text = _STATES[step.state]
     fault = plain(step.fault)
     why = f": {fault}" if fault and step.state is not StepStatus.DONE else ""
-    return Deeds(
+    return MatchAction(
         action=step.action.replace("_", " "), state=state, text=f"{text}{why}", at=step.ended
     )
 

@@ -84,7 +84,7 @@ async def _retry_group(web: Web, group: str) -> None:
     now, slack = facts.clock(), facts.settings.slack
     ids = await web.reader.read(partial(members, group=group))
     if not ids:
-        return  # somebody was faster
+        return  # somebody else was first
     rules = facts.rules().rules
     making = partial(book_of, rules=rules, channel=slack.channel or "", ops=slack.ops)
     book = await facts.store.run(making)
