@@ -1,6 +1,7 @@
 """How the suite runs: the same examples each time, many tests side by side, long files first."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def pytest_xdist_auto_num_workers() -> int:
     """Three for each core: many tests wait for a real daemon, which leaves the core to others."""
     return 3 * (os.cpu_count() or 1)
+
+# Started in the background SIGINT is ignored, also by the processes of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONG = (

@@ -19,7 +19,7 @@ from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import SCENARIOS, session
 from mouseflow.simulator.sessions import Visitor
 
-WORLDS = int(os.environ.get("POLL_WORLDS", "100"))
+WORLDS = int(os.environ.get("POLL_WORLDS", "60"))
 
 RULES = """
 checkout-friction:
