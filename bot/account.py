@@ -50,7 +50,7 @@ def open_client(
 ) -> AsyncMouseflow:
     """A client for these settings, to be closed by the caller; raises ConfigError.
 
-    `observe` is told of each attempt.
+    `observe` is called with each attempt.
     """
     with translated():
         return AsyncMouseflow(

@@ -45,7 +45,7 @@ async def open_clients(
 ) -> AsyncIterator[Clients]:
     """The clients for these settings, closed at the end.
 
-    `observe` is told of each attempt of a request to Mouseflow.
+    `observe` is called with each attempt of a request to Mouseflow.
     """
     client = open_client(settings.mouseflow, observe=observe)
     slack, webhook = _poster(settings), WebhookCaller()

@@ -147,7 +147,7 @@ async def run(
     """Watch the account until `stop` is set.
 
     `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
-    `page` is told the address of the status page.
+    `page` is called with the address of the status page.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -570,7 +570,7 @@ class Daemon:
     async def _beat(self) -> None:
         """Say beside the store how polls and deliveries move, and what is wrong with the store.
 
-        People are told of the store's trouble directly, since the outbox is in the store.
+        The trouble of the store itself is posted directly, since the outbox is in the store.
         """
         told, again = None, utc()
         while True:

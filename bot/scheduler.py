@@ -377,7 +377,7 @@ class Marked:
 class Polls:
     """Polls the watcher's websites, spread over the intervals.
 
-    `rate` is how many requests/s the account allows. `observe` is told of each poll that has
+    `rate` is how many requests/s the account allows. `observe` is called with each poll that has
     ended: its kind, whether it went well, how many seconds it took, and when it ended.
     """
 

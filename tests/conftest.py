@@ -16,6 +16,7 @@ def pytest_xdist_auto_num_workers() -> int:
     """Three for each core: many tests wait for a real daemon, which leaves the core to others."""
     return 3 * (os.cpu_count() or 1)
 
+
 # Started in the background SIGINT is ignored, also by the processes of tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""Build waiting and failed steps anew from the rule as it is now: channel, text, URL, secret.
+"""Rebuild waiting and failed steps from the rule as it is now: channel, text, URL, secret.
 
 A step keeps its key, so that what it did before is still found.
 """
@@ -141,7 +141,7 @@ def retry_some(
 ) -> Retried:
     """Requeue the next dead letters with these ids or of these rules, without either all.
 
-    Each is built anew from the rule as it is now; without a book they stay as they are.
+    Each is rebuilt from the rule as it is now; without a book they stay as they are.
     """
     found = stored_steps(conn, "dead", ids=ids, rules=rules, after=after)
     if not found:
@@ -165,7 +165,7 @@ def retry_some(
 def rebuild_some(
     conn: Connection, now: datetime, book: Book, changed: Collection[str], after: int = 0
 ) -> int | None:
-    """Build the next waiting steps of changed rules anew; returns the last id, None at the end."""
+    """Rebuild the next waiting steps of changed rules; returns the last id, None at the end."""
     found = stored_steps(conn, "pending", rules=changed, after=after)
     for step in found:
         new = rebuilt(step, book)

@@ -1,4 +1,4 @@
-"""What people are told of delivery: each trouble once when it begins and once when it ends.
+"""Messages to people about delivery: each trouble once when it begins and once when it ends.
 
 Works inside one transaction, so that what was told and what is known of it never differ.
 """

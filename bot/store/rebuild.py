@@ -1,4 +1,4 @@
-"""Steps that are built anew from their rule, and what of them depends on the rule's limits."""
+"""Steps that are rebuilt from their rule, and what of them depends on the rule's limits."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bot.store.audit import Note, record
 from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
 
 AT_ONCE = 200
-"""How many steps one transaction builds anew, so that other work does not wait long."""
+"""How many steps one transaction rebuilds, so that other work does not wait long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,7 +151,7 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
 def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> frozenset[str]:
     """Save the active rules (id -> fingerprint); returns those that changed.
 
-    A paused rule runs again after an edit, and the safety of an edited rule counts anew.
+    A paused rule runs again after an edit, and the safety of an edited rule starts at zero.
     """
     known = rule_states(conn)
     changed = {
@@ -242,7 +242,7 @@ def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
 
 
 def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
-    """Let a paused rule run again, its safety counting anew; False if it was not paused."""
+    """Let a paused rule run again, its safety starting at zero; False if it was not paused."""
     write = (
         update(_table)
         .where(_table.c.rule == rule, _table.c.paused_at.is_not(None))

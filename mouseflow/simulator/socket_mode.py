@@ -103,7 +103,7 @@ class SocketMode:
         self._soon(lambda: self._links[-1].write(_frame(_TEXT, json.dumps(envelope).encode())))
 
     def disconnect(self) -> None:
-        """Ask the other side to connect anew, as Slack does now and then."""
+        """Ask the other side to reconnect, as Slack does now and then."""
         self.send({"type": "disconnect", "reason": "refresh_requested"})
 
     def cut(self) -> None:

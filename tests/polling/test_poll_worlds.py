@@ -1,6 +1,6 @@
 """In any world, the polls find exactly the matches that an omniscient judge sees.
 
-Hundreds of random worlds: traffic, sort order, row caps, faults, restarts, deletions, zones,
+Random worlds: traffic, sort order, row caps, faults, restarts, deletions, zones,
 late rows, downtime. To run more:
 `POLL_WORLDS=5000 python -m pytest tests/polling/test_poll_worlds.py`
 """

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
+from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
 from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
 from bot.fields.field import WEEKDAYS, Field
@@ -80,7 +81,7 @@ def json_schema() -> Schema:
         definitions |= inner
     values = {
         "version": {"const": 1},
-        "rules": _by_id("rule"),
+        "rules": _by_id("rule", taken=OWN_RULE),
         "budgets": _by_id("budget"),
         "silence": _ref("silence"),
     }
@@ -103,11 +104,11 @@ def _object(properties: Schema, needed: Iterable[str] = ()) -> Schema:
     return found | ({"required": needed} if needed else {})
 
 
-def _by_id(name: str) -> Schema:
+def _by_id(name: str, taken: str = "") -> Schema:
     return {
         "type": "object",
         "minProperties": 1,
-        "propertyNames": {"pattern": ID_PATTERN},
+        "propertyNames": {"pattern": ID_PATTERN} | ({"not": {"const": taken}} if taken else {}),
         "additionalProperties": _ref(name),
     }
 
