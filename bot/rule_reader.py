@@ -9,6 +9,7 @@ import asyncio
 import os
 import pickle
 import resource
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -150,8 +151,11 @@ class ProcessReader(RuleReader):
 
 
 async def _ended(child: Process) -> None:
-    with suppress(ProcessLookupError):
-        child.kill()
+    if child.returncode is None:
+        # Not `child.kill`, which first asks whether the process has ended. If it has, asyncio
+        # finds nothing to wait for, and logs an unknown process.
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
     await child.wait()
 
 

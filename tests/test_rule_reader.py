@@ -113,6 +113,12 @@ async def test_no_process_is_left_when_the_daemon_stops_while_it_reads():
     assert not children()
 
 
+async def test_the_end_of_a_process_is_no_warning(caplog):
+    for _ in range(10):  # some have ended by themselves before they are ended
+        assert len((await apart().read([("a.yaml", GOOD)])).rules) == 1
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 async def test_without_a_process_nothing_is_said_of_the_files(monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(BotError, match="no process can start") as error:
