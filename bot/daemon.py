@@ -1,6 +1,6 @@
 """The composition root: read this first. Builds everything once, starts it, and shuts it down.
 
-These run side by side until the process is told to stop:
+These run side by side until the process has to stop:
 
 - The scheduler (`bot.scheduler`) ticks for each website and polls it through the watcher.
 - Delivery (`bot.delivery`) performs the steps in the outbox.

@@ -88,8 +88,8 @@ def follow_files(
 ) -> bool:
     """Let go of what budgets hold that are no longer in the files; True if there was some.
 
-    `names` are the names of websites, by id. The ops channel is told. Budgets that were renamed
-    or are back take back what they held.
+    `names` are the names of websites, by id. A notice goes to the ops channel. Budgets that were
+    renamed or are back take back what they held.
     """
     for budget in budgets:
         for old in budget.was:
@@ -236,7 +236,7 @@ def left_alone(status: BudgetStatus, site: Site, switch: Switch) -> bool:
 def _started_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
     """A website that was stopped already when its step acted, and now records again.
 
-    Mouseflow may have started it: then the step acts. If it was somebody, people are told.
+    Mouseflow may have started it: then the step acts. If it was somebody, a notice says so.
     """
     context, before = status.context, status.context.before.get(site.id)
     state = context.states.get(site.id)

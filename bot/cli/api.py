@@ -1,6 +1,6 @@
 """Send one request to the Mouseflow API with the configured credentials, and print its JSON.
 
-Reads only, unless --write is given. A website's name in the path stands for its id.
+Reads only, unless --write is given. The path may have a website's name in place of its id.
 """
 
 import asyncio

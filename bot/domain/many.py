@@ -34,7 +34,7 @@ NOWHERE = Spread()
 
 
 class Many(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one match of a rule with `count` stands for.
+    """The matches that one match of a rule with `count` summarises.
 
     The rule asks for so many (`asked`) `within` a time. `since` and `until` are the times of the
     first and the last one, `worst` the worst few as far as a list shows them, worst first.

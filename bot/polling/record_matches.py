@@ -175,7 +175,7 @@ def record_poll(
 def _suppressed(
     conn: Connection, each: Found, paused: Collection[str]
 ) -> tuple[Reason | None, Many | None]:
-    """Why the match leads to nothing, and what it stands for, if its rule counts."""
+    """Why the match leads to nothing, and what it summarises, if its rule counts."""
     return (Reason.PAUSED, None) if each.rule.id in paused else _held(conn, each)
 
 

@@ -345,7 +345,7 @@ def firing_alerts(conn: Connection) -> list[FiringAlert]:
 
 
 def waiting_digest(conn: Connection, rule: str) -> tuple[datetime | None, int]:
-    """When the rule's next digest is due, and how many matches it stands for."""
+    """When the rule's next digest is due, and how many matches it has."""
     query = (
         select(steps.c.due, steps.c.params)
         .join(digests, digests.c.step_id == steps.c.id)
