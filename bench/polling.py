@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.fields.field import Source
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, poll
@@ -89,6 +90,7 @@ class Counting:
     read: int = 0
     changed: int = 0
     facts: set[str] = field(default_factory=set)
+    since: datetime = DAY
     _rows: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,15 +109,20 @@ class Counting:
         self.calls[kind] += 1
         asked = request.read(answer.content)
         if kind == "list" and isinstance(asked, RecordingPage):
-            now = {row.id: fingerprint(row) for row in asked.recordings}
+            now = {
+                row.id: fingerprint(row)
+                for row in asked.recordings
+                if row.last_activity and row.last_activity >= self.since
+            }
             self.changed += sum(self._rows.get(key) != print_ for key, print_ in now.items())
             self._rows |= now
         if kind == "fact":
             self.facts |= {f"{k}={v}" for k, v in request.query if k in _SERVERS}
         return asked
 
-    def begin(self) -> None:
+    def begin(self, since: datetime) -> None:
         """Forget what was counted so far, but not which rows were seen."""
+        self.since = since
         self.calls.clear()
         self.read = self.changed = 0
 
@@ -197,7 +204,7 @@ async def measure(run: Run) -> Cost:
         for site in watched:
             live[site.id] = (await poll(site, prepared[site.id], context, live[site.id], now)).live
         since = now
-        sender.begin()
+        sender.begin(since)
         tags = {tag for rule in rules for tag in required_tags(rule)}
         lists = facts = 0
         polls = [run.every] * round(run.hours * 3600 / run.every)
@@ -274,7 +281,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
 def _reads_pages(rule: Rule) -> bool:
     """Whether a detail tells the rule more than the tag filter could."""
     about = (field_of(leaf, rule.watch) for leaf in leaves(rule.condition))
-    return any(it.source == "detail" and it.name != "tags" for it in about)
+    return any(it.source is Source.DETAIL and it.name != "tags" for it in about)
 
 
 def _table(costs: Sequence[Cost]) -> str:

@@ -184,10 +184,10 @@ def tags(subject: RecordingSubject) -> tuple[str, ...]:
 def tag_pieces(subject: RecordingSubject) -> Sequence[str]:
     """The tags of the session and of every page view, with repeats."""
     recording = subject.recording
-    if not recording.page_views:
+    if not recording.page_views and not subject.told_tags:
         return recording.tags
-    found = list(recording.tags)
-    for view in recording.page_views:
+    found = [*recording.tags, *subject.told_tags]
+    for view in recording.page_views or ():
         if view.tags:
             found += view.tags
     return found

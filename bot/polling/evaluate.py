@@ -19,6 +19,7 @@ import msgspec
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
+from bot.fields.normal import folded
 from bot.polling.filter_checks import FILTERS, Filter, FilterChecks, check_filter, concerns_all
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
@@ -203,6 +204,9 @@ class _Evaluator:
         self._outage: BotError | None = None
         self._failure: BotError | None = None
         self._read = False
+        self._verdicts: dict[tuple[str, str], bool] = {}
+        self._stale: frozenset[str] = frozenset()
+        self._has: dict[str, tuple[str, ...]] = {}
         self._lists = ExpandedLists(
             mouseflow=scope.mouseflow,
             website=scope.site.id,
@@ -220,6 +224,7 @@ class _Evaluator:
         return Knowledge(self._expansion, self._tags, self._filters)
 
     async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
+        self._stale = frozenset(it.row.id for it in candidates if it.stale and it.settled)
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
         subjects = await self._spot_checked(candidates, subjects)
         subjects = await self.with_facts(
@@ -486,26 +491,49 @@ class _Evaluator:
     async def _needed(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
     ) -> list[RecordingSubject]:
-        refuted = await self._refuted_by_tags(subjects, wanted)
+        """The recordings whose detail is needed after the tag filter has told what it can."""
+        told = await self._told_tags(subjects, wanted)
+        for key, tags in told.items():
+            for rule in wanted[key]:
+                said = self._rules.verdict_told(rule, subjects[key], tags, stale=key in self._stale)
+                # Messages show the pages of a recording, so its detail is read for them.
+                posts = any(action.posts for action in rule.do)
+                if said is False or (said and not posts):
+                    self._verdicts[key, rule.id] = said
+        self._has |= {
+            key: tuple(tag for tag, there in tags.items() if there) for key, tags in told.items()
+        }
         return [
             subjects[key]
             for key, rules in wanted.items()
-            if any((key, rule.id) not in refuted for rule in rules)
+            if any(
+                (key, rule.id) not in self._verdicts or self._rules.lacks(rule, subjects[key])
+                for rule in rules
+            )
         ]
 
-    async def _refuted_by_tags(
+    async def _told_tags(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
-    ) -> frozenset[tuple[str, str]]:
-        """(recording, rule) pairs where a tag that the rule requires is on no page either."""
-        facts, client = self._scope.facts, self._scope.mouseflow
-        lacking: dict[str, dict[str, list[str]]] = {}
-        for key, rules in wanted.items():
-            for rule in rules:
-                for tag in self._rules.required_tags[rule.id] - set(subjects[key].recording.tags):
-                    lacking.setdefault(tag, {}).setdefault(key, []).append(rule.id)
-        if len(wanted) <= sum(map(facts.calls_for_tag, lacking)):
-            return frozenset()  # the details themselves are no more calls
-        refuted: set[tuple[str, str]] = set()
+    ) -> dict[str, dict[str, bool]]:
+        """Which tags recordings have on them or on one of their pages, as far as that may decide.
+
+        Asks only about recordings of which each undecided rule names a tag, and only if that
+        takes fewer calls than their details.
+        """
+        facts, client, askable = self._scope.facts, self._scope.mouseflow, self._rules.askable_tags
+        there = {key: {folded(tag) for tag in subjects[key].recording.tags} for key in wanted}
+        asked = {
+            key: {tag for it in rules for tag in askable[it.id] if folded(tag) not in there[key]}
+            for key, rules in wanted.items()
+            if all(askable[rule.id] for rule in rules)
+        }
+        lacking: dict[str, list[str]] = {}
+        for key, tags in asked.items():
+            for tag in sorted(tags):
+                lacking.setdefault(tag, []).append(key)
+        if len(asked) <= sum(map(facts.calls_for_tag, lacking)):
+            return {}  # the details themselves are no more calls
+        found: dict[str, dict[str, bool]] = {}
         for tag, keys in lacking.items():
             before = client.calls
             try:
@@ -520,12 +548,13 @@ class _Evaluator:
                     raise
                 self._tags = self._tags.failed(tag, self._now)  # details tell the tags, too
                 break
-            for name in {rule for ids in keys.values() for rule in ids}:
-                self.costs[name] += client.calls - before
-            may_have = tagged.there | tagged.unknown
-            refuted |= {(key, rule) for key, ids in keys.items() for rule in ids
-                        if key not in may_have}  # fmt: skip
-        return frozenset(refuted)
+            self._charge(
+                ([it for it in wanted[key] if tag in askable[it.id]] for key in keys),
+                client.calls - before,
+            )
+            for key in set(keys) - tagged.unknown:
+                found.setdefault(key, {})[tag] = key in tagged.there
+        return found
 
     async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
         self._fetched += len(subjects)
@@ -556,10 +585,16 @@ class _Evaluator:
         unavailable: frozenset[str],
     ) -> Evaluation:
         key = subject.key
+        if detail is None and key in self._has:
+            subject = msgspec.structs.replace(subject, told_tags=self._has[key])
         deleted = isinstance(detail, Gone) and key not in self._scope.back
         if deleted and self._outage is None:
             return Evaluation(candidate, subject, gone=True)
-        rules = self._in_play(key, self._rules.group(candidate.settled).sure(subject))
+        rules = self._sure(subject, candidate.settled)
+        if detail is None:
+            told = [rule for rule in self._undecided(subject, candidate.settled)
+                    if self._verdicts.get((key, rule.id))]  # fmt: skip
+            rules = [*rules, *told]
         if candidate.stale and candidate.settled and not isinstance(detail, Recording):
             unsure = self._rules.hinging_on_marks(subject)
             rules = [rule for rule in rules if rule not in unsure]

@@ -18,8 +18,9 @@ from bot.fields.normal import folded
 from bot.fields.recordings import TAGS
 from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.ports import Mouseflow
-from bot.rules.evaluate import field_of
+from bot.rules.evaluate import answer, field_of
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
+from bot.rules.value_tests import Answer, both
 from bot.store import Connection
 from bot.store.recordings import set_watermark, watermark
 from mouseflow.filters import SessionFilters
@@ -197,7 +198,6 @@ def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
     return frozenset(row.id for row in rows if row.id not in seen and not listing.covers(row))
 
 
-IMPOSSIBLE_TAG = "mouseflow-bot-no-such-tag"
 ASK_AGAIN = timedelta(hours=1)
 """How soon to try again whether the tag filter covers pages."""
 
@@ -263,7 +263,8 @@ async def probe_tag_filter(
     if not known.covers_pages and known.witness is not None and known.may_ask("", now):
         row, hidden = known.witness
         there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
-        nobody = await members(mouseflow, website, replace(window, tags=(IMPOSSIBLE_TAG,)), [row])
+        other = replace(window, tags=(_like(hidden, row),))
+        nobody = await members(mouseflow, website, other, [row])
         covers = row.id in there.there and row.id not in nobody.there | nobody.unknown
         known = replace(known.asking("", now), covers_pages=covers, witness=None)
     if tag not in known.spelled and known.may_ask(tag, now):
@@ -272,6 +273,12 @@ async def probe_tag_filter(
         if found.count:
             known = replace(known, spelled=known.spelled | {tag})
     return known
+
+
+def _like(tag: str, row: Recording) -> str:
+    """A tag that the recording lacks and that begins like one it has: a filter that returns the
+    recording ignores what is asked, or compares beginnings."""
+    return next((cut for n in range(len(tag) - 1, 0, -1) if (cut := tag[:n]) not in row.tags), "-")
 
 
 def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
@@ -342,6 +349,39 @@ def _tag_tests(leaf: Leaf) -> Iterator[Test]:
             pass
         case _:
             assert_never(leaf)
+
+
+def askable_tags(rule: Rule) -> frozenset[str]:
+    """Tags that the filter can tell, and on which the rule's outcome depends."""
+    return frozenset(
+        taken
+        for leaf in leaves(rule.condition)
+        for test in _tag_tests(leaf)
+        for tag in test.operator.spelled
+        if (taken := TAGS.served.take(tag)) is not None
+    )
+
+
+def leaf_told(leaf: Leaf, subject: RecordingSubject, told: Mapping[str, bool]) -> Answer:
+    """The leaf's answer if the tag filter has told which tags the recording has.
+
+    A tag is on the session or on one of its pages, so it says of a single page only what it lacks.
+    """
+    known = answer(leaf, subject)
+    if known is not None:
+        return known
+    there = {folded(tag) for tag in subject.recording.tags}
+
+    def has(tag: str) -> Answer:
+        return True if folded(tag) in there else told.get(tag)
+
+    tests = tuple(_tag_tests(leaf))
+    said = [test.operator.by_values(has) for test in tests]
+    if isinstance(leaf, Test):
+        return both(said) if tests else None
+    lacking = zip(tests, said, strict=True)
+    needed = (it is False and test.operator.needs_data(TAGS) for test, it in lacking)
+    return False if any(needed) else None
 
 
 def required_tags(rule: Rule) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """The recording rules of one website, prepared for evaluation."""
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from typing import assert_never
 
@@ -10,7 +10,13 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
-from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
+from bot.polling.server_facts import (
+    askable_tags,
+    leaf_told,
+    named_tags,
+    own_tags,
+    without_tags,
+)
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
 from bot.rules.model import (
@@ -65,14 +71,10 @@ class OwnTagsHidden:
 
     def decide(self, subject: RecordingSubject) -> Decision:
         """Both at once."""
-        if self._tags.isdisjoint(folded(tag) for tag in subject.recording.tags):
+        seen = (*subject.recording.tags, *subject.told_tags)
+        if self._tags.isdisjoint(map(folded, seen)):
             return self._whole.decide(subject)
-        found = [
-            group.decide(
-                msgspec.structs.replace(subject, recording=without_tags(subject.recording, tags))
-            )
-            for tags, group in self._parts
-        ]
+        found = [group.decide(_hiding(subject, tags)) for tags, group in self._parts]
         return Decision(
             sure=self._in_order(rule for each in found for rule in each.sure),
             open=self._in_order(rule for each in found for rule in each.open),
@@ -132,7 +134,8 @@ class SiteRules:
         read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
         self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
         self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
-        self.required_tags = {rule.id: required_tags(rule) for rule in watching}
+        self.askable_tags = {rule.id: askable_tags(rule) for rule in watching}
+        self._hidden = hidden
         self._reading_marks = tuple(
             rule
             for rule in watching
@@ -154,6 +157,20 @@ class SiteRules:
         """The ids of the rules that need one of these filters."""
         return frozenset().union(*(self.asking[name] for name in filters))
 
+    def verdict_told(
+        self, rule: Rule, subject: RecordingSubject, told: Mapping[str, bool], *, stale: bool
+    ) -> Answer:
+        """The rule's verdict if the tag filter has told which tags the recording has.
+
+        `stale`: what people can change on a finished session is not known.
+        """
+        seen = _hiding(subject, self._hidden[rule.id])
+
+        def of_leaf(leaf: Leaf) -> Answer:
+            return None if stale and _can_be_marked(leaf) else leaf_told(leaf, seen, told)
+
+        return _verdict(rule.condition, of_leaf)
+
     def lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells something that a match of the rule reads."""
         return _unknown(self._beside[rule.id], subject)
@@ -171,11 +188,20 @@ class SiteRules:
 
         Stars, watched marks, variables and names change without any activity of the session.
         """
-        return [
-            rule
-            for rule in self._reading_marks
-            if _verdict_unmarked(rule.condition, subject) is None
-        ]
+
+        def of_leaf(leaf: Leaf) -> Answer:
+            return None if _can_be_marked(leaf) else answer(leaf, subject)
+
+        return [it for it in self._reading_marks if _verdict(it.condition, of_leaf) is None]
+
+
+def _hiding(subject: RecordingSubject, tags: frozenset[str]) -> RecordingSubject:
+    """The recording without these tags."""
+    return msgspec.structs.replace(
+        subject,
+        recording=without_tags(subject.recording, tags),
+        told_tags=tuple(tag for tag in subject.told_tags if folded(tag) not in tags),
+    )
 
 
 def _unknown(fields: Iterable[Field], subject: RecordingSubject) -> bool:
@@ -204,17 +230,17 @@ def _reads_tags(leaf: Leaf) -> bool:
     return isinstance(leaf, Test) and field_of(leaf, "recordings").text is TextKind.TAG
 
 
-def _verdict_unmarked(condition: Condition, subject: RecordingSubject) -> Answer:
-    """The verdict if nothing were known of what people can change on a finished session."""
+def _verdict(condition: Condition, of_leaf: Callable[[Leaf], Answer]) -> Answer:
+    """The verdict if the leaves are answered like that."""
     match condition:
         case All(parts):
-            return both(_verdict_unmarked(part, subject) for part in parts)
+            return both(_verdict(part, of_leaf) for part in parts)
         case AnyOf(parts):
-            return either(_verdict_unmarked(part, subject) for part in parts)
+            return either(_verdict(part, of_leaf) for part in parts)
         case Not(part):
-            return opposite(_verdict_unmarked(part, subject))
+            return opposite(_verdict(part, of_leaf))
         case Test() | OneItem() | Journey():
-            return None if _can_be_marked(condition) else answer(condition, subject)
+            return of_leaf(condition)
         case _:
             assert_never(condition)
 
