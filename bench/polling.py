@@ -226,7 +226,7 @@ async def measure(run: Run) -> Cost:
         }
         cost = Cost(run, sender.calls.copy(), sender.read, lists + facts, lists,
                     lists + sender.changed, 0, 0)  # fmt: skip
-        ids, needed, truth = await _truth(sim, watched, rules, since, end)
+        ids, active, needed, truth = await _truth(sim, watched, rules, since, end)
     found = {each for each in found if each[2] in ids}
     if truth != found:
         for rule, _site, key in sorted(truth ^ found)[:10]:
@@ -234,26 +234,27 @@ async def measure(run: Run) -> Cost:
         sys.exit(f"matches missing {len(truth - found)}, beyond the truth {len(found - truth)}")
     cost.rows, cost.matches = len(ids), len(truth)
     cost.least += needed
-    cost.naive += len(ids)
+    cost.naive += active
     return cost
 
 
 async def _truth(sim, watched, rules: Sequence[Rule], since, end):
-    """Recordings whose whole activity lies within the measured time: their ids, how many of
-    them need their detail though all facts are known, and all their matches."""
+    """Recordings whose whole activity lies within the measured time: their ids and all their
+    matches. And of all that have been active since: how many there are, and how many need their
+    detail though all facts are known."""
     sim.world.quirks = replace(sim.world.quirks, row_cap=10_000_000)
     asking = Counting(sim)
     truth = set()
     ids = set()
-    needed = 0
+    active = needed = 0
     group = RuleIndex(rules)
     of_pages = {rule.id for rule in rules if _reads_pages(rule)}
     for site in watched:
         page = await asking.send(recordings.list(site.id, limit=1_000_000, filters=None))
         for row in page.recordings:
-            if row.last_activity is None or not since <= row.last_activity < end:
+            if row.last_activity is None or row.last_activity < since:
                 continue
-            ids.add(row.id)
+            active += 1
             seen = sim.world.inspect(row.id)[2]
             bare = RecordingSubject(
                 website=site,
@@ -267,6 +268,9 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             needed += any(
                 required_tags(rule) <= tags and rule.id in of_pages for rule in group.open(bare)
             )
+            if row.last_activity >= end:
+                continue  # the last poll saw it, but not its end
+            ids.add(row.id)
             whole = RecordingSubject(
                 website=site,
                 recording=merge(row, detail),
@@ -275,7 +279,7 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
                 visitor_type=bare.visitor_type,
             )
             truth |= {(rule.id, site.id, row.id) for rule in rules if rule_answer(rule, whole)}
-    return ids, needed, truth
+    return ids, active, needed, truth
 
 
 def _reads_pages(rule: Rule) -> bool:

@@ -34,10 +34,11 @@ from bot.polling.server_facts import (
 from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
+from bot.rules.evaluate import Decision
 from bot.rules.model import Rule
 from mouseflow import Request, recordings
 from mouseflow.filters import SessionFilters
-from mouseflow.models import Recording
+from mouseflow.models import PageView, Recording
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Candidate:
     need is asked now, while the row is near the top of the lists. `before` is the friction
     asked when the session last grew: if it is still the same, a detail has nothing new but tags.
     `stale`: the row was read some time ago; people may have starred, watched or named it since.
+    `views`: the page views of an earlier detail, if the session has not grown since.
     """
 
     row: Recording
@@ -68,6 +70,7 @@ class Candidate:
     quiet: bool = False
     before: Band | None = None
     stale: bool = False
+    views: tuple[PageView, ...] | None = None
 
     def unchanged(self, friction: Band | None) -> bool:
         """Whether it was evaluated before with all that is known now, but for tags."""
@@ -154,6 +157,8 @@ class Scope:
     def subject(self, candidate: Candidate) -> RecordingSubject:
         """The candidate as rules see it before anything is asked."""
         row = candidate.row
+        if row.page_views is None and candidate.views is not None:
+            row = msgspec.structs.replace(row, page_views=candidate.views)
         exact = _exact_friction(row)
         return RecordingSubject(
             website=self.site,
@@ -206,6 +211,7 @@ class _Evaluator:
         self._read = False
         self._verdicts: dict[tuple[str, str], bool] = {}
         self._stale: frozenset[str] = frozenset()
+        self._kept: frozenset[str] = frozenset()
         self._has: dict[str, tuple[str, ...]] = {}
         self._lists = ExpandedLists(
             mouseflow=scope.mouseflow,
@@ -224,6 +230,9 @@ class _Evaluator:
         return Knowledge(self._expansion, self._tags, self._filters)
 
     async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
+        self._kept = frozenset(
+            it.row.id for it in candidates if it.row.page_views is None and it.views is not None
+        )
         self._stale = frozenset(it.row.id for it in candidates if it.stale and it.settled)
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
         subjects = await self._spot_checked(candidates, subjects)
@@ -243,6 +252,7 @@ class _Evaluator:
             for key, detail in details.items()
             if isinstance(detail, Recording)
         }
+        self._kept -= whole.keys()
         settled = {it.row.id: it.settled for it in candidates}
         # A detail may make a fact matter that the row had ruled out.
         subjects |= await self.with_facts(whole, settled)
@@ -352,7 +362,7 @@ class _Evaluator:
         """The rules that match the recording by what this filter told, among others."""
         if not self._rules.asking[name]:
             return []
-        sure = self._in_play(subject.key, self._rules.group(settled).sure(subject))
+        sure = self._sure(subject, settled)
         return [rule for rule in sure if rule.id in self._rules.asking[name]]
 
     def _depending(
@@ -385,7 +395,32 @@ class _Evaluator:
 
     def _sure(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
         """The rules that are about to match the recording."""
-        return self._in_play(subject.key, self._rules.group(settled).sure(subject))
+        return self._in_play(subject.key, self._decide(subject, settled).sure)
+
+    def _decide(self, subject: RecordingSubject, settled: bool) -> Decision:
+        """The rules that match, and those whose outcome depends on what is not known.
+
+        Page views of an earlier detail say nothing to rules that read tags, which may be new.
+        """
+        group = self._rules.group(settled)
+        decision = group.decide(subject)
+        if subject.key not in self._kept:
+            return decision
+        bare, beyond = group.decide(_without_page_views(subject)), self._rules.beyond_pages
+        sure, undecided = (
+            tuple(
+                rule
+                for rule in group.rules
+                if rule in (without if rule.id in beyond else with_views)
+            )
+            for with_views, without in zip(decision, bare, strict=True)
+        )
+        return Decision(sure, undecided)
+
+    def _lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether a detail still tells something that a match of the rule reads."""
+        blind = subject.key in self._kept and rule.id in self._rules.beyond_pages
+        return self._rules.lacks(rule, _without_page_views(subject) if blind else subject)
 
     def _friction_question(
         self, subject: RecordingSubject, rules: Sequence[Rule]
@@ -399,7 +434,7 @@ class _Evaluator:
         """The rules for which the candidate's detail is worth a call."""
         rules = self._undecided(subject, candidate.settled)
         sure = self._sure(subject, candidate.settled)
-        lacking = [rule for rule in sure if self._rules.lacks(rule, subject)]
+        lacking = [rule for rule in sure if self._lacks(rule, subject)]
         if candidate.unchanged(subject.friction):
             # Pages may have got tags meanwhile, but a detail would cost too much to see that.
             readers = self._rules.reading_tags
@@ -413,7 +448,7 @@ class _Evaluator:
 
     def _spared_by_list(self, candidate: Candidate, subject: RecordingSubject) -> bool:
         """Whether page views of the list made a detail unnecessary."""
-        if subject.recording.page_views is None:
+        if subject.recording.page_views is None or subject.key in self._kept:
             return False
         return bool(self._undecided(_without_page_views(subject), candidate.settled))
 
@@ -507,7 +542,7 @@ class _Evaluator:
             subjects[key]
             for key, rules in wanted.items()
             if any(
-                (key, rule.id) not in self._verdicts or self._rules.lacks(rule, subjects[key])
+                (key, rule.id) not in self._verdicts or self._lacks(rule, subjects[key])
                 for rule in rules
             )
         ]
@@ -607,7 +642,7 @@ class _Evaluator:
 
     def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
         """The rules on which another call may decide; not those that a filter suspends."""
-        rules = self._in_play(subject.key, self._rules.group(settled).open(subject))
+        rules = self._in_play(subject.key, self._decide(subject, settled).open)
         if not self._filters.suspended:
             return rules
         suspended = self._rules.needing(self._filters.suspended)

@@ -99,7 +99,8 @@ class SiteRules:
 
     `expandable`: a row with its page views holds all that a detail does, since no rule reads
     a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
-    tags, of a session or its pages. `asking`: ids of the rules that need a filter of the
+    tags, of a session or its pages; `beyond_pages` of those and of the rules that read more of a
+    detail than which pages were seen. `asking`: ids of the rules that need a filter of the
     API to be decided; `telling_visitor_type` only in their texts.
     """
 
@@ -134,6 +135,12 @@ class SiteRules:
         read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
         self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
         self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
+        self.beyond_pages = self.reading_tags.union(
+            rule
+            for rule, field in read
+            if field.source is Source.DETAIL
+            and (field.missing_from_expanded_lists or (field.grows and field.numeric))
+        )
         self.askable_tags = {rule.id: askable_tags(rule) for rule in watching}
         self._hidden = hidden
         self._reading_marks = tuple(
