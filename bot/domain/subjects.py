@@ -59,7 +59,7 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
 
     `friction` and `visitor_type` are None where no rule had them asked. `zone` is the name
     of the account's time zone (`weekday` and `hour` count in it). `told_tags` are on the session
-    or on one of its pages, as the API's filter said.
+    or on one of its pages and `told_pages` were seen in it, as the API's filters said.
     """
 
     kind: ClassVar[Kind] = "recordings"
@@ -69,6 +69,7 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
     friction: Band | None = None
     visitor_type: Literal["first", "returning"] | None = None
     told_tags: tuple[str, ...] = ()
+    told_pages: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

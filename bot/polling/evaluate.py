@@ -13,22 +13,23 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar, assert_never
 
 import msgspec
+import structlog
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
-from bot.fields.normal import folded
 from bot.polling.filter_checks import FILTERS, Filter, FilterChecks, check_filter, concerns_all
+from bot.polling.list_filters import Filters, is_answered, learn, pages_of, probe, untried
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
     FrictionQuestion,
+    Question,
     ServerFacts,
-    TagFilter,
     Told,
     VisitorType,
-    probe_tag_filter,
     without_tags,
 )
 from bot.polling.session import merge
@@ -41,6 +42,8 @@ from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 NO_RULES: frozenset[str] = frozenset()
 
@@ -96,7 +99,7 @@ class Knowledge:
     """What is known of how a website's API behaves. Losing it costs a few calls, no match."""
 
     expansion: Expansion = field(default_factory=Expansion)
-    tags: TagFilter = field(default_factory=TagFilter)
+    lists: Filters = field(default_factory=untried)
     filters: FilterChecks = field(default_factory=FilterChecks)
 
 
@@ -203,7 +206,7 @@ class _Evaluator:
     def __init__(self, knowledge: Knowledge, scope: Scope) -> None:
         self.costs: Counter[str] = Counter()
         self._scope, self._rules, self._now = scope, scope.rules, scope.now
-        self._tags, self._expansion = knowledge.tags, knowledge.expansion
+        self._narrowing, self._expansion = knowledge.lists, knowledge.expansion
         self._filters = knowledge.filters
         self._fetched = 0
         self._outage: BotError | None = None
@@ -212,7 +215,8 @@ class _Evaluator:
         self._verdicts: dict[tuple[str, str], bool] = {}
         self._stale: frozenset[str] = frozenset()
         self._kept: frozenset[str] = frozenset()
-        self._has: dict[str, tuple[str, ...]] = {}
+        self._settled: frozenset[str] = frozenset()
+        self._answers: dict[str, Mapping[Question, bool]] = {}
         self._lists = ExpandedLists(
             mouseflow=scope.mouseflow,
             website=scope.site.id,
@@ -227,12 +231,13 @@ class _Evaluator:
     @property
     def knowledge(self) -> Knowledge:
         """What is known of the API by now."""
-        return Knowledge(self._expansion, self._tags, self._filters)
+        return Knowledge(self._expansion, self._narrowing, self._filters)
 
     async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
         self._kept = frozenset(
             it.row.id for it in candidates if it.row.page_views is None and it.views is not None
         )
+        self._settled = frozenset(it.row.id for it in candidates if it.settled)
         self._stale = frozenset(it.row.id for it in candidates if it.stale and it.settled)
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
         subjects = await self._spot_checked(candidates, subjects)
@@ -476,13 +481,16 @@ class _Evaluator:
                 return found, frozenset({*failed, *rest})
             had = {key: it for key, it in details.items() if isinstance(it, Recording)}
             for key, detail in had.items():
-                self._tags = self._tags.learn(subjects[key].recording, detail)
+                self._narrowing = learn(
+                    self._narrowing, subjects[key].recording, detail, self._rules.questions
+                )
+            self._compare(had)
             before = self._expansion.trusted(self._now)
             self._expansion = await self._lists.compare(had, self._expansion)
             if self._expansion.trusted(self._now) and not before:
                 found |= await self._expanded(rest)
                 rest = _without(rest, found)
-            learnt = self._tags.witness is not None
+            learnt = any(it.witness is not None for it in self._narrowing.values())
             needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
         bare = {k for k, it in found.items() if isinstance(it, Recording) and it.page_views is None}
         return found, frozenset({*failed, *bare})
@@ -526,70 +534,113 @@ class _Evaluator:
     async def _needed(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
     ) -> list[RecordingSubject]:
-        """The recordings whose detail is needed after the tag filter has told what it can."""
-        told = await self._told_tags(subjects, wanted)
-        for key, tags in told.items():
+        """The recordings whose detail is needed after filters have told what they can."""
+        told = await self._told_by_filters(subjects, wanted)
+        self._answers |= told
+        for key, answers in told.items():
             for rule in wanted[key]:
-                said = self._rules.verdict_told(rule, subjects[key], tags, stale=key in self._stale)
+                said = self._verdict(rule, subjects[key], answers)
                 # Messages show the pages of a recording, so its detail is read for them.
                 posts = any(action.posts for action in rule.do)
                 if said is False or (said and not posts):
                     self._verdicts[key, rule.id] = said
-        self._has |= {
-            key: tuple(tag for tag, there in tags.items() if there) for key, tags in told.items()
-        }
-        return [
-            subjects[key]
+        spared = {
+            key
             for key, rules in wanted.items()
-            if any(
-                (key, rule.id) not in self._verdicts or self._lacks(rule, subjects[key])
-                for rule in rules
-            )
-        ]
+            if all(self._is_told(rule, subjects[key]) for rule in rules)
+        }
+        return [subjects[key] for key in wanted if key not in spared - self._to_compare(spared)]
 
-    async def _told_tags(
+    def _is_told(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether filters have decided the rule, and a match needs nothing else."""
+        said = self._verdicts.get((subject.key, rule.id))
+        return said is not None and not (said and self._lacks(rule, subject))
+
+    def _verdict(
+        self, rule: Rule, subject: RecordingSubject, told: Mapping[Question, bool]
+    ) -> bool | None:
+        return self._rules.verdict_told(
+            rule, self._sure_of(subject), told, stale=subject.key in self._stale
+        )
+
+    def _sure_of(self, subject: RecordingSubject) -> RecordingSubject:
+        """The recording without the page views of an earlier detail: their tags may be old."""
+        return _without_page_views(subject) if subject.key in self._kept else subject
+
+    async def _told_by_filters(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
-    ) -> dict[str, dict[str, bool]]:
-        """Which tags recordings have on them or on one of their pages, as far as that may decide.
+    ) -> dict[str, dict[Question, bool]]:
+        """What filters tell about recordings, as far as that may decide.
 
-        Asks only about recordings of which each undecided rule names a tag, and only if that
-        takes fewer calls than their details.
+        Asks only about recordings of which filters may decide each rule, and only if that takes
+        fewer calls than their details.
         """
-        facts, client, askable = self._scope.facts, self._scope.mouseflow, self._rules.askable_tags
-        there = {key: {folded(tag) for tag in subjects[key].recording.tags} for key in wanted}
-        asked = {
-            key: {tag for it in rules for tag in askable[it.id] if folded(tag) not in there[key]}
-            for key, rules in wanted.items()
-            if all(askable[rule.id] for rule in rules)
-        }
-        lacking: dict[str, list[str]] = {}
-        for key, tags in asked.items():
-            for tag in sorted(tags):
-                lacking.setdefault(tag, []).append(key)
-        if len(asked) <= sum(map(facts.calls_for_tag, lacking)):
+        facts, client, askable = self._scope.facts, self._scope.mouseflow, self._rules.askable
+        asked: dict[Question, list[str]] = {}
+        spared = 0
+        for key, rules in wanted.items():
+            subject = self._sure_of(subjects[key])
+            if all(
+                self._verdict(it, subject, dict.fromkeys(askable[it.id], False)) is not None
+                for it in rules
+            ):
+                spared += 1
+                for question in {each for it in rules for each in askable[it.id]}:
+                    if not is_answered(question, subject):
+                        asked.setdefault(question, []).append(key)
+        depths = {it: self._narrowing[it.name].depths.get(it.value, 0) for it in asked}
+        if spared <= sum(facts.calls_for(it, depths[it]) for it in asked):
             return {}  # the details themselves are no more calls
-        found: dict[str, dict[str, bool]] = {}
-        for tag, keys in lacking.items():
-            before = client.calls
+        found: dict[str, dict[Question, bool]] = {}
+        for question in sorted(asked):
+            keys, before, (name, value) = asked[question], client.calls, question
+            known = self._narrowing[name]
             try:
-                self._tags = await probe_tag_filter(
-                    self._tags, client, self._scope.site.id, self._scope.window, tag, self._now
+                known = await probe(
+                    known, client, self._scope.site.id, self._scope.window, question, self._now
                 )
-                if not self._tags.trusted(tag):
-                    continue
-                tagged = await facts.with_tag(tag, [subjects[key].recording for key in keys])
+                if known.trusted(value):
+                    rows = [subjects[key].recording for key in keys]
+                    answers = await facts.answers(question, rows, depths[question])
+                    known = known.answered(value, answers.depth)
+                    for key in set(keys) - answers.unknown:
+                        found.setdefault(key, {})[question] = key in answers.there
             except (GiveUp, TryLater) as error:
                 if concerns_all(error):
                     raise
-                self._tags = self._tags.failed(tag, self._now)  # details tell the tags, too
-                break
+                known = known.failed(value, self._now)  # details tell it, too
+            self._narrowing = {**self._narrowing, name: known}
             self._charge(
-                ([it for it in wanted[key] if tag in askable[it.id]] for key in keys),
+                ([it for it in wanted[key] if question in askable[it.id]] for key in keys),
                 client.calls - before,
             )
-            for key in set(keys) - tagged.unknown:
-                found.setdefault(key, {})[tag] = key in tagged.there
         return found
+
+    def _to_compare(self, spared: Iterable[str]) -> set[str]:
+        """A finished recording whose detail is read all the same, if a comparison is due."""
+        if not self._narrowing["funnel"].check_is_due(self._now):
+            return set()
+        some = (
+            key
+            for key in sorted(spared)
+            if key in self._settled and any(it.name == "funnel" for it in self._answers[key])
+        )
+        return set(islice(some, 1))
+
+    def _compare(self, details: Mapping[str, Recording]) -> None:
+        """Compare what the filter for pages told about finished sessions with their details."""
+        pages = self._narrowing["funnel"]
+        for key in details.keys() & self._answers.keys() & self._settled:
+            seen = pages_of(details[key])
+            told = {q: said for q, said in self._answers[key].items() if q.name == "funnel"}
+            wrong = {q.value for q, said in told.items() if said is not (q.value in seen)}
+            if told:
+                pages = replace(pages, checked=self._now, otherwise=pages.otherwise | wrong)
+            if wrong:
+                log.warning(
+                    "poll.filter_contradicted", website=self._scope.site.name, recording=key
+                )
+        self._narrowing = {**self._narrowing, "funnel": pages}
 
     async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
         self._fetched += len(subjects)
@@ -620,8 +671,13 @@ class _Evaluator:
         unavailable: frozenset[str],
     ) -> Evaluation:
         key = subject.key
-        if detail is None and key in self._has:
-            subject = msgspec.structs.replace(subject, told_tags=self._has[key])
+        if detail is None and (answers := self._answers.get(key)):
+            yes = [question for question, said in sorted(answers.items()) if said]
+            subject = msgspec.structs.replace(
+                subject,
+                told_tags=tuple(it.value for it in yes if it.name == "tags"),
+                told_pages=tuple(it.value for it in yes if it.name == "funnel"),
+            )
         deleted = isinstance(detail, Gone) and key not in self._scope.back
         if deleted and self._outage is None:
             return Evaluation(candidate, subject, gone=True)

@@ -5,9 +5,9 @@ once for all rules and recordings, and only while some recording may still reach
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Generic, Literal, Protocol, TypeVar, assert_never
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, assert_never
 
 import msgspec
 
@@ -17,10 +17,10 @@ from bot.fields.field import TextKind
 from bot.fields.normal import folded
 from bot.fields.recordings import TAGS
 from bot.polling.list_reader import Listing, deeper, narrowed, read
+from bot.polling.session import aware
 from bot.ports import Mouseflow
-from bot.rules.evaluate import answer, field_of
+from bot.rules.evaluate import field_of
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
-from bot.rules.value_tests import Answer, both
 from bot.store import Connection
 from bot.store.recordings import set_watermark, watermark
 from mouseflow.filters import SessionFilters
@@ -36,8 +36,8 @@ IMPOSSIBLE_FRICTION = 1_000_000_000.0
 SPARE = 10
 """Rows to ask for beyond those in question."""
 
-CALLS_A_TAG = 2
-"""Calls that a query for a tag may take: its rows may be deeper than the first call reads."""
+CALLS = 2
+"""Calls that a question may take: its rows may be deeper than the first call reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,35 @@ class Membership:
     """Which recordings a filter returns. `unknown` are those that the server would not show.
 
     All others in question are known to be left out by the filter. `count` is how many
-    recordings of the window the filter returns.
+    recordings of the window the filter returns, `depth` how many of them are as new as those in
+    question.
     """
 
     there: frozenset[str]
     unknown: frozenset[str] = frozenset()
     count: int = 0
+    depth: int = 0
+
+
+Narrowing = Literal["tags", "funnel"]
+"""The filters that answer what else only details tell: tags, and which pages were seen (L4306)."""
+
+
+class Question(NamedTuple):
+    """What the API can filter a list by: a tag, or a page that was seen."""
+
+    name: Narrowing
+    value: str
+
+    def of(self, window: SessionFilters) -> SessionFilters:
+        """The window, narrowed to the recordings of which the answer is yes."""
+        match self.name:
+            case "tags":
+                return replace(window, tags=(self.value,))
+            case "funnel":
+                return replace(window, funnel=self.value)
+            case _:
+                assert_never(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +121,14 @@ class ServerFacts(Protocol):
         """
         ...
 
-    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
-        """Which of the rows the tag filter returns."""
+    async def answers(
+        self, question: Question, rows: Sequence[Recording], depth: int
+    ) -> Membership:
+        """Which of the rows the filter returns. `depth`: how many rows that took before."""
         ...
 
-    def calls_for_tag(self, tag: str) -> int:
-        """How many calls `with_tag` may take."""
+    def calls_for(self, question: Question, depth: int) -> int:
+        """How many calls `answers` may take."""
         ...
 
 
@@ -146,13 +171,15 @@ class PollFacts:
         }
         return Told(types, (found.count,))
 
-    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
-        """Ask once for all rows."""
-        return await self._members(replace(self.window, tags=(tag,)), rows)
+    async def answers(
+        self, question: Question, rows: Sequence[Recording], depth: int
+    ) -> Membership:
+        """Ask once for all rows, a quarter deeper than before."""
+        return await self._members(question.of(self.window), rows, depth + depth // 4)
 
-    def calls_for_tag(self, tag: str) -> int:
-        """Two at most: the rows may be deeper than the first call reads."""
-        return CALLS_A_TAG
+    def calls_for(self, question: Question, depth: int) -> int:
+        """One, or two while it is not known how deep the rows are."""
+        return 1 if depth else CALLS
 
     async def _members(
         self, filters: SessionFilters, rows: Collection[Recording], depth: int = 0
@@ -190,7 +217,16 @@ async def members(
         if further is listing:
             break
         listing = further
-    return Membership(frozenset(row.id for row in listing.rows), undecided, listing.count)
+    there = frozenset(row.id for row in listing.rows)
+    return Membership(there, undecided, listing.count, _as_new(listing, rows))
+
+
+def _as_new(listing: Listing, rows: Collection[Recording]) -> int:
+    oldest = min((aware(row.last_activity) for row in rows if row.last_activity), default=None)
+    return sum(
+        oldest is not None and row.last_activity is not None and aware(row.last_activity) >= oldest
+        for row in listing.rows
+    )
 
 
 def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
@@ -198,87 +234,11 @@ def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
     return frozenset(row.id for row in rows if row.id not in seen and not listing.covers(row))
 
 
-ASK_AGAIN = timedelta(hours=1)
-"""How soon to try again whether the tag filter covers pages."""
-
 TRACKER_TAGS = frozenset({
     "404", "bounce", "click-error", "click-rage", "dead-click", "form-interact", "mobility",
     "mouse-out", "shared", "speed-browsing", "submit", "submit-failure",
 })  # fmt: skip
 """Tags that Mouseflow itself sets, whose spelling is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class TagFilter:
-    """Whether the server's tag filter covers the tags of pages, as far as that is known.
-
-    Rules ignore case and the server may not: a tag of the site's own is used as a filter only
-    after the server has counted it in the rule's spelling. `asked` has when what was tried.
-    `witness` is a recording with a page tag that its row lacks.
-    """
-
-    covers_pages: bool = False
-    spelled: frozenset[str] = TRACKER_TAGS
-    asked: Mapping[str, datetime] = field(default_factory=dict)
-    witness: tuple[Recording, str] | None = None
-
-    def learn(self, row: Recording, detail: Recording) -> "TagFilter":
-        """The same with a witness, if this recording has a page tag that its row lacks."""
-        if self.witness is not None or self.covers_pages:
-            return self
-        tags = {tag for view in detail.page_views or () for tag in view.tags}
-        hidden = sorted(tags - set(row.tags) - set(detail.tags))
-        if not hidden or set(hidden[0]) & set(",*"):
-            return self
-        return replace(self, witness=(row, hidden[0]))
-
-    def trusted(self, tag: str) -> bool:
-        """Whether a recording that the filter leaves out has the tag on none of its pages."""
-        return self.covers_pages and tag in self.spelled
-
-    def may_ask(self, tag: str, now: datetime) -> bool:
-        """Whether the last try is long enough ago."""
-        asked = self.asked.get(tag)
-        return asked is None or now - asked >= ASK_AGAIN
-
-    def failed(self, tag: str, now: datetime) -> "TagFilter":
-        """The same after a query for the tag failed: do without the filter for a while."""
-        known = replace(self, covers_pages=False, witness=None)
-        return known.asking("", now).asking(tag, now)
-
-    def asking(self, tag: str, now: datetime) -> "TagFilter":
-        """The same, tried now."""
-        return replace(self, asked={**self.asked, tag: now})
-
-
-async def probe_tag_filter(
-    known: TagFilter,
-    mouseflow: Mouseflow,
-    website: str,
-    window: SessionFilters,
-    tag: str,
-    now: datetime,
-) -> TagFilter:
-    """Find out whether the filter can be trusted for the tag, if a try is due."""
-    if not known.covers_pages and known.witness is not None and known.may_ask("", now):
-        row, hidden = known.witness
-        there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
-        other = replace(window, tags=(_like(hidden, row),))
-        nobody = await members(mouseflow, website, other, [row])
-        covers = row.id in there.there and row.id not in nobody.there | nobody.unknown
-        known = replace(known.asking("", now), covers_pages=covers, witness=None)
-    if tag not in known.spelled and known.may_ask(tag, now):
-        found = await read(mouseflow, website, replace(window, tags=(tag,)), 1)
-        known = known.asking(tag, now)
-        if found.count:
-            known = replace(known, spelled=known.spelled | {tag})
-    return known
-
-
-def _like(tag: str, row: Recording) -> str:
-    """A tag that the recording lacks and that begins like one it has: a filter that returns the
-    recording ignores what is asked, or compares beginnings."""
-    return next((cut for n in range(len(tag) - 1, 0, -1) if (cut := tag[:n]) not in row.tags), "-")
 
 
 def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
@@ -349,39 +309,6 @@ def _tag_tests(leaf: Leaf) -> Iterator[Test]:
             pass
         case _:
             assert_never(leaf)
-
-
-def askable_tags(rule: Rule) -> frozenset[str]:
-    """Tags that the filter can tell, and on which the rule's outcome depends."""
-    return frozenset(
-        taken
-        for leaf in leaves(rule.condition)
-        for test in _tag_tests(leaf)
-        for tag in test.operator.spelled
-        if (taken := TAGS.served.take(tag)) is not None
-    )
-
-
-def leaf_told(leaf: Leaf, subject: RecordingSubject, told: Mapping[str, bool]) -> Answer:
-    """The leaf's answer if the tag filter has told which tags the recording has.
-
-    A tag is on the session or on one of its pages, so it says of a single page only what it lacks.
-    """
-    known = answer(leaf, subject)
-    if known is not None:
-        return known
-    there = {folded(tag) for tag in subject.recording.tags}
-
-    def has(tag: str) -> Answer:
-        return True if folded(tag) in there else told.get(tag)
-
-    tests = tuple(_tag_tests(leaf))
-    said = [test.operator.by_values(has) for test in tests]
-    if isinstance(leaf, Test):
-        return both(said) if tests else None
-    lacking = zip(tests, said, strict=True)
-    needed = (it is False and test.operator.needs_data(TAGS) for test, it in lacking)
-    return False if any(needed) else None
 
 
 def required_tags(rule: Rule) -> frozenset[str]:

@@ -10,9 +10,9 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
+from bot.polling.list_filters import askable, leaf_told
 from bot.polling.server_facts import (
-    askable_tags,
-    leaf_told,
+    Question,
     named_tags,
     own_tags,
     without_tags,
@@ -141,7 +141,8 @@ class SiteRules:
             if field.source is Source.DETAIL
             and (field.missing_from_expanded_lists or (field.grows and field.numeric))
         )
-        self.askable_tags = {rule.id: askable_tags(rule) for rule in watching}
+        self.askable = {rule.id: askable(rule) for rule in watching}
+        self.questions = frozenset[Question]().union(*self.askable.values())
         self._hidden = hidden
         self._reading_marks = tuple(
             rule
@@ -165,9 +166,9 @@ class SiteRules:
         return frozenset().union(*(self.asking[name] for name in filters))
 
     def verdict_told(
-        self, rule: Rule, subject: RecordingSubject, told: Mapping[str, bool], *, stale: bool
+        self, rule: Rule, subject: RecordingSubject, told: Mapping[Question, bool], *, stale: bool
     ) -> Answer:
-        """The rule's verdict if the tag filter has told which tags the recording has.
+        """The rule's verdict if filters have told these answers about the recording.
 
         `stale`: what people can change on a finished session is not known.
         """
