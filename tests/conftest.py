@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from postgres_server import EMPTY, GIVEN, Server, connected, create_database
 
 # A red run says something of the change, not of the dice; HYPOTHESIS_PROFILE=explore draws others.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -15,6 +17,55 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def pytest_xdist_auto_num_workers() -> int:
     """Three for each core: many tests wait for a real daemon, which leaves the core to others."""
     return 3 * (os.cpu_count() or 1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One PostgreSQL for all workers of a run, which starts while they collect their tests."""
+    if config.getoption("numprocesses", None) and GIVEN not in os.environ:
+        server = Server()
+        os.environ[GIVEN] = server.url
+        server.start(wait=False)
+        config.add_cleanup(server.remove)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server."""
+    if given := os.environ.get(GIVEN):
+        yield given
+        return
+    server = Server()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def worker_database(postgres: str) -> str:
+    """A database of this worker, with the bot's tables."""
+    from bot.store import open_store
+
+    url = create_database(postgres, f"bot_test_{os.getpid()}")
+    open_store(url).close()
+    return url
+
+
+@pytest.fixture
+def postgres_url(worker_database: str) -> str:
+    """The address of an empty store in PostgreSQL."""
+    with connected(worker_database) as conn:
+        conn.execute(EMPTY)
+    return worker_database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path) -> str:
+    """The address of an empty store, once in each kind of database."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path}/bot.db"
 
 
 # Started in the background SIGINT is ignored, also by the processes of tests.

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.actions import DIGESTS
 from bot.domain.limits import (
@@ -27,10 +26,10 @@ from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
-from bot.store.database import execute
 from bot.store.matches import release_next
 from bot.store.rules import snoozed_until
 from bot.store.schema import digests, matches, moment, ms, steps, windows
+from bot.store.statements import execute, upsert
 
 
 class DueStep(NamedTuple):

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.causes import Cause, Stops, stops
-from bot.store.database import execute
 from bot.store.schema import lanes, moment, ms
+from bot.store.statements import execute, upsert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +27,8 @@ _DUE = text(
     " ORDER BY lane"
 )
 _NEXT = text(
-    "SELECT lane, max(paused_until, (SELECT min(steps.due) FROM steps"
-    " WHERE steps.lane = lanes.lane AND steps.state = 'pending')) AS due FROM lanes"
+    "SELECT lane, paused_until, (SELECT min(steps.due) FROM steps"
+    " WHERE steps.lane = lanes.lane AND steps.state = 'pending') AS due FROM lanes"
 )
 _FAILED = "SELECT cause FROM lanes WHERE lane = :lane AND failures > 0"
 _WORKS = (
@@ -58,7 +57,11 @@ def due_lanes(conn: Connection, now: datetime) -> list[str]:
 
 def next_due(conn: Connection, busy: Collection[str] = ()) -> datetime | None:
     """When the next step is due on a lane that is not `busy` (may be in the past), or None."""
-    times = [row.due for row in conn.execute(_NEXT) if row.due is not None and row.lane not in busy]
+    times = [
+        max(row.paused_until, row.due)
+        for row in conn.execute(_NEXT)
+        if row.due is not None and row.lane not in busy
+    ]
     return moment(min(times)) if times else None
 
 

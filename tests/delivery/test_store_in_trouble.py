@@ -33,10 +33,10 @@ class FailingStore:
         return await self.store.run(lambda conn: self._written(conn, work))
 
     def _written(self, conn, work):
-        raw = conn.connection.driver_connection
-        before = raw.total_changes
+        database = self.store._database
+        database.has_changed(conn.connection.driver_connection)
         done = work(conn)
-        if self.full and raw.total_changes > before:
+        if self.full and database.has_changed(conn.connection.driver_connection):
             self.full -= 1
             raise StoreError("bot.db: the disk is full")
         return done
