@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from bot import errors
 from bot.errors import ConfigError, GiveUp, TryLater
+from bot.ports import may_act
 from mouseflow import AsyncMouseflow, Priority, Request, Sent
 from mouseflow.errors import (
     BadCredentials,
@@ -36,6 +37,8 @@ class Account:
     priority: Priority = Priority.POLL
 
     async def send(self, request: Request[T]) -> T:
+        if request.method != "GET":
+            await may_act()
         with translated():
             return await self.client.send(request, priority=self.priority)
 

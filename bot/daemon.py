@@ -52,6 +52,7 @@ from bot.errors import (
     Denied,
     RuleErrors,
     StoreError,
+    StoreHeld,
     StoreLost,
     TryLater,
     internal_error,
@@ -99,6 +100,9 @@ ANNOUNCE_AFTER = timedelta(minutes=10)
 
 RESTART = timedelta(minutes=1)
 """How soon a side task begins again after a bug in it."""
+
+STANDBY = timedelta(seconds=1)
+"""How soon the bot tries again to get a store that another one uses."""
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
@@ -156,7 +160,10 @@ async def run(
     reader = reader or ProcessReader(settings.rules.paths, allowed(settings))
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
-        with open_store(settings.store.url) as store:
+        opened = await _store_of_ours(settings.store.url, stop)
+        if opened is None:
+            return
+        with opened as store:
             reading = rules_at_start(reader, partial(store.run, kept_rule_files))
             start = await _unless(stop, reading)
             if start is None:
@@ -171,6 +178,27 @@ async def run(
                     await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+async def _store_of_ours(url: str, stop: asyncio.Event) -> Store | None:
+    """The store, as soon as no other bot uses it any more, if it can be waited for.
+
+    None if `stop` is set before. Raises StoreError and ConfigError.
+    """
+    waiting = False
+    while True:
+        try:
+            opened = await asyncio.to_thread(open_store, url)
+        except StoreHeld as error:
+            if not waiting:
+                log.info("store.standby", reason=str(error).partition(". ")[0])
+            waiting = True
+        else:
+            if waiting:
+                log.warning("store.taken_over", store=opened.place)
+            return opened
+        if await _set_within(stop, STANDBY):
+            return None
 
 
 def _meter(settings: Settings) -> "Meter | None":

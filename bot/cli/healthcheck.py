@@ -37,16 +37,18 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check with the standard library alone, since this runs every few seconds."""
     url = store_url(args)
-    fault = unhealthy(url, args.within, time.time())
+    fault, host = health(url, args.within, time.time())
     held = [] if fault else troubles(url)
     if args.json:
         import json
 
-        print(json.dumps({"version": 1, "healthy": not fault, "fault": fault, "troubles": held}))
+        health_of = {"healthy": not fault, "fault": fault, "troubles": held}
+        print(json.dumps({"version": 1, **health_of, "at_work_on": host or None}))
     elif fault:
         print(f"unhealthy: {fault}", file=sys.stderr)
     else:
-        print(f"alive, but actions wait: {'; '.join(held)}" if held else "alive")
+        state = f"standby; the bot on {host} is at work" if host else "alive"
+        print(f"{state}, but actions wait: {'; '.join(held)}" if held else state)
     return 1 if fault else 0
 
 
@@ -61,11 +63,18 @@ def sign_of(url: str) -> Sign | None:
 
 def unhealthy(url: str, within: float, now: float) -> str | None:
     """Why the daemon that should hold this store is unhealthy, None if it is healthy."""
+    return health(url, within, now)[0]
+
+
+def health(url: str, within: float, now: float) -> tuple[str | None, str]:
+    """Why that daemon is unhealthy, None if it is not; and its host if that is another one."""
     try:
         sign = sign_of(url)
     except BotError as error:
-        return str(error)
-    return sign.fault(now, within) if sign else "the daemon is not running (nothing holds its lock)"
+        return str(error), ""
+    if sign is None:
+        return "the daemon is not running (nothing holds its lock)", ""
+    return sign.fault(now, within), sign.host
 
 
 def troubles(url: str) -> list[str]:

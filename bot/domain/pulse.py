@@ -55,10 +55,14 @@ def read(text: str) -> Pulse | None:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """Of the daemon that holds the store: its pulse as text, and how old that is in seconds."""
+    """Of the daemon that holds the store: its pulse as text, and how old that is in seconds.
+
+    `host` is where it runs, empty for this one.
+    """
 
     age: float
     text: str
+    host: str = ""
 
     def fault(self, now: float, within: float) -> str | None:
         """Why the daemon is unhealthy, None if it is healthy."""

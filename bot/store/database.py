@@ -34,11 +34,16 @@ Run = Callable[[Callable[[Connection], None]], "Future[None]"]
 
 
 class Database(Protocol):
-    """An open store of one kind. All but `beat`, `check` and `close` runs in the store's thread."""
+    """An open store of one kind.
+
+    `begin` begins a unit of work. `counts`: it is the bot's own, and its transactions are counted.
+    `lease` is for how many seconds one of them proves that no other bot has taken it over; None
+    if none can. All but `beat`, `check` and `close` runs in the store's thread."""
 
     place: str
     begin: str
     counts: bool
+    lease: float | None
 
     def engine(self) -> Engine:
         """SQLAlchemy's engine on one connection; connecting may raise StoreError."""
@@ -146,6 +151,7 @@ class Store:
         self._database = database
         self._counting = False
         self._lost = ""
+        self._confirmed = 0.0
         self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._engine = database.engine()
@@ -180,6 +186,15 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def confirm(self) -> None:
+        """Make sure that no other bot has taken the store over; raises StoreError.
+
+        A transaction a few seconds ago is enough.
+        """
+        lease = self._database.lease
+        if lease is not None and not 0 <= time.time() - self._confirmed < lease:
+            await self.run(lambda _conn: None)
+
     def beat(self, text: str) -> None:
         """Say beside the store how its owner is doing."""
         self._database.beat(text, self._submit)
@@ -212,6 +227,7 @@ class Store:
     def _in_transaction(self, work: Callable[[Connection], T]) -> T:
         if self._lost:
             raise StoreLost(self._lost)
+        began = time.time()
         try:
             with translated(self.place):
                 done, changed, writes = self._committed(work)
@@ -221,6 +237,7 @@ class Store:
         except StoreError as error:
             self._in_trouble(error)
             raise
+        self._confirmed = began
         if changed:  # reading works also on a full disk
             self.trouble = None
         return done

@@ -25,7 +25,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, func, select
 from sqlalchemy.pool import StaticPool
 
 from bot.domain.pulse import Sign
-from bot.errors import ConfigError, StoreError, StoreLost
+from bot.errors import ConfigError, StoreError, StoreHeld, StoreLost
 from bot.store.faults import translated
 from bot.store.formats import create_tables, run_revisions
 from bot.store.lineage import Restored, mark_restored, written
@@ -50,6 +50,9 @@ FROZEN = "20s"
 
 The daemon says something every 5 s. A process that only waits for longer connects again.
 """
+
+LEASE = 15.0
+"""For how many seconds a transaction proves that the store is ours; less than FROZEN."""
 
 HANDOVER, BETWEEN = 50, 0.02
 """How often, and how many seconds apart, the bot asks for the lock: the server may be about to
@@ -83,9 +86,9 @@ _HELD_BY = (
 
 
 class _Connection(psycopg.Connection[Any]):
-    """Counts the rows that were changed."""
+    """Counts the rows that were changed, as SQLite's does."""
 
-    changes = 0
+    total_changes = 0
 
 
 class _Cursor(psycopg.Cursor[Any]):
@@ -102,7 +105,7 @@ class _Cursor(psycopg.Cursor[Any]):
 
     def _count(self) -> None:
         if (self.statusmessage or "").startswith(("INSERT", "UPDATE", "DELETE")):
-            self.connection.changes += max(self.rowcount, 0)  # type: ignore[attr-defined]
+            self.connection.total_changes += max(self.rowcount, 0)  # type: ignore[attr-defined]
 
 
 class _TextDumper(StrDumper):
@@ -201,9 +204,10 @@ class PostgresPlace:
         with translated(self.name), closing(self._session().connect()) as driver:
             if driver.execute(_HELD_BY).fetchone() is None:
                 return None
-            said = f"SELECT pulse, extract(epoch FROM now() - beat)::float FROM {_OURS}"  # noqa: S608
-            for pulse, age in driver.execute(said):
-                return Sign(age=max(0.0, age), text=pulse)
+            said = f"SELECT pulse, extract(epoch FROM now() - beat)::float, holder FROM {_OURS}"  # noqa: S608
+            for pulse, age, holder in driver.execute(said):
+                host = holder.partition(" on ")[2].partition(" ")[0]
+                return Sign(max(0.0, age), pulse, "" if host == socket.gethostname() else host)
             return None
 
     def _session(self, **how: Any) -> "PostgresSession":
@@ -228,6 +232,7 @@ class PostgresSession:
         self.place = place
         self.begin = begin
         self.counts = exclusive
+        self.lease = LEASE if exclusive else None
         self._create = create
         self._name = f"mouseflow-bot {uuid4().hex[:12]}"
         self._options = {**_NETWORK, **options, "application_name": self._name}
@@ -237,6 +242,7 @@ class PostgresSession:
         self._table: int | None = None
         self._failed: psycopg.Error | None = None
         self._tried = 0.0
+        self._changes = 0
         self._beating: Future[None] | None = None
 
     def engine(self) -> Engine:
@@ -257,7 +263,7 @@ class PostgresSession:
         except psycopg.Error as error:
             self._failed, self._tried = error, time.time()
             raise
-        self._failed = None
+        self._failed, self._changes = None, 0
         try:
             self._set_up(driver)
         except BaseException:
@@ -312,7 +318,7 @@ class PostgresSession:
                 f"{self.place}: while this bot had no connection, another mouseflow-bot has used "
                 f"the store (process {other}). This one stops, so that nothing is done twice"
             )
-        return StoreError(
+        return StoreHeld(
             f"{self.place} is in use by another mouseflow-bot (process {other}). Stop that one "
             "first, or use `once --dry-run`, which works beside it. A second store would do "
             "everything twice"
@@ -384,7 +390,8 @@ class PostgresSession:
 
     def has_changed(self, driver: _Connection) -> bool:
         """Whether rows were changed since the last call."""
-        changed, driver.changes = driver.changes > 0, 0
+        changed = driver.total_changes != self._changes
+        self._changes = driver.total_changes
         return changed
 
     def recognise(self, conn: Connection, now: datetime) -> tuple[int, Restored | None]:

@@ -149,6 +149,9 @@ class SqliteFile:
         # another process wrote in between.
         self.begin = begin
         self.counts = lock is not None
+        self.lease: float | None = (
+            None  # the kernel keeps the lock for as long as the process is there
+        )
         self._create = create
         self._open = connect
         self._file = file

@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from postgres_proxy import Proxy
-from postgres_server import PASSWORD, Server, connected, create_database
+from postgres_server import PASSWORD, Server, connected, create_database, end_sessions
 from sqlalchemy import func, select
 from store_samples import NOW, match, poll, step
 
@@ -35,15 +35,6 @@ def texts(conn) -> list[str]:
 
 def looks(conn) -> list[bool]:
     return [since is not None for since in conn.execute(select(steps.c.look_since)).scalars()]
-
-
-def end_sessions(url: str) -> None:
-    """As a restart of the server does."""
-    with connected(url) as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
 
 
 @pytest.fixture
