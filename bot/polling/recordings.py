@@ -124,7 +124,8 @@ class PollContext:
     What people mark on a session counts for `marks` after it has ended.
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
     views, if the server is known to return them. `gap` is how long a time without a poll of
-    reports may be for an alert's condition to have held in it.
+    reports may be for an alert's condition to have held in it. `holidays` are days with which no
+    figure is compared.
     """
 
     mouseflow: Mouseflow
@@ -136,6 +137,7 @@ class PollContext:
     expand: bool = True
     marks: timedelta = timedelta()
     gap: timedelta = GAP
+    holidays: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

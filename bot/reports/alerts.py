@@ -22,7 +22,7 @@ from bot.fields.catalogue import field, fields
 from bot.messages.text import lasting as lasting_words
 from bot.polling.record_matches import Found
 from bot.reports.fetch import Figures, asks_budget
-from bot.reports.history import Look, past_of
+from bot.reports.history import Look, Stored
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule
@@ -94,7 +94,7 @@ def _moved(
     effect = _effect(rule, subject, known)
     before = replace(before, counter=counter, effect="none" if changed else effect)
     judged = _without_effect(rule, subject, known) if before.effect == "in_force" else subject
-    past = past_of(conn, figures, subject, look.now, look)
+    past = Stored(conn, figures, subject, look.now, look)
     holds = answer(lasting(rule.condition, rule.watch), judged, past)
     if changed and holds is None and known.level.lives:
         return Move(rule, look.site.id, subject.key, known, save=False)
@@ -288,7 +288,7 @@ def _usual_now(
     asked = dict(sorted(changes_asked(rule)))
     if not asked or before.fired is None or rule.until is not None:
         return
-    past = past_of(conn, figures, subject, before.fired, look)
+    past = Stored(conn, figures, subject, before.fired, look)
     if answer(lasting(rule.condition, rule.watch), subject, past) is not True:
         return
     for name in asked:

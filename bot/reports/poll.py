@@ -68,7 +68,8 @@ async def poll(
     if not watching:
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
-    look = Look(site, now, context.zone, context.gap, max(KEPT, compared_for(rules)))
+    kept = max(KEPT, compared_for(rules))
+    look = Look(site, now, context.zone, context.gap, kept, context.holidays)
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(partial(would_fire, look=look, figures=filtered))

@@ -120,6 +120,7 @@ class World:
         self.now = start
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
         self.memory = LevelMemory()
+        self.holidays: frozenset[str] = frozenset()
 
     def restart(self) -> None:
         self.memory = LevelMemory()
@@ -156,6 +157,7 @@ class World:
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),
+            holidays=self.holidays,
         )
 
     async def looked(self, **wait: float) -> list[str]:

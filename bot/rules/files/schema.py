@@ -225,7 +225,8 @@ def _asked(field: Field, *, part: bool = False) -> Schema:
 def _operators_of(field: Field, *, part: bool) -> str:
     """Names the definition of the operators that fit the field; many fields share one."""
     has_history = any(it.has_history for it in fitting(field, single_item=part))
-    return f"{field.type}-operators{'-of-an-alert' if has_history else ''}"
+    which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
+    return f"{field.type}-operators{which}"
 
 
 def _operator_definitions() -> Schema:
