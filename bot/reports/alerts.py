@@ -22,7 +22,8 @@ from bot.fields.catalogue import field, fields
 from bot.messages.text import lasting as lasting_words
 from bot.polling.record_matches import Found
 from bot.reports.fetch import Figures, asks_budget
-from bot.reports.history import Look, Stored
+from bot.reports.history import Stored
+from bot.reports.look import Look
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule

@@ -7,41 +7,16 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.domain.alert_state import GAP
-from bot.domain.subjects import Site, Subject
+from bot.domain.subjects import Subject
 from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
 from bot.reports.fetch import Figures
+from bot.reports.look import WEEKS_BACK, Look, same_hours
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
 from bot.rules.operators import FEWEST_WEEKS, USUAL_WEEKS
 from bot.store import Connection
 from bot.store.alert_states import add_figures, figure_between, grain
 from bot.store.audit import Note
-
-WEEKS_BACK = 6
-"""How far back to look for the weeks that make the usual, where some have no figure."""
-
-KEPT = timedelta(days=35)
-"""How long to keep figures at least; longer if a rule compares with an older past."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
-    may be for a condition to have held in it, `history` how long figures are kept. `holidays`
-    (`2026-12-25`, or `12-25` of every year) are days with which nothing is compared."""
-
-    site: Site
-    now: datetime
-    zone: ZoneInfo
-    gap: timedelta = GAP
-    history: timedelta = KEPT
-    holidays: frozenset[str] = frozenset()
-
-    def is_holiday(self, at: datetime) -> bool:
-        """Whether the moment is on a holiday, in the account's zone."""
-        day = at.astimezone(self.zone).date().isoformat()
-        return not self.holidays.isdisjoint((day, day[5:]))
 
 
 def compared_for(rules: Iterable[Rule]) -> timedelta:
@@ -87,26 +62,6 @@ class Stored:
         site, key = self.subject.website.id, self.subject.key
         found = figure_between(self.conn, self.figures.series, site, key, name, first, last)
         return None if found is None else found[1]
-
-
-def same_hours(
-    look: Look, now: datetime, *, from_midnight: bool
-) -> Iterator[tuple[datetime, datetime]]:
-    """The times in past weeks whose figures are like those of now, the latest first.
-
-    None on a holiday, and none of one. Figures `from_midnight` are alike on the same day only.
-    """
-    today = now.astimezone(look.zone)
-    if look.is_holiday(now):
-        return
-    for week in range(1, WEEKS_BACK + 1):
-        # The same time on the clock, also across a change of the clocks.
-        last = today - timedelta(weeks=week)
-        if look.is_holiday(last):
-            continue
-        first = last.astimezone(UTC) - look.gap
-        midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
-        yield max(midnight, first) if from_midnight else first, last
 
 
 def _spans(

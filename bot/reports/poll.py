@@ -16,9 +16,12 @@ from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
 from bot.reports.alerts import NOT_COVERED, NOT_THERE, Move, lacking, moves
-from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, fetch, proved
-from bot.reports.history import KEPT, Look, compared_for, keep_figures, too_early
+from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
+from bot.reports.history import compared_for, keep_figures, too_early
+from bot.reports.look import KEPT, Look
+from bot.reports.past_days import backfilled
 from bot.rules.model import Rule, applies
+from bot.rules.needs import usuals_asked
 from bot.store import Connection
 from bot.store.alert_states import (
     forget_figures,
@@ -70,6 +73,12 @@ async def poll(
     fetched = await fetch(kind, site, watching, context, memory, now)
     kept = max(KEPT, compared_for(rules))
     look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    for each in fetched.answered:
+        names = COUNTED.intersection(name for it in each.rules for name in usuals_asked(it))
+        if kind == "websites" and names:
+            memory.days = await backfilled(
+                each.question, each.series, look, names, context, memory.days
+            )
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(partial(would_fire, look=look, figures=filtered))
