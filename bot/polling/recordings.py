@@ -86,6 +86,9 @@ BESIDE = timedelta(minutes=25)
 COST_EVERY = timedelta(hours=1)
 """How often the audit log says what the rules cost."""
 
+LOST = frozenset({UNREADABLE, "poll.truncated", "poll.undetailed"})
+"""The kinds of notes about sessions that no rule decides."""
+
 COST = "poll.cost"
 """The kind of note that is written once in `COST_EVERY`."""
 
@@ -148,7 +151,9 @@ class Polled:
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
     has the rules whose filters work again, each with the time from which to catch up. `offset`
-    is the account's offset from UTC, if the rows tell it.
+    is the account's offset from UTC, if the rows tell it. `lost`: some sessions will never be
+    decided, since their row or detail can't be read. `on_hold` are the rules that don't decide
+    all sessions now.
     """
 
     live: LiveSessions
@@ -164,6 +169,8 @@ class Polled:
     outage: BotError | None = None
     behind: Mapping[str, datetime] = field(default_factory=dict)
     offset: AccountOffset | None = None
+    lost: bool = False
+    on_hold: frozenset[str] = frozenset()
 
 
 async def poll(
@@ -256,6 +263,8 @@ async def poll(
         outage=result.outage or details_away(live, now),
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
         offset=account_offset(seen.listing.rows, context.zone),
+        lost=any(note.kind in LOST for note in notes),
+        on_hold=on_hold | waiting_rules.keys(),
     )
 
 

@@ -188,6 +188,18 @@ def written(rule: Rule) -> tuple[Part, Part | None]:
     )
 
 
+def in_one_line(rule: Rule) -> str:
+    """The condition in words: `saw_page /thanks, device phone, not (country us)`."""
+    when, excepts = written(rule)
+    said = ", ".join(map(_said, when.parts)) if when.text == "all of" else _said(when)
+    return said if excepts is None else f"{said}, not ({_said(excepts)})"
+
+
+def _said(part: Part) -> str:
+    inner = ", ".join(map(_said, part.parts))
+    return f"{part.text} ({inner})" if inner else part.text
+
+
 def _written(condition: Condition, watch: Kind) -> Part:
     match condition:
         case Not(part):

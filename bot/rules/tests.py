@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from bot.actions.notifier import Notifier
-from bot.domain.subjects import Site, Subject
+from bot.domain.subjects import Site, Subject, WebsiteSubject
 from bot.errors import Fault, internal_error
 from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
@@ -150,7 +150,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         summary=rule.summary,
         severity=rule.severity,
         runbook=rule.runbook,
-        subject=tried,
+        subject=tried if rule.too_few is None else WebsiteSubject(website=tried.website),
         matched=MONDAY_NOON,
         now=MONDAY_NOON,
         why=why(rule, tried, complete=True),
