@@ -36,6 +36,8 @@ from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
+from bot.reports.absence import record_absences
+from bot.reports.look import Look
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet
 from bot.rules.needs import fires_early
@@ -334,6 +336,7 @@ class Watcher:
         await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self.notices.check_zone(polled.offset)
+        await self._record_absences(watched, polled, now)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -343,6 +346,24 @@ class Watcher:
                 f"details of recordings can't be read: {polled.outage}"
             ) from polled.outage
         return polled.recorded
+
+    async def _record_absences(
+        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
+    ) -> None:
+        """Fire and resolve the rules about too few sessions."""
+        rules = [rule for rule in watched.rules.final.rules if rule.too_few is not None]
+        if not rules:
+            return
+        context = self.context
+        work = partial(
+            record_absences,
+            rules=rules,
+            polled=polled,
+            look=Look(watched.site, now, context.zone, context.gap),
+            settle=context.settle,
+            routing=context.routing,
+        )
+        self._take(await context.store.run(work))
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""

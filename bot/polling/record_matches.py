@@ -13,8 +13,8 @@ from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
-from bot.domain.subjects import Subject, reread, written
-from bot.fields.catalogue import group_value
+from bot.domain.subjects import Site, Subject, reread, written
+from bot.fields.catalogue import WEBSITE, group_value
 from bot.messages.pages import glimpse, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
@@ -42,6 +42,7 @@ from bot.store.rules import (
     rule_states,
     tally,
     tally_clear,
+    tally_one,
 )
 from bot.store.schema import moment, ms
 from mouseflow.decode import Unreadable
@@ -176,6 +177,9 @@ def _suppressed(
     conn: Connection, each: Found, paused: Collection[str]
 ) -> tuple[Reason | None, Many | None]:
     """Why the match leads to nothing, and what it summarises, if its rule counts."""
+    if each.rule.too_few is not None and not each.episode:
+        tally_one(conn, each.rule.id, site_group(each.subject.website), each.key, each.happened)
+        return Reason.COUNTED, None
     return (Reason.PAUSED, None) if each.rule.id in paused else _held(conn, each)
 
 
@@ -209,6 +213,11 @@ def _held(conn: Connection, each: Found) -> tuple[Reason | None, Many | None]:
         return Reason.ONCE_PER, None
     once_mark(conn, rule.id, group, each.happened, window)
     return None, many
+
+
+def site_group(site: Site) -> Group:
+    """The group of all that is counted on the website."""
+    return Group(WEBSITE, site.id)
 
 
 def _group(subject: Subject, field: str) -> Group | None:
@@ -306,7 +315,7 @@ def _match(
     rule, subject, key = each.rule, each.subject, each.key
     return NewMatch(
         rule=rule.id,
-        kind=rule.watch,
+        kind=subject.kind,
         website=subject.website.id,
         subject_key=subject.key,
         match_key=key,
