@@ -7,6 +7,7 @@ from types import MappingProxyType
 from bot.actions.base import Action, Spec
 from bot.actions.delete import DELETE
 from bot.actions.enabled import ENABLED
+from bot.actions.notify import NOTIFY
 from bot.actions.recording import RECORDING
 from bot.actions.recording_rate import RECORDING_RATE
 from bot.actions.share import SHARE
@@ -29,6 +30,7 @@ _SPECS: tuple[Spec, ...] = (
     RECORDING_RATE,
     ENABLED,
     SLACK,
+    NOTIFY,
     WEBHOOK,
 )
 

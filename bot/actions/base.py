@@ -100,7 +100,7 @@ def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:
     return ()
 
 
-Need = Literal["rules.allow_delete", "slack"]
+Need = Literal["rules.allow_delete", "slack", "notify"]
 """What the configuration must have before an action may be used."""
 
 

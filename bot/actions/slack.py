@@ -7,25 +7,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
-from bot.actions.notifier import AtMost, Notifier, Overflow
+from bot.actions.notifier import AtMost, DigestOfMany, Notifier, Overflow, Rate, Text
 from bot.domain.limits import Limit
-from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, RecordingSubject, Subject, reread
+from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import links
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
-from bot.messages.template_check import LONGEST, check_text
+from bot.messages.template_check import check_text
 from bot.messages.templates import BadText, names_used, render
-from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
@@ -112,6 +109,7 @@ class Slack(_Post, Notifier):
     """
 
     kind: ClassVar[str] = "slack"
+    service: ClassVar[str] = "slack"
     digest: ClassVar[str] = "digest"
     answers: ClassVar[bool] = True
     broadcasts: ClassVar[bool] = True
@@ -261,40 +259,11 @@ async def _edited(ready: SlackPost, stamp: str, ports: Ports) -> str:
     return ""
 
 
-class DigestItem(Written):
-    """One of the worst few matches, which a digest shows; its subject as stored."""
-
-    subject: dict[str, Any]
-    matched: datetime
-    why: tuple[str, ...] = ()
-
-
-class Digest(_Post):
-    """Posts many matches of one rule as one message.
-
-    `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
-    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
-    """
+class Digest(DigestOfMany, _Post):
+    """Posts many matches of one rule as one message."""
 
     kind: ClassVar[str] = "digest"
     can_change: ClassVar[bool] = True
-    total: int
-    reasons: dict[str, int]
-    since: datetime
-    items: tuple[DigestItem, ...] = ()
-    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
-
-    def message(self, task: Task, addresses: Addresses) -> Message:
-        """How many, the worst few with links, and how many more."""
-        return messages.digest(
-            task,
-            addresses,
-            total=self.total,
-            reasons=self.reasons,
-            since=self.since,
-            spread=msgspec.convert(self.spread, Spread),
-            worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
-        )
 
 
 class Notice(_Post):
@@ -392,34 +361,10 @@ def _channel(value: Any) -> Any:
     return value
 
 
-def _at_most(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
-    try:
-        times, window = rate(value)
-    except ValueError as wrong:
-        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
-    return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
-
-
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("text", "write a text")
-    return value
-
-
 Channel = Annotated[
     str,
     BeforeValidator(_channel),
     WithJsonSchema({"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
-]
-Rate = Annotated[
-    AtMost,
-    BeforeValidator(_at_most),
-    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
-]
-Text = Annotated[
-    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
 ]
 
 
