@@ -47,6 +47,11 @@ DIGESTS: Mapping[str, str] = MappingProxyType(
 )
 """The kinds of posts that limits may hold back, each with the kind of digest for them."""
 
+IF_HELD_BACK: Mapping[str, str] = MappingProxyType(
+    {kind: model.if_held_back for kind, model in ACTIONS.items() if model.if_held_back}
+)
+"""What is done instead of posts that limits hold back: an edit, which notifies nobody."""
+
 if abstract := sorted(kind for kind, model in ACTIONS.items() if isabstract(model)):
     raise TypeError(f"actions that leave a method out: {', '.join(abstract)}")
 if unregistered := sorted(set(DIGESTS.values()) - ACTIONS.keys()):

@@ -70,15 +70,21 @@ class _Post(Action):
         answers: Posted | None,
         task: Task,
         ports: Ports,
+        *,
+        broadcast: bool = False,
     ) -> Done:
-        """Post it once: as an answer in the thread, or in the channel if that message is gone."""
+        """Post it once: as an answer in the thread, or in the channel if that message is gone.
+
+        `broadcast`: the channel shows the answer too.
+        """
         if answers is None:
             done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
             return replace(done, posts=self._posted(message, channel, done, task))
+        said = messages.answer(message)
         answer = replace(
-            _ready(messages.answer(message), channel, _opaque(task.key)),
+            _ready(replace(said, url=message.url if broadcast else ""), channel, _opaque(task.key)),
             thread=answers.stamp,
-            broadcast=self.broadcasts and task.severity == "critical",
+            broadcast=broadcast or (self.broadcasts and task.severity == "critical"),
         )
         try:
             done = await _post_once(answer, task, ports)
@@ -135,7 +141,10 @@ class Slack(_Post, Notifier):
         return messages.from_template(task, addresses, text, linked)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Post it, once; or add it to the message that another rule has just posted about it."""
+        """Post it, once; or add it to the message that another rule has just posted about it.
+
+        What is more severe than that message must notify: it answers it as well.
+        """
         if (added := await self._added(task, ports)) is not None:
             return added
         return await super().perform(task, ports)
@@ -148,9 +157,13 @@ class Slack(_Post, Notifier):
         first = messages.reread(post.shows)
         if first is None or first.items or not isinstance(task.subject, RecordingSubject):
             return None
+        second = self.message(task, ports.addresses)
+        if messages.more_severe(first, second):
+            done = await self._post(second, post.channel, post, task, ports, broadcast=True)
+            return done if done.posts else _edits(post, messages.joined(first, second), done)
         if task.attempted and await _found(task, post.channel, ports):
             return None  # it could not be added then, and has a message of its own
-        both = messages.joined(first, self.message(task, ports.addresses))
+        both = messages.joined(first, second)
         if await _edited(_ready(both, post.channel, post.key), post.stamp, ports):
             return None
         shows = replace(post, shows=messages.kept(both))
@@ -198,6 +211,7 @@ class Resolved(_Post):
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
+    if_held_back: ClassVar[str] = "ended"
     answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
@@ -207,10 +221,34 @@ class Resolved(_Post):
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
     def answered(self, message: Message, first: Posted, done: Done) -> Done:
-        """The first message is edited in a step of its own, which may fail by itself."""
-        shows = replace(first, shows=messages.kept(message))
-        edit = Edit(channel=first.channel, post=first.key)
-        return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
+        """The first message says so too."""
+        return _edits(first, message, done)
+
+
+class Ended(_Post):
+    """Edits the first message of an alert that is resolved, when a limit holds back its answer.
+
+    An edit notifies nobody, and without it the message would say for ever that the alert fires.
+    """
+
+    kind: ClassVar[str] = "ended"
+    watches: ClassVar[tuple[Kind, ...]] = ALERTS
+    began: datetime
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The same as that of the answer."""
+        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Edit it; a message that is gone or can't be edited any more stays as it is."""
+        if task.post is None:
+            return Done("not edited: the store does not know this message any more")
+        message = self.message(task, ports.addresses)
+        ready = _ready(message, task.post.channel, task.post.key)
+        refused = await _edited(ready, task.post.stamp, ports)
+        shows = replace(task.post, shows=messages.kept(message))
+        note = f"not edited: {refused}" if refused else f"edited in {ready.channel}"
+        return Done(note, posts=(shows,))
 
 
 class Edit(_Post):
@@ -232,6 +270,15 @@ class Edit(_Post):
         ready = _ready(message, self.channel or self.default(ports.addresses), self.post)
         refused = await _edited(ready, task.post.stamp if task.post else "", ports)
         return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
+
+
+def _edits(first: Posted, shown: Message, done: Done) -> Done:
+    """The outcome, after which the first message shows this. It is edited in a step of its own,
+    which may fail by itself.
+    """
+    edit = Edit(channel=first.channel, post=first.key)
+    shows = replace(first, shows=messages.kept(shown))
+    return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
 
 
 async def _found(task: Task, channel: str, ports: Ports) -> bool:
@@ -414,7 +461,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Edit, Notice),
+    models=(Slack, Digest, Resolved, Ended, Edit, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',
