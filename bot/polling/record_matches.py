@@ -21,7 +21,7 @@ from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
-from bot.rules.explain import why
+from bot.rules.explain import insight, why
 from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
 from bot.store.audit import Note, record
@@ -337,6 +337,7 @@ def _match(
         continues=each.continues,
         severity=rule.severity,
         runbook=rule.runbook,
+        insight=insight(rule, subject) if rule.watch == "recordings" else None,
     )
 
 
