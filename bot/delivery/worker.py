@@ -133,7 +133,7 @@ class Drained:
     held: int = 0
 
 
-def _tidy_queue(conn: Connection, now: datetime) -> int:
+def _tidy_queue(conn: Connection, now: datetime) -> dict[str, int]:
     note_ended_snoozes(conn, now)
     return fold_backlog(conn, now)
 
@@ -219,6 +219,7 @@ class Delivery:
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
+        self._folding: Mapping[str, int] = {}
         self._overdue: set[asyncio.Task[None]] = set()
         self._logged: dict[str, set[str]] = {}
         self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
@@ -241,7 +242,8 @@ class Delivery:
         try:
             await self._recover()
             while await self._start_due() or self._lanes or self._overdue:
-                await self._wait_for(*self._lanes.values(), *self._overdue)
+                nap = 0.0 if self._folding else None
+                await self._wait_for(*self._lanes.values(), *self._overdue, nap=nap)
         except BaseException:
             self._stopping = True
             await self._finish_in_flight()
@@ -287,7 +289,8 @@ class Delivery:
             log.warning("deliver.recovered", steps=interrupted)
 
     async def _wait_for(self, *running: "asyncio.Task[Any]", nap: float | None = None) -> None:
-        await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        if running:
+            await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
         for lane, task in list(self._lanes.items()):
             if task.done():
                 del self._lanes[lane]
@@ -308,20 +311,22 @@ class Delivery:
             log.error("deliver.result_not_saved", reason=reason, calls=calls)
 
     async def _start_due(self) -> bool:
-        """Start the lanes that have something due; False if there is none."""
+        """Start the lanes that have something due; False if there is none.
+
+        A lane with a backlog waits until it is folded, and the others don't wait for that.
+        """
         now = self._clock()
-        while await self._store.run(lambda conn: _tidy_queue(conn, now)):
-            pass
+        self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
         due = await self._store.run(lambda conn: due_lanes(conn, now))
-        waiting = [lane for lane in due if lane not in self._lanes]
+        waiting = [lane for lane in due if lane not in self._lanes and lane not in self._folding]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
         free = max(LANES_AT_ONCE - len(self._lanes), 0)
         for lane in waiting[:free]:
             self._last_turn[lane] = max(self._last_turn.values(), default=0) + 1
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
-        return bool(due)
+        return bool(due or self._folding)
 
     async def _tend(self, now: datetime) -> None:
         """Tell people what began to fail and what works again; now and then, or after news."""
@@ -336,6 +341,8 @@ class Delivery:
             del self._logged[key]
 
     async def _nap(self) -> float:
+        if self._folding:
+            return 0.0
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
@@ -352,7 +359,9 @@ class Delivery:
             claimed = await self._performed(claimed)
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
-        if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
+        if self._stopping or lane in self._folding:
+            return None
+        if self._crowded and self._in_a_row[lane] >= IN_A_ROW:
             return None
         return outbox.claim(conn, lane, self._clock(), uuid4().hex)
 
