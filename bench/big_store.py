@@ -82,12 +82,12 @@ def build(store, recordings: int) -> None:
             run(f"INSERT INTO audit ({columns}) SELECT {columns} FROM one WHERE rowid > 1")
             run("DROP TABLE one")
         mark = f'{{"since":"2026-01-01T00:00:00Z","polled":"{datetime.now(UTC):%FT%TZ}"}}'
+        watermark = "INSERT INTO watermarks VALUES ('recordings', ?, ?, ?)"
         for n in range(WEBSITES):
-            run(
-                "INSERT INTO watermarks VALUES ('recordings', ?, ?, ?)", (f"site-{n:03}", mark, now)
-            )
+            run(watermark, (f"site-{n:03}", mark, now))
+        state = "INSERT OR IGNORE INTO rule_states (rule, digest) VALUES (?, 'x')"
         for n in range(RULES):
-            run("INSERT OR IGNORE INTO rule_states (rule, digest) VALUES (?, 'x')", (f"rule-{n}",))
+            run(state, (f"rule-{n}",))
 
     store.do(copy)
 
