@@ -79,6 +79,8 @@ lock: $(BIN)/python
 	$(COMPILE) --no-build-isolation --output-file requirements.txt pyproject.toml
 	$(COMPILE) --output-file requirements-build.txt requirements-build.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	$(COMPILE) --no-build-isolation --extra notify --constraint requirements.txt \
+		--output-file requirements-notify.txt pyproject.toml
 	$(COMPILE) --no-build-isolation --extra docs --constraint requirements.txt \
 		--output-file requirements-docs.txt pyproject.toml
 

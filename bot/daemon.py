@@ -108,6 +108,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         expand=settings.poll.expand,
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
+        holidays=frozenset(settings.rules.holidays),
     )
 
 

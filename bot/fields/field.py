@@ -341,6 +341,11 @@ class Field:
         return self.type in NUMERIC
 
     @property
+    def is_count(self) -> bool:
+        """Whether the figure counts things, so that chance alone makes small ones vary."""
+        return self.type == "number" and not self.unit
+
+    @property
     def always_there(self) -> bool:
         """Whether each alert's subject has a value, so that none is an answer cut short."""
         return self.numeric or self.type == "flag" or bool(self.choices)

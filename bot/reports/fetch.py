@@ -20,6 +20,7 @@ from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
 from bot.reports import sources
+from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, Days, made_since
 from bot.reports.sources import (
     MOST_PAGES,
     Question,
@@ -55,8 +56,7 @@ PROBE_AGAIN = timedelta(days=1)
 UNSURE = timedelta(hours=1)
 """How soon to check again a filter that is not known to work."""
 
-RECORDINGS_TODAY = "recordings_today"
-COUNTED = frozenset({"recordings", RECORDINGS_TODAY})
+COUNTED = frozenset({RECORDINGS, RECORDINGS_TODAY})
 """Figures of a website that cost a call of their own."""
 
 BUDGETED = frozenset({"budget_used"})
@@ -87,7 +87,8 @@ class LevelMemory:
     `verdicts` holds by kind, question and filter whether the API honours it; `held` by kind what
     is on hold, as the store has it; `said` what people were told; `budget_used` the highest
     percentage of any budget, None if no budget counts the website; `website` its settings as last
-    read; `reports` by question and form when its report was read, and the fields in it.
+    read; `reports` by question and form when its report was read, and the fields in it; `days`
+    the past days of which recordings were counted.
     """
 
     website: tuple[datetime, WebsiteDetail] | None = None
@@ -98,6 +99,7 @@ class LevelMemory:
     reports: dict[tuple[Question, str], tuple[datetime, Fields | None]] = field(
         default_factory=dict
     )
+    days: Days = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,17 +328,19 @@ async def _recordings(
     """How many recordings were made in `over_last`, and how many today.
 
     The API counts whole days. Parts of a day are the difference to what the bot itself counted
-    then: unknown until it has polled for so long.
+    then. After a start or a downtime the API's rows are counted instead: unknown if they are not
+    all returned.
     """
     first, end = sources.days(question, now, context.zone)
     today = end - timedelta(days=1)
     before = None
+    then = now - (question.over_last or sources.USUAL)
+    series = series_of("websites", question)
     if question.part_of_a_day:
-        then = now - (question.over_last or sources.USUAL)
         before = await context.store.run(
             partial(
                 figure_between,
-                kind=series_of("websites", question),
+                kind=series,
                 website=site.id,
                 subject=site.id,
                 name=RECORDINGS_TODAY,
@@ -348,7 +352,9 @@ async def _recordings(
     counted, so_far = await _counted(site, first, today, context)
     if not question.part_of_a_day:
         return counted, so_far
-    return None if before is None else max(0, counted - round(before[1])), so_far
+    if before is None:
+        return await made_since(site, question, series, then, now, context), so_far
+    return max(0, counted - round(before[1])), so_far
 
 
 async def _counted(site: Site, first: date, today: date, context: PollContext) -> tuple[int, int]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import SequenceMatcher
-from math import ceil, floor, inf, isfinite
+from math import ceil, floor, inf, isfinite, sqrt
+from statistics import median
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from bot.domain.subjects import Band
 from bot.fields.catalogue import ALERTS, over_time
@@ -25,6 +26,7 @@ from bot.rules.syntax.values import (
     CHANGE,
     FLAG,
     LENGTH,
+    PERCENT,
     TEXT,
     Schema,
     compared_schema,
@@ -49,11 +51,26 @@ from bot.rules.value_tests import (
     texts_of,
 )
 
-Earlier = Callable[[int], float | None]
-"""The field's own figure of so many milliseconds ago; None while there is no history."""
+
+class Earlier(Protocol):
+    """The field's own past."""
+
+    def __call__(self, ago: int, /) -> float | None:
+        """The figure of so many milliseconds ago; None while there is no history."""
+
+    def usual(self) -> tuple[float, ...]:
+        """The figures of this weekday and hour in the last weeks, the latest first."""
+
 
 ValueTest = Callable[[Any, Earlier], Answer]
 """A test of a field's value, of which everything is known."""
+
+USUAL_WEEKS = 4
+"""How many weeks make the usual."""
+FEWEST_WEEKS = 3
+"""With figures of fewer weeks nothing is known to be unusual."""
+CHANCE = 3.0
+"""A count differs from the usual by chance alone up to this many times its square root."""
 
 MOST_COMPARED = 200
 """Texts of one value that an explanation puts in order."""
@@ -171,6 +188,11 @@ class Operator(ABC):
     def looks_back(self) -> int | None:
         """How many ms ago the figure is that it compares with, None if it does not."""
         return None
+
+    @property
+    def asks_usual(self) -> bool:
+        """Whether it compares the figure with the usual one."""
+        return False
 
     @property
     def spelled(self) -> tuple[str, ...]:
@@ -826,6 +848,109 @@ class Change(Operator):
         return f"{about.name} {self.words(about)}: {shown}"
 
 
+@dataclass(frozen=True, slots=True)
+class Unusual(Operator):
+    """The figure is at most, or at least, this share (percent) of the usual.
+
+    The usual is the median of this weekday and hour in the last weeks. Unknown with too few
+    weeks, and where a count is so small that chance alone may explain the difference.
+    """
+
+    below_usual: float | None = None
+    above_usual: float | None = None
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "below_usual": "at most this share of the usual for the weekday and hour",
+            "above_usual": "at least this share of the usual for the weekday and hour",
+        }
+    )
+    has_history: ClassVar[bool] = True
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.numeric and about.watch in ALERTS and not about.news_of
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        below = part(node, "below_usual", place, share) if isinstance(node, Keys) else None
+        above = part(node, "above_usual", place, share) if isinstance(node, Keys) else None
+        if not isinstance(node, Keys) or (below is None and above is None):
+            return None
+        if below is not None and not 0 <= below < 100:
+            place.at("below_usual", node.entries["below_usual"]).fault(
+                "below_usual needs a percentage under 100%: 50% is half of the usual or less"
+            )
+        if above is not None and above <= 100:
+            place.at("above_usual", node.entries["above_usual"]).fault(
+                "above_usual needs a percentage over 100%: 200% is twice the usual or more"
+            )
+        return cls(below, above)
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {
+            "below_usual": PERCENT | {"minimum": 0, "exclusiveMaximum": 100},
+            "above_usual": PERCENT | {"exclusiveMinimum": 100},
+        }
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        return None
+
+    def over_figures(self) -> FigureTest | None:
+        return None
+
+    def test(self, about: Field) -> ValueTest:
+        if not self.fits(about):
+            return Operator.test(self, about)
+
+        def test(now: float | None, earlier: Earlier) -> Answer:
+            if now is None:
+                return False
+            weeks = earlier.usual()
+            if len(weeks) < FEWEST_WEEKS:
+                return None
+            return self.unusual(now, median(weeks), is_count=about.is_count)
+
+        return test
+
+    def unusual(self, now: float, usual: float, *, is_count: bool) -> Answer:
+        """Whether the figure is unusual; None if it may be so by chance."""
+        below = self.below_usual is not None and now <= usual * self.below_usual / 100
+        above = self.above_usual is not None and now >= usual * self.above_usual / 100
+        if not (below or above) or now == usual:
+            return False
+        by_chance = is_count and abs(now - usual) < CHANCE * sqrt(max(now, usual))
+        return None if by_chance else True
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        return False
+
+    def needs_data(self, about: Field) -> bool:
+        return True
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return False
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+    @property
+    def asks_usual(self) -> bool:
+        return True
+
+    def words(self, about: Field) -> str:
+        bounds = (("at most", self.below_usual), ("at least", self.above_usual))
+        said = [f"{word} {number(it)} %" for word, it in bounds if it is not None]
+        return f"{' or '.join(said)} of the usual"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.name} {self.words(about)}: {shown}"
+
+
 def _covered(values: tuple[str, ...], patterns: tuple[str, ...], about: Field) -> bool:
     """Whether each value is one of the patterns or is like one. A value's own `*` is a text."""
     return all(map(Alike(patterns, about.normal), values))
@@ -854,6 +979,7 @@ OPERATORS: Final = registry(
     Bounds,
     Exists,
     Change,
+    Unusual,
 )
 """Every operator, in the order in which messages, the schema and the docs name them."""
 

@@ -443,7 +443,7 @@ def _essence(rule: Rule) -> Any:
         _ordered(rule.when),
         _ordered(rule.excepts),
         tuple(sorted(action.model_dump_json() + action.kind for action in rule.do)),
-        (rule.once_per, rule.count, rule.held_for, rule.over_last, rule.active),
+        (rule.once_per, rule.count, rule.too_few, rule.held_for, rule.over_last, rule.active),
         tuple(sorted(rule.visitors.items())),
     )
 

@@ -31,6 +31,7 @@ from bot.rules.operators import (
     Numbers,
     OneOf,
     Pattern,
+    Unusual,
 )
 from bot.rules.units import Active, Rate
 
@@ -150,6 +151,11 @@ def test_conditions_mean_what_they_say(written, condition):
                     Asks("conversion", Change(drops_by=20.0, against=604_800_000)),
                 )
             ),
+        ),
+        (
+            "websites",
+            "{recordings: {below_usual: 50%, above_usual: 300}}",
+            Asks("recordings", Unusual(below_usual=50.0, above_usual=300.0)),
         ),
         (
             "funnels",
