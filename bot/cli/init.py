@@ -57,7 +57,9 @@ def run(args: Namespace) -> int:
     print(f"\nnext: set the region and e-mail in {config}, then")
     for line in next_steps(config):
         print(f"  {line}")
-    print(f"without an account: mouseflow-bot simulate > {quote(str(config))}")
+    simulated = quote(str(config.with_name("simulator.toml")))
+    print(f"without an account: mouseflow-bot simulate > {simulated}, and in a second terminal")
+    print(f"  BOT_CONFIG={simulated} mouseflow-bot run")
     return 0
 
 

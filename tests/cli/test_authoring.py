@@ -417,9 +417,9 @@ def test_every_channel_that_is_posted_to_is_looked_at() -> None:
 class Simulation:
     """`mouseflow-bot simulate` as a process of its own, on free ports."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *words: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0"],
+            [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0", *words],
             cwd=directory,
             env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -500,27 +500,39 @@ def test_a_session_is_planted_into_the_running_simulator(
     assert f"no simulator answers on port {port}; start one with" in capsys.readouterr().err
 
 
-def test_the_simulator_shows_each_slack_message(place: Path) -> None:
-    simulation = Simulation(place)
+def test_the_simulator_shows_each_slack_message_and_each_edit(place: Path) -> None:
+    simulation = Simulation(place, "--channel", "#payments", "--channel", "#ops")
     try:
         slack, token = re.findall(
             r'\[slack\]\nbase_url = "(.+?)"\nbot_token = "(.+?)"', simulation.config
         )[0]
-        for text in ("A frustrated visitor\n<https://x.example|watch>", "one more\x1b[2J"):
-            body = json.dumps({"channel": "#ops", "text": text}).encode()
+
+        def called(method: str, **body: str) -> dict[str, str]:
             heads = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            with urlopen(Request(f"{slack}chat.postMessage", body, heads)) as answer:
-                assert json.load(answer)["ok"]
+            with urlopen(Request(slack + method, json.dumps(body).encode(), heads)) as answer:
+                said: dict[str, str] = json.load(answer)
+            assert said["ok"]
+            return said
+
+        called("chat.postMessage", channel="#ops", text="A visitor\n<https://x.example|watch>")
+        post = called("chat.postMessage", channel="#payments", text="one more\x1b[2J")
         serving = simulation.errors.readline()
         assert serving.startswith(f"serving Mouseflow at {simulation.url} and Slack at {slack} ")
-        shown = [simulation.errors.readline() for _ in range(6)]
-        assert shown[:4] == [
+        shown = [simulation.errors.readline() for _ in range(7)]
+        assert shown[:6] == [
             "\n",
             "#ops\n",
-            "  │ A frustrated visitor\n",
+            "  │ A visitor\n",
             "  │ watch (https://x.example)\n",
+            "\n",
+            "#payments\n",
         ]
         assert "\x1b" not in "".join(shown)
+        called("chat.update", channel=post["channel"], ts=post["ts"], text="Also another rule")
+        shown = [simulation.errors.readline() for _ in range(3)]
+        assert shown == ["\n", "#payments (edited)\n", "  │ Also another rule\n"]
+        assert "#payments (more: --channel NAME)" in simulation.config
+        assert simulation.config.count("#ops,") == 1
     finally:
         assert simulation.end(signal.SIGTERM) == 0
 
