@@ -22,6 +22,7 @@ from bot.config.settings import channels
 from bot.domain.subjects import Site
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
+from bot.store import open_store
 
 ROOT = Path(__file__).parents[2]
 KEY = {"BOT_MOUSEFLOW__API_KEY": "the-key-itself"}
@@ -96,11 +97,30 @@ def test_init_writes_rule_packs(place: Path, capsys: pytest.CaptureFixture[str])
     (place / "config.toml").write_text("# mine\n")
     said = told(capsys, "init", "--pack", "errors")
     assert "kept  config.toml" in said
+    assert said.partition("\n\n")[2].splitlines() == [
+        "next: edit websites, channels and figures in the new rules, then",
+        "  mouseflow-bot check --online",
+        "  mouseflow-bot test",
+        "  mouseflow-bot once --dry-run",
+    ]
     assert (place / "config.toml").read_text() == "# mine\n"
     assert main(["init", "--pack", "errors"]) == 1
     assert "nothing was written: rules/errors.yaml" in capsys.readouterr().err
     assert main(["init", "--pack", "chekout"]) == 1
     assert "did you mean checkout?" in capsys.readouterr().err
+
+
+def test_init_writes_no_pack_that_a_running_bot_would_act_on(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "init")
+    with open_store("sqlite:///data/bot.db"):
+        assert main(["init", "--pack", "budgets"]) == 1
+        assert "a bot runs with this configuration" in capsys.readouterr().err
+        assert not (place / "rules/budgets.yaml").exists()
+        told(capsys, "init", "new", "--pack", "budgets")
+        assert (place / "new/rules/budgets.yaml").exists()
+    told(capsys, "init", "--pack", "budgets")
 
 
 def test_the_first_rule_beside_every_pack_has_no_id_twice(

@@ -142,6 +142,7 @@ OTHERS = {
     "pip",
     "cp",
     "export",
+    "unset",
     ".",
 }
 """Programs of other people: their lines are read by a shell, and not run."""
