@@ -14,6 +14,7 @@ from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
+from bot.domain.press import Offer
 from bot.domain.subjects import Severity, Subject, reread, written
 from bot.fields.catalogue import group_value
 from bot.messages.pages import glimpse, spread_with
@@ -294,7 +295,9 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
     remedy = f"Edit the rule, or run `mouseflow-bot retry {rule}`."
     title = f"Rule {rule} is paused: {why}"
     lines = ("It still judges what it watches, but does not act.", remedy)
-    announce(conn, title, lines, now, routing.ops, each.subject.website, f"rules/{rule}")
+    site, page = each.subject.website, f"rules/{rule}"
+    offer = Offer("resume", rule, (rule,))
+    announce(conn, title, lines, now, routing.ops, site, page, offer)
 
 
 def _may(action: Action, subject: Subject) -> bool:

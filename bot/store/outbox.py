@@ -13,7 +13,7 @@ from functools import cache
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
-from bot.actions import ACTIONS, DIGESTS
+from bot.actions import DIGESTS, IRREVERSIBLE
 from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
@@ -202,7 +202,7 @@ def complete(
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
-    if ACTIONS[claimed.action].irreversible:
+    if claimed.action in IRREVERSIBLE:
         forget_insights(conn, claimed.website, claimed.subject_key)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
