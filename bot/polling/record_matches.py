@@ -90,17 +90,30 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Caught:
+    """How many recordings were read that were not known, and how many matches they brought."""
+
+    recordings: int = 0
+    matches: int = 0
+
+
+NOTHING = Caught()
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The keys of the new matches, and the rules that their safety paused, with the reason.
 
     `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
-    for the ops channel.
+    for the ops channel. `caught` is what the poll has read and found, as far as it matters at the
+    end of an outage.
     """
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
     suppressed: frozenset[str] = frozenset()
     announced: bool = False
+    caught: Caught = NOTHING
 
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
