@@ -32,6 +32,7 @@ from bot.rules.operators import (
     OneOf,
     Pattern,
     Unusual,
+    Versions,
 )
 from bot.rules.units import Active, Rate
 
@@ -140,6 +141,11 @@ def test_conditions_mean_what_they_say(written, condition):
 @pytest.mark.parametrize(
     ("watch", "written", "condition"),
     [
+        (
+            "recordings",
+            "{os_version: {min: 17.10, under: '18'}}",
+            Asks("os_version", Versions(min=(17, 10), under=(18,))),
+        ),
         ("feedback", "{response_rate: {under: 2%}}", Asks("response_rate", Bounds(under=2.0))),
         ("funnels", "{conversion: 20}", Asks("conversion", Numbers((20.0,)))),
         (
