@@ -416,6 +416,30 @@ class Every(WholeTexts):
 
 
 @dataclass(frozen=True, slots=True)
+class OtherThan(WholeTexts):
+    """Some text is none of these, whatever others there are."""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"other_than": "at least one that is none of these"}
+    )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "texts"
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        known = Alike(self.values, about.normal)
+        return TextTest(each=(lambda text: not known(text),))
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        return ()
+
+    def words(self, about: Field) -> str:
+        return f"other than {enumerated(self.values, 'and')}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern(TextOperator):
     """A regular expression is found in a text (RE2: linear time on any input)."""
 
@@ -1064,6 +1088,7 @@ OPERATORS: Final = registry(
     Is,
     Every,
     NoneOf,
+    OtherThan,
     Pattern,
     Bounds,
     Versions,

@@ -179,6 +179,8 @@ def meets(name, wants, found, *, of_variable=False):
             return some and not any(alike(name, t, v) for t in texts(found) for v in values)
         case op.Every(values):
             return all(any(alike(name, t, v) for t in texts(found)) for v in values)
+        case op.OtherThan(values):
+            return not all(any(alike(name, t, v) for v in values) for t in texts(found))
         case op.Pattern(regex):
             return any(re.search(regex, t, re.IGNORECASE) for t in texts(found))
         case op.Exists(wanted):

@@ -15,6 +15,7 @@ from bot.rules.operators import (
     NoneOf,
     Numbers,
     OneOf,
+    OtherThan,
     Pattern,
     Versions,
 )
@@ -180,7 +181,9 @@ def tests_of(names, wants):
     return st.builds(Test, st.sampled_from(names), wants)
 
 
-tag_wants = text_wants(TAG_PATTERNS) | some(TAG_PATTERNS).map(Every)
+tag_wants = (
+    text_wants(TAG_PATTERNS) | some(TAG_PATTERNS).map(Every) | some(TAG_PATTERNS).map(OtherThan)
+)
 variable_wants = text_wants(("gold", "s*", "b=c", "7")) | figure_wants | some(["*l*"]).map(Every)
 variable_tests = st.builds(
     Test, st.just("variables"), variable_wants, st.sampled_from(["plan", "CART", "a", "none"])

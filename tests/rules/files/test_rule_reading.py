@@ -30,6 +30,7 @@ from bot.rules.operators import (
     NoneOf,
     Numbers,
     OneOf,
+    OtherThan,
     Pattern,
     Unusual,
     Versions,
@@ -68,6 +69,7 @@ def faults(*files, allowed=ALLOWED):
         ("{country: NO}", Asks("country", OneOf(("NO",)))),
         ("{country: {not: [us, ca]}}", Asks("country", NoneOf(("us", "ca")))),
         ("{country: {not: us}}", Asks("country", NoneOf(("us",)))),
+        ("{tags: {other_than: a*}}", Asks("tags", OtherThan(("a*",)))),
         ("{tags: {all: [a, b]}}", Asks("tags", Every(("a", "b")))),
         (
             "{tags: {all: a, not: b}}",
