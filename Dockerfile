@@ -17,8 +17,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # The build tools stay in this stage: the environment that is copied has not even pip.
 RUN python -m venv --without-pip /opt/mouseflow-bot
 # For a store in PostgreSQL: --build-arg REQUIREMENTS=requirements-postgres.txt
-ARG REQUIREMENTS=requirements.txt
-COPY requirements-build.txt requirements.txt requirements-postgres.txt ./
+ARG REQUIREMENTS=requirements-notify.txt
+COPY requirements-build.txt requirements-notify.txt requirements-postgres.txt ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
     && pip --python /opt/mouseflow-bot install --require-hashes --only-binary :all: \
         -r "$REQUIREMENTS"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,24 +20,37 @@ def pytest_xdist_auto_num_workers() -> int:
     return 3 * (os.cpu_count() or 1)
 
 
+SERVER = pytest.StashKey[str]()
+"""The address of the PostgreSQL server; empty for one that starts when it is needed."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """One PostgreSQL for all workers of a run, which starts while they collect their tests."""
-    if config.getoption("numprocesses", None) and GIVEN not in os.environ:
+    # Not left in the environment: the bot would take it for an unknown setting.
+    given = os.environ.pop(GIVEN, "")
+    if hasattr(config, "workerinput"):
+        given = config.workerinput[GIVEN]
+    elif config.getoption("numprocesses", None) and not given:
         server = Server()
-        os.environ[GIVEN] = server.url
-        server.start(wait=False)
+        given = server.url
         config.add_cleanup(server.remove)
+    config.stash[SERVER] = given
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    """Tell a worker where it is."""
+    node.workerinput[GIVEN] = node.config.stash[SERVER]
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
     """The address of a PostgreSQL server."""
-    if given := os.environ.get(GIVEN):
+    if given := pytestconfig.stash[SERVER]:
         yield given
         return
     server = Server()
     try:
-        server.start()
         yield server.url
     finally:
         server.remove()
@@ -70,6 +84,10 @@ def store_url(request: pytest.FixtureRequest, tmp_path) -> str:
 
 # Started in the background SIGINT is ignored, also by the processes of tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# httpx looks for it at each call of a simulator in this process; to find it missing takes 0.4 ms.
+sys.modules.setdefault("sniffio", None)
 
 
 LONG = (

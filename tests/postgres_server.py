@@ -21,6 +21,11 @@ GIVEN = "BOT_TEST_POSTGRES"
 
 PASSWORD = "hush-4711"
 NOBODY = 65534
+QUICK = {
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1", "max_connections": 60, "shared_buffers": "16MB",
+    "autovacuum": "off", "max_wal_senders": 0, "wal_level": "minimal",
+}  # fmt: skip
 
 
 class Server:
@@ -28,29 +33,34 @@ class Server:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="mouseflow-bot-postgres-"))
+        programs = self.programs()
+        if not os.geteuid() and not all(each.stat().st_mode & 1 for each in programs.parents):
+            # Under a home that only root may enter.
+            shutil.copytree(programs.parent, self._folder / "pginstall")
+            programs = self._folder / "pginstall" / "bin"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
-        self.process: subprocess.Popen | None = None
-        self._starting: threading.Thread | None = None
-
-    def start(self, *, wait: bool = True) -> None:
-        """Make the database and start the server, in the background if nobody waits for it."""
-        # The server ends with the thread that starts it; the main one lives as long as the tests.
-        prepared = self._data.exists()
-        making = None if prepared else self._make()
-        if wait:
-            if making:
-                assert making.wait() == 0
-            self._run()
-            return
-        self._starting = threading.Thread(target=self._when_made, args=(making,), daemon=True)
-        self._starting.start()
-
-    @property
-    def _data(self) -> Path:
-        return self._folder / "data"
+            port = free.getsockname()[1]
+        self.url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres"
+        (self._folder / "password").write_text(PASSWORD)
+        # PostgreSQL refuses to run as root.
+        who: dict = {}
+        if not os.geteuid():
+            who = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+            for path in (self._folder, self._folder / "password"):
+                os.chown(path, NOBODY, NOBODY)
+        settings = " ".join(f"-c {name}={value}" for name, value in QUICK.items())
+        libc = ctypes.CDLL(None)
+        self._process = subprocess.Popen(
+            [
+                "sh", "-c",
+                f"{programs}/initdb -D data -U postgres -A password --pwfile=password -E utf8"
+                f" --locale=C --no-sync && exec {programs}/postgres -D data -c port={port}"
+                f" -c unix_socket_directories={self._folder} {settings}",
+            ],
+            cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, preexec_fn=lambda: libc.prctl(1, signal.SIGQUIT), **who,
+        )  # fmt: skip
 
     @staticmethod
     def programs() -> Path:
@@ -60,57 +70,10 @@ class Server:
         assert spec.submodule_search_locations
         return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
-    @property
-    def _who(self) -> dict:
-        """PostgreSQL refuses to run as root."""
-        if os.geteuid():
-            return {}
-        return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-
-    def _make(self) -> subprocess.Popen:
-        (self._folder / "password").write_text(PASSWORD)
-        if not os.geteuid():
-            for path in (self._folder, self._folder / "password"):
-                os.chown(path, NOBODY, NOBODY)
-        return subprocess.Popen(
-            [
-                self.programs() / "initdb", "-D", self._data, "-U", "postgres", "-A", "password",
-                f"--pwfile={self._folder / 'password'}", "-E", "utf8", "--locale=C", "--no-sync",
-            ],
-            cwd=self._folder, stdout=subprocess.DEVNULL, **self._who,
-        )  # fmt: skip
-
-    def _when_made(self, making: subprocess.Popen | None) -> None:
-        assert making is None or making.wait() == 0
-        self._run(tied=False)
-
-    def _run(self, *, tied: bool = True) -> None:
-        libc = ctypes.CDLL(None)
-        quick = {
-            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
-            "port": self.port, "listen_addresses": "127.0.0.1", "max_connections": 60,
-            "unix_socket_directories": self._folder, "shared_buffers": "16MB",
-            "autovacuum": "off", "max_wal_senders": 0, "wal_level": "minimal",
-        }  # fmt: skip
-        settings = [part for name, value in quick.items() for part in ("-c", f"{name}={value}")]
-        self.process = subprocess.Popen(
-            [self.programs() / "postgres", "-D", self._data, *settings],
-            cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=(lambda: libc.prctl(1, signal.SIGQUIT)) if tied else None, **self._who,
-        )  # fmt: skip
-
-    def stop(self, how: int = signal.SIGINT) -> None:
-        """Stop the server; what it holds is kept until `remove`."""
-        if self._starting:
-            self._starting.join()
-        if self.process:
-            self.process.send_signal(how)
-            self.process.wait()
-
     def remove(self) -> None:
         """Stop it, and leave nothing."""
-        self.stop(signal.SIGQUIT)
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

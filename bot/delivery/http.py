@@ -13,6 +13,7 @@ import aiohttp
 
 from bot.errors import GiveUp, TryLater
 from bot.ports import may_act
+from bot.transport import new_session
 from mouseflow.errors import ConfigurationError
 from mouseflow.proxies import from_environment
 from mouseflow.rate_limit import retry_after
@@ -70,6 +71,7 @@ class Connections:
                 headers=sent,
                 allow_redirects=False,
                 proxy=self.proxy_of(url),
+                timeout=self._timeout,
             ) as answer:
                 start = await _start(answer.content, most)
         except aiohttp.InvalidURL:
@@ -98,7 +100,7 @@ class Connections:
     def _open(self) -> aiohttp.ClientSession:
         # Created when first needed, since it belongs to a running loop.
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False)
+            self._session = new_session()
         return self._session
 
 

@@ -47,6 +47,7 @@ _POSTGRESQL = {
     "55P03": _LOCKED,
     "40001": _LOCKED,
     "40P01": _LOCKED,
+    "55000": "the server can't do that now; is it a standby server? Check the host in store.url",
     "25006": "the database is read-only, perhaps a standby server; check the host in store.url",
     "28": _REFUSED,
     "3D000": "no such database; create it with createdb, or check store.url",

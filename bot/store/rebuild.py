@@ -13,7 +13,7 @@ from bot.store.audit import Note, record
 from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
 from bot.store.statements import upsert
 
-AT_ONCE = 200
+AT_ONCE = 100
 """How many steps one transaction rebuilds, so that other work does not wait long."""
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import Column, Connection, delete, exists, update
 
 from bot.store.audit import Note, record
+from bot.store.recordings import COUNTING
 from bot.store.schema import (
     budget_steps,
     digests,
@@ -14,6 +15,7 @@ from bot.store.schema import (
     ownership,
     rule_states,
     tallies,
+    watermarks,
     windows,
 )
 
@@ -45,6 +47,7 @@ def rename_rule(conn: Connection, old: str, new: str, at: datetime) -> bool:
         moved += _move(conn, table.c.rule, old, new)
         conn.execute(delete(table).where(table.c.rule == old))
     moved += conn.execute(update(matches).where(matches.c.rule == old).values(rule=new)).rowcount
+    _move(conn, watermarks.c.source, f"{COUNTING}{old}", f"{COUNTING}{new}")
     owned = update(ownership).where(ownership.c.owner == old).values(owner=new)
     moved += conn.execute(owned).rowcount
     if moved:

@@ -18,6 +18,7 @@ from bot.delivery.webhook import WebhookCaller
 from bot.errors import StoreError, StoreLost, TryLater
 from bot.ports import MAY_ACT, SlackPost, may_act
 from bot.store import open_store
+from bot.transport import AiohttpTransport
 from mouseflow import AsyncMouseflow, recordings, websites
 
 
@@ -184,7 +185,8 @@ async def test_a_request_that_changes_something_asks_whether_it_may(bench):
         raise TryLater("not sent")
 
     MAY_ACT.set(ask)
-    flow = AsyncMouseflow("http://127.0.0.1:1", "a@example.com", "key", tries=1)
+    url = "http://127.0.0.1:1"
+    flow = AsyncMouseflow(url, "a@example.com", "key", tries=1, transport=AiohttpTransport(url))
     poster = SlackPoster(SecretStr("xoxb-1"), base_url="http://127.0.0.1:1/api/")
     webhook = WebhookCaller()
     for call in (

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from postgres_proxy import Proxy
 from postgres_server import PASSWORD, Server, connected, create_database, end_sessions
-from sqlalchemy import func, select
+from sqlalchemy import func, make_url, select
 from store_samples import NOW, match, poll, step
 
 from bot.errors import ConfigError, StoreError, StoreLost
@@ -127,6 +127,30 @@ def test_a_bot_that_wakes_up_after_another_took_over_does_nothing_any_more(
         other.close()
     with open_store(postgres_url) as store:
         assert store.do(texts) == []
+
+
+def test_a_user_that_owns_nothing_but_the_database_is_enough(postgres, empty_database):
+    made = make_url(empty_database)
+    role = f"owner_{made.database}"
+    with connected(postgres) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+        admin.execute(f"ALTER DATABASE {made.database} OWNER TO {role}")
+    try:
+        url = made.set(username=role).render_as_string(hide_password=False)
+        with open_store(url) as store:
+            store.do(note)
+            store.beat("well")
+            sign = place_of(url).daemon()
+            assert sign is not None
+            with pytest.raises(StoreError, match=rf"process {os.getpid()} on "):
+                open_store(url)
+        with open_store(url) as store:
+            assert store.restored is None
+    finally:
+        with connected(postgres) as admin:
+            admin.execute(f"ALTER DATABASE {made.database} OWNER TO postgres")
+        with connected(empty_database) as admin:
+            admin.execute(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")
 
 
 # Connections that break.
