@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from bot.errors import ConfigError, Fault
+from bot.errors import ConfigError, Fault, unread
 from bot.rules.syntax.nodes import MAX_BYTES
 
 SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
@@ -107,7 +107,7 @@ def signature(paths: Sequence[str | Path]) -> Signature:
                 f"{state.st_size}"
             )
         except OSError as error:
-            mark = _reason(error)
+            mark = unread(error)
         marks.append((str(each), mark))
     return tuple(marks)
 
@@ -118,14 +118,10 @@ def _content(each: _Found, most: int) -> tuple[str, bytes] | _Unread:
     try:
         content = read_bytes(each)
     except OSError as error:
-        return _Unread(each, f"can't be read: {_reason(error)}")
+        return _Unread(each, unread(error))
     if len(content) > most:
         return _Unread(each, f"the rule files have more than {MOST_READ // 1_000_000} MB in all")
     return shown(each), content
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
 
 
 def _found(paths: Sequence[str | Path]) -> list[_Found]:
@@ -138,7 +134,7 @@ def _found(paths: Sequence[str | Path]) -> list[_Found]:
         except FileNotFoundError:
             raise ConfigError(f"{shown(path)}: no such rule file or directory") from None
         except OSError as error:
-            raise ConfigError(f"{shown(path)}: can't be read: {_reason(error)}") from None
+            raise ConfigError(f"{shown(path)}: {unread(error)}") from None
         each = _inside(path, listed) if is_folder else iter([_named(path)])
         found |= {(it.path if isinstance(it, _Unread) else it): it for it in each}
     return list(found.values())
@@ -179,7 +175,7 @@ def _inside(folder: Path, listed: list[Path]) -> Iterator[_Found]:
         except OSError as error:
             removed = isinstance(error, FileNotFoundError) and not path.is_symlink()
             if not removed:
-                yield _Unread(path, f"can't be read: {_reason(error)}")
+                yield _Unread(path, unread(error))
             continue
         if is_rule_file:
             yield _named(path) if S_ISREG(mode) else _Unread(path, "this is not a file")
