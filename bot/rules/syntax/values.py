@@ -123,7 +123,7 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             _doubt_language(field.normal(value), place)
         case TextKind.PLAIN:
             _doubt_shape(value, place, field)
-        case TextKind.WEEKDAY | TextKind.REFERRER:
+        case TextKind.WEEKDAY | TextKind.REFERRER | TextKind.VERSION:
             pass
         case _:
             assert_never(field.text)

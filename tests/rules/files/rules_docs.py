@@ -84,7 +84,12 @@ def tables() -> Mapping[str, str]:
     made["test-keys"] = _keys(TEST_KEYS)
     made["operators"] = table(
         ("operator", "holds where"),
-        ([_code(key), text] for operator in OPERATORS for key, text in operator.keys.items()),
+        (
+            [_code(key), text]
+            for operator in OPERATORS
+            if not operator.instead_of
+            for key, text in operator.keys.items()
+        ),
     )
     made["actions"] = table(
         ("action", "for", "what it does", "example"),
