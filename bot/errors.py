@@ -18,7 +18,6 @@ BotError
     └── OddAnswer       an answer that is not the other side's own
 """
 
-import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,15 +35,6 @@ def internal_error(error: BaseException) -> str:
     return (
         f"internal error: {type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
     )
-
-
-def unread(error: OSError) -> str:
-    """Why a file or folder can't be read, and what to do about it if that is known."""
-    reason = f"can't be read: {error.strerror or type(error).__name__}"
-    if not isinstance(error, PermissionError):
-        return reason
-    user = f"This process is user {os.geteuid()}"
-    return f"{reason}. {user}: chmod the file or folder, or run as its owner (--user)"
 
 
 class ConfigError(BotError):

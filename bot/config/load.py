@@ -18,8 +18,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from bot.config.settings import PREFIX, Settings, keys, variable
-from bot.errors import ConfigError, unread
-from bot.rules.files.disk import shown
+from bot.errors import ConfigError
+from bot.rules.files.disk import shown, unread
 from bot.rules.syntax import toml
 from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
 from mouseflow import proxies

@@ -1,12 +1,13 @@
 """Which rule files there are, and what they hold: regular files of at most 1 MB."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from bot.errors import ConfigError, Fault, unread
+from bot.errors import ConfigError, Fault
 from bot.rules.syntax.nodes import MAX_BYTES
 
 SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
@@ -122,6 +123,15 @@ def _content(each: _Found, most: int) -> tuple[str, bytes] | _Unread:
     if len(content) > most:
         return _Unread(each, f"the rule files have more than {MOST_READ // 1_000_000} MB in all")
     return shown(each), content
+
+
+def unread(error: OSError) -> str:
+    """Why a file or folder can't be read, and what to do about it if that is known."""
+    reason = f"can't be read: {error.strerror or type(error).__name__}"
+    if not isinstance(error, PermissionError):
+        return reason
+    user = f"This process is user {os.geteuid()}"
+    return f"{reason}. {user}: chmod the file or folder, or run as its owner (--user)"
 
 
 def _found(paths: Sequence[str | Path]) -> list[_Found]:
