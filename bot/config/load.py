@@ -6,6 +6,7 @@ file are relative to its folder, others to the working directory.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pydantic_settings import EnvSettingsSource
 
 from bot.config.settings import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
-from bot.rules.files.disk import shown, unread
+from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
 from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
 from mouseflow import proxies
@@ -223,7 +224,7 @@ def _written(path: Path) -> Keys:
     except FileNotFoundError:
         raise ConfigError(f"{name}: no such file; `mouseflow-bot init` creates one") from None
     except OSError as error:
-        raise ConfigError(f"{name}: {unread(error)}") from None
+        raise ConfigError(f"{name}: can't be read: {error.strerror}{_help(error)}") from None
     except ValueError:  # a NUL in its name
         raise ConfigError(f"{name}: not a file name") from None
     except Empty:
@@ -231,6 +232,13 @@ def _written(path: Path) -> Keys:
     except Unreadable as error:
         raise ConfigError(f"{name}:{error.line}:{error.column}: {_masked(error.message)}") from None
     return root if isinstance(root, Keys) else Keys(1, 1)
+
+
+def _help(error: OSError) -> str:
+    """What to do about it, if that is known."""
+    if not isinstance(error, PermissionError):
+        return ""
+    return f". This process is user {os.geteuid()}: chmod the file, or run as its owner (--user)"
 
 
 _LIKE_A_SECRET = re.compile(r"[^\s\"'=:;,.]{16,}")
@@ -254,7 +262,7 @@ def _secret_files(
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            problems.append(f"{shown(directory)}: {unread(error)}")
+            problems.append(f"{shown(directory)}: can't be read: {error.strerror}")
             continue
         for file in files:
             name = file.name.lower()
@@ -266,7 +274,7 @@ def _secret_files(
                 with file.open(encoding="utf-8") as opened:
                     values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
             except OSError as error:
-                problems.append(f"{shown(file)}: {unread(error)}")
+                problems.append(f"{shown(file)}: can't be read: {error.strerror}{_help(error)}")
             except UnicodeDecodeError:
                 problems.append(f"{shown(file)}: not UTF-8 text")
             else:

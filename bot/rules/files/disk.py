@@ -1,7 +1,6 @@
 """Which rule files there are, and what they hold: regular files of at most 1 MB."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +107,7 @@ def signature(paths: Sequence[str | Path]) -> Signature:
                 f"{state.st_size}"
             )
         except OSError as error:
-            mark = unread(error)
+            mark = _why_unread(error)
         marks.append((str(each), mark))
     return tuple(marks)
 
@@ -119,19 +118,16 @@ def _content(each: _Found, most: int) -> tuple[str, bytes] | _Unread:
     try:
         content = read_bytes(each)
     except OSError as error:
-        return _Unread(each, unread(error))
+        return _Unread(each, _why_unread(error))
     if len(content) > most:
         return _Unread(each, f"the rule files have more than {MOST_READ // 1_000_000} MB in all")
     return shown(each), content
 
 
-def unread(error: OSError) -> str:
+def _why_unread(error: OSError) -> str:
     """Why a file or folder can't be read, and what to do about it if that is known."""
-    reason = f"can't be read: {error.strerror or type(error).__name__}"
-    if not isinstance(error, PermissionError):
-        return reason
-    user = f"This process is user {os.geteuid()}"
-    return f"{reason}. {user}: chmod the file or folder, or run as its owner (--user)"
+    advice = "; chmod it, or run as its owner" if isinstance(error, PermissionError) else ""
+    return f"can't be read: {error.strerror or type(error).__name__}{advice}"
 
 
 def _found(paths: Sequence[str | Path]) -> list[_Found]:
@@ -144,7 +140,7 @@ def _found(paths: Sequence[str | Path]) -> list[_Found]:
         except FileNotFoundError:
             raise ConfigError(f"{shown(path)}: no such rule file or directory") from None
         except OSError as error:
-            raise ConfigError(f"{shown(path)}: {unread(error)}") from None
+            raise ConfigError(f"{shown(path)}: {_why_unread(error)}") from None
         each = _inside(path, listed) if is_folder else iter([_named(path)])
         found |= {(it.path if isinstance(it, _Unread) else it): it for it in each}
     return list(found.values())
@@ -185,7 +181,7 @@ def _inside(folder: Path, listed: list[Path]) -> Iterator[_Found]:
         except OSError as error:
             removed = isinstance(error, FileNotFoundError) and not path.is_symlink()
             if not removed:
-                yield _Unread(path, unread(error))
+                yield _Unread(path, _why_unread(error))
             continue
         if is_rule_file:
             yield _named(path) if S_ISREG(mode) else _Unread(path, "this is not a file")

@@ -134,10 +134,7 @@ def test_what_may_not_be_read_is_an_error_with_its_path(as_nobody):
         folder.chmod(whole)
         os.seteuid(65534)
 
-    why = (
-        "can't be read: Permission denied. This process is user 65534: chmod the file or folder, "
-        "or run as its owner (--user)"
-    )
+    why = "can't be read: Permission denied; chmod it, or run as its owner"
     set_modes(0o600, 0o700, 0o755)
     unreadable = signature([folder])
     assert told(folder) == [
