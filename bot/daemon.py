@@ -37,7 +37,7 @@ from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
-from bot.delivery import Delivery, Drained
+from bot.delivery import SLACK_PACE, Delivery, Drained
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
 from bot.delivery.troubles import Ops
@@ -256,6 +256,7 @@ class Daemon:
             turned=self._health.mark_delivered,
             ops=ops_of(settings),
             timing=timing,
+            paces=SLACK_PACE,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),

@@ -8,6 +8,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Generator,
     Mapping,
     Sequence,
 )
@@ -15,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
@@ -62,7 +63,9 @@ from bot.store.rules import (
     rules_loaded,
 )
 from bot.watched_sites import (
+    NOTHING_PREPARED,
     WatchedSite,
+    prepare,
     save_sites,
     site_of,
     sites_of,
@@ -72,6 +75,7 @@ from bot.watched_sites import (
 )
 from mouseflow import websites
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
@@ -102,6 +106,7 @@ class Watcher:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
         self.watched: dict[str, WatchedSite] = {}
+        self._prepared, self._preparing = NOTHING_PREPARED, asyncio.Lock()
         self.budget_memory = BudgetMemory()
         self.notices = Notices(
             self.context, ops=ops, wake=wake, clock=clock, announce_after=announce_after
@@ -239,6 +244,10 @@ class Watcher:
 
         Does nothing while both are the same: preparing many rules takes a second.
         """
+        async with self._preparing:
+            await self._watch_present()
+
+    async def _watch_present(self) -> None:
         rules, sites = self.rules, self._sites
         if self._watching and self._watching[0] is rules and self._watching[1] == sites:
             return
@@ -249,7 +258,8 @@ class Watcher:
         )
         self._last_rules = rules.rules
         tags = await self.context.store.run(earlier_tags)
-        self.watched = watched_sites(rules, sites, self.watched, tags)
+        self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
+        self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
         self._started = now if self._started is None else self._started
         for each in self.watched.values():
@@ -529,6 +539,17 @@ class Watcher:
             log.warning("rule.paused", rule=rule, reason=reason)
         if paused:
             self._wake()
+
+
+async def _in_turns(work: Generator[None, None, T]) -> T:
+    """Do the work; polls and deliveries go on between its pieces."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await asyncio.sleep(0)
 
 
 MOST_FAULTS = 50

@@ -23,6 +23,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.actions.notifier import Notifier
+from bot.actions.notify import PLACE
+from bot.actions.webhook import REFERENCE
 from bot.domain.subjects import Severity
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
@@ -418,6 +420,24 @@ def _host_and_port(listen: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
+def _named_secrets(value: Any) -> Any:
+    """The table, if its keys may be names of places and its values addresses."""
+    named = value if isinstance(value, dict) else {}
+    good = all(
+        isinstance(name, str) and PLACE.fullmatch(name) and isinstance(address, str | SecretStr)
+        for name, address in named.items()
+    )
+    if named != value or not good:
+        raise ValueError(
+            'write a name of small letters and an address for each place, such as mail = "mailto://…"'
+        )
+    return named
+
+
+Places = Annotated[dict[str, Secret], BeforeValidator(_named_secrets)]
+"""Other places by name, with their Apprise URLs or where these are kept (`env:`, `file:`)."""
+
+
 class HeartbeatSection(Section):
     """A dead-man's switch: `url` is called `every` so often while polls and deliveries move."""
 
@@ -460,6 +480,7 @@ class Settings(BaseSettings):
 
     mouseflow: MouseflowSection
     slack: SlackSection = SlackSection()
+    notify: Places = Field(default_factory=dict)
     rules: RulesSection = RulesSection()
     poll: PollSection = PollSection()
     store: StoreSection = StoreSection()
@@ -491,7 +512,21 @@ class Settings(BaseSettings):
             values.add(base64.b64encode(pair.encode()).decode())
         if password := _password(self.store.url):
             values |= {password, unquote(password)}
+        for address in self.notify.values():
+            values |= _parts_of_secret(address.get_secret_value())
         return tuple(sorted(values - {""}))
+
+
+def _parts_of_secret(url: str) -> set[str]:
+    """The address and its long parts, any of which may be a token; not where it is kept."""
+    if REFERENCE.fullmatch(url):
+        return set()
+    long = {part for part in re.split(r"[:/@?&=]+", url) if len(part) >= _LONG}
+    return {url, *long, *map(unquote, long)}
+
+
+_LONG = 12
+"""Characters from which a part of an address is taken for a token."""
 
 
 def _password(url: str) -> str | None:
@@ -532,6 +567,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         share_url=settings.mouseflow.share_url is not None,
         channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
+        places=None if offline and elsewhere else tuple(settings.notify),
     )
 
 
@@ -549,7 +585,7 @@ def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {own[1]: [own[0]]} if own[1] else {}
     for rule in rules:
         for action in rule.do:
-            if not isinstance(action, Notifier):
+            if not isinstance(action, Notifier) or action.service != "slack":
                 continue
             channel = action.posts_to(slack.channel or "")
             if channel and rule.id not in found.setdefault(channel, []):

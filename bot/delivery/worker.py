@@ -29,6 +29,7 @@ from bot.delivery.attempt import (
     restore,
 )
 from bot.delivery.causes import without_request
+from bot.delivery.pace import NO_PACE, Pace, Paces
 from bot.delivery.troubles import NOBODY, Ops, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.causes import Cause, Stops, stops, trouble_key
@@ -185,8 +186,8 @@ class Delivery:
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
-    action with what only the rule has, its secret. `turned` is called in each round.
-    `checkpoint` is called with a name at each point where a crash matters.
+    action with what only the rule has, its secret. `paces` are how often services may be called.
+    `turned` is called in each round, `checkpoint` with a name at each point where a crash matters.
     """
 
     def __init__(
@@ -201,6 +202,7 @@ class Delivery:
         allows: Callable[[str, Action], str | None] = everything,
         current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
+        paces: Mapping[str, Pace] = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
     ) -> None:
@@ -215,6 +217,9 @@ class Delivery:
         self._ops = ops
         self._checkpoint = checkpoint
         self._turned = turned
+        self._paces = Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resting: dict[str, float] = {}
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
@@ -241,7 +246,8 @@ class Delivery:
         try:
             await self._recover()
             while await self._start_due() or self._lanes or self._overdue:
-                await self._wait_for(*self._lanes.values(), *self._overdue)
+                nap = min(self._resting.values(), default=None)
+                await self._wait_for(*self._lanes.values(), *self._overdue, nap=nap)
         except BaseException:
             self._stopping = True
             await self._finish_in_flight()
@@ -278,6 +284,7 @@ class Delivery:
 
     async def _recover(self) -> None:
         """Once: mark what the last process was doing when it died as unknown."""
+        self._loop = asyncio.get_running_loop()
         if self._recovered:
             return
         self._recovered = True
@@ -287,7 +294,10 @@ class Delivery:
             log.warning("deliver.recovered", steps=interrupted)
 
     async def _wait_for(self, *running: "asyncio.Task[Any]", nap: float | None = None) -> None:
-        await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        if running:
+            await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(nap or 0)
         for lane, task in list(self._lanes.items()):
             if task.done():
                 del self._lanes[lane]
@@ -314,7 +324,9 @@ class Delivery:
             pass
         await self._tend(now)
         due = await self._store.run(lambda conn: due_lanes(conn, now))
-        waiting = [lane for lane in due if lane not in self._lanes]
+        idle = {lane: self._paces.wait(lane) for lane in due if lane not in self._lanes}
+        self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
+        waiting = [lane for lane in idle if lane not in self._resting]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
         free = max(LANES_AT_ONCE - len(self._lanes), 0)
         for lane in waiting[:free]:
@@ -339,10 +351,10 @@ class Delivery:
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
-        busy = frozenset(self._lanes)
+        busy = frozenset((*self._lanes, *self._resting))
         due = await self._store.run(lambda conn: next_due(conn, busy))
         wait = idle if due is None else min(due - self._clock(), idle)
-        return max(wait.total_seconds(), 0.0)
+        return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
 
     async def _work(self, lane: str) -> None:
         self._checkpoint("claim.before")
@@ -354,7 +366,12 @@ class Delivery:
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
         if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
             return None
-        return outbox.claim(conn, lane, self._clock(), uuid4().hex)
+        if self._paces.wait(lane) > 0:
+            return None
+        claimed = outbox.claim(conn, lane, self._clock(), uuid4().hex)
+        if claimed is not None:
+            self._paces.take(lane)
+        return claimed
 
     async def _performed(self, claimed: Claim) -> Claim | None:
         """Perform the step and save its outcome; returns the lane's next step."""
@@ -459,6 +476,8 @@ class Delivery:
             case Retry(until, reason, _, cause):
                 self._news = True
                 self._held += isinstance(outcome.pause, GiveUp)
+                if cause is Cause.BUSY:
+                    self._paces.end_bursts(claimed.lane)
                 # During an outage log each reason once, not one line for each attempt.
                 said = self._logged.setdefault(trouble_key(cause, claimed.lane), set())
                 short = without_request(reason)

@@ -315,10 +315,15 @@ def digest(
     )
 
 
+def more_severe(first: Message, second: Message) -> bool:
+    """Whether the second says something worse, of which an edit of the first would tell nobody."""
+    return _severity(second) > _severity(first)
+
+
 def joined(first: Message, second: Message) -> Message:
     """Two rules' messages about one recording as one: the more severe leads, else the first."""
     lead, other = first, second
-    if _severity(second) > _severity(first):
+    if more_severe(first, second):
         lead, other = second, first
     why = f": {_said(other.why[0])}" if other.why else ""
     said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), Part(cut(why, WHY)))

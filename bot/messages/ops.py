@@ -87,6 +87,12 @@ def what(cause: Cause, place: str) -> str:
             return f"{place} does not accept webhook calls"
         case Cause.SECRET_MISSING:
             return f"The secret for webhook calls to {place} is not set"
+        case Cause.PLACE_REFUSES:
+            return f"{place} rejects messages"
+        case Cause.PLACE_DOWN:
+            return f"{place} does not accept messages"
+        case Cause.PLACE_NOT_SET:
+            return f"{place} can't be used as it stands under [notify]"
         case Cause.BUSY | Cause.STEP | Cause.BUG | Cause.EARLIER:
             return "Some actions failed"
         case _:

@@ -8,19 +8,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
+from typing import get_args
 
 from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
-from bot.domain.subjects import Site, Subject, reread, written
+from bot.domain.subjects import Severity, Site, Subject, reread, written
 from bot.fields.catalogue import WEBSITE, group_value
 from bot.messages.pages import glimpse, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
-from bot.rules.explain import why
+from bot.rules.explain import insight, why
 from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
 from bot.store.audit import Note, record
@@ -144,7 +145,7 @@ def record_poll(
     tripped: list[tuple[str, str]] = []
     notes: list[Note] = []
     suppressed: set[str] = set()
-    for each in sorted(found, key=lambda each: each.happened):
+    for each in sorted(found, key=_order):
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
         with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
@@ -171,6 +172,11 @@ def record_poll(
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
     return Recorded(new, tuple(tripped), frozenset(suppressed))
+
+
+def _order(each: Found) -> tuple[datetime, int]:
+    """What happened first comes first; of one recording the most severe, so that it notifies."""
+    return each.happened, -get_args(Severity).index(each.rule.severity)
 
 
 def _suppressed(
@@ -340,6 +346,7 @@ def _match(
         continues=each.continues,
         severity=rule.severity,
         runbook=rule.runbook,
+        insight=insight(rule, subject) if rule.watch == "recordings" else None,
     )
 
 

@@ -142,6 +142,8 @@ def uncovered(
             found.append(move)
             if known.level.ending is not None:
                 over.append(move)
+    if not found:
+        return Recorded()
     recorded = record_moves(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
     for move in over:
         forget_level(conn, move.rule.id, move.website, move.subject_key)

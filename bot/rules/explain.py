@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, assert_never
 
+from bot.domain.insight import MOST_STOPS, Clause, Insight, Mark
 from bot.domain.subjects import Kind, Subject
 from bot.fields.catalogue import SUBJECTS
 from bot.fields.field import Field, Source, number
+from bot.messages.pages import visit
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
@@ -67,11 +69,14 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A subject with its past. `complete`: nothing else can be learnt of it."""
+    """A subject with its past. `complete`: nothing else can be learnt of it. Without `personal`
+    no personal data is shown.
+    """
 
     subject: Subject
     past: Past
     complete: bool
+    personal: bool = True
 
     def answer(self, condition: Condition) -> Answer:
         return answer(condition, self.subject, self.past, complete=self.complete)
@@ -81,10 +86,18 @@ class _Seen:
 
 
 def explain(
-    rule: Rule, subject: Subject, past: Past = no_past, *, complete: bool = False
+    rule: Rule,
+    subject: Subject,
+    past: Past = no_past,
+    *,
+    complete: bool = False,
+    personal: bool = True,
 ) -> Explanation:
-    """Every part of the rule with what the subject shows; `complete` as in `answer`."""
-    looked = _Seen(subject, past, complete)
+    """Every part of the rule with what the subject shows; `complete` as in `answer`.
+
+    Without `personal` values of personal data are left out, the visitor's as well as the rule's.
+    """
+    looked = _Seen(subject, past, complete, personal)
     watched = rule.watch == subject.kind
     here = applies(rule, subject.website)
     names = " or ".join(clean(name) for name in rule.websites) or "any"
@@ -120,14 +133,18 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
     about = field_of(leaf, looked.subject.kind)
     value = about.get(looked.subject)
     said = looked.answer(leaf)
+    if not looked.personal and about.personal:
+        return Part(_impersonal(leaf, about), said)
     shown, data = _shown(leaf, about, value, looked.past)
     known = looked.knows(about)
     data = data and (known or value != ())
     off = "" if said or not isinstance(leaf, Test) else leaf.operator.distance(about, value)
-    closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) else ()
+    closest: tuple[Part, ...] = ()
+    if isinstance(leaf, OneItem):
+        closest = _closest(leaf, about, value, personal=looked.personal)
     which = "this one" if said else "the closest"
     return Part(
-        text=asked(leaf, about),
+        text=asked(leaf, about) if looked.personal else _impersonal(leaf, about),
         answer=said,
         data=data,
         seen=f"{shown}, {which}" if closest else shown,
@@ -243,7 +260,7 @@ def _note(leaf: Leaf, about: Field, said: Answer, known: bool, data: bool) -> st
     return "too few to tell" if operator.asks_usual and said is None else ""
 
 
-def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
+def _closest(leaf: OneItem, about: Field, items: Any, *, personal: bool) -> tuple[Part, ...]:
     """The item that meets most of the tests, test by test."""
     tests = [(test, about.part(test.field)) for test in leaf.tests]
     met = [part_test(part, test) for test, part in tests]
@@ -253,6 +270,8 @@ def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
     answers, best = max(rated, key=lambda it: it[0].count(True))
     return tuple(
         _item_part(test, part, part.get(best), said)
+        if personal or not part.personal
+        else Part(_impersonal(test, part), said)
         for (test, part), said in zip(tests, answers, strict=True)
     )
 
@@ -260,6 +279,32 @@ def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
 def _item_part(test: Test, part: Field, value: Any, said: Answer) -> Part:
     off = "" if said else test.operator.distance(part, value)
     return Part(asked(test, part), said, value is not None, seen(part, value), off)
+
+
+def insight(rule: Rule, subject: Subject) -> Insight:
+    """The decision without personal data, as the store keeps it."""
+    told = explain(rule, subject, personal=False)
+    stops = visit(subject)
+    cut = len(stops) > MOST_STOPS
+    half = MOST_STOPS // 2
+    return Insight(
+        when=_clause(told.when),
+        excepts=_clause(told.excepts) if told.excepts else None,
+        path=(*stops[:half], *stops[-half:]) if cut else stops,
+        pages=len(stops),
+    )
+
+
+def _clause(part: Part) -> Clause:
+    mark: Mark = "unknown" if part.answer is None else "yes" if part.answer else "no"
+    return Clause(
+        text=part.text,
+        mark=mark,
+        seen=part.seen if part.data else "no data" * (not part.parts),
+        distance="" if part.answer else part.distance,
+        note=part.note,
+        parts=tuple(map(_clause, part.parts)),
+    )
 
 
 def lines(explanation: Explanation) -> list[str]:

@@ -1,10 +1,11 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import chain
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
@@ -269,6 +270,31 @@ def names_site(names: Iterable[str], site: Site) -> bool:
     """Whether one of these is the website's name or id; `*` stands for any characters."""
     like = _website_names(tuple(names))
     return like(site.name) or like(site.id)
+
+
+def rules_by_website(rules: Iterable[Rule], sites: Collection[Site]) -> dict[str, tuple[Rule, ...]]:
+    """The rules that watch each of the websites, by the website's id.
+
+    Each distinct list of names is compared once, and plain names are looked up.
+    """
+    called: dict[str, list[str]] = {}
+    for site in sites:
+        for name in {folded(site.name), folded(site.id)}:
+            called.setdefault(name, []).append(site.id)
+
+    @cache
+    def ids(names: tuple[str, ...]) -> frozenset[str]:
+        like = _website_names(names)
+        found = chain.from_iterable(called.get(name, ()) for name in like.patterns)
+        if not any("*" in name for name in like.patterns):
+            return frozenset(found)
+        return frozenset(chain.from_iterable(called[name] for name in called if like(name)))
+
+    found: dict[str, list[Rule]] = {site.id: [] for site in sites}
+    for rule in rules:
+        for website in ids(rule.websites) if rule.websites else found:
+            found[website].append(rule)
+    return {website: tuple(watching) for website, watching in found.items()}
 
 
 @lru_cache(maxsize=4096)

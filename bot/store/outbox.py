@@ -13,7 +13,7 @@ from functools import cache
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
-from bot.actions import DIGESTS
+from bot.actions import DIGESTS, IRREVERSIBLE
 from bot.domain.budget import BUDGET
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
@@ -33,6 +33,7 @@ from bot.store.lanes import is_failing, lane_of_kind, lane_works, set_apart
 from bot.store.matches import (
     NewStep,
     add_steps,
+    forget_insights,
     release_awaiting,
     release_next,
     told_of_awaited,
@@ -201,6 +202,8 @@ def complete(
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
         erase_digest(conn, claimed.step)
+    if claimed.action in IRREVERSIBLE:
+        forget_insights(conn, claimed.website, claimed.subject_key)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
     lane_works(conn, claimed.lane)

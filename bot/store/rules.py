@@ -14,6 +14,7 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
+from bot.store.database import execute_many
 from bot.store.schema import (
     digests,
     matches,
@@ -175,15 +176,24 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     changed = {
         rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
     }
-    for rule, digest in digests.items():
-        if rule not in known or rule in changed:
-            _save(conn, rule, digest=digest)
+    new = [
+        {"rule": rule, "digest": digest}
+        for rule, digest in digests.items()
+        if rule not in known or rule in changed
+    ]
+    if new:
+        execute_many(conn, _DIGEST, new)
     for rule in sorted(changed):
         _save(conn, rule, released_at=ms(at))
         if known[rule].paused_at is not None:
             resume_rule(conn, rule, at, "the rule was edited")
     return frozenset(changed)
 
+
+_DIGEST = (
+    "INSERT INTO rule_states (rule, digest) VALUES (:rule, :digest)"
+    " ON CONFLICT (rule) DO UPDATE SET digest = :digest"
+)
 
 RuleFiles = Sequence[tuple[str, bytes]]
 """Rule files as (name, content)."""

@@ -133,7 +133,7 @@ class Pages:
         }
         macros: Any = self.env.get_template("macros.html").module
         for name in ("icon", "severity", "state", "problem", "cell", "head", "outcome", "matches",
-                     "budget_line", "condition"):  # fmt: skip
+                     "budget_line", "condition", "tree", "visit_path"):  # fmt: skip
             self.env.globals[name] = getattr(macros, name)
         self.env.globals["static"] = {
             name: f"/static/{version}/{name}" for name, version in self.versions.items()
