@@ -164,7 +164,7 @@ async def test_rows_that_come_late_are_not_missed(tmp_path):
     await shop.pass_time(10)
     for _ in range(2):
         shop.visit()
-        for minutes, every in ((8, 2), (100, 25), (10, 10)):
+        for minutes, every in ((8, 2), (100, 25), (13, 13)):
             assert await shop.pass_time(minutes, every) == []
     shop.close()
 
