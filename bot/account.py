@@ -62,6 +62,7 @@ def open_client(
             settings.api_key.get_secret_value(),
             requests_per_second=settings.requests_per_second,
             burst=max(ONE_MATCH, round(settings.requests_per_second)),
+            concurrency=max(4, round(settings.requests_per_second / 2)),
             tries=tries,
             observe=observe,
             transport=AiohttpTransport(url),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, TypeVar, assert_never
 from uuid import uuid4
 
@@ -98,6 +99,9 @@ MOST_REASONS = 5
 LANES_AT_ONCE = 16
 """How many lanes are worked in parallel."""
 
+BESIDE = 7
+"""How many steps more than one for each lane are performed at once: writes of other recordings."""
+
 IN_A_ROW = 20
 """How many steps of a lane are performed in a row while other lanes wait."""
 
@@ -134,7 +138,7 @@ class Drained:
     held: int = 0
 
 
-def _tidy_queue(conn: Connection, now: datetime) -> int:
+def _tidy_queue(conn: Connection, now: datetime) -> dict[str, int]:
     note_ended_snoozes(conn, now)
     return fold_backlog(conn, now)
 
@@ -224,7 +228,11 @@ class Delivery:
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
+        self._folding: Mapping[str, int] = {}
+        self._beside: set[asyncio.Task[None]] = set()
         self._overdue: set[asyncio.Task[None]] = set()
+        self._numbers = count()
+        self._paused: dict[str, tuple[str, int]] = {}
         self._logged: dict[str, set[str]] = {}
         self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
         self._news = False
@@ -245,9 +253,9 @@ class Delivery:
         self._held = 0
         try:
             await self._recover()
-            while await self._start_due() or self._lanes or self._overdue:
-                nap = min(self._resting.values(), default=None)
-                await self._wait_for(*self._lanes.values(), *self._overdue, nap=nap)
+            while await self._start_due() or self._lanes or self._beside or self._overdue:
+                nap = 0.0 if self._folding else min(self._resting.values(), default=None)
+                await self._wait_for(*self._lanes.values(), *self._beside, *self._overdue, nap=nap)
         except BaseException:
             self._stopping = True
             await self._finish_in_flight()
@@ -268,7 +276,8 @@ class Delivery:
             while not stop.is_set():
                 self._turned()
                 await self._start_due()
-                await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
+                nap = await self._nap()
+                await self._wait_for(stopped, woken, *self._lanes.values(), *self._beside, nap=nap)
                 if woken.done():
                     self._woken.clear()
                     woken = asyncio.create_task(self._woken.wait())
@@ -302,12 +311,13 @@ class Delivery:
             if task.done():
                 del self._lanes[lane]
                 task.result()
-        for task in [late for late in self._overdue if late.done()]:
-            self._overdue.remove(task)
-            task.result()
+        for running_beside in (self._beside, self._overdue):
+            for task in [each for each in running_beside if each.done()]:
+                running_beside.remove(task)
+                task.result()
 
     async def _finish_in_flight(self) -> None:
-        in_flight = {*self._lanes.values(), *self._overdue}
+        in_flight = {*self._lanes.values(), *self._beside, *self._overdue}
         if not in_flight:
             return
         done, left = await asyncio.wait(in_flight, timeout=self._timing.drain.total_seconds())
@@ -318,13 +328,16 @@ class Delivery:
             log.error("deliver.result_not_saved", reason=reason, calls=calls)
 
     async def _start_due(self) -> bool:
-        """Start the lanes that have something due; False if there is none."""
+        """Start the lanes that have something due; False if there is none.
+
+        A lane with a backlog waits until it is folded, and the others don't wait for that.
+        """
         now = self._clock()
-        while await self._store.run(lambda conn: _tidy_queue(conn, now)):
-            pass
+        self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
         due = await self._store.run(lambda conn: due_lanes(conn, now))
-        idle = {lane: self._paces.wait(lane) for lane in due if lane not in self._lanes}
+        ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
+        idle = {lane: self._paces.wait(lane) for lane in ready}
         self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
         waiting = [lane for lane in idle if lane not in self._resting]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
@@ -333,7 +346,7 @@ class Delivery:
             self._last_turn[lane] = max(self._last_turn.values(), default=0) + 1
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
-        return bool(due)
+        return bool(due or self._folding)
 
     async def _tend(self, now: datetime) -> None:
         """Tell people what began to fail and what works again; now and then, or after news."""
@@ -348,6 +361,8 @@ class Delivery:
             del self._logged[key]
 
     async def _nap(self) -> float:
+        if self._folding:
+            return 0.0
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
@@ -357,18 +372,27 @@ class Delivery:
         return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
 
     async def _work(self, lane: str) -> None:
-        self._checkpoint("claim.before")
         self._in_a_row[lane] = 0
+        await self._in_turn(lane)
+
+    async def _in_turn(self, lane: str) -> None:
+        """Perform the lane's steps one after another; what need not wait for them, beside them."""
+        self._checkpoint("claim.before")
         claimed = await self._store.run(lambda conn: self._claimed(conn, lane))
         while claimed is not None:
+            if claimed.more and len(self._beside) < BESIDE and not self._crowded:
+                self._beside.add(asyncio.create_task(self._in_turn(lane)))
             claimed = await self._performed(claimed)
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
-        if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
+        if self._stopping or lane in self._folding:
+            return None
+        if self._crowded and self._in_a_row[lane] >= IN_A_ROW:
             return None
         if self._paces.wait(lane) > 0:
             return None
-        claimed = outbox.claim(conn, lane, self._clock(), uuid4().hex)
+        token = f"{next(self._numbers):012} {uuid4().hex}"
+        claimed = outbox.claim(conn, lane, self._clock(), token)
         if claimed is not None:
             self._paces.take(lane)
         return claimed
@@ -397,6 +421,7 @@ class Delivery:
         else:
             outcome = attempt.result()
         await self._save(claimed, outcome, go_on=False)
+        self._woken.set()  # others of its recording may have waited for it
 
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
@@ -437,14 +462,14 @@ class Delivery:
             case Performed(done, follow):
                 return outbox.complete(
                     conn, claimed, now, note=done.note, result=done.result, follow=follow,
-                    posts=done.posts,
+                    posts=done.posts, works=not self._is_old_news(claimed, claimed.lane),
                 )  # fmt: skip
             case DeadLetter(reason, remedy, cause):
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy, cause=cause)
             case Withheld(reason):
                 return outbox.withhold(conn, claimed, now, reason)
             case Retry(until, reason, attempted):
-                _pause(conn, claimed, outcome, now, self._chance)
+                self._pause(conn, claimed, outcome, now)
                 return outbox.postpone(
                     conn,
                     claimed,
@@ -487,22 +512,31 @@ class Delivery:
             case _:
                 assert_never(outcome)
 
+    def _pause(self, conn: Connection, claimed: Claim, retry: Retry, now: datetime) -> None:
+        """Pause the lane if the outcome asks for it; a refused kind of action gets its own lane."""
+        if retry.pause is None:
+            return
+        lane = claimed.lane
+        if stops(retry.cause) is Stops.KIND:
+            lane = set_apart(conn, lane, claimed.action)
+        if self._is_old_news(claimed, lane):
+            return
+        self._paused[lane] = claimed.token, next(self._numbers)
+        opens = lane_opens(retry.pause, failures(conn, lane) + 1, now, self._chance)
+        fault = None if retry.cause is Cause.BUSY else LaneFault(retry.cause, retry.remedy, now)
+        pause_lane(conn, lane, max(opens, now + retry.settling), retry.reason, fault)
+
+    def _is_old_news(self, claimed: Claim, lane: str) -> bool:
+        """Whether the lane was paused while the step was in flight: its outcome changes nothing.
+
+        Several that fail at once are one failure, and one that went out before the pause does not
+        end it.
+        """
+        by, number = self._paused.get(lane, (claimed.token, 0))
+        return by != claimed.token and int(claimed.token.split()[0]) < number
+
     def _may_wait_for_store(self) -> bool:
         return not (self._stopping or self._stop is None or self._stop.is_set())
-
-
-def _pause(
-    conn: Connection, claimed: Claim, retry: Retry, now: datetime, chance: Callable[[], float]
-) -> None:
-    """Pause the lane if the outcome asks for it; a refused kind of action gets its own lane."""
-    if retry.pause is None:
-        return
-    lane = claimed.lane
-    if stops(retry.cause) is Stops.KIND:
-        lane = set_apart(conn, lane, claimed.action)
-    opens = lane_opens(retry.pause, failures(conn, lane) + 1, now, chance)
-    fault = None if retry.cause is Cause.BUSY else LaneFault(retry.cause, retry.remedy, now)
-    pause_lane(conn, lane, max(opens, now + retry.settling), retry.reason, fault)
 
 
 def _failure(task: "asyncio.Task[Any]") -> str:

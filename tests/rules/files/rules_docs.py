@@ -13,6 +13,7 @@ from bot.actions import WRITTEN
 from bot.actions.webhook import body
 from bot.fields.catalogue import KINDS, fields, text_fields
 from bot.fields.field import Field
+from bot.fields.recordings import FRICTION_TAGS
 from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
@@ -96,6 +97,9 @@ def tables() -> Mapping[str, str]:
             [_code(spec.key), ", ".join(spec.subjects), spec.about, _code(spec.example)]
             for spec in WRITTEN.values()
         ),
+    )
+    made["friction-tags"] = table(
+        ("tag", "what happened"), ([_code(tag), text] for tag, text in FRICTION_TAGS.items())
     )
     made["packs"] = table(("pack", "catches", "when it is noise"), _packs())
     made["warnings"] = table(
