@@ -27,11 +27,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # for the other benchmarks
 DOCS = ROOT / "docs" / "explanation" / "performance.md"
 MARKED = re.compile(r"(<!-- stalls: made by bench/stalls.py -->\n).*?(<!-- /stalls -->)", re.DOTALL)
 NOW = datetime.now(UTC)
@@ -243,6 +245,118 @@ async def many_rules(scene: Scene, rules: int) -> None:
     await daemon.__aexit__(None, None, None)
 
 
+def multiply(conn, table: str, count: int, **values: str) -> None:
+    """So many copies of the table's first row, with these columns (SQL, `n` counts from 1)."""
+    columns = [row[1] for row in conn.exec_driver_sql(f"PRAGMA table_info({table})")]
+    if "id" in columns and "id" not in values:
+        columns.remove("id")
+    chosen = ", ".join(values.get(column, f"t.{column}") for column in columns)
+    conn.exec_driver_sql(
+        f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) "
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {chosen} "
+        f"FROM s, (SELECT * FROM {table} LIMIT 1) t"
+    )
+
+
+def posts(store, count: int) -> None:
+    """One match with a post as it is stored, and so many copies that wait."""
+    from bench.delivery import Slack, Tag, fill
+
+    fill(store, 1, [Slack()])
+
+    def copy(conn) -> None:
+        multiply(conn, "matches", count, key="t.key || n", subject_key="t.subject_key || n",
+                 id="n + 1")  # fmt: skip
+        multiply(conn, "steps", count, key="t.key || n", match_id="n + 1")
+
+    store.do(copy)
+    elsewhere = fill_one(Tag())
+    store.do(elsewhere)
+
+
+def fill_one(action):
+    """Stores one more match with that action, on another website's lane."""
+    from dataclasses import replace
+
+    from bench.delivery import NOW, match
+    from bot.store.matches import PollOutcome, commit_poll
+
+    found = match(10**9, [action])
+    steps = [replace(step, lane="mouseflow:w9") for step in found.steps]
+    outcome = PollOutcome(source="recordings", website="w9", at=NOW,
+                          matches=[replace(found, steps=steps)])  # fmt: skip
+    return lambda conn: commit_poll(conn, outcome)
+
+
+async def backlog(scene: Scene) -> None:
+    """Slack was away while posts came; a tag on another lane must not wait for them."""
+    from bench.delivery import ACTIONS, NOW, _digest
+    from bot.delivery.worker import Delivery
+    from bot.ports import Ports
+    from bot.store import open_store
+
+    with open_store(scene.environment["BOT_STORE__URL"]) as store:
+        posts(store, POSTS)
+        first = asyncio.Event()
+
+        class Watched(ACTIONS["tag"]):
+            async def perform(self, task, ports):
+                first.set()
+                return await super().perform(task, ports)
+
+        actions = ACTIONS | _digest() | {"tag": Watched}
+        delivery = Delivery(store, Ports(None, None, None), actions, clock=lambda: NOW)
+        began = time.perf_counter()
+        async with scene.situation(f"{POSTS:,} posts in the queue"):
+            draining = asyncio.create_task(delivery.drain())
+            await first.wait()
+            waited = time.perf_counter() - began
+            await draining
+        print(f"an action on another lane waited {waited:.2f} s, all were folded after "
+              f"{time.perf_counter() - began:.1f} s", file=sys.stderr)  # fmt: skip
+
+
+async def retention(scene: Scene) -> None:
+    """Most of a big store is older than `store.keep`."""
+    from bot.cleanup import _forget
+    from bot.store import open_store
+    from bot.store.audit import Note, record
+    from bot.store.recordings import SeenRecording, save_recordings
+
+    old = datetime(2020, 1, 1, tzinfo=UTC)
+    with open_store(scene.environment["BOT_STORE__URL"]) as store:
+        posts(store, POSTS)
+        seen = SeenRecording(id="r", fingerprint="f" * 16, settled=True, created=old)
+        note = Note(kind="step.done", rule="checkout", website="w1", subject="x" * 32, text="ok")
+        store.do(lambda conn: save_recordings(conn, "w1", [seen], old))
+        store.do(lambda conn: record(conn, old, [note]))
+        store.do(lambda conn: multiply(conn, "recordings", RECORDINGS, id="'r' || n"))
+        store.do(lambda conn: multiply(conn, "audit", RECORDINGS))
+        store.do(lambda conn: conn.exec_driver_sql("UPDATE steps SET state = 'done'") and None)
+        async with scene.situation(f"retention of {2 * RECORDINGS + POSTS:,} rows"):
+            await _forget(store, NOW, NOW)
+
+
+async def commands(scene: Scene) -> None:
+    """`retry` and `cancel` of many, beside a daemon: how long they keep its store locked."""
+    from bot.delivery.rebuild import retry_some
+    from bot.store import open_store
+    from bot.store.cancel import cancel
+
+    with open_store(scene.environment["BOT_STORE__URL"]) as store:
+        posts(store, MANY)
+        store.do(
+            lambda conn: conn.exec_driver_sql("UPDATE steps SET state = 'dead', ended = 1") and None
+        )
+        async with scene.situation(f"`retry` of {MANY:,} dead letters"):
+            after = 0
+            while done := await store.run(partial(retry_some, now=NOW, book=None, after=after)):
+                after = done.last
+        async with scene.situation(f"`cancel` of {MANY:,} actions"):
+            while await store.run(lambda conn: cancel(conn, NOW, rules=["checkout-friction"])):
+                pass
+
+
 def _row(name: str, turns: Longest, work: Longest) -> str:
     spans = (turns.cpu, turns.clock, work.cpu, work.clock)
     return f"| {name} | {' | '.join(f'{1000 * it:,.0f}' for it in spans)} |"
@@ -251,6 +365,9 @@ def _row(name: str, turns: Longest, work: Longest) -> str:
 SITUATIONS: dict[str, tuple[int, Callable[[Scene], Awaitable[None]]]] = {
     "100 rules": (200, lambda scene: many_rules(scene, 100)),
     "1,000 rules": (200, lambda scene: many_rules(scene, 1000)),
+    "backlog": (0, backlog),
+    "retention": (0, retention),
+    "commands": (0, commands),
 }
 
 

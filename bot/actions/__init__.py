@@ -47,6 +47,9 @@ DIGESTS: Mapping[str, str] = MappingProxyType(
 )
 """The kinds of posts that limits may hold back, each with the kind of digest for them."""
 
+IRREVERSIBLE = frozenset(kind for kind, model in ACTIONS.items() if model.irreversible)
+"""The kinds of steps that can't be undone."""
+
 IF_HELD_BACK: Mapping[str, str] = MappingProxyType(
     {kind: model.if_held_back for kind, model in ACTIONS.items() if model.if_held_back}
 )

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
 from bot.actions.notifier import AtMost, DigestOfMany, Notifier, Overflow, Rate, Text
 from bot.domain.limits import Limit
+from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
@@ -324,6 +325,9 @@ class Notice(_Post):
     title: str
     lines: tuple[str, ...] = ()
     page: str = ""
+    button: Button | None = None
+    acts_on: str = ""
+    rules: tuple[str, ...] = ()
 
     def default(self, addresses: Addresses) -> str:
         """The ops channel, else the default channel."""
@@ -332,7 +336,16 @@ class Notice(_Post):
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The title and its lines, and where the status page says more."""
         page = links.page(addresses, self.page)
-        return messages.notice(self.title, self.lines, page, task.now, addresses.zone)
+        offer = None
+        if self.button is not None and addresses.buttons:
+            offer = Offer(self.button, self.acts_on, self.rules)
+        return messages.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+
+    def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
+        """Only what people can press is kept."""
+        if not message.buttons or not done.result:
+            return ()
+        return (Posted(_opaque(task.key), channel, done.result, messages.kept(message)),)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})

@@ -73,6 +73,11 @@ def run(args: Namespace) -> int:
         problems += found.problems
         notes += found.warnings
         checked = found.checked
+    elif args.online:
+        notes.append(
+            "Mouseflow and Slack were not asked, because of the errors above; correct them and run "
+            "this again"
+        )
     _show(args, problems, rules, notes, settings, checked)
     return 1 if problems else 0
 

@@ -138,7 +138,7 @@ class Drained:
     held: int = 0
 
 
-def _tidy_queue(conn: Connection, now: datetime) -> int:
+def _tidy_queue(conn: Connection, now: datetime) -> dict[str, int]:
     note_ended_snoozes(conn, now)
     return fold_backlog(conn, now)
 
@@ -228,6 +228,7 @@ class Delivery:
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
+        self._folding: Mapping[str, int] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._overdue: set[asyncio.Task[None]] = set()
         self._numbers = count()
@@ -253,7 +254,7 @@ class Delivery:
         try:
             await self._recover()
             while await self._start_due() or self._lanes or self._beside or self._overdue:
-                nap = min(self._resting.values(), default=None)
+                nap = 0.0 if self._folding else min(self._resting.values(), default=None)
                 await self._wait_for(*self._lanes.values(), *self._beside, *self._overdue, nap=nap)
         except BaseException:
             self._stopping = True
@@ -327,13 +328,16 @@ class Delivery:
             log.error("deliver.result_not_saved", reason=reason, calls=calls)
 
     async def _start_due(self) -> bool:
-        """Start the lanes that have something due; False if there is none."""
+        """Start the lanes that have something due; False if there is none.
+
+        A lane with a backlog waits until it is folded, and the others don't wait for that.
+        """
         now = self._clock()
-        while await self._store.run(lambda conn: _tidy_queue(conn, now)):
-            pass
+        self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
         due = await self._store.run(lambda conn: due_lanes(conn, now))
-        idle = {lane: self._paces.wait(lane) for lane in due if lane not in self._lanes}
+        ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
+        idle = {lane: self._paces.wait(lane) for lane in ready}
         self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
         waiting = [lane for lane in idle if lane not in self._resting]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
@@ -342,7 +346,7 @@ class Delivery:
             self._last_turn[lane] = max(self._last_turn.values(), default=0) + 1
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
-        return bool(due)
+        return bool(due or self._folding)
 
     async def _tend(self, now: datetime) -> None:
         """Tell people what began to fail and what works again; now and then, or after news."""
@@ -357,6 +361,8 @@ class Delivery:
             del self._logged[key]
 
     async def _nap(self) -> float:
+        if self._folding:
+            return 0.0
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
@@ -379,7 +385,9 @@ class Delivery:
             claimed = await self._performed(claimed)
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
-        if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
+        if self._stopping or lane in self._folding:
+            return None
+        if self._crowded and self._in_a_row[lane] >= IN_A_ROW:
             return None
         if self._paces.wait(lane) > 0:
             return None

@@ -275,6 +275,11 @@ def number(value: float) -> str:
     return f"{int(value):,}" if whole else f"{value:,.6g}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 rule`, `12 rules`, `3 matches`."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
 def _band(band: Band) -> str:
     if band.high <= math.nextafter(band.low, math.inf):
         return number(band.low)

@@ -14,6 +14,7 @@ from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
+from bot.domain.press import Offer
 from bot.domain.subjects import Severity, Site, Subject, reread, written
 from bot.fields.catalogue import WEBSITE, group_value
 from bot.messages.pages import glimpse, spread_with
@@ -90,17 +91,30 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Caught:
+    """How many recordings were read that were not known, and how many matches they brought."""
+
+    recordings: int = 0
+    matches: int = 0
+
+
+NOTHING = Caught()
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The keys of the new matches, and the rules that their safety paused, with the reason.
 
     `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
-    for the ops channel.
+    for the ops channel. `caught` is what the poll has read and found, as far as it matters at the
+    end of an outage.
     """
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
     suppressed: frozenset[str] = frozenset()
     announced: bool = False
+    caught: Caught = NOTHING
 
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
@@ -303,7 +317,9 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
     remedy = f"Edit the rule, or run `mouseflow-bot retry {rule}`."
     title = f"Rule {rule} is paused: {why}"
     lines = ("It still judges what it watches, but does not act.", remedy)
-    announce(conn, title, lines, now, routing.ops, each.subject.website, f"rules/{rule}")
+    site, page = each.subject.website, f"rules/{rule}"
+    offer = Offer("resume", rule, (rule,))
+    announce(conn, title, lines, now, routing.ops, site, page, offer)
 
 
 def _may(action: Action, subject: Subject) -> bool:

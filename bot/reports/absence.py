@@ -32,11 +32,8 @@ from bot.rules.model import Rule, TooFew
 from bot.rules.needs import fires_early, needs_detail
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
-from bot.store.recordings import set_watermark, watermark
+from bot.store.recordings import COUNTING, set_watermark, watermark
 from bot.store.rules import tallied, tally_clear
-
-COUNTING = "counting:"
-"""The watermark sources for since when a rule has counted every session, each with its id."""
 
 
 class Counting(msgspec.Struct, frozen=True):

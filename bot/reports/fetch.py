@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 Window = tuple[date, date]
 Fields = tuple[FormField, ...]
+Tried = frozenset[tuple[Kind, Question, date]]
+"""The past days of which a question was asked."""
 
 PROBE_AGAIN = timedelta(days=1)
 """How long to rely on a check of a filter."""
@@ -88,7 +90,7 @@ class LevelMemory:
     is on hold, as the store has it; `said` what people were told; `budget_used` the highest
     percentage of any budget, None if no budget counts the website; `website` its settings as last
     read; `reports` by question and form when its report was read, and the fields in it; `days`
-    the past days of which recordings were counted.
+    the past days of which recordings were counted, `tried` those of which reports were read.
     """
 
     website: tuple[datetime, WebsiteDetail] | None = None
@@ -100,6 +102,7 @@ class LevelMemory:
         default_factory=dict
     )
     days: Days = field(default_factory=dict)
+    tried: Tried = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +294,7 @@ async def _ask(
             listed = await _forms(site, question, window, context)
             return await _with_reports(site, question, rules, listed, context, memory, now)
         case "funnels" | "pages":
-            return await _LISTS[kind](site, question, window, context)
+            return await LISTS[kind](site, question, window, context)
         case "recordings" | "feedback":
             raise ValueError(f"{kind} have no reports")
         case _:
@@ -498,7 +501,7 @@ async def _doubts(
 ) -> dict[str, str]:
     """The question's filters that are not known to work, with the reason."""
     found: dict[str, str] = {}
-    if not subjects or kind not in _LISTS:
+    if not subjects or kind not in LISTS:
         return found  # nothing can fire, or the days are checked in the answer
     for aspect in question.aspects:
         key = (kind, question, aspect)
@@ -527,21 +530,21 @@ async def _probe(
     window = sources.days(question, now, context.zone)
     plain = sources.with_one_bound(question, aspect)
     if plain != question:
-        counters = count((await _LISTS[kind](site, plain, window, context)).subjects)
-    other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
+        counters = count((await LISTS[kind](site, plain, window, context)).subjects)
+    other = await LISTS[kind](site, *sources.contrast(question, window, aspect), context)
     known = sources.honoured(counters, count(other.subjects))
     if known is None:
-        every = await _LISTS[kind](site, *sources.without(question, window, aspect), context)
+        every = await LISTS[kind](site, *sources.without(question, window, aspect), context)
         known = sources.apart(counters, count(every.subjects)) or None
     return known
 
 
-_LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}
+LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}
 _COUNTERS: dict[str, Callable[[Any], dict[str, int]]] = {
     "funnels": funnel_counters,
     "forms": form_counters,
     "pages": page_counters,
 }
 _OVER_TIME = {kind for kind in KINDS if SUBJECTS[kind].over_time}
-if not _LISTS.keys() == _COUNTERS.keys() == _OVER_TIME:
-    raise TypeError(f"_LISTS and _COUNTERS must have {', '.join(sorted(_OVER_TIME))}")
+if not LISTS.keys() == _COUNTERS.keys() == _OVER_TIME:
+    raise TypeError(f"LISTS and _COUNTERS must have {', '.join(sorted(_OVER_TIME))}")

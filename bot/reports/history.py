@@ -1,15 +1,19 @@
 """The history of figures: keeping them, and the past with which rules compare."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.domain.subjects import Subject
+from bot.domain.subjects import Kind, Subject
+from bot.errors import GiveUp, TryLater
 from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
-from bot.reports.fetch import Figures
+from bot.polling.recordings import PollContext
+from bot.reports import sources
+from bot.reports.fetch import LISTS, Figures, Tried
 from bot.reports.look import WEEKS_BACK, Look, same_hours
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
@@ -79,6 +83,66 @@ def _spans(
         last = now.astimezone(zone) - back - timedelta(days=days)
         midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
         yield max(midnight, last.astimezone(UTC) - slack), last
+
+
+async def backfill_shares(
+    kind: Kind, figures: Figures, look: Look, context: PollContext, tried: Tried
+) -> Tried:
+    """Ask for the shares of past weeks that rules compare with and the history lacks.
+
+    The API has whole days only, so that counts of a part of today have no like; a share of the
+    whole day is close to that of a part. Returns the days that were asked for.
+    """
+    asked = {name for rule in figures.rules for name in usuals_asked(rule)}
+    names = [name for name in sorted(asked) if field(kind, name).type == "percent"]
+    if not names or SUBJECTS[kind].many or kind not in LISTS:
+        return tried
+    for first, last in islice(same_hours(look, look.now, from_midnight=True), USUAL_WEEKS):
+        this = (kind, figures.question, last.date())
+        work = partial(_lacks_shares, figures=figures, names=names, first=first, last=last)
+        if this in tried or not await context.store.run(work):
+            continue
+        window = sources.days(figures.question, last, look.zone)
+        try:
+            answer = await LISTS[kind](look.site, figures.question, window, context)
+        except TryLater:
+            return tried  # the present figures were read: the past can wait
+        except GiveUp:
+            tried |= {this}
+            continue
+        tried |= {this}
+        await context.store.run(
+            partial(_add_shares, figures=figures, past=answer.subjects, names=names, at=last)
+        )
+    return tried
+
+
+def _lacks_shares(
+    conn: Connection, figures: Figures, names: Sequence[str], first: datetime, last: datetime
+) -> bool:
+    """Whether the history lacks a share of some subject."""
+    return any(
+        figure_between(conn, figures.series, it.website.id, it.key, name, first, last) is None
+        for it in figures.subjects
+        for name in names
+    )
+
+
+def _add_shares(
+    conn: Connection,
+    figures: Figures,
+    past: Sequence[Subject],
+    names: Sequence[str],
+    at: datetime,
+) -> None:
+    """Add the shares of a past day, for each of its hours."""
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    for subject in past:
+        values = {name: _number(field(subject.kind, name).get(subject)) for name in names}
+        there = {name: value for name, value in values.items() if value is not None}
+        for hour in range(24):
+            begin = grain(midnight.replace(hour=hour))
+            add_figures(conn, figures.series, subject.website.id, subject.key, there, begin)
 
 
 def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:

@@ -17,7 +17,7 @@ from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
 from bot.reports.alerts import NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
-from bot.reports.history import compared_for, keep_figures, too_early
+from bot.reports.history import backfill_shares, compared_for, keep_figures, too_early
 from bot.reports.look import KEPT, Look
 from bot.reports.past_days import backfilled
 from bot.rules.model import Rule, applies
@@ -79,6 +79,7 @@ async def poll(
             memory.days = await backfilled(
                 each.question, each.series, look, names, context, memory.days
             )
+        memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(partial(would_fire, look=look, figures=filtered))

@@ -2,7 +2,8 @@
 
 This walk over the tree is the definition: slow and plain. The compiled index says the same.
 Unknown is what another call could still bring: the detail with its page views, a friction
-threshold not yet asked, the history of an alert's figures. No negation makes it a yes.
+threshold not yet asked, the history of an alert's figures. So is what the API sent in a form that
+can't be read. No negation makes it a yes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from bot.fields.field import Field, Source
 from bot.fields.recordings import JOURNEY
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
 from bot.rules.operators import USUAL_WEEKS, Exists, Operator, ValueTest
+from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 
 
@@ -170,7 +172,15 @@ def _leaf_answer(leaf: Leaf, subject: Subject, past: Past, *, complete: bool) ->
     value = about.get(subject)
     if value is None and not complete and _lacks(leaf, about):
         return None
+    if not complete and hinges_on(leaf, about, subject):
+        if value is None or about.type not in _COLLECTIONS:
+            return None
+        known = False
     return (test.known if known else test.so_far)(value, _OneFigure(past, about.name))
+
+
+_COLLECTIONS = frozenset({"texts", "variables", "items"})
+"""Types of values of which a part may be there although another part could not be read."""
 
 
 def _lacks(leaf: Leaf, about: Field) -> bool:

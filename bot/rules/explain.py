@@ -15,6 +15,7 @@ from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
 from bot.rules.operators import FEWEST_WEEKS, FigureOperator, TextOperator
 from bot.rules.units import arrows, seen
+from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
 
@@ -149,9 +150,16 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
         data=data,
         seen=f"{shown}, {which}" if closest else shown,
         distance=off,
-        note=_note(leaf, about, said, known, data) or _no_number(leaf, value),
+        note=_unreadable(leaf, about, looked)
+        or _note(leaf, about, said, known, data)
+        or _no_number(leaf, value),
         parts=closest,
     )
+
+
+def _unreadable(leaf: Leaf, about: Field, looked: _Seen) -> str:
+    """That the API sent something here that can't be read; or nothing."""
+    return "the API's value can't be read" if hinges_on(leaf, about, looked.subject) else ""
 
 
 def _no_number(leaf: Leaf, value: Any) -> str:

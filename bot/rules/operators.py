@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, Protocol, Self
 
 from bot.domain.subjects import Band
 from bot.fields.catalogue import ALERTS, over_time
-from bot.fields.field import NUMERIC, Field
+from bot.fields.field import NUMERIC, Field, TextKind, Version, version
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
 from bot.rules.syntax.location import Place, flag, length, part, share, text
@@ -84,13 +84,15 @@ class Operator(ABC):
 
     `keys` are the keys in the rule file with their meanings. An operator without keys is
     written as the value itself; only one such operator fits a field. `needs` names the keys
-    that another key needs beside it. `has_history`: the answer depends on the
+    that another key needs beside it. `instead_of` is the operator whose keys it takes, for fields
+    that the other does not fit. `has_history`: the answer depends on the
     field's past, which single items of a list do not have.
     """
 
     __slots__ = ()
     keys: ClassVar[Mapping[str, str]]
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    instead_of: ClassVar["type[Operator] | None"] = None
     has_history: ClassVar[bool] = False
 
     # How it is written.
@@ -414,6 +416,30 @@ class Every(WholeTexts):
 
 
 @dataclass(frozen=True, slots=True)
+class OtherThan(WholeTexts):
+    """Some text is none of these, whatever others there are."""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"other_than": "at least one that is none of these"}
+    )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "texts"
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        known = Alike(self.values, about.normal)
+        return TextTest(each=(lambda text: not known(text),))
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        return ()
+
+    def words(self, about: Field) -> str:
+        return f"other than {enumerated(self.values, 'and')}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern(TextOperator):
     """A regular expression is found in a text (RE2: linear time on any input)."""
 
@@ -629,6 +655,92 @@ class Bounds(FigureOperator):
         if band.low >= high and isfinite(band.high):
             return f"at most {band.high - high:.3g} too much"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions(TextOperator):
+    """The version lies within, compared part by part, as far as the bound goes.
+
+    So `max: 17` takes 17.4 and `over: 17` begins with 18. A text that begins with no number is
+    no version.
+    """
+
+    min: Version | None = None
+    max: Version | None = None
+    over: Version | None = None
+    under: Version | None = None
+
+    keys: ClassVar[Mapping[str, str]] = Bounds.keys
+    instead_of: ClassVar[type[Operator] | None] = Bounds
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "text" and about.text is TextKind.VERSION
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
+        values: dict[str, Version] = {}
+        for entry in entries:
+            here = place.at(entry.key, entry)
+            written = text(entry.node, here)
+            if written is None:
+                continue
+            bound = version(written)
+            if bound is None or ".".join(map(str, bound)) != written.strip():
+                here.on(entry.node).fault("write a version as numbers and dots, such as 17.4")
+            else:
+                values[entry.key] = bound
+        if not entries or len(values) != len(entries):
+            return None
+        bounds = cls(**values)
+        if bounds._is_empty:
+            last = entries[-1]
+            place.at(last.key, last).warn("never-holds", f"nothing is {bounds.words(about)}")
+        return bounds
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        pattern = r"^\s*[0-9]+(\.[0-9]+)*\s*$"
+        bound: Schema = {"type": ["string", "number"], "minimum": 0, "pattern": pattern}
+        return dict.fromkeys(cls.keys, bound)
+
+    @property
+    def _is_empty(self) -> bool:
+        low, high = self.min or self.over, self.max or self.under
+        if low is None or high is None:
+            return False
+        return _cut(low, high) > high or (self.under is not None and _cut(low, high) == high)
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=(self._has,))
+
+    def _has(self, text: str) -> bool:
+        seen = version(text)
+        return seen is not None and (
+            (self.min is None or _cut(seen, self.min) >= self.min)
+            and (self.max is None or _cut(seen, self.max) <= self.max)
+            and (self.over is None or _cut(seen, self.over) > self.over)
+            and (self.under is None or _cut(seen, self.under) < self.under)
+        )
+
+    def words(self, about: Field) -> str:
+        named = (
+            ("at least", self.min),
+            ("over", self.over),
+            ("at most", self.max),
+            ("under", self.under),
+        )
+        said = [f"{word} {'.'.join(map(str, it))}" for word, it in named if it is not None]
+        return " and ".join(said) or "anything"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
+
+
+def _cut(seen: Version, bound: Version) -> Version:
+    """As many parts of the version as the bound has; those it lacks are 0."""
+    return (*seen[: len(bound)], *(0,) * (len(bound) - len(seen)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -963,7 +1075,8 @@ def registry(*operators: type[Operator]) -> tuple[type[Operator], ...]:
         unanswered = operator.__abstractmethods__ | ({"keys"} - {*dir(operator)})
         if unanswered:
             raise TypeError(f"{operator.__name__} does not say: {', '.join(sorted(unanswered))}")
-        if keys & operator.keys.keys():
+        taken = operator.instead_of.keys.keys() if operator.instead_of else set()
+        if keys & (operator.keys.keys() - taken):
             raise TypeError(f"{operator.__name__} has a key that another operator has")
         keys |= operator.keys.keys()
     return operators
@@ -975,8 +1088,10 @@ OPERATORS: Final = registry(
     Is,
     Every,
     NoneOf,
+    OtherThan,
     Pattern,
     Bounds,
+    Versions,
     Exists,
     Change,
     Unusual,

@@ -14,7 +14,7 @@ from bot.store.matches import release_next
 from bot.store.rules import rule_states
 from bot.store.schema import digests, matches, ms, steps
 
-AT_ONCE = 200
+AT_ONCE = 100
 """How many steps one transaction takes back, so that other work does not wait long."""
 
 _IRREVERSIBLE = tuple(sorted(IRREVERSIBLE))

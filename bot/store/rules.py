@@ -14,7 +14,7 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
-from bot.store.database import execute_many
+from bot.store.database import Value, execute, execute_many
 from bot.store.schema import (
     digests,
     matches,
@@ -366,11 +366,42 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
     return conn.execute(query).scalar_one()
 
 
-def ends_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many alerts of the rule have ended since then and were announced."""
-    ended = matches.c.key.like(f"%{RESOLVED}")
-    query = select(func.count()).where(*_matched(rule, since), ended)
-    return conn.execute(query).scalar_one()
+@dataclass(frozen=True, slots=True)
+class MatchCounts:
+    """How many events a rule has matched, since a moment and in all, and how many alerts ended.
+
+    Of an alert, its beginning counts; its reminders don't.
+    """
+
+    kept: int = 0
+    lately: int = 0
+    ended: int = 0
+
+
+def match_counts(conn: Connection, since: datetime) -> dict[str, MatchCounts]:
+    """The counts of every rule that has matched, by rule; those from `since` on are `lately`."""
+    kept = dict(execute(conn, _KEPT, {}).fetchall())
+    alerts = {rule: rest for rule, *rest in execute(conn, _OF_ALERTS, _SUFFIXES)}
+    lately = dict(execute(conn, _LATELY, {**_SUFFIXES, "at": ms(since)}).fetchall())
+    found = {}
+    for rule, count in kept.items():
+        ended, reminded = alerts.get(rule, (0, 0))
+        found[rule] = MatchCounts(count - ended - reminded, lately.get(rule, 0), ended)
+    return found
+
+
+_SUFFIXES: Mapping[str, Value] = {"resolved": f"%{RESOLVED}", "reminded": f"%{REMINDED}"}
+# An index answers each, but for alerts and the matches of the last day.
+_KEPT = "SELECT rule, count(*) FROM matches GROUP BY rule"
+_OF_ALERTS = (
+    "SELECT rule, sum(key LIKE :resolved), sum(key LIKE :reminded)"
+    " FROM matches WHERE kind <> 'recordings' GROUP BY rule"
+)
+_LATELY = (
+    "SELECT rule, count(*) FROM matches INDEXED BY matches_age"
+    " WHERE matched >= :at AND happened >= :at"
+    " AND key NOT LIKE :resolved AND key NOT LIKE :reminded GROUP BY rule"
+)
 
 
 def acted_within(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from bot.messages.text import clean, lasting, number
+from bot.messages.text import clean, counted, lasting, number
 from bot.web import charts
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -86,11 +86,6 @@ def address(*parts: str, **query: str | int | None) -> str:
     path = "/" + "/".join(quote(part, safe="") for part in parts)
     given = {name.rstrip("_"): value for name, value in query.items() if value not in (None, "")}
     return f"{path}?{urlencode(given)}" if given else path
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """`1 rule`, `12 rules`."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def breakable(text: str) -> Markup:

@@ -180,6 +180,13 @@ async def test_another_condition_counts_anew(shop):
     assert await shop.pass_time(110) == []
 
 
+async def test_a_renamed_rule_goes_on_counting(shop):
+    assert await shop.pass_time(110) == []
+    renamed = NOBODY.replace("nobody:", "no-buyers:") + "  was: nobody\n"
+    await shop.watcher.use_rules(rules(renamed))
+    assert await shop.pass_time(20) == ["slack"]
+
+
 async def test_a_paused_rule_still_counts(shop):
     shop.visit()
     await shop.pass_time(10)

@@ -138,6 +138,42 @@ async def test_weeks_without_a_look_are_replaced_by_older_ones():
     assert await weeks(world, 100) == ["fewer: slack"]
 
 
+SAGGING = """
+sagging:
+  watch: funnels
+  over_last: 1d
+  when: {entered: {min: 100}, conversion: {below_usual: 50%}}
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+async def test_shares_know_the_usual_on_the_first_day():
+    world = begin(SAGGING)
+    world.api.old, world.api.old_until = {"checkout": [1000, 300]}, "2026-03-02"
+    world.api.funnels["checkout"] = [400, 50]
+    assert await world.looked(seconds=0) == ["sagging: slack"]
+    assert "12.5 %, usually 30 % (4 past weeks: 30 %, 30 %, 30 %, 30 %)" in world.why()[0]
+    calls = len(world.api.calls)
+    await world.looks(8, hours=1)
+    assert len(world.api.calls) == calls + 8
+
+
+async def test_counts_of_whole_past_days_are_not_like_those_of_a_part_of_today():
+    world = begin()
+    world.api.old, world.api.old_until = {"checkout": [1000, 300]}, "2026-03-02"
+    world.api.funnels["checkout"] = [400, 50]
+    assert await world.looked(seconds=0) == []
+    assert world.notes("level.no_history")
+
+
+async def test_a_holiday_is_not_asked_for():
+    world = begin(SAGGING, holidays=["2026-02-23"])
+    world.api.old, world.api.old_until = {"checkout": [1000, 300]}, "2026-03-02"
+    world.api.funnels["checkout"] = [400, 50]
+    assert await world.looked(seconds=0) == ["sagging: slack"]
+    assert not [call for call in world.api.calls if "todate=2026-02-24" in call]
+
+
 async def test_the_hour_is_that_of_the_clock_also_across_its_change():
     world = begin()  # clocks change on 29 March
     assert await weeks(world, 1000, 1000, 1000, 1000, 100) == ["fewer: slack"]

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import select, update
 from web_world import NOW, WebWorld
 
-from bot.actions import ACTIONS
+from bot.actions import IRREVERSIBLE
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
 from bot.domain.subjects import Band, RecordingSubject, Site
@@ -120,7 +120,7 @@ def test_a_long_visit_keeps_its_beginning_and_end():
 
 
 def test_a_deleted_recording_keeps_no_path(tmp_path):
-    assert [kind for kind, model in ACTIONS.items() if model.irreversible] == ["delete"]
+    assert frozenset({"delete"}) == IRREVERSIBLE
     world = WebWorld(tmp_path)
     recorded(world, visit())
     world.write(lambda conn: conn.execute(update(steps).values(action="delete", params="{}")))

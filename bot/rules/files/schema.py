@@ -10,7 +10,7 @@ from bot.actions.base import Spec
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
 from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
-from bot.fields.field import WEEKDAYS, Field
+from bot.fields.field import WEEKDAYS, Field, TextKind
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN
 from bot.rules.files.keys import (
@@ -251,6 +251,8 @@ def _asked(field: Field, *, part: bool = False) -> Schema:
 def _operators_of(field: Field, *, part: bool) -> str:
     """Names the definition of the operators that fit the field; many fields share one."""
     has_history = any(it.has_history for it in fitting(field, single_item=part))
+    if field.type == "text" and field.text is TextKind.VERSION:
+        return "version-operators"
     which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
     return f"{field.type}-operators{which}"
 

@@ -126,3 +126,7 @@ def upgrade() -> None:
     )
     op.create_index("presses_post", "presses", ["post_key"])
     op.create_index("presses_at", "presses", ["at"])
+    # What `status` counts.
+    op.create_index(
+        "matches_alerts", "matches", ["rule", "key"], sqlite_where=sa.text("kind <> 'recordings'")
+    )
