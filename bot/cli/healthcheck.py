@@ -66,7 +66,7 @@ def unhealthy(lock: Path, within: float, now: float) -> str | None:
         return pulse.fault(now) if pulse else None
     finally:
         os.close(number)
-    return "the daemon is not running (its lock is free)"
+    return "the daemon is not running (nothing holds its lock)"
 
 
 def is_held(lock: Path) -> bool:
