@@ -444,13 +444,13 @@ class Daemon:
         return None
 
     def _with_secret(self, rule: str, action: Action) -> Action:
-        """A stored action with the secret that its rule or a budget has now."""
+        """A stored action with the URL and the secret that its rule or a budget has now."""
         if not isinstance(action, Webhook):
             return action
         rules = self._watcher.rules
-        in_rule = (each.do for each in rules.rules if each.id == rule)
+        in_rule = [each.do for each in rules.rules if each.id == rule]
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
-        return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
+        return action.as_in_rule(chain.from_iterable(in_rule or in_budgets))
 
     def _buttons(self) -> Callable[[], Awaitable[None]] | None:
         """Receives presses of buttons; None where the configuration has no token for that."""
