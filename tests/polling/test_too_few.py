@@ -1,6 +1,7 @@
 """Alerts about sessions that do not come: they fire and end by what is known."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -155,6 +156,30 @@ async def test_lists_cut_short_are_not_nobody(tmp_path):
     for _ in range(5):
         shop.sim.add("myshop.com", "phone-bounce", start=1)
     assert await shop.pass_time(70) == []
+    shop.close()
+
+
+class OddCities:
+    """Sends to the simulator; every city comes back as a list."""
+
+    def __init__(self, sender) -> None:
+        self.sender = sender
+
+    async def send(self, request):
+        def read(body):
+            return request.read(re.sub(rb'"city":("[^"]*")', rb'"city":[\1]', body))
+
+        return await self.sender.send(replace(request, read=read))
+
+
+@pytest.mark.parametrize(("asked", "found"), [("city: Atlantis", []), ("country: aq", ["slack"])])
+async def test_a_session_that_an_odd_value_leaves_undecided_is_not_nobody(tmp_path, asked, found):
+    shop = Shop(tmp_path, NOBODY.replace("saw_page: /checkout*", asked))
+    shop.sender = OddCities(shop.sender)
+    shop.begin()
+    await shop.pass_time(20)
+    shop.sim.add("myshop.com", "phone-bounce", start=1)
+    assert await shop.pass_time(130, every=13) == found
     shop.close()
 
 
