@@ -324,7 +324,7 @@ def _write(name: str, made: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*", choices=TABLES, default=[*TABLES])
+    parser.add_argument("table", nargs="?", choices=TABLES)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--inner", choices=[*STORE, *OTHERS])
     parser.add_argument("--folder", type=Path)
@@ -332,7 +332,7 @@ def main() -> None:
     if args.inner:
         print(json.dumps(inner(args.inner, args.folder)))
         return
-    for name in args.tables:
+    for name in [args.table] if args.table else TABLES:
         made = table(*TABLES[name])
         print(made)
         if args.write:
