@@ -7,7 +7,7 @@ from typing import assert_never
 
 from bot.domain.causes import Cause
 from bot.domain.press import Offer
-from bot.messages.text import lasting, number
+from bot.messages.text import counted, lasting, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def dead_letters(
             *((_sentence(remedy),) if remedy else ()),
             f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
         ),
-        Offer("retry", str(told)),
+        Offer("retry", str(told), label=f"Retry {counted(count, 'action')}"),
     )
 
 
