@@ -44,7 +44,7 @@ from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
-from bot.delivery import Delivery, Drained
+from bot.delivery import SLACK_PACE, Delivery, Drained
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.rebuild import book_of, retry_some
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
@@ -117,6 +117,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         expand=settings.poll.expand,
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
+        holidays=frozenset(settings.rules.holidays),
     )
 
 
@@ -264,6 +265,7 @@ class Daemon:
             turned=self._health.mark_delivered,
             ops=ops_of(settings),
             timing=timing,
+            paces=SLACK_PACE,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),
@@ -442,13 +444,13 @@ class Daemon:
         return None
 
     def _with_secret(self, rule: str, action: Action) -> Action:
-        """A stored action with the secret that its rule or a budget has now."""
+        """A stored action with the URL and the secret that its rule or a budget has now."""
         if not isinstance(action, Webhook):
             return action
         rules = self._watcher.rules
-        in_rule = (each.do for each in rules.rules if each.id == rule)
+        in_rule = [each.do for each in rules.rules if each.id == rule]
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
-        return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
+        return action.as_in_rule(chain.from_iterable(in_rule or in_budgets))
 
     def _buttons(self) -> Callable[[], Awaitable[None]] | None:
         """Receives presses of buttons; None where the configuration has no token for that."""

@@ -8,6 +8,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Generator,
     Mapping,
     Sequence,
 )
@@ -15,10 +16,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
+from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
 from bot.budgets.step_aside import follow_files
@@ -36,6 +38,8 @@ from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
+from bot.reports.absence import record_absences
+from bot.reports.look import Look
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet
 from bot.rules.needs import fires_early
@@ -60,7 +64,9 @@ from bot.store.rules import (
     rules_loaded,
 )
 from bot.watched_sites import (
+    NOTHING_PREPARED,
     WatchedSite,
+    prepare,
     save_sites,
     site_of,
     sites_of,
@@ -70,6 +76,7 @@ from bot.watched_sites import (
 )
 from mouseflow import websites
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
@@ -100,6 +107,7 @@ class Watcher:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
         self.watched: dict[str, WatchedSite] = {}
+        self._prepared, self._preparing = NOTHING_PREPARED, asyncio.Lock()
         self.budget_memory = BudgetMemory()
         self.notices = Notices(
             self.context, ops=ops, wake=wake, clock=clock, announce_after=announce_after
@@ -194,7 +202,9 @@ class Watcher:
             return changed, lost
 
         changed, lost = await self.context.store.run(work)
-        await self._rebuild(rules, changed)
+        # Whether a rule has changed does not depend on its webhooks' URLs, which may be secrets.
+        calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
+        await self._rebuild(rules, {*changed, *calling})
         if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
@@ -237,6 +247,10 @@ class Watcher:
 
         Does nothing while both are the same: preparing many rules takes a second.
         """
+        async with self._preparing:
+            await self._watch_present()
+
+    async def _watch_present(self) -> None:
         rules, sites = self.rules, self._sites
         if self._watching and self._watching[0] is rules and self._watching[1] == sites:
             return
@@ -247,7 +261,8 @@ class Watcher:
         )
         self._last_rules = rules.rules
         tags = await self.context.store.run(earlier_tags)
-        self.watched = watched_sites(rules, sites, self.watched, tags)
+        self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
+        self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
         self._started = now if self._started is None else self._started
         for each in self.watched.values():
@@ -334,6 +349,7 @@ class Watcher:
         await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self.notices.check_zone(polled.offset)
+        await self._record_absences(watched, polled, now)
         caught = Caught(
             earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
         )
@@ -346,6 +362,24 @@ class Watcher:
                 f"details of recordings can't be read: {polled.outage}"
             ) from polled.outage
         return replace(polled.recorded, caught=caught)
+
+    async def _record_absences(
+        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
+    ) -> None:
+        """Fire and resolve the rules about too few sessions."""
+        rules = [rule for rule in watched.rules.final.rules if rule.too_few is not None]
+        if not rules:
+            return
+        context = self.context
+        work = partial(
+            record_absences,
+            rules=rules,
+            polled=polled,
+            look=Look(watched.site, now, context.zone, context.gap),
+            settle=context.settle,
+            routing=context.routing,
+        )
+        self._take(await context.store.run(work))
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
@@ -516,6 +550,17 @@ class Watcher:
             log.warning("rule.paused", rule=rule, reason=reason)
         if paused:
             self._wake()
+
+
+async def _in_turns(work: Generator[None, None, T]) -> T:
+    """Do the work; polls and deliveries go on between its pieces."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await asyncio.sleep(0)
 
 
 MOST_FAULTS = 50

@@ -413,7 +413,12 @@ def _channel(value: Any) -> Any:
             "channel", 'a post has one channel; for two write [{channel: "#a"}, {channel: "#b"}]'
         )
     if not _CHANNEL.fullmatch(value):
-        meant = f"; did you mean #{value}?" if _CHANNEL.fullmatch(f"#{value}") else ""
+        bare = value.strip("“”„‟«»‘’‚\"'")
+        meant = ""
+        if bare != value:
+            meant = f'; with straight quotes: "{bare}"'
+        elif _CHANNEL.fullmatch(f"#{value}"):
+            meant = f"; did you mean #{value}?"
         raise PydanticCustomError(
             "channel",
             'write a channel such as "#alerts", or its id such as C0123ABCD{meant}',

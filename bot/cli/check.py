@@ -73,6 +73,11 @@ def run(args: Namespace) -> int:
         problems += found.problems
         notes += found.warnings
         checked = found.checked
+    elif args.online:
+        notes.append(
+            "Mouseflow and Slack were not asked, because of the errors above; correct them and run "
+            "this again"
+        )
     _show(args, problems, rules, notes, settings, checked)
     return 1 if problems else 0
 
@@ -164,9 +169,11 @@ def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
     import asyncio
 
+    from bot import logs
     from bot.cli import output
     from bot.cli.check_online import Findings, findings
 
+    logs.configure(settings.log.format, "error")  # what it finds is in its findings
     try:
         with output.busy("asking Mouseflow and Slack"):
             return asyncio.run(findings(settings, rules))

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -48,6 +48,16 @@ def _start(value: object) -> timedelta:
         return _duration(value)
     except ValueError:
         raise ValueError('write "now" or how far back, such as 24h') from None
+
+
+def _day(value: object) -> str:
+    """A date, or the day of every year: `2026-12-25`, `12-25`."""
+    text = str(value).strip()
+    try:
+        date.fromisoformat(text if len(text) > len("12-25") else f"2024-{text}")
+    except ValueError:
+        raise ValueError("write days such as 2026-12-25, or 12-25 for every year") from None
+    return text
 
 
 def _stripped(value: object) -> object:
@@ -132,6 +142,8 @@ def _printable(value: str) -> str:
 Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Day = Annotated[str, BeforeValidator(_day)]
+Days = Annotated[tuple[Day, ...], BeforeValidator(_listed)]
 
 
 PREFIX = "BOT_"
@@ -296,10 +308,14 @@ class SlackSection(Section):
 
 
 class RulesSection(Section):
-    """Where the rule files are."""
+    """Where the rule files are, and what holds for all rules.
+
+    `holidays` are days that are not compared with other weeks.
+    """
 
     paths: Texts = Field(("rules",), min_length=1)
     allow_delete: bool = False
+    holidays: Days = ()
 
     @field_validator("paths")
     @classmethod

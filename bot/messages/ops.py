@@ -88,7 +88,7 @@ def what(cause: Cause, place: str) -> str:
         case Cause.RECEIVER_DOWN:
             return f"{place} does not accept webhook calls"
         case Cause.SECRET_MISSING:
-            return f"The secret for webhook calls to {place} is not set"
+            return f"The URL or secret for webhook calls to {place} is not set"
         case Cause.PLACE_REFUSES:
             return f"{place} rejects messages"
         case Cause.PLACE_DOWN:

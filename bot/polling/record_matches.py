@@ -15,8 +15,8 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
 from bot.domain.press import Offer
-from bot.domain.subjects import Severity, Subject, reread, written
-from bot.fields.catalogue import group_value
+from bot.domain.subjects import Severity, Site, Subject, reread, written
+from bot.fields.catalogue import WEBSITE, group_value
 from bot.messages.pages import glimpse, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
@@ -44,6 +44,7 @@ from bot.store.rules import (
     rule_states,
     tally,
     tally_clear,
+    tally_one,
 )
 from bot.store.schema import moment, ms
 from mouseflow.decode import Unreadable
@@ -196,6 +197,9 @@ def _suppressed(
     conn: Connection, each: Found, paused: Collection[str]
 ) -> tuple[Reason | None, Many | None]:
     """Why the match leads to nothing, and what it summarises, if its rule counts."""
+    if each.rule.too_few is not None and not each.episode:
+        tally_one(conn, each.rule.id, site_group(each.subject.website), each.key, each.happened)
+        return Reason.COUNTED, None
     return (Reason.PAUSED, None) if each.rule.id in paused else _held(conn, each)
 
 
@@ -229,6 +233,11 @@ def _held(conn: Connection, each: Found) -> tuple[Reason | None, Many | None]:
         return Reason.ONCE_PER, None
     once_mark(conn, rule.id, group, each.happened, window)
     return None, many
+
+
+def site_group(site: Site) -> Group:
+    """The group of all that is counted on the website."""
+    return Group(WEBSITE, site.id)
 
 
 def _group(subject: Subject, field: str) -> Group | None:
@@ -328,7 +337,7 @@ def _match(
     rule, subject, key = each.rule, each.subject, each.key
     return NewMatch(
         rule=rule.id,
-        kind=rule.watch,
+        kind=subject.kind,
         website=subject.website.id,
         subject_key=subject.key,
         match_key=key,

@@ -1,7 +1,8 @@
 """Why a rule matches a subject or not: the condition as a tree, with what is seen at each part."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, assert_never
 
 from bot.domain.insight import MOST_STOPS, Clause, Insight, Mark
@@ -12,7 +13,7 @@ from bot.messages.pages import visit
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import FigureOperator, TextOperator
+from bot.rules.operators import FEWEST_WEEKS, FigureOperator, TextOperator
 from bot.rules.units import arrows, seen
 from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
@@ -150,7 +151,7 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
         seen=f"{shown}, {which}" if closest else shown,
         distance=off,
         note=_unreadable(leaf, about, looked)
-        or _note(leaf, about, known, data)
+        or _note(leaf, about, said, known, data)
         or _no_number(leaf, value),
         parts=closest,
     )
@@ -180,12 +181,26 @@ def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]
         return seen(about, named) if named else "", bool(named)
     if about.type == "texts" and not about.ordered and isinstance(leaf.operator, TextOperator):
         return seen(about, leaf.operator.by_weight(about, value or ())), value is not None
+    if leaf.operator.asks_usual and value is not None:
+        return _beside_usual(about, value, past.usual(leaf.field))
     ago = leaf.operator.looks_back
     if ago is None or value is None:
         return seen(about, value), value is not None
     before = past(leaf.field, ago)
     was = "" if before is None else f", was {seen(about, before)}"
     return seen(about, value) + was, before is not None
+
+
+def _beside_usual(about: Field, value: Any, weeks: Sequence[float]) -> tuple[str, bool]:
+    """The figure, the usual one and those of the weeks that make it."""
+    shown = seen(about, value)
+    if not weeks:
+        return shown, False
+    each = ", ".join(seen(about, week) for week in weeks)
+    past = "1 past week" if len(weeks) == 1 else f"{len(weeks)} past weeks"
+    enough = len(weeks) >= FEWEST_WEEKS
+    usual = f"usually {seen(about, median(weeks))} " if enough else ""
+    return f"{shown}, {usual}({past}: {each})", enough
 
 
 def written(rule: Rule) -> tuple[Part, Part | None]:
@@ -196,6 +211,18 @@ def written(rule: Rule) -> tuple[Part, Part | None]:
     return _written(rule.when, rule.watch), (
         None if rule.excepts is None else _written(rule.excepts, rule.watch)
     )
+
+
+def in_one_line(rule: Rule) -> str:
+    """The condition in words: `saw_page /thanks, device phone, not (country us)`."""
+    when, excepts = written(rule)
+    said = ", ".join(map(_said, when.parts)) if when.text == "all of" else _said(when)
+    return said if excepts is None else f"{said}, not ({_said(excepts)})"
+
+
+def _said(part: Part) -> str:
+    inner = ", ".join(map(_said, part.parts))
+    return f"{part.text} ({inner})" if inner else part.text
 
 
 def _written(condition: Condition, watch: Kind) -> Part:
@@ -227,15 +254,18 @@ def _cost(about: Field) -> str:
             assert_never(about.source)
 
 
-def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:
+def _note(leaf: Leaf, about: Field, said: Answer, known: bool, data: bool) -> str:
     if about.source is Source.SERVER:
         by = f"the API decides ({about.served.names[0]})"
         return by if known else f"not asked yet; {by}"
     if not known:
         return f"needs the {SUBJECTS[about.watch].noun}'s detail"
-    if not data and isinstance(leaf, Test) and leaf.operator.looks_back is not None:
+    if not isinstance(leaf, Test):
+        return ""
+    operator = leaf.operator
+    if not data and (operator.asks_usual or operator.looks_back is not None):
         return "not enough history yet"
-    return ""
+    return "too few to tell" if operator.asks_usual and said is None else ""
 
 
 def _closest(leaf: OneItem, about: Field, items: Any, *, personal: bool) -> tuple[Part, ...]:

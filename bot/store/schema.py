@@ -113,6 +113,7 @@ matches = Table(
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
 Index("matches_age", matches.c.matched)
+Index("matches_alerts", matches.c.rule, matches.c.key, sqlite_where=text("kind <> 'recordings'"))
 
 steps = Table(
     "steps",
