@@ -440,7 +440,7 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
         return cut(f"{answers}: {summary}", HEADLINE), why[1:]
     alert = not isinstance(task.subject, RecordingSubject)
     if alert and task.why and task.why[0].partition(" ")[0] in names:
-        headline = f"{summary}: {clean(why[0], HEADLINE)}"
+        headline = f"{summary}: {clean(_figure(task.why[0]) or why[0], HEADLINE)}"
         if size(headline) <= HEADLINE:
             return headline, why[1:]
     if not alert:
@@ -454,6 +454,35 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
 def _is_news(task: Task) -> bool:
     """Whether it tells of new answers, which begin no alert that could be acknowledged."""
     return task.subject.kind == "feedback" and bool(task.why) and task.why[0].startswith(NEWS)
+
+
+_BOUND = re.compile(r"(\w+) ([^,]+), (?:under|over|at least|at most) ([^,]+)")
+_FIGURE_WORDS: Mapping[str, str] = {
+    "conversion": "{} convert",
+    "completion": "{} succeed",
+    "response_rate": "{} answer",
+    "render_time": "{} to render",
+    "visit_time": "{} on the page",
+    "engagement_time": "{} of activity",
+    "entered": "{} visitors",
+    "completed": "{} visitors complete it",
+    "visits": "{} visits",
+    "views": "{} views",
+    "clicks": "{} clicks",
+    "submits": "{} attempts",
+    "impressions": "{} impressions",
+    "responses": "{} answers",
+    "recordings": "{} recordings",
+    "recordings_today": "{} recordings today",
+    "budget_used": "{} of the budget used",
+}
+
+
+def _figure(reason: str) -> str:
+    """`18.2 % convert, limit 25 %` for `conversion 18.2 %, under 25 %`; else empty."""
+    found = _BOUND.fullmatch(reason)
+    words = _FIGURE_WORDS.get(found[1]) if found else None
+    return f"{words.format(found[2])}, limit {found[3]}" if found and words else ""
 
 
 _AT_LEAST = re.compile(r"\bfriction at least ([0-9.]+)$")
@@ -779,3 +808,5 @@ _FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
 
 if missing := [kind for kind in KINDS if kind not in _FIGURES or kind not in _BRIEF]:
     raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
+if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:
+    raise TypeError(f"figures in words of no field: {', '.join(strange)}")
