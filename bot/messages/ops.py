@@ -49,6 +49,17 @@ _STOPS_ALL = frozenset(
 )
 
 
+_SAID = frozenset(
+    {
+        Cause.SLACK_NOT_SET,
+        Cause.CHANNEL_ARCHIVED,
+        Cause.CHANNEL_LEFT,
+        Cause.CHANNEL_CLOSED,
+    }
+)
+"""Causes that the headline tells as well as the answer that was given."""
+
+
 def instant(at: datetime) -> str:
     """The moment in ISO 8601; a message shows it as a time in each reader's own zone."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -110,7 +121,7 @@ def began(fault: Fault, patience: timedelta) -> Notice:
     return Notice(
         f"{icon} {what(fault.cause, fault.place)}: {waits}",
         (
-            _sentence(fault.reason),
+            *(() if fault.cause in _SAID else (_sentence(fault.reason),)),
             f"{remedy}What waits goes out by itself when it works again.",
             f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
         ),
