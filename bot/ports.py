@@ -1,15 +1,26 @@
 """What the core needs from the outside world. A dry run is other implementations, never an `if`."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from bot.domain.many import Many
 from bot.domain.subjects import Severity, Subject
+from bot.errors import Refused
 from mouseflow.request import Request
 
 T = TypeVar("T")
+
+MAY_ACT: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("may_act", default=None)
+"""What an attempt asks right before a request that changes something goes out."""
+
+
+async def may_act() -> None:
+    """Raise TryLater if another bot may have taken over what this one is about to do."""
+    if (ask := MAY_ACT.get()) is not None:
+        await ask()
 
 
 class Mouseflow(Protocol):
@@ -78,6 +89,37 @@ class Webhook(Protocol):
         ...
 
 
+Tone = Literal["info", "success", "warning", "failure"]
+"""How a message is meant; other places show it by a colour or an icon."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainMessage:
+    """A message as plain text, for a place that the bot knows nothing of."""
+
+    title: str
+    body: str
+    tone: Tone
+
+
+class Notify(Protocol):
+    """Sends to the places of `[notify]`; raises GiveUp or TryLater."""
+
+    async def send(self, place: str, message: PlainMessage) -> str:
+        """Send it; returns what kind of service has accepted it, such as `E-Mail`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """`Notify` without any place."""
+
+    async def send(self, place: str, message: PlainMessage) -> str:
+        """Refuse it."""
+        reason = f"there is no place {place} under [notify]"
+        raise Refused(reason, "add it to the configuration", code="no_place")
+
+
 class CannotLook(Exception):
     """Posts can't be looked up in this channel, so they are at-least-once."""
 
@@ -116,6 +158,7 @@ class Ports:
     slack: Slack
     webhook: Webhook
     addresses: Addresses = Addresses()
+    notify: Notify = Nowhere()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

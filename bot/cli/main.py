@@ -42,6 +42,7 @@ COMMANDS = {
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
     "restore": "put a backup in the store's place, without posting twice",
+    "move": "carry the store over into another database",
     "export": "write recordings or reports to CSV or JSON Lines",
     "api": "send one request to the Mouseflow API, print its JSON",
     "completion": "print completion for bash, zsh or fish",
@@ -308,10 +309,16 @@ def count(text: str) -> int:
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """`; did you mean X?`, else `otherwise` after a semicolon, if there is any."""
     by_fold = {each.casefold(): each for each in known}
-    near = get_close_matches(name.casefold(), by_fold, 1)
+    low = name.casefold()
+    turned = [each for each in by_fold if _words(each) == _words(low)]
+    near = turned or get_close_matches(low, by_fold, 1)
     if near:
         return f"; did you mean {by_fold[near[0]]}?"
     return f"; {otherwise}" if otherwise else ""
+
+
+def _words(name: str) -> list[str]:
+    return sorted(re.split(r"[\s_-]+", name))
 
 
 def known_name(name: str, known: Iterable[str], error: str, otherwise: str = "") -> str:

@@ -65,11 +65,11 @@ def run(args: Namespace) -> int:
     logs.configure(configured.log.format, configured.log.level)
 
     from bot import daemon
-    from bot.store.database import database_path
+    from bot.store import place_of
     from bot.store.recordings import website_names
 
     odd = list["Entry"]()
-    first = not configured.poll.start and not database_path(configured.store.url).exists()
+    first = not configured.poll.start and not place_of(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
 
     def tell(store: "Store", _: "OnceResult") -> None:
@@ -230,8 +230,12 @@ def _would(did: "OnceResult", names: Mapping[str, str]) -> list[str]:
 def _posts(did: "OnceResult") -> list[tuple[str, str]]:
     from bot.cli.output import as_text
 
-    posts = did.dry_run_log.posts if did.dry_run_log else ()
-    return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
+    if did.dry_run_log is None:
+        return []
+    return [
+        *((post.channel, as_text(post.text, post.blocks)) for post in did.dry_run_log.posts),
+        *((place, f"{each.title}\n{each.body}") for place, each in did.dry_run_log.letters),
+    ]
 
 
 def _as_json(

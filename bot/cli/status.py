@@ -312,21 +312,21 @@ def run(args: Namespace) -> int:
     import msgspec
 
     from bot.cli import budget, output
-    from bot.cli.context import existing_store, lock_file, settings
-    from bot.cli.healthcheck import is_held, unhealthy
+    from bot.cli.context import existing_store, settings
+    from bot.cli.healthcheck import sign_of, unhealthy
     from bot.store.recordings import website_names
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
-    lock = lock_file(url)
-    daemon = unhealthy(lock, 60, time.time()) or ALIVE
+    daemon = unhealthy(url, 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
+        runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))
         status = store.do(
             lambda conn: gather(
                 conn, datetime.now(UTC), daemon,
-                runs=is_held(lock), active=active, settle=configured.poll.settle,
+                runs=runs, active=active, settle=configured.poll.settle,
             )
         )  # fmt: skip
         budgets = store.do(budget.gather)
@@ -372,6 +372,7 @@ def gather(
     from bot.store.lanes import lane_states
     from bot.store.presses import precision
     from bot.store.recordings import (
+        COUNTING,
         LOOKED,
         ON_HOLD,
         all_watermarks,
@@ -380,21 +381,22 @@ def gather(
         watermark,
         website_names,
     )
-    from bot.store.rules import ends_since, matches_since, rejected_rules, rule_states
+    from bot.store.rules import MatchCounts, match_counts, rejected_rules, rule_states
     from bot.store.troubles import troubles
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
-    beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
+    day = now - timedelta(days=1)
+    counts = match_counts(conn, day)
     ids = None if active is None else {rule.id for rule in active.rules}
     waits, useful = _waits(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
             rule=rule,
-            matches=matches_since(conn, rule, beginning),
-            matches_today=matches_since(conn, rule, day),
-            ended=ends_since(conn, rule, beginning),
+            matches=counts.get(rule, MatchCounts()).kept,
+            matches_today=counts.get(rule, MatchCounts()).lately,
+            ended=counts.get(rule, MatchCounts()).ended,
             sessions=waits.get(rule, (0, None))[0],
             settles=waits.get(rule, (0, None))[1],
             paused_at=state.paused_at,
@@ -417,7 +419,9 @@ def gather(
             (
                 Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source not in ("budgets", STOPPED) and not source.startswith(ON_HOLD)
+                if website
+                and source not in ("budgets", STOPPED)
+                and not source.startswith((ON_HOLD, COUNTING))
             ),
             key=lambda mark: (mark.website, mark.source),
         ),
@@ -477,7 +481,7 @@ def show(status: Status) -> None:
     from bot.cli import output
 
     now = status.now
-    output.line(f"daemon: {status.daemon}")
+    output.line(f"daemon: {status.daemon.removeprefix('the daemon is ')}")
     show_failing(status)
     show_troubles(status)
     output.line()

@@ -4,7 +4,7 @@ Only the standard library: `healthcheck` runs every few seconds.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 STORE_PATIENCE = 60.0
 """Seconds of trouble with the store before it counts: a copy job may lock it for a while."""
@@ -42,7 +42,7 @@ class Pulse:
 
     def written(self) -> str:
         """As one line of text."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 def read(text: str) -> Pulse | None:
@@ -51,3 +51,22 @@ def read(text: str) -> Pulse | None:
         return Pulse(**json.loads(text))
     except (ValueError, TypeError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Of the daemon that holds the store: its pulse as text, and how old that is in seconds.
+
+    `host` is where it runs, empty for this one.
+    """
+
+    age: float
+    text: str
+    host: str = ""
+
+    def fault(self, now: float, within: float) -> str | None:
+        """Why the daemon is unhealthy, None if it is healthy."""
+        if self.age > within:
+            return f"no heartbeat for {self.age:.0f} s"
+        pulse = read(self.text)
+        return pulse.fault(now) if pulse else None

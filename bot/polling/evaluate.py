@@ -582,11 +582,11 @@ class _Evaluator:
         for key, rules in wanted.items():
             subject = self._sure_of(subjects[key])
             if all(
-                self._verdict(it, subject, dict.fromkeys(askable[it.id], False)) is not None
+                self._verdict(it, subject, dict.fromkeys(askable(it), False)) is not None
                 for it in rules
             ):
                 spared += 1
-                for question in {each for it in rules for each in askable[it.id]}:
+                for question in {each for it in rules for each in askable(it)}:
                     if not is_answered(question, subject):
                         asked.setdefault(question, []).append(key)
         depths = {it: self._narrowing[it.name].depths.get(it.value, 0) for it in asked}
@@ -612,7 +612,7 @@ class _Evaluator:
                 known = known.failed(value, self._now)  # details tell it, too
             self._narrowing = {**self._narrowing, name: known}
             self._charge(
-                ([it for it in wanted[key] if question in askable[it.id]] for key in keys),
+                ([it for it in wanted[key] if question in askable(it)] for key in keys),
                 client.calls - before,
             )
         return found

@@ -16,12 +16,11 @@ from bot.actions.tag import Tag
 from bot.domain.subjects import Band, RecordingSubject
 from bot.fields.field import TextKind
 from bot.fields.normal import folded
-from bot.fields.recordings import TAGS
 from bot.polling.list_reader import Listing, deeper, narrowed, read
 from bot.polling.session import aware
 from bot.ports import Mouseflow
 from bot.rules.evaluate import field_of
-from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
+from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
 from bot.store import Connection
 from bot.store.recordings import set_watermark, watermark
 from mouseflow.filters import SessionFilters
@@ -313,28 +312,3 @@ def _tag_tests(leaf: Leaf) -> Iterator[Test]:
             pass
         case _:
             assert_never(leaf)
-
-
-def required_tags(rule: Rule) -> frozenset[str]:
-    """Tags without which the rule can't match: on the session or on one of its pages."""
-    return frozenset(_required(rule.condition, True))
-
-
-def _required(condition: Condition, wanted: bool) -> Iterator[str]:
-    match condition:
-        case Not(part):
-            yield from _required(part, not wanted)
-        case All(parts) if wanted:
-            for part in parts:
-                yield from _required(part, wanted)
-        case AnyOf(parts) if not wanted:
-            for part in parts:
-                yield from _required(part, wanted)
-        case OneItem() | Test() if wanted:
-            for test in _tag_tests(condition):
-                yield from _named(test)
-
-
-def _named(test: Test) -> Iterable[str]:
-    """The tags that a recording must have to meet the test."""
-    return tuple(dict(test.operator.filters(TAGS)).get(TAGS.served.name, ()))

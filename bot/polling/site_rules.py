@@ -1,7 +1,9 @@
 """The recording rules of one website, prepared for evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
@@ -88,9 +90,73 @@ class OwnTagsHidden:
         return tuple(sorted(rules, key=lambda rule: self._place[rule.id]))
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Traits:
+    """What a recording rule reads, asks and sets, found once for all websites.
+
+    `own` are the tags that it sets, `named` those that its condition spells out, `askable` the
+    questions by which filters may decide it. `beside` and `grouped` are the fields that it reads
+    beside its condition; `expandable`: a row with its page views has all that it reads;
+    `beyond_pages`: it reads more of a detail than which pages were seen. `reads_marks`: people can
+    change what it reads on a finished session, other than tags.
+    """
+
+    rule: Rule
+    own: frozenset[str]
+    named: frozenset[str]
+    askable: frozenset[Question]
+    early: bool
+    thresholds: tuple[float, ...]
+    asks_friction: bool
+    asks_visitor_type: bool
+    tells_visitor_type: bool
+    beside: tuple[Field, ...]
+    grouped: tuple[Field, ...]
+    expandable: bool
+    beyond_pages: bool
+    reads_tags: bool
+    reads_marks: bool
+    reads_session_tags: bool
+
+    @property
+    def marked(self) -> bool:
+        """Whether the rule reads anything that people can mark on a finished session."""
+        return self.reads_marks or self.reads_session_tags
+
+
+def traits_of(rule: Rule) -> Traits:
+    """The traits of a rule about recordings."""
+    read = tuple(_fields_read(rule))
+    tests = tuple(leaves(rule.condition))
+    return Traits(
+        rule=rule,
+        own=own_tags([rule]),
+        named=named_tags([rule]),
+        askable=askable(rule),
+        early=fires_early(rule),
+        thresholds=thresholds([rule]),
+        asks_friction=asks_friction(rule),
+        asks_visitor_type=asks_visitor_type(rule),
+        tells_visitor_type=tells_visitor_type(rule),
+        beside=tuple(it for it in read_beside(rule) if it.source is not Source.SERVER),
+        grouped=grouped_by(rule),
+        expandable=not any(field.missing_from_expanded_lists for field in read),
+        beyond_pages=any(
+            field.text is TextKind.TAG
+            or field.missing_from_expanded_lists
+            or (field.source is Source.DETAIL and field.grows and field.numeric)
+            for field in read
+        ),
+        reads_tags=any(field.text is TextKind.TAG for field in read),
+        reads_marks=any(_can_be_marked(leaf) for leaf in tests),
+        reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
+    )
+
+
 class SiteRules:
     """The recording rules that watch this website. `everything` are the rules of all files,
-    `earlier_tags` the tags that rules have set which are gone.
+    `earlier_tags` the tags that rules have set which are gone. `known` are traits of rules that
+    have been found already, by the rule's id.
 
     `final` holds all of them, for settled sessions; `early` those whose condition stays true
     once it is true, so that they need not wait for the end. `ignored_tags` are tags that the
@@ -100,8 +166,8 @@ class SiteRules:
     `expandable`: a row with its page views holds all that a detail does, since no rule reads
     a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
     tags, of a session or its pages; `beyond_pages` of those and of the rules that read more of a
-    detail than which pages were seen. `asking`: ids of the rules that need a filter of the
-    API to be decided; `telling_visitor_type` only in their texts.
+    detail than which pages were seen. `questions` may decide some rule. `asking`: ids of the rules
+    that need a filter of the API to be decided; `telling_visitor_type` only in their texts.
     """
 
     def __init__(
@@ -110,60 +176,53 @@ class SiteRules:
         site: Site,
         everything: Iterable[Rule] | None = None,
         earlier_tags: Set[str] = frozenset(),
+        known: Mapping[str, Traits] = MappingProxyType({}),
     ) -> None:
+        def found(rule: Rule) -> Traits:
+            before = known.get(rule.id)
+            return before if before and before.rule is rule else traits_of(rule)
+
         rules = tuple(rules)
-        watching = _watching(rules, site)
+        self.traits = tuple(map(found, _watching(rules, site)))
         every = rules if everything is None else tuple(everything)
         own = own_tags(every) | earlier_tags
         self.own_tags = own
-        self.ignored_tags = own - named_tags(_watching(every, site))
-        hidden = {rule.id: own - self.ignored_tags - named_tags([rule]) for rule in watching}
-        self.final: RuleGroup = rule_group(watching, hidden)
-        self.early: RuleGroup = rule_group(filter(fires_early, watching), hidden)
-        self.thresholds = thresholds(watching)
-        self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
+        around = self.traits if every is rules else map(found, _watching(every, site))
+        self.ignored_tags = own.difference(*(it.named for it in around))
+        named = own - self.ignored_tags
+        hidden = {it.rule.id: named - it.named for it in self.traits}
+        self.final: RuleGroup = rule_group((it.rule for it in self.traits), hidden)
+        self.early: RuleGroup = rule_group((it.rule for it in self.traits if it.early), hidden)
+        self.thresholds_of = {it.rule.id: frozenset(it.thresholds) for it in self.traits}
+        self.thresholds = tuple(sorted(frozenset().union(*self.thresholds_of.values())))
         self.asking: Mapping[Filter, frozenset[str]] = {
-            "frictionmin": frozenset(rule.id for rule in watching if asks_friction(rule)),
-            "visitortype": frozenset(rule.id for rule in watching if asks_visitor_type(rule)),
+            "frictionmin": frozenset(it.rule.id for it in self.traits if it.asks_friction),
+            "visitortype": frozenset(it.rule.id for it in self.traits if it.asks_visitor_type),
         }
-        self.telling_visitor_type = frozenset(it.id for it in watching if tells_visitor_type(it))
-        self._grouped = {rule.id: grouped_by(rule) for rule in watching}
-        self._beside = {
-            rule.id: tuple(it for it in read_beside(rule) if it.source is not Source.SERVER)
-            for rule in watching
-        }
-        read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
-        self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
-        self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
-        self.beyond_pages = self.reading_tags.union(
-            rule
-            for rule, field in read
-            if field.source is Source.DETAIL
-            and (field.missing_from_expanded_lists or (field.grows and field.numeric))
+        self.telling_visitor_type = frozenset(
+            it.rule.id for it in self.traits if it.tells_visitor_type
         )
-        self.askable = {rule.id: askable(rule) for rule in watching}
-        self.questions = frozenset[Question]().union(*self.askable.values())
-        self._hidden = hidden
-        self._reading_marks = tuple(
-            rule
-            for rule in watching
-            if any(_can_be_marked(leaf) for leaf in leaves(rule.condition))
-        )
-        self.marked = tuple(
-            rule
-            for rule in watching
-            if rule in self._reading_marks or any(_reads_tags(it) for it in leaves(rule.condition))
-        )
+        self._by_id = {it.rule.id: it for it in self.traits}
+        self.expandable = all(it.expandable for it in self.traits)
+        self.reading_tags = frozenset(it.rule.id for it in self.traits if it.reads_tags)
+        self.beyond_pages = frozenset(it.rule.id for it in self.traits if it.beyond_pages)
+        self.questions = frozenset[Question]().union(*(it.askable for it in self.traits))
+        self._named = named
+        self.marked = tuple(it.rule for it in self.traits if it.marked)
         self._site, self._everything = site, every
 
     @cached_property
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
-        return SiteRules(self.marked, self._site, self._everything, self.own_tags)
+        return SiteRules(self.marked, self._site, self._everything, self.own_tags, self._by_id)
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""
         return frozenset().union(*(self.asking[name] for name in filters))
+
+    def askable(self, rule: Rule) -> frozenset[Question]:
+        """The questions by which filters may decide the rule."""
+        return self._by_id[rule.id].askable
 
     def verdict_told(
         self, rule: Rule, subject: RecordingSubject, told: Mapping[Question, bool], *, stale: bool
@@ -172,7 +231,7 @@ class SiteRules:
 
         `stale`: what people can change on a finished session is not known.
         """
-        seen = _hiding(subject, self._hidden[rule.id])
+        seen = _hiding(subject, self._named - self._by_id[rule.id].named)
 
         def of_leaf(leaf: Leaf) -> Answer:
             return None if stale and _can_be_marked(leaf) else leaf_told(leaf, seen, told)
@@ -181,11 +240,11 @@ class SiteRules:
 
     def lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells something that a match of the rule reads."""
-        return _unknown(self._beside[rule.id], subject)
+        return _unknown(self._by_id[rule.id].beside, subject)
 
     def lacks_group(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells by what `once_per` or `count` group the recording."""
-        return _unknown(self._grouped[rule.id], subject)
+        return _unknown(self._by_id[rule.id].grouped, subject)
 
     def group(self, settled: bool) -> RuleGroup:
         """The rules to decide a session by."""
@@ -200,7 +259,11 @@ class SiteRules:
         def of_leaf(leaf: Leaf) -> Answer:
             return None if _can_be_marked(leaf) else answer(leaf, subject)
 
-        return [it for it in self._reading_marks if _verdict(it.condition, of_leaf) is None]
+        return [
+            it.rule
+            for it in self.traits
+            if it.reads_marks and _verdict(it.rule.condition, of_leaf) is None
+        ]
 
 
 def _hiding(subject: RecordingSubject, tags: frozenset[str]) -> RecordingSubject:

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select, text, update
 
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
@@ -26,6 +25,7 @@ from bot.store.schema import (
     tallies,
 )
 from bot.store.schema import rule_states as _table
+from bot.store.statements import Value, execute, execute_many, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,12 @@ def once_near(conn: Connection, rule: str, group: Group, at: datetime, window: t
 
 def once_mark(conn: Connection, rule: str, group: Group, at: datetime, window: timedelta) -> None:
     """Remember when the rule acted for this group, at least for the window."""
-    write = insert(once).values(rule=rule, value=group.key, at=ms(at), until=ms(at + window))
+    write = upsert(once).values(rule=rule, value=group.key, at=ms(at), until=ms(at + window))
+    new = write.excluded.until
     conn.execute(
         write.on_conflict_do_update(
             index_elements=["rule", "value", "at"],
-            set_={"until": func.max(once.c.until, write.excluded.until)},
+            set_={"until": case((once.c.until > new, once.c.until), else_=new)},
         )
     )
 
@@ -87,16 +88,34 @@ def tally(
     Near are those within that time before or after it. A subject counts once, however often
     this is called. `glimpse` is what a list shows of it, which is returned beside each.
     """
+    tally_one(conn, rule, group, subject, at, glimpse)
     key = group.key
-    write = insert(tallies).values(
-        rule=rule, value=key, subject=subject, at=ms(at), glimpse=glimpse
-    )
-    conn.execute(write.on_conflict_do_nothing())
     query = select(tallies.c.at, tallies.c.glimpse).where(
         *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
     )
     rows = conn.execute(query.order_by(tallies.c.at))
     return [(moment(each.at), each.glimpse) for each in rows]
+
+
+def tally_one(
+    conn: Connection,
+    rule: str,
+    group: Group,
+    subject: str,
+    at: datetime,
+    glimpse: bytes | None = None,
+) -> None:
+    """Count the subject under this group."""
+    write = upsert(tallies).values(
+        rule=rule, value=group.key, subject=subject, at=ms(at), glimpse=glimpse
+    )
+    conn.execute(write.on_conflict_do_nothing())
+
+
+def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> int:
+    """How many subjects of this group were counted since then."""
+    query = select(func.count()).select_from(tallies).where(*_tallied(rule, group.key, since))
+    return conn.execute(query).scalar_one()
 
 
 def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:
@@ -157,15 +176,24 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     changed = {
         rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
     }
-    for rule, digest in digests.items():
-        if rule not in known or rule in changed:
-            _save(conn, rule, digest=digest)
+    new = [
+        {"rule": rule, "digest": digest}
+        for rule, digest in digests.items()
+        if rule not in known or rule in changed
+    ]
+    if new:
+        execute_many(conn, _DIGEST, new)
     for rule in sorted(changed):
         _save(conn, rule, released_at=ms(at))
         if known[rule].paused_at is not None:
             resume_rule(conn, rule, at, "the rule was edited")
     return frozenset(changed)
 
+
+_DIGEST = (
+    "INSERT INTO rule_states (rule, digest) VALUES (:rule, :digest)"
+    " ON CONFLICT (rule) DO UPDATE SET digest = :digest"
+)
 
 RuleFiles = Sequence[tuple[str, bytes]]
 """Rule files as (name, content)."""
@@ -174,7 +202,7 @@ RuleFiles = Sequence[tuple[str, bytes]]
 def keep_rule_files(conn: Connection, files: RuleFiles, at: datetime) -> None:
     """Keep the files of the active rules, for a start at which the files have errors."""
     packed = zlib.compress(msgspec.msgpack.encode(files))
-    write = insert(rules_in_force).values(id=1, at=ms(at), files=packed)
+    write = upsert(rules_in_force).values(id=1, at=ms(at), files=packed)
     conn.execute(
         write.on_conflict_do_update(index_elements=["id"], set_={"at": ms(at), "files": packed})
     )
@@ -338,11 +366,43 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
     return conn.execute(query).scalar_one()
 
 
-def ends_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many alerts of the rule have ended since then and were announced."""
-    ended = matches.c.key.like(f"%{RESOLVED}")
-    query = select(func.count()).where(*_matched(rule, since), ended)
-    return conn.execute(query).scalar_one()
+@dataclass(frozen=True, slots=True)
+class MatchCounts:
+    """How many events a rule has matched, since a moment and in all, and how many alerts ended.
+
+    Of an alert, its beginning counts; its reminders don't.
+    """
+
+    kept: int = 0
+    lately: int = 0
+    ended: int = 0
+
+
+def match_counts(conn: Connection, since: datetime) -> dict[str, MatchCounts]:
+    """The counts of every rule that has matched, by rule; those from `since` on are `lately`."""
+    kept = dict(execute(conn, _KEPT, {}).fetchall())
+    alerts = {rule: rest for rule, *rest in execute(conn, _OF_ALERTS, _SUFFIXES)}
+    lately = dict(execute(conn, _LATELY, {**_SUFFIXES, "at": ms(since)}).fetchall())
+    found = {}
+    for rule, count in kept.items():
+        ended, reminded = alerts.get(rule, (0, 0))
+        found[rule] = MatchCounts(count - ended - reminded, lately.get(rule, 0), ended)
+    return found
+
+
+_SUFFIXES: Mapping[str, Value] = {"resolved": f"%{RESOLVED}", "reminded": f"%{REMINDED}"}
+# An index answers each, but for alerts and the matches of the last day.
+_KEPT = "SELECT rule, count(*) FROM matches GROUP BY rule"
+_OF_ALERTS = (
+    "SELECT rule, count(*) FILTER (WHERE key LIKE :resolved),"
+    " count(*) FILTER (WHERE key LIKE :reminded) FROM matches"
+    " WHERE kind <> 'recordings' GROUP BY rule"
+)
+_LATELY = (
+    "SELECT rule, count(*) FROM matches INDEXED BY matches_age"
+    " WHERE matched >= :at AND happened >= :at"
+    " AND key NOT LIKE :resolved AND key NOT LIKE :reminded GROUP BY rule"
+)
 
 
 def acted_within(
@@ -358,7 +418,8 @@ def acted_within(
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
         matches.c.rule == rule,
-        matches.c.matched >= func.max(ms(now - window), func.coalesce(released, 0)),
+        matches.c.matched >= ms(now - window),
+        matches.c.matched >= func.coalesce(released, 0),
         matches.c.happened >= ms(happened - window),
         matches.c.matched - matches.c.happened <= window // timedelta(milliseconds=1),
         *_BEGINNINGS,
@@ -385,5 +446,5 @@ def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> in
 
 
 def _save(conn: Connection, rule: str, **values: int | str) -> None:
-    write = insert(_table).values(rule=rule, **values)
+    write = upsert(_table).values(rule=rule, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["rule"], set_=values))

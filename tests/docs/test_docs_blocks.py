@@ -141,7 +141,9 @@ OTHERS = {
     "rsync",
     "pip",
     "cp",
+    "cd",
     "export",
+    "unset",
     ".",
 }
 """Programs of other people: their lines are read by a shell, and not run."""
@@ -203,10 +205,11 @@ LONG = {"run", "demo", "simulate"}
 FAILING = {
     "api PUT /websites/myshop.com --write --body rate.json": "rate.json: cannot be read",
     "cancel 17 23": "17: no such waiting action",
-    "check rules/typo.yaml": "rules/typo.yaml: no such rule file",
+    "check typo.yaml": "typo.yaml: no such rule file",
     "healthcheck": "unhealthy: the daemon is not running",
     "init": "these files already exist, nothing was written: config.toml",
     "init --pack checkout --pack forms": "these files already exist, nothing was written",
+    "move sqlite:///data/bot.db postgresql://bot@db.example/bot": "PostgreSQL does not answer",
     "replay --resume": "no interrupted replay",
     "retry 17 23": "17: no such dead letter",
 }
