@@ -2,6 +2,7 @@
 
     python -m bench.polling --write                 # the table of docs/explanation/performance.md
     python -m bench.polling --late                  # the table of what late knowledge costs
+    python -m bench.polling --pages --no-expand     # rules about single pages
     python -m bench.polling --sites 50 --hours 24   # one run of any size
 
 A simulated account without sockets, on a clock that jumps from poll to poll. Every recording
@@ -81,6 +82,18 @@ rules:
 """  # noqa: E501
 
 
+PAGES = """
+version: 1
+rules:
+  pay-phone: {watch: recordings, when: {device: phone, saw_page: /checkout/pay}, do: {tag: r1}}
+  cart-lost: {watch: recordings, when: {pages: {min: 3}, saw_page: /cart, not: {saw_page: /checkout}}, do: {tag: r2}}
+  way: {watch: recordings, when: {journey: [/cart, /checkout, /checkout/pay], country: dk}, do: {tag: r3}}
+  cart-rage: {watch: recordings, when: {page: {path: /cart, tags: click-rage}}, do: {tag: r4}}
+  new-search: {watch: recordings, when: {saw_page: /search, visitor_type: first}, do: {tag: r5}}
+"""  # noqa: E501
+"""Rules about single pages, without wildcards."""
+
+
 @dataclass
 class Counting:
     """Sends to the simulator's application and counts, each poll's facts by their names."""
@@ -133,7 +146,7 @@ _SERVERS = ("frictionmin", "visitortype")
 def _kind(request) -> str:
     if request.route.endswith("{recording-id}"):
         return "detail"
-    asked = {*_SERVERS, "tags"} & {name for name, _ in request.query}
+    asked = {*_SERVERS, "tags", "funnel"} & {name for name, _ in request.query}
     return "fact" if asked else "list"
 
 
@@ -350,6 +363,7 @@ def main() -> None:
         "--write", action="store_true", help="the table of docs/explanation/performance.md"
     )
     parser.add_argument("--late", action="store_true", help="write what late knowledge costs")
+    parser.add_argument("--pages", action="store_true", help="rules about single pages instead")
     args = parser.parse_args()
     if args.late:
         _write(_late(per_day=500), "late")
@@ -360,7 +374,8 @@ def main() -> None:
     for each in expand:
         for seconds in every:
             started = time.perf_counter()
-            run = Run(args.sites, args.per_day, args.hours, seconds, each)
+            rules = PAGES if args.pages else RULES
+            run = Run(args.sites, args.per_day, args.hours, seconds, each, rules)
             costs.append(asyncio.run(measure(run)))
             print(costs[-1].said())
             print(f"  took {time.perf_counter() - started:.0f} s", flush=True)
