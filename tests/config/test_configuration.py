@@ -153,7 +153,10 @@ listen = "8080"
         ('[store]\nkeep = "1d"', "at least 4d"),
         ('[web]\nlisten = "127.0.0.1:99999"', "host:port"),
         ('[log]\nformat = "xml"', "write one of auto, json or text"),
-        ('[rules]\nholidays = ["25.12."]', "write days such as 2026-12-25, or 12-25 for every year"),
+        (
+            '[rules]\nholidays = ["25.12."]',
+            "write days such as 2026-12-25, or 12-25 for every year",
+        ),
         ('[rules]\nholidays = ["2026-02-30"]', "write days such as 2026-12-25"),
         ('[rules]\npaths = "a"\nalow_delete = true', "did you mean allow_delete?"),
     ],
