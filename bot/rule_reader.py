@@ -22,7 +22,6 @@ from bot.actions.webhook import Webhook
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
 from bot.rules.files.actions import Allowed
-from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 
 PATIENCE = timedelta(seconds=60)
@@ -55,6 +54,8 @@ class RuleReader:
 
     async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
         """The rules, whose tests pass; raises RuleErrors with every error of every file."""
+        from bot.rules.files.load import read  # a daemon has another process for it
+
         return read(files, allowed=self.allowed, unread=unread, tested=True)
 
 
@@ -251,6 +252,8 @@ def main() -> None:
 
 
 def _read_stdin() -> None:
+    from bot.rules.files.load import read
+
     request: _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon
     _limit(request.memory, request.cpu)
     numbers = {name: number for number, (name, _) in enumerate(request.files)}
