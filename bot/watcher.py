@@ -32,11 +32,13 @@ from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import Recorded, posting
+from bot.polling.record_matches import NOTHING, Caught, Recorded, posting
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
+from bot.reports.absence import record_absences
+from bot.reports.look import Look
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet
 from bot.rules.needs import fires_early
@@ -317,7 +319,7 @@ class Watcher:
                 it.filter for it in held if (it.kind, it.website) == ("recordings", before.site.id)
             }
             before.reported |= {name for name in FILTERS if WORDS[name] in told}
-        await self._backfill(before)
+        earlier = await self._backfill(before)
         # Only now: a backfill may take hours, and the rules may have changed meanwhile.
         watched = self.watched.get(before.site.id)
         if watched is None or not watched.rules.final.rules:
@@ -344,6 +346,10 @@ class Watcher:
         await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self.notices.check_zone(polled.offset)
+        await self._record_absences(watched, polled, now)
+        caught = Caught(
+            earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
+        )
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -352,7 +358,25 @@ class Watcher:
             raise BotError(
                 f"details of recordings can't be read: {polled.outage}"
             ) from polled.outage
-        return polled.recorded
+        return replace(polled.recorded, caught=caught)
+
+    async def _record_absences(
+        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
+    ) -> None:
+        """Fire and resolve the rules about too few sessions."""
+        rules = [rule for rule in watched.rules.final.rules if rule.too_few is not None]
+        if not rules:
+            return
+        context = self.context
+        work = partial(
+            record_absences,
+            rules=rules,
+            polled=polled,
+            look=Look(watched.site, now, context.zone, context.gap),
+            settle=context.settle,
+            routing=context.routing,
+        )
+        self._take(await context.store.run(work))
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
@@ -382,7 +406,7 @@ class Watcher:
         watched.begun, watched.first = asyncio.get_running_loop().time(), None
         return Recorded()
 
-    async def _backfill(self, watched: WatchedSite) -> None:
+    async def _backfill(self, watched: WatchedSite) -> Caught:
         """After hours without a poll, first read what was missed, and tell people."""
         now = self._clock()
         missed = await backfill(
@@ -394,7 +418,7 @@ class Watcher:
             watched.watched_since(now),
         )
         if missed is None:
-            return
+            return NOTHING
         log.info("poll.backfilled", website=watched.site.name, since=missed.since,
                  read=missed.read, matches=missed.matches, unread=missed.missed)  # fmt: skip
         # What was live before has been read again; the rows of then are out of date.
@@ -405,6 +429,7 @@ class Watcher:
         if missed.matches:
             self._wake()
         self._log_paused(missed.paused)
+        return Caught(missed.read, missed.matches)
 
     async def _announce_resumed(self, since: datetime) -> None:
         await self.notices.announce_resumed(since, told=self.troubles.are_announced)
@@ -489,7 +514,8 @@ class Watcher:
 
     async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
         try:
-            self._take(await poll())
+            recorded = await poll()
+            self._take(recorded)
         except BotError as error:
             await self.troubles.failed(name, error)
             return False
@@ -498,7 +524,10 @@ class Watcher:
             if await self.troubles.failed(name, error):
                 log.exception("poll.internal_error", what=name)
             return False
-        await self.succeeded(name)
+        caught = recorded.caught
+        if not caught.recordings:  # a poll of something else
+            caught = replace(caught, matches=len(recorded.matches))
+        await self.succeeded(name, caught)
         return True
 
     def _take(self, recorded: Recorded) -> None:
@@ -507,9 +536,9 @@ class Watcher:
             self._wake()
         self._log_paused(recorded.paused)
 
-    async def succeeded(self, name: str) -> None:
+    async def succeeded(self, name: str, caught: Caught = NOTHING) -> None:
         """Note that a poll succeeded; tell people if that ends a trouble they know of."""
-        if await self.troubles.works(name):
+        if await self.troubles.works(name, caught):
             self.notices.works_again()
 
     def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:

@@ -6,14 +6,22 @@ notifier by name. So a new one is a file like `slack.py` and a line in `bot.acti
 
 from abc import abstractmethod
 from datetime import datetime, timedelta
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Written
 from bot.domain.limits import Limit
+from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind
+from bot.domain.subjects import Kind, reread
 from bot.fields.catalogue import KINDS
+from bot.messages import message as messages
 from bot.messages.message import Message
+from bot.messages.template_check import LONGEST
+from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, Task
 
 Overflow = Literal["digest", "drop"]
@@ -34,8 +42,10 @@ class Notifier(Action):
     """An action under `do` that tells people or a program about a match.
 
     Every question is abstract on purpose: a notifier that leaves one out can't be built.
-    `Action.digest` says whether a limit may hold it back.
+    `Action.digest` says whether a limit may hold it back. `service` begins the names of its lanes.
     """
+
+    service: ClassVar[str]
 
     rank: ClassVar[Rank] = Rank.POST
     posts: ClassVar[bool] = True
@@ -43,7 +53,7 @@ class Notifier(Action):
 
     @abstractmethod
     def posts_to(self, default_channel: str) -> str | None:
-        """The channel it posts to (empty: the only one there is); None if it has no channels."""
+        """The channel or place it posts to (empty: the only one there is); None if it has none."""
 
     @abstractmethod
     def routed(self, channel: str) -> "Notifier":
@@ -75,3 +85,63 @@ class Notifier(Action):
     @abstractmethod
     def secret_reference(self) -> str | None:
         """Where its secret is kept (`env:NAME`, `file:/path`); None if it needs none."""
+
+
+class DigestItem(Written):
+    """One of the worst few matches, which a digest shows; its subject as stored."""
+
+    subject: dict[str, Any]
+    matched: datetime
+    why: tuple[str, ...] = ()
+
+
+class DigestOfMany(Action):
+    """Tells many matches of one rule as one message.
+
+    `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
+    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
+    """
+
+    total: int
+    reasons: dict[str, int]
+    since: datetime
+    items: tuple[DigestItem, ...] = ()
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """How many, the worst few with links, and how many more."""
+        return messages.digest(
+            task,
+            addresses,
+            total=self.total,
+            reasons=self.reasons,
+            since=self.since,
+            spread=msgspec.convert(self.spread, Spread),
+            worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
+        )
+
+
+def _at_most(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
+    try:
+        times, window = rate(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
+    return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("text", "write a text")
+    return value
+
+
+Rate = Annotated[
+    AtMost,
+    BeforeValidator(_at_most),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
+]
+Text = Annotated[
+    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
+]

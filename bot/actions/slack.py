@@ -7,25 +7,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
-from bot.actions.notifier import AtMost, Notifier, Overflow
+from bot.actions.notifier import AtMost, DigestOfMany, Notifier, Overflow, Rate, Text
 from bot.domain.limits import Limit
-from bot.domain.many import Spread
+from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, RecordingSubject, Subject, reread
+from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import links
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
-from bot.messages.template_check import LONGEST, check_text
+from bot.messages.template_check import check_text
 from bot.messages.templates import BadText, names_used, render
-from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
@@ -73,15 +71,21 @@ class _Post(Action):
         answers: Posted | None,
         task: Task,
         ports: Ports,
+        *,
+        broadcast: bool = False,
     ) -> Done:
-        """Post it once: as an answer in the thread, or in the channel if that message is gone."""
+        """Post it once: as an answer in the thread, or in the channel if that message is gone.
+
+        `broadcast`: the channel shows the answer too.
+        """
         if answers is None:
             done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
             return replace(done, posts=self._posted(message, channel, done, task))
+        said = messages.answer(message)
         answer = replace(
-            _ready(messages.answer(message), channel, _opaque(task.key)),
+            _ready(replace(said, url=message.url if broadcast else ""), channel, _opaque(task.key)),
             thread=answers.stamp,
-            broadcast=self.broadcasts and task.severity == "critical",
+            broadcast=broadcast or (self.broadcasts and task.severity == "critical"),
         )
         try:
             done = await _post_once(answer, task, ports)
@@ -112,6 +116,7 @@ class Slack(_Post, Notifier):
     """
 
     kind: ClassVar[str] = "slack"
+    service: ClassVar[str] = "slack"
     digest: ClassVar[str] = "digest"
     answers: ClassVar[bool] = True
     broadcasts: ClassVar[bool] = True
@@ -137,7 +142,10 @@ class Slack(_Post, Notifier):
         return messages.from_template(task, addresses, text, linked)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Post it, once; or add it to the message that another rule has just posted about it."""
+        """Post it, once; or add it to the message that another rule has just posted about it.
+
+        What is more severe than that message must notify: it answers it as well.
+        """
         if (added := await self._added(task, ports)) is not None:
             return added
         return await super().perform(task, ports)
@@ -150,9 +158,13 @@ class Slack(_Post, Notifier):
         first = messages.reread(post.shows)
         if first is None or first.items or not isinstance(task.subject, RecordingSubject):
             return None
+        second = self.message(task, ports.addresses)
+        if messages.more_severe(first, second):
+            done = await self._post(second, post.channel, post, task, ports, broadcast=True)
+            return done if done.posts else _edits(post, messages.joined(first, second), done)
         if task.attempted and await _found(task, post.channel, ports):
             return None  # it could not be added then, and has a message of its own
-        both = messages.joined(first, self.message(task, ports.addresses))
+        both = messages.joined(first, second)
         if await _edited(_ready(both, post.channel, post.key), post.stamp, ports):
             return None
         shows = replace(post, shows=messages.kept(both))
@@ -200,6 +212,7 @@ class Resolved(_Post):
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
+    if_held_back: ClassVar[str] = "ended"
     answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
@@ -209,10 +222,34 @@ class Resolved(_Post):
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
     def answered(self, message: Message, first: Posted, done: Done) -> Done:
-        """The first message is edited in a step of its own, which may fail by itself."""
-        shows = replace(first, shows=messages.kept(message))
-        edit = Edit(channel=first.channel, post=first.key)
-        return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
+        """The first message says so too."""
+        return _edits(first, message, done)
+
+
+class Ended(_Post):
+    """Edits the first message of an alert that is resolved, when a limit holds back its answer.
+
+    An edit notifies nobody, and without it the message would say for ever that the alert fires.
+    """
+
+    kind: ClassVar[str] = "ended"
+    watches: ClassVar[tuple[Kind, ...]] = ALERTS
+    began: datetime
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The same as that of the answer."""
+        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Edit it; a message that is gone or can't be edited any more stays as it is."""
+        if task.post is None:
+            return Done("not edited: the store does not know this message any more")
+        message = self.message(task, ports.addresses)
+        ready = _ready(message, task.post.channel, task.post.key)
+        refused = await _edited(ready, task.post.stamp, ports)
+        shows = replace(task.post, shows=messages.kept(message))
+        note = f"not edited: {refused}" if refused else f"edited in {ready.channel}"
+        return Done(note, posts=(shows,))
 
 
 class Edit(_Post):
@@ -234,6 +271,15 @@ class Edit(_Post):
         ready = _ready(message, self.channel or self.default(ports.addresses), self.post)
         refused = await _edited(ready, task.post.stamp if task.post else "", ports)
         return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
+
+
+def _edits(first: Posted, shown: Message, done: Done) -> Done:
+    """The outcome, after which the first message shows this. It is edited in a step of its own,
+    which may fail by itself.
+    """
+    edit = Edit(channel=first.channel, post=first.key)
+    shows = replace(first, shows=messages.kept(shown))
+    return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
 
 
 async def _found(task: Task, channel: str, ports: Ports) -> bool:
@@ -261,40 +307,11 @@ async def _edited(ready: SlackPost, stamp: str, ports: Ports) -> str:
     return ""
 
 
-class DigestItem(Written):
-    """One of the worst few matches, which a digest shows; its subject as stored."""
-
-    subject: dict[str, Any]
-    matched: datetime
-    why: tuple[str, ...] = ()
-
-
-class Digest(_Post):
-    """Posts many matches of one rule as one message.
-
-    `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
-    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
-    """
+class Digest(DigestOfMany, _Post):
+    """Posts many matches of one rule as one message."""
 
     kind: ClassVar[str] = "digest"
     can_change: ClassVar[bool] = True
-    total: int
-    reasons: dict[str, int]
-    since: datetime
-    items: tuple[DigestItem, ...] = ()
-    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
-
-    def message(self, task: Task, addresses: Addresses) -> Message:
-        """How many, the worst few with links, and how many more."""
-        return messages.digest(
-            task,
-            addresses,
-            total=self.total,
-            reasons=self.reasons,
-            since=self.since,
-            spread=msgspec.convert(self.spread, Spread),
-            worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
-        )
 
 
 class Notice(_Post):
@@ -308,6 +325,9 @@ class Notice(_Post):
     title: str
     lines: tuple[str, ...] = ()
     page: str = ""
+    button: Button | None = None
+    acts_on: str = ""
+    rules: tuple[str, ...] = ()
 
     def default(self, addresses: Addresses) -> str:
         """The ops channel, else the default channel."""
@@ -316,7 +336,16 @@ class Notice(_Post):
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The title and its lines, and where the status page says more."""
         page = links.page(addresses, self.page)
-        return messages.notice(self.title, self.lines, page, task.now, addresses.zone)
+        offer = None
+        if self.button is not None and addresses.buttons:
+            offer = Offer(self.button, self.acts_on, self.rules)
+        return messages.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+
+    def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
+        """Only what people can press is kept."""
+        if not message.buttons or not done.result:
+            return ()
+        return (Posted(_opaque(task.key), channel, done.result, messages.kept(message)),)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
@@ -392,34 +421,10 @@ def _channel(value: Any) -> Any:
     return value
 
 
-def _at_most(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
-    try:
-        times, window = rate(value)
-    except ValueError as wrong:
-        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
-    return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
-
-
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("text", "write a text")
-    return value
-
-
 Channel = Annotated[
     str,
     BeforeValidator(_channel),
     WithJsonSchema({"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
-]
-Rate = Annotated[
-    AtMost,
-    BeforeValidator(_at_most),
-    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
-]
-Text = Annotated[
-    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
 ]
 
 
@@ -469,7 +474,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Edit, Notice),
+    models=(Slack, Digest, Resolved, Ended, Edit, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

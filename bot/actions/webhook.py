@@ -78,6 +78,7 @@ class Webhook(Notifier):
     """
 
     kind: ClassVar[str] = "webhook"
+    service: ClassVar[str] = "webhook"
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     url: str = Field(repr=False)
     secret: str | None = Field(default=None, repr=False)

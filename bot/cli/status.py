@@ -354,6 +354,7 @@ def gather(
     from bot.store.lanes import lane_states
     from bot.store.presses import precision
     from bot.store.recordings import (
+        COUNTING,
         LOOKED,
         ON_HOLD,
         all_watermarks,
@@ -400,7 +401,9 @@ def gather(
             (
                 Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source not in ("budgets", STOPPED) and not source.startswith(ON_HOLD)
+                if website
+                and source not in ("budgets", STOPPED)
+                and not source.startswith((ON_HOLD, COUNTING))
             ),
             key=lambda mark: (mark.website, mark.source),
         ),

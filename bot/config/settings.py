@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -23,6 +23,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.actions.notifier import Notifier
+from bot.actions.notify import PLACE
+from bot.actions.webhook import REFERENCE
 from bot.domain.subjects import Severity
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
@@ -46,6 +48,16 @@ def _start(value: object) -> timedelta:
         return _duration(value)
     except ValueError:
         raise ValueError('write "now" or how far back, such as 24h') from None
+
+
+def _day(value: object) -> str:
+    """A date, or the day of every year: `2026-12-25`, `12-25`."""
+    text = str(value).strip()
+    try:
+        date.fromisoformat(text if len(text) > len("12-25") else f"2024-{text}")
+    except ValueError:
+        raise ValueError("write days such as 2026-12-25, or 12-25 for every year") from None
+    return text
 
 
 def _stripped(value: object) -> object:
@@ -130,6 +142,8 @@ def _printable(value: str) -> str:
 Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Day = Annotated[str, BeforeValidator(_day)]
+Days = Annotated[tuple[Day, ...], BeforeValidator(_listed)]
 
 
 PREFIX = "BOT_"
@@ -294,10 +308,14 @@ class SlackSection(Section):
 
 
 class RulesSection(Section):
-    """Where the rule files are."""
+    """Where the rule files are, and what holds for all rules.
+
+    `holidays` are days that are not compared with other weeks.
+    """
 
     paths: Texts = Field(("rules",), min_length=1)
     allow_delete: bool = False
+    holidays: Days = ()
 
     @field_validator("paths")
     @classmethod
@@ -402,6 +420,24 @@ def _host_and_port(listen: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
+def _named_secrets(value: Any) -> Any:
+    """The table, if its keys may be names of places and its values addresses."""
+    named = value if isinstance(value, dict) else {}
+    good = all(
+        isinstance(name, str) and PLACE.fullmatch(name) and isinstance(address, str | SecretStr)
+        for name, address in named.items()
+    )
+    if named != value or not good:
+        raise ValueError(
+            'write a name of small letters and an address for each place, such as mail = "mailto://…"'
+        )
+    return named
+
+
+Places = Annotated[dict[str, Secret], BeforeValidator(_named_secrets)]
+"""Other places by name, with their Apprise URLs or where these are kept (`env:`, `file:`)."""
+
+
 class HeartbeatSection(Section):
     """A dead-man's switch: `url` is called `every` so often while polls and deliveries move."""
 
@@ -444,6 +480,7 @@ class Settings(BaseSettings):
 
     mouseflow: MouseflowSection
     slack: SlackSection = SlackSection()
+    notify: Places = Field(default_factory=dict)
     rules: RulesSection = RulesSection()
     poll: PollSection = PollSection()
     store: StoreSection = StoreSection()
@@ -475,7 +512,21 @@ class Settings(BaseSettings):
             values.add(base64.b64encode(pair.encode()).decode())
         if password := _password(self.store.url):
             values |= {password, unquote(password)}
+        for address in self.notify.values():
+            values |= _parts_of_secret(address.get_secret_value())
         return tuple(sorted(values - {""}))
+
+
+def _parts_of_secret(url: str) -> set[str]:
+    """The address and its long parts, any of which may be a token; not where it is kept."""
+    if REFERENCE.fullmatch(url):
+        return set()
+    long = {part for part in re.split(r"[:/@?&=]+", url) if len(part) >= _LONG}
+    return {url, *long, *map(unquote, long)}
+
+
+_LONG = 12
+"""Characters from which a part of an address is taken for a token."""
 
 
 def _password(url: str) -> str | None:
@@ -516,6 +567,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         share_url=settings.mouseflow.share_url is not None,
         channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
+        places=None if offline and elsewhere else tuple(settings.notify),
     )
 
 
@@ -533,7 +585,7 @@ def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {own[1]: [own[0]]} if own[1] else {}
     for rule in rules:
         for action in rule.do:
-            if not isinstance(action, Notifier):
+            if not isinstance(action, Notifier) or action.service != "slack":
                 continue
             channel = action.posts_to(slack.channel or "")
             if channel and rule.id not in found.setdefault(channel, []):

@@ -16,9 +16,12 @@ from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
 from bot.reports.alerts import NOT_COVERED, NOT_THERE, Move, lacking, moves
-from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, fetch, proved
-from bot.reports.history import KEPT, Look, compared_for, keep_figures, too_early
+from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
+from bot.reports.history import backfill_shares, compared_for, keep_figures, too_early
+from bot.reports.look import KEPT, Look
+from bot.reports.past_days import backfilled
 from bot.rules.model import Rule, applies
+from bot.rules.needs import usuals_asked
 from bot.store import Connection
 from bot.store.alert_states import (
     forget_figures,
@@ -68,7 +71,15 @@ async def poll(
     if not watching:
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
-    look = Look(site, now, context.zone, context.gap, max(KEPT, compared_for(rules)))
+    kept = max(KEPT, compared_for(rules))
+    look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    for each in fetched.answered:
+        names = COUNTED.intersection(name for it in each.rules for name in usuals_asked(it))
+        if kind == "websites" and names:
+            memory.days = await backfilled(
+                each.question, each.series, look, names, context, memory.days
+            )
+        memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(partial(would_fire, look=look, figures=filtered))
@@ -102,12 +113,12 @@ def website_gone(
     look = Look(site, now, ZoneInfo("UTC"))
     found: list[Move] = []
     for rule in rules:
-        if rule.watch != "recordings":
+        if rule.has_state:
             # The list of websites has agreed twice already.
             for key, known in levels(conn, rule.id, site.id).items():
                 lacked = replace(known, level=replace(known.level, ending=now))
                 found.append(lacking(conn, rule, key, lacked, look, NOT_THERE))
-    return _record(conn, found, look, (), routing)
+    return record_moves(conn, found, look, (), routing)
 
 
 def uncovered(
@@ -133,7 +144,7 @@ def uncovered(
                 over.append(move)
     if not found:
         return Recorded()
-    recorded = _record(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
+    recorded = record_moves(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
     for move in over:
         forget_level(conn, move.rule.id, move.website, move.subject_key)
     return recorded
@@ -141,7 +152,7 @@ def uncovered(
 
 def would_fire(conn: Connection, look: Look, figures: Sequence[Figures]) -> list[Figures]:
     """The answers by which some rule would fire, or some alert end."""
-    paused = _paused(conn)
+    paused = paused_rules(conn)
     return [
         each
         for each in figures
@@ -164,7 +175,7 @@ def record_levels(
 
     `held` are the filters that hold rules of a kind back, if that has changed.
     """
-    paused = _paused(conn)
+    paused = paused_rules(conn)
     found: list[Move] = []
     early: list[Note] = []
     for each in figures:
@@ -178,11 +189,12 @@ def record_levels(
         set_watermark(conn, f"{LOOKED}{kind}", look.site.id, "{}", look.now)
     forget_figures(conn, grain(look.now) - look.history)
     told = _hold(conn, look, *held, routing) if held else False
-    recorded = _record(conn, found, look, early, routing)
+    recorded = record_moves(conn, found, look, early, routing)
     return replace(recorded, announced=told or recorded.announced)
 
 
-def _paused(conn: Connection) -> frozenset[str]:
+def paused_rules(conn: Connection) -> frozenset[str]:
+    """The rules that their safety has paused."""
     states = rule_states(conn)
     return frozenset(rule for rule, state in states.items() if state.paused_at is not None)
 
@@ -223,7 +235,7 @@ def _hold(
     return bool(told)
 
 
-def _record(
+def record_moves(
     conn: Connection, moves: Sequence[Move], look: Look, notes: Sequence[Note], routing: Routing
 ) -> Recorded:
     """Record the matches, then the states: a state knows whether its firing was told."""

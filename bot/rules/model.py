@@ -11,7 +11,7 @@ from typing import Any, Literal, assert_never
 from bot.actions.base import Action
 from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
-from bot.fields.catalogue import FilterValue
+from bot.fields.catalogue import ALERTS, FilterValue
 from bot.fields.normal import folded
 from bot.rules.operators import Operator
 from bot.rules.units import Active, Rate
@@ -110,6 +110,14 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class TooFew:
+    """An alert while at most so many subjects of a website came within the window."""
+
+    at_most: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class AfterDowntime:
     """What to do for matches older than `act_up_to` when catching up: `digest` or `drop` them."""
 
@@ -159,6 +167,7 @@ class Rule:
     excepts: Condition | None = None
     once_per: OncePer | None = None
     count: Count | None = None
+    too_few: TooFew | None = None
     safety: Rate | None = None
     active: Active | None = None
     after_downtime: AfterDowntime = AfterDowntime()
@@ -173,6 +182,11 @@ class Rule:
     file: str = ""
     line: int = 0
     column: int = 1
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the rule fires and is resolved, instead of matching each subject once."""
+        return self.watch in ALERTS or self.too_few is not None
 
     @property
     def condition(self) -> Condition:

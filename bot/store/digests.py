@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bot.actions import DIGESTS
+from bot.actions import DIGESTS, IF_HELD_BACK
 from bot.domain.limits import (
     SHOWN_IN_A_DIGEST,
     Limit,
@@ -30,9 +30,9 @@ from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute, execute_many
-from bot.store.matches import release_next
+from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.rules import snoozed_until
-from bot.store.schema import digests, matches, moment, ms, steps, windows
+from bot.store.schema import digests, matches, moment, ms, posts, steps, windows
 
 
 class DueStep(NamedTuple):
@@ -396,9 +396,20 @@ def _end_held_back(
     }  # fmt: skip
     execute_many(conn, _END, ({**ended, "step": row.id} for row in rows))
     for row in rows:
+        add_steps(conn, row.match_id, _instead(conn, row, now), now)
         release_next(conn, row.match_id)
         erase_ended(conn, row.match_id)
     record(conn, now, [_note(row, kind, reason) for row in rows])
+
+
+def _instead(conn: Connection, row: DueStep, now: datetime) -> tuple[NewStep, ...]:
+    """The step that edits the message to which the post would have answered, if there is one."""
+    kind = IF_HELD_BACK.get(row.action)
+    begun = select(posts.c.key).where(posts.c.match_id == row.m_continues, posts.c.lane == row.lane)
+    if kind is None or row.m_continues is None or conn.execute(begun).first() is None:
+        return ()
+    key = f"{row.key}/{kind}-1"
+    return (NewStep(key=key, rank=Rank.POST, lane=row.lane, kind=kind, params=row.params, due=now),)
 
 
 def _note(row: DueStep, kind: str, said: str) -> Note:

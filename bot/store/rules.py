@@ -88,16 +88,34 @@ def tally(
     Near are those within that time before or after it. A subject counts once, however often
     this is called. `glimpse` is what a list shows of it, which is returned beside each.
     """
+    tally_one(conn, rule, group, subject, at, glimpse)
     key = group.key
-    write = insert(tallies).values(
-        rule=rule, value=key, subject=subject, at=ms(at), glimpse=glimpse
-    )
-    conn.execute(write.on_conflict_do_nothing())
     query = select(tallies.c.at, tallies.c.glimpse).where(
         *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
     )
     rows = conn.execute(query.order_by(tallies.c.at))
     return [(moment(each.at), each.glimpse) for each in rows]
+
+
+def tally_one(
+    conn: Connection,
+    rule: str,
+    group: Group,
+    subject: str,
+    at: datetime,
+    glimpse: bytes | None = None,
+) -> None:
+    """Count the subject under this group."""
+    write = insert(tallies).values(
+        rule=rule, value=group.key, subject=subject, at=ms(at), glimpse=glimpse
+    )
+    conn.execute(write.on_conflict_do_nothing())
+
+
+def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> int:
+    """How many subjects of this group were counted since then."""
+    query = select(func.count()).select_from(tallies).where(*_tallied(rule, group.key, since))
+    return conn.execute(query).scalar_one()
 
 
 def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:

@@ -108,6 +108,7 @@ matches = Table(
     _text("severity", "warning"),
     _text("runbook", ""),
     Column("continues", Integer),  # the match that began its alert
+    Column("insight", LargeBinary),  # what the status page shows once the subject is erased
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)

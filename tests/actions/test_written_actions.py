@@ -141,6 +141,7 @@ def test_only_deleting_and_posting_need_something_of_the_configuration():
     assert {key: spec.needs for key, spec in WRITTEN.items() if spec.needs} == {
         "delete": "rules.allow_delete",
         "slack": "slack",
+        "notify": "notify",
     }
 
 

@@ -88,6 +88,8 @@ def upgrade() -> None:
     op.add_column("tallies", sa.Column("glimpse", sa.LargeBinary))
     # Messages in Slack that may be answered or edited, and which match began an alert.
     op.add_column("matches", sa.Column("continues", sa.Integer))
+    # What the status page shows of a match once its subject is erased.
+    op.add_column("matches", sa.Column("insight", sa.LargeBinary))
     op.create_table(
         "posts",
         sa.Column("key", sa.Text, primary_key=True),
