@@ -158,7 +158,7 @@ class Watcher:
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already."""
-        rejected = await self.context.store.run(rejected_rules)
+        rejected = await self.context.store.read(rejected_rules)
         self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
         if start.errors:
@@ -257,7 +257,7 @@ class Watcher:
             partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
         )
         self._last_rules = rules.rules
-        tags = await self.context.store.run(earlier_tags)
+        tags = await self.context.store.read(earlier_tags)
         self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
         self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
@@ -311,7 +311,7 @@ class Watcher:
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         if before.first is None:
-            text, held = await self.context.store.run(
+            text, held = await self.context.store.read(
                 lambda conn: (watermark(conn, recordings.SOURCE, before.site.id), on_hold(conn))
             )
             before.first = text is None

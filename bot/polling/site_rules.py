@@ -12,6 +12,7 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
+from bot.polling.late_marks import ALL, question
 from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
@@ -38,6 +39,7 @@ from bot.rules.needs import (
     thresholds,
 )
 from bot.rules.value_tests import Answer, both, either, opposite
+from mouseflow.filters import SessionFilters
 
 
 class OwnTagsHidden:
@@ -95,7 +97,8 @@ class Traits:
     `own` are the tags that it sets, `named` those that its condition spells out, `required` those
     without which it can't match. `beside` and `grouped` are the fields that it reads beside its
     condition; `expandable`: a row with its page views has all that it reads. `reads_marks`:
-    people can change what it reads on a finished session, other than tags.
+    people can change what it reads on a finished session, other than tags. `mark_question` asks
+    for the sessions with the marks that it requires.
     """
 
     rule: Rule
@@ -113,6 +116,7 @@ class Traits:
     reads_tags: bool
     reads_marks: bool
     reads_session_tags: bool
+    mark_question: SessionFilters
 
     @property
     def marked(self) -> bool:
@@ -140,6 +144,7 @@ def traits_of(rule: Rule) -> Traits:
         reads_tags=any(field.text is TextKind.TAG for field in read),
         reads_marks=any(_can_be_marked(leaf) for leaf in tests),
         reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
+        mark_question=question(rule),
     )
 
 
@@ -196,6 +201,7 @@ class SiteRules:
         self.reading_tags = frozenset(it.rule.id for it in self.traits if it.reads_tags)
         self.required_tags = {it.rule.id: it.required for it in self.traits}
         self.marked = tuple(it.rule for it in self.traits if it.marked)
+        self.mark_questions = frozenset(it.mark_question for it in self.traits if it.marked) - {ALL}
         self._site, self._everything = site, every
 
     @cached_property

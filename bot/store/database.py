@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -208,8 +209,9 @@ class Store:
             "sqlite://", creator=open_connection, poolclass=StaticPool
         )
         # IMMEDIATE takes the write lock at once, so a unit of work never fails half-way because
-        # another process wrote in between.
-        event.listen(self._engine, "begin", lambda conn: execute(conn, begin, {}))
+        # another process wrote in between. What only reads sees one state without any lock.
+        self._begin = begin
+        event.listen(self._engine, "begin", lambda conn: execute(conn, self._begin, {}))
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -217,9 +219,11 @@ class Store:
 
         After a StoreLost every later call raises it too.
         """
-        future = asyncio.wrap_future(self._submit(work))
-        future.add_done_callback(_seen)
-        return await asyncio.shield(future)
+        return await _answer(self._submit(work))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """The same for work that only reads: it waits for no other process that writes."""
+        return await _answer(self._thread.submit(self._reading, work))
 
     def do(self, work: Callable[[Connection], T]) -> T:
         """The same for commands that have no event loop; blocks until it is done."""
@@ -245,6 +249,13 @@ class Store:
 
     def _submit(self, work: Callable[[Connection], T]) -> "Future[T]":
         return self._thread.submit(self._in_transaction, work)
+
+    def _reading(self, work: Callable[[Connection], T]) -> T:
+        usual, self._begin = self._begin, "BEGIN"
+        try:
+            return self._in_transaction(partial(_unchanged, work))
+        finally:
+            self._begin = usual
 
     def _in_transaction(self, work: Callable[[Connection], T]) -> T:
         if self._lost:
@@ -621,6 +632,22 @@ def _connect(path: Path, mode: str, *settings: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _unchanged(work: Callable[[Connection], T], conn: Connection) -> T:
+    driver = _driver(conn)
+    before = driver.total_changes
+    done = work(conn)
+    if driver.total_changes != before:
+        raise TypeError("work that was to read has written")
+    return done
+
+
+async def _answer(work: "Future[T]") -> T:
+    """What the store's thread returns; cancelling the task does not cancel the work."""
+    future = asyncio.wrap_future(work)
+    future.add_done_callback(_seen)
+    return await asyncio.shield(future)
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:
