@@ -133,7 +133,7 @@ def serve(websites: int) -> None:
     from mouseflow.simulator.traffic import Plan
 
     sites = [
-        website(f"site-{n:03}", f"shop-{n:03}.com", plan=Plan(per_day=0)) for n in range(websites)
+        website(f"site-{n:03}", f"shop-{n:03}.com", plan=Plan(per_day=300)) for n in range(websites)
     ]
     with Simulator(seed=7, sites=sites) as sim:
         print(json.dumps([sim.mouseflow_url, sim.email, sim.api_key, sim.slack_url,
@@ -159,7 +159,8 @@ def account(websites: int) -> Iterator[dict[str, str]]:
             "BOT_SLACK__BOT_TOKEN": token,
             "BOT_SLACK__CHANNEL": "#alerts",
             "BOT_WEB__LISTEN": "",
-            "BOT_POLL__RECORDINGS": "5m",
+            "BOT_POLL__RECORDINGS": "20s",
+            "BOT_POLL__START": "1h",
             "BOT_POLL__FEEDBACK": "1h",
             "BOT_POLL__REPORTS": "8s",
         }

@@ -32,11 +32,12 @@ ASK = timedelta(minutes=5)
 ALL = SessionFilters()
 
 
-def question(rule: Rule) -> SessionFilters:
-    """The filter that returns the sessions with a mark that the rule requires; `ALL`: none does."""
+def question(rule: Rule) -> SessionFilters | None:
+    """The filter that returns the sessions with a mark that the rule requires; None: none does."""
     about = likely(rule)
     tags = tuple(tag for tag in about.tags if tag not in TRACKER_TAGS)
-    return SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
+    asked = SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
+    return None if asked == ALL else asked
 
 
 def due(

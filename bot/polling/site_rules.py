@@ -12,7 +12,7 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
-from bot.polling.late_marks import ALL, question
+from bot.polling.late_marks import question
 from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
@@ -116,7 +116,7 @@ class Traits:
     reads_tags: bool
     reads_marks: bool
     reads_session_tags: bool
-    mark_question: SessionFilters
+    mark_question: SessionFilters | None
 
     @property
     def marked(self) -> bool:
@@ -201,7 +201,8 @@ class SiteRules:
         self.reading_tags = frozenset(it.rule.id for it in self.traits if it.reads_tags)
         self.required_tags = {it.rule.id: it.required for it in self.traits}
         self.marked = tuple(it.rule for it in self.traits if it.marked)
-        self.mark_questions = frozenset(it.mark_question for it in self.traits if it.marked) - {ALL}
+        asked = (it.mark_question for it in self.traits if it.marked)
+        self.mark_questions = frozenset(it for it in asked if it is not None)
         self._site, self._everything = site, every
 
     @cached_property
