@@ -63,6 +63,7 @@ from bot.store.rules import (
     rules_loaded,
 )
 from bot.watched_sites import (
+    AT_ONCE,
     NOTHING_PREPARED,
     WatchedSite,
     prepare,
@@ -176,7 +177,7 @@ class Watcher:
 
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         now = self._clock()
-        fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
+        fingerprints = await _in_turns(_fingerprints(rules.rules))
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
         if budgets := len(rules.budgets):
             text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
@@ -567,6 +568,15 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
+
+
+def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:
+    found: dict[str, str] = {}
+    for rule in rules:
+        if len(found) % AT_ONCE == 0:
+            yield
+        found[rule.id] = fingerprint(rule)
+    return found
 
 
 def fingerprint(rule: Rule) -> str:

@@ -40,6 +40,7 @@ from bot.rules.needs import (
 )
 from bot.rules.value_tests import Answer, both, either, opposite
 from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording
 
 
 class OwnTagsHidden:
@@ -186,7 +187,9 @@ class SiteRules:
         named = own - self.ignored_tags
         hidden = {it.rule.id: named - it.named for it in self.traits}
         self.final: RuleGroup = rule_group((it.rule for it in self.traits), hidden)
-        self.early: RuleGroup = rule_group((it.rule for it in self.traits if it.early), hidden)
+        early = [it.rule for it in self.traits if it.early]
+        all_early = len(early) == len(self.traits)
+        self.early: RuleGroup = self.final if all_early else rule_group(early, hidden)
         self.thresholds_of = {it.rule.id: frozenset(it.thresholds) for it in self.traits}
         self.thresholds = tuple(sorted(frozenset().union(*self.thresholds_of.values())))
         self.asking: Mapping[Filter, frozenset[str]] = {
@@ -204,6 +207,13 @@ class SiteRules:
         asked = (it.mark_question for it in self.traits if it.marked)
         self.mark_questions = frozenset(it for it in asked if it is not None)
         self._site, self._everything = site, every
+
+    def get_ready(self) -> Iterator[None]:
+        """Have the rules compiled, one group at a time; else the first question does that."""
+        nobody = RecordingSubject(website=self._site, recording=Recording(id=""))
+        for group in (self.final, self.early):
+            group.decide(nobody)
+            yield
 
     @cached_property
     def of_marked(self) -> "SiteRules":
