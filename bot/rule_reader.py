@@ -6,6 +6,7 @@ error at that file.
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import resource
@@ -137,8 +138,7 @@ class ProcessReader(RuleReader):
                 while line := await child.stdout.readline():
                     limit.reschedule(loop.time() + patience)
                     if line == _DONE:
-                        answer: _Answer = pickle.loads(await child.stdout.read())  # noqa: S301
-                        return answer
+                        return _unpacked(await child.stdout.read())
                     name = request.files[int(line)][0]
                 status = await child.wait()
                 reason = f"the process that read it ended with status {status}"
@@ -149,6 +149,18 @@ class ProcessReader(RuleReader):
         if not name:
             raise BotError(f"the rule files can't be read now: {reason}")
         return Fault(name, 1, 1, "", f"this file could not be read: {reason}")
+
+
+def _unpacked(packed: bytes) -> "_Answer":
+    """The answer; without the garbage collector, which would walk every rule made so far."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        answer: _Answer = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    finally:
+        if collecting:
+            gc.enable()
+    return answer
 
 
 async def _ended(child: Process) -> None:
