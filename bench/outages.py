@@ -101,9 +101,9 @@ def _store_fails(kind: str, folder: Path) -> dict[str, object]:
 
     from bot import logs
     from bot.domain.pulse import read
-    from bot.store import database, open_store
+    from bot.store import open_store, sqlite
 
-    database.BUSY_MS = 0  # on a virtual clock nobody waits for a lock
+    sqlite.BUSY_MS = 0  # on a virtual clock nobody waits for a lock
     logs.configure("json", "info", stream=sys.stderr)
     world = World(folder, RULES, websites=5)
     store = open_store(f"sqlite:///{folder}/bot.db")
@@ -324,7 +324,7 @@ def _write(name: str, made: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*", choices=TABLES, default=[*TABLES])
+    parser.add_argument("table", nargs="?", choices=TABLES)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--inner", choices=[*STORE, *OTHERS])
     parser.add_argument("--folder", type=Path)
@@ -332,7 +332,7 @@ def main() -> None:
     if args.inner:
         print(json.dumps(inner(args.inner, args.folder)))
         return
-    for name in args.tables:
+    for name in [args.table] if args.table else TABLES:
         made = table(*TABLES[name])
         print(made)
         if args.write:

@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 
 import structlog
 
+from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
 from bot.budgets.step_aside import follow_files
@@ -202,7 +203,9 @@ class Watcher:
             return changed, lost
 
         changed, lost = await self.context.store.run(work)
-        await self._rebuild(rules, changed)
+        # Whether a rule has changed does not depend on its webhooks' URLs, which may be secrets.
+        calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
+        await self._rebuild(rules, {*changed, *calling})
         if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules

@@ -155,10 +155,10 @@ def _missing_webhook_secrets(rules: "RuleSet") -> list[str]:
 def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
     """What is wrong with `store.url`, also if other settings have errors."""
     from bot.cli.healthcheck import store_url
-    from bot.store.database import database_path
+    from bot.store import place_of
 
     try:
-        database_path(settings.store.url if settings else store_url(args))
+        place_of(settings.store.url if settings else store_url(args))
     except ConfigError as error:
         return str(error).splitlines()
     except (OSError, ValueError):
@@ -169,9 +169,11 @@ def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
     import asyncio
 
+    from bot import logs
     from bot.cli import output
     from bot.cli.check_online import Findings, findings
 
+    logs.configure(settings.log.format, "error")  # what it finds is in its findings
     try:
         with output.busy("asking Mouseflow and Slack"):
             return asyncio.run(findings(settings, rules))

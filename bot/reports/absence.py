@@ -15,6 +15,7 @@ from bot.domain.alert_state import Event, Level, advance
 from bot.domain.limits import is_open
 from bot.domain.subjects import WebsiteSubject
 from bot.messages.text import lasting
+from bot.polling.list_reader import OVERLAP
 from bot.polling.record_matches import Found, Recorded, Routing, posting, site_group
 from bot.polling.recordings import Polled
 from bot.reports.alerts import (
@@ -95,8 +96,8 @@ def _count(
     skipped = polled.lost or rule.id in polled.on_hold
     skipped = skipped or (hours is not None and not is_open(hours, look.now))
     since = _since(conn, rule, look, skipped=skipped)
-    # What is decided only when the session is settled is known so much later.
-    start = look.now - few.within - (timedelta() if fires_early(rule) else settle)
+    # Rows may come late, and what only a settled session decides is known so much later.
+    start = look.now - few.within - OVERLAP - (timedelta() if fires_early(rule) else settle)
     group = site_group(look.site)
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)

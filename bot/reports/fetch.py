@@ -119,8 +119,8 @@ class Figures:
     """The subjects that answer one question, and the rules that ask it.
 
     `series` names the figures' history, `window` is the time that they are taken over. `whole`:
-    no subject is missing. `earlier` are the counts of campaigns as an earlier version of the bot
-    has stored them.
+    no subject is missing. `usual` are figures of past weeks by subject and name, the latest first.
+    `earlier` are the counts of campaigns as an earlier version of the bot has stored them.
     """
 
     series: str
@@ -132,6 +132,7 @@ class Figures:
     said: set[str]
     window: timedelta = sources.USUAL
     earlier: Mapping[str, int] = field(default_factory=dict)
+    usual: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The history of figures: keeping them, and the past with which rules compare."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
 from bot.rules.operators import FEWEST_WEEKS, USUAL_WEEKS
 from bot.store import Connection
-from bot.store.alert_states import add_figures, figure_between, grain
+from bot.store.alert_states import add_figures, figure_between, figures_between, grain
 from bot.store.audit import Note
 
 
@@ -55,12 +55,7 @@ class Stored:
 
     def usual(self, field_name: str, /) -> tuple[float, ...]:
         """The figures of this weekday and time of day, of the last weeks that have one."""
-        about = field(self.subject.kind, field_name)
-        found = (
-            self._between(field_name, first, last)
-            for first, last in same_hours(self.look, self.now, from_midnight=over_time(about))
-        )
-        return tuple(islice((it for it in found if it is not None), USUAL_WEEKS))
+        return self.figures.usual.get((self.subject.key, field_name), ())
 
     def _between(self, name: str, first: datetime, last: datetime) -> float | None:
         site, key = self.subject.website.id, self.subject.key
@@ -83,6 +78,29 @@ def _spans(
         last = now.astimezone(zone) - back - timedelta(days=days)
         midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
         yield max(midnight, last.astimezone(UTC) - slack), last
+
+
+def with_usual(conn: Connection, answered: Iterable[Figures], look: Look) -> list[Figures]:
+    """The same answers with the figures of past weeks that rules compare with."""
+    return [_with_usual(conn, figures, look) for figures in answered]
+
+
+def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
+    names = frozenset().union(*map(usuals_asked, figures.rules))
+    if not names or not figures.subjects:
+        return figures
+    kind = figures.subjects[0].kind
+    found: dict[tuple[str, str], tuple[float, ...]] = {}
+    for from_midnight in (False, True):
+        some = {name for name in names if over_time(field(kind, name)) is from_midnight}
+        spans = same_hours(look, look.now, from_midnight=from_midnight) if some else ()
+        for first, last in spans:
+            past = figures_between(conn, figures.series, look.site.id, first, last)
+            for key, value in past.items():
+                weeks = found.get(key, ())
+                if key[1] in some and len(weeks) < USUAL_WEEKS:
+                    found[key] = (*weeks, value)
+    return replace(figures, usual=found)
 
 
 async def backfill_shares(
@@ -149,19 +167,20 @@ def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
     """Add the figures to the history; of pages only those compared, since there are many."""
     if not figures.subjects:
         return
-    kind = figures.subjects[0].kind
-    named = {name for rule in figures.rules for name, _ago in changes_asked(rule)}
-    named = named.union(*map(usuals_asked, figures.rules))
-    about = [
-        field
-        for field in fields(kind)
-        if field.numeric and not field.news_of and (not SUBJECTS[kind].many or field.name in named)
-    ]
-    at = grain(look.now)
-    for subject in figures.subjects:
-        values = {field.name: _number(field.get(subject)) for field in about}
-        there = {name: value for name, value in values.items() if value is not None}
-        add_figures(conn, figures.series, look.site.id, subject.key, there, at)
+    kind, at = figures.subjects[0].kind, grain(look.now)
+    every = [field for field in fields(kind) if field.numeric and not field.news_of]
+    kept = [(every, at)]
+    if SUBJECTS[kind].many:
+        changed = {name for rule in figures.rules for name, _ago in changes_asked(rule)}
+        usual = frozenset().union(*map(usuals_asked, figures.rules)) - changed
+        # The usual is of about this hour, so one figure an hour is enough.
+        kept = [([it for it in every if it.name in changed], at)]
+        kept += [([it for it in every if it.name in usual], at.replace(minute=0))]
+    for about, when in kept:
+        for subject in figures.subjects if about else ():
+            values = {field.name: _number(field.get(subject)) for field in about}
+            there = {name: value for name, value in values.items() if value is not None}
+            add_figures(conn, figures.series, look.site.id, subject.key, there, when)
 
 
 def _number(value: Any) -> float | None:

@@ -17,7 +17,13 @@ from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
 from bot.reports.alerts import NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
-from bot.reports.history import backfill_shares, compared_for, keep_figures, too_early
+from bot.reports.history import (
+    backfill_shares,
+    compared_for,
+    keep_figures,
+    too_early,
+    with_usual,
+)
 from bot.reports.look import KEPT, Look
 from bot.reports.past_days import backfilled
 from bot.rules.model import Rule, applies
@@ -80,6 +86,9 @@ async def poll(
                 each.question, each.series, look, names, context, memory.days
             )
         memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
+    if any(usuals_asked(rule) for rule in watching):
+        work = partial(with_usual, answered=fetched.answered, look=look)
+        fetched = replace(fetched, answered=await context.store.run(work))
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(partial(would_fire, look=look, figures=filtered))

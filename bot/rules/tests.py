@@ -46,7 +46,8 @@ class TestResult:
     def fault(self) -> Fault:
         """A test that has failed, as an error at its place."""
         path = f"rules.{self.rule}.tests"
-        said = f"the test {self.name!r} fails: {'; '.join(self.problems)}"
+        more = "; `mouseflow-bot test` shows why" if self.explanation else ""
+        said = f"the test {self.name!r} fails: {'; '.join(self.problems)}{more}"
         return Fault(self.file, self.line, self.column, path, said)
 
     def __str__(self) -> str:

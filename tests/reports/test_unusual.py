@@ -138,6 +138,26 @@ async def test_weeks_without_a_look_are_replaced_by_older_ones():
     assert await weeks(world, 100) == ["fewer: slack"]
 
 
+async def test_each_page_has_its_own_usual_of_the_hour():
+    world = World("pages", MORE.replace("funnels", "pages").replace("entered", "views"),
+                  start=MONDAY + timedelta(weeks=5))  # fmt: skip
+
+    async def views(a, b):
+        world.api.pages = {"/a": {"views": a}, "/b": {"views": b}}
+        return await world.looked(seconds=0)
+
+    for _ in range(4):
+        for minutes in (0, 15, 40, 55):
+            world.now = world.now.replace(minute=minutes)
+            await views(100, 1000)
+        world.now += timedelta(days=7)
+    world.now = world.now.replace(minute=20)
+    assert await views(1000, 1100) == ["more: slack"]
+    assert "views at least 200 % of the usual: 1,000, usually 100" in world.why()[0]
+    figures = world.store.do(lambda conn: conn.exec_driver_sql("SELECT at FROM figures").fetchall())
+    assert len({at for (at,) in figures}) == 5
+
+
 SAGGING = """
 sagging:
   watch: funnels

@@ -302,7 +302,7 @@ def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:
     first: dict[Any, Rule] = {}
     for rule, place in rules:
         other = first.setdefault(_essence(rule), rule)
-        if other is not rule:
+        if other.id != rule.id:  # one id twice is an error of its own
             message = f"this does the same as {other.id} ({other.file}:{other.line})"
             place.warn("same-rule", message)
 

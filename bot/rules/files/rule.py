@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
+from bot.actions import WRITTEN
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
 from bot.domain.step import OWN_RULE
@@ -54,12 +55,24 @@ from bot.rules.syntax.location import (
     worded,
 )
 from bot.rules.syntax.nodes import Entry, Keys, Node, Scalar
+from bot.rules.syntax.synonyms import NO_SUCH, suggestion
 from bot.rules.syntax.values import figure
 from bot.rules.units import Rate, active, rate
 
 _EXAMPLE = "{watch: recordings, when: {tags: submit}, do: {star: true}}"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FITS = {key.name: key.kinds for key in RULE_KEYS}
+_ELSEWHERE = {
+    **{
+        about.name: "when"
+        for kind in KINDS
+        for about in fields(kind)
+        if about.name not in NO_SUCH and not suggestion(about.name, _FITS)
+    },
+    **dict.fromkeys(WRITTEN.keys() - _FITS.keys() - NO_SUCH.keys(), "do"),
+    **dict.fromkeys(("channel", "text", "at_most", "overflow"), "do.slack"),
+}
+"""Where a key belongs that is written on the level of `when` and `do`."""
 
 
 def named(entry: Entry, place: Place, what: str) -> bool:
@@ -76,7 +89,7 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     """One rule under its id; None if it has errors."""
     before = len(place.faults)
-    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE)
+    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE, _ELSEWHERE)
     if keys is None:
         return None
     kind: Kind | None = part(keys, "watch", place, watched_kind)

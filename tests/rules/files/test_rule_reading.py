@@ -273,6 +273,9 @@ def test_two_rules_with_one_id_name_the_other_place():
     assert faults(("a.yaml", good), ("sub/b.yaml", good)) == [
         "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3"
     ]
+    with pytest.raises(RuleErrors) as raised:  # said once: no warning that both do the same
+        read([("a.yaml", good.encode()), ("sub/b.yaml", good.encode())])
+    assert raised.value.warnings == ()
     assert "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3" in faults(
         ("a.yaml", bad), ("sub/b.yaml", good)
     ), "also where one of them has faults"
