@@ -120,8 +120,8 @@ def test_wrong_usage_is_exit_code_2(
 
 def test_without_a_configuration_the_way_to_one_is_told(tmp_path: Path) -> None:
     told = bot("run", cwd=tmp_path, code=1).stderr
+    assert told.startswith("no config.toml in this folder; create one with `mouseflow-bot init`")
     assert "mouseflow.api_key: missing" in told
-    assert "mouseflow-bot init" in told
     assert "Traceback" not in told
 
 

@@ -89,6 +89,9 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     """One rule under its id; None if it has errors."""
     before = len(place.faults)
+    if entry.key in _FITS and isinstance(entry.node, Keys) and "watch" not in entry.node.entries:
+        place.fault(f"{entry.key} is a key of a rule; indent it as far as the rule's other keys")
+        return None
     keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE, _ELSEWHERE)
     if keys is None:
         return None
