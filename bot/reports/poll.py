@@ -6,7 +6,7 @@ the state of every rule for every subject, matches, and figures.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -24,8 +24,8 @@ from bot.reports.history import (
     too_early,
     with_usual,
 )
-from bot.reports.look import KEPT, Look
-from bot.reports.past_days import backfilled
+from bot.reports.look import KEPT, WEEKS_BACK, Look
+from bot.reports.past_days import backfill_counts
 from bot.rules.model import Rule, applies
 from bot.rules.needs import usuals_asked
 from bot.store import Connection
@@ -79,11 +79,13 @@ async def poll(
     fetched = await fetch(kind, site, watching, context, memory, now)
     kept = max(KEPT, compared_for(rules))
     look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    oldest = now.date() - timedelta(weeks=WEEKS_BACK + 1)
+    memory.tried = frozenset(it for it in memory.tried if it[2] > oldest)
     for each in fetched.answered:
         names = COUNTED.intersection(name for it in each.rules for name in usuals_asked(it))
         if kind == "websites" and names:
-            memory.days = await backfilled(
-                each.question, each.series, look, names, context, memory.days
+            memory.tried = await backfill_counts(
+                each.question, each.series, look, names, context, memory.tried
             )
         memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
     if any(usuals_asked(rule) for rule in watching):
