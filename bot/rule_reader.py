@@ -53,9 +53,14 @@ class RuleReader:
         """What is in the files; raises ConfigError."""
         return disk.contents(self.paths)
 
-    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
-        """The rules, whose tests pass; raises RuleErrors with every error of every file."""
-        return read(files, allowed=self.allowed, unread=unread, tested=True)
+    async def read(
+        self, files: disk.Files, unread: Iterable[Fault] = (), *, whole: bool = True
+    ) -> RuleSet:
+        """The rules, whose tests pass; raises RuleErrors with every error of every file.
+
+        `whole`: there are no other rule files.
+        """
+        return read(files, allowed=self.allowed, unread=unread, tested=True, whole=whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ class ProcessReader(RuleReader):
         """What is in the files; raises ConfigError."""
         return await asyncio.to_thread(disk.contents, self.paths)
 
-    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
+    async def read(
+        self, files: disk.Files, unread: Iterable[Fault] = (), *, whole: bool = True
+    ) -> RuleSet:
         """The rules, whose tests pass; raises RuleErrors with every error of every file.
 
         Raises BotError if no process can read them now.
@@ -87,7 +94,7 @@ class ProcessReader(RuleReader):
             if len(stuck) == MOST_STUCK:
                 raise RuleErrors(faults)
             limits = (self.memory, self.cpu)
-            answer = await self._ask(_Request(tuple(left), self.allowed, faults, *limits))
+            answer = await self._ask(_Request(tuple(left), self.allowed, faults, whole, *limits))
             if isinstance(answer, Fault):
                 stuck.append(answer)
             elif answer.rules is None:
@@ -193,7 +200,8 @@ async def rules_at_start(reader: RuleReader, kept: Callable[[], Awaitable[disk.F
     faults = first.faults if isinstance(first, RuleErrors) else ()
     while files := [it for it in files if it[0] not in {fault.file for fault in faults}]:
         try:
-            return Start(await reader.read(files), files, errors, incomplete=True)
+            rules = await reader.read(files, whole=False)
+            return Start(rules, files, errors, incomplete=True)
         except RuleErrors as error:
             faults = error.faults
     raise first
@@ -224,6 +232,7 @@ class _Request:
     files: disk.Files
     allowed: Allowed
     unread: tuple[Fault, ...]
+    whole: bool
     memory: int
     cpu: int
 
@@ -265,6 +274,7 @@ def _read_stdin() -> None:
             allowed=request.allowed,
             unread=request.unread,
             tested=True,
+            whole=request.whole,
             begin=lambda name: say(b"%d\n" % numbers[name]),
         )
         answer = _Answer(rules)

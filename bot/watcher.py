@@ -39,7 +39,7 @@ from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.fetch import IGNORED
 from bot.rule_reader import Start, without_secrets
-from bot.rules.model import Rule, RuleSet
+from bot.rules.model import Rule, RuleSet, waits_for
 from bot.rules.needs import fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
@@ -447,7 +447,14 @@ class Watcher:
 
     async def poll_reports(self, site: Site) -> bool:
         """Poll the website's funnels, forms, pages and switches once; False if one failed."""
-        went_well = [await self._poll_levels(kind, site) for kind in REPORTS]
+        others, turns = waits_for(self.rules.rules), dict.fromkeys(REPORTS, 0)
+        for rule in self.rules.rules:
+            if rule.watch in turns:
+                turns[rule.watch] = max(turns[rule.watch], len(others[rule.id]))
+        # What others wait for comes first, so that both are known in one round.
+        went_well = [
+            await self._poll_levels(kind, site) for kind in sorted(REPORTS, key=turns.__getitem__)
+        ]
         return all(went_well)
 
     async def poll_budgets(self) -> bool:

@@ -57,7 +57,8 @@ class Found:
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
     next; it is empty for recordings, which match once. `actions` and `summary` replace the
     rule's own in a reminder and at the end of an episode, which is told whenever its beginning
-    was, whatever holds the rule back now; `continues` is when the rule fired.
+    was, whatever holds the rule back now; `continues` is when the rule fired. `held` is why the
+    match leads to nothing; empty if only what the store knows can say so.
     """
 
     rule: Rule
@@ -68,6 +69,7 @@ class Found:
     actions: tuple[Action, ...] | None = None
     summary: str = ""
     continues: datetime | None = None
+    held: str = ""
 
     @property
     def key(self) -> str:
@@ -147,8 +149,9 @@ def record_poll(
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
         with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
-            reason, many = None, None
-            if each.actions is None:
+            reason: str | None = each.held or None
+            many = None
+            if each.actions is None and reason is None:
                 reason, many = _suppressed(conn, each, paused)
             if (
                 reason is None

@@ -61,13 +61,16 @@ class Move:
 
 
 def moves(
-    conn: Connection, rule: Rule, figures: Figures, look: Look, *, paused: bool
+    conn: Connection, rule: Rule, figures: Figures, look: Look, *, held: str
 ) -> Iterator[Move]:
-    """What this answer changes about all of the rule's states on the website."""
+    """What this answer changes about all of the rule's states on the website.
+
+    `held` is why nothing that the rule finds is told now, empty if it is.
+    """
     kept = levels(conn, rule.id, look.site.id)
     for subject in figures.subjects:
         known = kept.pop(subject.key, None)
-        yield _moved(conn, rule, subject, known, figures, look, paused=paused)
+        yield _moved(conn, rule, subject, known, figures, look, held=held)
     if figures.whole:
         for key, known in kept.items():
             if known.level.lives:
@@ -82,9 +85,10 @@ def _moved(
     figures: Figures,
     look: Look,
     *,
-    paused: bool,
+    held: str,
 ) -> Move:
     """The rule's state for the subject after this poll."""
+    paused = bool(held)
     known = kept or KeptLevel(Level())
     condition = condition_id(rule)
     changed = known.condition not in ("", condition)
@@ -115,6 +119,8 @@ def _moved(
     if fires or (not paused and _is_news(rule, subject, counter, past)):
         event, told = "fired", replace(after, counter=counter.told() if counter else None)
     found = _found(conn, rule, subject, known, changed, event, figures, past, look)
+    if found is not None and event == "fired":
+        found = replace(found, held=held)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
     return Move(
         rule,

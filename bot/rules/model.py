@@ -165,6 +165,7 @@ class Rule:
     until: Condition | None = None
     remind: timedelta | None = None
     resolved: bool = False
+    not_while: tuple[str, ...] = ()
     over_last: timedelta | None = None
     visitors: Mapping[str, FilterValue] = field(default_factory=dict)
     was: tuple[str, ...] = ()
@@ -244,6 +245,21 @@ class Step:
     rank: int
     lane: str
     action: Action
+
+
+def waits_for(rules: Iterable[Rule]) -> dict[str, tuple[str, ...]]:
+    """The rules that each rule's `not_while` names, and those that they wait for, too.
+
+    A rule that another one waits for has fewer of them than that one.
+    """
+    named = {rule.id: rule.not_while for rule in rules}
+    found: dict[str, tuple[str, ...]] = {}
+    for rule, first in named.items():
+        all_of_them = list(dict.fromkeys(first))
+        for each in all_of_them:
+            all_of_them += [it for it in named.get(each, ()) if it not in (*all_of_them, rule)]
+        found[rule] = tuple(all_of_them)
+    return found
 
 
 def applies(rule: Rule, site: Site) -> bool:

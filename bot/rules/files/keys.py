@@ -83,6 +83,12 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("until", "what must hold before the rule can fire again", "{enabled: false}", ALERTS),
     Key("remind", "how often to post again while it lasts", "4h", ALERTS),
     Key("resolved", "whether the end is posted too", "true", ALERTS),
+    Key(
+        "not_while",
+        "ids of rules: nothing is told while one of their alerts fires on the same website",
+        "website-stopped",
+        ALERTS,
+    ),
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
         "visitors",

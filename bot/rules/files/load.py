@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePath
 
 from bot.errors import Fault, RuleErrors, internal_error
+from bot.fields.catalogue import ALERTS
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
 from bot.rules.files.budget import budget
@@ -210,14 +211,17 @@ def read(
     allowed: Allowed = ALLOWED,
     unread: Iterable[Fault] = (),
     tested: bool = False,
+    whole: bool = True,
     begin: Callable[[str], None] = lambda name: None,
 ) -> RuleSet:
     """All rules and budgets of the files.
 
     Raises RuleErrors with every error of every file, by file, line and column; `unread` are
-    errors about files without content. `tested`: the rules' own tests must pass, too. `begin` is
-    called with the name of each file before work on it begins.
+    errors about files without content. `tested`: the rules' own tests must pass, too. `whole`:
+    there are no other rule files, so a rule that none has is an error. `begin` is called with the
+    name of each file before work on it begins.
     """
+    unread = tuple(unread)
     faults: list[Fault] = [*unread]
     warnings: list[Fault] = []
     found = _Found()
@@ -226,10 +230,12 @@ def read(
         place = Place(name, faults, warnings)
         with _surprises_told(place, "this file"):
             text = _parsed(name, data, faults)
+            whole = whole and not text.partly
             if text.root is not None:
                 _file(text.root, place, allowed, found, partly=text.partly)
     faults += _duplicate_ids(found.ids)
     _renames(found)
+    _waiting(found, whole=whole and not unread)
     for _, first in found.rules[:1]:
         with _surprises_told(first, "the rules"):
             lint_same(found.rules)
@@ -303,11 +309,12 @@ class _Found:
     """What the files have so far.
 
     `ids` are the places of all rules and budgets; `was` and `budgets_were` earlier ids of rules
-    and of budgets, with their places.
+    and of budgets, with their places; `not_while` which rule waits for which other one.
     """
 
     rules: list[tuple[Rule, Place]] = field(default_factory=list)
     was: list[tuple[str, Place]] = field(default_factory=list)
+    not_while: list[tuple[str, str, Place]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
     budgets_were: list[tuple[str, Place]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
@@ -372,9 +379,17 @@ def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
     lint(written, allowed)
     into.notes.extend(waits(written))
     into.rules.append((written.rule, written.place))
-    for index, old in enumerate(written.rule.was):
-        was, node = written.reach("was")
-        into.was.append((old, item_place(node, index, was)))
+    good = written.rule
+    into.was.extend(_listed(written, "was", good.was))
+    for other, place in _listed(written, "not_while", good.not_while):
+        into.not_while.append((good.id, other, place))
+
+
+def _listed(written: Written, key: str, names: Iterable[str]) -> Iterator[tuple[str, Place]]:
+    """Each of the names under the rule's key, with its place."""
+    for index, name in enumerate(names):
+        here, node = written.reach(key)
+        yield name, item_place(node, index, here)
 
 
 def _version(keys: Keys, place: Place) -> None:
@@ -439,6 +454,38 @@ def _renames(found: _Found) -> None:
     """Note errors: an old id passes its state to one rule, and only if no rule still has it."""
     _renamed("rule", {rule.id for rule, _ in found.rules}, found.was)
     _renamed("budget", {each.id for each in found.budgets}, found.budgets_were)
+
+
+def _waiting(found: _Found, *, whole: bool) -> None:
+    """Note errors: `not_while` names other rules with alerts, and never in a circle."""
+    known = [here.name for here in found.ids if here.path.startswith("rules.")]
+    by_id = {rule.id: rule for rule, _ in found.rules}
+    named = {rule.id: rule.not_while for rule, _ in found.rules}
+    for own, other, place in found.not_while:
+        about = by_id.get(other)
+        if other == own:
+            place.fault(f"{own} waits for itself")
+        elif other not in known:
+            if whole:
+                place.fault(unknown(other, known, "rule"))
+        elif about is not None and about.watch not in ALERTS:
+            place.fault(f"{other} watches {about.watch}, so it has no alert that could last")
+        elif circle := _circle(named, own, other):
+            place.fault(f"these rules wait for each other: {', '.join(circle)}")
+
+
+def _circle(named: Mapping[str, Sequence[str]], rule: str, other: str) -> tuple[str, ...]:
+    """The way from the rule over the other one back to the rule; empty if there is none."""
+    ways: list[tuple[str, ...]] = [(rule, other)]
+    seen = {rule}
+    for way in ways:
+        for following in named.get(way[-1], ()):
+            if following == rule:
+                return (*way, rule)
+            if following not in seen:
+                seen.add(following)
+                ways.append((*way, following))
+    return ()
 
 
 def _renamed(what: str, present: Collection[str], was: Sequence[tuple[str, Place]]) -> None:

@@ -157,6 +157,7 @@ def _rule() -> Schema:
         "until": {"type": "object", "minProperties": 1},
         "remind": LENGTH,
         "resolved": FLAG,
+        "not_while": one_or_more(TEXT),
         "over_last": LENGTH,
         "visitors": {"type": "object"},
         "was": one_or_more(TEXT),
