@@ -275,6 +275,7 @@ class Daemon:
             turned=self._mark_delivered,
             ops=ops_of(settings),
             timing=timing,
+            calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),

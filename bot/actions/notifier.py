@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from bot.actions.base import Action, Written
+from bot.domain.calendar import Schedule
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind
@@ -62,6 +63,11 @@ class Notifier(Action):
     @abstractmethod
     def limit(self) -> Limit | None:
         """How often it may post; None for no limit."""
+
+    @property
+    @abstractmethod
+    def schedule(self) -> Schedule | None:
+        """When its posts come as one digest; None if they come when there is something."""
 
     @abstractmethod
     def message(self, task: Task, addresses: Addresses) -> Message | None:

@@ -13,10 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
 from bot.actions.notifier import AtMost, Notifier, Overflow
+from bot.domain.calendar import SCHEDULE_PATTERN, Schedule, schedule
 from bot.domain.limits import Limit
 from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, RecordingSubject, Subject, reread
+from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject, reread
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import links
@@ -119,6 +120,7 @@ class Slack(_Post, Notifier):
     text: str | None = None
     at_most: AtMost | None = None
     overflow: Overflow = "digest"
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
@@ -177,13 +179,18 @@ class Slack(_Post, Notifier):
         return self.text
 
     @property
+    def schedule(self) -> Schedule | None:
+        """The rule's `digest`."""
+        return schedule(self.digest_at) if self.digest_at else None
+
+    @property
     def limit(self) -> Limit | None:
         """The rule's `at_most` and `overflow`."""
         return self.at_most.limit(self.overflow) if self.at_most else None
 
     def resolved(self, began: datetime) -> Action | None:
         """A post to the same channel."""
-        return Resolved(channel=self.channel, began=began)
+        return Resolved(channel=self.channel, began=began, digest_at=self.digest_at)
 
     @property
     def secret_reference(self) -> str | None:
@@ -203,6 +210,7 @@ class Resolved(_Post):
     answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
@@ -294,6 +302,52 @@ class Digest(_Post):
             since=self.since,
             spread=msgspec.convert(self.spread, Spread),
             worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
+        )
+
+
+class Waited(Written):
+    """What one rule had to say in a quiet time; an alert that began and ended has `over`."""
+
+    rule: str
+    summary: str
+    severity: Severity
+    since: datetime
+    total: int = 1
+    worst: DigestItem | None = None
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+    over: datetime | None = None
+
+
+class AfterQuiet(_Post):
+    """Posts what waited for a channel in a quiet time as one message: a line for each rule."""
+
+    kind: ClassVar[str] = "after_quiet"
+    since: datetime
+    until: datetime
+    total: int
+    groups: tuple[Waited, ...] = ()
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """How many, and what each rule had to say."""
+        return messages.after_quiet(
+            task,
+            addresses,
+            total=self.total,
+            since=self.since,
+            until=self.until,
+            said=[
+                messages.Waited(
+                    summary=each.summary,
+                    severity=each.severity,
+                    total=each.total,
+                    since=each.since,
+                    over=each.over,
+                    spread=msgspec.convert(each.spread, Spread),
+                    why=each.worst.why if each.worst else (),
+                    worst=reread(msgspec.json.encode(each.worst.subject)) if each.worst else None,
+                )
+                for each in self.groups
+            ],
         )
 
 
@@ -402,6 +456,16 @@ def _at_most(value: Any) -> Any:
     return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
 
 
+def _digest_at(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("schedule", "write days and a time, such as mon-fri 09:00")
+    try:
+        schedule(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("schedule", "{why}", {"why": str(wrong)}) from None
+    return value
+
+
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
         raise PydanticCustomError("text", "write a text")
@@ -423,6 +487,13 @@ Text = Annotated[
 ]
 
 
+DigestAt = Annotated[
+    str,
+    BeforeValidator(_digest_at),
+    WithJsonSchema({"type": "string", "pattern": SCHEDULE_PATTERN, "examples": ["mon-fri 09:00"]}),
+]
+
+
 class SlackWritten(Written):
     """One post as written in a rule file."""
 
@@ -432,6 +503,9 @@ class SlackWritten(Written):
     text: Text | None = Field(default=None, description="a template; left out: the bot's message")
     at_most: Rate | None = Field(default=None, description="such as 10 per hour")
     overflow: Overflow = Field(default="digest", description="what happens to what is over it")
+    digest: DigestAt = Field(
+        default="", description="when to post all matches since the last digest as one"
+    )
 
 
 SlackValue = SlackWritten | Annotated[list[SlackWritten], Field(min_length=1, max_length=10)]
@@ -448,28 +522,33 @@ def _steps(written: Any) -> tuple[Action, ...]:
             text=post.text,
             at_most=post.at_most,
             overflow=post.overflow,
+            digest_at=post.digest,
         )
         for post in _posts(written)
     )
 
 
 def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
-    several = not isinstance(written, SlackWritten)
-    return tuple(
-        Problem(
-            ((place, "text") if several else ("text",)), fault.line, fault.column, fault.message
+    found: list[Problem] = []
+    for place, post in enumerate(_posts(written)):
+        here = () if isinstance(written, SlackWritten) else (place,)
+        found += (
+            Problem((*here, "text"), fault.line, fault.column, fault.message)
+            for fault in (check_text(post.text, kind) if post.text is not None else ())
         )
-        for place, post in enumerate(_posts(written))
-        if post.text is not None
-        for fault in check_text(post.text, kind)
-    )
+        found += (
+            Problem((*here, key), 1, 1, f"{key} has no effect beside digest; leave out one of both")
+            for key in ("text", "at_most", "overflow")
+            if post.digest and key in post.model_fields_set
+        )
+    return tuple(found)
 
 
 SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Edit, Notice),
+    models=(Slack, Digest, Resolved, Edit, AfterQuiet, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -132,6 +132,11 @@ class Webhook(Notifier):
         return None
 
     @property
+    def schedule(self) -> None:
+        """None: a program takes each match when it comes."""
+        return None
+
+    @property
     def limit(self) -> Limit | None:
         """None: a program can take every match."""
         return None

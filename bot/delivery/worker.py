@@ -31,6 +31,7 @@ from bot.delivery.attempt import (
 from bot.delivery.causes import without_request
 from bot.delivery.troubles import NOBODY, Ops, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
+from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
@@ -161,6 +162,7 @@ async def drain(
     chance: Callable[[], float] = random.random,
     timing: Timing = DEFAULT_TIMING,
     checkpoint: Callable[[str], None] = no_checkpoint,
+    calendar: Calendar = outbox.EVERY_DAY,
 ) -> Drained:
     """Perform everything that is due and can be performed now, then return.
 
@@ -175,6 +177,7 @@ async def drain(
         chance=chance,
         timing=timing,
         checkpoint=checkpoint,
+        calendar=calendar,
     )
     return await delivery.drain()
 
@@ -186,7 +189,8 @@ class Delivery:
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
     action with what only the rule has, its secret. `turned` is called in each round.
-    `checkpoint` is called with a name at each point where a crash matters.
+    `checkpoint` is called with a name at each point where a crash matters. `calendar` has the
+    quiet times.
     """
 
     def __init__(
@@ -203,6 +207,7 @@ class Delivery:
         ops: Ops = NOBODY,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
+        calendar: Calendar = outbox.EVERY_DAY,
     ) -> None:
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
@@ -215,6 +220,7 @@ class Delivery:
         self._ops = ops
         self._checkpoint = checkpoint
         self._turned = turned
+        self._calendar = calendar
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
@@ -354,7 +360,7 @@ class Delivery:
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
         if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
             return None
-        return outbox.claim(conn, lane, self._clock(), uuid4().hex)
+        return outbox.claim(conn, lane, self._clock(), uuid4().hex, self._calendar)
 
     async def _performed(self, claimed: Claim) -> Claim | None:
         """Perform the step and save its outcome; returns the lane's next step."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -177,7 +178,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     lasted = lasting(max(many.until - many.since, timedelta(seconds=1)))
     buttons, menu = _of_match(task, addresses)
     asks = f"The rule asks for {number(many.asked)} in {lasting(many.within)}."
-    spread = Spread(pages=many.spread.pages, devices=many.spread.devices)
+    spread = _on_pages(many.spread)
     several = len(many.spread.websites) > 1
     few = _few(task, many.worst, many.total, many.until, addresses, several=several)
     return Message(
@@ -297,9 +298,13 @@ def digest(
     shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
-    more = "while snoozed" if set(reasons) == {Reason.SNOOZED} else "more"
+    words: Mapping[str, str] = {Reason.SNOOZED: "while snoozed", Reason.SCHEDULED: "matches"}
+    more = words.get(next(iter(reasons)), "more") if len(reasons) == 1 else "more"
+    if more == "matches" and total == 1:
+        more = "match"
     buttons, menu = _pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
-    told = (f"In the last {lasted}: {why or 'held back'}.", *where(spread, total))
+    held = () if more.startswith("match") else (f"In the last {lasted}: {why or 'held back'}.",)
+    told = (*held, *where(spread, total))
     several = len(spread.websites) != 1
     few = _few(task, worst, total, task.now, addresses, several=several)
     return Message(
@@ -313,6 +318,77 @@ def digest(
         buttons=buttons,
         menu=menu,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """What one rule had to say in a quiet time: how often, where, the worst, and why.
+
+    `over` is when the alert ended that began at `since`.
+    """
+
+    summary: str
+    severity: Severity
+    total: int
+    since: datetime
+    over: datetime | None = None
+    spread: Spread = NOWHERE
+    why: Sequence[str] = ()
+    worst: Subject | None = None
+
+
+def after_quiet(
+    task: Task,
+    addresses: Addresses,
+    *,
+    total: int,
+    since: datetime,
+    until: datetime,
+    said: Sequence[Waited],
+) -> Message:
+    """What waited for a channel in a quiet time: a line for each rule, and for each ended alert."""
+    listed = said[:MOST_ITEMS]
+    spread = reduce(Spread.and_, (each.spread for each in said), NOWHERE)
+    site = next(iter(spread.websites)) if len(spread.websites) == 1 else ""
+    told = where(_on_pages(spread) if site else spread, total)
+    return Message(
+        icon=OF_SEVERITY[task.severity],
+        headline=f"{number(total)} while it was quiet",
+        place=cut(site, PLACE),
+        why=tuple(_line(line) for line in told),
+        items=tuple(_waited(each, task, addresses, several=not site) for each in listed),
+        more=total - sum(each.total for each in listed),
+        context=(_span(since, until, task.now, addresses),),
+    )
+
+
+def _on_pages(spread: Spread) -> Spread:
+    """The spread of what is about one website, which need not be named."""
+    return Spread(pages=spread.pages, devices=spread.devices)
+
+
+def _waited(each: Waited, task: Task, addresses: Addresses, *, several: bool) -> Line:
+    """`9 × Frustrated visitor · 6 on /checkout`, or one with its reason.
+
+    With the website, if the message is about `several`.
+    """
+    url, site = "", ""
+    if each.worst is not None:
+        shown = values(replace(task, subject=each.worst, results={}), addresses)
+        url, site = shown["url"] or links.website(each.worst, addresses), _site(shown)
+    times = f"{number(each.total)} × " if each.total > 1 else ""
+    title = (Part(f"{OF_SEVERITY[each.severity]} {times}"), Part(clean(each.summary), url=url))
+    told = [f"over after {lasting(each.over - each.since)}"] if each.over else []
+    if each.total > 1:
+        spread = each.spread if several else _on_pages(each.spread)
+        told += [line.rstrip(".") for line in where(spread, each.total)]
+    else:
+        names = text_fields(each.worst.kind) if each.worst else ()
+        told += [_in_words(clean(line, 120), names) for line in each.why[:1]]
+        told += [site] if site and several else []
+    when = time_part(each.since, task.now, addresses.zone) if each.over or each.total == 1 else ()
+    rest = tuple(Part(f" · {cut(line, 120)}") for line in told)
+    return (*title, *rest, *((Part(" · "), *when) if when else ()))
 
 
 def joined(first: Message, second: Message) -> Message:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import DIGESTS
 from bot.domain.budget import BUDGET
+from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
 from bot.domain.step import Rank, StepStatus
@@ -22,6 +23,7 @@ from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
 from bot.store.digests import (
+    AFTER_QUIET,
     SELECT_DUE_STEP,
     DueStep,
     erase_digest,
@@ -39,6 +41,9 @@ from bot.store.matches import (
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
+
+EVERY_DAY = Calendar()
+"""A calendar without a quiet time."""
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -107,7 +112,9 @@ _UNFINISHED = (
 )
 
 
-def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | None:
+def claim(
+    conn: Connection, lane: str, now: datetime, token: str, calendar: Calendar = EVERY_DAY
+) -> Claim | None:
     """The lane's first due step, marked `sending` under `token`; None if there is none.
 
     Posts that must not go out now are folded into their digest or withheld.
@@ -121,7 +128,7 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
         if row.rank != Rank.POST and apart != lane and is_failing(conn, apart):
             set_apart(conn, lane, row.action)
             continue
-        if not held_back(conn, row, now):
+        if not held_back(conn, row, now, calendar):
             return _sent(conn, row, now, token)
     return None
 
@@ -200,6 +207,7 @@ def complete(
         return False
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
+    if claimed.action in (*DIGESTS.values(), AFTER_QUIET):
         erase_digest(conn, claimed.step)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
