@@ -38,38 +38,33 @@ from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import Delivery, Drained
-from bot.delivery.attempt import error_text
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
 from bot.delivery.troubles import Ops
 from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
-from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import (
     BotError,
     ConfigError,
     Denied,
-    RuleErrors,
     StoreError,
     StoreLost,
-    TryLater,
-    internal_error,
 )
-from bot.logs import scrubber
-from bot.polling.ops_messages import announce, post_directly
+from bot.health import Health
+from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
+from bot.reload import Reload
 from bot.reports.history import compared_for
 from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
-from bot.store.lanes import account_pause, keep_account_pause, probe_lanes
+from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.rules import kept_rule_files
-from bot.store.troubles import unreached
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -79,17 +74,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-CHECK_FILES = timedelta(seconds=3)
-"""How often the rule files are checked for changes."""
-
-TELL_AGAIN = timedelta(minutes=5)
-"""How soon the bot tries again to tell people about the store."""
-
 LAST_WORDS = timedelta(seconds=5)
 """How long the bot tries to tell people why it stops."""
-
-BEAT = timedelta(seconds=5)
-"""How often the daemon says beside the store how it is doing."""
 
 KEEP_PAUSE = timedelta(seconds=5)
 """How soon a pause of the whole account is saved."""
@@ -252,19 +238,13 @@ class Daemon:
         meter: "Meter | None" = None,
     ) -> None:
         self._settings = settings
-        self._web_token = settings.web.token
         self._meter = meter
-        self._reread = reread or (lambda: settings)
-        self._rotate = clients.rotate
         self._store = store
         self._client = clients.client
         self._start = start
-        self._reader = reader or RuleReader(settings.rules.paths, allowed(settings))
-        self._seen = seen
-        self._postponed = ""
         self._kept: datetime | None = None
         self._ports = clients.acting
-        self._delivered = utc()
+        self._health = Health(settings, store, clients.acting, polled=self._polled, clock=utc)
         self._delivery = Delivery(
             store,
             clients.acting,
@@ -272,7 +252,7 @@ class Daemon:
             clock=utc,
             allows=self._why_not_allowed,
             current=self._with_secret,
-            turned=self._mark_delivered,
+            turned=self._health.mark_delivered,
             ops=ops_of(settings),
             timing=timing,
             calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
@@ -295,6 +275,18 @@ class Daemon:
             observe=meter.observe_poll if meter else None,
         )
         self._slack_lookup = SlackLookup(clients.acting.slack, store, self._channels, utc)
+        self._reload = Reload(
+            settings,
+            store,
+            self._watcher,
+            self._slack_lookup,
+            reader=reader or RuleReader(settings.rules.paths, allowed(settings)),
+            seen=seen,
+            reread=reread or (lambda: settings),
+            rotate=clients.rotate,
+            sync=self._polls.sync,
+            wake=self._delivery.wake,
+        )
         self._started = asyncio.Event()
 
     @asynccontextmanager
@@ -314,10 +306,10 @@ class Daemon:
             settings=self._settings,
             store=self._store,
             rules=lambda: self._watcher.rules,
-            pulse=lambda: self._pulse(self._store.trouble),
+            pulse=self._health.pulse,
             ready=self._started.is_set,
             wake=self._delivery.wake,
-            token=lambda: self._web_token.get_secret_value() if self._web_token else "",
+            token=self._token,
             poll=self._polls.poll_now,
             sites=lambda: {key: each.site.read_only for key, each in self._watcher.watched.items()},
             recordings_seen=lambda: self._watcher.recordings_seen,
@@ -335,7 +327,7 @@ class Daemon:
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
         await self._restore_pause()
-        await self._tell_restored()
+        await self._health.tell_restored()
         try:
             return await self._once(dry_run_log)
         finally:
@@ -362,14 +354,14 @@ class Daemon:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
-        await self._tell_restored()
+        await self._health.tell_restored()
         await watcher.start_with(self._start)
         await watcher.troubles.remember()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
-            asyncio.create_task(self._reload(reload)),
-            asyncio.create_task(_side_task(self._beat)),
+            asyncio.create_task(self._reload.run(reload)),
+            asyncio.create_task(_side_task(self._health.beat)),
             asyncio.create_task(_side_task(self._check_channels)),
             asyncio.create_task(_side_task(self._clean_up)),
             asyncio.create_task(_side_task(self._keep_pauses)),
@@ -377,7 +369,7 @@ class Daemon:
         if (buttons := self._buttons()) is not None:
             watching.append(asyncio.create_task(_side_task(buttons)))
         if (url := self._settings.heartbeat.url) is not None:
-            heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._why_silent)
+            heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._health.why_silent)
             watching.append(asyncio.create_task(_side_task(heartbeat.keep_beating)))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -389,7 +381,7 @@ class Daemon:
         except StoreLost as error:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS.total_seconds()):
-                    await self._say("The bot has stopped: its store is lost", (str(error),))
+                    await self._health.say("The bot has stopped: its store is lost", (str(error),))
             raise
         finally:
             stop.set()
@@ -417,6 +409,15 @@ class Daemon:
                 await self._no_sites(error)
             else:
                 await self._watcher.succeeded(SITES)
+
+    def _polled(self) -> datetime:
+        """When polls moved last; one that waits because Mouseflow asked for it moves."""
+        until = self._client.pause_until if self._client is not None else None
+        return self._polls.last_progress(waits=until is not None and until > utc())
+
+    def _token(self) -> str:
+        token = self._reload.web_token
+        return token.get_secret_value() if token else ""
 
     async def _check_channels(self) -> None:
         """Check which channels the bot can read, once the account works."""
@@ -482,139 +483,6 @@ class Daemon:
         if news and not isinstance(error, BotError):
             log.error("websites.internal_error", exc_info=error)
 
-    async def _reload(self, asked: asyncio.Event) -> None:
-        """Reload the rule files when they change, or when asked to."""
-        while True:
-            if await _set_within(asked, CHECK_FILES):
-                asked.clear()  # signals that come together count once
-                await self._use_secrets()
-                self._slack_lookup.check_unreadable()
-            try:
-                now = await self._reader.signature()
-                if now == self._seen:
-                    continue
-                self._seen = now
-                await self._load_rules()
-            except Exception as error:
-                # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
-                reason = str(error) if isinstance(error, BotError) else internal_error(error)
-                if reason != self._postponed:
-                    log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
-                self._postponed, self._seen = reason, None
-            else:
-                self._postponed = ""
-
-    async def _use_secrets(self) -> None:
-        """Use the secrets as they are now; what failed is tried again at once."""
-        try:
-            settings = self._reread()
-            scrubber.register({*self._settings.secrets(), *settings.secrets()})
-            rotated = self._rotate(settings)
-            if settings.web.token != self._web_token and settings.web.token is not None:
-                self._web_token = settings.web.token
-                rotated.append("web.token")
-        except BotError as error:
-            log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
-            return
-        if rotated:
-            log.info("secrets.rotated", secrets=rotated)
-        if old := _used_since_start(self._settings, settings):
-            log.warning("secrets.need_restart", secrets=old)
-        with suppress(StoreError):  # delivery tries it by itself, only later
-            await self._store.run(probe_lanes)
-            self._delivery.wake()
-
-    async def _load_rules(self) -> None:
-        """Load the files and run their tests; with errors the previous rules stay active."""
-        try:
-            found = await self._reader.contents()
-            rules = await self._reader.read(found.files, found.faults)
-            await self._watcher.use_rules(rules, found.files)
-            self._polls.sync()
-            self._slack_lookup.check_again()
-        except (RuleErrors, ConfigError) as error:
-            await self._watcher.reject_rules(str(error).splitlines())
-        except StoreError:
-            raise
-        except BotError as error:
-            if str(error) != self._postponed:
-                await self._watcher.reject_rules([str(error)])
-            raise
-        except Exception as error:
-            log.exception("rules.internal_error")
-            failed = f"the rules could not be loaded: {internal_error(error)}"
-            await self._watcher.reject_rules([failed])
-
-    async def _tell_restored(self) -> None:
-        """Tell people, once, that the store is older than what the bot did with it."""
-        restored = self._store.restored
-        if restored is None:
-            return
-        since = restored.since.astimezone(ZoneInfo(self._settings.mouseflow.time_zone))
-        log.warning("store.restored", store=self._store.place, last_written=since.isoformat())
-        if restored.new:
-            title = "The store was missing, so the bot made a new one"
-            first = "What the bot knew is lost. If there is a backup, stop the bot and restore it."
-        else:
-            title = "The store was restored from an older copy"
-            first = f"It was last written on {since:%Y-%m-%d at %H:%M}. It lacks what came later."
-        lines = (
-            first,
-            "Posts that may be out already are looked up in Slack before they are repeated. Where "
-            "the bot can't read the channel, and with webhooks, some may come twice.",
-        )
-        told = partial(
-            announce, title=title, lines=lines, now=utc(), channel=self._settings.slack.ops
-        )
-        await self._store.run(told)
-
-    async def _beat(self) -> None:
-        """Say beside the store how polls and deliveries move, and what is wrong with the store.
-
-        The trouble of the store itself is posted directly, since the outbox is in the store.
-        """
-        told, again = None, utc()
-        while True:
-            trouble, now = self._store.trouble, utc()
-            self._store.beat(self._pulse(trouble).written())
-            if now >= again:
-                again = now + TELL_AGAIN
-                if told is None and trouble and now.timestamp() - trouble[0] > STORE_PATIENCE:
-                    told = trouble if await self._tell_store_fails(*trouble) else None
-                elif told is not None and trouble is None:
-                    told = None if await self._tell_store_works(told[0]) else told
-                else:
-                    again = now
-            await asyncio.sleep(BEAT.total_seconds())
-
-    async def _tell_store_fails(self, since: float, reason: str) -> bool:
-        return await self._say(
-            f"The store can't be written since {self._local(since):%H:%M}",
-            (reason, "Nothing is lost, but the bot can't act on anything new."),
-        )
-
-    async def _tell_store_works(self, since: float) -> bool:
-        return await self._say(
-            "The store works again",
-            (f"It could not be written since {self._local(since):%d %b %H:%M}.",
-             "The bot catches up."),
-        )  # fmt: skip
-
-    async def _say(self, title: str, lines: Sequence[str]) -> bool:
-        """Post to the ops channel without the store, as well as that goes; false to try again."""
-        channel = self._settings.slack.ops
-        try:
-            if channel is not None:
-                await post_directly(title, lines, utc(), channel, self._ports)
-        except TryLater as error:
-            log.warning("store.not_told", title=title, reason=error_text(error))
-            return error.unknown  # it may be out: once is enough
-        except Exception as error:
-            log.warning("store.not_told", title=title, reason=error_text(error))
-        else:
-            log.warning("store.told", title=title)
-        return True
-
     async def _clean_up(self) -> None:
         await clean_up(
             self._store,
@@ -623,28 +491,6 @@ class Daemon:
             ops=self._settings.slack.ops,
             clock=utc,
         )
-
-    def _local(self, seconds: float) -> datetime:
-        return datetime.fromtimestamp(seconds, ZoneInfo(self._settings.mouseflow.time_zone))
-
-    def _pulse(self, trouble: tuple[float, str] | None) -> Pulse:
-        until = self._client.pause_until if self._client is not None else None
-        polled = self._polls.last_progress(waits=until is not None and until > utc())
-        since, reason = trouble or (0.0, "")
-        return Pulse(polled.timestamp(), self._delivered.timestamp(), reason, since)
-
-    async def _why_silent(self) -> str | None:
-        """Why the heartbeat stops: nothing moves, or nobody can be told of what is wrong."""
-        now = utc()
-        try:
-            if fault := self._pulse(self._store.trouble).fault(now.timestamp()):
-                return fault
-            return await self._store.run(partial(unreached, now=now))
-        except StoreError as error:
-            return str(error)
-
-    def _mark_delivered(self) -> None:
-        self._delivered = utc()
 
     async def _restore_pause(self) -> None:
         """Wait on as long as Mouseflow asked before the restart."""
@@ -666,16 +512,6 @@ class Daemon:
             self._kept = until
 
 
-def _used_since_start(used: Settings, now: Settings) -> list[str]:
-    """The secrets that have changed and are only read at the start."""
-    pairs = {
-        "slack.app_token": (used.slack.app_token, now.slack.app_token),
-        "web.hook_secret": (used.web.hook_secret, now.web.hook_secret),
-        "heartbeat.url": (used.heartbeat.url, now.heartbeat.url),
-    }
-    return [name for name, (old, new) in pairs.items() if old != new]
-
-
 async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
     """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
     while True:
@@ -684,15 +520,6 @@ async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("daemon.task_failed", task=work.__name__.strip("_"))
         await asyncio.sleep(RESTART.total_seconds())
-
-
-async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
-    try:
-        async with asyncio.timeout(wait.total_seconds()):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:

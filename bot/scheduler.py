@@ -403,7 +403,7 @@ class Polls:
         self._running: set[Progress] = set()
         self._phases: dict[str, dict[str, float]] = {}
         self._rounds = PollTimes()
-        self._announce_after = watcher.announce_after
+        self._announce_after = watcher.notices.announce_after
         self._checked = False
         self._saved: PollPace | None = None
 
@@ -536,7 +536,7 @@ class Polls:
             was_slow=was_slow,
         )
         if self._announce_after is not None:  # waiting for its turn is no gap
-            self._watcher.announce_after = max(self._announce_after, 3 * now.every)
+            self._watcher.notices.announce_after = max(self._announce_after, 3 * now.every)
         if now.slow and (first or not was_slow):
             log.warning("poll.slow", websites=now.websites, seconds=now.every.total_seconds(),
                         wished=now.wished.total_seconds())  # fmt: skip
@@ -544,7 +544,7 @@ class Polls:
             log.info("poll.on_schedule", websites=now.websites,
                      seconds=now.every.total_seconds())  # fmt: skip
         if now.slow and not was_slow:
-            await self._watcher.tell_ops(
+            await self._watcher.notices.tell_ops(
                 "Recordings are polled less often than configured", *slow_poll_lines(now)
             )
         if now.differs(self._saved):

@@ -26,18 +26,16 @@ from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site
 from bot.errors import BotError
 from bot.fields.catalogue import KINDS
+from bot.notices import Notices
 from bot.polling import recordings
-from bot.polling.filter_checks import FILTERS, WORDS, failure
+from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.live_sessions import LiveSessions
-from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import Recorded, posting
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
-from bot.polling.session import AccountOffset
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
-from bot.reports.fetch import IGNORED
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, waits_for
 from bot.rules.needs import fires_early
@@ -49,8 +47,6 @@ from bot.store.lanes import probe_lanes
 from bot.store.rebuild import use_limits
 from bot.store.recordings import (
     on_hold,
-    set_on_hold,
-    set_watermark,
     watermark,
     website_names,
 )
@@ -79,9 +75,6 @@ log = structlog.get_logger(__name__)
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
 
-TIME_ZONE = "time-zone"
-"""The source under which the store keeps the wrong time zone that people were told of."""
-
 FORM = "form "
 """How the names of troubles with one form's report begin."""
 
@@ -108,16 +101,16 @@ class Watcher:
         self.rules = rules
         self.watched: dict[str, WatchedSite] = {}
         self.budget_memory = BudgetMemory()
+        self.notices = Notices(
+            self.context, ops=ops, wake=wake, clock=clock, announce_after=announce_after
+        )
         self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
         self._ops = ops
         self._wake = wake
         self._clock = clock
-        self.announce_after = announce_after
         self.recordings_seen = 0
-        self._announced: datetime | None = None
         self._started: float | None = None
         self._listed = False
-        self._wrong_zone: str | None = None  # None: not known yet in this process
         self._sites: Sequence[Site] = ()
         self._watching: tuple[RuleSet, Sequence[Site]] | None = None
         self._last_rules = rules.rules
@@ -284,14 +277,16 @@ class Watcher:
         rejected = RejectedRules(self._clock(), faults, incomplete)
         await self.context.store.run(partial(reject_rules, rejected=rejected))
         if faults != known:
-            await self.tell_ops(rejected.title, *_some(faults, 5))
+            await self.notices.tell_ops(rejected.title, *_some(faults, 5))
         self._rejected = faults
 
     async def _tell_rules_fixed(self) -> None:
         """Tell people that the errors they know of are gone."""
         if self._rejected:
             active = f"{len(self.rules.rules)} rules are active."
-            await self.tell_ops("New rules loaded: the errors in the rule files are fixed.", active)
+            await self.notices.tell_ops(
+                "New rules loaded: the errors in the rule files are fixed.", active
+            )
             self._rejected = ()
 
     async def poll_recordings(self, site: Site) -> bool:
@@ -336,9 +331,9 @@ class Watcher:
                  without_detail=polled.without_detail)  # fmt: skip
         if polled.since is not None:
             await self._announce_resumed(polled.since)
-        await self._warn_of_limits(watched, polled)
+        await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
-            await self._check_zone(polled.offset)
+            await self.notices.check_zone(polled.offset)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -402,44 +397,7 @@ class Watcher:
         self._log_paused(missed.paused)
 
     async def _announce_resumed(self, since: datetime) -> None:
-        """Tell people once for the account: the gap is the same for all websites."""
-        now = self._clock()
-        if (
-            self.announce_after is None
-            or now - since < self.announce_after
-            or (self._announced is not None and now - self._announced < self.announce_after)
-        ):
-            return
-        self._announced = now
-        if self.troubles.are_announced:
-            return  # the end of that trouble is announced instead
-        await self.tell_ops(
-            f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC",
-            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
-            "arrive as one digest.",
-        )
-
-    async def _check_zone(self, offset: AccountOffset) -> None:
-        """Tell people once that the configured time zone is wrong, and once that it is right."""
-        configured = self.context.zone.key
-        wrong = "" if offset.fits else configured
-        if wrong == self._wrong_zone:
-            return
-        self._wrong_zone = wrong
-
-        def work(conn: Connection) -> bool:
-            now, said = self._clock(), watermark(conn, TIME_ZONE, "") or ""
-            if wrong == said:
-                return False
-            set_watermark(conn, TIME_ZONE, "", wrong, now)
-            title, *lines = zone_notice(offset, configured)
-            announce(conn, title, lines, now, self._ops)
-            return True
-
-        if await self.context.store.run(work):
-            tell = log.info if offset.fits else log.error
-            tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
-            self._wake()
+        await self.notices.announce_resumed(since, told=self.troubles.are_announced)
 
     async def poll_feedback(self, site: Site) -> bool:
         """Poll the website's feedback campaigns once; False if that failed."""
@@ -469,7 +427,7 @@ class Watcher:
                 others=self._left_out,
             )  # fmt: skip
             for site in (site for site in polled.ignored if site.id in self.watched):
-                if await self._tell_once(
+                if await self.notices.tell_once(
                     self.watched[site.id], "dates", f"Budgets can't count on {site.name}",
                     "The API ignores dates there: it counts visits before the first one.",
                 ):  # fmt: skip
@@ -494,10 +452,12 @@ class Watcher:
             polled = await report_poll.poll(
                 kind, site, self.rules.rules, self.context, watched.levels, self._clock()
             )
-            self._log_filters(watched, kind, polled.held)
+            self.notices.log_filters(watched, kind, polled.held)
             await self._tell_of_forms(site, polled.failed_forms if kind == "forms" else None)
             for limited in polled.limited:
-                if await self._tell_once(watched, limited.about, limited.title, limited.line):
+                if await self.notices.tell_once(
+                    watched, limited.about, limited.title, limited.line
+                ):
                     log.error("poll.limited", website=site.name, what=limited.about)
             if polled.unread:
                 log.warning("poll.unread", website=site.name, kind=kind, rows=polled.unread)
@@ -512,18 +472,6 @@ class Watcher:
         asked = partial(share_used, budgets=self.rules.budgets, site=site, today=today)
         return await self.context.store.run(asked)
 
-    def _log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
-        """Log once that the API ignores a filter, and that it works again."""
-        said, about = watched.levels.said, f"ignored/{kind}/"
-        before = {name.removeprefix(about) for name in said if name.startswith(about)}
-        now = {name for name, reason in held.items() if reason == IGNORED}
-        for name in sorted(now - before):
-            said.add(about + name)
-            log.error("poll.filter_ignored", website=watched.site.name, kind=kind, filter=name)
-        for name in sorted(before - held.keys()):
-            said.discard(about + name)
-            log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
-
     async def _tell_of_forms(self, site: Site, failed: Mapping[str, Exception] | None) -> None:
         """Report each form whose report can't be read, and the end of that."""
         if failed is None:
@@ -535,22 +483,6 @@ class Watcher:
         for name in self.troubles.failing:
             if name.startswith(FORM) and name.endswith(f" of {site.name}") and name not in now:
                 await self.succeeded(name)
-
-    async def _tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
-        """Tell people once; whether that was now."""
-        if about in watched.levels.said:
-            return False
-        watched.levels.said.add(about)
-        await self.tell_ops(title, line, site=watched.site)
-        return True
-
-    async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
-        """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
-        work = partial(
-            announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site
-        )
-        await self.context.store.run(work)
-        self._wake()
 
     async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
         try:
@@ -575,7 +507,7 @@ class Watcher:
     async def succeeded(self, name: str) -> None:
         """Note that a poll succeeded; tell people if that ends a trouble they know of."""
         if await self.troubles.works(name):
-            self._announced = self._clock()  # announced for all websites
+            self.notices.works_again()
 
     def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:
         """Log paused rules; their posts were saved with the pause."""
@@ -583,87 +515,6 @@ class Watcher:
             log.warning("rule.paused", rule=rule, reason=reason)
         if paused:
             self._wake()
-
-    async def _warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
-        """Tell people once about what the last poll could not check."""
-        site, reported = watched.site, watched.reported
-        filters = watched.live.knowledge.filters
-        for name in FILTERS:
-            suspension = filters.suspended.get(name)
-            rules = ", ".join(sorted(watched.rules.asking[name]))
-            about = WORDS[name]
-            if suspension is not None and suspension.lasts(self._clock()) and name not in reported:
-                reported.add(name)
-                log.error("poll.filter_suspended", website=site.name, filter=name,
-                          cause=suspension.cause, reason=suspension.reason)  # fmt: skip
-                await self._tell_of_filters(
-                    watched,
-                    f"Rules with {about} are on hold on {site.name}",
-                    f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
-                    f"On hold: {rules}. All other rules run. They catch up when it works again.",
-                )
-            if suspension is None and name in reported:
-                reported.discard(name)
-                log.info("poll.filter_works", website=site.name, filter=name)
-                await self._tell_of_filters(
-                    watched,
-                    f"Rules with {about} run again on {site.name}",
-                    f"The {about} filter works again. Catching up: {rules}.",
-                )
-        await self._warn_of_page_views(watched)
-        if polled.unread and "unread" not in reported:
-            reported.add("unread")
-            log.warning("poll.unread", website=site.name, recordings=polled.unread)
-        if polled.bad_values and "bad values" not in reported:
-            reported.add("bad values")
-            log.warning("poll.bad_value", website=site.name, recordings=polled.bad_values)
-
-    async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
-        """Tell people, and save what they know for the next process and for `status`."""
-        now, site, known = self._clock(), watched.site, watched.live.knowledge.filters.suspended
-        held = {
-            WORDS[name]: suspension.reason
-            for name, suspension in known.items()
-            if name in watched.reported
-        }
-
-        def work(conn: Connection) -> None:
-            announce(conn, title, lines, now, self._ops, site)
-            set_on_hold(conn, "recordings", site.id, held, now)
-
-        await self.context.store.run(work)
-        self._wake()
-
-    async def _warn_of_page_views(self, watched: WatchedSite) -> None:
-        """Tell people once that sessions were decided by page views that are wrong."""
-        site, since = watched.site, watched.live.knowledge.expansion.wrong_since
-        if since is None:
-            watched.reported.discard("page views")
-        elif "page views" not in watched.reported:
-            watched.reported.add("page views")
-            log.error("poll.page_views_wrong", website=site.name, since=since.isoformat())
-            await self.tell_ops(
-                f"Page views in lists of {site.name} are wrong",
-                "A list of recordings differs from a recording's detail. The bot reads details "
-                "until both agree again.",
-                f"Since {since:%d %b %Y %H:%M} UTC rules about pages may have missed sessions or "
-                "matched wrong ones: mouseflow-bot replay lists them.",
-                site=site,
-            )
-
-
-def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:
-    """What people are told of the account's time zone: a title and more lines."""
-    if offset.fits:
-        return (
-            "The time zone is right again",
-            f"mouseflow.time_zone is {configured}; recordings are {offset.shown}, as there.",
-        )
-    return (
-        f"Wrong time zone: mouseflow.time_zone is {configured}, the account is in {offset.shown}",
-        "The hours and days of rules, budgets and posts are those of the wrong zone. Set "
-        "mouseflow.time_zone to the account's, and restart.",
-    )
 
 
 MOST_FAULTS = 50

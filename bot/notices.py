@@ -1,0 +1,208 @@
+"""What the watcher tells people beside outages: limits of the API, gaps, a wrong time zone.
+
+Each is told once, and its end too, as far as it has one.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from bot.domain.subjects import Kind, Site
+from bot.polling import recordings
+from bot.polling.filter_checks import FILTERS, WORDS, failure
+from bot.polling.ops_messages import announce
+from bot.polling.recordings import PollContext
+from bot.polling.session import AccountOffset
+from bot.reports.fetch import IGNORED
+from bot.store import Connection
+from bot.store.recordings import set_on_hold, set_watermark, watermark
+from bot.watched_sites import WatchedSite
+
+log = structlog.get_logger(__name__)
+
+TIME_ZONE = "time-zone"
+"""The source under which the store keeps the wrong time zone that people were told of."""
+
+
+class Notices:
+    """Tells the ops channel and the log, each thing once.
+
+    `wake` is called when there is something new in the outbox. `ops` is the channel for the
+    bot's own troubles, None if there is none. After a gap longer than `announce_after`, people
+    are told that polling has resumed; None: never.
+    """
+
+    def __init__(
+        self,
+        context: PollContext,
+        *,
+        ops: str | None,
+        wake: Callable[[], None],
+        clock: Callable[[], datetime],
+        announce_after: timedelta | None = None,
+    ) -> None:
+        self.announce_after = announce_after
+        self._context = context
+        self._ops = ops
+        self._wake = wake
+        self._clock = clock
+        self._resumed: datetime | None = None
+        self._wrong_zone: str | None = None  # None: not known yet in this process
+
+    def works_again(self) -> None:
+        """The end of an outage was told, for all websites: no other message says so again."""
+        self._resumed = self._clock()
+
+    async def announce_resumed(self, since: datetime, *, told: bool) -> None:
+        """Tell people once for the account: the gap is the same for all websites.
+
+        `told`: they know of an outage, and its end is announced instead.
+        """
+        now = self._clock()
+        if (
+            self.announce_after is None
+            or now - since < self.announce_after
+            or (self._resumed is not None and now - self._resumed < self.announce_after)
+        ):
+            return
+        self._resumed = now
+        if told:
+            return
+        await self.tell_ops(
+            f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC",
+            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
+            "arrive as one digest.",
+        )
+
+    async def check_zone(self, offset: AccountOffset) -> None:
+        """Tell people once that the configured time zone is wrong, and once that it is right."""
+        configured = self._context.zone.key
+        wrong = "" if offset.fits else configured
+        if wrong == self._wrong_zone:
+            return
+        self._wrong_zone = wrong
+
+        def work(conn: Connection) -> bool:
+            now, said = self._clock(), watermark(conn, TIME_ZONE, "") or ""
+            if wrong == said:
+                return False
+            set_watermark(conn, TIME_ZONE, "", wrong, now)
+            title, *lines = zone_notice(offset, configured)
+            announce(conn, title, lines, now, self._ops)
+            return True
+
+        if await self._context.store.run(work):
+            tell = log.info if offset.fits else log.error
+            tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
+            self._wake()
+
+    async def tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
+        """Tell people once; whether that was now."""
+        if about in watched.levels.said:
+            return False
+        watched.levels.said.add(about)
+        await self.tell_ops(title, line, site=watched.site)
+        return True
+
+    async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
+        """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
+        work = partial(
+            announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site
+        )
+        await self._context.store.run(work)
+        self._wake()
+
+    def log_filters(self, watched: WatchedSite, kind: Kind, held: Mapping[str, str]) -> None:
+        """Log once that the API ignores a filter, and that it works again."""
+        said, about = watched.levels.said, f"ignored/{kind}/"
+        before = {name.removeprefix(about) for name in said if name.startswith(about)}
+        now = {name for name, reason in held.items() if reason == IGNORED}
+        for name in sorted(now - before):
+            said.add(about + name)
+            log.error("poll.filter_ignored", website=watched.site.name, kind=kind, filter=name)
+        for name in sorted(before - held.keys()):
+            said.discard(about + name)
+            log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
+
+    async def warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
+        """Tell people once about what the last poll could not check."""
+        site, reported = watched.site, watched.reported
+        filters = watched.live.knowledge.filters
+        for name in FILTERS:
+            suspension = filters.suspended.get(name)
+            rules = ", ".join(sorted(watched.rules.asking[name]))
+            about = WORDS[name]
+            if suspension is not None and suspension.lasts(self._clock()) and name not in reported:
+                reported.add(name)
+                log.error("poll.filter_suspended", website=site.name, filter=name,
+                          cause=suspension.cause, reason=suspension.reason)  # fmt: skip
+                await self._tell_of_filters(
+                    watched,
+                    f"Rules with {about} are on hold on {site.name}",
+                    f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
+                    f"On hold: {rules}. All other rules run. They catch up when it works again.",
+                )
+            if suspension is None and name in reported:
+                reported.discard(name)
+                log.info("poll.filter_works", website=site.name, filter=name)
+                await self._tell_of_filters(
+                    watched,
+                    f"Rules with {about} run again on {site.name}",
+                    f"The {about} filter works again. Catching up: {rules}.",
+                )
+        await self._warn_of_page_views(watched)
+        if polled.unread and "unread" not in reported:
+            reported.add("unread")
+            log.warning("poll.unread", website=site.name, recordings=polled.unread)
+        if polled.bad_values and "bad values" not in reported:
+            reported.add("bad values")
+            log.warning("poll.bad_value", website=site.name, recordings=polled.bad_values)
+
+    async def _tell_of_filters(self, watched: WatchedSite, title: str, *lines: str) -> None:
+        """Tell people, and save what they know for the next process and for `status`."""
+        now, site, known = self._clock(), watched.site, watched.live.knowledge.filters.suspended
+        held = {
+            WORDS[name]: suspension.reason
+            for name, suspension in known.items()
+            if name in watched.reported
+        }
+
+        def work(conn: Connection) -> None:
+            announce(conn, title, lines, now, self._ops, site)
+            set_on_hold(conn, "recordings", site.id, held, now)
+
+        await self._context.store.run(work)
+        self._wake()
+
+    async def _warn_of_page_views(self, watched: WatchedSite) -> None:
+        """Tell people once that sessions were decided by page views that are wrong."""
+        site, since = watched.site, watched.live.knowledge.expansion.wrong_since
+        if since is None:
+            watched.reported.discard("page views")
+        elif "page views" not in watched.reported:
+            watched.reported.add("page views")
+            log.error("poll.page_views_wrong", website=site.name, since=since.isoformat())
+            await self.tell_ops(
+                f"Page views in lists of {site.name} are wrong",
+                "A list of recordings differs from a recording's detail. The bot reads details "
+                "until both agree again.",
+                f"Since {since:%d %b %Y %H:%M} UTC rules about pages may have missed sessions or "
+                "matched wrong ones: mouseflow-bot replay lists them.",
+                site=site,
+            )
+
+
+def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:
+    """What people are told of the account's time zone: a title and more lines."""
+    if offset.fits:
+        return (
+            "The time zone is right again",
+            f"mouseflow.time_zone is {configured}; recordings are {offset.shown}, as there.",
+        )
+    return (
+        f"Wrong time zone: mouseflow.time_zone is {configured}, the account is in {offset.shown}",
+        "The hours and days of rules, budgets and posts are those of the wrong zone. Set "
+        "mouseflow.time_zone to the account's, and restart.",
+    )
