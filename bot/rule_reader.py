@@ -213,7 +213,7 @@ NOT_KEPT = b"env:SECRET_NOT_IN_THE_STORE"
 
 def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
     """The files for the store, without secrets; none if a secret can't be found in their text."""
-    each = [do for rule in rules.rules for do in rule.do]
+    each = [do for rule in rules.written for do in rule.do]
     each += [do for budget in rules.budgets for step in budget.steps for do in step.do]
     secrets = {
         do.secret.encode()

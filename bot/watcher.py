@@ -36,6 +36,7 @@ from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
+from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, waits_for
 from bot.rules.needs import fires_early
@@ -173,6 +174,7 @@ class Watcher:
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
         if budgets := len(rules.budgets):
             text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
+        text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         wanted = {
@@ -186,12 +188,13 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            ended = end_disabled(conn, rules.disabled, self.context.routing, now)
             remember_tags(conn, rules.rules, now)
             rules_present(conn, fingerprints, now, self.context.gap)
             lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
             take_back_unwanted(conn, wanted, changed, now)
-            return changed, lost
+            return changed, lost or bool(ended.matches)
 
         changed, lost = await self.context.store.run(work)
         await self._rebuild(rules, changed)
@@ -213,6 +216,7 @@ class Watcher:
             changed=sorted(changed),
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
+            disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
 

@@ -68,6 +68,7 @@ class Body(Struct, frozen=True, kw_only=True):
     share_url: str | None
     severity: Severity
     runbook: str | None
+    owner: str | None
 
 
 class Webhook(Notifier):
@@ -177,6 +178,7 @@ def body(task: Task, addresses: Addresses) -> bytes:
             share_url=links.public(task.results.get("share"), addresses),
             severity=task.severity,
             runbook=task.runbook or None,
+            owner=task.owner or None,
         )
     )
 

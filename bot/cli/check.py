@@ -176,6 +176,7 @@ def _show(
                 "warnings": [_as_json(warning) for warning in warnings],
                 "notes": [_as_json(note) for note in rules.notes] if rules else [],
                 "checked": checked,
+                "disabled": [rule.id for rule in rules.disabled] if rules else [],
             }
         )
         return
@@ -188,12 +189,14 @@ def _show(
     if rules is not None and not problems:
         _show_notes(rules.notes, settings)
     if rules is not None and not problems:
-        files = {rule.file for rule in rules.rules} | {budget.file for budget in rules.budgets}
+        files = {rule.file for rule in rules.written} | {budget.file for budget in rules.budgets}
         budgets = f" and {output.counted(len(rules.budgets), 'budget')}" if rules.budgets else ""
         output.line(
             f"ok: {output.counted(len(rules.rules), 'rule')}{budgets} "
             f"in {output.counted(len(files), 'file')}"
         )
+        if rules.disabled:
+            output.line(f"disabled: {', '.join(rule.id for rule in rules.disabled)}")
 
 
 def _show_notes(notes: "Sequence[Fault]", settings: "Settings | None") -> None:

@@ -255,10 +255,11 @@ class RuleLine:
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
-    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
-    hold up deliveries. `rules_gone` have run and are in no active file. `waiting` are the next
-    steps of the queue, `causes` are all dead letters grouped, `dead` the latest of them. `odd`
-    counts, by kind, the recordings of the last 24 h with values or rows that could not be read.
+    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles` hold
+    up deliveries. `rules_gone` have run and are in no active file, `rules_disabled` are there and
+    do nothing. `waiting` are the next steps of the queue, `causes` are all dead letters grouped,
+    `dead` the latest of them. `odd` counts, by kind, the recordings of the last 24 h with values
+    or rows that could not be read.
     """
 
     now: datetime
@@ -278,6 +279,7 @@ class Status:
     dead: "Sequence[StepState]"
     odd: "Mapping[str, int]" = field(default_factory=dict)
     rules_gone: "Sequence[RuleLine]" = ()
+    rules_disabled: Sequence[str] = ()
 
 
 def options(parser: ArgumentParser) -> None:
@@ -370,6 +372,7 @@ def gather(
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
     ids = None if active is None else {rule.id for rule in active.rules}
+    disabled = [rule.id for rule in active.disabled] if active else []
     waits, useful = _waits(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
@@ -404,7 +407,10 @@ def gather(
             key=lambda mark: (mark.website, mark.source),
         ),
         rules=[line for line in rules if ids is None or line.rule in ids],
-        rules_gone=[line for line in rules if ids is not None and line.rule not in ids],
+        rules_gone=[
+            line for line in rules if ids is not None and line.rule not in {*ids, *disabled}
+        ],
+        rules_disabled=disabled,
         queue=queue_figures(conn, now),
         waiting=waiting_steps(conn, _MOST_LISTED),
         lanes=lane_states(conn, now),
@@ -571,6 +577,8 @@ def show_rules(status: Status) -> None:
         )
         for line in status.rules
     )
+    if status.rules_disabled:
+        output.line(f"disabled: {', '.join(status.rules_disabled)}")
     if status.rules_gone:
         output.line("no longer in the files")
         output.table(

@@ -78,7 +78,7 @@ def run(args: Namespace) -> int:
         args.usage_error(f"--field is one of {', '.join(tune.TUNABLE)}")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    (rule,) = chosen_rules(context.rules(args, settings).rules, [args.rule])
+    (rule,) = chosen_rules(context.rules(args, settings).written, [args.rule])
     knob = tune.knob(rule, args.field)
     with output.busy(f"counting matches of {rule.id}"):
         curve, calls, days = asyncio.run(_curve(args, settings, rule, knob))

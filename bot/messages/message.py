@@ -63,9 +63,9 @@ class Message:
     """What happened (`headline`, which links to `url`), at which website (`place`), and why.
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
-    `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces, before its `rules` (with their `pages`) and their
-    `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
+    `visit` is the path of a recording, `items` the worst few of many, `links` what can be opened,
+    `context` the grey line's pieces, before its `rules` (with their `pages`), their `owner` and
+    their `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
     listed. `also` says what further rules say of the same recording. `people` did something with
     `buttons` or `menu`, and `others` before them; `edits` counts changes. `note` goes into the
     audit log: what is unusual about the message.
@@ -86,6 +86,7 @@ class Message:
     rules: tuple[str, ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
     runbook: str = ""
+    owner: str = ""
     reason: str = ""
     people: tuple[Line, ...] = ()
     others: int = 0
@@ -132,6 +133,7 @@ def _on_page(task: Task, addresses: Addresses) -> dict[str, Any]:
         "rules": (task.rule,),
         "pages": ((task.rule, rule),) if rule else (),
         "runbook": task.runbook,
+        "owner": cut(clean(task.owner), PLACE),
         "reason": match,
     }
 
@@ -410,6 +412,7 @@ def joined(first: Message, second: Message) -> Message:
         rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
         pages=tuple(dict.fromkeys((*lead.pages, *other.pages))),
         runbook=lead.runbook or other.runbook,
+        owner=lead.owner or other.owner,
     )
 
 
@@ -444,7 +447,8 @@ def grey(message: Message) -> tuple[Line, ...]:
         rules += [*([Part(", ")] if len(rules) > 1 else []),
                   Part(each.removeprefix(BUDGET), url=pages.get(each, ""))]  # fmt: skip
     runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
-    return (*message.context, *((tuple(rules),) if message.rules else ()), *runbook)
+    owner = (_plain(message.owner),) if message.owner else ()
+    return (*message.context, *((tuple(rules),) if message.rules else ()), *owner, *runbook)
 
 
 def plain(message: Message) -> list[str]:

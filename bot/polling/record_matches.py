@@ -334,6 +334,7 @@ def _match(
         continues=each.continues,
         severity=rule.severity,
         runbook=rule.runbook,
+        owner=rule.owner,
     )
 
 

@@ -37,6 +37,7 @@ FRESH = timedelta(days=1)
 """How often to store an unchanged state again, since old ones are deleted."""
 
 NOT_THERE = "it is not there any more"
+DISABLED = "the rule was disabled"
 NOT_COVERED = "the rule no longer covers it"
 WITHOUT_BUDGET = "no budget counts it now"
 OTHER_CONDITION = "the rule's condition was changed"

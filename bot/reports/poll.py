@@ -16,7 +16,7 @@ from bot.fields.catalogue import SUBJECTS, text_fields
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
-from bot.reports.alerts import NOT_COVERED, NOT_THERE, Move, lacking, moves
+from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import KEPT, Look, compared_for, keep_figures, too_early
 from bot.rules.model import Rule, applies, waits_for
@@ -138,6 +138,25 @@ def uncovered(
                 over.append(move)
     recorded = _record(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
     for move in over:
+        forget_level(conn, move.rule.id, move.website, move.subject_key)
+    return recorded
+
+
+def end_disabled(
+    conn: Connection, rules: Iterable[Rule], routing: Routing, now: datetime
+) -> Recorded:
+    """End what fires of rules that were disabled, and forget their states."""
+    by_id = {rule.id: rule for rule in rules}
+    look = Look(Site("", ""), now, ZoneInfo("UTC"))
+    found: list[Move] = []
+    for rule_id, website in states_of_rules(conn):
+        if (rule := by_id.get(rule_id)) is not None:
+            for key, known in levels(conn, rule_id, website).items():
+                lacked = replace(known, level=replace(known.level, ending=now))
+                move = lacking(conn, rule, key, lacked, look, DISABLED)
+                found.append(replace(move, website=website))
+    recorded = _record(conn, found, look, (), routing)
+    for move in found:
         forget_level(conn, move.rule.id, move.website, move.subject_key)
     return recorded
 

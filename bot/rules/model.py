@@ -154,6 +154,8 @@ class Rule:
     summary: str = ""
     severity: Severity = "warning"
     runbook: str = ""
+    owner: str = ""
+    disabled: bool = False
     websites: tuple[str, ...] = ()
     excepts: Condition | None = None
     once_per: OncePer | None = None
@@ -223,7 +225,7 @@ class Budget:
 class RuleSet:
     """All rules of all files, in file order, with the lints that were not silenced.
 
-    `notes` say what rules cost that have nothing wrong.
+    `notes` say what rules cost that have nothing wrong. `disabled` rules are none of `rules`.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -231,6 +233,12 @@ class RuleSet:
     digest: str = ""
     budgets: tuple[Budget, ...] = ()
     notes: tuple[Fault, ...] = ()
+    disabled: tuple[Rule, ...] = ()
+
+    @property
+    def written(self) -> tuple[Rule, ...]:
+        """The rules, and the disabled ones."""
+        return (*self.rules, *self.disabled)
 
     def watching(self, kind: Kind) -> tuple[Rule, ...]:
         """The rules about one kind of subject."""

@@ -71,6 +71,7 @@ class DueStep(NamedTuple):
     m_continues: int | None
     m_severity: str
     m_runbook: str
+    m_owner: str
 
 
 _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
@@ -353,6 +354,7 @@ def _begin_digest(
             summary=row.m_summary,
             severity=row.m_severity,
             runbook=row.m_runbook,
+            owner=row.m_owner,
             subject=row.m_subject,
             why="[]",
             posting=row.m_posting,

@@ -72,6 +72,7 @@ class NewMatch:
     continues: datetime | None = None
     severity: Severity = "warning"
     runbook: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +163,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         continues=_beginning(conn, match),
         severity=match.severity,
         runbook=match.runbook,
+        owner=match.owner,
     )
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:

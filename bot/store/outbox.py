@@ -94,6 +94,7 @@ class Claim:
     post: Posted | None = None
     severity: str = "warning"
     runbook: str = ""
+    owner: str = ""
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
@@ -168,6 +169,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         post=post,
         severity=row.m_severity,
         runbook=row.m_runbook,
+        owner=row.m_owner,
     )
 
 

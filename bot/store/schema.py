@@ -107,6 +107,7 @@ matches = Table(
     _text("many", ""),
     _text("severity", "warning"),
     _text("runbook", ""),
+    _text("owner", ""),
     Column("continues", Integer),  # the match that began its alert
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)

@@ -49,6 +49,8 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
         "critical",
     ),
     Key("runbook", "the address of instructions, linked in messages", "https://wiki.example/pay"),
+    Key("owner", "who looks after the rule; messages show it", "Checkout team"),
+    Key("disabled", "the rule is kept, but does nothing", "true"),
     Key("watch", f"what the rule looks at: {', '.join(KINDS)}", "recordings", required=True),
     Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
     Key("when", "the conditions, all of which must hold", "{friction: {min: 2.5}}", required=True),
@@ -145,9 +147,20 @@ FILE_KEYS: Final[tuple[Key, ...]] = (
         "the budgets by their ids",
         "{credits: {websites: [myshop.com], recordings: 50000, period: month, pace: true}}",
     ),
+    Key(
+        "vars",
+        "lists of texts by name, for all files: a condition writes {var: name} for one",
+        "{internal_ips: [192.0.2.*, 198.51.100.7]}",
+    ),
     Key("silence", "ids of warnings that are meant to be so in this file", "[same-rule]"),
 )
 
+
+SHARED: Final = "x-"
+"""How keys of a file begin that hold blocks for its aliases."""
+
+VAR: Final = "var"
+"""The key of a reference to a list under `vars`."""
 
 TEST_KEYS: Final[tuple[Key, ...]] = (
     Key("name", "what the test shows", "slow and cross"),

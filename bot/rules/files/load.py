@@ -19,6 +19,7 @@ from bot.rules.files.keys import FILE_KEYS, names
 from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
 from bot.rules.files.rule import named, rule
 from bot.rules.files.rule_tests import samples
+from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
 from bot.rules.model import Budget, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
@@ -226,6 +227,12 @@ def read(
     warnings: list[Fault] = []
     found = _Found()
     for name, data in files:
+        if _MAY_HAVE_VARS.search(data):
+            begin(name)
+            place = Place(name, faults, warnings)
+            with _surprises_told(place, "this file"):
+                _vars(_parsed(name, data, []).root, place, found.lists)
+    for name, data in files:
         begin(name)
         place = Place(name, faults, warnings)
         with _surprises_told(place, "this file"):
@@ -250,11 +257,12 @@ def read(
     if faults:
         raise RuleErrors(_some(sorted(set(faults), key=_order)), shown)
     return RuleSet(
-        tuple(rule for rule, _ in found.rules),
+        tuple(rule for rule, _ in found.rules if not rule.disabled),
         shown,
         _digest(files),
         tuple(found.budgets),
         tuple(note for note in found.notes if not _silent(note, found.silences)),
+        tuple(rule for rule, _ in found.rules if rule.disabled),
     )
 
 
@@ -309,7 +317,8 @@ class _Found:
     """What the files have so far.
 
     `ids` are the places of all rules and budgets; `was` and `budgets_were` earlier ids of rules
-    and of budgets, with their places; `not_while` which rule waits for which other one.
+    and of budgets, with their places; `lists` are those under `vars`; `not_while` which rule waits
+    for which other one.
     """
 
     rules: list[tuple[Rule, Place]] = field(default_factory=list)
@@ -319,6 +328,7 @@ class _Found:
     budgets_were: list[tuple[str, Place]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
+    lists: dict[str, Shared] = field(default_factory=dict)
     notes: list[Fault] = field(default_factory=list)
 
 
@@ -327,29 +337,40 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     if isinstance(root, Keys) and not partly and not _of_rules(root):
         place.fault("this is no rule file: it has neither version nor rules; move it elsewhere")
         return
-    keys = mapping(root, place, names(FILE_KEYS))
+    keys = mapping(without_blocks(root, place), place, names(FILE_KEYS))
     if keys is None:
         return
     if not partly or "version" in keys.entries:
         _version(keys, place)
     into.silences.update(_silence(keys, place, ""))
-    if not partly and not any(suggestion(entry.key, ("rules", "budgets")) for entry in keys):
+    has = ("rules", "budgets", "vars")
+    if not partly and not any(suggestion(entry.key, has) for entry in keys):
         place.fault("the file has no rules; write them under rules:")
     for entry, here in _section(keys, "rules", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this rule"):
-            _rule(entry, here, allowed, into)
+            _rule(resolved(entry, here, into.lists), here, allowed, into)
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this budget"):
             if named(entry, here, "budget"):
-                _budget(entry, here, allowed, into)
+                _budget(resolved(entry, here, into.lists), here, allowed, into)
+
+
+_MAY_HAVE_VARS = re.compile(rb"(?m)^\s*\[?[\"']?vars\b|[{,]\s*[\"']?vars\b")
+
+
+def _vars(root: Node | None, place: Place, into: dict[str, Shared]) -> None:
+    """Add the lists under `vars`; notes errors."""
+    entry = root.entries.get("vars") if isinstance(root, Keys) else None
+    if entry is not None:
+        shared_lists(entry, place.at("vars", entry), into)
 
 
 def _of_rules(root: Keys) -> bool:
     """Whether a key is one of a rule file, or a slip for one, or has a rule."""
     return any(
-        suggestion(entry.key, ("version", "rules", "budgets"))
+        suggestion(entry.key, ("version", "rules", "budgets", "vars"))
         or (isinstance(entry.node, Keys) and {"watch", "when", "do"} & entry.node.entries.keys())
         for entry in root
     )

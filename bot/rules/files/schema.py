@@ -13,7 +13,17 @@ from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fie
 from bot.fields.field import WEEKDAYS, Field
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN
-from bot.rules.files.keys import BEFORE, BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key, required
+from bot.rules.files.keys import (
+    BEFORE,
+    BUDGET_KEYS,
+    FILE_KEYS,
+    RULE_KEYS,
+    SHARED,
+    TEST_KEYS,
+    VAR,
+    Key,
+    required,
+)
 from bot.rules.files.lints import LINTS
 from bot.rules.operators import fitting, operator_keys, plain_operator
 from bot.rules.syntax.nodes import plain
@@ -68,6 +78,10 @@ def json_schema() -> Schema:
         "rule": _rule(),
         "budget": _budget(),
         "silence": one_or_more({"enum": list(LINTS)}),
+        VAR: {
+            **_object({VAR: TEXT}, (VAR,)),
+            "description": "the list of that name under vars",
+        },
     }
     definitions |= _operator_definitions()
     for kind in KINDS:
@@ -83,13 +97,15 @@ def json_schema() -> Schema:
         "version": {"const": 1},
         "rules": _by_id("rule", taken=OWN_RULE),
         "budgets": _by_id("budget"),
+        "vars": {"type": "object", "additionalProperties": one_or_more(TEXT)},
         "silence": _ref("silence"),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mouseflow-bot rule file",
         **_object(_described(FILE_KEYS, values), required(FILE_KEYS)),
-        "anyOf": [{"required": ["rules"]}, {"required": ["budgets"]}],
+        "patternProperties": {f"^{SHARED}": True},
+        "anyOf": [{"required": [key]} for key in ("rules", "budgets", "vars")],
         "$defs": definitions,
     }
 
@@ -135,8 +151,10 @@ def _rule() -> Schema:
         "summary": TEXT,
         "severity": {"enum": list(get_args(Severity))},
         "runbook": {"type": "string", "pattern": "^https?://"},
+        "owner": TEXT,
+        "disabled": FLAG,
         "watch": {"enum": list(KINDS)},
-        "websites": one_or_more(TEXT),
+        "websites": _or_list(one_or_more(TEXT)),
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
         "do": {"type": "object", "minProperties": 1},
@@ -217,7 +235,8 @@ def _asked(field: Field, *, part: bool = False) -> Schema:
     operators = _ref(_operators_of(field, part=part))
     if field.ordered:
         return value
-    several = {"anyOf": [*value.get("anyOf", [value]), operators]}
+    lists = [_ref(VAR)] if field.type in ("text", "texts", "variables") else []
+    several = {"anyOf": [*value.get("anyOf", [value]), *lists, operators]}
     if field.type == "variables":
         return {"type": "object", "minProperties": 1, "additionalProperties": several}
     return several
@@ -239,10 +258,20 @@ def _operator_object(field: Field, *, part: bool) -> Schema:
     operators = list(fitting(field, single_item=part))
     values = {key: value for it in operators for key, value in it.schema(field).items()}
     meanings = operator_keys(field, single_item=part)
+    if field.type in ("text", "texts", "variables"):
+        values = {key: _or_list(value) for key, value in values.items()}
     properties = {key: values[key] | {"description": meanings[key]} for key in meanings}
     needed = {key: list(others) for it in operators for key, others in it.needs.items()}
     found = _object(properties) | {"minProperties": 1}
     return found | ({"dependentRequired": needed} if needed else {})
+
+
+def _or_list(value: Schema) -> Schema:
+    """The texts, or the name of a list under `vars`, where a list may stand."""
+    several = value.get("anyOf", ())
+    if not any(each.get("type") == "array" for each in several):
+        return value
+    return value | {"anyOf": [*several, _ref(VAR)]}
 
 
 def _do(kind: Kind) -> Schema:
@@ -317,7 +346,7 @@ def _budget() -> Schema:
     rate = {"type": ["number", "string"], "minimum": 1, "maximum": 100, "pattern": written}
     values: dict[str, Schema] = {
         "summary": TEXT,
-        "websites": one_or_more(TEXT),
+        "websites": _or_list(one_or_more(TEXT)),
         "recordings": {"type": "integer", "minimum": 1},
         "period": {"enum": ["day", "week", "month"]},
         "starts_on": {"type": "integer", "minimum": 1, "maximum": 31},

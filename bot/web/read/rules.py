@@ -78,6 +78,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         frame=seen.frame,
         row=row,
         runbook=about.runbook if about.runbook.startswith(("https://", "http://")) else "",
+        owner=plain(about.owner),
         file="/".join(about.file.split("/")[-2:]),
         line=about.line,
         per_day=per_day,
