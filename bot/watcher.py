@@ -19,6 +19,7 @@ from typing import Literal
 
 import structlog
 
+from bot import weekly
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
 from bot.budgets.step_aside import follow_files
@@ -201,6 +202,8 @@ class Watcher:
         if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
+        routing = replace(self.context.routing, weekly=bool(rules.reports))
+        self.context = replace(self.context, routing=routing)
         try:
             await self._watch_sites()
         except BaseException:
@@ -418,6 +421,11 @@ class Watcher:
             await self._poll_levels(kind, site) for kind in sorted(REPORTS, key=turns.__getitem__)
         ]
         return all(went_well)
+
+    async def post_reports(self) -> None:
+        """Post the weekly reports that are due."""
+        if await weekly.post_reports(self.rules, self._sites, self.context, self._clock()):
+            self._wake()
 
     async def poll_budgets(self) -> bool:
         """Poll all budgets once; False if a request failed."""

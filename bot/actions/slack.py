@@ -20,7 +20,7 @@ from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject, reread
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
-from bot.messages import links
+from bot.messages import links, weekly
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
@@ -351,6 +351,23 @@ class AfterQuiet(_Post):
         )
 
 
+class Weekly(_Post):
+    """Posts the weekly report of a website."""
+
+    kind: ClassVar[str] = "weekly"
+    week: dict[str, Any]
+
+    @staticmethod
+    def kept(week: weekly.Week) -> dict[str, Any]:
+        """The report as parameters of the step."""
+        kept: dict[str, Any] = msgspec.to_builtins(week)
+        return kept
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The week against the one before, and what deserves a look."""
+        return weekly.weekly(task, addresses, msgspec.convert(self.week, weekly.Week))
+
+
 class Notice(_Post):
     """Posts the bot's own troubles to the people who run it (`slack.ops_channel`).
 
@@ -548,7 +565,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Edit, AfterQuiet, Notice),
+    models=(Slack, Digest, Resolved, Edit, AfterQuiet, Weekly, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -115,7 +115,7 @@ def match(task: Task, addresses: Addresses) -> Message:
         headline=headline,
         url=shown["url"] or links.website(subject, addresses),
         place=_place(shown, subject),
-        why=(*reasons, *((_line(figures),) if figures else ())),
+        why=(*reasons, *((line_of(figures),) if figures else ())),
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
@@ -156,7 +156,7 @@ def _budget(task: Task, addresses: Addresses) -> Message:
         icon=icon,
         headline=cut(clean(headline), HEADLINE),
         url=url or website,
-        why=tuple(_line(cut(line, WHY)) for line in lines[:_MOST_LINES]),
+        why=tuple(line_of(cut(line, WHY)) for line in lines[:_MOST_LINES]),
         links=(opens,),
         context=(
             *_missing(task),
@@ -188,13 +188,13 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
         headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
         url=links.website(task.subject, addresses),
         place=_site(shown),
-        why=(_line(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
+        why=(line_of(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
         items=few,
         more=_left(few, many.worst, many.total),
         links=_website_link(task.subject, addresses),
         context=(
             *_missing(task),
-            _span(many.since, many.until, task.now, addresses),
+            span_of(many.since, many.until, task.now, addresses),
         ),
         **_on_page(task, addresses),
         buttons=buttons,
@@ -268,7 +268,7 @@ def notice(title: str, lines: Sequence[str], page: str, now: datetime, zone: str
         for line in lines[:_MOST_LINES]
     ]
     left = len(lines) - _MOST_LINES
-    more = [_line(f"and {left} more lines")] if left > 0 else []
+    more = [line_of(f"and {left} more lines")] if left > 0 else []
     return Message(
         icon=icon,
         headline=cut(clean(rest), HEADLINE),
@@ -283,7 +283,7 @@ _MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 def _timed(text: str, now: datetime, zone: str) -> Line:
     if _MOMENT.fullmatch(text):
         return time_part(datetime.fromisoformat(text), now, zone)
-    return _line(text)
+    return line_of(text)
 
 
 def digest(
@@ -312,10 +312,10 @@ def digest(
     return Message(
         icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(total)} {more}: {clean(shown['summary'])}", HEADLINE),
-        why=tuple(_line(cut(line, WHY)) for line in told),
+        why=tuple(line_of(cut(line, WHY)) for line in told),
         items=few,
         more=_left(few, worst, total),
-        context=(_span(since, task.now, task.now, addresses),),
+        context=(span_of(since, task.now, task.now, addresses),),
         **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
@@ -357,10 +357,10 @@ def after_quiet(
         icon=OF_SEVERITY[task.severity],
         headline=f"{number(total)} while it was quiet",
         place=cut(site, PLACE),
-        why=tuple(_line(line) for line in told),
+        why=tuple(line_of(line) for line in told),
         items=tuple(_waited(each, task, addresses, several=not site) for each in listed),
         more=total - sum(each.total for each in listed),
-        context=(_span(since, until, task.now, addresses),),
+        context=(span_of(since, until, task.now, addresses),),
     )
 
 
@@ -520,7 +520,7 @@ def _place(shown: Values, subject: Subject) -> str:
 # What a line says.
 
 
-def _line(text: str) -> Line:
+def line_of(text: str) -> Line:
     """The text with the paths of pages in bold; empty for no text."""
     parts = re.split(r"(?<!\S)(/(?:[^\s,;:]*[^\s,;:.!?])?)", text)
     return tuple(Part(part, bold=n % 2 == 1) for n, part in enumerate(parts) if part)
@@ -532,7 +532,7 @@ def _sentences(why: Sequence[str], *, joined: bool) -> tuple[Line, ...]:
     if joined and lines:
         lines = [", ".join(lines)]
     text = " ".join(f"{_begin(line)}{_stop(line)}" for line in lines)
-    return (_line(cut(text, WHY)),) if text else ()
+    return (line_of(cut(text, WHY)),) if text else ()
 
 
 def _begin(sentence: str) -> str:
@@ -562,7 +562,7 @@ def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...
     )
 
 
-def _span(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
+def span_of(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
     return (
         *time_part(since, now, addresses.zone),
         Part(" to "),

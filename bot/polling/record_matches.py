@@ -15,7 +15,7 @@ from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
 from bot.domain.subjects import Subject, reread, written
 from bot.fields.catalogue import group_value
-from bot.messages.pages import glimpse, spread_with
+from bot.messages.pages import glimpse, page_of_trouble, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
@@ -32,6 +32,7 @@ from bot.store.matches import (
     commit_poll,
     set_aside,
 )
+from bot.store.overview import count_page
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
@@ -81,12 +82,14 @@ class Found:
 class Routing:
     """Where posts without a channel go, and the time zone of active hours.
 
-    `ops` is the channel for messages about the bot itself, None for none.
+    `ops` is the channel for messages about the bot itself, None for none. `weekly`: some report
+    tells on which pages rules match.
     """
 
     channel: str
     zone: str
     ops: str | None = None
+    weekly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,9 @@ def record_poll(
                 notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
+    for each in found if routing.weekly else ():
+        if each.key in new and each.key not in suppressed and (on := page_of_trouble(each.subject)):
+            count_page(conn, each.subject.website.id, on, each.happened)
     return Recorded(new, tuple(tripped), frozenset(suppressed))
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
+from bot.domain.calendar import Schedule
 from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
 from bot.fields.catalogue import FilterValue
@@ -221,6 +222,20 @@ class Budget:
     column: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A weekly report of each of the websites, posted to the channel at these times."""
+
+    id: str
+    at: Schedule
+    channel: str
+    websites: tuple[str, ...] = ()
+    summary: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class RuleSet:
     """All rules of all files, in file order, with the lints that were not silenced.
@@ -234,6 +249,7 @@ class RuleSet:
     budgets: tuple[Budget, ...] = ()
     notes: tuple[Fault, ...] = ()
     disabled: tuple[Rule, ...] = ()
+    reports: tuple[Report, ...] = ()
 
     @property
     def written(self) -> tuple[Rule, ...]:

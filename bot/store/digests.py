@@ -170,11 +170,15 @@ def held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar)
 
 
 def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar) -> bool:
-    if row.action not in DIGESTS and row.action not in DIGESTS.values():
+    if row.action not in (*DIGESTS, *DIGESTS.values(), WEEKLY):
         return False
     quiet = None if row.m_severity == "critical" else calendar.quiet_until(now)
     if row.fault == Reason.QUIET and quiet is None and fold_after_quiet(conn, row, now):
         return True
+    if row.action == WEEKLY:
+        if quiet is not None:
+            _put_off(conn, row, quiet, Reason.QUIET, now)
+        return quiet is not None
     if row.action in DIGESTS.values():
         return _digest_waits(conn, row, now, quiet)
     params = _read_params(row.params)
@@ -419,6 +423,9 @@ FEW = 3
 AFTER_QUIET = "after_quiet"
 """The kind of step that posts this digest."""
 
+WEEKLY = "weekly"
+"""The kind of step that posts a weekly report, which stays a message of its own."""
+
 MOST_GROUPS = 50
 """Rules and ended alerts that it keeps; it counts the others."""
 
@@ -466,7 +473,8 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
     answers an earlier message goes out alone. False if this step does.
     """
     waiting: dict[str, Value] = {"lane": row.lane, "now": ms(now), "quiet": str(Reason.QUIET)}
-    rows = [DueStep(*each) for each in execute(conn, _AFTER_QUIET, waiting).fetchall()]
+    found = (DueStep(*each) for each in execute(conn, _AFTER_QUIET, waiting).fetchall())
+    rows = [each for each in found if each.action != WEEKLY]
     fresh = [each for each in rows if each.m_continues is None]
     begun = {each.match_id: each for each in fresh}
     ends = {each.m_continues: each for each in rows if each.m_key.endswith(RESOLVED)}

@@ -6,7 +6,7 @@
 import asyncio
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -16,6 +16,7 @@ if __name__ == "__main__":
 import budget_world
 import report_world
 from posting_world import posting, visit
+from weekly_world import Weeks
 
 from bot.actions import ACTIONS
 from bot.delivery import drain
@@ -147,6 +148,20 @@ async def waited() -> dict[str, dict]:
         return {"after-quiet": body(slack.posts()[0]), "scheduled": body(slack.posts("digests")[0])}
 
 
+async def report() -> dict[str, dict]:
+    """The weekly report of a website."""
+    monday = datetime(2026, 3, 16, 8, tzinfo=UTC)
+    async with posting("", **APP) as slack:
+        world = Weeks(slack)
+        await world.tick(monday - timedelta(days=14))
+        world.matches("checkout-friction", monday - timedelta(days=10), "/CART", count=8)
+        await world.tick(monday - timedelta(days=7))
+        world.matches("checkout-friction", monday - timedelta(days=3), "/CHECKOUT/PAY", count=6)
+        world.matches("search-dead-end", monday - timedelta(days=2), "/search", count=3)
+        await world.tick(monday)
+        return {"report-weekly": body(slack.posts()[-1])}
+
+
 async def notices() -> dict[str, dict]:
     """What the ops channel gets."""
     async with posting("", **APP) as slack:
@@ -243,6 +258,7 @@ async def payloads() -> dict[str, dict]:
     return {
         **await recordings(),
         **await waited(),
+        **await report(),
         **await alerts(),
         **await budgets(),
         **await notices(),

@@ -135,6 +135,14 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
 )
 
 
+REPORT_KEYS: Final[tuple[Key, ...]] = (
+    Key("summary", "what the report is for, in a line", "The shops' week"),
+    Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
+    Key("at", "the weekday and time at which it comes", "mon 09:00", required=True),
+    Key("do", "where it is posted", '{slack: {channel: "#ux"}}', required=True),
+)
+
+
 FILE_KEYS: Final[tuple[Key, ...]] = (
     Key("version", "the version of the rule language, always 1", "1", required=True),
     Key(
@@ -146,6 +154,11 @@ FILE_KEYS: Final[tuple[Key, ...]] = (
         "budgets",
         "the budgets by their ids",
         "{credits: {websites: [myshop.com], recordings: 50000, period: month, pace: true}}",
+    ),
+    Key(
+        "reports",
+        "weekly reports of websites, by their ids",
+        '{weekly: {at: mon 09:00, do: {slack: {channel: "#ux"}}}}',
     ),
     Key(
         "vars",

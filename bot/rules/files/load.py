@@ -13,14 +13,14 @@ from bot.errors import Fault, RuleErrors, internal_error
 from bot.fields.catalogue import ALERTS
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
-from bot.rules.files.budget import budget
+from bot.rules.files.budget import budget, report
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.keys import FILE_KEYS, names
 from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
 from bot.rules.files.rule import named, rule
 from bot.rules.files.rule_tests import samples
 from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
-from bot.rules.model import Budget, Rule, RuleSet, Sample
+from bot.rules.model import Budget, Report, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
 from bot.rules.syntax.nodes import (
@@ -148,7 +148,7 @@ def _remove(skipped: list[Block], root: Node) -> None:
             section.entries.pop(block.name, None)
 
 
-_SECTION = re.compile(r"(rules|budgets) *:\s*(#.*)?$")
+_SECTION = re.compile(r"(rules|budgets|reports) *:\s*(#.*)?$")
 _YAML_NAME = re.compile(r"""\s*["']?([A-Za-z0-9_-]*)""")
 
 
@@ -189,7 +189,7 @@ def toml_blocks(lines: list[str]) -> Iterator[Block]:
         if header:
             if begin < number:
                 yield Block(begin, number, section, name)
-            inside = header[1] in ("rules", "budgets") and header[2]
+            inside = header[1] in ("rules", "budgets", "reports") and header[2]
             section, name = (header[1], header[2]) if inside else ("", "")
             begin = number if inside else len(lines) + 1
     if section:
@@ -263,6 +263,7 @@ def read(
         tuple(found.budgets),
         tuple(note for note in found.notes if not _silent(note, found.silences)),
         tuple(rule for rule, _ in found.rules if rule.disabled),
+        tuple(found.reports),
     )
 
 
@@ -325,6 +326,7 @@ class _Found:
     was: list[tuple[str, Place]] = field(default_factory=list)
     not_while: list[tuple[str, str, Place]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
     budgets_were: list[tuple[str, Place]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
@@ -343,7 +345,7 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     if not partly or "version" in keys.entries:
         _version(keys, place)
     into.silences.update(_silence(keys, place, ""))
-    has = ("rules", "budgets", "vars")
+    has = ("rules", "budgets", "reports", "vars")
     if not partly and not any(suggestion(entry.key, has) for entry in keys):
         place.fault("the file has no rules; write them under rules:")
     for entry, here in _section(keys, "rules", place, partly=partly):
@@ -355,6 +357,12 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
         with _surprises_told(here, "this budget"):
             if named(entry, here, "budget"):
                 _budget(resolved(entry, here, into.lists), here, allowed, into)
+    for entry, here in _section(keys, "reports", place, partly=partly):
+        into.ids.append(here)
+        with _surprises_told(here, "this report"):
+            if named(entry, here, "report"):
+                made = report(resolved(entry, here, into.lists), here, allowed)
+                into.reports.extend([made] if made else ())
 
 
 _MAY_HAVE_VARS = re.compile(rb"(?m)^\s*\[?[\"']?vars\b|[{,]\s*[\"']?vars\b")
@@ -370,7 +378,7 @@ def _vars(root: Node | None, place: Place, into: dict[str, Shared]) -> None:
 def _of_rules(root: Keys) -> bool:
     """Whether a key is one of a rule file, or a slip for one, or has a rule."""
     return any(
-        suggestion(entry.key, ("version", "rules", "budgets", "vars"))
+        suggestion(entry.key, ("version", "rules", "budgets", "reports", "vars"))
         or (isinstance(entry.node, Keys) and {"watch", "when", "do"} & entry.node.entries.keys())
         for entry in root
     )
@@ -423,7 +431,7 @@ def _version(keys: Keys, place: Place) -> None:
         place.at("version", entry.node).fault("unsupported version of the rule language; write 1")
 
 
-_NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits"}
+_NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits", "reports": "weekly"}
 
 
 def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tuple[Entry, Place]]:

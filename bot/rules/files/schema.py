@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
+from bot.domain.calendar import SCHEDULE_PATTERN
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
 from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
@@ -17,6 +18,7 @@ from bot.rules.files.keys import (
     BEFORE,
     BUDGET_KEYS,
     FILE_KEYS,
+    REPORT_KEYS,
     RULE_KEYS,
     SHARED,
     TEST_KEYS,
@@ -77,6 +79,7 @@ def json_schema() -> Schema:
     definitions: Schema = {
         "rule": _rule(),
         "budget": _budget(),
+        "report": _report(),
         "silence": one_or_more({"enum": list(LINTS)}),
         VAR: {
             **_object({VAR: TEXT}, (VAR,)),
@@ -97,6 +100,7 @@ def json_schema() -> Schema:
         "version": {"const": 1},
         "rules": _by_id("rule", taken=OWN_RULE),
         "budgets": _by_id("budget"),
+        "reports": _by_id("report"),
         "vars": {"type": "object", "additionalProperties": one_or_more(TEXT)},
         "silence": _ref("silence"),
     }
@@ -105,7 +109,7 @@ def json_schema() -> Schema:
         "title": "mouseflow-bot rule file",
         **_object(_described(FILE_KEYS, values), required(FILE_KEYS)),
         "patternProperties": {f"^{SHARED}": True},
-        "anyOf": [{"required": [key]} for key in ("rules", "budgets", "vars")],
+        "anyOf": [{"required": [key]} for key in ("rules", "budgets", "reports", "vars")],
         "$defs": definitions,
     }
 
@@ -339,6 +343,17 @@ def _given_value(field: Field) -> Schema:
 
 def _item(field: Field) -> Schema:
     return _object({part.name: _given_value(part) for part in field.parts}) | {"minProperties": 1}
+
+
+def _report() -> Schema:
+    channel = _object({"channel": {"type": "string"}})
+    values: dict[str, Schema] = {
+        "summary": TEXT,
+        "websites": _or_list(one_or_more(TEXT)),
+        "at": {"type": "string", "pattern": SCHEDULE_PATTERN},
+        "do": _object({"slack": channel}, ("slack",)),
+    }
+    return _object(_described(REPORT_KEYS, values), required(REPORT_KEYS))
 
 
 def _budget() -> Schema:
