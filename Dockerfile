@@ -16,10 +16,10 @@ WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 # The build tools stay in this stage: the environment that is copied has not even pip.
 RUN python -m venv --without-pip /opt/mouseflow-bot
-COPY requirements-build.txt requirements.txt ./
+COPY requirements-build.txt requirements-notify.txt ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
     && pip --python /opt/mouseflow-bot install --require-hashes --only-binary :all: \
-        -r requirements.txt
+        -r requirements-notify.txt
 COPY pyproject.toml README.md LICENSE mouseflow_bot.py ./
 COPY rules ./rules
 COPY mouseflow ./mouseflow

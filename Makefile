@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test worlds check format generate docs lint types contracts lock clean
+.PHONY: demo test worlds bench check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -17,6 +17,11 @@ test: $(DEV)
 N ?= 1000
 worlds: $(DEV)
 	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
+
+# Everything in bench/ that takes less than a minute or two; docs/explanation/performance.md has the rest.
+BENCH ?= calls check decoding delivery start
+bench: $(DEV)
+	@for each in $(BENCH); do echo "$$each:"; $(BIN)/python -m bench.$$each || exit 1; done
 
 check: lint types contracts test
 
@@ -74,6 +79,8 @@ lock: $(BIN)/python
 	$(COMPILE) --no-build-isolation --output-file requirements.txt pyproject.toml
 	$(COMPILE) --output-file requirements-build.txt requirements-build.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	$(COMPILE) --no-build-isolation --extra notify --constraint requirements.txt \
+		--output-file requirements-notify.txt pyproject.toml
 	$(COMPILE) --no-build-isolation --extra docs --constraint requirements.txt \
 		--output-file requirements-docs.txt pyproject.toml
 

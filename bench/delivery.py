@@ -1,8 +1,9 @@
 """How many steps a second are settled, against bare transactions of the same size.
 
     python bench/delivery.py            the ratio, from 2,000 steps
+    python bench/delivery.py --beside   writes a second where each takes 0.3 s
     python bench/delivery.py --queue    a queue of 100,000 matches drained, with its memory
-    python bench/delivery.py --write    both, into docs/explanation/performance.md
+    python bench/delivery.py --write    all of it, into docs/explanation/performance.md
 
 A step that is delivered costs one durable transaction: it settles this step and claims the next.
 The bare transaction writes the same rows with plain SQL, on the same kind of file.
@@ -20,14 +21,18 @@ from typing import ClassVar
 
 import structlog
 
+from bot.account import Account, open_client
 from bot.actions.base import Action, Done
-from bot.delivery import drain
+from bot.actions.tag import Tag as RealTag
+from bot.config.settings import MouseflowSection
+from bot.delivery import drain, worker
 from bot.domain.step import Rank
 from bot.domain.subjects import RecordingSubject, Site, written
 from bot.ports import Ports
-from bot.store import Store, open_store
+from bot.store import Store, in_memory_copy, open_store
 from bot.store.dead_letters import queue_figures
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from mouseflow import Priority
 from mouseflow.models import Recording
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -145,6 +150,56 @@ def ratio(steps: int) -> list[str]:
     ]
 
 
+LATENCY = 0.3
+
+
+async def _slow_account(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers each write after 0.3 s."""
+    while head := await reader.readline():
+        while head.strip():
+            head = await reader.readline()
+        await asyncio.sleep(LATENCY)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+    writer.close()
+
+
+def writes_a_second(rate: float, side_by_side: int, recordings: int = 60) -> float:
+    """Tags of as many recordings of one website, with the real client."""
+
+    async def run() -> float:
+        server = await asyncio.start_server(_slow_account, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = MouseflowSection(
+            base_url=url, email="a@b.c", api_key="key", requests_per_second=rate
+        )
+        with in_memory_copy("sqlite:///none.db") as store:
+            tags = [match(n, [RealTag(tag="friction")]) for n in range(recordings)]
+            commit = PollOutcome(source="recordings", website=SITE.id, at=NOW, matches=tags)
+            store.do(lambda conn: commit_poll(conn, commit))
+            async with open_client(settings) as client:
+                ports = Ports(Account(client, Priority.ACTION), None, None)
+                began = time.perf_counter()
+                await drain(store, ports, {"tag": RealTag}, clock=lambda: NOW)
+                took = time.perf_counter() - began
+        server.close()
+        return recordings / took
+
+    before, worker.BESIDE = worker.BESIDE, side_by_side
+    try:
+        return asyncio.run(run())
+    finally:
+        worker.BESIDE = before
+
+
+def beside() -> list[str]:
+    """One after another, as the bot did before, and side by side."""
+    return [
+        f"| writes a second at {LATENCY} s each, rate limit {rate}: one by one; side by side"
+        f" | {writes_a_second(rate, 0):.1f}; {writes_a_second(rate, worker.BESIDE):.1f} |"
+        for rate in (2, 5, 20)
+    ]
+
+
 def queue(matches: int) -> list[str]:
     """Slack was away while so many matches came; now it is back."""
     with tempfile.TemporaryDirectory() as folder:
@@ -191,14 +246,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--queue", nargs="?", type=int, const=100_000, metavar="MATCHES")
-    parser.add_argument(
-        "--write", action="store_true", help="both, into docs/explanation/performance.md"
-    )
+    parser.add_argument("--beside", action="store_true")
+    parser.add_argument("--write", action="store_true", help="into docs/explanation/performance.md")
     args = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     lines = []
-    if args.write or not args.queue:
+    if args.write or not (args.queue or args.beside):
         lines += ratio(args.steps)
+    if args.write or args.beside:
+        lines += beside()
     if args.write or args.queue:
         lines += queue(args.queue or 100_000)
     print("\n".join(lines))

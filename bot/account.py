@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from bot import errors
 from bot.errors import ConfigError, GiveUp, TryLater
+from bot.transport import AiohttpTransport
 from mouseflow import AsyncMouseflow, Priority, Request, Sent
 from mouseflow.errors import (
     BadCredentials,
@@ -21,6 +22,7 @@ from mouseflow.errors import (
     Unavailable,
     Unreachable,
 )
+from mouseflow.transport import base_url
 
 if TYPE_CHECKING:
     from bot.config.settings import MouseflowSection
@@ -53,14 +55,17 @@ def open_client(
     `observe` is called with each attempt.
     """
     with translated():
+        url = base_url(settings.base_url or settings.region or "")
         return AsyncMouseflow(
-            settings.base_url or settings.region or "",
+            url,
             settings.email,
             settings.api_key.get_secret_value(),
             requests_per_second=settings.requests_per_second,
             burst=max(ONE_MATCH, round(settings.requests_per_second)),
+            concurrency=max(4, round(settings.requests_per_second / 2)),
             tries=tries,
             observe=observe,
+            transport=AiohttpTransport(url),
         )
 
 

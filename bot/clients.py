@@ -1,4 +1,4 @@
-"""The clients of Mouseflow, Slack and webhooks: opened, given other secrets, closed."""
+"""The clients of Mouseflow, Slack and other places: opened, given other secrets, closed."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,9 +10,18 @@ from pydantic import SecretStr
 
 from bot.account import Account, open_client
 from bot.config import Settings
-from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack, DryWebhook, NoSlack
+from bot.delivery.dry_run import (
+    DryMouseflow,
+    DryNotify,
+    DryRunLog,
+    DrySlack,
+    DryWebhook,
+    NoSlack,
+)
+from bot.delivery.notify import Places, problems
 from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
+from bot.errors import ConfigError
 from bot.ports import Addresses, Mouseflow, Ports
 from mouseflow import AsyncMouseflow, Priority, Sent
 
@@ -45,13 +54,18 @@ async def open_clients(
 ) -> AsyncIterator[Clients]:
     """The clients for these settings, closed at the end.
 
-    `observe` is called with each attempt of a request to Mouseflow.
+    `observe` is called with each attempt of a request to Mouseflow. Raises ConfigError for a place
+    of `[notify]` that can't be used.
     """
+    if faults := problems(settings.notify):
+        raise ConfigError("\n".join(faults))
     client = open_client(settings.mouseflow, observe=observe)
     slack, webhook = _poster(settings), WebhookCaller()
+    places = Places(settings.notify)
     try:
-        acting = Ports(Account(client, Priority.ACTION), slack, webhook, _addresses(settings))
-        rotate = partial(_rotate, client, slack, _Secrets.of(settings))
+        account = Account(client, Priority.ACTION)
+        acting = Ports(account, slack, webhook, _addresses(settings), places)
+        rotate = partial(_rotate, client, slack, places, _Secrets.of(settings))
         yield Clients(Account(client, Priority.POLL), acting, client, rotate)
     finally:
         await client.aclose(within=LAST_CALLS.total_seconds())
@@ -76,6 +90,7 @@ class _Secrets:
 def _rotate(
     client: AsyncMouseflow,
     slack: SlackPoster | WebhookPoster | NoSlack,
+    places: Places,
     used: _Secrets,
     settings: Settings,
 ) -> list[str]:
@@ -93,7 +108,7 @@ def _rotate(
         slack.use(new.slack)
         changed.append("slack.bot_token" if settings.slack.bot_token else "slack.webhook_url")
     used.account, used.slack = new.account, new.slack
-    return changed
+    return changed + [f"notify.{name}" for name in places.use(settings.notify)]
 
 
 def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:
@@ -103,6 +118,7 @@ def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:
         DrySlack(dry_run_log),
         DryWebhook(dry_run_log),
         clients.acting.addresses,
+        DryNotify(dry_run_log),
     )
     return Clients(clients.reading, acting, clients.client)
 

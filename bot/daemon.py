@@ -19,7 +19,14 @@ or a dead letter. Delivery decides nothing about rules.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,8 +44,9 @@ from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
-from bot.delivery import Delivery, Drained
+from bot.delivery import SLACK_PACE, Delivery, Drained
 from bot.delivery.dry_run import DryRunLog
+from bot.delivery.rebuild import book_of, retry_some
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
 from bot.delivery.troubles import Ops
 from bot.delivery.webhook import Heartbeat
@@ -52,6 +60,7 @@ from bot.errors import (
     StoreLost,
 )
 from bot.health import Health
+from bot.messages.ops import Notice
 from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
@@ -108,6 +117,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         expand=settings.poll.expand,
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
+        holidays=frozenset(settings.rules.holidays),
     )
 
 
@@ -115,8 +125,8 @@ def ops_of(settings: Settings) -> Ops:
     """How delivery tells people of its troubles."""
     channel = settings.slack.ops
 
-    def tell(conn: Connection, title: str, lines: Sequence[str], now: datetime) -> None:
-        announce(conn, title, lines, now, channel, page="queue")
+    def tell(conn: Connection, notice: Notice, now: datetime) -> None:
+        announce(conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer)
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 
@@ -256,6 +266,7 @@ class Daemon:
             ops=ops_of(settings),
             timing=timing,
             calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
+            paces=SLACK_PACE,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),
@@ -441,13 +452,13 @@ class Daemon:
         return None
 
     def _with_secret(self, rule: str, action: Action) -> Action:
-        """A stored action with the secret that its rule or a budget has now."""
+        """A stored action with the URL and the secret that its rule or a budget has now."""
         if not isinstance(action, Webhook):
             return action
         rules = self._watcher.rules
-        in_rule = (each.do for each in rules.rules if each.id == rule)
+        in_rule = [each.do for each in rules.rules if each.id == rule]
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
-        return action.with_secret(chain.from_iterable((*in_rule, *in_budgets)))
+        return action.as_in_rule(chain.from_iterable(in_rule or in_budgets))
 
     def _buttons(self) -> Callable[[], Awaitable[None]] | None:
         """Receives presses of buttons; None where the configuration has no token for that."""
@@ -465,7 +476,16 @@ class Daemon:
             zone=self._settings.mouseflow.time_zone,
             clock=utc,
             wake=self._delivery.wake,
+            requeue=self._requeue,
         ).receive_presses
+
+    def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
+        """Put dead letters back, as their rules have them now."""
+        slack = self._settings.slack
+        book = book_of(conn, self._watcher.rules.rules, slack.channel or "", slack.ops)
+        after: int | None = 0
+        while after is not None:
+            after = retry_some(conn, now, book, ids=ids, after=after).last
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)

@@ -25,6 +25,7 @@ QUIET = (
     "asyncio",
     "uvicorn",
     "alembic",
+    "urllib3",
 )
 """Libraries that log only warnings and worse: their other logs contain URLs with queries."""
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from bot.domain.many import Many
 from bot.domain.subjects import Severity, Subject
+from bot.errors import Refused
 from mouseflow.request import Request
 
 T = TypeVar("T")
@@ -78,6 +79,37 @@ class Webhook(Protocol):
         ...
 
 
+Tone = Literal["info", "success", "warning", "failure"]
+"""How a message is meant; other places show it by a colour or an icon."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainMessage:
+    """A message as plain text, for a place that the bot knows nothing of."""
+
+    title: str
+    body: str
+    tone: Tone
+
+
+class Notify(Protocol):
+    """Sends to the places of `[notify]`; raises GiveUp or TryLater."""
+
+    async def send(self, place: str, message: PlainMessage) -> str:
+        """Send it; returns what kind of service has accepted it, such as `E-Mail`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """`Notify` without any place."""
+
+    async def send(self, place: str, message: PlainMessage) -> str:
+        """Refuse it."""
+        reason = f"there is no place {place} under [notify]"
+        raise Refused(reason, "add it to the configuration", code="no_place")
+
+
 class CannotLook(Exception):
     """Posts can't be looked up in this channel, so they are at-least-once."""
 
@@ -116,6 +148,7 @@ class Ports:
     slack: Slack
     webhook: Webhook
     addresses: Addresses = Addresses()
+    notify: Notify = Nowhere()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

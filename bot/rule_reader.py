@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bot.actions.webhook import Webhook
+from bot.actions.webhook import URL_NOT_KEPT, Webhook
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
 from bot.rules.files.actions import Allowed
@@ -212,18 +213,23 @@ NOT_KEPT = b"env:SECRET_NOT_IN_THE_STORE"
 
 
 def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
-    """The files for the store, without secrets; none if a secret can't be found in their text."""
+    """The files for the store, without secrets and webhooks' URLs.
+
+    None if one of these can't be found in their text.
+    """
     each = [do for rule in rules.written for do in rule.do]
     each += [do for budget in rules.budgets for step in budget.steps for do in step.do]
-    secrets = {
-        do.secret.encode()
-        for do in each
-        if isinstance(do, Webhook) and do.secret and not do.secret_reference
-    }
-    if not all(any(secret in content for _, content in files) for secret in secrets):
+    calls = [do for do in each if isinstance(do, Webhook)]
+    spelled_out = [do.secret for do in calls if do.secret and not do.secret_reference]
+    instead = dict.fromkeys((secret.encode() for secret in spelled_out), NOT_KEPT)
+    for do in calls:
+        if (parts := urlsplit(do.url)).path.strip("/") or parts.query:
+            kept = f"{parts.scheme}://{parts.netloc}{URL_NOT_KEPT}"
+            instead[do.url.encode()] = kept.encode()
+    if not all(any(secret in content for _, content in files) for secret in instead):
         return ()
-    for secret in secrets:
-        files = [(name, content.replace(secret, NOT_KEPT)) for name, content in files]
+    for secret in sorted(instead, key=len, reverse=True):  # one may be the beginning of another
+        files = [(name, content.replace(secret, instead[secret])) for name, content in files]
     return files
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import (
     Collection,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -18,10 +19,11 @@ from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing
 from bot.polling.recordings import stop_reading
-from bot.polling.site_rules import SiteRules
+from bot.polling.server_facts import own_tags
+from bot.polling.site_rules import SiteRules, Traits, traits_of
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import uncovered, website_gone
-from bot.rules.model import Rule, RuleSet, applies
+from bot.rules.model import Rule, RuleSet, applies, names_site, rules_by_website
 from bot.store import Connection
 from bot.store.alert_states import websites_of_levels
 from bot.store.recordings import (
@@ -78,41 +80,88 @@ def _named(name: str, rules: RuleSet) -> bool:
 
 def unknown_websites(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
     """The rules that name a website which the account does not have, each with that name."""
+    missing = {
+        name: not any(names_site((name,), site) for site in sites)
+        for name in dict.fromkeys(name for rule in rules.rules for name in rule.websites)
+    }
     for rule in rules.rules:
-        for name in rule.websites:
-            if not any(applies(replace(rule, websites=(name,)), site) for site in sites):
-                yield rule.id, name
+        yield from ((rule.id, name) for name in rule.websites if missing[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rules of each watched website, by its id: made once for all that have the same ones."""
+
+    rules: Mapping[str, SiteRules]
+    traits: Mapping[str, Traits]
+
+
+NOTHING_PREPARED = Prepared({}, {})
+
+AT_ONCE = 20
+"""How many rules are prepared at once, so that other work does not wait long."""
+
+
+def prepare(
+    rules: RuleSet, sites: Sequence[Site], before: Prepared, tags: Set[str] = frozenset()
+) -> Generator[None, None, Prepared]:
+    """Prepare the rules for the websites, a piece at a time. `tags` are those of earlier rules.
+
+    What is the same as `before` is kept, with all that it has compiled: a rule that has only
+    moved in its file is the same.
+    """
+    traits: dict[str, Traits] = {}
+    for place, rule in enumerate(rules.watching("recordings"), 1):
+        known = before.traits.get(rule.id)
+        traits[rule.id] = known if known and _same(known.rule, rule) else traits_of(rule)
+        if place % AT_ONCE == 0:
+            yield
+    own = own_tags(rules.rules) | tags
+    every = rules_by_website(rules.rules, sites)
+    yield
+    found: dict[str, SiteRules] = {}
+    shared = {each.traits: each for each in before.rules.values() if each.own_tags == own}
+    for site in sites:
+        watching = every[site.id]
+        if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
+            continue
+        mine = tuple(traits[rule.id] for rule in watching if rule.watch == "recordings")
+        if mine not in shared:
+            of_site = [it.rule for it in mine]
+            shared[mine] = SiteRules(of_site, site, earlier_tags=own, known=traits)
+            yield
+        found[site.id] = shared[mine]
+    return Prepared(found, traits)
+
+
+def _same(known: Rule, rule: Rule) -> bool:
+    return rule == replace(
+        known, file=rule.file, line=rule.line, column=rule.column, tests=rule.tests
+    )
 
 
 def watched_sites(
-    rules: RuleSet,
-    sites: Sequence[Site],
-    before: Mapping[str, WatchedSite],
-    tags: Set[str] = frozenset(),
+    sites: Sequence[Site], before: Mapping[str, WatchedSite], prepared: Prepared
 ) -> dict[str, WatchedSite]:
-    """The websites that some rule or budget watches, by id. `tags` are those of earlier rules.
+    """The websites that some rule or budget watches, by id, with the rules prepared for them.
 
     What is kept of them stays, except for facts that other rules had asked for.
     """
     found = {}
-    shared: dict[tuple[str, ...], SiteRules] = {}  # most websites have the same rules
     unchanged: dict[tuple[int, int], bool] = {}
     for site in sites:
-        watching = tuple(rule.id for rule in rules.rules if applies(rule, site))
-        if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
+        rules = prepared.rules.get(site.id)
+        if rules is None:
             continue
-        if watching not in shared:
-            shared[watching] = SiteRules(rules.rules, site, earlier_tags=tags)
-        prepared = shared[watching]
         known = before.get(site.id)
         if known is None:
-            found[site.id] = WatchedSite(site, prepared)
+            found[site.id] = WatchedSite(site, rules)
             continue
-        pair = (id(known.rules), id(prepared))
+        pair = (id(known.rules), id(rules))
         if pair not in unchanged:
-            unchanged[pair] = known.rules.final.rules == prepared.final.rules
+            unchanged[pair] = known.rules.final.rules == rules.final.rules
         live = known.live if unchanged[pair] else known.live.forget_facts()
-        found[site.id] = replace(known, site=site, rules=prepared, live=live)
+        found[site.id] = replace(known, site=site, rules=rules, live=live)
     return found
 
 
@@ -124,11 +173,10 @@ def stop_unwatched(
     A rule that comes later begins when it comes. A website that is missing from the list keeps
     its place: it is caught up with.
     """
+    of_recordings = [[rule for rule in rules if rule.watch == "recordings"] for rules in watching]
+    by_website = [rules_by_website(rules, sites) for rules in of_recordings]
     for site in sites:
-        if not all(
-            any(rule.watch == "recordings" and applies(rule, site) for rule in rules)
-            for rules in watching
-        ):
+        if not all(rules[site.id] for rules in by_website):
             stop_reading(conn, site.id, now)
 
 
@@ -175,6 +223,8 @@ def _tell_of_new_names(
     before = website_names(conn)
     for site in sites:
         old = Site(site.id, before.get(site.id, site.name))
+        if old.name == site.name:
+            continue
         lost = [rule.id for rule in rules if applies(rule, old) and not applies(rule, site)]
         if lost:
             title = f"Website {old.name} is now called {site.name}"

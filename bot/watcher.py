@@ -8,6 +8,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Generator,
     Mapping,
     Sequence,
 )
@@ -15,11 +16,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
 from bot import weekly
+from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
 from bot.budgets.step_aside import follow_files
@@ -32,11 +34,13 @@ from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import Recorded, posting
+from bot.polling.record_matches import NOTHING, Caught, Recorded, posting
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags, remember_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
+from bot.reports.absence import record_absences
+from bot.reports.look import Look
 from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, waits_for
@@ -62,7 +66,9 @@ from bot.store.rules import (
     rules_loaded,
 )
 from bot.watched_sites import (
+    NOTHING_PREPARED,
     WatchedSite,
+    prepare,
     save_sites,
     site_of,
     sites_of,
@@ -72,6 +78,7 @@ from bot.watched_sites import (
 )
 from mouseflow import websites
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
@@ -102,6 +109,7 @@ class Watcher:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
         self.rules = rules
         self.watched: dict[str, WatchedSite] = {}
+        self._prepared, self._preparing = NOTHING_PREPARED, asyncio.Lock()
         self.budget_memory = BudgetMemory()
         self.notices = Notices(
             self.context, ops=ops, wake=wake, clock=clock, announce_after=announce_after
@@ -198,7 +206,9 @@ class Watcher:
             return changed, lost or bool(ended.matches)
 
         changed, lost = await self.context.store.run(work)
-        await self._rebuild(rules, changed)
+        # Whether a rule has changed does not depend on its webhooks' URLs, which may be secrets.
+        calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
+        await self._rebuild(rules, {*changed, *calling})
         if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
@@ -244,6 +254,10 @@ class Watcher:
 
         Does nothing while both are the same: preparing many rules takes a second.
         """
+        async with self._preparing:
+            await self._watch_present()
+
+    async def _watch_present(self) -> None:
         rules, sites = self.rules, self._sites
         if self._watching and self._watching[0] is rules and self._watching[1] == sites:
             return
@@ -254,7 +268,8 @@ class Watcher:
         )
         self._last_rules = rules.rules
         tags = await self.context.store.run(earlier_tags)
-        self.watched = watched_sites(rules, sites, self.watched, tags)
+        self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
+        self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
         self._started = now if self._started is None else self._started
         for each in self.watched.values():
@@ -314,7 +329,7 @@ class Watcher:
                 it.filter for it in held if (it.kind, it.website) == ("recordings", before.site.id)
             }
             before.reported |= {name for name in FILTERS if WORDS[name] in told}
-        await self._backfill(before)
+        earlier = await self._backfill(before)
         # Only now: a backfill may take hours, and the rules may have changed meanwhile.
         watched = self.watched.get(before.site.id)
         if watched is None or not watched.rules.final.rules:
@@ -341,6 +356,10 @@ class Watcher:
         await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self.notices.check_zone(polled.offset)
+        await self._record_absences(watched, polled, now)
+        caught = Caught(
+            earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
+        )
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -349,7 +368,26 @@ class Watcher:
             raise BotError(
                 f"details of recordings can't be read: {polled.outage}"
             ) from polled.outage
-        return polled.recorded
+        return replace(polled.recorded, caught=caught)
+
+    async def _record_absences(
+        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
+    ) -> None:
+        """Fire and resolve the rules about too few sessions."""
+        rules = [rule for rule in watched.rules.final.rules if rule.too_few is not None]
+        if not rules:
+            return
+        context = self.context
+        work = partial(
+            record_absences,
+            rules=rules,
+            polled=polled,
+            look=Look(watched.site, now, context.zone, context.gap),
+            settle=context.settle,
+            routing=context.routing,
+            others=waits_for(self.rules.rules),
+        )
+        self._take(await context.store.run(work))
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
@@ -379,7 +417,7 @@ class Watcher:
         watched.begun, watched.first = asyncio.get_running_loop().time(), None
         return Recorded()
 
-    async def _backfill(self, watched: WatchedSite) -> None:
+    async def _backfill(self, watched: WatchedSite) -> Caught:
         """After hours without a poll, first read what was missed, and tell people."""
         now = self._clock()
         missed = await backfill(
@@ -391,7 +429,7 @@ class Watcher:
             watched.watched_since(now),
         )
         if missed is None:
-            return
+            return NOTHING
         log.info("poll.backfilled", website=watched.site.name, since=missed.since,
                  read=missed.read, matches=missed.matches, unread=missed.missed)  # fmt: skip
         # What was live before has been read again; the rows of then are out of date.
@@ -402,6 +440,7 @@ class Watcher:
         if missed.matches:
             self._wake()
         self._log_paused(missed.paused)
+        return Caught(missed.read, missed.matches)
 
     async def _announce_resumed(self, since: datetime) -> None:
         await self.notices.announce_resumed(since, told=self.troubles.are_announced)
@@ -498,7 +537,8 @@ class Watcher:
 
     async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
         try:
-            self._take(await poll())
+            recorded = await poll()
+            self._take(recorded)
         except BotError as error:
             await self.troubles.failed(name, error)
             return False
@@ -507,7 +547,10 @@ class Watcher:
             if await self.troubles.failed(name, error):
                 log.exception("poll.internal_error", what=name)
             return False
-        await self.succeeded(name)
+        caught = recorded.caught
+        if not caught.recordings:  # a poll of something else
+            caught = replace(caught, matches=len(recorded.matches))
+        await self.succeeded(name, caught)
         return True
 
     def _take(self, recorded: Recorded) -> None:
@@ -516,9 +559,9 @@ class Watcher:
             self._wake()
         self._log_paused(recorded.paused)
 
-    async def succeeded(self, name: str) -> None:
+    async def succeeded(self, name: str, caught: Caught = NOTHING) -> None:
         """Note that a poll succeeded; tell people if that ends a trouble they know of."""
-        if await self.troubles.works(name):
+        if await self.troubles.works(name, caught):
             self.notices.works_again()
 
     def _log_paused(self, paused: Sequence[tuple[str, str]]) -> None:
@@ -527,6 +570,17 @@ class Watcher:
             log.warning("rule.paused", rule=rule, reason=reason)
         if paused:
             self._wake()
+
+
+async def _in_turns(work: Generator[None, None, T]) -> T:
+    """Do the work; polls and deliveries go on between its pieces."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await asyncio.sleep(0)
 
 
 MOST_FAULTS = 50

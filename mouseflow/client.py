@@ -306,8 +306,6 @@ class AsyncMouseflow(AccountLists):
             _, left = await asyncio.wait(set(self._in_flight), timeout=within)
             for task in left:
                 task.cancel()
-            if left:
-                return  # the connections end with the loop
         await self._transport.aclose()
 
     @property

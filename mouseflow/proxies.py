@@ -53,6 +53,15 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Proxies:
     return Proxies(found, tuple(none_for.replace(",", " ").split()))
 
 
+def proxy_for(url: str) -> str | None:
+    """The environment's proxy for that URL; raises ConfigurationError for one that can't be used.
+
+    For this machine no variable counts, and none is read.
+    """
+    local = is_loopback(urlsplit(url).hostname or "")
+    return None if local else from_environment().of(url)
+
+
 def check_certificates(environ: Mapping[str, str] | None = None) -> None:
     """Raise ConfigurationError if `SSL_CERT_FILE` or `SSL_CERT_DIR` can't be used."""
     environ = os.environ if environ is None else environ

@@ -6,7 +6,8 @@ what people typed into filters) and unpack an answer in as many layers as the se
 httpx leaks a slot of its connection pool whenever a request is cancelled or waits too long
 for the pool, until no request gets through. Hence four rules: no pool timeout; a queue in
 front of the pool (`CallQueue`); no request in flight is ever cancelled (it ends by its
-timeouts); and connections that hang all the same are thrown away and built again.
+timeouts); and connections that hang all the same are thrown away and built again. The bot hands
+in a transport of its own (`bot.transport`), for which they hold as well.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ import httpx
 
 from mouseflow import __version__
 from mouseflow.errors import ConfigurationError, TooLarge, Unreachable
-from mouseflow.proxies import from_environment, is_loopback
+from mouseflow.proxies import is_loopback, proxy_for
 from mouseflow.request import Request
 
 REGIONS = ("eu", "us")
@@ -112,8 +113,7 @@ class Transport:
         self._monotonic = monotonic
         self._transport = transport
         # Raises ConfigurationError, before anything is sent.
-        local = is_loopback(urlsplit(base_url).hostname or "")
-        self._proxy = None if local or transport else from_environment().of(base_url)
+        self._proxy = None if transport else proxy_for(base_url)
         self._tls: ssl.SSLContext | None = None
         self._closing: set[asyncio.Task[None]] = set()
 

@@ -7,6 +7,8 @@ from types import MappingProxyType
 from bot.actions.base import Action, Spec
 from bot.actions.delete import DELETE
 from bot.actions.enabled import ENABLED
+from bot.actions.notifier import DigestOfMany
+from bot.actions.notify import NOTIFY
 from bot.actions.recording import RECORDING
 from bot.actions.recording_rate import RECORDING_RATE
 from bot.actions.share import SHARE
@@ -29,6 +31,7 @@ _SPECS: tuple[Spec, ...] = (
     RECORDING_RATE,
     ENABLED,
     SLACK,
+    NOTIFY,
     WEBHOOK,
 )
 
@@ -44,6 +47,22 @@ DIGESTS: Mapping[str, str] = MappingProxyType(
     {kind: model.digest for kind, model in ACTIONS.items() if model.digest}
 )
 """The kinds of posts that limits may hold back, each with the kind of digest for them."""
+
+AFTER_QUIET: Mapping[str, str] = MappingProxyType(
+    {kind: model.after_quiet for kind, model in ACTIONS.items() if issubclass(model, DigestOfMany)}
+)
+"""The kinds of digests, each with the kind that tells what waited in a quiet time."""
+
+IRREVERSIBLE = frozenset(kind for kind, model in ACTIONS.items() if model.irreversible)
+"""The kinds of steps that can't be undone."""
+
+IF_HELD_BACK: Mapping[str, str] = MappingProxyType(
+    {kind: model.if_held_back for kind, model in ACTIONS.items() if model.if_held_back}
+)
+"""What is done instead of posts that limits hold back: an edit, which notifies nobody."""
+
+IRREVERSIBLE = frozenset(kind for kind, model in ACTIONS.items() if model.irreversible)
+"""The kinds of steps that nothing can take back."""
 
 if abstract := sorted(kind for kind, model in ACTIONS.items() if isabstract(model)):
     raise TypeError(f"actions that leave a method out: {', '.join(abstract)}")

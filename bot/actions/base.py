@@ -50,7 +50,8 @@ class Action(BaseModel):
     `kind` names the action in the store and the audit log, `rank` orders it within a match.
     `posts`: it tells somebody outside; any other action changes something at Mouseflow.
     `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
-    several of these when limits hold them back; empty if nothing may hold it back. What is
+    several of these when limits hold them back; empty if nothing may hold it back. `if_held_back`
+    is the kind of step, with the same parameters, that edits the message about it then. What is
     `irreversible` needs the other steps of its match to have succeeded, and its rule and the
     configuration to allow it still. What `restores` ends something that the bot began, and what
     `switches` sets something for all visitors. The store keeps it as JSON (`model_dump_json`,
@@ -63,6 +64,7 @@ class Action(BaseModel):
     posts: ClassVar[bool] = False
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)
     digest: ClassVar[str] = ""
+    if_held_back: ClassVar[str] = ""
     irreversible: ClassVar[bool] = False
     restores: ClassVar[bool] = False
     switches: ClassVar[bool] = False
@@ -100,7 +102,7 @@ def _nothing(written: Any, kind: Kind) -> tuple[Problem, ...]:
     return ()
 
 
-Need = Literal["rules.allow_delete", "slack"]
+Need = Literal["rules.allow_delete", "slack", "notify"]
 """What the configuration must have before an action may be used."""
 
 

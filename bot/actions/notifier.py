@@ -5,16 +5,25 @@ notifier by name. So a new one is a file like `slack.py` and a line in `bot.acti
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from bot.actions.base import Action, Written
-from bot.domain.calendar import Schedule
+import msgspec
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bot.actions.base import Action, Problem, Written
+from bot.domain.calendar import SCHEDULE_PATTERN, Schedule, schedule
 from bot.domain.limits import Limit
+from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind
+from bot.domain.subjects import Kind, Severity, reread
 from bot.fields.catalogue import KINDS
+from bot.messages import message as messages
 from bot.messages.message import Message
+from bot.messages.template_check import LONGEST
+from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, Task
 
 Overflow = Literal["digest", "drop"]
@@ -35,8 +44,10 @@ class Notifier(Action):
     """An action under `do` that tells people or a program about a match.
 
     Every question is abstract on purpose: a notifier that leaves one out can't be built.
-    `Action.digest` says whether a limit may hold it back.
+    `Action.digest` says whether a limit may hold it back. `service` begins the names of its lanes.
     """
+
+    service: ClassVar[str]
 
     rank: ClassVar[Rank] = Rank.POST
     posts: ClassVar[bool] = True
@@ -44,7 +55,7 @@ class Notifier(Action):
 
     @abstractmethod
     def posts_to(self, default_channel: str) -> str | None:
-        """The channel it posts to (empty: the only one there is); None if it has no channels."""
+        """The channel or place it posts to (empty: the only one there is); None if it has none."""
 
     @abstractmethod
     def routed(self, channel: str) -> "Notifier":
@@ -81,3 +92,134 @@ class Notifier(Action):
     @abstractmethod
     def secret_reference(self) -> str | None:
         """Where its secret is kept (`env:NAME`, `file:/path`); None if it needs none."""
+
+
+class DigestItem(Written):
+    """One of the worst few matches, which a digest shows; its subject as stored."""
+
+    subject: dict[str, Any]
+    matched: datetime
+    why: tuple[str, ...] = ()
+
+
+class DigestOfMany(Action):
+    """Tells many matches of one rule as one message.
+
+    `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
+    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
+    """
+
+    after_quiet: ClassVar[str]
+    """The kind of step that tells what waited in a quiet time, at the same place."""
+
+    total: int
+    reasons: dict[str, int]
+    since: datetime
+    items: tuple[DigestItem, ...] = ()
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """How many, the worst few with links, and how many more."""
+        return messages.digest(
+            task,
+            addresses,
+            total=self.total,
+            reasons=self.reasons,
+            since=self.since,
+            spread=msgspec.convert(self.spread, Spread),
+            worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
+        )
+
+
+class Waited(Written):
+    """What one rule had to say in a quiet time; an alert that began and ended has `over`."""
+
+    rule: str
+    summary: str
+    severity: Severity
+    since: datetime
+    total: int = 1
+    worst: DigestItem | None = None
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+    over: datetime | None = None
+
+
+class QuietOfMany(Action):
+    """Tells what waited for a place in a quiet time as one message: a line for each rule."""
+
+    since: datetime
+    until: datetime
+    total: int
+    groups: tuple[Waited, ...] = ()
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """How many, and what each rule had to say."""
+        return messages.after_quiet(
+            task,
+            addresses,
+            total=self.total,
+            since=self.since,
+            until=self.until,
+            said=[
+                messages.Waited(
+                    summary=each.summary,
+                    severity=each.severity,
+                    total=each.total,
+                    since=each.since,
+                    over=each.over,
+                    spread=msgspec.convert(each.spread, Spread),
+                    why=each.worst.why if each.worst else (),
+                    worst=reread(msgspec.json.encode(each.worst.subject)) if each.worst else None,
+                )
+                for each in self.groups
+            ],
+        )
+
+
+def _at_most(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
+    try:
+        times, window = rate(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
+    return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
+
+
+def _digest_at(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("schedule", "write days and a time, such as mon-fri 09:00")
+    try:
+        schedule(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("schedule", "{why}", {"why": str(wrong)}) from None
+    return value
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("text", "write a text")
+    return value
+
+
+Rate = Annotated[
+    AtMost,
+    BeforeValidator(_at_most),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
+]
+Text = Annotated[
+    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
+]
+DigestAt = Annotated[
+    str,
+    BeforeValidator(_digest_at),
+    WithJsonSchema({"type": "string", "pattern": SCHEDULE_PATTERN, "examples": ["mon-fri 09:00"]}),
+]
+
+
+def without_effect(post: Written, digest: str, here: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Errors for the keys of a post that mean nothing beside a scheduled digest."""
+    for key in ("text", "at_most", "overflow"):
+        if digest and key in post.model_fields_set:
+            message = f"{key} has no effect beside digest; leave out one of both"
+            yield Problem((*here, key), 1, 1, message)

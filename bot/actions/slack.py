@@ -12,21 +12,30 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
-from bot.actions.notifier import AtMost, Notifier, Overflow
-from bot.domain.calendar import SCHEDULE_PATTERN, Schedule, schedule
+from bot.actions.notifier import (
+    AtMost,
+    DigestAt,
+    DigestOfMany,
+    Notifier,
+    Overflow,
+    QuietOfMany,
+    Rate,
+    Text,
+    without_effect,
+)
+from bot.domain.calendar import Schedule, schedule
 from bot.domain.limits import Limit
-from bot.domain.many import Spread
+from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject, reread
+from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import links, weekly
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
-from bot.messages.template_check import LONGEST, check_text
+from bot.messages.template_check import check_text
 from bot.messages.templates import BadText, names_used, render
-from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
@@ -74,15 +83,21 @@ class _Post(Action):
         answers: Posted | None,
         task: Task,
         ports: Ports,
+        *,
+        broadcast: bool = False,
     ) -> Done:
-        """Post it once: as an answer in the thread, or in the channel if that message is gone."""
+        """Post it once: as an answer in the thread, or in the channel if that message is gone.
+
+        `broadcast`: the channel shows the answer too.
+        """
         if answers is None:
             done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
             return replace(done, posts=self._posted(message, channel, done, task))
+        said = messages.answer(message)
         answer = replace(
-            _ready(messages.answer(message), channel, _opaque(task.key)),
+            _ready(replace(said, url=message.url if broadcast else ""), channel, _opaque(task.key)),
             thread=answers.stamp,
-            broadcast=self.broadcasts and task.severity == "critical",
+            broadcast=broadcast or (self.broadcasts and task.severity == "critical"),
         )
         try:
             done = await _post_once(answer, task, ports)
@@ -113,6 +128,7 @@ class Slack(_Post, Notifier):
     """
 
     kind: ClassVar[str] = "slack"
+    service: ClassVar[str] = "slack"
     digest: ClassVar[str] = "digest"
     answers: ClassVar[bool] = True
     broadcasts: ClassVar[bool] = True
@@ -139,7 +155,10 @@ class Slack(_Post, Notifier):
         return messages.from_template(task, addresses, text, linked)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Post it, once; or add it to the message that another rule has just posted about it."""
+        """Post it, once; or add it to the message that another rule has just posted about it.
+
+        What is more severe than that message must notify: it answers it as well.
+        """
         if (added := await self._added(task, ports)) is not None:
             return added
         return await super().perform(task, ports)
@@ -152,9 +171,13 @@ class Slack(_Post, Notifier):
         first = messages.reread(post.shows)
         if first is None or first.items or not isinstance(task.subject, RecordingSubject):
             return None
+        second = self.message(task, ports.addresses)
+        if messages.more_severe(first, second):
+            done = await self._post(second, post.channel, post, task, ports, broadcast=True)
+            return done if done.posts else _edits(post, messages.joined(first, second), done)
         if task.attempted and await _found(task, post.channel, ports):
             return None  # it could not be added then, and has a message of its own
-        both = messages.joined(first, self.message(task, ports.addresses))
+        both = messages.joined(first, second)
         if await _edited(_ready(both, post.channel, post.key), post.stamp, ports):
             return None
         shows = replace(post, shows=messages.kept(both))
@@ -207,6 +230,7 @@ class Resolved(_Post):
 
     kind: ClassVar[str] = "resolved"
     digest: ClassVar[str] = "digest"
+    if_held_back: ClassVar[str] = "ended"
     answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
@@ -217,10 +241,34 @@ class Resolved(_Post):
         return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
     def answered(self, message: Message, first: Posted, done: Done) -> Done:
-        """The first message is edited in a step of its own, which may fail by itself."""
-        shows = replace(first, shows=messages.kept(message))
-        edit = Edit(channel=first.channel, post=first.key)
-        return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
+        """The first message says so too."""
+        return _edits(first, message, done)
+
+
+class Ended(_Post):
+    """Edits the first message of an alert that is resolved, when a limit holds back its answer.
+
+    An edit notifies nobody, and without it the message would say for ever that the alert fires.
+    """
+
+    kind: ClassVar[str] = "ended"
+    watches: ClassVar[tuple[Kind, ...]] = ALERTS
+    began: datetime
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The same as that of the answer."""
+        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Edit it; a message that is gone or can't be edited any more stays as it is."""
+        if task.post is None:
+            return Done("not edited: the store does not know this message any more")
+        message = self.message(task, ports.addresses)
+        ready = _ready(message, task.post.channel, task.post.key)
+        refused = await _edited(ready, task.post.stamp, ports)
+        shows = replace(task.post, shows=messages.kept(message))
+        note = f"not edited: {refused}" if refused else f"edited in {ready.channel}"
+        return Done(note, posts=(shows,))
 
 
 class Edit(_Post):
@@ -242,6 +290,15 @@ class Edit(_Post):
         ready = _ready(message, self.channel or self.default(ports.addresses), self.post)
         refused = await _edited(ready, task.post.stamp if task.post else "", ports)
         return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
+
+
+def _edits(first: Posted, shown: Message, done: Done) -> Done:
+    """The outcome, after which the first message shows this. It is edited in a step of its own,
+    which may fail by itself.
+    """
+    edit = Edit(channel=first.channel, post=first.key)
+    shows = replace(first, shows=messages.kept(shown))
+    return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
 
 
 async def _found(task: Task, channel: str, ports: Ports) -> bool:
@@ -269,86 +326,18 @@ async def _edited(ready: SlackPost, stamp: str, ports: Ports) -> str:
     return ""
 
 
-class DigestItem(Written):
-    """One of the worst few matches, which a digest shows; its subject as stored."""
-
-    subject: dict[str, Any]
-    matched: datetime
-    why: tuple[str, ...] = ()
-
-
-class Digest(_Post):
-    """Posts many matches of one rule as one message.
-
-    `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
-    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
-    """
+class Digest(DigestOfMany, _Post):
+    """Posts many matches of one rule as one message."""
 
     kind: ClassVar[str] = "digest"
+    after_quiet: ClassVar[str] = "after_quiet"
     can_change: ClassVar[bool] = True
-    total: int
-    reasons: dict[str, int]
-    since: datetime
-    items: tuple[DigestItem, ...] = ()
-    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
-
-    def message(self, task: Task, addresses: Addresses) -> Message:
-        """How many, the worst few with links, and how many more."""
-        return messages.digest(
-            task,
-            addresses,
-            total=self.total,
-            reasons=self.reasons,
-            since=self.since,
-            spread=msgspec.convert(self.spread, Spread),
-            worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
-        )
 
 
-class Waited(Written):
-    """What one rule had to say in a quiet time; an alert that began and ended has `over`."""
-
-    rule: str
-    summary: str
-    severity: Severity
-    since: datetime
-    total: int = 1
-    worst: DigestItem | None = None
-    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
-    over: datetime | None = None
-
-
-class AfterQuiet(_Post):
-    """Posts what waited for a channel in a quiet time as one message: a line for each rule."""
+class AfterQuiet(QuietOfMany, _Post):
+    """Posts what waited for a channel in a quiet time as one message."""
 
     kind: ClassVar[str] = "after_quiet"
-    since: datetime
-    until: datetime
-    total: int
-    groups: tuple[Waited, ...] = ()
-
-    def message(self, task: Task, addresses: Addresses) -> Message:
-        """How many, and what each rule had to say."""
-        return messages.after_quiet(
-            task,
-            addresses,
-            total=self.total,
-            since=self.since,
-            until=self.until,
-            said=[
-                messages.Waited(
-                    summary=each.summary,
-                    severity=each.severity,
-                    total=each.total,
-                    since=each.since,
-                    over=each.over,
-                    spread=msgspec.convert(each.spread, Spread),
-                    why=each.worst.why if each.worst else (),
-                    worst=reread(msgspec.json.encode(each.worst.subject)) if each.worst else None,
-                )
-                for each in self.groups
-            ],
-        )
 
 
 class Weekly(_Post):
@@ -379,6 +368,9 @@ class Notice(_Post):
     title: str
     lines: tuple[str, ...] = ()
     page: str = ""
+    button: Button | None = None
+    acts_on: str = ""
+    rules: tuple[str, ...] = ()
 
     def default(self, addresses: Addresses) -> str:
         """The ops channel, else the default channel."""
@@ -387,7 +379,16 @@ class Notice(_Post):
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The title and its lines, and where the status page says more."""
         page = links.page(addresses, self.page)
-        return messages.notice(self.title, self.lines, page, task.now, addresses.zone)
+        offer = None
+        if self.button is not None and addresses.buttons:
+            offer = Offer(self.button, self.acts_on, self.rules)
+        return messages.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+
+    def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
+        """Only what people can press is kept."""
+        if not message.buttons or not done.result:
+            return ()
+        return (Posted(_opaque(task.key), channel, done.result, messages.kept(message)),)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
@@ -454,7 +455,12 @@ def _channel(value: Any) -> Any:
             "channel", 'a post has one channel; for two write [{channel: "#a"}, {channel: "#b"}]'
         )
     if not _CHANNEL.fullmatch(value):
-        meant = f"; did you mean #{value}?" if _CHANNEL.fullmatch(f"#{value}") else ""
+        bare = value.strip("“”„‟«»‘’‚\"'")
+        meant = ""
+        if bare != value:
+            meant = f'; with straight quotes: "{bare}"'
+        elif _CHANNEL.fullmatch(f"#{value}"):
+            meant = f"; did you mean #{value}?"
         raise PydanticCustomError(
             "channel",
             'write a channel such as "#alerts", or its id such as C0123ABCD{meant}',
@@ -463,51 +469,10 @@ def _channel(value: Any) -> Any:
     return value
 
 
-def _at_most(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
-    try:
-        times, window = rate(value)
-    except ValueError as wrong:
-        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
-    return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
-
-
-def _digest_at(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("schedule", "write days and a time, such as mon-fri 09:00")
-    try:
-        schedule(value)
-    except ValueError as wrong:
-        raise PydanticCustomError("schedule", "{why}", {"why": str(wrong)}) from None
-    return value
-
-
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("text", "write a text")
-    return value
-
-
 Channel = Annotated[
     str,
     BeforeValidator(_channel),
     WithJsonSchema({"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
-]
-Rate = Annotated[
-    AtMost,
-    BeforeValidator(_at_most),
-    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
-]
-Text = Annotated[
-    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
-]
-
-
-DigestAt = Annotated[
-    str,
-    BeforeValidator(_digest_at),
-    WithJsonSchema({"type": "string", "pattern": SCHEDULE_PATTERN, "examples": ["mon-fri 09:00"]}),
 ]
 
 
@@ -553,11 +518,7 @@ def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
             Problem((*here, "text"), fault.line, fault.column, fault.message)
             for fault in (check_text(post.text, kind) if post.text is not None else ())
         )
-        found += (
-            Problem((*here, key), 1, 1, f"{key} has no effect beside digest; leave out one of both")
-            for key in ("text", "at_most", "overflow")
-            if post.digest and key in post.model_fields_set
-        )
+        found += without_effect(post, post.digest, here)
     return tuple(found)
 
 
@@ -565,7 +526,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Edit, AfterQuiet, Weekly, Notice),
+    models=(Slack, Digest, Resolved, Ended, Edit, AfterQuiet, Weekly, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -40,6 +40,13 @@ IN_RULE = "rule"
 """What the store keeps of a secret that the rule file spells out: it is read from the rule again
 when the call is made. Too short to be a secret."""
 
+_STORED = re.compile(r"https?://[^/]*/ [0-9a-f]{32}")
+"""What the store keeps of a URL, which may be a secret itself: the host and a hash. No URL has a
+space."""
+
+URL_NOT_KEPT = "/URL_NOT_IN_THE_STORE"
+"""What the kept rule files have after the host of a webhook's URL."""
+
 
 class Website(Struct, frozen=True):
     """The website that the match is about."""
@@ -79,6 +86,7 @@ class Webhook(Notifier):
     """
 
     kind: ClassVar[str] = "webhook"
+    service: ClassVar[str] = "webhook"
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     url: str = Field(repr=False)
     secret: str | None = Field(default=None, repr=False)
@@ -88,21 +96,39 @@ class Webhook(Notifier):
         """What the store keeps: never the secret itself."""
         return secret if secret is None or REFERENCE.fullmatch(secret) else IN_RULE
 
-    def with_secret(self, current: Iterable[Action]) -> "Webhook":
-        """The call with its secret, if the rule spells it out; `current` are the rule's actions.
+    @field_serializer("url", when_used="json")
+    def _stored_url(self, url: str) -> str:
+        """What the store keeps: never the URL itself."""
+        if _STORED.fullmatch(url):
+            return url
+        parts, named = urlsplit(url), blake2b(url.encode(), digest_size=16).hexdigest()
+        return f"{parts.scheme}://{parts.netloc}/ {named}"
 
-        Raises Refused if none of them calls this URL with a secret.
+    def as_in_rule(self, current: Iterable[Action]) -> "Webhook":
+        """The call with the URL and secret that its rule has; `current` are the rule's actions.
+
+        Raises Refused if none of them calls this URL, or none with a secret where it had one.
         """
-        if self.secret != IN_RULE:
-            return self
-        for action in current:
-            if isinstance(action, Webhook) and action.url == self.url and action.secret:
-                return action
-        raise Refused(
-            "the secret of the webhook is no longer in its rule",
-            "put it back into the rule, or use env:NAME",
-            code="no_secret",
-        )
+        own = [action for action in current if isinstance(action, Webhook)]
+        stored = self.model_dump(mode="json")
+        alike = [action for action in own if self._stored_url(action.url) == stored["url"]]
+        if self.secret == IN_RULE:
+            alike = [action for action in alike if action.secret]
+        same = [action for action in alike if action.model_dump(mode="json") == stored]
+        found = next(iter(same or alike), None)
+        if found is None:
+            raise Refused(
+                "the URL or the secret of the webhook is no longer in its rule",
+                "put it back into the rule, or take back what waits: mouseflow-bot cancel",
+                code="no_secret",
+            )
+        if found.url.endswith(URL_NOT_KEPT):
+            raise Refused(
+                "the URL of the webhook is in a rule file with errors",
+                "fix the rule file",
+                code="no_secret",
+            )
+        return found
 
     def lane(self, subject: Subject, default_channel: str) -> str:
         """Calls to one URL wait for each other; a hash tells the URLs of a host apart."""

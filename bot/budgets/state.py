@@ -411,7 +411,7 @@ class BudgetStatus:
 
     @cached_property
     def posts(self) -> Mapping[str, Notifier]:
-        """Where the budget posts, by channel."""
+        """Where the budget posts, by channel or place."""
         default = self.context.routing.channel
         found: dict[str, Notifier] = {}
         actions = (action for step in self.budget.steps for action in step.do)

@@ -197,7 +197,8 @@ def say(
     note = Note(kind="website.person", rule=status.owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, context.now, [note])
-    for channel in tuple(status.posts) or ((context.ops,) if context.ops is not None else ()):
+    own = tuple(to for to, post in status.posts.items() if post.service == "slack")
+    for channel in own or ((context.ops,) if context.ops is not None else ()):
         match = notice(f"{icon} {title}", lines, context.now, channel, site, "budgets")
         if add_match(conn, match):
             context.matches.append(match.match_key)

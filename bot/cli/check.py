@@ -55,6 +55,7 @@ def run(args: Namespace) -> int:
         except ConfigError as error:
             problems += str(error).splitlines()
         problems += _store_problems(args, settings)
+    problems += _problems_of_places(settings)
     try:
         rules = context.rules(args, settings, offline=not args.online, tested=True)
     except RuleErrors as error:
@@ -72,8 +73,21 @@ def run(args: Namespace) -> int:
         problems += found.problems
         notes += found.warnings
         checked = found.checked
+    elif args.online:
+        notes.append(
+            "Mouseflow and Slack were not asked, because of the errors above; correct them and run "
+            "this again"
+        )
     _show(args, problems, rules, notes, settings, checked)
     return 1 if problems else 0
+
+
+def _problems_of_places(settings: "Settings | None") -> list[str]:
+    if settings is None or not settings.notify:
+        return []
+    from bot.delivery.notify import problems
+
+    return problems(settings.notify)
 
 
 def _webhook_channels(settings: "Settings") -> list[str]:
@@ -106,6 +120,13 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
         found.append(
             "slack.bot_token: no Slack token set; rules that post need one (BOT_SLACK__BOT_TOKEN)"
         )
+    if settings.notify:
+        from bot.delivery.notify import unset
+
+        found += [
+            f"notify.{name}: the address is not set here; without it nothing is sent there"
+            for name in unset(settings.notify)
+        ]
     return found + (_missing_webhook_secrets(rules) if rules is not None else [])
 
 
@@ -148,9 +169,11 @@ def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
     import asyncio
 
+    from bot import logs
     from bot.cli import output
     from bot.cli.check_online import Findings, findings
 
+    logs.configure(settings.log.format, "error")  # what it finds is in its findings
     try:
         with output.busy("asking Mouseflow and Slack"):
             return asyncio.run(findings(settings, rules))

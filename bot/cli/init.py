@@ -1,10 +1,12 @@
 """Write a commented config.toml, a first rule file and its JSON Schema.
 
 With --pack it writes ready-made rule files instead of the first one; an existing config.toml
-stays as it is. Existing files are never changed.
+stays as it is. Existing files are never changed. Beside a running bot, which would act on new
+rules at once, it writes no packs.
 """
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -42,6 +44,12 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the files, or none of them."""
+    config = args.directory / CONFIG
+    if args.pack and _bot_runs(config):
+        raise ConfigError(
+            "a bot runs with this configuration and would act on the new rules at once; write them "
+            "into another folder, such as mouseflow-bot init new --pack NAME, and edit them there"
+        )
     texts = {args.directory / name: text for name, text in first_files(args.pack).items()}
     kept = {args.directory / CONFIG, args.directory / SCHEMA} if args.pack else set()
     existing = [path for path in texts if path.exists()]
@@ -53,12 +61,24 @@ def run(args: Namespace) -> int:
         else:
             _write(path, text)
             print(f"wrote {path}")
-    config = args.directory / CONFIG
+    if config in existing:
+        print("\nnext: edit websites, channels and figures in the new rules, then")
+        print("\n".join(f"  {line}" for line in next_steps(config)[2:-1]))
+        return 0
     print(f"\nnext: set the region and e-mail in {config}, then")
-    for line in next_steps(config):
-        print(f"  {line}")
-    print(f"without an account: mouseflow-bot simulate > {quote(str(config))}")
+    print("\n".join(f"  {line}" for line in next_steps(config)))
+    simulated = quote(str(config.with_name("simulator.toml")))
+    print(f"without an account: mouseflow-bot simulate > {simulated}, and in a second terminal")
+    print(f"  BOT_CONFIG={simulated} mouseflow-bot run")
     return 0
+
+
+def _bot_runs(config: Path) -> bool:
+    """Whether a daemon on this machine holds the lock of that configuration's store."""
+    from bot.cli.context import lock_file, secrets_dirs
+    from bot.cli.healthcheck import is_held, store_url_of
+
+    return config.exists() and is_held(lock_file(store_url_of(config, os.environ, secrets_dirs())))
 
 
 def next_steps(config: Path) -> list[str]:

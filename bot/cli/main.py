@@ -309,10 +309,16 @@ def count(text: str) -> int:
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """`; did you mean X?`, else `otherwise` after a semicolon, if there is any."""
     by_fold = {each.casefold(): each for each in known}
-    near = get_close_matches(name.casefold(), by_fold, 1)
+    low = name.casefold()
+    turned = [each for each in by_fold if _words(each) == _words(low)]
+    near = turned or get_close_matches(low, by_fold, 1)
     if near:
         return f"; did you mean {by_fold[near[0]]}?"
     return f"; {otherwise}" if otherwise else ""
+
+
+def _words(name: str) -> list[str]:
+    return sorted(re.split(r"[\s_-]+", name))
 
 
 def known_name(name: str, known: Iterable[str], error: str, otherwise: str = "") -> str:

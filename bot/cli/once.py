@@ -230,8 +230,12 @@ def _would(did: "OnceResult", names: Mapping[str, str]) -> list[str]:
 def _posts(did: "OnceResult") -> list[tuple[str, str]]:
     from bot.cli.output import as_text
 
-    posts = did.dry_run_log.posts if did.dry_run_log else ()
-    return [(post.channel, as_text(post.text, post.blocks)) for post in posts]
+    if did.dry_run_log is None:
+        return []
+    return [
+        *((post.channel, as_text(post.text, post.blocks)) for post in did.dry_run_log.posts),
+        *((place, f"{each.title}\n{each.body}") for place, each in did.dry_run_log.letters),
+    ]
 
 
 def _as_json(

@@ -89,11 +89,13 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from pathlib import Path
     from zoneinfo import ZoneInfo
 
+    import msgspec
+
     from bot.cli import history_context
     from bot.polling.record_matches import Routing
     from bot.replay import rule_diff
     from bot.replay.evaluate_days import History
-    from bot.replay.record import Posts, Tally, count, summed
+    from bot.replay.record import Posts, Tally, count, remarks, summed
     from bot.replay.run import Progress, replay
     from bot.replay.select import Span, chosen_rules, chosen_sites
     from bot.store import open_store
@@ -151,8 +153,9 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
         ours, sites, settings.poll.recordings, settings.mouseflow.requests_per_second,
         progress.tally.details, line.writes, span,
     )  # fmt: skip
-    _show(args, span, changes, running, line, cost, progress, earlier)
     whole = progress.tally
+    told = remarks(msgspec.structs.replace(whole, lines=tally.lines))
+    _show(args, span, changes, running, line, cost, progress, earlier, told)
     return 1 if whole.missed or whole.undetailed or whole.held else 0
 
 
@@ -221,13 +224,13 @@ def _work(steps: "Sequence[StepState]") -> "Work":
 
 def _show(
     args: Namespace, span: "Span", changes: "list[Change]", running: Running, line: "Line",
-    cost: "Calls", progress: "Progress", earlier: int,
+    cost: "Calls", progress: "Progress", earlier: int, remarks: "Sequence[str]",
 ) -> None:  # fmt: skip
     from dataclasses import asdict
 
     from bot.cli import output
     from bot.replay import rule_diff
-    from bot.replay.record import plain, remarks
+    from bot.replay.record import plain
 
     if args.json:
         output.document(
@@ -245,7 +248,11 @@ def _show(
     if not running.digests:
         output.line("no rules have run yet, so everything is new")
     if earlier:
-        output.line(f"{earlier} matches before the bot started to watch are left out")
-    for text in (*rule_diff.costs(running.work, line, cost, span), *remarks(progress.tally)):
+        matches = output.counted(earlier, "match", "matches")
+        output.line(
+            f"{matches} from before the bot's first poll left out, so all figures are too low; "
+            "`mouseflow-bot replay` with the same --since counts them too"
+        )
+    for text in (*rule_diff.costs(running.work, line, cost, span), *remarks):
         output.line(text)
     output.line("Nothing was changed.")

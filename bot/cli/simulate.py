@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "mouseflow-bot simulate\n"
-    "mouseflow-bot simulate > config.toml                # messages stay visible\n"
-    "mouseflow-bot simulate --plant checkout-friction   # in a second terminal"
+    "mouseflow-bot simulate > simulator.toml             # messages stay visible\n"
+    "BOT_CONFIG=simulator.toml mouseflow-bot run         # in a second terminal\n"
+    "mouseflow-bot simulate --plant checkout-friction    # in a third"
 )
 PER_MINUTE = 12
 PLANTED_START = -90
@@ -32,6 +33,9 @@ LOOK = 0.3
 """Seconds between two looks for new Slack messages."""
 LONGEST = 500
 """Most characters of a message's line."""
+
+Shown = dict[tuple[str, str], int]
+"""How often each Slack message was edited, by channel and timestamp."""
 
 
 def options(parser: ArgumentParser) -> None:
@@ -59,7 +63,16 @@ def options(parser: ArgumentParser) -> None:
         help=f"visitors of myshop.com per minute (default: {PER_MINUTE})",
     )
     parser.add_argument(
-        "--plant", metavar="SCENARIO", help="add a session to the running simulator and exit"
+        "--channel",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more Slack channel, for your own rules; may be repeated",
+    )
+    parser.add_argument(
+        "--plant",
+        metavar="SCENARIO",
+        help="add a session to the running simulator and exit; an unknown name lists all",
     )
     parser.add_argument(
         "--website",
@@ -83,6 +96,9 @@ def run(args: Namespace) -> int:
         port=args.port,
         slack_port=args.slack_port,
     )
+    for name in args.channel:
+        if simulator.slack.channel(name) is None:
+            simulator.slack.add_channel(name)
     try:
         asyncio.run(_serve(simulator))
     except OSError as error:
@@ -146,30 +162,39 @@ async def _serve(simulator: "Simulator") -> None:
                 f"{simulator.slack_url} until Ctrl-C; Slack messages appear here",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-        shown = 0
+        shown: Shown = {}
         while not stop.is_set():
             shown = _show_posts(simulator, shown)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK)
 
 
-def _show_posts(simulator: "Simulator", shown: int) -> int:
-    """Print the Slack messages that are new on standard error; returns how many there are."""
+def _show_posts(simulator: "Simulator", shown: Shown) -> Shown:
+    """Print the Slack messages that are new or edited on standard error; returns what it saw."""
     from bot.cli.output import as_text
     from bot.logs import neutral
 
-    posts = simulator.slack.messages
-    for post in posts[min(shown, len(posts)) :]:
+    seen = dict(shown)
+    for post in simulator.slack.messages:
+        key = (post.channel_id, post.ts)
+        if seen.get(key) == post.edits:
+            continue
+        edited = " (edited)" if key in seen else ""
+        seen[key] = post.edits
         lines = as_text(post.text, post.blocks).splitlines()
         told = "".join(f"  │ {neutral(line, LONGEST)}\n" for line in lines)
-        print(f"\n#{post.channel.lstrip('#')}\n{told}", end="", file=sys.stderr, flush=True)
-    return len(posts)
+        print(f"\n#{post.channel.lstrip('#')}{edited}\n{told}", end="", file=sys.stderr, flush=True)
+    return seen
 
 
 def configuration(simulator: "Simulator") -> str:
-    """A config.toml for a bot that uses the simulator: quick polls, sessions final in a minute."""
+    """Configuration of a bot that uses the simulator: quick polls, sessions final in a minute.
+
+    Each start is a new account, whose ids repeat those of the one before: it gets a store.
+    """
+    channels = ", ".join(f"#{channel.name}" for channel in simulator.slack.channels.values())
     return (
-        "# Serving until Ctrl-C. config.toml for a bot that uses it:\n"
+        "# Serving until Ctrl-C. Configuration of a bot that uses it:\n"
         "[mouseflow]\n"
         f'base_url = "{simulator.mouseflow_url}"\n'
         f'email = "{simulator.email}"\n'
@@ -181,8 +206,11 @@ def configuration(simulator: "Simulator") -> str:
         f'bot_token = "{simulator.slack.token}"\n'
         'channel = "#mouseflow"\n'
         'ops_channel = "#ops"\n'
+        f"# all channels: {channels} (more: --channel NAME)\n"
         "[poll]\n"
         'recordings = "5s"\n'
         'settle = "1m"\n'
+        "[store]\n"
+        f'url = "sqlite:///data/simulator-{simulator.clock.now():%m%d-%H%M%S}.db"\n'
         "# Add a session from a second terminal: mouseflow-bot simulate --plant checkout-friction"
     )

@@ -356,6 +356,7 @@ def gather(
     from bot.store.lanes import lane_states
     from bot.store.presses import precision
     from bot.store.recordings import (
+        COUNTING,
         LOOKED,
         ON_HOLD,
         all_watermarks,
@@ -364,22 +365,23 @@ def gather(
         watermark,
         website_names,
     )
-    from bot.store.rules import ends_since, matches_since, rejected_rules, rule_states
+    from bot.store.rules import MatchCounts, match_counts, rejected_rules, rule_states
     from bot.store.troubles import troubles
 
     names = website_names(conn)
     # Failures of a daemon that has ended say nothing about now.
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
-    beginning, day = datetime.fromtimestamp(0, UTC), now - timedelta(days=1)
+    day = now - timedelta(days=1)
+    counts = match_counts(conn, day)
     ids = None if active is None else {rule.id for rule in active.rules}
     disabled = [rule.id for rule in active.disabled] if active else []
     waits, useful = _waits(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
             rule=rule,
-            matches=matches_since(conn, rule, beginning),
-            matches_today=matches_since(conn, rule, day),
-            ended=ends_since(conn, rule, beginning),
+            matches=counts.get(rule, MatchCounts()).kept,
+            matches_today=counts.get(rule, MatchCounts()).lately,
+            ended=counts.get(rule, MatchCounts()).ended,
             sessions=waits.get(rule, (0, None))[0],
             settles=waits.get(rule, (0, None))[1],
             paused_at=state.paused_at,
@@ -402,7 +404,9 @@ def gather(
             (
                 Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
-                if website and source not in ("budgets", STOPPED) and not source.startswith(ON_HOLD)
+                if website
+                and source not in ("budgets", STOPPED)
+                and not source.startswith((ON_HOLD, COUNTING))
             ),
             key=lambda mark: (mark.website, mark.source),
         ),

@@ -71,7 +71,21 @@ class _Named(EnvSettingsSource):
 def _named(values: Mapping[str, str]) -> dict[str, Any]:
     """The settings by section; unknown names are reported elsewhere."""
     known = {variable(path) for path in keys()}
-    return _Named({name: value for name, value in values.items() if name.upper() in known})()
+    return _Named(
+        {
+            name: value
+            for name, value in values.items()
+            if name.upper() in known or _names_place(name)
+        }
+    )()
+
+
+def _names_place(name: str) -> bool:
+    """Whether it is the address of a place, which has a name of its own."""
+    return len(name) > len(_PLACES) and name.upper().startswith(_PLACES)
+
+
+_PLACES = variable(("notify", ""))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -280,7 +294,7 @@ def _is_ours(name: str) -> bool:
 def _unknown_names(places: Mapping[str, str]) -> Iterator[str]:
     known = [variable(path) for path in keys()]
     for name, place in places.items():
-        if name.upper() not in known:
+        if name.upper() not in known and not _names_place(name):
             near = difflib.get_close_matches(name.upper(), known, 1)
             shown = near[0] if place == name else near[0].lower() if near else ""
             yield f"{place}: unknown setting" + (f"; did you mean {shown}?" if near else "")

@@ -23,6 +23,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.actions.notifier import Notifier
+from bot.actions.notify import PLACE
+from bot.actions.webhook import REFERENCE
 from bot.domain.calendar import Calendar, quiet_days
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
@@ -49,6 +51,16 @@ def _start(value: object) -> timedelta:
         return _duration(value)
     except ValueError:
         raise ValueError('write "now" or how far back, such as 24h') from None
+
+
+def _day(value: object) -> str:
+    """A date, or the day of every year: `2026-12-25`, `12-25`."""
+    text = str(value).strip()
+    try:
+        date.fromisoformat(text if len(text) > len("12-25") else f"2024-{text}")
+    except ValueError:
+        raise ValueError("write days such as 2026-12-25, or 12-25 for every year") from None
+    return text
 
 
 def _stripped(value: object) -> object:
@@ -142,6 +154,8 @@ def _printable(value: str) -> str:
 Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Day = Annotated[str, BeforeValidator(_day)]
+Days = Annotated[tuple[Day, ...], BeforeValidator(_listed)]
 
 
 PREFIX = "BOT_"
@@ -306,10 +320,14 @@ class SlackSection(Section):
 
 
 class RulesSection(Section):
-    """Where the rule files are."""
+    """Where the rule files are, and what holds for all rules.
+
+    `holidays` are days that are not compared with other weeks.
+    """
 
     paths: Texts = Field(("rules",), min_length=1)
     allow_delete: bool = False
+    holidays: Days = ()
 
     @field_validator("paths")
     @classmethod
@@ -350,11 +368,10 @@ class QuietSection(Section):
     @field_validator("hours")
     @classmethod
     def _hours(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        monday = datetime(2026, 1, 5, tzinfo=UTC)
+        week = timedelta(days=7)
         found = Calendar("UTC", tuple(_hours_of(value, "UTC") for value in values))
-        if found.quiet_until(monday + timedelta(days=7)) and all(
-            found.quiet_until(monday + timedelta(minutes=minute)) for minute in range(7 * 24 * 60)
-        ):
+        begins = datetime(2026, 1, 5, tzinfo=UTC)
+        if (found.quiet_until(begins) or begins) - begins > week:
             raise ValueError("leaves no time for posts; leave some hours of the week free")
         return values
 
@@ -449,6 +466,24 @@ def _host_and_port(listen: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
+def _named_secrets(value: Any) -> Any:
+    """The table, if its keys may be names of places and its values addresses."""
+    named = value if isinstance(value, dict) else {}
+    good = all(
+        isinstance(name, str) and PLACE.fullmatch(name) and isinstance(address, str | SecretStr)
+        for name, address in named.items()
+    )
+    if named != value or not good:
+        raise ValueError(
+            'write a name of small letters and an address for each place, such as mail = "mailto://…"'
+        )
+    return named
+
+
+Places = Annotated[dict[str, Secret], BeforeValidator(_named_secrets)]
+"""Other places by name, with their Apprise URLs or where these are kept (`env:`, `file:`)."""
+
+
 class HeartbeatSection(Section):
     """A dead-man's switch: `url` is called `every` so often while polls and deliveries move."""
 
@@ -491,6 +526,7 @@ class Settings(BaseSettings):
 
     mouseflow: MouseflowSection
     slack: SlackSection = SlackSection()
+    notify: Places = Field(default_factory=dict)
     rules: RulesSection = RulesSection()
     poll: PollSection = PollSection()
     quiet: QuietSection = QuietSection()
@@ -523,7 +559,21 @@ class Settings(BaseSettings):
             values.add(base64.b64encode(pair.encode()).decode())
         if password := _password(self.store.url):
             values |= {password, unquote(password)}
+        for address in self.notify.values():
+            values |= _parts_of_secret(address.get_secret_value())
         return tuple(sorted(values - {""}))
+
+
+def _parts_of_secret(url: str) -> set[str]:
+    """The address and its long parts, any of which may be a token; not where it is kept."""
+    if REFERENCE.fullmatch(url):
+        return set()
+    long = {part for part in re.split(r"[:/@?&=]+", url) if len(part) >= _LONG}
+    return {url, *long, *map(unquote, long)}
+
+
+_LONG = 12
+"""Characters from which a part of an address is taken for a token."""
 
 
 def _password(url: str) -> str | None:
@@ -564,6 +614,7 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         share_url=settings.mouseflow.share_url is not None,
         channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
+        places=None if offline and elsewhere else tuple(settings.notify),
     )
 
 
@@ -581,7 +632,7 @@ def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {own[1]: [own[0]]} if own[1] else {}
     for rule in rules:
         for action in rule.do:
-            if not isinstance(action, Notifier):
+            if not isinstance(action, Notifier) or action.service != "slack":
                 continue
             channel = action.posts_to(slack.channel or "")
             if channel and rule.id not in found.setdefault(channel, []):

@@ -26,7 +26,7 @@ from bot.errors import BotError, GiveUp, StoreError, TryLater
 from bot.messages.presses import LABELS
 from bot.ports import CannotLook
 from bot.store import Store
-from bot.store.presses import apply, receive, refuse, waiting
+from bot.store.presses import Requeue, apply, receive, refuse, requeue_as_stored, waiting
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ _QUIET.setLevel(logging.CRITICAL)
 class Buttons:
     """Receives presses and does them. `users` may press, or (none) the members of the channel.
 
-    `wake` is called when there is something to deliver.
+    `wake` is called when there is something to deliver; `requeue` puts dead letters back.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Buttons:
         zone: str,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
+        requeue: Requeue = requeue_as_stored,
     ) -> None:
         self._token = token
         self._base_url = base_url
@@ -80,6 +81,7 @@ class Buttons:
         self._zone = zone
         self._clock = clock
         self._wake = wake
+        self._requeue = requeue
         self._received = asyncio.Event()
         self._reason = self._waits = ""
 
@@ -183,7 +185,7 @@ class Buttons:
         try:
             why = await self._refused(press)
             if not why:
-                work = partial(apply, press=press, now=now, zone=self._zone)
+                work = partial(apply, press=press, now=now, zone=self._zone, requeue=self._requeue)
                 told = await self._store.run(work)
                 self._wake()
         except (TryLater, StoreError):

@@ -68,14 +68,20 @@ def cause_of(error: Exception, lane: str) -> Cause:
 def _refused(code: str, by: str) -> Cause:
     if code == "no_secret":
         return Cause.SECRET_MISSING
+    if code == "no_place":
+        return Cause.PLACE_NOT_SET
     if code.isdigit():
-        every = Cause.RECEIVER_REFUSES if by == "webhook" else Cause.WORKSPACE_REFUSES
-        return Cause.STEP if code in _OF_THE_REQUEST else every
+        every = {"webhook": Cause.RECEIVER_REFUSES, "notify": Cause.PLACE_REFUSES}
+        return Cause.STEP if code in _OF_THE_REQUEST else every.get(by, Cause.WORKSPACE_REFUSES)
     return _CODES.get(code, Cause.STEP)
 
 
 def _down(of: str) -> Cause:
-    downs = {"slack": Cause.SLACK_DOWN, "webhook": Cause.RECEIVER_DOWN}
+    downs = {
+        "slack": Cause.SLACK_DOWN,
+        "webhook": Cause.RECEIVER_DOWN,
+        "notify": Cause.PLACE_DOWN,
+    }
     return downs.get(of, Cause.MOUSEFLOW_DOWN)
 
 

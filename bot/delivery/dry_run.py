@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from bot.errors import Refused
-from bot.ports import Mouseflow, SlackPost
+from bot.ports import Mouseflow, PlainMessage, SlackPost
 from mouseflow import Request
 from mouseflow.models import Recording, WebsiteDetail
 
@@ -18,11 +18,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class DryRunLog:
-    """What would have been done: requests that change something, posts, and webhook hosts."""
+    """What would have been done: requests that change something, posts, webhook hosts, and
+    messages to other places.
+    """
 
     requests: list[Request[Any]] = field(default_factory=list)
     posts: list[SlackPost] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
+    letters: list[tuple[str, PlainMessage]] = field(default_factory=list)
 
     @property
     def writes(self) -> list[str]:
@@ -143,6 +146,17 @@ class DryWebhook:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryNotify:
+    """Sends into the log."""
+
+    dry_run_log: DryRunLog
+
+    async def send(self, place: str, message: PlainMessage) -> str:
+        self.dry_run_log.letters.append((place, message))
+        return "dry-run"
 
 
 class NoSlack:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.errors import GiveUp, TryLater
+from bot.transport import new_session
 from mouseflow.errors import ConfigurationError
 from mouseflow.proxies import from_environment
 from mouseflow.rate_limit import retry_after
@@ -67,6 +68,7 @@ class Connections:
                 headers=sent,
                 allow_redirects=False,
                 proxy=self.proxy_of(url),
+                timeout=self._timeout,
             ) as answer:
                 start = await _start(answer.content, most)
         except aiohttp.InvalidURL:
@@ -95,7 +97,7 @@ class Connections:
     def _open(self) -> aiohttp.ClientSession:
         # Created when first needed, since it belongs to a running loop.
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False)
+            self._session = new_session()
         return self._session
 
 

@@ -94,25 +94,22 @@ def _standing_for(step: StoredStep, own: list[Action]) -> Action | None:
 
 def _redirected(step: StoredStep, rule: Rule, book: Book) -> Anew | Gone | None:
     """A digest, or the end of an alert: it goes where the rule posts now."""
-    channels = {
-        to
-        for action in rule.do
-        if isinstance(action, Notifier) and action.digest
-        if (to := action.posts_to("")) is not None
-    }
+    kind = DIGESTS.get(step.action, step.action)
+    notifiers = [a for a in rule.do if isinstance(a, Notifier) and a.digest == kind]
+    channels = {to for each in notifiers if (to := each.posts_to("")) is not None}
     if not channels:
         return Gone(f"the rule {step.rule} no longer posts")
     if step.channel in channels or len(channels) > 1:
         return None
     (channel,) = channels
-    return _moved(step, channel, channel or book.channel)
+    return _moved(step, channel, channel or book.channel, notifiers[0].service)
 
 
-def _moved(step: StoredStep, channel: str, place: str) -> Anew | None:
+def _moved(step: StoredStep, channel: str, place: str, service: str = "slack") -> Anew | None:
     if step.channel == channel:
         return None
     params = msgspec.json.decode(step.params) | {"channel": channel}
-    return Anew(msgspec.json.encode(params).decode(), f"slack:{place}")
+    return Anew(msgspec.json.encode(params).decode(), f"{service}:{place}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +179,7 @@ def book_of(conn: Connection, rules: Collection[Rule], channel: str, ops: str | 
 def post_limits(rule: Rule, channel: str) -> dict[str, Limit | None]:
     """The limits of the rule's posts, by lane."""
     return {
-        f"slack:{to}": action.limit
+        f"{action.service}:{to}": action.limit
         for action in rule.do
         if isinstance(action, Notifier) and action.digest
         if (to := action.posts_to(channel)) is not None

@@ -15,6 +15,7 @@ from bot.messages import ops as messages
 from bot.messages.ops import Fault, Notice
 from bot.store import Connection
 from bot.store.recordings import website_names
+from bot.store.schema import ms
 from bot.store.troubles import (
     PATIENCE,
     FailingLane,
@@ -42,7 +43,7 @@ AGAIN = timedelta(days=1)
 """People hear of further dead letters with the same cause this often at most."""
 
 
-def _nobody(_conn: Connection, _title: str, _lines: Sequence[str], _now: datetime) -> None:
+def _nobody(_conn: Connection, _notice: Notice, _now: datetime) -> None:
     """Tell nobody."""
 
 
@@ -59,7 +60,7 @@ class Ops:
     """
 
     lane: str = ""
-    announce: Callable[[Connection, str, Sequence[str], datetime], None] = _nobody
+    announce: Callable[[Connection, Notice, datetime], None] = _nobody
     polls_fail: Callable[[Connection], bool] = _never
 
 
@@ -192,12 +193,14 @@ def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:
     for action, cause, reason, at in told_before(conn):
         group = _group(action, cause, reason)
         told[group] = max(at, told.get(group, at))
-    for group, alike in groups.items():
+    # Each group has a moment of its own, by which a press finds it again.
+    for moment, (group, alike) in enumerate(groups.items()):
+        at = now + moment * timedelta(milliseconds=1)
         if group not in told or now - told[group] >= AGAIN:
             count = sum(letters.count for letters in alike)
-            rules = sorted({rule for each in alike for rule in mark_told(conn, each, now)})
+            rules = sorted({rule for each in alike for rule in mark_told(conn, each, at)})
             action, _, reason = group
-            notice = messages.dead_letters(count, action, reason, alike[0].remedy, rules)
+            notice = messages.dead_letters(count, action, reason, alike[0].remedy, rules, ms(at))
             _announce(conn, notice, now, ops)
 
 
@@ -206,4 +209,4 @@ def _group(action: str, cause: Cause, reason: str) -> tuple[str, Cause, str]:
 
 
 def _announce(conn: Connection, notice: Notice, now: datetime, ops: Ops) -> None:
-    ops.announce(conn, notice.title, notice.lines, now)
+    ops.announce(conn, notice, now)

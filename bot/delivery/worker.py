@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, TypeVar, assert_never
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from bot.delivery.attempt import (
     restore,
 )
 from bot.delivery.causes import without_request
+from bot.delivery.pace import NO_PACE, Pace, Paces
 from bot.delivery.troubles import NOBODY, Ops, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.calendar import Calendar
@@ -98,6 +100,9 @@ MOST_REASONS = 5
 LANES_AT_ONCE = 16
 """How many lanes are worked in parallel."""
 
+BESIDE = 7
+"""How many steps more than one for each lane are performed at once: writes of other recordings."""
+
 IN_A_ROW = 20
 """How many steps of a lane are performed in a row while other lanes wait."""
 
@@ -134,7 +139,7 @@ class Drained:
     held: int = 0
 
 
-def _tidy_queue(conn: Connection, now: datetime) -> int:
+def _tidy_queue(conn: Connection, now: datetime) -> dict[str, int]:
     note_ended_snoozes(conn, now)
     return fold_backlog(conn, now)
 
@@ -188,9 +193,9 @@ class Delivery:
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
-    action with what only the rule has, its secret. `turned` is called in each round.
-    `checkpoint` is called with a name at each point where a crash matters. `calendar` has the
-    quiet times.
+    action with what only the rule has, its secret. `paces` are how often services may be called.
+    `turned` is called in each round, `checkpoint` with a name at each point where a crash matters.
+    `calendar` has the quiet times.
     """
 
     def __init__(
@@ -205,6 +210,7 @@ class Delivery:
         allows: Callable[[str, Action], str | None] = everything,
         current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
+        paces: Mapping[str, Pace] = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
         calendar: Calendar = outbox.EVERY_DAY,
@@ -221,11 +227,18 @@ class Delivery:
         self._checkpoint = checkpoint
         self._turned = turned
         self._calendar = calendar
+        self._paces = Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resting: dict[str, float] = {}
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
+        self._folding: Mapping[str, int] = {}
+        self._beside: set[asyncio.Task[None]] = set()
         self._overdue: set[asyncio.Task[None]] = set()
+        self._numbers = count()
+        self._paused: dict[str, tuple[str, int]] = {}
         self._logged: dict[str, set[str]] = {}
         self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
         self._news = False
@@ -246,8 +259,9 @@ class Delivery:
         self._held = 0
         try:
             await self._recover()
-            while await self._start_due() or self._lanes or self._overdue:
-                await self._wait_for(*self._lanes.values(), *self._overdue)
+            while await self._start_due() or self._lanes or self._beside or self._overdue:
+                nap = 0.0 if self._folding else min(self._resting.values(), default=None)
+                await self._wait_for(*self._lanes.values(), *self._beside, *self._overdue, nap=nap)
         except BaseException:
             self._stopping = True
             await self._finish_in_flight()
@@ -268,7 +282,8 @@ class Delivery:
             while not stop.is_set():
                 self._turned()
                 await self._start_due()
-                await self._wait_for(stopped, woken, *self._lanes.values(), nap=await self._nap())
+                nap = await self._nap()
+                await self._wait_for(stopped, woken, *self._lanes.values(), *self._beside, nap=nap)
                 if woken.done():
                     self._woken.clear()
                     woken = asyncio.create_task(self._woken.wait())
@@ -284,6 +299,7 @@ class Delivery:
 
     async def _recover(self) -> None:
         """Once: mark what the last process was doing when it died as unknown."""
+        self._loop = asyncio.get_running_loop()
         if self._recovered:
             return
         self._recovered = True
@@ -293,17 +309,21 @@ class Delivery:
             log.warning("deliver.recovered", steps=interrupted)
 
     async def _wait_for(self, *running: "asyncio.Task[Any]", nap: float | None = None) -> None:
-        await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        if running:
+            await asyncio.wait(running, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(nap or 0)
         for lane, task in list(self._lanes.items()):
             if task.done():
                 del self._lanes[lane]
                 task.result()
-        for task in [late for late in self._overdue if late.done()]:
-            self._overdue.remove(task)
-            task.result()
+        for running_beside in (self._beside, self._overdue):
+            for task in [each for each in running_beside if each.done()]:
+                running_beside.remove(task)
+                task.result()
 
     async def _finish_in_flight(self) -> None:
-        in_flight = {*self._lanes.values(), *self._overdue}
+        in_flight = {*self._lanes.values(), *self._beside, *self._overdue}
         if not in_flight:
             return
         done, left = await asyncio.wait(in_flight, timeout=self._timing.drain.total_seconds())
@@ -314,20 +334,25 @@ class Delivery:
             log.error("deliver.result_not_saved", reason=reason, calls=calls)
 
     async def _start_due(self) -> bool:
-        """Start the lanes that have something due; False if there is none."""
+        """Start the lanes that have something due; False if there is none.
+
+        A lane with a backlog waits until it is folded, and the others don't wait for that.
+        """
         now = self._clock()
-        while await self._store.run(lambda conn: _tidy_queue(conn, now)):
-            pass
+        self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
         due = await self._store.run(lambda conn: due_lanes(conn, now))
-        waiting = [lane for lane in due if lane not in self._lanes]
+        ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
+        idle = {lane: self._paces.wait(lane) for lane in ready}
+        self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
+        waiting = [lane for lane in idle if lane not in self._resting]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
         free = max(LANES_AT_ONCE - len(self._lanes), 0)
         for lane in waiting[:free]:
             self._last_turn[lane] = max(self._last_turn.values(), default=0) + 1
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
-        return bool(due)
+        return bool(due or self._folding)
 
     async def _tend(self, now: datetime) -> None:
         """Tell people what began to fail and what works again; now and then, or after news."""
@@ -342,25 +367,41 @@ class Delivery:
             del self._logged[key]
 
     async def _nap(self) -> float:
+        if self._folding:
+            return 0.0
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
-        busy = frozenset(self._lanes)
+        busy = frozenset((*self._lanes, *self._resting))
         due = await self._store.run(lambda conn: next_due(conn, busy))
         wait = idle if due is None else min(due - self._clock(), idle)
-        return max(wait.total_seconds(), 0.0)
+        return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
 
     async def _work(self, lane: str) -> None:
-        self._checkpoint("claim.before")
         self._in_a_row[lane] = 0
+        await self._in_turn(lane)
+
+    async def _in_turn(self, lane: str) -> None:
+        """Perform the lane's steps one after another; what need not wait for them, beside them."""
+        self._checkpoint("claim.before")
         claimed = await self._store.run(lambda conn: self._claimed(conn, lane))
         while claimed is not None:
+            if claimed.more and len(self._beside) < BESIDE and not self._crowded:
+                self._beside.add(asyncio.create_task(self._in_turn(lane)))
             claimed = await self._performed(claimed)
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
-        if self._stopping or (self._crowded and self._in_a_row[lane] >= IN_A_ROW):
+        if self._stopping or lane in self._folding:
             return None
-        return outbox.claim(conn, lane, self._clock(), uuid4().hex, self._calendar)
+        if self._crowded and self._in_a_row[lane] >= IN_A_ROW:
+            return None
+        if self._paces.wait(lane) > 0:
+            return None
+        token = f"{next(self._numbers):012} {uuid4().hex}"
+        claimed = outbox.claim(conn, lane, self._clock(), token, self._calendar)
+        if claimed is not None:
+            self._paces.take(lane)
+        return claimed
 
     async def _performed(self, claimed: Claim) -> Claim | None:
         """Perform the step and save its outcome; returns the lane's next step."""
@@ -386,6 +427,7 @@ class Delivery:
         else:
             outcome = attempt.result()
         await self._save(claimed, outcome, go_on=False)
+        self._woken.set()  # others of its recording may have waited for it
 
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
@@ -426,14 +468,14 @@ class Delivery:
             case Performed(done, follow):
                 return outbox.complete(
                     conn, claimed, now, note=done.note, result=done.result, follow=follow,
-                    posts=done.posts,
+                    posts=done.posts, works=not self._is_old_news(claimed, claimed.lane),
                 )  # fmt: skip
             case DeadLetter(reason, remedy, cause):
                 return outbox.give_up(conn, claimed, now, reason=reason, remedy=remedy, cause=cause)
             case Withheld(reason):
                 return outbox.withhold(conn, claimed, now, reason)
             case Retry(until, reason, attempted):
-                _pause(conn, claimed, outcome, now, self._chance)
+                self._pause(conn, claimed, outcome, now)
                 return outbox.postpone(
                     conn,
                     claimed,
@@ -465,6 +507,8 @@ class Delivery:
             case Retry(until, reason, _, cause):
                 self._news = True
                 self._held += isinstance(outcome.pause, GiveUp)
+                if cause is Cause.BUSY:
+                    self._paces.end_bursts(claimed.lane)
                 # During an outage log each reason once, not one line for each attempt.
                 said = self._logged.setdefault(trouble_key(cause, claimed.lane), set())
                 short = without_request(reason)
@@ -474,22 +518,31 @@ class Delivery:
             case _:
                 assert_never(outcome)
 
+    def _pause(self, conn: Connection, claimed: Claim, retry: Retry, now: datetime) -> None:
+        """Pause the lane if the outcome asks for it; a refused kind of action gets its own lane."""
+        if retry.pause is None:
+            return
+        lane = claimed.lane
+        if stops(retry.cause) is Stops.KIND:
+            lane = set_apart(conn, lane, claimed.action)
+        if self._is_old_news(claimed, lane):
+            return
+        self._paused[lane] = claimed.token, next(self._numbers)
+        opens = lane_opens(retry.pause, failures(conn, lane) + 1, now, self._chance)
+        fault = None if retry.cause is Cause.BUSY else LaneFault(retry.cause, retry.remedy, now)
+        pause_lane(conn, lane, max(opens, now + retry.settling), retry.reason, fault)
+
+    def _is_old_news(self, claimed: Claim, lane: str) -> bool:
+        """Whether the lane was paused while the step was in flight: its outcome changes nothing.
+
+        Several that fail at once are one failure, and one that went out before the pause does not
+        end it.
+        """
+        by, number = self._paused.get(lane, (claimed.token, 0))
+        return by != claimed.token and int(claimed.token.split()[0]) < number
+
     def _may_wait_for_store(self) -> bool:
         return not (self._stopping or self._stop is None or self._stop.is_set())
-
-
-def _pause(
-    conn: Connection, claimed: Claim, retry: Retry, now: datetime, chance: Callable[[], float]
-) -> None:
-    """Pause the lane if the outcome asks for it; a refused kind of action gets its own lane."""
-    if retry.pause is None:
-        return
-    lane = claimed.lane
-    if stops(retry.cause) is Stops.KIND:
-        lane = set_apart(conn, lane, claimed.action)
-    opens = lane_opens(retry.pause, failures(conn, lane) + 1, now, chance)
-    fault = None if retry.cause is Cause.BUSY else LaneFault(retry.cause, retry.remedy, now)
-    pause_lane(conn, lane, max(opens, now + retry.settling), retry.reason, fault)
 
 
 def _failure(task: "asyncio.Task[Any]") -> str:

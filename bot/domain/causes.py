@@ -27,6 +27,9 @@ class Cause(StrEnum):
     RECEIVER_REFUSES = "webhook refused"
     RECEIVER_DOWN = "webhook receiver down"
     SECRET_MISSING = "webhook secret missing"  # noqa: S105 - words
+    PLACE_REFUSES = "notify refused"
+    PLACE_DOWN = "notify place down"
+    PLACE_NOT_SET = "notify place not configured"
 
 
 class Stops(StrEnum):
@@ -54,6 +57,9 @@ def stops(cause: Cause) -> Stops:
             | Cause.RECEIVER_REFUSES
             | Cause.RECEIVER_DOWN
             | Cause.SECRET_MISSING
+            | Cause.PLACE_REFUSES
+            | Cause.PLACE_DOWN
+            | Cause.PLACE_NOT_SET
         ):
             return Stops.LANE
         case (
@@ -71,12 +77,12 @@ def stops(cause: Cause) -> Stops:
             assert_never(cause)
 
 
-PASSING = frozenset({Cause.MOUSEFLOW_DOWN, Cause.SLACK_DOWN, Cause.RECEIVER_DOWN})
+PASSING = frozenset({Cause.MOUSEFLOW_DOWN, Cause.SLACK_DOWN, Cause.RECEIVER_DOWN, Cause.PLACE_DOWN})
 """Causes that often pass by themselves: people are told only of those that last."""
 
 
 def service(lane: str) -> str:
-    """The service that a lane speaks to: `mouseflow`, `slack` or `webhook`."""
+    """The service that a lane speaks to: `mouseflow`, `slack`, `webhook` or `notify`."""
     return lane.partition(":")[0]
 
 

@@ -4,11 +4,13 @@ Everything is counted in visitors: what would be recorded at a rate of 100 %. A 
 visitors of each hour in which the website recorded; other hours are left out.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from statistics import fmean, stdev
 from zoneinfo import ZoneInfo
 
 HOUR = timedelta(hours=1)
@@ -129,6 +131,32 @@ def runs_out(
             return max(hour, now) + HOUR * share * (left / expected)
         left -= expected
     return None
+
+
+MOST_LIKELY = 1.28
+"""Standard errors to both sides within which the pace is in four of five cases."""
+FEWEST_DAYS = 3
+
+
+def range_of_end(
+    per_day: Sequence[int], left: float, ends: datetime | None, now: datetime, end: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """When `left` more recordings will have been made at the earliest and at the latest.
+
+    In four of five cases, by how much whole days differ; None: not before the end, or not known.
+    `ends` is the forecast.
+    """
+    mean = fmean(per_day) if per_day else 0.0
+    if len(per_day) < FEWEST_DAYS or left <= 0 or mean <= 0:
+        return None, None
+    error = MOST_LIKELY * stdev(per_day) / math.sqrt(len(per_day))
+    takes = ends - now if ends else timedelta(days=min(left / mean, 10_000))
+
+    def at(pace: float) -> datetime | None:
+        moment = now + takes * min(mean / pace, 1_000) if pace > 0 else end
+        return moment if moment < end else None
+
+    return at(mean + error), at(mean - error)
 
 
 def _hours(now: datetime, end: datetime) -> Iterable[tuple[datetime, float]]:

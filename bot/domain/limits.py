@@ -24,6 +24,7 @@ class Reason(StrEnum):
     QUEUE_FULL = "the channel's queue is full"
     ONCE_PER = "once_per: matched before for this value"
     BELOW_COUNT = "count: not enough yet"
+    COUNTED = "count: one more, so not too few"
     PAUSED = "the rule is paused by its safety"
 
 

@@ -6,11 +6,33 @@ from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
 Button = Literal[
-    "ack", "unack", "not_useful", "watched", "star", "snooze_1h", "snooze_tomorrow", "unsnooze"
+    "ack",
+    "unack",
+    "not_useful",
+    "watched",
+    "star",
+    "snooze_1h",
+    "snooze_tomorrow",
+    "unsnooze",
+    "retry",
+    "resume",
 ]
 
 MORNING = time(9)
 """When a snooze until another day ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A button on a message about the bot itself, what it acts on, and the rules concerned.
+
+    `retry` acts on the dead letters of which people were told at that moment (ms since 1970),
+    `resume` on a rule.
+    """
+
+    button: Button
+    on: str
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +60,7 @@ def snooze_ends(button: Button, at: datetime, zone: str) -> datetime | None:
         case "snooze_tomorrow":
             day = at.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
             return datetime.combine(day, MORNING, ZoneInfo(zone))
-        case "ack" | "unack" | "not_useful" | "watched" | "star" | "unsnooze":
+        case "ack" | "unack" | "not_useful" | "watched" | "star" | "unsnooze" | "retry" | "resume":
             return None
         case _:
             assert_never(button)

@@ -4,7 +4,7 @@ Only the standard library: `healthcheck` runs every few seconds.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 STORE_PATIENCE = 60.0
 """Seconds of trouble with the store before it counts: a copy job may lock it for a while."""
@@ -42,7 +42,7 @@ class Pulse:
 
     def written(self) -> str:
         """As one line of text."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 def read(text: str) -> Pulse | None:

@@ -5,6 +5,7 @@ or contradicts itself, raises `BadField` when the module is imported.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +66,7 @@ class TextKind(Enum):
     WEEKDAY = auto()
     REFERRER = auto()
     LANGUAGE = auto()
+    VERSION = auto()
 
 
 Value = str | float | bool | Band | datetime | tuple[Any, ...] | None
@@ -90,6 +92,18 @@ def number(value: str) -> float | None:
     except ValueError:
         return None
     return figure if abs(figure) < float("inf") else None
+
+
+Version = tuple[int, ...]
+"""The parts of a version: 17.4.1 is (17, 4, 1)."""
+
+_VERSION = re.compile(r"[0-9]{1,9}(?:[._][0-9]{1,9}){0,9}")
+
+
+def version(value: str) -> Version | None:
+    """The version with which the text begins (`10_15_7`, `17.4 beta`), None where it has none."""
+    found = _VERSION.match(value.strip())
+    return found and tuple(map(int, found[0].replace("_", ".").split(".")))
 
 
 def share_of(part: float | None, whole: float | None) -> float | None:
@@ -123,7 +137,7 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             return folded_address
         case TextKind.LANGUAGE:
             return language
-        case TextKind.PLAIN | TextKind.COUNTRY | TextKind.IP | TextKind.TAG:
+        case TextKind.PLAIN | TextKind.COUNTRY | TextKind.IP | TextKind.TAG | TextKind.VERSION:
             return folded
         case _:
             assert_never(kind)
@@ -338,6 +352,11 @@ class Field:
     def numeric(self) -> bool:
         """Whether the values are numbers of some unit."""
         return self.type in NUMERIC
+
+    @property
+    def is_count(self) -> bool:
+        """Whether the figure counts things, so that chance alone makes small ones vary."""
+        return self.type == "number" and not self.unit
 
     @property
     def always_there(self) -> bool:

@@ -724,8 +724,9 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _in_row(
         name="browser_version",
         type="text",
-        meaning="version of the browser",
-        examples=("45.*",),
+        text=TextKind.VERSION,
+        meaning="version of the browser; bounds compare it part by part",
+        examples=("45.*", "{under: 100}"),
         personal=False,
         at="recording.browser_version",
         sample="17",
@@ -750,8 +751,9 @@ RECORDING_FIELDS: tuple[Field, ...] = (
     _in_row(
         name="os_version",
         type="text",
-        meaning="version of the operating system",
-        examples=("10",),
+        text=TextKind.VERSION,
+        meaning="version of the operating system; bounds compare it part by part",
+        examples=("10", "{min: 17.4}"),
         personal=False,
         at="recording.os_version",
         sample="17.2",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from bot.domain.press import Button
 from bot.messages.message import Line, Message, Part, grey, rest
 from bot.messages.presses import LABELS
 from bot.messages.text import cut_mrkdwn, mrkdwn, size
@@ -130,7 +131,8 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
     if not key:
         return ({"type": "actions", "elements": elements},) if elements else ()
     elements += [
-        {**_button(LABELS[each], each), "value": f"{each}:{key}"} for each in message.buttons
+        {**_button(LABELS[each], each), "value": f"{each}:{key}", **_asked_first(each)}
+        for each in message.buttons
     ]
     if message.menu:
         options = [
@@ -139,6 +141,21 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         elements.append({"type": "overflow", "action_id": "more", "options": [*options, *whys]})
     named = {"block_id": f"do.{key}.{message.edits}"} if message.buttons or message.menu else {}
     return ({"type": "actions", **named, "elements": elements},) if elements else ()
+
+
+def _asked_first(button: Button) -> Block:
+    """What Slack asks before it sends the press, where a press may begin a flood."""
+    if button != "resume":
+        return {}
+    text = "It may reach its limit again. Then it is paused again, and this channel told."
+    return {
+        "confirm": {
+            "title": _plain_text("Run it again?"),
+            "text": _text(text),
+            "confirm": _plain_text(LABELS["resume"]),
+            "deny": _plain_text("Leave paused"),
+        }
+    }
 
 
 def _button(label: str, action: str) -> Block:

@@ -18,7 +18,7 @@ import msgspec
 from bot.domain.budget import BUDGET
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
-from bot.domain.press import Button
+from bot.domain.press import Button, Offer
 from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject
 from bot.fields.catalogue import KINDS, SUBJECTS, text_fields
 from bot.fields.normal import path
@@ -67,8 +67,9 @@ class Message:
     `context` the grey line's pieces, before its `rules` (with their `pages`), their `owner` and
     their `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
     listed. `also` says what further rules say of the same recording. `people` did something with
-    `buttons` or `menu`, and `others` before them; `edits` counts changes. `note` goes into the
-    audit log: what is unusual about the message.
+    `buttons` or `menu`, and `others` before them; `edits` counts changes. `acts_on` is what a
+    button of a message about the bot itself acts on (`Offer.on`). `note` goes into the audit log:
+    what is unusual about the message.
     """
 
     icon: str = ""
@@ -93,6 +94,7 @@ class Message:
     buttons: tuple[Button, ...] = ()
     menu: tuple[Button, ...] = ()
     edits: int = 0
+    acts_on: str = ""
     note: str = ""
 
 
@@ -251,8 +253,15 @@ def reread(text: str) -> Message | None:
         return None
 
 
-def notice(title: str, lines: Sequence[str], page: str, now: datetime, zone: str) -> Message:
-    """A message about the bot itself: one cause, one line, one remedy.
+def notice(
+    title: str,
+    lines: Sequence[str],
+    page: str,
+    now: datetime,
+    zone: str,
+    offer: Offer | None = None,
+) -> Message:
+    """A message about the bot itself: one cause, one line, one remedy, and a button.
 
     The title may begin with an icon; without one it is a warning. `page` is where the status page
     says more. Moments in ISO 8601 are shown as times.
@@ -274,6 +283,9 @@ def notice(title: str, lines: Sequence[str], page: str, now: datetime, zone: str
         headline=cut(clean(rest), HEADLINE),
         why=(*shown, *more),
         context=((Part("Status page", url=page),),) if page else (),
+        rules=offer.rules if offer else (),
+        buttons=(offer.button,) if offer else (),
+        acts_on=offer.on if offer else "",
     )
 
 
@@ -393,10 +405,15 @@ def _waited(each: Waited, task: Task, addresses: Addresses, *, several: bool) ->
     return (*title, *rest, *((Part(" · "), *when) if when else ()))
 
 
+def more_severe(first: Message, second: Message) -> bool:
+    """Whether the second says something worse, of which an edit of the first would tell nobody."""
+    return _severity(second) > _severity(first)
+
+
 def joined(first: Message, second: Message) -> Message:
     """Two rules' messages about one recording as one: the more severe leads, else the first."""
     lead, other = first, second
-    if _severity(second) > _severity(first):
+    if more_severe(first, second):
         lead, other = second, first
     why = f": {_said(other.why[0])}" if other.why else ""
     said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), Part(cut(why, WHY)))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from bot.domain.causes import Cause
+from bot.domain.press import Offer
 from bot.messages.text import lasting, number
 
 
@@ -15,6 +16,7 @@ class Notice:
 
     title: str
     lines: tuple[str, ...]
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,13 @@ def what(cause: Cause, place: str) -> str:
         case Cause.RECEIVER_DOWN:
             return f"{place} does not accept webhook calls"
         case Cause.SECRET_MISSING:
-            return f"The secret for webhook calls to {place} is not set"
+            return f"The URL or secret for webhook calls to {place} is not set"
+        case Cause.PLACE_REFUSES:
+            return f"{place} rejects messages"
+        case Cause.PLACE_DOWN:
+            return f"{place} does not accept messages"
+        case Cause.PLACE_NOT_SET:
+            return f"{place} can't be used as it stands under [notify]"
         case Cause.BUSY | Cause.STEP | Cause.BUG | Cause.EARLIER:
             return "Some actions failed"
         case _:
@@ -123,8 +131,10 @@ def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
     )
 
 
-def dead_letters(count: int, action: str, reason: str, remedy: str, rules: Sequence[str]) -> Notice:
-    """Steps failed for good for one cause."""
+def dead_letters(
+    count: int, action: str, reason: str, remedy: str, rules: Sequence[str], told: int = 0
+) -> Notice:
+    """Steps failed for good for one cause. `told` marks them in the store (ms since 1970)."""
     failed = "1 action failed" if count == 1 else f"{number(count)} actions failed"
     names = f" {' '.join(rules)}" if len(rules) <= 3 else ""
     return Notice(
@@ -133,6 +143,7 @@ def dead_letters(count: int, action: str, reason: str, remedy: str, rules: Seque
             *((_sentence(remedy),) if remedy else ()),
             f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
         ),
+        Offer("retry", str(told)),
     )
 
 

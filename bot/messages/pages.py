@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bot.domain.insight import Stop
 from bot.domain.many import OTHERS, Spread
 from bot.domain.subjects import RecordingSubject, Subject
 from bot.fields.normal import path
@@ -37,6 +38,20 @@ def pages(subject: Subject) -> list[Page]:
             page = Page(page.path, page.bad or found.pop().bad)
         found.append(page)
     return found
+
+
+def visit(subject: Subject) -> tuple[Stop, ...]:
+    """The pages in order with their times and friction tags; empty where none are known."""
+    if not isinstance(subject, RecordingSubject):
+        return ()
+    return tuple(
+        Stop(
+            path=middle_cut(clean(path(view.website_page or view.uri or "")), PAGE),
+            time=view.visit_time,
+            tags=tuple(FRICTION_TAGS[tag] for tag in view.tags if tag in FRICTION_TAGS),
+        )
+        for view in subject.recording.page_views or ()
+    )
 
 
 def middle_cut(text: str, limit: int) -> str:

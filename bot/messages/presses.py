@@ -18,6 +18,8 @@ LABELS: Mapping[Button, str] = {
     "snooze_1h": "Snooze rule for 1 h",
     "snooze_tomorrow": "Snooze rule until tomorrow 09:00",
     "unsnooze": "End snooze",
+    "retry": "Retry them",
+    "resume": "Run again",
 }
 
 if missing := set(get_args(Button)) - LABELS.keys():
@@ -34,6 +36,8 @@ _AFTER: Mapping[Button, tuple[str, str]] = {
     "star": ("⭐", "starred this at {when}."),
     "snooze_1h": ("🔕", "snoozed {rules} until {until}. Its messages come as one digest then."),
     "unsnooze": ("🔕", "ended the snooze of {rules} at {when}."),
+    "retry": ("🔁", "retried them at {when}."),
+    "resume": ("🔁", "let {rules} run again at {when}."),
 }
 _AFTER = {**_AFTER, "snooze_tomorrow": _AFTER["snooze_1h"]}
 _INSTEAD: Mapping[Button, tuple[Button, ...]] = {

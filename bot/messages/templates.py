@@ -6,9 +6,10 @@ has no calls, assignments, macros or repetition of text, so it always ends soon.
 
 import math
 import re
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from datetime import timedelta
 from functools import lru_cache
+from html import unescape
 from itertools import islice
 from typing import Any
 
@@ -18,13 +19,17 @@ from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bot.fields.normal import path
+from bot.messages.plain_text import harmless
 from bot.messages.template_variables import LIST_LIMIT, values
-from bot.messages.text import NOTHING, Safe, cut_mrkdwn, lasting, mrkdwn, number
+from bot.messages.text import NOTHING, Safe, cut, cut_mrkdwn, lasting, mrkdwn, number
 from bot.ports import Addresses, Task
 
 LONGEST_OUTPUT = 2900
 # `<{{ share_url }}|watch>` without a share: the label stays, as plain text.
 _NO_ADDRESS = re.compile(r"<\|([^<>]*)>")
+# `<{{ url }}|watch>`: plain text has the address behind the label.
+_LINKED = re.compile(r"<(https?://[^|<>]*)\|([^<>]*)>")
+_ADDRESSES = frozenset({"url", "share_url"})
 _VALUE = 500
 
 
@@ -152,10 +157,19 @@ def _printed(value: Any) -> Any:
     return Safe(mrkdwn(_text(value), _VALUE))
 
 
-def _sandbox() -> _Sandbox:
+def _printed_plain(value: Any) -> Any:
+    """The same as plain text."""
+    if isinstance(value, tuple) and value and all(isinstance(item, Safe) for item in value):
+        value = _join(value)
+    if isinstance(value, Safe):
+        return Safe(unescape(_LINKED.sub(r"\2 (\1)", value)))
+    return value if isinstance(value, Undefined) else Safe(harmless(_text(value), _VALUE))
+
+
+def _sandbox(printed: Callable[[Any], Any]) -> _Sandbox:
     made = _Sandbox(
         undefined=StrictUndefined,
-        finalize=_printed,
+        finalize=printed,
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -167,8 +181,9 @@ def _sandbox() -> _Sandbox:
     return made
 
 
-ENVIRONMENT = _sandbox()
+ENVIRONMENT = _sandbox(_printed)
 """Parses and fills in texts; it has no state."""
+_PLAIN = _sandbox(_printed_plain)
 
 
 def names_used(text: str) -> set[str]:
@@ -180,23 +195,28 @@ def names_used(text: str) -> set[str]:
 
 
 @lru_cache(maxsize=256)
-def _compiled(text: str) -> Template:
-    return ENVIRONMENT.from_string(text)
+def _compiled(text: str, plain: bool) -> Template:
+    return (_PLAIN if plain else ENVIRONMENT).from_string(text)
 
 
-def render(text: str, task: Task, addresses: Addresses) -> str:
-    """The text as mrkdwn, filled in for this match; raises BadText if it cannot be."""
+def render(text: str, task: Task, addresses: Addresses, *, plain: bool = False) -> str:
+    """The text as mrkdwn, or `plain`, filled in for this match; raises BadText if it cannot be."""
     parts, length = [], 0
+    found = values(task, addresses)
+    if plain:  # these are the bot's own, and may be links
+        found |= {name: Safe(found[name]) for name in _ADDRESSES & found.keys() if found[name]}
     try:
-        for part in _compiled(text).generate(values(task, addresses)):
+        for part in _compiled(text, plain).generate(found):
             parts.append(part)
             length += len(part)
             if length > LONGEST_OUTPUT:
                 break
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as wrong:
         raise BadText(_reason(wrong)) from wrong
-    linked = _NO_ADDRESS.sub(r"\1", "".join(parts))
-    return cut_mrkdwn(linked.strip(), LONGEST_OUTPUT)
+    linked = _NO_ADDRESS.sub(r"\1", "".join(parts)).strip()
+    if plain:
+        return cut(_LINKED.sub(r"\2 (\1)", linked), LONGEST_OUTPUT)
+    return cut_mrkdwn(linked, LONGEST_OUTPUT)
 
 
 def _reason(wrong: Exception) -> str:

@@ -24,9 +24,9 @@ NOTHING = "–"
 _GUARD = "\u2060"
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # Look-alikes for bold, strike-through and code, which mrkdwn cannot escape.
-_MARKS = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
+MARKS = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
 # `_` starts italics at the edge of a word only, so `snake_case` stays.
-_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _HALF_ENTITY = re.compile(r"&[a-z]{0,3}$")
 _DROPPED = {"Cf", "Cs", "Co"}
 _SPACES = {"Cc", "Zl", "Zp", "Zs"}
@@ -68,7 +68,7 @@ _REPLACEMENTS = _Replacements()
 
 def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
     """The value for mrkdwn: it cannot ping, link or format. Escaping makes it longer."""
-    text = _EDGE.sub("ˍ", clean(value, limit).translate(_MARKS)).translate(_ENTITIES)
+    text = EDGE.sub("ˍ", clean(value, limit).translate(MARKS)).translate(_ENTITIES)
     return _GUARD + text if text[:1] in ("!", "@", "#") else text
 
 
@@ -273,6 +273,11 @@ def number(value: float) -> str:
     """A number without superfluous digits: `2.5`, `3`, `1,204`."""
     whole = math.isfinite(value) and value == int(value)
     return f"{int(value):,}" if whole else f"{value:,.6g}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 rule`, `12 rules`, `3 matches`."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def _band(band: Band) -> str:

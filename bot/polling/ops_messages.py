@@ -5,6 +5,7 @@ from datetime import datetime
 from hashlib import blake2b
 
 from bot.actions.slack import Notice
+from bot.domain.press import Offer
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Site, WebsiteSubject, written
 from bot.ports import Ports, Task
@@ -20,16 +21,25 @@ def notice(
     channel: str,
     site: Site | None = None,
     page: str = "",
+    offer: Offer | None = None,
 ) -> NewMatch:
     """A notice as a match with one post; the same notice within one second is the same.
 
-    `page` is the path of a page of the status page that says more.
+    `page` is the path of a page of the status page that says more, `offer` what can be pressed.
     """
     about = site or Site(id="", name="")
     said = blake2b("\n".join((title, *lines)).encode(), digest_size=8).hexdigest()
     key = f"{OWN_RULE}/{about.id}/{now:%Y%m%dT%H%M%S}/{said}"
     subject = WebsiteSubject(website=about)
-    action = Notice(title=title, lines=tuple(lines), channel=channel, page=page)
+    action = Notice(
+        title=title,
+        lines=tuple(lines),
+        channel=channel,
+        page=page,
+        button=offer.button if offer else None,
+        acts_on=offer.on if offer else "",
+        rules=offer.rules if offer else (),
+    )
     step = NewStep(
         key=f"{key}/{action.kind}-1",
         rank=action.rank,
@@ -75,6 +85,7 @@ def announce(
     channel: str | None,
     site: Site | None = None,
     page: str = "",
+    offer: Offer | None = None,
 ) -> None:
     """Write the message into the audit log and, if there is a channel, into the outbox.
 
@@ -84,4 +95,4 @@ def announce(
     note = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
     record(conn, now, [note])
     if channel is not None:
-        add_match(conn, notice(title, lines, now, channel, site, page))
+        add_match(conn, notice(title, lines, now, channel, site, page, offer))

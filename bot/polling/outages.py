@@ -4,7 +4,7 @@ The log names each failing poll, the ops channel gets what lasts, `status` shows
 """
 
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,8 +16,9 @@ import structlog
 
 from bot.errors import BadCredentials, StoreError, TryLater
 from bot.messages.ops import instant
-from bot.messages.text import lasting
+from bot.messages.text import counted, lasting
 from bot.polling.ops_messages import announce
+from bot.polling.record_matches import NOTHING, Caught
 from bot.store import Connection, Store
 from bot.store.recordings import set_watermark, watermark
 from mouseflow.errors import MouseflowError
@@ -82,7 +83,8 @@ class Outages:
 
     `logged` is when each was logged; `unlogged` are those that were not, because very many fail:
     `widespread` is since when, and how many. `announced` has the troubles that people know of,
-    with their beginnings; `ended` is when each ended last.
+    with their beginnings; `ended` is when each ended last. `caught` is what the first poll after
+    an outage has brought, by name, until the end of the outage is announced.
     """
 
     failing: dict[str, Failing] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class Outages:
     widespread: tuple[datetime, int] | None = None
     announced: dict[Trouble, datetime] = field(default_factory=dict)
     ended: dict[Trouble, datetime] = field(default_factory=dict)
+    caught: dict[str, Caught] = field(default_factory=dict)
 
     def failed(self, name: str, error: Exception, now: datetime) -> bool:
         """Note a failure; true if it was logged: the first one, or one of another kind."""
@@ -112,9 +115,14 @@ class Outages:
         log.warning("poll.outage", what=name, reason=str(error))
         return True
 
-    def works(self, name: str, now: datetime) -> bool:
-        """Note a success; true if it ends an outage."""
+    def works(self, name: str, now: datetime, caught: Caught = NOTHING) -> bool:
+        """Note a success and what it brought; true if it ends an outage."""
         known = self.failing.pop(name, None)
+        if known is not None or self.announced:
+            before = self.caught.get(name, NOTHING)
+            self.caught[name] = Caught(
+                before.recordings + caught.recordings, before.matches + caught.matches
+            )
         if known is None:
             return False
         if name not in self.unlogged:
@@ -156,17 +164,20 @@ class Outages:
         # A key is valid for all calls or for none.
         over = {it: at for it, at in self.announced.items() if it == "key" or it not in left}
         if not over:
+            if not self.failing and not self.announced:
+                self.caught.clear()
             return None
         for each in over:
             del self.announced[each]
             self.ended[each] = now
         since = min(over.values())
+        caught = _caught_up(self.caught)
+        self.caught.clear()
         ended = _ENDED["other" if set(over) == {"other"} else "away"]
         return Announcement(
             f"{ended} after {lasting(now - since)}",
             (
-                "The bot is catching up; matches older than their rule's act_up_to arrive as one "
-                "digest.",
+                caught,
                 f"Polls had failed since {instant(since)}.",
             ),
         )
@@ -189,6 +200,20 @@ class Outages:
             log.warning("poll.outage_widespread", things=len(self.failing), reason=reason)
         since, things = self.widespread or (now, 0)
         self.widespread = (since, max(things, len(self.failing)))
+
+
+def _caught_up(by_poll: Mapping[str, Caught]) -> str:
+    """What was caught up: `214 recordings of 2 websites, 3 matches`."""
+    sites = [it for name, it in by_poll.items() if name.startswith(RECORDINGS) and it.recordings]
+    recordings = sum(it.recordings for it in sites)
+    matches = sum(it.matches for it in by_poll.values())
+    if not recordings and not matches:
+        return "Caught up: nothing new came meanwhile."
+    told = [counted(recordings, "recording")] if recordings else []
+    if len(sites) > 1:
+        told[0] += f" of {len(sites)} websites"
+    older = "Matches older than their rule's act_up_to arrive as one digest."
+    return f"Caught up: {', '.join((*told, counted(matches, 'match', 'matches')))}. {older}"
 
 
 _BEGUN: dict[Trouble, str] = {
@@ -295,10 +320,12 @@ class Troubles:
             await self._keep(message)
         return news
 
-    async def works(self, name: str) -> bool:
-        """Note that a poll succeeded; true if the end of an outage is announced."""
+    async def works(self, name: str, caught: Caught = NOTHING) -> bool:
+        """Note that a poll succeeded, and what it brought; true if the end of an outage is
+        announced.
+        """
         now = self._clock()
-        ended = self._outages.works(name, now)
+        ended = self._outages.works(name, now, caught)
         message = self._outages.recovery(name, ended, now)
         if ended or message:
             await self._keep(message)

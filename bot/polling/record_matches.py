@@ -8,19 +8,21 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
+from typing import get_args
 
 from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
-from bot.domain.subjects import Subject, reread, written
-from bot.fields.catalogue import group_value
+from bot.domain.press import Offer
+from bot.domain.subjects import Severity, Site, Subject, reread, written
+from bot.fields.catalogue import WEBSITE, group_value
 from bot.messages.pages import glimpse, page_of_trouble, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
-from bot.rules.explain import why
+from bot.rules.explain import insight, why
 from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
 from bot.store.audit import Note, record
@@ -43,6 +45,7 @@ from bot.store.rules import (
     rule_states,
     tally,
     tally_clear,
+    tally_one,
 )
 from bot.store.schema import moment, ms
 from mouseflow.decode import Unreadable
@@ -93,17 +96,30 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Caught:
+    """How many recordings were read that were not known, and how many matches they brought."""
+
+    recordings: int = 0
+    matches: int = 0
+
+
+NOTHING = Caught()
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The keys of the new matches, and the rules that their safety paused, with the reason.
 
     `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
-    for the ops channel.
+    for the ops channel. `caught` is what the poll has read and found, as far as it matters at the
+    end of an outage.
     """
 
     matches: tuple[str, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
     suppressed: frozenset[str] = frozenset()
     announced: bool = False
+    caught: Caught = NOTHING
 
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
@@ -148,7 +164,7 @@ def record_poll(
     tripped: list[tuple[str, str]] = []
     notes: list[Note] = []
     suppressed: set[str] = set()
-    for each in sorted(found, key=lambda each: each.happened):
+    for each in sorted(found, key=_order):
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
         with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
@@ -181,10 +197,18 @@ def record_poll(
     return Recorded(new, tuple(tripped), frozenset(suppressed))
 
 
+def _order(each: Found) -> tuple[datetime, int]:
+    """What happened first comes first; of one recording the most severe, so that it notifies."""
+    return each.happened, -get_args(Severity).index(each.rule.severity)
+
+
 def _suppressed(
     conn: Connection, each: Found, paused: Collection[str]
 ) -> tuple[Reason | None, Many | None]:
     """Why the match leads to nothing, and what it summarises, if its rule counts."""
+    if each.rule.too_few is not None and not each.episode:
+        tally_one(conn, each.rule.id, site_group(each.subject.website), each.key, each.happened)
+        return Reason.COUNTED, None
     return (Reason.PAUSED, None) if each.rule.id in paused else _held(conn, each)
 
 
@@ -218,6 +242,11 @@ def _held(conn: Connection, each: Found) -> tuple[Reason | None, Many | None]:
         return Reason.ONCE_PER, None
     once_mark(conn, rule.id, group, each.happened, window)
     return None, many
+
+
+def site_group(site: Site) -> Group:
+    """The group of all that is counted on the website."""
+    return Group(WEBSITE, site.id)
 
 
 def _group(subject: Subject, field: str) -> Group | None:
@@ -297,7 +326,9 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
     remedy = f"Edit the rule, or run `mouseflow-bot retry {rule}`."
     title = f"Rule {rule} is paused: {why}"
     lines = ("It still judges what it watches, but does not act.", remedy)
-    announce(conn, title, lines, now, routing.ops, each.subject.website, f"rules/{rule}")
+    site, page = each.subject.website, f"rules/{rule}"
+    offer = Offer("resume", rule, (rule,))
+    announce(conn, title, lines, now, routing.ops, site, page, offer)
 
 
 def _may(action: Action, subject: Subject) -> bool:
@@ -315,7 +346,7 @@ def _match(
     rule, subject, key = each.rule, each.subject, each.key
     return NewMatch(
         rule=rule.id,
-        kind=rule.watch,
+        kind=subject.kind,
         website=subject.website.id,
         subject_key=subject.key,
         match_key=key,
@@ -341,6 +372,7 @@ def _match(
         severity=rule.severity,
         runbook=rule.runbook,
         owner=rule.owner,
+        insight=insight(rule, subject) if rule.watch == "recordings" else None,
     )
 
 

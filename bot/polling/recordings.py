@@ -86,6 +86,9 @@ BESIDE = timedelta(minutes=25)
 COST_EVERY = timedelta(hours=1)
 """How often the audit log says what the rules cost."""
 
+LOST = frozenset({UNREADABLE, "poll.truncated", "poll.undetailed"})
+"""The kinds of notes about sessions that no rule decides."""
+
 COST = "poll.cost"
 """The kind of note that is written once in `COST_EVERY`."""
 
@@ -124,7 +127,8 @@ class PollContext:
     What people mark on a session counts for `marks` after it has ended.
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
     views, if the server is known to return them. `gap` is how long a time without a poll of
-    reports may be for an alert's condition to have held in it.
+    reports may be for an alert's condition to have held in it. `holidays` are days with which no
+    figure is compared.
     """
 
     mouseflow: Mouseflow
@@ -136,6 +140,7 @@ class PollContext:
     expand: bool = True
     marks: timedelta = timedelta()
     gap: timedelta = GAP
+    holidays: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,9 @@ class Polled:
     `since` is the time of the poll before, None for the first one. `without_detail` counts the
     recordings that wait for their detail; `outage` is why, if no detail could be read. `behind`
     has the rules whose filters work again, each with the time from which to catch up. `offset`
-    is the account's offset from UTC, if the rows tell it.
+    is the account's offset from UTC, if the rows tell it. `lost`: some sessions will never be
+    decided, since their row or detail can't be read. `on_hold` are the rules that don't decide
+    all sessions now.
     """
 
     live: LiveSessions
@@ -162,6 +169,8 @@ class Polled:
     outage: BotError | None = None
     behind: Mapping[str, datetime] = field(default_factory=dict)
     offset: AccountOffset | None = None
+    lost: bool = False
+    on_hold: frozenset[str] = frozenset()
 
 
 async def poll(
@@ -254,6 +263,8 @@ async def poll(
         outage=result.outage or details_away(live, now),
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
         offset=account_offset(seen.listing.rows, context.zone),
+        lost=any(note.kind in LOST for note in notes),
+        on_hold=on_hold | waiting_rules.keys(),
     )
 
 

@@ -179,6 +179,7 @@ def merge(row: Recording, detail: Recording) -> Recording:
         said["duration"] = max(row.duration, detail.duration)
     if row.last_activity and detail.last_activity:
         said["last_activity"] = max(row.last_activity, detail.last_activity, key=aware)
+    said["bad_values"] = tuple(dict.fromkeys((*row.bad_values, *detail.bad_values)))
     return msgspec.structs.replace(row, **said)
 
 

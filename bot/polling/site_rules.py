@@ -1,7 +1,9 @@
 """The recording rules of one website, prepared for evaluation."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
@@ -86,9 +88,65 @@ class OwnTagsHidden:
         return tuple(sorted(rules, key=lambda rule: self._place[rule.id]))
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Traits:
+    """What a recording rule reads, asks and sets, found once for all websites.
+
+    `own` are the tags that it sets, `named` those that its condition spells out, `required` those
+    without which it can't match. `beside` and `grouped` are the fields that it reads beside its
+    condition; `expandable`: a row with its page views has all that it reads. `reads_marks`:
+    people can change what it reads on a finished session, other than tags.
+    """
+
+    rule: Rule
+    own: frozenset[str]
+    named: frozenset[str]
+    required: frozenset[str]
+    early: bool
+    thresholds: tuple[float, ...]
+    asks_friction: bool
+    asks_visitor_type: bool
+    tells_visitor_type: bool
+    beside: tuple[Field, ...]
+    grouped: tuple[Field, ...]
+    expandable: bool
+    reads_tags: bool
+    reads_marks: bool
+    reads_session_tags: bool
+
+    @property
+    def marked(self) -> bool:
+        """Whether the rule reads anything that people can mark on a finished session."""
+        return self.reads_marks or self.reads_session_tags
+
+
+def traits_of(rule: Rule) -> Traits:
+    """The traits of a rule about recordings."""
+    read = tuple(_fields_read(rule))
+    tests = tuple(leaves(rule.condition))
+    return Traits(
+        rule=rule,
+        own=own_tags([rule]),
+        named=named_tags([rule]),
+        required=required_tags(rule),
+        early=fires_early(rule),
+        thresholds=thresholds([rule]),
+        asks_friction=asks_friction(rule),
+        asks_visitor_type=asks_visitor_type(rule),
+        tells_visitor_type=tells_visitor_type(rule),
+        beside=tuple(it for it in read_beside(rule) if it.source is not Source.SERVER),
+        grouped=grouped_by(rule),
+        expandable=not any(field.missing_from_expanded_lists for field in read),
+        reads_tags=any(field.text is TextKind.TAG for field in read),
+        reads_marks=any(_can_be_marked(leaf) for leaf in tests),
+        reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
+    )
+
+
 class SiteRules:
     """The recording rules that watch this website. `everything` are the rules of all files,
-    `earlier_tags` the tags that rules have set which are gone.
+    `earlier_tags` the tags that rules have set which are gone. `known` are traits of rules that
+    have been found already, by the rule's id.
 
     `final` holds all of them, for settled sessions; `early` those whose condition stays true
     once it is true, so that they need not wait for the end. `ignored_tags` are tags that the
@@ -107,48 +165,43 @@ class SiteRules:
         site: Site,
         everything: Iterable[Rule] | None = None,
         earlier_tags: Set[str] = frozenset(),
+        known: Mapping[str, Traits] = MappingProxyType({}),
     ) -> None:
+        def found(rule: Rule) -> Traits:
+            before = known.get(rule.id)
+            return before if before and before.rule is rule else traits_of(rule)
+
         rules = tuple(rules)
-        watching = _watching(rules, site)
+        self.traits = tuple(map(found, _watching(rules, site)))
         every = rules if everything is None else tuple(everything)
         own = own_tags(every) | earlier_tags
         self.own_tags = own
-        self.ignored_tags = own - named_tags(_watching(every, site))
-        hidden = {rule.id: own - self.ignored_tags - named_tags([rule]) for rule in watching}
-        self.final: RuleGroup = rule_group(watching, hidden)
-        self.early: RuleGroup = rule_group(filter(fires_early, watching), hidden)
-        self.thresholds = thresholds(watching)
-        self.thresholds_of = {rule.id: frozenset(thresholds([rule])) for rule in watching}
+        around = self.traits if every is rules else map(found, _watching(every, site))
+        self.ignored_tags = own.difference(*(it.named for it in around))
+        named = own - self.ignored_tags
+        hidden = {it.rule.id: named - it.named for it in self.traits}
+        self.final: RuleGroup = rule_group((it.rule for it in self.traits), hidden)
+        self.early: RuleGroup = rule_group((it.rule for it in self.traits if it.early), hidden)
+        self.thresholds_of = {it.rule.id: frozenset(it.thresholds) for it in self.traits}
+        self.thresholds = tuple(sorted(frozenset().union(*self.thresholds_of.values())))
         self.asking: Mapping[Filter, frozenset[str]] = {
-            "frictionmin": frozenset(rule.id for rule in watching if asks_friction(rule)),
-            "visitortype": frozenset(rule.id for rule in watching if asks_visitor_type(rule)),
+            "frictionmin": frozenset(it.rule.id for it in self.traits if it.asks_friction),
+            "visitortype": frozenset(it.rule.id for it in self.traits if it.asks_visitor_type),
         }
-        self.telling_visitor_type = frozenset(it.id for it in watching if tells_visitor_type(it))
-        self._grouped = {rule.id: grouped_by(rule) for rule in watching}
-        self._beside = {
-            rule.id: tuple(it for it in read_beside(rule) if it.source is not Source.SERVER)
-            for rule in watching
-        }
-        read = [(rule.id, field) for rule in watching for field in _fields_read(rule)]
-        self.expandable = not any(field.missing_from_expanded_lists for _rule, field in read)
-        self.reading_tags = frozenset(rule for rule, field in read if field.text is TextKind.TAG)
-        self.required_tags = {rule.id: required_tags(rule) for rule in watching}
-        self._reading_marks = tuple(
-            rule
-            for rule in watching
-            if any(_can_be_marked(leaf) for leaf in leaves(rule.condition))
+        self.telling_visitor_type = frozenset(
+            it.rule.id for it in self.traits if it.tells_visitor_type
         )
-        self.marked = tuple(
-            rule
-            for rule in watching
-            if rule in self._reading_marks or any(_reads_tags(it) for it in leaves(rule.condition))
-        )
+        self._by_id = {it.rule.id: it for it in self.traits}
+        self.expandable = all(it.expandable for it in self.traits)
+        self.reading_tags = frozenset(it.rule.id for it in self.traits if it.reads_tags)
+        self.required_tags = {it.rule.id: it.required for it in self.traits}
+        self.marked = tuple(it.rule for it in self.traits if it.marked)
         self._site, self._everything = site, every
 
     @cached_property
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
-        return SiteRules(self.marked, self._site, self._everything, self.own_tags)
+        return SiteRules(self.marked, self._site, self._everything, self.own_tags, self._by_id)
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""
@@ -156,11 +209,11 @@ class SiteRules:
 
     def lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells something that a match of the rule reads."""
-        return _unknown(self._beside[rule.id], subject)
+        return _unknown(self._by_id[rule.id].beside, subject)
 
     def lacks_group(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells by what `once_per` or `count` group the recording."""
-        return _unknown(self._grouped[rule.id], subject)
+        return _unknown(self._by_id[rule.id].grouped, subject)
 
     def group(self, settled: bool) -> RuleGroup:
         """The rules to decide a session by."""
@@ -172,9 +225,9 @@ class SiteRules:
         Stars, watched marks, variables and names change without any activity of the session.
         """
         return [
-            rule
-            for rule in self._reading_marks
-            if _verdict_unmarked(rule.condition, subject) is None
+            it.rule
+            for it in self.traits
+            if it.reads_marks and _verdict_unmarked(it.rule.condition, subject) is None
         ]
 
 

@@ -145,6 +145,8 @@ def _limits(rule: Rule, known: Remembered, now: datetime) -> list[str]:
         found.append(
             f"the actions wait until {rule.count.at_least} have been counted by {rule.count.by}"
         )
+    if rule.too_few is not None:
+        found.append("the rule counts it, and acts only while there are too few")
     return found
 
 

@@ -22,7 +22,8 @@ from bot.fields.catalogue import field, fields
 from bot.messages.text import lasting as lasting_words
 from bot.polling.record_matches import Found
 from bot.reports.fetch import Figures, asks_budget
-from bot.reports.history import Look, past_of
+from bot.reports.history import Stored
+from bot.reports.look import Look
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule
@@ -99,7 +100,7 @@ def _moved(
     effect = _effect(rule, subject, known)
     before = replace(before, counter=counter, effect="none" if changed else effect)
     judged = _without_effect(rule, subject, known) if before.effect == "in_force" else subject
-    past = past_of(conn, figures, subject, look.now, look)
+    past = Stored(conn, figures, subject, look.now, look)
     holds = answer(lasting(rule.condition, rule.watch), judged, past)
     if changed and holds is None and known.level.lives:
         return Move(rule, look.site.id, subject.key, known, save=False)
@@ -128,7 +129,7 @@ def _moved(
         look.site.id,
         subject.key,
         state,
-        save=_is_worth_saving(kept, state, look.now),
+        save=is_worth_saving(kept, state, look.now),
         found=found,
         untold=replace(state, level=replace(after, told=after.told and not fires)),
         undone=_undone(rule, known, before),
@@ -137,7 +138,11 @@ def _moved(
 
 def condition_id(rule: Rule) -> str:
     """A fingerprint of what a rule's states are about: another condition is another alert."""
-    what = (rule.watch, rule.when, rule.excepts, rule.over_last, sorted(rule.visitors.items()))
+    what: tuple[object, ...] = (
+        rule.watch, rule.when, rule.excepts, rule.over_last, sorted(rule.visitors.items())
+    )  # fmt: skip
+    if rule.too_few is not None:
+        what = (*what, rule.too_few)
     return blake2b(repr(what).encode(), digest_size=8).hexdigest()
 
 
@@ -255,36 +260,42 @@ def _found(
             subject=subject,
             happened=look.now,
             why=why(rule, subject, past),
-            episode=_episode(look.now),
+            episode=episode_name(look.now),
         )
     if changed and known.level.fired and known.level.told:
-        return _resolved(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
+        return resolved_by(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
     if event == "reminded":
-        site, key = subject.website.id, subject.key
-        fired = known.level.fired
-        if fired is not None and acknowledged(conn, rule.id, site, key, fired):
-            return None
-        return _reminder(rule, subject, known.level, look.now, past)
+        return reminder(conn, rule, subject, known.level, look.now, why(rule, subject, past))
     if event == "resolved":
         if _without_budget(rule, subject):
-            return _resolved(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
+            return resolved_by(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
         usual = _usual_now(conn, rule, subject, known.level, figures, look)
-        return _resolved(conn, rule, subject, known.level, look.now, *usual)
+        return resolved_by(conn, rule, subject, known.level, look.now, *usual)
     return None
 
 
-def _reminder(rule: Rule, subject: Subject, before: Level, now: datetime, past: Past) -> Found:
-    """The rule's posts once more, with how long the episode has lasted."""
-    lasted = lasting_words(now - (before.true_since or before.fired or now))
+def reminder(
+    conn: Connection,
+    rule: Rule,
+    subject: Subject,
+    before: Level,
+    now: datetime,
+    reasons: tuple[str, ...],
+) -> Found | None:
+    """The rule's posts once more, with how long the episode has lasted, unless acknowledged."""
+    fired = before.fired
+    if fired is not None and acknowledged(conn, rule.id, subject.website.id, subject.key, fired):
+        return None
+    lasted = lasting_words(now - (before.true_since or fired or now))
     return Found(
         rule=rule,
         subject=subject,
         happened=now,
-        why=(f"It has lasted {lasted}", *why(rule, subject, past)),
-        episode=f"{_episode(now)}{REMINDED}",
+        why=(f"It has lasted {lasted}", *reasons),
+        episode=f"{episode_name(now)}{REMINDED}",
         actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
         summary=f"Still firing after {lasted}: {rule.summary or rule.id}",
-        continues=before.fired,
+        continues=fired,
     )
 
 
@@ -295,7 +306,7 @@ def _usual_now(
     asked = dict(sorted(changes_asked(rule)))
     if not asked or before.fired is None or rule.until is not None:
         return
-    past = past_of(conn, figures, subject, before.fired, look)
+    past = Stored(conn, figures, subject, before.fired, look)
     if answer(lasting(rule.condition, rule.watch), subject, past) is not True:
         return
     for name in asked:
@@ -310,11 +321,11 @@ def lacking(
     after, event = gone(known.level, look.now)
     found = None
     if event == "resolved" and known.subject is not None:
-        found = _resolved(conn, rule, known.subject, known.level, look.now, reason)
+        found = resolved_by(conn, rule, known.subject, known.level, look.now, reason)
     return Move(rule, look.site.id, key, replace(known, level=after), save=True, found=found)
 
 
-def _resolved(
+def resolved_by(
     conn: Connection, rule: Rule, subject: Subject, before: Level, now: datetime, *reasons: str
 ) -> Found | None:
     """The end of an episode, where the rule tells it and its beginning was told."""
@@ -329,13 +340,13 @@ def _resolved(
         subject=subject,
         happened=now,
         why=tuple(reasons),
-        episode=f"{_episode(now)}{RESOLVED}",
+        episode=f"{episode_name(now)}{RESOLVED}",
         actions=tuple(step for step in ends if step is not None),
         continues=before.fired,
     )
 
 
-def _episode(at: datetime) -> str:
+def episode_name(at: datetime) -> str:
     """A name of one firing that stays unique even if another rule takes over the id."""
     return f"{at:%Y%m%dT%H%M%S.%f}"
 
@@ -349,7 +360,7 @@ def _remembered(
     return subject if event == "fired" or after.fired is None else known.subject or subject
 
 
-def _is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
+def is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
     """Whether the state says something that the store does not know yet."""
     level = after.level
     if level.lives and level.fired is None:

@@ -20,6 +20,7 @@ from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
 from bot.reports import sources
+from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, Days, made_since
 from bot.reports.sources import (
     MOST_PAGES,
     Question,
@@ -48,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 Window = tuple[date, date]
 Fields = tuple[FormField, ...]
+Tried = frozenset[tuple[Kind, Question, date]]
+"""The past days of which a question was asked."""
 
 PROBE_AGAIN = timedelta(days=1)
 """How long to rely on a check of a filter."""
@@ -55,8 +58,7 @@ PROBE_AGAIN = timedelta(days=1)
 UNSURE = timedelta(hours=1)
 """How soon to check again a filter that is not known to work."""
 
-RECORDINGS_TODAY = "recordings_today"
-COUNTED = frozenset({"recordings", RECORDINGS_TODAY})
+COUNTED = frozenset({RECORDINGS, RECORDINGS_TODAY})
 """Figures of a website that cost a call of their own."""
 
 BUDGETED = frozenset({"budget_used"})
@@ -87,7 +89,8 @@ class LevelMemory:
     `verdicts` holds by kind, question and filter whether the API honours it; `held` by kind what
     is on hold, as the store has it; `said` what people were told; `budget_used` the highest
     percentage of any budget, None if no budget counts the website; `website` its settings as last
-    read; `reports` by question and form when its report was read, and the fields in it.
+    read; `reports` by question and form when its report was read, and the fields in it; `days`
+    the past days of which recordings were counted, `tried` those of which reports were read.
     """
 
     website: tuple[datetime, WebsiteDetail] | None = None
@@ -98,6 +101,8 @@ class LevelMemory:
     reports: dict[tuple[Question, str], tuple[datetime, Fields | None]] = field(
         default_factory=dict
     )
+    days: Days = field(default_factory=dict)
+    tried: Tried = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,8 @@ class Figures:
     """The subjects that answer one question, and the rules that ask it.
 
     `series` names the figures' history, `window` is the time that they are taken over. `whole`:
-    no subject is missing. `earlier` are the counts of campaigns as an earlier version of the bot
-    has stored them.
+    no subject is missing. `usual` are figures of past weeks by subject and name, the latest first.
+    `earlier` are the counts of campaigns as an earlier version of the bot has stored them.
     """
 
     series: str
@@ -127,6 +132,7 @@ class Figures:
     said: set[str]
     window: timedelta = sources.USUAL
     earlier: Mapping[str, int] = field(default_factory=dict)
+    usual: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +295,7 @@ async def _ask(
             listed = await _forms(site, question, window, context)
             return await _with_reports(site, question, rules, listed, context, memory, now)
         case "funnels" | "pages":
-            return await _LISTS[kind](site, question, window, context)
+            return await LISTS[kind](site, question, window, context)
         case "recordings" | "feedback":
             raise ValueError(f"{kind} have no reports")
         case _:
@@ -326,17 +332,19 @@ async def _recordings(
     """How many recordings were made in `over_last`, and how many today.
 
     The API counts whole days. Parts of a day are the difference to what the bot itself counted
-    then: unknown until it has polled for so long.
+    then. After a start or a downtime the API's rows are counted instead: unknown if they are not
+    all returned.
     """
     first, end = sources.days(question, now, context.zone)
     today = end - timedelta(days=1)
     before = None
+    then = now - (question.over_last or sources.USUAL)
+    series = series_of("websites", question)
     if question.part_of_a_day:
-        then = now - (question.over_last or sources.USUAL)
         before = await context.store.run(
             partial(
                 figure_between,
-                kind=series_of("websites", question),
+                kind=series,
                 website=site.id,
                 subject=site.id,
                 name=RECORDINGS_TODAY,
@@ -348,7 +356,9 @@ async def _recordings(
     counted, so_far = await _counted(site, first, today, context)
     if not question.part_of_a_day:
         return counted, so_far
-    return None if before is None else max(0, counted - round(before[1])), so_far
+    if before is None:
+        return await made_since(site, question, series, then, now, context), so_far
+    return max(0, counted - round(before[1])), so_far
 
 
 async def _counted(site: Site, first: date, today: date, context: PollContext) -> tuple[int, int]:
@@ -492,7 +502,7 @@ async def _doubts(
 ) -> dict[str, str]:
     """The question's filters that are not known to work, with the reason."""
     found: dict[str, str] = {}
-    if not subjects or kind not in _LISTS:
+    if not subjects or kind not in LISTS:
         return found  # nothing can fire, or the days are checked in the answer
     for aspect in question.aspects:
         key = (kind, question, aspect)
@@ -521,21 +531,21 @@ async def _probe(
     window = sources.days(question, now, context.zone)
     plain = sources.with_one_bound(question, aspect)
     if plain != question:
-        counters = count((await _LISTS[kind](site, plain, window, context)).subjects)
-    other = await _LISTS[kind](site, *sources.contrast(question, window, aspect), context)
+        counters = count((await LISTS[kind](site, plain, window, context)).subjects)
+    other = await LISTS[kind](site, *sources.contrast(question, window, aspect), context)
     known = sources.honoured(counters, count(other.subjects))
     if known is None:
-        every = await _LISTS[kind](site, *sources.without(question, window, aspect), context)
+        every = await LISTS[kind](site, *sources.without(question, window, aspect), context)
         known = sources.apart(counters, count(every.subjects)) or None
     return known
 
 
-_LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}
+LISTS = {"funnels": _funnels, "forms": _forms, "pages": _pages}
 _COUNTERS: dict[str, Callable[[Any], dict[str, int]]] = {
     "funnels": funnel_counters,
     "forms": form_counters,
     "pages": page_counters,
 }
 _OVER_TIME = {kind for kind in KINDS if SUBJECTS[kind].over_time}
-if not _LISTS.keys() == _COUNTERS.keys() == _OVER_TIME:
-    raise TypeError(f"_LISTS and _COUNTERS must have {', '.join(sorted(_OVER_TIME))}")
+if not LISTS.keys() == _COUNTERS.keys() == _OVER_TIME:
+    raise TypeError(f"LISTS and _COUNTERS must have {', '.join(sorted(_OVER_TIME))}")

@@ -1,66 +1,66 @@
 """The history of figures: keeping them, and the past with which rules compare."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.domain.alert_state import GAP
-from bot.domain.subjects import Site, Subject
+from bot.domain.subjects import Kind, Subject
+from bot.errors import GiveUp, TryLater
 from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
-from bot.reports.fetch import Figures
-from bot.rules.evaluate import Past
+from bot.polling.recordings import PollContext
+from bot.reports import sources
+from bot.reports.fetch import LISTS, Figures, Tried
+from bot.reports.look import WEEKS_BACK, Look, same_hours
 from bot.rules.model import Rule
-from bot.rules.needs import changes_asked
+from bot.rules.needs import changes_asked, usuals_asked
+from bot.rules.operators import FEWEST_WEEKS, USUAL_WEEKS
 from bot.store import Connection
-from bot.store.alert_states import add_figures, figure_between, grain
+from bot.store.alert_states import add_figures, figure_between, figures_between, grain
 from bot.store.audit import Note
-
-KEPT = timedelta(days=35)
-"""How long to keep figures at least; longer if a rule compares with an older past."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
-    may be for a condition to have held in it, `history` how long figures are kept."""
-
-    site: Site
-    now: datetime
-    zone: ZoneInfo
-    gap: timedelta = GAP
-    history: timedelta = KEPT
 
 
 def compared_for(rules: Iterable[Rule]) -> timedelta:
     """How old the figures are that rules compare with: twice as old as asked for, at most."""
-    asked = [ago for rule in rules for _name, ago in changes_asked(rule)]
-    return timedelta(milliseconds=max(asked)) * 2 + timedelta(days=2) if asked else timedelta()
+    rules = tuple(rules)
+    asked = [timedelta(milliseconds=ago) * 2 for rule in rules for _, ago in changes_asked(rule)]
+    asked += [timedelta(weeks=WEEKS_BACK) for rule in rules if usuals_asked(rule)]
+    return max(asked) + timedelta(days=2) if asked else timedelta()
 
 
-def past_of(
-    conn: Connection, figures: Figures, subject: Subject, now: datetime, look: Look
-) -> Past:
-    """The subject's own figures of earlier polls, from the store.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A subject's own figures of earlier polls, from the store."""
 
-    After a downtime the last figure before it serves, up to twice as old as asked for.
-    """
+    conn: Connection
+    figures: Figures
+    subject: Subject
+    now: datetime
+    look: Look
 
-    # Figures of almost the same length of time are alike.
-    slack = max(look.gap, figures.window / 24)
+    def __call__(self, field_name: str, ago: int, /) -> float | None:
+        """The figure of so many ms ago.
 
-    def past(name: str, ago: int) -> float | None:
-        back = timedelta(milliseconds=ago)
-        for first, last in _spans(field(subject.kind, name), now, back, slack, look.zone):
-            found = figure_between(
-                conn, figures.series, subject.website.id, subject.key, name, first, last
-            )
-            if found is not None:
-                return found[1]
-        return None
+        After a downtime the last figure before it serves, up to twice as old as asked for.
+        """
+        about, back = field(self.subject.kind, field_name), timedelta(milliseconds=ago)
+        # Figures of almost the same length of time are alike.
+        slack = max(self.look.gap, self.figures.window / 24)
+        spans = _spans(about, self.now, back, slack, self.look.zone)
+        found = (self._between(field_name, first, last) for first, last in spans)
+        return next((figure for figure in found if figure is not None), None)
 
-    return past
+    def usual(self, field_name: str, /) -> tuple[float, ...]:
+        """The figures of this weekday and time of day, of the last weeks that have one."""
+        return self.figures.usual.get((self.subject.key, field_name), ())
+
+    def _between(self, name: str, first: datetime, last: datetime) -> float | None:
+        site, key = self.subject.website.id, self.subject.key
+        found = figure_between(self.conn, self.figures.series, site, key, name, first, last)
+        return None if found is None else found[1]
 
 
 def _spans(
@@ -80,22 +80,107 @@ def _spans(
         yield max(midnight, last.astimezone(UTC) - slack), last
 
 
+def with_usual(conn: Connection, answered: Iterable[Figures], look: Look) -> list[Figures]:
+    """The same answers with the figures of past weeks that rules compare with."""
+    return [_with_usual(conn, figures, look) for figures in answered]
+
+
+def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
+    names = frozenset().union(*map(usuals_asked, figures.rules))
+    if not names or not figures.subjects:
+        return figures
+    kind = figures.subjects[0].kind
+    found: dict[tuple[str, str], tuple[float, ...]] = {}
+    for from_midnight in (False, True):
+        some = {name for name in names if over_time(field(kind, name)) is from_midnight}
+        spans = same_hours(look, look.now, from_midnight=from_midnight) if some else ()
+        for first, last in spans:
+            past = figures_between(conn, figures.series, look.site.id, first, last)
+            for key, value in past.items():
+                weeks = found.get(key, ())
+                if key[1] in some and len(weeks) < USUAL_WEEKS:
+                    found[key] = (*weeks, value)
+    return replace(figures, usual=found)
+
+
+async def backfill_shares(
+    kind: Kind, figures: Figures, look: Look, context: PollContext, tried: Tried
+) -> Tried:
+    """Ask for the shares of past weeks that rules compare with and the history lacks.
+
+    The API has whole days only, so that counts of a part of today have no like; a share of the
+    whole day is close to that of a part. Returns the days that were asked for.
+    """
+    asked = {name for rule in figures.rules for name in usuals_asked(rule)}
+    names = [name for name in sorted(asked) if field(kind, name).type == "percent"]
+    if not names or SUBJECTS[kind].many or kind not in LISTS:
+        return tried
+    for first, last in islice(same_hours(look, look.now, from_midnight=True), USUAL_WEEKS):
+        this = (kind, figures.question, last.date())
+        work = partial(_lacks_shares, figures=figures, names=names, first=first, last=last)
+        if this in tried or not await context.store.run(work):
+            continue
+        window = sources.days(figures.question, last, look.zone)
+        try:
+            answer = await LISTS[kind](look.site, figures.question, window, context)
+        except TryLater:
+            return tried  # the present figures were read: the past can wait
+        except GiveUp:
+            tried |= {this}
+            continue
+        tried |= {this}
+        await context.store.run(
+            partial(_add_shares, figures=figures, past=answer.subjects, names=names, at=last)
+        )
+    return tried
+
+
+def _lacks_shares(
+    conn: Connection, figures: Figures, names: Sequence[str], first: datetime, last: datetime
+) -> bool:
+    """Whether the history lacks a share of some subject."""
+    return any(
+        figure_between(conn, figures.series, it.website.id, it.key, name, first, last) is None
+        for it in figures.subjects
+        for name in names
+    )
+
+
+def _add_shares(
+    conn: Connection,
+    figures: Figures,
+    past: Sequence[Subject],
+    names: Sequence[str],
+    at: datetime,
+) -> None:
+    """Add the shares of a past day, for each of its hours."""
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    for subject in past:
+        values = {name: _number(field(subject.kind, name).get(subject)) for name in names}
+        there = {name: value for name, value in values.items() if value is not None}
+        for hour in range(24):
+            begin = grain(midnight.replace(hour=hour))
+            add_figures(conn, figures.series, subject.website.id, subject.key, there, begin)
+
+
 def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
     """Add the figures to the history; of pages only those compared, since there are many."""
     if not figures.subjects:
         return
-    kind = figures.subjects[0].kind
-    named = {name for rule in figures.rules for name, _ago in changes_asked(rule)}
-    about = [
-        field
-        for field in fields(kind)
-        if field.numeric and not field.news_of and (not SUBJECTS[kind].many or field.name in named)
-    ]
-    at = grain(look.now)
-    for subject in figures.subjects:
-        values = {field.name: _number(field.get(subject)) for field in about}
-        there = {name: value for name, value in values.items() if value is not None}
-        add_figures(conn, figures.series, look.site.id, subject.key, there, at)
+    kind, at = figures.subjects[0].kind, grain(look.now)
+    every = [field for field in fields(kind) if field.numeric and not field.news_of]
+    kept = [(every, at)]
+    if SUBJECTS[kind].many:
+        changed = {name for rule in figures.rules for name, _ago in changes_asked(rule)}
+        usual = frozenset().union(*map(usuals_asked, figures.rules)) - changed
+        # The usual is of about this hour, so one figure an hour is enough.
+        kept = [([it for it in every if it.name in changed], at)]
+        kept += [([it for it in every if it.name in usual], at.replace(minute=0))]
+    for about, when in kept:
+        for subject in figures.subjects if about else ():
+            values = {field.name: _number(field.get(subject)) for field in about}
+            there = {name: value for name, value in values.items() if value is not None}
+            add_figures(conn, figures.series, look.site.id, subject.key, there, when)
 
 
 def _number(value: Any) -> float | None:
@@ -107,11 +192,18 @@ def too_early(conn: Connection, rule: Rule, figures: Figures, look: Look) -> Ite
     if f"history/{rule.id}" in figures.said or not figures.subjects:
         return
     figures.said.add(f"history/{rule.id}")
-    for name, ago in sorted(changes_asked(rule)):
-        past = [
-            past_of(conn, figures, each, look.now, look)(name, ago) for each in figures.subjects
+    pasts = [Stored(conn, figures, each, look.now, look) for each in figures.subjects]
+    lacks = [
+        f"{name} with {timedelta(milliseconds=ago)} ago"
+        for name, ago in sorted(changes_asked(rule))
+        if any(past(name, ago) is None for past in pasts)
+    ]
+    if not look.is_holiday(look.now):
+        lacks += [
+            f"{name} with the usual"
+            for name in sorted(usuals_asked(rule))
+            if any(len(past.usual(name)) < FEWEST_WEEKS for past in pasts)
         ]
-        if None in past:
-            back = timedelta(milliseconds=ago)
-            text = f"not enough history yet to compare {name} with {back} ago"
-            yield Note(kind="level.no_history", rule=rule.id, website=look.site.id, text=text)
+    for what in lacks:
+        text = f"not enough history yet to compare {what}"
+        yield Note(kind="level.no_history", rule=rule.id, website=look.site.id, text=text)

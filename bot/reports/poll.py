@@ -17,9 +17,18 @@ from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
 from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
-from bot.reports.fetch import IGNORED, Figures, LevelMemory, Limited, fetch, proved
-from bot.reports.history import KEPT, Look, compared_for, keep_figures, too_early
+from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
+from bot.reports.history import (
+    backfill_shares,
+    compared_for,
+    keep_figures,
+    too_early,
+    with_usual,
+)
+from bot.reports.look import KEPT, Look
+from bot.reports.past_days import backfilled
 from bot.rules.model import Rule, applies, waits_for
+from bot.rules.needs import usuals_asked
 from bot.store import Connection
 from bot.store.alert_states import (
     forget_figures,
@@ -70,7 +79,18 @@ async def poll(
     if not watching:
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
-    look = Look(site, now, context.zone, context.gap, max(KEPT, compared_for(rules)))
+    kept = max(KEPT, compared_for(rules))
+    look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    for each in fetched.answered:
+        names = COUNTED.intersection(name for it in each.rules for name in usuals_asked(it))
+        if kind == "websites" and names:
+            memory.days = await backfilled(
+                each.question, each.series, look, names, context, memory.days
+            )
+        memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
+    if any(usuals_asked(rule) for rule in watching):
+        work = partial(with_usual, answered=fetched.answered, look=look)
+        fetched = replace(fetched, answered=await context.store.run(work))
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(
@@ -107,12 +127,12 @@ def website_gone(
     look = Look(site, now, ZoneInfo("UTC"))
     found: list[Move] = []
     for rule in rules:
-        if rule.watch != "recordings":
+        if rule.has_state:
             # The list of websites has agreed twice already.
             for key, known in levels(conn, rule.id, site.id).items():
                 lacked = replace(known, level=replace(known.level, ending=now))
                 found.append(lacking(conn, rule, key, lacked, look, NOT_THERE))
-    return _record(conn, found, look, (), routing)
+    return record_moves(conn, found, look, (), routing)
 
 
 def uncovered(
@@ -136,7 +156,9 @@ def uncovered(
             found.append(move)
             if known.level.ending is not None:
                 over.append(move)
-    recorded = _record(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
+    if not found:
+        return Recorded()
+    recorded = record_moves(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
     for move in over:
         forget_level(conn, move.rule.id, move.website, move.subject_key)
     return recorded
@@ -155,7 +177,7 @@ def end_disabled(
                 lacked = replace(known, level=replace(known.level, ending=now))
                 move = lacking(conn, rule, key, lacked, look, DISABLED)
                 found.append(replace(move, website=website))
-    recorded = _record(conn, found, look, (), routing)
+    recorded = record_moves(conn, found, look, (), routing)
     for move in found:
         forget_level(conn, move.rule.id, move.website, move.subject_key)
     return recorded
@@ -165,7 +187,7 @@ def would_fire(
     conn: Connection, look: Look, figures: Sequence[Figures], rules: Sequence[Rule]
 ) -> list[Figures]:
     """The answers by which some rule would fire, or some alert end."""
-    held, others = _Held(conn, look.site), waits_for(rules)
+    held, others = HeldBack(conn, look.site), waits_for(rules)
     return [
         each
         for each in figures
@@ -200,7 +222,7 @@ def record_levels(
     recorded: list[Recorded] = []
     turns = sorted({len(others[rule.id]) for each in figures for rule in each.rules})
     for turn in turns or [0]:
-        back = _Held(conn, look.site)
+        back = HeldBack(conn, look.site)
         found = [
             move
             for each in figures
@@ -208,7 +230,7 @@ def record_levels(
             if len(others[rule.id]) == turn
             for move in moves(conn, rule, each, look, held=back.why(rule, others[rule.id]))
         ]
-        recorded.append(_record(conn, found, look, early, routing))
+        recorded.append(record_moves(conn, found, look, early, routing))
         early = []
     for each in figures:
         keep_figures(conn, each, look)
@@ -226,7 +248,7 @@ def record_levels(
     )
 
 
-class _Held:
+class HeldBack:
     """Why rules are held back now: paused, or told of by another rule's alert on the website."""
 
     def __init__(self, conn: Connection, site: Site) -> None:
@@ -278,7 +300,7 @@ def _hold(
     return bool(told)
 
 
-def _record(
+def record_moves(
     conn: Connection, moves: Sequence[Move], look: Look, notes: Sequence[Note], routing: Routing
 ) -> Recorded:
     """Record the matches, then the states: a state knows whether its firing was told."""

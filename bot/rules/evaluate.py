@@ -2,10 +2,12 @@
 
 This walk over the tree is the definition: slow and plain. The compiled index says the same.
 Unknown is what another call could still bring: the detail with its page views, a friction
-threshold not yet asked, the history of an alert's figures. No negation makes it a yes.
+threshold not yet asked, the history of an alert's figures. So is what the API sent in a form that
+can't be read. No negation makes it a yes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, assert_never
 
@@ -14,16 +16,55 @@ from bot.fields.catalogue import ALERTS, field
 from bot.fields.field import Field, Source
 from bot.fields.recordings import JOURNEY
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import Exists, Operator, ValueTest
+from bot.rules.operators import USUAL_WEEKS, Exists, Operator, ValueTest
+from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 
-Past = Callable[[str, int], float | None]
-"""An alert's own figure of so many ms ago, by field name; None while there is no history."""
+
+class Past(Protocol):
+    """An alert's own past figures, by field name."""
+
+    def __call__(self, field: str, ago: int, /) -> float | None:
+        """The figure of so many ms ago; None while there is no history."""
+
+    def usual(self, field: str, /) -> tuple[float, ...]:
+        """The figures of this weekday and hour in the last weeks, the latest first."""
 
 
-def no_past(_field: str, _ago: int) -> float | None:
-    """The past of a subject seen for the first time."""
-    return None
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A past in which each figure was always the same."""
+
+    figures: Mapping[str, float]
+
+    def __call__(self, field: str, ago: int, /) -> float | None:
+        return self.figures.get(field)
+
+    def usual(self, field: str, /) -> tuple[float, ...]:
+        figure = self.figures.get(field)
+        return () if figure is None else (figure,) * USUAL_WEEKS
+
+
+no_past = Given({})
+"""The past of a subject seen for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OneFigure:
+    """The past of one field's figure."""
+
+    past: Past
+    field: str
+
+    def __call__(self, ago: int, /) -> float | None:
+        return self.past(self.field, ago)
+
+    def usual(self) -> tuple[float, ...]:
+        return self.past.usual(self.field)
+
+
+no_history = _OneFigure(no_past, "")
+"""The past of what has none."""
 
 
 def field_of(leaf: Leaf, kind: Kind) -> Field:
@@ -103,11 +144,6 @@ def part_test(part: Field, test: Test) -> Callable[[Any], Answer]:
     return met
 
 
-def no_history(_ago: int) -> float | None:
-    """The past of what has none."""
-    return None
-
-
 def answer(
     condition: Condition, subject: Subject, past: Past = no_past, *, complete: bool = False
 ) -> Answer:
@@ -136,7 +172,15 @@ def _leaf_answer(leaf: Leaf, subject: Subject, past: Past, *, complete: bool) ->
     value = about.get(subject)
     if value is None and not complete and _lacks(leaf, about):
         return None
-    return (test.known if known else test.so_far)(value, lambda ago: past(about.name, ago))
+    if not complete and hinges_on(leaf, about, subject):
+        if value is None or about.type not in _COLLECTIONS:
+            return None
+        known = False
+    return (test.known if known else test.so_far)(value, _OneFigure(past, about.name))
+
+
+_COLLECTIONS = frozenset({"texts", "variables", "items"})
+"""Types of values of which a part may be there although another part could not be read."""
 
 
 def _lacks(leaf: Leaf, about: Field) -> bool:

@@ -1,17 +1,21 @@
 """Why a rule matches a subject or not: the condition as a tree, with what is seen at each part."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, assert_never
 
+from bot.domain.insight import MOST_STOPS, Clause, Insight, Mark
 from bot.domain.subjects import Kind, Subject
 from bot.fields.catalogue import SUBJECTS
 from bot.fields.field import Field, Source, number
+from bot.messages.pages import visit
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import FigureOperator, TextOperator
+from bot.rules.operators import FEWEST_WEEKS, FigureOperator, TextOperator
 from bot.rules.units import arrows, seen
+from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Answer, both, either, opposite, values_of
 
 
@@ -66,11 +70,14 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A subject with its past. `complete`: nothing else can be learnt of it."""
+    """A subject with its past. `complete`: nothing else can be learnt of it. Without `personal`
+    no personal data is shown.
+    """
 
     subject: Subject
     past: Past
     complete: bool
+    personal: bool = True
 
     def answer(self, condition: Condition) -> Answer:
         return answer(condition, self.subject, self.past, complete=self.complete)
@@ -80,10 +87,18 @@ class _Seen:
 
 
 def explain(
-    rule: Rule, subject: Subject, past: Past = no_past, *, complete: bool = False
+    rule: Rule,
+    subject: Subject,
+    past: Past = no_past,
+    *,
+    complete: bool = False,
+    personal: bool = True,
 ) -> Explanation:
-    """Every part of the rule with what the subject shows; `complete` as in `answer`."""
-    looked = _Seen(subject, past, complete)
+    """Every part of the rule with what the subject shows; `complete` as in `answer`.
+
+    Without `personal` values of personal data are left out, the visitor's as well as the rule's.
+    """
+    looked = _Seen(subject, past, complete, personal)
     watched = rule.watch == subject.kind
     here = applies(rule, subject.website)
     names = " or ".join(clean(name) for name in rule.websites) or "any"
@@ -119,21 +134,32 @@ def _leaf(leaf: Leaf, looked: _Seen) -> Part:
     about = field_of(leaf, looked.subject.kind)
     value = about.get(looked.subject)
     said = looked.answer(leaf)
+    if not looked.personal and about.personal:
+        return Part(_impersonal(leaf, about), said)
     shown, data = _shown(leaf, about, value, looked.past)
     known = looked.knows(about)
     data = data and (known or value != ())
     off = "" if said or not isinstance(leaf, Test) else leaf.operator.distance(about, value)
-    closest = _closest(leaf, about, value) if isinstance(leaf, OneItem) else ()
+    closest: tuple[Part, ...] = ()
+    if isinstance(leaf, OneItem):
+        closest = _closest(leaf, about, value, personal=looked.personal)
     which = "this one" if said else "the closest"
     return Part(
-        text=asked(leaf, about),
+        text=asked(leaf, about) if looked.personal else _impersonal(leaf, about),
         answer=said,
         data=data,
         seen=f"{shown}, {which}" if closest else shown,
         distance=off,
-        note=_note(leaf, about, known, data) or _no_number(leaf, value),
+        note=_unreadable(leaf, about, looked)
+        or _note(leaf, about, said, known, data)
+        or _no_number(leaf, value),
         parts=closest,
     )
+
+
+def _unreadable(leaf: Leaf, about: Field, looked: _Seen) -> str:
+    """That the API sent something here that can't be read; or nothing."""
+    return "the API's value can't be read" if hinges_on(leaf, about, looked.subject) else ""
 
 
 def _no_number(leaf: Leaf, value: Any) -> str:
@@ -155,12 +181,26 @@ def _shown(leaf: Leaf, about: Field, value: Any, past: Past) -> tuple[str, bool]
         return seen(about, named) if named else "", bool(named)
     if about.type == "texts" and not about.ordered and isinstance(leaf.operator, TextOperator):
         return seen(about, leaf.operator.by_weight(about, value or ())), value is not None
+    if leaf.operator.asks_usual and value is not None:
+        return _beside_usual(about, value, past.usual(leaf.field))
     ago = leaf.operator.looks_back
     if ago is None or value is None:
         return seen(about, value), value is not None
     before = past(leaf.field, ago)
     was = "" if before is None else f", was {seen(about, before)}"
     return seen(about, value) + was, before is not None
+
+
+def _beside_usual(about: Field, value: Any, weeks: Sequence[float]) -> tuple[str, bool]:
+    """The figure, the usual one and those of the weeks that make it."""
+    shown = seen(about, value)
+    if not weeks:
+        return shown, False
+    each = ", ".join(seen(about, week) for week in weeks)
+    past = "1 past week" if len(weeks) == 1 else f"{len(weeks)} past weeks"
+    enough = len(weeks) >= FEWEST_WEEKS
+    usual = f"usually {seen(about, median(weeks))} " if enough else ""
+    return f"{shown}, {usual}({past}: {each})", enough
 
 
 def written(rule: Rule) -> tuple[Part, Part | None]:
@@ -171,6 +211,18 @@ def written(rule: Rule) -> tuple[Part, Part | None]:
     return _written(rule.when, rule.watch), (
         None if rule.excepts is None else _written(rule.excepts, rule.watch)
     )
+
+
+def in_one_line(rule: Rule) -> str:
+    """The condition in words: `saw_page /thanks, device phone, not (country us)`."""
+    when, excepts = written(rule)
+    said = ", ".join(map(_said, when.parts)) if when.text == "all of" else _said(when)
+    return said if excepts is None else f"{said}, not ({_said(excepts)})"
+
+
+def _said(part: Part) -> str:
+    inner = ", ".join(map(_said, part.parts))
+    return f"{part.text} ({inner})" if inner else part.text
 
 
 def _written(condition: Condition, watch: Kind) -> Part:
@@ -202,18 +254,21 @@ def _cost(about: Field) -> str:
             assert_never(about.source)
 
 
-def _note(leaf: Leaf, about: Field, known: bool, data: bool) -> str:
+def _note(leaf: Leaf, about: Field, said: Answer, known: bool, data: bool) -> str:
     if about.source is Source.SERVER:
         by = f"the API decides ({about.served.names[0]})"
         return by if known else f"not asked yet; {by}"
     if not known:
         return f"needs the {SUBJECTS[about.watch].noun}'s detail"
-    if not data and isinstance(leaf, Test) and leaf.operator.looks_back is not None:
+    if not isinstance(leaf, Test):
+        return ""
+    operator = leaf.operator
+    if not data and (operator.asks_usual or operator.looks_back is not None):
         return "not enough history yet"
-    return ""
+    return "too few to tell" if operator.asks_usual and said is None else ""
 
 
-def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
+def _closest(leaf: OneItem, about: Field, items: Any, *, personal: bool) -> tuple[Part, ...]:
     """The item that meets most of the tests, test by test."""
     tests = [(test, about.part(test.field)) for test in leaf.tests]
     met = [part_test(part, test) for test, part in tests]
@@ -223,6 +278,8 @@ def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
     answers, best = max(rated, key=lambda it: it[0].count(True))
     return tuple(
         _item_part(test, part, part.get(best), said)
+        if personal or not part.personal
+        else Part(_impersonal(test, part), said)
         for (test, part), said in zip(tests, answers, strict=True)
     )
 
@@ -230,6 +287,32 @@ def _closest(leaf: OneItem, about: Field, items: Any) -> tuple[Part, ...]:
 def _item_part(test: Test, part: Field, value: Any, said: Answer) -> Part:
     off = "" if said else test.operator.distance(part, value)
     return Part(asked(test, part), said, value is not None, seen(part, value), off)
+
+
+def insight(rule: Rule, subject: Subject) -> Insight:
+    """The decision without personal data, as the store keeps it."""
+    told = explain(rule, subject, personal=False)
+    stops = visit(subject)
+    cut = len(stops) > MOST_STOPS
+    half = MOST_STOPS // 2
+    return Insight(
+        when=_clause(told.when),
+        excepts=_clause(told.excepts) if told.excepts else None,
+        path=(*stops[:half], *stops[-half:]) if cut else stops,
+        pages=len(stops),
+    )
+
+
+def _clause(part: Part) -> Clause:
+    mark: Mark = "unknown" if part.answer is None else "yes" if part.answer else "no"
+    return Clause(
+        text=part.text,
+        mark=mark,
+        seen=part.seen if part.data else "no data" * (not part.parts),
+        distance="" if part.answer else part.distance,
+        note=part.note,
+        parts=tuple(map(_clause, part.parts)),
+    )
 
 
 def lines(explanation: Explanation) -> list[str]:

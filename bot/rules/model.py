@@ -1,17 +1,18 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import chain
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
 from bot.domain.calendar import Schedule
 from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
-from bot.fields.catalogue import FilterValue
+from bot.fields.catalogue import ALERTS, FilterValue
 from bot.fields.normal import folded
 from bot.rules.operators import Operator
 from bot.rules.units import Active, Rate
@@ -110,6 +111,14 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class TooFew:
+    """An alert while at most so many subjects of a website came within the window."""
+
+    at_most: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class AfterDowntime:
     """What to do for matches older than `act_up_to` when catching up: `digest` or `drop` them."""
 
@@ -161,6 +170,7 @@ class Rule:
     excepts: Condition | None = None
     once_per: OncePer | None = None
     count: Count | None = None
+    too_few: TooFew | None = None
     safety: Rate | None = None
     active: Active | None = None
     after_downtime: AfterDowntime = AfterDowntime()
@@ -176,6 +186,11 @@ class Rule:
     file: str = ""
     line: int = 0
     column: int = 1
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the rule fires and is resolved, instead of matching each subject once."""
+        return self.watch in ALERTS or self.too_few is not None
 
     @property
     def condition(self) -> Condition:
@@ -295,6 +310,31 @@ def names_site(names: Iterable[str], site: Site) -> bool:
     """Whether one of these is the website's name or id; `*` stands for any characters."""
     like = _website_names(tuple(names))
     return like(site.name) or like(site.id)
+
+
+def rules_by_website(rules: Iterable[Rule], sites: Collection[Site]) -> dict[str, tuple[Rule, ...]]:
+    """The rules that watch each of the websites, by the website's id.
+
+    Each distinct list of names is compared once, and plain names are looked up.
+    """
+    called: dict[str, list[str]] = {}
+    for site in sites:
+        for name in {folded(site.name), folded(site.id)}:
+            called.setdefault(name, []).append(site.id)
+
+    @cache
+    def ids(names: tuple[str, ...]) -> frozenset[str]:
+        like = _website_names(names)
+        found = chain.from_iterable(called.get(name, ()) for name in like.patterns)
+        if not any("*" in name for name in like.patterns):
+            return frozenset(found)
+        return frozenset(chain.from_iterable(called[name] for name in called if like(name)))
+
+    found: dict[str, list[Rule]] = {site.id: [] for site in sites}
+    for rule in rules:
+        for website in ids(rule.websites) if rule.websites else found:
+            found[website].append(rule)
+    return {website: tuple(watching) for website, watching in found.items()}
 
 
 @lru_cache(maxsize=4096)

@@ -169,6 +169,16 @@ def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
     )
 
 
+def usuals_asked(rule: Rule) -> frozenset[str]:
+    """The fields of the subject that an alert rule compares with the usual."""
+    return frozenset(
+        leaf.field
+        for condition in (rule.condition, rule.until)
+        for leaf in leaves(condition)
+        if isinstance(leaf, Test) and leaf.operator.asks_usual
+    )
+
+
 NEVER = AnyOf(())
 """A condition that nothing meets."""
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import SequenceMatcher
-from math import ceil, floor, inf, isfinite
+from math import ceil, floor, inf, isfinite, sqrt
+from statistics import median
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from bot.domain.subjects import Band
 from bot.fields.catalogue import ALERTS, over_time
-from bot.fields.field import NUMERIC, Field
+from bot.fields.field import NUMERIC, Field, TextKind, Version, version
 from bot.fields.field import number as number_in
 from bot.messages.text import clean, lasting, number
 from bot.rules.syntax.location import Place, flag, length, part, share, text
@@ -25,6 +26,7 @@ from bot.rules.syntax.values import (
     CHANGE,
     FLAG,
     LENGTH,
+    PERCENT,
     TEXT,
     Schema,
     compared_schema,
@@ -49,11 +51,26 @@ from bot.rules.value_tests import (
     texts_of,
 )
 
-Earlier = Callable[[int], float | None]
-"""The field's own figure of so many milliseconds ago; None while there is no history."""
+
+class Earlier(Protocol):
+    """The field's own past."""
+
+    def __call__(self, ago: int, /) -> float | None:
+        """The figure of so many milliseconds ago; None while there is no history."""
+
+    def usual(self) -> tuple[float, ...]:
+        """The figures of this weekday and hour in the last weeks, the latest first."""
+
 
 ValueTest = Callable[[Any, Earlier], Answer]
 """A test of a field's value, of which everything is known."""
+
+USUAL_WEEKS = 4
+"""How many weeks make the usual."""
+FEWEST_WEEKS = 3
+"""With figures of fewer weeks nothing is known to be unusual."""
+CHANCE = 3.0
+"""A count differs from the usual by chance alone up to this many times its square root."""
 
 MOST_COMPARED = 200
 """Texts of one value that an explanation puts in order."""
@@ -67,13 +84,15 @@ class Operator(ABC):
 
     `keys` are the keys in the rule file with their meanings. An operator without keys is
     written as the value itself; only one such operator fits a field. `needs` names the keys
-    that another key needs beside it. `has_history`: the answer depends on the
+    that another key needs beside it. `instead_of` is the operator whose keys it takes, for fields
+    that the other does not fit. `has_history`: the answer depends on the
     field's past, which single items of a list do not have.
     """
 
     __slots__ = ()
     keys: ClassVar[Mapping[str, str]]
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    instead_of: ClassVar["type[Operator] | None"] = None
     has_history: ClassVar[bool] = False
 
     # How it is written.
@@ -171,6 +190,11 @@ class Operator(ABC):
     def looks_back(self) -> int | None:
         """How many ms ago the figure is that it compares with, None if it does not."""
         return None
+
+    @property
+    def asks_usual(self) -> bool:
+        """Whether it compares the figure with the usual one."""
+        return False
 
     @property
     def spelled(self) -> tuple[str, ...]:
@@ -392,6 +416,30 @@ class Every(WholeTexts):
 
 
 @dataclass(frozen=True, slots=True)
+class OtherThan(WholeTexts):
+    """Some text is none of these, whatever others there are."""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"other_than": "at least one that is none of these"}
+    )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "texts"
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        known = Alike(self.values, about.normal)
+        return TextTest(each=(lambda text: not known(text),))
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        return ()
+
+    def words(self, about: Field) -> str:
+        return f"other than {enumerated(self.values, 'and')}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern(TextOperator):
     """A regular expression is found in a text (RE2: linear time on any input)."""
 
@@ -607,6 +655,92 @@ class Bounds(FigureOperator):
         if band.low >= high and isfinite(band.high):
             return f"at most {band.high - high:.3g} too much"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions(TextOperator):
+    """The version lies within, compared part by part, as far as the bound goes.
+
+    So `max: 17` takes 17.4 and `over: 17` begins with 18. A text that begins with no number is
+    no version.
+    """
+
+    min: Version | None = None
+    max: Version | None = None
+    over: Version | None = None
+    under: Version | None = None
+
+    keys: ClassVar[Mapping[str, str]] = Bounds.keys
+    instead_of: ClassVar[type[Operator] | None] = Bounds
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "text" and about.text is TextKind.VERSION
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
+        values: dict[str, Version] = {}
+        for entry in entries:
+            here = place.at(entry.key, entry)
+            written = text(entry.node, here)
+            if written is None:
+                continue
+            bound = version(written)
+            if bound is None or ".".join(map(str, bound)) != written.strip():
+                here.on(entry.node).fault("write a version as numbers and dots, such as 17.4")
+            else:
+                values[entry.key] = bound
+        if not entries or len(values) != len(entries):
+            return None
+        bounds = cls(**values)
+        if bounds._is_empty:
+            last = entries[-1]
+            place.at(last.key, last).warn("never-holds", f"nothing is {bounds.words(about)}")
+        return bounds
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        pattern = r"^\s*[0-9]+(\.[0-9]+)*\s*$"
+        bound: Schema = {"type": ["string", "number"], "minimum": 0, "pattern": pattern}
+        return dict.fromkeys(cls.keys, bound)
+
+    @property
+    def _is_empty(self) -> bool:
+        low, high = self.min or self.over, self.max or self.under
+        if low is None or high is None:
+            return False
+        return _cut(low, high) > high or (self.under is not None and _cut(low, high) == high)
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=(self._has,))
+
+    def _has(self, text: str) -> bool:
+        seen = version(text)
+        return seen is not None and (
+            (self.min is None or _cut(seen, self.min) >= self.min)
+            and (self.max is None or _cut(seen, self.max) <= self.max)
+            and (self.over is None or _cut(seen, self.over) > self.over)
+            and (self.under is None or _cut(seen, self.under) < self.under)
+        )
+
+    def words(self, about: Field) -> str:
+        named = (
+            ("at least", self.min),
+            ("over", self.over),
+            ("at most", self.max),
+            ("under", self.under),
+        )
+        said = [f"{word} {'.'.join(map(str, it))}" for word, it in named if it is not None]
+        return " and ".join(said) or "anything"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
+
+
+def _cut(seen: Version, bound: Version) -> Version:
+    """As many parts of the version as the bound has; those it lacks are 0."""
+    return (*seen[: len(bound)], *(0,) * (len(bound) - len(seen)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -826,6 +960,109 @@ class Change(Operator):
         return f"{about.name} {self.words(about)}: {shown}"
 
 
+@dataclass(frozen=True, slots=True)
+class Unusual(Operator):
+    """The figure is at most, or at least, this share (percent) of the usual.
+
+    The usual is the median of this weekday and hour in the last weeks. Unknown with too few
+    weeks, and where a count is so small that chance alone may explain the difference.
+    """
+
+    below_usual: float | None = None
+    above_usual: float | None = None
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "below_usual": "at most this share of the usual for the weekday and hour",
+            "above_usual": "at least this share of the usual for the weekday and hour",
+        }
+    )
+    has_history: ClassVar[bool] = True
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.numeric and about.watch in ALERTS and not about.news_of
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        below = part(node, "below_usual", place, share) if isinstance(node, Keys) else None
+        above = part(node, "above_usual", place, share) if isinstance(node, Keys) else None
+        if not isinstance(node, Keys) or (below is None and above is None):
+            return None
+        if below is not None and not 0 <= below < 100:
+            place.at("below_usual", node.entries["below_usual"]).fault(
+                "below_usual needs a percentage under 100%: 50% is half of the usual or less"
+            )
+        if above is not None and above <= 100:
+            place.at("above_usual", node.entries["above_usual"]).fault(
+                "above_usual needs a percentage over 100%: 200% is twice the usual or more"
+            )
+        return cls(below, above)
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        return {
+            "below_usual": PERCENT | {"minimum": 0, "exclusiveMaximum": 100},
+            "above_usual": PERCENT | {"exclusiveMinimum": 100},
+        }
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        return None
+
+    def over_figures(self) -> FigureTest | None:
+        return None
+
+    def test(self, about: Field) -> ValueTest:
+        if not self.fits(about):
+            return Operator.test(self, about)
+
+        def test(now: float | None, earlier: Earlier) -> Answer:
+            if now is None:
+                return False
+            weeks = earlier.usual()
+            if len(weeks) < FEWEST_WEEKS:
+                return None
+            return self.unusual(now, median(weeks), is_count=about.is_count)
+
+        return test
+
+    def unusual(self, now: float, usual: float, *, is_count: bool) -> Answer:
+        """Whether the figure is unusual; None if it may be so by chance."""
+        below = self.below_usual is not None and now <= usual * self.below_usual / 100
+        above = self.above_usual is not None and now >= usual * self.above_usual / 100
+        if not (below or above) or now == usual:
+            return False
+        by_chance = is_count and abs(now - usual) < CHANCE * sqrt(max(now, usual))
+        return None if by_chance else True
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        return False
+
+    def needs_data(self, about: Field) -> bool:
+        return True
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return False
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+    @property
+    def asks_usual(self) -> bool:
+        return True
+
+    def words(self, about: Field) -> str:
+        bounds = (("at most", self.below_usual), ("at least", self.above_usual))
+        said = [f"{word} {number(it)} %" for word, it in bounds if it is not None]
+        return f"{' or '.join(said)} of the usual"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.name} {self.words(about)}: {shown}"
+
+
 def _covered(values: tuple[str, ...], patterns: tuple[str, ...], about: Field) -> bool:
     """Whether each value is one of the patterns or is like one. A value's own `*` is a text."""
     return all(map(Alike(patterns, about.normal), values))
@@ -838,7 +1075,8 @@ def registry(*operators: type[Operator]) -> tuple[type[Operator], ...]:
         unanswered = operator.__abstractmethods__ | ({"keys"} - {*dir(operator)})
         if unanswered:
             raise TypeError(f"{operator.__name__} does not say: {', '.join(sorted(unanswered))}")
-        if keys & operator.keys.keys():
+        taken = operator.instead_of.keys.keys() if operator.instead_of else set()
+        if keys & (operator.keys.keys() - taken):
             raise TypeError(f"{operator.__name__} has a key that another operator has")
         keys |= operator.keys.keys()
     return operators
@@ -850,10 +1088,13 @@ OPERATORS: Final = registry(
     Is,
     Every,
     NoneOf,
+    OtherThan,
     Pattern,
     Bounds,
+    Versions,
     Exists,
     Change,
+    Unusual,
 )
 """Every operator, in the order in which messages, the schema and the docs name them."""
 

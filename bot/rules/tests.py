@@ -7,14 +7,14 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from bot.actions.notifier import Notifier
-from bot.domain.subjects import Site, Subject
+from bot.domain.subjects import Site, Subject, WebsiteSubject
 from bot.errors import Fault, internal_error
 from bot.fields.catalogue import made
 from bot.fields.recordings import MONDAY_NOON
 from bot.messages.message import plain
 from bot.messages.templates import BadText
 from bot.ports import Addresses, Task
-from bot.rules.evaluate import Past, rule_answer
+from bot.rules.evaluate import Given, rule_answer
 from bot.rules.explain import explain, lines, why
 from bot.rules.model import Rule, RuleSet, RuleTest, Sample, applies
 
@@ -46,7 +46,8 @@ class TestResult:
     def fault(self) -> Fault:
         """A test that has failed, as an error at its place."""
         path = f"rules.{self.rule}.tests"
-        said = f"the test {self.name!r} fails: {'; '.join(self.problems)}"
+        more = "; `mouseflow-bot test` shows why" if self.explanation else ""
+        said = f"the test {self.name!r} fails: {'; '.join(self.problems)}{more}"
         return Fault(self.file, self.line, self.column, path, said)
 
     def __str__(self) -> str:
@@ -76,7 +77,7 @@ def _run(rule: Rule, test: RuleTest) -> TestResult:
 def _outcome(rule: Rule, test: RuleTest) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What was not as expected, and why."""
     tried = made(rule.watch, _site(rule, test.given), test.given)
-    past = _past(test.given.get("before", {}))
+    past = Given(test.given.get("before", {}))
     matched = rule_answer(rule, tried, past, complete=True) is True
     problems: list[str] = []
     if matched != test.match:
@@ -108,7 +109,7 @@ def unwanted(rules: Iterable[Rule], samples: Sequence[Sample]) -> list[Unwanted]
             if sample.watch != rule.watch or not applies(rule, site):
                 continue
             tried = made(rule.watch, site, sample.given)
-            past = _past(sample.given.get("before", {}))
+            past = Given(sample.given.get("before", {}))
             if rule_answer(rule, tried, past, complete=True) is True:
                 why_it_is = tuple(why(rule, tried, complete=True))
                 found.append(Unwanted(rule.id, sample.name, sample.line, why_it_is))
@@ -122,11 +123,6 @@ def _site(rule: Rule, given: Mapping[str, Any]) -> Site:
     watched = rule.websites[0] if rule.websites else "example.com"
     name = watched.replace("*", "www").replace("?", "x")
     return Site(name, name)
-
-
-def _past(before: Mapping[str, float]) -> Past:
-    """The figures that the test gives for the past, however long ago that is."""
-    return lambda field, _ago: before.get(field)
 
 
 def _missing_actions(rule: Rule, test: RuleTest) -> list[str]:
@@ -156,7 +152,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         severity=rule.severity,
         runbook=rule.runbook,
         owner=rule.owner,
-        subject=tried,
+        subject=tried if rule.too_few is None else WebsiteSubject(website=tried.website),
         matched=MONDAY_NOON,
         now=MONDAY_NOON,
         why=why(rule, tried, complete=True),

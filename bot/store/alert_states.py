@@ -177,6 +177,22 @@ def figure_between(
     return None if row is None else (moment(row.at), row.value)
 
 
+_ALL_BETWEEN = text(
+    "SELECT subject, name, value FROM figures INDEXED BY figures_at"
+    " WHERE at >= :first AND at <= :last AND kind = :kind AND website = :website ORDER BY at"
+)
+"""By the primary key SQLite would read every figure that the website ever had."""
+
+
+def figures_between(
+    conn: Connection, kind: str, website: str, first: datetime, last: datetime
+) -> dict[tuple[str, str], float]:
+    """The last figure of each subject and name seen in that time."""
+    about = {"kind": kind, "website": website, "first": ms(first), "last": ms(last)}
+    rows = conn.execute(_ALL_BETWEEN, about)
+    return {(row.subject, row.name): row.value for row in rows}
+
+
 def grain(at: datetime) -> datetime:
     """The start of the interval that a figure seen at this moment belongs to."""
     return moment(ms(at) - ms(at) % (GRAIN // timedelta(milliseconds=1)))

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
 
-from bot.actions import ACTIONS
+from bot.actions import ACTIONS, IRREVERSIBLE
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.digests import erase_ended
@@ -14,10 +14,10 @@ from bot.store.matches import release_next
 from bot.store.rules import rule_states
 from bot.store.schema import digests, matches, ms, steps
 
-AT_ONCE = 200
+AT_ONCE = 100
 """How many steps one transaction takes back, so that other work does not wait long."""
 
-_IRREVERSIBLE = tuple(sorted(kind for kind, each in ACTIONS.items() if each.irreversible))
+_IRREVERSIBLE = tuple(sorted(IRREVERSIBLE))
 _RESTORING = tuple(sorted(kind for kind, each in ACTIONS.items() if each.restores))
 _SWITCHING = tuple(sorted(kind for kind, each in ACTIONS.items() if each.switches))
 _PENDING = text("steps.state = 'pending'")

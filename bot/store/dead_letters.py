@@ -162,6 +162,12 @@ def dead_ids(conn: Connection, ids: Sequence[int]) -> frozenset[int]:
     return frozenset(conn.execute(query).scalars())
 
 
+def told_at(conn: Connection, told: int) -> list[int]:
+    """The dead letters of which people were told at that moment (ms since 1970)."""
+    query = select(steps.c.id).where(text("steps.state = 'dead'"), steps.c.told == told)
+    return list(conn.execute(query.order_by(steps.c.id)).scalars())
+
+
 def retry(
     conn: Connection, now: datetime, *, ids: Sequence[int] | None = None, rule: str = ""
 ) -> int:

@@ -4,6 +4,7 @@ The digest is a step of the outbox like any other; its `params` are a DigestCont
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -13,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bot.actions import DIGESTS
+from bot.actions import AFTER_QUIET, DIGESTS, IF_HELD_BACK
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.calendar import Calendar, schedule
 from bot.domain.limits import (
@@ -34,10 +35,10 @@ from bot.domain.step import OWN_RULE, Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
-from bot.store.database import Value, execute
-from bot.store.matches import release_next
+from bot.store.database import Value, execute, execute_many
+from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.rules import snoozed_until
-from bot.store.schema import digests, matches, moment, ms, steps, windows
+from bot.store.schema import digests, matches, moment, ms, posts, steps, windows
 
 
 class DueStep(NamedTuple):
@@ -132,6 +133,7 @@ class _PostParams(msgspec.Struct, frozen=True):
 
 _read_posting = msgspec.json.Decoder(Posting).decode
 _read_params = msgspec.json.Decoder(_PostParams).decode
+_read_why = msgspec.json.Decoder(tuple[str, ...]).decode
 _read_content = msgspec.json.Decoder(DigestContent).decode
 
 
@@ -206,36 +208,51 @@ def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar
             _put_off(conn, row, until, Reason.QUIET, now)
         case Held(reason, until, drop):
             if drop:
-                _withhold(conn, row, reason, now)
+                _withhold(conn, [row], reason, now)
             else:
-                _fold(conn, row, params.channel, reason, until, now)
+                _fold(conn, [_folding(row, params.channel)], reason, until, now)
         case _:
             assert_never(verdict)
     return True
 
 
-def fold_backlog(conn: Connection, now: datetime) -> int:
-    """Fold the newest posts of every lane that has more than QUEUE_BOUND of them.
+def fold_backlog(conn: Connection, now: datetime) -> dict[str, int]:
+    """Fold some of the newest posts of the lanes that have more than QUEUE_BOUND of them.
 
-    Returns how many were held back; call it again until that is 0.
+    Returns how many were held back on each lane that may have more of them: call it again until
+    that is empty, and send nothing on these lanes meanwhile.
     """
-    held = 0
+    held: dict[str, int] = {}
     for lane in conn.execute(_FULL, {"bound": QUEUE_BOUND}).scalars().all():
-        rows = execute(conn, _BACKLOG, {"lane": lane, "bound": QUEUE_BOUND}).fetchall()
-        held += sum(_fold_for_space(conn, DueStep(*row), now) for row in rows)
+        left = FOLD_AT_ONCE - sum(held.values())
+        values = {"lane": lane, "bound": QUEUE_BOUND, "left": left}
+        rows = [DueStep(*row) for row in execute(conn, _BACKLOG, values)] if left else []
+        folded = _fold_for_space(conn, rows, now)
+        if folded or not left:
+            held[lane] = folded
     return held
 
 
-def _fold_for_space(conn: Connection, row: DueStep, now: datetime) -> bool:
-    try:
-        params = _read_params(row.params)
-        if params.overflow == "drop":
-            _withhold(conn, row, Reason.QUEUE_FULL, now)
-        else:
-            _fold(conn, row, params.channel, Reason.QUEUE_FULL, now, now)
-    except msgspec.MsgspecError:
-        return False
-    return True
+def _fold_for_space(conn: Connection, rows: Sequence[DueStep], now: datetime) -> int:
+    """Hold back those that can be read; returns how many."""
+    dropped: list[DueStep] = []
+    folded: dict[str, list[_Folding]] = {}
+    for row in rows:
+        try:
+            params = _read_params(row.params)
+            if params.overflow == "drop":
+                dropped.append(row)
+            else:
+                folded.setdefault(row.m_rule, []).append(_folding(row, params.channel))
+        except msgspec.MsgspecError:
+            continue
+    _withhold(conn, dropped, Reason.QUEUE_FULL, now)
+    held = len(dropped)
+    for some in folded.values():
+        with suppress(msgspec.MsgspecError):  # its digest can't be read; nothing was written
+            _fold(conn, some, Reason.QUEUE_FULL, now, now)
+            held += len(some)
+    return held
 
 
 _FULL = text(
@@ -247,7 +264,7 @@ _BACKLOG = (
     f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.state = 'pending'"
     f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL AND steps.look_since IS NULL"
     f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
-    f" ORDER BY steps.id LIMIT {FOLD_AT_ONCE} OFFSET :bound"
+    " ORDER BY steps.id LIMIT :left OFFSET :bound"
 )
 
 
@@ -292,40 +309,52 @@ def _put_off(
     conn.execute(later.values(due=ms(until), fault=str(reason)))
     what = "the digest" if row.action in DIGESTS.values() else "the post"
     said = f"{what} waits until {until:%Y-%m-%d %H:%M} UTC: {reason}"
-    _record(conn, row, "step.put_off", said, now)
+    record(conn, now, [_note(row, "step.put_off", said)])
 
 
-def _withhold(conn: Connection, row: DueStep, reason: Reason, now: datetime) -> None:
-    _end_held_back(conn, row, "step.withheld", StepStatus.WITHHELD, reason, now)
+def _withhold(conn: Connection, rows: Sequence[DueStep], reason: Reason, now: datetime) -> None:
+    _end_held_back(conn, rows, "step.withheld", StepStatus.WITHHELD, reason, now)
+
+
+class _Folding(NamedTuple):
+    """A post that goes into a digest, read."""
+
+    row: DueStep
+    channel: str
+    subject: Subject
+    why: tuple[str, ...]
+
+
+def _folding(row: DueStep, channel: str) -> _Folding:
+    """Raises MsgspecError if its subject can't be read."""
+    return _Folding(row, channel, reread(row.m_subject or b""), _read_why(row.m_why))
 
 
 def _fold(
-    conn: Connection,
-    row: DueStep,
-    channel: str,
-    reason: Reason,
-    due: datetime,
-    now: datetime,
+    conn: Connection, posts: Sequence[_Folding], reason: Reason, due: datetime, now: datetime
 ) -> None:
-    subject = reread(row.m_subject or b"")
-    item = DigestItem(
-        subject=glimpse(subject),
-        matched=moment(row.m_matched),
-        why=tuple(msgspec.json.decode(row.m_why)),
+    """Fold posts of one rule on one lane into its digest."""
+    first = posts[0]
+    digest = _open_digest(conn, first.row) or _begin_digest(
+        conn, first.row, first.channel, due, reason, now
     )
-    digest = _open_digest(conn, row) or _begin_digest(conn, row, channel, due, reason, now)
     content = _read_content(digest.params)
+    items, spread = content.items, content.spread
+    for row, _channel, subject, why in posts:
+        item = DigestItem(subject=glimpse(subject), matched=moment(row.m_matched), why=why)
+        items, spread = _worst((*items, item)), spread_with(spread, subject)
     content = DigestContent(
         channel=content.channel,
         since=content.since,
-        total=content.total + 1,
-        reasons={**content.reasons, reason: content.reasons.get(reason, 0) + 1},
-        items=_worst((*content.items, item)),
-        spread=spread_with(content.spread, subject),
+        total=content.total + len(posts),
+        reasons={**content.reasons, reason: content.reasons.get(reason, 0) + len(posts)},
+        items=items,
+        spread=spread,
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
-    _end_held_back(conn, row, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
+    rows = [each.row for each in posts]
+    _end_held_back(conn, rows, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
 
 
 def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
@@ -387,24 +416,44 @@ def _begin_digest(
     return digest
 
 
+_END = (
+    "UPDATE steps SET state = :state, ended = :ended, fault = :fault, digest_id = :digest"
+    " WHERE id = :step"
+)
+
+
 def _end_held_back(
     conn: Connection,
-    row: DueStep,
+    rows: Sequence[DueStep],
     kind: str,
     state: StepStatus,
     reason: Reason,
     now: datetime,
     digest: int | None = None,
 ) -> None:
-    ended = {"state": state, "ended": ms(now), "fault": str(reason), "digest_id": digest}
-    conn.execute(update(steps).where(steps.c.id == row.id).values(**ended))
-    release_next(conn, row.match_id)
-    erase_ended(conn, row.match_id)
-    _record(conn, row, kind, reason, now)
+    ended: dict[str, Value] = {
+        "state": state, "ended": ms(now), "fault": str(reason), "digest": digest,
+    }  # fmt: skip
+    execute_many(conn, _END, ({**ended, "step": row.id} for row in rows))
+    for row in rows:
+        add_steps(conn, row.match_id, _instead(conn, row, now), now)
+        release_next(conn, row.match_id)
+        erase_ended(conn, row.match_id)
+    record(conn, now, [_note(row, kind, reason) for row in rows])
 
 
-def _record(conn: Connection, row: DueStep, kind: str, said: str, now: datetime) -> None:
-    note = Note(
+def _instead(conn: Connection, row: DueStep, now: datetime) -> tuple[NewStep, ...]:
+    """The step that edits the message to which the post would have answered, if there is one."""
+    kind = IF_HELD_BACK.get(row.action)
+    begun = select(posts.c.key).where(posts.c.match_id == row.m_continues, posts.c.lane == row.lane)
+    if kind is None or row.m_continues is None or conn.execute(begun).first() is None:
+        return ()
+    key = f"{row.key}/{kind}-1"
+    return (NewStep(key=key, rank=Rank.POST, lane=row.lane, kind=kind, params=row.params, due=now),)
+
+
+def _note(row: DueStep, kind: str, said: str) -> Note:
+    return Note(
         kind=kind,
         rule=row.m_rule,
         website=row.m_website,
@@ -412,16 +461,12 @@ def _record(conn: Connection, row: DueStep, kind: str, said: str, now: datetime)
         step=row.key,
         text=said,
     )
-    record(conn, now, [note])
 
 
 # After a quiet time.
 
 FEW = 3
 """As many posts that waited go out alone; more become one digest of their channel."""
-
-AFTER_QUIET = "after_quiet"
-"""The kind of step that posts this digest."""
 
 WEEKLY = "weekly"
 """The kind of step that posts a weekly report, which stays a message of its own."""
@@ -481,8 +526,7 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
     said = [each for each in rows if each.m_key.endswith(REMINDED)]
     moot = [each for each in said if each.m_continues in {*begun, *ends}]
     moot += [each for each, later in pairwise(_by_alert(said)) if _same_alert(each, later)]
-    for each in moot:
-        _withhold(conn, each, Reason.QUIET, now)
+    _withhold(conn, moot, Reason.QUIET, now)
     gone = {each.id for each in moot}
     over = {match: ends[match] for match in begun if match in ends}
     folded = fresh if len(fresh) > FEW else [begun[match] for match in over]
@@ -490,8 +534,8 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
         return row.id in gone
     folded = [*folded, *over.values()]
     digest = _begin_quiet(conn, folded, over, now)
+    _end_held_back(conn, folded, "step.folded", StepStatus.FOLDED, Reason.QUIET, now, digest)
     for each in folded:
-        _end_held_back(conn, each, "step.folded", StepStatus.FOLDED, Reason.QUIET, now, digest)
         if each.action in DIGESTS.values():
             erase_digest(conn, each.id)
             conn.execute(delete(digests).where(digests.c.step_id == each.id))
@@ -528,6 +572,7 @@ def _begin_quiet(
         key = f"{row.m_rule}/{row.match_id if ended else ''}"
         groups[key] = groups[key].plus(group) if key in groups else group
     key = f"quiet/{first.key}"
+    kind = AFTER_QUIET[DIGESTS.get(first.action, first.action)]
     match_id = conn.execute(
         insert(matches)
         .values(
@@ -556,10 +601,10 @@ def _begin_quiet(
     )
     step = insert(steps).values(
         match_id=match_id,
-        key=f"{key}/{AFTER_QUIET}-1",
+        key=f"{key}/{kind}-1",
         rank=Rank.POST,
         lane=first.lane,
-        action=AFTER_QUIET,
+        action=kind,
         params=msgspec.json.encode(content).decode(),
         due=ms(now),
         created=ms(now),

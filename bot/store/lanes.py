@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bot.domain.causes import Cause, Stops, stops
+from bot.domain.causes import Cause, Stops, service, stops
 from bot.store.database import execute
 from bot.store.schema import lanes, moment, ms
 
@@ -22,15 +22,29 @@ class LaneState:
     failures: int
 
 
+FREE = (
+    "(steps.lane NOT LIKE 'mouseflow:%' OR NOT EXISTS (SELECT 1 FROM steps AS held"
+    " JOIN matches AS other ON other.id = held.match_id"
+    " WHERE held.lane = steps.lane AND held.state = 'sending'"
+    " AND (other.subject_key = matches.subject_key"
+    " OR (other.kind <> 'recordings' AND matches.kind <> 'recordings'))))"
+)
+"""That nothing is in flight that a step (of `steps` and `matches`) must come after: on a website's
+lane a step of the same recording, or for what is of no recording another such one."""
+_FREE_STEPS = (
+    "FROM steps JOIN matches ON matches.id = steps.match_id"
+    f" WHERE steps.state = 'pending' AND {FREE}"
+)
 _DUE = text(
-    "SELECT lane FROM lanes WHERE paused_until <= :now AND EXISTS (SELECT 1 FROM steps"
-    " WHERE steps.lane = lanes.lane AND steps.state = 'pending' AND steps.due <= :now)"
-    " ORDER BY lane"
+    "SELECT lane FROM lanes WHERE paused_until <= :now AND EXISTS"  # noqa: S608
+    f" (SELECT 1 {_FREE_STEPS} AND steps.lane = lanes.lane AND steps.due <= :now) ORDER BY lane"
 )
 _NEXT = text(
-    "SELECT lane, max(paused_until, (SELECT min(steps.due) FROM steps"
-    " WHERE steps.lane = lanes.lane AND steps.state = 'pending')) AS due FROM lanes"
+    "SELECT lane, max(paused_until, (SELECT steps.due"  # noqa: S608
+    f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1)) AS due FROM lanes"
 )
+_PAUSE = "SELECT failures, paused_until FROM lanes WHERE lane = :lane"
+_FREE_STEP = f"SELECT 1 {_FREE_STEPS} AND steps.lane = :lane AND steps.due <= :now LIMIT 1"
 _FAILED = "SELECT cause FROM lanes WHERE lane = :lane AND failures > 0"
 _WORKS = (
     "UPDATE lanes SET failures = 0, paused_until = 0, reason = '', cause = '', remedy = '',"
@@ -54,6 +68,19 @@ class LaneFault:
 def due_lanes(conn: Connection, now: datetime) -> list[str]:
     """The lanes that are not paused and have a due step."""
     return list(conn.execute(_DUE, {"now": ms(now)}).scalars())
+
+
+def failures_if_open(conn: Connection, lane: str, now: datetime) -> int | None:
+    """How many attempts on this lane have failed in a row; None while it is paused."""
+    failed, until = execute(conn, _PAUSE, {"lane": lane}).fetchone() or (0, 0)
+    return int(failed) if until <= ms(now) else None
+
+
+def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:
+    """Whether a step of a website's lane could be performed beside those in flight."""
+    if service(lane) != "mouseflow":
+        return False
+    return execute(conn, _FREE_STEP, {"lane": lane, "now": ms(now)}).fetchone() is not None
 
 
 def next_due(conn: Connection, busy: Collection[str] = ()) -> datetime | None:

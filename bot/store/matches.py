@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.alert_state import RESOLVED
+from bot.domain.insight import Insight, packed
 from bot.domain.limits import Awaited, Posting, Told
 from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
@@ -53,7 +54,7 @@ class NewMatch:
     `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
     the event took place (None: when it matched), `posting` what limits its posts. `many` is
     what it stands for, if its rule counts; `continues` is when the match was that began its
-    alert.
+    alert. `insight` is what the status page shows of the decision.
     """
 
     rule: str
@@ -73,6 +74,7 @@ class NewMatch:
     severity: Severity = "warning"
     runbook: str = ""
     owner: str = ""
+    insight: Insight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         severity=match.severity,
         runbook=match.runbook,
         owner=match.owner,
+        insight=packed(match.insight) if match.insight else None,
     )
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
     if match_id is None:
@@ -186,6 +189,12 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     )
     record(conn, match.matched, [note])
     return True
+
+
+def forget_insights(conn: Connection, website: str, subject_key: str) -> None:
+    """Forget what a deleted subject's matches show."""
+    about = (matches.c.website == website, matches.c.subject_key == subject_key)
+    conn.execute(update(matches).where(*about).values(insight=None))
 
 
 def _beginning(conn: Connection, match: NewMatch) -> int | None:

@@ -6,14 +6,14 @@ unknown, and a process that was frozen can't overwrite what another one took ove
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
-from bot.actions import DIGESTS
+from bot.actions import AFTER_QUIET, DIGESTS, IRREVERSIBLE
 from bot.domain.budget import BUDGET
 from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause
@@ -23,7 +23,6 @@ from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.database import Value, execute
 from bot.store.digests import (
-    AFTER_QUIET,
     SELECT_DUE_STEP,
     DueStep,
     erase_digest,
@@ -31,10 +30,19 @@ from bot.store.digests import (
     held_back,
     receipt,
 )
-from bot.store.lanes import is_failing, lane_of_kind, lane_works, set_apart
+from bot.store.lanes import (
+    FREE,
+    failures_if_open,
+    has_free_step,
+    is_failing,
+    lane_of_kind,
+    lane_works,
+    set_apart,
+)
 from bot.store.matches import (
     NewStep,
     add_steps,
+    forget_insights,
     release_awaiting,
     release_next,
     told_of_awaited,
@@ -64,7 +72,8 @@ class Claim:
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
     unknown; `restored` that there may have been one, of which a restored store does not know.
     `results` are those of earlier steps of the match, by kind of action; `unfinished` are the
-    earlier steps that have not taken effect. `many` is the JSON of what the match stands for,
+    earlier steps that have not taken effect. `more`: another step of the lane could be performed
+    beside it. `many` is the JSON of what the match stands for,
     `post` the message that the step answers or edits.
     """
 
@@ -95,12 +104,13 @@ class Claim:
     severity: str = "warning"
     runbook: str = ""
     owner: str = ""
+    more: bool = False
 
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _DUE = (
     f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
-    " AND steps.state = 'pending' ORDER BY steps.due, steps.id LIMIT 1"
+    f" AND steps.state = 'pending' AND {FREE} ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
     "UPDATE steps SET state = 'sending', token = :token, began = :now, first_tried = :first,"
@@ -118,8 +128,14 @@ def claim(
 ) -> Claim | None:
     """The lane's first due step, marked `sending` under `token`; None if there is none.
 
+    None while the lane is paused, too. On a website's lane writes of several recordings may be in
+    flight side by side, those of one recording never.
+
     Posts that must not go out now are folded into their digest or withheld.
     """
+    failures = failures_if_open(conn, lane, now)
+    if failures is None:
+        return None
     for _ in range(AT_ONCE):
         found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
         if found is None:
@@ -130,7 +146,8 @@ def claim(
             set_apart(conn, lane, row.action)
             continue
         if not held_back(conn, row, now, calendar):
-            return _sent(conn, row, now, token)
+            sent = _sent(conn, row, now, token)
+            return replace(sent, more=not failures and has_free_step(conn, lane, now))
     return None
 
 
@@ -197,11 +214,12 @@ def complete(
     result: str | None = None,
     follow: Sequence[NewStep] = (),
     posts: Sequence[Posted] = (),
+    works: bool = True,
 ) -> bool:
     """The step took effect. False, and no change, if the claim is no longer ours.
 
     `result` is kept for later steps of the match; `follow` are added to the outbox. `posts` are
-    the messages that it posted or changed.
+    the messages that it posted or changed. `works` says that its lane works now.
     """
     if not _end(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
@@ -209,11 +227,14 @@ def complete(
         return False
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
-    if claimed.action in (*DIGESTS.values(), AFTER_QUIET):
+    if claimed.action in (*DIGESTS.values(), *AFTER_QUIET.values()):
         erase_digest(conn, claimed.step)
+    if claimed.action in IRREVERSIBLE:
+        forget_insights(conn, claimed.website, claimed.subject_key)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
-    lane_works(conn, claimed.lane)
+    if works:
+        lane_works(conn, claimed.lane)
     _after(conn, claimed)
     _record(conn, claimed, now, "step.done", note)
     return True

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, text
 
 from bot.actions.slack import Edit
 from bot.domain.alert_state import REMINDED, RESOLVED
+from bot.domain.insight import Insight, unpacked
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Entry
 from bot.store.database import Value, execute
@@ -62,6 +63,7 @@ class MatchNow:
     matched: datetime
     happened: datetime
     steps: tuple[StepNow, ...] = ()
+    insight: Insight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,8 +299,9 @@ def matches_now(
     subject_key: str = "",
     key: str = "",
     limit: int = 10,
+    whole: bool = False,
 ) -> list[MatchNow]:
-    """The newest matches of the rules with their steps; without digests."""
+    """The newest matches of the rules with their steps; without digests. `whole`: with insights."""
     query = select(matches).where(matches.c.kind != "digest")
     if rules:
         query = query.where(matches.c.rule.in_(rules))
@@ -327,6 +330,7 @@ def matches_now(
             matched=moment(row.matched),
             happened=moment(row.happened),
             steps=tuple(done.get(row.id, ())),
+            insight=unpacked(row.insight) if whole else None,
         )
         for row in rows
     ]

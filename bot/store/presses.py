@@ -1,6 +1,6 @@
 """What people press on messages: kept before it is confirmed, and then done once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,13 +15,15 @@ from bot.domain.press import Button, Press, snooze_ends
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import RecordingSubject, Site, Subject, written
 from bot.messages import message as messages
+from bot.messages.message import Message
 from bot.messages.presses import LABELS, after
 from bot.messages.text import number
 from bot.ports import Posted
 from bot.store.audit import Note, record
+from bot.store.dead_letters import retry, told_at
 from bot.store.matches import NewMatch, NewStep, add_match
 from bot.store.posts import keep_posts
-from bot.store.rules import end_snooze, snooze
+from bot.store.rules import end_snooze, resume_rule, snooze
 from bot.store.schema import matches, moment, ms, posts
 from bot.store.schema import presses as _table
 from mouseflow.models import Recording
@@ -76,12 +78,22 @@ def waiting(conn: Connection) -> Sequence[Press]:
     ]
 
 
+def requeue_as_stored(conn: Connection, ids: Sequence[int], now: datetime) -> None:
+    retry(conn, now, ids=ids)
+
+
 def refuse(conn: Connection, press: Press, why: str, now: datetime) -> None:
     """End the press without an effect."""
     _end(conn, press, _pressed(conn, press.post), why, now)
 
 
-def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
+Requeue = Callable[[Connection, Sequence[int], datetime], object]
+"""Puts dead letters back into the queue, as their rules have them now."""
+
+
+def apply(
+    conn: Connection, press: Press, now: datetime, zone: str, requeue: Requeue = requeue_as_stored
+) -> str:
     """Do what was pressed, once, and let the message say so.
 
     Returns what the person is to be told; empty where the message says it.
@@ -101,7 +113,10 @@ def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
         _end(conn, press, found, TOO_LATE, now)
         return TOO_LATE
     rules = shown.rules if shown else (found.rule,)
-    _take_effect(conn, press, found, rules, until, now)
+    if shown is not None and press.button in ("retry", "resume"):
+        _run_again(conn, press, shown, requeue, now)
+    else:
+        _take_effect(conn, press, found, rules, until, now)
     _end(conn, press, found, "done", now)
     if shown is None:
         return f"{LABELS[press.button]}: done."
@@ -109,6 +124,16 @@ def apply(conn: Connection, press: Press, now: datetime, zone: str) -> str:
     changed = after(shown, press, now, until, useful, zone)
     _show(conn, press, found, messages.kept(changed), now)
     return DONE
+
+
+def _run_again(
+    conn: Connection, press: Press, shown: Message, requeue: Requeue, now: datetime
+) -> None:
+    """Retry dead letters, or end a rule's pause. What somebody else has done is done."""
+    if press.button == "resume":
+        resume_rule(conn, shown.acts_on, now, f"by {press.name} in Slack")
+    elif ids := told_at(conn, int(shown.acts_on)):
+        requeue(conn, ids, now)
 
 
 def _take_effect(

@@ -13,7 +13,7 @@ from bot.domain.limits import Limit, Posting, Reason, Window
 from bot.store.audit import Note, record
 from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
 
-AT_ONCE = 200
+AT_ONCE = 100
 """How many steps one transaction rebuilds, so that other work does not wait long."""
 
 

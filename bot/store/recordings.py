@@ -299,6 +299,9 @@ def set_on_hold(
 LOOKED = "looked:"
 """The watermark sources for when a kind of report was read last, each with the kind."""
 
+COUNTING = "counting:"
+"""The watermark sources for since when a rule has counted every session, each with its id."""
+
 ROUNDS = "rounds"
 """The watermark source for how often recordings are really polled."""
 

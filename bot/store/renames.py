@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, update
 
 from bot.store.audit import Note, record
+from bot.store.recordings import COUNTING
 from bot.store.schema import (
     budget_steps,
     digests,
@@ -14,6 +15,7 @@ from bot.store.schema import (
     ownership,
     rule_states,
     tallies,
+    watermarks,
     windows,
 )
 
@@ -47,6 +49,9 @@ def rename_rule(conn: Connection, old: str, new: str, at: datetime) -> bool:
         moved += conn.execute(write.prefix_with("OR IGNORE")).rowcount
         conn.execute(delete(table).where(table.c.rule == old))
     moved += conn.execute(update(matches).where(matches.c.rule == old).values(rule=new)).rowcount
+    source = watermarks.c.source
+    counting = update(watermarks).where(source == f"{COUNTING}{old}")
+    conn.execute(counting.values(source=f"{COUNTING}{new}").prefix_with("OR IGNORE"))
     owned = update(ownership).where(ownership.c.owner == old).values(owner=new)
     moved += conn.execute(owned).rowcount
     if moved:

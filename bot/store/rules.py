@@ -14,6 +14,7 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
+from bot.store.database import Value, execute, execute_many
 from bot.store.schema import (
     digests,
     matches,
@@ -87,16 +88,34 @@ def tally(
     Near are those within that time before or after it. A subject counts once, however often
     this is called. `glimpse` is what a list shows of it, which is returned beside each.
     """
+    tally_one(conn, rule, group, subject, at, glimpse)
     key = group.key
-    write = insert(tallies).values(
-        rule=rule, value=key, subject=subject, at=ms(at), glimpse=glimpse
-    )
-    conn.execute(write.on_conflict_do_nothing())
     query = select(tallies.c.at, tallies.c.glimpse).where(
         *_tallied(rule, key, at - within), tallies.c.at <= ms(at + within)
     )
     rows = conn.execute(query.order_by(tallies.c.at))
     return [(moment(each.at), each.glimpse) for each in rows]
+
+
+def tally_one(
+    conn: Connection,
+    rule: str,
+    group: Group,
+    subject: str,
+    at: datetime,
+    glimpse: bytes | None = None,
+) -> None:
+    """Count the subject under this group."""
+    write = insert(tallies).values(
+        rule=rule, value=group.key, subject=subject, at=ms(at), glimpse=glimpse
+    )
+    conn.execute(write.on_conflict_do_nothing())
+
+
+def tallied(conn: Connection, rule: str, group: Group, since: datetime) -> int:
+    """How many subjects of this group were counted since then."""
+    query = select(func.count()).select_from(tallies).where(*_tallied(rule, group.key, since))
+    return conn.execute(query).scalar_one()
 
 
 def tally_clear(conn: Connection, rule: str, group: Group, until: datetime) -> None:
@@ -157,15 +176,24 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     changed = {
         rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
     }
-    for rule, digest in digests.items():
-        if rule not in known or rule in changed:
-            _save(conn, rule, digest=digest)
+    new = [
+        {"rule": rule, "digest": digest}
+        for rule, digest in digests.items()
+        if rule not in known or rule in changed
+    ]
+    if new:
+        execute_many(conn, _DIGEST, new)
     for rule in sorted(changed):
         _save(conn, rule, released_at=ms(at))
         if known[rule].paused_at is not None:
             resume_rule(conn, rule, at, "the rule was edited")
     return frozenset(changed)
 
+
+_DIGEST = (
+    "INSERT INTO rule_states (rule, digest) VALUES (:rule, :digest)"
+    " ON CONFLICT (rule) DO UPDATE SET digest = :digest"
+)
 
 RuleFiles = Sequence[tuple[str, bytes]]
 """Rule files as (name, content)."""
@@ -338,11 +366,42 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
     return conn.execute(query).scalar_one()
 
 
-def ends_since(conn: Connection, rule: str, since: datetime) -> int:
-    """How many alerts of the rule have ended since then and were announced."""
-    ended = matches.c.key.like(f"%{RESOLVED}")
-    query = select(func.count()).where(*_matched(rule, since), ended)
-    return conn.execute(query).scalar_one()
+@dataclass(frozen=True, slots=True)
+class MatchCounts:
+    """How many events a rule has matched, since a moment and in all, and how many alerts ended.
+
+    Of an alert, its beginning counts; its reminders don't.
+    """
+
+    kept: int = 0
+    lately: int = 0
+    ended: int = 0
+
+
+def match_counts(conn: Connection, since: datetime) -> dict[str, MatchCounts]:
+    """The counts of every rule that has matched, by rule; those from `since` on are `lately`."""
+    kept = dict(execute(conn, _KEPT, {}).fetchall())
+    alerts = {rule: rest for rule, *rest in execute(conn, _OF_ALERTS, _SUFFIXES)}
+    lately = dict(execute(conn, _LATELY, {**_SUFFIXES, "at": ms(since)}).fetchall())
+    found = {}
+    for rule, count in kept.items():
+        ended, reminded = alerts.get(rule, (0, 0))
+        found[rule] = MatchCounts(count - ended - reminded, lately.get(rule, 0), ended)
+    return found
+
+
+_SUFFIXES: Mapping[str, Value] = {"resolved": f"%{RESOLVED}", "reminded": f"%{REMINDED}"}
+# An index answers each, but for alerts and the matches of the last day.
+_KEPT = "SELECT rule, count(*) FROM matches GROUP BY rule"
+_OF_ALERTS = (
+    "SELECT rule, sum(key LIKE :resolved), sum(key LIKE :reminded)"
+    " FROM matches WHERE kind <> 'recordings' GROUP BY rule"
+)
+_LATELY = (
+    "SELECT rule, count(*) FROM matches INDEXED BY matches_age"
+    " WHERE matched >= :at AND happened >= :at"
+    " AND key NOT LIKE :resolved AND key NOT LIKE :reminded GROUP BY rule"
+)
 
 
 def acted_within(

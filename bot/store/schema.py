@@ -109,10 +109,12 @@ matches = Table(
     _text("runbook", ""),
     _text("owner", ""),
     Column("continues", Integer),  # the match that began its alert
+    Column("insight", LargeBinary),  # what the status page shows once the subject is erased
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
 Index("matches_age", matches.c.matched)
+Index("matches_alerts", matches.c.rule, matches.c.key, sqlite_where=text("kind <> 'recordings'"))
 
 steps = Table(
     "steps",

@@ -199,10 +199,17 @@ def _ahead(
     if budget.runs_out_on is None:
         left = max(0.0, 1 - budget.expected / max(budget.total, 1))
         return [_line("ahead", *now, x(days), bottom - (bottom - 14) * left)]
+    likely: list[Markup] = []
+    if budget.runs_out_from:
+        early = x((budget.runs_out_from.date() - budget.starts_on).days + 0.5)
+        to = budget.runs_out_to
+        late = x((to.date() - budget.starts_on).days + 0.5 if to else days)
+        shape = f"{now[0]:.1f},{now[1]:.1f} {early:.1f},{bottom:.1f} {late:.1f},{bottom:.1f}"
+        likely = [Markup('<polygon class="band" points="{}"/>').format(shape)]
     out = budget.runs_out_on.date()
     at = x(min((out - budget.starts_on).days + 0.5, days))
     circle = Markup('<circle class="runout" cx="{}" cy="{}" r="4"/>').format(
         f"{at:.1f}", f"{bottom:.1f}"
     )
     word = _text(at, bottom - 10, f"{out:%a} {day_name(out)}", "end", "late")
-    return [_line("ahead", *now, at, bottom), circle, word]
+    return [*likely, _line("ahead", *now, at, bottom), circle, word]

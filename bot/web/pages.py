@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from bot.messages.text import clean, lasting, number
+from bot.messages.text import clean, counted, lasting, number
 from bot.web import charts
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -88,11 +88,6 @@ def address(*parts: str, **query: str | int | None) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """`1 rule`, `12 rules`."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
-
-
 def breakable(text: str) -> Markup:
     """A host name or a path that may break after its dots and slashes."""
     shown = str(escape(clean(text)))
@@ -133,7 +128,7 @@ class Pages:
         }
         macros: Any = self.env.get_template("macros.html").module
         for name in ("icon", "severity", "state", "problem", "cell", "head", "outcome", "matches",
-                     "budget_line", "condition"):  # fmt: skip
+                     "budget_line", "condition", "tree", "visit_path"):  # fmt: skip
             self.env.globals[name] = getattr(macros, name)
         self.env.globals["static"] = {
             name: f"/static/{version}/{name}" for name, version in self.versions.items()

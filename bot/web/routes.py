@@ -1,6 +1,6 @@
 """The pages and their JSON twins: one table, so that both show the same and are documented."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from bot.domain.press import MORNING
@@ -89,7 +89,7 @@ def _budgets(_given: Mapping[str, str], facts: Facts) -> Work:
     return lambda conn: budgets(conn, facts)
 
 
-def _activity(given: Mapping[str, str], facts: Facts) -> Work:
+def _activity(given: Mapping[str, str], facts: Facts, *, whole: bool = False) -> Work:
     try:
         since = day_of(given.get("from", ""), facts.zone, facts.clock())
     except ValueError:
@@ -103,6 +103,7 @@ def _activity(given: Mapping[str, str], facts: Facts) -> Work:
         since=since,
         before=_number(given, "before", MOST_NUMBER, None),
         limit=_number(given, "limit", MOST_ENTRIES, PAGE) or PAGE,
+        whole=whole,
     )
 
 
@@ -265,6 +266,25 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
+async def activity_lines(request: Request) -> Response:
+    """Every entry of the audit log that meets the filters, newest first, one JSON object a line."""
+    web = web_of(request)
+    given = {**given_of(request), "limit": str(MOST_ENTRIES)}
+    first = await web.reader.read(_activity(given, web.facts, whole=True))
+
+    async def lines() -> AsyncIterator[bytes]:
+        found = first
+        while True:
+            yield b"".join(msgspec.json.encode(entry) + b"\n" for entry in found.entries)
+            if found.older is None:
+                return
+            further = {**given, "before": str(found.older)}
+            found = await web.reader.read(_activity(further, web.facts, whole=True))
+
+    named = {"Content-Disposition": 'attachment; filename="mouseflow-bot-activity.jsonl"'}
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=named)
+
+
 async def openapi(_request: Request) -> Response:
     """The document of the API."""
     return json_response(document([page.view for page in PAGES.values()]))
@@ -299,6 +319,7 @@ ROUTES = [
     Route("/api/v1", index_of_api),
     Route("/api/v1/", index_of_api),
     Route("/api/v1/openapi.json", openapi),
+    Route("/activity.jsonl", activity_lines, methods=["GET"]),
     Route("/api/v1/stream", events, methods=["GET"]),
     *(Route(f"/api/v1/{page.view.path}".replace("{key}", "{key:path}"), _json(name))
       for name, page in PAGES.items()),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from bot.domain.insight import Clause, Stop
 from bot.domain.subjects import Severity
 
 State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"]
@@ -127,7 +128,8 @@ class BudgetSite(Struct, frozen=True, kw_only=True):
 class Budget(Struct, frozen=True, kw_only=True):
     """A budget in its present period. `ends_on` is its last day.
 
-    `pace` is recordings a day at present, `even_pace` what the rest of the budget allows.
+    `pace` is recordings a day at present, `even_pace` what the rest of the budget allows. In four
+    of five cases it runs out between `runs_out_from` and `runs_out_to`; null: not in this period.
     """
 
     id: str
@@ -142,6 +144,8 @@ class Budget(Struct, frozen=True, kw_only=True):
     pace: float | None
     even_pace: float | None
     runs_out_on: datetime | None
+    runs_out_from: datetime | None
+    runs_out_to: datetime | None
     checked_at: datetime
     steps: tuple[BudgetStep, ...]
     websites: tuple[BudgetSite, ...]
@@ -340,7 +344,7 @@ class MatchAction(Struct, frozen=True, kw_only=True):
 
 
 class RuleOfRecording(Struct, frozen=True, kw_only=True):
-    """What a rule made of a recording."""
+    """What a rule made of a recording. `when` and `excepts` are null where they are not kept."""
 
     rule_id: str
     summary: str
@@ -349,10 +353,15 @@ class RuleOfRecording(Struct, frozen=True, kw_only=True):
     why: tuple[str, ...]
     actions: tuple[MatchAction, ...]
     reason: str
+    when: Clause | None
+    excepts: Clause | None
 
 
 class Recording(Struct, frozen=True, kw_only=True):
-    """A recording as the store knows it. `final_at` is when its session is over."""
+    """A recording as the store knows it. `final_at` is when its session is over.
+
+    `path` are the pages that the newest match has kept, `pages` how many there were.
+    """
 
     frame: Frame
     id: str
@@ -365,6 +374,8 @@ class Recording(Struct, frozen=True, kw_only=True):
     final_at: datetime | None
     rules: tuple[RuleOfRecording, ...]
     others: int
+    path: tuple[Stop, ...]
+    pages: int
 
 
 class MatchPage(Struct, frozen=True, kw_only=True):
@@ -375,3 +386,7 @@ class MatchPage(Struct, frozen=True, kw_only=True):
     summary: str
     actions: tuple[MatchAction, ...]
     why: tuple[str, ...]
+    when: Clause | None
+    excepts: Clause | None
+    path: tuple[Stop, ...]
+    pages: int

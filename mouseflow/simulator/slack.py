@@ -1,6 +1,7 @@
 """The simulated Slack: the Web API methods a notifier needs, and an incoming webhook."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from mouseflow.rate_limit import TokenBucket
 from mouseflow.simulator.clock import Clock
 
 # Longest text by block or element, in characters.
@@ -158,8 +160,9 @@ class SlackMessage:
 class SlackWorkspace:
     """The simulated workspace. Tests change its fields to cause errors.
 
-    `tickets` open one connection of Socket Mode each; `whispers` are the messages that only one
-    person sees: channel id, user, text.
+    `rate`: so many messages a second each channel takes, with bursts of `burst`; to more it answers
+    429 with `Retry-After`. `tickets` open one connection of Socket Mode each; `whispers` are the
+    messages that only one person sees: channel id, user, text.
     """
 
     clock: Clock
@@ -172,9 +175,12 @@ class SlackWorkspace:
     webhook_channel: str = "mouseflow"
     scopes: frozenset[str] = SCOPES
     allows_edits: bool = True
+    rate: float | None = None
+    burst: int = 1
     channels: dict[str, Channel] = field(default_factory=dict)
     messages: list[SlackMessage] = field(default_factory=list)
     _last: int = 0
+    _buckets: dict[str, TokenBucket] = field(default_factory=dict)
 
     def add_channel(self, name: str, **traits: Any) -> Channel:
         """Add a channel, named without the number sign."""
@@ -195,6 +201,15 @@ class SlackWorkspace:
         micros = max(int(self.clock.now().timestamp() * 1_000_000), self._last + 1)
         self._last = micros
         return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
+
+    def take(self, channel: str) -> None:
+        """Count a message to that channel id; raises SlackError if they come too fast."""
+        if self.rate is not None:
+            bucket = self._buckets.get(channel, TokenBucket(self.rate, self.burst))
+            now = self.clock.now().timestamp()
+            if (wait := bucket.wait(now)) > 0:
+                raise SlackError("ratelimited", retry_after=f"{math.ceil(wait)}")
+            self._buckets[channel] = bucket.after_call(now)
 
     def message(self, channel: str, ts: str) -> SlackMessage | None:
         """The message of that channel id and timestamp."""
@@ -250,11 +265,19 @@ def _endpoint(
             _authenticate(token, request, arguments)
             body = {"ok": True, **method(workspace, arguments)}
         except SlackError as problem:
+            if problem.error == "ratelimited":
+                return _too_fast(problem)
             body = {"ok": False, "error": problem.error, **problem.more}
         headers = {"x-oauth-scopes": ",".join(sorted(workspace.scopes))}
         return JSONResponse(body, headers=headers)
 
     return serve
+
+
+def _too_fast(problem: SlackError) -> Response:
+    response = slack_failure(429)
+    response.headers["retry-after"] = problem.more["retry_after"]
+    return response
 
 
 async def _unknown(_: Request) -> Response:
@@ -321,6 +344,7 @@ def post_message(workspace: SlackWorkspace, arguments: Mapping[str, Any]) -> dic
     message = _message(workspace, channel, arguments)
     if message.thread_ts and workspace.message(channel.id, message.thread_ts) is None:
         raise SlackError("thread_not_found")
+    workspace.take(channel.id)
     workspace.messages.append(message)
     return {"channel": channel.id, "ts": message.ts, "message": _shown(message, metadata=True)}
 
@@ -528,9 +552,12 @@ def _webhook(workspace: SlackWorkspace) -> Callable[[Request], Awaitable[Respons
         try:
             arguments = json.loads(await request.body())
             message = _message(workspace, channel, {**arguments, "metadata": None})
+            workspace.take(channel.id)
         except (ValueError, TypeError):
             return PlainTextResponse("invalid_payload", 400)
         except SlackError as problem:
+            if problem.error == "ratelimited":
+                return _too_fast(problem)
             return PlainTextResponse(problem.error, 400)
         message.via = "webhook"
         workspace.messages.append(message)

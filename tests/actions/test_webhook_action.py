@@ -17,7 +17,7 @@ HOOK = Webhook(url="https://example.com/in/t0ken?x=1", secret="correct horse")
 
 async def called(action=HOOK, made=None):
     world = World()
-    done = await reread(action).with_secret([action]).perform(made or task(), world.ports)
+    done = await reread(action).as_in_rule([action]).perform(made or task(), world.ports)
     (call,) = world.webhook.calls
     return done, *call
 
@@ -47,16 +47,31 @@ def test_a_secret_that_the_rule_spells_out_is_not_stored():
     assert "env:HOOK_SECRET" in Webhook(url=HOOK.url, secret="env:HOOK_SECRET").model_dump_json()
 
 
+def test_the_url_is_not_stored_and_found_again_in_the_rule():
+    stored = HOOK.model_dump_json()
+    assert "t0ken" not in stored
+    assert "https://example.com/ " in stored
+    assert reread(HOOK).model_dump_json() == stored
+    others = [Webhook(url=f"{HOOK.url}{n}", secret="correct horse") for n in range(3)]
+    assert reread(HOOK).as_in_rule([*others, HOOK]).url == HOOK.url
+
+
+def test_a_url_that_only_a_broken_rule_file_has_is_asked_for():
+    kept = Webhook(url="https://example.com/URL_NOT_IN_THE_STORE")
+    with pytest.raises(GiveUp, match="in a rule file with errors"):
+        reread(kept).as_in_rule([kept])
+
+
 def test_a_secret_that_is_no_longer_in_the_rule_is_asked_for():
     other = Webhook(url="https://example.com/other", secret="battery staple")
     with pytest.raises(GiveUp, match="no longer in its rule") as refused:
-        reread(HOOK).with_secret([other])
+        reread(HOOK).as_in_rule([other])
     assert "put it back into the rule" in refused.value.remedy
 
 
 def test_a_rotated_secret_signs_what_waited():
     rotated = Webhook(url=HOOK.url, secret="battery staple")
-    assert reread(HOOK).with_secret([rotated]).secret == "battery staple"
+    assert reread(HOOK).as_in_rule([rotated]).secret == "battery staple"
 
 
 async def test_neither_address_nor_secret_is_in_what_people_see():

@@ -22,6 +22,7 @@ from bot.config.settings import channels
 from bot.domain.subjects import Site
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
+from bot.store import open_store
 
 ROOT = Path(__file__).parents[2]
 KEY = {"BOT_MOUSEFLOW__API_KEY": "the-key-itself"}
@@ -96,11 +97,30 @@ def test_init_writes_rule_packs(place: Path, capsys: pytest.CaptureFixture[str])
     (place / "config.toml").write_text("# mine\n")
     said = told(capsys, "init", "--pack", "errors")
     assert "kept  config.toml" in said
+    assert said.partition("\n\n")[2].splitlines() == [
+        "next: edit websites, channels and figures in the new rules, then",
+        "  mouseflow-bot check --online",
+        "  mouseflow-bot test",
+        "  mouseflow-bot once --dry-run",
+    ]
     assert (place / "config.toml").read_text() == "# mine\n"
     assert main(["init", "--pack", "errors"]) == 1
     assert "nothing was written: rules/errors.yaml" in capsys.readouterr().err
     assert main(["init", "--pack", "chekout"]) == 1
     assert "did you mean checkout?" in capsys.readouterr().err
+
+
+def test_init_writes_no_pack_that_a_running_bot_would_act_on(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "init")
+    with open_store("sqlite:///data/bot.db"):
+        assert main(["init", "--pack", "budgets"]) == 1
+        assert "a bot runs with this configuration" in capsys.readouterr().err
+        assert not (place / "rules/budgets.yaml").exists()
+        told(capsys, "init", "new", "--pack", "budgets")
+        assert (place / "new/rules/budgets.yaml").exists()
+    told(capsys, "init", "--pack", "budgets")
 
 
 def test_the_first_rule_beside_every_pack_has_no_id_twice(
@@ -417,9 +437,9 @@ def test_every_channel_that_is_posted_to_is_looked_at() -> None:
 class Simulation:
     """`mouseflow-bot simulate` as a process of its own, on free ports."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *words: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0"],
+            [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0", *words],
             cwd=directory,
             env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -500,27 +520,39 @@ def test_a_session_is_planted_into_the_running_simulator(
     assert f"no simulator answers on port {port}; start one with" in capsys.readouterr().err
 
 
-def test_the_simulator_shows_each_slack_message(place: Path) -> None:
-    simulation = Simulation(place)
+def test_the_simulator_shows_each_slack_message_and_each_edit(place: Path) -> None:
+    simulation = Simulation(place, "--channel", "#payments", "--channel", "#ops")
     try:
         slack, token = re.findall(
             r'\[slack\]\nbase_url = "(.+?)"\nbot_token = "(.+?)"', simulation.config
         )[0]
-        for text in ("A frustrated visitor\n<https://x.example|watch>", "one more\x1b[2J"):
-            body = json.dumps({"channel": "#ops", "text": text}).encode()
+
+        def called(method: str, **body: str) -> dict[str, str]:
             heads = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            with urlopen(Request(f"{slack}chat.postMessage", body, heads)) as answer:
-                assert json.load(answer)["ok"]
+            with urlopen(Request(slack + method, json.dumps(body).encode(), heads)) as answer:
+                said: dict[str, str] = json.load(answer)
+            assert said["ok"]
+            return said
+
+        called("chat.postMessage", channel="#ops", text="A visitor\n<https://x.example|watch>")
+        post = called("chat.postMessage", channel="#payments", text="one more\x1b[2J")
         serving = simulation.errors.readline()
         assert serving.startswith(f"serving Mouseflow at {simulation.url} and Slack at {slack} ")
-        shown = [simulation.errors.readline() for _ in range(6)]
-        assert shown[:4] == [
+        shown = [simulation.errors.readline() for _ in range(7)]
+        assert shown[:6] == [
             "\n",
             "#ops\n",
-            "  │ A frustrated visitor\n",
+            "  │ A visitor\n",
             "  │ watch (https://x.example)\n",
+            "\n",
+            "#payments\n",
         ]
         assert "\x1b" not in "".join(shown)
+        called("chat.update", channel=post["channel"], ts=post["ts"], text="Also another rule")
+        shown = [simulation.errors.readline() for _ in range(3)]
+        assert shown == ["\n", "#payments (edited)\n", "  │ Also another rule\n"]
+        assert "#payments (more: --channel NAME)" in simulation.config
+        assert simulation.config.count("#ops,") == 1
     finally:
         assert simulation.end(signal.SIGTERM) == 0
 

@@ -128,6 +128,21 @@ def test_tags_and_variables_that_no_session_has_had_are_warned_about(place: Plac
     ]
 
 
+def test_a_tag_with_its_words_turned_is_the_one_that_was_meant(place: Place) -> None:
+    place.sim.add("myshop.com", "checkout-friction", start=-3600)
+    place.sim.add("myshop.com", "rage-on-product", start=-3600)
+    place.rules(RULES.replace("{pages: {min: 30}}", "{tags: rage-click}"))
+    own, online, _ = place.check(0)
+    assert "Mouseflow's own tag is click-rage" in own + online
+    assert "no session has had the tag rage-click so far; did you mean click-rage?" in own + online
+
+
+def test_an_error_in_the_files_does_not_pass_for_an_answer(place: Place) -> None:
+    place.rules(RULES.replace("{pages: {min: 30}}", "{page: {min: 30}}"))
+    assert "Mouseflow and Slack were not asked" in place.check(1)[-1]
+    assert not place.checked
+
+
 def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:
     place.configure((place.sim.api_key, "another-key"))
     assert place.check(1) == [

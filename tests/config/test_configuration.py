@@ -365,7 +365,7 @@ def test_the_configuration_says_what_rules_may_do() -> None:
     assert (bare.delete, bare.posts, bare.channel, bare.share_url) == (False, False, False, False)
     token = ENOUGH | {"BOT_SLACK__BOT_TOKEN": "xoxb-1", "BOT_RULES__ALLOW_DELETE": "true"}
     assert allowed(load(None, token)) == Allowed(
-        delete=True, posts=True, channel=False, share_url=False
+        delete=True, posts=True, channel=False, share_url=False, places=()
     )
     assert allowed(load(None, token | {"BOT_SLACK__CHANNEL": "#x"})).channel
     hook = ENOUGH | {"BOT_SLACK__WEBHOOK_URL": "https://hooks.slack.com/services/T/B/x"}
@@ -386,7 +386,8 @@ def test_where_secrets_are_kept_elsewhere_rules_may_post() -> None:
 
 def test_settings_have_every_section_of_the_documentation() -> None:
     assert list(Settings.model_fields) == [
-        "mouseflow", "slack", "rules", "poll", "quiet", "store", "web", "heartbeat", "log",
+        "mouseflow", "slack", "notify", "rules", "poll", "quiet", "store", "web", "heartbeat",
+        "log",
     ]  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from pydantic import SecretStr
 
 from bot.account import Account
 from bot.actions import ACTIONS
+from bot.actions.base import Action
+from bot.actions.webhook import Webhook
 from bot.delivery import Delivery
 from bot.delivery.slack import SlackPoster
 from bot.delivery.webhook import WebhookCaller
@@ -88,7 +90,14 @@ async def bot(job: dict[str, Any]) -> None:
         slack = SlackPoster(SecretStr(job["slack_token"]), base_url=job["slack"])
         webhook = WebhookCaller()
         ports = Ports(mouseflow, slack, webhook, Addresses())
-        delivery = Delivery(store, ports, ACTIONS, clock=clock, checkpoint=checkpoint)
+        written = [ACTIONS[kind].model_validate(params) for kind, params in job.get("actions", ())]
+
+        def current(_rule: str, action: Action) -> Action:
+            return action.as_in_rule(written) if isinstance(action, Webhook) else action
+
+        delivery = Delivery(
+            store, ports, ACTIONS, clock=clock, current=current, checkpoint=checkpoint
+        )
         try:
             checkpoint("poll.before")
             await source(job, store, mouseflow, clock(), checkpoint)

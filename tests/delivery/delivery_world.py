@@ -14,6 +14,7 @@ from bot.domain.limits import Posting
 from bot.domain.step import Rank
 from bot.domain.subjects import RecordingSubject, Site, written
 from bot.errors import TryLater
+from bot.messages.ops import Notice
 from bot.ports import Addresses, CannotLook, Ports, SlackPost, Task
 from bot.store import Store
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
@@ -222,8 +223,8 @@ class Bench:
             ops=Ops("slack:#ops", self._hear),
         )
 
-    def _hear(self, _conn, title: str, lines: Sequence[str], _now: datetime) -> None:
-        self.told.append("\n".join((title, *lines)))
+    def _hear(self, _conn, notice: Notice, _now: datetime) -> None:
+        self.told.append("\n".join((notice.title, *notice.lines)))
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -31,6 +31,7 @@ rules:
   plain: {watch: recordings, when: {pages: 1}, do: {tag: seen, slack: {}}}
   once: {watch: recordings, when: {pages: 1}, once_per: {visitor: 1d}, do: {tag: seen}}
   many: {watch: recordings, when: {pages: 1}, count: {at_least: 9, within: 1h}, do: {tag: seen}}
+  few: {watch: recordings, when: {pages: 1}, count: {at_most: 0, within: 1h}, do: {slack: {}}}
   safe: {watch: recordings, when: {pages: 1}, safety: {at_most: 1 per hour}, do: {tag: seen}}
 """
 BY_A_LIMIT_OF_POSTS = {
@@ -41,7 +42,12 @@ BY_A_LIMIT_OF_POSTS = {
     Reason.QUEUE_FULL: {},
 }
 BY_THE_CALENDAR = {Reason.QUIET, Reason.SCHEDULED}  # tests/delivery/test_quiet_times.py
-BY_ITS_RULE = {Reason.ONCE_PER: "once", Reason.BELOW_COUNT: "many", Reason.PAUSED: "safe"}
+BY_ITS_RULE = {
+    Reason.ONCE_PER: "once",
+    Reason.BELOW_COUNT: "many",
+    Reason.PAUSED: "safe",
+    Reason.COUNTED: "few",
+}
 
 
 def audit(bench: Bench, key: str) -> list[tuple[str, str]]:

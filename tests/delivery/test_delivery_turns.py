@@ -1,8 +1,9 @@
 """Where more lanes have work than can be worked side by side, they take turns."""
 
-from delivery_world import NOW, SITE, Write, match, step, subject
+from delivery_world import NOW, SITE, Post, Write, match, step, subject
 
 from bot.delivery.worker import IN_A_ROW, LANES_AT_ONCE
+from bot.store.digests import FOLD_AT_ONCE, QUEUE_BOUND
 
 
 class Elsewhere(Write):
@@ -42,3 +43,23 @@ async def test_lanes_with_much_to_do_get_on_alike(bench):
     counts = [half.count(lane) for lane in lanes]
     assert min(counts) >= IN_A_ROW
     assert max(counts) <= 3 * IN_A_ROW
+
+
+async def test_other_lanes_work_while_a_backlog_is_folded(bench):
+    rounds = 3
+    posts = (Post(name=f"post-{n}") for n in range(QUEUE_BOUND + rounds * FOLD_AT_ONCE))
+    bench.add(*(match(f"r{n}", post) for n, post in enumerate(posts)))
+    bench.add(match("last", Write(name="last")))
+    folded = []
+
+    async def look() -> None:
+        count = "SELECT count(*) FROM steps WHERE state = 'folded'"
+        folded.append(bench.store.do(lambda conn: conn.exec_driver_sql(count).scalar_one()))
+
+    bench.world.fail("last", look)
+    bench.world.fail("post-0", look)
+    await bench.drain()
+    write, post = folded
+    assert write < post == rounds * FOLD_AT_ONCE
+    digests = "SELECT count(*) FROM matches WHERE kind = 'digest'"
+    assert bench.store.do(lambda conn: conn.exec_driver_sql(digests).scalar_one()) == 1

@@ -152,3 +152,51 @@ async def test_a_bot_that_dies_while_it_adds_a_rule_adds_it_once(point):
         await world.deliver()
         [post] = world.posts()
     assert len([block for block in post.blocks if "Also" in str(block)]) == 1
+
+
+LATER_CRITICAL = TWO.replace(
+    "  summary: Visitor of the", "  severity: critical\n  summary: Visitor of the"
+)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_more_severe_rule_notifies_in_the_thread_and_leads_the_message(lost):
+    async with posting(LATER_CRITICAL) as world:
+        world.match(visit("r1", "/boots"), rule="friction", why=WHY)
+        await world.deliver()
+        if lost:
+            world.sim.fail("close_after", side="slack", path="chat.postMessage")
+        world.match(visit("r1", "/boots"), rule="boots", why=WHY)
+        for _ in range(4):
+            await world.deliver()
+            world.wait(minutes=1)
+        first, answer = world.posts()
+        assert notes(world)[-1] == "posted to #ux"
+    assert (answer.thread_ts, answer.broadcast, answer.edits) == (first.ts, True, 0)
+    assert answer.text.startswith("🛑 Visitor of the boots launch · myshop.com · Saw /boots.")
+    assert PLAY.format("r1") in str(answer.blocks)
+    assert first.edits == 1
+    assert first.text.startswith("🛑 Visitor of the boots launch")
+    assert "🔶 Also *Frustrated visitor*" in str(first.blocks)
+
+
+async def test_a_rule_of_the_same_or_a_lower_severity_only_edits():
+    async with posting(LATER_CRITICAL) as world:
+        world.match(visit("r1", "/boots"), rule="boots", why=WHY)
+        await world.deliver()
+        world.match(visit("r1", "/boots"), rule="friction", why=WHY)
+        await world.deliver()
+        [post] = world.posts()
+    assert (post.edits, post.thread_ts) == (1, None)
+
+
+async def test_where_the_first_message_is_gone_a_more_severe_rule_posts_once():
+    async with posting(LATER_CRITICAL) as world:
+        world.match(visit("r1", "/boots"), rule="friction")
+        await world.deliver()
+        world.sim.slack.messages.clear()
+        world.match(visit("r1", "/boots"), rule="boots")
+        await world.deliver()
+        [post] = world.posts()
+    assert (post.thread_ts, post.edits) == (None, 0)
+    assert post.text.startswith("🛑 Visitor of the boots launch")

@@ -34,13 +34,13 @@ def test_the_tutorial_shows_what_happens(
     first, *others = of("console")
     follow(first, capsys)
     with Simulator(seed=1, sites=busy_sites(real(), 1, 12)) as simulator:
-        (tmp_path / "config.toml").write_text(configuration(simulator))
+        (tmp_path / "simulator.toml").write_text(configuration(simulator))
+        monkeypatch.setenv("BOT_CONFIG", "simulator.toml")
         (tmp_path / "rules" / "first.yaml").write_text(rule)
         follow(others[0], capsys)
         typo = rule.replace("      friction: {min: 1}", "      frction: {min: 1}")
-        (tmp_path / "rules" / "typo.yaml").write_text(typo)
+        (tmp_path / "typo.yaml").write_text(typo)
         follow(others[1], capsys, code=1)
-        (tmp_path / "rules" / "typo.yaml").unlink()
         simulator.add("myshop.com", "checkout-friction", start=PLANTED_START)
         assert main(["once"]) == 0
         posts = [

@@ -7,6 +7,7 @@ import pytest
 from virtual_world import World, virtually
 
 from bot.cli import status
+from bot.store.audit import history
 from bot.store.recordings import set_watermark
 
 RULES = """
@@ -71,12 +72,18 @@ def test_a_short_outage_is_shown_and_a_longer_one_is_told_once_with_its_end(tmp_
             await asyncio.sleep(3600)
             (told,) = world.told()
             assert "Mouseflow can't be reached since" in told
+            for number in (0, 0, 2):
+                world.sim.add(f"shop-00{number}.com", "phone-bounce", start=-1200)
             world.sim.faults.clear()
             await asyncio.sleep(1800)
 
     virtually(work)
     assert len(world.told()) == 2
     assert "Mouseflow is reachable again" in world.told()[1]
+    said = "Caught up: 3 recordings of 2 websites, 3 matches."
+    assert said in world.told_whole()[1]
+    told = world.store.do(lambda conn: history(conn, kind="notice"))
+    assert said in str(told[0].details)
 
 
 def test_what_was_told_before_a_restart_is_not_told_again_but_its_end_is(tmp_path):

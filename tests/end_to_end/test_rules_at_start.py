@@ -11,7 +11,7 @@ from virtual_world import START, World, virtually
 
 from bot.cli.status import gather
 from bot.daemon import run
-from bot.errors import BotError, ConfigError, RuleErrors
+from bot.errors import BotError, ConfigError, RuleErrors, TryLater
 from bot.rule_reader import ProcessReader, RuleReader
 from bot.rules.files.actions import Allowed
 from bot.store.rules import kept_rule_files
@@ -179,6 +179,46 @@ def test_a_webhooks_secret_in_a_rule_file_is_not_kept(tmp_path):
     kept = world.store.do(lambda conn: kept_rule_files(conn))
     assert secret.encode() not in kept[0][1]
     assert b"env:SECRET_NOT_IN_THE_STORE" in kept[0][1]
+    assert b"https://a.example/URL_NOT_IN_THE_STORE" in kept[0][1]
+    assert "a.example/x" not in dump
+
+
+class Receiver:
+    """Fails until it works; keeps which URLs were called."""
+
+    def __init__(self):
+        self.works = False
+        self.called = []
+
+    async def call(self, url, body, headers, secret=None):
+        if not self.works:
+            raise TryLater("down")
+        self.called.append(url)
+
+
+def test_a_webhooks_url_is_not_stored_and_an_edited_one_gets_what_waited(tmp_path):
+    hook = "tag: phone, webhook: {url: 'https://a.example/old-t0ken'}"
+    rules = PHONE.replace("tag: phone", hook)
+    folder, world = world_with(tmp_path, rules={"a.yaml": rules})
+    world.webhook = receiver = Receiver()
+
+    async def work():
+        async with world.daemon():
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+        receiver.works = True
+        (folder / "a.yaml").write_text(BROKEN)
+        async with world.daemon():  # nobody knows the URL: the call waits
+            await asyncio.sleep(1200)
+        assert receiver.called == []
+        (folder / "a.yaml").write_text(rules.replace("old", "new"))
+        async with world.daemon():
+            await asyncio.sleep(600)
+
+    virtually(work)
+    assert receiver.called == ["https://a.example/new-t0ken"]
+    dump = world.store.do(lambda conn: "\n".join(conn.connection.driver_connection.iterdump()))
+    assert "t0ken" not in dump
 
 
 class Stuck(ProcessReader):

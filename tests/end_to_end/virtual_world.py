@@ -23,7 +23,7 @@ from bot.config import Settings, load
 from bot.config.settings import allowed
 from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
-from bot.ports import Addresses, Ports
+from bot.ports import Addresses, Ports, Webhook
 from bot.rule_reader import RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.store import Store, in_memory_copy
@@ -131,6 +131,7 @@ class World:
         )
         self.store = Prompt(in_memory_copy(f"sqlite:///{folder / 'none.db'}"))
         self.slack = DrySlack(DryRunLog())
+        self.webhook: Webhook | None = None
         self.reload = asyncio.Event()
 
     @asynccontextmanager
@@ -144,7 +145,7 @@ class World:
             transport=InProcess(self.sim.mouseflow_app),
         )  # fmt: skip
         addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
-        acting = Ports(Account(api, Priority.ACTION), self.slack, None, addresses)
+        acting = Ports(Account(api, Priority.ACTION), self.slack, self.webhook, addresses)
         open_clients = Clients(Account(api, Priority.POLL), acting)
         seen, start = await rules_now(self.settings, self.store)
         options = {"seen": seen, "start": start} | options

@@ -182,7 +182,7 @@ async def notices() -> dict[str, dict]:
         for name, it in told.items():
             slack.store.do(
                 lambda conn, it=it: announce(
-                    conn, it.title, it.lines, slack.now, "#ops", page="queue"
+                    conn, it.title, it.lines, slack.now, "#ops", page="queue", offer=it.offer
                 )
             )
             await slack.deliver()

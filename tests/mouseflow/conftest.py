@@ -8,6 +8,7 @@ import pytest
 from document_samples import SAMPLES
 from http_server import Time, Wire
 
+from bot.transport import AiohttpTransport
 from mouseflow.client import AsyncMouseflow, Sent
 
 EMAIL = "my@email.com"
@@ -36,9 +37,15 @@ def sent() -> list[Sent]:
     return []
 
 
+@pytest.fixture(params=["httpx's transport", "the bot's transport"])
+def transport(request: pytest.FixtureRequest) -> type[AiohttpTransport] | None:
+    """What sends the bytes: each promise of the client holds with both."""
+    return AiohttpTransport if request.param == "the bot's transport" else None
+
+
 @pytest.fixture
 async def make(
-    wire: Wire, time: Time, sent: list[Sent]
+    wire: Wire, time: Time, sent: list[Sent], transport: type[AiohttpTransport] | None
 ) -> AsyncIterator[Callable[..., AsyncMouseflow]]:
     """Makes clients of the wire, on the obedient clock, closed at the end."""
     async with AsyncExitStack() as closing:
@@ -53,6 +60,7 @@ async def make(
                 "requests_per_second": 100.0,
                 "burst": 50,
                 "timeout": 60.0,
+                "transport": transport and transport(address or wire.url),
             }
             api = AsyncMouseflow(address or wire.url, EMAIL, KEY, **(settings | options))
             closing.push_async_callback(api.aclose)

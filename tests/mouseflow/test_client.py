@@ -480,6 +480,24 @@ async def test_closing_waits_for_what_is_in_flight_and_refuses_the_rest(make, wi
     await api.aclose()
 
 
+async def test_what_is_abandoned_at_the_end_leaves_no_connection_open(transport, wire):
+    loop = asyncio.get_running_loop()
+    complaints = []
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+    release = asyncio.Event()
+    wire.otherwise = held(release, reply())
+    api = AsyncMouseflow(wire.url, "a@b.c", "key", transport=transport and transport(wire.url))
+    call = asyncio.create_task(api.send(SITES))
+    await wire.requests(1)
+    await api.aclose(within=0.01)
+    await asyncio.gather(call, return_exceptions=True)
+    del api, call
+    gc.collect()
+    release.set()
+    await asyncio.wait(wire.serving)
+    assert complaints == []
+
+
 async def test_a_cancelled_call_that_fails_leaves_no_warning(make, wire):
     loop = asyncio.get_running_loop()
     complaints = []

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from bot.polling.outages import MANY, Outages
+from bot.errors import TryLater
+from bot.polling.outages import MANY, QUIET, Outages
+from bot.polling.record_matches import Caught
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AWAY, BUSY = OSError("away"), ValueError("busy")
@@ -73,3 +75,34 @@ def test_the_next_large_outage_is_told_again(log):
         for number in range(50):
             outages.works(f"site-{number}", NOW)
     assert [event for event, _ in events(log)].count("poll.outage_widespread") == 2
+
+
+def ended(brought):
+    """What people are told when these polls, which failed for long, work again."""
+    outages, later = Outages(), NOW + 2 * QUIET
+    for name in brought:
+        for now in (NOW, later):
+            outages.failed(name, TryLater("away"), now)
+            outages.to_announce(name, now)
+    told = []
+    for name, caught in brought.items():
+        recovered = outages.works(name, later, caught)
+        told.append(outages.recovery(name, recovered, later))
+    assert [it is None for it in told] == [True] * (len(told) - 1) + [False]
+    assert outages.caught == {}
+    return told[-1].lines[0].partition(" Matches older")[0]
+
+
+def test_the_end_of_an_outage_says_what_was_caught_up(log):
+    sites = {"recordings of a": Caught(200, 2), "recordings of b": Caught(14, 1)}
+    assert ended(sites) == "Caught up: 214 recordings of 2 websites, 3 matches."
+    assert ended({"recordings of a": Caught(1, 1)}) == "Caught up: 1 recording, 1 match."
+    assert ended({"recordings of a": Caught()}) == "Caught up: nothing new came meanwhile."
+
+
+def test_a_short_outage_leaves_no_figures_for_the_next_one(log):
+    outages = Outages()
+    outages.failed("recordings of a", TryLater("away"), NOW)
+    recovered = outages.works("recordings of a", NOW + QUIET / 2, Caught(5, 5))
+    assert outages.recovery("recordings of a", recovered, NOW + QUIET / 2) is None
+    assert outages.caught == {}

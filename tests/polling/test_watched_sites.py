@@ -1,5 +1,6 @@
 """Which websites are watched, and by which prepared rules."""
 
+import asyncio
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,7 +10,14 @@ from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.rules.files.load import read
-from bot.watched_sites import watched_sites
+from bot.watched_sites import (
+    AT_ONCE,
+    NOTHING_PREPARED,
+    Prepared,
+    WatchedSite,
+    prepare,
+    watched_sites,
+)
 from bot.watcher import Watcher
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -30,8 +38,22 @@ rules:
 SITES = [Site(name, name) for name in ("a", "shop-1", "b", "shop-2")]
 
 
+def watch(text: bytes, before: dict[str, WatchedSite] | None = None):
+    """The websites under these rules, prepared without what was prepared before."""
+    return watched_sites(SITES, before or {}, prepared(text))
+
+
+def prepared(text: bytes, before: Prepared = NOTHING_PREPARED) -> Prepared:
+    work = prepare(read([("r.yaml", text)]), SITES, before)
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value
+
+
 def test_websites_with_the_same_rules_share_them():
-    watched = watched_sites(read([("r.yaml", RULES)]), SITES, {})
+    watched = watch(RULES)
     a, one, b, two = (watched[site.id].rules for site in SITES)
     assert a is b
     assert one is two
@@ -40,9 +62,8 @@ def test_websites_with_the_same_rules_share_them():
 
 
 def test_what_is_known_of_a_website_stays_if_its_rules_do():
-    before = watched_sites(read([("r.yaml", RULES)]), SITES, {})
-    edited = read([("r.yaml", RULES.replace(b"tablet}", b"desktop}"))])
-    after = watched_sites(edited, SITES, before)
+    before = watch(RULES)
+    after = watch(RULES.replace(b"tablet}", b"desktop}"), before)
     assert [after[site.id].live is before[site.id].live for site in SITES] == [
         True, False, True, False,
     ]  # fmt: skip
@@ -68,8 +89,48 @@ async def test_rules_are_prepared_anew_only_if_rules_or_websites_have_changed(ac
     first = await prepared()
     assert await prepared() is first
     account.sim.world.sites["new"] = website("new", "other.com", plan=Plan(per_day=0))
+    assert await prepared() is first
+    assert watcher.watched["new"].rules is first
+    await watcher.use_rules(read([("r.yaml", b"# moved\n" + RULES)]))
+    assert await prepared() is first
+    await watcher.use_rules(read([("r.yaml", RULES.replace(b"phone}", b"desktop}"))]))
     assert await prepared() is not first
-    assert "new" in watcher.watched
-    first = await prepared()
-    await watcher.use_rules(read([("r.yaml", RULES)]))
-    assert await prepared() is not first
+    assert watcher.watched["new"].rules is watcher.watched[account.site.id].rules
+
+
+def test_only_rules_that_have_changed_are_prepared_anew():
+    before = prepared(RULES)
+    moved = prepared(b"# moved\n" + RULES, before)
+    assert moved == before
+    assert [moved.rules[site.id] is before.rules[site.id] for site in SITES] == [True] * 4
+    edited = prepared(RULES.replace(b"device: tablet", b"device: desktop"), before)
+    assert [edited.rules[site.id] is before.rules[site.id] for site in SITES] == [
+        True, False, True, False,
+    ]  # fmt: skip
+    assert edited.traits["all"] is before.traits["all"]
+    another_tag = prepared(RULES.replace(b"tag: phone", b"tag: other"), before)
+    assert another_tag.rules["shop-1"].own_tags == {"other", "tablet"}
+
+
+async def test_other_work_goes_on_while_many_rules_are_prepared(account):
+    context = PollContext(account.sender, account.store, ZoneInfo(account.zone), account.settle,
+                account.start, Routing("#mouseflow", account.zone))  # fmt: skip
+    rules = [
+        f"  rule-{n}: {{watch: recordings, when: {{pages: {n + 1}}}, do: {{tag: t-{n}}}}}"
+        for n in range(400)
+    ]
+    many = read([("r.yaml", "\n".join(["version: 1", "rules:", *rules]).encode())])
+    watcher = Watcher(context, many, ops=None, wake=lambda: None, clock=lambda: account.now)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await watcher.find_sites()
+    counting.cancel()
+    assert len(watcher.watched[account.site.id].rules.final.rules) == 400
+    assert turns >= 400 / AT_ONCE

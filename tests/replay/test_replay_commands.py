@@ -355,6 +355,7 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
     short = place.sim.add("myshop.com", "phone-bounce", start=-4000)
     longer = place.sim.add("myshop.com", "search-bounce", start=-5000)
     early = place.sim.add("myshop.com", "phone-bounce", start=-40 * 3600)
+    place.sim.add("myshop.com", "phone-bounce", start=-41 * 3600)
     place.run("once")
     same = {each["rule"]: each for each in place.json("plan")["rules"]}
     assert [(it["state"], it["gained"], it["lost"]) for it in same.values()] == [
@@ -362,10 +363,12 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
         ("same", [], []),
     ]
     assert same["bounce"]["after"] == 2
-    # Posts and writes are those of the same matches: the early one calls for none.
+    # Posts and writes are those of the same matches: the early ones call for none.
     text = place.run("plan")
     assert "posts a day: 0.3 (the running rules: 0.3), and 0.3 digests" in text
     assert "writes a day: 1.0 (the running rules: 1.0)" in text
+    assert "2 matches from before the bot's first poll left out, so all figures are" in text
+    assert "\n1 posts are part of a digest\n" in text
     # Sessions from before the span are no loss, whenever they matched.
     later = place.json("plan", "--since", "66m")["rules"]
     assert [(it["before"], it["after"], it["lost"]) for it in later] == [(0, 0, []), (1, 1, [])]
@@ -380,7 +383,7 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
     assert changed["trouble"]["state"] == "new"
     assert len(changed["trouble"]["gained"]) == 1
     assert (changed["friction"]["state"], len(changed["friction"]["lost"])) == ("gone", 1)
-    assert told["before_the_bot_watched"] == 1
+    assert told["before_the_bot_watched"] == 2
     assert place.json("plan", "--rule", "bounce")["rules"] == [changed["bounce"]]
     assert "did you mean bounce?" in place.run("plan", "--rule", "bonce", code=1)
     assert early not in str(told["rules"])

@@ -1,7 +1,9 @@
 """A website with campaigns, funnels, forms and pages whose figures a test sets by hand."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from bot.domain.alert_state import GAP
@@ -29,20 +31,29 @@ def rules(text):
     return read([("r.yaml", f"version: 1\nrules:\n{body}\n".encode())]).rules
 
 
+@cache
+def _day(at):
+    return at.astimezone(ZONE).date().isoformat()
+
+
 class Figures:
     """The API: plain answers. `ignores` names query filters that have no effect.
 
-    `repeated` are rows whose key is in the list already.
+    `repeated` are rows whose key is in the list already; `row_cap` is how many recordings an
+    answer has at most; `old` are the funnels of days before `old_until`.
     """
 
     def __init__(self) -> None:
         self.campaigns: dict[str, dict] = {}
         self.funnels: dict[str, list[int]] = {}
+        self.old: dict[str, list[int]] = {}
+        self.old_until = ""
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
         self.tablets = 0.1
         self.recordings: list[datetime] = []
         self.chart = True
+        self.row_cap = 10_000
         self.page_count: int | None = None
         self.repeated: list[dict] = []
         self.website = {
@@ -82,6 +93,8 @@ class Figures:
             found = [{"campaignId": key, **each} for key, each in self.campaigns.items()]
             return [*found, *self.repeated]
         if kind == "funnels":
+            if "2001" < query.get("todate", "") < self.old_until:
+                return [self._funnel(key, counts, share) for key, counts in self.old.items()]
             found = [self._funnel(key, counts, share) for key, counts in self.funnels.items()]
             return [*found, *self.repeated]
         if kind == "forms":
@@ -96,10 +109,12 @@ class Figures:
         return self.website
 
     def _recordings(self, query):
-        days = [at.astimezone(ZONE).date().isoformat() for at in self.recordings]
-        days = [day for day in days if query["fromdate"] <= day < query["todate"]]
-        chart = {day: days.count(day) for day in days} if self.chart else {}
-        return {"recordings": [], "count": len(days), "chart": chart}
+        made = [(_day(at), at) for at in self.recordings]
+        made = [(day, at) for day, at in made if query["fromdate"] <= day < query["todate"]]
+        chart = dict(Counter(day for day, _ in made)) if self.chart else {}
+        rows = [{"id": f"{n}", "created": at.isoformat()} for n, (_, at) in enumerate(made)]
+        limit = min(self.row_cap, int(query["limit"]))
+        return {"recordings": rows[:limit], "count": len(made), "chart": chart}
 
     def _funnel(self, key, counts, share):
         steps = [{"name": f"step {n}", "url": f"/{n}", "count": int(count * share)}
@@ -120,6 +135,7 @@ class World:
         self.now = start
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
         self.memory = LevelMemory()
+        self.holidays: frozenset[str] = frozenset()
 
     def restart(self) -> None:
         self.memory = LevelMemory()
@@ -156,6 +172,7 @@ class World:
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),
+            holidays=self.holidays,
         )
 
     async def looked(self, **wait: float) -> list[str]:

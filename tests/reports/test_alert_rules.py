@@ -14,7 +14,7 @@ from bot.cli.status import gather
 from bot.reports.fetch import IGNORED
 from bot.reports.poll import end_disabled
 from bot.store.retention import forget
-from bot.store.rules import ends_since, matches_since
+from bot.store.rules import MatchCounts, match_counts, matches_since
 
 FUNNEL = """
 dip:
@@ -89,7 +89,8 @@ async def test_an_end_is_no_match_and_the_audit_log_names_it():
     status = world.store.do(lambda conn: gather(conn, world.now, "alive"))
     long_ago = world.now - timedelta(days=1)
     assert world.store.do(lambda conn: matches_since(conn, "dip", long_ago)) == 1
-    assert world.store.do(lambda conn: ends_since(conn, "dip", long_ago)) == 1
+    counts = world.store.do(lambda conn: match_counts(conn, long_ago))
+    assert counts == {"dip": MatchCounts(kept=1, lately=1, ended=1)}
     assert [mark.source for mark in status.watermarks] == ["funnels"]
 
 

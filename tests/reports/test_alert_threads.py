@@ -7,6 +7,7 @@ from posting_world import posting
 from report_world import World
 
 from bot.store.dead_letters import steps_of
+from bot.store.rules import snooze
 
 FUNNEL = """
 dip:
@@ -156,3 +157,42 @@ async def test_the_end_is_a_post_of_its_own_where_the_beginning_is_in_a_digest()
         posts = world.posts
     assert [post.thread_ts for post in posts] == [None, posts[0].ts, None]
     assert posts[2].text.startswith("✅ Resolved after")
+
+
+async def test_an_end_that_a_snooze_holds_back_still_edits_the_first_message():
+    async with alerts() as world:
+        await world.converts(182)
+        world.store.do(lambda conn: snooze(conn, "dip", world.now + timedelta(hours=9), world.now))
+        await world.ends()
+        [first] = world.posts  # the answer would notify, so it waits for the digest
+        states = {
+            step.action: step.state for step in world.store.do(lambda c: steps_of(c, *_end(c)))
+        }
+    assert first.edits == 1
+    assert first.text.startswith("✅ Resolved after 30 min: Checkout funnel")
+    assert states == {"resolved": "folded", "ended": "done"}
+
+
+async def test_an_end_that_waits_for_its_channel_edits_and_answers_when_it_is_back():
+    async with alerts() as world:
+        await world.converts(182)
+        world.slack.sim.slack.channel("#ux").archived = True
+        await world.ends()
+        [first] = world.posts
+        assert first.edits == 0
+        world.slack.sim.slack.channel("#ux").archived = False
+        await world.converts(274, hours=2)
+        first, answer = world.posts
+    assert (first.edits, answer.thread_ts) == (1, first.ts)
+
+
+async def test_an_end_that_goes_into_a_digest_has_nothing_to_edit_without_a_first_message():
+    async with alerts() as world:
+        await world.converts(182)
+        world.store.do(lambda conn: conn.exec_driver_sql("DELETE FROM posts"))
+        world.store.do(lambda conn: snooze(conn, "dip", world.now + timedelta(hours=9), world.now))
+        await world.ends()
+        states = {
+            step.action: step.state for step in world.store.do(lambda c: steps_of(c, *_end(c)))
+        }
+    assert states == {"resolved": "folded"}

@@ -8,11 +8,13 @@ from posting_world import ZONE, posting, visit
 from test_alert_threads import Alerts
 
 from bot.cli.status import gather, show_rules
+from bot.delivery.troubles import Ops, tend
 from bot.domain.press import Press
+from bot.polling.ops_messages import announce
 from bot.store.audit import history
-from bot.store.dead_letters import steps_of
+from bot.store.dead_letters import retry, steps_of
 from bot.store.presses import TOO_OLD, apply, precision, receive, waiting
-from bot.store.rules import rules_loaded, snoozed_until
+from bot.store.rules import rule_states, rules_loaded, snoozed_until
 
 RULE = """
 friction:
@@ -272,3 +274,81 @@ async def test_a_reminder_whose_alert_has_no_message_can_be_acknowledged_too():
         for _ in range(34):
             await world.converts(182)
         assert len(world.posts) == 2
+
+
+# About the bot itself
+
+SAFE = RULE + "  safety: {at_most: 1 per hour}\n"
+
+
+def told_of_trouble(world):
+    """People are told of what failed for good."""
+
+    def announced(conn, notice, now):
+        announce(conn, notice.title, notice.lines, now, "#ops", page="queue", offer=notice.offer)
+
+    world.store.do(lambda conn: tend(conn, world.now, Ops("slack:#ops", announced)))
+
+
+@asynccontextmanager
+async def one_dead_letter(**addresses):
+    async with posting(RULE, **({"buttons": True} | addresses)) as world:
+        world.match(visit("r1", "/CART"))
+        dead = "UPDATE steps SET state = 'dead', fault = 'msg_too_long', ended = due"
+        world.store.do(lambda conn: conn.exec_driver_sql(dead))
+        world.wait(minutes=2)
+        told_of_trouble(world)
+        await world.deliver()
+        [post] = world.posts("ops")
+        yield world, Presser(world), post
+
+
+async def test_dead_letters_are_retried_from_their_message_once():
+    async with one_dead_letter() as (world, people, post):
+        assert "1 action failed for good" in post.text
+        assert lines(post) == ([], ["Retry them"])
+        people.press(post, "retry", user="U7")
+        people.send(post.blocks[1]["elements"][0]["value"])  # pressed twice before the edit
+        await world.deliver()
+        assert len(world.posts("ux")) == 1
+        assert lines(post)[1] == []
+        assert "🔁 <@U7> retried them at" in lines(post)[0][0]
+        assert audited(world) == [
+            "Kim (U1) pressed Retry them: it was done before", "Kim (U7) pressed Retry them: done",
+        ]  # fmt: skip
+        retried = world.store.do(lambda conn: history(conn, kind="step.retried"))
+    assert [entry.rule for entry in retried] == ["friction"]
+
+
+async def test_dead_letters_that_somebody_has_retried_elsewhere_stay_as_they_are():
+    async with one_dead_letter() as (world, people, post):
+        world.store.do(lambda conn: retry(conn, world.now))
+        await world.deliver()
+        people.press(post, "retry")
+        await world.deliver()
+        assert len(world.posts("ux")) == 1
+        assert len(world.store.do(lambda conn: history(conn, kind="step.retried"))) == 1
+
+
+async def test_a_rule_that_its_safety_paused_runs_again_from_its_message():
+    async with posting(SAFE, buttons=True) as world:
+        world.match(visit("r1", "/CART"), visit("r2", "/CART"))
+        await world.deliver()
+        [post] = world.posts("ops")
+        [button] = [it for it in post.blocks[1]["elements"] if it["action_id"] == "resume"]
+        assert button["confirm"]["deny"]["text"] == "Leave paused"
+        Presser(world).press(post, "resume")
+        await world.deliver()
+        assert world.store.do(rule_states)["friction"].paused_at is None
+        assert "let rule friction run again at" in lines(post)[0][0]
+        [note] = world.store.do(lambda conn: history(conn, kind="rule.resumed"))
+    assert note.text == "by Kim in Slack"
+
+
+async def test_without_a_connection_messages_about_the_bot_have_no_button():
+    async with one_dead_letter(buttons=False) as (_, _, post):
+        assert lines(post) == ([], [])
+
+
+def audited(world):
+    return [entry.text for entry in world.store.do(lambda conn: history(conn, kind="press"))]

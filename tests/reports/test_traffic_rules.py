@@ -58,15 +58,36 @@ async def test_silence_across_midnight_is_seen_and_nights_are_left_out_by_the_ho
 
 async def test_a_new_bot_does_not_take_what_it_has_not_seen_for_silence():
     world = begin(SILENT, MONDAY + timedelta(hours=12))
+    world.api.recordings = [world.now - timedelta(hours=5)] * 3
+    world.api.row_cap = 1
     assert await hours(world, 1.75) == []
     assert await hours(world, 1) == [(14, "silent: slack")]
 
 
-async def test_after_a_downtime_it_is_not_known_how_much_came_in_the_last_two_hours():
+async def test_a_new_bot_counts_the_rows_of_the_time_before_it_began():
+    world = begin(SILENT, MONDAY + timedelta(hours=12))
+    world.api.recordings = [world.now - timedelta(hours=1, minutes=30)]
+    assert await hours(world, 0.25) == []
+    assert await hours(world, 1) == [(12, "silent: slack")]
+    reads = [call for call in world.api.calls if "limit=10000" in call]
+    assert len(reads) == 1
+
+
+async def test_rows_are_counted_across_midnight():
+    rule = SILENT.replace("hour: {min: 9, under: 20}", "hour: {under: 2}")
+    world = begin(rule, MONDAY + timedelta(hours=1))
+    world.api.recordings = [world.now - timedelta(hours=1, minutes=30)]
+    assert await hours(world, 0.25) == []
+    assert await hours(world, 0.5) == [(1, "silent: slack")]
+
+
+@pytest.mark.parametrize(("rows", "found"), [(10_000, [(16, "silent: slack")]), (1, [])])
+async def test_after_a_downtime_the_rows_tell_how_much_came_or_it_is_not_known(rows, found):
     world = begin(SILENT, MONDAY + timedelta(hours=9))
     await hours(world, 3, 8)
     world.now += timedelta(hours=4)
-    assert await hours(world, 1) == []
+    world.api.row_cap = rows
+    assert await hours(world, 1) == found
 
 
 async def test_a_stopped_website_is_not_silent_in_the_sense_of_the_rule():
@@ -108,6 +129,60 @@ off:
 """)  # fmt: skip
     await hours(world, 1)
     assert not [call for call in world.api.calls if "recordings" in call]
-    world = begin(SILENT + FEWER)
+    world = begin(SILENT + FEWER, MONDAY + timedelta(hours=3))
     await hours(world, 1)
-    assert len(world.api.calls) == 4 * 2
+    assert len(world.api.calls) == 4 * 2 + 1  # at first the rows of the day
+
+
+UNUSUAL = """
+half:
+  watch: websites
+  over_last: 2h
+  when: {status: Recording, recordings: {below_usual: 50%}}
+  do: {slack: {channel: "#ops"}}
+"""
+
+
+def past(world, an_hour, weeks=5):
+    """Recordings of this weekday and the day before, in each of the past weeks, all day long."""
+    many, quarter = range(round(an_hour / 4)), timedelta(minutes=15)
+    for n in range(round(weeks * timedelta(weeks=1) / quarter)):
+        if n // 96 % 7 in (0, 1, 6):
+            at = world.now - n * quarter
+            world.api.recordings += [at - timedelta(seconds=30 * each + 10) for each in many]
+
+
+async def test_the_first_day_knows_the_usual_from_the_rows_of_past_weeks():
+    world = begin(UNUSUAL, MONDAY + timedelta(hours=10))
+    past(world, an_hour=40)
+    assert await hours(world, 1, 40) == []
+    calls = len(world.api.calls)
+    assert calls == 4 * 2 + 1 + 4  # the rows of today, and of the same day of four weeks
+    assert await hours(world, 4, 8) == [(12, "half: slack")]
+    assert len(world.api.calls) == calls + 16 * 2
+    assert "usually 80 (4 past weeks: 80, 80, 80, 80)" in world.why()[0]
+
+
+async def test_the_usual_of_parts_of_a_day_reaches_over_midnight():
+    world = begin(UNUSUAL, MONDAY + timedelta(minutes=30))
+    past(world, an_hour=40)
+    assert await hours(world, 0.5, 40) == []
+    assert await hours(world, 2, 0) == [(2, "half: slack")]
+
+
+async def test_the_usual_of_whole_days_is_that_of_the_same_time_of_day():
+    world = begin(UNUSUAL.replace("2h", "1d"), MONDAY + timedelta(hours=10))
+    past(world, an_hour=40)
+    assert await hours(world, 1, 40) == []
+    world.api.recordings = [at for at in world.api.recordings if at < MONDAY - timedelta(days=1)]
+    assert await hours(world, 1) == [(11, "half: slack")]
+    assert "usually 1,410" in world.why()[0]
+
+
+async def test_days_without_recordings_or_with_too_many_rows_make_no_usual():
+    for weeks, rows in ((1.5, 10_000), (5, 100)):
+        world = begin(UNUSUAL, MONDAY + timedelta(hours=10))
+        past(world, an_hour=40, weeks=weeks)
+        world.api.row_cap = rows
+        assert await hours(world, 3) == []
+        assert world.notes("level.no_history")

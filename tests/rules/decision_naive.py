@@ -179,6 +179,8 @@ def meets(name, wants, found, *, of_variable=False):
             return some and not any(alike(name, t, v) for t in texts(found) for v in values)
         case op.Every(values):
             return all(any(alike(name, t, v) for t in texts(found)) for v in values)
+        case op.OtherThan(values):
+            return not all(any(alike(name, t, v) for v in values) for t in texts(found))
         case op.Pattern(regex):
             return any(re.search(regex, t, re.IGNORECASE) for t in texts(found))
         case op.Exists(wanted):
@@ -189,7 +191,28 @@ def meets(name, wants, found, *, of_variable=False):
             return any(x in values for x in figures(found))
         case op.Bounds():
             return any(within(x, wants) for x in figures(found))
+        case op.Versions():
+            return isinstance(found, str) and version_within(found, wants)
     raise AssertionError(wants)
+
+
+def version_within(text, w):
+    head = re.match(r"[0-9][0-9._]*", text.strip())
+    if head is None:
+        return False
+    parts = [int(it) for it in re.split("[._]", head[0]) if it]
+
+    def beside(bound):
+        """The signs of the first difference, part by part."""
+        pairs = itertools.zip_longest(parts[: len(bound)], bound, fillvalue=0)
+        return next(((a > b) - (a < b) for a, b in pairs if a != b), 0)
+
+    return (
+        (w.min is None or beside(w.min) >= 0)
+        and (w.max is None or beside(w.max) <= 0)
+        and (w.over is None or beside(w.over) > 0)
+        and (w.under is None or beside(w.under) < 0)
+    )
 
 
 def band_meets(wants, band):

@@ -7,7 +7,18 @@ from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.rules.model import All, AnyOf, Journey, Not, OneItem, Rule, Test
-from bot.rules.operators import Bounds, Every, Exists, Is, NoneOf, Numbers, OneOf, Pattern
+from bot.rules.operators import (
+    Bounds,
+    Every,
+    Exists,
+    Is,
+    NoneOf,
+    Numbers,
+    OneOf,
+    OtherThan,
+    Pattern,
+    Versions,
+)
 from mouseflow.models import PageView, Recording
 
 SITES = (Site("w1", "myshop.com"), Site("w2", "Blog.myshop.com"), Site("w3", "other.org"))
@@ -90,6 +101,9 @@ views = st.builds(
     scroll=figures,
     tags=few(TAGS, 2),
 )
+spelled_versions = st.sampled_from(
+    ["9", "17", "17.4.1", "10_15_7", "100.0.4896.60", "XP", "17.4 beta", "18.", "0.9"]
+)
 recordings = st.builds(
     Recording,
     id=st.just("r1"),
@@ -104,7 +118,7 @@ recordings = st.builds(
     watched=st.none() | st.booleans(),
     starred=st.none() | st.booleans(),
     page_views=st.none() | st.lists(views, max_size=4).map(tuple),
-    **dict.fromkeys(WORD_FIELDS.values(), words),
+    **dict.fromkeys(WORD_FIELDS.values(), words) | {"browser_version": words | spelled_versions},
 )
 thresholds = st.sampled_from([0.0, 1.0, 2.0, 2.5, 5.0])
 exact_bands = thresholds.map(Band.exactly)
@@ -150,6 +164,10 @@ bounds = st.builds(Bounds, min=limits, max=limits, over=limits, under=limits)
 figure_wants = bounds | some([0.0, 1.0, 5.0, 60_000.0]).map(Numbers) | existence
 
 
+versions = st.none() | st.sampled_from([(9,), (17,), (17, 4), (100, 0, 1), (0,)])
+version_wants = st.builds(Versions, min=versions, max=versions, over=versions, under=versions)
+
+
 def text_wants(patterns):
     return (
         some(patterns).map(OneOf)
@@ -163,7 +181,9 @@ def tests_of(names, wants):
     return st.builds(Test, st.sampled_from(names), wants)
 
 
-tag_wants = text_wants(TAG_PATTERNS) | some(TAG_PATTERNS).map(Every)
+tag_wants = (
+    text_wants(TAG_PATTERNS) | some(TAG_PATTERNS).map(Every) | some(TAG_PATTERNS).map(OtherThan)
+)
 variable_wants = text_wants(("gold", "s*", "b=c", "7")) | figure_wants | some(["*l*"]).map(Every)
 variable_tests = st.builds(
     Test, st.just("variables"), variable_wants, st.sampled_from(["plan", "CART", "a", "none"])
@@ -181,6 +201,7 @@ one_page = st.builds(
 leaves = st.one_of(
     tests_of(TEXT_FIELDS, text_wants(PATTERNS)),
     tests_of(["saw_page", "entry_page", "exit_page"], text_wants(PAGE_PATTERNS)),
+    tests_of(["browser_version"], version_wants),
     tests_of(["saw_page"], some(PAGE_PATTERNS).map(Every)),
     tests_of(["duration", "pages", "hour", "friction"], figure_wants),
     tests_of(["tags"], tag_wants),

@@ -191,6 +191,29 @@ def test_one_step_or_field_must_meet_all_of_its_parts():
 
 
 @pytest.mark.parametrize(
+    ("wants", "seen", "expected"),
+    [
+        (op.Versions(under=(100,)), "99.0.4844.51", True),
+        (op.Versions(under=(100,)), "100.0.4896.60", False),
+        (op.Versions(under=(100,)), "9", True),
+        (op.Versions(max=(17,)), "17.4.1", True),
+        (op.Versions(over=(17,)), "17.4.1", False),
+        (op.Versions(over=(17,)), "18", True),
+        (op.Versions(min=(17, 10)), "17.9", False),
+        (op.Versions(min=(17, 10)), "17.10.1", True),
+        (op.Versions(min=(17, 0)), "17", True),
+        (op.Versions(min=(10, 15, 7)), "10_15_7", True),
+        (op.Versions(min=(17,), under=(18,)), "17.4 beta", True),
+        (op.Versions(min=(0,)), "XP", False),
+        (op.Versions(min=(0,)), None, False),
+    ],
+)
+def test_versions_are_compared_part_by_part(wants, seen, expected):
+    recording = RecordingSubject(website=SITE, recording=Recording(id="r", browser_version=seen))
+    assert answer(c.Test("browser_version", wants), recording) is expected
+
+
+@pytest.mark.parametrize(
     ("wants", "now", "before", "expected"),
     [
         (op.Change(drops_by=20), 40, 50, True),

@@ -219,7 +219,7 @@ def test_a_full_queue_is_folded_into_digests_and_its_oldest_posts_stay(store, ad
     add(*posts('{"channel":"#alerts"}', bound + 450))
     portions = []
     while folded := store.do(lambda conn: fold_backlog(conn, NOW)):
-        portions.append(folded)
+        portions.append(folded[LANE])
     assert portions == [200, 200, 50]
     out = sent()
     assert len(out) == bound + 1
@@ -230,4 +230,25 @@ def test_a_full_queue_is_folded_into_digests_and_its_oldest_posts_stay(store, ad
 def test_a_full_queue_of_what_cant_be_folded_is_left_alone(store, add):
     over = digests.QUEUE_BOUND + 1
     add(*(match(f"r{n}", [step(f"w{n}", POST, kind="webhook")]) for n in range(over)))
-    assert store.do(lambda conn: fold_backlog(conn, NOW)) == 0
+    assert store.do(lambda conn: fold_backlog(conn, NOW)) == {}
+
+
+def test_one_transaction_folds_so_many_whatever_the_number_of_full_queues(store, add):
+    over = digests.QUEUE_BOUND + 150
+    for lane in ("slack:#a", "slack:#b", "slack:#c"):
+        wanted = [
+            step(f"{lane}-{n}", POST, lane=lane, params='{"channel":""}') for n in range(over)
+        ]
+        add(*(match(f"{lane}-{n}", [each]) for n, each in enumerate(wanted)))
+    portions = []
+    while folded := store.do(lambda conn: fold_backlog(conn, NOW)):
+        portions.append([folded.get(f"slack:#{lane}") for lane in "abc"])
+    assert portions == [[150, 50, 0], [None, 100, 100], [None, None, 50]]
+
+
+def test_one_post_that_cant_be_read_is_left_and_the_others_are_folded(store, add):
+    add(*posts('{"channel":"#alerts"}', digests.QUEUE_BOUND + 9))
+    broken = "UPDATE steps SET params = 'x' WHERE key = 'post-204'"
+    store.do(lambda conn: conn.exec_driver_sql(broken).rowcount)
+    assert store.do(lambda conn: fold_backlog(conn, NOW)) == {LANE: 8}
+    assert store.do(lambda conn: fold_backlog(conn, NOW)) == {}

@@ -25,7 +25,9 @@ from bot.store.budgets import (
 from bot.store.matches import commit_poll
 from bot.store.rules import (
     Group,
+    MatchCounts,
     end_snooze,
+    match_counts,
     matches_since,
     once_mark,
     once_near,
@@ -85,6 +87,29 @@ def test_matches_of_a_rule_are_counted_for_its_safety(store):
     store.do(lambda conn: commit_poll(conn, poll(*found)))
     assert store.do(lambda conn: matches_since(conn, "checkout", NOW - HOUR)) == 2
     assert store.do(lambda conn: matches_since(conn, "other", NOW - HOUR)) == 0
+
+
+def test_counting_matches_reads_no_row_but_alerts_and_those_of_the_last_day(store):
+    times = (NOW - 2 * HOUR, NOW - MINUTE, NOW)
+    found = [match(f"r{n}", [], at=at) for n, at in enumerate(times)]
+    store.do(lambda conn: commit_poll(conn, poll(*found)))
+    asked: list[str] = []
+
+    def traced(conn):
+        driver = conn.connection.driver_connection
+        driver.set_trace_callback(asked.append)
+        counts = match_counts(conn, NOW - HOUR)
+        driver.set_trace_callback(None)
+        plans = [driver.execute(f"EXPLAIN QUERY PLAN {it}").fetchone()[-1] for it in asked]
+        return counts, plans
+
+    counts, plans = store.do(traced)
+    assert counts == {"checkout": MatchCounts(kept=3, lately=2)}
+    assert plans == [
+        "SCAN matches USING COVERING INDEX matches_rule",
+        "SCAN matches USING INDEX matches_alerts",
+        "SEARCH matches USING INDEX matches_age (matched>?)",
+    ]
 
 
 def test_once_per_remembers_when_a_rule_matched_for_which_field_and_value(store):

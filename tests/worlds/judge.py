@@ -21,6 +21,7 @@ BOUNDS = {
     "under": lambda value, bound: value < bound,
 }
 NUMBERS = {"friction", "duration", "pages", "hour", "time", "engagement", "scroll"}
+VERSIONS = {"browser_version", "os_version"}
 PATHS = {"saw_page", "journey", "entry_page", "exit_page", "path"}
 MANY = {"saw_page", "tags"}
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -97,11 +98,17 @@ def operator(field: str, name: str, wanted: Any, value: Any) -> bool:
         return there == wanted
     if not there and field not in MANY:
         return False
+    if name in BOUNDS and field in VERSIONS:
+        bound = [int(part) for part in str(wanted).split(".")]
+        parts = [int(part) for part in re.findall("[0-9]+", value)] + [0] * len(bound)
+        return BOUNDS[name](parts[: len(bound)], bound)
     if name in BOUNDS:
         number = figure(value)
         return number is not None and BOUNDS[name](number, figure(wanted))
     if name == "not":
         return not some(field, wanted, value)
+    if name == "other_than":
+        return any(not some(field, wanted, one) for one in listed(value))
     if name == "all":
         return all(some(field, each, value) for each in wanted)
     if name == "matches":
@@ -208,7 +215,7 @@ def grows(test: Any, *, number: bool = False) -> bool:
     if not isinstance(test, dict):
         return not number
     return all(
-        name in ("min", "over", "all", "matches") or (name == "exists" and wanted)
+        name in ("min", "over", "all", "other_than", "matches") or (name == "exists" and wanted)
         for name, wanted in test.items()
     )
 

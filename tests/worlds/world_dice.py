@@ -106,9 +106,15 @@ def several(*values: str, regex: str) -> Test:
 
     def draw(chance: random.Random) -> Any:
         plain = texts(*values, regex=regex, absent=True)(chance)
-        return chance.choice([plain, plain, plain, {"all": chance.sample(values, 2)}])
+        two = chance.sample(values, 2)
+        return chance.choice([plain, plain, plain, plain, {"all": two}, {"other_than": two}])
 
     return draw
+
+
+def either(one: Test, other: Test) -> Test:
+    """Now this, now that."""
+    return lambda chance: chance.choice([one, other])(chance)
 
 
 def flag(chance: random.Random) -> bool:
@@ -156,9 +162,9 @@ FIELDS: dict[str, Test] = {
     "ip": texts("80.62.*", "79.*"),
     "lang": texts("de*", "en-US", regex="^d"),
     "browser": texts("chrome", "safari", "firefox"),
-    "browser_version": texts("141.*", "144.0"),
+    "browser_version": either(texts("141.*", "144.0"), bounds("144.0", 100, "144.0.1", "141")),
     "os": texts("windows", "ios", "android"),
-    "os_version": texts("10", "18.1"),
+    "os_version": either(texts("10", "18.1"), bounds("18.1", 18, "9", "10.0")),
     "device": texts("desktop", "tablet", "phone"),
     "screen": texts("1920x1080", "393x852"),
     "user_agent": texts("*Chrome*", regex="safari/[0-9]+"),

@@ -54,7 +54,7 @@ class Allowed:
     """What the configuration lets rules do. None: unknown, so it is not checked.
 
     `channels` are those of posts that name none, by severity. `any_channel`: posts go to the
-    channel that a rule names; an incoming webhook has its own.
+    channel that a rule names; an incoming webhook has its own. `places` are those of `[notify]`.
     """
 
     delete: bool = False
@@ -63,6 +63,7 @@ class Allowed:
     share_url: bool | None = None
     channels: tuple[tuple[str, str], ...] = ()
     any_channel: bool = True
+    places: tuple[str, ...] | None = None
 
 
 def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:
@@ -114,6 +115,14 @@ def _lacks(spec: Spec, steps: Sequence[Action], allowed: Allowed) -> str:
             if not allowed.channel and "" in channels:
                 return "set a channel here, or under [slack] in the configuration"
             return ""
+        case "notify":
+            places = allowed.places
+            named = [step.posts_to("") or "" for step in steps if isinstance(step, Notifier)]
+            lost = [] if places is None else [each for each in named if each not in places]
+            if not lost or places is None:
+                return ""
+            meant = nearest(lost[0], places) or "; add it with its address"
+            return f"there is no place {lost[0]} under [notify] in the configuration{meant}"
         case _:
             assert_never(spec.needs)
 

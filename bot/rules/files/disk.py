@@ -107,7 +107,7 @@ def signature(paths: Sequence[str | Path]) -> Signature:
                 f"{state.st_size}"
             )
         except OSError as error:
-            mark = _reason(error)
+            mark = _why_unread(error)
         marks.append((str(each), mark))
     return tuple(marks)
 
@@ -118,14 +118,16 @@ def _content(each: _Found, most: int) -> tuple[str, bytes] | _Unread:
     try:
         content = read_bytes(each)
     except OSError as error:
-        return _Unread(each, f"can't be read: {_reason(error)}")
+        return _Unread(each, _why_unread(error))
     if len(content) > most:
         return _Unread(each, f"the rule files have more than {MOST_READ // 1_000_000} MB in all")
     return shown(each), content
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _why_unread(error: OSError) -> str:
+    """Why a file or folder can't be read, and what to do about it if that is known."""
+    advice = "; chmod it, or run as its owner" if isinstance(error, PermissionError) else ""
+    return f"can't be read: {error.strerror or type(error).__name__}{advice}"
 
 
 def _found(paths: Sequence[str | Path]) -> list[_Found]:
@@ -138,7 +140,7 @@ def _found(paths: Sequence[str | Path]) -> list[_Found]:
         except FileNotFoundError:
             raise ConfigError(f"{shown(path)}: no such rule file or directory") from None
         except OSError as error:
-            raise ConfigError(f"{shown(path)}: can't be read: {_reason(error)}") from None
+            raise ConfigError(f"{shown(path)}: {_why_unread(error)}") from None
         each = _inside(path, listed) if is_folder else iter([_named(path)])
         found |= {(it.path if isinstance(it, _Unread) else it): it for it in each}
     return list(found.values())
@@ -179,7 +181,7 @@ def _inside(folder: Path, listed: list[Path]) -> Iterator[_Found]:
         except OSError as error:
             removed = isinstance(error, FileNotFoundError) and not path.is_symlink()
             if not removed:
-                yield _Unread(path, f"can't be read: {_reason(error)}")
+                yield _Unread(path, _why_unread(error))
             continue
         if is_rule_file:
             yield _named(path) if S_ISREG(mode) else _Unread(path, "this is not a file")

@@ -18,6 +18,9 @@ from bot.fields.catalogue import (
 RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)
 
 
+OF_FEW: Final = ("remind", "resolved", "not_while")
+"""Keys of alerts that rules on recordings may have beside `count: {at_most}`."""
+
 OF_VISITORS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
 
 
@@ -65,7 +68,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key(
         "count",
         "one match of many: at_least so many within a time, counted by website (or page, or a "
-        "name that once_per knows)",
+        "name that once_per knows); or an alert while at_most so many came within a time",
         "{at_least: 15, within: 10m, by: website}",
         RECORDINGS,
     ),

@@ -231,7 +231,7 @@ LINTS: Final = MappingProxyType(
         "tag-comma": "a tag with a comma: no tag has one",
         "share-without-url": "a share whose link the bot cannot show, since share_url is not set",
         "webhook-channel": "a channel, though the incoming webhook posts to its own",
-        "unusual-value": "a word that the API does not know: of its filters, a website, a country",
+        "unusual-value": "a word that Mouseflow does not know: a filter, website, country or tag",
         "compared-as-text": "a text that looks like a regular expression or a comparison",
         "path-query": "an expression asks a path for a query, a host or encoded letters",
         "path-host": "a path with a host: only the path is compared",
@@ -302,7 +302,7 @@ def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:
     first: dict[Any, Rule] = {}
     for rule, place in rules:
         other = first.setdefault(_essence(rule), rule)
-        if other is not rule:
+        if other.id != rule.id:  # one id twice is an error of its own
             message = f"this does the same as {other.id} ({other.file}:{other.line})"
             place.warn("same-rule", message)
 
@@ -443,7 +443,7 @@ def _essence(rule: Rule) -> Any:
         _ordered(rule.when),
         _ordered(rule.excepts),
         tuple(sorted(action.model_dump_json() + action.kind for action in rule.do)),
-        (rule.once_per, rule.count, rule.held_for, rule.over_last, rule.active),
+        (rule.once_per, rule.count, rule.too_few, rule.held_for, rule.over_last, rule.active),
         tuple(sorted(rule.visitors.items())),
     )
 

@@ -497,7 +497,7 @@ def _waiting(found: _Found, *, whole: bool) -> None:
         elif other not in known:
             if whole:
                 place.fault(unknown(other, known, "rule"))
-        elif about is not None and about.watch not in ALERTS:
+        elif about is not None and about.watch not in ALERTS and about.too_few is None:
             place.fault(f"{other} watches {about.watch}, so it has no alert that could last")
         elif circle := _circle(named, own, other):
             place.fault(f"these rules wait for each other: {', '.join(circle)}")

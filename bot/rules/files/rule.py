@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
+from bot.actions import WRITTEN
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
 from bot.domain.step import OWN_RULE
@@ -25,13 +27,14 @@ from bot.fields.field import Field
 from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions
-from bot.rules.files.keys import RULE_KEYS, names, required
+from bot.rules.files.keys import OF_FEW, RULE_KEYS, names, required
 from bot.rules.files.rule_tests import tests, variables, watched_kind
 from bot.rules.model import (
     AfterDowntime,
     Count,
     OncePer,
     Rule,
+    TooFew,
     leaves,
 )
 from bot.rules.needs import asks_for_news
@@ -52,12 +55,24 @@ from bot.rules.syntax.location import (
     worded,
 )
 from bot.rules.syntax.nodes import Entry, Keys, Node, Scalar
+from bot.rules.syntax.synonyms import NO_SUCH, suggestion
 from bot.rules.syntax.values import figure
 from bot.rules.units import Rate, active, rate
 
 _EXAMPLE = "{watch: recordings, when: {tags: submit}, do: {star: true}}"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FITS = {key.name: key.kinds for key in RULE_KEYS}
+_ELSEWHERE = {
+    **{
+        about.name: "when"
+        for kind in KINDS
+        for about in fields(kind)
+        if about.name not in NO_SUCH and not suggestion(about.name, _FITS)
+    },
+    **dict.fromkeys(WRITTEN.keys() - _FITS.keys() - NO_SUCH.keys(), "do"),
+    **dict.fromkeys(("channel", "text", "at_most", "overflow"), "do.slack"),
+}
+"""Where a key belongs that is written on the level of `when` and `do`."""
 
 
 def named(entry: Entry, place: Place, what: str) -> bool:
@@ -74,7 +89,7 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     """One rule under its id; None if it has errors."""
     before = len(place.faults)
-    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE)
+    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE, _ELSEWHERE)
     if keys is None:
         return None
     kind: Kind | None = part(keys, "watch", place, watched_kind)
@@ -103,13 +118,15 @@ def _faults_of_nearest(keys: Keys, place: Place, allowed: Allowed) -> list[Fault
 
 def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str, Any]:
     """The values of a rule's keys; None for those that are missing or have errors."""
-    _fit(keys, place, kind)
     read = _Reading(keys, place)
+    counted = read("count", _count)
+    few = counted if isinstance(counted, TooFew) else None
+    _fit(keys, place, kind, few)
     severity = read("severity", choice(*get_args(Severity)))
     channel = dict(allowed.channels).get(severity or "warning", "")
     if channel:
         allowed = replace(allowed, channel=True)
-    do = read("do", lambda n, p: actions(n, p, kind, allowed))
+    do = read("do", lambda n, p: actions(n, p, "websites" if few else kind, allowed))
     return {
         "summary": read("summary", plain_text),
         "severity": severity,
@@ -121,7 +138,8 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
         "excepts": read("except", lambda n, p: exceptions(n, p, kind)),
         "do": do and tuple(_routed(action, channel) for action in do),
         "once_per": read("once_per", _once_per),
-        "count": read("count", _count),
+        "count": None if few else counted,
+        "too_few": few,
         "safety": read("safety", _safety),
         "active": read("active", worded(active)),
         "after_downtime": read("after_downtime", _after_downtime),
@@ -193,10 +211,14 @@ class _Reading:
         return part(self.keys, key, self.place, read)
 
 
-def _fit(keys: Keys, place: Place, kind: Kind) -> None:
+def _fit(keys: Keys, place: Place, kind: Kind, few: TooFew | None) -> None:
     for entry in keys:
         kinds = _FITS.get(entry.key, KINDS)
-        if kind not in kinds:
+        if few and entry.key in _NOT_OF_FEW:
+            place.at(entry.key, entry).fault(
+                f"{entry.key} does not fit count: {{at_most: …}}, which fires once for a website"
+            )
+        elif kind not in kinds and not (few and entry.key in OF_FEW):
             place.at(entry.key, entry).fault(
                 f"{entry.key} works with {listed(kinds, 'and')}, not with {kind}"
             )
@@ -216,7 +238,13 @@ def _once_per(node: Node, place: Place) -> OncePer | None:
     return None if window is None else OncePer(entry.key, window)
 
 
-def _count(node: Node, place: Place) -> Count | None:
+_NOT_OF_FEW = ("once_per", "after_downtime")
+"""Keys that a rule with `count: {at_most}` can't have."""
+
+
+def _count(node: Node, place: Place) -> Count | TooFew | None:
+    if isinstance(node, Keys) and "at_most" in node.entries:
+        return _too_few(node, place)
     example = "{at_least: 15, within: 10m}"
     keys = mapping(node, place, ("at_least", "within", "by"), ("at_least", "within"), example)
     if keys is None:
@@ -225,6 +253,22 @@ def _count(node: Node, place: Place) -> Count | None:
     within = part(keys, "within", place, length)
     by = part(keys, "by", place, choice(*COUNT_BY)) if "by" in keys.entries else WEBSITE
     return None if least is None or within is None or by is None else Count(least, within, by)
+
+
+def _too_few(node: Node, place: Place) -> TooFew | None:
+    keys = mapping(node, place, ("at_most", "within"), ("at_most", "within"), _FEW)
+    if keys is None:
+        return None
+    most = part(keys, "at_most", place, whole(0, 1_000_000))
+    within = part(keys, "within", place, length)
+    if within is not None and within > LONGEST_COUNT:
+        place.at("within", keys.entries["within"]).fault(f"within is at most {LONGEST_COUNT.days}d")
+    return None if most is None or within is None else TooFew(most, within)
+
+
+_FEW = "{at_most: 0, within: 2h}"
+LONGEST_COUNT = timedelta(days=7)
+"""The longest time in which sessions are counted one by one."""
 
 
 def _safety(node: Node, place: Place) -> Rate | None:

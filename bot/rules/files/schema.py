@@ -11,13 +11,15 @@ from bot.domain.calendar import SCHEDULE_PATTERN
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
 from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
-from bot.fields.field import WEEKDAYS, Field
+from bot.fields.field import WEEKDAYS, Field, TextKind
 from bot.fields.recordings import PAGE
 from bot.messages.text import RATE_PATTERN
 from bot.rules.files.keys import (
     BEFORE,
     BUDGET_KEYS,
     FILE_KEYS,
+    OF_FEW,
+    RECORDINGS,
     REPORT_KEYS,
     RULE_KEYS,
     SHARED,
@@ -164,14 +166,22 @@ def _rule() -> Schema:
         "do": {"type": "object", "minProperties": 1},
         "once_per": _object(dict.fromkeys(ONCE_PER, LENGTH))
         | {"minProperties": 1, "maxProperties": 1},
-        "count": _object(
-            {
-                "at_least": {"type": "integer", "minimum": 2},
-                "within": LENGTH,
-                "by": {"enum": list(COUNT_BY)},
-            },
-            ("at_least", "within"),
-        ),
+        "count": {
+            "anyOf": [
+                _object(
+                    {
+                        "at_least": {"type": "integer", "minimum": 2},
+                        "within": LENGTH,
+                        "by": {"enum": list(COUNT_BY)},
+                    },
+                    ("at_least", "within"),
+                ),
+                _object(
+                    {"at_most": {"type": "integer", "minimum": 0}, "within": LENGTH},
+                    ("at_most", "within"),
+                ),
+            ]
+        },
         "safety": _object({"at_most": RATE}, ("at_most",)),
         "active": {"type": "string", "pattern": active_pattern()},
         "after_downtime": _object({"act_up_to": LENGTH, "older": {"enum": ["digest", "drop"]}}),
@@ -192,7 +202,11 @@ def _rule() -> Schema:
 
 def _watching(kind: Kind) -> Schema:
     """What a rule that watches this kind may say."""
-    unfit = [key.name for key in RULE_KEYS if kind not in key.kinds]
+    unfit = [
+        key.name
+        for key in RULE_KEYS
+        if kind not in key.kinds and not (kind in RECORDINGS and key.name in OF_FEW)
+    ]
     when = _ref(f"when-{kind}")
     then: Schema = {
         "when": when,
@@ -206,9 +220,13 @@ def _watching(kind: Kind) -> Schema:
         then["visitors"] = _object(
             {it: visitors(about) for it, about in visitor_filters(kind).items()}
         )
+    what: Schema = {"properties": then}
+    if kind in RECORDINGS:
+        few = {"required": ["count"], "properties": {"count": {"required": ["at_most"]}}}
+        what["dependentSchemas"] = dict.fromkeys(OF_FEW, few)
     return {
         "if": {"properties": {"watch": {"const": kind}}, "required": ["watch"]},
-        "then": {"properties": then},
+        "then": what,
     }
 
 
@@ -249,7 +267,10 @@ def _asked(field: Field, *, part: bool = False) -> Schema:
 def _operators_of(field: Field, *, part: bool) -> str:
     """Names the definition of the operators that fit the field; many fields share one."""
     has_history = any(it.has_history for it in fitting(field, single_item=part))
-    return f"{field.type}-operators{'-of-an-alert' if has_history else ''}"
+    if field.type == "text" and field.text is TextKind.VERSION:
+        return "version-operators"
+    which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
+    return f"{field.type}-operators{which}"
 
 
 def _operator_definitions() -> Schema:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, assert_never
 from bot.domain.subjects import RecordingSubject
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded, page
-from bot.rules.evaluate import leaf_test
+from bot.rules.evaluate import leaf_test, no_history
 from bot.rules.index.tables import (
     Column,
     FieldTests,
@@ -207,7 +207,7 @@ def plain_column(about: Field, wants: Wanted, everything: int) -> Column:
         known = about.known is None or about.known(subject)
         met = failed = 0
         for (whole, so_far), bit in asked:
-            answer = (whole if known else so_far)(value, _no_history)
+            answer = (whole if known else so_far)(value, no_history)
             if answer:
                 met |= bit
             elif answer is False:
@@ -215,10 +215,6 @@ def plain_column(about: Field, wants: Wanted, everything: int) -> Column:
         return tests.masks[met, failed]
 
     return Column(terms=tests.terms, sure=lambda subject: masks(subject)[0], masks=masks, slow=True)
-
-
-def _no_history(_ago: int) -> float | None:
-    return None
 
 
 class _FigurePart(NamedTuple):
@@ -417,7 +413,7 @@ def _plain_work(about: Field, tests: FieldTests[Any]) -> Callable[[Any], Known]:
         value = about.clean(raw)
         met = failed = 0
         for test, bit in asked:
-            answer = test(value, _no_history)
+            answer = test(value, no_history)
             if answer:
                 met |= bit
             elif answer is False:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, assert_never
 
 from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.catalogue import field
-from bot.rules.evaluate import Decision, field_of, rule_answer
+from bot.rules.evaluate import Decision, RuleList, field_of, rule_answer
 from bot.rules.index.columns import column, has_table, plain_column
 from bot.rules.index.tables import Column, Lookup, Mask, Memo, length, weight
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
@@ -188,7 +188,7 @@ class RuleIndex:
 
     def sure(self, subject: RecordingSubject) -> tuple[Rule, ...]:
         """The rules that match whatever else may be learnt of the recording."""
-        return self._compiled.sure_of_all((subject,))[0]
+        return self.sure_of_all((subject,))[0]
 
     def open(self, subject: RecordingSubject) -> tuple[Rule, ...]:
         """The rules whose answer depends on what is not known yet."""
@@ -196,11 +196,21 @@ class RuleIndex:
 
     def decide(self, subject: RecordingSubject) -> Decision:
         """Both at once."""
-        return self._compiled.decide(subject)
+        odd = bool(subject.recording.bad_values)
+        return self._walk.decide(subject) if odd else self._compiled.decide(subject)
 
     def sure_of_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[Rule, ...]]:
         """The sure rules of each of the recordings."""
-        return self._compiled.sure_of_all(tuple(subjects))
+        subjects = tuple(subjects)
+        found = self._compiled.sure_of_all(subjects)
+        for place, subject in enumerate(subjects):
+            if subject.recording.bad_values:  # rare: the tables know no value that can't be read
+                found[place] = self._walk.sure(subject)
+        return found
+
+    @cached_property
+    def _walk(self) -> RuleList:
+        return RuleList(self.rules)
 
     @cached_property
     def _compiled(self) -> "_Compiled":

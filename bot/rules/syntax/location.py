@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TypeVar
 
 from bot.errors import Fault
@@ -213,8 +214,12 @@ def mapping(
     known: Collection[str],
     required: Collection[str] = (),
     example: str = "",
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> Keys | None:
-    """The node as a mapping with these keys only; None and an error if it is none."""
+    """The node as a mapping with these keys only; None and an error if it is none.
+
+    `elsewhere` says of keys that are unknown here where they belong.
+    """
     if not isinstance(node, Keys):
         hint = f" such as {example}" if example else f" with the keys {listed(known, 'and')}"
         dashes = ", without dashes" if isinstance(node, Items) else ""
@@ -225,7 +230,9 @@ def mapping(
         place.on(node).fault(f"{len(strange):,} unknown keys; is this a rule file?")
         return None
     for entry in strange:
-        place.at(entry.key.strip(), entry).fault(unknown(entry.key, known))
+        where = elsewhere.get(entry.key)
+        words = f"{entry.key} belongs under {where}" if where else unknown(entry.key, known)
+        place.at(entry.key.strip(), entry).fault(words)
     meant = {suggestion(entry.key, known) for entry in strange}
     for key in required:
         if key not in node.entries and key not in meant:

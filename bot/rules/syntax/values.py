@@ -7,6 +7,7 @@ from typing import Any, assert_never
 from bot.fields.field import NUMERIC, WEEKDAYS, Field, TextKind
 from bot.fields.normal import half_character, is_decoded, is_host, split_address
 from bot.fields.normal import path as normal_path
+from bot.fields.recordings import FRICTION_TAGS
 from bot.messages.text import SPAN_PATTERN
 from bot.rules.syntax.location import Place, is_number, listed, nearest, share, texts, worded
 from bot.rules.syntax.nodes import Items, Node, Scalar
@@ -110,6 +111,8 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
         case TextKind.TAG:
             if "," in value:
                 place.warn("tag-comma", "a tag cannot hold a comma; write a list: [a, b]")
+            elif (meant := _OWN_TAGS.get(_words_of(value), value)) != value.casefold():
+                place.warn("unusual-value", f"Mouseflow's own tag is {meant}")
         case TextKind.IP:
             if "/" in value:
                 words = "a range of addresses is written with *, such as 10.1.*"
@@ -120,10 +123,18 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             _doubt_language(field.normal(value), place)
         case TextKind.PLAIN:
             _doubt_shape(value, place, field)
-        case TextKind.WEEKDAY | TextKind.REFERRER:
+        case TextKind.WEEKDAY | TextKind.REFERRER | TextKind.VERSION:
             pass
         case _:
             assert_never(field.text)
+
+
+def _words_of(tag: str) -> tuple[str, ...]:
+    """Its words in the singular, in any order: `Rage clicks` is `click-rage`."""
+    return tuple(sorted(word.removesuffix("s") for word in re.split(r"[\s_-]+", tag.casefold())))
+
+
+_OWN_TAGS = {_words_of(tag): tag for tag in FRICTION_TAGS}
 
 
 def _doubt_path(path: str, place: Place, field: Field) -> None:
@@ -140,6 +151,8 @@ def _doubt_path(path: str, place: Place, field: Field) -> None:
             "a path is compared without its host; to ask for the host use websites, page: {host} "
             f"or entry_url, else write {meant}",
         )
+    elif _PARAMETER.fullmatch(path):
+        place.warn("path-query", f"a path has no query{_query_alone(path, field)}")
     elif half := half_character(path):
         words = f"{half} is no whole character, so it is compared as it is"
         place.warn("compared-as-text", words)
@@ -160,6 +173,16 @@ def _with_query(path: str, field: Field) -> str:
         star = "" if base.startswith("*") or "://" in base else "*"
         return f'{{{field.query_in}: "{star}{path}"}}'
     return normal_path(base)
+
+
+_PARAMETER = re.compile(r"\*?&?[\w.-]+=[^/]*")
+
+
+def _query_alone(query: str, field: Field) -> str:
+    """What to write for a parameter of an address, if anything can ask for it."""
+    if field.query_in == "page":
+        return f'; write {{page: {{query: "{query}"}}}}'
+    return f"; write {_with_query(query, field)}" if field.query_in else ""
 
 
 _STAR_HOST = re.compile(r"\*[^/*]*\.[a-z]{2,}(?::[0-9]+)?", re.IGNORECASE)

@@ -58,17 +58,19 @@ def activity(
     since: date | None = None,
     before: int | None = None,
     limit: int = PAGE,
+    whole: bool = False,
 ) -> Activity:
-    """Read the entries that meet all filters; `website` is a name."""
+    """Read the entries that meet all filters; `website` is a name. `whole`: leave nothing out."""
     seen = world(conn, facts)
     ids = [key for key, name in seen.names.items() if name == website]
     start = midnight(since, facts.zone) if since else None
     found: list[Written] = []
     if not website or ids:
         for each in FILTERS.get(kind, ("",)):
+            without = () if each or whole else TOLD_WITH_THE_MATCH
             found += history(
                 conn, kind=each, rule=rule, website=ids[0] if ids else "", since=start,
-                before=before, limit=limit + 1, without=() if each else TOLD_WITH_THE_MATCH,
+                before=before, limit=limit + 1, without=without,
             )  # fmt: skip
     found = sorted({entry.id: entry for entry in found}.values(), key=lambda entry: -entry.id)
     page = found[:limit]

@@ -8,6 +8,8 @@ from bot.actions.notifier import Notifier
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.budgets.state import BudgetMark, budget_marks
+from bot.domain.budget import midnight
+from bot.domain.forecast import range_of_end
 from bot.messages.text import clean
 from bot.store import Connection
 from bot.store.budgets import used
@@ -37,9 +39,13 @@ def budget_of(conn: Connection, key: str, mark: BudgetMark, seen: World) -> Budg
         for day, count in by_day.items():
             if day in per_day:
                 per_day[day] += count
-    pace = _pace(per_day, today)
+    whole = [count for day, count in per_day.items() if day < today]
+    pace = _pace(whole)
     left, days_left = mark.recordings - mark.used, (end - today).days
     written = {budget.id: budget for budget in seen.facts.rules().budgets}.get(key)
+    earliest, latest = range_of_end(
+        whole[-2 * A_WEEK :], left, mark.ends, seen.now, midnight(end, seen.facts.zone)
+    )
     does = {step.at: words(step.do) for step in written.steps} if written else {}
     return Budget(
         id=key,
@@ -54,6 +60,8 @@ def budget_of(conn: Connection, key: str, mark: BudgetMark, seen: World) -> Budg
         pace=pace,
         even_pace=max(0, left) / days_left if days_left > 0 else None,
         runs_out_on=mark.ends,
+        runs_out_from=earliest,
+        runs_out_to=latest,
         checked_at=mark.at,
         steps=tuple(
             BudgetStep(
@@ -97,10 +105,10 @@ def _in_words(action: Action) -> str:
             return action.kind.replace("_", " ")
 
 
-def _pace(per_day: dict[date, int], today: date) -> float | None:
+def _pace(whole: Sequence[int]) -> float | None:
     """Recordings a day: the mean of the last whole days, a week at most."""
-    whole = [count for day, count in per_day.items() if day < today][-A_WEEK:]
-    return sum(whole) / len(whole) if whole else None
+    lately = whole[-A_WEEK:]
+    return sum(lately) / len(lately) if lately else None
 
 
 def _expected(

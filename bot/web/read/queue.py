@@ -14,7 +14,7 @@ from bot.web.views import DeadGroup, DeadItem, Lane, Queue, State
 
 MOST_ITEMS = 500
 MOST_SHOWN = 20
-_SERVICES = {"slack": "Slack", "webhook": "Webhook", "mouseflow": "Mouseflow"}
+_SERVICES = {"slack": "Slack", "webhook": "Webhook", "notify": "Notify", "mouseflow": "Mouseflow"}
 
 
 def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:

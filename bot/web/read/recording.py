@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.domain.insight import Stop
 from bot.messages.links import recording_url
 from bot.messages.text import clean
 from bot.polling.recordings import SOURCE
@@ -23,7 +24,7 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
     found = [
         match
         for website in ([row.website] if row else seen.names)
-        for match in matches_now(conn, website=website, subject_key=key, limit=MOST)
+        for match in matches_now(conn, website=website, subject_key=key, limit=MOST, whole=True)
         if match.kind == SOURCE
     ]
     if row is None and not found:
@@ -31,6 +32,7 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
     website = row.website if row else found[0].website
     settle = facts.settings.poll.settle
     active = row.last_activity if row else None
+    path, pages = _path(found)
     return Recording(
         frame=seen.frame,
         id=key,
@@ -43,7 +45,15 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         final_at=active + settle if active and row and not row.final else None,
         rules=_rules(conn, key, found, seen),
         others=sum(rule.watch == SOURCE for rule in seen.rules.values()) - len(found),
+        path=path,
+        pages=pages,
     )
+
+
+def _path(found: Sequence[MatchNow]) -> tuple[tuple[Stop, ...], int]:
+    """The visit as the newest match has kept it, and how many pages it had."""
+    kept = [match.insight for match in found if match.insight is not None]
+    return (kept[0].path, kept[0].pages) if kept else ((), 0)
 
 
 def _rules(
@@ -65,6 +75,8 @@ def _rules(
                 why=tuple(map(clean, match.why)),
                 actions=actions_of(match),
                 reason=reason,
+                when=match.insight.when if match.insight else None,
+                excepts=match.insight.excepts if match.insight else None,
             )
         )
     return tuple(found)
@@ -73,14 +85,19 @@ def _rules(
 def match_page(conn: Connection, facts: Facts, key: str) -> MatchPage | None:
     """Read one match; None if the store does not know it."""
     seen = world(conn, facts)
-    found = matches_now(conn, key=key, limit=1)
+    found = matches_now(conn, key=key, limit=1, whole=True)
     if not found:
         return None
-    about = seen.rules.get(found[0].rule)
+    about, kept = seen.rules.get(found[0].rule), found[0].insight
+    path, pages = _path(found)
     return MatchPage(
         frame=seen.frame,
         match=match_of(found[0], seen),
         summary=clean(about.summary or about.id) if about else found[0].rule,
         actions=actions_of(found[0]),
         why=tuple(map(clean, found[0].why)),
+        when=kept.when if kept else None,
+        excepts=kept.excepts if kept else None,
+        path=path,
+        pages=pages,
     )

@@ -241,3 +241,8 @@ def _more(rule: WrittenRule) -> Iterable[RuleAction]:
     if rule.count:
         count = rule.count
         yield RuleAction(action="Counts", text=f"{count.at_least} in {lasting(count.within)}")
+    if rule.too_few:
+        few = rule.too_few
+        yield RuleAction(
+            action="Fires with", text=f"at most {few.at_most} in {lasting(few.within)}"
+        )

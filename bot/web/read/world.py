@@ -10,7 +10,7 @@ from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank, StepStatus
 from bot.logs import scrubber
 from bot.messages.ops import what
-from bot.messages.text import clean, lasting, number
+from bot.messages.text import clean, counted, lasting, number
 from bot.polling import outages
 from bot.polling.recordings import SOURCE
 from bot.rules.model import Rule
@@ -22,7 +22,7 @@ from bot.store.recordings import missing_websites, on_hold, watermark, website_n
 from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_states
 from bot.store.troubles import PATIENCE, Trouble, troubles, waiting_rules
 from bot.web.facts import Facts
-from bot.web.pages import address, counted
+from bot.web.pages import address
 from bot.web.views import Frame, Match, MatchAction, Problem, State
 from mouseflow import __version__
 

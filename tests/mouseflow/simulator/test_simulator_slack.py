@@ -237,6 +237,18 @@ async def test_a_busy_slack_says_when_to_come_back(sim, slack):
     assert len(sim.slack.messages) == 1
 
 
+async def test_a_channel_takes_so_many_messages_a_second(sim, slack):
+    sim.slack.rate, sim.slack.burst = 0.01, 2
+    for _ in range(2):
+        await slack.chat_postMessage(channel="#ops", text="x")
+    with pytest.raises(SlackApiError) as caught:
+        await slack.chat_postMessage(channel="#ops", text="x")
+    assert caught.value.response.status_code == 429
+    assert 90 <= int(caught.value.response.headers["retry-after"]) <= 100
+    await slack.chat_postMessage(channel="#ux", text="x")
+    assert len(sim.slack.messages) == 3
+
+
 async def test_one_channel_can_be_busy_alone(sim, slack):
     sim.fail("status", side="slack", status=429, body='"#ux"', times=5)
     await slack.chat_postMessage(channel="#ops", text="x")

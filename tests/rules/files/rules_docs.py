@@ -13,6 +13,7 @@ from bot.actions import WRITTEN
 from bot.actions.webhook import body
 from bot.fields.catalogue import KINDS, fields, text_fields
 from bot.fields.field import Field
+from bot.fields.recordings import FRICTION_TAGS
 from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
@@ -84,7 +85,12 @@ def tables() -> Mapping[str, str]:
     made["test-keys"] = _keys(TEST_KEYS)
     made["operators"] = table(
         ("operator", "holds where"),
-        ([_code(key), text] for operator in OPERATORS for key, text in operator.keys.items()),
+        (
+            [_code(key), text]
+            for operator in OPERATORS
+            if not operator.instead_of
+            for key, text in operator.keys.items()
+        ),
     )
     made["actions"] = table(
         ("action", "for", "what it does", "example"),
@@ -92,6 +98,9 @@ def tables() -> Mapping[str, str]:
             [_code(spec.key), ", ".join(spec.subjects), spec.about, _code(spec.example)]
             for spec in WRITTEN.values()
         ),
+    )
+    made["friction-tags"] = table(
+        ("tag", "what happened"), ([_code(tag), text] for tag, text in FRICTION_TAGS.items())
     )
     made["packs"] = table(("pack", "catches", "when it is noise"), _packs())
     made["warnings"] = table(

@@ -60,6 +60,21 @@ def test_a_path_that_is_compared_as_written_is_left_alone(written):
     assert warned(f'{{saw_page: "{written}"}}') == []
 
 
+@pytest.mark.parametrize(
+    ("when", "meant"),
+    [
+        ('{entry_page: "*utm_campaign=*"}', 'write {entry_url: "*utm_campaign=*"}'),
+        ("{saw_page: step=2}", 'write {page: {query: "step=2"}}'),
+        ('{page: {path: "*step=2*"}}', 'write {page: {query: "*step=2*"}}'),
+    ],
+)
+def test_a_parameter_of_an_address_is_no_path(when, meant):
+    ((lint, message),) = warned(when)
+    assert lint == "path-query"
+    assert message == f"a path has no query; {meant}"
+    assert warned('{saw_page: "/size=2"}') == warned('{saw_page: "*/a=b"}') == []
+
+
 def test_a_path_without_a_slash_is_a_path():
     assert matches("{saw_page: basket}", BASKET)
 

@@ -134,16 +134,17 @@ def test_what_may_not_be_read_is_an_error_with_its_path(as_nobody):
         folder.chmod(whole)
         os.seteuid(65534)
 
+    why = "can't be read: Permission denied; chmod it, or run as its owner"
     set_modes(0o600, 0o700, 0o755)
     unreadable = signature([folder])
     assert told(folder) == [
-        f"{folder}/a.yaml:1:1: can't be read: Permission denied",
-        f"{folder}/team:1:1: can't be read: Permission denied",
+        f"{folder}/a.yaml:1:1: {why}",
+        f"{folder}/team:1:1: {why}",
     ]
     set_modes(0o644, 0o755, 0o755)
     assert signature([folder]) != unreadable
     set_modes(0o644, 0o755, 0o700)
-    assert told(folder) == [f"{folder}: can't be read: Permission denied"]
+    assert told(folder) == [f"{folder}: {why}"]
     assert signature([folder]) != unreadable
 
 

@@ -272,6 +272,13 @@ rules:
         ("never-holds", "when.pages.under", "under:", {"when": "pages: {min: 5, under: 5}"}),
         ("friction-scale", "when.friction.min", "60}", {"when": "friction: {min: 60}"}),
         ("tag-comma", "when.tags.not.1", "'b,c'", {"when": "tags: {not: [a, 'b,c']}"}),
+        ("unusual-value", "when.tags", "rage-click", {"when": "tags: rage-click"}),
+        (
+            "unusual-value",
+            "when.page.tags.1",
+            "Dead",
+            {"when": "page: {tags: [submit, Dead clicks]}"},
+        ),
         ("shadowed", "except.device", "device:", {"more": "except: {country: de, device: 'p*'}"}),
         (
             "shadowed",

@@ -30,7 +30,10 @@ from bot.rules.operators import (
     NoneOf,
     Numbers,
     OneOf,
+    OtherThan,
     Pattern,
+    Unusual,
+    Versions,
 )
 from bot.rules.units import Active, Rate
 
@@ -66,6 +69,7 @@ def faults(*files, allowed=ALLOWED):
         ("{country: NO}", Asks("country", OneOf(("NO",)))),
         ("{country: {not: [us, ca]}}", Asks("country", NoneOf(("us", "ca")))),
         ("{country: {not: us}}", Asks("country", NoneOf(("us",)))),
+        ("{tags: {other_than: a*}}", Asks("tags", OtherThan(("a*",)))),
         ("{tags: {all: [a, b]}}", Asks("tags", Every(("a", "b")))),
         (
             "{tags: {all: a, not: b}}",
@@ -139,6 +143,11 @@ def test_conditions_mean_what_they_say(written, condition):
 @pytest.mark.parametrize(
     ("watch", "written", "condition"),
     [
+        (
+            "recordings",
+            "{os_version: {min: 17.10, under: '18'}}",
+            Asks("os_version", Versions(min=(17, 10), under=(18,))),
+        ),
         ("feedback", "{response_rate: {under: 2%}}", Asks("response_rate", Bounds(under=2.0))),
         ("funnels", "{conversion: 20}", Asks("conversion", Numbers((20.0,)))),
         (
@@ -150,6 +159,11 @@ def test_conditions_mean_what_they_say(written, condition):
                     Asks("conversion", Change(drops_by=20.0, against=604_800_000)),
                 )
             ),
+        ),
+        (
+            "websites",
+            "{recordings: {below_usual: 50%, above_usual: 300}}",
+            Asks("recordings", Unusual(below_usual=50.0, above_usual=300.0)),
         ),
         (
             "funnels",
@@ -259,6 +273,9 @@ def test_two_rules_with_one_id_name_the_other_place():
     assert faults(("a.yaml", good), ("sub/b.yaml", good)) == [
         "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3"
     ]
+    with pytest.raises(RuleErrors) as raised:  # said once: no warning that both do the same
+        read([("a.yaml", good.encode()), ("sub/b.yaml", good.encode())])
+    assert raised.value.warnings == ()
     assert "sub/b.yaml:3:3: rules.one: duplicate id; it is already at a.yaml:3" in faults(
         ("a.yaml", bad), ("sub/b.yaml", good)
     ), "also where one of them has faults"

@@ -79,7 +79,7 @@ class Pen:
         return written
 
 
-CHANGES = ("drops_by", "rises_by", "against")
+CHANGES = ("drops_by", "rises_by", "against", "below_usual", "above_usual")
 
 
 @st.composite

@@ -1,5 +1,8 @@
 """Format 3: every change since format 2, until it is released."""
 
+from hashlib import blake2b
+from urllib.parse import urlsplit
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,6 +19,16 @@ def upgrade() -> None:
         " AND json_valid(params) AND json_extract(params, '$.secret') NOT LIKE 'env:%'"
         " AND json_extract(params, '$.secret') NOT LIKE 'file:/%'"
     )
+    # Nor is a URL, which may be a secret itself: only its host, and a hash to find it in the rule.
+    calls = sa.text(
+        "SELECT id, json_extract(params, '$.url') FROM steps WHERE action = 'webhook'"
+        " AND json_valid(params) AND json_extract(params, '$.url') LIKE 'http%'"
+    )
+    hide = sa.text("UPDATE steps SET params = json_set(params, '$.url', :url) WHERE id = :id")
+    for step, url in op.get_bind().execute(calls).all():
+        parts, named = urlsplit(url), blake2b(url.encode(), digest_size=16).hexdigest()
+        hidden = f"{parts.scheme}://{parts.netloc}/ {named}"
+        op.get_bind().execute(hide, {"id": step, "url": hidden})
     # Why steps fail, what each cause stops, and whether people were told.
     op.add_column("steps", sa.Column("cause", sa.Text, server_default="", nullable=False))
     op.add_column(
@@ -88,6 +101,8 @@ def upgrade() -> None:
     op.add_column("tallies", sa.Column("glimpse", sa.LargeBinary))
     # Messages in Slack that may be answered or edited, and which match began an alert.
     op.add_column("matches", sa.Column("continues", sa.Integer))
+    # What the status page shows of a match once its subject is erased.
+    op.add_column("matches", sa.Column("insight", sa.LargeBinary))
     op.create_table(
         "posts",
         sa.Column("key", sa.Text, primary_key=True),
@@ -125,3 +140,7 @@ def upgrade() -> None:
     )
     op.create_index("presses_post", "presses", ["post_key"])
     op.create_index("presses_at", "presses", ["at"])
+    # What `status` counts.
+    op.create_index(
+        "matches_alerts", "matches", ["rule", "key"], sqlite_where=sa.text("kind <> 'recordings'")
+    )

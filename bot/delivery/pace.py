@@ -1,0 +1,63 @@
+"""How fast a service takes calls: on each of its lanes, and on all of them together.
+
+Kept in memory: after a restart the first calls may go in a burst again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from bot.domain.causes import service
+from mouseflow.rate_limit import TokenBucket
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What one lane of a service takes, and the whole service."""
+
+    lane: TokenBucket
+    service: TokenBucket
+
+
+NO_PACE: Mapping[str, Pace] = MappingProxyType({})
+
+SLACK_PACE: Mapping[str, Pace] = MappingProxyType(
+    {"slack": Pace(lane=TokenBucket(1.0, burst=5), service=TokenBucket(5.0, burst=60))}
+)
+"""Slack documents a message a second in each channel and several hundred a minute in a workspace,
+with short bursts beyond that (docs.slack.dev/apis/web-api/rate-limits, chat.postMessage)."""
+
+
+class Paces:
+    """When each lane may make its next call. `monotonic` returns seconds."""
+
+    def __init__(self, paces: Mapping[str, Pace], monotonic: Callable[[], float]) -> None:
+        self._paces = paces
+        self._monotonic = monotonic
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def wait(self, lane: str) -> float:
+        """Seconds until the lane may call, 0 if it may now."""
+        now = self._monotonic()
+        return max((bucket.wait(now) for bucket in self._of(lane).values()), default=0.0)
+
+    def take(self, lane: str) -> None:
+        """Count a call that goes now."""
+        now = self._monotonic()
+        for name, bucket in self._of(lane).items():
+            self._buckets[name] = bucket.after_call(now)
+
+    def end_bursts(self, lane: str) -> None:
+        """No more bursts on that lane: the other side allows fewer than it documents."""
+        if (pace := self._paces.get(service(lane))) is not None:
+            rate = pace.lane.rate
+            self._buckets[lane] = TokenBucket(rate, 1, self._monotonic() + 1 / rate)
+
+    def _of(self, lane: str) -> dict[str, TokenBucket]:
+        of = service(lane)
+        if (pace := self._paces.get(of)) is None:
+            return {}
+        return {
+            lane: self._buckets.get(lane, pace.lane),
+            of: self._buckets.get(of, pace.service),
+        }

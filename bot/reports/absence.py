@@ -1,0 +1,190 @@
+"""Alerts about sessions that do not come: `count: {at_most: 0, within: 2h}` on recordings.
+
+Each session that meets the rule is counted when it matches. The rule fires while too few were
+counted, and only if the bot has seen all sessions of that time: a poll that failed, a list that
+was cut short, a session without its detail is not "nobody came".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+import msgspec
+
+from bot.domain.alert_state import Event, Level, advance
+from bot.domain.limits import is_open
+from bot.domain.subjects import WebsiteSubject
+from bot.messages.text import lasting
+from bot.polling.list_reader import OVERLAP
+from bot.polling.record_matches import Found, Recorded, Routing, posting, site_group
+from bot.polling.recordings import Polled
+from bot.reports.alerts import (
+    Move,
+    condition_id,
+    episode_name,
+    is_worth_saving,
+    reminder,
+    resolved_by,
+)
+from bot.reports.look import Look
+from bot.reports.poll import HeldBack, record_moves
+from bot.rules.explain import in_one_line
+from bot.rules.model import Rule, TooFew
+from bot.rules.needs import fires_early, needs_detail
+from bot.store import Connection
+from bot.store.alert_states import KeptLevel, levels
+from bot.store.recordings import COUNTING, set_watermark, watermark
+from bot.store.rules import tallied, tally_clear
+
+
+class Counting(msgspec.Struct, frozen=True):
+    """Since when every session was counted without a gap, and when that was last so."""
+
+    since: datetime
+    until: datetime
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many sessions met the rule's condition in the time that it asks for.
+
+    `enough_known` tells whether there were no others.
+    """
+
+    few: TooFew
+    sessions: int
+    enough_known: bool
+
+    @property
+    def too_few(self) -> bool | None:
+        """Whether there are too few; None while that is not known."""
+        if self.sessions > self.few.at_most:
+            return False
+        return True if self.enough_known else None
+
+
+def record_absences(
+    conn: Connection,
+    rules: Sequence[Rule],
+    polled: Polled,
+    look: Look,
+    settle: timedelta,
+    routing: Routing,
+    others: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Recorded:
+    """Advance the alerts about too few sessions after a poll of the website's recordings.
+
+    `others` are the rules that each one waits for.
+    """
+    back = HeldBack(conn, look.site)
+    moves: list[Move] = []
+    for rule in rules:
+        if rule.too_few is not None:
+            counted = _count(conn, rule, rule.too_few, polled, look, settle, routing)
+            held = back.why(rule, others.get(rule.id, ()))
+            moves.append(_moved(conn, rule, counted, look, held=held))
+    return record_moves(conn, moves, look, (), routing)
+
+
+def _count(
+    conn: Connection,
+    rule: Rule,
+    few: TooFew,
+    polled: Polled,
+    look: Look,
+    settle: timedelta,
+    routing: Routing,
+) -> Counted:
+    """Count, and note since when nothing was missed."""
+    hours = posting(rule, routing.zone).hours
+    skipped = polled.lost or rule.id in polled.on_hold
+    skipped = skipped or (hours is not None and not is_open(hours, look.now))
+    since = _since(conn, rule, look, skipped=skipped)
+    # Rows may come late, and what only a settled session decides is known so much later.
+    start = look.now - few.within - OVERLAP - (timedelta() if fires_early(rule) else settle)
+    group = site_group(look.site)
+    tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
+    waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
+    sessions = tallied(conn, rule.id, group, start)
+    return Counted(few, sessions, enough_known=since <= start and not waits and not skipped)
+
+
+def _since(conn: Connection, rule: Rule, look: Look, *, skipped: bool) -> datetime:
+    """Since when every session was counted, by the rule as it is; saves it."""
+    source, condition = f"{COUNTING}{rule.id}", condition_id(rule)
+    text = watermark(conn, source, look.site.id)
+    before = msgspec.json.decode(text, type=Counting) if text else None
+    since = look.now
+    if before is not None and before.condition == condition and not skipped:
+        went_on = timedelta() <= look.now - before.until <= look.gap
+        since = before.since if went_on else look.now
+    now = msgspec.json.encode(Counting(since, look.now, condition)).decode()
+    set_watermark(conn, source, look.site.id, now, look.now)
+    return since
+
+
+def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: str) -> Move:
+    """The rule's state on the website after this poll."""
+    website = WebsiteSubject(website=look.site)
+    kept = levels(conn, rule.id, look.site.id).get(website.key)
+    condition = condition_id(rule)
+    known = kept or KeptLevel(Level(), condition=condition)
+    holds = counted.too_few
+    ended = None if holds is None else not holds
+    after, event = advance(
+        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held), remind=rule.remind
+    )
+    found = next(_found(conn, rule, website, known.level, event, counted, look), None)
+    if found is not None and event == "fired":
+        found = replace(found, held=held)
+    state = KeptLevel(after, website if after.lives else None, condition)
+    fires = event == "fired"
+    return Move(
+        rule,
+        look.site.id,
+        website.key,
+        state,
+        save=is_worth_saving(kept, state, look.now),
+        found=found,
+        untold=replace(state, level=replace(after, told=after.told and not fires)),
+    )
+
+
+def _found(
+    conn: Connection,
+    rule: Rule,
+    website: WebsiteSubject,
+    before: Level,
+    event: Event | None,
+    counted: Counted,
+    look: Look,
+) -> Iterator[Found]:
+    """What people are told, if anything."""
+    why = (_in_words(rule, counted),)
+    match event:
+        case "fired":
+            yield Found(
+                rule=rule,
+                subject=website,
+                happened=look.now,
+                why=why,
+                episode=episode_name(look.now),
+            )
+        case "reminded":
+            found = reminder(conn, rule, website, before, look.now, why)
+            if found is not None:
+                yield found
+        case "resolved":
+            found = resolved_by(conn, rule, website, before, look.now, *why)
+            if found is not None:
+                yield found
+        case None:
+            pass
+
+
+def _in_words(rule: Rule, counted: Counted) -> str:
+    """`no session in 2 h with saw_page /thanks`."""
+    many = {0: "no session", 1: "1 session"}.get(counted.sessions, f"{counted.sessions:,} sessions")
+    return f"{many} in {lasting(counted.few.within)} with {in_one_line(rule)}"

@@ -1,0 +1,54 @@
+"""One poll of a website by the clock of its account, and the times in the past that are like it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from bot.domain.alert_state import GAP
+from bot.domain.subjects import Site
+
+WEEKS_BACK = 6
+"""How far back to look for the weeks that make the usual, where some have no figure."""
+
+KEPT = timedelta(days=35)
+"""How long to keep figures at least; longer if a rule compares with an older past."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
+    may be for a condition to have held in it, `history` how long figures are kept. `holidays`
+    (`2026-12-25`, or `12-25` of every year) are days with which nothing is compared."""
+
+    site: Site
+    now: datetime
+    zone: ZoneInfo
+    gap: timedelta = GAP
+    history: timedelta = KEPT
+    holidays: frozenset[str] = frozenset()
+
+    def is_holiday(self, at: datetime) -> bool:
+        """Whether the moment is on a holiday, in the account's zone."""
+        day = at.astimezone(self.zone).date().isoformat()
+        return not self.holidays.isdisjoint((day, day[5:]))
+
+
+def same_hours(
+    look: Look, now: datetime, *, from_midnight: bool
+) -> Iterator[tuple[datetime, datetime]]:
+    """The times in past weeks whose figures are like those of now, the latest first.
+
+    None on a holiday, and none of one. Figures `from_midnight` are alike on the same day only.
+    """
+    today = now.astimezone(look.zone)
+    if look.is_holiday(now):
+        return
+    for week in range(1, WEEKS_BACK + 1):
+        # The same time on the clock, also across a change of the clocks.
+        last = today - timedelta(weeks=week)
+        if look.is_holiday(last):
+            continue
+        first = last.astimezone(UTC) - look.gap
+        midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
+        yield max(midnight, first) if from_midnight else first, last

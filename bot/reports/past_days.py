@@ -1,0 +1,185 @@
+"""Past figures of a website's recordings, counted from the API's own rows.
+
+So that rules compare with the usual on the first day, and know what came while the bot was down.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from bot.domain.subjects import Site
+from bot.errors import GiveUp, TryLater
+from bot.polling.list_reader import ROW_CAP, of_days, read
+from bot.polling.recordings import PollContext
+from bot.polling.session import aware
+from bot.reports.look import Look, same_hours
+from bot.reports.sources import Question, days
+from bot.rules.operators import USUAL_WEEKS
+from bot.store import Connection
+from bot.store.alert_states import GRAIN, add_figures, figure_between, grain
+from bot.store.schema import ms
+from mouseflow import recordings
+
+RECORDINGS, RECORDINGS_TODAY = "recordings", "recordings_today"
+"""The figures of a website that are counted from rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """When the recordings of a day were made, in ms, ascending. `begin` is its midnight."""
+
+    begin: datetime
+    end: datetime
+    made: "array[int]"
+
+    def until(self, at: datetime) -> int:
+        """How many were made before then."""
+        return bisect_left(self.made, ms(at))
+
+
+Days = Mapping[date, Day | None]
+"""Days that were read; None for one that was not read whole."""
+
+
+async def backfilled(
+    question: Question,
+    series: str,
+    look: Look,
+    names: Collection[str],
+    context: PollContext,
+    known: Days,
+) -> Days:
+    """Read the past days whose figures rules compare with; keep the figures in the history.
+
+    `names` are the figures that are compared. Returns the days read so far, for the next poll.
+    """
+    site = look.site
+    work = partial(_lacking, series=series, look=look, names=names)
+    wanted = await context.store.run(work)
+    found = {day: each for day, each in known.items() if look.now.date() - day < KEPT}
+    for day in wanted:
+        for each in _with_the_day_before(day, question, look):
+            if each not in found:
+                try:
+                    found[each] = await read_day(site, each, context)
+                except TryLater:
+                    return found  # the present figures were read: the past can wait
+        this = found[day]
+        if this is not None and this.made:  # a day without any is one before the website was
+            await _keep(site, question, series, day, found, look.now, context)
+    return found
+
+
+KEPT = timedelta(days=50)
+"""How long to remember that a day was read."""
+
+
+def _lacking(conn: Connection, series: str, look: Look, names: Collection[str]) -> list[date]:
+    """The days of past weeks of which the history has no figure at this time of day."""
+    lacking: list[date] = []
+    site = look.site
+    spans = list(same_hours(look, look.now, from_midnight=True))
+    for first, last in spans[:USUAL_WEEKS]:
+        found = (figure_between(conn, series, site.id, site.id, it, first, last) for it in names)
+        if None in found:
+            lacking.append(last.date())
+    return lacking
+
+
+def _with_the_day_before(day: date, question: Question, look: Look) -> Iterator[date]:
+    """The days to read for a day's figure at this time: parts of a day may begin the day before."""
+    local = look.now.astimezone(look.zone)
+    since_midnight = timedelta(hours=local.hour, minutes=local.minute)
+    if question.part_of_a_day and question.over_last and question.over_last > since_midnight:
+        yield day - timedelta(days=1)
+    yield day
+
+
+async def read_day(site: Site, day: date, context: PollContext) -> Day | None:
+    """When the day's recordings were made: one call. None if not all of them were read."""
+    window = of_days(day, day + timedelta(days=1))
+    try:
+        listing = await read(context.mouseflow, site.id, window, ROW_CAP, brief=True)
+    except GiveUp:
+        return None
+    times = [aware(row.created) for row in listing.rows if row.created is not None]
+    if not listing.whole or len(times) < listing.count:
+        return None
+    begin, end = (_midnight(it, context.zone) for it in (day, day + timedelta(days=1)))
+    return Day(begin, end, array("q", sorted(map(ms, times))))
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return grain(datetime.combine(day, time(), zone))
+
+
+async def _keep(
+    site: Site, question: Question, series: str, day: date, read_days: Days, now: datetime,
+    context: PollContext,
+) -> None:  # fmt: skip
+    """Add a day's figures to the history, as polls each quarter of an hour would have."""
+    this, before = read_days.get(day), read_days.get(day - timedelta(days=1))
+    if this is None:
+        return
+    earlier = None if question.part_of_a_day else await _days_before(site, question, this, context)
+    figures: dict[datetime, dict[str, float]] = {}
+    at = this.begin
+    while at < min(this.end, now):
+        figures[at] = {RECORDINGS_TODAY: this.until(at)}
+        if question.part_of_a_day:
+            made = _in_part(this, before, at - (question.over_last or timedelta()), at)
+        else:
+            made = None if earlier is None else earlier + this.until(at)
+        if made is not None:
+            figures[at][RECORDINGS] = made
+        at += GRAIN
+
+    def work(conn: Connection) -> None:
+        for at, values in figures.items():
+            add_figures(conn, series, site.id, site.id, values, at)
+
+    await context.store.run(work)
+
+
+def _in_part(this: Day, before: Day | None, then: datetime, at: datetime) -> int | None:
+    """How many recordings were made between two moments, the later one in `this` day."""
+    if then >= this.begin:
+        return this.until(at) - this.until(then)
+    if before is None or then < before.begin:
+        return None
+    return len(before.made) - before.until(then) + this.until(at)
+
+
+async def _days_before(
+    site: Site, question: Question, this: Day, context: PollContext
+) -> int | None:
+    """How many recordings the days of `over_last` before this one have: one call, or none."""
+    first, _ = days(question, this.begin, context.zone)
+    today = this.begin.astimezone(context.zone).date()
+    if first == today:
+        return 0
+    asked = recordings.list(site.id, of_days(first, today), limit=1)
+    return (await context.mouseflow.send(asked)).count
+
+
+async def made_since(
+    site: Site, question: Question, series: str, then: datetime, now: datetime,
+    context: PollContext,
+) -> int | None:  # fmt: skip
+    """How many recordings were made since then, by the API's rows; None if they don't tell.
+
+    Keeps the figures of the days read, so that the next poll need not ask again.
+    """
+    first = then.astimezone(context.zone).date()
+    today = now.astimezone(context.zone).date()
+    read_days = {it: await read_day(site, it, context) for it in {first, today}}
+    for day in sorted(read_days):
+        await _keep(site, question, series, day, read_days, now, context)
+    each = [day for day in read_days.values() if day is not None]
+    if len(each) < len(read_days):
+        return None
+    return sum(len(day.made) - day.until(max(then, day.begin)) for day in each)

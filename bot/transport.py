@@ -1,0 +1,126 @@
+"""HTTP over aiohttp: sessions that send each request once, and httpx's transport over one.
+
+httpx's own transport takes three times the processor time, and loses a connection for good with
+each call that is cancelled in flight.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from ssl import SSLContext
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from mouseflow.proxies import proxy_for
+
+IDLE = 5.0
+"""After so many seconds without a request a connection is closed."""
+
+LONGEST_LINE = 64 * 1024
+"""The longest header, and the longest first line, that is read of an answer."""
+
+
+def new_session(tls: SSLContext | bool = True) -> aiohttp.ClientSession:
+    """A session that repeats nothing by itself, keeps no cookies and unpacks nothing.
+
+    It limits neither the number of connections nor the time: its users do.
+    """
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=IDLE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=["Content-Type"],
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None),
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
+    )
+    # There is no public switch. aiohttp would send a GET, PUT or DELETE again if the connection
+    # drops; the server may have performed the first one.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Sends httpx's requests through aiohttp, to `url` and its proxy.
+
+    ConnectError, ConnectTimeout, ProxyError and UnsupportedProtocol mean that nothing was sent.
+    Raises ConfigurationError for a proxy of the environment that can't be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._proxy = proxy_for(url)
+        self._tls: SSLContext | bool = not url.startswith("https:")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer, its body not yet read. Raises httpx's errors."""
+        limits = request.extensions.get("timeout", {})
+        with _httpx_errors():
+            answer = await self._open().request(
+                request.method,
+                URL(str(request.url), encoded=True),  # as it is: a `%2C` is no comma
+                headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+                data=request.content or None,
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(
+                    connect=limits.get("connect"), sock_read=limits.get("read")
+                ),
+            )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        """Close the connections; the next request opens others."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Made when first needed: it belongs to the running loop, and certificates take a while.
+        if self._session is None:
+            self._tls = self._tls or httpx.create_ssl_context()
+            self._session = new_session(self._tls)
+        return self._session
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer as it arrives. A connection whose body was not read is closed."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_errors():
+            async for chunk in self._answer.content.iter_any():
+                yield chunk
+
+    async def aclose(self) -> None:
+        self._answer.close()
+
+
+@contextmanager
+def _httpx_errors() -> Iterator[None]:
+    """Raise httpx's error for aiohttp's: the first four say that nothing was sent."""
+    try:
+        yield
+    except aiohttp.ClientHttpProxyError as error:
+        raise httpx.ProxyError(f"{error.status} {error.message}") from None
+    except aiohttp.ClientProxyConnectionError as error:
+        raise httpx.ProxyError(str(error.os_error)) from None
+    except aiohttp.ClientConnectorError as error:
+        raise httpx.ConnectError(str(error.os_error)) from None
+    except aiohttp.ConnectionTimeoutError:
+        raise httpx.ConnectTimeout("no connection in time") from None
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+        raise httpx.UnsupportedProtocol("not an http or https address") from None
+    except TimeoutError:
+        raise httpx.ReadTimeout("no answer in time") from None
+    except aiohttp.ServerDisconnectedError:
+        raise httpx.RemoteProtocolError("the server closed the connection") from None
+    except aiohttp.ClientPayloadError:
+        raise httpx.RemoteProtocolError("the answer is cut off") from None
+    except aiohttp.ClientResponseError as error:
+        raise httpx.RemoteProtocolError(f"not an answer in HTTP: {error.message}") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise httpx.ReadError(str(error)) from None

@@ -1,0 +1,242 @@
+"""Alerts about sessions that do not come: they fire and end by what is known."""
+
+import re
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from poll_world import Account, rules
+
+from bot.errors import RuleErrors
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import PollContext
+from bot.rules.tests import run
+from bot.store.audit import history
+from bot.store.dead_letters import steps_of
+from bot.store.matches import matches_of
+from bot.store.rules import pause_rule, resume_rule
+from bot.watcher import Watcher
+from mouseflow.simulator.quirks import Quirks
+
+NOBODY = """
+nobody:
+  summary: Nobody paid
+  watch: recordings
+  when: {saw_page: /checkout*}
+  count: {at_most: 0, within: 2h}
+  resolved: true
+  do: {slack: {}}
+"""
+
+
+class Shop(Account):
+    """The account under a watcher; `visits` come at random, one that counts each time."""
+
+    def __init__(self, path, text=NOBODY, **more) -> None:
+        super().__init__(path, text, **more)
+        self.text = text
+        self.begin()
+
+    def begin(self) -> None:
+        context = PollContext(
+            self.sender, self.store, ZoneInfo(self.zone), self.settle, self.start,
+            Routing("#mouseflow", self.zone),
+        )  # fmt: skip
+        self.watcher = Watcher(
+            context, rules(self.text), ops=None, wake=lambda: None, clock=lambda: self.now
+        )
+        self.told = len(self.alerts)
+
+    @property
+    def alerts(self) -> list[str]:
+        """`fired` or `resolved`, for each message of the rule."""
+
+        def found(conn):
+            return [
+                step.action
+                for match in reversed(matches_of(conn, rule="", limit=1_000))
+                for step in steps_of(conn, match.key)
+            ]
+
+        return self.store.do(found)
+
+    async def pass_time(self, minutes: int, every: int = 10) -> list[str]:
+        """Poll for so long; the messages that came of it."""
+        await self.watcher.find_sites()
+        before = len(self.alerts)
+        for _ in range(minutes // every):
+            self.wait(minutes=every)
+            await self.watcher.poll_recordings(self.site)
+        return self.alerts[before:]
+
+    def visit(self) -> str:
+        return self.sim.add("myshop.com", "checkout-friction", start=1)
+
+    def why(self) -> str:
+        return self.store.do(lambda conn: history(conn, kind="match", rule="nobody"))[0].text
+
+
+@pytest.fixture
+def shop(tmp_path):
+    made = Shop(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_it_fires_once_nobody_came_for_so_long_and_ends_with_the_next_session(shop):
+    shop.visit()
+    assert await shop.pass_time(120) == []
+    assert await shop.pass_time(20) == ["slack"]
+    assert shop.why() == "no session in 2 h with saw_page /checkout*"
+    assert await shop.pass_time(180, every=30) == []
+    shop.visit()
+    assert await shop.pass_time(20) == ["resolved"]
+    assert await shop.pass_time(100) == []
+    assert await shop.pass_time(20) == ["slack"]
+
+
+async def test_other_sessions_do_not_count(shop):
+    for _ in range(12):
+        shop.sim.add("myshop.com", "phone-bounce", start=1)
+        assert await shop.pass_time(10) == []
+    assert await shop.pass_time(20) == ["slack"]
+
+
+async def test_more_than_so_many_are_enough(tmp_path):
+    shop = Shop(tmp_path, NOBODY.replace("at_most: 0", "at_most: 2"))
+    for _ in range(3):
+        shop.visit()
+    assert await shop.pass_time(110) == []
+    shop.visit()
+    assert await shop.pass_time(30) == ["slack"]
+    assert shop.why() == "1 session in 2 h with saw_page /checkout*"
+    shop.close()
+
+
+async def test_polls_that_fail_are_not_nobody(shop):
+    await shop.pass_time(60)
+    shop.sim.fail("status", status=503, path="/recordings", times=1_000)
+    assert await shop.pass_time(90) == []
+    shop.sim.faults.clear()
+    assert await shop.pass_time(110) == []
+    assert await shop.pass_time(30) == ["slack"]
+
+
+async def test_a_downtime_is_not_nobody(shop):
+    await shop.pass_time(60)
+    shop.wait(hours=3)
+    shop.restart()
+    shop.begin()
+    assert await shop.pass_time(110) == []
+    assert await shop.pass_time(30) == ["slack"]
+
+
+async def test_a_short_restart_loses_nothing(shop):
+    await shop.pass_time(60)
+    shop.wait(minutes=20)
+    shop.restart()
+    shop.begin()
+    assert await shop.pass_time(40) == []
+    assert await shop.pass_time(20) == ["slack"]
+
+
+async def test_details_that_can_not_be_read_are_not_nobody(tmp_path):
+    shop = Shop(tmp_path, expand=False)
+    await shop.pass_time(110)
+    shop.visit()
+    shop.sim.fail("status", status=503, path="/recordings/", times=1_000)
+    assert await shop.pass_time(60) == []
+    shop.close()
+
+
+async def test_lists_cut_short_are_not_nobody(tmp_path):
+    shop = Shop(tmp_path, quirks=Quirks(row_cap=1, offset="ignored"))
+    await shop.pass_time(60)
+    for _ in range(5):
+        shop.sim.add("myshop.com", "phone-bounce", start=1)
+    assert await shop.pass_time(70) == []
+    shop.close()
+
+
+async def test_rows_that_come_late_are_not_missed(tmp_path):
+    late = timedelta(minutes=4)
+    shop = Shop(tmp_path, quirks=Quirks(visibility_delay=late))
+    await shop.pass_time(10)
+    for _ in range(2):
+        shop.visit()
+        for minutes, every in ((8, 2), (100, 25), (13, 13)):
+            assert await shop.pass_time(minutes, every) == []
+    shop.close()
+
+
+async def test_only_active_hours_count(tmp_path):
+    shop = Shop(tmp_path, NOBODY + "  active: 10:00-16:00\n")  # it is 10:00 in Copenhagen
+    assert await shop.pass_time(60) == []
+    shop.now = shop.now.replace(hour=14, minute=30)
+    assert await shop.pass_time(17 * 60, every=30) == []
+    assert await shop.pass_time(6 * 60, every=15) == ["slack"]
+    shop.close()
+
+
+async def test_a_condition_that_waits_for_the_end_of_a_session_is_known_so_much_later(tmp_path):
+    shop = Shop(tmp_path, NOBODY.replace("saw_page: /checkout*", "exit_page: /checkout*"))
+    assert await shop.pass_time(150) == []
+    assert await shop.pass_time(20) == ["slack"]
+    shop.close()
+
+
+async def test_another_condition_counts_anew(shop):
+    assert await shop.pass_time(140) == ["slack"]
+    shop.text = NOBODY.replace("/checkout*", "/thanks")
+    await shop.watcher.use_rules(rules(shop.text))
+    assert await shop.pass_time(110) == []
+
+
+async def test_a_renamed_rule_goes_on_counting(shop):
+    assert await shop.pass_time(110) == []
+    renamed = NOBODY.replace("nobody:", "no-buyers:") + "  was: nobody\n"
+    await shop.watcher.use_rules(rules(renamed))
+    assert await shop.pass_time(30) == ["slack"]
+
+
+async def test_a_paused_rule_still_counts(shop):
+    shop.visit()
+    await shop.pass_time(10)
+    shop.store.do(lambda conn: pause_rule(conn, "nobody", "by a test", shop.now))
+    shop.visit()
+    await shop.pass_time(60)
+    shop.store.do(lambda conn: resume_rule(conn, "nobody", shop.now, "by a test"))
+    assert await shop.pass_time(50) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("once_per: {visitor: 1d}", "once_per does not fit count: {at_most: …}"),
+        ("for: 10m", "for works with feedback"),
+        ("count: {at_most: 0, within: 8d}", "within is at most 7d"),
+        ("count: {at_most: 0, within: 2h, by: country}", "unknown key"),
+        ("do: {tag: x}", "tag"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(change, said):
+    key = change.partition(":")[0]
+    kept = [line for line in NOBODY.strip().splitlines() if not line.startswith(f"  {key}:")]
+    with pytest.raises(RuleErrors, match=re.escape(said)):
+        rules("\n".join([*kept, f"  {change}"]))
+
+
+def test_resolved_needs_a_count_of_too_few():
+    with pytest.raises(RuleErrors, match="resolved works with"):
+        rules(NOBODY.replace("at_most: 0", "at_least: 5"))
+
+
+def test_its_texts_are_about_the_website():
+    told = NOBODY.replace("slack: {}", "slack: {channel: '#x', text: 'No buyers on {{ website }}'}")
+    tests = """
+  websites: [myshop.com]
+  tests: [{given: {pages: [/checkout]}, expect: {match: true, text: No buyers on myshop.com}}]
+"""
+    assert [result.problems for result in run(rules(told + tests.strip("\n")))] == [()]
+    with pytest.raises(RuleErrors, match="entry_page"):
+        rules(told.replace("{{ website }}", "{{ entry_page }}"))

@@ -1,0 +1,165 @@
+"""The page of a recording shows path and condition after the visitor's data is erased."""
+
+import json
+from datetime import timedelta
+
+import msgspec
+from sqlalchemy import select, update
+from web_world import NOW, WebWorld
+
+from bot.actions import IRREVERSIBLE
+from bot.domain.forecast import range_of_end
+from bot.domain.insight import packed, unpacked
+from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.polling.record_matches import Found, Routing, record_poll
+from bot.rules.explain import insight
+from bot.rules.files.load import read
+from bot.store.audit import Note, record
+from bot.store.matches import PollOutcome
+from bot.store.outbox import claim, complete
+from bot.store.recordings import set_websites
+from bot.store.schema import matches, steps
+from mouseflow.models import PageView, Recording
+
+SITE = Site("site-1", "larkfield.example")
+PERSONAL = ("203.0.113.7", "Ada Lovelace", "visitor-17", "cart-value", "ada@", "?email", "Mozilla")
+
+
+def visit(pages=("/", "/checkout/payment"), **values):
+    views = [
+        PageView(
+            website_page=page, uri=f"https://larkfield.example{page}?email=ada@example.com",
+            visit_time=9_000 * (n + 1), tags=("click-rage", "vip") if "payment" in page else (),
+        )
+        for n, page in enumerate(pages)
+    ]  # fmt: skip
+    row = Recording(
+        id="r1", created=NOW, last_activity=NOW, duration=192_000, page_views=tuple(views),
+        ip="203.0.113.7", visitor_name="Ada Lovelace", visitor_id="visitor-17",
+        user_agent="Mozilla/5.0", variables=("cart-value=17",), tags=("click-rage",), **values,
+    )  # fmt: skip
+    return RecordingSubject(website=SITE, recording=row, friction=Band(5, 10))
+
+
+def recorded(world, subject):
+    world.write(set_websites, {SITE.id: SITE.name}, {}, NOW)
+    found = [Found(rule=world.rules.rules[0], subject=subject, happened=NOW, why=("rage clicks",))]
+    outcome = PollOutcome(source="recordings", website=SITE.id, at=NOW)
+    world.write(record_poll, outcome, found, Routing("#mouseflow", "UTC"))
+
+
+def all_done(world, *lanes):
+    """Perform every step, so that the subject is erased."""
+    for lane in (*lanes, "slack:#checkout-alerts"):
+        while claimed := world.write(claim, lane, NOW, "token"):
+            world.write(complete, claimed, NOW)
+    left = world.store.do(lambda conn: conn.execute(select(matches.c.subject)).scalars().all())
+    assert left == [None]
+
+
+async def test_path_and_condition_stay_after_the_data_is_erased(tmp_path):
+    world = WebWorld(tmp_path)
+    recorded(world, visit())
+    all_done(world, f"mouseflow:{SITE.id}")
+    async with world.ask() as asking:
+        page = (await asking.get("/recordings/r1")).text
+        shown = (await asking.get("/api/v1/recordings/r1")).json()
+        of_match = (await asking.get("/matches/checkout-friction/site-1/r1")).text
+    assert shown["pages"] == 2
+    assert shown["path"] == [
+        {"path": "/", "time": 9000},
+        {"path": "/checkout/payment", "time": 18000, "tags": ["rage clicks"]},
+    ]
+    (rule,) = shown["rules"]
+    asked = {part["text"]: (part["mark"], part["seen"]) for part in rule["when"]["parts"]}
+    assert asked["friction at least 2.5"] == ("yes", "at least 5, under 10")
+    assert asked["duration over 60 s"] == ("yes", "3 min 12 s")
+    assert rule["excepts"]["mark"] == "no"
+    for text in (page, of_match):
+        assert "None of these" in text
+        assert '<rect width="400"' in text
+        assert "18 s" in text
+        assert not [each for each in PERSONAL if each in text]
+
+
+async def test_what_is_not_kept_is_said(tmp_path):
+    world = WebWorld(tmp_path)
+    recorded(world, visit())
+    world.write(lambda conn: conn.execute(update(matches).values(insight=b"of another version")))
+    async with world.ask() as asking:
+        page = (await asking.get("/recordings/r1")).text
+    assert "What was seen of each part is not kept for this match." in page
+    assert "No page of this visit is kept" in page
+    assert "rage clicks" in page
+
+
+def test_values_of_personal_fields_are_in_no_part_of_the_tree():
+    rule = """
+version: 1
+rules:
+  r:
+    watch: recordings
+    when: {ip: 203.0.113.*, variables: {cart-value: {over: 10}}, entry_url: "*email*", saw_page: /}
+    except: {visitor_name: Ada*}
+    do: {star: true}
+"""
+    (read_rule,) = read([("r.yaml", rule.encode())]).rules
+    kept = insight(read_rule, visit())
+    told = msgspec.json.encode(kept).decode()
+    assert "ip as the rule asks" in told
+    assert not [each for each in PERSONAL if each in told.replace("variable cart-value", "")]
+    assert unpacked(packed(kept)) == kept
+
+
+def test_a_long_visit_keeps_its_beginning_and_end():
+    text = "version: 1\nrules: {r: {watch: recordings, when: {pages: 1}, do: {star: true}}}"
+    (rule,) = read([("r.yaml", text.encode())]).rules
+    kept = insight(rule, visit([f"/{n}" for n in range(500)]))
+    assert (len(kept.path), kept.pages, kept.path[-1].path) == (50, 500, "/499")
+    assert len(packed(kept)) < 1_000
+
+
+def test_a_deleted_recording_keeps_no_path(tmp_path):
+    assert frozenset({"delete"}) == IRREVERSIBLE
+    world = WebWorld(tmp_path)
+    recorded(world, visit())
+    world.write(lambda conn: conn.execute(update(steps).values(action="delete", params="{}")))
+    claimed = world.write(claim, f"mouseflow:{SITE.id}", NOW, "token")
+    world.write(complete, claimed, NOW)
+    left = world.store.do(lambda conn: conn.execute(select(matches.c.insight)).scalars().all())
+    assert left == [None]
+
+
+async def test_the_audit_log_is_downloaded_whole_by_the_filters_of_the_page(tmp_path):
+    world = WebWorld(tmp_path)
+    notes = [Note(kind="notice", text=f"number {n}") for n in range(2_500)]
+    world.write(record, NOW, notes)
+    recorded(world, visit())
+    all_done(world, f"mouseflow:{SITE.id}")
+    async with world.ask() as asking:
+        page = (await asking.get("/activity?kind=bot")).text
+        assert 'href="/activity.jsonl?kind=bot"' in page
+        answer = await asking.get("/activity.jsonl?kind=bot")
+        every = (await asking.get("/activity.jsonl")).text.splitlines()
+        assert (await asking.get("/activity.jsonl?kind=nothing")).status_code == 422
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert [line["reason"] or line["text"] for line in lines][::2499] == [
+        "Notice: number 2499", "Notice: number 0",
+    ]  # fmt: skip
+    assert len(lines) == 2_500
+    assert len(every) > 2_502  # single actions, too
+
+
+def test_a_budgets_range_is_wider_where_days_differ_more():
+    now, end = NOW, NOW + timedelta(days=20)
+    assert range_of_end([100, 100, 100], 1_000, NOW + timedelta(days=10), now, end) == (
+        now + timedelta(days=10), now + timedelta(days=10),
+    )  # fmt: skip
+    early, late = range_of_end([50, 100, 150, 100], 1_000, NOW + timedelta(days=10), now, end)
+    assert timedelta(days=6) < early - now < timedelta(days=9)
+    assert timedelta(days=12) < late - now < timedelta(days=18)
+    early, late = range_of_end([50, 100, 150, 100], 1_900, None, now, end)
+    assert (early < end, late) == (True, None)
+    assert range_of_end([100, 100], 1_000, None, now, end) == (None, None)
+    assert range_of_end([0, 0, 0], 1_000, None, now, end) == (None, None)
