@@ -254,6 +254,7 @@ class Ended(_Post):
     kind: ClassVar[str] = "ended"
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The same as that of the answer."""

@@ -7,6 +7,7 @@ from posting_world import ZONE, posting, visit
 from pydantic import ValidationError
 from test_alert_threads import Alerts
 
+from bot.actions import ACTIONS, AFTER_QUIET
 from bot.config.settings import QuietSection
 from bot.domain.calendar import Calendar, quiet_days, schedule
 from bot.domain.limits import Hours
@@ -323,3 +324,8 @@ def test_quiet_days_are_checked():
     for text in ("12-32", "christmas", "2026-02-02..2026-02-01", "2026-02-02..02-03"):
         with pytest.raises(ValueError, match="write days such as"):
             quiet_days(text)
+
+
+def test_each_kind_of_digest_has_one_for_a_quiet_time():
+    assert dict(AFTER_QUIET) == {"digest": "after_quiet", "notify_digest": "notify_after_quiet"}
+    assert {*AFTER_QUIET.values()} <= ACTIONS.keys()
