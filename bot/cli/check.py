@@ -155,10 +155,10 @@ def _missing_webhook_secrets(rules: "RuleSet") -> list[str]:
 def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
     """What is wrong with `store.url`, also if other settings have errors."""
     from bot.cli.healthcheck import store_url
-    from bot.store.database import database_path
+    from bot.store import place_of
 
     try:
-        database_path(settings.store.url if settings else store_url(args))
+        place_of(settings.store.url if settings else store_url(args))
     except ConfigError as error:
         return str(error).splitlines()
     except (OSError, ValueError):

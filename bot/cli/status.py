@@ -296,21 +296,21 @@ def run(args: Namespace) -> int:
     import msgspec
 
     from bot.cli import budget, output
-    from bot.cli.context import existing_store, lock_file, settings
-    from bot.cli.healthcheck import is_held, unhealthy
+    from bot.cli.context import existing_store, settings
+    from bot.cli.healthcheck import sign_of, unhealthy
     from bot.store.recordings import website_names
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
-    lock = lock_file(url)
-    daemon = unhealthy(lock, 60, time.time()) or ALIVE
+    daemon = unhealthy(url, 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
+        runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))
         status = store.do(
             lambda conn: gather(
                 conn, datetime.now(UTC), daemon,
-                runs=is_held(lock), active=active, settle=configured.poll.settle,
+                runs=runs, active=active, settle=configured.poll.settle,
             )
         )  # fmt: skip
         budgets = store.do(budget.gather)
@@ -469,7 +469,7 @@ def show(status: Status) -> None:
     from bot.cli import output
 
     now = status.now
-    output.line(f"daemon: {status.daemon}")
+    output.line(f"daemon: {status.daemon.removeprefix('the daemon is ')}")
     show_failing(status)
     show_troubles(status)
     output.line()
