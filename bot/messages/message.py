@@ -119,11 +119,7 @@ def match(task: Task, addresses: Addresses) -> Message:
         headline=headline,
         url=shown["url"] or links.website(subject, addresses),
         place=_place(shown, subject),
-<<<<<<< HEAD
-        why=(*reasons, *((line_of(figures),) if figures else ())),
-=======
-        why=(*reasons, *((_line(figures),) if figures else ()), *_public_link(shown, subject)),
->>>>>>> ee8407596f6294b024da7d21c345d85d5b00b44d
+        why=(*reasons, *((line_of(figures),) if figures else ()), *_public_link(shown, subject)),
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
@@ -327,15 +323,8 @@ def digest(
     if more == "matches" and total == 1:
         more = "match"
     buttons, menu = _pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
-<<<<<<< HEAD
     held = () if more.startswith("match") else (f"In the last {lasted}: {why or 'held back'}.",)
     told = (*held, *where(spread, total))
-=======
-    told = (
-        f"In the last {lasted}: {why or 'held back'}.",
-        *where(spread, total),
-    )
->>>>>>> ee8407596f6294b024da7d21c345d85d5b00b44d
     several = len(spread.websites) != 1
     few = _few(task, worst, total, task.now, addresses, several=several)
     return Message(
@@ -344,11 +333,7 @@ def digest(
         why=tuple(line_of(cut(line, WHY)) for line in told),
         items=few,
         more=_left(few, worst, total),
-<<<<<<< HEAD
-        context=(span_of(since, task.now, task.now, addresses),),
-=======
-        context=(_span(since, task.now, task.now, addresses), *_tip(task, total)),
->>>>>>> ee8407596f6294b024da7d21c345d85d5b00b44d
+        context=(span_of(since, task.now, task.now, addresses), *_tip(task, total)),
         **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,

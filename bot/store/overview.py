@@ -17,10 +17,6 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Entry
-<<<<<<< HEAD
-from bot.store.database import Value, execute
-=======
->>>>>>> ee8407596f6294b024da7d21c345d85d5b00b44d
 from bot.store.schema import (
     audit,
     digests,
@@ -33,7 +29,7 @@ from bot.store.schema import (
     ms,
     steps,
 )
-from bot.store.statements import execute
+from bot.store.statements import Value, execute
 
 MOST_LAGS = 10_000
 """How many posts a median is taken over at most."""
@@ -201,7 +197,7 @@ def count_page(conn: Connection, website: str, page: str, at: datetime) -> None:
 _ONE_MORE = (
     "INSERT INTO figures (kind, website, subject, name, at, value)"
     " VALUES (:kind, :website, :page, 'matches', :at, 1)"
-    " ON CONFLICT DO UPDATE SET value = value + 1"
+    " ON CONFLICT (kind, website, subject, name, at) DO UPDATE SET value = figures.value + 1"
 )
 
 

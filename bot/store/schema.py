@@ -118,12 +118,8 @@ matches = Table(
     _text("many", ""),
     _text("severity", "warning"),
     _text("runbook", ""),
-<<<<<<< HEAD
     _text("owner", ""),
-    Column("continues", Integer),  # the match that began its alert
-=======
     Column("continues", _Int),  # the match that began its alert
->>>>>>> ee8407596f6294b024da7d21c345d85d5b00b44d
     Column("insight", LargeBinary),  # what the status page shows once the subject is erased
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)

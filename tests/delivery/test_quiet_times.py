@@ -238,7 +238,7 @@ async def test_an_alert_that_lasts_is_told_once_in_the_morning_without_its_remin
         for _ in range(34):
             await world.converts(176)
         [text] = await world.morning()
-    assert text.startswith("🔶 Checkout funnel: conversion 18.2 %")
+    assert text.startswith("🔶 Checkout funnel: 18.2 % convert, limit 25 %")
 
 
 async def test_the_end_of_an_alert_told_before_answers_its_message_in_the_morning():
