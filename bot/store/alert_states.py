@@ -13,7 +13,7 @@ from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none
-from bot.store.statements import upsert
+from bot.store.statements import Value, execute, upsert
 
 Figures = Mapping[str, float]
 
@@ -165,7 +165,7 @@ def figure_between(
     return None if row is None else (moment(row.at), row.value)
 
 
-_ALL_BETWEEN = text(
+_ALL_BETWEEN = (
     "SELECT subject, name, value FROM figures INDEXED BY figures_at"
     " WHERE at >= :first AND at <= :last AND kind = :kind AND website = :website ORDER BY at"
 )
@@ -176,9 +176,14 @@ def figures_between(
     conn: Connection, kind: str, website: str, first: datetime, last: datetime
 ) -> dict[tuple[str, str], float]:
     """The last figure of each subject and name seen in that time."""
-    about = {"kind": kind, "website": website, "first": ms(first), "last": ms(last)}
-    rows = conn.execute(_ALL_BETWEEN, about)
-    return {(row.subject, row.name): row.value for row in rows}
+    about: dict[str, Value] = {
+        "kind": kind,
+        "website": website,
+        "first": ms(first),
+        "last": ms(last),
+    }
+    rows = execute(conn, _ALL_BETWEEN, about)
+    return {(subject, name): value for subject, name, value in rows}
 
 
 def grain(at: datetime) -> datetime:
