@@ -328,6 +328,7 @@ class Notice(_Post):
     button: Button | None = None
     acts_on: str = ""
     rules: tuple[str, ...] = ()
+    label: str = ""
 
     def default(self, addresses: Addresses) -> str:
         """The ops channel, else the default channel."""
@@ -338,7 +339,7 @@ class Notice(_Post):
         page = links.page(addresses, self.page)
         offer = None
         if self.button is not None and addresses.buttons:
-            offer = Offer(self.button, self.acts_on, self.rules)
+            offer = Offer(self.button, self.acts_on, self.rules, self.label)
         return messages.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
 
     def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:

@@ -13,9 +13,9 @@ from bot.rules.model import Budget
 
 LEFT_ALONE: Mapping[Switch, str] = {
     "recording": "The bot leaves this website alone until the next period and won't undo its own "
-    "change",
+    "change.",
     "recording_rate": "The bot leaves this recording rate alone until the next period and won't "
-    "undo its own change",
+    "undo its own change.",
 }
 """What the bot does after somebody changed what a budget had set."""
 
@@ -207,4 +207,4 @@ def stays(owned: Ownership) -> str:
 def had_set(owned: Ownership) -> str:
     """What the budget had set, and why."""
     _budget, _, why = owned.reason.removeprefix(BUDGET).partition(": ")
-    return f"The budget had set it to {owned.set_to} ({why or owned.reason})"
+    return f"The budget had set it to {owned.set_to} ({why or owned.reason})."

@@ -463,7 +463,7 @@ def show(status: Status) -> None:
     from bot.cli import output
 
     now = status.now
-    output.line(f"daemon: {status.daemon}")
+    output.line(f"daemon: {status.daemon.removeprefix('the daemon is ')}")
     show_failing(status)
     show_troubles(status)
     output.line()

@@ -24,7 +24,8 @@ MORNING = time(9)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A button on a message about the bot itself, what it acts on, and the rules concerned.
+    """A button on a message about the bot itself, what it acts on, the rules concerned, and what
+    the button says.
 
     `retry` acts on the dead letters of which people were told at that moment (ms since 1970),
     `resume` on a rule.
@@ -33,6 +34,7 @@ class Offer:
     button: Button
     on: str
     rules: tuple[str, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -627,6 +627,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         name="entry_url",
         type="text",
         meaning="full address of the first page, with its query",
+        label="first page's address",
         examples=("*utm_campaign=spring*",),
         personal=True,
         text=TextKind.ADDRESS,

@@ -131,7 +131,11 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
     if not key:
         return ({"type": "actions", "elements": elements},) if elements else ()
     elements += [
-        {**_button(LABELS[each], each), "value": f"{each}:{key}", **_asked_first(each)}
+        {
+            **_button(message.label or LABELS[each], each),
+            "value": f"{each}:{key}",
+            **_asked_first(each),
+        }
         for each in message.buttons
     ]
     if message.menu:

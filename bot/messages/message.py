@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -67,8 +68,8 @@ class Message:
     `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
     listed. `also` says what further rules say of the same recording. `people` did something with
     `buttons` or `menu`, and `others` before them; `edits` counts changes. `acts_on` is what a
-    button of a message about the bot itself acts on (`Offer.on`). `note` goes into the audit log:
-    what is unusual about the message.
+    button of a message about the bot itself acts on, `label` what it says there (`Offer`). `note`
+    goes into the audit log: what is unusual about the message.
     """
 
     icon: str = ""
@@ -93,6 +94,7 @@ class Message:
     menu: tuple[Button, ...] = ()
     edits: int = 0
     acts_on: str = ""
+    label: str = ""
     note: str = ""
 
 
@@ -115,7 +117,7 @@ def match(task: Task, addresses: Addresses) -> Message:
         headline=headline,
         url=shown["url"] or links.website(subject, addresses),
         place=_place(shown, subject),
-        why=(*reasons, *((_line(figures),) if figures else ())),
+        why=(*reasons, *((_line(figures),) if figures else ()), *_public_link(shown, subject)),
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
@@ -258,12 +260,13 @@ def notice(
     zone: str,
     offer: Offer | None = None,
 ) -> Message:
-    """A message about the bot itself: one cause, one line, one remedy, and a button.
+    """A message about the bot itself: one cause, one line, one remedy, and buttons.
 
     The title may begin with an icon; without one it is a warning. `page` is where the status page
     says more. Moments in ISO 8601 are shown as times.
     """
     icon, rest = _iconed(title)
+    page_name = urlsplit(page).path.strip("/").partition("/")[0]
     rest = "".join(_said(_timed(part, now, zone)) for part in _MOMENT.split(rest))
     shown = [
         tuple(
@@ -279,12 +282,15 @@ def notice(
         icon=icon,
         headline=cut(clean(rest), HEADLINE),
         why=(*shown, *more),
-        context=((Part("Status page", url=page),),) if page else (),
+        links=((_PAGE_LABELS.get(page_name, "Open status page"), page),) if page else (),
+        label=offer.label if offer else "",
         rules=offer.rules if offer else (),
         buttons=(offer.button,) if offer else (),
         acts_on=offer.on if offer else "",
     )
 
+
+_PAGE_LABELS = {"queue": "See the queue", "rules": "Open rule", "budgets": "Open budget"}
 
 _MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 
@@ -311,7 +317,10 @@ def digest(
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
     more = "while snoozed" if set(reasons) == {Reason.SNOOZED} else "more"
     buttons, menu = _pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
-    told = (f"In the last {lasted}: {why or 'held back'}.", *where(spread, total))
+    told = (
+        f"In the last {lasted}: {why or 'held back'}.",
+        *where(spread, total),
+    )
     several = len(spread.websites) != 1
     few = _few(task, worst, total, task.now, addresses, several=several)
     return Message(
@@ -320,7 +329,7 @@ def digest(
         why=tuple(_line(cut(line, WHY)) for line in told),
         items=few,
         more=_left(few, worst, total),
-        context=(_span(since, task.now, task.now, addresses),),
+        context=(_span(since, task.now, task.now, addresses), *_tip(task, total)),
         **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
@@ -330,6 +339,17 @@ def digest(
 def more_severe(first: Message, second: Message) -> bool:
     """Whether the second says something worse, of which an edit of the first would tell nobody."""
     return _severity(second) > _severity(first)
+
+
+VERY_MANY = 500
+"""From so many on a digest says how to have fewer."""
+
+
+def _tip(task: Task, total: int) -> tuple[Line, ...]:
+    """How to see what a stricter rule would match."""
+    if total < VERY_MANY or not isinstance(task.subject, RecordingSubject):
+        return ()
+    return (_plain(f"💡 mouseflow-bot tune {task.rule} shows what stricter thresholds match"),)
 
 
 def joined(first: Message, second: Message) -> Message:
@@ -420,19 +440,52 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
         return cut(f"{answers}: {summary}", HEADLINE), why[1:]
     alert = not isinstance(task.subject, RecordingSubject)
     if alert and task.why and task.why[0].partition(" ")[0] in names:
-        headline = f"{summary}: {clean(why[0], HEADLINE)}"
+        headline = f"{summary}: {clean(_figure(task.why[0]) or why[0], HEADLINE)}"
         if size(headline) <= HEADLINE:
             return headline, why[1:]
     if not alert:
         # The line below says how long the visitor was active, on how many pages.
         below = (f"{_value(shown['duration'])}, ", "pages ")
         why = [line for line in why if not line.startswith(below)] or why
+        why = [_AT_LEAST.sub(r"friction \1+", line) for line in why]
     return cut(summary, HEADLINE), why
 
 
 def _is_news(task: Task) -> bool:
     """Whether it tells of new answers, which begin no alert that could be acknowledged."""
     return task.subject.kind == "feedback" and bool(task.why) and task.why[0].startswith(NEWS)
+
+
+_BOUND = re.compile(r"(\w+) ([^,]+), (?:under|over|at least|at most) ([^,]+)")
+_FIGURE_WORDS: Mapping[str, str] = {
+    "conversion": "{} convert",
+    "completion": "{} succeed",
+    "response_rate": "{} answer",
+    "render_time": "{} to render",
+    "visit_time": "{} on the page",
+    "engagement_time": "{} of activity",
+    "entered": "{} visitors",
+    "completed": "{} visitors complete it",
+    "visits": "{} visits",
+    "views": "{} views",
+    "clicks": "{} clicks",
+    "submits": "{} attempts",
+    "impressions": "{} impressions",
+    "responses": "{} answers",
+    "recordings": "{} recordings",
+    "recordings_today": "{} recordings today",
+    "budget_used": "{} of the budget used",
+}
+
+
+def _figure(reason: str) -> str:
+    """`18.2 % convert, limit 25 %` for `conversion 18.2 %, under 25 %`; else empty."""
+    found = _BOUND.fullmatch(reason)
+    words = _FIGURE_WORDS.get(found[1]) if found else None
+    return f"{words.format(found[2])}, limit {found[3]}" if found and words else ""
+
+
+_AT_LEAST = re.compile(r"\bfriction at least ([0-9.]+)$")
 
 
 NEWS = "new_responses "
@@ -535,6 +588,12 @@ def _links(shown: Values, subject: Subject, addresses: Addresses) -> tuple[tuple
         own, public = ("Watch recording", shown["url"]), ("Watch without login", shown["share_url"])
         return tuple(link for link in (own, public) if link[1])
     return _website_link(subject, addresses)
+
+
+def _public_link(shown: Values, subject: Subject) -> tuple[Line, ...]:
+    """That anybody can watch it, where the rule has shared it."""
+    shared = isinstance(subject, RecordingSubject) and shown["share_url"]
+    return (_plain("🔗 Public link: anyone who has it can watch."),) if shared else ()
 
 
 def _website_link(subject: Subject, addresses: Addresses) -> tuple[tuple[str, str], ...]:
@@ -749,3 +808,5 @@ _FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
 
 if missing := [kind for kind in KINDS if kind not in _FIGURES or kind not in _BRIEF]:
     raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
+if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:
+    raise TypeError(f"figures in words of no field: {', '.join(strange)}")

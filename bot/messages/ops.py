@@ -7,7 +7,7 @@ from typing import assert_never
 
 from bot.domain.causes import Cause
 from bot.domain.press import Offer
-from bot.messages.text import lasting, number
+from bot.messages.text import counted, lasting, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,17 @@ _STOPS_ALL = frozenset(
         Cause.SLACK_DOWN,
     }
 )
+
+
+_SAID = frozenset(
+    {
+        Cause.SLACK_NOT_SET,
+        Cause.CHANNEL_ARCHIVED,
+        Cause.CHANNEL_LEFT,
+        Cause.CHANNEL_CLOSED,
+    }
+)
+"""Causes that the headline tells as well as the answer that was given."""
 
 
 def instant(at: datetime) -> str:
@@ -110,7 +121,7 @@ def began(fault: Fault, patience: timedelta) -> Notice:
     return Notice(
         f"{icon} {what(fault.cause, fault.place)}: {waits}",
         (
-            _sentence(fault.reason),
+            *(() if fault.cause in _SAID else (_sentence(fault.reason),)),
             f"{remedy}What waits goes out by itself when it works again.",
             f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
         ),
@@ -143,7 +154,7 @@ def dead_letters(
             *((_sentence(remedy),) if remedy else ()),
             f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
         ),
-        Offer("retry", str(told)),
+        Offer("retry", str(told), label=f"Retry {counted(count, 'action')}"),
     )
 
 

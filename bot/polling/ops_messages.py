@@ -39,6 +39,7 @@ def notice(
         button=offer.button if offer else None,
         acts_on=offer.on if offer else "",
         rules=offer.rules if offer else (),
+        label=offer.label if offer else "",
     )
     step = NewStep(
         key=f"{key}/{action.kind}-1",

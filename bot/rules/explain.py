@@ -310,7 +310,7 @@ def _clause(part: Part) -> Clause:
         mark=mark,
         seen=part.seen if part.data else "no data" * (not part.parts),
         distance="" if part.answer else part.distance,
-        note=part.note,
+        note=part.note if part.answer is None else "",
         parts=tuple(map(_clause, part.parts)),
     )
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 import msgspec
 from sqlalchemy import Connection, func, select, text
 
-from bot.actions.slack import Edit
+from bot.actions import DIGESTS
+from bot.actions.slack import Edit, Ended
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
 from bot.domain.step import Rank, StepStatus
@@ -176,7 +177,7 @@ def lags(conn: Connection, since: datetime) -> list[float]:
             matches.c.matched >= ms(since),
             matches.c.kind != "digest",
             steps.c.rank == Rank.POST,
-            steps.c.action != Edit.kind,
+            steps.c.action.not_in((Edit.kind, Ended.kind)),
             steps.c.state == StepStatus.DONE,
         )
         .order_by(matches.c.matched.desc())
@@ -199,7 +200,7 @@ def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
         .group_by(steps.c.action)
     )
     counts = {row.action: row.posts for row in conn.execute(query)}
-    return sum(counts.values()), counts.get("digest", 0)
+    return sum(counts.values()), sum(counts.get(kind, 0) for kind in {*DIGESTS.values()})
 
 
 def matches_now(

@@ -93,7 +93,7 @@ def test_init_writes_rule_packs(place: Path, capsys: pytest.CaptureFixture[str])
     assert "wrote rules/checkout.yaml" in said
     assert "wrote rules/forms.yaml" in said
     assert not (place / "rules/first.yaml").exists()
-    assert told(capsys, "check").splitlines()[-1] == "ok: 7 rules in 2 files"
+    assert told(capsys, "check").splitlines()[-1] == "ok: 8 rules in 2 files"
     (place / "config.toml").write_text("# mine\n")
     said = told(capsys, "init", "--pack", "errors")
     assert "kept  config.toml" in said
@@ -130,7 +130,7 @@ def test_the_first_rule_beside_every_pack_has_no_id_twice(
 
     told(capsys, "init")
     told(capsys, "init", *(word for name in packs() for word in ("--pack", name)))
-    assert told(capsys, "check").splitlines()[-1].startswith("ok: 26 rules and 2 budgets")
+    assert told(capsys, "check").splitlines()[-1].startswith("ok: 32 rules and 2 budgets")
 
 
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,7 +142,7 @@ def test_status_tells_all_that_stands_still_and_why(
 ) -> None:
     assert main(["status"]) == 0
     told = capsys.readouterr().out
-    assert "daemon: the daemon is not running" in told
+    assert "daemon: not running (nothing holds its lock)" in told
     assert "w1  recordings  " in told
     assert "2 rules" in told
     assert "checkout  1 match    1 in the last 24 h" in told

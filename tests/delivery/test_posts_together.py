@@ -31,7 +31,7 @@ async def test_the_second_rule_is_added_to_the_message_of_the_first():
         [post] = world.posts()
         assert notes(world) == ["added to the message of friction in #ux", "posted to #ux"]
     assert post.edits == 1
-    assert post.text.startswith("🔶 Frustrated visitor · myshop.com · Friction at least 2.5.")
+    assert post.text.startswith("🔶 Frustrated visitor · myshop.com · Friction 2.5+.")
     body, path, also, buttons, grey = post.blocks
     assert f"*<{PLAY.format('r1')}|Frustrated visitor>* · myshop.com\n" in body["text"]["text"]
     assert path["type"] == "context"

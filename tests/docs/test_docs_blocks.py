@@ -141,6 +141,7 @@ OTHERS = {
     "rsync",
     "pip",
     "cp",
+    "cd",
     "export",
     "unset",
     ".",

@@ -62,8 +62,9 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
             "type": "section",
             "text": mrkdwn(
                 f"🔶 *<{PLAY}|A sample>* · myshop.com\n"
-                "Rage clicks on */checkout/pay*, friction at least 2.5.\n"
-                "Active for 1 min 35 s on 2 pages."
+                "Rage clicks on */checkout/pay*, friction 2.5+.\n"
+                "Active for 1 min 35 s on 2 pages.\n"
+                "🔗 Public link: anyone who has it can watch."
             ),
         },
         {"type": "context", "elements": [mrkdwn("/cart → /checkout/pay (last page)")]},
@@ -96,7 +97,7 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
         },
     ]
     assert notification(message) == (
-        "🔶 A sample · myshop.com · Rage clicks on /checkout/pay, friction at least 2.5."
+        "🔶 A sample · myshop.com · Rage clicks on /checkout/pay, friction 2.5+."
     )
 
 
@@ -227,7 +228,7 @@ def test_letters_that_print_nothing_do_not_reach_slack(blank):
 def test_length_and_pages_are_told_once():
     why = ("friction at least 2.5", "1 min 35 s, over 60 s", "pages 2, at most 8")
     message = messages.match(replace(TASK, why=why), APP)
-    assert plain(message)[1:3] == ["Friction at least 2.5.", "Active for 1 min 35 s on 2 pages."]
+    assert plain(message)[1:3] == ["Friction 2.5+.", "Active for 1 min 35 s on 2 pages."]
     alone = messages.match(replace(TASK, why=why[1:2]), APP)
     assert plain(alone)[1] == "1 min 35 s, over 60 s."
 
@@ -325,3 +326,21 @@ def test_a_message_lists_the_actions_that_are_not_done_yet():
     for message in (messages.match(task, APP), templated):
         assert "Not done yet: tag, star" in plain(message)[-1]
     assert "Not done yet" not in "\n".join(plain(messages.match(TASK, APP)))
+
+
+def test_a_very_large_digest_says_how_to_have_fewer():
+    def told(total):
+        made = messages.digest(TASK, APP, total=total, reasons={"over the limit": total},
+                               since=TASK.now, worst=[TASK.subject])  # fmt: skip
+        return "mouseflow-bot tune sample-rule shows" in "\n".join(plain(made))
+
+    assert (told(499), told(500)) == (False, True)
+
+
+def test_a_notice_links_to_the_page_that_says_more():
+    def links(page):
+        return messages.notice("Down", (), page, TASK.now, "UTC").links
+
+    assert links("") == ()
+    assert links("https://bot.example/queue")[0][0] == "See the queue"
+    assert links("https://bot.example/rules/a/b")[0][0] == "Open rule"

@@ -2,17 +2,24 @@
 
 import base64
 import json
+import re
 import shlex
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import httpx
 import pytest
+from document_samples import READERS, SAMPLES
 
 from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
 from mouseflow.filters import PageFilters, SessionFilters
 from mouseflow.request import Request
+from mouseflow.simulator.in_process import InProcess
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 W, R, X = "8fc2ace2-75bc-8ba4-b424-c8916670b990", "0953400cc896bc93", "kvnbQCMbpUyDwLArFDOuXw"
 SECOND = "6793a2a8-9be8-42ce-4fb1-9107e379dfde"
@@ -388,3 +395,98 @@ def test_one_domain_is_a_list_of_one_and_a_number_of_numpy_is_its_number():
             return 3
 
     assert recordings.edit_variables("w", "r", {"cart": Int64()}).body == b'{"cart":3}'
+
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def simulated():
+    """A simulated account with the document's two websites, and somebody who calls it."""
+    plan = Plan(per_day=40, since=(NOW - timedelta(days=10)).date())
+    sim = Simulator(
+        seed=3,
+        users={"my@email.com": "token1234"},
+        now=lambda: NOW,
+        sites=[website(W, "myshop.com", plan=plan, seed=3), website(SECOND, "other.example")],
+    )
+    return httpx.AsyncClient(
+        transport=InProcess(sim.mouseflow_app),
+        base_url="https://api-us.mouseflow.com",
+        auth=("my@email.com", "token1234"),
+    )
+
+
+async def names_there(caller):
+    """What stands for the document's placeholders in the simulated account, by their kind."""
+
+    async def first(path, key):
+        found = (await caller.get(f"/websites/{W}/{path}")).json()
+        rows = found if isinstance(found, list) else next(iter(found.values()))
+        return rows[0][key] if rows else X  # the last one was deleted
+
+    urls = (await caller.get(f"/websites/{W}/pagelist/urls")).json()
+    return {
+        "{website-id}": W,
+        "{recording-id}": await first("recordings", "id"),
+        "{funnel-id}": await first("funnels", "funnelId"),
+        "{form-id}": await first("forms", "formId"),
+        "{feedback-id}": await first("feedback", "campaignId"),
+        "{my-tag}": "my-tag",
+        "{url}": quote(
+            urls[0] if isinstance(urls, list) else next(iter(urls.values()))[0], safe=""
+        ),
+    }
+
+
+OPTIONAL = frozenset({"token", "visitorName", "answers", "randomize"})
+"""Keys that only shared recordings, named visitors and questions with choices have."""
+
+
+def alike(sample, answer, place=""):
+    """Where the answer lacks a key of the sample, or has a value of another type there."""
+    kinds = {
+        bool: "flag",
+        int: "number",
+        float: "number",
+        str: "text",
+        dict: "object",
+        list: "list",
+    }
+    if sample is None or answer is None:
+        return
+    if kinds[type(sample)] != kinds[type(answer)]:
+        yield f"{place}: {type(answer).__name__}, not {type(sample).__name__}"
+    elif isinstance(sample, dict):
+        for key, value in sample.items():
+            if key in answer:
+                yield from alike(value, answer[key], f"{place}.{key}")
+            elif value is not None and key not in OPTIONAL and not re.match(r"\d{4}-", key):
+                yield f"{place}.{key}: missing"
+    elif isinstance(sample, list) and sample and answer:
+        yield from alike(sample[0], answer[0], f"{place}[0]")
+
+
+async def test_every_curl_line_is_answered_as_documented_by_the_simulator():
+    caller = simulated()
+    wrong, with_sample = [], 0
+    async with caller:
+        # Something must be there before it is read: what creates comes first.
+        early = {f"POST /websites/{{website-id}}/{it}" for it in ("funnels", "forms", "feedback")}
+        for number, line, request in sorted(TABLE, key=lambda it: it[2].route not in early):
+            for name, value in (await names_there(caller)).items():
+                line = line.replace(name, value)
+            call = read_curl(line)
+            answer = await caller.request(
+                call.method, f"{call.path}{'?' * bool(call.query)}{call.query}",
+                content=call.body, headers={"accept": "application/json"},
+            )  # fmt: skip
+            if not 200 <= answer.status_code < 300:
+                wrong.append(f"L{number}: {answer.status_code} {answer.text[:80]}")
+                continue
+            for name in (name for name, it in READERS.items() if it.route == request.route):
+                with_sample += 1
+                sample = json.loads((SAMPLES / f"{name}.json").read_text())
+                wrong += [f"L{number} {it}" for it in alike(sample, answer.json(), name)]
+    assert "\n".join(wrong) == ""
+    assert len(TABLE) == 48
+    assert with_sample == 26

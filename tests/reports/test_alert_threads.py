@@ -61,9 +61,7 @@ async def test_the_end_edits_the_first_message_and_answers_it():
         await world.converts(500)
         await world.converts(182)
         [first] = world.posts
-        assert first.text.startswith(
-            "🔶 Checkout funnel: conversion 18.2 %, under 25 % · myshop.com"
-        )
+        assert first.text.startswith("🔶 Checkout funnel: 18.2 % convert, limit 25 % · myshop.com")
         await world.ends()
         told, answer = world.posts
     assert told is first

@@ -306,7 +306,7 @@ async def one_dead_letter(**addresses):
 async def test_dead_letters_are_retried_from_their_message_once():
     async with one_dead_letter() as (world, people, post):
         assert "1 action failed for good" in post.text
-        assert lines(post) == ([], ["Retry them"])
+        assert lines(post) == ([], ["Retry 1 action"])
         people.press(post, "retry", user="U7")
         people.send(post.blocks[1]["elements"][0]["value"])  # pressed twice before the edit
         await world.deliver()
