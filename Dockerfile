@@ -16,10 +16,12 @@ WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 # The build tools stay in this stage: the environment that is copied has not even pip.
 RUN python -m venv --without-pip /opt/mouseflow-bot
-COPY requirements-build.txt requirements-notify.txt ./
+# For a store in PostgreSQL: --build-arg REQUIREMENTS=requirements-postgres.txt
+ARG REQUIREMENTS=requirements-notify.txt
+COPY requirements-build.txt requirements-notify.txt requirements-postgres.txt ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
     && pip --python /opt/mouseflow-bot install --require-hashes --only-binary :all: \
-        -r requirements-notify.txt
+        -r "$REQUIREMENTS"
 COPY pyproject.toml README.md LICENSE mouseflow_bot.py ./
 COPY rules ./rules
 COPY mouseflow ./mouseflow

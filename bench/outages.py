@@ -101,9 +101,9 @@ def _store_fails(kind: str, folder: Path) -> dict[str, object]:
 
     from bot import logs
     from bot.domain.pulse import read
-    from bot.store import database, open_store
+    from bot.store import open_store, sqlite
 
-    database.BUSY_MS = 0  # on a virtual clock nobody waits for a lock
+    sqlite.BUSY_MS = 0  # on a virtual clock nobody waits for a lock
     logs.configure("json", "info", stream=sys.stderr)
     world = World(folder, RULES, websites=5)
     store = open_store(f"sqlite:///{folder}/bot.db")

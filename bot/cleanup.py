@@ -11,7 +11,7 @@ from bot.errors import StoreError
 from bot.polling.ops_messages import announce
 from bot.store import Connection, Store
 from bot.store.recordings import missing_websites, website_names
-from bot.store.retention import forget, forget_website, limit, shrink
+from bot.store.retention import forget, forget_website, limit
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ async def clean_up(
 
 async def _forget(store: Store, before: datetime, compared_since: datetime) -> None:
     old = partial(forget, before=before, compared_since=compared_since)
-    for piece in (old, shrink):
+    for piece in (old, store.shrink):
         while await store.run(piece):  # noqa: ASYNC110 - a pause for other work
             await asyncio.sleep(BETWEEN_PIECES)
 

@@ -57,6 +57,7 @@ from bot.errors import (
     ConfigError,
     Denied,
     StoreError,
+    StoreHeld,
     StoreLost,
 )
 from bot.health import Health
@@ -66,7 +67,7 @@ from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
-from bot.reload import Reload
+from bot.reload import Reload, set_within
 from bot.reports.history import compared_for
 from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
@@ -94,6 +95,9 @@ ANNOUNCE_AFTER = timedelta(minutes=10)
 
 RESTART = timedelta(minutes=1)
 """How soon a side task begins again after a bug in it."""
+
+STANDBY = timedelta(seconds=1)
+"""How soon the bot tries again to get a store that another one uses."""
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
@@ -152,7 +156,10 @@ async def run(
     reader = reader or ProcessReader(settings.rules.paths, allowed(settings))
     try:
         seen = await reader.signature()  # first, so that a change while files are read is noticed
-        with open_store(settings.store.url) as store:
+        opened = await _store_of_ours(settings.store.url, stop)
+        if opened is None:
+            return
+        with opened as store:
             reading = rules_at_start(reader, partial(store.run, kept_rule_files))
             start = await _unless(stop, reading)
             if start is None:
@@ -167,6 +174,27 @@ async def run(
                     await daemon.run(stop, reload)
     finally:
         await reader.end_process()
+
+
+async def _store_of_ours(url: str, stop: asyncio.Event) -> Store | None:
+    """The store, as soon as no other bot uses it any more, if it can be waited for.
+
+    None if `stop` is set before. Raises StoreError and ConfigError.
+    """
+    waiting = False
+    while True:
+        try:
+            opened = await asyncio.to_thread(open_store, url)
+        except StoreHeld as error:
+            if not waiting:
+                log.info("store.standby", reason=str(error).partition(". ")[0])
+            waiting = True
+        else:
+            if waiting:
+                log.warning("store.taken_over", store=opened.place)
+            return opened
+        if await set_within(stop, STANDBY):
+            return None
 
 
 def _meter(settings: Settings) -> "Meter | None":

@@ -4,6 +4,7 @@ BotError
 ├── ConfigError     fix the configuration; the command exits with status 1
 ├── RuleErrors      fix the rule files; holds every error found
 ├── StoreError      fix the store: locked, read-only, full, too new
+│   ├── StoreHeld   another bot uses the store; who waits may get it
 │   └── StoreLost   the store is damaged or gone; waiting does not help
 ├── GiveUp          repeating this request cannot help: a person must act, or nobody can
 │   ├── Gone            what the request is about does not exist
@@ -43,6 +44,10 @@ class ConfigError(BotError):
 
 class StoreError(BotError):
     """The store can't be used now: locked, read-only, full or too new."""
+
+
+class StoreHeld(StoreError):
+    """Another bot uses the store, and who waits gets it when that one ends."""
 
 
 class StoreLost(StoreError):

@@ -1,6 +1,7 @@
 """What the core needs from the outside world. A dry run is other implementations, never an `if`."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -11,6 +12,15 @@ from bot.errors import Refused
 from mouseflow.request import Request
 
 T = TypeVar("T")
+
+MAY_ACT: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("may_act", default=None)
+"""What an attempt asks right before a request that changes something goes out."""
+
+
+async def may_act() -> None:
+    """Raise TryLater if another bot may have taken over what this one is about to do."""
+    if (ask := MAY_ACT.get()) is not None:
+        await ask()
 
 
 class Mouseflow(Protocol):

@@ -61,7 +61,7 @@ class Reload:
     async def run(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
         while True:
-            if await _set_within(asked, CHECK_FILES):
+            if await set_within(asked, CHECK_FILES):
                 asked.clear()  # signals that come together count once
                 await self._use_secrets()
                 self._lookup.check_unreadable()
@@ -132,7 +132,8 @@ def _used_since_start(used: Settings, now: Settings) -> list[str]:
     return [name for name, (old, new) in pairs.items() if old != new]
 
 
-async def _set_within(event: asyncio.Event, wait: timedelta) -> bool:
+async def set_within(event: asyncio.Event, wait: timedelta) -> bool:
+    """Whether the event is set before so long has passed."""
     try:
         async with asyncio.timeout(wait.total_seconds()):
             await event.wait()

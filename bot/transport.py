@@ -12,6 +12,7 @@ import aiohttp
 import httpx
 from yarl import URL
 
+from bot.ports import may_act
 from mouseflow.proxies import proxy_for
 
 IDLE = 5.0
@@ -55,6 +56,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, its body not yet read. Raises httpx's errors."""
+        if request.method != "GET":
+            await may_act()
         limits = request.extensions.get("timeout", {})
         with _httpx_errors():
             answer = await self._open().request(

@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from postgres_server import EMPTY, GIVEN, Server, connected, create_database
 
 # A red run says something of the change, not of the dice; HYPOTHESIS_PROFILE=explore draws others.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -16,6 +18,68 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def pytest_xdist_auto_num_workers() -> int:
     """Three for each core: many tests wait for a real daemon, which leaves the core to others."""
     return 3 * (os.cpu_count() or 1)
+
+
+SERVER = pytest.StashKey[str]()
+"""The address of the PostgreSQL server; empty for one that starts when it is needed."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One PostgreSQL for all workers of a run, which starts while they collect their tests."""
+    # Not left in the environment: the bot would take it for an unknown setting.
+    given = os.environ.pop(GIVEN, "")
+    if hasattr(config, "workerinput"):
+        given = config.workerinput[GIVEN]
+    elif config.getoption("numprocesses", None) and not given:
+        server = Server()
+        given = server.url
+        config.add_cleanup(server.remove)
+    config.stash[SERVER] = given
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    """Tell a worker where it is."""
+    node.workerinput[GIVEN] = node.config.stash[SERVER]
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The address of a PostgreSQL server."""
+    if given := pytestconfig.stash[SERVER]:
+        yield given
+        return
+    server = Server()
+    try:
+        yield server.url
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def worker_database(postgres: str) -> str:
+    """A database of this worker, with the bot's tables."""
+    from bot.store import open_store
+
+    url = create_database(postgres, f"bot_test_{os.getpid()}")
+    open_store(url).close()
+    return url
+
+
+@pytest.fixture
+def postgres_url(worker_database: str) -> str:
+    """The address of an empty store in PostgreSQL."""
+    with connected(worker_database) as conn:
+        conn.execute(EMPTY)
+    return worker_database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path) -> str:
+    """The address of an empty store, once in each kind of database."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path}/bot.db"
 
 
 # Started in the background SIGINT is ignored, also by the processes of tests.

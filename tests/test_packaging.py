@@ -55,7 +55,7 @@ def test_the_sdist_holds_all_that_its_tests_need_and_builds_alike(tmp_path):
         held = {name.partition("/")[2] for name in archive.getnames()}
     needed = {f"{folder}/" for folder in ("bench", "deploy", "docs", "mouseflow", "rules", "tests")}
     assert all(any(name.startswith(folder) for name in held) for folder in needed)
-    locks = {f"requirements{kind}.txt" for kind in ("", "-build", "-dev")}
+    locks = {f"requirements{kind}.txt" for kind in ("", "-build", "-dev", "-postgres")}
     assert locks | {"Makefile", "CHANGELOG.md", "config.example.toml", ".ci/run"} <= held
 
 

@@ -27,7 +27,7 @@ def run(args: Namespace) -> int:
 
     configured = context.settings(args, offline=True)
     file: Path = args.file or Path(f"bot-{datetime.now(UTC):%Y%m%d-%H%M%S}.db")
-    context.store_file(configured)
+    context.existing_place(configured)
     _check_target(file)
     try:
         backup(configured.store.url, file)

@@ -13,7 +13,7 @@ from bot.errors import BadCredentials, BotError, ConfigError, StoreError, Unreac
 if TYPE_CHECKING:
     from bot.config import Settings
     from bot.rules.model import RuleSet
-    from bot.store import Store
+    from bot.store import Place, Store
 
 DEFAULT = Path("config.toml")
 SECRETS = Path("/run/secrets")
@@ -92,26 +92,28 @@ def _default_rules(args: Namespace) -> list[Path]:
     return [(path.parent if path else Path()) / "rules"]
 
 
-def store_file(settings: "Settings") -> Path:
-    """The path of the store; raises StoreError if it does not exist."""
-    from bot.store.database import database_path
+def existing_place(settings: "Settings") -> "Place":
+    """Where the store is; raises StoreError if there is none."""
+    from bot.store import place_of
 
-    path = database_path(settings.store.url)
-    if not path.exists():
-        raise StoreError(f"no store at {path}: the daemon has not run here yet")
-    return path
+    place = place_of(settings.store.url)
+    if not place.exists():
+        raise StoreError(f"no store at {place.name}: the daemon has not run here yet")
+    return place
 
 
 def existing_store(settings: "Settings", *, read_only: bool = False) -> "Store":
     """The daemon's store, opened beside it; raises StoreError if it does not exist."""
     from bot.store import open_store
 
-    store_file(settings)
+    existing_place(settings)
     return open_store(settings.store.url, read_only=read_only, exclusive=False)
 
 
-def lock_file(url: str) -> Path:
-    """The lock beside a `sqlite:///` store."""
+def lock_file(url: str) -> Path | None:
+    """The lock beside a store in a file; None if the store is elsewhere."""
+    if not url.startswith("sqlite:///"):
+        return None
     return Path(url.partition(":///")[2].partition("?")[0] + ".lock")
 
 

@@ -204,10 +204,9 @@ def _sites(
 
 def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Remembered | None":
     """The stored match of this rule and recording, if there is one."""
-    from bot.store import open_store
-    from bot.store.database import database_path
+    from bot.store import open_store, place_of
 
-    if not database_path(settings.store.url).exists():
+    if not place_of(settings.store.url).exists():
         return None
     with open_store(settings.store.url, read_only=True) as store:
         return store.do(lambda conn: _decision(conn, rule, where))
@@ -237,10 +236,9 @@ def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered
 def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembered":
     """What the store knows without a match: the rule's state, and since when it watches."""
     from bot.replay.explain_one import Remembered
-    from bot.store import open_store
-    from bot.store.database import database_path
+    from bot.store import open_store, place_of
 
-    if not database_path(settings.store.url).exists():
+    if not place_of(settings.store.url).exists():
         return Remembered()
     with open_store(settings.store.url, read_only=True) as store:
         return store.do(lambda conn: _watch(conn, rule, site))

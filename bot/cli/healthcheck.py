@@ -5,7 +5,6 @@ output names it. A store that can't be written does: a person must act.
 """
 
 import contextlib
-import fcntl
 import os
 import sys
 import time
@@ -15,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.cli.context import config_path, lock_file, secrets_dirs
-from bot.domain.pulse import read
+from bot.domain.pulse import Sign
+from bot.errors import BotError
+from bot.store.lock import sign_beside
 
 EXAMPLE = "mouseflow-bot healthcheck && echo alive"
 DEFAULT_URL = "sqlite:///data/bot.db"
@@ -36,65 +37,75 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check with the standard library alone, since this runs every few seconds."""
     url = store_url(args)
-    lock = lock_file(url)
-    fault = unhealthy(lock, args.within, time.time())
-    held = [] if fault else troubles(lock.with_suffix(""))
+    fault, host = health(url, args.within, time.time())
+    held = [] if fault else troubles(url)
     if args.json:
         import json
 
-        print(json.dumps({"version": 1, "healthy": not fault, "fault": fault, "troubles": held}))
+        health_of = {"healthy": not fault, "fault": fault, "troubles": held}
+        print(json.dumps({"version": 1, **health_of, "at_work_on": host or None}))
     elif fault:
         print(f"unhealthy: {fault}", file=sys.stderr)
     else:
-        print(f"alive, but actions wait: {'; '.join(held)}" if held else "alive")
+        state = f"standby; the bot on {host} is at work" if host else "alive"
+        print(f"{state}, but actions wait: {'; '.join(held)}" if held else state)
     return 1 if fault else 0
 
 
-def unhealthy(lock: Path, within: float, now: float) -> str | None:
-    """Why the daemon that should hold this lock is unhealthy, None if it is healthy."""
-    try:
-        number = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        return f"the daemon is not running ({lock}: {error.strerror})"
-    try:
-        age = now - os.fstat(number).st_mtime
-        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if age > within:
-            return f"no heartbeat for {age:.0f} s"
-        pulse = read(os.pread(number, 4096, 0).decode("utf-8", "replace").partition("\n")[2])
-        return pulse.fault(now) if pulse else None
-    finally:
-        os.close(number)
-    return "the daemon is not running (its lock is free)"
+def sign_of(url: str) -> Sign | None:
+    """How the daemon is doing that holds this store; None if none does. Raises StoreError."""
+    if (lock := lock_file(url)) is not None:
+        return sign_beside(lock)
+    from bot.store import place_of
+
+    return place_of(url).daemon()
 
 
-def is_held(lock: Path) -> bool:
-    """Whether a daemon holds this lock, healthy or not."""
-    try:
-        number = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(number)
-    return False
+def unhealthy(url: str, within: float, now: float) -> str | None:
+    """Why the daemon that should hold this store is unhealthy, None if it is healthy."""
+    return health(url, within, now)[0]
 
 
-def troubles(database: Path) -> list[str]:
+def health(url: str, within: float, now: float) -> tuple[str | None, str]:
+    """Why that daemon is unhealthy, None if it is not; and its host if that is another one."""
+    try:
+        sign = sign_of(url)
+    except BotError as error:
+        return str(error), ""
+    if sign is None:
+        return "the daemon is not running (nothing holds its lock)", ""
+    return sign.fault(now, within), sign.host
+
+
+def troubles(url: str) -> list[str]:
     """What holds deliveries up, as the store has it: `slack token rejected (12 actions wait)`."""
+    if (lock := lock_file(url)) is None:
+        return _troubles(url)
     import sqlite3
 
+    database = lock.with_suffix("")
     try:
         opened = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
         with contextlib.closing(opened) as connection:
             rows = connection.execute("SELECT cause, place, waiting FROM troubles ORDER BY since")
-            return [f"{' '.join(filter(None, row[:2]))} ({row[2]} actions wait)" for row in rows]
+            return [_held(*row) for row in rows]
     except sqlite3.Error:
         return []  # another version wrote it, or it is in trouble: `status` says so
+
+
+def _troubles(url: str) -> list[str]:
+    from bot.store import open_store
+    from bot.store.troubles import troubles
+
+    try:
+        with open_store(url, read_only=True) as store:
+            return [_held(each.cause, each.place, each.waiting) for each in store.do(troubles)]
+    except BotError:
+        return []
+
+
+def _held(cause: str, place: str, waiting: int) -> str:
+    return f"{' '.join(filter(None, (cause, place)))} ({waiting} actions wait)"
 
 
 def store_url(args: Namespace) -> str:

@@ -31,10 +31,9 @@ def moment(text: str) -> datetime:
 
 def daemon_runs(url: str) -> bool:
     """Whether a process holds the store's lock."""
-    from bot.cli.context import lock_file
-    from bot.cli.healthcheck import is_held
+    from bot.cli.healthcheck import sign_of
 
-    return is_held(lock_file(url))
+    return sign_of(url) is not None
 
 
 @asynccontextmanager

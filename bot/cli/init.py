@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import quote
 
 from bot.cli.main import known_name
-from bot.errors import ConfigError
+from bot.errors import BotError, ConfigError
 
 EXAMPLE = (
     "mouseflow-bot init\n"
@@ -74,11 +74,16 @@ def run(args: Namespace) -> int:
 
 
 def _bot_runs(config: Path) -> bool:
-    """Whether a daemon on this machine holds the lock of that configuration's store."""
-    from bot.cli.context import lock_file, secrets_dirs
-    from bot.cli.healthcheck import is_held, store_url_of
+    """Whether a daemon holds the lock of that configuration's store."""
+    from bot.cli.context import secrets_dirs
+    from bot.cli.healthcheck import sign_of, store_url_of
 
-    return config.exists() and is_held(lock_file(store_url_of(config, os.environ, secrets_dirs())))
+    if not config.exists():
+        return False
+    try:
+        return sign_of(store_url_of(config, os.environ, secrets_dirs())) is not None
+    except BotError:
+        return False  # a database that can't be asked
 
 
 def next_steps(config: Path) -> list[str]:

@@ -42,6 +42,7 @@ COMMANDS = {
     "snooze": "mute a rule's posts for a while",
     "backup": "copy the store, also while the daemon runs",
     "restore": "put a backup in the store's place, without posting twice",
+    "move": "carry the store over into another database",
     "export": "write recordings or reports to CSV or JSON Lines",
     "api": "send one request to the Mouseflow API, print its JSON",
     "completion": "print completion for bash, zsh or fish",

@@ -65,11 +65,11 @@ def run(args: Namespace) -> int:
     logs.configure(configured.log.format, configured.log.level)
 
     from bot import daemon
-    from bot.store.database import database_path
+    from bot.store import place_of
     from bot.store.recordings import website_names
 
     odd = list["Entry"]()
-    first = not configured.poll.start and not database_path(configured.store.url).exists()
+    first = not configured.poll.start and not place_of(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
 
     def tell(store: "Store", _: "OnceResult") -> None:

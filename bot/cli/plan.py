@@ -14,7 +14,6 @@ from bot.cli.history_context import moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from bot.config import Settings
     from bot.domain.subjects import Site
@@ -169,11 +168,9 @@ def _running(
 
     `named` are the rules to compare, None for all.
     """
-    from bot.store import open_store
-    from bot.store.database import database_path
+    from bot.store import open_store, place_of
 
-    path: Path = database_path(settings.store.url)
-    if not path.exists():
+    if not place_of(settings.store.url).exists():
         return Running({}, {}, {})
     with open_store(settings.store.url, read_only=True) as store:
         return store.do(lambda conn: _known(conn, sites, span, named))

@@ -19,14 +19,13 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Restore the store; returns the exit code."""
     from bot.cli import context, output
-    from bot.store import restore
-    from bot.store.database import database_path
+    from bot.store import place_of
 
     configured = context.settings(args, offline=True)
-    kept = restore(configured.store.url, args.file)
-    store = database_path(configured.store.url)
+    place = place_of(configured.store.url)
+    kept, store = place.restore(args.file), place.name
     if args.json:
-        output.document({"store": str(store), "kept": str(kept) if kept else None})
+        output.document({"store": store, "kept": str(kept) if kept else None})
         return 0
     print(f"restored {store} from {args.file}")
     if kept is not None:

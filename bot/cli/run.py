@@ -96,11 +96,14 @@ async def _limit_stop(stop: "asyncio.Event") -> None:
     timer.start()
 
 
-async def beat(lock: Path, interval: float = HEARTBEAT) -> None:
-    """Touch the store's lock file until cancelled; `healthcheck` notices when that stops."""
+async def beat(lock: Path | None, interval: float = HEARTBEAT) -> None:
+    """Touch the store's lock file until cancelled; `healthcheck` notices when that stops.
+
+    A store that has none keeps the time of the daemon's pulse.
+    """
     import asyncio
 
-    while True:
+    while lock is not None:
         with contextlib.suppress(OSError):  # not taken yet, or the disk is full
             os.utime(lock)
         await asyncio.sleep(interval)

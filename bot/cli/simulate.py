@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "mouseflow-bot simulate\n"
     "mouseflow-bot simulate > simulator.toml             # messages stay visible\n"
-    "BOT_CONFIG=simulator.toml mouseflow-bot run         # in a second terminal\n"
+    "mouseflow-bot run --config simulator.toml           # in a second terminal\n"
     "mouseflow-bot simulate --plant checkout-friction    # in a third"
 )
 PER_MINUTE = 12

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.domain.subjects import Site
     from bot.rules.model import RuleSet
-    from bot.rules.needs import Plan
+    from bot.rules.needs import IntervalCost, Plan
     from bot.scheduler import PollPace
     from bot.store import Connection
 from argparse import ArgumentParser
@@ -64,6 +64,14 @@ class PollingPlan:
     round: "PollPace | None"
     faulty: bool = False
     edited: bool = False
+
+    @property
+    def intervals(self) -> "Sequence[IntervalCost]":
+        """What intervals of polls cost for a website with the most expensive plan."""
+        from bot.rules.needs import interval_costs
+
+        calls = max((plan.calls for plan in self.plans), default=0)
+        return interval_costs(calls, self.round.wished, self.round.rate) if self.round else ()
 
 
 def plan_rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
@@ -156,7 +164,7 @@ def show_plan(polling: PollingPlan) -> None:
     """Print the plan; websites with the same plan share their lines."""
     from bot.cli import output
     from bot.messages.text import lasting
-    from bot.rules.needs import lines, some
+    from bot.rules.needs import interval_lines, lines, some
     from bot.scheduler import slow_poll_lines
 
     if not (polling.plans or polling.costs or polling.faulty):
@@ -177,6 +185,8 @@ def show_plan(polling: PollingPlan) -> None:
         )
         if now.slow:
             output.line(f"  {slow_poll_lines(now)[0]}")
+        for text in interval_lines(polling.intervals, now.wished):
+            output.line(f"  {text}")
     for plan, sites in polling.plans.items():
         output.line(f"  {some([site.name for site in sites])}")
         for text in lines(plan):
@@ -195,6 +205,13 @@ def show_plan(polling: PollingPlan) -> None:
         )
 
 
+def interval_json(cost: "IntervalCost") -> dict[str, Any]:
+    """The cost of an interval as values for JSON, the interval in seconds."""
+    from dataclasses import asdict
+
+    return {**asdict(cost), "share_percent": cost.shares, "websites_that_fit": cost.fits}
+
+
 def plan_json(polling: PollingPlan) -> dict[str, Any]:
     """The plan as values for JSON: durations in seconds, websites by id."""
     from dataclasses import asdict
@@ -206,6 +223,7 @@ def plan_json(polling: PollingPlan) -> dict[str, Any]:
         ],
         "costs": [asdict(cost) for cost in polling.costs],
         "round": asdict(polling.round) if polling.round else None,
+        "intervals": [interval_json(it) for it in polling.intervals],
         "faulty": polling.faulty,
         "edited": polling.edited,
     }
@@ -294,21 +312,21 @@ def run(args: Namespace) -> int:
     import msgspec
 
     from bot.cli import budget, output
-    from bot.cli.context import existing_store, lock_file, settings
-    from bot.cli.healthcheck import is_held, unhealthy
+    from bot.cli.context import existing_store, settings
+    from bot.cli.healthcheck import sign_of, unhealthy
     from bot.store.recordings import website_names
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
-    lock = lock_file(url)
-    daemon = unhealthy(lock, 60, time.time()) or ALIVE
+    daemon = unhealthy(url, 60, time.time()) or ALIVE
     with existing_store(configured, read_only=True) as store:
+        runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))
         status = store.do(
             lambda conn: gather(
                 conn, datetime.now(UTC), daemon,
-                runs=is_held(lock), active=active, settle=configured.poll.settle,
+                runs=runs, active=active, settle=configured.poll.settle,
             )
         )  # fmt: skip
         budgets = store.do(budget.gather)
@@ -463,7 +481,7 @@ def show(status: Status) -> None:
     from bot.cli import output
 
     now = status.now
-    output.line(f"daemon: {status.daemon}")
+    output.line(f"daemon: {status.daemon.removeprefix('the daemon is ')}")
     show_failing(status)
     show_troubles(status)
     output.line()

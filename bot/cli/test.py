@@ -61,10 +61,13 @@ def run(args: Namespace) -> int:
             for line in str(result).splitlines():
                 output.line(line)
         tested = len({result.rule for result in results})
-        output.line(
-            f"{output.counted(len(results), 'test')} of {output.counted(tested, 'rule')}: "
-            + (f"{len(failed)} failed" if failed else "all passed" if results else "no tests found")
-        )
+        if results:
+            outcome = f"{len(failed)} failed" if failed else "all passed"
+            tried_rules = output.counted(tested, "rule")
+            output.line(f"{output.counted(len(results), 'test')} of {tried_rules}: {outcome}")
+        else:
+            rule_count = output.counted(len(chosen), "rule")
+            output.line(f"no tests found in {rule_count}; write them under tests:")
         for each in loud:
             output.line(
                 f"{args.quiet_on}:{each.line}: {each.sample}: unwanted match of {each.rule}: "

@@ -222,7 +222,8 @@ def _written(path: Path) -> Keys:
             data = opened.read(MAX_BYTES + 1)
         root = toml.parse(decoded(data))
     except FileNotFoundError:
-        raise ConfigError(f"{name}: no such file; `mouseflow-bot init` creates one") from None
+        creates = "; `mouseflow-bot init` creates one" if path.name == "config.toml" else ""
+        raise ConfigError(f"{name}: no such file{creates}") from None
     except OSError as error:
         raise ConfigError(f"{name}: can't be read: {error.strerror}{_help(error)}") from None
     except ValueError:  # a NUL in its name

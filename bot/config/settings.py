@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -510,7 +510,7 @@ class Settings(BaseSettings):
         if key := self.mouseflow.api_key.get_secret_value():
             pair = f"{self.mouseflow.email}:{key}"
             values.add(base64.b64encode(pair.encode()).decode())
-        if password := _password(self.store.url):
+        for password in _passwords(self.store.url):
             values |= {password, unquote(password)}
         for address in self.notify.values():
             values |= _parts_of_secret(address.get_secret_value())
@@ -529,11 +529,13 @@ _LONG = 12
 """Characters from which a part of an address is taken for a token."""
 
 
-def _password(url: str) -> str | None:
+def _passwords(url: str) -> list[str]:
+    """What of a store's URL must not be shown: libpq also takes a password as an option."""
     try:
-        return urlsplit(url).password
+        parts = urlsplit(url)
+        return [parts.password or "", *parse_qs(parts.query).get("password", ())]
     except ValueError:
-        return None
+        return []
 
 
 def variable(path: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.errors import GiveUp, TryLater
+from bot.ports import may_act
 from bot.transport import new_session
 from mouseflow.errors import ConfigurationError
 from mouseflow.proxies import from_environment
@@ -58,6 +59,8 @@ class Connections:
 
         Raises TryLater (`unknown` if a body may have arrived), or GiveUp for an invalid URL.
         """
+        if body is not None:
+            await may_act()
         sent = {"User-Agent": "mouseflow-bot", "Accept-Encoding": "identity", **headers}
         try:
             async with self._open().request(

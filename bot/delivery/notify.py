@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from bot.actions.webhook import REFERENCE
 from bot.delivery.webhook import secret_from
 from bot.errors import GiveUp, RateLimited, Refused, TryLater
-from bot.ports import PlainMessage
+from bot.ports import PlainMessage, may_act
 
 LIMIT = timedelta(seconds=30)
 """How long an attempt may take; Apprise itself waits up to 5.5 s between messages to a place."""
@@ -68,6 +68,7 @@ class Places:
         before = self._running.get(place)
         if before is not None and before.is_alive():
             raise TryLater(f"{place} has not yet answered the message before", lane=True)
+        await may_act()
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[str] = loop.create_future()
 

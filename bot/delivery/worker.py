@@ -36,7 +36,7 @@ from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
-from bot.ports import Ports
+from bot.ports import MAY_ACT, Ports
 from bot.store import Connection, Store, outbox
 from bot.store.digests import fold_backlog
 from bot.store.lanes import LaneFault, due_lanes, failures, next_due, pause_lane, set_apart
@@ -210,6 +210,7 @@ class Delivery:
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
     ) -> None:
+        self._confirm = store.confirm
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
         self._actions = actions
@@ -425,6 +426,7 @@ class Delivery:
 
     async def _attempt(self, claimed: Claim) -> Outcome:
         channel = self._ports.addresses.channel
+        MAY_ACT.set(self._may_act)  # of this attempt's task alone
         try:
             stored, task = restore(claimed, self._actions, self._clock())
             action = self._current(claimed.rule, stored)
@@ -438,6 +440,13 @@ class Delivery:
         except Exception as error:
             # The only catch-all of delivery: a bug in one step must not stop the others.
             return outcome_of(claimed, error, self._clock(), self._chance)
+
+    async def _may_act(self) -> None:
+        """Raise TryLater if another bot may have taken over while this one was frozen."""
+        try:
+            await self._confirm()
+        except StoreError as error:
+            raise TryLater(f"not sent: the store can't be asked ({error})") from error
 
     async def _save(self, claimed: Claim, outcome: Outcome, *, go_on: bool) -> Claim | None:
         """Save the outcome and claim the lane's next step in the same transaction."""

@@ -51,3 +51,22 @@ def read(text: str) -> Pulse | None:
         return Pulse(**json.loads(text))
     except (ValueError, TypeError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Of the daemon that holds the store: its pulse as text, and how old that is in seconds.
+
+    `host` is where it runs, empty for this one.
+    """
+
+    age: float
+    text: str
+    host: str = ""
+
+    def fault(self, now: float, within: float) -> str | None:
+        """Why the daemon is unhealthy, None if it is healthy."""
+        if self.age > within:
+            return f"no heartbeat for {self.age:.0f} s"
+        pulse = read(self.text)
+        return pulse.fault(now) if pulse else None

@@ -62,6 +62,7 @@ from bot.polling.session import (
 )
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
+from bot.rules.evaluate import rule_answer
 from bot.store import Connection
 from bot.store.audit import Note
 from bot.store.database import Store
@@ -264,7 +265,16 @@ async def poll(
         behind={rule: at for rule, at in waiting_rules.items() if rule not in on_hold},
         offset=account_offset(seen.listing.rows, context.zone),
         lost=any(note.kind in LOST for note in notes),
-        on_hold=on_hold | waiting_rules.keys(),
+        on_hold=on_hold | waiting_rules.keys() | _undecided(rules, result.evaluations),
+    )
+
+
+def _undecided(rules: SiteRules, evaluations: Iterable[Evaluation]) -> frozenset[str]:
+    """The rules about too few sessions that an odd value keeps from deciding one."""
+    few = [rule for rule in rules.final.rules if rule.too_few is not None]
+    odd = [each.subject for each in evaluations if each.subject.recording.bad_values] if few else []
+    return frozenset(
+        rule.id for rule in few if any(rule_answer(rule, subject) is None for subject in odd)
     )
 
 

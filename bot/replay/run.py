@@ -17,7 +17,7 @@ from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prep
 from bot.replay.record import Posts, Tally, WrittenMatch, count, write
 from bot.replay.select import Slice, slices
 from bot.rules.model import Rule
-from bot.store.database import Lock
+from bot.store.lock import Lock
 
 KEPT = "progress.json"
 TRIAL = "trial.db"

@@ -1,7 +1,36 @@
-"""The store: everything the bot remembers, in one SQLite file."""
+"""The store: everything the bot remembers, in a SQLite file or in PostgreSQL."""
 
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, Any
 
-from bot.store.database import Store, backup, in_memory_copy, open_store, restore
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
-__all__ = ["Connection", "Store", "backup", "in_memory_copy", "open_store", "restore"]
+    from bot.store.database import (
+        Place,
+        Store,
+        backup,
+        in_memory_copy,
+        open_store,
+        place_of,
+        restore,
+    )
+
+__all__ = [
+    "Connection",
+    "Place",
+    "Store",
+    "backup",
+    "in_memory_copy",
+    "open_store",
+    "place_of",
+    "restore",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import SQLAlchemy only for those who use it: `healthcheck` needs `bot.store.lock` alone."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bot.store import database
+
+    return getattr(database, name)

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
 
 from bot.domain.alert_state import Counter, Level
 from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none
+from bot.store.statements import upsert
 
 Figures = Mapping[str, float]
 
@@ -99,7 +99,7 @@ def save_level(
         "condition": kept.condition,
         "at": ms(level.polled or at),
     }
-    write = insert(_levels).values(rule=rule, website=website, subject=subject, **values)
+    write = upsert(_levels).values(rule=rule, website=website, subject=subject, **values)
     conn.execute(
         write.on_conflict_do_update(index_elements=["rule", "website", "subject"], set_=values)
     )
@@ -140,7 +140,7 @@ def add_figures(
         for name, value in values.items()
     ]
     if rows:
-        conn.execute(insert(_figures).on_conflict_do_nothing(), rows)
+        conn.execute(upsert(_figures).on_conflict_do_nothing(), rows)
 
 
 def figure_between(

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, text
 
-from bot.store.database import Value, execute_many
 from bot.store.schema import audit, moment, ms
+from bot.store.statements import Value, execute_many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
 
 from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
@@ -26,6 +25,7 @@ from bot.store.schema import (
     steps,
     watermarks,
 )
+from bot.store.statements import upsert
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
@@ -36,7 +36,7 @@ def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at:
     ]
     if not rows:
         return
-    write = insert(ledger)
+    write = upsert(ledger)
     conn.execute(
         write.on_conflict_do_update(
             index_elements=["website", "day"],
@@ -81,8 +81,9 @@ def budget_steps_done(conn: Connection, budget: str, period: str) -> dict[str, d
 
 def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: datetime) -> bool:
     """The step acts now; False if it has acted in this period already."""
-    write = insert(budget_steps).values(budget=budget, period=period, step=step, at=ms(at))
-    return conn.execute(write.on_conflict_do_nothing()).rowcount == 1
+    write = upsert(budget_steps).values(budget=budget, period=period, step=step, at=ms(at))
+    added = write.on_conflict_do_nothing().returning(budget_steps.c.step)
+    return conn.execute(added).first() is not None
 
 
 def forget_budget_steps(
@@ -141,7 +142,7 @@ def own(conn: Connection, held: Ownership) -> None:
         "status": held.set_to,
         "rate": held.before,
     }
-    write = insert(ownership).values(website=_row(held.website, held.switch), **values)
+    write = upsert(ownership).values(website=_row(held.website, held.switch), **values)
     conn.execute(write.on_conflict_do_update(index_elements=["website"], set_=values))
     said = f"{held.switch} set to {held.set_to}: {held.reason}"
     record(conn, held.at, [_note(conn, "website.held", held.website, held.owner, said)])
@@ -278,7 +279,7 @@ def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]
         for at, value in hours.items()
     ]
     if rows:
-        write = insert(figures)
+        write = upsert(figures)
         conn.execute(
             write.on_conflict_do_update(
                 index_elements=["kind", "website", "subject", "name", "at"],

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.actions import DIGESTS, IF_HELD_BACK
 from bot.domain.limits import (
@@ -29,10 +28,10 @@ from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
-from bot.store.database import Value, execute, execute_many
 from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.rules import snoozed_until
 from bot.store.schema import digests, matches, moment, ms, posts, steps, windows
+from bot.store.statements import Value, execute, execute_many, upsert
 
 
 class DueStep(NamedTuple):

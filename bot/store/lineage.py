@@ -7,15 +7,14 @@ are posted.
 """
 
 import os
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.schema import audit, lineage, moment, ms, steps
+from bot.store.statements import execute, upsert
 
 UNSURE = timedelta(days=1)
 """How long after a restore new steps count as possibly done: rules may be evaluated again.
@@ -25,7 +24,7 @@ Also how far back the first look goes if the store does not say when it was writ
 
 _COUNT = (
     "INSERT INTO lineage (id, writes, written) VALUES (1, 1, :now) ON CONFLICT (id) DO UPDATE"
-    " SET writes = writes + 1, written = excluded.written RETURNING writes"
+    " SET writes = lineage.writes + 1, written = excluded.written RETURNING writes"
 )
 
 
@@ -72,35 +71,47 @@ class Beside:
             self._file = None
 
 
-def count(driver: sqlite3.Connection, now: datetime) -> int:
+def count(conn: Connection, now: datetime) -> int:
     """Count the transaction that is open; returns how many there were."""
-    return int(driver.execute(_COUNT, {"now": ms(now)}).fetchone()[0])
+    return int(execute(conn, _COUNT, {"now": ms(now)}).fetchone()[0])
+
+
+def written(conn: Connection) -> int:
+    """How many transactions were counted."""
+    return conn.execute(select(lineage.c.writes)).scalar() or 0
 
 
 def recognise(conn: Connection, beside: int | None, now: datetime) -> tuple[int, Restored | None]:
     """Compare the store with the number beside it; an older store is marked.
 
-    All its open steps, and those of the next time, look first whether they were done already.
     Returns the number to keep beside it, too.
     """
-    row = conn.execute(select(lineage)).first()
-    writes = row.writes if row else 0
+    writes = written(conn)
     if writes >= (beside or 0) and not (beside is None and writes):
         return writes, None
+    return mark_restored(conn, max(writes, beside or 0), now)
+
+
+def mark_restored(conn: Connection, writes: int, now: datetime) -> tuple[int, Restored]:
+    """The store is older than what was done with it, after so many transactions.
+
+    All its open steps, and those of the next time, look first whether they were done already.
+    """
+    row = conn.execute(select(lineage)).first()
     since = row.written if row else conn.execute(select(func.max(audit.c.at))).scalar()
     new = since is None
     if since is None:
         since = ms(now - UNSURE)
     # `written` stays: if this process dies now, the next one must find the same.
-    values = {"writes": max(writes, beside or 0), "restored_from": since, "restored_at": ms(now)}
-    write = insert(lineage).values(id=1, written=since, **values)
+    values = {"writes": writes, "restored_from": since, "restored_at": ms(now)}
+    write = upsert(lineage).values(id=1, written=since, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["id"], set_=values))
     conn.execute(
         update(steps)
         .where(text("state IN ('pending', 'sending', 'dead')"), steps.c.look_since.is_(None))
         .values(look_since=since)
     )
-    return values["writes"], Restored(moment(since), now, new)
+    return writes, Restored(moment(since), now, new)
 
 
 def look_since(conn: Connection, happened: datetime, now: datetime) -> int | None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.alert_state import RESOLVED
 from bot.domain.insight import Insight, packed
@@ -18,10 +17,11 @@ from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Severity
 from bot.messages.text import lasting
 from bot.store.audit import Note, record
-from bot.store.database import execute, is_trouble
+from bot.store.faults import is_trouble
 from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
 from bot.store.schema import lanes, matches, moment, ms, steps
+from bot.store.statements import execute, upsert
 
 POSTS_WAIT_MS = 15 * 60_000
 """How long a post waits for its match's writes and share, to include the link."""

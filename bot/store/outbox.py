@@ -20,7 +20,6 @@ from bot.domain.limits import Posting, Told
 from bot.domain.step import Rank, StepStatus
 from bot.ports import Posted
 from bot.store.audit import Note, record
-from bot.store.database import Value, execute
 from bot.store.digests import (
     SELECT_DUE_STEP,
     DueStep,
@@ -48,6 +47,7 @@ from bot.store.matches import (
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
+from bot.store.statements import Value, execute
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -301,7 +301,7 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
     what it sent can show up. Only the holder of the store's lock may call this. Returns how
     many steps were recovered.
     """
-    repeated = func.max(steps.c.due, steps.c.began + settling // timedelta(milliseconds=1))
+    settled = steps.c.began + settling // timedelta(milliseconds=1)
     interrupted = (
         update(steps)
         .where(text("state = 'sending'"))
@@ -309,7 +309,10 @@ def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
             state=StepStatus.PENDING,
             token=None,
             unknown_since=func.coalesce(steps.c.unknown_since, steps.c.began),
-            due=case((steps.c.unknown_since.is_(None), steps.c.due), else_=repeated),
+            due=case(
+                (steps.c.unknown_since.is_(None) | (steps.c.due > settled), steps.c.due),
+                else_=settled,
+            ),
         )
         .returning(steps.c.key, steps.c.match_id)
     )

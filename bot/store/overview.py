@@ -17,7 +17,6 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Entry
-from bot.store.database import execute
 from bot.store.schema import (
     audit,
     digests,
@@ -29,6 +28,7 @@ from bot.store.schema import (
     ms,
     steps,
 )
+from bot.store.statements import execute
 
 MOST_LAGS = 10_000
 """How many posts a median is taken over at most."""
@@ -266,20 +266,15 @@ def became_of(conn: Connection, match: Entry) -> list[tuple[str, str, str]]:
 
     `match` is the entry of the match; other matches of the same subject are left out.
     """
-    about: dict[str, str | int] = {
-        "rule": match.rule,
-        "subject": match.subject,
-        "at": ms(match.at),
-        "steps": msgspec.json.encode(match.details.get("steps", ())).decode(),
-    }
-    return execute(conn, _BECAME, about).fetchall()
-
-
-_BECAME = (
-    "SELECT kind, step, text FROM audit WHERE subject = :subject AND subject <> '' AND rule = :rule"
-    " AND (kind = 'step.done' AND step IN (SELECT value FROM json_each(:steps))"
-    " OR kind = 'suppressed' AND at = :at) ORDER BY id LIMIT 20"
-)
+    done = (audit.c.kind == "step.done") & audit.c.step.in_(match.details.get("steps", ()))
+    held = (audit.c.kind == "suppressed") & (audit.c.at == ms(match.at))
+    query = select(audit.c.kind, audit.c.step, audit.c.text).where(
+        audit.c.subject == match.subject,
+        text("subject <> ''"),  # the literal lets SQLite use the partial index
+        audit.c.rule == match.rule,
+        done | held,
+    )
+    return [tuple(row) for row in conn.execute(query.order_by(audit.c.id).limit(20))]
 
 
 def _steps_of(conn: Connection, ids: Sequence[int]) -> dict[int, list[StepNow]]:
@@ -395,11 +390,11 @@ def lanes_now(conn: Connection, now: datetime) -> list[LaneNow]:
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _QUEUES = (
-    "SELECT lane, sum(count), min(created), min(due) FROM ("
+    "SELECT lane, CAST(sum(count) AS BIGINT), min(created), min(due) FROM ("
     "SELECT lane, count(*) AS count, min(created) AS created, min(due) AS due FROM steps"
     " WHERE state = 'pending' GROUP BY lane UNION ALL "
     "SELECT lane, count(*), min(created), min(due) FROM steps"
-    " WHERE state = 'sending' GROUP BY lane) GROUP BY lane"
+    " WHERE state = 'sending' GROUP BY lane) AS queues GROUP BY lane"
 )
 
 

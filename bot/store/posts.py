@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from bot.messages.message import kept, reread
 from bot.messages.presses import carried
@@ -14,6 +13,7 @@ from bot.ports import Posted
 from bot.store.digests import DueStep
 from bot.store.schema import matches, ms
 from bot.store.schema import posts as _table
+from bot.store.statements import upsert
 
 TOGETHER = timedelta(minutes=1)
 """How long a message about a recording takes up what other rules say of it."""
@@ -32,7 +32,7 @@ def keep_posts(
     """Keep messages of this match; of those that are known, what they show from now on."""
     for post in posts:
         known = conn.execute(select(_table.c.shows).where(_table.c.key == post.key)).scalar()
-        write = insert(_table).values(
+        write = upsert(_table).values(
             key=post.key,
             match_id=match,
             lane=lane,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from bot.actions.base import Action
 from bot.actions.slack import Edit
@@ -26,6 +25,7 @@ from bot.store.posts import keep_posts
 from bot.store.rules import end_snooze, resume_rule, snooze
 from bot.store.schema import matches, moment, ms, posts
 from bot.store.schema import presses as _table
+from bot.store.statements import upsert
 from mouseflow.models import Recording
 
 TOO_OLD = "This message is too old for its buttons."
@@ -49,7 +49,7 @@ class _Pressed:
 
 def receive(conn: Connection, press: Press) -> bool:
     """Keep the press; False if it is known already."""
-    add = insert(_table).values(
+    add = upsert(_table).values(
         id=press.id,
         button=press.button,
         post_key=press.post,
@@ -58,7 +58,7 @@ def receive(conn: Connection, press: Press) -> bool:
         channel=press.channel,
         at=ms(press.at),
     )
-    return conn.execute(add.on_conflict_do_nothing()).rowcount == 1
+    return conn.execute(add.on_conflict_do_nothing().returning(_table.c.id)).first() is not None
 
 
 def waiting(conn: Connection) -> Sequence[Press]:

@@ -7,11 +7,11 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.limits import Limit, Posting, Window
 from bot.store.audit import Note, record
 from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
+from bot.store.statements import upsert
 
 AT_ONCE = 100
 """How many steps one transaction rebuilds, so that other work does not wait long."""
@@ -173,7 +173,8 @@ _REPAIRS = (
         " AND due < :never AND action <> 'digest'"
     ),
     text(
-        "UPDATE steps SET due = max(:now, due - created + :now), created = :now"
+        "UPDATE steps SET created = :now,"
+        " due = CASE WHEN due > created THEN due - created + :now ELSE :now END"
         " WHERE state = 'pending' AND rank = 2 AND created > :now AND due < :never"
     ),
 )

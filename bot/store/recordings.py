@@ -6,10 +6,9 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, TextClause, delete, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
 
-from bot.store.database import execute
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, recordings, watermarks
+from bot.store.statements import execute, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def save_recordings(
     ]
     if not rows:
         return
-    write = insert(recordings)
+    write = upsert(recordings)
     new = write.excluded
     changes = {
         name: new[name]
@@ -329,7 +328,7 @@ def forget_watermark(conn: Connection, source: str, website: str) -> None:
 
 def set_watermark(conn: Connection, source: str, website: str, data: str, at: datetime) -> None:
     """Save how far the source has read, in the transaction that saves what it read."""
-    write = insert(watermarks).values(source=source, website=website, data=data, at=ms(at))
+    write = upsert(watermarks).values(source=source, website=website, data=data, at=ms(at))
     conn.execute(
         write.on_conflict_do_update(
             index_elements=["source", "website"],

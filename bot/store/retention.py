@@ -7,18 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
 from sqlalchemy.sql import ColumnElement
 
-from bot.store.database import execute
 from bot.store.recordings import all_watermarks, forget_watermark
 from bot.store.schema import audit, figures, levels, matches, ms, once, presses, recordings, tallies
 
 AT_ONCE = 500
 """How many rows one transaction deletes, so that other work does not wait long."""
-
-PAGES_AT_ONCE = 250
-"""How many pages (1 MB) one transaction gives back."""
-
-SPARE_PAGES = 250
-"""How many free pages stay in the file for what comes next."""
 
 SETTLED = timedelta(days=1)
 """How long after the start every website has been polled that can be."""
@@ -82,17 +75,6 @@ def forget(conn: Connection, before: datetime, compared_since: datetime | None =
         if deleted := _delete(conn, table, old):
             return deleted
     return 0
-
-
-def shrink(conn: Connection) -> bool:
-    """Give some of the free space back to the disk; call it again while it returns true."""
-    free = conn.exec_driver_sql("PRAGMA freelist_count").scalar_one()
-    if free <= SPARE_PAGES:
-        return False
-    for _ in range(PAGES_AT_ONCE):
-        # sqlite3 steps such a statement once, which gives back one page whatever the number.
-        execute(conn, "PRAGMA incremental_vacuum(1)", {})
-    return bool(conn.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free)
 
 
 def _delete(conn: Connection, table: Table, old: ColumnElement[bool]) -> int:

@@ -7,14 +7,12 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select, text, update
 
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
-from bot.store.database import Value, execute, execute_many
 from bot.store.schema import (
     digests,
     matches,
@@ -27,6 +25,7 @@ from bot.store.schema import (
     tallies,
 )
 from bot.store.schema import rule_states as _table
+from bot.store.statements import Value, execute, execute_many, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,12 @@ def once_near(conn: Connection, rule: str, group: Group, at: datetime, window: t
 
 def once_mark(conn: Connection, rule: str, group: Group, at: datetime, window: timedelta) -> None:
     """Remember when the rule acted for this group, at least for the window."""
-    write = insert(once).values(rule=rule, value=group.key, at=ms(at), until=ms(at + window))
+    write = upsert(once).values(rule=rule, value=group.key, at=ms(at), until=ms(at + window))
+    new = write.excluded.until
     conn.execute(
         write.on_conflict_do_update(
             index_elements=["rule", "value", "at"],
-            set_={"until": func.max(once.c.until, write.excluded.until)},
+            set_={"until": case((once.c.until > new, once.c.until), else_=new)},
         )
     )
 
@@ -106,7 +106,7 @@ def tally_one(
     glimpse: bytes | None = None,
 ) -> None:
     """Count the subject under this group."""
-    write = insert(tallies).values(
+    write = upsert(tallies).values(
         rule=rule, value=group.key, subject=subject, at=ms(at), glimpse=glimpse
     )
     conn.execute(write.on_conflict_do_nothing())
@@ -202,7 +202,7 @@ RuleFiles = Sequence[tuple[str, bytes]]
 def keep_rule_files(conn: Connection, files: RuleFiles, at: datetime) -> None:
     """Keep the files of the active rules, for a start at which the files have errors."""
     packed = zlib.compress(msgspec.msgpack.encode(files))
-    write = insert(rules_in_force).values(id=1, at=ms(at), files=packed)
+    write = upsert(rules_in_force).values(id=1, at=ms(at), files=packed)
     conn.execute(
         write.on_conflict_do_update(index_elements=["id"], set_={"at": ms(at), "files": packed})
     )
@@ -394,8 +394,9 @@ _SUFFIXES: Mapping[str, Value] = {"resolved": f"%{RESOLVED}", "reminded": f"%{RE
 # An index answers each, but for alerts and the matches of the last day.
 _KEPT = "SELECT rule, count(*) FROM matches GROUP BY rule"
 _OF_ALERTS = (
-    "SELECT rule, sum(key LIKE :resolved), sum(key LIKE :reminded)"
-    " FROM matches WHERE kind <> 'recordings' GROUP BY rule"
+    "SELECT rule, count(*) FILTER (WHERE key LIKE :resolved),"
+    " count(*) FILTER (WHERE key LIKE :reminded) FROM matches"
+    " WHERE kind <> 'recordings' GROUP BY rule"
 )
 _LATELY = (
     "SELECT rule, count(*) FROM matches INDEXED BY matches_age"
@@ -417,7 +418,8 @@ def acted_within(
     released = select(_table.c.released_at).where(_table.c.rule == rule).scalar_subquery()
     query = select(func.count()).where(
         matches.c.rule == rule,
-        matches.c.matched >= func.max(ms(now - window), func.coalesce(released, 0)),
+        matches.c.matched >= ms(now - window),
+        matches.c.matched >= func.coalesce(released, 0),
         matches.c.happened >= ms(happened - window),
         matches.c.matched - matches.c.happened <= window // timedelta(milliseconds=1),
         *_BEGINNINGS,
@@ -444,5 +446,5 @@ def withheld(conn: Connection, rule: str, since: datetime, reason: Reason) -> in
 
 
 def _save(conn: Connection, rule: str, **values: int | str) -> None:
-    write = insert(_table).values(rule=rule, **values)
+    write = upsert(_table).values(rule=rule, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["rule"], set_=values))

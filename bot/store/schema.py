@@ -5,8 +5,10 @@ Times are integers, milliseconds since 1970. Columns named `data`, `figures`, `w
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -28,21 +30,30 @@ APPLICATION_ID = 0x4D46_4254
 
 metadata = MetaData()
 
+# PostgreSQL's Integer is too small for a time, and its order of texts depends on the server.
+_Int = BigInteger().with_variant(Integer(), "sqlite")
+_Str = Text().with_variant(Text(collation="C"), "postgresql")
+
 
 def _id() -> Column[int]:
-    return Column("id", Integer, primary_key=True)
+    return Column("id", _Int, primary_key=True)
 
 
 def _text(name: str, default: str | None = None, **more: bool) -> Column[str]:
     if default is None:
-        return Column(name, Text, nullable=False, **more)  # type: ignore[arg-type]
-    return Column(name, Text, nullable=False, server_default=default)
+        return Column(name, _Str, nullable=False, **more)  # type: ignore[arg-type]
+    return Column(name, _Str, nullable=False, server_default=default)
 
 
 def _number(name: str, default: int | None = None) -> Column[int]:
     if default is None:
-        return Column(name, Integer, nullable=False)
-    return Column(name, Integer, nullable=False, server_default=text(str(default)))
+        return Column(name, _Int, nullable=False)
+    return Column(name, _Int, nullable=False, server_default=text(str(default)))
+
+
+def _if(condition: str) -> dict[str, Any]:
+    """Restricts an index to some rows; the condition's literals let SQLite use it."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 lineage = Table(
@@ -52,8 +63,8 @@ lineage = Table(
     _number("writes"),  # transactions that changed something, ever
     _number("written"),  # when the last of them was
     # A copy was put in the store's place: when it was made, when the bot noticed.
-    Column("restored_from", Integer),
-    Column("restored_at", Integer),
+    Column("restored_from", _Int),
+    Column("restored_at", _Int),
 )
 
 watermarks = Table(
@@ -72,7 +83,7 @@ recordings = Table(
     _text("website", primary_key=True),
     _text("id", primary_key=True),
     _number("created"),
-    Column("last_activity", Integer),
+    Column("last_activity", _Int),
     _text("fingerprint"),
     _number("settled"),
     _number("closed", 0),
@@ -86,7 +97,7 @@ Index(
     "recordings_live",
     recordings.c.website,
     recordings.c.created,
-    sqlite_where=text("settled = 0 AND closed = 0 AND vanished = 0"),
+    **_if("settled = 0 AND closed = 0 AND vanished = 0"),
 )
 
 matches = Table(
@@ -107,19 +118,19 @@ matches = Table(
     _text("many", ""),
     _text("severity", "warning"),
     _text("runbook", ""),
-    Column("continues", Integer),  # the match that began its alert
+    Column("continues", _Int),  # the match that began its alert
     Column("insight", LargeBinary),  # what the status page shows once the subject is erased
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
 Index("matches_age", matches.c.matched)
-Index("matches_alerts", matches.c.rule, matches.c.key, sqlite_where=text("kind <> 'recordings'"))
+Index("matches_alerts", matches.c.rule, matches.c.key, **_if("kind <> 'recordings'"))
 
 steps = Table(
     "steps",
     metadata,
     _id(),
-    Column("match_id", Integer, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
+    Column("match_id", _Int, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
     _text("key", unique=True),
     _number("rank"),
     _text("lane"),
@@ -127,36 +138,36 @@ steps = Table(
     _text("params"),
     _text("state", StepStatus.PENDING),
     _number("due"),
-    Column("waits", Integer),
+    Column("waits", _Int),
     _number("created"),
     _number("attempts", 0),
     _number("admitted", 0),
-    Column("first_tried", Integer),
-    Column("began", Integer),
-    Column("unknown_since", Integer),
-    Column("look_since", Integer),  # after a restore: it may have been done since then
-    Column("token", Text),
-    Column("ended", Integer),
-    Column("result", Text),
+    Column("first_tried", _Int),
+    Column("began", _Int),
+    Column("unknown_since", _Int),
+    Column("look_since", _Int),  # after a restore: it may have been done since then
+    Column("token", _Str),
+    Column("ended", _Int),
+    Column("result", _Str),
     _text("fault", ""),
     _text("remedy", ""),
     _text("cause", ""),
     _number("told", 0),
-    Column("digest_id", Integer),
-    Column("post_key", Text),  # of the message that it is added to
+    Column("digest_id", _Int),
+    Column("post_key", _Str),  # of the message that it is added to
 )
 Index("steps_match", steps.c.match_id)
-Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, sqlite_where=text("state = 'pending'"))
-Index("steps_posts", steps.c.lane, sqlite_where=text("state = 'pending' AND rank = 2"))
-Index("steps_sending", steps.c.lane, sqlite_where=text("state = 'sending'"))
-Index("steps_dead", steps.c.ended, sqlite_where=text("state = 'dead'"))
-Index("steps_untold", steps.c.ended, sqlite_where=text("state = 'dead' AND told = 0"))
+Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, **_if("state = 'pending'"))
+Index("steps_posts", steps.c.lane, **_if("state = 'pending' AND rank = 2"))
+Index("steps_sending", steps.c.lane, **_if("state = 'sending'"))
+Index("steps_dead", steps.c.ended, **_if("state = 'dead'"))
+Index("steps_untold", steps.c.ended, **_if("state = 'dead' AND told = 0"))
 
 posts = Table(
     "posts",
     metadata,
     _text("key", primary_key=True),  # as in the message's metadata
-    Column("match_id", Integer, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
+    Column("match_id", _Int, ForeignKey("matches.id", ondelete="CASCADE"), nullable=False),
     _text("lane"),
     _text("channel"),
     _text("stamp"),
@@ -176,7 +187,7 @@ presses = Table(
     _text("name"),
     _text("channel"),
     _number("at"),
-    Column("ended", Integer),  # when it took effect or was refused
+    Column("ended", _Int),  # when it took effect or was refused
     _text("outcome", ""),
     sqlite_with_rowid=False,
 )
@@ -192,7 +203,7 @@ lanes = Table(
     _number("failures", 0),
     _text("cause", ""),
     _text("remedy", ""),
-    Column("since", Integer),  # when the present failures began
+    Column("since", _Int),  # when the present failures began
     sqlite_with_rowid=False,
 )
 
@@ -216,7 +227,7 @@ digests = Table(
     metadata,
     _text("rule", primary_key=True),
     _text("lane", primary_key=True),
-    Column("step_id", Integer, ForeignKey("steps.id", ondelete="CASCADE"), nullable=False),
+    Column("step_id", _Int, ForeignKey("steps.id", ondelete="CASCADE"), nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -245,20 +256,20 @@ audit = Table(
 )
 Index("audit_at", audit.c.at)
 Index("audit_kind", audit.c.kind, audit.c.id)
-Index("audit_rule", audit.c.rule, audit.c.id, sqlite_where=text("rule <> ''"))
-Index("audit_subject", audit.c.subject, audit.c.id, sqlite_where=text("subject <> ''"))
-Index("audit_website", audit.c.website, audit.c.id, sqlite_where=text("website <> ''"))
+Index("audit_rule", audit.c.rule, audit.c.id, **_if("rule <> ''"))
+Index("audit_subject", audit.c.subject, audit.c.id, **_if("subject <> ''"))
+Index("audit_website", audit.c.website, audit.c.id, **_if("website <> ''"))
 
 rule_states = Table(
     "rule_states",
     metadata,
     _text("rule", primary_key=True),
     _text("digest", ""),
-    Column("paused_at", Integer),
+    Column("paused_at", _Int),
     _text("paused_why", ""),
-    Column("snoozed_until", Integer),
-    Column("snoozed_at", Integer),
-    Column("released_at", Integer),
+    Column("snoozed_until", _Int),
+    Column("snoozed_at", _Int),
+    Column("released_at", _Int),
     sqlite_with_rowid=False,
 )
 
@@ -275,7 +286,7 @@ once = Table(
     metadata,
     _text("rule", primary_key=True),
     Column("value", LargeBinary, primary_key=True, nullable=False),
-    Column("at", Integer, primary_key=True, nullable=False),
+    Column("at", _Int, primary_key=True, nullable=False),
     _number("until"),  # not needed after that, by the rule as it was
     sqlite_with_rowid=False,
 )
@@ -299,19 +310,19 @@ levels = Table(
     _text("rule", primary_key=True),
     _text("website", primary_key=True),
     _text("subject", primary_key=True),
-    Column("true_since", Integer),
-    Column("fired", Integer),
+    Column("true_since", _Int),
+    Column("fired", _Int),
     _number("episode", 0),
     _text("figures", ""),
     _number("at"),
-    Column("known", Integer),
-    Column("ending", Integer),
+    Column("known", _Int),
+    Column("ending", _Int),
     _number("told", 1),
-    Column("reminded", Integer),
+    Column("reminded", _Int),
     _text("effect", "none"),
     _text("counter", ""),
     _text("condition", ""),
-    Column("absent", Integer),
+    Column("absent", _Int),
     sqlite_with_rowid=False,
 )
 
@@ -322,7 +333,7 @@ figures = Table(
     _text("website", primary_key=True),
     _text("subject", primary_key=True),
     _text("name", primary_key=True),
-    Column("at", Integer, primary_key=True, nullable=False),
+    Column("at", _Int, primary_key=True, nullable=False),
     Column("value", Float, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -356,7 +367,7 @@ ownership = Table(
     _number("at"),
     _text("reason"),
     _text("status"),
-    Column("rate", Integer),
+    Column("rate", _Int),
     sqlite_with_rowid=False,
 )
 

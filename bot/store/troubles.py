@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bot.domain.causes import Cause, trouble_key
 from bot.domain.limits import Reason
@@ -15,6 +14,7 @@ from bot.store.digests import erase_ended
 from bot.store.matches import release_next
 from bot.store.schema import lanes, matches, moment, ms, steps
 from bot.store.schema import troubles as _table
+from bot.store.statements import upsert
 
 PATIENCE = timedelta(days=3)
 """How long a step waits on a lane that fails."""
@@ -117,7 +117,7 @@ _OPEN_STEPS = text(
 _RULES = text(
     "SELECT DISTINCT rule FROM (SELECT matches.rule FROM steps JOIN matches"
     " ON matches.id = steps.match_id WHERE steps.lane = :lane AND steps.state = 'pending'"
-    " ORDER BY steps.due, steps.id LIMIT 100) ORDER BY rule LIMIT 6"
+    " ORDER BY steps.due, steps.id LIMIT 100) AS first_ones ORDER BY rule LIMIT 6"
 )
 
 
@@ -260,7 +260,8 @@ def bound_queues(conn: Connection, now: datetime) -> int:
         about = update(_table).where(_table.c.key == trouble_key(Cause(cause), lane))
         if not conn.execute(about.values(dropped=_table.c.dropped)).rowcount:
             continue  # it may pass soon: nobody was told of it yet
-        newest = conn.execute(_NEWEST, {"lane": lane, "most": MOST_WAITING, "n": AT_ONCE})
+        many = conn.execute(_WAITING, {"lane": lane}).scalar_one() - MOST_WAITING
+        newest = conn.execute(_NEWEST, {"lane": lane, "n": min(AT_ONCE, many)})
         gone: dict[str, str | int] = {"state": StepStatus.WITHHELD, "fault": str(Reason.QUEUE_FULL)}
         dropped = _end(conn, newest.scalars().all(), now, "step.withheld", gone)
         conn.execute(about.values(dropped=_table.c.dropped + dropped))
@@ -270,7 +271,10 @@ def bound_queues(conn: Connection, now: datetime) -> int:
 
 def bound_dead_letters(conn: Connection, now: datetime) -> int:
     """Erase the oldest dead letters beyond the bound; call it again until it is 0."""
-    oldest = conn.execute(_OLDEST_DEAD, {"most": MOST_DEAD, "n": AT_ONCE}).scalars().all()
+    many = conn.execute(_DEAD).scalar_one() - MOST_DEAD
+    if many <= 0:
+        return 0
+    oldest = conn.execute(_OLDEST_DEAD, {"n": min(AT_ONCE, many)}).scalars().all()
     return _end(conn, oldest, now, "step.erased", {"state": StepStatus.WITHHELD})
 
 
@@ -289,13 +293,11 @@ _OVERFULL = text(
 )
 _NEWEST = text(
     "SELECT id FROM steps WHERE lane = :lane AND state = 'pending' AND unknown_since IS NULL"
-    " ORDER BY id DESC LIMIT min(:n, (SELECT count(*) FROM steps WHERE lane = :lane"
-    " AND state = 'pending') - :most)"
+    " ORDER BY id DESC LIMIT :n"
 )
-_OLDEST_DEAD = text(
-    "SELECT id FROM steps WHERE state = 'dead' ORDER BY ended, id LIMIT min(:n, max(0,"
-    " (SELECT count(*) FROM steps WHERE state = 'dead') - :most))"
-)
+_WAITING = text("SELECT count(*) FROM steps WHERE lane = :lane AND state = 'pending'")
+_DEAD = text("SELECT count(*) FROM steps WHERE state = 'dead'")
+_OLDEST_DEAD = text("SELECT id FROM steps WHERE state = 'dead' ORDER BY ended, id LIMIT :n")
 
 
 def _end(

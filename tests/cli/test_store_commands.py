@@ -19,9 +19,8 @@ from bot.cli.healthcheck import unhealthy
 from bot.cli.main import main
 from bot.cli.run import beat
 from bot.domain.subjects import RecordingSubject, Site, written
-from bot.store import Connection, open_store, outbox
+from bot.store import Connection, open_store, outbox, place_of
 from bot.store.audit import Note, history, record
-from bot.store.database import database_path
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.recordings import WEBSITES, set_watermark
@@ -143,7 +142,7 @@ def test_status_tells_all_that_stands_still_and_why(
 ) -> None:
     assert main(["status"]) == 0
     told = capsys.readouterr().out
-    assert "daemon: the daemon is not running" in told
+    assert "daemon: not running (nothing holds its lock)" in told
     assert "w1  recordings  " in told
     assert "2 rules" in told
     assert "checkout  1 match    1 in the last 24 h" in told
@@ -417,7 +416,8 @@ def test_what_was_done_can_be_read_by_programs(
     assert copy == {"file": "copy.db", "bytes": (place / "copy.db").stat().st_size}
     assert told("healthcheck", code=1)["healthy"] is False
     with open_store("sqlite:///data/bot.db"):
-        assert told("healthcheck") == {"healthy": True, "fault": None, "troubles": []}
+        healthy = {"healthy": True, "fault": None, "troubles": [], "at_work_on": None}
+    assert told("healthcheck") == healthy
 
 
 def test_snooze_always_has_an_end_and_can_be_ended(
@@ -552,20 +552,20 @@ def test_the_healthcheck_finds_the_store_as_the_daemon_does(
     "url", ["sqlite:///data/bot.db", "sqlite:////var/lib/my bot/bot.db", "sqlite:///b.db?timeout=5"]
 )
 def test_the_heartbeat_is_on_the_lock_that_the_store_takes(url: str) -> None:
-    database = database_path(url)
+    database = place_of(url).beside()
     assert lock_file(url) == database.with_name(database.name + ".lock")
 
 
 async def test_a_heart_that_beats_keeps_the_daemon_healthy(tmp_path: Path) -> None:
-    lock = tmp_path / "bot.db.lock"
+    url, lock = f"sqlite:///{tmp_path}/bot.db", tmp_path / "bot.db.lock"
     lock.touch()
     os.utime(lock, (1, 1))
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         now = datetime.now(UTC).timestamp()
-        assert "no heartbeat" in (unhealthy(lock, 60, now) or "")
+        assert "no heartbeat" in (unhealthy(url, 60, now) or "")
         heart = asyncio.create_task(beat(lock, 0.001))
         async with asyncio.timeout(60):
-            while unhealthy(lock, 60, now):  # noqa: ASYNC110 - a file sets no event
+            while unhealthy(url, 60, now):  # noqa: ASYNC110 - a file sets no event
                 await asyncio.sleep(0.001)
         heart.cancel()

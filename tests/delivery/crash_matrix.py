@@ -20,6 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
+from sqlalchemy import select
+
+from bot.store import open_store
+from bot.store.schema import steps
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Campaign, website
 
@@ -113,6 +117,11 @@ class Cell:
     on_disk: str = ""
     effect: Effect = field(default_factory=lambda: Effect(0, 0))
     left: Counter = field(default_factory=Counter)
+    elsewhere: str = ""
+
+    @property
+    def url(self) -> str:
+        return self.elsewhere or f"sqlite:///{self.store}"
 
 
 def recording_effect(call: str, holds: Callable[[Any], bool]) -> Callable[["World", Cell], Effect]:
@@ -326,11 +335,11 @@ class World:
         )
         for cell, signal in zip(cells, killed, strict=True):
             cell.killed = signal
-            cell.on_disk = next(iter(step_states(cell.store)[::-1]), "no match")
+            cell.on_disk = next(iter(step_states(cell.url)[::-1]), "no match")
         self.sim.advance(60)
         self.run([self.job(cell, scenario, polls=2) for cell in cells])
         for cell in cells:
-            cell.left = Counter(step_states(cell.store))
+            cell.left = Counter(step_states(cell.url))
             cell.effect = scenario.effect(self, cell)
         return cells
 
@@ -346,7 +355,7 @@ class World:
             for kind, params in scenario.actions
         ]
         return {
-            "store": f"sqlite:///{cell.store}",
+            "store": cell.url,
             "mouseflow": self.sim.mouseflow_url,
             "email": self.sim.email,
             "api_key": self.sim.api_key,
@@ -433,9 +442,12 @@ def _receiver(keys: list[str]) -> type[BaseHTTPRequestHandler]:
     return Receiver
 
 
-def step_states(store: Path) -> list[str]:
-    with contextlib.closing(sqlite3.connect(store)) as raw:
-        return [state for (state,) in raw.execute("SELECT state FROM steps ORDER BY id")]
+STATES = select(steps.c.state).order_by(steps.c.id)
+
+
+def step_states(url: str) -> list[str]:
+    with open_store(url, read_only=True) as store:
+        return list(store.do(lambda conn: conn.execute(STATES)).scalars())
 
 
 def table(cells: dict[str, list[Cell]]) -> str:

@@ -45,16 +45,18 @@ UNTIL_SETTLED = 30
 """Runs an hour apart at the end, until nothing waits."""
 
 
-def storm(kills: int, folder: Path, seed: int = 1, faulty: float = 0.7) -> Counter:
+def storm(kills: int, folder: Path, seed: int = 1, faulty: float = 0.7, url: str = "") -> Counter:
     """Kill so often, then let the bot finish; what was performed, lost and doubled.
 
-    `faulty` is the share of the runs with a fault of Mouseflow or Slack.
+    `faulty` is the share of the runs with a fault of Mouseflow or Slack, `url` a store elsewhere
+    than in the folder.
     """
     chance, counts = random.Random(seed), Counter()
     with World(folder).open() as world:
         cell = Cell(
             "storm", "", folder / "storm.db", [], world.channel(), world.sim.world.site(SITE).id
         )
+        cell.elsewhere = url
         while counts["kills"] < kills:
             cell.recordings += world.recordings(A_ROUND)
             cell.channel = world.channel()  # where no post waits for the pace of the last one
@@ -72,7 +74,7 @@ def storm(kills: int, folder: Path, seed: int = 1, faulty: float = 0.7) -> Count
         for _ in range(UNTIL_SETTLED):
             world.run([world.job(cell, LOAD, polls=2)])
             world.sim.advance(3600)
-            if set(step_states(cell.store)) == {"done"}:
+            if set(step_states(cell.url)) == {"done"}:
                 break
         _count(world, cell, counts)
     return counts
@@ -89,7 +91,7 @@ def _count(world: World, cell: Cell, counts: Counter) -> None:
     counts["lost"] += sum(f"/{recording}/" not in called for recording in cell.recordings)
     counts["doubled"] = sum(posts.values()) - len(posts)
     counts["doubled"] += sum(effect.calls.get("share", 0) > 1 for effect in effects)
-    counts["unsettled"] = sum(state != "done" for state in step_states(cell.store))
+    counts["unsettled"] = sum(state != "done" for state in step_states(cell.url))
 
 
 def main() -> None:

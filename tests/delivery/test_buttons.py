@@ -13,9 +13,9 @@ from bot.delivery.buttons import Buttons, pressed
 from bot.delivery.slack import AppClient
 from bot.domain.press import Press
 from bot.store.audit import history
-from bot.store.database import execute
 from bot.store.presses import receive, waiting
 from bot.store.rules import snoozed_until
+from bot.store.statements import execute
 
 RULE = """
 friction:

@@ -55,6 +55,12 @@ def test_random_kills_under_load_lose_and_double_nothing(tmp_path: Path):
     assert (counts["lost"], counts["doubled"], counts["unsettled"]) == (0, 0, 0)
 
 
+def test_random_kills_lose_and_double_nothing_on_postgresql(tmp_path: Path, postgres_url: str):
+    counts = storm(5, tmp_path, seed=2, url=postgres_url)
+    assert counts["kills"] == 5
+    assert (counts["lost"], counts["doubled"], counts["unsettled"]) == (0, 0, 0)
+
+
 def column(text: str, title: str) -> dict[str, str]:
     """The column of that title, by the first cell of each row."""
     found: dict[str, str] = {}

@@ -6,11 +6,20 @@ import gc
 from datetime import timedelta
 
 import pytest
-from delivery_world import Post, Write, match, until
+from delivery_world import ACTIONS, Bench, Post, Write, match, until
+from postgres_server import end_sessions
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from bot.account import Account
 from bot.delivery import Drained, Timing, drain
-from bot.errors import StoreError, StoreLost
+from bot.delivery.slack import SlackPoster
+from bot.delivery.webhook import WebhookCaller
+from bot.errors import StoreError, StoreLost, TryLater
+from bot.ports import MAY_ACT, SlackPost, may_act
+from bot.store import open_store
+from bot.transport import AiohttpTransport
+from mouseflow import AsyncMouseflow, recordings, websites
 
 
 def states(bench):
@@ -26,6 +35,9 @@ class FailingStore:
 
     def __init__(self, store):
         self.store, self.full, self.lost = store, 0, False
+
+    async def confirm(self):
+        await self.store.confirm()
 
     async def run(self, work):
         if self.lost:
@@ -137,3 +149,55 @@ async def test_a_single_pass_says_that_the_store_cant_be_written(bench):
         await drain(store, bench.ports, bench.actions, clock=bench.clock)
     assert bench.world.tried == []
     assert await bench.drain() == Drained(done=1)
+
+
+async def test_a_bot_that_was_frozen_while_another_took_over_posts_and_settles_nothing(
+    postgres_url,
+):
+    with open_store(postgres_url) as store:
+        bench = Bench(store)
+        bench.add(match("r1", Post(name="a")))
+        sent = []
+
+        class Frozen(Post):
+            async def perform(self, task, ports):
+                # The server ends the session, and another bot works until this one wakes up.
+                end_sessions(postgres_url)
+                with open_store(postgres_url) as other:
+                    await Bench(other).drain()
+                    sent.append("other")
+                store._confirmed -= 60
+                await may_act()
+                sent.append("frozen")
+                return await super().perform(task, ports)
+
+        bench.actions = ACTIONS | {"slack": Frozen}
+        with pytest.raises(StoreLost, match="another mouseflow-bot has used the store"):
+            await bench.drain()
+        assert sent == ["other"]
+
+
+async def test_a_request_that_changes_something_asks_whether_it_may(bench):
+    asked = []
+
+    async def ask():
+        asked.append(1)
+        raise TryLater("not sent")
+
+    MAY_ACT.set(ask)
+    url = "http://127.0.0.1:1"
+    flow = AsyncMouseflow(url, "a@example.com", "key", tries=1, transport=AiohttpTransport(url))
+    poster = SlackPoster(SecretStr("xoxb-1"), base_url="http://127.0.0.1:1/api/")
+    webhook = WebhookCaller()
+    for call in (
+        Account(flow).send(recordings.star("w1", "r1")),
+        poster.post(SlackPost("#x", "text")),
+        webhook.call("http://127.0.0.1:1/", b"{}", {}),
+    ):
+        with pytest.raises(TryLater, match="not sent"):
+            await call
+    assert len(asked) == 3
+    with pytest.raises(TryLater, match=r"not answer|fail|refused|reach"):
+        await Account(flow).send(websites.list())
+    for client in (flow, poster, webhook):
+        await (client.aclose() if client is flow else client.close())

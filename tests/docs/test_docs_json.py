@@ -20,6 +20,7 @@ CALLS = (
     "explain checkout-friction RECORDING", "replay --since 1d", "plan --since 1d",
     "tune checkout-friction", "status", "budget", "history", "snooze checkout-friction 2h",
     "retry", "cancel checkout-friction", "backup copy.db", "restore copy.db", "healthcheck",
+    "move sqlite:///data/bot.db sqlite:///data/moved.db",
 )  # fmt: skip
 
 

@@ -4,11 +4,13 @@ import asyncio
 import time
 
 import pytest
+from postgres_proxy import Proxy
 from virtual_world import World, virtually
 
 from bot.account import Account
 from bot.domain.pulse import Pulse, read
 from bot.errors import TryLater
+from bot.store import open_store
 
 RULES = """
 version: 1
@@ -23,8 +25,8 @@ rules:
 class Watched:
     """A world whose daemon's pulses are taken."""
 
-    def __init__(self, folder) -> None:
-        self.world = World(folder, RULES, websites=3)
+    def __init__(self, folder, store=None) -> None:
+        self.world = World(folder, RULES, websites=3, store=store)
         self.text = ""
         self.world.store.beat = self._take
 
@@ -73,6 +75,33 @@ def test_an_hour_with_a_store_that_cant_be_written_is_told_and_so_is_its_end(tmp
     titles = ("The store works again", "has caught up on what it missed")
     assert [sum(title in told for told in seen.world.told()) for title in titles] == [1, 1]
     assert len(seen.world.told()) == 3
+
+
+def test_minutes_without_postgresql_are_told_once_and_then_all_goes_on(tmp_path, postgres_url):
+    network = Proxy(postgres_url)
+    with open_store(network.url) as store:
+        seen = Watched(tmp_path, store)
+
+        async def work():
+            async with seen.world.daemon():
+                await asyncio.sleep(100)
+                assert seen.fault() is None
+                network.cut()
+                await asyncio.sleep(20)
+                assert seen.fault() is None
+                await asyncio.sleep(200)
+                (told,) = seen.world.told_whole()
+                assert "The store can't be written since 10:0" in told
+                assert "PostgreSQL does not answer" in told
+                assert "the store can't be written for" in seen.fault()
+                network.heal()
+                await asyncio.sleep(200)
+                assert seen.fault() is None
+
+        virtually(work)
+        titles = ("can't be written", "The store works again")
+        assert [sum(title in told for told in seen.world.told()) for title in titles] == [1, 1]
+    network.close()
 
 
 def test_what_can_not_be_told_is_tried_again_without_a_flood(tmp_path, monkeypatch):

@@ -104,6 +104,7 @@ class World:
         websites: int,
         *,
         true_time: Callable[[], datetime] = lambda: datetime.now(UTC),
+        store: Store | None = None,
         **settings: str,
     ) -> None:
         sites = [
@@ -129,7 +130,7 @@ class World:
             }
             | settings,
         )
-        self.store = Prompt(in_memory_copy(f"sqlite:///{folder / 'none.db'}"))
+        self.store = Prompt(store or in_memory_copy(f"sqlite:///{folder / 'none.db'}"))
         self.slack = DrySlack(DryRunLog())
         self.webhook: Webhook | None = None
         self.reload = asyncio.Event()

@@ -1,6 +1,9 @@
 """Alerts about sessions that do not come: they fire and end by what is known."""
 
+import itertools
+import random
 import re
+from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -158,6 +161,30 @@ async def test_lists_cut_short_are_not_nobody(tmp_path):
     shop.close()
 
 
+class OddCities:
+    """Sends to the simulator; every city comes back as a list."""
+
+    def __init__(self, sender) -> None:
+        self.sender = sender
+
+    async def send(self, request):
+        def read(body):
+            return request.read(re.sub(rb'"city":("[^"]*")', rb'"city":[\1]', body))
+
+        return await self.sender.send(replace(request, read=read))
+
+
+@pytest.mark.parametrize(("asked", "found"), [("city: Atlantis", []), ("country: aq", ["slack"])])
+async def test_a_session_that_an_odd_value_leaves_undecided_is_not_nobody(tmp_path, asked, found):
+    shop = Shop(tmp_path, NOBODY.replace("saw_page: /checkout*", asked))
+    shop.sender = OddCities(shop.sender)
+    shop.begin()
+    await shop.pass_time(20)
+    shop.sim.add("myshop.com", "phone-bounce", start=1)
+    assert await shop.pass_time(130, every=13) == found
+    shop.close()
+
+
 async def test_rows_that_come_late_are_not_missed(tmp_path):
     late = timedelta(minutes=4)
     shop = Shop(tmp_path, quirks=Quirks(visibility_delay=late))
@@ -240,3 +267,51 @@ def test_its_texts_are_about_the_website():
     assert [result.problems for result in run(rules(told + tests.strip("\n")))] == [()]
     with pytest.raises(RuleErrors, match="entry_page"):
         rules(told.replace("{{ website }}", "{{ entry_page }}"))
+
+
+HOUR, LATE = timedelta(hours=1), timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_in_random_days_it_fires_when_it_is_known_and_only_then(tmp_path, seed):
+    """Judged from the docs alone, by what happened and which polls went well."""
+    dice = random.Random(seed)
+    shop = Shop(tmp_path)
+    await shop.watcher.find_sites()
+    came, well, firing = [], [], False
+    for _ in range(70):
+        shop.wait(minutes=dice.choice([5, 10, 10, 15]))
+        trouble = dice.random()
+        if trouble < 0.03:
+            shop.wait(minutes=dice.choice([20, 90]))
+            shop.restart()
+            shop.begin()
+            await shop.watcher.find_sites()
+        if dice.random() < 0.07:
+            shop.visit()
+            came.append(shop.now)
+        elif dice.random() < 0.1:
+            shop.sim.add("myshop.com", "phone-bounce", start=1)
+        shop.sim.faults.clear()
+        if 0.03 < trouble < 0.06:
+            shop.sim.fail("status", status=503, path="/recordings", times=99)
+        before = len(shop.alerts)
+        went_well = await shop.watcher.poll_recordings(shop.site)
+        told = shop.alerts[before:]
+        if went_well:
+            well.append(shop.now)
+        quiet = shop.now - 2 * HOUR
+        seen = [it for it in well if it >= quiet - 2 * HOUR]
+        gap = max((b - a for a, b in itertools.pairwise(seen)), default=3 * HOUR)
+        if told == ["slack"]:
+            assert not [it for it in came if quiet < it < shop.now]
+            assert well[0] <= quiet
+            assert not [b - a for a, b in itertools.pairwise(well) if b > quiet and b - a > HOUR]
+        firing = told == ["slack"] or (firing and told != ["resolved"])
+        nobody = not [it for it in came if it > quiet - 2 * LATE]
+        if went_well and nobody and gap <= HOUR and seen and seen[0] <= quiet - LATE:
+            assert firing
+        seen_twice = [it for it in came if sum(at > it + 2 * LATE for at in well) >= 2]
+        assert not (firing and went_well and [it for it in seen_twice if it > quiet + LATE])
+    assert came
+    shop.close()

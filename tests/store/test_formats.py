@@ -258,19 +258,19 @@ def test_reading_an_empty_file_says_so(tmp_path):
 
 DIES = """
 import os, sys
-from bot.store import database, formats, open_store
+from bot.store import formats, open_store, sqlite
 
 def die(*_):
     os.kill(os.getpid(), 9)
 
 where, name = sys.argv[2].split(".")
-setattr({"database": database, "formats": formats}[where], name, die)
+setattr({"sqlite": sqlite, "formats": formats}[where], name, die)
 open_store(sys.argv[1])
 """
 
 
 @pytest.mark.parametrize(
-    "at", ["database._flush", "database.convert", "formats._mark", "database._let_it_shrink"]
+    "at", ["sqlite._flush", "sqlite.convert", "formats._mark", "sqlite._let_it_shrink"]
 )
 def test_a_crash_during_the_conversion_loses_nothing(tmp_path, at):
     file = tmp_path / "bot.db"

@@ -10,7 +10,7 @@ from bot.store import open_store
 from bot.store.audit import Note, history, record
 from bot.store.matches import commit_poll
 from bot.store.recordings import watermark
-from bot.store.retention import forget, forget_website, limit, shrink
+from bot.store.retention import forget, forget_website, limit
 
 DAY = timedelta(days=1)
 KEEP = 90 * DAY
@@ -71,7 +71,7 @@ def fill(store):
 def empty(store):
     while store.do(lambda conn: forget(conn, NOW - KEEP)):
         pass
-    while store.do(shrink):
+    while store.do(store.shrink):
         pass
 
 

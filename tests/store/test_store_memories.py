@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
@@ -89,6 +90,7 @@ def test_matches_of_a_rule_are_counted_for_its_safety(store):
     assert store.do(lambda conn: matches_since(conn, "other", NOW - HOUR)) == 0
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_counting_matches_reads_no_row_but_alerts_and_those_of_the_last_day(store):
     times = (NOW - 2 * HOUR, NOW - MINUTE, NOW)
     found = [match(f"r{n}", [], at=at) for n, at in enumerate(times)]
@@ -130,6 +132,7 @@ def test_once_per_remembers_when_a_rule_matched_for_which_field_and_value(store)
     assert near("rage", anna)
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_values_of_visitors_are_kept_as_hashes_only(store, tmp_path):
     store.do(lambda conn: once_mark(conn, "rage", Group("visitor", VISITOR), NOW, DAY))
     store.do(lambda conn: tally(conn, "rage", Group("visitor", VISITOR), "r1", NOW, HOUR))
@@ -265,6 +268,7 @@ def test_history_is_filtered_by_all_that_is_asked(store):
     assert store.do(lambda conn: history(conn, kind="step.done"))[0].details == {"n": 1}
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_no_filter_of_the_history_has_to_sort_or_read_every_line(store):
     """At a million lines, walking an index is what keeps it quick."""
     asked = [

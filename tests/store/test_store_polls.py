@@ -158,6 +158,7 @@ def test_times_survive_to_the_millisecond(store):
     assert kept == NOW + timedelta(milliseconds=123)
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_match_without_steps_keeps_nothing_of_the_visitor(store, tmp_path):
     commit(store, poll(match("r1", [])))
     store.close()

@@ -1,0 +1,57 @@
+"""Copy a store's rows into another one, perhaps in another kind of database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from bot.errors import StoreError
+from bot.store.database import Store, opened, place_of
+from bot.store.schema import metadata
+from bot.store.statements import copy_rows, rows_in
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What was copied: from where, to where, and how many rows of each table."""
+
+    source: str
+    target: str
+    rows: Mapping[str, int]
+
+
+def move(source: str, target: str) -> Moved:
+    """Copy the store at one URL into the empty one at another URL, whole or not at all.
+
+    The source stays as it is. Raises StoreError if a bot uses either of them, if the target
+    holds anything, or if it does not get every row.
+    """
+    from_place, to_place = place_of(source), place_of(target)
+    if from_place.name == to_place.name:
+        raise StoreError(f"{from_place.name} is the store itself; name another one")
+    if not from_place.exists():
+        raise StoreError(f"no store at {from_place.name}; there is nothing to move")
+    with (
+        opened(from_place.writable(exclusive=True)) as old,
+        opened(to_place.writable(exclusive=True)) as new,
+    ):
+        rows = new.do(lambda into: _moved(old, new, into))
+    return Moved(from_place.name, to_place.name, rows)
+
+
+def _moved(old: Store, new: Store, into: Connection) -> Mapping[str, int]:
+    for table in metadata.sorted_tables:
+        if into.execute(select(table).limit(1)).first() is not None:
+            raise StoreError(
+                f"{new.place} is not empty: it has rows in {table.name}. Nothing was changed; "
+                "create another database, or delete that file"
+            )
+    copied = old.do(lambda conn: copy_rows(conn, into))
+    for table in metadata.sorted_tables:
+        if (there := rows_in(into, table)) != copied[table.name]:
+            raise StoreError(
+                f"{new.place}: {table.name} has {there} rows there, of {copied[table.name]}. "
+                "Nothing was changed"
+            )
+    new.renumber(into)
+    return copied
