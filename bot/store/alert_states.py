@@ -75,6 +75,18 @@ def states_of_rules(conn: Connection) -> list[tuple[str, str]]:
     return [(row.rule, row.website) for row in conn.execute(query)]
 
 
+def told_on(conn: Connection, website: str, rules: Collection[str]) -> frozenset[str]:
+    """Those of the rules that have an alert on the website that fires now and was told."""
+    query = select(_levels.c.rule).where(
+        _levels.c.rule.in_(rules),
+        _levels.c.website == website,
+        _levels.c.fired.is_not(None),
+        _levels.c.told == 1,
+        _levels.c.absent.is_(None),
+    )
+    return frozenset(conn.execute(query).scalars())
+
+
 def save_level(
     conn: Connection,
     rule: str,

@@ -393,7 +393,8 @@ def test_where_secrets_are_kept_elsewhere_rules_may_post() -> None:
 
 def test_settings_have_every_section_of_the_documentation() -> None:
     assert list(Settings.model_fields) == [
-        "mouseflow", "slack", "notify", "rules", "poll", "store", "web", "heartbeat", "log",
+        "mouseflow", "slack", "notify", "rules", "poll", "quiet", "store", "web", "heartbeat",
+        "log",
     ]  # fmt: skip
 
 
