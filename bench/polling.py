@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.fields.field import Source
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, poll
@@ -89,6 +90,7 @@ class Counting:
     read: int = 0
     changed: int = 0
     facts: set[str] = field(default_factory=set)
+    since: datetime = DAY
     _rows: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,15 +109,20 @@ class Counting:
         self.calls[kind] += 1
         asked = request.read(answer.content)
         if kind == "list" and isinstance(asked, RecordingPage):
-            now = {row.id: fingerprint(row) for row in asked.recordings}
+            now = {
+                row.id: fingerprint(row)
+                for row in asked.recordings
+                if row.last_activity and row.last_activity >= self.since
+            }
             self.changed += sum(self._rows.get(key) != print_ for key, print_ in now.items())
             self._rows |= now
         if kind == "fact":
             self.facts |= {f"{k}={v}" for k, v in request.query if k in _SERVERS}
         return asked
 
-    def begin(self) -> None:
+    def begin(self, since: datetime) -> None:
         """Forget what was counted so far, but not which rows were seen."""
+        self.since = since
         self.calls.clear()
         self.read = self.changed = 0
 
@@ -197,7 +204,7 @@ async def measure(run: Run) -> Cost:
         for site in watched:
             live[site.id] = (await poll(site, prepared[site.id], context, live[site.id], now)).live
         since = now
-        sender.begin()
+        sender.begin(since)
         tags = {tag for rule in rules for tag in required_tags(rule)}
         lists = facts = 0
         polls = [run.every] * round(run.hours * 3600 / run.every)
@@ -219,7 +226,7 @@ async def measure(run: Run) -> Cost:
         }
         cost = Cost(run, sender.calls.copy(), sender.read, lists + facts, lists,
                     lists + sender.changed, 0, 0)  # fmt: skip
-        ids, needed, truth = await _truth(sim, watched, rules, since, end)
+        ids, active, needed, truth = await _truth(sim, watched, rules, since, end)
     found = {each for each in found if each[2] in ids}
     if truth != found:
         for rule, _site, key in sorted(truth ^ found)[:10]:
@@ -227,26 +234,27 @@ async def measure(run: Run) -> Cost:
         sys.exit(f"matches missing {len(truth - found)}, beyond the truth {len(found - truth)}")
     cost.rows, cost.matches = len(ids), len(truth)
     cost.least += needed
-    cost.naive += len(ids)
+    cost.naive += active
     return cost
 
 
 async def _truth(sim, watched, rules: Sequence[Rule], since, end):
-    """Recordings whose whole activity lies within the measured time: their ids, how many of
-    them need their detail though all facts are known, and all their matches."""
+    """Recordings whose whole activity lies within the measured time: their ids and all their
+    matches. And of all that have been active since: how many there are, and how many need their
+    detail though all facts are known."""
     sim.world.quirks = replace(sim.world.quirks, row_cap=10_000_000)
     asking = Counting(sim)
     truth = set()
     ids = set()
-    needed = 0
+    active = needed = 0
     group = RuleIndex(rules)
     of_pages = {rule.id for rule in rules if _reads_pages(rule)}
     for site in watched:
         page = await asking.send(recordings.list(site.id, limit=1_000_000, filters=None))
         for row in page.recordings:
-            if row.last_activity is None or not since <= row.last_activity < end:
+            if row.last_activity is None or row.last_activity < since:
                 continue
-            ids.add(row.id)
+            active += 1
             seen = sim.world.inspect(row.id)[2]
             bare = RecordingSubject(
                 website=site,
@@ -260,6 +268,9 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             needed += any(
                 required_tags(rule) <= tags and rule.id in of_pages for rule in group.open(bare)
             )
+            if row.last_activity >= end:
+                continue  # the last poll saw it, but not its end
+            ids.add(row.id)
             whole = RecordingSubject(
                 website=site,
                 recording=merge(row, detail),
@@ -268,13 +279,13 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
                 visitor_type=bare.visitor_type,
             )
             truth |= {(rule.id, site.id, row.id) for rule in rules if rule_answer(rule, whole)}
-    return ids, needed, truth
+    return ids, active, needed, truth
 
 
 def _reads_pages(rule: Rule) -> bool:
     """Whether a detail tells the rule more than the tag filter could."""
     about = (field_of(leaf, rule.watch) for leaf in leaves(rule.condition))
-    return any(it.source == "detail" and it.name != "tags" for it in about)
+    return any(it.source is Source.DETAIL and it.name != "tags" for it in about)
 
 
 def _table(costs: Sequence[Cost]) -> str:

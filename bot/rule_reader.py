@@ -6,6 +6,7 @@ error at that file.
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import resource
@@ -23,7 +24,6 @@ from bot.actions.webhook import URL_NOT_KEPT, Webhook
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
 from bot.rules.files.actions import Allowed
-from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 
 PATIENCE = timedelta(seconds=60)
@@ -56,6 +56,8 @@ class RuleReader:
 
     async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
         """The rules, whose tests pass; raises RuleErrors with every error of every file."""
+        from bot.rules.files.load import read  # a daemon has another process for it
+
         return read(files, allowed=self.allowed, unread=unread, tested=True)
 
 
@@ -137,8 +139,7 @@ class ProcessReader(RuleReader):
                 while line := await child.stdout.readline():
                     limit.reschedule(loop.time() + patience)
                     if line == _DONE:
-                        answer: _Answer = pickle.loads(await child.stdout.read())  # noqa: S301
-                        return answer
+                        return _unpacked(await child.stdout.read())
                     name = request.files[int(line)][0]
                 status = await child.wait()
                 reason = f"the process that read it ended with status {status}"
@@ -149,6 +150,18 @@ class ProcessReader(RuleReader):
         if not name:
             raise BotError(f"the rule files can't be read now: {reason}")
         return Fault(name, 1, 1, "", f"this file could not be read: {reason}")
+
+
+def _unpacked(packed: bytes) -> "_Answer":
+    """The answer; without the garbage collector, which would walk every rule made so far."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        answer: _Answer = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    finally:
+        if collecting:
+            gc.enable()
+    return answer
 
 
 async def _ended(child: Process) -> None:
@@ -257,6 +270,8 @@ def main() -> None:
 
 
 def _read_stdin() -> None:
+    from bot.rules.files.load import read
+
     request: _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon
     _limit(request.memory, request.cpu)
     numbers = {name: number for number, (name, _) in enumerate(request.files)}

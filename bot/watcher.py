@@ -64,6 +64,7 @@ from bot.store.rules import (
     rules_loaded,
 )
 from bot.watched_sites import (
+    AT_ONCE,
     NOTHING_PREPARED,
     WatchedSite,
     prepare,
@@ -159,7 +160,7 @@ class Watcher:
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already."""
-        rejected = await self.context.store.run(rejected_rules)
+        rejected = await self.context.store.read(rejected_rules)
         self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
         if start.errors:
@@ -177,7 +178,7 @@ class Watcher:
 
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         now = self._clock()
-        fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
+        fingerprints = await _in_turns(_fingerprints(rules.rules))
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
         if budgets := len(rules.budgets):
             text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
@@ -260,7 +261,7 @@ class Watcher:
             partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
         )
         self._last_rules = rules.rules
-        tags = await self.context.store.run(earlier_tags)
+        tags = await self.context.store.read(earlier_tags)
         self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
         self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
@@ -314,7 +315,7 @@ class Watcher:
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         if before.first is None:
-            text, held = await self.context.store.run(
+            text, held = await self.context.store.read(
                 lambda conn: (watermark(conn, recordings.SOURCE, before.site.id), on_hold(conn))
             )
             before.first = text is None
@@ -570,6 +571,15 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
+
+
+def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:
+    found: dict[str, str] = {}
+    for rule in rules:
+        if len(found) % AT_ONCE == 0:
+            yield
+        found[rule.id] = fingerprint(rule)
+    return found
 
 
 def fingerprint(rule: Rule) -> str:

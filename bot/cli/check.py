@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from bot.cli.check_online import Findings
     from bot.config import Settings
     from bot.rules.model import RuleSet
+    from bot.rules.needs import IntervalCost
 
 EXAMPLE = (
-    "mouseflow-bot check\nmouseflow-bot check rules/checkout.yaml\nmouseflow-bot check --online"
+    "mouseflow-bot check\nmouseflow-bot check rules/checkout.yaml\n"
+    "mouseflow-bot check --online --cost"
 )
 
 
@@ -32,6 +34,9 @@ def options(parser: ArgumentParser) -> None:
         "--online",
         action="store_true",
         help="also check with Mouseflow and Slack (changes nothing)",
+    )
+    parser.add_argument(
+        "--cost", action="store_true", help="also say what other intervals of polls would cost"
     )
     parser.add_argument("--json", action="store_true", help="print problems and warnings as JSON")
 
@@ -190,6 +195,8 @@ def _show(
     checked: "Sequence[str]",
 ) -> None:
     from bot.cli import output
+    from bot.cli.status import interval_json
+    from bot.rules.needs import interval_lines
 
     warnings: list[str | Fault] = [*(rules.warnings if rules else ()), *notes]
     if args.json:
@@ -199,6 +206,7 @@ def _show(
                 "warnings": [_as_json(warning) for warning in warnings],
                 "notes": [_as_json(note) for note in rules.notes] if rules else [],
                 "checked": checked,
+                "polling": [interval_json(it) for it in _intervals(rules, settings)],
             }
         )
         return
@@ -210,6 +218,9 @@ def _show(
         output.line(f"checked {found}")
     if rules is not None and not problems:
         _show_notes(rules.notes, settings)
+        if args.cost and settings is not None:
+            for text in interval_lines(_intervals(rules, settings), settings.poll.recordings):
+                output.line(text)
     if rules is not None and not problems:
         files = {rule.file for rule in rules.rules} | {budget.file for budget in rules.budgets}
         budgets = f" and {output.counted(len(rules.budgets), 'budget')}" if rules.budgets else ""
@@ -217,6 +228,16 @@ def _show(
             f"ok: {output.counted(len(rules.rules), 'rule')}{budgets} "
             f"in {output.counted(len(files), 'file')}"
         )
+
+
+def _intervals(rules: "RuleSet | None", settings: "Settings | None") -> "Sequence[IntervalCost]":
+    """What intervals of polls cost for a website that all rules watch."""
+    from bot.rules.needs import interval_costs, most_calls
+
+    if rules is None or settings is None:
+        return ()
+    rate = settings.mouseflow.requests_per_second
+    return interval_costs(most_calls(rules.rules), settings.poll.recordings, rate)
 
 
 def _show_notes(notes: "Sequence[Fault]", settings: "Settings | None") -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.domain.subjects import Site
     from bot.rules.model import RuleSet
-    from bot.rules.needs import Plan
+    from bot.rules.needs import IntervalCost, Plan
     from bot.scheduler import PollPace
     from bot.store import Connection
 from argparse import ArgumentParser
@@ -64,6 +64,14 @@ class PollingPlan:
     round: "PollPace | None"
     faulty: bool = False
     edited: bool = False
+
+    @property
+    def intervals(self) -> "Sequence[IntervalCost]":
+        """What intervals of polls cost for a website with the most expensive plan."""
+        from bot.rules.needs import interval_costs
+
+        calls = max((plan.calls for plan in self.plans), default=0)
+        return interval_costs(calls, self.round.wished, self.round.rate) if self.round else ()
 
 
 def plan_rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
@@ -156,7 +164,7 @@ def show_plan(polling: PollingPlan) -> None:
     """Print the plan; websites with the same plan share their lines."""
     from bot.cli import output
     from bot.messages.text import lasting
-    from bot.rules.needs import lines, some
+    from bot.rules.needs import interval_lines, lines, some
     from bot.scheduler import slow_poll_lines
 
     if not (polling.plans or polling.costs or polling.faulty):
@@ -177,6 +185,8 @@ def show_plan(polling: PollingPlan) -> None:
         )
         if now.slow:
             output.line(f"  {slow_poll_lines(now)[0]}")
+        for text in interval_lines(polling.intervals, now.wished):
+            output.line(f"  {text}")
     for plan, sites in polling.plans.items():
         output.line(f"  {some([site.name for site in sites])}")
         for text in lines(plan):
@@ -195,6 +205,13 @@ def show_plan(polling: PollingPlan) -> None:
         )
 
 
+def interval_json(cost: "IntervalCost") -> dict[str, Any]:
+    """The cost of an interval as values for JSON, the interval in seconds."""
+    from dataclasses import asdict
+
+    return {**asdict(cost), "share_percent": cost.shares, "websites_that_fit": cost.fits}
+
+
 def plan_json(polling: PollingPlan) -> dict[str, Any]:
     """The plan as values for JSON: durations in seconds, websites by id."""
     from dataclasses import asdict
@@ -206,6 +223,7 @@ def plan_json(polling: PollingPlan) -> dict[str, Any]:
         ],
         "costs": [asdict(cost) for cost in polling.costs],
         "round": asdict(polling.round) if polling.round else None,
+        "intervals": [interval_json(it) for it in polling.intervals],
         "faulty": polling.faulty,
         "edited": polling.edited,
     }

@@ -58,7 +58,8 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
     """One recording with the facts that only the server knows.
 
     `friction` and `visitor_type` are None where no rule had them asked. `zone` is the name
-    of the account's time zone (`weekday` and `hour` count in it).
+    of the account's time zone (`weekday` and `hour` count in it). `told_tags` are on the session
+    or on one of its pages and `told_pages` were seen in it, as the API's filters said.
     """
 
     kind: ClassVar[Kind] = "recordings"
@@ -67,6 +68,8 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
     zone: str = "UTC"
     friction: Band | None = None
     visitor_type: Literal["first", "returning"] | None = None
+    told_tags: tuple[str, ...] = ()
+    told_pages: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

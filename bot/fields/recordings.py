@@ -153,6 +153,11 @@ def journey(subject: RecordingSubject) -> tuple[str, ...]:
     return seen
 
 
+def pages_seen(subject: RecordingSubject) -> tuple[str, ...]:
+    """The paths that are known to have been seen, in order as far as that is known."""
+    return (*journey(subject), *subject.told_pages)
+
+
 def page_views(subject: RecordingSubject) -> tuple[str, ...]:
     """The paths of the page views in order, without immediate repeats; empty without a detail."""
     paths = [found for view in subject.recording.page_views or () if (found := page_of(view))]
@@ -162,7 +167,7 @@ def page_views(subject: RecordingSubject) -> tuple[str, ...]:
 def page_pieces(subject: RecordingSubject) -> Sequence[str | None]:
     """The entry page and the page of every page view, as the API writes them."""
     recording = subject.recording
-    found = [recording.entry_page or recording.entry]
+    found = [recording.entry_page or recording.entry, *subject.told_pages]
     if recording.page_views:
         found += [view.website_page or view.uri for view in recording.page_views]
     return found
@@ -184,10 +189,10 @@ def tags(subject: RecordingSubject) -> tuple[str, ...]:
 def tag_pieces(subject: RecordingSubject) -> Sequence[str]:
     """The tags of the session and of every page view, with repeats."""
     recording = subject.recording
-    if not recording.page_views:
+    if not recording.page_views and not subject.told_tags:
         return recording.tags
-    found = list(recording.tags)
-    for view in recording.page_views:
+    found = [*recording.tags, *subject.told_tags]
+    for view in recording.page_views or ():
         if view.tags:
             found += view.tags
     return found
@@ -571,7 +576,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         personal=False,
         text=TextKind.PATH,
         known=knows_pages,
-        raw=journey,
+        raw=pages_seen,
         pieces=page_pieces,
         row_at="entry_page",
         give=_give_views,

@@ -13,32 +13,37 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar, assert_never
 
 import msgspec
+import structlog
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
 from bot.polling.filter_checks import FILTERS, Filter, FilterChecks, check_filter, concerns_all
+from bot.polling.list_filters import Filters, is_answered, learn, pages_of, probe, untried
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
     FrictionQuestion,
+    Question,
     ServerFacts,
-    TagFilter,
     Told,
     VisitorType,
-    probe_tag_filter,
     without_tags,
 )
 from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
+from bot.rules.evaluate import Decision
 from bot.rules.model import Rule
 from mouseflow import Request, recordings
 from mouseflow.filters import SessionFilters
-from mouseflow.models import Recording
+from mouseflow.models import PageView, Recording
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 NO_RULES: frozenset[str] = frozenset()
 
@@ -57,6 +62,7 @@ class Candidate:
     need is asked now, while the row is near the top of the lists. `before` is the friction
     asked when the session last grew: if it is still the same, a detail has nothing new but tags.
     `stale`: the row was read some time ago; people may have starred, watched or named it since.
+    `views`: the page views of an earlier detail, if the session has not grown since.
     """
 
     row: Recording
@@ -67,6 +73,7 @@ class Candidate:
     quiet: bool = False
     before: Band | None = None
     stale: bool = False
+    views: tuple[PageView, ...] | None = None
 
     def unchanged(self, friction: Band | None) -> bool:
         """Whether it was evaluated before with all that is known now, but for tags."""
@@ -92,7 +99,7 @@ class Knowledge:
     """What is known of how a website's API behaves. Losing it costs a few calls, no match."""
 
     expansion: Expansion = field(default_factory=Expansion)
-    tags: TagFilter = field(default_factory=TagFilter)
+    lists: Filters = field(default_factory=untried)
     filters: FilterChecks = field(default_factory=FilterChecks)
 
 
@@ -153,6 +160,8 @@ class Scope:
     def subject(self, candidate: Candidate) -> RecordingSubject:
         """The candidate as rules see it before anything is asked."""
         row = candidate.row
+        if row.page_views is None and candidate.views is not None:
+            row = msgspec.structs.replace(row, page_views=candidate.views)
         exact = _exact_friction(row)
         return RecordingSubject(
             website=self.site,
@@ -197,12 +206,17 @@ class _Evaluator:
     def __init__(self, knowledge: Knowledge, scope: Scope) -> None:
         self.costs: Counter[str] = Counter()
         self._scope, self._rules, self._now = scope, scope.rules, scope.now
-        self._tags, self._expansion = knowledge.tags, knowledge.expansion
+        self._narrowing, self._expansion = knowledge.lists, knowledge.expansion
         self._filters = knowledge.filters
         self._fetched = 0
         self._outage: BotError | None = None
         self._failure: BotError | None = None
         self._read = False
+        self._verdicts: dict[tuple[str, str], bool] = {}
+        self._stale: frozenset[str] = frozenset()
+        self._kept: frozenset[str] = frozenset()
+        self._settled: frozenset[str] = frozenset()
+        self._answers: dict[str, Mapping[Question, bool]] = {}
         self._lists = ExpandedLists(
             mouseflow=scope.mouseflow,
             website=scope.site.id,
@@ -217,9 +231,14 @@ class _Evaluator:
     @property
     def knowledge(self) -> Knowledge:
         """What is known of the API by now."""
-        return Knowledge(self._expansion, self._tags, self._filters)
+        return Knowledge(self._expansion, self._narrowing, self._filters)
 
     async def evaluate(self, candidates: Sequence[Candidate]) -> Result:
+        self._kept = frozenset(
+            it.row.id for it in candidates if it.row.page_views is None and it.views is not None
+        )
+        self._settled = frozenset(it.row.id for it in candidates if it.settled)
+        self._stale = frozenset(it.row.id for it in candidates if it.stale and it.settled)
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
         subjects = await self._spot_checked(candidates, subjects)
         subjects = await self.with_facts(
@@ -238,6 +257,7 @@ class _Evaluator:
             for key, detail in details.items()
             if isinstance(detail, Recording)
         }
+        self._kept -= whole.keys()
         settled = {it.row.id: it.settled for it in candidates}
         # A detail may make a fact matter that the row had ruled out.
         subjects |= await self.with_facts(whole, settled)
@@ -347,7 +367,7 @@ class _Evaluator:
         """The rules that match the recording by what this filter told, among others."""
         if not self._rules.asking[name]:
             return []
-        sure = self._in_play(subject.key, self._rules.group(settled).sure(subject))
+        sure = self._sure(subject, settled)
         return [rule for rule in sure if rule.id in self._rules.asking[name]]
 
     def _depending(
@@ -380,7 +400,32 @@ class _Evaluator:
 
     def _sure(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
         """The rules that are about to match the recording."""
-        return self._in_play(subject.key, self._rules.group(settled).sure(subject))
+        return self._in_play(subject.key, self._decide(subject, settled).sure)
+
+    def _decide(self, subject: RecordingSubject, settled: bool) -> Decision:
+        """The rules that match, and those whose outcome depends on what is not known.
+
+        Page views of an earlier detail say nothing to rules that read tags, which may be new.
+        """
+        group = self._rules.group(settled)
+        decision = group.decide(subject)
+        if subject.key not in self._kept:
+            return decision
+        bare, beyond = group.decide(_without_page_views(subject)), self._rules.beyond_pages
+        sure, undecided = (
+            tuple(
+                rule
+                for rule in group.rules
+                if rule in (without if rule.id in beyond else with_views)
+            )
+            for with_views, without in zip(decision, bare, strict=True)
+        )
+        return Decision(sure, undecided)
+
+    def _lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether a detail still tells something that a match of the rule reads."""
+        blind = subject.key in self._kept and rule.id in self._rules.beyond_pages
+        return self._rules.lacks(rule, _without_page_views(subject) if blind else subject)
 
     def _friction_question(
         self, subject: RecordingSubject, rules: Sequence[Rule]
@@ -394,7 +439,7 @@ class _Evaluator:
         """The rules for which the candidate's detail is worth a call."""
         rules = self._undecided(subject, candidate.settled)
         sure = self._sure(subject, candidate.settled)
-        lacking = [rule for rule in sure if self._rules.lacks(rule, subject)]
+        lacking = [rule for rule in sure if self._lacks(rule, subject)]
         if candidate.unchanged(subject.friction):
             # Pages may have got tags meanwhile, but a detail would cost too much to see that.
             readers = self._rules.reading_tags
@@ -408,7 +453,7 @@ class _Evaluator:
 
     def _spared_by_list(self, candidate: Candidate, subject: RecordingSubject) -> bool:
         """Whether page views of the list made a detail unnecessary."""
-        if subject.recording.page_views is None:
+        if subject.recording.page_views is None or subject.key in self._kept:
             return False
         return bool(self._undecided(_without_page_views(subject), candidate.settled))
 
@@ -436,13 +481,16 @@ class _Evaluator:
                 return found, frozenset({*failed, *rest})
             had = {key: it for key, it in details.items() if isinstance(it, Recording)}
             for key, detail in had.items():
-                self._tags = self._tags.learn(subjects[key].recording, detail)
+                self._narrowing = learn(
+                    self._narrowing, subjects[key].recording, detail, self._rules.questions
+                )
+            self._compare(had)
             before = self._expansion.trusted(self._now)
             self._expansion = await self._lists.compare(had, self._expansion)
             if self._expansion.trusted(self._now) and not before:
                 found |= await self._expanded(rest)
                 rest = _without(rest, found)
-            learnt = self._tags.witness is not None
+            learnt = any(it.witness is not None for it in self._narrowing.values())
             needed = await self._needed(subjects, rest) if learnt else [subjects[k] for k in rest]
         bare = {k for k, it in found.items() if isinstance(it, Recording) and it.page_views is None}
         return found, frozenset({*failed, *bare})
@@ -486,46 +534,113 @@ class _Evaluator:
     async def _needed(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
     ) -> list[RecordingSubject]:
-        refuted = await self._refuted_by_tags(subjects, wanted)
-        return [
-            subjects[key]
+        """The recordings whose detail is needed after filters have told what they can."""
+        told = await self._told_by_filters(subjects, wanted)
+        self._answers |= told
+        for key, answers in told.items():
+            for rule in wanted[key]:
+                said = self._verdict(rule, subjects[key], answers)
+                # Messages show the pages of a recording, so its detail is read for them.
+                posts = any(action.posts for action in rule.do)
+                if said is False or (said and not posts):
+                    self._verdicts[key, rule.id] = said
+        spared = {
+            key
             for key, rules in wanted.items()
-            if any((key, rule.id) not in refuted for rule in rules)
-        ]
+            if all(self._is_told(rule, subjects[key]) for rule in rules)
+        }
+        return [subjects[key] for key in wanted if key not in spared - self._to_compare(spared)]
 
-    async def _refuted_by_tags(
+    def _is_told(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether filters have decided the rule, and a match needs nothing else."""
+        said = self._verdicts.get((subject.key, rule.id))
+        return said is not None and not (said and self._lacks(rule, subject))
+
+    def _verdict(
+        self, rule: Rule, subject: RecordingSubject, told: Mapping[Question, bool]
+    ) -> bool | None:
+        return self._rules.verdict_told(
+            rule, self._sure_of(subject), told, stale=subject.key in self._stale
+        )
+
+    def _sure_of(self, subject: RecordingSubject) -> RecordingSubject:
+        """The recording without the page views of an earlier detail: their tags may be old."""
+        return _without_page_views(subject) if subject.key in self._kept else subject
+
+    async def _told_by_filters(
         self, subjects: Mapping[str, RecordingSubject], wanted: Mapping[str, Sequence[Rule]]
-    ) -> frozenset[tuple[str, str]]:
-        """(recording, rule) pairs where a tag that the rule requires is on no page either."""
-        facts, client = self._scope.facts, self._scope.mouseflow
-        lacking: dict[str, dict[str, list[str]]] = {}
+    ) -> dict[str, dict[Question, bool]]:
+        """What filters tell about recordings, as far as that may decide.
+
+        Asks only about recordings of which filters may decide each rule, and only if that takes
+        fewer calls than their details.
+        """
+        facts, client, askable = self._scope.facts, self._scope.mouseflow, self._rules.askable
+        asked: dict[Question, list[str]] = {}
+        spared = 0
         for key, rules in wanted.items():
-            for rule in rules:
-                for tag in self._rules.required_tags[rule.id] - set(subjects[key].recording.tags):
-                    lacking.setdefault(tag, {}).setdefault(key, []).append(rule.id)
-        if len(wanted) <= sum(map(facts.calls_for_tag, lacking)):
-            return frozenset()  # the details themselves are no more calls
-        refuted: set[tuple[str, str]] = set()
-        for tag, keys in lacking.items():
-            before = client.calls
+            subject = self._sure_of(subjects[key])
+            if all(
+                self._verdict(it, subject, dict.fromkeys(askable[it.id], False)) is not None
+                for it in rules
+            ):
+                spared += 1
+                for question in {each for it in rules for each in askable[it.id]}:
+                    if not is_answered(question, subject):
+                        asked.setdefault(question, []).append(key)
+        depths = {it: self._narrowing[it.name].depths.get(it.value, 0) for it in asked}
+        if spared <= sum(facts.calls_for(it, depths[it]) for it in asked):
+            return {}  # the details themselves are no more calls
+        found: dict[str, dict[Question, bool]] = {}
+        for question in sorted(asked):
+            keys, before, (name, value) = asked[question], client.calls, question
+            known = self._narrowing[name]
             try:
-                self._tags = await probe_tag_filter(
-                    self._tags, client, self._scope.site.id, self._scope.window, tag, self._now
+                known = await probe(
+                    known, client, self._scope.site.id, self._scope.window, question, self._now
                 )
-                if not self._tags.trusted(tag):
-                    continue
-                tagged = await facts.with_tag(tag, [subjects[key].recording for key in keys])
+                if known.trusted(value):
+                    rows = [subjects[key].recording for key in keys]
+                    answers = await facts.answers(question, rows, depths[question])
+                    known = known.answered(value, answers.depth)
+                    for key in set(keys) - answers.unknown:
+                        found.setdefault(key, {})[question] = key in answers.there
             except (GiveUp, TryLater) as error:
                 if concerns_all(error):
                     raise
-                self._tags = self._tags.failed(tag, self._now)  # details tell the tags, too
-                break
-            for name in {rule for ids in keys.values() for rule in ids}:
-                self.costs[name] += client.calls - before
-            may_have = tagged.there | tagged.unknown
-            refuted |= {(key, rule) for key, ids in keys.items() for rule in ids
-                        if key not in may_have}  # fmt: skip
-        return frozenset(refuted)
+                known = known.failed(value, self._now)  # details tell it, too
+            self._narrowing = {**self._narrowing, name: known}
+            self._charge(
+                ([it for it in wanted[key] if question in askable[it.id]] for key in keys),
+                client.calls - before,
+            )
+        return found
+
+    def _to_compare(self, spared: Iterable[str]) -> set[str]:
+        """A finished recording whose detail is read all the same, if a comparison is due."""
+        if not self._narrowing["funnel"].check_is_due(self._now):
+            return set()
+        some = (
+            key
+            for key in sorted(spared)
+            if key in self._settled and any(it.name == "funnel" for it in self._answers[key])
+        )
+        return set(islice(some, 1))
+
+    def _compare(self, details: Mapping[str, Recording]) -> None:
+        """Compare what the filter for pages told about finished sessions with their details."""
+        pages = self._narrowing["funnel"]
+        for key in details.keys() & self._answers.keys() & self._settled:
+            seen = pages_of(details[key])
+            told = {q: said for q, said in self._answers[key].items() if q.name == "funnel"}
+            wrong = {q.value for q, said in told.items() if said is not (q.value in seen)}
+            if told:
+                pages = replace(pages, checked=self._now, otherwise=pages.otherwise | wrong)
+            if wrong:
+                log.warning(
+                    "poll.filter_contradicted", website=self._scope.site.name, recording=key
+                )
+        self._narrowing = {**self._narrowing, "funnel": pages}
 
     async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
         self._fetched += len(subjects)
@@ -556,10 +671,21 @@ class _Evaluator:
         unavailable: frozenset[str],
     ) -> Evaluation:
         key = subject.key
+        if detail is None and (answers := self._answers.get(key)):
+            yes = [question for question, said in sorted(answers.items()) if said]
+            subject = msgspec.structs.replace(
+                subject,
+                told_tags=tuple(it.value for it in yes if it.name == "tags"),
+                told_pages=tuple(it.value for it in yes if it.name == "funnel"),
+            )
         deleted = isinstance(detail, Gone) and key not in self._scope.back
         if deleted and self._outage is None:
             return Evaluation(candidate, subject, gone=True)
-        rules = self._in_play(key, self._rules.group(candidate.settled).sure(subject))
+        rules = self._sure(subject, candidate.settled)
+        if detail is None:
+            told = [rule for rule in self._undecided(subject, candidate.settled)
+                    if self._verdicts.get((key, rule.id))]  # fmt: skip
+            rules = [*rules, *told]
         if candidate.stale and candidate.settled and not isinstance(detail, Recording):
             unsure = self._rules.hinging_on_marks(subject)
             rules = [rule for rule in rules if rule not in unsure]
@@ -572,7 +698,7 @@ class _Evaluator:
 
     def _undecided(self, subject: RecordingSubject, settled: bool) -> list[Rule]:
         """The rules on which another call may decide; not those that a filter suspends."""
-        rules = self._in_play(subject.key, self._rules.group(settled).open(subject))
+        rules = self._in_play(subject.key, self._decide(subject, settled).open)
         if not self._filters.suspended:
             return rules
         suspended = self._rules.needing(self._filters.suspended)

@@ -13,9 +13,17 @@ from bot.polling.evaluate import Candidate, Evaluation, Knowledge, Result, Scope
 from bot.polling.list_reader import ListReading, Pace, sweep_is_due
 from bot.polling.page_views import Expansion
 from bot.polling.server_facts import VisitorType
-from bot.polling.session import aware, last_activity, packed, settled, unpacked
+from bot.polling.session import (
+    FLUSH,
+    aware,
+    fingerprint,
+    last_activity,
+    packed,
+    settled,
+    unpacked,
+)
 from mouseflow.filters import SessionFilters
-from mouseflow.models import Recording
+from mouseflow.models import PageView, Recording
 
 LAG = timedelta(minutes=2)
 """The server may count friction a little after the activity that caused it.
@@ -37,7 +45,8 @@ EAGER, RETRY = timedelta(minutes=5), timedelta(minutes=10)
 class LiveSession:
     """A live session between two polls: its row, and the facts asked about it and when.
 
-    Page views are not kept: until the session is settled, something may be added to them.
+    `views` are the page views of its detail, which hold until the session grows; only their tags
+    may be added later.
     """
 
     row: bytes
@@ -45,6 +54,7 @@ class LiveSession:
     friction: Band | None
     visitor_type: VisitorType | None
     asked: datetime
+    views: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +174,9 @@ def candidates(
         if missing and not live.outage and not missing.is_due(now):
             continue
         if settled(row, clock, settle):
-            found[key] = replace(_final(row, session), stale=key not in listed)
+            found[key] = replace(
+                _final(row, session), stale=key not in listed, views=_views(row, session)
+            )
         elif missing:
             found[key] = Candidate(row, settled=False, visitor_type=session.visitor_type)
         elif (at := last_activity(row, clock)) and session.asked < at + LAG <= clock:
@@ -174,6 +186,7 @@ def candidates(
                 visitor_type=session.visitor_type,
                 quiet=True,
                 before=session.friction,
+                views=_views(row, session),
             )
     return list(found.values())
 
@@ -200,6 +213,26 @@ def _visitor(row: Recording, live: LiveSessions) -> VisitorType | None:
     """Whether the visitor came back, which does not change during a session."""
     session = live.sessions.get(row.id)
     return session.visitor_type if session else None
+
+
+def _views(row: Recording, session: LiveSession) -> tuple[PageView, ...] | None:
+    """The page views of the session's detail, if it has not grown since."""
+    if session.views is None or fingerprint(row) != fingerprint(unpacked(session.row)):
+        return None
+    return unpacked(session.views).page_views
+
+
+def _seen_views(each: Evaluation) -> bytes | None:
+    """The page views that a detail told of the session, if it tells all up to its last activity."""
+    row, whole = each.candidate.row, each.subject.recording
+    if row.page_views is not None or whole.page_views is None:
+        return None  # the list tells them, or nothing does
+    ends = [aware(view.end_time) for view in whole.page_views if view.end_time]
+    if len(whole.page_views) < (row.pages or 1) or not ends or row.last_activity is None:
+        return None
+    if max(ends) < aware(row.last_activity) - FLUSH:
+        return None
+    return packed(Recording(id=row.id, page_views=whole.page_views))
 
 
 def _so_far(session: LiveSession) -> Candidate:
@@ -274,6 +307,7 @@ def kept_sessions(
                 friction=each.subject.friction,
                 visitor_type=each.subject.visitor_type,
                 asked=each.candidate.asked or clock,
+                views=_seen_views(each),
             )
     for key in vanished:
         found.pop(key, None)

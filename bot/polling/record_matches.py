@@ -41,7 +41,7 @@ from bot.store.rules import (
     once_mark,
     once_near,
     pause_rule,
-    rule_states,
+    paused_rules,
     tally,
     tally_clear,
     tally_one,
@@ -153,7 +153,7 @@ def record_poll(
     conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
 ) -> Recorded:
     """Record the poll with its matches; a suppressed match has a reason and no steps."""
-    paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
+    paused = paused_rules(conn) if found else set[str]()
     known = matched_rules(conn, outcome.website, {each.subject.key for each in found})
     matches: list[NewMatch] = []
     tripped: list[tuple[str, str]] = []

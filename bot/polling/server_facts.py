@@ -5,9 +5,9 @@ once for all rules and recordings, and only while some recording may still reach
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Generic, Literal, Protocol, TypeVar, assert_never
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, assert_never
 
 import msgspec
 
@@ -15,11 +15,11 @@ from bot.actions.tag import Tag
 from bot.domain.subjects import Band, RecordingSubject
 from bot.fields.field import TextKind
 from bot.fields.normal import folded
-from bot.fields.recordings import TAGS
 from bot.polling.list_reader import Listing, deeper, narrowed, read
+from bot.polling.session import aware
 from bot.ports import Mouseflow
 from bot.rules.evaluate import field_of
-from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, leaves
+from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
 from bot.store import Connection
 from bot.store.recordings import set_watermark, watermark
 from mouseflow.filters import SessionFilters
@@ -35,8 +35,8 @@ IMPOSSIBLE_FRICTION = 1_000_000_000.0
 SPARE = 10
 """Rows to ask for beyond those in question."""
 
-CALLS_A_TAG = 2
-"""Calls that a query for a tag may take: its rows may be deeper than the first call reads."""
+CALLS = 2
+"""Calls that a question may take: its rows may be deeper than the first call reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,35 @@ class Membership:
     """Which recordings a filter returns. `unknown` are those that the server would not show.
 
     All others in question are known to be left out by the filter. `count` is how many
-    recordings of the window the filter returns.
+    recordings of the window the filter returns, `depth` how many of them are as new as those in
+    question.
     """
 
     there: frozenset[str]
     unknown: frozenset[str] = frozenset()
     count: int = 0
+    depth: int = 0
+
+
+Narrowing = Literal["tags", "funnel"]
+"""The filters that answer what else only details tell: tags, and which pages were seen (L4306)."""
+
+
+class Question(NamedTuple):
+    """What the API can filter a list by: a tag, or a page that was seen."""
+
+    name: Narrowing
+    value: str
+
+    def of(self, window: SessionFilters) -> SessionFilters:
+        """The window, narrowed to the recordings of which the answer is yes."""
+        match self.name:
+            case "tags":
+                return replace(window, tags=(self.value,))
+            case "funnel":
+                return replace(window, funnel=self.value)
+            case _:
+                assert_never(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +120,14 @@ class ServerFacts(Protocol):
         """
         ...
 
-    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
-        """Which of the rows the tag filter returns."""
+    async def answers(
+        self, question: Question, rows: Sequence[Recording], depth: int
+    ) -> Membership:
+        """Which of the rows the filter returns. `depth`: how many rows that took before."""
         ...
 
-    def calls_for_tag(self, tag: str) -> int:
-        """How many calls `with_tag` may take."""
+    def calls_for(self, question: Question, depth: int) -> int:
+        """How many calls `answers` may take."""
         ...
 
 
@@ -145,13 +170,15 @@ class PollFacts:
         }
         return Told(types, (found.count,))
 
-    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
-        """Ask once for all rows."""
-        return await self._members(replace(self.window, tags=(tag,)), rows)
+    async def answers(
+        self, question: Question, rows: Sequence[Recording], depth: int
+    ) -> Membership:
+        """Ask once for all rows, a quarter deeper than before."""
+        return await self._members(question.of(self.window), rows, depth + depth // 4)
 
-    def calls_for_tag(self, tag: str) -> int:
-        """Two at most: the rows may be deeper than the first call reads."""
-        return CALLS_A_TAG
+    def calls_for(self, question: Question, depth: int) -> int:
+        """One, or two while it is not known how deep the rows are."""
+        return 1 if depth else CALLS
 
     async def _members(
         self, filters: SessionFilters, rows: Collection[Recording], depth: int = 0
@@ -189,7 +216,16 @@ async def members(
         if further is listing:
             break
         listing = further
-    return Membership(frozenset(row.id for row in listing.rows), undecided, listing.count)
+    there = frozenset(row.id for row in listing.rows)
+    return Membership(there, undecided, listing.count, _as_new(listing, rows))
+
+
+def _as_new(listing: Listing, rows: Collection[Recording]) -> int:
+    oldest = min((aware(row.last_activity) for row in rows if row.last_activity), default=None)
+    return sum(
+        oldest is not None and row.last_activity is not None and aware(row.last_activity) >= oldest
+        for row in listing.rows
+    )
 
 
 def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
@@ -197,81 +233,11 @@ def _undecided(listing: Listing, rows: Collection[Recording]) -> frozenset[str]:
     return frozenset(row.id for row in rows if row.id not in seen and not listing.covers(row))
 
 
-IMPOSSIBLE_TAG = "mouseflow-bot-no-such-tag"
-ASK_AGAIN = timedelta(hours=1)
-"""How soon to try again whether the tag filter covers pages."""
-
 TRACKER_TAGS = frozenset({
     "404", "bounce", "click-error", "click-rage", "dead-click", "form-interact", "mobility",
     "mouse-out", "shared", "speed-browsing", "submit", "submit-failure",
 })  # fmt: skip
 """Tags that Mouseflow itself sets, whose spelling is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class TagFilter:
-    """Whether the server's tag filter covers the tags of pages, as far as that is known.
-
-    Rules ignore case and the server may not: a tag of the site's own is used as a filter only
-    after the server has counted it in the rule's spelling. `asked` has when what was tried.
-    `witness` is a recording with a page tag that its row lacks.
-    """
-
-    covers_pages: bool = False
-    spelled: frozenset[str] = TRACKER_TAGS
-    asked: Mapping[str, datetime] = field(default_factory=dict)
-    witness: tuple[Recording, str] | None = None
-
-    def learn(self, row: Recording, detail: Recording) -> "TagFilter":
-        """The same with a witness, if this recording has a page tag that its row lacks."""
-        if self.witness is not None or self.covers_pages:
-            return self
-        tags = {tag for view in detail.page_views or () for tag in view.tags}
-        hidden = sorted(tags - set(row.tags) - set(detail.tags))
-        if not hidden or set(hidden[0]) & set(",*"):
-            return self
-        return replace(self, witness=(row, hidden[0]))
-
-    def trusted(self, tag: str) -> bool:
-        """Whether a recording that the filter leaves out has the tag on none of its pages."""
-        return self.covers_pages and tag in self.spelled
-
-    def may_ask(self, tag: str, now: datetime) -> bool:
-        """Whether the last try is long enough ago."""
-        asked = self.asked.get(tag)
-        return asked is None or now - asked >= ASK_AGAIN
-
-    def failed(self, tag: str, now: datetime) -> "TagFilter":
-        """The same after a query for the tag failed: do without the filter for a while."""
-        known = replace(self, covers_pages=False, witness=None)
-        return known.asking("", now).asking(tag, now)
-
-    def asking(self, tag: str, now: datetime) -> "TagFilter":
-        """The same, tried now."""
-        return replace(self, asked={**self.asked, tag: now})
-
-
-async def probe_tag_filter(
-    known: TagFilter,
-    mouseflow: Mouseflow,
-    website: str,
-    window: SessionFilters,
-    tag: str,
-    now: datetime,
-) -> TagFilter:
-    """Find out whether the filter can be trusted for the tag, if a try is due."""
-    if not known.covers_pages and known.witness is not None and known.may_ask("", now):
-        row, hidden = known.witness
-        there = await members(mouseflow, website, replace(window, tags=(hidden,)), [row])
-        nobody = await members(mouseflow, website, replace(window, tags=(IMPOSSIBLE_TAG,)), [row])
-        covers = row.id in there.there and row.id not in nobody.there | nobody.unknown
-        known = replace(known.asking("", now), covers_pages=covers, witness=None)
-    if tag not in known.spelled and known.may_ask(tag, now):
-        found = await read(mouseflow, website, replace(window, tags=(tag,)), 1)
-        known = known.asking(tag, now)
-        if found.count:
-            known = replace(known, spelled=known.spelled | {tag})
-    return known
 
 
 def own_tags(rules: Iterable[Rule]) -> frozenset[str]:
@@ -342,28 +308,3 @@ def _tag_tests(leaf: Leaf) -> Iterator[Test]:
             pass
         case _:
             assert_never(leaf)
-
-
-def required_tags(rule: Rule) -> frozenset[str]:
-    """Tags without which the rule can't match: on the session or on one of its pages."""
-    return frozenset(_required(rule.condition, True))
-
-
-def _required(condition: Condition, wanted: bool) -> Iterator[str]:
-    match condition:
-        case Not(part):
-            yield from _required(part, not wanted)
-        case All(parts) if wanted:
-            for part in parts:
-                yield from _required(part, wanted)
-        case AnyOf(parts) if not wanted:
-            for part in parts:
-                yield from _required(part, wanted)
-        case OneItem() | Test() if wanted:
-            for test in _tag_tests(condition):
-                yield from _named(test)
-
-
-def _named(test: Test) -> Iterable[str]:
-    """The tags that a recording must have to meet the test."""
-    return tuple(dict(test.operator.filters(TAGS)).get(TAGS.served.name, ()))

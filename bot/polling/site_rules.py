@@ -1,6 +1,6 @@
 """The recording rules of one website, prepared for evaluation."""
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -12,7 +12,14 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
-from bot.polling.server_facts import named_tags, own_tags, required_tags, without_tags
+from bot.polling.late_marks import question
+from bot.polling.list_filters import askable, leaf_told
+from bot.polling.server_facts import (
+    Question,
+    named_tags,
+    own_tags,
+    without_tags,
+)
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
 from bot.rules.model import (
@@ -38,6 +45,8 @@ from bot.rules.needs import (
     thresholds,
 )
 from bot.rules.value_tests import Answer, both, either, opposite
+from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording
 
 
 class OwnTagsHidden:
@@ -67,14 +76,10 @@ class OwnTagsHidden:
 
     def decide(self, subject: RecordingSubject) -> Decision:
         """Both at once."""
-        if self._tags.isdisjoint(folded(tag) for tag in subject.recording.tags):
+        seen = (*subject.recording.tags, *subject.told_tags)
+        if self._tags.isdisjoint(map(folded, seen)):
             return self._whole.decide(subject)
-        found = [
-            group.decide(
-                msgspec.structs.replace(subject, recording=without_tags(subject.recording, tags))
-            )
-            for tags, group in self._parts
-        ]
+        found = [group.decide(_hiding(subject, tags)) for tags, group in self._parts]
         return Decision(
             sure=self._in_order(rule for each in found for rule in each.sure),
             open=self._in_order(rule for each in found for rule in each.open),
@@ -92,16 +97,18 @@ class OwnTagsHidden:
 class Traits:
     """What a recording rule reads, asks and sets, found once for all websites.
 
-    `own` are the tags that it sets, `named` those that its condition spells out, `required` those
-    without which it can't match. `beside` and `grouped` are the fields that it reads beside its
-    condition; `expandable`: a row with its page views has all that it reads. `reads_marks`:
-    people can change what it reads on a finished session, other than tags.
+    `own` are the tags that it sets, `named` those that its condition spells out, `askable` what
+    filters of the API can tell of it. `beside` and `grouped` are the fields that it reads beside
+    its condition; `expandable`: a row with its page views has all that it reads; `beyond_pages`:
+    it reads more of a detail than which pages were seen. `reads_marks`: people can change what it
+    reads on a finished session, other than tags. `mark_question` asks for the sessions with the
+    marks that it requires.
     """
 
     rule: Rule
     own: frozenset[str]
     named: frozenset[str]
-    required: frozenset[str]
+    askable: frozenset[Question]
     early: bool
     thresholds: tuple[float, ...]
     asks_friction: bool
@@ -111,8 +118,10 @@ class Traits:
     grouped: tuple[Field, ...]
     expandable: bool
     reads_tags: bool
+    beyond_pages: bool
     reads_marks: bool
     reads_session_tags: bool
+    mark_question: SessionFilters | None
 
     @property
     def marked(self) -> bool:
@@ -128,7 +137,7 @@ def traits_of(rule: Rule) -> Traits:
         rule=rule,
         own=own_tags([rule]),
         named=named_tags([rule]),
-        required=required_tags(rule),
+        askable=askable(rule),
         early=fires_early(rule),
         thresholds=thresholds([rule]),
         asks_friction=asks_friction(rule),
@@ -138,8 +147,17 @@ def traits_of(rule: Rule) -> Traits:
         grouped=grouped_by(rule),
         expandable=not any(field.missing_from_expanded_lists for field in read),
         reads_tags=any(field.text is TextKind.TAG for field in read),
+        beyond_pages=any(
+            field.text is TextKind.TAG
+            or (
+                field.source is Source.DETAIL
+                and (field.missing_from_expanded_lists or (field.grows and field.numeric))
+            )
+            for field in read
+        ),
         reads_marks=any(_can_be_marked(leaf) for leaf in tests),
         reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
+        mark_question=question(rule),
     )
 
 
@@ -155,7 +173,8 @@ class SiteRules:
 
     `expandable`: a row with its page views holds all that a detail does, since no rule reads
     a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
-    tags, of a session or its pages. `asking`: ids of the rules that need a filter of the
+    tags, of a session or its pages; `beyond_pages` of those and of the rules that read more of a
+    detail than which pages were seen. `asking`: ids of the rules that need a filter of the
     API to be decided; `telling_visitor_type` only in their texts.
     """
 
@@ -181,7 +200,9 @@ class SiteRules:
         named = own - self.ignored_tags
         hidden = {it.rule.id: named - it.named for it in self.traits}
         self.final: RuleGroup = rule_group((it.rule for it in self.traits), hidden)
-        self.early: RuleGroup = rule_group((it.rule for it in self.traits if it.early), hidden)
+        early = [it.rule for it in self.traits if it.early]
+        all_early = len(early) == len(self.traits)
+        self.early: RuleGroup = self.final if all_early else rule_group(early, hidden)
         self.thresholds_of = {it.rule.id: frozenset(it.thresholds) for it in self.traits}
         self.thresholds = tuple(sorted(frozenset().union(*self.thresholds_of.values())))
         self.asking: Mapping[Filter, frozenset[str]] = {
@@ -194,9 +215,21 @@ class SiteRules:
         self._by_id = {it.rule.id: it for it in self.traits}
         self.expandable = all(it.expandable for it in self.traits)
         self.reading_tags = frozenset(it.rule.id for it in self.traits if it.reads_tags)
-        self.required_tags = {it.rule.id: it.required for it in self.traits}
+        self.beyond_pages = frozenset(it.rule.id for it in self.traits if it.beyond_pages)
+        self.askable = {it.rule.id: it.askable for it in self.traits}
+        self.questions = frozenset[Question]().union(*self.askable.values())
+        self._hidden = hidden
         self.marked = tuple(it.rule for it in self.traits if it.marked)
+        asked = (it.mark_question for it in self.traits if it.marked)
+        self.mark_questions = frozenset(it for it in asked if it is not None)
         self._site, self._everything = site, every
+
+    def get_ready(self) -> Iterator[None]:
+        """Have the rules compiled, one group at a time; else the first question does that."""
+        nobody = RecordingSubject(website=self._site, recording=Recording(id=""))
+        for group in (self.final, self.early):
+            group.decide(nobody)
+            yield
 
     @cached_property
     def of_marked(self) -> "SiteRules":
@@ -206,6 +239,20 @@ class SiteRules:
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""
         return frozenset().union(*(self.asking[name] for name in filters))
+
+    def verdict_told(
+        self, rule: Rule, subject: RecordingSubject, told: Mapping[Question, bool], *, stale: bool
+    ) -> Answer:
+        """The rule's verdict if filters have told these answers about the recording.
+
+        `stale`: what people can change on a finished session is not known.
+        """
+        seen = _hiding(subject, self._hidden[rule.id])
+
+        def of_leaf(leaf: Leaf) -> Answer:
+            return None if stale and _can_be_marked(leaf) else leaf_told(leaf, seen, told)
+
+        return _verdict(rule.condition, of_leaf)
 
     def lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells something that a match of the rule reads."""
@@ -224,11 +271,24 @@ class SiteRules:
 
         Stars, watched marks, variables and names change without any activity of the session.
         """
+
+        def of_leaf(leaf: Leaf) -> Answer:
+            return None if _can_be_marked(leaf) else answer(leaf, subject)
+
         return [
             it.rule
             for it in self.traits
-            if it.reads_marks and _verdict_unmarked(it.rule.condition, subject) is None
+            if it.reads_marks and _verdict(it.rule.condition, of_leaf) is None
         ]
+
+
+def _hiding(subject: RecordingSubject, tags: frozenset[str]) -> RecordingSubject:
+    """The recording without these tags."""
+    return msgspec.structs.replace(
+        subject,
+        recording=without_tags(subject.recording, tags),
+        told_tags=tuple(tag for tag in subject.told_tags if folded(tag) not in tags),
+    )
 
 
 def _unknown(fields: Iterable[Field], subject: RecordingSubject) -> bool:
@@ -257,17 +317,17 @@ def _reads_tags(leaf: Leaf) -> bool:
     return isinstance(leaf, Test) and field_of(leaf, "recordings").text is TextKind.TAG
 
 
-def _verdict_unmarked(condition: Condition, subject: RecordingSubject) -> Answer:
-    """The verdict if nothing were known of what people can change on a finished session."""
+def _verdict(condition: Condition, of_leaf: Callable[[Leaf], Answer]) -> Answer:
+    """The verdict if the leaves are answered like that."""
     match condition:
         case All(parts):
-            return both(_verdict_unmarked(part, subject) for part in parts)
+            return both(_verdict(part, of_leaf) for part in parts)
         case AnyOf(parts):
-            return either(_verdict_unmarked(part, subject) for part in parts)
+            return either(_verdict(part, of_leaf) for part in parts)
         case Not(part):
-            return opposite(_verdict_unmarked(part, subject))
+            return opposite(_verdict(part, of_leaf))
         case Test() | OneItem() | Journey():
-            return None if _can_be_marked(condition) else answer(condition, subject)
+            return of_leaf(condition)
         case _:
             assert_never(condition)
 

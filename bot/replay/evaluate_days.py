@@ -20,12 +20,14 @@ from bot.polling.evaluate import (
     still_possible,
 )
 from bot.polling.filter_checks import FILTERS, FilterChecks, check_filter
+from bot.polling.list_filters import learn
 from bot.polling.list_reader import narrowed
 from bot.polling.record_matches import odd_notes
 from bot.polling.server_facts import (
-    CALLS_A_TAG,
+    CALLS,
     FrictionQuestion,
     Membership,
+    Question,
     Told,
     VisitorType,
     earlier_tags,
@@ -169,8 +171,9 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         now=history.now,
         offset=at.offset,
     )
-    # Each day is another chance to see whether the tag filter covers the tags of pages.
-    knowledge = replace(at.knowledge, tags=replace(at.knowledge.tags, asked={}))
+    # Each day is another chance to see whether the filters for tags and pages work.
+    anew = {name: replace(each, asked={}) for name, each in at.knowledge.lists.items()}
+    knowledge = replace(at.knowledge, lists=anew)
     passed = 0
     async for part in paging.read(
         history.mouseflow,
@@ -248,11 +251,11 @@ async def _batch(
     _raise_if_lost(knowledge, result.knowledge)
     if isinstance(result.outage, TryLater):
         raise result.outage  # a day that is done is not evaluated again
-    tags = result.knowledge.tags
+    lists = result.knowledge.lists
     for each in result.evaluations:
-        tags = tags.learn(each.candidate.row, each.subject.recording)
+        lists = learn(lists, each.candidate.row, each.subject.recording, scope.rules.questions)
     return Batch(
-        replace(result.knowledge, tags=tags),
+        replace(result.knowledge, lists=lists),
         evaluations=tuple(each for each in result.evaluations if each.rules and not each.gone),
         before=tuple(
             (rule.id, key)
@@ -334,14 +337,16 @@ class DayFacts:
         }
         return Told(types)
 
-    async def with_tag(self, tag: str, rows: Sequence[Recording]) -> Membership:
-        """Which of the rows the tag filter returns."""
+    async def answers(
+        self, question: Question, rows: Sequence[Recording], depth: int = 0
+    ) -> Membership:
+        """Which of the rows the filter returns."""
         ids = frozenset(row.id for row in rows)
-        return await self._members(replace(self._window, tags=(tag,)), ids)
+        return await self._members(question.of(self._window), ids)
 
-    def calls_for_tag(self, tag: str) -> int:
-        """None if the tag has been asked for."""
-        return 0 if replace(self._window, tags=(tag,)) in self._answers else CALLS_A_TAG
+    def calls_for(self, question: Question, depth: int = 0) -> int:
+        """None if that has been asked."""
+        return 0 if question.of(self._window) in self._answers else CALLS
 
     def _least(self, subjects: Iterable[RecordingSubject]) -> float | None:
         """The highest threshold that all of them have reached, None if some reached none."""

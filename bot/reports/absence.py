@@ -27,14 +27,14 @@ from bot.reports.alerts import (
     resolved_by,
 )
 from bot.reports.look import Look
-from bot.reports.poll import paused_rules, record_moves
+from bot.reports.poll import record_moves
 from bot.rules.explain import in_one_line
 from bot.rules.model import Rule, TooFew
 from bot.rules.needs import fires_early, needs_detail
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
 from bot.store.recordings import COUNTING, set_watermark, watermark
-from bot.store.rules import tallied, tally_clear
+from bot.store.rules import paused_rules, tallied, tally_clear
 
 
 class Counting(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ from bot.store.alert_states import (
 from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome
 from bot.store.recordings import LOOKED, forget_watermark, on_hold, set_on_hold, set_watermark
-from bot.store.rules import rule_states
+from bot.store.rules import paused_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +200,6 @@ def record_levels(
     told = _hold(conn, look, *held, routing) if held else False
     recorded = record_moves(conn, found, look, early, routing)
     return replace(recorded, announced=told or recorded.announced)
-
-
-def paused_rules(conn: Connection) -> frozenset[str]:
-    """The rules that their safety has paused."""
-    states = rule_states(conn)
-    return frozenset(rule for rule, state in states.items() if state.paused_at is not None)
 
 
 def _hold(

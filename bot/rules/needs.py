@@ -4,8 +4,10 @@ Pure: rules in, values out. The list's row costs nothing more; a friction thresh
 type is one more query for all recordings together; a detail is one more call per recording.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
 from typing import Any, Literal, assert_never
 
 from bot.actions.notifier import Notifier
@@ -13,6 +15,7 @@ from bot.domain.subjects import Kind, Site
 from bot.fields.catalogue import GROUPS, field, fields, text_fields
 from bot.fields.field import AskedBy, Field, Source
 from bot.messages.templates import names_used
+from bot.messages.text import lasting as lasting_time
 from bot.rules.evaluate import field_of
 from bot.rules.model import (
     All,
@@ -290,7 +293,15 @@ class Plan:
 
 def plan(rules: Iterable[Rule], site: Site) -> Plan:
     """The plan of the recording rules that watch this website."""
-    watching = [rule for rule in rules if rule.watch == "recordings" and applies(rule, site)]
+    return _plan([rule for rule in rules if rule.watch == "recordings" and applies(rule, site)])
+
+
+def most_calls(rules: Iterable[Rule]) -> int:
+    """The calls of one poll of a website that all of these rules watch."""
+    return _plan([rule for rule in rules if rule.watch == "recordings"]).calls
+
+
+def _plan(watching: Sequence[Rule]) -> Plan:
     return Plan(
         rules=tuple(rule.id for rule in watching),
         thresholds=thresholds(watching),
@@ -311,6 +322,61 @@ def plans(rules: Iterable[Rule], sites: Iterable[Site]) -> dict[Plan, tuple[Site
         alike.setdefault(tuple(rule.id for rule in rules if applies(rule, site)), []).append(site)
     common = sorted((group for ids, group in alike.items() if ids), key=len, reverse=True)
     return {plan(rules, group[0]): tuple(group) for group in common}
+
+
+INTERVALS = tuple(timedelta(minutes=it) for it in (1, 5, 15))
+"""Intervals whose costs are shown beside the configured one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalCost:
+    """Requests a day for one website that is polled so often, without details.
+
+    `least` if nothing is new at any poll, `most` if each poll asks for every fact. `limit` is how
+    many requests a day the account's rate allows.
+    """
+
+    every: timedelta
+    least: int
+    most: int
+    limit: int
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Which percentages of the limit they are."""
+        return 100 * self.least / self.limit, 100 * self.most / self.limit
+
+    @property
+    def fits(self) -> tuple[int, int]:
+        """How many such websites fit into the limit: at the most requests, and at the least."""
+        return self.limit // self.most, self.limit // self.least
+
+
+def interval_costs(calls: int, chosen: timedelta, rate: float) -> tuple[IntervalCost, ...]:
+    """What the chosen interval and others cost, if a poll takes so many calls at most."""
+    day = timedelta(days=1)
+    limit = round(rate * day.total_seconds())
+    if not calls:
+        return ()
+    return tuple(
+        IntervalCost(every, ceil(day / every), calls * ceil(day / every), limit)
+        for every in sorted({chosen, *INTERVALS})
+    )
+
+
+def interval_lines(costs: Sequence[IntervalCost], chosen: timedelta) -> list[str]:
+    """The costs in words, for people."""
+    if not costs:
+        return []
+    found = [f"requests a day for each website, besides details (limit {costs[0].limit:,}):"]
+    for it in costs:
+        mark = " (configured)" if it.every == chosen else ""
+        (low, high), (few, many) = it.shares, it.fits
+        found.append(
+            f"  every {lasting_time(it.every)}{mark}: {it.least:,} to {it.most:,}, "
+            f"{low:.2g} % to {high:.2g} % of the limit; {few:,} to {many:,} such websites fit"
+        )
+    return found
 
 
 def lines(made: Plan) -> list[str]:

@@ -47,6 +47,9 @@ from bot.rules.value_tests import (
     OneText,
     Range,
     TextTest,
+    both,
+    either,
+    opposite,
     search,
     texts_of,
 )
@@ -179,6 +182,13 @@ class Operator(ABC):
     @abstractmethod
     def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
         """The API filters (name, value) that come close to it; none where there is no such."""
+
+    def by_values(self, has: Callable[[str], Answer]) -> Answer:
+        """The answer for a set of texts of which only some are known: `has` says which are in it.
+
+        Unknown for an operator that says more than that texts are there, or are not.
+        """
+        return None
 
     def thresholds(self) -> Iterator[float]:
         """The thresholds to ask where only the server knows the number (friction)."""
@@ -360,6 +370,9 @@ class OneOf(WholeTexts):
         if served and taken is not None:
             yield served.name, (taken,) if served.is_list else taken
 
+    def by_values(self, has: Callable[[str], Answer]) -> Answer:
+        return either(map(has, self.values))
+
     def words(self, about: Field) -> str:
         return enumerated(self.values, "or")
 
@@ -378,6 +391,9 @@ class NoneOf(WholeTexts):
         if several or not isinstance(other, OneOf):
             return False
         return _covered(other.values, self.values, about)
+
+    def by_values(self, has: Callable[[str], Answer]) -> Answer:
+        return opposite(either(map(has, self.values)))
 
     def words(self, about: Field) -> str:
         return f"not {enumerated(self.values, 'or')}"
@@ -410,6 +426,9 @@ class Every(WholeTexts):
         if served and served.is_list:
             each = map(served.take, self.values)
             yield served.name, tuple(taken for taken in each if taken is not None)
+
+    def by_values(self, has: Callable[[str], Answer]) -> Answer:
+        return both(map(has, self.values))
 
     def words(self, about: Field) -> str:
         return f"all of {enumerated(self.values, 'and')}"

@@ -612,3 +612,23 @@ def test_no_rule_may_match_a_sample_of_ordinary_sessions(
     assert f"{ordinary}:6:5: samples.2.gven: unknown key; did you mean given?" in wrong
     assert main(["test", "rules.yaml", "--quiet-on", "nowhere.yaml"]) == 1
     assert "nowhere.yaml: can't be read" in capsys.readouterr().err
+
+
+def test_check_says_what_intervals_of_polls_cost(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "config.toml").write_text(
+        '[mouseflow]\nregion = "eu"\nemail = "ops@example.com"\napi_key = "k"\n'
+        '[poll]\nrecordings = "10m"\n'
+    )
+    (place / "rules").mkdir()
+    (place / "rules/cross.yaml").write_text(
+        "version: 1\nrules:\n  cross:\n    watch: recordings\n    when: {friction: {min: 5}}\n"
+        "    do: {star: true}\n"
+    )
+    said = told(capsys, "check", "--cost").splitlines()
+    assert said[0] == "requests a day for each website, besides details (limit 172,800):"
+    assert said[3].startswith("  every 10 min (configured): 144 to 288, 0.083 % to 0.17 %")
+    assert said[3].endswith("600 to 1,200 such websites fit")
+    costs = json.loads(told(capsys, "check", "--json"))["polling"]
+    assert [(cost["every"], cost["most"]) for cost in costs][2:] == [(600, 288), (900, 192)]

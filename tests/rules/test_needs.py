@@ -20,6 +20,8 @@ from bot.rules.needs import (
     asks_visitor_type,
     changes_asked,
     fires_early,
+    interval_costs,
+    interval_lines,
     likely,
     lines,
     needs_detail,
@@ -248,3 +250,19 @@ def test_the_past_that_a_level_compares_with_is_named():
     drop = c.Test("conversion", op.Change(drops_by=20, against=1000))
     funnels = Rule(id="f", watch="funnels", when=c.All((drop,)), do=(), until=c.Not(drop))
     assert changes_asked(funnels) == {("conversion", 1000)}
+
+
+def test_the_costs_of_intervals_are_known_before_one_is_chosen():
+    costs = interval_costs(3, timedelta(minutes=2), rate=2)
+    assert [cost.every for cost in costs] == [timedelta(minutes=it) for it in (1, 2, 5, 15)]
+    assert [(cost.least, cost.most, cost.fits) for cost in costs[1:3]] == [
+        (720, 2160, (80, 240)),
+        (288, 864, (200, 600)),
+    ]
+    assert interval_lines(costs, timedelta(minutes=2))[::2] == [
+        "requests a day for each website, besides details (limit 172,800):",
+        "  every 2 min (configured): 720 to 2,160, 0.42 % to 1.2 % of the limit; "
+        "80 to 240 such websites fit",
+        "  every 15 min: 96 to 288, 0.056 % to 0.17 % of the limit; 600 to 1,800 such websites fit",
+    ]
+    assert interval_lines(interval_costs(0, timedelta(minutes=2), rate=2), timedelta()) == []

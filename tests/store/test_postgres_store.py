@@ -69,6 +69,30 @@ def test_a_second_bot_is_refused_and_told_which_process_has_the_store(postgres_u
     open_store(postgres_url).close()
 
 
+async def test_what_only_reads_waits_for_no_writer_and_writes_nothing(postgres_url):
+    with (
+        open_store(postgres_url) as daemon,
+        open_store(postgres_url, exclusive=False) as command,
+    ):
+        inside, go_on = threading.Event(), threading.Event()
+
+        def slow(conn) -> None:
+            note(conn)
+            inside.set()
+            go_on.wait()
+
+        writing = threading.Thread(target=command.do, args=[slow])
+        writing.start()
+        inside.wait()
+        assert await daemon.read(texts) == []
+        go_on.set()
+        writing.join()
+        with pytest.raises(StoreError, match="read-only"):
+            await daemon.read(note)
+        assert await daemon.read(texts) == ["something"]
+        await daemon.run(note)
+
+
 def test_commands_work_beside_a_running_daemon_and_readers_change_nothing(postgres_url):
     with (
         open_store(postgres_url) as daemon,

@@ -1,0 +1,243 @@
+"""Filtered lists instead of details: one question about a tag or a page tells of many recordings.
+
+The API's filters for tags and for pages seen (`funnel`) answer some conditions as a detail would.
+Each is used only after it has shown on this website that it works, and a recording that it leaves
+out is a no only while the list could be read that deep.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from bot.domain.subjects import RecordingSubject
+from bot.fields.field import Field, TextKind
+from bot.fields.recordings import RECORDING_FIELDS, TAGS, page_of
+from bot.polling.list_reader import read
+from bot.polling.server_facts import TRACKER_TAGS, Narrowing, Question, members
+from bot.ports import Mouseflow
+from bot.rules.evaluate import answer, field_of
+from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
+from bot.rules.operators import Every, Operator
+from bot.rules.value_tests import Answer, both
+from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording
+
+ASK_AGAIN = timedelta(hours=1)
+"""How soon to try again whether a filter works."""
+
+SAW_PAGE = next(it for it in RECORDING_FIELDS if it.name == "saw_page")
+"""The field whose tests the API's filter for pages can decide."""
+
+SERVED: Mapping[str, Field] = {it.served.name: it for it in (TAGS, SAW_PAGE)}
+"""The fields whose tests filters decide, by the name of the filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A recording with a value that its row lacks, and one like it that it lacks as well."""
+
+    row: Recording
+    value: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """What is known of a filter. Losing it costs a few calls, no match.
+
+    `works`: it has returned a recording for a value that only the detail shows, and left it out
+    for a beginning of that value. Rules ignore case and the API may not: a value is asked for only
+    after the API has counted it as the rule spells it, and never if a detail has shown it
+    `otherwise` spelled. `asked` has when what was tried, `depths` how deep the answers were,
+    `checked` when an answer was last compared with a detail.
+    """
+
+    works: bool = False
+    spelled: frozenset[str] = frozenset()
+    otherwise: frozenset[str] = frozenset()
+    asked: Mapping[str, datetime] = field(default_factory=dict)
+    depths: Mapping[str, int] = field(default_factory=dict)
+    witness: Witness | None = None
+    checked: datetime | None = None
+
+    def trusted(self, value: str) -> bool:
+        """Whether the filter tells the truth about this value."""
+        return self.works and value in self.spelled and value not in self.otherwise
+
+    def may_ask(self, value: str, now: datetime) -> bool:
+        """Whether the last try is long enough ago."""
+        asked = self.asked.get(value)
+        return asked is None or now - asked >= ASK_AGAIN
+
+    def check_is_due(self, now: datetime) -> bool:
+        """Whether to compare one of its answers with a detail."""
+        return self.checked is None or now - self.checked >= ASK_AGAIN
+
+    def failed(self, value: str, now: datetime) -> "ListFilter":
+        """The same after a query failed: do without the filter for a while."""
+        return replace(self, works=False, witness=None).asking("", now).asking(value, now)
+
+    def asking(self, value: str, now: datetime) -> "ListFilter":
+        """The same, tried now."""
+        return replace(self, asked={**self.asked, value: now})
+
+    def answered(self, value: str, depth: int) -> "ListFilter":
+        """The same after an answer that was so deep."""
+        return replace(self, depths={**self.depths, value: max(depth, 1)})
+
+
+Filters = Mapping[Narrowing, ListFilter]
+
+
+def untried() -> Filters:
+    """Both filters, before anything is known of them."""
+    return {"tags": ListFilter(spelled=TRACKER_TAGS), "funnel": ListFilter()}
+
+
+def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question]) -> Filters:
+    """The same with what this recording shows about the filters.
+
+    `asked` are the questions of the rules: a page that is spelled otherwise than they ask for it
+    can't be asked for.
+    """
+    found = dict(known)
+    for name, each in known.items():
+        hidden, all_of_them = _hidden(name, row, detail)
+        if each.witness is None and not each.works and hidden:
+            value = min(hidden)
+            cuts = (value[:n] for n in range(len(value) - 1, 0, -1))
+            other = next((cut for cut in cuts if cut not in all_of_them), "-")
+            found[name] = replace(each, witness=Witness(row, value, other))
+    pages = {view.website_page or view.uri or "" for view in detail.page_views or ()}
+    normal = {page for page in pages if SAW_PAGE.served.take(page) != page}
+    otherwise = {SAW_PAGE.normal(page) for page in normal}
+    wrong = {it.value for it in asked if it.name == "funnel" and it.value in otherwise}
+    if wrong:
+        pages_seen = found["funnel"]
+        found["funnel"] = replace(pages_seen, otherwise=pages_seen.otherwise | wrong)
+    return found
+
+
+def _hidden(name: Narrowing, row: Recording, detail: Recording) -> tuple[set[str], set[str]]:
+    """The values that the detail shows and the row does not, and all of the detail's values."""
+    views = detail.page_views or ()
+    match name:
+        case "tags":
+            session = {*row.tags, *detail.tags}
+            tags = {tag for view in views for tag in view.tags}
+            askable = {tag for tag in tags if TAGS.served.take(tag) == tag}
+            return askable - session, tags | session
+        case "funnel":
+            pages = {view.website_page for view in views if view.website_page}
+            first = SAW_PAGE.normal(row.entry_page or row.entry or "")
+            askable = {it for it in pages if SAW_PAGE.served.take(it) == it}
+            return {it for it in askable if SAW_PAGE.normal(it) != first}, pages
+        case _:
+            assert_never(name)
+
+
+async def probe(
+    known: ListFilter,
+    mouseflow: Mouseflow,
+    website: str,
+    window: SessionFilters,
+    question: Question,
+    now: datetime,
+) -> ListFilter:
+    """Find out whether the filter can be trusted for the question, if a try is due."""
+    name, value = question
+    if not known.works and (seen := known.witness) is not None and known.may_ask("", now):
+        rows = [seen.row]
+        there = await members(mouseflow, website, Question(name, seen.value).of(window), rows)
+        other = await members(mouseflow, website, Question(name, seen.other).of(window), rows)
+        works = seen.row.id in there.there and seen.row.id not in other.there | other.unknown
+        known = replace(known.asking("", now), works=works, witness=None)
+    if known.works and value not in known.spelled and known.may_ask(value, now):
+        found = await read(mouseflow, website, question.of(window), 1)
+        known = known.asking(value, now)
+        if found.count:
+            known = replace(known, spelled=known.spelled | {value})
+    return known
+
+
+# What rules ask
+
+
+def askable(rule: Rule) -> frozenset[Question]:
+    """The questions on which the rule's outcome may depend."""
+    return frozenset(
+        question
+        for leaf in leaves(rule.condition)
+        for about, operator in _tests(leaf)
+        for value in operator.spelled
+        if (question := _question(about, value)) is not None
+    )
+
+
+def is_answered(question: Question, subject: RecordingSubject) -> bool:
+    """Whether the recording is known to have that tag, or to have seen that page."""
+    return _has(SERVED[question.name], question.value, subject)
+
+
+def leaf_told(leaf: Leaf, subject: RecordingSubject, told: Mapping[Question, bool]) -> Answer:
+    """The leaf's answer if filters have told these answers about the recording.
+
+    They are about the whole session, so they say of a single page only what it can't be.
+    """
+    known = answer(leaf, subject)
+    if known is not None:
+        return known
+
+    def met(about: Field, operator: Operator) -> Answer:
+        return operator.by_values(lambda value: _told(about, value, subject, told))
+
+    tests = tuple(_tests(leaf))
+    if isinstance(leaf, Test):
+        return both(met(*test) for test in tests) if tests else None
+    needed = (met(about, it) is False and it.needs_data(about) for about, it in tests)
+    return False if any(needed) else None
+
+
+def _told(
+    about: Field, value: str, subject: RecordingSubject, told: Mapping[Question, bool]
+) -> Answer:
+    if _has(about, value, subject):
+        return True
+    question = _question(about, value)
+    return None if question is None else told.get(question)
+
+
+def _has(about: Field, value: str, subject: RecordingSubject) -> bool:
+    there = about.get(subject)
+    return isinstance(there, tuple) and about.normal(value) in map(about.normal, there)
+
+
+def _question(about: Field, value: str) -> Question | None:
+    taken = None if "*" in value else about.served.take(value)
+    return None if taken is None else Question("tags" if about is TAGS else "funnel", taken)
+
+
+def _tests(leaf: Leaf) -> Iterator[tuple[Field, Operator]]:
+    """The tests of tags and of paths, by the field that a filter serves."""
+    about = field_of(leaf, "recordings")
+    match leaf:
+        case Journey(paths):
+            yield SAW_PAGE, Every(paths)
+        case OneItem(_, tests):
+            for test in tests:
+                if about.part(test.field).text is TextKind.TAG:
+                    yield TAGS, test.operator
+                elif test.field == "path":
+                    yield SAW_PAGE, test.operator
+        case Test(_, operator):
+            if about is TAGS or about is SAW_PAGE:
+                yield about, operator
+        case _:
+            assert_never(leaf)
+
+
+def pages_of(detail: Recording) -> frozenset[str]:
+    """The pages that were seen, in normal form."""
+    found = (page_of(view) for view in detail.page_views or ())
+    return frozenset(SAW_PAGE.normal(page) for page in found if page)
