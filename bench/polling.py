@@ -2,13 +2,14 @@
 
     python -m bench.polling --write                 # the table of docs/explanation/performance.md
     python -m bench.polling --late                  # the table of what late knowledge costs
+    python -m bench.polling --pages --no-expand     # rules about single pages
     python -m bench.polling --sites 50 --hours 24   # one run of any size
 
 A simulated account without sockets, on a clock that jumps from poll to poll. Every recording
 is judged by an omniscient judge too: no match may be missing, none may come twice.
 
 *Least* is what the documented API allows: one list a poll, one call for each fact that was asked
-in it (friction thresholds, visitor type) and for each tag that a rule requires, and one detail
+in it (friction thresholds, visitor type) and for each tag that a rule names, and one detail
 for each recording of which some rule depends on its pages even then. *Naive* is one list a
 poll and one detail for each recording; *prompt* the same with a detail whenever a row is new or
 has changed, which is what it takes to see pages as soon as we do.
@@ -30,17 +31,17 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.fields.field import Source
+from bot.polling.list_filters import askable
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, poll
-from bot.polling.server_facts import IMPOSSIBLE_FRICTION, required_tags
+from bot.polling.server_facts import IMPOSSIBLE_FRICTION, Narrowing, Question
 from bot.polling.session import fingerprint, merge
 from bot.polling.site_rules import SiteRules
-from bot.rules.evaluate import field_of, rule_answer
+from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
 from bot.rules.index import RuleIndex
-from bot.rules.model import Rule, leaves
+from bot.rules.model import Rule
 from bot.store import open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
@@ -79,6 +80,18 @@ rules:
   calm-buyers: {watch: recordings, when: {variables: {cart-value: {min: 200}}, friction: {under: 1}, pages: {min: 8}}, do: {tag: r19}}
   swedes: {watch: recordings, when: {country: [se, no], pages: {min: 7}}, do: {tag: r20}}
 """  # noqa: E501
+
+
+PAGES = """
+version: 1
+rules:
+  pay-phone: {watch: recordings, when: {device: phone, saw_page: /checkout/pay}, do: {tag: r1}}
+  cart-lost: {watch: recordings, when: {pages: {min: 3}, saw_page: /cart, not: {saw_page: /checkout}}, do: {tag: r2}}
+  way: {watch: recordings, when: {journey: [/cart, /checkout, /checkout/pay], country: dk}, do: {tag: r3}}
+  cart-rage: {watch: recordings, when: {page: {path: /cart, tags: click-rage}}, do: {tag: r4}}
+  new-search: {watch: recordings, when: {saw_page: /search, visitor_type: first}, do: {tag: r5}}
+"""  # noqa: E501
+"""Rules about single pages, without wildcards."""
 
 
 @dataclass
@@ -133,7 +146,7 @@ _SERVERS = ("frictionmin", "visitortype")
 def _kind(request) -> str:
     if request.route.endswith("{recording-id}"):
         return "detail"
-    asked = {*_SERVERS, "tags"} & {name for name, _ in request.query}
+    asked = {*_SERVERS, "tags", "funnel"} & {name for name, _ in request.query}
     return "fact" if asked else "list"
 
 
@@ -205,7 +218,7 @@ async def measure(run: Run) -> Cost:
             live[site.id] = (await poll(site, prepared[site.id], context, live[site.id], now)).live
         since = now
         sender.begin(since)
-        tags = {tag for rule in rules for tag in required_tags(rule)}
+        tags = _of_tags(rules)
         lists = facts = 0
         polls = [run.every] * round(run.hours * 3600 / run.every)
         ending = timedelta(minutes=40).total_seconds()
@@ -248,8 +261,8 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
     ids = set()
     active = needed = 0
     group = RuleIndex(rules)
-    of_pages = {rule.id for rule in rules if _reads_pages(rule)}
     for site in watched:
+        prepared = SiteRules(rules, site)
         page = await asking.send(recordings.list(site.id, limit=1_000_000, filters=None))
         for row in page.recordings:
             if row.last_activity is None or row.last_activity < since:
@@ -265,8 +278,10 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
             )
             detail = await asking.send(recordings.detail(site.id, row.id))
             tags = {*row.tags, *(tag for view in detail.page_views or () for tag in view.tags)}
+            told = {question: question.value in tags for question in _of_tags(rules)}
             needed += any(
-                required_tags(rule) <= tags and rule.id in of_pages for rule in group.open(bare)
+                prepared.verdict_told(rule, bare, told, stale=False) is None
+                for rule in group.open(bare)
             )
             if row.last_activity >= end:
                 continue  # the last poll saw it, but not its end
@@ -282,10 +297,9 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
     return ids, active, needed, truth
 
 
-def _reads_pages(rule: Rule) -> bool:
-    """Whether a detail tells the rule more than the tag filter could."""
-    about = (field_of(leaf, rule.watch) for leaf in leaves(rule.condition))
-    return any(it.source is Source.DETAIL and it.name != "tags" for it in about)
+def _of_tags(rules: Sequence[Rule]) -> set[Question]:
+    """What the tag filter tells these rules."""
+    return {it for rule in rules for it in askable(rule) if it.name is Narrowing.TAGS}
 
 
 def _table(costs: Sequence[Cost]) -> str:
@@ -349,6 +363,7 @@ def main() -> None:
         "--write", action="store_true", help="the table of docs/explanation/performance.md"
     )
     parser.add_argument("--late", action="store_true", help="write what late knowledge costs")
+    parser.add_argument("--pages", action="store_true", help="rules about single pages instead")
     args = parser.parse_args()
     if args.late:
         _write(_late(per_day=500), "late")
@@ -359,7 +374,8 @@ def main() -> None:
     for each in expand:
         for seconds in every:
             started = time.perf_counter()
-            run = Run(args.sites, args.per_day, args.hours, seconds, each)
+            rules = PAGES if args.pages else RULES
+            run = Run(args.sites, args.per_day, args.hours, seconds, each, rules)
             costs.append(asyncio.run(measure(run)))
             print(costs[-1].said())
             print(f"  took {time.perf_counter() - started:.0f} s", flush=True)

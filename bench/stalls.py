@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -207,7 +207,7 @@ class Scene:
         self.ticker.begin()
         yield
         await asyncio.sleep(0)
-        self.rows[name] = self.ticker.turns, self.ticker.work
+        self.rows[name] = replace(self.ticker.turns), replace(self.ticker.work)
         print(_row(name, *self.rows[name]), file=sys.stderr)
         for profile in filter(None, (self.ticker.profile, self.ticker.work_profile)):
             pstats.Stats(profile).sort_stats("cumulative").print_stats(25)
@@ -278,8 +278,6 @@ def posts(store, count: int) -> None:
 
 def fill_one(action):
     """Stores one more match with that action, on another website's lane."""
-    from dataclasses import replace
-
     from bench.delivery import NOW, match
     from bot.store.matches import PollOutcome, commit_poll
 

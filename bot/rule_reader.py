@@ -54,11 +54,16 @@ class RuleReader:
         """What is in the files; raises ConfigError."""
         return disk.contents(self.paths)
 
-    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
-        """The rules, whose tests pass; raises RuleErrors with every error of every file."""
+    async def read(
+        self, files: disk.Files, unread: Iterable[Fault] = (), *, whole: bool = True
+    ) -> RuleSet:
+        """The rules, whose tests pass; raises RuleErrors with every error of every file.
+
+        `whole`: there are no other rule files.
+        """
         from bot.rules.files.load import read  # a daemon has another process for it
 
-        return read(files, allowed=self.allowed, unread=unread, tested=True)
+        return read(files, allowed=self.allowed, unread=unread, tested=True, whole=whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,9 @@ class ProcessReader(RuleReader):
         """What is in the files; raises ConfigError."""
         return await asyncio.to_thread(disk.contents, self.paths)
 
-    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
+    async def read(
+        self, files: disk.Files, unread: Iterable[Fault] = (), *, whole: bool = True
+    ) -> RuleSet:
         """The rules, whose tests pass; raises RuleErrors with every error of every file.
 
         Raises BotError if no process can read them now.
@@ -90,7 +97,7 @@ class ProcessReader(RuleReader):
             if len(stuck) == MOST_STUCK:
                 raise RuleErrors(faults)
             limits = (self.memory, self.cpu)
-            answer = await self._ask(_Request(tuple(left), self.allowed, faults, *limits))
+            answer = await self._ask(_Request(tuple(left), self.allowed, faults, whole, *limits))
             if isinstance(answer, Fault):
                 stuck.append(answer)
             elif answer.rules is None:
@@ -207,7 +214,8 @@ async def rules_at_start(reader: RuleReader, kept: Callable[[], Awaitable[disk.F
     faults = first.faults if isinstance(first, RuleErrors) else ()
     while files := [it for it in files if it[0] not in {fault.file for fault in faults}]:
         try:
-            return Start(await reader.read(files), files, errors, incomplete=True)
+            rules = await reader.read(files, whole=False)
+            return Start(rules, files, errors, incomplete=True)
         except RuleErrors as error:
             faults = error.faults
     raise first
@@ -222,7 +230,7 @@ def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
 
     None if one of these can't be found in their text.
     """
-    each = [do for rule in rules.rules for do in rule.do]
+    each = [do for rule in rules.written for do in rule.do]
     each += [do for budget in rules.budgets for step in budget.steps for do in step.do]
     calls = [do for do in each if isinstance(do, Webhook)]
     spelled_out = [do.secret for do in calls if do.secret and not do.secret_reference]
@@ -243,6 +251,7 @@ class _Request:
     files: disk.Files
     allowed: Allowed
     unread: tuple[Fault, ...]
+    whole: bool
     memory: int
     cpu: int
 
@@ -286,6 +295,7 @@ def _read_stdin() -> None:
             allowed=request.allowed,
             unread=request.unread,
             tested=True,
+            whole=request.whole,
             begin=lambda name: say(b"%d\n" % numbers[name]),
         )
         answer = _Answer(rules)

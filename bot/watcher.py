@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 
 import structlog
 
+from bot import weekly
 from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
@@ -40,8 +41,9 @@ from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
 from bot.reports.look import Look
+from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
-from bot.rules.model import Rule, RuleSet
+from bot.rules.model import Rule, RuleSet, waits_for
 from bot.rules.needs import fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
@@ -182,6 +184,7 @@ class Watcher:
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
         if budgets := len(rules.budgets):
             text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
+        text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         wanted = {
@@ -195,12 +198,13 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            ended = end_disabled(conn, rules.disabled, self.context.routing, now)
             remember_tags(conn, rules.rules, now)
             rules_present(conn, fingerprints, now, self.context.gap)
             lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
             take_back_unwanted(conn, wanted, changed, now)
-            return changed, lost
+            return changed, lost or bool(ended.matches)
 
         changed, lost = await self.context.store.run(work)
         # Whether a rule has changed does not depend on its webhooks' URLs, which may be secrets.
@@ -209,6 +213,8 @@ class Watcher:
         if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
+        routing = replace(self.context.routing, weekly=bool(rules.reports))
+        self.context = replace(self.context, routing=routing)
         try:
             await self._watch_sites()
         except BaseException:
@@ -224,6 +230,7 @@ class Watcher:
             changed=sorted(changed),
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
+            disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
 
@@ -379,6 +386,7 @@ class Watcher:
             look=Look(watched.site, now, context.zone, context.gap),
             settle=context.settle,
             routing=context.routing,
+            others=waits_for(self.rules.rules),
         )
         self._take(await context.store.run(work))
 
@@ -444,8 +452,20 @@ class Watcher:
 
     async def poll_reports(self, site: Site) -> bool:
         """Poll the website's funnels, forms, pages and switches once; False if one failed."""
-        went_well = [await self._poll_levels(kind, site) for kind in REPORTS]
+        others, turns = waits_for(self.rules.rules), dict.fromkeys(REPORTS, 0)
+        for rule in self.rules.rules:
+            if rule.watch in turns:
+                turns[rule.watch] = max(turns[rule.watch], len(others[rule.id]))
+        # What others wait for comes first, so that both are known in one round.
+        went_well = [
+            await self._poll_levels(kind, site) for kind in sorted(REPORTS, key=turns.__getitem__)
+        ]
         return all(went_well)
+
+    async def post_reports(self) -> None:
+        """Post the weekly reports that are due."""
+        if await weekly.post_reports(self.rules, self._sites, self.context, self._clock()):
+            self._wake()
 
     async def poll_budgets(self) -> bool:
         """Poll all budgets once; False if a request failed."""

@@ -499,6 +499,32 @@ TAGS = _in_detail(
 )
 """The field whose tests the API's tag filter can decide."""
 
+SAW_PAGE = _in_detail(
+    name="saw_page",
+    type="texts",
+    meaning="path of any page that was seen",
+    examples=("/checkout*",),
+    personal=False,
+    text=TextKind.PATH,
+    known=knows_pages,
+    raw=pages_seen,
+    pieces=page_pieces,
+    row_at="entry_page",
+    give=_give_views,
+    gives_views=True,
+    made_of="pages",
+    sample=FOLLOWS,
+    grows=True,
+    api_filter=_pages("funnel"),
+    query_in="page",
+    text_name="saw",
+    told=page_views,
+    text_meaning="list of the paths seen, in order; empty where no rule had to ask for them",
+    label="saw",
+    absent_label="did not see",
+)
+"""The field whose tests the API's filter for pages seen (`funnel`) can decide."""
+
 RECORDING_FIELDS: tuple[Field, ...] = (
     _in_row(
         name="id",
@@ -568,30 +594,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         api_filter=_range("pages", round, (1_000_000, 0)),
         thresholds=(1, 2, 3, 5, 8, 12, 20),
     ),
-    _in_detail(
-        name="saw_page",
-        type="texts",
-        meaning="path of any page that was seen",
-        examples=("/checkout*",),
-        personal=False,
-        text=TextKind.PATH,
-        known=knows_pages,
-        raw=pages_seen,
-        pieces=page_pieces,
-        row_at="entry_page",
-        give=_give_views,
-        gives_views=True,
-        made_of="pages",
-        sample=FOLLOWS,
-        grows=True,
-        api_filter=_pages("funnel"),
-        query_in="page",
-        text_name="saw",
-        told=page_views,
-        text_meaning="list of the paths seen, in order; empty where no rule had to ask for them",
-        label="saw",
-        absent_label="did not see",
-    ),
+    SAW_PAGE,
     PAGE,
     JOURNEY,
     _in_row(

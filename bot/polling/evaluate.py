@@ -26,6 +26,7 @@ from bot.polling.list_filters import Filters, is_answered, learn, pages_of, prob
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
     FrictionQuestion,
+    Narrowing,
     Question,
     ServerFacts,
     Told,
@@ -581,11 +582,11 @@ class _Evaluator:
         for key, rules in wanted.items():
             subject = self._sure_of(subjects[key])
             if all(
-                self._verdict(it, subject, dict.fromkeys(askable[it.id], False)) is not None
+                self._verdict(it, subject, dict.fromkeys(askable(it), False)) is not None
                 for it in rules
             ):
                 spared += 1
-                for question in {each for it in rules for each in askable[it.id]}:
+                for question in {each for it in rules for each in askable(it)}:
                     if not is_answered(question, subject):
                         asked.setdefault(question, []).append(key)
         depths = {it: self._narrowing[it.name].depths.get(it.value, 0) for it in asked}
@@ -611,28 +612,28 @@ class _Evaluator:
                 known = known.failed(value, self._now)  # details tell it, too
             self._narrowing = {**self._narrowing, name: known}
             self._charge(
-                ([it for it in wanted[key] if question in askable[it.id]] for key in keys),
+                ([it for it in wanted[key] if question in askable(it)] for key in keys),
                 client.calls - before,
             )
         return found
 
     def _to_compare(self, spared: Iterable[str]) -> set[str]:
         """A finished recording whose detail is read all the same, if a comparison is due."""
-        if not self._narrowing["funnel"].check_is_due(self._now):
+        if not self._narrowing[Narrowing.PAGES].check_is_due(self._now):
             return set()
         some = (
             key
             for key in sorted(spared)
-            if key in self._settled and any(it.name == "funnel" for it in self._answers[key])
+            if key in self._settled and any(it.name is Narrowing.PAGES for it in self._answers[key])
         )
         return set(islice(some, 1))
 
     def _compare(self, details: Mapping[str, Recording]) -> None:
         """Compare what the filter for pages told about finished sessions with their details."""
-        pages = self._narrowing["funnel"]
+        pages = self._narrowing[Narrowing.PAGES]
         for key in details.keys() & self._answers.keys() & self._settled:
             seen = pages_of(details[key])
-            told = {q: said for q, said in self._answers[key].items() if q.name == "funnel"}
+            told = {q: said for q, said in self._answers[key].items() if q.name is Narrowing.PAGES}
             wrong = {q.value for q, said in told.items() if said is not (q.value in seen)}
             if told:
                 pages = replace(pages, checked=self._now, otherwise=pages.otherwise | wrong)
@@ -640,7 +641,7 @@ class _Evaluator:
                 log.warning(
                     "poll.filter_contradicted", website=self._scope.site.name, recording=key
                 )
-        self._narrowing = {**self._narrowing, "funnel": pages}
+        self._narrowing = {**self._narrowing, Narrowing.PAGES: pages}
 
     async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
         self._fetched += len(subjects)
@@ -675,8 +676,8 @@ class _Evaluator:
             yes = [question for question, said in sorted(answers.items()) if said]
             subject = msgspec.structs.replace(
                 subject,
-                told_tags=tuple(it.value for it in yes if it.name == "tags"),
-                told_pages=tuple(it.value for it in yes if it.name == "funnel"),
+                told_tags=tuple(it.value for it in yes if it.name is Narrowing.TAGS),
+                told_pages=tuple(it.value for it in yes if it.name is Narrowing.PAGES),
             )
         deleted = isinstance(detail, Gone) and key not in self._scope.back
         if deleted and self._outage is None:

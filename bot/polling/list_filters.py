@@ -12,7 +12,7 @@ from typing import assert_never
 
 from bot.domain.subjects import RecordingSubject
 from bot.fields.field import Field, TextKind
-from bot.fields.recordings import RECORDING_FIELDS, TAGS, page_of
+from bot.fields.recordings import SAW_PAGE, TAGS, page_of
 from bot.polling.list_reader import read
 from bot.polling.server_facts import TRACKER_TAGS, Narrowing, Question, members
 from bot.ports import Mouseflow
@@ -26,10 +26,7 @@ from mouseflow.models import Recording
 ASK_AGAIN = timedelta(hours=1)
 """How soon to try again whether a filter works."""
 
-SAW_PAGE = next(it for it in RECORDING_FIELDS if it.name == "saw_page")
-"""The field whose tests the API's filter for pages can decide."""
-
-SERVED: Mapping[str, Field] = {it.served.name: it for it in (TAGS, SAW_PAGE)}
+SERVED: Mapping[Narrowing, Field] = {Narrowing(it.served.name): it for it in (TAGS, SAW_PAGE)}
 """The fields whose tests filters decide, by the name of the filter."""
 
 
@@ -92,7 +89,7 @@ Filters = Mapping[Narrowing, ListFilter]
 
 def untried() -> Filters:
     """Both filters, before anything is known of them."""
-    return {"tags": ListFilter(spelled=TRACKER_TAGS), "funnel": ListFilter()}
+    return {Narrowing.TAGS: ListFilter(spelled=TRACKER_TAGS), Narrowing.PAGES: ListFilter()}
 
 
 def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question]) -> Filters:
@@ -112,10 +109,10 @@ def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question
     pages = {view.website_page or view.uri or "" for view in detail.page_views or ()}
     normal = {page for page in pages if SAW_PAGE.served.take(page) != page}
     otherwise = {SAW_PAGE.normal(page) for page in normal}
-    wrong = {it.value for it in asked if it.name == "funnel" and it.value in otherwise}
+    wrong = {it.value for it in asked if it.name is Narrowing.PAGES and it.value in otherwise}
     if wrong:
-        pages_seen = found["funnel"]
-        found["funnel"] = replace(pages_seen, otherwise=pages_seen.otherwise | wrong)
+        pages_seen = found[Narrowing.PAGES]
+        found[Narrowing.PAGES] = replace(pages_seen, otherwise=pages_seen.otherwise | wrong)
     return found
 
 
@@ -123,12 +120,12 @@ def _hidden(name: Narrowing, row: Recording, detail: Recording) -> tuple[set[str
     """The values that the detail shows and the row does not, and all of the detail's values."""
     views = detail.page_views or ()
     match name:
-        case "tags":
+        case Narrowing.TAGS:
             session = {*row.tags, *detail.tags}
             tags = {tag for view in views for tag in view.tags}
             askable = {tag for tag in tags if TAGS.served.take(tag) == tag}
             return askable - session, tags | session
-        case "funnel":
+        case Narrowing.PAGES:
             pages = {view.website_page for view in views if view.website_page}
             first = SAW_PAGE.normal(row.entry_page or row.entry or "")
             askable = {it for it in pages if SAW_PAGE.served.take(it) == it}
@@ -215,7 +212,7 @@ def _has(about: Field, value: str, subject: RecordingSubject) -> bool:
 
 def _question(about: Field, value: str) -> Question | None:
     taken = None if "*" in value else about.served.take(value)
-    return None if taken is None else Question("tags" if about is TAGS else "funnel", taken)
+    return None if taken is None else Question(Narrowing(about.served.name), taken)
 
 
 def _tests(leaf: Leaf) -> Iterator[tuple[Field, Operator]]:
@@ -226,10 +223,9 @@ def _tests(leaf: Leaf) -> Iterator[tuple[Field, Operator]]:
             yield SAW_PAGE, Every(paths)
         case OneItem(_, tests):
             for test in tests:
-                if about.part(test.field).text is TextKind.TAG:
-                    yield TAGS, test.operator
-                elif test.field == "path":
-                    yield SAW_PAGE, test.operator
+                kind = about.part(test.field).text
+                if kind is TextKind.TAG or kind is TextKind.PATH:
+                    yield (TAGS if kind is TextKind.TAG else SAW_PAGE), test.operator
         case Test(_, operator):
             if about is TAGS or about is SAW_PAGE:
                 yield about, operator

@@ -7,6 +7,7 @@ once for all rules and recordings, and only while some recording may still reach
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, assert_never
 
 import msgspec
@@ -54,8 +55,11 @@ class Membership:
     depth: int = 0
 
 
-Narrowing = Literal["tags", "funnel"]
-"""The filters that answer what else only details tell: tags, and which pages were seen (L4306)."""
+class Narrowing(StrEnum):
+    """The filters that answer what else only details tell: tags, and pages seen (L4306)."""
+
+    TAGS = "tags"
+    PAGES = "funnel"
 
 
 class Question(NamedTuple):
@@ -67,9 +71,9 @@ class Question(NamedTuple):
     def of(self, window: SessionFilters) -> SessionFilters:
         """The window, narrowed to the recordings of which the answer is yes."""
         match self.name:
-            case "tags":
+            case Narrowing.TAGS:
                 return replace(window, tags=(self.value,))
-            case "funnel":
+            case Narrowing.PAGES:
                 return replace(window, funnel=self.value)
             case _:
                 assert_never(self.name)

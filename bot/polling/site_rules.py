@@ -97,12 +97,12 @@ class OwnTagsHidden:
 class Traits:
     """What a recording rule reads, asks and sets, found once for all websites.
 
-    `own` are the tags that it sets, `named` those that its condition spells out, `askable` what
-    filters of the API can tell of it. `beside` and `grouped` are the fields that it reads beside
-    its condition; `expandable`: a row with its page views has all that it reads; `beyond_pages`:
-    it reads more of a detail than which pages were seen. `reads_marks`: people can change what it
-    reads on a finished session, other than tags. `mark_question` asks for the sessions with the
-    marks that it requires.
+    `own` are the tags that it sets, `named` those that its condition spells out, `askable` the
+    questions by which filters may decide it. `beside` and `grouped` are the fields that it reads
+    beside its condition; `expandable`: a row with its page views has all that it reads;
+    `beyond_pages`: it reads more of a detail than which pages were seen. `reads_marks`: people can
+    change what it reads on a finished session, other than tags. `mark_question` asks for the
+    sessions with the marks that it requires.
     """
 
     rule: Rule
@@ -117,8 +117,8 @@ class Traits:
     beside: tuple[Field, ...]
     grouped: tuple[Field, ...]
     expandable: bool
-    reads_tags: bool
     beyond_pages: bool
+    reads_tags: bool
     reads_marks: bool
     reads_session_tags: bool
     mark_question: SessionFilters | None
@@ -146,15 +146,13 @@ def traits_of(rule: Rule) -> Traits:
         beside=tuple(it for it in read_beside(rule) if it.source is not Source.SERVER),
         grouped=grouped_by(rule),
         expandable=not any(field.missing_from_expanded_lists for field in read),
-        reads_tags=any(field.text is TextKind.TAG for field in read),
         beyond_pages=any(
             field.text is TextKind.TAG
-            or (
-                field.source is Source.DETAIL
-                and (field.missing_from_expanded_lists or (field.grows and field.numeric))
-            )
+            or field.missing_from_expanded_lists
+            or (field.source is Source.DETAIL and field.grows and field.numeric)
             for field in read
         ),
+        reads_tags=any(field.text is TextKind.TAG for field in read),
         reads_marks=any(_can_be_marked(leaf) for leaf in tests),
         reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
         mark_question=question(rule),
@@ -174,8 +172,8 @@ class SiteRules:
     `expandable`: a row with its page views holds all that a detail does, since no rule reads
     a field that such rows lack, as the region (L949). `reading_tags`: ids of the rules that read
     tags, of a session or its pages; `beyond_pages` of those and of the rules that read more of a
-    detail than which pages were seen. `asking`: ids of the rules that need a filter of the
-    API to be decided; `telling_visitor_type` only in their texts.
+    detail than which pages were seen. `questions` may decide some rule. `asking`: ids of the rules
+    that need a filter of the API to be decided; `telling_visitor_type` only in their texts.
     """
 
     def __init__(
@@ -216,9 +214,8 @@ class SiteRules:
         self.expandable = all(it.expandable for it in self.traits)
         self.reading_tags = frozenset(it.rule.id for it in self.traits if it.reads_tags)
         self.beyond_pages = frozenset(it.rule.id for it in self.traits if it.beyond_pages)
-        self.askable = {it.rule.id: it.askable for it in self.traits}
-        self.questions = frozenset[Question]().union(*self.askable.values())
-        self._hidden = hidden
+        self.questions = frozenset[Question]().union(*(it.askable for it in self.traits))
+        self._named = named
         self.marked = tuple(it.rule for it in self.traits if it.marked)
         asked = (it.mark_question for it in self.traits if it.marked)
         self.mark_questions = frozenset(it for it in asked if it is not None)
@@ -240,6 +237,10 @@ class SiteRules:
         """The ids of the rules that need one of these filters."""
         return frozenset().union(*(self.asking[name] for name in filters))
 
+    def askable(self, rule: Rule) -> frozenset[Question]:
+        """The questions by which filters may decide the rule."""
+        return self._by_id[rule.id].askable
+
     def verdict_told(
         self, rule: Rule, subject: RecordingSubject, told: Mapping[Question, bool], *, stale: bool
     ) -> Answer:
@@ -247,7 +248,7 @@ class SiteRules:
 
         `stale`: what people can change on a finished session is not known.
         """
-        seen = _hiding(subject, self._hidden[rule.id])
+        seen = _hiding(subject, self._named - self._by_id[rule.id].named)
 
         def of_leaf(leaf: Leaf) -> Answer:
             return None if stale and _can_be_marked(leaf) else leaf_told(leaf, seen, told)
