@@ -19,7 +19,7 @@ worlds: $(DEV)
 	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
 
 # Everything in bench/ that takes less than a minute or two; docs/explanation/performance.md has the rest.
-BENCH ?= calls check decoding delivery start
+BENCH ?= calls check decoding delivery start stalls big_store
 bench: $(DEV)
 	@for each in $(BENCH); do echo "$$each:"; $(BIN)/python -m bench.$$each || exit 1; done
 

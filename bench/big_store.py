@@ -4,8 +4,8 @@
 
 A million recordings of 200 websites, 200,000 matches of 100 rules, two actions and two audit
 entries each; 4,000 actions wait, 4,000 have failed. Seconds, with the start of the process;
-`retry` of thousands pauses after each batch, so that the daemon can write.
---write puts the table into docs/explanation/performance.md.
+`retry` of thousands pauses after each batch, so that the daemon can write. --write puts the table
+into docs/explanation/performance.md.
 """
 
 import argparse

@@ -293,6 +293,7 @@ class Daemon:
             turned=self._health.mark_delivered,
             ops=ops_of(settings),
             timing=timing,
+            calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
             paces=SLACK_PACE,
         )
         self._watcher = Watcher(
@@ -384,6 +385,7 @@ class Daemon:
             ):
                 if not await poll(watched.site):
                     failed += list(watcher.troubles.failing)
+        await watcher.post_reports()
         drained = await self._delivery.drain()
         failures = tuple(dict.fromkeys(failed))
         return OnceResult(len(watcher.watched), failures, drained, self._start, dry_run_log)
@@ -402,6 +404,7 @@ class Daemon:
             asyncio.create_task(_side_task(self._health.beat)),
             asyncio.create_task(_side_task(self._check_channels)),
             asyncio.create_task(_side_task(self._clean_up)),
+            asyncio.create_task(_side_task(self._post_reports)),
             asyncio.create_task(_side_task(self._keep_pauses)),
         ]
         if (buttons := self._buttons()) is not None:
@@ -461,6 +464,11 @@ class Daemon:
         """Check which channels the bot can read, once the account works."""
         await self._started.wait()
         await self._slack_lookup.run()
+
+    async def _post_reports(self) -> None:
+        """Post the weekly reports when they are due; `_side_task` asks again every minute."""
+        await self._started.wait()
+        await self._watcher.post_reports()
 
     def _why_not_allowed(self, rule: str, action: Action) -> str | None:
         """Why an action that waited is not allowed any more; None if it is."""

@@ -170,8 +170,8 @@ class Task:
     older copy of the store was restored. `results` are those of earlier steps of the match
     (`share` -> token), `missing` the actions of earlier steps that have not succeeded. `why`
     explains the match in short lines. `many` is what it stands for, of a rule with `count`. `post`
-    is the message that this step answers, edits or is added to. `severity` and `runbook` (the
-    address of instructions) are the rule's.
+    is the message that this step answers, edits or is added to. `severity`, `runbook` (the
+    address of instructions) and `owner` are the rule's.
     """
 
     key: str
@@ -189,3 +189,4 @@ class Task:
     post: Posted | None = None
     severity: Severity = "warning"
     runbook: str = ""
+    owner: str = ""

@@ -6,6 +6,7 @@ error at that file.
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import resource
@@ -23,7 +24,6 @@ from bot.actions.webhook import URL_NOT_KEPT, Webhook
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
 from bot.rules.files.actions import Allowed
-from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 
 PATIENCE = timedelta(seconds=60)
@@ -54,9 +54,16 @@ class RuleReader:
         """What is in the files; raises ConfigError."""
         return disk.contents(self.paths)
 
-    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
-        """The rules, whose tests pass; raises RuleErrors with every error of every file."""
-        return read(files, allowed=self.allowed, unread=unread, tested=True)
+    async def read(
+        self, files: disk.Files, unread: Iterable[Fault] = (), *, whole: bool = True
+    ) -> RuleSet:
+        """The rules, whose tests pass; raises RuleErrors with every error of every file.
+
+        `whole`: there are no other rule files.
+        """
+        from bot.rules.files.load import read  # a daemon has another process for it
+
+        return read(files, allowed=self.allowed, unread=unread, tested=True, whole=whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,9 @@ class ProcessReader(RuleReader):
         """What is in the files; raises ConfigError."""
         return await asyncio.to_thread(disk.contents, self.paths)
 
-    async def read(self, files: disk.Files, unread: Iterable[Fault] = ()) -> RuleSet:
+    async def read(
+        self, files: disk.Files, unread: Iterable[Fault] = (), *, whole: bool = True
+    ) -> RuleSet:
         """The rules, whose tests pass; raises RuleErrors with every error of every file.
 
         Raises BotError if no process can read them now.
@@ -88,7 +97,7 @@ class ProcessReader(RuleReader):
             if len(stuck) == MOST_STUCK:
                 raise RuleErrors(faults)
             limits = (self.memory, self.cpu)
-            answer = await self._ask(_Request(tuple(left), self.allowed, faults, *limits))
+            answer = await self._ask(_Request(tuple(left), self.allowed, faults, whole, *limits))
             if isinstance(answer, Fault):
                 stuck.append(answer)
             elif answer.rules is None:
@@ -137,8 +146,7 @@ class ProcessReader(RuleReader):
                 while line := await child.stdout.readline():
                     limit.reschedule(loop.time() + patience)
                     if line == _DONE:
-                        answer: _Answer = pickle.loads(await child.stdout.read())  # noqa: S301
-                        return answer
+                        return _unpacked(await child.stdout.read())
                     name = request.files[int(line)][0]
                 status = await child.wait()
                 reason = f"the process that read it ended with status {status}"
@@ -149,6 +157,18 @@ class ProcessReader(RuleReader):
         if not name:
             raise BotError(f"the rule files can't be read now: {reason}")
         return Fault(name, 1, 1, "", f"this file could not be read: {reason}")
+
+
+def _unpacked(packed: bytes) -> "_Answer":
+    """The answer; without the garbage collector, which would walk every rule made so far."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        answer: _Answer = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    finally:
+        if collecting:
+            gc.enable()
+    return answer
 
 
 async def _ended(child: Process) -> None:
@@ -194,7 +214,8 @@ async def rules_at_start(reader: RuleReader, kept: Callable[[], Awaitable[disk.F
     faults = first.faults if isinstance(first, RuleErrors) else ()
     while files := [it for it in files if it[0] not in {fault.file for fault in faults}]:
         try:
-            return Start(await reader.read(files), files, errors, incomplete=True)
+            rules = await reader.read(files, whole=False)
+            return Start(rules, files, errors, incomplete=True)
         except RuleErrors as error:
             faults = error.faults
     raise first
@@ -209,7 +230,7 @@ def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
 
     None if one of these can't be found in their text.
     """
-    each = [do for rule in rules.rules for do in rule.do]
+    each = [do for rule in rules.written for do in rule.do]
     each += [do for budget in rules.budgets for step in budget.steps for do in step.do]
     calls = [do for do in each if isinstance(do, Webhook)]
     spelled_out = [do.secret for do in calls if do.secret and not do.secret_reference]
@@ -230,6 +251,7 @@ class _Request:
     files: disk.Files
     allowed: Allowed
     unread: tuple[Fault, ...]
+    whole: bool
     memory: int
     cpu: int
 
@@ -257,6 +279,8 @@ def main() -> None:
 
 
 def _read_stdin() -> None:
+    from bot.rules.files.load import read
+
     request: _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon
     _limit(request.memory, request.cpu)
     numbers = {name: number for number, (name, _) in enumerate(request.files)}
@@ -271,6 +295,7 @@ def _read_stdin() -> None:
             allowed=request.allowed,
             unread=request.unread,
             tested=True,
+            whole=request.whole,
             begin=lambda name: say(b"%d\n" % numbers[name]),
         )
         answer = _Answer(rules)

@@ -130,6 +130,7 @@ def prepare(
             of_site = [it.rule for it in mine]
             shared[mine] = SiteRules(of_site, site, earlier_tags=own, known=traits)
             yield
+            yield from shared[mine].get_ready()
         found[site.id] = shared[mine]
     return Prepared(found, traits)
 

@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 
 import structlog
 
+from bot import weekly
 from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
@@ -40,8 +41,9 @@ from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
 from bot.reports.look import Look
+from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
-from bot.rules.model import Rule, RuleSet
+from bot.rules.model import Rule, RuleSet, waits_for
 from bot.rules.needs import fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
@@ -64,6 +66,7 @@ from bot.store.rules import (
     rules_loaded,
 )
 from bot.watched_sites import (
+    AT_ONCE,
     NOTHING_PREPARED,
     WatchedSite,
     prepare,
@@ -159,7 +162,7 @@ class Watcher:
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already."""
-        rejected = await self.context.store.run(rejected_rules)
+        rejected = await self.context.store.read(rejected_rules)
         self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
         if start.errors:
@@ -177,10 +180,11 @@ class Watcher:
 
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         now = self._clock()
-        fingerprints = {rule.id: fingerprint(rule) for rule in rules.rules}
+        fingerprints = await _in_turns(_fingerprints(rules.rules))
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
         if budgets := len(rules.budgets):
             text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
+        text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
         wanted = {
@@ -194,12 +198,13 @@ class Watcher:
                 for old in rule.was:
                     rename_rule(conn, old, rule.id, now)
             names = website_names(conn)
+            ended = end_disabled(conn, rules.disabled, self.context.routing, now)
             remember_tags(conn, rules.rules, now)
             rules_present(conn, fingerprints, now, self.context.gap)
             lost = follow_files(conn, rules.budgets, names, self._ops, now)
             changed = rules_loaded(conn, fingerprints, now)
             take_back_unwanted(conn, wanted, changed, now)
-            return changed, lost
+            return changed, lost or bool(ended.matches)
 
         changed, lost = await self.context.store.run(work)
         # Whether a rule has changed does not depend on its webhooks' URLs, which may be secrets.
@@ -208,6 +213,8 @@ class Watcher:
         if lost or changed:
             self._wake()
         previous, self.rules = self.rules, rules
+        routing = replace(self.context.routing, weekly=bool(rules.reports))
+        self.context = replace(self.context, routing=routing)
         try:
             await self._watch_sites()
         except BaseException:
@@ -223,6 +230,7 @@ class Watcher:
             changed=sorted(changed),
             added=sorted(fingerprints.keys() - before),
             removed=sorted(before - fingerprints.keys()),
+            disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
 
@@ -260,7 +268,7 @@ class Watcher:
             partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
         )
         self._last_rules = rules.rules
-        tags = await self.context.store.run(earlier_tags)
+        tags = await self.context.store.read(earlier_tags)
         self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
         self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
@@ -314,7 +322,7 @@ class Watcher:
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         if before.first is None:
-            text, held = await self.context.store.run(
+            text, held = await self.context.store.read(
                 lambda conn: (watermark(conn, recordings.SOURCE, before.site.id), on_hold(conn))
             )
             before.first = text is None
@@ -378,6 +386,7 @@ class Watcher:
             look=Look(watched.site, now, context.zone, context.gap),
             settle=context.settle,
             routing=context.routing,
+            others=waits_for(self.rules.rules),
         )
         self._take(await context.store.run(work))
 
@@ -443,8 +452,20 @@ class Watcher:
 
     async def poll_reports(self, site: Site) -> bool:
         """Poll the website's funnels, forms, pages and switches once; False if one failed."""
-        went_well = [await self._poll_levels(kind, site) for kind in REPORTS]
+        others, turns = waits_for(self.rules.rules), dict.fromkeys(REPORTS, 0)
+        for rule in self.rules.rules:
+            if rule.watch in turns:
+                turns[rule.watch] = max(turns[rule.watch], len(others[rule.id]))
+        # What others wait for comes first, so that both are known in one round.
+        went_well = [
+            await self._poll_levels(kind, site) for kind in sorted(REPORTS, key=turns.__getitem__)
+        ]
         return all(went_well)
+
+    async def post_reports(self) -> None:
+        """Post the weekly reports that are due."""
+        if await weekly.post_reports(self.rules, self._sites, self.context, self._clock()):
+            self._wake()
 
     async def poll_budgets(self) -> bool:
         """Poll all budgets once; False if a request failed."""
@@ -570,6 +591,15 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
+
+
+def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:
+    found: dict[str, str] = {}
+    for rule in rules:
+        if len(found) % AT_ONCE == 0:
+            yield
+        found[rule.id] = fingerprint(rule)
+    return found
 
 
 def fingerprint(rule: Rule) -> str:

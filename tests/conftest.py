@@ -74,9 +74,26 @@ def postgres_url(worker_database: str) -> str:
     return worker_database
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+ON_BOTH = (
+    "tests/store/", "tests/delivery/test_delivery.py", "tests/delivery/test_store_in_trouble.py",
+    "tests/delivery/test_cancel.py", "tests/delivery/test_buttons.py",
+    "tests/delivery/test_renamed_rules.py", "tests/delivery/test_delivery_turns.py",
+)  # fmt: skip
+"""What runs on SQLite and on PostgreSQL; others would add nothing about the database."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the kinds of databases, unless the test does."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "store_url" in metafunc.fixturenames and all("store_url" not in m.args[0] for m in marks):
+        both = metafunc.definition.nodeid.startswith(ON_BOTH)
+        kinds = ["sqlite", "postgresql"] if both else ["sqlite"]
+        metafunc.parametrize("store_url", kinds, indirect=True)
+
+
+@pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path) -> str:
-    """The address of an empty store, once in each kind of database."""
+    """The address of an empty store, in the kind of database that was chosen."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgres_url")
     return f"sqlite:///{tmp_path}/bot.db"

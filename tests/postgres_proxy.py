@@ -45,21 +45,32 @@ class Proxy:
                     continue
                 server = socket.create_connection(self._server)
                 self._open |= {client, server}
+                lost, ended = threading.Event(), threading.Event()
                 for pair in ((client, server), (server, client)):
-                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+                    threading.Thread(
+                        target=self._forward, args=(*pair, lost, ended), daemon=True
+                    ).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        lost: threading.Event,
+        ended: threading.Event,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if self.lose and self.lose in data:
                     self.lose = b""
                     if self.forwards_lost:
                         # The server has done it before it learns that nobody listens.
+                        lost.set()
                         target.sendall(data + b"X\0\0\0\4")
-                        while target.recv(65536):
-                            pass
+                        ended.wait(60)
                     break
-                target.sendall(data)
+                if not lost.is_set():
+                    target.sendall(data)
+        ended.set()
         for each in (source, target):
             self._open.discard(each)
             with contextlib.suppress(OSError):

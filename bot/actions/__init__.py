@@ -7,6 +7,7 @@ from types import MappingProxyType
 from bot.actions.base import Action, Spec
 from bot.actions.delete import DELETE
 from bot.actions.enabled import ENABLED
+from bot.actions.notifier import DigestOfMany
 from bot.actions.notify import NOTIFY
 from bot.actions.recording import RECORDING
 from bot.actions.recording_rate import RECORDING_RATE
@@ -46,6 +47,11 @@ DIGESTS: Mapping[str, str] = MappingProxyType(
     {kind: model.digest for kind, model in ACTIONS.items() if model.digest}
 )
 """The kinds of posts that limits may hold back, each with the kind of digest for them."""
+
+AFTER_QUIET: Mapping[str, str] = MappingProxyType(
+    {kind: model.after_quiet for kind, model in ACTIONS.items() if issubclass(model, DigestOfMany)}
+)
+"""The kinds of digests, each with the kind that tells what waited in a quiet time."""
 
 IRREVERSIBLE = frozenset(kind for kind, model in ACTIONS.items() if model.irreversible)
 """The kinds of steps that can't be undone."""

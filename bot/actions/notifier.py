@@ -5,6 +5,7 @@ notifier by name. So a new one is a file like `slack.py` and a line in `bot.acti
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,11 +13,12 @@ import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Written
+from bot.actions.base import Action, Problem, Written
+from bot.domain.calendar import SCHEDULE_PATTERN, Schedule, schedule
 from bot.domain.limits import Limit
 from bot.domain.many import Spread
 from bot.domain.step import Rank
-from bot.domain.subjects import Kind, reread
+from bot.domain.subjects import Kind, Severity, reread
 from bot.fields.catalogue import KINDS
 from bot.messages import message as messages
 from bot.messages.message import Message
@@ -73,6 +75,11 @@ class Notifier(Action):
     def limit(self) -> Limit | None:
         """How often it may post; None for no limit."""
 
+    @property
+    @abstractmethod
+    def schedule(self) -> Schedule | None:
+        """When its posts come as one digest; None if they come when there is something."""
+
     @abstractmethod
     def message(self, task: Task, addresses: Addresses) -> Message | None:
         """What people read; None if it speaks to a program."""
@@ -102,6 +109,9 @@ class DigestOfMany(Action):
     worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
     """
 
+    after_quiet: ClassVar[str]
+    """The kind of step that tells what waited in a quiet time, at the same place."""
+
     total: int
     reasons: dict[str, int]
     since: datetime
@@ -121,6 +131,51 @@ class DigestOfMany(Action):
         )
 
 
+class Waited(Written):
+    """What one rule had to say in a quiet time; an alert that began and ended has `over`."""
+
+    rule: str
+    summary: str
+    severity: Severity
+    since: datetime
+    total: int = 1
+    worst: DigestItem | None = None
+    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+    over: datetime | None = None
+
+
+class QuietOfMany(Action):
+    """Tells what waited for a place in a quiet time as one message: a line for each rule."""
+
+    since: datetime
+    until: datetime
+    total: int
+    groups: tuple[Waited, ...] = ()
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """How many, and what each rule had to say."""
+        return messages.after_quiet(
+            task,
+            addresses,
+            total=self.total,
+            since=self.since,
+            until=self.until,
+            said=[
+                messages.Waited(
+                    summary=each.summary,
+                    severity=each.severity,
+                    total=each.total,
+                    since=each.since,
+                    over=each.over,
+                    spread=msgspec.convert(each.spread, Spread),
+                    why=each.worst.why if each.worst else (),
+                    worst=reread(msgspec.json.encode(each.worst.subject)) if each.worst else None,
+                )
+                for each in self.groups
+            ],
+        )
+
+
 def _at_most(value: Any) -> Any:
     if not isinstance(value, str):
         raise PydanticCustomError("rate", "write a rate such as 10 per hour")
@@ -129,6 +184,16 @@ def _at_most(value: Any) -> Any:
     except ValueError as wrong:
         raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
     return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
+
+
+def _digest_at(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("schedule", "write days and a time, such as mon-fri 09:00")
+    try:
+        schedule(value)
+    except ValueError as wrong:
+        raise PydanticCustomError("schedule", "{why}", {"why": str(wrong)}) from None
+    return value
 
 
 def _text(value: Any) -> Any:
@@ -145,3 +210,16 @@ Rate = Annotated[
 Text = Annotated[
     str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
 ]
+DigestAt = Annotated[
+    str,
+    BeforeValidator(_digest_at),
+    WithJsonSchema({"type": "string", "pattern": SCHEDULE_PATTERN, "examples": ["mon-fri 09:00"]}),
+]
+
+
+def without_effect(post: Written, digest: str, here: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Errors for the keys of a post that mean nothing beside a scheduled digest."""
+    for key in ("text", "at_most", "overflow"):
+        if digest and key in post.model_fields_set:
+            message = f"{key} has no effect beside digest; leave out one of both"
+            yield Problem((*here, key), 1, 1, message)

@@ -10,7 +10,18 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Problem, Spec, Written
-from bot.actions.notifier import AtMost, DigestOfMany, Notifier, Overflow, Rate, Text
+from bot.actions.notifier import (
+    AtMost,
+    DigestAt,
+    DigestOfMany,
+    Notifier,
+    Overflow,
+    QuietOfMany,
+    Rate,
+    Text,
+    without_effect,
+)
+from bot.domain.calendar import Schedule, schedule
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject
@@ -65,6 +76,7 @@ class Notify(_Sent, Notifier):
     text: str | None = None
     at_most: AtMost | None = None
     overflow: Overflow = "digest"
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
@@ -100,13 +112,18 @@ class Notify(_Sent, Notifier):
         return self.text
 
     @property
+    def schedule(self) -> Schedule | None:
+        """The rule's `digest`."""
+        return schedule(self.digest_at) if self.digest_at else None
+
+    @property
     def limit(self) -> Limit | None:
         """The rule's `at_most` and `overflow`."""
         return self.at_most.limit(self.overflow) if self.at_most else None
 
     def resolved(self, began: datetime) -> Action | None:
         """A message to the same place."""
-        return NotifyResolved(channel=self.channel, began=began)
+        return NotifyResolved(channel=self.channel, began=began, digest_at=self.digest_at)
 
     @property
     def secret_reference(self) -> str | None:
@@ -121,6 +138,7 @@ class NotifyResolved(_Sent):
     digest: ClassVar[str] = "notify_digest"
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
@@ -131,6 +149,13 @@ class NotifyDigest(DigestOfMany, _Sent):
     """Sends many matches of one rule as one message."""
 
     kind: ClassVar[str] = "notify_digest"
+    after_quiet: ClassVar[str] = "notify_after_quiet"
+
+
+class NotifyAfterQuiet(QuietOfMany, _Sent):
+    """Sends what waited for a place in a quiet time as one message."""
+
+    kind: ClassVar[str] = "notify_after_quiet"
 
 
 def _place(value: Any) -> Any:
@@ -155,6 +180,9 @@ class NotifyWritten(Written):
     )
     at_most: Rate | None = Field(default=None, description="such as 10 per hour")
     overflow: Overflow = Field(default="digest", description="what happens to what is over it")
+    digest: DigestAt = Field(
+        default="", description="when to send all matches since the last digest as one"
+    )
 
 
 _One = Place | NotifyWritten
@@ -168,26 +196,34 @@ def _each(written: Any) -> list[NotifyWritten]:
 
 def _steps(written: Any) -> tuple[Action, ...]:
     return tuple(
-        Notify(channel=each.to, text=each.text, at_most=each.at_most, overflow=each.overflow)
+        Notify(
+            channel=each.to,
+            text=each.text,
+            at_most=each.at_most,
+            overflow=each.overflow,
+            digest_at=each.digest,
+        )
         for each in _each(written)
     )
 
 
 def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
-    several = isinstance(written, list)
-    return tuple(
-        Problem((number, "text") if several else ("text",), fault.line, fault.column, fault.message)
-        for number, each in enumerate(_each(written))
-        if each.text is not None
-        for fault in check_text(each.text, kind)
-    )
+    found: list[Problem] = []
+    for number, each in enumerate(_each(written)):
+        here = (number,) if isinstance(written, list) else ()
+        found += (
+            Problem((*here, "text"), fault.line, fault.column, fault.message)
+            for fault in (check_text(each.text, kind) if each.text is not None else ())
+        )
+        found += without_effect(each, each.digest, here)
+    return tuple(found)
 
 
 NOTIFY = Spec(
     key="notify",
     written=NotifyValue,
     subjects=KINDS,
-    models=(Notify, NotifyDigest, NotifyResolved),
+    models=(Notify, NotifyDigest, NotifyAfterQuiet, NotifyResolved),
     steps=_steps,
     about="sends to a place of `[notify]`, such as mail or PagerDuty; "
     "`at_most` bounds the messages, the rest is one digest",

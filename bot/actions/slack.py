@@ -7,18 +7,30 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
+import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
-from bot.actions.notifier import AtMost, DigestOfMany, Notifier, Overflow, Rate, Text
+from bot.actions.notifier import (
+    AtMost,
+    DigestAt,
+    DigestOfMany,
+    Notifier,
+    Overflow,
+    QuietOfMany,
+    Rate,
+    Text,
+    without_effect,
+)
+from bot.domain.calendar import Schedule, schedule
 from bot.domain.limits import Limit
 from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
-from bot.messages import links
+from bot.messages import links, weekly
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
@@ -124,6 +136,7 @@ class Slack(_Post, Notifier):
     text: str | None = None
     at_most: AtMost | None = None
     overflow: Overflow = "digest"
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
@@ -189,13 +202,18 @@ class Slack(_Post, Notifier):
         return self.text
 
     @property
+    def schedule(self) -> Schedule | None:
+        """The rule's `digest`."""
+        return schedule(self.digest_at) if self.digest_at else None
+
+    @property
     def limit(self) -> Limit | None:
         """The rule's `at_most` and `overflow`."""
         return self.at_most.limit(self.overflow) if self.at_most else None
 
     def resolved(self, began: datetime) -> Action | None:
         """A post to the same channel."""
-        return Resolved(channel=self.channel, began=began)
+        return Resolved(channel=self.channel, began=began, digest_at=self.digest_at)
 
     @property
     def secret_reference(self) -> str | None:
@@ -216,6 +234,7 @@ class Resolved(_Post):
     answers: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
@@ -235,6 +254,7 @@ class Ended(_Post):
     kind: ClassVar[str] = "ended"
     watches: ClassVar[tuple[Kind, ...]] = ALERTS
     began: datetime
+    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The same as that of the answer."""
@@ -311,7 +331,31 @@ class Digest(DigestOfMany, _Post):
     """Posts many matches of one rule as one message."""
 
     kind: ClassVar[str] = "digest"
+    after_quiet: ClassVar[str] = "after_quiet"
     can_change: ClassVar[bool] = True
+
+
+class AfterQuiet(QuietOfMany, _Post):
+    """Posts what waited for a channel in a quiet time as one message."""
+
+    kind: ClassVar[str] = "after_quiet"
+
+
+class Weekly(_Post):
+    """Posts the weekly report of a website."""
+
+    kind: ClassVar[str] = "weekly"
+    week: dict[str, Any]
+
+    @staticmethod
+    def kept(week: weekly.Week) -> dict[str, Any]:
+        """The report as parameters of the step."""
+        kept: dict[str, Any] = msgspec.to_builtins(week)
+        return kept
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """The week against the one before, and what deserves a look."""
+        return weekly.weekly(task, addresses, msgspec.convert(self.week, weekly.Week))
 
 
 class Notice(_Post):
@@ -443,6 +487,9 @@ class SlackWritten(Written):
     text: Text | None = Field(default=None, description="a template; left out: the bot's message")
     at_most: Rate | None = Field(default=None, description="such as 10 per hour")
     overflow: Overflow = Field(default="digest", description="what happens to what is over it")
+    digest: DigestAt = Field(
+        default="", description="when to post all matches since the last digest as one"
+    )
 
 
 SlackValue = SlackWritten | Annotated[list[SlackWritten], Field(min_length=1, max_length=10)]
@@ -459,28 +506,29 @@ def _steps(written: Any) -> tuple[Action, ...]:
             text=post.text,
             at_most=post.at_most,
             overflow=post.overflow,
+            digest_at=post.digest,
         )
         for post in _posts(written)
     )
 
 
 def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
-    several = not isinstance(written, SlackWritten)
-    return tuple(
-        Problem(
-            ((place, "text") if several else ("text",)), fault.line, fault.column, fault.message
+    found: list[Problem] = []
+    for place, post in enumerate(_posts(written)):
+        here = () if isinstance(written, SlackWritten) else (place,)
+        found += (
+            Problem((*here, "text"), fault.line, fault.column, fault.message)
+            for fault in (check_text(post.text, kind) if post.text is not None else ())
         )
-        for place, post in enumerate(_posts(written))
-        if post.text is not None
-        for fault in check_text(post.text, kind)
-    )
+        found += without_effect(post, post.digest, here)
+    return tuple(found)
 
 
 SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Ended, Edit, Notice),
+    models=(Slack, Digest, Resolved, Ended, Edit, AfterQuiet, Weekly, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

@@ -75,6 +75,7 @@ class Body(Struct, frozen=True, kw_only=True):
     share_url: str | None
     severity: Severity
     runbook: str | None
+    owner: str | None
 
 
 class Webhook(Notifier):
@@ -158,6 +159,11 @@ class Webhook(Notifier):
         return None
 
     @property
+    def schedule(self) -> None:
+        """None: a program takes each match when it comes."""
+        return None
+
+    @property
     def limit(self) -> Limit | None:
         """None: a program can take every match."""
         return None
@@ -198,6 +204,7 @@ def body(task: Task, addresses: Addresses) -> bytes:
             share_url=links.public(task.results.get("share"), addresses),
             severity=task.severity,
             runbook=task.runbook or None,
+            owner=task.owner or None,
         )
     )
 

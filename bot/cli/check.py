@@ -207,6 +207,7 @@ def _show(
                 "notes": [_as_json(note) for note in rules.notes] if rules else [],
                 "checked": checked,
                 "polling": [interval_json(it) for it in _intervals(rules, settings)],
+                "disabled": [rule.id for rule in rules.disabled] if rules else [],
             }
         )
         return
@@ -222,12 +223,14 @@ def _show(
             for text in interval_lines(_intervals(rules, settings), settings.poll.recordings):
                 output.line(text)
     if rules is not None and not problems:
-        files = {rule.file for rule in rules.rules} | {budget.file for budget in rules.budgets}
+        files = {rule.file for rule in rules.written} | {budget.file for budget in rules.budgets}
         budgets = f" and {output.counted(len(rules.budgets), 'budget')}" if rules.budgets else ""
         output.line(
             f"ok: {output.counted(len(rules.rules), 'rule')}{budgets} "
             f"in {output.counted(len(files), 'file')}"
         )
+        if rules.disabled:
+            output.line(f"disabled: {', '.join(rule.id for rule in rules.disabled)}")
 
 
 def _intervals(rules: "RuleSet | None", settings: "Settings | None") -> "Sequence[IntervalCost]":

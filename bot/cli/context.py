@@ -49,8 +49,8 @@ def settings(args: Namespace, *, offline: bool = False) -> "Settings":
     except ConfigError as error:
         if path is None:
             raise ConfigError(
-                f"{error}\nno {DEFAULT} in this folder; create one with `mouseflow-bot init`, or "
-                "name one with --config or BOT_CONFIG"
+                f"no {DEFAULT} in this folder; create one with `mouseflow-bot init`, or name one "
+                f"with --config or BOT_CONFIG\n{error}"
             ) from None
         raise
     scrubber.register(loaded.secrets())

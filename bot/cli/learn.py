@@ -32,11 +32,12 @@ def run(args: Namespace) -> int:
     """Print the tests, or write them."""
     from bot.cli import context, output
     from bot.replay.select import rule_named
+    from bot.replay.tune import knobs
     from bot.store.presses import useless
 
     settings = context.settings(args)
     rules = context.rules(args, settings)
-    rule = rule_named(rules.rules, args.rule)
+    rule = rule_named(rules.written, args.rule)
     if rule.watch != "recordings":
         args.usage_error(f"{rule.id} watches {rule.watch}; only recordings can be learnt from")
     with context.existing_store(settings, read_only=True) as store:
@@ -65,6 +66,8 @@ def run(args: Namespace) -> int:
     written(Path(rule.file), rule, learnt)
     tests = output.counted(len(learnt), "test")
     output.line(f"{rule.file}: {tests} added; change the rule until `mouseflow-bot test` passes")
+    if knobs(rule):
+        output.line(f"`mouseflow-bot tune {rule.id}` suggests a threshold that avoids them")
     return 0
 
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "plan": "compare the rule files with the running rules",
     "tune": "show matches per day at other thresholds",
     "learn": "make tests of recordings that people called not useful",
+    "fmt": "format rule files, comments and all",
     "schema": "print the JSON Schema of rule files",
     "slack-manifest": "print the manifest of the Slack app, with its scopes",
     "status": "show websites, rules, queue and dead letters",

@@ -273,10 +273,11 @@ class RuleLine:
 class Status:
     """All that `status` shows. `daemon` is "alive", or what is wrong with it.
 
-    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles`
-    hold up deliveries. `rules_gone` have run and are in no active file. `waiting` are the next
-    steps of the queue, `causes` are all dead letters grouped, `dead` the latest of them. `odd`
-    counts, by kind, the recordings of the last 24 h with values or rows that could not be read.
+    `failing` are polls whose last try failed, `failing_total` how many there are; `troubles` hold
+    up deliveries. `rules_gone` have run and are in no active file, `rules_disabled` are there and
+    do nothing. `waiting` are the next steps of the queue, `causes` are all dead letters grouped,
+    `dead` the latest of them. `odd` counts, by kind, the recordings of the last 24 h with values
+    or rows that could not be read.
     """
 
     now: datetime
@@ -296,6 +297,7 @@ class Status:
     dead: "Sequence[StepState]"
     odd: "Mapping[str, int]" = field(default_factory=dict)
     rules_gone: "Sequence[RuleLine]" = ()
+    rules_disabled: Sequence[str] = ()
 
 
 def options(parser: ArgumentParser) -> None:
@@ -390,6 +392,7 @@ def gather(
     day = now - timedelta(days=1)
     counts = match_counts(conn, day)
     ids = None if active is None else {rule.id for rule in active.rules}
+    disabled = [rule.id for rule in active.disabled] if active else []
     waits, useful = _waits(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
@@ -426,7 +429,10 @@ def gather(
             key=lambda mark: (mark.website, mark.source),
         ),
         rules=[line for line in rules if ids is None or line.rule in ids],
-        rules_gone=[line for line in rules if ids is not None and line.rule not in ids],
+        rules_gone=[
+            line for line in rules if ids is not None and line.rule not in {*ids, *disabled}
+        ],
+        rules_disabled=disabled,
         queue=queue_figures(conn, now),
         waiting=waiting_steps(conn, _MOST_LISTED),
         lanes=lane_states(conn, now),
@@ -593,6 +599,8 @@ def show_rules(status: Status) -> None:
         )
         for line in status.rules
     )
+    if status.rules_disabled:
+        output.line(f"disabled: {', '.join(status.rules_disabled)}")
     if status.rules_gone:
         output.line("no longer in the files")
         output.table(

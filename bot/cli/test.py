@@ -45,11 +45,11 @@ def run(args: Namespace) -> int:
     settings = context.settings(args, offline=True) if use_config else None
     rules = context.rules(args, settings, offline=True)
     for rule in args.rule:
-        rule_named(rules.rules, rule)
+        rule_named(rules.written, rule)
     results = tests.run(rules, only=args.rule)
     failed = [result for result in results if not result.passed]
     samples = _samples(args.quiet_on) if args.quiet_on else ()
-    chosen = [rule for rule in rules.rules if not args.rule or rule.id in args.rule]
+    chosen = [rule for rule in rules.written if not args.rule or rule.id in args.rule]
     loud = tests.unwanted(chosen, samples)
     if args.junit:
         _write(args.junit, tests.junit(results))

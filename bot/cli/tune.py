@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 from bot.cli.history_context import moment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.config import Settings
+    from bot.domain.subjects import RecordingSubject
+    from bot.ports import Mouseflow
     from bot.replay.tune import Knob, Rung
     from bot.rules.model import Rule
 
@@ -78,17 +82,36 @@ def run(args: Namespace) -> int:
         args.usage_error(f"--field is one of {', '.join(tune.TUNABLE)}")
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
-    (rule,) = chosen_rules(context.rules(args, settings).rules, [args.rule])
+    (rule,) = chosen_rules(context.rules(args, settings).written, [args.rule])
     knob = tune.knob(rule, args.field)
+    wrong = _called_not_useful(settings, rule)
     with output.busy(f"counting matches of {rule.id}"):
-        curve, calls, days = asyncio.run(_curve(args, settings, rule, knob))
-    _show(args, rule, knob, curve, calls, days)
+        curve, values, calls, days = asyncio.run(_curve(args, settings, rule, knob, wrong))
+    _show(args, rule, knob, curve, values, calls, days)
     return 0
 
 
+def _called_not_useful(settings: "Settings", rule: "Rule") -> "Sequence[tuple[str, str]]":
+    """The latest recordings of which people called the rule's message not useful."""
+    from bot.cli import context
+    from bot.errors import StoreError
+    from bot.replay.tune import MOST_ASKED
+    from bot.store.presses import useless
+
+    try:
+        with context.existing_store(settings, read_only=True) as store:
+            return store.do(lambda conn: useless(conn, rule.id))[-MOST_ASKED:]
+    except StoreError:  # the bot has not run here
+        return ()
+
+
 async def _curve(
-    args: Namespace, settings: "Settings", rule: "Rule", knob: "Knob"
-) -> "tuple[list[Rung], int, int]":
+    args: Namespace,
+    settings: "Settings",
+    rule: "Rule",
+    knob: "Knob",
+    wrong: "Sequence[tuple[str, str]]",
+) -> "tuple[list[Rung], list[float], int, int]":
     from datetime import timedelta
     from zoneinfo import ZoneInfo
 
@@ -118,11 +141,41 @@ async def _curve(
                 page = await api.send(recordings.list(site.id, filters, limit=1))
                 total += page.count
             curve.append(tune.Rung(threshold, total / length, present=threshold == knob.present))
-        return curve, api.calls, length
+        asking = tune.asks_all(rule, knob, [rung.threshold for rung in curve])
+        values = [
+            value
+            for website, recording in wrong
+            if (seen := await _subject(api, website, recording, asking, zone.key)) is not None
+            and (value := tune.value(knob, seen)) is not None
+        ]
+        return curve, values, api.calls, length
+
+
+async def _subject(
+    api: "Mouseflow", website: str, recording: str, rule: "Rule", zone: str
+) -> "RecordingSubject | None":
+    """The recording with what the rule asks about it; None if it is gone."""
+    from bot.cli.history_context import utc
+    from bot.domain.subjects import Site
+    from bot.errors import Gone
+    from bot.replay.explain_one import ask
+    from mouseflow import recordings
+
+    try:
+        detail = await api.send(recordings.detail(website, recording))
+    except Gone:
+        return None
+    return (await ask(api, Site(website, ""), detail, rule, frozenset(), zone, utc())).subject
 
 
 def _show(
-    args: Namespace, rule: "Rule", knob: "Knob", curve: "list[Rung]", calls: int, days: int
+    args: Namespace,
+    rule: "Rule",
+    knob: "Knob",
+    curve: "list[Rung]",
+    values: "list[float]",
+    calls: int,
+    days: int,
 ) -> None:
     from dataclasses import asdict
 
@@ -134,13 +187,21 @@ def _show(
         output.document(
             {
                 "rule": rule.id, "field": knob.field, "side": knob.side, "days": days,
-                "curve": [asdict(rung) for rung in curve], "not_counted": uncounted, "calls": calls,
+                "curve": [
+                    asdict(rung) | {"avoids": tune.avoided(knob, rung.threshold, values)}
+                    for rung in curve
+                ],
+                "not_useful": len(values),
+                "suggested": getattr(tune.suggestion(knob, curve, values), "threshold", None),
+                "not_counted": uncounted, "calls": calls,
             }
         )  # fmt: skip
         return
     output.line(f"{rule.id}: matches per day by {knob.field}, over {output.counted(days, 'day')}")
     for text in tune.chart(knob, curve):
         output.line(f"  {text}")
+    for text in tune.said(knob, curve, values):
+        output.line(text)
     if uncounted:
         output.line(
             f"Mouseflow can't count {', '.join(uncounted)}, so these are upper limits; "

@@ -2,8 +2,8 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -25,10 +25,13 @@ from pydantic_settings import PydanticBaseSettingsSource as Source
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
+from bot.domain.calendar import Calendar, quiet_days
+from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
+from bot.rules.units import active
 
 
 def _duration(value: object) -> timedelta:
@@ -116,6 +119,15 @@ def private_address(value: str) -> str:
             "plain http would expose the credentials; use https (http only for 127.0.0.1)"
         )
     return value
+
+
+def _several(value: object) -> object:
+    """One text or a list; in an environment variable split on semicolons, TOML dates as texts."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(";") if part.strip()]
+    if not isinstance(value, Sequence):
+        value = [value]
+    return [each.isoformat() if isinstance(each, date) else each for each in value]
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -347,6 +359,40 @@ class PollSection(Section):
         return value
 
 
+class QuietSection(Section):
+    """When posts below critical wait: hours of the week and days, on the account's clocks."""
+
+    hours: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
+    dates: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
+
+    @field_validator("hours")
+    @classmethod
+    def _hours(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        week = timedelta(days=7)
+        found = Calendar("UTC", tuple(_hours_of(value, "UTC") for value in values))
+        begins = datetime(2026, 1, 5, tzinfo=UTC)
+        if (found.quiet_until(begins) or begins) - begins > week:
+            raise ValueError("leaves no time for posts; leave some hours of the week free")
+        return values
+
+    @field_validator("dates")
+    @classmethod
+    def _dates(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            quiet_days(value)
+        return values
+
+    def calendar(self, zone: str) -> Calendar:
+        """These quiet times in the account's time zone."""
+        hours = tuple(_hours_of(value, zone) for value in self.hours)
+        return Calendar(zone, hours, tuple(map(quiet_days, self.dates)))
+
+
+def _hours_of(text: str, zone: str) -> Hours:
+    found = active(text)
+    return Hours(found.days, found.start, found.end, zone)
+
+
 class StoreSection(Section):
     """The store. A PostgreSQL URL may contain a password, so it is never shown."""
 
@@ -483,6 +529,7 @@ class Settings(BaseSettings):
     notify: Places = Field(default_factory=dict)
     rules: RulesSection = RulesSection()
     poll: PollSection = PollSection()
+    quiet: QuietSection = QuietSection()
     store: StoreSection = StoreSection()
     web: WebSection = WebSection()
     heartbeat: HeartbeatSection = HeartbeatSection()

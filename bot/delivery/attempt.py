@@ -184,4 +184,5 @@ def _task(claimed: Claim, subject: Subject, now: datetime) -> Task:
         post=claimed.post,
         severity=msgspec.convert(claimed.severity, Severity),
         runbook=claimed.runbook,
+        owner=claimed.owner,
     )

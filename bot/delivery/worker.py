@@ -33,6 +33,7 @@ from bot.delivery.causes import without_request
 from bot.delivery.pace import NO_PACE, Pace, Paces
 from bot.delivery.troubles import NOBODY, Ops, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
+from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
@@ -166,6 +167,7 @@ async def drain(
     chance: Callable[[], float] = random.random,
     timing: Timing = DEFAULT_TIMING,
     checkpoint: Callable[[str], None] = no_checkpoint,
+    calendar: Calendar = outbox.EVERY_DAY,
 ) -> Drained:
     """Perform everything that is due and can be performed now, then return.
 
@@ -180,6 +182,7 @@ async def drain(
         chance=chance,
         timing=timing,
         checkpoint=checkpoint,
+        calendar=calendar,
     )
     return await delivery.drain()
 
@@ -192,6 +195,7 @@ class Delivery:
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
     action with what only the rule has, its secret. `paces` are how often services may be called.
     `turned` is called in each round, `checkpoint` with a name at each point where a crash matters.
+    `calendar` has the quiet times.
     """
 
     def __init__(
@@ -209,6 +213,7 @@ class Delivery:
         paces: Mapping[str, Pace] = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
+        calendar: Calendar = outbox.EVERY_DAY,
     ) -> None:
         self._confirm = store.confirm
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
@@ -222,6 +227,7 @@ class Delivery:
         self._ops = ops
         self._checkpoint = checkpoint
         self._turned = turned
+        self._calendar = calendar
         self._paces = Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resting: dict[str, float] = {}
@@ -393,7 +399,7 @@ class Delivery:
         if self._paces.wait(lane) > 0:
             return None
         token = f"{next(self._numbers):012} {uuid4().hex}"
-        claimed = outbox.claim(conn, lane, self._clock(), token)
+        claimed = outbox.claim(conn, lane, self._clock(), token, self._calendar)
         if claimed is not None:
             self._paces.take(lane)
         return claimed

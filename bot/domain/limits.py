@@ -17,6 +17,8 @@ class Reason(StrEnum):
 
     SNOOZED = "snoozed"
     OUTSIDE_HOURS = "outside active hours"
+    SCHEDULED = "for the scheduled digest"
+    QUIET = "quiet time"
     OVER_LIMIT = "over the limit"
     TOO_OLD = "too old to be posted alone"
     QUEUE_FULL = "the channel's queue is full"
@@ -112,7 +114,14 @@ class Held:
     drop: bool = False
 
 
-Verdict = Post | Held
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The post waits as it is, until a quiet time ends."""
+
+    until: datetime
+
+
+Verdict = Post | Held | Waits
 
 
 def admit(
@@ -123,14 +132,24 @@ def admit(
     limit: Limit | None,
     window: Window | None,
     snoozed_until: datetime | None,
+    scheduled: datetime | None = None,
+    quiet_until: datetime | None = None,
 ) -> Verdict:
-    """Whether this post may go out now; `happened` is the time of the event."""
+    """Whether this post may go out now; `happened` is the time of the event.
+
+    `scheduled` is when its next digest is due, if it has a schedule; `quiet_until` when the
+    quiet time ends that it is in.
+    """
     if snoozed_until is not None and now < snoozed_until:
         return Held(Reason.SNOOZED, snoozed_until)
+    if scheduled is not None:
+        return Held(Reason.SCHEDULED, scheduled)
     if posting.act_up_to is not None and now - happened > posting.act_up_to:
         return Held(Reason.TOO_OLD, now, drop=posting.older == "drop")
     if posting.hours and not is_open(posting.hours, now):
         return Held(Reason.OUTSIDE_HOURS, opens(posting.hours, now))
+    if quiet_until is not None:
+        return Waits(quiet_until)
     if limit is None:
         return Post()
     if window is None or now >= window.began + limit.window:
@@ -141,8 +160,15 @@ def admit(
     return Held(Reason.OVER_LIMIT, ends, drop=limit.overflow == "drop")
 
 
-def digest_waits(now: datetime, posting: Posting, snoozed_until: datetime | None) -> Held | None:
+def digest_waits(
+    now: datetime,
+    posting: Posting,
+    snoozed_until: datetime | None,
+    quiet_until: datetime | None = None,
+) -> Held | None:
     """Why, and until when, a due digest must still wait; None if it may go out."""
+    if quiet_until is not None and quiet_until > max(now, snoozed_until or now):
+        return Held(Reason.QUIET, quiet_until)
     until = max(now, snoozed_until) if snoozed_until else now
     reason = Reason.SNOOZED if until > now else Reason.OUTSIDE_HOURS
     if posting.hours and not is_open(posting.hours, until):
@@ -154,31 +180,30 @@ def is_open(hours: Hours, now: datetime) -> bool:
     """Whether `now` is within the hours."""
     today = now.astimezone(ZoneInfo(hours.zone)).date()
     # Yesterday's hours may reach into today.
-    return any(
-        begin <= now < end
-        for begin, end in (_on(hours, day) for day in (today - timedelta(days=1), today))
-        if begin is not None and end is not None
-    )
+    windows = (window_of(hours, day) for day in (today - timedelta(days=1), today))
+    return any(each is not None and each[0] <= now < each[1] for each in windows)
 
 
 def opens(hours: Hours, now: datetime) -> datetime:
     """When the hours next begin after `now`; at least once a week."""
     today = now.astimezone(ZoneInfo(hours.zone)).date()
     for ahead in range(9):
-        begin, _ = _on(hours, today + timedelta(days=ahead))
-        if begin is not None and begin > now:
-            return begin
+        window = window_of(hours, today + timedelta(days=ahead))
+        if window is not None and window[0] > now:
+            return window[0]
     raise ValueError("active hours without a day")
 
 
-def _on(hours: Hours, day: date) -> tuple[datetime | None, datetime | None]:
+def window_of(hours: Hours, day: date) -> tuple[datetime, datetime] | None:
+    """When the hours that belong to that day begin and end; None if none do."""
     if day.weekday() not in hours.days:
-        return None, None
+        return None
     last = day if hours.end > hours.start else day + timedelta(days=1)
-    return _local(day, hours.start, hours.zone), _local(last, hours.end, hours.zone)
+    return local_time(day, hours.start, hours.zone), local_time(last, hours.end, hours.zone)
 
 
-def _local(day: date, minutes: int, zone: str) -> datetime:
+def local_time(day: date, minutes: int, zone: str) -> datetime:
+    """That minute of the day on the zone's clocks."""
     # Wall clock time, so that 08:00 is 08:00 on the day of a clock change too.
     wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
     return wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)

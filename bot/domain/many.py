@@ -29,6 +29,14 @@ class Spread(Struct, frozen=True, omit_defaults=True):
             _counted(self.devices, device),
         )
 
+    def and_(self, other: "Spread") -> "Spread":
+        """Both together."""
+        return Spread(
+            _together(self.websites, other.websites),
+            _together(self.pages, other.pages),
+            _together(self.devices, other.devices),
+        )
+
 
 NOWHERE = Spread()
 
@@ -54,8 +62,14 @@ def worst(subjects: Iterable[Subject]) -> tuple[Subject, ...]:
     return tuple(sorted(subjects, key=lambda each: -badness(each)))[:SHOWN_IN_A_DIGEST]
 
 
-def _counted(known: Mapping[str, int], name: str) -> Mapping[str, int]:
+def _counted(known: Mapping[str, int], name: str, times: int = 1) -> Mapping[str, int]:
     if not name:
         return known
     kept = name if name in known or len(known) < MOST_NAMES else OTHERS
-    return {**known, kept: known.get(kept, 0) + 1}
+    return {**known, kept: known.get(kept, 0) + times}
+
+
+def _together(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    for name, times in other.items():
+        one = _counted(one, name, times)
+    return one

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, assert_never
 
 from msgspec.structs import replace
 
+from bot.domain.calendar import WEEKDAYS as WEEKDAYS
 from bot.domain.subjects import Band, Kind
 from bot.fields.normal import (
     folded,
@@ -76,8 +77,6 @@ NUMERIC: Final[frozenset[Type]] = frozenset({"number", "duration", "percent"})
 
 FOLLOWS: Final = object()
 """The sample of a field whose value follows from the samples of other fields."""
-
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class BadField(TypeError):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,9 +64,9 @@ class Message:
     """What happened (`headline`, which links to `url`), at which website (`place`), and why.
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
-    `visit` is the path of a recording, `items` the worst few of many, `links` what can be
-    opened, `context` the grey line's pieces, before its `rules` (with their `pages`) and their
-    `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
+    `visit` is the path of a recording, `items` the worst few of many, `links` what can be opened,
+    `context` the grey line's pieces, before its `rules` (with their `pages`), their `owner` and
+    their `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
     listed. `also` says what further rules say of the same recording. `people` did something with
     `buttons` or `menu`, and `others` before them; `edits` counts changes. `acts_on` is what a
     button of a message about the bot itself acts on, `label` what it says there (`Offer`). `note`
@@ -87,6 +88,7 @@ class Message:
     rules: tuple[str, ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
     runbook: str = ""
+    owner: str = ""
     reason: str = ""
     people: tuple[Line, ...] = ()
     others: int = 0
@@ -117,7 +119,7 @@ def match(task: Task, addresses: Addresses) -> Message:
         headline=headline,
         url=shown["url"] or links.website(subject, addresses),
         place=_place(shown, subject),
-        why=(*reasons, *((_line(figures),) if figures else ()), *_public_link(shown, subject)),
+        why=(*reasons, *((line_of(figures),) if figures else ()), *_public_link(shown, subject)),
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
@@ -135,6 +137,7 @@ def _on_page(task: Task, addresses: Addresses) -> dict[str, Any]:
         "rules": (task.rule,),
         "pages": ((task.rule, rule),) if rule else (),
         "runbook": task.runbook,
+        "owner": cut(clean(task.owner), PLACE),
         "reason": match,
     }
 
@@ -157,7 +160,7 @@ def _budget(task: Task, addresses: Addresses) -> Message:
         icon=icon,
         headline=cut(clean(headline), HEADLINE),
         url=url or website,
-        why=tuple(_line(cut(line, WHY)) for line in lines[:_MOST_LINES]),
+        why=tuple(line_of(cut(line, WHY)) for line in lines[:_MOST_LINES]),
         links=(opens,),
         context=(
             *_missing(task),
@@ -181,7 +184,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     lasted = lasting(max(many.until - many.since, timedelta(seconds=1)))
     buttons, menu = _of_match(task, addresses)
     asks = f"The rule asks for {number(many.asked)} in {lasting(many.within)}."
-    spread = Spread(pages=many.spread.pages, devices=many.spread.devices)
+    spread = _on_pages(many.spread)
     several = len(many.spread.websites) > 1
     few = _few(task, many.worst, many.total, many.until, addresses, several=several)
     return Message(
@@ -189,13 +192,13 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
         headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
         url=links.website(task.subject, addresses),
         place=_site(shown),
-        why=(_line(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
+        why=(line_of(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
         items=few,
         more=_left(few, many.worst, many.total),
         links=_website_link(task.subject, addresses),
         context=(
             *_missing(task),
-            _span(many.since, many.until, task.now, addresses),
+            span_of(many.since, many.until, task.now, addresses),
         ),
         **_on_page(task, addresses),
         buttons=buttons,
@@ -277,7 +280,7 @@ def notice(
         for line in lines[:_MOST_LINES]
     ]
     left = len(lines) - _MOST_LINES
-    more = [_line(f"and {left} more lines")] if left > 0 else []
+    more = [line_of(f"and {left} more lines")] if left > 0 else []
     return Message(
         icon=icon,
         headline=cut(clean(rest), HEADLINE),
@@ -298,7 +301,7 @@ _MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 def _timed(text: str, now: datetime, zone: str) -> Line:
     if _MOMENT.fullmatch(text):
         return time_part(datetime.fromisoformat(text), now, zone)
-    return _line(text)
+    return line_of(text)
 
 
 def digest(
@@ -315,25 +318,97 @@ def digest(
     shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
-    more = "while snoozed" if set(reasons) == {Reason.SNOOZED} else "more"
+    words: Mapping[str, str] = {Reason.SNOOZED: "while snoozed", Reason.SCHEDULED: "matches"}
+    more = words.get(next(iter(reasons)), "more") if len(reasons) == 1 else "more"
+    if more == "matches" and total == 1:
+        more = "match"
     buttons, menu = _pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
-    told = (
-        f"In the last {lasted}: {why or 'held back'}.",
-        *where(spread, total),
-    )
+    held = () if more.startswith("match") else (f"In the last {lasted}: {why or 'held back'}.",)
+    told = (*held, *where(spread, total))
     several = len(spread.websites) != 1
     few = _few(task, worst, total, task.now, addresses, several=several)
     return Message(
         icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(total)} {more}: {clean(shown['summary'])}", HEADLINE),
-        why=tuple(_line(cut(line, WHY)) for line in told),
+        why=tuple(line_of(cut(line, WHY)) for line in told),
         items=few,
         more=_left(few, worst, total),
-        context=(_span(since, task.now, task.now, addresses), *_tip(task, total)),
+        context=(span_of(since, task.now, task.now, addresses), *_tip(task, total)),
         **_on_page(task, addresses),
         buttons=buttons,
         menu=menu,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """What one rule had to say in a quiet time: how often, where, the worst, and why.
+
+    `over` is when the alert ended that began at `since`.
+    """
+
+    summary: str
+    severity: Severity
+    total: int
+    since: datetime
+    over: datetime | None = None
+    spread: Spread = NOWHERE
+    why: Sequence[str] = ()
+    worst: Subject | None = None
+
+
+def after_quiet(
+    task: Task,
+    addresses: Addresses,
+    *,
+    total: int,
+    since: datetime,
+    until: datetime,
+    said: Sequence[Waited],
+) -> Message:
+    """What waited for a channel in a quiet time: a line for each rule, and for each ended alert."""
+    listed = said[:MOST_ITEMS]
+    spread = reduce(Spread.and_, (each.spread for each in said), NOWHERE)
+    site = next(iter(spread.websites)) if len(spread.websites) == 1 else ""
+    told = where(_on_pages(spread) if site else spread, total)
+    return Message(
+        icon=OF_SEVERITY[task.severity],
+        headline=f"{number(total)} while it was quiet",
+        place=cut(site, PLACE),
+        why=tuple(line_of(line) for line in told),
+        items=tuple(_waited(each, task, addresses, several=not site) for each in listed),
+        more=total - sum(each.total for each in listed),
+        context=(span_of(since, until, task.now, addresses),),
+    )
+
+
+def _on_pages(spread: Spread) -> Spread:
+    """The spread of what is about one website, which need not be named."""
+    return Spread(pages=spread.pages, devices=spread.devices)
+
+
+def _waited(each: Waited, task: Task, addresses: Addresses, *, several: bool) -> Line:
+    """`9 × Frustrated visitor · 6 on /checkout`, or one with its reason.
+
+    With the website, if the message is about `several`.
+    """
+    url, site = "", ""
+    if each.worst is not None:
+        shown = values(replace(task, subject=each.worst, results={}), addresses)
+        url, site = shown["url"] or links.website(each.worst, addresses), _site(shown)
+    times = f"{number(each.total)} × " if each.total > 1 else ""
+    title = (Part(f"{OF_SEVERITY[each.severity]} {times}"), Part(clean(each.summary), url=url))
+    told = [f"over after {lasting(each.over - each.since)}"] if each.over else []
+    if each.total > 1:
+        spread = each.spread if several else _on_pages(each.spread)
+        told += [line.rstrip(".") for line in where(spread, each.total)]
+    else:
+        names = text_fields(each.worst.kind) if each.worst else ()
+        told += [_in_words(clean(line, 120), names) for line in each.why[:1]]
+        told += [site] if site and several else []
+    when = time_part(each.since, task.now, addresses.zone) if each.over or each.total == 1 else ()
+    rest = tuple(Part(f" · {cut(line, 120)}") for line in told)
+    return (*title, *rest, *((Part(" · "), *when) if when else ()))
 
 
 def more_severe(first: Message, second: Message) -> bool:
@@ -371,6 +446,7 @@ def joined(first: Message, second: Message) -> Message:
         rules=tuple(dict.fromkeys((*lead.rules, *other.rules))),
         pages=tuple(dict.fromkeys((*lead.pages, *other.pages))),
         runbook=lead.runbook or other.runbook,
+        owner=lead.owner or other.owner,
     )
 
 
@@ -405,7 +481,8 @@ def grey(message: Message) -> tuple[Line, ...]:
         rules += [*([Part(", ")] if len(rules) > 1 else []),
                   Part(each.removeprefix(BUDGET), url=pages.get(each, ""))]  # fmt: skip
     runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
-    return (*message.context, *((tuple(rules),) if message.rules else ()), *runbook)
+    owner = (_plain(message.owner),) if message.owner else ()
+    return (*message.context, *((tuple(rules),) if message.rules else ()), *owner, *runbook)
 
 
 def plain(message: Message) -> list[str]:
@@ -510,7 +587,7 @@ def _place(shown: Values, subject: Subject) -> str:
 # What a line says.
 
 
-def _line(text: str) -> Line:
+def line_of(text: str) -> Line:
     """The text with the paths of pages in bold; empty for no text."""
     parts = re.split(r"(?<!\S)(/(?:[^\s,;:]*[^\s,;:.!?])?)", text)
     return tuple(Part(part, bold=n % 2 == 1) for n, part in enumerate(parts) if part)
@@ -522,7 +599,7 @@ def _sentences(why: Sequence[str], *, joined: bool) -> tuple[Line, ...]:
     if joined and lines:
         lines = [", ".join(lines)]
     text = " ".join(f"{_begin(line)}{_stop(line)}" for line in lines)
-    return (_line(cut(text, WHY)),) if text else ()
+    return (line_of(cut(text, WHY)),) if text else ()
 
 
 def _begin(sentence: str) -> str:
@@ -552,7 +629,7 @@ def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...
     )
 
 
-def _span(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
+def span_of(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
     return (
         *time_part(since, now, addresses.zone),
         Part(" to "),

@@ -32,27 +32,21 @@ ASK = timedelta(minutes=5)
 ALL = SessionFilters()
 
 
-def questions(rules: Iterable[Rule]) -> frozenset[SessionFilters]:
-    """The filters that return the sessions with a mark that some rule requires."""
-    found = set()
-    for rule in rules:
-        about = likely(rule)
-        tags = tuple(tag for tag in about.tags if tag not in TRACKER_TAGS)
-        asked = SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
-        if asked != ALL:
-            found.add(asked)
-    return frozenset(found)
+def question(rule: Rule) -> SessionFilters | None:
+    """The filter that returns the sessions with a mark that the rule requires; None: none does."""
+    about = likely(rule)
+    tags = tuple(tag for tag in about.tags if tag not in TRACKER_TAGS)
+    asked = SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
+    return None if asked == ALL else asked
 
 
 def due(
-    rules: Sequence[Rule], read_at: Mapping[SessionFilters, datetime], now: datetime
+    questions: Iterable[SessionFilters], read_at: Mapping[SessionFilters, datetime], now: datetime
 ) -> frozenset[SessionFilters]:
-    """What to ask now; `ALL` stands for all rows, and includes the answers of all filters."""
-    if not rules:
-        return frozenset()
+    """Which questions to ask now; `ALL` stands for all rows, and includes the answers to all."""
     if _is_due(read_at.get(ALL), SWEEP, now):
         return frozenset({ALL})
-    return frozenset(it for it in questions(rules) if _is_due(read_at.get(it), ASK, now))
+    return frozenset(it for it in questions if _is_due(read_at.get(it), ASK, now))
 
 
 def _is_due(at: datetime | None, every: timedelta, now: datetime) -> bool:
@@ -77,7 +71,7 @@ async def marked(
     async def sift(rows: Sequence[Recording]) -> list[Recording]:
         ended = [row for row in rows if _has_ended(row, since, settle, now)]
         ids = [row.id for row in ended]
-        known = await store.run(partial(decided_marks, website=website, ids=ids))
+        known = await store.read(partial(decided_marks, website=website, ids=ids))
         changed = [row for row in ended if known.get(row.id) not in (None, "", marks(row))]
         found.update((row.id, row) for row in changed)
         return []

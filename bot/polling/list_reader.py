@@ -495,7 +495,7 @@ async def read_list(
     async def known_of(rows: Sequence[Recording], total: int | None = None) -> Coverage:
         ids = [row.id for row in rows]
         start, end = window.start, window.end
-        return await store.run(
+        return await store.read(
             partial(coverage, website=website, ids=ids, start=start, end=end, total=total)
         )
 

@@ -17,7 +17,7 @@ from bot.domain.many import NOWHERE, Many, worst
 from bot.domain.press import Offer
 from bot.domain.subjects import Severity, Site, Subject, reread, written
 from bot.fields.catalogue import WEBSITE, group_value
-from bot.messages.pages import glimpse, spread_with
+from bot.messages.pages import glimpse, page_of_trouble, spread_with
 from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
@@ -34,6 +34,7 @@ from bot.store.matches import (
     commit_poll,
     set_aside,
 )
+from bot.store.overview import count_page
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
@@ -41,7 +42,7 @@ from bot.store.rules import (
     once_mark,
     once_near,
     pause_rule,
-    rule_states,
+    paused_rules,
     tally,
     tally_clear,
     tally_one,
@@ -60,7 +61,8 @@ class Found:
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
     next; it is empty for recordings, which match once. `actions` and `summary` replace the
     rule's own in a reminder and at the end of an episode, which is told whenever its beginning
-    was, whatever holds the rule back now; `continues` is when the rule fired.
+    was, whatever holds the rule back now; `continues` is when the rule fired. `held` is why the
+    match leads to nothing; empty if only what the store knows can say so.
     """
 
     rule: Rule
@@ -71,6 +73,7 @@ class Found:
     actions: tuple[Action, ...] | None = None
     summary: str = ""
     continues: datetime | None = None
+    held: str = ""
 
     @property
     def key(self) -> str:
@@ -82,12 +85,14 @@ class Found:
 class Routing:
     """Where posts without a channel go, and the time zone of active hours.
 
-    `ops` is the channel for messages about the bot itself, None for none.
+    `ops` is the channel for messages about the bot itself, None for none. `weekly`: some report
+    tells on which pages rules match.
     """
 
     channel: str
     zone: str
     ops: str | None = None
+    weekly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ def record_poll(
     conn: Connection, outcome: PollOutcome, found: Sequence[Found], routing: Routing
 ) -> Recorded:
     """Record the poll with its matches; a suppressed match has a reason and no steps."""
-    paused = {rule for rule, state in rule_states(conn).items() if state.paused_at is not None}
+    paused = paused_rules(conn) if found else set[str]()
     known = matched_rules(conn, outcome.website, {each.subject.key for each in found})
     matches: list[NewMatch] = []
     tripped: list[tuple[str, str]] = []
@@ -163,8 +168,9 @@ def record_poll(
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
         with set_aside(conn, _note(each, "", NOT_STORED), outcome.at):
-            reason, many = None, None
-            if each.actions is None:
+            reason: str | None = each.held or None
+            many = None
+            if each.actions is None and reason is None:
                 reason, many = _suppressed(conn, each, paused)
             if (
                 reason is None
@@ -185,6 +191,9 @@ def record_poll(
                 notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
+    for each in found if routing.weekly else ():
+        if each.key in new and each.key not in suppressed and (on := page_of_trouble(each.subject)):
+            count_page(conn, each.subject.website.id, on, each.happened)
     return Recorded(new, tuple(tripped), frozenset(suppressed))
 
 
@@ -362,6 +371,7 @@ def _match(
         continues=each.continues,
         severity=rule.severity,
         runbook=rule.runbook,
+        owner=rule.owner,
         insight=insight(rule, subject) if rule.watch == "recordings" else None,
     )
 

@@ -19,7 +19,7 @@ from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
 from bot.polling.filter_checks import Filter, check_filter
-from bot.polling.late_marks import ALL, SWEEP, due, marked, questions
+from bot.polling.late_marks import ALL, SWEEP, due, marked
 from bot.polling.list_reader import (
     ListReading,
     PollWindow,
@@ -214,7 +214,9 @@ async def poll(
     scope = replace(
         scope,
         matched=(
-            await context.store.run(partial(matched_rules, website=site.id, ids=ids)) if ids else {}
+            await context.store.read(partial(matched_rules, website=site.id, ids=ids))
+            if ids
+            else {}
         ),
         places=places(seen, live) if expand else {},
         offset=live.knowledge.expansion.anywhere(now),
@@ -286,8 +288,9 @@ async def _watermark(
     Sessions may then have been decided too early, or passed over as too old: they are live again.
     """
     line = began and began - context.start
-    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
-    mark = await context.store.run(partial(read_mark, website=site.id, now=now, began=line))
+    text, mark = await context.store.read(
+        lambda conn: (watermark(conn, SOURCE, site.id), read_mark(conn, site.id, now, line))
+    )
     stored = msgspec.json.decode(text, type=Watermark) if text else None
     if stored is None or mark is None or not stored.is_ahead(now):
         return mark, False
@@ -351,11 +354,14 @@ async def _late_marks(
     The first poll of all has decided nothing before.
     """
     nothing, now = Result((), done.knowledge, {}), scope.now
-    rules = scope.rules.of_marked if context.marks else None
-    asked = due(rules.marked, live.marks_read, now) if rules and not done.outage else frozenset()
-    if rules is None or not asked:
+    if not context.marks or not scope.rules.marked or done.outage:
         return nothing, live
-    answered = (*asked, *(questions(rules.marked) if ALL in asked else ()))
+    questions = scope.rules.mark_questions
+    asked = due(questions, live.marks_read, now)
+    if not asked:
+        return nothing, live
+    rules = scope.rules.of_marked
+    answered = (*asked, *(questions if ALL in asked else ()))
     live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
     if first:
         return nothing, live
@@ -377,7 +383,7 @@ async def _late_marks(
         rules=rules,
         facts=PollFacts(scope.mouseflow, scope.site.id, days),
         window=days,
-        matched=await context.store.run(partial(matched_rules, website=scope.site.id, ids=ids)),
+        matched=await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids)),
         places={},
         total=total,
     )
@@ -434,7 +440,7 @@ async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[st
     """Known recordings of the window that are no longer in it, if all of it was read."""
     if not seen.listing.whole or seen.difference >= 0:
         return frozenset()
-    known = await store.run(partial(known_recordings, website=site.id, since=seen.window.start))
+    known = await store.read(partial(known_recordings, website=site.id, since=seen.window.start))
     there = seen.listing.ids.union(row.id for row in seen.listing.unreadable if row.id)
     return frozenset(
         key

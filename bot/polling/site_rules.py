@@ -12,6 +12,7 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
+from bot.polling.late_marks import question
 from bot.polling.list_filters import askable, leaf_told
 from bot.polling.server_facts import (
     Question,
@@ -44,6 +45,8 @@ from bot.rules.needs import (
     thresholds,
 )
 from bot.rules.value_tests import Answer, both, either, opposite
+from mouseflow.filters import SessionFilters
+from mouseflow.models import Recording
 
 
 class OwnTagsHidden:
@@ -98,7 +101,8 @@ class Traits:
     questions by which filters may decide it. `beside` and `grouped` are the fields that it reads
     beside its condition; `expandable`: a row with its page views has all that it reads;
     `beyond_pages`: it reads more of a detail than which pages were seen. `reads_marks`: people can
-    change what it reads on a finished session, other than tags.
+    change what it reads on a finished session, other than tags. `mark_question` asks for the
+    sessions with the marks that it requires.
     """
 
     rule: Rule
@@ -117,6 +121,7 @@ class Traits:
     reads_tags: bool
     reads_marks: bool
     reads_session_tags: bool
+    mark_question: SessionFilters | None
 
     @property
     def marked(self) -> bool:
@@ -150,6 +155,7 @@ def traits_of(rule: Rule) -> Traits:
         reads_tags=any(field.text is TextKind.TAG for field in read),
         reads_marks=any(_can_be_marked(leaf) for leaf in tests),
         reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
+        mark_question=question(rule),
     )
 
 
@@ -192,7 +198,9 @@ class SiteRules:
         named = own - self.ignored_tags
         hidden = {it.rule.id: named - it.named for it in self.traits}
         self.final: RuleGroup = rule_group((it.rule for it in self.traits), hidden)
-        self.early: RuleGroup = rule_group((it.rule for it in self.traits if it.early), hidden)
+        early = [it.rule for it in self.traits if it.early]
+        all_early = len(early) == len(self.traits)
+        self.early: RuleGroup = self.final if all_early else rule_group(early, hidden)
         self.thresholds_of = {it.rule.id: frozenset(it.thresholds) for it in self.traits}
         self.thresholds = tuple(sorted(frozenset().union(*self.thresholds_of.values())))
         self.asking: Mapping[Filter, frozenset[str]] = {
@@ -209,7 +217,16 @@ class SiteRules:
         self.questions = frozenset[Question]().union(*(it.askable for it in self.traits))
         self._named = named
         self.marked = tuple(it.rule for it in self.traits if it.marked)
+        asked = (it.mark_question for it in self.traits if it.marked)
+        self.mark_questions = frozenset(it for it in asked if it is not None)
         self._site, self._everything = site, every
+
+    def get_ready(self) -> Iterator[None]:
+        """Have the rules compiled, one group at a time; else the first question does that."""
+        nobody = RecordingSubject(website=self._site, recording=Recording(id=""))
+        for group in (self.final, self.early):
+            group.decide(nobody)
+            yield
 
     @cached_property
     def of_marked(self) -> "SiteRules":

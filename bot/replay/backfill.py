@@ -99,7 +99,7 @@ async def backfill(
     Raises the errors of the calls and of the store; the days done so far stay done.
     """
     line = (began or now) - context.start
-    mark = await context.store.run(
+    mark = await context.store.read(
         partial(read_mark, website=site.id, now=now, began=began and line)
     )
     back_to = mark.polled if mark else line
@@ -109,7 +109,7 @@ async def backfill(
     by_polls = recent(context.settle)
     if now - back_to <= (by_polls if mark else by_polls + AHEAD):
         return None
-    live = await context.store.run(partial(live_recordings, website=site.id))
+    live = await context.store.read(partial(live_recordings, website=site.id))
     known = [row.created for row in live.values() if row.created and row.created > back_to - DAY]
     began = min(known, default=back_to)
     history = History(
@@ -215,7 +215,7 @@ async def catch_up(
             matches=caught_up.matches + day.matches,
             paused=caught_up.paused + day.paused,
         )
-    text = await context.store.run(partial(watermark, source=SOURCE, website=site.id))
+    text = await context.store.read(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Watermark) if text else None
     if mark is not None:
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}

@@ -14,7 +14,7 @@ import msgspec
 
 from bot.actions import ACTIONS
 from bot.actions.notifier import Notifier
-from bot.domain.limits import Held, Posting, Window, admit
+from bot.domain.limits import Held, Post, Posting, Window, admit
 from bot.polling.record_matches import Found, Routing, posting, record_poll
 from bot.rules.model import Rule, match_key
 from bot.store import Connection
@@ -33,9 +33,16 @@ class Posts(msgspec.Struct):
     digests: dict[str, datetime] = {}
 
     def fate(
-        self, key: str, action: Notifier, posting: Posting, happened: datetime, now: datetime
+        self,
+        key: str,
+        action: Notifier,
+        posting: Posting,
+        happened: datetime,
+        now: datetime,
+        zone: str = "UTC",
     ) -> Fate:
         """What becomes of one post; `key` names its rule and lane. Posts come in order of `now`."""
+        at = action.schedule
         verdict = admit(
             now,
             happened=happened,
@@ -43,9 +50,10 @@ class Posts(msgspec.Struct):
             limit=action.limit,
             window=self.windows.get(key),
             snoozed_until=None,
+            scheduled=at.following(now, zone) if at else None,
         )
         if not isinstance(verdict, Held):
-            if verdict.window is not None:
+            if isinstance(verdict, Post) and verdict.window is not None:
                 self.windows[key] = verdict.window
             return "alone"
         if verdict.drop:
@@ -296,7 +304,7 @@ def count(
         for action in _posts(rule, each.steps):
             key = f"{rule.id}/{action.lane(each.found.subject, routing.channel)}"
             limits = posting(rule, routing.zone)
-            fate = posts.fate(key, action, limits, each.found.happened, each.at)
+            fate = posts.fate(key, action, limits, each.found.happened, each.at, routing.zone)
             line.posts += fate == "alone"
             line.digests += fate == "digest"
             line.folded += fate in ("digest", "folded")

@@ -1,11 +1,12 @@
 """How many matches a day other thresholds of a rule would bring: rungs, filters, and a chart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from bot.domain.subjects import Band, RecordingSubject
 from bot.errors import ConfigError
 from bot.fields.catalogue import fields
 from bot.fields.field import Field
@@ -71,6 +72,63 @@ def knob(rule: Rule, name: str = "") -> Knob:
 def rungs(turned: Knob, wanted: Sequence[float] = ()) -> tuple[float, ...]:
     """The thresholds to count at, ascending, with the present one among them."""
     return tuple(sorted({*(wanted or TUNABLE[turned.field].thresholds), turned.present}))
+
+
+MOST_ASKED = 30
+"""How many recordings that people called not useful are looked at: the latest ones."""
+
+MOST_AVOIDED = 75
+"""A threshold is suggested if it would have avoided so many percent of them."""
+
+
+def asks_all(rule: Rule, turned: Knob, thresholds: Sequence[float]) -> Rule:
+    """A rule that asks of each threshold whether it is reached: its answer brackets the value."""
+    tests = (Test(turned.field, Bounds(**{turned.side: each})) for each in thresholds)
+    return replace(rule, when=AnyOf(tuple(tests)), excepts=None)
+
+
+def value(turned: Knob, subject: RecordingSubject) -> float | None:
+    """The figure that the threshold is about; of a friction its lower bound."""
+    found = TUNABLE[turned.field].get(subject)
+    if isinstance(found, Band):
+        return found.low if turned.side == "min" else found.high
+    return float(found) if isinstance(found, int | float) else None
+
+
+def avoided(turned: Knob, threshold: float, values: Iterable[float]) -> int:
+    """How many of these the rule would not have matched with that threshold."""
+    return sum(each < threshold if turned.side == "min" else each > threshold for each in values)
+
+
+def suggestion(turned: Knob, curve: Sequence[Rung], values: Sequence[float]) -> Rung | None:
+    """The threshold nearest to the present one that would have avoided most of them.
+
+    None if there is none that leaves any matches.
+    """
+    stricter = [
+        rung
+        for rung in curve
+        if rung.a_day
+        and 100 * avoided(turned, rung.threshold, values) >= MOST_AVOIDED * len(values)
+    ]
+    nearest = min(stricter, key=lambda it: abs(it.threshold - turned.present), default=None)
+    return nearest if values else None
+
+
+def said(turned: Knob, curve: Sequence[Rung], values: Sequence[float]) -> list[str]:
+    """What people called not useful says about the thresholds, in words."""
+    if not values:
+        return []
+    of = f"{len(values)} that people called not useful"
+    better = suggestion(turned, curve, values)
+    if better is None:
+        return [f"no threshold of {turned.field} here would have avoided most of the {of}"]
+    about, now = TUNABLE[turned.field], next(rung for rung in curve if rung.present)
+    fewer = f"{better.a_day:.1f} instead of {now.a_day:.1f} matches a day"
+    return [
+        f"{turned.side}: {quantity(about, better.threshold)} would have avoided "
+        f"{avoided(turned, better.threshold, values)} of the {of}; it has {fewer}"
+    ]
 
 
 def filters(rule: Rule, turned: Knob, threshold: float, days: tuple[date, date]) -> SessionFilters:

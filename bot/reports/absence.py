@@ -5,9 +5,10 @@ counted, and only if the bot has seen all sessions of that time: a poll that fai
 was cut short, a session without its detail is not "nobody came".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 
@@ -27,7 +28,7 @@ from bot.reports.alerts import (
     resolved_by,
 )
 from bot.reports.look import Look
-from bot.reports.poll import paused_rules, record_moves
+from bot.reports.poll import HeldBack, record_moves
 from bot.rules.explain import in_one_line
 from bot.rules.model import Rule, TooFew
 from bot.rules.needs import fires_early, needs_detail
@@ -71,14 +72,19 @@ def record_absences(
     look: Look,
     settle: timedelta,
     routing: Routing,
+    others: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Recorded:
-    """Advance the alerts about too few sessions after a poll of the website's recordings."""
-    paused = paused_rules(conn)
+    """Advance the alerts about too few sessions after a poll of the website's recordings.
+
+    `others` are the rules that each one waits for.
+    """
+    back = HeldBack(conn, look.site)
     moves: list[Move] = []
     for rule in rules:
         if rule.too_few is not None:
             counted = _count(conn, rule, rule.too_few, polled, look, settle, routing)
-            moves.append(_moved(conn, rule, counted, look, paused=rule.id in paused))
+            held = back.why(rule, others.get(rule.id, ()))
+            moves.append(_moved(conn, rule, counted, look, held=held))
     return record_moves(conn, moves, look, (), routing)
 
 
@@ -119,7 +125,7 @@ def _since(conn: Connection, rule: Rule, look: Look, *, skipped: bool) -> dateti
     return since
 
 
-def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, paused: bool) -> Move:
+def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: str) -> Move:
     """The rule's state on the website after this poll."""
     website = WebsiteSubject(website=look.site)
     kept = levels(conn, rule.id, look.site.id).get(website.key)
@@ -128,9 +134,11 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, paused
     holds = counted.too_few
     ended = None if holds is None else not holds
     after, event = advance(
-        known.level, holds, ended, look.now, gap=look.gap, paused=paused, remind=rule.remind
+        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held), remind=rule.remind
     )
     found = next(_found(conn, rule, website, known.level, event, counted, look), None)
+    if found is not None and event == "fired":
+        found = replace(found, held=held)
     state = KeptLevel(after, website if after.lives else None, condition)
     fires = event == "fired"
     return Move(

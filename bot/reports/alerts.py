@@ -38,6 +38,7 @@ FRESH = timedelta(days=1)
 """How often to store an unchanged state again, since old ones are deleted."""
 
 NOT_THERE = "it is not there any more"
+DISABLED = "the rule was disabled"
 NOT_COVERED = "the rule no longer covers it"
 WITHOUT_BUDGET = "no budget counts it now"
 OTHER_CONDITION = "the rule's condition was changed"
@@ -62,13 +63,16 @@ class Move:
 
 
 def moves(
-    conn: Connection, rule: Rule, figures: Figures, look: Look, *, paused: bool
+    conn: Connection, rule: Rule, figures: Figures, look: Look, *, held: str
 ) -> Iterator[Move]:
-    """What this answer changes about all of the rule's states on the website."""
+    """What this answer changes about all of the rule's states on the website.
+
+    `held` is why nothing that the rule finds is told now, empty if it is.
+    """
     kept = levels(conn, rule.id, look.site.id)
     for subject in figures.subjects:
         known = kept.pop(subject.key, None)
-        yield _moved(conn, rule, subject, known, figures, look, paused=paused)
+        yield _moved(conn, rule, subject, known, figures, look, held=held)
     if figures.whole:
         for key, known in kept.items():
             if known.level.lives:
@@ -83,9 +87,10 @@ def _moved(
     figures: Figures,
     look: Look,
     *,
-    paused: bool,
+    held: str,
 ) -> Move:
     """The rule's state for the subject after this poll."""
+    paused = bool(held)
     known = kept or KeptLevel(Level())
     condition = condition_id(rule)
     changed = known.condition not in ("", condition)
@@ -116,6 +121,8 @@ def _moved(
     if fires or (not paused and _is_news(rule, subject, counter, past)):
         event, told = "fired", replace(after, counter=counter.told() if counter else None)
     found = _found(conn, rule, subject, known, changed, event, figures, past, look)
+    if found is not None and event == "fired":
+        found = replace(found, held=held)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
     return Move(
         rule,

@@ -20,10 +20,11 @@ from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
 from bot.reports import sources
-from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, Days, made_since
+from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, made_since
 from bot.reports.sources import (
     MOST_PAGES,
     Question,
+    Tried,
     form_counters,
     funnel_counters,
     is_stopped,
@@ -49,8 +50,6 @@ log = structlog.get_logger(__name__)
 
 Window = tuple[date, date]
 Fields = tuple[FormField, ...]
-Tried = frozenset[tuple[Kind, Question, date]]
-"""The past days of which a question was asked."""
 
 PROBE_AGAIN = timedelta(days=1)
 """How long to rely on a check of a filter."""
@@ -89,8 +88,8 @@ class LevelMemory:
     `verdicts` holds by kind, question and filter whether the API honours it; `held` by kind what
     is on hold, as the store has it; `said` what people were told; `budget_used` the highest
     percentage of any budget, None if no budget counts the website; `website` its settings as last
-    read; `reports` by question and form when its report was read, and the fields in it; `days`
-    the past days of which recordings were counted, `tried` those of which reports were read.
+    read; `reports` by question and form when its report was read, and the fields in it;
+    `tried` the past days whose figures were asked for.
     """
 
     website: tuple[datetime, WebsiteDetail] | None = None
@@ -101,7 +100,6 @@ class LevelMemory:
     reports: dict[tuple[Question, str], tuple[datetime, Fields | None]] = field(
         default_factory=dict
     )
-    days: Days = field(default_factory=dict)
     tried: Tried = frozenset()
 
 

@@ -13,8 +13,9 @@ from bot.errors import GiveUp, TryLater
 from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
 from bot.polling.recordings import PollContext
 from bot.reports import sources
-from bot.reports.fetch import LISTS, Figures, Tried
+from bot.reports.fetch import LISTS, Figures
 from bot.reports.look import WEEKS_BACK, Look, same_hours
+from bot.reports.sources import Tried
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
 from bot.rules.operators import FEWEST_WEEKS, USUAL_WEEKS

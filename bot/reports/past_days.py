@@ -16,8 +16,9 @@ from bot.errors import GiveUp, TryLater
 from bot.polling.list_reader import ROW_CAP, of_days, read
 from bot.polling.recordings import PollContext
 from bot.polling.session import aware
+from bot.reports import sources
 from bot.reports.look import Look, same_hours
-from bot.reports.sources import Question, days
+from bot.reports.sources import Question, Tried
 from bot.rules.operators import USUAL_WEEKS
 from bot.store import Connection
 from bot.store.alert_states import GRAIN, add_figures, figure_between, grain
@@ -45,37 +46,33 @@ Days = Mapping[date, Day | None]
 """Days that were read; None for one that was not read whole."""
 
 
-async def backfilled(
+async def backfill_counts(
     question: Question,
     series: str,
     look: Look,
     names: Collection[str],
     context: PollContext,
-    known: Days,
-) -> Days:
+    tried: Tried,
+) -> Tried:
     """Read the past days whose figures rules compare with; keep the figures in the history.
 
-    `names` are the figures that are compared. Returns the days read so far, for the next poll.
+    `names` are the figures that are compared. Returns the days that were tried.
     """
-    site = look.site
     work = partial(_lacking, series=series, look=look, names=names)
-    wanted = await context.store.run(work)
-    found = {day: each for day, each in known.items() if look.now.date() - day < KEPT}
-    for day in wanted:
+    for day in await context.store.run(work):
+        if ("websites", question, day) in tried:
+            continue
+        days: dict[date, Day | None] = {}
         for each in _with_the_day_before(day, question, look):
-            if each not in found:
-                try:
-                    found[each] = await read_day(site, each, context)
-                except TryLater:
-                    return found  # the present figures were read: the past can wait
-        this = found[day]
+            try:
+                days[each] = await read_day(look.site, each, context)
+            except TryLater:
+                return tried  # the present figures were read: the past can wait
+        this = days[day]
         if this is not None and this.made:  # a day without any is one before the website was
-            await _keep(site, question, series, day, found, look.now, context)
-    return found
-
-
-KEPT = timedelta(days=50)
-"""How long to remember that a day was read."""
+            await _keep(look.site, question, series, day, days, look.now, context)
+        tried |= {("websites", question, day)}
+    return tried
 
 
 def _lacking(conn: Connection, series: str, look: Look, names: Collection[str]) -> list[date]:
@@ -158,7 +155,7 @@ async def _days_before(
     site: Site, question: Question, this: Day, context: PollContext
 ) -> int | None:
     """How many recordings the days of `over_last` before this one have: one call, or none."""
-    first, _ = days(question, this.begin, context.zone)
+    first, _ = sources.days(question, this.begin, context.zone)
     today = this.begin.astimezone(context.zone).date()
     if first == today:
         return 0

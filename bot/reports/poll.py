@@ -6,16 +6,17 @@ the state of every rule for every subject, matches, and figures.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from bot.domain.limits import Reason
 from bot.domain.subjects import Kind, Site, Subject
 from bot.fields.catalogue import SUBJECTS, text_fields
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
 from bot.polling.recordings import PollContext
-from bot.reports.alerts import NOT_COVERED, NOT_THERE, Move, lacking, moves
+from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import (
     backfill_shares,
@@ -24,9 +25,9 @@ from bot.reports.history import (
     too_early,
     with_usual,
 )
-from bot.reports.look import KEPT, Look
-from bot.reports.past_days import backfilled
-from bot.rules.model import Rule, applies
+from bot.reports.look import KEPT, WEEKS_BACK, Look
+from bot.reports.past_days import backfill_counts
+from bot.rules.model import Rule, applies, waits_for
 from bot.rules.needs import usuals_asked
 from bot.store import Connection
 from bot.store.alert_states import (
@@ -36,11 +37,12 @@ from bot.store.alert_states import (
     levels,
     save_level,
     states_of_rules,
+    told_on,
 )
 from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome
 from bot.store.recordings import LOOKED, forget_watermark, on_hold, set_on_hold, set_watermark
-from bot.store.rules import rule_states
+from bot.store.rules import paused_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,13 @@ async def poll(
     fetched = await fetch(kind, site, watching, context, memory, now)
     kept = max(KEPT, compared_for(rules))
     look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    oldest = now.date() - timedelta(weeks=WEEKS_BACK + 1)
+    memory.tried = frozenset(it for it in memory.tried if it[2] > oldest)
     for each in fetched.answered:
         names = COUNTED.intersection(name for it in each.rules for name in usuals_asked(it))
         if kind == "websites" and names:
-            memory.days = await backfilled(
-                each.question, each.series, look, names, context, memory.days
+            memory.tried = await backfill_counts(
+                each.question, each.series, look, names, context, memory.tried
             )
         memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
     if any(usuals_asked(rule) for rule in watching):
@@ -91,7 +95,9 @@ async def poll(
         fetched = replace(fetched, answered=await context.store.run(work))
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
-        firing = await context.store.run(partial(would_fire, look=look, figures=filtered))
+        firing = await context.store.run(
+            partial(would_fire, look=look, figures=filtered, rules=rules)
+        )
         fetched = await proved(kind, site, fetched, firing, context, memory, now)
     held = None if memory.held.get(kind) == fetched.held else fetched.held
     recorded = await context.store.run(
@@ -100,6 +106,7 @@ async def poll(
             look=look,
             figures=fetched.answered,
             held=None if held is None else (kind, held),
+            rules=rules,
             routing=context.routing,
         )
     )
@@ -159,16 +166,37 @@ def uncovered(
     return recorded
 
 
-def would_fire(conn: Connection, look: Look, figures: Sequence[Figures]) -> list[Figures]:
+def end_disabled(
+    conn: Connection, rules: Iterable[Rule], routing: Routing, now: datetime
+) -> Recorded:
+    """End what fires of rules that were disabled, and forget their states."""
+    by_id = {rule.id: rule for rule in rules}
+    look = Look(Site("", ""), now, ZoneInfo("UTC"))
+    found: list[Move] = []
+    for rule_id, website in states_of_rules(conn):
+        if (rule := by_id.get(rule_id)) is not None:
+            for key, known in levels(conn, rule_id, website).items():
+                lacked = replace(known, level=replace(known.level, ending=now))
+                move = lacking(conn, rule, key, lacked, look, DISABLED)
+                found.append(replace(move, website=website))
+    recorded = record_moves(conn, found, look, (), routing)
+    for move in found:
+        forget_level(conn, move.rule.id, move.website, move.subject_key)
+    return recorded
+
+
+def would_fire(
+    conn: Connection, look: Look, figures: Sequence[Figures], rules: Sequence[Rule]
+) -> list[Figures]:
     """The answers by which some rule would fire, or some alert end."""
-    paused = paused_rules(conn)
+    held, others = HeldBack(conn, look.site), waits_for(rules)
     return [
         each
         for each in figures
         if any(
             move.found is not None
             for rule in each.rules
-            for move in moves(conn, rule, each, look, paused=rule.id in paused)
+            for move in moves(conn, rule, each, look, held=held.why(rule, others[rule.id]))
         )
     ]
 
@@ -178,19 +206,35 @@ def record_levels(
     look: Look,
     figures: Sequence[Figures],
     held: tuple[Kind, Mapping[str, str]] | None,
+    rules: Sequence[Rule],
     routing: Routing,
 ) -> Recorded:
     """Advance every rule's state by one poll and record what fired or ended.
 
-    `held` are the filters that hold rules of a kind back, if that has changed.
+    `held` are the filters that hold rules of a kind back, if that has changed. `rules` are all of
+    them: those that others wait for come first.
     """
-    paused = paused_rules(conn)
-    found: list[Move] = []
-    early: list[Note] = []
+    others = waits_for(rules)
+    early = [
+        note
+        for each in figures
+        for rule in each.rules
+        for note in too_early(conn, rule, each, look)
+    ]
+    recorded: list[Recorded] = []
+    turns = sorted({len(others[rule.id]) for each in figures for rule in each.rules})
+    for turn in turns or [0]:
+        back = HeldBack(conn, look.site)
+        found = [
+            move
+            for each in figures
+            for rule in each.rules
+            if len(others[rule.id]) == turn
+            for move in moves(conn, rule, each, look, held=back.why(rule, others[rule.id]))
+        ]
+        recorded.append(record_moves(conn, found, look, early, routing))
+        early = []
     for each in figures:
-        for rule in each.rules:
-            found += moves(conn, rule, each, look, paused=rule.id in paused)
-            early += too_early(conn, rule, each, look)
         keep_figures(conn, each, look)
         if each.earlier:
             forget_watermark(conn, source="feedback", website=look.site.id)
@@ -198,14 +242,27 @@ def record_levels(
         set_watermark(conn, f"{LOOKED}{kind}", look.site.id, "{}", look.now)
     forget_figures(conn, grain(look.now) - look.history)
     told = _hold(conn, look, *held, routing) if held else False
-    recorded = record_moves(conn, found, look, early, routing)
-    return replace(recorded, announced=told or recorded.announced)
+    return Recorded(
+        matches=tuple(key for each in recorded for key in each.matches),
+        paused=tuple(pair for each in recorded for pair in each.paused),
+        suppressed=frozenset(key for each in recorded for key in each.suppressed),
+        announced=told or any(each.announced for each in recorded),
+    )
 
 
-def paused_rules(conn: Connection) -> frozenset[str]:
-    """The rules that their safety has paused."""
-    states = rule_states(conn)
-    return frozenset(rule for rule, state in states.items() if state.paused_at is not None)
+class HeldBack:
+    """Why rules are held back now: paused, or told of by another rule's alert on the website."""
+
+    def __init__(self, conn: Connection, site: Site) -> None:
+        self._paused = paused_rules(conn)
+        self._firing = partial(told_on, conn, site.id)
+
+    def why(self, rule: Rule, others: Sequence[str]) -> str:
+        """Why the rule is held back, by a pause or one of the others; empty if it is not."""
+        if rule.id in self._paused:
+            return Reason.PAUSED
+        firing = self._firing(others) if others else frozenset()
+        return next((f"not_while: {each} is firing" for each in others if each in firing), "")
 
 
 def _hold(

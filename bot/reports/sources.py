@@ -18,6 +18,7 @@ from bot.domain.subjects import (
     FormSubject,
     FunnelStep,
     FunnelSubject,
+    Kind,
     PageSubject,
     Site,
     WebsiteSubject,
@@ -184,6 +185,9 @@ class Question:
         dates = () if self.over_last is None else (DATES,)
         return (*dates, *(it for name, value in self.visitors for it in _aspects(name, value)))
 
+
+Tried = frozenset[tuple[Kind, Question, date]]
+"""The past days whose figures were asked for."""
 
 _MIN, _MAX = " min", " max"
 """How the aspects of a range end, after the filter's name: each bound is one."""

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, Literal, assert_never
 
 from bot.actions.base import Action
+from bot.domain.calendar import Schedule
 from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
 from bot.fields.catalogue import ALERTS, FilterValue
@@ -163,6 +164,8 @@ class Rule:
     summary: str = ""
     severity: Severity = "warning"
     runbook: str = ""
+    owner: str = ""
+    disabled: bool = False
     websites: tuple[str, ...] = ()
     excepts: Condition | None = None
     once_per: OncePer | None = None
@@ -175,6 +178,7 @@ class Rule:
     until: Condition | None = None
     remind: timedelta | None = None
     resolved: bool = False
+    not_while: tuple[str, ...] = ()
     over_last: timedelta | None = None
     visitors: Mapping[str, FilterValue] = field(default_factory=dict)
     was: tuple[str, ...] = ()
@@ -233,11 +237,25 @@ class Budget:
     column: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A weekly report of each of the websites, posted to the channel at these times."""
+
+    id: str
+    at: Schedule
+    channel: str
+    websites: tuple[str, ...] = ()
+    summary: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class RuleSet:
     """All rules of all files, in file order, with the lints that were not silenced.
 
-    `notes` say what rules cost that have nothing wrong.
+    `notes` say what rules cost that have nothing wrong. `disabled` rules are none of `rules`.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -245,6 +263,13 @@ class RuleSet:
     digest: str = ""
     budgets: tuple[Budget, ...] = ()
     notes: tuple[Fault, ...] = ()
+    disabled: tuple[Rule, ...] = ()
+    reports: tuple[Report, ...] = ()
+
+    @property
+    def written(self) -> tuple[Rule, ...]:
+        """The rules, and the disabled ones."""
+        return (*self.rules, *self.disabled)
 
     def watching(self, kind: Kind) -> tuple[Rule, ...]:
         """The rules about one kind of subject."""
@@ -259,6 +284,21 @@ class Step:
     rank: int
     lane: str
     action: Action
+
+
+def waits_for(rules: Iterable[Rule]) -> dict[str, tuple[str, ...]]:
+    """The rules that each rule's `not_while` names, and those that they wait for, too.
+
+    A rule that another one waits for has fewer of them than that one.
+    """
+    named = {rule.id: rule.not_while for rule in rules}
+    found: dict[str, tuple[str, ...]] = {}
+    for rule, first in named.items():
+        all_of_them = list(dict.fromkeys(first))
+        for each in all_of_them:
+            all_of_them += [it for it in named.get(each, ()) if it not in (*all_of_them, rule)]
+        found[rule] = tuple(all_of_them)
+    return found
 
 
 def applies(rule: Rule, site: Site) -> bool:

@@ -61,7 +61,7 @@ class TestResult:
 def run(ruleset: RuleSet, only: Iterable[str] = ()) -> list[TestResult]:
     """Every test of every rule, in file order; `only` names rules, none means all."""
     wanted = set(only)
-    rules = [rule for rule in ruleset.rules if not wanted or rule.id in wanted]
+    rules = [rule for rule in ruleset.written if not wanted or rule.id in wanted]
     return [_run(rule, test) for rule in rules for test in rule.tests]
 
 
@@ -151,6 +151,7 @@ def _messages(rule: Rule, tried: Subject) -> list[str]:
         summary=rule.summary,
         severity=rule.severity,
         runbook=rule.runbook,
+        owner=rule.owner,
         subject=tried if rule.too_few is None else WebsiteSubject(website=tried.website),
         matched=MONDAY_NOON,
         now=MONDAY_NOON,

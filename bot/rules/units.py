@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from bot.domain.calendar import weekdays as weekdays
 from bot.domain.subjects import Band
-from bot.fields.field import WEEKDAYS, Field
+from bot.fields.field import Field
 from bot.messages import duration
 from bot.messages import rate as times_and_window
 from bot.messages.text import clean, lasting, number
@@ -113,32 +114,6 @@ def percent(text: str) -> float:
 def rate(text: str) -> Rate:
     """`10 per hour`, `3 per 15m`: how many within which window; raises ValueError."""
     return Rate(*times_and_window(text))
-
-
-def weekdays(text: str) -> tuple[int, ...]:
-    """`mon`, `mon-fri`, `sat,sun`, `fri-mon` as days from 0 = Monday; raises ValueError."""
-    days: list[int] = []
-    for part in text.lower().split(","):
-        ends = [_weekday(end.strip()) for end in part.split("-")]
-        if len(ends) > 2:
-            raise _no_weekday()
-        first, last = ends[0], ends[-1]
-        days += [(first + ahead) % 7 for ahead in range((last - first) % 7 + 1)]
-    return tuple(dict.fromkeys(days))
-
-
-def _weekday(text: str) -> int:
-    for day, name in enumerate(WEEKDAYS):
-        if len(text) >= 3 and f"{name}{_LONG[day]}".startswith(text):
-            return day
-    raise _no_weekday()
-
-
-_LONG = ("day", "sday", "nesday", "rsday", "day", "urday", "day")
-
-
-def _no_weekday() -> ValueError:
-    return ValueError("write weekdays such as mon, mon-fri or sat,sun")
 
 
 def active(text: str) -> Active:

@@ -13,7 +13,7 @@ from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none
-from bot.store.statements import upsert
+from bot.store.statements import execute, upsert
 
 Figures = Mapping[str, float]
 
@@ -73,6 +73,18 @@ def states_of_rules(conn: Connection) -> list[tuple[str, str]]:
     """(rule, website) of all states."""
     query = select(_levels.c.rule, _levels.c.website).distinct()
     return [(row.rule, row.website) for row in conn.execute(query)]
+
+
+def told_on(conn: Connection, website: str, rules: Collection[str]) -> frozenset[str]:
+    """Those of the rules that have an alert on the website that fires now and was told."""
+    query = select(_levels.c.rule).where(
+        _levels.c.rule.in_(rules),
+        _levels.c.website == website,
+        _levels.c.fired.is_not(None),
+        _levels.c.told == 1,
+        _levels.c.absent.is_(None),
+    )
+    return frozenset(conn.execute(query).scalars())
 
 
 def save_level(
@@ -165,7 +177,7 @@ def figure_between(
     return None if row is None else (moment(row.at), row.value)
 
 
-_ALL_BETWEEN = text(
+_ALL_BETWEEN = (
     "SELECT subject, name, value FROM figures INDEXED BY figures_at"
     " WHERE at >= :first AND at <= :last AND kind = :kind AND website = :website ORDER BY at"
 )
@@ -176,9 +188,12 @@ def figures_between(
     conn: Connection, kind: str, website: str, first: datetime, last: datetime
 ) -> dict[tuple[str, str], float]:
     """The last figure of each subject and name seen in that time."""
-    about = {"kind": kind, "website": website, "first": ms(first), "last": ms(last)}
-    rows = conn.execute(_ALL_BETWEEN, about)
-    return {(row.subject, row.name): row.value for row in rows}
+    rows = execute(
+        conn,
+        _ALL_BETWEEN,
+        {"kind": kind, "website": website, "first": ms(first), "last": ms(last)},
+    )
+    return {(subject, name): value for subject, name, value in rows}
 
 
 def grain(at: datetime) -> datetime:

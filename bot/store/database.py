@@ -36,12 +36,14 @@ Run = Callable[[Callable[[Connection], None]], "Future[None]"]
 class Database(Protocol):
     """An open store of one kind.
 
-    `begin` begins a unit of work. `counts`: it is the bot's own, and its transactions are counted.
-    `lease` is for how many seconds one of them proves that no other bot has taken it over; None
-    if none can. All but `beat`, `check` and `close` runs in the store's thread."""
+    `begin` begins a unit of work, `begin_reading` one that only reads. `counts`: it is the bot's
+    own, and its transactions are counted. `lease` is for how many seconds one of them proves that
+    no other bot has taken it over; None if none can. All but `beat`, `check` and `close` runs in
+    the store's thread."""
 
     place: str
     begin: str
+    begin_reading: str
     counts: bool
     lease: float | None
 
@@ -155,7 +157,8 @@ class Store:
         self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._engine = database.engine()
-        event.listen(self._engine, "begin", lambda conn: _driver(conn).execute(database.begin))
+        self._begin = database.begin
+        event.listen(self._engine, "begin", lambda conn: _driver(conn).execute(self._begin))
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -163,9 +166,11 @@ class Store:
 
         After a StoreLost every later call raises it too.
         """
-        future = asyncio.wrap_future(self._submit(work))
-        future.add_done_callback(_seen)
-        return await asyncio.shield(future)
+        return await _answer(self._submit(work))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """The same for work that only reads: it waits for no other process that writes."""
+        return await _answer(self._thread.submit(self._reading, work))
 
     def do(self, work: Callable[[Connection], T]) -> T:
         """The same for commands that have no event loop; blocks until it is done."""
@@ -223,6 +228,19 @@ class Store:
 
     def _submit(self, work: Callable[[Connection], T]) -> "Future[T]":
         return self._thread.submit(self._in_transaction, work)
+
+    def _reading(self, work: Callable[[Connection], T]) -> T:
+        def only_reads(conn: Connection) -> T:
+            done = work(conn)
+            if self._database.has_changed(_driver(conn)):
+                raise TypeError("work that was to read has written")
+            return done
+
+        self._begin, confirmed = self._database.begin_reading, self._confirmed
+        try:
+            return self._in_transaction(only_reads)
+        finally:
+            self._begin, self._confirmed = self._database.begin, confirmed
 
     def _in_transaction(self, work: Callable[[Connection], T]) -> T:
         if self._lost:
@@ -405,6 +423,13 @@ def opened(database: Database) -> Store:
 
 def _driver(conn: Connection) -> Any:
     return conn.connection.driver_connection
+
+
+async def _answer(work: "Future[T]") -> T:
+    """What the store's thread returns; cancelling the task does not cancel the work."""
+    future = asyncio.wrap_future(work)
+    future.add_done_callback(_seen)
+    return await asyncio.shield(future)
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:

@@ -3,28 +3,34 @@
 The digest is a step of the outbox like any other; its `params` are a DigestContent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple, assert_never
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 
-from bot.actions import DIGESTS, IF_HELD_BACK
+from bot.actions import AFTER_QUIET, DIGESTS, IF_HELD_BACK
+from bot.domain.alert_state import REMINDED, RESOLVED
+from bot.domain.calendar import Calendar, schedule
 from bot.domain.limits import (
     SHOWN_IN_A_DIGEST,
+    Held,
     Limit,
     Post,
     Posting,
     Reason,
+    Waits,
     Window,
     admit,
     badness,
     digest_waits,
 )
 from bot.domain.many import NOWHERE, Spread
-from bot.domain.step import Rank, StepStatus
+from bot.domain.step import OWN_RULE, Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
@@ -50,6 +56,8 @@ class DueStep(NamedTuple):
     unknown_since: int | None
     look_since: int | None
     post_key: str | None
+    fault: str
+    m_key: str
     m_rule: str
     m_website: str
     m_subject_key: str
@@ -63,6 +71,7 @@ class DueStep(NamedTuple):
     m_continues: int | None
     m_severity: str
     m_runbook: str
+    m_owner: str
 
 
 _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
@@ -118,6 +127,7 @@ class _PostParams(msgspec.Struct, frozen=True):
     channel: str = ""
     at_most: _AtMost | None = None
     overflow: Literal["digest", "drop"] = "digest"
+    digest_at: str = ""
 
 
 _read_posting = msgspec.json.Decoder(Posting).decode
@@ -146,7 +156,7 @@ def receipt(params: str) -> str:
     return f"replaces posts held back: {why}"
 
 
-def held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
+def held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar) -> bool:
     """Whether a limit holds back this step, which is due; if so, that is saved.
 
     An attempt whose outcome is unknown is never held back: it may be posted already.
@@ -154,35 +164,54 @@ def held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
     if row.rank != Rank.POST or row.unknown_since is not None or row.look_since is not None:
         return False
     try:
-        return _held_back(conn, row, now)
+        return _held_back(conn, row, now, calendar)
     except msgspec.MsgspecError:
         # Not readable: the attempt will fail the same way and give it up.
         return False
 
 
-def _held_back(conn: Connection, row: DueStep, now: datetime) -> bool:
-    if row.action in DIGESTS.values():
-        return _digest_waits(conn, row, now)
-    if row.action not in DIGESTS:
+def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar) -> bool:
+    if row.action not in (*DIGESTS, *DIGESTS.values(), WEEKLY):
         return False
+    quiet = None if row.m_severity == "critical" else calendar.quiet_until(now)
+    if row.fault == Reason.QUIET and quiet is None and fold_after_quiet(conn, row, now):
+        return True
+    if row.action == WEEKLY:
+        if quiet is not None:
+            _put_off(conn, row, quiet, Reason.QUIET, now)
+        return quiet is not None
+    if row.action in DIGESTS.values():
+        return _digest_waits(conn, row, now, quiet)
     params = _read_params(row.params)
+    posting = _read_posting(row.m_posting)
+    if row.fault == Reason.QUIET:  # it was not too old when it came
+        posting = replace(posting, act_up_to=None)
+    at = schedule(params.digest_at).following(now, calendar.zone) if params.digest_at else None
     limit = None if row.admitted else _limit(params)
     verdict = admit(
         now,
         happened=moment(row.m_happened),
-        posting=_read_posting(row.m_posting),
+        posting=posting,
         limit=limit,
         window=_window(conn, row) if limit else None,
         snoozed_until=snoozed_until(conn, row.m_rule),
+        scheduled=at,
+        quiet_until=quiet,
     )
-    if isinstance(verdict, Post):
-        if verdict.window:
-            _keep_window(conn, row, verdict.window)
-        return False
-    if verdict.drop:
-        _withhold(conn, [row], verdict.reason, now)
-    else:
-        _fold(conn, [_folding(row, params.channel)], verdict.reason, verdict.until, now)
+    match verdict:
+        case Post(window):
+            if window:
+                _keep_window(conn, row, window)
+            return False
+        case Waits(until):
+            _put_off(conn, row, until, Reason.QUIET, now)
+        case Held(reason, until, drop):
+            if drop:
+                _withhold(conn, [row], reason, now)
+            else:
+                _fold(conn, [_folding(row, params.channel)], reason, until, now)
+        case _:
+            assert_never(verdict)
     return True
 
 
@@ -261,16 +290,25 @@ def _keep_window(conn: Connection, row: DueStep, window: Window) -> None:
     conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
 
 
-def _digest_waits(conn: Connection, row: DueStep, now: datetime) -> bool:
-    held = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
+def _digest_waits(conn: Connection, row: DueStep, now: datetime, quiet: datetime | None) -> bool:
+    snoozed = snoozed_until(conn, row.m_rule)
+    held = digest_waits(now, _read_posting(row.m_posting), snoozed, quiet)
     if held is not None:
-        conn.execute(update(steps).where(steps.c.id == row.id).values(due=ms(held.until)))
-        said = f"the digest waits until {held.until:%Y-%m-%d %H:%M} UTC: {held.reason}"
-        record(conn, now, [_note(row, "step.put_off", said)])
+        _put_off(conn, row, held.until, held.reason, now)
         return True
     # It is being sent now; what is held back later goes into another one.
     conn.execute(delete(digests).where(digests.c.step_id == row.id))
     return False
+
+
+def _put_off(
+    conn: Connection, row: DueStep, until: datetime, reason: Reason, now: datetime
+) -> None:
+    later = update(steps).where(steps.c.id == row.id)
+    conn.execute(later.values(due=ms(until), fault=str(reason)))
+    what = "the digest" if row.action in DIGESTS.values() else "the post"
+    said = f"{what} waits until {until:%Y-%m-%d %H:%M} UTC: {reason}"
+    record(conn, now, [_note(row, "step.put_off", said)])
 
 
 def _withhold(conn: Connection, rows: Sequence[DueStep], reason: Reason, now: datetime) -> None:
@@ -297,7 +335,7 @@ def _fold(
     """Fold posts of one rule on one lane into its digest."""
     first = posts[0]
     digest = _open_digest(conn, first.row) or _begin_digest(
-        conn, first.row, first.channel, due, now
+        conn, first.row, first.channel, due, reason, now
     )
     content = _read_content(digest.params)
     items, spread = content.items, content.spread
@@ -332,7 +370,7 @@ def _open_digest(conn: Connection, row: DueStep) -> Row[int, str] | None:
 
 
 def _begin_digest(
-    conn: Connection, row: DueStep, channel: str, due: datetime, now: datetime
+    conn: Connection, row: DueStep, channel: str, due: datetime, reason: Reason, now: datetime
 ) -> Row[int, str]:
     # A match of its own, so that it is sent, retried and erased like any other step. Its key
     # comes from the first post it replaces.
@@ -348,6 +386,7 @@ def _begin_digest(
             summary=row.m_summary,
             severity=row.m_severity,
             runbook=row.m_runbook,
+            owner=row.m_owner,
             subject=row.m_subject,
             why="[]",
             posting=row.m_posting,
@@ -368,6 +407,7 @@ def _begin_digest(
             params=msgspec.json.encode(content).decode(),
             due=ms(due),
             created=ms(now),
+            fault=str(reason) if reason is Reason.SCHEDULED else "",
         )
         .returning(steps.c.id, steps.c.params)
     ).one()
@@ -419,4 +459,182 @@ def _note(row: DueStep, kind: str, said: str) -> Note:
         subject=row.m_subject_key,
         step=row.key,
         text=said,
+    )
+
+
+# After a quiet time.
+
+FEW = 3
+"""As many posts that waited go out alone; more become one digest of their channel."""
+
+WEEKLY = "weekly"
+"""The kind of step that posts a weekly report, which stays a message of its own."""
+
+MOST_GROUPS = 50
+"""Rules and ended alerts that it keeps; it counts the others."""
+
+
+class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule had to say: how often, where, and the worst; or an alert that is over.
+
+    `over` is when the alert ended, which began at `since`.
+    """
+
+    rule: str
+    summary: str
+    severity: str
+    since: datetime
+    total: int = 1
+    worst: DigestItem | None = None
+    spread: Spread = NOWHERE
+    over: datetime | None = None
+
+    def plus(self, other: "QuietGroup") -> "QuietGroup":
+        """The same with what the rule said later."""
+        items = [it for it in (self.worst, other.worst) if it is not None]
+        return msgspec.structs.replace(
+            self,
+            total=self.total + other.total,
+            worst=max(items, key=lambda it: badness(it.subject)) if items else None,
+            spread=self.spread.and_(other.spread),
+        )
+
+
+class QuietContent(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters of a digest after a quiet time, as its action reads them."""
+
+    channel: str
+    since: datetime
+    until: datetime
+    total: int
+    groups: tuple[QuietGroup, ...]
+
+
+def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
+    """A quiet time is over: fold what waited on the lane into one digest, if there is much of it.
+
+    An alert that began and ended in that time is one line, and its reminders are none. What
+    answers an earlier message goes out alone. False if this step does.
+    """
+    waiting: dict[str, Value] = {"lane": row.lane, "now": ms(now), "quiet": str(Reason.QUIET)}
+    found = (DueStep(*each) for each in execute(conn, _AFTER_QUIET, waiting).fetchall())
+    rows = [each for each in found if each.action != WEEKLY]
+    fresh = [each for each in rows if each.m_continues is None]
+    begun = {each.match_id: each for each in fresh}
+    ends = {each.m_continues: each for each in rows if each.m_key.endswith(RESOLVED)}
+    said = [each for each in rows if each.m_key.endswith(REMINDED)]
+    moot = [each for each in said if each.m_continues in {*begun, *ends}]
+    moot += [each for each, later in pairwise(_by_alert(said)) if _same_alert(each, later)]
+    _withhold(conn, moot, Reason.QUIET, now)
+    gone = {each.id for each in moot}
+    over = {match: ends[match] for match in begun if match in ends}
+    folded = fresh if len(fresh) > FEW else [begun[match] for match in over]
+    if not folded:
+        return row.id in gone
+    folded = [*folded, *over.values()]
+    digest = _begin_quiet(conn, folded, over, now)
+    _end_held_back(conn, folded, "step.folded", StepStatus.FOLDED, Reason.QUIET, now, digest)
+    for each in folded:
+        if each.action in DIGESTS.values():
+            erase_digest(conn, each.id)
+            conn.execute(delete(digests).where(digests.c.step_id == each.id))
+    return row.id in {*gone, *(each.id for each in folded)}
+
+
+_AFTER_QUIET = (
+    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
+    " AND steps.state = 'pending' AND steps.fault = :quiet AND steps.unknown_since IS NULL"
+    " AND steps.look_since IS NULL ORDER BY steps.due, steps.id"
+)
+
+
+def _by_alert(rows: Iterable[DueStep]) -> Sequence[DueStep]:
+    return sorted(rows, key=lambda row: (row.m_continues or 0, row.id))
+
+
+def _same_alert(one: DueStep, other: DueStep) -> bool:
+    return one.m_continues is not None and one.m_continues == other.m_continues
+
+
+def _begin_quiet(
+    conn: Connection, rows: Sequence[DueStep], over: Mapping[int, DueStep], now: datetime
+) -> int:
+    """Put the digest of these posts into the outbox; returns its step."""
+    first = rows[0]
+    ends = {each.id for each in over.values()}
+    groups: dict[str, QuietGroup] = {}
+    for row in rows:
+        if row.id in ends:
+            continue
+        ended = over.get(row.match_id)
+        group = _quiet_group(row, ended)
+        key = f"{row.m_rule}/{row.match_id if ended else ''}"
+        groups[key] = groups[key].plus(group) if key in groups else group
+    key = f"quiet/{first.key}"
+    kind = AFTER_QUIET[DIGESTS.get(first.action, first.action)]
+    match_id = conn.execute(
+        insert(matches)
+        .values(
+            key=key,
+            rule=OWN_RULE,
+            kind="digest",
+            website=first.m_website,
+            subject_key=first.m_subject_key,
+            summary="What waited in the quiet time",
+            severity="warning" if any(row.m_severity == "warning" for row in rows) else "info",
+            subject=first.m_subject,
+            why="[]",
+            posting=msgspec.json.encode(Posting()).decode(),
+            matched=ms(now),
+            happened=ms(now),
+        )
+        .returning(matches.c.id)
+    ).scalar_one()
+    shown = sorted(groups.values(), key=lambda it: (it.over is not None, -it.total))
+    content = QuietContent(
+        channel=_read_params(first.params).channel,
+        since=moment(min(row.m_matched for row in rows)),
+        until=now,
+        total=sum(it.total for it in shown),
+        groups=tuple(shown[:MOST_GROUPS]),
+    )
+    step = insert(steps).values(
+        match_id=match_id,
+        key=f"{key}/{kind}-1",
+        rank=Rank.POST,
+        lane=first.lane,
+        action=kind,
+        params=msgspec.json.encode(content).decode(),
+        due=ms(now),
+        created=ms(now),
+    )
+    added: int = conn.execute(step.returning(steps.c.id)).scalar_one()
+    return added
+
+
+def _quiet_group(row: DueStep, ended: DueStep | None) -> QuietGroup:
+    """What this post has to say, which may be a digest itself."""
+    about = QuietGroup(
+        rule=row.m_rule, summary=row.m_summary, severity=row.m_severity, since=moment(row.m_matched)
+    )
+    if row.action in DIGESTS.values():
+        content = _read_content(row.params)
+        return msgspec.structs.replace(
+            about,
+            since=content.since,
+            total=content.total,
+            worst=next(iter(content.items), None),
+            spread=content.spread,
+        )
+    subject = reread(row.m_subject or b"")
+    item = DigestItem(
+        subject=glimpse(subject),
+        matched=moment(row.m_matched),
+        why=tuple(msgspec.json.decode(row.m_why)),
+    )
+    return msgspec.structs.replace(
+        about,
+        worst=item,
+        spread=spread_with(NOWHERE, subject),
+        over=moment(ended.m_matched) if ended else None,
     )

@@ -73,6 +73,7 @@ class NewMatch:
     continues: datetime | None = None
     severity: Severity = "warning"
     runbook: str = ""
+    owner: str = ""
     insight: Insight | None = None
 
 
@@ -164,6 +165,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         continues=_beginning(conn, match),
         severity=match.severity,
         runbook=match.runbook,
+        owner=match.owner,
         insight=packed(match.insight) if match.insight else None,
     )
     match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()

@@ -13,8 +13,9 @@ from functools import cache
 import msgspec
 from sqlalchemy import Connection, case, func, select, text, update
 
-from bot.actions import DIGESTS, IRREVERSIBLE
+from bot.actions import AFTER_QUIET, DIGESTS, IRREVERSIBLE
 from bot.domain.budget import BUDGET
+from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
 from bot.domain.step import Rank, StepStatus
@@ -48,6 +49,9 @@ from bot.store.matches import (
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 from bot.store.statements import Value, execute
+
+EVERY_DAY = Calendar()
+"""A calendar without a quiet time."""
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -99,6 +103,7 @@ class Claim:
     post: Posted | None = None
     severity: str = "warning"
     runbook: str = ""
+    owner: str = ""
     more: bool = False
 
 
@@ -118,7 +123,9 @@ _UNFINISHED = (
 )
 
 
-def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | None:
+def claim(
+    conn: Connection, lane: str, now: datetime, token: str, calendar: Calendar = EVERY_DAY
+) -> Claim | None:
     """The lane's first due step, marked `sending` under `token`; None if there is none.
 
     None while the lane is paused, too. On a website's lane writes of several recordings may be in
@@ -138,7 +145,7 @@ def claim(conn: Connection, lane: str, now: datetime, token: str) -> Claim | Non
         if row.rank != Rank.POST and apart != lane and is_failing(conn, apart):
             set_apart(conn, lane, row.action)
             continue
-        if not held_back(conn, row, now):
+        if not held_back(conn, row, now, calendar):
             sent = _sent(conn, row, now, token)
             return replace(sent, more=not failures and has_free_step(conn, lane, now))
     return None
@@ -179,6 +186,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
         post=post,
         severity=row.m_severity,
         runbook=row.m_runbook,
+        owner=row.m_owner,
     )
 
 
@@ -219,6 +227,7 @@ def complete(
         return False
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
+    if claimed.action in (*DIGESTS.values(), *AFTER_QUIET.values()):
         erase_digest(conn, claimed.step)
     if claimed.action in IRREVERSIBLE:
         forget_insights(conn, claimed.website, claimed.subject_key)

@@ -5,7 +5,7 @@ Each query reads an index of the rows it counts, so that a page takes millisecon
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import msgspec
@@ -20,6 +20,7 @@ from bot.store.audit import Entry
 from bot.store.schema import (
     audit,
     digests,
+    figures,
     lanes,
     levels,
     matches,
@@ -28,7 +29,7 @@ from bot.store.schema import (
     ms,
     steps,
 )
-from bot.store.statements import execute
+from bot.store.statements import Value, execute
 
 MOST_LAGS = 10_000
 """How many posts a median is taken over at most."""
@@ -129,6 +130,94 @@ _COUNT = (
     "SELECT count(*) FROM matches INDEXED BY matches_rule"  # noqa: S608 - constants
     f" WHERE rule = :rule AND matched >= :start AND matched < :end AND {_REAL}"
 )
+
+
+def matches_of(conn: Connection, website: str, start: datetime, end: datetime) -> dict[str, int]:
+    """How often each rule matched on the website; without digests, ends and reminders."""
+    span: dict[str, Value] = {"website": website, "start": ms(start), "end": ms(end)}
+    return dict(execute(conn, _OF_WEBSITE, span).fetchall())
+
+
+_OF_WEBSITE = (
+    "SELECT rule, count(*) FROM matches INDEXED BY matches_age WHERE website = :website"  # noqa: S608
+    f" AND matched >= :start AND matched < :end AND kind <> 'press' AND {_REAL} GROUP BY rule"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Alerts of a website in a time: how many fired, how long those lasted whose end was told.
+
+    `firing` are the rules of those that fire now.
+    """
+
+    fired: int
+    lasted: tuple[timedelta, ...]
+    firing: tuple[str, ...]
+
+
+def alerts_of(conn: Connection, website: str, start: datetime, end: datetime) -> Alerts:
+    """The website's alerts in that time."""
+    span: dict[str, Value] = {"website": website, "start": ms(start), "end": ms(end)}
+    (fired,) = execute(conn, _FIRED, span).fetchone()
+    lasted = execute(conn, _LASTED, span).fetchall()
+    query = select(levels.c.rule).where(
+        levels.c.website == website,
+        levels.c.fired.is_not(None),
+        levels.c.told == 1,
+        levels.c.absent.is_(None),
+    )
+    firing = conn.execute(query.order_by(levels.c.fired)).scalars()
+    return Alerts(fired, tuple(timedelta(milliseconds=ms) for (ms,) in lasted), tuple(firing))
+
+
+_FIRED = (
+    "SELECT count(*) FROM matches INDEXED BY matches_age WHERE website = :website"  # noqa: S608
+    " AND matched >= :start AND matched < :end AND kind NOT IN ('recordings', 'press')"
+    f" AND EXISTS (SELECT 1 FROM levels WHERE levels.rule = matches.rule) AND {_REAL}"
+)
+_LASTED = (
+    "SELECT matches.matched - begun.matched FROM matches INDEXED BY matches_age"  # noqa: S608
+    " JOIN matches AS begun ON begun.id = matches.continues WHERE matches.website = :website"
+    " AND matches.matched >= :start AND matches.matched < :end"
+    f" AND matches.key LIKE '%{RESOLVED}'"
+)
+
+PAGES = "matches"
+"""The kind of figures that count matches by page."""
+
+
+def count_page(conn: Connection, website: str, page: str, at: datetime) -> None:
+    """Count one more match on this page, for the day in UTC."""
+    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    where: dict[str, Value] = {"kind": PAGES, "website": website, "page": page, "at": ms(day)}
+    execute(conn, _ONE_MORE, where)
+
+
+_ONE_MORE = (
+    "INSERT INTO figures (kind, website, subject, name, at, value)"
+    " VALUES (:kind, :website, :page, 'matches', :at, 1)"
+    " ON CONFLICT (kind, website, subject, name, at) DO UPDATE SET value = figures.value + 1"
+)
+
+
+def pages_of(
+    conn: Connection, website: str, start: datetime, end: datetime
+) -> tuple[tuple[str, int], ...]:
+    """The pages on which rules matched most, with how often."""
+    query = (
+        select(figures.c.subject, func.sum(figures.c.value))
+        .where(figures.c.kind == PAGES, figures.c.website == website)
+        .where(figures.c.at >= ms(start) - _A_DAY, figures.c.at < ms(end))
+        .group_by(figures.c.subject)
+        .order_by(func.sum(figures.c.value).desc(), figures.c.subject)
+        .limit(MOST_PAGES)
+    )
+    return tuple((page, int(count)) for page, count in conn.execute(query))
+
+
+MOST_PAGES = 5
+_A_DAY = 24 * 3_600_000 - 1
 
 
 def last_matches(conn: Connection, rules: Iterable[str]) -> dict[str, datetime]:

@@ -76,6 +76,7 @@ _TABLE = f"to_regclass(quote_ident(current_schema()) || '.{_OURS}')::oid"
 _SCHEMA = "hashtext(current_schema())"  # one bot for each schema of a database
 _LOCK = f"{APPLICATION_ID}, {_SCHEMA}"
 _WRITING = f"{APPLICATION_ID + 1}, {_SCHEMA}"
+_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _HELD_BY = (
     "SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"  # noqa: S608
     " WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pg_locks.database ="
@@ -138,8 +139,7 @@ class PostgresPlace:
 
     def readable(self) -> "PostgresSession":
         """The database for reading, always one state of it."""
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        return self._session(begin=begin, create=False)
+        return self._session(begin=_READING, create=False)
 
     def writable(self, *, exclusive: bool) -> "PostgresSession":
         """The database for writing; its first use raises StoreError if another bot has it."""
@@ -230,7 +230,7 @@ class PostgresSession:
         create: bool = True,
     ) -> None:
         self.place = place
-        self.begin = begin
+        self.begin, self.begin_reading = begin, _READING
         self.counts = exclusive
         self.lease = LEASE if exclusive else None
         self._create = create

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection, select, text, update
 
-from bot.domain.limits import Limit, Posting, Window
+from bot.domain.limits import Limit, Posting, Reason, Window
 from bot.store.audit import Note, record
 from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
 from bot.store.statements import upsert
@@ -129,7 +129,7 @@ def use_limits(
     query = (
         select(digests.c.rule, digests.c.lane, digests.c.step_id, steps.c.due)
         .join(steps, steps.c.id == digests.c.step_id)
-        .where(digests.c.rule.in_(postings))
+        .where(digests.c.rule.in_(postings), steps.c.fault != str(Reason.SCHEDULED))
     )
     for row in conn.execute(query).all():
         due = _due(_window(conn, row.rule, row.lane), limits[row.rule].get(row.lane), now)

@@ -259,6 +259,12 @@ def rejected_rules(conn: Connection) -> RejectedRules | None:
     )
 
 
+def paused_rules(conn: Connection) -> set[str]:
+    """The rules that their safety has paused."""
+    query = select(_table.c.rule).where(_table.c.paused_at.is_not(None))
+    return set(conn.execute(query).scalars())
+
+
 def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:
     """Pause the rule until `resume_rule`; False if it was paused already."""
     state = rule_states(conn).get(rule)

@@ -118,6 +118,7 @@ matches = Table(
     _text("many", ""),
     _text("severity", "warning"),
     _text("runbook", ""),
+    _text("owner", ""),
     Column("continues", _Int),  # the match that began its alert
     Column("insight", LargeBinary),  # what the status page shows once the subject is erased
 )

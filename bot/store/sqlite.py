@@ -146,8 +146,8 @@ class SqliteFile:
     ) -> None:
         self.place = str(path)
         # IMMEDIATE takes the write lock at once, so a unit of work never fails half-way because
-        # another process wrote in between.
-        self.begin = begin
+        # another process wrote in between. What only reads sees one state without any lock.
+        self.begin, self.begin_reading = begin, "BEGIN"
         self.counts = lock is not None
         self.lease: float | None = (
             None  # the kernel keeps the lock for as long as the process is there

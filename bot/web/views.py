@@ -235,6 +235,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     frame: Frame
     row: RuleRow
     runbook: str
+    owner: str
     file: str
     line: int
     per_day: dict[date, int]

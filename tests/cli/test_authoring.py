@@ -218,7 +218,7 @@ def test_check_looks_at_the_stores_url_beside_other_errors(
 ) -> None:
     (place / "rules").mkdir()
     (place / "rules/good.yaml").write_text(BAD.split("  two:")[0].replace("frction", "friction"))
-    url = '[store]\nurl = "postgresql://bot:pw@db/bot"\n'
+    url = '[store]\nurl = "mysql://bot:pw@db/bot"\n'
     (place / "config.toml").write_text(f'[mouseflow]\nregion = "uk"\nemial = "x"\n{url}')
     said = told(capsys, "check", code=1)
     for part in ("mouseflow.email: missing", "mouseflow.region", "emial", "store.url"):

@@ -120,8 +120,8 @@ def test_wrong_usage_is_exit_code_2(
 
 def test_without_a_configuration_the_way_to_one_is_told(tmp_path: Path) -> None:
     told = bot("run", cwd=tmp_path, code=1).stderr
+    assert told.startswith("no config.toml in this folder; create one with `mouseflow-bot init`")
     assert "mouseflow.api_key: missing" in told
-    assert "mouseflow-bot init" in told
     assert "Traceback" not in told
 
 
@@ -207,22 +207,30 @@ def test_every_example_of_the_documentation_is_understood() -> None:
         assert parser(plain).parse_args(plain).command == plain[0]
 
 
+FREE = {"notify": {"mail", "oncall"}}
+"""Sections whose keys people choose, with the examples."""
+
+
 @pytest.mark.parametrize("place", ["config.example.toml", "docs/reference/configuration.md"])
 def test_every_key_is_documented(place: str) -> None:
     text = (ROOT / place).read_text()
     for section, rest in re.findall(r"^#* ?`?\[(\w+)\]`?.*?\n(.*?)(?=^#* ?`?\[|\Z)", text, SPAN):
         wanted = {key for name, key in keys() if name == section}
+        if place.endswith("toml"):
+            wanted |= FREE.get(section, set())
         marked = r"^\| `(\w+)` \|" if place.endswith("md") else r"^#? ?(\w+) = "
         assert set(re.findall(marked, rest, re.MULTILINE)) == wanted, section
     assert set(re.findall(r"^#* ?`?\[(\w+)\]", text, re.MULTILINE)) == {
-        section for section, _ in keys()
+        *(section for section, _ in keys()),
+        *FREE,
     }
 
 
 def test_the_documented_defaults_are_the_real_ones() -> None:
     text = (ROOT / "config.example.toml").read_text()
     for section, rest in re.findall(r"^\[(\w+)\](.*?)(?=^\[|\Z)", text, SPAN):
-        for key, value in re.findall(r'^# (\w+) = ("[^"]*"|[\w.]+)', rest, SPAN):
+        examples = re.findall(r'^# (\w+) = ("[^"]*"|[\w.]+)', rest, SPAN)
+        for key, value in () if section in FREE else examples:
             default = getattr(load(None, ENOUGH), section)
             if getattr(default, key) is None or (section, key) == ("mouseflow", "api_key"):
                 continue  # an example: the key has no default

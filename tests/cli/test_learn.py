@@ -1,5 +1,7 @@
 """What people called not useful becomes a test in the rule file, without personal data."""
 
+import json
+
 import pytest
 
 from bot.cli import learn
@@ -159,3 +161,15 @@ def test_a_recording_that_mouseflow_no_longer_has_is_counted_and_writes_nothing(
     assert main(["learn", "trouble", "--write"]) == 0
     assert capsys.readouterr().out == "1 recording is no longer in Mouseflow and left out\n"
     assert (tmp_path / "rules" / "r.yaml").read_text() == before
+
+
+def test_tune_suggests_the_threshold_that_avoids_what_was_not_useful(sim, capsys):
+    for days in (1, 1, 2):
+        sim.add("myshop.com", "checkout-friction", start=-days * 86_400)
+    capsys.readouterr()
+    assert main(["tune", "trouble", "--json", "--since", "3d"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["not_useful"] == 1
+    assert {it["threshold"]: it["avoids"] for it in told["curve"]}[1.0] == 0
+    assert main(["tune", "trouble", "--since", "3d"]) == 0
+    assert "of the 1 that people called not useful" in capsys.readouterr().out

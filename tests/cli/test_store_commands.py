@@ -417,7 +417,7 @@ def test_what_was_done_can_be_read_by_programs(
     assert told("healthcheck", code=1)["healthy"] is False
     with open_store("sqlite:///data/bot.db"):
         healthy = {"healthy": True, "fault": None, "troubles": [], "at_work_on": None}
-    assert told("healthcheck") == healthy
+        assert told("healthcheck") == healthy
 
 
 def test_snooze_always_has_an_end_and_can_be_ended(

@@ -153,6 +153,11 @@ listen = "8080"
         ('[store]\nkeep = "1d"', "at least 4d"),
         ('[web]\nlisten = "127.0.0.1:99999"', "host:port"),
         ('[log]\nformat = "xml"', "write one of auto, json or text"),
+        (
+            '[rules]\nholidays = ["25.12."]',
+            "write days such as 2026-12-25, or 12-25 for every year",
+        ),
+        ('[rules]\nholidays = ["2026-02-30"]', "write days such as 2026-12-25"),
         ('[rules]\npaths = "a"\nalow_delete = true', "did you mean allow_delete?"),
     ],
 )
@@ -243,6 +248,7 @@ def test_lists_numbers_and_switches_can_be_given_in_the_environment() -> None:
         | {
             "BOT_RULES__PATHS": "rules, more/rules.toml",
             "BOT_RULES__ALLOW_DELETE": "true",
+            "BOT_RULES__HOLIDAYS": "2026-04-06, 02-29",
             "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "0.5",
             "BOT_POLL__START": "1d12h",
             "bot_web__listen": "[::1]:9000",
@@ -250,6 +256,7 @@ def test_lists_numbers_and_switches_can_be_given_in_the_environment() -> None:
     )
     assert read.rules.paths == ("rules", "more/rules.toml")
     assert read.rules.allow_delete is True
+    assert read.rules.holidays == ("2026-04-06", "02-29")
     assert read.mouseflow.requests_per_second == 0.5
     assert read.poll.start == timedelta(hours=36)
     assert read.web.address == ("::1", 9000)
@@ -386,7 +393,8 @@ def test_where_secrets_are_kept_elsewhere_rules_may_post() -> None:
 
 def test_settings_have_every_section_of_the_documentation() -> None:
     assert list(Settings.model_fields) == [
-        "mouseflow", "slack", "notify", "rules", "poll", "store", "web", "heartbeat", "log",
+        "mouseflow", "slack", "notify", "rules", "poll", "quiet", "store", "web", "heartbeat",
+        "log",
     ]  # fmt: skip
 
 

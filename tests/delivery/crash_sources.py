@@ -55,6 +55,9 @@ class Dying:
 
         return await self._store.run(whole)
 
+    async def read(self, work):
+        return await self._store.read(work)
+
 
 async def matches(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
     """The same subjects match at every poll, as overlapping polls see them again."""

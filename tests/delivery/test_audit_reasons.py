@@ -41,6 +41,7 @@ BY_A_LIMIT_OF_POSTS = {
     Reason.TOO_OLD: {"posting": Posting(act_up_to=timedelta())},
     Reason.QUEUE_FULL: {},
 }
+BY_THE_CALENDAR = {Reason.QUIET, Reason.SCHEDULED}  # tests/delivery/test_quiet_times.py
 BY_ITS_RULE = {
     Reason.ONCE_PER: "once",
     Reason.BELOW_COUNT: "many",
@@ -64,7 +65,7 @@ def matched(bench: Bench, rule: str, key: str, site: Site = SITE) -> None:
 
 
 def test_every_reason_is_held_by_a_test_here():
-    assert {*BY_A_LIMIT_OF_POSTS, *BY_ITS_RULE} == set(Reason)
+    assert {*BY_A_LIMIT_OF_POSTS, *BY_ITS_RULE, *BY_THE_CALENDAR} == set(Reason)
 
 
 @pytest.mark.parametrize("reason", BY_A_LIMIT_OF_POSTS)

@@ -172,6 +172,7 @@ async def test_order_is_kept_through_a_short_outage(bench):
     assert bench.world.tried == ["one"] * 4 + ["two", "three"]
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_a_step_that_keeps_failing_steps_aside(bench):
     bench.world.fail("one", *[TryLater(BUSY)] * 7)
     bench.add(match("r0", Post(name="one")), match("r1", Post(name="two")))
@@ -179,6 +180,7 @@ async def test_a_step_that_keeps_failing_steps_aside(bench):
     assert bench.world.done == ["two", "one"]
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_an_outage_of_a_day_costs_few_calls_and_loses_nothing(bench):
     bench.world.fail("*", *[TryLater("down")] * 100_000)
     bench.add(*(match(f"r{n}", Post(name=f"p{n}")) for n in range(20)))
@@ -291,6 +293,7 @@ async def test_a_repeated_attempt_is_given_time_to_be_seen_before_the_next(bench
     assert times[1] - times[0] < 10 * SECOND <= times[2] - times[1]
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_a_slack_that_loses_every_answer_gets_each_post_once(store):
     bench = Bench(store, slack=SlackWorld(lost=20), actions=REAL)
     bench.add(*(match(f"r{n}", Slack(channel="#alerts")) for n in range(20)))

@@ -276,7 +276,6 @@ url = "sqlite:///bot.db"
 """
 
 
-@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_the_command_says_which_rules_are_gone_and_works_in_batches(
     world, tmp_path, monkeypatch, capsys
 ):

@@ -1,6 +1,7 @@
 """A folder with the guides' own rules, a simulated account and a store, for commands to run in."""
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
             (place / "rules" / name).write_text(text, encoding="utf-8")
         (place / "ordinary.yaml").write_text("samples:\n  - given: {friction: 0.1}\n")
         text = configuration(simulator).replace("second = 20", "second = 100")
+        text = re.sub(r"data/simulator-\S+\.db", "data/bot.db", text)  # as the guides have it
         (place / "config.toml").write_text(text.replace('"5s"', '"5s"\nstart = "1h"'))
         patch.chdir(place)
         assert main(["once"]) == 0

@@ -20,7 +20,7 @@ CALLS = (
     "explain checkout-friction RECORDING", "replay --since 1d", "plan --since 1d",
     "tune checkout-friction", "status", "budget", "history", "snooze checkout-friction 2h",
     "retry", "cancel checkout-friction", "backup copy.db", "restore copy.db", "healthcheck",
-    "move sqlite:///data/bot.db sqlite:///data/moved.db",
+    "move sqlite:///STORE sqlite:///moved.db",
 )  # fmt: skip
 
 
@@ -84,7 +84,8 @@ def test_the_page_names_what_is_printed(world, call, capsys, monkeypatch):  # no
     elif call.startswith("backup"):
         Path("copy.db").unlink(missing_ok=True)
     capsys.readouterr()
-    words = call.replace("RECORDING", made).split()
+    store = next(str(file) for file in Path("data").glob("*.db"))
+    words = call.replace("RECORDING", made).replace("STORE", store).split()
     main([*words, "--json"])
     text = capsys.readouterr().out
     answer = json.loads(text)

@@ -242,7 +242,7 @@ async def test_a_daemon_that_still_reads_its_rules_stops_at_once(tmp_path):
 class Unable(RuleReader):
     """Reads nothing for a while."""
 
-    async def read(self, files, unread=()):
+    async def read(self, files, unread=(), *, whole=True):
         if datetime.now(UTC) < START + timedelta(minutes=10):
             raise BotError("no process can start")
         return await super().read(files, unread)

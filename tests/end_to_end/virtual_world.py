@@ -77,11 +77,15 @@ class Prompt:
 
     def __init__(self, store: Store) -> None:
         self.do = store._in_transaction
+        self._reading = store._reading
         self.close = store.close
         self._store = store
 
     async def run(self, work):
         return self.do(work)
+
+    async def read(self, work):
+        return self._reading(work)
 
     def __getattr__(self, name):
         return getattr(self._store, name)

@@ -6,7 +6,7 @@
 import asyncio
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -16,10 +16,13 @@ if __name__ == "__main__":
 import budget_world
 import report_world
 from posting_world import posting, visit
+from weekly_world import Weeks
 
 from bot.actions import ACTIONS
 from bot.delivery import drain
+from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause
+from bot.domain.limits import Hours
 from bot.domain.subjects import Site
 from bot.messages import ops
 from bot.polling.ops_messages import announce
@@ -99,6 +102,64 @@ async def recordings() -> dict[str, dict]:
         await slack.deliver()
         found["count"] = body(slack.posts()[-1])
     return found
+
+
+MANY = """
+checkout-friction:
+  summary: Frustrated visitor in the checkout
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {channel: "#ux"}}
+search-dead-end:
+  summary: Search without a click
+  severity: info
+  watch: recordings
+  when: {tags: search}
+  do: {slack: {channel: "#ux"}}
+landing-left:
+  summary: Left the landing page at once
+  severity: info
+  watch: recordings
+  when: {pages: {max: 1}}
+  do: {slack: {channel: "#digests", digest: "mon-fri 09:00"}}
+"""
+
+
+async def waited() -> dict[str, dict]:
+    """What waited in a quiet night, and a scheduled digest."""
+    shops = [Site("site-1", SHOP), Site("site-2", OUTLET)]
+    zone = "Europe/Copenhagen"
+    night = Calendar(zone, (Hours(frozenset(range(7)), 20 * 60, 7 * 60, zone),))
+    async with posting(MANY, **APP) as slack:
+        slack.sim.slack.add_channel("digests")
+        slack.wait(hours=11)
+        why = dict.fromkeys(slack.rules, "rage clicks on /checkout/payment")
+        for n in range(6):
+            page = "/CHECKOUT/PAYMENT" if n % 3 else "/CART"
+            seen = visit(f"r{n}", page, at=slack.now, site=shops[n % 2], friction=5 - n % 2)
+            slack.match(seen, rule="search-dead-end" if n == 5 else "checkout-friction", why=why)
+            seen = visit(f"d{n}", "/landing/spring", at=slack.now, site=shops[0])
+            slack.match(seen, rule="landing-left", why=why)
+            await slack.deliver(calendar=night)
+            slack.wait(hours=1)
+        for _ in range(2):
+            slack.wait(hours=6)
+            await slack.deliver(calendar=night)
+        return {"after-quiet": body(slack.posts()[0]), "scheduled": body(slack.posts("digests")[0])}
+
+
+async def report() -> dict[str, dict]:
+    """The weekly report of a website."""
+    monday = datetime(2026, 3, 16, 8, tzinfo=UTC)
+    async with posting("", **APP) as slack:
+        world = Weeks(slack)
+        await world.tick(monday - timedelta(days=14))
+        world.matches("checkout-friction", monday - timedelta(days=10), "/CART", count=8)
+        await world.tick(monday - timedelta(days=7))
+        world.matches("checkout-friction", monday - timedelta(days=3), "/CHECKOUT/PAY", count=6)
+        world.matches("search-dead-end", monday - timedelta(days=2), "/search", count=3)
+        await world.tick(monday)
+        return {"report-weekly": body(slack.posts()[-1])}
 
 
 async def notices() -> dict[str, dict]:
@@ -194,7 +255,14 @@ async def budgets() -> dict[str, dict]:
 
 async def payloads() -> dict[str, dict]:
     """Each message by its kind."""
-    return {**await recordings(), **await alerts(), **await budgets(), **await notices()}
+    return {
+        **await recordings(),
+        **await waited(),
+        **await report(),
+        **await alerts(),
+        **await budgets(),
+        **await notices(),
+    }
 
 
 if __name__ == "__main__":

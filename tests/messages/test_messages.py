@@ -149,7 +149,7 @@ def test_an_alerts_headline_has_the_figure_that_the_rule_asks_for_in_words():
     why = ("render_time 3.5 s, over 2 s", "views 2,300, at least 100")
     task = replace(SAMPLES["pages"], why=why, summary="Slow /checkout/pay")
     assert plain(messages.match(task, APP))[:2] == [
-        "🔶 Slow /checkout/pay: render time 3.5 s, over 2 s · myshop.com",
+        "🔶 Slow /checkout/pay: 3.5 s to render, limit 2 s · myshop.com",
         "Views 2,300, at least 100.",
     ]
     long = replace(task, summary="x" * 140)

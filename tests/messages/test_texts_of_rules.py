@@ -18,7 +18,7 @@ TASK = SAMPLES["recordings"]
 
 def shown(text, kind="recordings"):
     assert check_text(text, kind) == []
-    task = replace(SAMPLES[kind], runbook="https://wiki.example/checkout")
+    task = replace(SAMPLES[kind], runbook="https://wiki.example/checkout", owner="Shop team")
     return render(text, task, APP)
 
 

@@ -55,6 +55,20 @@ async def test_a_poll_with_nothing_new_does_not_count_what_is_known(account):
     assert counts(statements) == 0
 
 
+async def test_a_poll_with_nothing_new_writes_its_watermark_and_locks_nothing_to_read(
+    account,
+):
+    await settled(account, 60)
+    statements = listen(account)
+    account.wait(minutes=1)
+    await account.poll()
+    assert [it for it in statements if it.startswith("BEGIN")] == [
+        "BEGIN", "BEGIN", "BEGIN IMMEDIATE",
+    ]  # fmt: skip
+    written = [it.split()[2] for it in statements if it.startswith(("INSERT", "UPDATE", "DELETE"))]
+    assert written == ["watermarks", "lineage"]  # the count of writes beside it
+
+
 async def test_what_is_counted_later_is_missed_as_before(account):
     await settled(account, 60)
     hidden = [account.sim.add("myshop.com", "purchase", start=-7000 + n) for n in range(70)]

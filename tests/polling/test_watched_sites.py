@@ -61,6 +61,15 @@ def test_websites_with_the_same_rules_share_them():
     assert [rule.id for rule in one.final.rules] == ["all", "shop"]
 
 
+def test_more_websites_with_the_same_rules_are_no_more_work():
+    many = [Site(f"shop-{n}", f"shop-{n}") for n in range(200)]
+    few, more = (
+        sum(1 for _piece in prepare(read([("r.yaml", RULES)]), sites, NOTHING_PREPARED))
+        for sites in (SITES, [*SITES, *many])
+    )
+    assert few == more
+
+
 def test_what_is_known_of_a_website_stays_if_its_rules_do():
     before = watch(RULES)
     after = watch(RULES.replace(b"tablet}", b"desktop}"), before)

@@ -350,3 +350,33 @@ def test_the_fate_of_every_step_is_told_with_its_reason():
 def test_whatever_does_not_post_is_a_write_and_posts_without_a_limit_are_counted_apart():
     line = Line(steps={"tag": 1, "delete": 2, "slack": 4, "webhook": 8})
     assert (line.writes, line.unlimited) == (3, {"webhook": 8})
+
+
+CURVE = [Rung(1, 9.0, present=False), Rung(2.5, 4.0, present=True), Rung(5, 2.0, present=False),
+         Rung(10, 1.0, present=False), Rung(20, 0.0, present=False)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "suggested"),
+    [
+        ([], None),
+        ([2.5, 2.5, 2.5, 5], 5),  # three of four are enough
+        ([2.5, 5, 5, 5], 10),
+        ([10, 10], None),  # nothing would be left
+    ],
+)
+def test_a_threshold_is_suggested_that_avoids_most_of_what_was_not_useful(values, suggested):
+    turned = Knob("friction", "min", 2.5)
+    found = tune.suggestion(turned, CURVE, values)
+    assert (found and found.threshold) == suggested
+
+
+def test_the_suggestion_says_what_it_costs():
+    assert tune.said(Knob("friction", "min", 2.5), CURVE, [2.5, 2.5]) == [
+        "min: 5 would have avoided 2 of the 2 that people called not useful; it has 2.0 instead "
+        "of 4.0 matches a day"
+    ]
+    assert tune.said(Knob("friction", "min", 2.5), CURVE, [10]) == [
+        "no threshold of friction here would have avoided most of the 1 that people called not "
+        "useful"
+    ]

@@ -112,9 +112,9 @@ class Figures:
         made = [(_day(at), at) for at in self.recordings]
         made = [(day, at) for day, at in made if query["fromdate"] <= day < query["todate"]]
         chart = dict(Counter(day for day, _ in made)) if self.chart else {}
-        rows = [{"id": f"{n}", "created": at.isoformat()} for n, (_, at) in enumerate(made)]
         limit = min(self.row_cap, int(query["limit"]))
-        return {"recordings": rows[:limit], "count": len(made), "chart": chart}
+        rows = [{"id": f"{n}", "created": at.isoformat()} for n, (_, at) in enumerate(made[:limit])]
+        return {"recordings": rows, "count": len(made), "chart": chart}
 
     def _funnel(self, key, counts, share):
         steps = [{"name": f"step {n}", "url": f"/{n}", "count": int(count * share)}

@@ -3,6 +3,7 @@
 import itertools
 import re
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from report_world import World
 
 from bot.cli.status import gather
 from bot.reports.fetch import IGNORED
+from bot.reports.poll import end_disabled
 from bot.store.retention import forget
 from bot.store.rules import MatchCounts, match_counts, matches_since
 
@@ -303,3 +305,20 @@ async def test_a_funnel_listed_twice_fires_once():
     world.api.funnels["checkout"] = [100, 10]
     world.api.repeated = [world.api._funnel("checkout", [40, 30], 1)]
     assert [await world.looked() for _ in range(3)] == [["dip: slack"], [], []]
+
+
+async def test_the_alerts_of_a_disabled_rule_end_with_words():
+    text = (
+        "slow:\n  watch: pages\n  when: {render_time: {over: 4s}}\n  resolved: true\n"
+        "  do: {slack: {}}\n"
+    )
+    world = World("pages", text)
+    world.api.pages["/boots"] = {"views": 900, "renderTime": 5000}
+    assert await world.looked() == ["slow: slack"]
+    rule = world.rules[0]
+    work = partial(end_disabled, rules=[rule], routing=world.context.routing, now=world.now)
+    (ended,) = world.store.do(work).matches
+    assert ended.endswith("-resolved")
+    assert world.why()[0] == "ended after 0 s; the rule was disabled"
+    assert world.store.do(work).matches == ()
+    assert await world.looked() == ["slow: slack"]  # enabled again, it begins anew

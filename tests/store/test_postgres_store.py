@@ -1,10 +1,13 @@
 """What is PostgreSQL's own: connections that break, its one lock, restores, passwords, moves."""
 
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,9 +15,10 @@ import psycopg
 import pytest
 from postgres_proxy import Proxy
 from postgres_server import PASSWORD, Server, connected, create_database, end_sessions
-from sqlalchemy import func, make_url, select
+from sqlalchemy import TextClause, func, make_url, select
 from store_samples import NOW, match, poll, step
 
+import bot.store
 from bot.errors import ConfigError, StoreError, StoreLost
 from bot.store import backup, in_memory_copy, open_store, place_of, restore
 from bot.store.audit import Note, history, record
@@ -23,6 +27,7 @@ from bot.store.matches import commit_poll, matches_of
 from bot.store.move import move
 from bot.store.outbox import claim, complete
 from bot.store.schema import lineage, steps
+from bot.store.statements import _for_psycopg
 
 
 def note(conn, text: str = "something") -> None:
@@ -62,6 +67,30 @@ def test_a_second_bot_is_refused_and_told_which_process_has_the_store(postgres_u
     ):
         open_store(postgres_url)
     open_store(postgres_url).close()
+
+
+async def test_what_only_reads_waits_for_no_writer_and_writes_nothing(postgres_url):
+    with (
+        open_store(postgres_url) as daemon,
+        open_store(postgres_url, exclusive=False) as command,
+    ):
+        inside, go_on = threading.Event(), threading.Event()
+
+        def slow(conn) -> None:
+            note(conn)
+            inside.set()
+            go_on.wait()
+
+        writing = threading.Thread(target=command.do, args=[slow])
+        writing.start()
+        inside.wait()
+        assert await daemon.read(texts) == []
+        go_on.set()
+        writing.join()
+        with pytest.raises(StoreError, match="read-only"):
+            await daemon.read(note)
+        assert await daemon.read(texts) == ["something"]
+        await daemon.run(note)
 
 
 def test_commands_work_beside_a_running_daemon_and_readers_change_nothing(postgres_url):
@@ -300,6 +329,32 @@ def test_revisions_of_the_format_run_there_too(empty_database, tmp_path):
     with open_store(empty_database) as store:
         store.do(lambda conn: run_revisions(conn, 3, tmp_path / "migrations"))
         store.do(lambda conn: conn.exec_driver_sql("SELECT x FROM lanes"))
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    """Each statement that is written as SQL, with its name; of a text() what is not translated."""
+    for found in pkgutil.iter_modules(bot.store.__path__, "bot.store."):
+        if found.name.rpartition(".")[2] in ("sqlite", "formats", "postgres", "migrations"):
+            continue
+        for name, value in vars(import_module(found.name)).items():
+            for each in value if isinstance(value, tuple) else (value,):
+                sql = each.text if isinstance(each, TextClause) else _for_psycopg(f"{each}")
+                if re.match(r"(SELECT|UPDATE|DELETE|INSERT) ", sql):
+                    yield f"{found.name}.{name}", sql
+
+
+def test_postgresql_understands_every_statement(worker_database):
+    told = {}
+    with connected(worker_database) as conn:
+        for name, sql in statements():
+            names = dict.fromkeys(re.findall(r"%\((\w+)\)s|(?<!:):([a-z_]+)", sql))
+            for number, (raw, of_text) in enumerate(names, 1):
+                sql = sql.replace(f"%({raw})s" if raw else f":{of_text}", f"${number}")
+            try:
+                conn.execute(f"PREPARE it AS {sql.replace('%%', '%')}; DEALLOCATE it")
+            except psycopg.Error as error:
+                told[name] = f"{error}: {sql}"
+    assert told == {}
 
 
 # Copies.

@@ -12,7 +12,14 @@ from bot.domain.alert_state import Counter, Level
 from bot.domain.budget import Ownership
 from bot.domain.subjects import FunnelSubject, Site
 from bot.store import in_memory_copy
-from bot.store.alert_states import KeptLevel, add_figures, figure_between, levels, save_level
+from bot.store.alert_states import (
+    KeptLevel,
+    add_figures,
+    figure_between,
+    figures_between,
+    levels,
+    save_level,
+)
 from bot.store.audit import Note, history, record
 from bot.store.budgets import (
     budget_steps_done,
@@ -38,8 +45,10 @@ from bot.store.rules import (
     rules_loaded,
     snooze,
     snoozed_until,
+    tallied,
     tally,
     tally_clear,
+    tally_one,
 )
 
 DAY = timedelta(days=1)
@@ -299,3 +308,29 @@ def _plan(conn, filters) -> str:
     history(conn, **filters)
     event.remove(conn, "before_cursor_execute", explain)
     return "; ".join(seen)
+
+
+def test_the_last_figures_of_all_subjects_in_a_time(store):
+    for minutes, value in ((0, 1), (15, 2), (60, 3)):
+        for subject in ("f1", "f2"):
+            at, values = NOW + minutes * MINUTE, {"entered": value, "completed": 0}
+            store.do(lambda conn, s=subject, a=at, v=values: add_figures(conn, "f", "w1", s, v, a))
+    store.do(lambda conn: add_figures(conn, "f", "w2", "f1", {"entered": 9}, NOW))
+    store.do(lambda conn: add_figures(conn, "other", "w1", "f1", {"entered": 9}, NOW))
+    found = store.do(lambda conn: figures_between(conn, "f", "w1", NOW, NOW + 15 * MINUTE))
+    names = ("entered", 2), ("completed", 0)
+    assert found == {(subject, name): value for subject in ("f1", "f2") for name, value in names}
+
+
+def test_subjects_are_counted_once_since_a_time(store):
+    group = Group("website", "w1")
+    for subject, minutes in (("r1", 0), ("r2", 10), ("r2", 20), ("r3", 30)):
+        at = NOW + minutes * MINUTE
+        store.do(lambda conn, s=subject, a=at: tally_one(conn, "few", group, s, a))
+    store.do(lambda conn: tally_one(conn, "few", Group("website", "w2"), "r9", NOW + HOUR))
+    since = lambda minutes: store.do(  # noqa: E731
+        lambda conn: tallied(conn, "few", group, NOW + minutes * MINUTE)
+    )
+    assert [since(0), since(10), since(11), since(31)] == [3, 2, 1, 0]
+    store.do(lambda conn: tally_clear(conn, "few", group, NOW + 10 * MINUTE))
+    assert since(0) == 1

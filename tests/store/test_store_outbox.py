@@ -69,6 +69,26 @@ def test_a_claim_has_all_that_the_action_needs(outbox):
     assert (claimed.attempts, claimed.attempted, claimed.matched) == (1, None, NOW)
 
 
+def test_steps_of_two_recordings_are_claimed_side_by_side_those_of_one_are_not(outbox):
+    outbox.add(match("r1", [step("a"), step("b")]), match("r2", [step("c")]))
+    first, second = outbox.claim(), outbox.claim()
+    assert [each.subject_key for each in (first, second)] == ["r1", "r2"]
+    assert (first.more, second.more) == (True, False)
+    assert outbox.claim() is None
+    assert outbox.store.do(lambda conn: due_lanes(conn, NOW)) == []
+    assert outbox.store.do(next_due) is None
+    outbox.complete(first)
+    assert outbox.store.do(lambda conn: due_lanes(conn, NOW)) == [SITE]
+    assert outbox.claim().key == "b"
+
+
+def test_nothing_is_claimed_on_a_lane_that_is_paused(outbox):
+    outbox.add(match("r1"))
+    outbox.store.do(lambda conn: pause_lane(conn, SITE, NOW + MINUTE, "busy"))
+    assert outbox.claim() is None
+    assert outbox.claim(now=NOW + MINUTE).more is False
+
+
 def test_a_step_is_claimed_by_one_only(outbox):
     outbox.add(match("r1"))
     assert outbox.claim() is not None

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bot.errors import StoreError, StoreLost
 from bot.store import backup, open_store
 from bot.store.audit import Note, history, record
 from bot.store.matches import commit_poll, matches_of
+from bot.store.recordings import set_watermark, watermark
 
 Remount = Callable[[str], None]
 
@@ -161,3 +163,23 @@ def test_a_first_page_that_is_damaged_is_no_database_any_more(tmp_path):
         raw.write(b"\0" * 100)
     with pytest.raises(StoreLost, match="not a SQLite database, or its header is damaged"):
         open_store(url(tmp_path))
+
+
+async def test_reading_waits_for_no_other_program_that_writes(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
+        store.do(lambda conn: set_watermark(conn, "s", "w", "1", NOW))
+        store.do(lambda conn: conn.exec_driver_sql("PRAGMA busy_timeout = 0").scalar())
+        with closing(sqlite3.connect(tmp_path / "bot.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await store.read(lambda conn: watermark(conn, "s", "w")) == "1"
+            with pytest.raises(StoreError):
+                await store.run(lambda conn: watermark(conn, "s", "w"))
+        assert await store.run(lambda conn: watermark(conn, "s", "w")) == "1"
+
+
+async def test_work_that_was_to_read_changes_nothing(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
+        with pytest.raises(TypeError, match="has written"):
+            await store.read(lambda conn: set_watermark(conn, "s", "w", "1", NOW))
+        assert await store.read(lambda conn: watermark(conn, "s", "w")) is None
+        await store.run(lambda conn: set_watermark(conn, "s", "w", "2", NOW))

@@ -120,10 +120,12 @@ def test_a_chosen_address_that_is_taken_is_an_error_and_the_default_is_not(tmp_p
         assert f"web.listen: can't listen on {listen}: another program uses it" in done.stderr
 
 
-def test_without_a_page_nothing_of_it_is_imported():
+def test_what_a_daemon_without_page_and_buttons_does_not_use_is_not_imported():
     watch = (
         "import sys, bot.daemon, bot.cli.run; "
-        "print([name for name in ('starlette', 'uvicorn', 'bot.web', 'prometheus_client')"
+        "print([name for name in ('starlette', 'uvicorn', 'bot.web', 'prometheus_client',"
+        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel',"
+        " 'bot.rules.files.load')"
         " if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)

@@ -103,6 +103,11 @@ class Mortal(Prompt):
             await asyncio.get_running_loop().create_future()
         return await super().run(work)
 
+    async def read(self, work: Any) -> Any:
+        if self.dead:
+            await asyncio.get_running_loop().create_future()
+        return await super().read(work)
+
 
 @dataclass(frozen=True, slots=True)
 class Announced(RuleReader):

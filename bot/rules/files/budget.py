@@ -1,13 +1,16 @@
-"""One budget as written: its limit, period, steps and pace."""
+"""One budget as written: its limit, period, steps and pace; and one weekly report."""
 
 from bot.actions.recording_rate import RecordingRate
+from bot.actions.slack import Slack
+from bot.domain.calendar import Schedule, schedule
 from bot.fields.field import WEEKDAYS
 from bot.rules.files.actions import Allowed, actions
-from bot.rules.files.keys import BUDGET_KEYS, names, required
+from bot.rules.files.keys import BUDGET_KEYS, REPORT_KEYS, names, required
 from bot.rules.model import (
     Budget,
     BudgetStep,
     Pace,
+    Report,
 )
 from bot.rules.syntax.location import (
     Place,
@@ -67,6 +70,42 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
         line=entry.line,
         column=entry.column,
     )
+
+
+def report(entry: Entry, place: Place, allowed: Allowed) -> Report | None:
+    """One weekly report under its id; None if it has errors."""
+    before = len(place.faults)
+    keys = mapping(entry.node, place, names(REPORT_KEYS), required(REPORT_KEYS))
+    if keys is None:
+        return None
+    summary = part(keys, "summary", place, plain_text)
+    websites = part(keys, "websites", place, website_names("leave websites out for all of them"))
+    at = part(keys, "at", place, worded(_weekly))
+    do = part(keys, "do", place, lambda node, here: actions(node, here, "websites", allowed))
+    posts = [each for each in do or () if isinstance(each, Slack) and each == each.plain()]
+    if do and (len(do) > 1 or not posts):
+        place.at("do", keys.entries["do"]).fault(
+            'a report is one post of the bot; write {slack: {channel: "#ux"}}'
+        )
+    if len(place.faults) > before or at is None or not posts:
+        return None
+    return Report(
+        id=entry.key,
+        at=at,
+        channel=posts[0].channel,
+        websites=websites or (),
+        summary=summary or "",
+        file=place.file,
+        line=entry.line,
+        column=entry.column,
+    )
+
+
+def _weekly(text: str) -> Schedule:
+    found = schedule(text)
+    if len(found.days) != 1:
+        raise ValueError("write one weekday and a time, such as mon 09:00")
+    return found
 
 
 def _first_of_week(node: Node, place: Place) -> int | None:

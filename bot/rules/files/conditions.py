@@ -53,7 +53,7 @@ def _unknown_operator(name: str, field: Field, known: Sequence[str]) -> str:
     other = next((it for it in OPERATORS if name in it.keys), None)
     hint = "" if name in _VALUE_ITSELF | _ANY | _HOLDS else nearest(name, known)
     if other is not None and not hint:
-        history = other.has_history and field.numeric
+        history = other.has_history and field.numeric and not field.news_of
         where = " on recordings" if field.watch == "recordings" else " of one item"
         why = where if history else ""
         more = (

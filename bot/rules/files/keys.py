@@ -18,7 +18,7 @@ from bot.fields.catalogue import (
 RECORDINGS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind not in ALERTS)
 
 
-OF_FEW: Final = ("remind", "resolved")
+OF_FEW: Final = ("remind", "resolved", "not_while")
 """Keys of alerts that rules on recordings may have beside `count: {at_most}`."""
 
 OF_VISITORS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if SUBJECTS[kind].over_time)
@@ -52,6 +52,8 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
         "critical",
     ),
     Key("runbook", "the address of instructions, linked in messages", "https://wiki.example/pay"),
+    Key("owner", "who looks after the rule; messages show it", "Checkout team"),
+    Key("disabled", "the rule is kept, but does nothing", "true"),
     Key("watch", f"what the rule looks at: {', '.join(KINDS)}", "recordings", required=True),
     Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
     Key("when", "the conditions, all of which must hold", "{friction: {min: 2.5}}", required=True),
@@ -86,6 +88,12 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("until", "what must hold before the rule can fire again", "{enabled: false}", ALERTS),
     Key("remind", "how often to post again while it lasts", "4h", ALERTS),
     Key("resolved", "whether the end is posted too", "true", ALERTS),
+    Key(
+        "not_while",
+        "ids of rules: nothing is told while one of their alerts fires on the same website",
+        "website-stopped",
+        ALERTS,
+    ),
     Key("over_last", "the time the figures are taken over", "7d", LOOKING_BACK),
     Key(
         "visitors",
@@ -130,6 +138,14 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
 )
 
 
+REPORT_KEYS: Final[tuple[Key, ...]] = (
+    Key("summary", "what the report is for, in a line", "The shops' week"),
+    Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
+    Key("at", "the weekday and time at which it comes", "mon 09:00", required=True),
+    Key("do", "where it is posted", '{slack: {channel: "#ux"}}', required=True),
+)
+
+
 FILE_KEYS: Final[tuple[Key, ...]] = (
     Key("version", "the version of the rule language, always 1", "1", required=True),
     Key(
@@ -142,9 +158,25 @@ FILE_KEYS: Final[tuple[Key, ...]] = (
         "the budgets by their ids",
         "{credits: {websites: [myshop.com], recordings: 50000, period: month, pace: true}}",
     ),
+    Key(
+        "reports",
+        "weekly reports of websites, by their ids",
+        '{weekly: {at: mon 09:00, do: {slack: {channel: "#ux"}}}}',
+    ),
+    Key(
+        "vars",
+        "lists of texts by name, for all files: a condition writes {var: name} for one",
+        "{internal_ips: [192.0.2.*, 198.51.100.7]}",
+    ),
     Key("silence", "ids of warnings that are meant to be so in this file", "[same-rule]"),
 )
 
+
+SHARED: Final = "x-"
+"""How keys of a file begin that hold blocks for its aliases."""
+
+VAR: Final = "var"
+"""The key of a reference to a list under `vars`."""
 
 TEST_KEYS: Final[tuple[Key, ...]] = (
     Key("name", "what the test shows", "slow and cross"),

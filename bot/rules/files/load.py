@@ -3,22 +3,24 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePath
 
 from bot.errors import Fault, RuleErrors, internal_error
+from bot.fields.catalogue import ALERTS
 from bot.rules import tests
 from bot.rules.files.actions import Allowed
-from bot.rules.files.budget import budget
+from bot.rules.files.budget import budget, report
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.keys import FILE_KEYS, names
 from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
 from bot.rules.files.rule import named, rule
 from bot.rules.files.rule_tests import samples
-from bot.rules.model import Budget, Rule, RuleSet, Sample
+from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
+from bot.rules.model import Budget, Report, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
 from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
 from bot.rules.syntax.nodes import (
@@ -146,7 +148,7 @@ def _remove(skipped: list[Block], root: Node) -> None:
             section.entries.pop(block.name, None)
 
 
-_SECTION = re.compile(r"(rules|budgets) *:\s*(#.*)?$")
+_SECTION = re.compile(r"(rules|budgets|reports) *:\s*(#.*)?$")
 _YAML_NAME = re.compile(r"""\s*["']?([A-Za-z0-9_-]*)""")
 
 
@@ -187,7 +189,7 @@ def toml_blocks(lines: list[str]) -> Iterator[Block]:
         if header:
             if begin < number:
                 yield Block(begin, number, section, name)
-            inside = header[1] in ("rules", "budgets") and header[2]
+            inside = header[1] in ("rules", "budgets", "reports") and header[2]
             section, name = (header[1], header[2]) if inside else ("", "")
             begin = number if inside else len(lines) + 1
     if section:
@@ -210,26 +212,37 @@ def read(
     allowed: Allowed = ALLOWED,
     unread: Iterable[Fault] = (),
     tested: bool = False,
+    whole: bool = True,
     begin: Callable[[str], None] = lambda name: None,
 ) -> RuleSet:
     """All rules and budgets of the files.
 
     Raises RuleErrors with every error of every file, by file, line and column; `unread` are
-    errors about files without content. `tested`: the rules' own tests must pass, too. `begin` is
-    called with the name of each file before work on it begins.
+    errors about files without content. `tested`: the rules' own tests must pass, too. `whole`:
+    there are no other rule files, so a rule that none has is an error. `begin` is called with the
+    name of each file before work on it begins.
     """
+    unread = tuple(unread)
     faults: list[Fault] = [*unread]
     warnings: list[Fault] = []
     found = _Found()
+    for name, data in files:
+        if _MAY_HAVE_VARS.search(data):
+            begin(name)
+            place = Place(name, faults, warnings)
+            with _surprises_told(place, "this file"):
+                _vars(_parsed(name, data, []).root, place, found.lists)
     for name, data in files:
         begin(name)
         place = Place(name, faults, warnings)
         with _surprises_told(place, "this file"):
             text = _parsed(name, data, faults)
+            whole = whole and not text.partly
             if text.root is not None:
                 _file(text.root, place, allowed, found, partly=text.partly)
     faults += _duplicate_ids(found.ids)
     _renames(found)
+    _waiting(found, whole=whole and not unread)
     for _, first in found.rules[:1]:
         with _surprises_told(first, "the rules"):
             lint_same(found.rules)
@@ -244,11 +257,13 @@ def read(
     if faults:
         raise RuleErrors(_some(sorted(set(faults), key=_order)), shown)
     return RuleSet(
-        tuple(rule for rule, _ in found.rules),
+        tuple(rule for rule, _ in found.rules if not rule.disabled),
         shown,
         _digest(files),
         tuple(found.budgets),
         tuple(note for note in found.notes if not _silent(note, found.silences)),
+        tuple(rule for rule, _ in found.rules if rule.disabled),
+        tuple(found.reports),
     )
 
 
@@ -303,15 +318,19 @@ class _Found:
     """What the files have so far.
 
     `ids` are the places of all rules and budgets; `was` and `budgets_were` earlier ids of rules
-    and of budgets, with their places.
+    and of budgets, with their places; `lists` are those under `vars`; `not_while` which rule waits
+    for which other one.
     """
 
     rules: list[tuple[Rule, Place]] = field(default_factory=list)
     was: list[tuple[str, Place]] = field(default_factory=list)
+    not_while: list[tuple[str, str, Place]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
     budgets_were: list[tuple[str, Place]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
     ids: list[Place] = field(default_factory=list)
+    lists: dict[str, Shared] = field(default_factory=dict)
     notes: list[Fault] = field(default_factory=list)
 
 
@@ -320,29 +339,46 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     if isinstance(root, Keys) and not partly and not _of_rules(root):
         place.fault("this is no rule file: it has neither version nor rules; move it elsewhere")
         return
-    keys = mapping(root, place, names(FILE_KEYS))
+    keys = mapping(without_blocks(root, place), place, names(FILE_KEYS))
     if keys is None:
         return
     if not partly or "version" in keys.entries:
         _version(keys, place)
     into.silences.update(_silence(keys, place, ""))
-    if not partly and not any(suggestion(entry.key, ("rules", "budgets")) for entry in keys):
+    has = ("rules", "budgets", "reports", "vars")
+    if not partly and not any(suggestion(entry.key, has) for entry in keys):
         place.fault("the file has no rules; write them under rules:")
     for entry, here in _section(keys, "rules", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this rule"):
-            _rule(entry, here, allowed, into)
+            _rule(resolved(entry, here, into.lists), here, allowed, into)
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this budget"):
             if named(entry, here, "budget"):
-                _budget(entry, here, allowed, into)
+                _budget(resolved(entry, here, into.lists), here, allowed, into)
+    for entry, here in _section(keys, "reports", place, partly=partly):
+        into.ids.append(here)
+        with _surprises_told(here, "this report"):
+            if named(entry, here, "report"):
+                made = report(resolved(entry, here, into.lists), here, allowed)
+                into.reports.extend([made] if made else ())
+
+
+_MAY_HAVE_VARS = re.compile(rb"(?m)^\s*\[?[\"']?vars\b|[{,]\s*[\"']?vars\b")
+
+
+def _vars(root: Node | None, place: Place, into: dict[str, Shared]) -> None:
+    """Add the lists under `vars`; notes errors."""
+    entry = root.entries.get("vars") if isinstance(root, Keys) else None
+    if entry is not None:
+        shared_lists(entry, place.at("vars", entry), into)
 
 
 def _of_rules(root: Keys) -> bool:
     """Whether a key is one of a rule file, or a slip for one, or has a rule."""
     return any(
-        suggestion(entry.key, ("version", "rules", "budgets"))
+        suggestion(entry.key, ("version", "rules", "budgets", "reports", "vars"))
         or (isinstance(entry.node, Keys) and {"watch", "when", "do"} & entry.node.entries.keys())
         for entry in root
     )
@@ -372,9 +408,17 @@ def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
     lint(written, allowed)
     into.notes.extend(waits(written))
     into.rules.append((written.rule, written.place))
-    for index, old in enumerate(written.rule.was):
-        was, node = written.reach("was")
-        into.was.append((old, item_place(node, index, was)))
+    good = written.rule
+    into.was.extend(_listed(written, "was", good.was))
+    for other, place in _listed(written, "not_while", good.not_while):
+        into.not_while.append((good.id, other, place))
+
+
+def _listed(written: Written, key: str, names: Iterable[str]) -> Iterator[tuple[str, Place]]:
+    """Each of the names under the rule's key, with its place."""
+    for index, name in enumerate(names):
+        here, node = written.reach(key)
+        yield name, item_place(node, index, here)
 
 
 def _version(keys: Keys, place: Place) -> None:
@@ -387,7 +431,7 @@ def _version(keys: Keys, place: Place) -> None:
         place.at("version", entry.node).fault("unsupported version of the rule language; write 1")
 
 
-_NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits"}
+_NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits", "reports": "weekly"}
 
 
 def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tuple[Entry, Place]]:
@@ -439,6 +483,38 @@ def _renames(found: _Found) -> None:
     """Note errors: an old id passes its state to one rule, and only if no rule still has it."""
     _renamed("rule", {rule.id for rule, _ in found.rules}, found.was)
     _renamed("budget", {each.id for each in found.budgets}, found.budgets_were)
+
+
+def _waiting(found: _Found, *, whole: bool) -> None:
+    """Note errors: `not_while` names other rules with alerts, and never in a circle."""
+    known = [here.name for here in found.ids if here.path.startswith("rules.")]
+    by_id = {rule.id: rule for rule, _ in found.rules}
+    named = {rule.id: rule.not_while for rule, _ in found.rules}
+    for own, other, place in found.not_while:
+        about = by_id.get(other)
+        if other == own:
+            place.fault(f"{own} waits for itself")
+        elif other not in known:
+            if whole:
+                place.fault(unknown(other, known, "rule"))
+        elif about is not None and about.watch not in ALERTS and about.too_few is None:
+            place.fault(f"{other} watches {about.watch}, so it has no alert that could last")
+        elif circle := _circle(named, own, other):
+            place.fault(f"these rules wait for each other: {', '.join(circle)}")
+
+
+def _circle(named: Mapping[str, Sequence[str]], rule: str, other: str) -> tuple[str, ...]:
+    """The way from the rule over the other one back to the rule; empty if there is none."""
+    ways: list[tuple[str, ...]] = [(rule, other)]
+    seen = {rule}
+    for way in ways:
+        for following in named.get(way[-1], ()):
+            if following == rule:
+                return (*way, rule)
+            if following not in seen:
+                seen.add(following)
+                ways.append((*way, following))
+    return ()
 
 
 def _renamed(what: str, present: Collection[str], was: Sequence[tuple[str, Place]]) -> None:

@@ -89,6 +89,9 @@ def named(entry: Entry, place: Place, what: str) -> bool:
 def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     """One rule under its id; None if it has errors."""
     before = len(place.faults)
+    if entry.key in _FITS and isinstance(entry.node, Keys) and "watch" not in entry.node.entries:
+        place.fault(f"{entry.key} is a key of a rule; indent it as far as the rule's other keys")
+        return None
     keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE, _ELSEWHERE)
     if keys is None:
         return None
@@ -131,6 +134,8 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
         "summary": read("summary", plain_text),
         "severity": severity,
         "runbook": read("runbook", worded(_address)),
+        "owner": read("owner", plain_text),
+        "disabled": read("disabled", flag),
         "websites": read("websites", website_names("leave websites out for all of them")),
         "when": read("when", lambda n, p: condition(n, p, kind)),
         "excepts": read("except", lambda n, p: exceptions(n, p, kind)),
@@ -145,6 +150,7 @@ def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str,
         "until": read("until", lambda n, p: condition(n, p, kind)),
         "remind": read("remind", length),
         "resolved": read("resolved", flag),
+        "not_while": read("not_while", texts),
         "over_last": read("over_last", length),
         "visitors": read("visitors", lambda n, p: _visitors(n, p, kind)),
         "was": read("was", texts),

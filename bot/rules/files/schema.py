@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from bot.actions import WRITTEN
 from bot.actions.base import Spec
+from bot.domain.calendar import SCHEDULE_PATTERN
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
 from bot.fields.catalogue import ALERTS, COUNT_BY, KINDS, ONCE_PER, WEBSITE, fields, visitor_filters
@@ -19,8 +20,11 @@ from bot.rules.files.keys import (
     FILE_KEYS,
     OF_FEW,
     RECORDINGS,
+    REPORT_KEYS,
     RULE_KEYS,
+    SHARED,
     TEST_KEYS,
+    VAR,
     Key,
     required,
 )
@@ -77,7 +81,12 @@ def json_schema() -> Schema:
     definitions: Schema = {
         "rule": _rule(),
         "budget": _budget(),
+        "report": _report(),
         "silence": one_or_more({"enum": list(LINTS)}),
+        VAR: {
+            **_object({VAR: TEXT}, (VAR,)),
+            "description": "the list of that name under vars",
+        },
     }
     definitions |= _operator_definitions()
     for kind in KINDS:
@@ -93,13 +102,16 @@ def json_schema() -> Schema:
         "version": {"const": 1},
         "rules": _by_id("rule", taken=OWN_RULE),
         "budgets": _by_id("budget"),
+        "reports": _by_id("report"),
+        "vars": {"type": "object", "additionalProperties": one_or_more(TEXT)},
         "silence": _ref("silence"),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mouseflow-bot rule file",
         **_object(_described(FILE_KEYS, values), required(FILE_KEYS)),
-        "anyOf": [{"required": ["rules"]}, {"required": ["budgets"]}],
+        "patternProperties": {f"^{SHARED}": True},
+        "anyOf": [{"required": [key]} for key in ("rules", "budgets", "reports", "vars")],
         "$defs": definitions,
     }
 
@@ -145,8 +157,10 @@ def _rule() -> Schema:
         "summary": TEXT,
         "severity": {"enum": list(get_args(Severity))},
         "runbook": {"type": "string", "pattern": "^https?://"},
+        "owner": TEXT,
+        "disabled": FLAG,
         "watch": {"enum": list(KINDS)},
-        "websites": one_or_more(TEXT),
+        "websites": _or_list(one_or_more(TEXT)),
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
         "do": {"type": "object", "minProperties": 1},
@@ -175,6 +189,7 @@ def _rule() -> Schema:
         "until": {"type": "object", "minProperties": 1},
         "remind": LENGTH,
         "resolved": FLAG,
+        "not_while": one_or_more(TEXT),
         "over_last": LENGTH,
         "visitors": {"type": "object"},
         "was": one_or_more(TEXT),
@@ -242,7 +257,8 @@ def _asked(field: Field, *, part: bool = False) -> Schema:
     operators = _ref(_operators_of(field, part=part))
     if field.ordered:
         return value
-    several = {"anyOf": [*value.get("anyOf", [value]), operators]}
+    lists = [_ref(VAR)] if field.type in ("text", "texts", "variables") else []
+    several = {"anyOf": [*value.get("anyOf", [value]), *lists, operators]}
     if field.type == "variables":
         return {"type": "object", "minProperties": 1, "additionalProperties": several}
     return several
@@ -267,10 +283,20 @@ def _operator_object(field: Field, *, part: bool) -> Schema:
     operators = list(fitting(field, single_item=part))
     values = {key: value for it in operators for key, value in it.schema(field).items()}
     meanings = operator_keys(field, single_item=part)
+    if field.type in ("text", "texts", "variables"):
+        values = {key: _or_list(value) for key, value in values.items()}
     properties = {key: values[key] | {"description": meanings[key]} for key in meanings}
     needed = {key: list(others) for it in operators for key, others in it.needs.items()}
     found = _object(properties) | {"minProperties": 1}
     return found | ({"dependentRequired": needed} if needed else {})
+
+
+def _or_list(value: Schema) -> Schema:
+    """The texts, or the name of a list under `vars`, where a list may stand."""
+    several = value.get("anyOf", ())
+    if not any(each.get("type") == "array" for each in several):
+        return value
+    return value | {"anyOf": [*several, _ref(VAR)]}
 
 
 def _do(kind: Kind) -> Schema:
@@ -340,12 +366,23 @@ def _item(field: Field) -> Schema:
     return _object({part.name: _given_value(part) for part in field.parts}) | {"minProperties": 1}
 
 
+def _report() -> Schema:
+    channel = _object({"channel": {"type": "string"}})
+    values: dict[str, Schema] = {
+        "summary": TEXT,
+        "websites": _or_list(one_or_more(TEXT)),
+        "at": {"type": "string", "pattern": SCHEDULE_PATTERN},
+        "do": _object({"slack": channel}, ("slack",)),
+    }
+    return _object(_described(REPORT_KEYS, values), required(REPORT_KEYS))
+
+
 def _budget() -> Schema:
     written = r"^\s*(?:[1-9][0-9]?(?:\.[0-9]+)?|100(?:\.0+)?)\s*%?\s*$"
     rate = {"type": ["number", "string"], "minimum": 1, "maximum": 100, "pattern": written}
     values: dict[str, Schema] = {
         "summary": TEXT,
-        "websites": one_or_more(TEXT),
+        "websites": _or_list(one_or_more(TEXT)),
         "recordings": {"type": "integer", "minimum": 1},
         "period": {"enum": ["day", "week", "month"]},
         "starts_on": {"type": "integer", "minimum": 1, "maximum": 31},

@@ -13,7 +13,6 @@ from bot.messages import duration
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar, Unreadable
 from bot.rules.syntax.nodes import place as offset_place
 from bot.rules.syntax.synonyms import NO_FIELD, NO_SUCH, flag_hint, suggestion, whole_number
-from bot.rules.syntax.yaml import parse
 from bot.rules.units import percent
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -37,6 +36,8 @@ def in_toml(message: str) -> str:
 
 
 def _translated(found: re.Match[str]) -> str:
+    from bot.rules.syntax.yaml import parse  # only when a file has an error: the daemon reads none
+
     parts = found.groupdict()
     key = parts["key"] or parts["word"]
     value = next(

@@ -78,6 +78,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         frame=seen.frame,
         row=row,
         runbook=about.runbook if about.runbook.startswith(("https://", "http://")) else "",
+        owner=plain(about.owner),
         file="/".join(about.file.split("/")[-2:]),
         line=about.line,
         per_day=per_day,
@@ -234,6 +235,8 @@ def _more(rule: WrittenRule) -> Iterable[RuleAction]:
         yield RuleAction(action="Fires after", text=lasting(rule.held_for))
     if rule.remind:
         yield RuleAction(action="Reminds every", text=lasting(rule.remind))
+    if rule.not_while:
+        yield RuleAction(action="Waits while this fires", text=", ".join(rule.not_while))
     if rule.once_per:
         window = lasting(rule.once_per.window)
         yield RuleAction(action="Once per", text=f"{rule.once_per.field} in {window}")

@@ -17,7 +17,7 @@ from bot.fields.recordings import FRICTION_TAGS
 from bot.messages.template_check import SAMPLES
 from bot.messages.template_variables import COMMON, LINKS
 from bot.ports import Addresses
-from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, RULE_KEYS, TEST_KEYS, Key
+from bot.rules.files.keys import BUDGET_KEYS, FILE_KEYS, REPORT_KEYS, RULE_KEYS, TEST_KEYS, Key
 from bot.rules.files.lints import LINTS
 from bot.rules.files.load import FORMATS
 from bot.rules.operators import OPERATORS
@@ -81,6 +81,7 @@ def tables() -> Mapping[str, str]:
     made["file-keys"] = _keys(FILE_KEYS)
     made["rule-keys"] = _keys(RULE_KEYS)
     made["budget-keys"] = _keys(BUDGET_KEYS)
+    made["report-keys"] = _keys(REPORT_KEYS)
     made["test-keys"] = _keys(TEST_KEYS)
     made["operators"] = table(
         ("operator", "holds where"),

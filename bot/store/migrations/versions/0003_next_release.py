@@ -123,6 +123,7 @@ def upgrade() -> None:
         "matches", sa.Column("severity", sa.Text, server_default="warning", nullable=False)
     )
     op.add_column("matches", sa.Column("runbook", sa.Text, server_default="", nullable=False))
+    op.add_column("matches", sa.Column("owner", sa.Text, server_default="", nullable=False))
     # What people pressed on messages, once each.
     op.create_table(
         "presses",

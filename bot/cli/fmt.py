@@ -1,0 +1,66 @@
+"""Format rule files: indentation and spaces made alike; comments and values stay as they are.
+
+Only YAML is formatted. A file whose comments or values would change stays as it is, and the
+command says so.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+EXAMPLE = "mouseflow-bot fmt\nmouseflow-bot fmt --check rules/checkout.yaml"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="rule files or folders")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 if a file would change"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Format them; 1 if a file can't be formatted, or would change with `--check`."""
+    from bot.cli import context, output
+    from bot.rules.files.disk import contents
+    from bot.rules.syntax.layout import NotKept, formatted
+    from bot.rules.syntax.nodes import Unreadable, decoded
+
+    configured = context.settings(args, offline=True) if not args.paths else None
+    found = contents(args.paths or (configured.rules.paths if configured else ()))
+    bad = list(map(str, found.faults))
+    changed, toml, same = [], [], 0
+    for name, data in found.files:
+        if name.lower().endswith(".toml"):
+            toml.append(name)
+            continue
+        try:
+            text = decoded(data)
+            new = formatted(text)
+        except Unreadable as error:
+            bad.append(f"{name}:{error.line}:{error.column}: {error.message}")
+        except NotKept as error:
+            bad.append(f"{name}: left as it is: {error}")
+        else:
+            if new.encode() == data:
+                same += 1
+                continue
+            changed.append(name)
+            if not args.check:
+                _replace(Path(name), new)
+    for line in bad:
+        output.line(line)
+    for name in changed:
+        output.line(f"{'would format' if args.check else 'formatted'} {name}")
+    if toml:
+        output.line(f"TOML files are not formatted: {', '.join(toml)}")
+    output.line(f"{output.counted(same, 'file')} unchanged")
+    return 1 if bad or (args.check and changed) else 0
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file anew, whole or not at all."""
+    real = path.resolve()
+    part = real.with_name(f".{real.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.chmod(real.stat().st_mode & 0o7777)
+    part.replace(real)

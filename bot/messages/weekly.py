@@ -1,0 +1,175 @@
+"""The weekly report of a website in words: what rules found, where, and what deserves a look."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from bot.messages import links
+from bot.messages.message import MOST_ITEMS, PLACE, Line, Message, Part, line_of, span_of
+from bot.messages.text import clean, cut, lasting, number
+from bot.ports import Addresses, Task
+
+ICON = "📊"
+
+FEW_RATED, HARDLY_USEFUL = 5, 50
+"""A rule with so many rated messages of which fewer percent were useful deserves a look."""
+
+
+class RuleWeek(Struct, frozen=True, kw_only=True):
+    """A rule's matches in the week and in the one before; `useful` of its `rated` messages were.
+
+    `before` is None where nobody watched then; `silent`: it has matched nothing for four weeks.
+    """
+
+    rule: str
+    summary: str
+    matches: int
+    before: int | None = None
+    useful: int | None = None
+    rated: int = 0
+    silent: bool = False
+
+
+class BudgetWeek(Struct, frozen=True, kw_only=True):
+    """A budget that counts the website: how much is used, and when it runs out, if it does."""
+
+    name: str
+    used: int
+    of: int
+    ends: str = ""
+
+
+class Trend(Struct, frozen=True, kw_only=True):
+    """How many sessions there were, and how many reached this friction; the week before, too."""
+
+    friction: float
+    sessions: int
+    high: int
+    sessions_before: int
+    high_before: int
+
+
+class Week(Struct, frozen=True, kw_only=True):
+    """All that a weekly report tells. `lasted` is the median of the alerts that ended."""
+
+    since: datetime
+    until: datetime
+    rules: tuple[RuleWeek, ...] = ()
+    fired: int = 0
+    ended: int = 0
+    lasted: timedelta | None = None
+    firing: tuple[str, ...] = ()
+    pages: tuple[tuple[str, int], ...] = ()
+    budgets: tuple[BudgetWeek, ...] = ()
+    trend: Trend | None = None
+
+
+def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
+    """The report: the week's matches against the week before, then a line for each subject."""
+    total = sum(each.matches for each in week.rules)
+    before = [each.before for each in week.rules if each.before is not None]
+    change = _change(total, sum(before)) if before else ""
+    name = _week_of(week, addresses.zone)
+    counted = f"{number(total)} match{'' if total == 1 else 'es'}" if total else "no matches"
+    lines = (_alerts(week), _trend(week.trend), _pages(week.pages), *_budgets(week.budgets))
+    shown = sorted((each for each in week.rules if each.matches), key=lambda it: -it.matches)
+    page = links.page(addresses, "")
+    return Message(
+        icon=ICON,
+        headline=f"{name}: {counted}{f', {change} the week before' if change else ''}",
+        url=page or links.website(task.subject, addresses),
+        place=cut(clean(task.subject.website.name or task.subject.website.id), PLACE),
+        why=tuple(line_of(line) for line in (*lines, *_worth_a_look(week.rules)) if line),
+        items=tuple(_rule(each, addresses) for each in shown[:MOST_ITEMS]),
+        more=sum(each.matches for each in shown[MOST_ITEMS:]),
+        links=(("Open overview", page),) if page else (),
+        context=(span_of(week.since, week.until, task.now, addresses),),
+    )
+
+
+def _week_of(week: Week, zone: str) -> str:
+    """`Week 47`, of the last whole day of the week that is told."""
+    last = (week.until - timedelta(days=1)).astimezone(ZoneInfo(zone)).date()
+    return f"Week {last.isocalendar().week}"
+
+
+def _change(now: int, before: int) -> str:
+    """`12 % fewer than`, `as many as`; empty if there is nothing to compare with."""
+    if not before:
+        return ""
+    percent = round(100 * (now - before) / before)
+    if not percent:
+        return "as many as"
+    return f"{number(abs(percent))} % {'more' if percent > 0 else 'fewer'} than"
+
+
+def _alerts(week: Week) -> str:
+    if not week.fired and not week.firing:
+        return ""
+    told = f"{number(week.fired)} alert{'' if week.fired == 1 else 's'} fired"
+    if week.ended:
+        told += f", {number(week.ended)} ended"
+        told += f" (median {lasting(week.lasted)})" if week.lasted else ""
+    names = ", ".join(clean(name, 80) for name in week.firing[:3])
+    more = f" and {len(week.firing) - 3} more" if len(week.firing) > 3 else ""
+    return f"{told}.{f' Firing now: {names}{more}.' if names else ''}"
+
+
+def _trend(trend: Trend | None) -> str:
+    if trend is None or not trend.sessions:
+        return ""
+    share = 100 * trend.high / trend.sessions
+    told = (
+        f"Friction {number(trend.friction)}+ in {number(round(share, 1))} % of "
+        f"{number(trend.sessions)} sessions"
+    )
+    if not trend.sessions_before:
+        return f"{told}."
+    before = 100 * trend.high_before / trend.sessions_before
+    return (
+        f"{told}, {number(round(before, 1))} % of {number(trend.sessions_before)} the week before."
+    )
+
+
+def _pages(pages: Sequence[tuple[str, int]]) -> str:
+    told = ", ".join(f"{number(count)} on {clean(page, 60)}" for page, count in pages[:3])
+    return f"Where rules matched most: {told}." if told else ""
+
+
+def _budgets(budgets: Iterable[BudgetWeek]) -> list[str]:
+    return [
+        f"{clean(each.name, 80)}: {int(100 * each.used / each.of)} % used "
+        f"({number(each.used)} of {number(each.of)})"
+        + (f", lasts until {each.ends}." if each.ends else ".")
+        for each in budgets
+        if each.of
+    ]
+
+
+def _worth_a_look(rules: Iterable[RuleWeek]) -> list[str]:
+    """Rules that people call useless, or that no longer match."""
+    found = []
+    for each in rules:
+        useless = each.rated - (each.useful or 0)
+        if each.rated >= FEW_RATED and 100 * useless > (100 - HARDLY_USEFUL) * each.rated:
+            found.append(
+                f"Worth a look: {each.rule}, {number(useless)} of {number(each.rated)} messages "
+                "were not useful. Make it stricter, or disable it."
+            )
+        elif each.silent:
+            found.append(f"Worth a look: {each.rule} has matched nothing for 4 weeks.")
+    return found[:MOST_ITEMS]
+
+
+def _rule(each: RuleWeek, addresses: Addresses) -> Line:
+    """`142 Frustrated visitor in the checkout · 31 % fewer than the week before · 91 % useful`."""
+    url = links.page(addresses, "rules", each.rule)
+    change = "" if each.before is None else _change(each.matches, each.before)
+    useful = ""
+    if each.rated and each.useful is not None:
+        useful = f"{100 * each.useful // each.rated} % useful"
+    told = (f"{change} the week before" if change else "", useful)
+    rest = tuple(Part(f" · {line}") for line in told if line)
+    return (Part(f"{number(each.matches)} × "), Part(clean(each.summary), url=url), *rest)

@@ -1,0 +1,204 @@
+"""The weekly reports of rule files: what they tell is gathered when they are due, and posted once.
+
+All but the share of sessions with friction comes from the store; that costs four calls.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from bot.actions.slack import Weekly
+from bot.budgets.state import budget_marks
+from bot.domain.subjects import Site, WebsiteSubject, written
+from bot.errors import BotError
+from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week
+from bot.polling.list_reader import narrowed, of_days
+from bot.polling.recordings import PollContext
+from bot.polling.server_facts import friction_is_ignored
+from bot.rules.model import Report, RuleSet, applies, names_site
+from bot.store import Connection
+from bot.store.matches import NewMatch, NewStep, add_match
+from bot.store.overview import alerts_of, last_matches, matches_of, pages_of
+from bot.store.presses import precision
+from bot.store.recordings import set_watermark, watermark
+from mouseflow import recordings
+
+log = structlog.get_logger(__name__)
+
+WEEK = timedelta(days=7)
+
+LATE = timedelta(days=2)
+"""A report that is later than this, after a downtime, is left out."""
+
+FRICTION = 2.5
+"""The friction from which on a session counts as a bad one."""
+
+SILENT = 4 * WEEK
+
+SOURCE = "report/"
+"""How the source begins under which the store keeps when a report was due last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A report about a website that must be posted now; `at` is when it was due."""
+
+    report: Report
+    site: Site
+    at: datetime
+
+
+async def post_reports(
+    rules: RuleSet, sites: Sequence[Site], context: PollContext, now: datetime
+) -> int:
+    """Post the reports that are due; returns how many. A new report begins with its next time."""
+    if not rules.reports:
+        return 0
+    zone = context.zone.key
+    due = await context.store.run(partial(due_reports, rules.reports, sites, now, zone))
+    for each in due:
+        trend = await _trend(each, context)
+        await context.store.run(partial(_post, rules, each, trend, context, now))
+        log.info("report.posted", report=each.report.id, website=each.site.name)
+    return len(due)
+
+
+def due_reports(
+    reports: Iterable[Report], sites: Iterable[Site], now: datetime, zone: str, conn: Connection
+) -> list[Due]:
+    """The reports that are due. Their time is noted when they are posted, or left out."""
+    found = []
+    for report in reports:
+        at = report.at.latest(now, zone)
+        for site in sites:
+            if report.websites and not names_site(report.websites, site):
+                continue
+            mark = watermark(conn, _source(report, site), "")
+            if mark is None or (datetime.fromisoformat(mark) < at and now - at > LATE):
+                _note(conn, Due(report, site, at), now)
+            elif datetime.fromisoformat(mark) < at:
+                found.append(Due(report, site, at))
+    return found
+
+
+def _source(report: Report, site: Site) -> str:
+    return f"{SOURCE}{report.id}/{site.id}"
+
+
+def _note(conn: Connection, due: Due, now: datetime) -> None:
+    set_watermark(conn, _source(due.report, due.site), "", due.at.isoformat(), now)
+
+
+def _post(
+    rules: RuleSet,
+    due: Due,
+    trend: Trend | None,
+    context: PollContext,
+    now: datetime,
+    conn: Connection,
+) -> None:
+    """Put the report into the outbox and note that, in one transaction."""
+    week = _week(conn, rules, due, trend)
+    action = Weekly(channel=due.report.channel, week=Weekly.kept(week))
+    subject = WebsiteSubject(website=due.site)
+    key = f"{_source(due.report, due.site)}/{due.at:%Y%m%dT%H%M%S}"
+    step = NewStep(
+        key=f"{key}/{action.kind}-1",
+        rank=action.rank,
+        lane=action.lane(subject, context.routing.channel),
+        kind=action.kind,
+        params=action.model_dump_json(),
+        due=now,
+    )
+    match = NewMatch(
+        rule=f"{SOURCE}{due.report.id}",
+        kind="digest",
+        website=due.site.id,
+        subject_key=due.site.id,
+        match_key=key,
+        subject=written(subject),
+        matched=now,
+        steps=[step],
+        summary=due.report.summary or due.report.id,
+        severity="info",
+    )
+    add_match(conn, match)
+    _note(conn, due, now)
+
+
+def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> Week:
+    """What the store knows of the website's week."""
+    rules = ruleset.rules
+    since, site = due.at - WEEK, due.site.id
+    now = matches_of(conn, site, since, due.at)
+    before = matches_of(conn, site, since - WEEK, since)
+    last = last_matches(conn, [rule.id for rule in rules])
+    useful = precision(conn)
+    alerts = alerts_of(conn, site, since, due.at)
+    by_id = {rule.id: rule for rule in rules}
+    found = []
+    for rule in rules:
+        if applies(rule, due.site):
+            known = useful.get(rule.id)
+            found.append(
+                RuleWeek(
+                    rule=rule.id,
+                    summary=rule.summary or rule.id,
+                    matches=now.get(rule.id, 0),
+                    before=before.get(rule.id, 0) if before else None,
+                    useful=known.useful if known else None,
+                    rated=known.of if known else 0,
+                    silent=last.get(rule.id, due.at) < due.at - SILENT,
+                )
+            )
+    firing = [by_id[rule].summary or rule for rule in alerts.firing if rule in by_id]
+    return Week(
+        since=since,
+        until=due.at,
+        rules=tuple(found),
+        fired=alerts.fired,
+        ended=len(alerts.lasted),
+        lasted=sorted(alerts.lasted)[len(alerts.lasted) // 2] if alerts.lasted else None,
+        firing=tuple(firing),
+        pages=pages_of(conn, site, since, due.at),
+        budgets=tuple(_budgets(conn, ruleset, due.site)),
+        trend=trend,
+    )
+
+
+def _budgets(conn: Connection, ruleset: RuleSet, site: Site) -> Iterable[BudgetWeek]:
+    names = {budget.id: budget.summary or budget.id for budget in ruleset.budgets}
+    for name, mark in budget_marks(conn).items():
+        if mark.removed is None and any(line.id == site.id for line in mark.websites):
+            ends = f"{mark.ends:%d %b}".lstrip("0") if mark.ends else ""
+            yield BudgetWeek(
+                name=names.get(name, name), used=mark.used, of=mark.recordings, ends=ends
+            )
+
+
+async def _trend(due: Due, context: PollContext) -> Trend | None:
+    """How many sessions reached the friction, by the API; None where it can't be asked."""
+    last = due.at.astimezone(context.zone).date()
+    counts = []
+    try:
+        if await friction_is_ignored(context.mouseflow, due.site.id, of_days(last - WEEK, last)):
+            return None
+        for end in (last, last - WEEK):
+            for friction in (None, FRICTION):
+                days = of_days(end - WEEK, end)
+                filters = days if friction is None else narrowed(days, friction=friction)
+                page = await context.mouseflow.send(recordings.list(due.site.id, filters, limit=1))
+                counts.append(page.count)
+    except BotError as error:
+        log.warning("report.without_friction", website=due.site.name, reason=str(error))
+        return None
+    return Trend(
+        friction=FRICTION,
+        sessions=counts[0],
+        high=counts[1],
+        sessions_before=counts[2],
+        high_before=counts[3],
+    )

@@ -1,0 +1,331 @@
+"""Quiet times and scheduled digests: what waits, until when, and as what it goes out."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from posting_world import ZONE, posting, visit
+from pydantic import ValidationError
+from test_alert_threads import Alerts
+
+from bot.actions import ACTIONS, AFTER_QUIET
+from bot.config.settings import QuietSection
+from bot.domain.calendar import Calendar, quiet_days, schedule
+from bot.domain.limits import Hours
+from bot.rules.files.load import read
+from bot.store.audit import history
+
+EVERY_DAY = frozenset(range(7))
+NIGHT = Calendar(ZONE, (Hours(EVERY_DAY, 20 * 60, 7 * 60, ZONE),))
+RULES = """
+friction:
+  summary: Frustrated visitor
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {}}
+search:
+  summary: Search without a click
+  severity: info
+  watch: recordings
+  when: {tags: search}
+  do: {slack: {}}
+broken:
+  summary: Error on the payment page
+  severity: critical
+  watch: recordings
+  when: {tags: error}
+  do: {slack: {}}
+"""
+
+
+def at(text):
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "now", "until"),
+    [
+        (NIGHT, "2026-03-02T18:59", None),
+        (NIGHT, "2026-03-02T19:00", "2026-03-03T06:00"),
+        (NIGHT, "2026-03-03T05:59", "2026-03-03T06:00"),
+        (NIGHT, "2026-03-03T06:00", None),
+        # The night before the clocks go forward is an hour shorter, in autumn one longer.
+        (NIGHT, "2026-03-28T20:00", "2026-03-29T05:00"),
+        (NIGHT, "2026-10-24T20:00", "2026-10-25T06:00"),
+        # Saturday, Sunday and the nights beside them are one quiet time.
+        (Calendar("UTC", (Hours(EVERY_DAY, 20 * 60, 7 * 60, "UTC"),
+                          Hours(frozenset({5, 6}), 0, 1440, "UTC"))),
+         "2026-03-06T21:00", "2026-03-09T07:00"),
+        (Calendar(ZONE, dates=(quiet_days("12-24..01-01"),)),
+         "2026-12-23T23:00", "2027-01-01T23:00"),
+        (Calendar(ZONE, dates=(quiet_days("12-24..01-01"),)), "2026-12-23T22:59", None),
+        (Calendar("UTC", dates=(quiet_days("2026-05-01"),)), "2026-05-01T12:00",
+         "2026-05-02T00:00"),
+        (Calendar("UTC", dates=(quiet_days("2026-05-01"),)), "2027-05-01T12:00", None),
+    ],
+)  # fmt: skip
+def test_quiet_times_follow_the_clocks_of_the_account(calendar, now, until):
+    assert calendar.quiet_until(at(now)) == (until and at(until))
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "following"),
+    [
+        ("mon-fri 09:00", "2026-03-06T08:00", "2026-03-09T08:00"),
+        ("mon-fri 09:00", "2026-03-06T07:59", "2026-03-06T08:00"),
+        ("sun 09:00", "2026-03-28T09:00", "2026-03-29T07:00"),
+        ("9:00", "2026-03-28T09:00", "2026-03-29T07:00"),
+    ],
+)
+def test_a_schedule_follows_the_clocks_of_the_account(text, now, following):
+    assert schedule(text).following(at(now), ZONE) == at(following)
+    assert schedule(text).latest(at(following), ZONE) == at(following)
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Quiet:
+    """Matches in a night, and what the channel has got."""
+
+    def __init__(self, world) -> None:
+        self.world = world
+        world.now = at("2026-03-10T20:00")
+
+    async def deliver(self, **wait):
+        self.world.wait(**wait)
+        await self.world.deliver(calendar=NIGHT)
+        return [post.text for post in self.world.posts()]
+
+    def match(self, key, rule="friction", **values):
+        self.world.match(visit(key, "/CART", at=self.world.now, **values), rule=rule)
+
+
+async def test_a_few_posts_wait_and_go_out_as_they_are_even_if_old_by_then():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        night.match("r1", friction=5)
+        assert await night.deliver() == []
+        assert world.store.do(lambda conn: history(conn, kind="step.put_off"))[0].text == (
+            "the post waits until 2026-03-11 06:00 UTC: quiet time"
+        )
+        assert await night.deliver(hours=9, minutes=59) == []
+        [text] = await night.deliver(minutes=1)
+        assert text.startswith("🔶 Frustrated visitor · myshop.com")
+        assert await night.deliver(hours=1) == [text]
+
+
+async def test_a_critical_rule_does_not_wait():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        night.match("r1", "broken")
+        [text] = await night.deliver()
+        assert text.startswith("🛑 Error on the payment page")
+
+
+async def test_many_posts_of_several_rules_are_one_message_of_the_channel():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        for n in range(4):
+            night.match(f"r{n}", friction=n + 1)
+            await night.deliver(minutes=1)
+        night.match("s1", "search")
+        assert await night.deliver() == []
+        world.now = at("2026-03-11T06:00")
+        [text] = await night.deliver()
+        [post] = world.posts()
+        assert nothing_waits(world)
+    assert text.startswith("🔶 5 while it was quiet")
+    assert "All on /cart, all on phones" in text
+    lines = post.blocks[1]["text"]["text"].splitlines()
+    assert lines[0].startswith("• 🔶 4 × <https://app.mouseflow.com/websites/site-1/recordings/r3/")
+    assert "|Frustrated visitor> · All on /cart" in lines[0]
+    assert "🔵 <" in lines[1]
+    assert "|Search without a click> · a reason · " in lines[1]
+
+
+def nothing_waits(world):
+    states = world.store.do(
+        lambda conn: conn.exec_driver_sql(
+            "SELECT DISTINCT steps.state FROM steps JOIN matches ON matches.id = match_id"
+            " WHERE matches.subject IS NOT NULL OR steps.state = 'pending'"
+        ).fetchall()
+    )
+    return states == []
+
+
+async def test_the_digest_is_posted_once_though_the_bot_dies_in_between():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        for n in range(5):
+            night.match(f"r{n}")
+        await night.deliver()
+        world.now = at("2026-03-11T06:00")
+
+        def dies(point: str) -> None:
+            if point == "call.after":
+                raise Killed
+
+        with pytest.raises(Killed):
+            await world.deliver(calendar=NIGHT, checkpoint=dies)
+        assert len(await night.deliver(minutes=10)) == 1
+
+
+async def test_a_flood_in_the_night_is_one_message_too():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        for n in range(300):
+            night.match(f"r{n}")
+        assert await night.deliver() == []
+        world.now = at("2026-03-11T06:00")
+        [text] = await night.deliver()
+    assert text.startswith("🔶 300 while it was quiet")
+
+
+async def test_what_a_snooze_holds_back_stays_its_own_digest():
+    async with posting(RULES.replace("slack: {}", "slack: {at_most: 1 per hour}", 1)) as world:
+        night = Quiet(world)
+        world.now = at("2026-03-10T12:00")
+        for n in range(3):
+            night.match(f"r{n}")
+        assert len(await night.deliver()) == 1
+        world.now = at("2026-03-10T20:00")
+        assert len(await night.deliver()) == 1
+        world.now = at("2026-03-11T06:00")
+        assert (await night.deliver())[1].startswith("🔶 2 more: Frustrated visitor")
+
+
+class Nights(Alerts):
+    """An alert in a night with quiet hours."""
+
+    def __init__(self, slack) -> None:
+        super().__init__(slack)
+        self.now = at("2026-03-10T20:00")
+
+    async def converts(self, completed: int, **wait: float) -> None:
+        self.api.funnels["checkout"] = [1000, completed]
+        await self.look(**wait)
+        self.slack.now = self.now
+        await self.slack.deliver(calendar=NIGHT)
+
+    async def morning(self) -> list[str]:
+        self.slack.now = at("2026-03-11T06:00")
+        for _ in range(2):
+            await self.slack.deliver(calendar=NIGHT)
+        return [post.text for post in self.posts]
+
+
+async def test_an_alert_that_began_and_ended_in_the_night_is_one_line():
+    async with posting("") as slack:
+        world = Nights(slack)
+        await world.converts(182)
+        for _ in range(17):
+            await world.converts(176)
+        await world.ends()
+        assert world.posts == []
+        [text] = await world.morning()
+        [post] = world.posts
+    assert text.startswith("🔶 1 while it was quiet")
+    line = post.blocks[1]["text"]["text"]
+    assert "Checkout funnel" in line
+    assert "over after 4 h 45 min · conversion 18.2 %, under 25 % · " in line
+
+
+async def test_an_alert_that_lasts_is_told_once_in_the_morning_without_its_reminders():
+    async with posting("") as slack:
+        world = Nights(slack)
+        await world.converts(182)
+        for _ in range(34):
+            await world.converts(176)
+        [text] = await world.morning()
+    assert text.startswith("🔶 Checkout funnel: 18.2 % convert, limit 25 %")
+
+
+async def test_the_end_of_an_alert_told_before_answers_its_message_in_the_morning():
+    async with posting("") as slack:
+        world = Nights(slack)
+        world.now = at("2026-03-10T17:00")
+        await world.converts(182)
+        world.now = at("2026-03-10T20:00")
+        await world.ends()
+        assert len(world.posts) == 1
+        first, answer = await world.morning()
+        told, reply = world.posts
+    assert (told.edits, reply.thread_ts) == (1, told.ts)
+    assert first == answer
+
+
+SCHEDULED = """
+friction:
+  summary: Frustrated visitor
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {digest: "mon-fri 09:00"}}
+"""
+
+
+async def test_a_scheduled_digest_posts_all_matches_at_its_time_and_nothing_before():
+    async with posting(SCHEDULED) as world:
+        world.now = at("2026-03-06T09:00")  # a Friday
+        for n in range(3):
+            world.match(visit(f"r{n}", "/CART", at=world.now, friction=5))
+            await world.deliver(calendar=Calendar(ZONE))
+            world.wait(hours=10)
+        assert world.posts() == []
+        folded = world.store.do(lambda conn: history(conn, kind="step.folded"))
+        assert {each.text for each in folded} == {"for the scheduled digest"}
+        world.now = at("2026-03-09T08:00")
+        await world.deliver(calendar=Calendar(ZONE))
+        [post] = world.posts()
+        assert post.text.startswith("🔶 3 matches: Frustrated visitor")
+        world.now = at("2026-03-10T08:00")
+        await world.deliver(calendar=Calendar(ZONE))
+        assert len(world.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("slack", "said"),
+    [
+        ("digest: at nine", "write days and a time, such as mon-fri 09:00"),
+        ("digest: funday 09:00", "write weekdays such as mon, mon-fri or sat,sun"),
+        ('digest: "09:00", at_most: 3 per day',
+         "at_most has no effect beside digest; leave out one of both"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_can_not_be_kept_is_an_error(slack, said):
+    text = SCHEDULED.replace('digest: "mon-fri 09:00"', slack)
+    body = "\n".join(f"  {line}" for line in text.strip().splitlines())
+    with pytest.raises(Exception, match=said):
+        read([("r.yaml", f"version: 1\nrules:\n{body}\n".encode())])
+
+
+def test_the_configuration_has_quiet_times():
+    section = QuietSection(hours="20:00-07:00; sat,sun", dates=[date(2026, 12, 24), "05-01"])
+    calendar = section.calendar("UTC")
+    assert calendar.quiet_until(at("2026-03-06T21:00")) == at("2026-03-09T07:00")
+    assert calendar.quiet_until(at("2026-12-24T12:00")) == at("2026-12-25T07:00")
+    assert calendar.quiet_until(at("2030-05-01T12:00")) == at("2030-05-02T07:00")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"hours": ["mon-sun"]}, "leaves no time for posts"),
+        ({"hours": ["night"]}, "write weekdays such as mon, mon-fri or sat,sun"),
+        ({"dates": ["easter"]}, "write days such as 2026-12-24"),
+    ],
+)
+def test_quiet_times_that_can_not_be_kept_are_errors(values, said):
+    with pytest.raises(ValidationError, match=said):
+        QuietSection(**values)
+
+
+def test_quiet_days_are_checked():
+    for text in ("12-32", "christmas", "2026-02-02..2026-02-01", "2026-02-02..02-03"):
+        with pytest.raises(ValueError, match="write days such as"):
+            quiet_days(text)
+
+
+def test_each_kind_of_digest_has_one_for_a_quiet_time():
+    assert dict(AFTER_QUIET) == {"digest": "after_quiet", "notify_digest": "notify_after_quiet"}
+    assert {*AFTER_QUIET.values()} <= ACTIONS.keys()

@@ -1,0 +1,133 @@
+"""The weekly report: what it tells of a website, and that it comes once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from posting_world import posting
+from weekly_world import RULES, Weeks
+
+from bot.errors import RuleErrors, TryLater
+from bot.messages.template_check import SAMPLES
+from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, weekly
+from bot.ports import Addresses
+from bot.rules.files.load import read
+
+MONDAY = datetime(2026, 3, 16, 8, tzinfo=UTC)  # 09:00 in Copenhagen
+DAY = timedelta(days=1)
+
+
+async def two_weeks(world):
+    world.matches("old-landing", MONDAY - 40 * DAY, "/landing")
+    await world.tick(MONDAY - 40 * DAY)
+    world.matches("checkout-friction", MONDAY - 10 * DAY, "/CART", count=8)
+    world.matches("checkout-friction", MONDAY - 3 * DAY, "/CHECKOUT/PAY", count=6)
+    world.matches("search-dead-end", MONDAY - 2 * DAY, "/search", count=3)
+
+
+async def test_it_tells_what_the_rules_found_against_the_week_before():
+    async with posting("", page="https://bot.example") as slack:
+        world = Weeks(slack)
+        await two_weeks(world)
+        await world.tick(MONDAY - 7 * DAY)
+        world.api.calls = 0
+        text = (await world.tick(MONDAY))[-1]
+        post = slack.posts()[-1]
+        assert world.api.calls == 5
+    assert text.startswith("📊 Week 11: 9 matches, 12 % more than the week before · myshop.com")
+    lines = post.blocks[0]["text"]["text"].splitlines()[1:]
+    assert lines == [
+        "Friction 2.5+ in 4.2 % of 1,000 sessions, 2.1 % of 2,000 the week before.",
+        "Where rules matched most: 6 on */checkout/pay*, 3 on */search*.",
+        "Worth a look: old-landing has matched nothing for 4 weeks.",
+    ]
+    assert post.blocks[1]["text"]["text"].splitlines() == [
+        "• 6 × <https://bot.example/rules/checkout-friction|Frustrated visitor in the checkout>"
+        " · 25 % fewer than the week before",
+        "• 3 × <https://bot.example/rules/search-dead-end|Search without a click>",
+    ]
+
+
+async def test_it_comes_once_a_week_also_across_restarts_and_not_before_its_time():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        assert await world.tick(MONDAY - 3 * DAY) == []  # it begins with its next time
+        assert await world.tick(MONDAY - timedelta(seconds=1)) == []
+        assert len(await world.tick(MONDAY)) == 1
+        again = Weeks(slack)  # another process with the same store
+        assert len(await again.tick(MONDAY + timedelta(minutes=1))) == 1
+        assert len(await again.tick(MONDAY + 7 * DAY)) == 2
+
+
+async def test_after_a_downtime_it_comes_late_or_not_at_all():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await world.tick(MONDAY - DAY)
+        assert len(await world.tick(MONDAY + DAY)) == 1
+        assert len(await world.tick(MONDAY + 10 * DAY)) == 1
+        assert len(await world.tick(MONDAY + 14 * DAY)) == 2
+
+
+async def test_it_comes_without_the_trend_where_mouseflow_does_not_answer():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await two_weeks(world)
+        world.api.fails = TryLater("busy")
+        text = (await world.tick(MONDAY))[-1]
+    assert text.startswith("📊 Week 11: 9 matches")
+
+
+async def test_a_quiet_week_says_so_and_a_rule_set_without_reports_costs_nothing():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await world.tick(MONDAY - DAY)
+        assert (await world.tick(MONDAY))[-1].startswith("📊 Week 11: no matches · myshop.com")
+        without = Weeks(slack, RULES.replace("reports:", "x-reports:"))
+        assert len(await without.tick(MONDAY + 7 * DAY)) == 1
+        assert without.api.calls == 0
+
+
+def test_every_line_of_it():
+    week = Week(
+        since=MONDAY - 7 * DAY,
+        until=MONDAY,
+        rules=(
+            RuleWeek(rule="gift-finder", summary="Gift finder", matches=55, before=55,
+                     useful=5, rated=13),
+            RuleWeek(rule="new", summary="New rule", matches=1, before=0),
+        ),
+        fired=6,
+        ended=5,
+        lasted=timedelta(hours=2, minutes=10),
+        firing=("Checkout funnel",),
+        budgets=(BudgetWeek(name="Plan credits", used=14_217, of=50_000, ends="12 Dec"),),
+        trend=Trend(friction=2.5, sessions=200, high=5, sessions_before=0, high_before=0),
+    )  # fmt: skip
+    message = weekly(SAMPLES["websites"], Addresses(zone="Europe/Copenhagen"), week)
+    assert message.headline == "Week 11: 56 matches, 2 % more than the week before"
+    assert ["".join(part.text for part in line) for line in message.why] == [
+        "6 alerts fired, 5 ended (median 2 h 10 min). Firing now: Checkout funnel.",
+        "Friction 2.5+ in 2.5 % of 200 sessions.",
+        "Plan credits: 28 % used (14,217 of 50,000), lasts until 12 Dec.",
+        "Worth a look: gift-finder, 8 of 13 messages were not useful. Make it stricter, or "
+        "disable it.",
+    ]
+    assert ["".join(part.text for part in line) for line in message.items] == [
+        "55 × Gift finder · as many as the week before · 38 % useful",
+        "1 × New rule",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("mon 09:00", "mon-fri 09:00", "write one weekday and a time, such as mon 09:00"),
+        ('{slack: {channel: "#ux"}}', "{recording: stop}",
+         'a report is one post of the bot; write {slack: {channel: "#ux"}}'),
+        ('channel: "#ux"', 'channel: "#ux", text: Hello',
+         'a report is one post of the bot; write {slack: {channel: "#ux"}}'),
+    ],
+)  # fmt: skip
+def test_a_report_that_can_not_be_posted_is_an_error(old, new, said):
+    with pytest.raises(RuleErrors, match=r"r\.yaml") as found:
+        read([("r.yaml", RULES.replace(old, new, 1).encode())])
+    assert said in str(found.value)
