@@ -130,7 +130,11 @@ def test_the_first_rule_beside_every_pack_has_no_id_twice(
 
     told(capsys, "init")
     told(capsys, "init", *(word for name in packs() for word in ("--pack", name)))
-    assert told(capsys, "check").splitlines()[-1].startswith("ok: 32 rules and 2 budgets")
+    assert (
+        told(capsys, "check")
+        .splitlines()[-1]
+        .startswith("ok: 32 rules, 2 budgets and 1 weekly report in ")
+    )
 
 
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
