@@ -123,7 +123,8 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(
-            "slack.bot_token: no Slack token set; rules that post need one (BOT_SLACK__BOT_TOKEN)"
+            "slack.bot_token: no Slack token set; rules that post to Slack need one "
+            "(BOT_SLACK__BOT_TOKEN)"
         )
     if settings.notify:
         from bot.delivery.notify import unset
