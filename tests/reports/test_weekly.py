@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from posting_world import posting
+from posting_world import SITE, posting
 from weekly_world import RULES, Weeks
 
+from bot.domain.subjects import Site
 from bot.errors import RuleErrors, TryLater
 from bot.messages.template_check import SAMPLES
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, weekly
 from bot.ports import Addresses
 from bot.rules.files.load import read
+from bot.weekly import post_reports
 
 MONDAY = datetime(2026, 3, 16, 8, tzinfo=UTC)  # 09:00 in Copenhagen
 DAY = timedelta(days=1)
@@ -131,3 +133,22 @@ def test_a_report_that_can_not_be_posted_is_an_error(old, new, said):
     with pytest.raises(RuleErrors, match=r"r\.yaml") as found:
         read([("r.yaml", RULES.replace(old, new, 1).encode())])
     assert said in str(found.value)
+
+
+async def test_a_report_that_fails_leaves_the_others_alone():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        odd = Site("odd", "odd.example")
+        await post_reports(world.rules, [odd, SITE], world.context, MONDAY - DAY)
+        send = world.api.send
+
+        async def surprises(request):
+            if "/odd/" in request.path:
+                raise ValueError("a surprise")
+            return await send(request)
+
+        world.api.send = surprises
+        slack.now = MONDAY
+        await post_reports(world.rules, [odd, SITE], world.context, MONDAY)
+        await slack.deliver()
+        assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com"]
