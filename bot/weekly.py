@@ -155,12 +155,14 @@ def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> 
     for rule in rules:
         if applies(rule, due.site):
             known = useful.get(rule.id)
+            # A rule about too few sessions counts those that come.
+            told = (rule.id, "websites" if rule.too_few else rule.watch)
             found.append(
                 RuleWeek(
                     rule=rule.id,
                     summary=rule.summary or rule.id,
-                    matches=now.get(rule.id, 0),
-                    before=before.get(rule.id, 0) if before else None,
+                    matches=now.get(told, 0),
+                    before=before.get(told, 0) if before else None,
                     useful=known.useful if known else None,
                     rated=known.of if known else 0,
                     silent=last.get(rule.id, due.at) < due.at - SILENT,

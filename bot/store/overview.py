@@ -132,15 +132,22 @@ _COUNT = (
 )
 
 
-def matches_of(conn: Connection, website: str, start: datetime, end: datetime) -> dict[str, int]:
-    """How often each rule matched on the website; without digests, ends and reminders."""
+def matches_of(
+    conn: Connection, website: str, start: datetime, end: datetime
+) -> dict[tuple[str, str], int]:
+    """How often each rule (by id) matched each kind of subject on the website.
+
+    Without digests, ends and reminders.
+    """
     span: dict[str, Value] = {"website": website, "start": ms(start), "end": ms(end)}
-    return dict(execute(conn, _OF_WEBSITE, span).fetchall())
+    found = execute(conn, _OF_WEBSITE, span).fetchall()
+    return {(rule, kind): count for rule, kind, count in found}
 
 
 _OF_WEBSITE = (
-    "SELECT rule, count(*) FROM matches INDEXED BY matches_age WHERE website = :website"  # noqa: S608
-    f" AND matched >= :start AND matched < :end AND kind <> 'press' AND {_REAL} GROUP BY rule"
+    "SELECT rule, kind, count(*) FROM matches INDEXED BY matches_age"  # noqa: S608
+    " WHERE website = :website AND matched >= :start AND matched < :end AND kind <> 'press'"
+    f" AND {_REAL} GROUP BY rule, kind"
 )
 
 

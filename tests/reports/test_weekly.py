@@ -135,6 +135,17 @@ def test_a_report_that_can_not_be_posted_is_an_error(old, new, said):
     assert said in str(found.value)
 
 
+async def test_sessions_that_a_rule_about_too_few_has_counted_are_no_matches():
+    few = "watch: recordings\n    count: {at_most: 0, within: 1h}\n    when: {tags: search}"
+    rules = RULES.replace("watch: recordings\n    when: {tags: search}", few)
+    async with posting("") as slack:
+        world = Weeks(slack, rules.replace('{channel: "#ops", digest: "sun 23:59"}', "{}"))
+        await two_weeks(world)
+        await world.tick(MONDAY - 7 * DAY)
+        text = (await world.tick(MONDAY))[-1]
+    assert text.startswith("📊 Week 11: 6 matches")
+
+
 async def test_a_report_that_fails_leaves_the_others_alone():
     async with posting("") as slack:
         world = Weeks(slack)
