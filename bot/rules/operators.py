@@ -1079,7 +1079,7 @@ class Unusual(Operator):
         return f"{' or '.join(said)} of the usual"
 
     def reason(self, about: Field, value: Any, shown: str) -> str:
-        return f"{about.name} {self.words(about)}: {shown}"
+        return f"{about.name} {shown}"
 
 
 def _covered(values: tuple[str, ...], patterns: tuple[str, ...], about: Field) -> bool:
