@@ -332,7 +332,7 @@ async def test_dead_letters_that_somebody_has_retried_elsewhere_stay_as_they_are
 
 
 async def test_who_retries_what_its_rule_no_longer_asks_for_is_told():
-    async with one_dead_letter() as (world, people, post):
+    async with one_dead_letter() as (_, people, post):
         book = Book({}, {"friction"}, "#ux", "#ops")
 
         def requeue(conn, ids, now):
