@@ -304,8 +304,10 @@ def _digest_waits(conn: Connection, row: DueStep, now: datetime, quiet: datetime
 def _put_off(
     conn: Connection, row: DueStep, until: datetime, reason: Reason, now: datetime
 ) -> None:
+    # What it has failed until now counts no more: it would be given up after its next try.
+    anew = {"attempts": 0, "first_tried": None}
     later = update(steps).where(steps.c.id == row.id)
-    conn.execute(later.values(due=ms(until), fault=str(reason)))
+    conn.execute(later.values(due=ms(until), fault=str(reason), **anew))
     what = "the digest" if row.action in DIGESTS.values() else "the post"
     said = f"{what} waits until {until:%Y-%m-%d %H:%M} UTC: {reason}"
     record(conn, now, [_note(row, "step.put_off", said)])

@@ -11,6 +11,7 @@ from bot.actions import ACTIONS, AFTER_QUIET
 from bot.config.settings import QuietSection
 from bot.domain.calendar import Calendar, quiet_days, schedule
 from bot.domain.limits import Hours
+from bot.errors import TryLater
 from bot.rules.files.load import read
 from bot.store.audit import history
 from bot.store.rules import snooze
@@ -377,3 +378,24 @@ async def test_what_waits_for_its_active_hours_goes_out_then_and_not_when_the_qu
         world.now = at("2026-03-11T08:00")
         [text] = await night.deliver()
     assert text.startswith("🔶 5 more: Frustrated visitor")
+
+
+async def test_a_quiet_time_does_not_count_as_time_in_which_a_post_failed():
+    async with posting(RULES) as world:
+        night, post = Quiet(world), world.poster.post
+        world.now = at("2026-03-10T18:59:50")
+        night.match("r1")
+
+        async def fails(_):
+            raise TryLater("no connection")
+
+        world.poster.post = fails
+        await night.deliver()
+        world.now = at("2026-03-10T20:00")
+        await world.deliver(calendar=NIGHT)
+        world.now = at("2026-03-10T21:00")
+        await world.deliver(calendar=NIGHT)
+        world.now = at("2026-03-15T06:00")
+        await world.deliver(calendar=NIGHT)
+        world.poster.post = post
+        assert len(await night.deliver(minutes=10)) == 1
