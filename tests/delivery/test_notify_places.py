@@ -31,6 +31,7 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.store.audit import history
 from bot.store.dead_letters import waiting_steps
+from bot.store.lineage import mark_restored
 from bot.store.overview import lanes_now
 
 
@@ -229,6 +230,14 @@ async def test_over_at_most_one_digest_follows(editing, web):
     titles = [letter["title"] for letter in web.letters]
     assert len(titles) == 2
     assert "2 more" in titles[1]
+
+
+async def test_limits_hold_also_after_the_store_was_restored(editing, web):
+    await editing.use("{notify: {to: oncall, at_most: 1 per hour}}")
+    editing.matched(*"abcdef")
+    editing.do(mark_restored, 100, editing.now)
+    await editing.delivery.drain()
+    assert len(web.letters) == 1
 
 
 async def test_a_place_that_refuses_holds_its_own_lane_and_goes_on_by_itself(editing, web, store):
