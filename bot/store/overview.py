@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, func, select, text
 
 from bot.actions import DIGESTS
-from bot.actions.slack import Edit, Ended
+from bot.actions.slack import EDITS
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
 from bot.domain.step import Rank, StepStatus
@@ -273,7 +273,7 @@ def lags(conn: Connection, since: datetime) -> list[float]:
             matches.c.matched >= ms(since),
             matches.c.kind != "digest",
             steps.c.rank == Rank.POST,
-            steps.c.action.not_in((Edit.kind, Ended.kind)),
+            steps.c.action.not_in(EDITS),
             steps.c.state == StepStatus.DONE,
         )
         .order_by(matches.c.matched.desc())
@@ -290,7 +290,7 @@ def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
         .where(
             matches.c.matched >= ms(since),
             steps.c.rank.in_((Rank.POST, Rank.NOTICE)),
-            steps.c.action != Edit.kind,
+            steps.c.action.not_in(EDITS),
             steps.c.state == StepStatus.DONE,
         )
         .group_by(steps.c.action)
