@@ -120,12 +120,17 @@ async def test_the_filter_decides_rules_about_tags(account):
     assert shop.matched() == await shop.truth(there)
 
 
-@pytest.mark.parametrize("posts", [True, False])
-async def test_the_detail_of_a_match_is_read_for_its_message(account, posts):
-    action = "slack: {text: '{{ saw }}'}" if posts else "star: true"
+@pytest.mark.parametrize(
+    ("posts", "then"),
+    [
+        (True, "do: {slack: {text: '{{ saw }}'}}"),
+        (False, "do: {star: true}"),
+        (False, "count: {at_most: 0, within: 1h}\n  do: {slack: {}}"),  # it posts of the website
+    ],
+)
+async def test_the_detail_of_a_match_is_read_for_its_message(account, posts, then):
     shop = account(
-        f"added:\n  watch: recordings\n  when: {{tags: add-to-cart}}\n  do: {{{action}}}\n",
-        expand=False,
+        f"added:\n  watch: recordings\n  when: {{tags: add-to-cart}}\n  {then}\n", expand=False
     )
     there = await busy(shop)
     read = sum("/recordings/" in path for path in shop.calls)
