@@ -209,7 +209,7 @@ FAILING = {
     "healthcheck": "unhealthy: the daemon is not running",
     "init": "these files already exist, nothing was written: config.toml",
     "init --pack checkout --pack forms": "these files already exist, nothing was written",
-    "move sqlite:///data/bot.db postgresql://bot@db.example/bot": "no store at data/bot.db",
+    "move sqlite:///data/bot.db postgresql://bot@db.example/bot": "PostgreSQL does not answer",
     "replay --resume": "no interrupted replay",
     "retry 17 23": "17: no such dead letter",
 }
