@@ -202,6 +202,11 @@ def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar
         case Post(window):
             if window:
                 _keep_window(conn, row, window)
+            if row.fault == Reason.QUIET:  # nor is it after an attempt that fails
+                kept = msgspec.json.encode(posting).decode()
+                conn.execute(
+                    update(matches).where(matches.c.id == row.match_id).values(posting=kept)
+                )
             return False
         case Waits(until):
             _put_off(conn, row, until, Reason.QUIET, now)

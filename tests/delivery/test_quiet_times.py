@@ -399,3 +399,20 @@ async def test_a_quiet_time_does_not_count_as_time_in_which_a_post_failed():
         await world.deliver(calendar=NIGHT)
         world.poster.post = post
         assert len(await night.deliver(minutes=10)) == 1
+
+
+async def test_what_waited_is_not_too_old_after_an_attempt_that_failed():
+    old = "after_downtime: {act_up_to: 1h, older: drop}\n  do: {slack: {}}"
+    async with posting(RULES.replace("do: {slack: {}}", old, 1)) as world:
+        night, post = Quiet(world), world.poster.post
+        night.match("r1")
+        assert await night.deliver() == []
+
+        async def fails(_):
+            raise TryLater("no connection")
+
+        world.poster.post = fails
+        world.now = at("2026-03-11T06:00")
+        assert await night.deliver() == []
+        world.poster.post = post
+        assert len(await night.deliver(minutes=10)) == 1
