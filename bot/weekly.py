@@ -187,9 +187,8 @@ def _budgets(conn: Connection, ruleset: RuleSet, site: Site) -> Iterable[BudgetW
     names = {budget.id: budget.summary or budget.id for budget in ruleset.budgets}
     for name, mark in budget_marks(conn).items():
         if mark.removed is None and any(line.id == site.id for line in mark.websites):
-            ends = f"{mark.ends:%d %b}".lstrip("0") if mark.ends else ""
             yield BudgetWeek(
-                name=names.get(name, name), used=mark.used, of=mark.recordings, ends=ends
+                name=names.get(name, name), used=mark.used, of=mark.recordings, ends=mark.ends
             )
 
 

@@ -612,11 +612,17 @@ def _stop(sentence: str) -> str:
     return "" if sentence.endswith((".", "!", "?")) else "."
 
 
+_RECENT = timedelta(hours=12)
+
+
 def time_part(at: datetime, now: datetime, zone: str) -> Line:
     """A moment: the time alone if it is of the last 12 hours, else with its day."""
+    return _moment(at, zone, day=abs(now - at) >= _RECENT)
+
+
+def _moment(at: datetime, zone: str, *, day: bool) -> Line:
     local = at.astimezone(ZoneInfo(zone))
-    recent = abs(now - at) < timedelta(hours=12)
-    text = f"{local:%H:%M %Z}" if recent else f"{local.day} {local:%b %H:%M %Z}"
+    text = f"{local.day} {local:%b %H:%M %Z}" if day else f"{local:%H:%M %Z}"
     return (Part(text, at=at),)
 
 
@@ -630,10 +636,14 @@ def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...
 
 
 def span_of(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
+    """`10:00 to 12:04`; both with their day if the first needs it and they are of two days."""
+    zone = ZoneInfo(addresses.zone)
+    days = since.astimezone(zone).date() != until.astimezone(zone).date()
+    day = abs(now - until) >= _RECENT or (days and abs(now - since) >= _RECENT)
     return (
         *time_part(since, now, addresses.zone),
         Part(" to "),
-        *time_part(until, now, addresses.zone),
+        *_moment(until, addresses.zone, day=day),
     )
 
 
