@@ -542,7 +542,7 @@ class _Evaluator:
             for rule in wanted[key]:
                 said = self._verdict(rule, subjects[key], answers)
                 # Messages show the pages of a recording, so its detail is read for them.
-                posts = any(action.posts for action in rule.do)
+                posts = rule.too_few is None and any(action.posts for action in rule.do)
                 if said is False or (said and not posts):
                     self._verdicts[key, rule.id] = said
         spared = {

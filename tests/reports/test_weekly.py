@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from posting_world import posting
+from posting_world import SITE, posting
 from weekly_world import RULES, Weeks
 
+from bot.domain.subjects import Site
 from bot.errors import RuleErrors, TryLater
 from bot.messages.template_check import SAMPLES
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, weekly
 from bot.ports import Addresses
 from bot.rules.files.load import read
+from bot.weekly import post_reports
 
 MONDAY = datetime(2026, 3, 16, 8, tzinfo=UTC)  # 09:00 in Copenhagen
 MIDNIGHT = datetime(2026, 12, 11, 23, tzinfo=UTC)  # 12 December there
@@ -142,3 +144,33 @@ def test_a_report_that_can_not_be_posted_is_an_error(old, new, said):
         read([("r.yaml", RULES.replace(old, new, 1).encode())])
     (error,) = str(found.value).splitlines()
     assert error.endswith(said)
+
+
+async def test_sessions_that_a_rule_about_too_few_has_counted_are_no_matches():
+    few = "watch: recordings\n    count: {at_most: 0, within: 1h}\n    when: {tags: search}"
+    rules = RULES.replace("watch: recordings\n    when: {tags: search}", few)
+    async with posting("") as slack:
+        world = Weeks(slack, rules.replace('{channel: "#ops", digest: "sun 23:59"}', "{}"))
+        await two_weeks(world)
+        await world.tick(MONDAY - 7 * DAY)
+        text = (await world.tick(MONDAY))[-1]
+    assert text.startswith("📊 Week 11: 6 matches")
+
+
+async def test_a_report_that_fails_leaves_the_others_alone():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        odd = Site("odd", "odd.example")
+        await post_reports(world.rules, [odd, SITE], world.context, MONDAY - DAY)
+        send = world.api.send
+
+        async def surprises(request):
+            if "/odd/" in request.path:
+                raise ValueError("a surprise")
+            return await send(request)
+
+        world.api.send = surprises
+        slack.now = MONDAY
+        await post_reports(world.rules, [odd, SITE], world.context, MONDAY)
+        await slack.deliver()
+        assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com"]
