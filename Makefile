@@ -78,7 +78,7 @@ lock: $(BIN)/python
 	$(PIP) install 'pip-tools>=7.5' 'hatchling>=1.27,<2'
 	$(COMPILE) --no-build-isolation --output-file requirements.txt pyproject.toml
 	$(COMPILE) --output-file requirements-build.txt requirements-build.in
-	$(COMPILE) --no-build-isolation --extra postgres --constraint requirements.txt \
+	$(COMPILE) --no-build-isolation --extra postgres --extra notify --constraint requirements.txt \
 		--output-file requirements-postgres.txt pyproject.toml
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) --no-build-isolation --extra notify --constraint requirements.txt \

@@ -484,7 +484,7 @@ class Daemon:
         if not isinstance(action, Webhook):
             return action
         rules = self._watcher.rules
-        in_rule = [each.do for each in rules.rules if each.id == rule]
+        in_rule = [each.do for each in rules.written if each.id == rule]
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
         return action.as_in_rule(chain.from_iterable(in_rule or in_budgets))
 
@@ -510,7 +510,7 @@ class Daemon:
     def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
         """Put dead letters back, as their rules have them now."""
         slack = self._settings.slack
-        book = book_of(conn, self._watcher.rules.rules, slack.channel or "", slack.ops)
+        book = book_of(conn, self._watcher.rules.written, slack.channel or "", slack.ops)
         after: int | None = 0
         while after is not None:
             after = retry_some(conn, now, book, ids=ids, after=after).last

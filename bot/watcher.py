@@ -345,6 +345,8 @@ class Watcher:
             watched.watched_since(now),
         )
         self._keep(watched, polled.live)
+        # At once: the next poll does not know what this one has lost.
+        await self._record_absences(watched, polled, now)
         self.recordings_seen += polled.fresh
         if polled.evaluated:
             matches = len(polled.recorded.matches)
@@ -357,7 +359,6 @@ class Watcher:
         await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
             await self.notices.check_zone(polled.offset)
-        await self._record_absences(watched, polled, now)
         caught = Caught(
             earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
         )

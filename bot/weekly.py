@@ -13,7 +13,7 @@ import structlog
 from bot.actions.slack import Weekly
 from bot.budgets.state import budget_marks
 from bot.domain.subjects import Site, WebsiteSubject, written
-from bot.errors import BotError
+from bot.errors import BotError, StoreError
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week
 from bot.polling.list_reader import narrowed, of_days
 from bot.polling.recordings import PollContext
@@ -54,16 +54,28 @@ class Due:
 async def post_reports(
     rules: RuleSet, sites: Sequence[Site], context: PollContext, now: datetime
 ) -> int:
-    """Post the reports that are due; returns how many. A new report begins with its next time."""
+    """Post the reports that are due; returns how many. A new report begins with its next time.
+
+    One that fails is tried again at the next call, and the others are posted.
+    """
     if not rules.reports:
         return 0
     zone = context.zone.key
     due = await context.store.run(partial(due_reports, rules.reports, sites, now, zone))
+    posted = 0
     for each in due:
-        trend = await _trend(each, context)
-        await context.store.run(partial(_post, rules, each, trend, context, now))
-        log.info("report.posted", report=each.report.id, website=each.site.name)
-    return len(due)
+        about = {"report": each.report.id, "website": each.site.name}
+        try:
+            trend = await _trend(each, context)
+            await context.store.run(partial(_post, rules, each, trend, context, now))
+        except StoreError:
+            raise
+        except Exception:  # one website's unexpected data must not stop the others
+            log.exception("report.failed", **about)
+        else:
+            posted += 1
+            log.info("report.posted", **about)
+    return posted
 
 
 def due_reports(
@@ -143,12 +155,14 @@ def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> 
     for rule in rules:
         if applies(rule, due.site):
             known = useful.get(rule.id)
+            # A rule about too few sessions counts those that come.
+            told = (rule.id, "websites" if rule.too_few else rule.watch)
             found.append(
                 RuleWeek(
                     rule=rule.id,
                     summary=rule.summary or rule.id,
-                    matches=now.get(rule.id, 0),
-                    before=before.get(rule.id, 0) if before else None,
+                    matches=now.get(told, 0),
+                    before=before.get(told, 0) if before else None,
                     useful=known.useful if known else None,
                     rated=known.of if known else 0,
                     silent=last.get(rule.id, due.at) < due.at - SILENT,
@@ -173,9 +187,8 @@ def _budgets(conn: Connection, ruleset: RuleSet, site: Site) -> Iterable[BudgetW
     names = {budget.id: budget.summary or budget.id for budget in ruleset.budgets}
     for name, mark in budget_marks(conn).items():
         if mark.removed is None and any(line.id == site.id for line in mark.websites):
-            ends = f"{mark.ends:%d %b}".lstrip("0") if mark.ends else ""
             yield BudgetWeek(
-                name=names.get(name, name), used=mark.used, of=mark.recordings, ends=ends
+                name=names.get(name, name), used=mark.used, of=mark.recordings, ends=mark.ends
             )
 
 

@@ -61,9 +61,6 @@ IF_HELD_BACK: Mapping[str, str] = MappingProxyType(
 )
 """What is done instead of posts that limits hold back: an edit, which notifies nobody."""
 
-IRREVERSIBLE = frozenset(kind for kind, model in ACTIONS.items() if model.irreversible)
-"""The kinds of steps that nothing can take back."""
-
 if abstract := sorted(kind for kind, model in ACTIONS.items() if isabstract(model)):
     raise TypeError(f"actions that leave a method out: {', '.join(abstract)}")
 if unregistered := sorted(set(DIGESTS.values()) - ACTIONS.keys()):

@@ -25,6 +25,7 @@ from bot.domain.calendar import Schedule, schedule
 from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject
+from bot.errors import NotDoneYet
 from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import message as messages
 from bot.messages.message import Message
@@ -60,6 +61,8 @@ class _Sent(Action):
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Send it."""
+        if task.restored:  # then the rule's limits hold, too
+            raise NotDoneYet("the store was restored: this may have been sent before")
         message = self.message(task, ports.addresses)
         service = await ports.notify.send(self.channel, letter(message))
         again = "an earlier attempt may have sent it too" if task.attempted else ""

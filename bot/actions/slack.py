@@ -293,6 +293,10 @@ class Edit(_Post):
         return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
 
 
+EDITS = frozenset({Edit.kind, Ended.kind})
+"""The kinds of steps that change a message and post none."""
+
+
 def _edits(first: Posted, shown: Message, done: Done) -> Done:
     """The outcome, after which the first message shows this. It is edited in a step of its own,
     which may fail by itself.

@@ -123,7 +123,8 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(
-            "slack.bot_token: no Slack token set; rules that post need one (BOT_SLACK__BOT_TOKEN)"
+            "slack.bot_token: no Slack token set; rules that post to Slack need one "
+            "(BOT_SLACK__BOT_TOKEN)"
         )
     if settings.notify:
         from bot.delivery.notify import unset
@@ -197,6 +198,7 @@ def _show(
     from bot.cli import output
     from bot.cli.status import interval_json
     from bot.rules.needs import interval_lines
+    from bot.rules.syntax.location import listed
 
     warnings: list[str | Fault] = [*(rules.warnings if rules else ()), *notes]
     if args.json:
@@ -223,12 +225,12 @@ def _show(
             for text in interval_lines(_intervals(rules, settings), settings.poll.recordings):
                 output.line(text)
     if rules is not None and not problems:
-        files = {rule.file for rule in rules.written} | {budget.file for budget in rules.budgets}
-        budgets = f" and {output.counted(len(rules.budgets), 'budget')}" if rules.budgets else ""
-        output.line(
-            f"ok: {output.counted(len(rules.rules), 'rule')}{budgets} "
-            f"in {output.counted(len(files), 'file')}"
-        )
+        files = {rule.file for rule in rules.written}
+        files |= {it.file for it in rules.budgets} | {it.file for it in rules.reports}
+        counts = [output.counted(len(rules.rules), "rule")]
+        counts += [output.counted(len(rules.budgets), "budget")] if rules.budgets else []
+        counts += [output.counted(len(rules.reports), "weekly report")] if rules.reports else []
+        output.line(f"ok: {listed(counts, 'and')} in {output.counted(len(files), 'file')}")
         if rules.disabled:
             output.line(f"disabled: {', '.join(rule.id for rule in rules.disabled)}")
 

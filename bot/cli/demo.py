@@ -277,7 +277,8 @@ class Report:
     """What the demo shows at its end.
 
     `rules` counts all rules, `status` has those that ran. `actions` are (rule, what became of its
-    actions), `posts` (channel, text), `calls` (request, how often); `warnings` are the log's.
+    actions), `posts` (channel, text), `calls` (request, how often); `names` are the
+    websites' by their ids, `warnings` the log's.
     """
 
     seconds: float
@@ -287,6 +288,7 @@ class Report:
     status: "Status"
     actions: Sequence[tuple[str, str]]
     entries: "Sequence[Entry]"
+    names: "Mapping[str, str]"
     posts: Sequence[tuple[str, str]]
     calls: Sequence[tuple[str, int]]
     warnings: Sequence[str] = ()
@@ -312,7 +314,7 @@ def _gather(
     from bot.cli import status
     from bot.cli.output import as_text
     from bot.store.audit import history
-    from bot.store.recordings import known_recordings
+    from bot.store.recordings import known_recordings, website_names
 
     now = datetime.now(UTC)
     since = now - START - timedelta(seconds=seconds)
@@ -328,6 +330,7 @@ def _gather(
             *history(conn, kind="match", limit=LATEST),
             *history(conn, kind="step.done", limit=LATEST),
         ],
+        names=website_names(conn),
         posts=[
             (post.channel, as_text(post.text, post.blocks)) for post in simulator.slack.messages
         ],
@@ -376,7 +379,8 @@ def show(report: Report) -> None:
     output.table(report.actions)
     output.line()
     _heading("Latest matches and actions (mouseflow-bot history)")
-    history.show(sorted(report.entries, key=lambda entry: -entry.id)[:LATEST], indent="  ")
+    latest = sorted(report.entries, key=lambda entry: -entry.id)[:LATEST]
+    history.show(latest, report.names, indent="  ")
     output.line()
     _heading("What the team saw in Slack")
     _show_posts(report.posts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bot.cli.main import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from bot.store import Connection
     from bot.store.audit import Entry
@@ -97,18 +97,21 @@ def run(args: Namespace) -> int:
     if args.json:
         output.document({"data": [_as_json(entry) for entry in entries]}, names)
     elif entries:
-        show(entries)
+        show(entries, names)
     else:
         output.line("no matching entries")
     return 0
 
 
-def show(entries: "Iterable[Entry]", *, indent: str = "") -> None:
-    """Print one line per entry."""
+def show(entries: "Iterable[Entry]", websites: "Mapping[str, str]", *, indent: str = "") -> None:
+    """Print one line per entry; what concerns a whole website has its name, of `websites`."""
     from bot.cli import output
 
+    def about(each: "Entry") -> str:
+        return websites.get(each.subject or each.website, each.subject)
+
     output.table(
-        ((output.moment(each.at), each.kind, each.rule, each.subject, each.text)
+        ((output.moment(each.at), each.kind, each.rule, about(each), each.text)
          for each in entries),
         indent=indent,
     )  # fmt: skip

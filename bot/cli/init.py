@@ -91,7 +91,7 @@ def next_steps(config: Path) -> list[str]:
     named = "" if config == Path(CONFIG) else f" --config {quote(str(config))}"
     return [
         "export BOT_MOUSEFLOW__API_KEY=...",
-        "export BOT_SLACK__BOT_TOKEN=...     # without it, no rule can post",
+        "export BOT_SLACK__BOT_TOKEN=...     # for Slack posts",
         f"mouseflow-bot check --online{named}",
         f"mouseflow-bot test{named}",
         f"mouseflow-bot once --dry-run{named}",

@@ -78,7 +78,7 @@ def _rules(args: Namespace, settings: "Settings") -> "Sequence[Rule] | None":
     from bot.errors import ConfigError, RuleErrors
 
     try:
-        return context.rules(args, settings, offline=True).rules
+        return context.rules(args, settings, offline=True).written
     except (ConfigError, RuleErrors):
         return None
 

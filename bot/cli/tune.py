@@ -1,7 +1,8 @@
 """Show how many matches per day a rule would have at other thresholds.
 
 Varies the rule's friction threshold, else that of duration or pages. Conditions without an API
-filter cannot be counted; then the numbers are upper limits.
+filter cannot be counted; then the numbers are upper limits. If people called messages of the
+rule not useful, it suggests the threshold that would have avoided most of them.
 """
 
 import asyncio

@@ -57,11 +57,18 @@ class Book:
 
 
 def rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
-    """The step as the rule now has it; None if it stays as it is.
+    """The step as the rule now has it; None if it stays as it is, also because it can't be read.
 
     It stands for the action that it is equal to; else for the one of its kind that no other
     step of its match stands for.
     """
+    try:
+        return _rebuilt(step, book)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
     if step.action == _NOTICE:
         return None if book.ops is None else _moved(step, book.ops, book.ops)
     if step.unknown or step.follows or step.rule not in {*book.rules, *book.known}:

@@ -5,6 +5,7 @@ match they caused, and out again to the actions. So each is a msgspec Struct of 
 """
 
 import math
+from hashlib import blake2b
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -74,6 +75,19 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
     @property
     def key(self) -> str:
         return self.recording.id
+
+
+LONGEST_KEY = 1000
+"""Bytes of a key. PostgreSQL indexes at most 2,704 bytes, with the names of rule and website."""
+
+
+def bounded(key: str) -> str:
+    """The key as it is, or the beginning of one that is too long and a hash of the whole."""
+    raw = key.encode("utf-8", "replace")
+    if len(raw) <= LONGEST_KEY:
+        return key
+    begins = raw[:LONGEST_KEY].decode("utf-8", "ignore")
+    return f"{begins}…{blake2b(raw, digest_size=16).hexdigest()}"
 
 
 class CampaignSubject(Struct, frozen=True, kw_only=True, tag="campaign"):
@@ -170,7 +184,7 @@ class PageSubject(Struct, frozen=True, kw_only=True, tag="page"):
 
     @property
     def key(self) -> str:
-        return self.path
+        return bounded(self.path)
 
 
 class WebsiteSubject(Struct, frozen=True, kw_only=True, tag="website"):

@@ -268,7 +268,7 @@ class Field:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
     another value for them, `text_meaning` explains it. `label` stands before a value in *Why*
     lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
-    value in words, which need no label (None: it is not well-known).
+    value in words, which need no label (None: it is not well-known); a flag is `true` or `false`.
     """
 
     watch: Kind

@@ -191,6 +191,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
         examples=("true",),
         at="enabled",
         sample=True,
+        in_words={"true": "the campaign is on", "false": "the campaign is off"}.get,
     ),
     _campaign(
         name="trigger",
@@ -731,6 +732,7 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("true",),
         at="website.read_only",
         sample=False,
+        in_words={"true": "the API user may only read it", "false": "the API user may write"}.get,
     ),
     _website(
         name="is_demo",
@@ -747,6 +749,7 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("false",),
         at="anonymize_ips",
         sample=True,
+        in_words={"true": "IP addresses are masked", "false": "IP addresses are not masked"}.get,
     ),
     _website(
         name="disable_keystrokes",
@@ -755,6 +758,7 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("false",),
         at="disable_keystrokes",
         sample=True,
+        in_words={"true": "keystrokes are not recorded", "false": "keystrokes are recorded"}.get,
     ),
     _website(
         name="excluded_ips",

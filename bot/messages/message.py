@@ -5,11 +5,10 @@ happened and where, the second why. What can be done follows, and one grey line 
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
-from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -20,10 +19,11 @@ from bot.domain.budget import BUDGET
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Many, Spread
 from bot.domain.press import Button, Offer
-from bot.domain.subjects import Kind, RecordingSubject, Severity, Subject
-from bot.fields.catalogue import KINDS, SUBJECTS, text_fields
+from bot.domain.subjects import RecordingSubject, Severity, Subject
+from bot.fields.catalogue import SUBJECTS, text_fields
 from bot.fields.normal import path
 from bot.messages import links
+from bot.messages.figures import BRIEF, FIGURES, Values, value_in_words, with_limit
 from bot.messages.pages import PAGE, Page, middle_cut, page_of_trouble, pages, where
 from bot.messages.template_variables import values
 from bot.messages.text import clean, cut, lasting, number, size
@@ -100,9 +100,6 @@ class Message:
     note: str = ""
 
 
-Values = Mapping[str, Any]
-
-
 def match(task: Task, addresses: Addresses) -> Message:
     """A match: what and where, why, what the visitor saw, with a link to it."""
     if task.many is not None:
@@ -113,7 +110,7 @@ def match(task: Task, addresses: Addresses) -> Message:
     headline, why = _headline(task, shown)
     reasons = _sentences(why, joined=isinstance(subject, RecordingSubject))
     buttons, menu = _of_match(task, addresses)
-    figures = " ".join(cut(clean(part), WHY) for part in _FIGURES[subject.kind](shown))
+    figures = " ".join(cut(clean(part), WHY) for part in FIGURES[subject.kind](shown))
     return Message(
         icon=INFO if _is_news(task) and task.severity == "warning" else OF_SEVERITY[task.severity],
         headline=headline,
@@ -517,12 +514,12 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
         return cut(f"{answers}: {summary}", HEADLINE), why[1:]
     alert = not isinstance(task.subject, RecordingSubject)
     if alert and task.why and task.why[0].partition(" ")[0] in names:
-        headline = f"{summary}: {clean(_figure(task.why[0]) or why[0], HEADLINE)}"
+        headline = f"{summary}: {clean(with_limit(task.why[0]) or why[0], HEADLINE)}"
         if size(headline) <= HEADLINE:
             return headline, why[1:]
     if not alert:
         # The line below says how long the visitor was active, on how many pages.
-        below = (f"{_value(shown['duration'])}, ", "pages ")
+        below = (f"{value_in_words(shown['duration'])}, ", "pages ")
         why = [line for line in why if not line.startswith(below)] or why
         why = [_AT_LEAST.sub(r"friction \1+", line) for line in why]
     return cut(summary, HEADLINE), why
@@ -531,35 +528,6 @@ def _headline(task: Task, shown: Values) -> tuple[str, Sequence[str]]:
 def _is_news(task: Task) -> bool:
     """Whether it tells of new answers, which begin no alert that could be acknowledged."""
     return task.subject.kind == "feedback" and bool(task.why) and task.why[0].startswith(NEWS)
-
-
-_BOUND = re.compile(r"(\w+) ([^,]+), (?:under|over|at least|at most) ([^,]+)")
-_FIGURE_WORDS: Mapping[str, str] = {
-    "conversion": "{} convert",
-    "completion": "{} succeed",
-    "response_rate": "{} answer",
-    "render_time": "{} to render",
-    "visit_time": "{} on the page",
-    "engagement_time": "{} of activity",
-    "entered": "{} visitors",
-    "completed": "{} visitors complete it",
-    "visits": "{} visits",
-    "views": "{} views",
-    "clicks": "{} clicks",
-    "submits": "{} attempts",
-    "impressions": "{} impressions",
-    "responses": "{} answers",
-    "recordings": "{} recordings",
-    "recordings_today": "{} recordings today",
-    "budget_used": "{} of the budget used",
-}
-
-
-def _figure(reason: str) -> str:
-    """`18.2 % convert, limit 25 %` for `conversion 18.2 %, under 25 %`; else empty."""
-    found = _BOUND.fullmatch(reason)
-    words = _FIGURE_WORDS.get(found[1]) if found else None
-    return f"{words.format(found[2])}, limit {found[3]}" if found and words else ""
 
 
 _AT_LEAST = re.compile(r"\bfriction at least ([0-9.]+)$")
@@ -612,11 +580,17 @@ def _stop(sentence: str) -> str:
     return "" if sentence.endswith((".", "!", "?")) else "."
 
 
+_RECENT = timedelta(hours=12)
+
+
 def time_part(at: datetime, now: datetime, zone: str) -> Line:
     """A moment: the time alone if it is of the last 12 hours, else with its day."""
+    return _moment(at, zone, day=abs(now - at) >= _RECENT)
+
+
+def _moment(at: datetime, zone: str, *, day: bool) -> Line:
     local = at.astimezone(ZoneInfo(zone))
-    recent = abs(now - at) < timedelta(hours=12)
-    text = f"{local:%H:%M %Z}" if recent else f"{local.day} {local:%b %H:%M %Z}"
+    text = f"{local.day} {local:%b %H:%M %Z}" if day else f"{local:%H:%M %Z}"
     return (Part(text, at=at),)
 
 
@@ -630,10 +604,14 @@ def _context(task: Task, shown: Values, addresses: Addresses) -> tuple[Line, ...
 
 
 def span_of(since: datetime, until: datetime, now: datetime, addresses: Addresses) -> Line:
+    """`10:00 to 12:04`; both with their day if the first needs it and they are of two days."""
+    zone = ZoneInfo(addresses.zone)
+    days = since.astimezone(zone).date() != until.astimezone(zone).date()
+    day = abs(now - until) >= _RECENT or (days and abs(now - since) >= _RECENT)
     return (
         *time_part(since, now, addresses.zone),
         Part(" to "),
-        *time_part(until, now, addresses.zone),
+        *_moment(until, addresses.zone, day=day),
     )
 
 
@@ -761,8 +739,8 @@ def _item(task: Task, subject: Subject, addresses: Addresses, *, several: bool) 
         facts = _recording_facts(subject, shown)
     else:
         facts = [
-            f"{label} {_value(shown[name])}".strip()
-            for label, name in _BRIEF[subject.kind]
+            f"{label} {value_in_words(shown[name])}".strip()
+            for label, name in BRIEF[subject.kind]
             if shown[name] is not None
         ]
     site = _site(shown)
@@ -774,7 +752,7 @@ def _recording_facts(subject: RecordingSubject, shown: Values) -> list[str]:
     """`friction 5+`, or where no rule asked for it `2 min 20 s`."""
     if subject.friction is not None and subject.friction.low > 0:
         return [f"friction {number(subject.friction.low)}+"]
-    return [_value(shown["duration"])] if shown["duration"] is not None else []
+    return [value_in_words(shown["duration"])] if shown["duration"] is not None else []
 
 
 def _when(subject: Subject, now: datetime, addresses: Addresses) -> Line:
@@ -785,105 +763,4 @@ def _when(subject: Subject, now: datetime, addresses: Addresses) -> Line:
     return (Part(" · "), *time_part(at, now, subject.zone)) if at is not None and at.tzinfo else ()
 
 
-_BRIEF: Mapping[Kind, tuple[tuple[str, str], ...]] = {
-    "recordings": (),
-    "feedback": (("new answers:", "new_responses"), ("in all:", "responses")),
-    "funnels": (("converts", "conversion"), ("visitors:", "entered")),
-    "forms": (("sent by", "completion"), ("visitors:", "visits")),
-    "pages": (("views:", "views"), ("visit time", "visit_time")),
-    "websites": (("", "status"), ("budget used", "budget_used")),
-}
-
-
 # Figures in words, for each kind of subject.
-
-
-def _value(value: Any) -> str:
-    if value is None or value in ("", ()):
-        return "–"
-    if type(value) in (int, float):
-        return number(value)
-    return clean(value)
-
-
-def _recording_figures(shown: Values) -> Iterable[str]:
-    if shown["duration"] is not None:
-        pages = shown["pages"]
-        on = f" on {number(pages)} page{'' if pages == 1 else 's'}" if pages else ""
-        yield f"Active for {_value(shown['duration'])}{on}."
-
-
-def _campaign_figures(shown: Values) -> Iterable[str]:
-    if shown["responses"] is not None:
-        shares = shown["response_rate"] is not None and shown["impressions"]
-        of = f", {shown['response_rate']} of {number(shown['impressions'])}" if shares else ""
-        yield f"{number(shown['responses'])} answers in all{f'{of} impressions' if of else ''}."
-    if shown["enabled"] is False:
-        yield "The campaign is off."
-
-
-def _funnel_figures(shown: Values) -> Iterable[str]:
-    if shown["entered"] is not None and shown["conversion"] is not None:
-        yield f"{number(shown['entered'])} visitors entered, {shown['conversion']} converted."
-    steps = shown["steps"]
-    losses = [
-        (before["count"] - after["count"], before, after)
-        for before, after in pairwise(steps)
-        if before["count"] and after["count"] is not None and after["count"] < before["count"]
-    ]
-    if losses:
-        lost, before, after = max(losses, key=lambda loss: loss[0])
-        share = round(100 * lost / before["count"])
-        yield (
-            f"Biggest loss: {before['name']} → {after['name']}, {number(lost)} of "
-            f"{number(before['count'])} visitors left ({share} %)."
-        )
-
-
-def _form_figures(shown: Values) -> Iterable[str]:
-    if shown["submits"] and shown["success"] is not None:
-        failed = max(shown["submits"] - shown["success"], 0)
-        yield f"{number(failed)} of {number(shown['submits'])} attempts to send it failed."
-    elif shown["completion"] is not None:
-        yield f"{shown['completion']} of the visitors who began it sent it."
-    dropped = [field for field in shown["fields"] if field["dropped"]]
-    if dropped:
-        worst = max(dropped, key=lambda field: field["dropped"])
-        yield f"Most left at {worst['name']} ({number(worst['dropped'])} visitors)."
-
-
-def _page_figures(shown: Values) -> Iterable[str]:
-    figures = (
-        ("views", "views"), ("render_time", "to render"), ("visit_time", "visit time"),
-        ("engagement_time", "of activity"), ("scroll", "scrolled"),
-    )  # fmt: skip
-    told = [f"{_value(shown[name])} {words}" for name, words in figures if shown[name] is not None]
-    if told:
-        yield f"{_value(shown['path'])} has {', '.join(told)}."
-
-
-def _website_figures(shown: Values) -> Iterable[str]:
-    if shown["status"] is not None:
-        rate = shown["recording_rate"]
-        of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
-        who = shown["stopped_by"]
-        who = {"person": "somebody", "bot": "the bot"}.get(who, who)
-        by = f", stopped by {who}" if who and shown["status"] == "Stopped" else ""
-        yield f"Mouseflow says {shown['status']}{by}{of}."
-    if shown["recordings_today"] is not None:
-        yield f"{number(shown['recordings_today'])} recordings today."
-
-
-_FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
-    "recordings": _recording_figures,
-    "feedback": _campaign_figures,
-    "funnels": _funnel_figures,
-    "forms": _form_figures,
-    "pages": _page_figures,
-    "websites": _website_figures,
-}
-
-if missing := [kind for kind in KINDS if kind not in _FIGURES or kind not in _BRIEF]:
-    raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
-if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:
-    raise TypeError(f"figures in words of no field: {', '.join(strange)}")

@@ -38,7 +38,7 @@ class BudgetWeek(Struct, frozen=True, kw_only=True):
     name: str
     used: int
     of: int
-    ends: str = ""
+    ends: datetime | None = None
 
 
 class Trend(Struct, frozen=True, kw_only=True):
@@ -73,7 +73,12 @@ def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
     change = _change(total, sum(before)) if before else ""
     name = _week_of(week, addresses.zone)
     counted = f"{number(total)} match{'' if total == 1 else 'es'}" if total else "no matches"
-    lines = (_alerts(week), _trend(week.trend), _pages(week.pages), *_budgets(week.budgets))
+    lines = (
+        _alerts(week),
+        _trend(week.trend),
+        _pages(week.pages),
+        *_budgets(week.budgets, addresses.zone),
+    )
     shown = sorted((each for each in week.rules if each.matches), key=lambda it: -it.matches)
     page = links.page(addresses, "")
     return Message(
@@ -138,14 +143,19 @@ def _pages(pages: Sequence[tuple[str, int]]) -> str:
     return f"Where rules matched most: {told}." if told else ""
 
 
-def _budgets(budgets: Iterable[BudgetWeek]) -> list[str]:
+def _budgets(budgets: Iterable[BudgetWeek], zone: str) -> list[str]:
     return [
-        f"{clean(each.name, 80)}: {int(100 * each.used / each.of)} % used "
+        f"{clean(each.name, 80)}: {number(int(100 * each.used / each.of))} % used "
         f"({number(each.used)} of {number(each.of)})"
-        + (f", lasts until {each.ends}." if each.ends else ".")
+        + (f", runs out {_day(each.ends, zone)}." if each.ends and each.used < each.of else ".")
         for each in budgets
         if each.of
     ]
+
+
+def _day(at: datetime, zone: str) -> str:
+    local = at.astimezone(ZoneInfo(zone))
+    return f"{local.day} {local:%b}"
 
 
 def _worth_a_look(rules: Iterable[RuleWeek]) -> list[str]:

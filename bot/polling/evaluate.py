@@ -542,7 +542,7 @@ class _Evaluator:
             for rule in wanted[key]:
                 said = self._verdict(rule, subjects[key], answers)
                 # Messages show the pages of a recording, so its detail is read for them.
-                posts = any(action.posts for action in rule.do)
+                posts = rule.too_few is None and any(action.posts for action in rule.do)
                 if said is False or (said and not posts):
                     self._verdicts[key, rule.id] = said
         spared = {
@@ -590,7 +590,7 @@ class _Evaluator:
                     if not is_answered(question, subject):
                         asked.setdefault(question, []).append(key)
         depths = {it: self._narrowing[it.name].depths.get(it.value, 0) for it in asked}
-        if spared <= sum(facts.calls_for(it, depths[it]) for it in asked):
+        if spared <= sum(map(facts.calls_for, asked)):
             return {}  # the details themselves are no more calls
         found: dict[str, dict[Question, bool]] = {}
         for question in sorted(asked):

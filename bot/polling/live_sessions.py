@@ -22,6 +22,7 @@ from bot.polling.session import (
     settled,
     unpacked,
 )
+from bot.rules.unread import unread
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
 
@@ -223,10 +224,15 @@ def _views(row: Recording, session: LiveSession) -> tuple[PageView, ...] | None:
 
 
 def _seen_views(each: Evaluation) -> bytes | None:
-    """The page views that a detail told of the session, if it tells all up to its last activity."""
+    """The page views that a detail told of the session, if it tells all up to its last activity.
+
+    Not with a value that can't be read: the next detail says again that it is unknown.
+    """
     row, whole = each.candidate.row, each.subject.recording
     if row.page_views is not None or whole.page_views is None:
         return None  # the list tells them, or nothing does
+    if any(name.partition(".")[0] == "page_views" for name in unread(whole)):
+        return None
     ends = [aware(view.end_time) for view in whole.page_views if view.end_time]
     if len(whole.page_views) < (row.pages or 1) or not ends or row.last_activity is None:
         return None

@@ -36,9 +36,6 @@ IMPOSSIBLE_FRICTION = 1_000_000_000.0
 SPARE = 10
 """Rows to ask for beyond those in question."""
 
-CALLS = 2
-"""Calls that a question may take: its rows may be deeper than the first call reads."""
-
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -130,7 +127,7 @@ class ServerFacts(Protocol):
         """Which of the rows the filter returns. `depth`: how many rows that took before."""
         ...
 
-    def calls_for(self, question: Question, depth: int) -> int:
+    def calls_for(self, question: Question) -> int:
         """How many calls `answers` may take."""
         ...
 
@@ -180,9 +177,9 @@ class PollFacts:
         """Ask once for all rows, a quarter deeper than before."""
         return await self._members(question.of(self.window), rows, depth + depth // 4)
 
-    def calls_for(self, question: Question, depth: int) -> int:
-        """One, or two while it is not known how deep the rows are."""
-        return 1 if depth else CALLS
+    def calls_for(self, question: Question) -> int:
+        """One as a rule: the rows are rarely deeper than the first call reads."""
+        return 1
 
     async def _members(
         self, filters: SessionFilters, rows: Collection[Recording], depth: int = 0

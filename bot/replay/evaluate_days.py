@@ -24,7 +24,6 @@ from bot.polling.list_filters import learn
 from bot.polling.list_reader import narrowed
 from bot.polling.record_matches import odd_notes
 from bot.polling.server_facts import (
-    CALLS,
     FrictionQuestion,
     Membership,
     Question,
@@ -46,6 +45,9 @@ from mouseflow.models import Recording
 
 PAGE = 1_000
 """Rows of one page if the API honours `offset`; else a page is as large as it allows."""
+
+A_DAY = 2
+"""Calls that a question about a day may take: its count, and its rows."""
 
 AT_ONCE = 200
 """Recordings to evaluate to the end together: at most so many details are in memory."""
@@ -344,9 +346,9 @@ class DayFacts:
         ids = frozenset(row.id for row in rows)
         return await self._members(question.of(self._window), ids)
 
-    def calls_for(self, question: Question, depth: int = 0) -> int:
+    def calls_for(self, question: Question) -> int:
         """None if that has been asked."""
-        return 0 if question.of(self._window) in self._answers else CALLS
+        return 0 if question.of(self._window) in self._answers else A_DAY
 
     def _least(self, subjects: Iterable[RecordingSubject]) -> float | None:
         """The highest threshold that all of them have reached, None if some reached none."""

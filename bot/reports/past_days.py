@@ -62,15 +62,16 @@ async def backfill_counts(
     for day in await context.store.run(work):
         if ("websites", question, day) in tried:
             continue
-        days: dict[date, Day | None] = {}
-        for each in _with_the_day_before(day, question, look):
-            try:
-                days[each] = await read_day(look.site, each, context)
-            except TryLater:
-                return tried  # the present figures were read: the past can wait
-        this = days[day]
-        if this is not None and this.made:  # a day without any is one before the website was
-            await _keep(look.site, question, series, day, days, look.now, context)
+        try:
+            days = {
+                each: await read_day(look.site, each, context)
+                for each in _with_the_day_before(day, question, look)
+            }
+            this = days[day]
+            if this is not None and this.made:  # a day without any is one before the website was
+                await _keep(look.site, question, series, day, days, look.now, context)
+        except TryLater:
+            return tried  # the present figures were read: the past can wait
         tried |= {("websites", question, day)}
     return tried
 
@@ -154,13 +155,19 @@ def _in_part(this: Day, before: Day | None, then: datetime, at: datetime) -> int
 async def _days_before(
     site: Site, question: Question, this: Day, context: PollContext
 ) -> int | None:
-    """How many recordings the days of `over_last` before this one have: one call, or none."""
+    """How many recordings the days of `over_last` before this one have: one call, or none.
+
+    None if Mouseflow refuses to say.
+    """
     first, _ = sources.days(question, this.begin, context.zone)
     today = this.begin.astimezone(context.zone).date()
     if first == today:
         return 0
     asked = recordings.list(site.id, of_days(first, today), limit=1)
-    return (await context.mouseflow.send(asked)).count
+    try:
+        return (await context.mouseflow.send(asked)).count
+    except GiveUp:
+        return None
 
 
 async def made_since(

@@ -289,9 +289,11 @@ class Step:
 def waits_for(rules: Iterable[Rule]) -> dict[str, tuple[str, ...]]:
     """The rules that each rule's `not_while` names, and those that they wait for, too.
 
-    A rule that another one waits for has fewer of them than that one.
+    A rule that another one waits for has fewer of them than that one. Nobody waits for what is
+    not among the rules, such as a disabled one.
     """
-    named = {rule.id: rule.not_while for rule in rules}
+    by_id = {rule.id: rule for rule in rules}
+    named = {it: [each for each in rule.not_while if each in by_id] for it, rule in by_id.items()}
     found: dict[str, tuple[str, ...]] = {}
     for rule, first in named.items():
         all_of_them = list(dict.fromkeys(first))

@@ -224,7 +224,8 @@ class Operator(ABC):
         if about.numeric:
             return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
         if about.type == "flag":
-            return about.name if value else f"not {about.name}"
+            told = about.in_words("true" if value else "false")
+            return told or (about.name if value else f"not {about.name}")
         met = self._texts_met(about, texts_of(value))
         if about.type == "texts" and not met:
             return f"{about.name} {self.words(about)}"

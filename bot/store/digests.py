@@ -202,6 +202,11 @@ def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar
         case Post(window):
             if window:
                 _keep_window(conn, row, window)
+            if row.fault == Reason.QUIET:  # nor is it after an attempt that fails
+                kept = msgspec.json.encode(posting).decode()
+                conn.execute(
+                    update(matches).where(matches.c.id == row.match_id).values(posting=kept)
+                )
             return False
         case Waits(until):
             _put_off(conn, row, until, Reason.QUIET, now)
@@ -304,8 +309,10 @@ def _digest_waits(conn: Connection, row: DueStep, now: datetime, quiet: datetime
 def _put_off(
     conn: Connection, row: DueStep, until: datetime, reason: Reason, now: datetime
 ) -> None:
+    # What it has failed until now counts no more: it would be given up after its next try.
+    anew = {"attempts": 0, "first_tried": None}
     later = update(steps).where(steps.c.id == row.id)
-    conn.execute(later.values(due=ms(until), fault=str(reason)))
+    conn.execute(later.values(due=ms(until), fault=str(reason), **anew))
     what = "the digest" if row.action in DIGESTS.values() else "the post"
     said = f"{what} waits until {until:%Y-%m-%d %H:%M} UTC: {reason}"
     record(conn, now, [_note(row, "step.put_off", said)])
@@ -514,11 +521,13 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
     """A quiet time is over: fold what waited on the lane into one digest, if there is much of it.
 
     An alert that began and ended in that time is one line, and its reminders are none. What
-    answers an earlier message goes out alone. False if this step does.
+    answers an earlier message goes out alone, and so does what can't be read or must still wait.
+    False if this step does.
     """
     waiting: dict[str, Value] = {"lane": row.lane, "now": ms(now), "quiet": str(Reason.QUIET)}
     found = (DueStep(*each) for each in execute(conn, _AFTER_QUIET, waiting).fetchall())
-    rows = [each for each in found if each.action != WEEKLY]
+    told = {each.id: (each, _to_tell(conn, each, now)) for each in found if each.action != WEEKLY}
+    rows = [each for each, group in told.values() if group is not None]
     fresh = [each for each in rows if each.m_continues is None]
     begun = {each.match_id: each for each in fresh}
     ends = {each.m_continues: each for each in rows if each.m_key.endswith(RESOLVED)}
@@ -532,7 +541,8 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
     if not folded:
         return row.id in gone
     folded = [*folded, *over.values()]
-    digest = _begin_quiet(conn, folded, over, now)
+    groups = {each.id: group for each, group in told.values() if group is not None}
+    digest = _begin_quiet(conn, folded, groups, over, now)
     _end_held_back(conn, folded, "step.folded", StepStatus.FOLDED, Reason.QUIET, now, digest)
     for each in folded:
         if each.action in DIGESTS.values():
@@ -557,7 +567,11 @@ def _same_alert(one: DueStep, other: DueStep) -> bool:
 
 
 def _begin_quiet(
-    conn: Connection, rows: Sequence[DueStep], over: Mapping[int, DueStep], now: datetime
+    conn: Connection,
+    rows: Sequence[DueStep],
+    told: Mapping[int, QuietGroup],
+    over: Mapping[int, DueStep],
+    now: datetime,
 ) -> int:
     """Put the digest of these posts into the outbox; returns its step."""
     first = rows[0]
@@ -567,7 +581,9 @@ def _begin_quiet(
         if row.id in ends:
             continue
         ended = over.get(row.match_id)
-        group = _quiet_group(row, ended)
+        group = told[row.id]
+        if ended is not None:
+            group = msgspec.structs.replace(group, over=moment(ended.m_matched))
         key = f"{row.m_rule}/{row.match_id if ended else ''}"
         groups[key] = groups[key].plus(group) if key in groups else group
     key = f"quiet/{first.key}"
@@ -612,8 +628,18 @@ def _begin_quiet(
     return added
 
 
-def _quiet_group(row: DueStep, ended: DueStep | None) -> QuietGroup:
-    """What this post has to say, which may be a digest itself."""
+def _to_tell(conn: Connection, row: DueStep, now: datetime) -> QuietGroup | None:
+    """What this post has to say; None if it can't be read, or if its rule must be silent now."""
+    try:
+        _read_params(row.params)
+        waits = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
+        return None if waits else _quiet_group(row)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _quiet_group(row: DueStep) -> QuietGroup:
+    """The same of a post, which may be a digest itself; raises MsgspecError."""
     about = QuietGroup(
         rule=row.m_rule, summary=row.m_summary, severity=row.m_severity, since=moment(row.m_matched)
     )
@@ -628,13 +654,10 @@ def _quiet_group(row: DueStep, ended: DueStep | None) -> QuietGroup:
         )
     subject = reread(row.m_subject or b"")
     item = DigestItem(
-        subject=glimpse(subject),
-        matched=moment(row.m_matched),
-        why=tuple(msgspec.json.decode(row.m_why)),
+        subject=glimpse(subject), matched=moment(row.m_matched), why=_read_why(row.m_why)
     )
     return msgspec.structs.replace(
         about,
         worst=item,
         spread=spread_with(NOWHERE, subject),
-        over=moment(ended.m_matched) if ended else None,
     )

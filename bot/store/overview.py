@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, func, select, text
 
 from bot.actions import DIGESTS
-from bot.actions.slack import Edit, Ended
+from bot.actions.slack import EDITS
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
 from bot.domain.step import Rank, StepStatus
@@ -132,15 +132,22 @@ _COUNT = (
 )
 
 
-def matches_of(conn: Connection, website: str, start: datetime, end: datetime) -> dict[str, int]:
-    """How often each rule matched on the website; without digests, ends and reminders."""
+def matches_of(
+    conn: Connection, website: str, start: datetime, end: datetime
+) -> dict[tuple[str, str], int]:
+    """How often each rule (by id) matched each kind of subject on the website.
+
+    Without digests, ends and reminders.
+    """
     span: dict[str, Value] = {"website": website, "start": ms(start), "end": ms(end)}
-    return dict(execute(conn, _OF_WEBSITE, span).fetchall())
+    found = execute(conn, _OF_WEBSITE, span).fetchall()
+    return {(rule, kind): count for rule, kind, count in found}
 
 
 _OF_WEBSITE = (
-    "SELECT rule, count(*) FROM matches INDEXED BY matches_age WHERE website = :website"  # noqa: S608
-    f" AND matched >= :start AND matched < :end AND kind <> 'press' AND {_REAL} GROUP BY rule"
+    "SELECT rule, kind, count(*) FROM matches INDEXED BY matches_age"  # noqa: S608
+    " WHERE website = :website AND matched >= :start AND matched < :end AND kind <> 'press'"
+    f" AND {_REAL} GROUP BY rule, kind"
 )
 
 
@@ -266,7 +273,7 @@ def lags(conn: Connection, since: datetime) -> list[float]:
             matches.c.matched >= ms(since),
             matches.c.kind != "digest",
             steps.c.rank == Rank.POST,
-            steps.c.action.not_in((Edit.kind, Ended.kind)),
+            steps.c.action.not_in(EDITS),
             steps.c.state == StepStatus.DONE,
         )
         .order_by(matches.c.matched.desc())
@@ -283,7 +290,7 @@ def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
         .where(
             matches.c.matched >= ms(since),
             steps.c.rank.in_((Rank.POST, Rank.NOTICE)),
-            steps.c.action != Edit.kind,
+            steps.c.action.not_in(EDITS),
             steps.c.state == StepStatus.DONE,
         )
         .group_by(steps.c.action)

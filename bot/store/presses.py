@@ -19,7 +19,7 @@ from bot.messages.presses import LABELS, after
 from bot.messages.text import number
 from bot.ports import Posted
 from bot.store.audit import Note, record
-from bot.store.dead_letters import retry, told_at
+from bot.store.dead_letters import dead_ids, retry, told_at
 from bot.store.matches import NewMatch, NewStep, add_match
 from bot.store.posts import keep_posts
 from bot.store.rules import end_snooze, resume_rule, snooze
@@ -112,9 +112,9 @@ def apply(
     if until is not None and until <= now:  # the bot was down, or Slack did not answer
         _end(conn, press, found, TOO_LATE, now)
         return TOO_LATE
-    rules = shown.rules if shown else (found.rule,)
+    rules, told = shown.rules if shown else (found.rule,), DONE
     if shown is not None and press.button in ("retry", "resume"):
-        _run_again(conn, press, shown, requeue, now)
+        told = _run_again(conn, press, shown, requeue, now)
     else:
         _take_effect(conn, press, found, rules, until, now)
     _end(conn, press, found, "done", now)
@@ -123,17 +123,23 @@ def apply(
     useful = _useful(conn, found.rule) if press.button == "not_useful" else ""
     changed = after(shown, press, now, until, useful, zone)
     _show(conn, press, found, messages.kept(changed), now)
-    return DONE
+    return told
 
 
 def _run_again(
     conn: Connection, press: Press, shown: Message, requeue: Requeue, now: datetime
-) -> None:
-    """Retry dead letters, or end a rule's pause. What somebody else has done is done."""
+) -> str:
+    """Retry dead letters, or end a rule's pause. What somebody else has done is done.
+
+    Returns what the person is to be told, as `apply`.
+    """
     if press.button == "resume":
         resume_rule(conn, shown.acts_on, now, f"by {press.name} in Slack")
     elif ids := told_at(conn, int(shown.acts_on)):
         requeue(conn, ids, now)
+        if left := dead_ids(conn, ids):
+            return f"Not retried: {len(left)} of {len(ids)}. Their rules no longer ask for them."
+    return DONE
 
 
 def _take_effect(

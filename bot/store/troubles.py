@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select, text, update
 
+from bot.domain.backoff import CEILING, LONGEST_ASKED
 from bot.domain.causes import Cause, trouble_key
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
@@ -22,6 +23,8 @@ MOST_WAITING = 10_000
 """The most writes, or calls of webhooks, that wait on a lane that fails."""
 MOST_DEAD = 10_000
 """The most dead letters that are kept for `retry`."""
+SOON = LONGEST_ASKED + CEILING
+"""No step that has failed waits for longer."""
 AT_ONCE = 200
 """How many steps one transaction ends, so that other work does not wait long."""
 
@@ -70,10 +73,14 @@ class Untold:
 
 
 def failing_lanes(conn: Connection, now: datetime) -> list[FailingLane]:
-    """The lanes that fail while something waits on them; one with nothing to do is forgotten."""
+    """The lanes that fail while something waits on them.
+
+    One with nothing to do soon is forgotten: else what is due in days, such as the end of a share
+    or of a quiet time, would be given up without a try.
+    """
     found = []
     for row in conn.execute(select(lanes).where(lanes.c.cause != "").order_by(lanes.c.lane)).all():
-        waiting = _OPEN_STEPS.bindparams(lane=row.lane, now=ms(now))
+        waiting = _OPEN_STEPS.bindparams(lane=row.lane, now=ms(now), soon=ms(now + SOON))
         count, still = conn.execute(waiting).one()
         if not still:
             well = {"cause": "", "remedy": "", "reason": "", "failures": 0, "since": None}
@@ -111,7 +118,7 @@ def waiting_rules(conn: Connection) -> dict[str, frozenset[str]]:
 _OPEN_STEPS = text(
     "SELECT (SELECT count(*) FROM steps WHERE lane = :lane AND state = 'pending' AND due <= :now)"
     " + (SELECT count(*) FROM steps WHERE lane = :lane AND state = 'sending'),"
-    " EXISTS (SELECT 1 FROM steps WHERE lane = :lane AND state = 'pending')"
+    " EXISTS (SELECT 1 FROM steps WHERE lane = :lane AND state = 'pending' AND due <= :soon)"
     " OR EXISTS (SELECT 1 FROM steps WHERE lane = :lane AND state = 'sending')"
 )
 _RULES = text(

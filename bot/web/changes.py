@@ -85,7 +85,7 @@ async def _retry_group(web: Web, group: str) -> None:
     ids = await web.reader.read(partial(members, group=group))
     if not ids:
         return  # somebody else was first
-    rules = facts.rules().rules
+    rules = facts.rules().written
     making = partial(book_of, rules=rules, channel=slack.channel or "", ops=slack.ops)
     book = await facts.store.run(making)
     after: int | None = 0

@@ -49,6 +49,10 @@ RULE_SIZES = (Size("plot-wide", 720, 210, 28, 7), Size("plot-phone", 340, 180, 2
 BUDGET_SIZES = (Size("plot-wide", 1020, 300, 52, 7), Size("plot-phone", 340, 240, 52, 14))
 
 
+LABEL = 44
+"""How wide a day's name is at most."""
+
+
 def nice(top: float) -> int:
     """The next number above that makes a good end of an axis."""
     size = 10 ** int(log10(max(top, 1)))
@@ -89,7 +93,9 @@ def _per_day(values: Mapping[date, int], label: str, size: Size) -> Markup:
             )
         )  # fmt: skip
         if place % size.ticks == 0:
-            parts.append(_text(x + step / 2, size.height - 5, day_name(day), "middle"))
+            middle, side = x + step / 2, size.width - LABEL / 2
+            at, anchor = (middle, "middle") if middle <= side else (size.width, "end")
+            parts.append(_text(at, size.height - 5, day_name(day), anchor))
     return _svg(size, label, parts)
 
 

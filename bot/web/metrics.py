@@ -43,7 +43,7 @@ PREFIX = "mouseflow_bot_"
 SLACK = frozenset(
     kind
     for kind, action in ACTIONS.items()
-    if action.__module__ == slack_actions.__name__ and action is not slack_actions.Edit
+    if action.__module__ == slack_actions.__name__ and kind not in slack_actions.EDITS
 )
 """The actions that post to Slack; an edit posts nothing."""
 

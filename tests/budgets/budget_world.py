@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
+from virtual_world import Prompt
+
 from bot.actions import ACTIONS
 from bot.budgets.poll import BudgetMemory, BudgetsPolled, poll_budgets
 from bot.budgets.state import budget_mark
@@ -20,7 +22,7 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports, SlackPost
 from bot.rules.files.load import read
-from bot.store import Store, in_memory_copy
+from bot.store import in_memory_copy
 from bot.store.audit import history
 from bot.store.budgets import owned
 
@@ -194,7 +196,7 @@ class World:
         self.account = Account(shops, lambda: self.now, **api)
         self.slack = Slack(lambda: self.now)
         self.ops = ops
-        self.store: Store = in_memory_copy("sqlite:////nowhere/at/all.db")
+        self.store = Prompt(in_memory_copy("sqlite:////nowhere/at/all.db"))
         for shop in shops:
             shop.has_been_there(start - timedelta(days=30), start)
         self.restart()

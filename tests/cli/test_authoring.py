@@ -51,7 +51,7 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert without_key == [
         "warning: mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
         "(BOT_MOUSEFLOW__API_KEY)",
-        "warning: slack.bot_token: no Slack token set; rules that post need one "
+        "warning: slack.bot_token: no Slack token set; rules that post to Slack need one "
         "(BOT_SLACK__BOT_TOKEN)",
         "ok: 1 rule in 1 file",
     ]
@@ -130,7 +130,11 @@ def test_the_first_rule_beside_every_pack_has_no_id_twice(
 
     told(capsys, "init")
     told(capsys, "init", *(word for name in packs() for word in ("--pack", name)))
-    assert told(capsys, "check").splitlines()[-1].startswith("ok: 32 rules and 2 budgets")
+    assert (
+        told(capsys, "check")
+        .splitlines()[-1]
+        .startswith("ok: 32 rules, 2 budgets and 1 weekly report in ")
+    )
 
 
 def test_init_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,7 +259,7 @@ def test_check_and_test_need_no_token_where_the_rules_are_written(
     assert told(capsys, "check").splitlines() == [
         "warning: mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
         "(BOT_MOUSEFLOW__API_KEY)",
-        "warning: slack.bot_token: no Slack token set; rules that post need one "
+        "warning: slack.bot_token: no Slack token set; rules that post to Slack need one "
         "(BOT_SLACK__BOT_TOKEN)",
         "ok: 1 rule in 1 file",
     ]

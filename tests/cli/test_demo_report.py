@@ -35,7 +35,13 @@ def report(*, dead: int = 0, **changes: Any) -> Report:
         waiting=[], lanes=[], troubles=[],
         causes=changes.pop("causes", []), dead=changes.pop("letters", []),
     )  # fmt: skip
-    empty: dict[str, Any] = {"actions": [], "entries": [], "posts": [], "calls": []}
+    empty: dict[str, Any] = {
+        "actions": [],
+        "entries": [],
+        "names": {},
+        "posts": [],
+        "calls": [],
+    }
     return Report(**{
         "seconds": 25.2, "websites": 2, "recordings": 64, "rules": 2, "status": status,
         **empty, **changes,

@@ -372,6 +372,21 @@ def test_history_knows_a_website_by_its_name(
     assert "checkout" in capsys.readouterr().out
 
 
+def test_history_names_the_website_of_an_entry_about_all_of_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(partial(set_watermark, source=WEBSITES, website="", data=SITES, at=NOW))
+        for subject in ("", "w1"):
+            note = Note(
+                kind="level.no_history", rule="few", website="w1", subject=subject, text="–"
+            )
+            store.do(partial(record, at=NOW, notes=[note]))
+    assert main(["history", "--kind", "level"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-3:] for line in lines] == [["few", "myshop.com", "–"]] * 2
+
+
 def test_retry_requeues_dead_letters_and_says_how_many(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,8 @@ STEP_POINTS = {
 }
 EACH_STEP = STEP_POINTS.keys() - {"claim.before"}
 """Points that each step of a lane passes."""
+UNKNOWN = {"call.after", "save.before", "save.inside"}
+"""Points at which it has taken effect and the store does not know that."""
 REPLAY_POINTS = {
     "slice.before": "a replay has written a day, not yet that it is done with it",
     "slice.after": "it has, and has not begun the next",
@@ -76,7 +78,9 @@ class Effect:
 @dataclass(frozen=True)
 class Scenario:
     """An action to die in. `first` makes it run once before (an hour or a week earlier).
-    `before` is how many steps are performed before it.
+    `before` is how many steps are performed before it. `makes` is the kind of the step to die in
+    if the store makes it. `quiet`: the first run is in a quiet time. `repeats`: nobody can look up
+    what has arrived, so that it may arrive twice.
 
     `about` is what it is done to; all but recordings of the shop have a website of their own,
     which has the status `status`. `budget` is the step of a budget that is used up. `marked`
@@ -89,10 +93,13 @@ class Scenario:
     first: int = 0
     before: int = 0
     about: Literal["recording", "website", "campaign"] = "recording"
-    source: Literal["matches", "budget", "replay", "cancel"] = "matches"
+    source: Literal["matches", "alert", "budget", "replay", "cancel"] = "matches"
     status: str = "Recording"
     budget: str = ""
     marked: bool = False
+    makes: str = ""
+    quiet: bool = False
+    repeats: bool = False
 
     @property
     def points(self) -> dict[str, str]:
@@ -118,6 +125,7 @@ class Cell:
     effect: Effect = field(default_factory=lambda: Effect(0, 0))
     left: Counter = field(default_factory=Counter)
     elsewhere: str = ""
+    quiet: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -149,13 +157,18 @@ def slack_effect(expected: int) -> Callable[["World", Cell], Effect]:
 
 
 def edit_effect(world: "World", cell: Cell) -> Effect:
-    [post] = [m for m in world.sim.slack.messages if m.channel == cell.channel.lstrip("#")]
+    post = next(m for m in world.sim.slack.messages if m.channel == cell.channel.lstrip("#"))
     return Effect(int(post.edits > 0), post.edits)
 
 
 def webhook_effect(world: "World", cell: Cell) -> Effect:
     calls = [key for key in world.hooks if f"/{cell.recordings[0]}/" in key]
     return Effect(len(set(calls)), len(calls))
+
+
+def notify_effect(world: "World", cell: Cell) -> Effect:
+    calls = world.hooks.count(f"/{cell.channel.lstrip('#')}")
+    return Effect(calls, calls)
 
 
 def writes(world: "World", cell: Cell) -> int:
@@ -193,6 +206,7 @@ def cancelled_effect(world: "World", cell: Cell) -> Effect:
 
 LIMITED = {"channel": "", "at_most": {"times": 1, "window_ms": HOUR * 1000}}
 SITE, CAMPAIGN = "myshop.com", "campaign"
+BEGAN = "2026-01-01T00:00:00Z"
 SCENARIOS: dict[str, Scenario] = {
     "tag": Scenario(
         [("tag", {"tag": "seen"})],
@@ -255,7 +269,7 @@ SCENARIOS: dict[str, Scenario] = {
         about="campaign",
     ),
     "resolved": Scenario(
-        [("resolved", {"channel": "", "began": "2026-01-01T00:00:00Z"})],
+        [("resolved", {"channel": "", "began": BEGAN})],
         slack_effect(1),
         about="website",
     ),
@@ -263,6 +277,29 @@ SCENARIOS: dict[str, Scenario] = {
         [("slack", {"channel": ""}), ("edit", {"channel": "", "post": ""})],
         edit_effect,
         before=1,
+    ),
+    "ended": Scenario(
+        [
+            ("slack", {"channel": ""}),
+            ("resolved", {"channel": "", "began": BEGAN, "digest_at": "09:00"}),
+        ],
+        edit_effect,
+        before=1,
+        about="website",
+        source="alert",
+        makes="ended",
+    ),
+    "notify": Scenario([("notify", {"channel": ""})], notify_effect, repeats=True),
+    "notify_resolved": Scenario(
+        [("notify_resolved", {"channel": "", "began": BEGAN})],
+        notify_effect,
+        about="website",
+        repeats=True,
+    ),
+    "weekly": Scenario(
+        [("weekly", {"channel": "", "week": {"since": BEGAN, "until": "2026-01-08T00:00:00Z"}})],
+        slack_effect(1),
+        about="website",
     ),
     "notice": Scenario(
         [("notice", {"channel": "", "title": "News"})], slack_effect(1), about="website"
@@ -285,7 +322,17 @@ SCENARIOS: dict[str, Scenario] = {
     "cancel": Scenario(
         [("tag", {"tag": "seen"}), ("delete", {})], cancelled_effect, source="cancel"
     ),
-    "digest": Scenario([("slack", LIMITED)], slack_effect(2), recordings=3, first=HOUR),
+    "digest": Scenario(
+        [("slack", LIMITED)], slack_effect(2), recordings=3, first=HOUR, makes="digest"
+    ),
+    "after_quiet": Scenario(
+        [("slack", {"channel": ""})],
+        slack_effect(1),
+        recordings=4,
+        first=HOUR,
+        quiet=True,
+        makes="after_quiet",
+    ),
 }
 
 
@@ -319,6 +366,11 @@ class World:
         """Die at each point once, start again, and look at what the world has seen."""
         scenario = SCENARIOS[kind]
         cells = [self._cell(kind, point, scenario) for point in scenario.points]
+        if scenario.quiet:
+            now = self.sim.clock.now()
+            minute = now.hour * 60 + now.minute
+            for cell in cells:
+                cell.quiet = [((minute - 5) % 1440, (minute + 30) % 1440)]
         if scenario.first:
             self.run([self.job(cell, scenario) for cell in cells])
             self.sim.advance(scenario.first)
@@ -367,6 +419,8 @@ class World:
             "about": scenario.about,
             "status": scenario.status,
             "channel": cell.channel,
+            "url": self.hook_url,
+            "quiet": cell.quiet,
             "budget": scenario.budget.replace("#CHANNEL", cell.channel),
             "rule": "rule",
             "recordings": cell.recordings,
@@ -432,7 +486,7 @@ def _receiver(keys: list[str]) -> type[BaseHTTPRequestHandler]:
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            keys.append(self.headers["Idempotency-Key"])
+            keys.append(self.headers["Idempotency-Key"] or self.path)
             self.send_response(204)
             self.end_headers()
 
@@ -469,7 +523,7 @@ def _shown(column: list[Cell], point: str) -> str:
     for cell in column:
         if cell.point == point:
             took = "once" if cell.effect.times == 1 else f"{cell.effect.times} times"
-            repeated = cell.effect.calls > SCENARIOS[cell.kind].recordings
+            repeated = cell.effect.calls > max(cell.effect.times, SCENARIOS[cell.kind].recordings)
             return f"{took}, 2 calls" if repeated and cell.kind != "digest" else took
     return "–"
 

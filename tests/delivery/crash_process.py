@@ -22,8 +22,11 @@ from bot.actions import ACTIONS
 from bot.actions.base import Action
 from bot.actions.webhook import Webhook
 from bot.delivery import Delivery
+from bot.delivery.notify import Places, problems
 from bot.delivery.slack import SlackPoster
 from bot.delivery.webhook import WebhookCaller
+from bot.domain.calendar import Calendar
+from bot.domain.limits import Hours
 from bot.ports import Addresses, Ports
 from bot.store import open_store
 from mouseflow.client import AsyncMouseflow
@@ -33,6 +36,7 @@ AT_ONCE = 4
 
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    assert not problems({"any": SecretStr("json://localhost")})  # Apprise is imported once for all
     for line in sys.stdin:
         print(json.dumps(ended(json.loads(line))), flush=True)
 
@@ -89,15 +93,20 @@ async def bot(job: dict[str, Any]) -> None:
         mouseflow = Account(client)
         slack = SlackPoster(SecretStr(job["slack_token"]), base_url=job["slack"])
         webhook = WebhookCaller()
-        ports = Ports(mouseflow, slack, webhook, Addresses())
+        place = job["url"].replace("http", "json", 1) + job["channel"].lstrip("#")
+        ports = Ports(
+            mouseflow, slack, webhook, Addresses(), Places({job["channel"]: SecretStr(place)})
+        )
+        quiet = tuple(Hours(frozenset(range(7)), *each, "UTC") for each in job["quiet"])
         written = [ACTIONS[kind].model_validate(params) for kind, params in job.get("actions", ())]
 
         def current(_rule: str, action: Action) -> Action:
             return action.as_in_rule(written) if isinstance(action, Webhook) else action
 
         delivery = Delivery(
-            store, ports, ACTIONS, clock=clock, current=current, checkpoint=checkpoint
-        )
+            store, ports, ACTIONS, clock=clock, current=current, checkpoint=checkpoint,
+            calendar=Calendar(hours=quiet),
+        )  # fmt: skip
         try:
             checkpoint("poll.before")
             await source(job, store, mouseflow, clock(), checkpoint)

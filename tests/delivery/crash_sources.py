@@ -1,6 +1,7 @@
-"""What puts steps into the outbox in the crash tests: recordings, a budget, a replay."""
+"""What puts steps into the outbox in the crash tests: recordings, an alert, a budget, a replay."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ async def matches(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkp
         at=now,
         watermark="{}",
         matches=[match(job, subject, now) for subject in subjects(job)],
+    )
+    await Dying(store, checkpoint).run(lambda conn: commit_poll(conn, outcome))
+
+
+async def alert(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoint) -> None:
+    """An alert has fired, with the first action, and is resolved, with the other."""
+    [subject], began = subjects(job), now - timedelta(hours=1)
+    fired = match(job | {"actions": job["actions"][:1]}, subject, began)
+    over = match(job | {"actions": job["actions"][1:], "rule": "rule/over"}, subject, now)
+    over = replace(over, rule=fired.rule, continues=began)
+    outcome = PollOutcome(
+        source="reports", website=job["website"], at=now, matches=[fired, over], watermark="{}"
     )
     await Dying(store, checkpoint).run(lambda conn: commit_poll(conn, outcome))
 
@@ -139,6 +152,7 @@ async def cancelled(job: Job, store: Store, mouseflow: AsyncMouseflow, now, chec
 
 SOURCES: dict[str, Source] = {
     "matches": matches,
+    "alert": alert,
     "budget": budget,
     "replay": replayed,
     "cancel": cancelled,

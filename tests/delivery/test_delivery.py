@@ -346,7 +346,7 @@ async def test_lanes_run_side_by_side(bench):
         assert await bench.drain() == Drained(done=2)
 
 
-async def test_a_lane_does_one_thing_at_a_time(bench):
+async def test_a_channel_gets_one_post_at_a_time(bench):
     running = []
 
     async def busy():
@@ -356,7 +356,7 @@ async def test_a_lane_does_one_thing_at_a_time(bench):
         running.pop()
 
     bench.world.fail("*", *[busy] * 10)
-    bench.add(*(match(f"r{n}", Write(name=f"a{n}")) for n in range(10)))
+    bench.add(*(match(f"r{n}", Post(name=f"a{n}")) for n in range(10)))
     assert await bench.drain() == Drained(done=10)
 
 

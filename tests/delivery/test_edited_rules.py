@@ -261,6 +261,9 @@ TWO = '{slack: [{channel: "#b"}, {channel: "#c"}]}'
             TWO,
             Anew('{"channel":"#ops"}', "slack:#ops"),
         ),
+        (stored("slack", post("#a"), subject=b"no JSON"), '{slack: {channel: "#b"}}', None),
+        (stored("digest", "no JSON"), '{slack: {channel: "#b"}}', None),
+        (stored("notice", "no JSON", rule="mouseflow-bot"), TWO, None),
     ],
 )
 def test_a_step_stands_for_one_action_of_its_rule(step, do, becomes):

@@ -21,7 +21,9 @@ from bot.cli.main import main
 from bot.config import load
 from bot.delivery import Delivery
 from bot.delivery.notify import Places, problems
+from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause
+from bot.domain.limits import Hours
 from bot.errors import ConfigError, RateLimited, Refused, TryLater
 from bot.logs import Scrubber
 from bot.messages.plain_text import harmless
@@ -31,6 +33,7 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.store.audit import history
 from bot.store.dead_letters import waiting_steps
+from bot.store.lineage import mark_restored
 from bot.store.overview import lanes_now
 
 
@@ -229,6 +232,30 @@ async def test_over_at_most_one_digest_follows(editing, web):
     titles = [letter["title"] for letter in web.letters]
     assert len(titles) == 2
     assert "2 more" in titles[1]
+
+
+async def test_limits_hold_also_after_the_store_was_restored(editing, web):
+    await editing.use("{notify: {to: oncall, at_most: 1 per hour}}")
+    editing.matched(*"abcdef")
+    editing.do(mark_restored, 100, editing.now)
+    await editing.delivery.drain()
+    assert len(web.letters) == 1
+
+
+async def test_what_waited_in_a_quiet_time_is_one_message_of_the_place(editing, web):
+    await editing.use("{notify: oncall}")
+    day = Hours(frozenset(range(7)), 0, 23 * 60, "UTC")
+    editing.delivery = Delivery(
+        editing.store, editing.delivery._ports, ACTIONS, clock=lambda: editing.now,
+        calendar=Calendar(hours=(day,)),
+    )  # fmt: skip
+    editing.matched(*"abcde")
+    await editing.delivery.drain()
+    assert web.letters == []
+    editing.now = NOW.replace(hour=23)
+    await editing.delivery.drain()
+    [letter] = web.letters
+    assert "5 while it was quiet" in letter["title"]
 
 
 async def test_a_place_that_refuses_holds_its_own_lane_and_goes_on_by_itself(editing, web, store):

@@ -11,8 +11,10 @@ from bot.actions import ACTIONS, AFTER_QUIET
 from bot.config.settings import QuietSection
 from bot.domain.calendar import Calendar, quiet_days, schedule
 from bot.domain.limits import Hours
+from bot.errors import TryLater
 from bot.rules.files.load import read
 from bot.store.audit import history
+from bot.store.rules import snooze
 
 EVERY_DAY = frozenset(range(7))
 NIGHT = Calendar(ZONE, (Hours(EVERY_DAY, 20 * 60, 7 * 60, ZONE),))
@@ -329,3 +331,88 @@ def test_quiet_days_are_checked():
 def test_each_kind_of_digest_has_one_for_a_quiet_time():
     assert dict(AFTER_QUIET) == {"digest": "after_quiet", "notify_digest": "notify_after_quiet"}
     assert {*AFTER_QUIET.values()} <= ACTIONS.keys()
+
+
+async def test_a_post_that_can_not_be_read_does_not_let_the_others_flood_the_morning():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        for n in range(6):
+            night.match(f"r{n}")
+        assert await night.deliver() == []
+        world.store.do(
+            lambda conn: conn.exec_driver_sql(
+                "UPDATE matches SET subject = 'no JSON' WHERE subject_key = 'r3'"
+            )
+        )
+        world.now = at("2026-03-11T06:00")
+        assert [text.partition(" ·")[0] for text in await night.deliver()] == [
+            "🔶 5 while it was quiet"
+        ]
+
+
+async def test_what_is_snoozed_when_a_quiet_time_ends_stays_silent():
+    async with posting(RULES) as world:
+        night = Quiet(world)
+        for n in range(5):
+            night.match(f"r{n}")
+        night.match("s1", "search")
+        assert await night.deliver() == []
+        noon = at("2026-03-11T11:00")
+        world.store.do(lambda conn: snooze(conn, "friction", noon, world.now))
+        world.now = at("2026-03-11T06:00")
+        [text] = await night.deliver()
+        assert text.startswith("🔵 Search without a click")
+        world.now = noon
+        assert (await night.deliver())[1].startswith("🔶 5 while snoozed: Frustrated visitor")
+
+
+async def test_what_waits_for_its_active_hours_goes_out_then_and_not_when_the_quiet_time_ends():
+    rules = RULES.replace("do: {slack: {}}", "active: 09:00-23:00\n  do: {slack: {}}", 1)
+    async with posting(rules) as world:
+        night = Quiet(world)
+        for n in range(5):
+            night.match(f"r{n}")
+        assert await night.deliver() == []
+        world.now = at("2026-03-11T06:00")
+        assert await night.deliver() == []
+        world.now = at("2026-03-11T08:00")
+        [text] = await night.deliver()
+    assert text.startswith("🔶 5 more: Frustrated visitor")
+
+
+async def test_a_quiet_time_does_not_count_as_time_in_which_a_post_failed():
+    async with posting(RULES) as world:
+        night, post = Quiet(world), world.poster.post
+        world.now = at("2026-03-10T18:59:50")
+        night.match("r1")
+
+        async def fails(_):
+            raise TryLater("no connection")
+
+        world.poster.post = fails
+        await night.deliver()
+        world.now = at("2026-03-10T20:00")
+        await world.deliver(calendar=NIGHT)
+        world.now = at("2026-03-10T21:00")
+        await world.deliver(calendar=NIGHT)
+        world.now = at("2026-03-15T06:00")
+        await world.deliver(calendar=NIGHT)
+        world.poster.post = post
+        assert len(await night.deliver(minutes=10)) == 1
+
+
+async def test_what_waited_is_not_too_old_after_an_attempt_that_failed():
+    old = "after_downtime: {act_up_to: 1h, older: drop}\n  do: {slack: {}}"
+    async with posting(RULES.replace("do: {slack: {}}", old, 1)) as world:
+        night, post = Quiet(world), world.poster.post
+        night.match("r1")
+        assert await night.deliver() == []
+
+        async def fails(_):
+            raise TryLater("no connection")
+
+        world.poster.post = fails
+        world.now = at("2026-03-11T06:00")
+        assert await night.deliver() == []
+        world.poster.post = post
+        assert len(await night.deliver(minutes=10)) == 1

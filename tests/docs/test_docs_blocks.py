@@ -209,7 +209,6 @@ FAILING = {
     "healthcheck": "unhealthy: the daemon is not running",
     "init": "these files already exist, nothing was written: config.toml",
     "init --pack checkout --pack forms": "these files already exist, nothing was written",
-    "move sqlite:///data/bot.db postgresql://bot@db.example/bot": "no store at data/bot.db",
     "replay --resume": "no interrupted replay",
     "retry 17 23": "17: no such dead letter",
 }
@@ -238,6 +237,7 @@ def test_a_command_of_the_docs_runs(
         "/backups/": f"{place}/backups/",
         "websites/W/recordings/R": f"websites/{MYSHOP}/recordings/{made}",
         "/websites/W": f"/websites/{MYSHOP}",
+        "postgresql://bot@db.example/bot": "sqlite:///data/moved.db",
     }
     line = list(words)
     for told, real in known.items():

@@ -221,6 +221,25 @@ def test_a_webhooks_url_is_not_stored_and_an_edited_one_gets_what_waited(tmp_pat
     assert "t0ken" not in dump
 
 
+def test_a_webhook_call_that_waits_goes_out_though_its_rule_was_disabled(tmp_path):
+    hook = "tag: phone, webhook: {url: 'https://a.example/t0ken'}"
+    rules = PHONE.replace("tag: phone", hook)
+    folder, world = world_with(tmp_path, rules={"a.yaml": rules})
+    world.webhook = receiver = Receiver()
+
+    async def work():
+        async with world.daemon():
+            world.sim.add("site-000", "phone-bounce", start=10)
+            await asyncio.sleep(120)
+        receiver.works = True
+        (folder / "a.yaml").write_text(rules.replace("watch:", "disabled: true\n    watch:", 1))
+        async with world.daemon():
+            await asyncio.sleep(1200)
+
+    virtually(work)
+    assert receiver.called == ["https://a.example/t0ken"]
+
+
 class Stuck(ProcessReader):
     """A disk that never answers."""
 

@@ -2,10 +2,13 @@
 
 import random
 
+import msgspec
 import pytest
 from test_filter_checks import Failing
 
 from bot.errors import GiveUp
+from mouseflow.decode import BadValue
+from mouseflow.models import Recording
 from mouseflow.recordings import tag
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
@@ -117,12 +120,17 @@ async def test_the_filter_decides_rules_about_tags(account):
     assert shop.matched() == await shop.truth(there)
 
 
-@pytest.mark.parametrize("posts", [True, False])
-async def test_the_detail_of_a_match_is_read_for_its_message(account, posts):
-    action = "slack: {text: '{{ saw }}'}" if posts else "star: true"
+@pytest.mark.parametrize(
+    ("posts", "then"),
+    [
+        (True, "do: {slack: {text: '{{ saw }}'}}"),
+        (False, "do: {star: true}"),
+        (False, "count: {at_most: 0, within: 1h}\n  do: {slack: {}}"),  # it posts of the website
+    ],
+)
+async def test_the_detail_of_a_match_is_read_for_its_message(account, posts, then):
     shop = account(
-        f"added:\n  watch: recordings\n  when: {{tags: add-to-cart}}\n  do: {{{action}}}\n",
-        expand=False,
+        f"added:\n  watch: recordings\n  when: {{tags: add-to-cart}}\n  {then}\n", expand=False
     )
     there = await busy(shop)
     read = sum("/recordings/" in path for path in shop.calls)
@@ -261,3 +269,31 @@ async def test_random_rules_match_the_same_by_fewer_details(account, seed):
         shop.wait(minutes=minutes)
         await shop.poll()
     assert shop.matched() == await shop.truth(there)
+
+
+class OddView:
+    """Details in which the page of the last view can't be read."""
+
+    def __init__(self, real) -> None:
+        self.real = real
+
+    async def send(self, request):
+        answer = await self.real.send(request)
+        if not isinstance(answer, Recording) or answer.page_views is None:
+            return answer
+        *views, last = answer.page_views
+        lost = BadValue(f"pageViews[{len(views)}].websitePage", "a number, not a text")
+        bare = msgspec.structs.replace(last, website_page=None, uri=None)
+        return msgspec.structs.replace(answer, page_views=(*views, bare), bad_values=(lost,))
+
+
+async def test_what_a_detail_had_that_can_not_be_read_stays_unknown(account):
+    unpaid = "unpaid:\n  watch: recordings\n  when: {pages: 2, not: {saw_page: /cart*}}\n"
+    shop = account(f"{PAGES}{unpaid}  do: {{star: true}}\n", expand=False)
+    shop.sender = OddView(shop.sender)
+    await shop.poll()
+    shop.sim.add("myshop.com", session(TWO, CROSS), start=1)
+    for minutes in (2, 10, 30, 30):
+        shop.wait(minutes=minutes)
+        await shop.poll()
+    assert "unpaid" not in {rule for rule, _ in shop.matched()}

@@ -7,6 +7,7 @@ from posting_world import posting
 from report_world import World
 
 from bot.store.dead_letters import steps_of
+from bot.store.overview import messages_since
 from bot.store.rules import snooze
 
 FUNNEL = """
@@ -166,6 +167,8 @@ async def test_an_end_that_a_snooze_holds_back_still_edits_the_first_message():
         states = {
             step.action: step.state for step in world.store.do(lambda c: steps_of(c, *_end(c)))
         }
+        sent = world.store.do(lambda conn: messages_since(conn, world.now - timedelta(days=1)))
+    assert sent == (1, 0)  # an edit is no message
     assert first.edits == 1
     assert first.text.startswith("✅ Resolved after 30 min: Checkout funnel")
     assert states == {"resolved": "folded", "ended": "done"}

@@ -153,3 +153,14 @@ def test_without_the_file_of_the_other_rule_the_rest_still_loads():
     body = PAIR.partition("down:\n")[0].strip("\n").replace("\n", "\n  ")
     file = ("r.yaml", f"version: 1\nrules:\n  {body}\n".encode())
     assert [rule.id for rule in read([file], whole=False).rules] == ["slow"]
+
+
+async def test_nothing_waits_for_a_disabled_rule_whatever_a_poll_in_flight_has_left_of_it():
+    world = Pair()
+    before = world.rules
+    world.edit(PAIR.replace("{status: Stopped}", "{status: Stopped}\n  disabled: true"))
+    world.rules, after = before, world.rules
+    world.set(slow=True, down=True)
+    assert await world.looked() == ["down: slack"]
+    world.rules = after
+    assert await world.round() == ["slow: slack"]

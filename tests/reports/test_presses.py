@@ -8,6 +8,7 @@ from posting_world import ZONE, posting, visit
 from test_alert_threads import Alerts
 
 from bot.cli.status import gather, show_rules
+from bot.delivery.rebuild import Book, retry_some
 from bot.delivery.troubles import Ops, tend
 from bot.domain.press import Press
 from bot.polling.ops_messages import announce
@@ -44,7 +45,7 @@ class Presser:
         [value] = [value for value in values if value.startswith(f"{button}:")]
         return self.send(value, user, name, **changes)
 
-    def send(self, value, user="U1", name="Kim", identity=None, late=timedelta()) -> str:
+    def send(self, value, user="U1", name="Kim", identity=None, late=timedelta(), **more) -> str:
         self.pressed += 1
         button, _, post = value.partition(":")
         press = Press(
@@ -54,7 +55,7 @@ class Presser:
         now = self.world.now + late
         self.world.store.do(lambda conn: receive(conn, press))
         assert press in self.world.store.do(waiting) or identity
-        return self.world.store.do(lambda conn: apply(conn, press, now, ZONE))
+        return self.world.store.do(lambda conn: apply(conn, press, now, ZONE, **more))
 
 
 def lines(message):
@@ -328,6 +329,18 @@ async def test_dead_letters_that_somebody_has_retried_elsewhere_stay_as_they_are
         await world.deliver()
         assert len(world.posts("ux")) == 1
         assert len(world.store.do(lambda conn: history(conn, kind="step.retried"))) == 1
+
+
+async def test_who_retries_what_its_rule_no_longer_asks_for_is_told():
+    async with one_dead_letter() as (_, people, post):
+        book = Book({}, {"friction"}, "#ux", "#ops")
+
+        def requeue(conn, ids, now):
+            retry_some(conn, now, book, ids=ids)
+
+        assert people.press(post, "retry", requeue=requeue) == (
+            "Not retried: 1 of 1. Their rules no longer ask for them."
+        )
 
 
 async def test_a_rule_that_its_safety_paused_runs_again_from_its_message():

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from report_world import ZONE, World
 
+from bot.errors import GiveUp, TryLater
+
 SILENT = """
 silent:
   watch: websites
@@ -186,3 +188,23 @@ async def test_days_without_recordings_or_with_too_many_rows_make_no_usual():
         world.api.row_cap = rows
         assert await hours(world, 3) == []
         assert world.notes("level.no_history")
+
+
+@pytest.mark.parametrize("error", [TryLater("busy"), GiveUp("refused", "nothing")])
+async def test_the_present_is_judged_though_the_past_can_not_be_asked_for(error):
+    world = begin(SILENT.replace("over_last: 2h", "over_last: 3d"), MONDAY + timedelta(hours=9))
+    world.edit(
+        "silent: {watch: websites, over_last: 3d, do: {slack: {}},"
+        " when: {any: [{recordings: {under: 1}}, {recordings: {below_usual: 10%}}]}}"
+    )
+    world.api.recordings = [world.now - timedelta(weeks=1, hours=1)]
+    send = world.api.send
+
+    async def without_the_past(request):
+        query = dict(request.query)
+        if query.get("limit") == "1" and query["todate"] <= "2026-03-02":
+            raise error
+        return await send(request)
+
+    world.api.send = without_the_past
+    assert await world.looks(2) == ["silent: slack"]

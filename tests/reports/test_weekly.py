@@ -3,16 +3,19 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from posting_world import posting
+from posting_world import SITE, posting
 from weekly_world import RULES, Weeks
 
+from bot.domain.subjects import Site
 from bot.errors import RuleErrors, TryLater
 from bot.messages.template_check import SAMPLES
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, weekly
 from bot.ports import Addresses
 from bot.rules.files.load import read
+from bot.weekly import post_reports
 
 MONDAY = datetime(2026, 3, 16, 8, tzinfo=UTC)  # 09:00 in Copenhagen
+MIDNIGHT = datetime(2026, 12, 11, 23, tzinfo=UTC)  # 12 December there
 DAY = timedelta(days=1)
 
 
@@ -99,7 +102,10 @@ def test_every_line_of_it():
         ended=5,
         lasted=timedelta(hours=2, minutes=10),
         firing=("Checkout funnel",),
-        budgets=(BudgetWeek(name="Plan credits", used=14_217, of=50_000, ends="12 Dec"),),
+        budgets=(
+            BudgetWeek(name="Plan credits", used=14_217, of=50_000, ends=MIDNIGHT),
+            BudgetWeek(name="Outlet", used=1_078, of=1_000, ends=MONDAY),
+        ),
         trend=Trend(friction=2.5, sessions=200, high=5, sessions_before=0, high_before=0),
     )  # fmt: skip
     message = weekly(SAMPLES["websites"], Addresses(zone="Europe/Copenhagen"), week)
@@ -107,10 +113,14 @@ def test_every_line_of_it():
     assert ["".join(part.text for part in line) for line in message.why] == [
         "6 alerts fired, 5 ended (median 2 h 10 min). Firing now: Checkout funnel.",
         "Friction 2.5+ in 2.5 % of 200 sessions.",
-        "Plan credits: 28 % used (14,217 of 50,000), lasts until 12 Dec.",
+        "Plan credits: 28 % used (14,217 of 50,000), runs out 12 Dec.",
+        "Outlet: 107 % used (1,078 of 1,000).",
         "Worth a look: gift-finder, 8 of 13 messages were not useful. Make it stricter, or "
         "disable it.",
     ]
+    assert "".join(part.text for part in message.context[0]) == (
+        "9 Mar 09:00 CET to 16 Mar 09:00 CET"
+    )
     assert ["".join(part.text for part in line) for line in message.items] == [
         "55 × Gift finder · as many as the week before · 38 % useful",
         "1 × New rule",
@@ -123,6 +133,8 @@ def test_every_line_of_it():
         ("mon 09:00", "mon-fri 09:00", "write one weekday and a time, such as mon 09:00"),
         ('{slack: {channel: "#ux"}}', "{recording: stop}",
          'a report is one post of the bot; write {slack: {channel: "#ux"}}'),
+        ('{slack: {channel: "#ux"}}', "{tag: x}",
+         'a report is one post of the bot; write {slack: {channel: "#ux"}}'),
         ('channel: "#ux"', 'channel: "#ux", text: Hello',
          'a report is one post of the bot; write {slack: {channel: "#ux"}}'),
     ],
@@ -130,4 +142,35 @@ def test_every_line_of_it():
 def test_a_report_that_can_not_be_posted_is_an_error(old, new, said):
     with pytest.raises(RuleErrors, match=r"r\.yaml") as found:
         read([("r.yaml", RULES.replace(old, new, 1).encode())])
-    assert said in str(found.value)
+    (error,) = str(found.value).splitlines()
+    assert error.endswith(said)
+
+
+async def test_sessions_that_a_rule_about_too_few_has_counted_are_no_matches():
+    few = "watch: recordings\n    count: {at_most: 0, within: 1h}\n    when: {tags: search}"
+    rules = RULES.replace("watch: recordings\n    when: {tags: search}", few)
+    async with posting("") as slack:
+        world = Weeks(slack, rules.replace('{channel: "#ops", digest: "sun 23:59"}', "{}"))
+        await two_weeks(world)
+        await world.tick(MONDAY - 7 * DAY)
+        text = (await world.tick(MONDAY))[-1]
+    assert text.startswith("📊 Week 11: 6 matches")
+
+
+async def test_a_report_that_fails_leaves_the_others_alone():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        odd = Site("odd", "odd.example")
+        await post_reports(world.rules, [odd, SITE], world.context, MONDAY - DAY)
+        send = world.api.send
+
+        async def surprises(request):
+            if "/odd/" in request.path:
+                raise ValueError("a surprise")
+            return await send(request)
+
+        world.api.send = surprises
+        slack.now = MONDAY
+        await post_reports(world.rules, [odd, SITE], world.context, MONDAY)
+        await slack.deliver()
+        assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com"]

@@ -14,6 +14,7 @@ from bot.domain.subjects import Site
 from bot.fields.catalogue import SUBJECTS, field
 from bot.reports.sources import read_website
 from bot.rules.evaluate import rule_answer
+from bot.rules.explain import why
 from bot.rules.files.load import read
 from mouseflow.models import (
     Campaign,
@@ -146,3 +147,4 @@ rules:
     assert rule_answer(rule, website())
     assert not rule_answer(rule, website(anonymize_ips=True))
     assert not rule_answer(rule, website(anonymize_ips=None))
+    assert why(rule, website()) == ("IP addresses are not masked",)

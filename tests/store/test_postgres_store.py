@@ -2,11 +2,13 @@
 
 import os
 import pkgutil
+import random
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +21,7 @@ from sqlalchemy import TextClause, func, make_url, select
 from store_samples import NOW, match, poll, step
 
 import bot.store
+from bot.domain.subjects import PageSubject, Site
 from bot.errors import ConfigError, StoreError, StoreLost
 from bot.store import backup, in_memory_copy, open_store, place_of, restore
 from bot.store.audit import Note, history, record
@@ -315,6 +318,21 @@ def test_text_that_postgresql_does_not_take_is_kept_as_well_as_it_goes(postgres_
     with open_store(postgres_url) as store:
         store.do(lambda conn: note(conn, "a\0b 🐭"))
         assert store.do(texts) == ["a\N{REPLACEMENT CHARACTER}b 🐭"]
+
+
+def test_a_page_with_a_very_long_path_has_a_key_that_can_be_stored(postgres_url):
+    """Visitors make paths."""
+    rng = random.Random(1)
+    long = "/" + "".join(rng.choices("åßc€efghij", k=6000))
+    one, other = (PageSubject(website=Site("w1", ""), path=path).key for path in (long, long + "x"))
+    assert one != other
+    assert PageSubject(website=Site("w1", ""), path="/å").key == "/å"
+    made = replace(match(), subject_key=one, match_key=f"rule/w1/{one}/2026/reminded")
+    made = replace(made, steps=(step(f"quiet/digest/{made.match_key}/slack-1/after_quiet-1"),))
+    with open_store(postgres_url) as store:
+        store.do(lambda conn: commit_poll(conn, poll(made)))
+        [kept] = store.do(lambda conn: matches_of(conn, rule="", limit=2))
+    assert kept.subject_key == one
 
 
 def test_revisions_of_the_format_run_there_too(empty_database, tmp_path):

@@ -29,6 +29,7 @@ from bot.store.recordings import SeenRecording, save_recordings, set_watermark, 
 from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
 from bot.store.schema import levels, ms
 from bot.store.troubles import Trouble, keep_trouble
+from bot.web.charts import per_day
 from bot.web.facts import Reader
 from bot.web.routes import PAGES, snoozes
 from mouseflow.models import Recording
@@ -590,3 +591,11 @@ rules:
         actions = (await view(asking, "rules/review"))["actions"]
     world.store.close()
     assert actions == [{"action": "variables", "text": "reviewed-by, secret-code"}]
+
+
+def test_the_name_of_the_last_day_stays_within_its_chart():
+    days = {NOW.date() - timedelta(days=29 - ahead): ahead for ahead in range(30)}
+    phone = str(per_day(days, "Matches")).rpartition("<svg")[2]
+    labels = re.findall(r'<text x="([0-9.]+)" y="175.0" text-anchor="([a-z]+)"', phone)
+    assert [anchor for _, anchor in labels] == ["middle", "middle", "end"]
+    assert float(labels[-1][0]) <= 340

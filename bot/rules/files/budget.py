@@ -81,12 +81,16 @@ def report(entry: Entry, place: Place, allowed: Allowed) -> Report | None:
     summary = part(keys, "summary", place, plain_text)
     websites = part(keys, "websites", place, website_names("leave websites out for all of them"))
     at = part(keys, "at", place, worded(_weekly))
-    do = part(keys, "do", place, lambda node, here: actions(node, here, "websites", allowed))
-    posts = [each for each in do or () if isinstance(each, Slack) and each == each.plain()]
-    if do and (len(do) > 1 or not posts):
-        place.at("do", keys.entries["do"]).fault(
-            'a report is one post of the bot; write {slack: {channel: "#ux"}}'
-        )
+    do = keys.entries.get("do")
+    posts: list[Slack] = []
+    if do is not None and isinstance(do.node, Keys) and set(do.node.entries) != {"slack"}:
+        place.at("do", do).fault(_ONE_POST)
+    elif do is not None:
+        here = place.at("do", do)
+        made = actions(do.node, here, "websites", allowed) or ()
+        posts = [each for each in made if isinstance(each, Slack) and each == each.plain()]
+        if made and (len(made) > 1 or not posts):
+            here.fault(_ONE_POST)
     if len(place.faults) > before or at is None or not posts:
         return None
     return Report(
@@ -99,6 +103,9 @@ def report(entry: Entry, place: Place, allowed: Allowed) -> Report | None:
         line=entry.line,
         column=entry.column,
     )
+
+
+_ONE_POST = 'a report is one post of the bot; write {slack: {channel: "#ux"}}'
 
 
 def _weekly(text: str) -> Schedule:

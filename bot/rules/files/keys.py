@@ -90,7 +90,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("resolved", "whether the end is posted too", "true", ALERTS),
     Key(
         "not_while",
-        "ids of rules: nothing is told while one of their alerts fires on the same website",
+        "ids of rules: nothing is posted while one of their alerts fires on the same website",
         "website-stopped",
         ALERTS,
     ),

@@ -496,7 +496,7 @@ def _waiting(found: _Found, *, whole: bool) -> None:
             place.fault(f"{own} waits for itself")
         elif other not in known:
             if whole:
-                place.fault(unknown(other, known, "rule"))
+                place.fault(unknown(other, [name for name in known if name != own], "rule"))
         elif about is not None and about.watch not in ALERTS and about.too_few is None:
             place.fault(f"{other} watches {about.watch}, so it has no alert that could last")
         elif circle := _circle(named, own, other):

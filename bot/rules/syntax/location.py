@@ -205,7 +205,7 @@ def unknown(word: str, known: Collection[str], what: str = "key") -> str:
     if reason:
         return f"unknown {what}; {reason}"
     hint = nearest(word, known)
-    tail = "" if hint or len(known) > _FEW else f"; known here: {', '.join(known)}"
+    tail = "" if hint or not 0 < len(known) <= _FEW else f"; known here: {', '.join(known)}"
     return f"unknown {what}{hint or tail}"
 
 

@@ -73,6 +73,8 @@ def test_lists_may_stand_in_a_file_of_their_own():
         ("{var: internal_ips}", "{var: intern_ips}",
          "0.yaml:11:17: rules.one.except.ip.var: unknown name under vars; did you mean "
          "internal_ips?"),
+        ("vars:\n", "x-vars:\n",
+         "0.yaml:11:17: rules.one.except.ip.var: unknown name under vars"),
         ("internal_ips: [192.0.2.*, 198.51.100.7]", "internal_ips: []",
          "0.yaml:5:17: vars.internal_ips: internal_ips has an empty list; write at least one "
          "value"),
@@ -84,7 +86,7 @@ def test_lists_may_stand_in_a_file_of_their_own():
 )  # fmt: skip
 def test_an_error_in_a_list_or_its_use_has_its_place(old, new, said):
     text = SHARING.replace(old, new)
-    assert said in faults((".yaml", text))
+    assert any(each.endswith(said) for each in faults((".yaml", text)))
 
 
 def test_two_lists_of_one_name_are_an_error():

@@ -1,0 +1,148 @@
+"""The figures of a subject in words: what a message says of it beside its rule."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from bot.domain.subjects import Kind
+from bot.fields.catalogue import KINDS, text_fields
+from bot.messages.text import clean, number
+
+Values = Mapping[str, Any]
+
+BRIEF: Mapping[Kind, tuple[tuple[str, str], ...]] = {
+    "recordings": (),
+    "feedback": (("new answers:", "new_responses"), ("in all:", "responses")),
+    "funnels": (("converts", "conversion"), ("visitors:", "entered")),
+    "forms": (("sent by", "completion"), ("visitors:", "visits")),
+    "pages": (("views:", "views"), ("visit time", "visit_time")),
+    "websites": (("", "status"), ("budget used", "budget_used")),
+}
+"""What a list says of each kind of subject: labels, and the figures behind them."""
+
+
+def value_in_words(value: Any) -> str:
+    """A figure as people read it; a dash for none."""
+    if value is None or value in ("", ()):
+        return "–"
+    if type(value) in (int, float):
+        return number(value)
+    return clean(value)
+
+
+def _recording_figures(shown: Values) -> Iterable[str]:
+    if shown["duration"] is not None:
+        pages = shown["pages"]
+        on = f" on {number(pages)} page{'' if pages == 1 else 's'}" if pages else ""
+        yield f"Active for {value_in_words(shown['duration'])}{on}."
+
+
+def _campaign_figures(shown: Values) -> Iterable[str]:
+    if shown["responses"] is not None:
+        shares = shown["response_rate"] is not None and shown["impressions"]
+        of = f", {shown['response_rate']} of {number(shown['impressions'])}" if shares else ""
+        yield f"{number(shown['responses'])} answers in all{f'{of} impressions' if of else ''}."
+    if shown["enabled"] is False:
+        yield "The campaign is off."
+
+
+def _funnel_figures(shown: Values) -> Iterable[str]:
+    if shown["entered"] is not None and shown["conversion"] is not None:
+        yield f"{number(shown['entered'])} visitors entered, {shown['conversion']} converted."
+    steps = shown["steps"]
+    losses = [
+        (before["count"] - after["count"], before, after)
+        for before, after in pairwise(steps)
+        if before["count"] and after["count"] is not None and after["count"] < before["count"]
+    ]
+    if losses:
+        lost, before, after = max(losses, key=lambda loss: loss[0])
+        share = round(100 * lost / before["count"])
+        yield (
+            f"Biggest loss: {before['name']} → {after['name']}, {number(lost)} of "
+            f"{number(before['count'])} visitors left ({share} %)."
+        )
+
+
+def _form_figures(shown: Values) -> Iterable[str]:
+    if shown["submits"] and shown["success"] is not None:
+        failed = max(shown["submits"] - shown["success"], 0)
+        yield f"{number(failed)} of {number(shown['submits'])} attempts to send it failed."
+    elif shown["completion"] is not None:
+        yield f"{shown['completion']} of the visitors who began it sent it."
+    dropped = [field for field in shown["fields"] if field["dropped"]]
+    if dropped:
+        worst = max(dropped, key=lambda field: field["dropped"])
+        yield f"Most left at {worst['name']} ({number(worst['dropped'])} visitors)."
+
+
+def _page_figures(shown: Values) -> Iterable[str]:
+    figures = (
+        ("views", "views"), ("render_time", "to render"), ("visit_time", "visit time"),
+        ("engagement_time", "of activity"), ("scroll", "scrolled"),
+    )  # fmt: skip
+    told = [
+        f"{value_in_words(shown[name])} {words}"
+        for name, words in figures
+        if shown[name] is not None
+    ]
+    if told:
+        yield f"{value_in_words(shown['path'])} has {', '.join(told)}."
+
+
+def _website_figures(shown: Values) -> Iterable[str]:
+    if shown["status"] is not None:
+        rate = shown["recording_rate"]
+        of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
+        who = shown["stopped_by"]
+        who = {"person": "somebody", "bot": "the bot"}.get(who, who)
+        by = f", stopped by {who}" if who and shown["status"] == "Stopped" else ""
+        yield f"Mouseflow says {shown['status']}{by}{of}."
+    if shown["recordings_today"] is not None:
+        yield f"{number(shown['recordings_today'])} recordings today."
+
+
+FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
+    "recordings": _recording_figures,
+    "feedback": _campaign_figures,
+    "funnels": _funnel_figures,
+    "forms": _form_figures,
+    "pages": _page_figures,
+    "websites": _website_figures,
+}
+"""The sentences about each kind of subject."""
+
+_BOUND = re.compile(r"(\w+) ([^,]+), (?:under|over|at least|at most) ([^,]+)")
+_FIGURE_WORDS: Mapping[str, str] = {
+    "conversion": "{} convert",
+    "completion": "{} succeed",
+    "response_rate": "{} answer",
+    "render_time": "{} to render",
+    "visit_time": "{} on the page",
+    "engagement_time": "{} of activity",
+    "entered": "{} visitors",
+    "completed": "{} visitors complete it",
+    "visits": "{} visits",
+    "views": "{} views",
+    "clicks": "{} clicks",
+    "submits": "{} attempts",
+    "impressions": "{} impressions",
+    "responses": "{} answers",
+    "recordings": "{} recordings",
+    "recordings_today": "{} recordings today",
+    "budget_used": "{} of the budget used",
+}
+
+
+def with_limit(reason: str) -> str:
+    """`18.2 % convert, limit 25 %` for `conversion 18.2 %, under 25 %`; else empty."""
+    found = _BOUND.fullmatch(reason)
+    words = _FIGURE_WORDS.get(found[1]) if found else None
+    return f"{words.format(found[2])}, limit {found[3]}" if found and words else ""
+
+
+if missing := [kind for kind in KINDS if kind not in FIGURES or kind not in BRIEF]:
+    raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
+if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:
+    raise TypeError(f"figures in words of no field: {', '.join(strange)}")
