@@ -2,8 +2,9 @@
 
 python tests/docs/pictures.py
 
-`message.json` is a payload that the bot posted to the simulator, as those of
-`tests/messages/payloads` are; `demo.txt` is an excerpt of what `mouseflow-bot demo` printed.
+`message.json` and `quarter-*.json` (of `bench/quarter.py`) are payloads that the bot posted, as
+those of `tests/messages/payloads` are; `demo.txt` is an excerpt of what `mouseflow-bot demo`
+printed.
 """
 
 import io
@@ -144,6 +145,10 @@ def drawn() -> dict[str, str]:
                 json.loads((PAYLOADS / f"{name}.json").read_text(encoding="utf-8"))
             )
             for name in SHOWN
+        },
+        **{
+            path.with_suffix(".svg").name: message(json.loads(path.read_text(encoding="utf-8")))
+            for path in sorted(IMAGES.glob("quarter-*.json"))
         },
         "demo.svg": terminal((IMAGES / "demo.txt").read_text(encoding="utf-8"), "make demo"),
     }
