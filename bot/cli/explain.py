@@ -44,7 +44,9 @@ class Result:
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("rule", metavar="RULE", help="the rule's id")
-    parser.add_argument("recording", nargs="?", metavar="RECORDING", help="an id or a pasted link")
+    parser.add_argument(
+        "recording", nargs="?", metavar="RECORDING", help="an id, its beginning, or a pasted link"
+    )
     parser.add_argument(
         "--website", default="", metavar="W", help="name or id of its website, if known"
     )
@@ -153,7 +155,7 @@ async def _explain(args: Namespace, settings: "Settings", rules: "RuleSet", rule
     from bot.rules.needs import plan
     from mouseflow import websites
 
-    where = explain_one.address(args.recording)
+    where = _whole(settings, explain_one.address(args.recording))
     known = _remembered(settings, rule, where)
     async with account(settings) as api:
         rows = await api.send(websites.list())
@@ -200,6 +202,36 @@ def _sites(
         return watched_sites(rows, rules.rules, [certain])
     first = watched_sites(rows, rules.rules)
     return tuple(dict.fromkeys((*first, *map(site, rows))))
+
+
+MOST_ALIKE = 5
+"""Ids that begin alike and are named in an error."""
+
+
+def _whole(settings: "Settings", where: "Address") -> "Address":
+    """The address with the whole id of the one known recording whose id begins so.
+
+    Raises ConfigError if there are several. An id that is not known stays as it is.
+    """
+    from dataclasses import replace
+
+    from bot.errors import ConfigError
+    from bot.store import open_store, place_of
+    from bot.store.recordings import ids_beginning
+
+    if not place_of(settings.store.url).exists():
+        return where
+    with open_store(settings.store.url, read_only=True) as store:
+        found = store.do(
+            lambda conn: ids_beginning(conn, where.recording, where.website, MOST_ALIKE + 1)
+        )
+    if where.recording in found or not found:
+        return where
+    if len(found) > 1:
+        more = " and more" if len(found) > MOST_ALIKE else ""
+        named = ", ".join(found[:MOST_ALIKE])
+        raise ConfigError(f"several recordings begin with {where.recording}: {named}{more}")
+    return replace(where, recording=found[0])
 
 
 def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Remembered | None":

@@ -231,6 +231,14 @@ def website_names(conn: Connection) -> dict[str, str]:
     return msgspec.json.decode(data, type=dict[str, str]) if data else {}
 
 
+def ids_beginning(conn: Connection, beginning: str, website: str, most: int) -> list[str]:
+    """The ids of known recordings that begin so, at most so many; of one website, or of all."""
+    begins = func.substr(recordings.c.id, 1, len(beginning)) == beginning
+    there = recordings.c.website == website if website else begins
+    query = select(recordings.c.id).where(begins, there).distinct().limit(most)
+    return sorted(conn.execute(query).scalars())
+
+
 MISSING = "websites missing"
 """The watermark source for websites that were missing from the last list."""
 

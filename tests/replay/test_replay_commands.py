@@ -294,6 +294,16 @@ def test_a_match_is_explained_part_by_part_with_the_fate_of_its_actions(place: P
     assert all("visitmin=" in query and "visitmax=" in query for query in rows[-2:])
 
 
+def test_the_beginning_of_an_id_names_a_recording_if_there_is_one_alone(place: Place) -> None:
+    planted = [place.sim.add("myshop.com", "phone-bounce", start=-3600) for _ in range(17)]
+    place.run("once")
+    assert place.run("explain", "bounce", planted[0][:-1]).startswith("✓ bounce matches")
+    first = [who[0] for who in planted]
+    shared = next(each for each in first if first.count(each) > 1)
+    told = place.run("explain", "bounce", shared, code=1)
+    assert f"several recordings begin with {shared}: " in told
+
+
 def test_a_session_that_does_not_match_is_explained_with_the_distance(place: Place) -> None:
     who = place.sim.add("myshop.com", "checkout-friction", start=-3600)
     text = place.run("explain", "bounce", who, "--website", "myshop.com")
