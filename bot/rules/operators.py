@@ -222,10 +222,12 @@ class Operator(ABC):
         if about.banded:
             return f"{about.name} {self.words(about)}"
         if about.numeric:
-            return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
+            asked = self.words(about)
+            told = shown if asked == shown else f"{shown}, {asked}"
+            return f"{about.why_label} {told}".lstrip()
         if about.type == "flag":
-            told = about.in_words("true" if value else "false")
-            return told or (about.name if value else f"not {about.name}")
+            flag = about.in_words("true" if value else "false")
+            return flag or (about.name if value else f"not {about.name}")
         met = self._texts_met(about, texts_of(value))
         if about.type == "texts" and not met:
             return f"{about.name} {self.words(about)}"

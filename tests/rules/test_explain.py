@@ -117,6 +117,8 @@ def test_a_change_says_what_was_or_that_there_is_no_history_yet():
         (c.Test("friction", op.Bounds(min=2.5)), {}, ("friction at least 2.5",)),
         (c.Test("duration", op.Bounds(over=60_000)), {}, ("1 min 35 s, over 60 s",)),
         (c.Test("pages", op.Bounds(min=2)), {}, ("pages 2, at least 2",)),
+        (c.Test("pages", op.Numbers((2.0,))), {}, ("pages 2",)),
+        (c.Test("pages", op.Numbers((2.0, 3.0))), {}, ("pages 2, 2 or 3",)),
         (c.Test("saw_page", op.OneOf(("/a*",))), {"entry_page": "/ab"}, ("saw /ab",)),
         (c.Test("tags", op.OneOf(("x", "y"))), {"tags": ("y", "z")}, ("tag y",)),
         (c.Test("country", op.OneOf(("de",))), {"country": "de"}, ("country de",)),
