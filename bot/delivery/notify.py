@@ -197,9 +197,11 @@ def _server(url: str) -> Any:
 def _apprise() -> ModuleType:
     """Apprise with its plugins, some of which warn of what is deprecated in Python.
 
-    Its log names addresses and recipients, so it goes nowhere.
+    Its log names addresses and recipients, so it goes nowhere. Its warnings are made at any level
+    of the bot's own log: they have the answers.
     """
     logging.getLogger(LOG).propagate = False
+    logging.getLogger(LOG).setLevel(logging.WARNING)
     if bundle := os.environ.get("SSL_CERT_FILE"):  # which its HTTP library does not read
         os.environ.setdefault("REQUESTS_CA_BUNDLE", bundle)
     with warnings.catch_warnings():

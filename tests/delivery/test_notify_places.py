@@ -172,6 +172,7 @@ async def test_each_answer_means_what_it_says_and_tells_no_address(web, monkeypa
     web.statuses = [status]
     told = logging.handlers.BufferingHandler(1000)
     monkeypatch.setattr(logging.root, "handlers", [told])
+    monkeypatch.setattr(logging.root, "level", logging.CRITICAL)  # as with log.level
     with pytest.raises(error) as raised:
         await sent(
             Notify(channel="a"), task(), places(a=f"json://u:s3cret-word@127.0.0.1:{web.port}/p4th")
