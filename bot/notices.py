@@ -1,6 +1,6 @@
 """What the watcher tells people beside outages: limits of the API, gaps, a wrong time zone.
 
-Each is told once, and its end too, as far as it has one.
+The bot posts each once, and its end, if it has one.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ class Notices:
 
     `wake` is called when there is something new in the outbox. `ops` is the channel for the
     bot's own troubles, None if there is none. After a gap longer than `announce_after`, people
-    are told that polling has resumed; None: never.
+    learn that polling has resumed; None turns that off.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Notices:
 
 
 def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:
-    """What people are told of the account's time zone: a title and more lines."""
+    """The message about the account's time zone: a title and more lines."""
     if offset.fits:
         return (
             "The time zone is right again",

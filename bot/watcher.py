@@ -94,7 +94,7 @@ class Watcher:
 
     `wake` is called when there is something new in the outbox. `ops` is the channel for the
     bot's own troubles, None if there is none. After a gap longer than `announce_after`, people
-    are told that polling has resumed; None: never.
+    learn that polling has resumed; None turns that off.
     """
 
     def __init__(

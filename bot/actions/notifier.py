@@ -94,6 +94,35 @@ class Notifier(Action):
         """Where its secret is kept (`env:NAME`, `file:/path`); None if it needs none."""
 
 
+class ToPeople(Notifier):
+    """A notifier whose messages people read; `digest_at` is its key `digest`."""
+
+    text: str | None = None
+    at_most: AtMost | None = None
+    overflow: Overflow = "digest"
+    digest_at: str = ""
+
+    @property
+    def own_text(self) -> str | None:
+        """The rule's `text`."""
+        return self.text
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The rule's `digest`."""
+        return schedule(self.digest_at) if self.digest_at else None
+
+    @property
+    def limit(self) -> Limit | None:
+        """The rule's `at_most` and `overflow`."""
+        return self.at_most.limit(self.overflow) if self.at_most else None
+
+    @property
+    def secret_reference(self) -> str | None:
+        """None: what gives access to the place is in the configuration."""
+        return None
+
+
 class DigestItem(Written):
     """One of the worst few matches, which a digest shows; its subject as stored."""
 

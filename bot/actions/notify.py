@@ -11,18 +11,15 @@ from pydantic_core import PydanticCustomError
 
 from bot.actions.base import Action, Done, Problem, Spec, Written
 from bot.actions.notifier import (
-    AtMost,
     DigestAt,
     DigestOfMany,
-    Notifier,
     Overflow,
     QuietOfMany,
     Rate,
     Text,
+    ToPeople,
     without_effect,
 )
-from bot.domain.calendar import Schedule, schedule
-from bot.domain.limits import Limit
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject
 from bot.errors import NotDoneYet
@@ -70,16 +67,12 @@ class _Sent(Action):
         return Done("; ".join(part for part in told if part))
 
 
-class Notify(_Sent, Notifier):
+class Notify(_Sent, ToPeople):
     """Sends a match. Messages over `at_most` go into a digest, or are dropped."""
 
     kind: ClassVar[str] = "notify"
     service: ClassVar[str] = "notify"
     digest: ClassVar[str] = "notify_digest"
-    text: str | None = None
-    at_most: AtMost | None = None
-    overflow: Overflow = "digest"
-    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
@@ -109,29 +102,9 @@ class Notify(_Sent, Notifier):
         """The built-in message to the same place."""
         return Notify(channel=self.channel)
 
-    @property
-    def own_text(self) -> str | None:
-        """The rule's `text`."""
-        return self.text
-
-    @property
-    def schedule(self) -> Schedule | None:
-        """The rule's `digest`."""
-        return schedule(self.digest_at) if self.digest_at else None
-
-    @property
-    def limit(self) -> Limit | None:
-        """The rule's `at_most` and `overflow`."""
-        return self.at_most.limit(self.overflow) if self.at_most else None
-
     def resolved(self, began: datetime) -> Action | None:
         """A message to the same place."""
         return NotifyResolved(channel=self.channel, began=began, digest_at=self.digest_at)
-
-    @property
-    def secret_reference(self) -> str | None:
-        """None: its address is in the configuration."""
-        return None
 
 
 class NotifyResolved(_Sent):

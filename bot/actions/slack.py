@@ -13,18 +13,15 @@ from pydantic_core import PydanticCustomError
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
 from bot.actions.notifier import (
-    AtMost,
     DigestAt,
     DigestOfMany,
-    Notifier,
     Overflow,
     QuietOfMany,
     Rate,
     Text,
+    ToPeople,
     without_effect,
 )
-from bot.domain.calendar import Schedule, schedule
-from bot.domain.limits import Limit
 from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
@@ -121,7 +118,7 @@ class _Post(Action):
         return done
 
 
-class Slack(_Post, Notifier):
+class Slack(_Post, ToPeople):
     """Posts a match. Posts over `at_most` go into a digest, or are dropped.
 
     Safe to repeat: a post whose outcome is unknown is looked up in the channel first.
@@ -133,10 +130,6 @@ class Slack(_Post, Notifier):
     answers: ClassVar[bool] = True
     broadcasts: ClassVar[bool] = True
     can_change: ClassVar[bool] = True
-    text: str | None = None
-    at_most: AtMost | None = None
-    overflow: Overflow = "digest"
-    digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
@@ -196,29 +189,9 @@ class Slack(_Post, Notifier):
         """The built-in message to the same channel."""
         return Slack(channel=self.channel)
 
-    @property
-    def own_text(self) -> str | None:
-        """The rule's `text`."""
-        return self.text
-
-    @property
-    def schedule(self) -> Schedule | None:
-        """The rule's `digest`."""
-        return schedule(self.digest_at) if self.digest_at else None
-
-    @property
-    def limit(self) -> Limit | None:
-        """The rule's `at_most` and `overflow`."""
-        return self.at_most.limit(self.overflow) if self.at_most else None
-
     def resolved(self, began: datetime) -> Action | None:
         """A post to the same channel."""
         return Resolved(channel=self.channel, began=began, digest_at=self.digest_at)
-
-    @property
-    def secret_reference(self) -> str | None:
-        """None: the token is configured once for all rules."""
-        return None
 
 
 class Resolved(_Post):
@@ -248,7 +221,7 @@ class Resolved(_Post):
 class Ended(_Post):
     """Edits the first message of an alert that is resolved, when a limit holds back its answer.
 
-    An edit notifies nobody, and without it the message would say for ever that the alert fires.
+    An edit notifies nobody. Without it the message would keep saying that the alert fires.
     """
 
     kind: ClassVar[str] = "ended"
@@ -358,7 +331,7 @@ class Weekly(_Post):
         return kept
 
     def message(self, task: Task, addresses: Addresses) -> Message:
-        """The week against the one before, and what deserves a look."""
+        """The week compared with the one before, and what needs attention."""
         return weekly.weekly(task, addresses, msgspec.convert(self.week, weekly.Week))
 
 

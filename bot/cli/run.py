@@ -59,7 +59,7 @@ def run(args: Namespace) -> int:
 
         from bot import daemon
 
-        gc.freeze()  # else every full collection walks them, and nothing else goes on for 50 ms
+        gc.freeze()  # else every full collection scans them and blocks the event loop for 50 ms
         gc.enable()
         heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
         limit = asyncio.create_task(_limit_stop(stop))

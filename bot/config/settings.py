@@ -25,7 +25,7 @@ from pydantic_settings import PydanticBaseSettingsSource as Source
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
-from bot.domain.calendar import Calendar, quiet_days
+from bot.domain.calendar import Calendar, day_of, quiet_days
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
@@ -55,12 +55,11 @@ def _start(value: object) -> timedelta:
 
 def _day(value: object) -> str:
     """A date, or the day of every year: `2026-12-25`, `12-25`."""
-    text = str(value).strip()
     try:
-        date.fromisoformat(text if len(text) > len("12-25") else f"2024-{text}")
+        found = day_of(str(value).strip())
     except ValueError:
         raise ValueError("write days such as 2026-12-25, or 12-25 for every year") from None
-    return text
+    return "-".join(f"{number:02}" for number in found)
 
 
 def _stripped(value: object) -> object:

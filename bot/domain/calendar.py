@@ -89,7 +89,7 @@ def _covers(span: tuple[Day, Day], day: date) -> bool:
 def quiet_days(text: str) -> tuple[Day, Day]:
     """`2026-12-24`, `12-25` of every year, or two of them with `..`; raises ValueError."""
     first, dots, last = text.replace(" ", "").partition("..")
-    found = _day(first), _day(last if dots else first)
+    found = day_of(first), day_of(last if dots else first)
     if len(found[0]) != len(found[1]) or (len(found[0]) == 3 and found[0] > found[1]):
         raise ValueError(_DAYS)
     return found
@@ -98,7 +98,8 @@ def quiet_days(text: str) -> tuple[Day, Day]:
 _DAYS = "write days such as 2026-12-24, 12-25 (every year), or 12-24..01-01"
 
 
-def _day(text: str) -> Day:
+def day_of(text: str) -> Day:
+    """A date, or a day of every year: `2026-12-25`, `12-25`; raises ValueError."""
     try:
         found = tuple(map(int, text.split("-")))
         date(*(found if len(found) == 3 else (2000, *found)))

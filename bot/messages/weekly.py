@@ -1,4 +1,4 @@
-"""The weekly report of a website in words: what rules found, where, and what deserves a look."""
+"""The weekly report of a website in words: what rules found, where, and what needs attention."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from bot.ports import Addresses, Task
 ICON = "📊"
 
 FEW_RATED, HARDLY_USEFUL = 5, 50
-"""A rule with so many rated messages of which fewer percent were useful deserves a look."""
+"""A rule with so many rated messages of which fewer percent were useful needs attention."""
 
 
 class RuleWeek(Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
 
 
 def _week_of(week: Week, zone: str) -> str:
-    """`Week 47`, of the last whole day of the week that is told."""
+    """`Week 47`, of the last whole day of the week that the report covers."""
     last = (week.until - timedelta(days=1)).astimezone(ZoneInfo(zone)).date()
     return f"Week {last.isocalendar().week}"
 

@@ -43,7 +43,7 @@ def question(rule: Rule) -> SessionFilters | None:
 def due(
     questions: Iterable[SessionFilters], read_at: Mapping[SessionFilters, datetime], now: datetime
 ) -> frozenset[SessionFilters]:
-    """Which questions to ask now; `ALL` stands for all rows, and includes the answers to all."""
+    """Which questions to ask now; `ALL` reads all rows, which answers every question."""
     if _is_due(read_at.get(ALL), SWEEP, now):
         return frozenset({ALL})
     return frozenset(it for it in questions if _is_due(read_at.get(it), ASK, now))

@@ -871,7 +871,37 @@ class Is(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Operator):
+class AgainstThePast(Operator):
+    """Compares a figure with its own past, which may not be known and which no filter of the API
+    tells.
+    """
+
+    has_history: ClassVar[bool] = True
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
+        return None
+
+    def over_figures(self) -> FigureTest | None:
+        return None
+
+    def stays(self, answer: bool, about: Field) -> bool:
+        return False
+
+    def needs_data(self, about: Field) -> bool:
+        return True
+
+    def implied_by(self, other: Operator, about: Field) -> bool:
+        return self == other
+
+    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
+        return False
+
+    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change(AgainstThePast):
     """The figure has dropped or risen by this share (percent) against its own past (ms ago).
 
     Unknown while there is no history.
@@ -891,7 +921,6 @@ class Change(Operator):
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"drops_by": ("against",), "rises_by": ("against",)}
     )
-    has_history: ClassVar[bool] = True
 
     @classmethod
     def fits(cls, about: Field) -> bool:
@@ -927,12 +956,6 @@ class Change(Operator):
     def schema(cls, about: Field) -> Mapping[str, Schema]:
         return {"drops_by": CHANGE, "rises_by": CHANGE, "against": LENGTH}
 
-    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
-        return None
-
-    def over_figures(self) -> FigureTest | None:
-        return None
-
     def test(self, about: Field) -> ValueTest:
         if not self.fits(about):
             return Operator.test(self, about)
@@ -953,21 +976,6 @@ class Change(Operator):
         fallen = self.drops_by is not None and -change >= self.drops_by
         return fallen or (self.rises_by is not None and change >= self.rises_by)
 
-    def stays(self, answer: bool, about: Field) -> bool:
-        return False
-
-    def needs_data(self, about: Field) -> bool:
-        return True
-
-    def implied_by(self, other: Operator, about: Field) -> bool:
-        return self == other
-
-    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
-        return False
-
-    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
-        yield from ()
-
     @property
     def looks_back(self) -> int | None:
         return self.against
@@ -983,7 +991,7 @@ class Change(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class Unusual(Operator):
+class Unusual(AgainstThePast):
     """The figure is at most, or at least, this share (percent) of the usual.
 
     The usual is the median of this weekday and hour in the last weeks. Unknown with too few
@@ -999,7 +1007,6 @@ class Unusual(Operator):
             "above_usual": "at least this share of the usual for the weekday and hour",
         }
     )
-    has_history: ClassVar[bool] = True
 
     @classmethod
     def fits(cls, about: Field) -> bool:
@@ -1028,12 +1035,6 @@ class Unusual(Operator):
             "above_usual": PERCENT | {"exclusiveMinimum": 100},
         }
 
-    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest | None:
-        return None
-
-    def over_figures(self) -> FigureTest | None:
-        return None
-
     def test(self, about: Field) -> ValueTest:
         if not self.fits(about):
             return Operator.test(self, about)
@@ -1056,21 +1057,6 @@ class Unusual(Operator):
             return False
         by_chance = is_count and abs(now - usual) < CHANCE * sqrt(max(now, usual))
         return None if by_chance else True
-
-    def stays(self, answer: bool, about: Field) -> bool:
-        return False
-
-    def needs_data(self, about: Field) -> bool:
-        return True
-
-    def implied_by(self, other: Operator, about: Field) -> bool:
-        return self == other
-
-    def excludes(self, other: Operator, about: Field, *, several: bool) -> bool:
-        return False
-
-    def filters(self, about: Field) -> Iterator[tuple[str, Any]]:
-        yield from ()
 
     @property
     def asks_usual(self) -> bool:

@@ -39,7 +39,7 @@ def limit(conn: Connection, keep: timedelta, now: datetime, started: datetime) -
 
     After a downtime longer than `keep`, what was done before it is needed until the backfill is
     complete, or it would be done again. A website that could not be read for longer than that,
-    while others could or since the bot `started` long ago, must not keep everything for ever.
+    while others could or since the bot `started` long ago, must not keep everything.
     """
     read = {website: at for (source, website), (_, at) in all_watermarks(conn).items()
             if source == "recordings" and website}  # fmt: skip

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from action_world import NOW, Channel, World, again, reread, task
 
-from bot.actions.notifier import DigestItem
-from bot.actions.slack import AtMost, Digest, Notice, Resolved, Slack
+from bot.actions.notifier import AtMost, DigestItem
+from bot.actions.slack import Digest, Notice, Resolved, Slack
 from bot.domain.step import Rank
 from bot.domain.subjects import written
 from bot.errors import TryLater

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.actions.base import Action
-from bot.actions.slack import SLACK, AtMost, Slack
+from bot.actions.notifier import AtMost
+from bot.actions.slack import SLACK, Slack
 from bot.actions.webhook import Webhook
 from bot.fields.catalogue import KINDS
 

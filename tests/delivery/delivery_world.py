@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal
 
 from bot.actions.base import Action, Done, Later
-from bot.actions.slack import AtMost
+from bot.actions.notifier import AtMost
 from bot.delivery import DEFAULT_TIMING, Delivery, Drained, Timing
 from bot.delivery.troubles import Ops
 from bot.domain.limits import Posting

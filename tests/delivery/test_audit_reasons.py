@@ -8,7 +8,7 @@ from delivery_world import HOUR, MINUTE, NOW, SITE, Bench, Post, World, Write, m
 from structlog.testing import capture_logs
 
 from bot.actions import ACTIONS
-from bot.actions.slack import AtMost
+from bot.actions.notifier import AtMost
 from bot.delivery import Delivery
 from bot.domain.limits import Hours, Posting, Reason
 from bot.domain.subjects import RecordingSubject, Site

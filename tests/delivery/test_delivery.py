@@ -23,7 +23,8 @@ from delivery_world import (
 from structlog.testing import capture_logs
 
 from bot.actions import ACTIONS as REAL
-from bot.actions.slack import AtMost, Slack
+from bot.actions.notifier import AtMost
+from bot.actions.slack import Slack
 from bot.delivery import Drained, Timing
 from bot.errors import GiveUp, TryLater
 from bot.store.audit import history

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bot.actions.base import Done, Later
-from bot.actions.slack import AtMost
+from bot.actions.notifier import AtMost
 from bot.errors import GiveUp, TryLater
 from bot.store import open_store
 from bot.store.dead_letters import queue_figures, retry

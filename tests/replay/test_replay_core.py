@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay_world import NOW, rules
 
-from bot.actions.slack import AtMost, Slack
+from bot.actions.notifier import AtMost
+from bot.actions.slack import Slack
 from bot.domain.limits import Posting, Reason
 from bot.domain.subjects import RecordingSubject, Site
 from bot.errors import ConfigError
