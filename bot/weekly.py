@@ -1,6 +1,6 @@
 """The weekly reports of rule files: what they tell is gathered when they are due, and posted once.
 
-All but the share of sessions with friction comes from the store; that costs four calls.
+All but the share of sessions with friction comes from the store; that costs five calls.
 """
 
 from collections.abc import Iterable, Sequence
