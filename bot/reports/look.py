@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from bot.domain.alert_state import GAP
+from bot.domain.recorded_share import NOTHING_SEEN, RecordedShare
 from bot.domain.subjects import Site
 
 WEEKS_BACK = 6
@@ -19,7 +20,8 @@ KEPT = timedelta(days=35)
 class Look:
     """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
     may be for a condition to have held in it, `history` how long figures are kept. `holidays`
-    (`2026-12-25`, or `12-25` of every year) are days with which nothing is compared."""
+    (`2026-12-25`, or `12-25` of every year) are days with which nothing is compared, `recorded` is
+    what the website recorded of its visitors."""
 
     site: Site
     now: datetime
@@ -27,6 +29,7 @@ class Look:
     gap: timedelta = GAP
     history: timedelta = KEPT
     holidays: frozenset[str] = frozenset()
+    recorded: RecordedShare = NOTHING_SEEN
 
     def is_holiday(self, at: datetime) -> bool:
         """Whether the moment is on a holiday, in the account's zone."""
