@@ -21,6 +21,8 @@ from bot.fields.field import (
     Source,
     TextKind,
     Unusual,
+    moment_of,
+    moment_text,
 )
 from bot.fields.normal import (
     folded,
@@ -79,6 +81,12 @@ def started(subject: RecordingSubject) -> datetime | None:
     if created is None or created.tzinfo is None:
         return created  # without an offset it is the account's own time already
     return created.astimezone(zone(subject.zone))
+
+
+def created(subject: RecordingSubject) -> str | None:
+    """When the session started, as `2026-05-01 09:30:00`."""
+    start = started(subject)
+    return None if start is None else moment_text(start)
 
 
 def weekday(subject: RecordingSubject) -> str | None:
@@ -274,6 +282,14 @@ def _started_at(subject: RecordingSubject, start: datetime) -> RecordingSubject:
     recording = subject.recording
     length = (recording.last_activity or start) - (recording.created or start)
     return _changed(subject, created=start, last_activity=start + length)
+
+
+def _give_created(subject: RecordingSubject, value: str) -> RecordingSubject:
+    at = moment_of(value)
+    if at is None:
+        raise ValueError("write a day or a moment, such as 2026-05-01 09:30")
+    zone = (subject.recording.created or MONDAY_NOON).tzinfo
+    return _started_at(subject, at.replace(tzinfo=zone))
 
 
 def _give_weekday(subject: RecordingSubject, value: str) -> RecordingSubject:
@@ -938,6 +954,18 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         at="recording.last_activity",
         sample=_SAMPLE_START + timedelta(minutes=2),
         in_conditions=False,
+    ),
+    _in_row(
+        name="created",
+        type="text",
+        meaning="when the session started, in the account's zone",
+        examples=("{after: 2026-05-01, before: 2026-05-11 18:00}",),
+        personal=False,
+        text=TextKind.MOMENT,
+        raw=created,
+        give=_give_created,
+        sample=FOLLOWS,
+        in_texts=False,
     ),
     _in_row(
         name="weekday",
