@@ -306,6 +306,11 @@ def _give_hour(subject: RecordingSubject, value: float) -> RecordingSubject:
 # The API's filters
 
 
+def _searched(value: str) -> str | None:
+    text = value.strip()
+    return None if "*" in text else text or None
+
+
 def _word(normal: Callable[[str], str], words: Any) -> Callable[[str], str | None]:
     known = get_args(words)
     return lambda value: word if (word := normal(value)) in known else None
@@ -994,3 +999,22 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         in_texts=False,
     ),
 )
+
+SEARCH = _in_row(
+    name="search",
+    type="text",
+    meaning="free text that the API finds in all that it can filter by; of pages, in their URL",
+    personal=True,
+    raw=lambda _subject: None,
+    give=lambda subject, _value: subject,
+    sample=FOLLOWS,
+    in_conditions=False,
+    in_texts=False,
+    api_filter=ApiFilter(
+        name="search",
+        take=_searched,
+        contrast=("mouseflow-bot finds nobody", "mouseflow-bot finds no one"),
+        hint="search takes one text, without *: the API looks for it in all that it knows",
+    ),
+)
+"""A filter that serves no field: no answer says where the API has found the text (L4187)."""
