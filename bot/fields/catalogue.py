@@ -147,6 +147,16 @@ def over_time(about: Field) -> bool:
     return SUBJECTS[about.watch].over_time or about.over_last
 
 
+def is_average(about: Field) -> bool:
+    """Whether the figure is a share or an average over a time: whole days are like parts of one."""
+    return about.numeric and SUBJECTS[about.watch].over_time and not about.is_count
+
+
+def told_of_the_past(about: Field) -> bool:
+    """Whether the API tells the figure of past weeks, so that the usual is known at once."""
+    return about.over_last or is_average(about)
+
+
 def text_fields(kind: Kind) -> Mapping[str, Field]:
     """The fields that a message about this kind may use, by their names in texts."""
     return _IN_TEXTS[kind]
@@ -271,9 +281,11 @@ __all__ = [
     "field",
     "fields",
     "group_value",
+    "is_average",
     "made",
     "over_time",
     "sample",
     "text_fields",
+    "told_of_the_past",
     "visitor_filters",
 ]
