@@ -365,10 +365,9 @@ class Watcher:
             watched.live,
             now,
             watched.watched_since(now),
+            self._absences(watched, now),
         )
         self._keep(watched, polled.live)
-        # At once: the next poll does not know what this one has lost.
-        await self._record_absences(watched, polled, now)
         self.recordings_seen += polled.fresh
         if polled.evaluated:
             matches = len(polled.recorded.matches)
@@ -394,24 +393,23 @@ class Watcher:
             ) from polled.outage
         return replace(polled.recorded, caught=caught)
 
-    async def _record_absences(
-        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
-    ) -> None:
-        """Fire and resolve the rules about too few sessions."""
+    def _absences(
+        self, watched: WatchedSite, now: datetime
+    ) -> Callable[[Connection, recordings.Polled], Recorded]:
+        """Fires and resolves the rules about too few sessions, with what a poll has read."""
         rules = [rule for rule in watched.rules.final.rules if rule.too_few is not None]
-        if not rules:
-            return
-        context = self.context
-        work = partial(
-            record_absences,
-            rules=rules,
-            polled=polled,
-            look=Look(watched.site, now, context.zone, context.gap),
-            settle=context.settle,
-            routing=context.routing,
-            others=waits_for(self.rules.rules),
-        )
-        self._take(await context.store.run(work))
+        context, all_rules = self.context, self.rules.rules
+
+        def record(conn: Connection, polled: recordings.Polled) -> Recorded:
+            if not rules:
+                return Recorded()
+            look = Look(watched.site, now, context.zone, context.gap)
+            others = waits_for(all_rules)
+            return record_absences(
+                conn, rules, polled, look, context.settle, context.routing, others
+            )
+
+        return record
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
