@@ -297,8 +297,8 @@ def _unknown_names(places: Mapping[str, str]) -> Iterator[str]:
     for name, place in places.items():
         if name.upper() not in known and not _names_place(name):
             near = difflib.get_close_matches(name.upper(), known, 1)
-            shown = near[0] if place == name else near[0].lower() if near else ""
-            yield f"{place}: unknown setting" + (f"; did you mean {shown}?" if near else "")
+            shown = [known if place == name else known.lower() for known in near]
+            yield f"{place}: unknown setting" + "".join(f"; did you mean {it}?" for it in shown)
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
