@@ -90,7 +90,10 @@ class Website(Struct, frozen=True, kw_only=True):
 
 
 class Match(Struct, frozen=True, kw_only=True):
-    """A match, and what became of it. `lag` is seconds from the event to the message."""
+    """A match, and what became of it. `lag` is seconds from the event to the message.
+
+    `stands_for` is how many matches a count or digest summarises, 0 for a match of one.
+    """
 
     key: str
     rule_id: str
@@ -102,6 +105,7 @@ class Match(Struct, frozen=True, kw_only=True):
     outcome: str
     outcome_at: datetime | None = None
     lag: float | None = None
+    stands_for: int = 0
 
 
 class BudgetStep(Struct, frozen=True, kw_only=True):
@@ -379,7 +383,11 @@ class Recording(Struct, frozen=True, kw_only=True):
 
 
 class MatchPage(Struct, frozen=True, kw_only=True):
-    """One match, or the recordings that a count or digest stands for."""
+    """One match, or the matches that a count or digest stands for, the newest first.
+
+    `since` and `until` are when the first and the last of them happened; null for a match of one.
+    `older` is the number to ask with as `before`.
+    """
 
     frame: Frame
     match: Match
@@ -390,3 +398,7 @@ class MatchPage(Struct, frozen=True, kw_only=True):
     excepts: Clause | None
     path: tuple[Stop, ...]
     pages: int
+    since: datetime | None
+    until: datetime | None
+    members: tuple[Match, ...]
+    older: int | None
