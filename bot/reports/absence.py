@@ -14,7 +14,7 @@ import msgspec
 
 from bot.domain.alert_state import Event, Level, advance
 from bot.domain.limits import is_open
-from bot.domain.subjects import WebsiteSubject
+from bot.domain.subjects import Site, WebsiteSubject
 from bot.messages.text import lasting
 from bot.polling.list_reader import OVERLAP
 from bot.polling.record_matches import Found, Recorded, Routing, posting, site_group
@@ -102,13 +102,45 @@ def _count(
     skipped = polled.lost or rule.id in polled.on_hold
     skipped = skipped or (hours is not None and not is_open(hours, look.now))
     since = _since(conn, rule, look, skipped=skipped)
-    # Rows may come late, and what only a settled session decides is known so much later.
-    start = look.now - few.within - OVERLAP - (timedelta() if fires_early(rule) else settle)
+    start = look.now - few.within - _late(rule, settle)
     group = site_group(look.site)
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
     sessions = tallied(conn, rule.id, group, start)
     return Counted(few, sessions, enough_known=since <= start and not waits and not skipped)
+
+
+def _late(rule: Rule, settle: timedelta) -> timedelta:
+    """How much later than it happens a session is counted.
+
+    Rows may come late, and what only a settled session decides is known when it is settled.
+    """
+    return OVERLAP + (timedelta() if fires_early(rule) else settle)
+
+
+@dataclass(frozen=True, slots=True)
+class LastCount:
+    """How many sessions there were at the last poll, at `at`.
+
+    `known_from` is from when on the rule can fire: before, some were not counted.
+    """
+
+    at: datetime
+    sessions: int
+    known_from: datetime
+
+
+def last_count(
+    conn: Connection, rule: Rule, few: TooFew, site: Site, settle: timedelta
+) -> LastCount | None:
+    """What the rule counted on the website; None if it has not yet, as it is now."""
+    text = watermark(conn, f"{COUNTING}{rule.id}", site.id)
+    kept = msgspec.json.decode(text, type=Counting) if text else None
+    if kept is None or kept.condition != condition_id(rule):
+        return None
+    span = few.within + _late(rule, settle)
+    sessions = tallied(conn, rule.id, site_group(site), kept.until - span)
+    return LastCount(kept.until, sessions, kept.since + span)
 
 
 def _since(conn: Connection, rule: Rule, look: Look, *, skipped: bool) -> datetime:

@@ -28,6 +28,8 @@ from bot.store.schema import (
     moment,
     moment_or_none,
     ms,
+    posts,
+    presses,
     steps,
 )
 from bot.store.statements import Value, execute
@@ -57,7 +59,8 @@ class MatchNow:
     """A match with what became of it.
 
     `stands_for` is how many matches a count or digest summarises, 0 for a match of one.
-    `counted`: it is one of those that a count summarises.
+    `counted`: it is one of those that a count summarises. `useless`: somebody called its message
+    not useful.
     """
 
     id: int
@@ -72,6 +75,7 @@ class MatchNow:
     summary: str
     stands_for: int = 0
     counted: bool = False
+    useless: bool = False
     steps: tuple[StepNow, ...] = ()
     insight: Insight | None = None
 
@@ -384,7 +388,7 @@ def mark_counted(conn: Connection, key: str, members: Sequence[str]) -> None:
 
 def _as_now(conn: Connection, rows: Sequence[Any], *, whole: bool) -> list[MatchNow]:
     ids = [row.id for row in rows]
-    done, stand_for = _steps_of(conn, ids), _stand_for(conn, ids)
+    done, stand_for, useless = _steps_of(conn, ids), _stand_for(conn, ids), _useless(conn, ids)
     whys = {row.id: tuple(msgspec.json.decode(row.why)) for row in rows}
     return [
         MatchNow(
@@ -400,6 +404,7 @@ def _as_now(conn: Connection, rows: Sequence[Any], *, whole: bool) -> list[Match
             summary=row.summary,
             stands_for=stand_for.get(row.id, 0),
             counted=row.counted_in not in (None, row.id),
+            useless=row.id in useless,
             steps=tuple(done.get(row.id, ())),
             insight=unpacked(row.insight) if whole else None,
         )
@@ -425,6 +430,20 @@ def _stand_for(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
         ):
             found.update((match, count) for match, count in conn.execute(query))
     return found
+
+
+def _useless(conn: Connection, ids: Sequence[int]) -> frozenset[int]:
+    """Those of the matches of which a message was called not useful."""
+    called = (
+        select(posts.c.match_id)
+        .join(presses, presses.c.post_key == posts.c.key)
+        .where(presses.c.button == "not_useful", presses.c.outcome == "done")
+    )
+    found: set[int] = set()
+    for start in range(0, len(ids), _AT_ONCE):
+        some = posts.c.match_id.in_(ids[start : start + _AT_ONCE])
+        found.update(conn.execute(called.where(some)).scalars())
+    return frozenset(found)
 
 
 def _why_of(conn: Connection, rule: str, subject_key: str, at: int) -> tuple[str, ...]:

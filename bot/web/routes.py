@@ -26,7 +26,7 @@ from bot.web.read.budgets import budgets
 from bot.web.read.overview import overview
 from bot.web.read.queue import queue
 from bot.web.read.recording import match_page, recording
-from bot.web.read.rules import rule, rules
+from bot.web.read.rules import STATES, rule, rules
 from bot.web.shared import Web, web_of
 from bot.web.stream import stream
 
@@ -66,9 +66,6 @@ def _choice(given: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
 
 def _overview(_given: Mapping[str, str], facts: Facts) -> Work:
     return lambda conn: overview(conn, facts)
-
-
-STATES = ("firing", "problem", "snoozed", "paused", "silent")
 
 
 def _rules(given: Mapping[str, str], facts: Facts) -> Work:

@@ -92,6 +92,8 @@ class Website(Struct, frozen=True, kw_only=True):
 class Match(Struct, frozen=True, kw_only=True):
     """A match, and what became of it. `lag` is seconds from the event to the message.
 
+    `rating` is what somebody in Slack called its message; null for nothing.
+
     `stands_for` is how many matches a count or digest summarises, 0 for a match of one.
     """
 
@@ -106,6 +108,7 @@ class Match(Struct, frozen=True, kw_only=True):
     outcome_at: datetime | None = None
     lag: float | None = None
     stands_for: int = 0
+    rating: Literal["not useful"] | None = None
 
 
 class BudgetStep(Struct, frozen=True, kw_only=True):
@@ -184,7 +187,8 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     """A rule in the list. `requests_per_hour`: requests that it had a part in.
     `useful` is None if nobody has called a message of it not useful.
 
-    `states` are all that hold; `state` is the worst of them. `per_day` ends with today.
+    `states` are all that hold; `state` is the worst of them, `state_reason` why. `per_day` ends
+    with today. `waiting_sessions` are those that the rule judges when they are over.
     """
 
     id: str
@@ -194,12 +198,15 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     websites: tuple[str, ...]
     state: State
     state_text: str
-    states: tuple[Literal["firing", "problem", "snoozed", "paused", "silent"], ...]
+    states: tuple[Literal["firing", "problem", "snoozed", "paused", "silent", "disabled"], ...]
     state_until: datetime | None
+    state_reason: str
     per_day: tuple[int, ...]
     last_24h: int
     last_match_at: datetime | None
     requests_per_hour: float
+    waiting_sessions: int
+    next_settled_at: datetime | None
     useful: Useful | None = None
 
 
@@ -233,6 +240,31 @@ class RuleAction(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Limit(Struct, frozen=True, kw_only=True):
+    """How many messages of a rule a place got since its limit began to count, of how many."""
+
+    place: str
+    used: int
+    at_most: int
+    within: float
+
+
+class TooFew(Struct, frozen=True, kw_only=True):
+    """What a rule about too few sessions counted on a website `within` so many seconds.
+
+    It fires at `at_most` or fewer. `sessions` and `counted_at` are null before the first count.
+    It can't fire before `known_from`: until then some sessions were not counted.
+    """
+
+    website: str
+    sessions: int | None
+    at_most: int
+    within: float
+    counted_at: datetime | None
+    known_from: datetime | None
+    firing_since: datetime | None
+
+
 class Rule(Struct, frozen=True, kw_only=True):
     """One rule. `usual` is the median of the same weekday over four weeks."""
 
@@ -253,6 +285,9 @@ class Rule(Struct, frozen=True, kw_only=True):
     digest_count: int
     safety_used: int | None
     safety_limit: str
+    edited_at: tuple[datetime, ...]
+    limits: tuple[Limit, ...]
+    too_few: tuple[TooFew, ...]
     matches: tuple[Match, ...]
     matches_kept: int
 

@@ -268,6 +268,7 @@ def match_of(found: MatchNow, world: World) -> Match:
         outcome_at=at,
         lag=lag,
         stands_for=found.stands_for,
+        rating="not useful" if found.useless else None,
     )
 
 
