@@ -378,6 +378,17 @@ def members_of(conn: Connection, match: MatchNow, before: int | None, limit: int
     )
 
 
+def weekly_reports(conn: Connection, rule: str, limit: int) -> list[tuple[MatchNow, str]]:
+    """The newest weekly reports of this name, each with the parameters of its post (JSON)."""
+    query = select(matches).where(matches.c.rule == rule)
+    newest = query.order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
+    found = _as_now(conn, conn.execute(newest).all(), whole=False)
+    told = select(steps.c.match_id, steps.c.params)
+    rows = conn.execute(told.where(steps.c.match_id.in_([it.id for it in found])))
+    params = {row.match_id: row.params for row in rows}
+    return [(each, params.get(each.id, "{}")) for each in found]
+
+
 def mark_counted(conn: Connection, key: str, members: Sequence[str]) -> None:
     """The match with this key summarises the matches with those keys."""
     chosen = select(matches.c.id).where(matches.c.key == key).scalar_subquery()

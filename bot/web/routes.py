@@ -26,6 +26,7 @@ from bot.web.read.budgets import budgets
 from bot.web.read.overview import overview
 from bot.web.read.queue import queue
 from bot.web.read.recording import match_page, recording
+from bot.web.read.reports import reports
 from bot.web.read.rules import STATES, rule, rules
 from bot.web.shared import Web, web_of
 from bot.web.stream import stream
@@ -81,6 +82,10 @@ def _rules(given: Mapping[str, str], facts: Facts) -> Work:
 
 def _rule(given: Mapping[str, str], facts: Facts) -> Work:
     return lambda conn: rule(conn, facts, given["id"])
+
+
+def _reports(_given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: reports(conn, facts)
 
 
 def _budgets(_given: Mapping[str, str], facts: Facts) -> Work:
@@ -206,6 +211,9 @@ PAGES = {
                   "Rules", "rules", _rules, _of_rules),
     "rule": Page("/rules/{id}", View("rules/{id}", views.Rule, "One rule."),
                  "Rules", "rule", _rule, _of_rule),
+    "reports": Page("/reports", View("reports", views.Reports,
+                        "When weekly reports are due, and the latest ones."),
+                    "Rules", "", _reports),
     "budgets": Page("/budgets", View("budgets", views.Budgets, "All budgets."),
                     "Budgets", "budgets", _budgets),
     "activity": Page("/activity", View("activity", views.Activity, "The audit log in words.", (

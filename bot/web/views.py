@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from bot.domain.insight import Clause, Stop
 from bot.domain.subjects import Severity
+from bot.messages.weekly import Week
 
 State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"]
 """How bad something is; each has a shape and a word of its own."""
@@ -210,10 +211,22 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     useful: Useful | None = None
 
 
+class PlannedReport(Struct, frozen=True, kw_only=True):
+    """A weekly report of the rule files. `websites` is empty for all."""
+
+    id: str
+    summary: str
+    place: str
+    websites: tuple[str, ...]
+    next_at: datetime
+    file: str
+    line: int
+
+
 class Rules(Struct, frozen=True, kw_only=True):
     """The rules in a state, problems first; `total` and `counts` are of all.
 
-    `waiting_sessions` are not over yet.
+    `waiting_sessions` are not over yet. `reports` are the weekly ones.
     """
 
     frame: Frame
@@ -223,6 +236,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     waiting_sessions: int
     next_settled_at: datetime | None
     file_errors: tuple[str, ...]
+    reports: tuple[PlannedReport, ...] = ()
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -290,6 +304,28 @@ class Rule(Struct, frozen=True, kw_only=True):
     too_few: tuple[TooFew, ...]
     matches: tuple[Match, ...]
     matches_kept: int
+
+
+class WeeklyReport(Struct, frozen=True, kw_only=True):
+    """A weekly report of a website. `week` is null where another version wrote it."""
+
+    key: str
+    report: str
+    website: str
+    at: datetime
+    state: State
+    outcome: str
+    headline: str
+    lines: tuple[str, ...]
+    week: Week | None
+
+
+class Reports(Struct, frozen=True, kw_only=True):
+    """When weekly reports are due, and the latest ones, the newest first."""
+
+    frame: Frame
+    planned: tuple[PlannedReport, ...]
+    reports: tuple[WeeklyReport, ...]
 
 
 class Budgets(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from bot.web.facts import Facts
 from bot.web.read.world import World, plain, world
 from bot.web.tail import action_of
 from bot.web.views import Activity, Entry, State
+from bot.weekly import SOURCE
 
 PAGE = 50
 
@@ -174,6 +175,9 @@ def _said(entry: Written, action: str, verb: str) -> tuple[str, str]:
         verb = "acts" if entry.kind == "match" else verb
         name = entry.rule.removeprefix(BUDGET)
         return name, f"{action} {verb}".strip() if action else verb
+    if entry.rule.startswith(SOURCE):
+        verb = "weekly report" if entry.kind == "match" else verb
+        return entry.rule.removeprefix(SOURCE), verb
     if entry.step:
         return entry.rule, f"{action} {verb}"
     return entry.rule, verb

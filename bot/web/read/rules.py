@@ -35,6 +35,7 @@ from bot.store.recordings import live_sessions
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
+from bot.web.read.reports import planned
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
 from bot.web.views import Limit, Part, Rule, RuleAction, RuleRow, Rules, State, TooFew, Useful
 
@@ -65,6 +66,7 @@ def rules(conn: Connection, facts: Facts) -> Rules:
         waiting_sessions=waiting,
         next_settled_at=settles,
         file_errors=tuple(map(plain, seen.rejected.faults)) if seen.rejected else (),
+        reports=tuple(planned(seen)),
     )
 
 
