@@ -18,7 +18,7 @@ from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Site, WebsiteSubject
 from bot.rules import model as c
 from bot.rules.evaluate import answer
-from bot.rules.operators import USUAL_WEEKS, Unusual
+from bot.rules.operators.past import USUAL_WEEKS, Unusual
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- unusual: made by bench/unusual.py -->", "<!-- /unusual -->"

@@ -18,7 +18,7 @@ from bot.reports.look import WEEKS_BACK, Look, same_hours
 from bot.reports.sources import Tried
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
-from bot.rules.operators import FEWEST_WEEKS, USUAL_WEEKS
+from bot.rules.operators.past import FEWEST_WEEKS, USUAL_WEEKS
 from bot.store import Connection
 from bot.store.alert_states import add_figures, figure_between, figures_between, grain
 from bot.store.audit import Note

@@ -14,7 +14,7 @@ from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
 from bot.fields.catalogue import ALERTS, FilterValue
 from bot.fields.normal import folded
-from bot.rules.operators import Operator
+from bot.rules.operators.base import Operator
 from bot.rules.units import Active, Rate
 from bot.rules.value_tests import Alike
 

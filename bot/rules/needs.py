@@ -29,7 +29,7 @@ from bot.rules.model import (
     applies,
     leaves,
 )
-from bot.rules.operators import Operator
+from bot.rules.operators.base import Operator
 from mouseflow.filters import SessionFilters
 
 

@@ -8,7 +8,7 @@ from report_world import SITE, ZONE, World
 from bot.domain.subjects import PageSubject
 from bot.rules import model as c
 from bot.rules.evaluate import Given, answer
-from bot.rules.operators import Unusual
+from bot.rules.operators.past import Unusual
 
 FEWER = """
 fewer:
