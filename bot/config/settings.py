@@ -635,6 +635,8 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
         places=None if offline and elsewhere else tuple(settings.notify),
+        accounts=settings.accounts,
+        account=settings.account,
     )
 
 
