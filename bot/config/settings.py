@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -502,7 +503,7 @@ class LogSection(Section):
 
 
 class Settings(BaseSettings):
-    """The whole configuration. Only `load` creates it."""
+    """The whole configuration of an account. Only `load_accounts` creates it."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -523,6 +524,24 @@ class Settings(BaseSettings):
     web: WebSection = WebSection()
     heartbeat: HeartbeatSection = HeartbeatSection()
     log: LogSection = LogSection()
+    _account: str = PrivateAttr("")
+    _accounts: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def account(self) -> str:
+        """Whose settings these are; empty in a configuration without `[accounts]`."""
+        return self._account
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """All accounts of the configuration, by name."""
+        return self._accounts
+
+    def of_account(self, name: str, accounts: Iterable[str]) -> "Settings":
+        """These settings as those of one of the accounts."""
+        copy = self.model_copy()
+        copy._account, copy._accounts = name, tuple(accounts)  # noqa: SLF001 - its own class
+        return copy
 
     @classmethod
     def settings_customise_sources(
@@ -606,6 +625,8 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
         places=None if offline and elsewhere else tuple(settings.notify),
+        accounts=settings.accounts,
+        account=settings.account,
     )
 
 

@@ -35,6 +35,7 @@ from bot.messages.message import (
     Part,
     line_of,
     of_rule,
+    of_several,
     plain_line,
     pressable,
     site_of,
@@ -125,17 +126,18 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     return Message(
         icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
-        url=links.website(task.subject, addresses),
         place=site_of(shown),
         why=(line_of(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
         items=few,
         more=unlisted(few, many.worst, many.total),
-        links=_website_link(task.subject, addresses),
         context=(
             *_missing(task),
             span_of(many.since, many.until, task.now, addresses),
         ),
-        **of_rule(task, addresses),
+        **{
+            "links": _website_link(task.subject, addresses),
+            **of_several(task, addresses, many.total, links.website(task.subject, addresses)),
+        },
         buttons=buttons,
         menu=menu,
     )

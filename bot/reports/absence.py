@@ -121,8 +121,7 @@ def _count(
     hours = posting(rule, routing.zone).hours
     skipped = polled.lost or rule.id in polled.on_hold
     skipped = skipped or (hours is not None and not is_open(hours, look.now))
-    # Rows may come late, and what only a settled session decides is known so much later.
-    start = look.now - few.within - OVERLAP - (timedelta() if fires_early(rule) else settle)
+    start = look.now - few.within - _late(rule, settle)
     unrecorded = throttled or _was_unrecorded(look, start)
     since = _since(conn, rule, look, skipped=skipped, unrecorded=unrecorded)
     group = site_group(look.site)
@@ -146,6 +145,39 @@ def _was_unrecorded(look: Look, start: datetime) -> bool:
     least = look.recorded.least((start, look.now))
     most = look.recorded.most((look.now - WEEK, look.now))
     return least is not None and (not least or least < USUAL_SHARE * (most or 0.0))
+
+
+def _late(rule: Rule, settle: timedelta) -> timedelta:
+    """How much later than it happens a session is counted.
+
+    Rows may come late, and what only a settled session decides is known when it is settled.
+    """
+    return OVERLAP + (timedelta() if fires_early(rule) else settle)
+
+
+@dataclass(frozen=True, slots=True)
+class LastCount:
+    """How many sessions there were at the last poll, at `at`.
+
+    `known_from` is from when on the rule can fire: before, some were not counted.
+    """
+
+    at: datetime
+    sessions: int
+    known_from: datetime
+
+
+def last_count(
+    conn: Connection, rule: Rule, few: TooFew, site: Site, settle: timedelta
+) -> LastCount | None:
+    """What the rule counted on the website; None if it has not yet, as it is now."""
+    text = watermark(conn, f"{COUNTING}{rule.id}", site.id)
+    kept = msgspec.json.decode(text, type=Counting) if text else None
+    if kept is None or kept.condition != condition_id(rule):
+        return None
+    span = few.within + _late(rule, settle)
+    sessions = tallied(conn, rule.id, site_group(site), kept.until - span)
+    return LastCount(kept.until, sessions, kept.since + span)
 
 
 def _since(

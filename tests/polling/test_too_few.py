@@ -1,8 +1,10 @@
 """Alerts about sessions that do not come: they fire and end by what is known."""
 
 import itertools
+import json
 import random
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -20,6 +22,7 @@ from bot.store.audit import history
 from bot.store.budgets import disown, own
 from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
+from bot.store.recordings import COUNTING, watermark
 from bot.store.rules import pause_rule, resume_rule
 from bot.watcher import Watcher
 from mouseflow.simulator.quirks import Quirks
@@ -365,3 +368,44 @@ async def test_in_random_days_it_fires_when_it_is_known_and_only_then(tmp_path, 
         assert not (firing and went_well and [it for it in seen_twice if it > quiet + LATE])
     assert came
     shop.close()
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying:
+    """The store of a process that is killed after so many transactions."""
+
+    def __init__(self, store, after) -> None:
+        self.store, self.left = store, after
+
+    async def run(self, work):
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return await self.store.run(work)
+
+    async def read(self, work):
+        return await self.store.read(work)
+
+
+@pytest.mark.parametrize("after", range(4))
+async def test_a_kill_leaves_what_was_read_and_what_was_counted_alike(shop, after):
+    await shop.pass_time(60)
+    shop.visit()
+    shop.wait(minutes=10)
+    context = shop.watcher.context
+    shop.watcher.context = replace(context, store=Dying(context.store, after))
+    with suppress(Killed):
+        await shop.watcher.poll_recordings(shop.site)
+
+    def times(conn):
+        marks = (
+            watermark(conn, source, shop.site.id) for source in ("recordings", f"{COUNTING}nobody")
+        )
+        read, counted = map(json.loads, marks)
+        return read["polled"], counted["until"]
+
+    read, counted = shop.store.do(times)
+    assert read == counted
