@@ -467,8 +467,8 @@ def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:
         plain and any(served.take(it) != it for it in served.contrast)
     ):
         yield "a contrast is two values as the API's filter takes them"
-    if plain and not (field.choices or served.hint):
-        yield "a filter with a contrast needs choices or a hint"
+    if plain and not (field.choices or (served.hint and served.pattern)):
+        yield "a filter with a contrast needs choices, or a pattern and a hint"
 
 
 def named(fields: Sequence[Field], name: str) -> Field:

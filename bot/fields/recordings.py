@@ -344,7 +344,9 @@ _NONE = ("mouseflow-bot-none", "mouseflow-bot-no-other")
 
 def _pages(name: str) -> ApiFilter:
     hint = "write one page, such as /checkout, without * or %"
-    return ApiFilter(name=name, take=_page, exact=False, hint=hint, contrast=_NOWHERE)
+    return ApiFilter(
+        name=name, take=_page, exact=False, pattern="[^*]+", hint=hint, contrast=_NOWHERE
+    )
 
 
 _recording = partial(Field, watch="recordings")
@@ -1013,6 +1015,7 @@ SEARCH = _in_row(
     api_filter=ApiFilter(
         name="search",
         take=_searched,
+        pattern="[^*]+",
         contrast=("mouseflow-bot finds nobody", "mouseflow-bot finds no one"),
         hint="search takes one text, without *: the API looks for it in all that it knows",
     ),
