@@ -131,8 +131,8 @@ def began(fault: Fault, patience: timedelta) -> Notice:
 def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
     """It works again. `waiting` of the fault is how many steps waited."""
     after = lasting(now - fault.since)
+    lost = _dropped(dropped)
     waited = "1 action waited" if fault.waiting == 1 else f"{number(fault.waiting)} actions waited"
-    lost = f" {number(dropped)} more were not kept: the queue was full." if dropped else ""
     return Notice(
         f"✅ Over after {after}: {what(fault.cause, fault.place)}",
         (
@@ -140,6 +140,23 @@ def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
             f"{instant(fault.since)} to {instant(now)}",
         ),
     )
+
+
+def nothing_waits(fault: Fault, now: datetime, dropped: int) -> Notice:
+    """Nothing waits for it any more, so nobody has seen whether it works again."""
+    after = lasting(now - fault.since)
+    return Notice(
+        f"⚪ Nothing waits any more: {what(fault.cause, fault.place)}",
+        (
+            f"After {after} no action is due there: all were given up, taken back or sent "
+            f"elsewhere.{_dropped(dropped)} The bot has not seen it work again.",
+            f"{instant(fault.since)} to {instant(now)}",
+        ),
+    )
+
+
+def _dropped(count: int) -> str:
+    return f" {number(count)} more were not kept: the queue was full." if count else ""
 
 
 def dead_letters(
