@@ -261,7 +261,7 @@ async def test_a_channel_for_which_nothing_waits_any_more_is_not_called_mended(b
     bench.store.do(lambda conn: cancel(conn, bench.clock(), rules=["rule"]))
     await bench.drain_for(10 * MINUTE, MINUTE)
     _, told = bench.told
-    assert told.startswith("⚪ Nothing waits any more: Slack channel #alerts is archived\n")
+    assert told.startswith("🔵 Nothing waits any more: Slack channel #alerts is archived\n")
     assert "The bot has not seen it work again." in told
     bench.add(match("r2", Post(name="p2"), at=bench.clock()))
     bench.world.fail("p2", *[ARCHIVED] * FOREVER)
@@ -275,7 +275,7 @@ async def test_what_waited_too_long_leaves_no_channel_mended(bench):
     await bench.drain_for(4 * DAY, HOUR)
     _, *rest = bench.told
     assert sorted(text.partition(":")[0] for text in rest) == [
-        "⚪ Nothing waits any more",
+        "🔵 Nothing waits any more",
         "🔶 1 action failed for good",
     ]
 
