@@ -44,7 +44,7 @@ from bot.reports.look import Look
 from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, waits_for
-from bot.rules.needs import fires_early
+from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
 from bot.store.audit import Note, record
@@ -140,6 +140,7 @@ class Watcher:
             # Otherwise such a rule would silently never match.
             for rule, name in unknown_websites(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
+        counts = any(map(counts_visitors, self.rules.rules))
         gone = await self.context.store.run(
             partial(
                 save_sites,
@@ -148,6 +149,7 @@ class Watcher:
                 rules=self.rules,
                 routing=self.context.routing,
                 now=self._clock(),
+                statuses={row.id: row.status for row in found} if counts else {},
             )
         )
         for site in gone.sites:

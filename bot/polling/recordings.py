@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from bot.domain.alert_state import GAP
+from bot.domain.calendar import Days
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
@@ -141,7 +142,7 @@ class PollContext:
     expand: bool = True
     marks: timedelta = timedelta()
     gap: timedelta = GAP
-    holidays: frozenset[str] = frozenset()
+    holidays: tuple[Days, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,7 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     ]
     if new:
         execute_many(conn, _DIGEST, new)
+    record(conn, at, [Note(kind="rule.edited", rule=rule) for rule in sorted(changed)])
     for rule in sorted(changed):
         _save(conn, rule, released_at=ms(at), outdated=1)
         if known[rule].paused_at is not None:
