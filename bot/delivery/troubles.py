@@ -156,7 +156,7 @@ def _begins(
     log.error("deliver.trouble", trouble=messages.what(fault.cause, fault.place),
               reason=fault.reason, remedy=fault.remedy, waiting=fault.waiting)  # fmt: skip
     if can_tell:
-        _announce(conn, notice, now, ops)
+        _announce(conn, replace(notice, about=key), now, ops)
 
 
 def _lasts(conn: Connection, trouble: Trouble, fault: Fault) -> None:
@@ -177,7 +177,8 @@ def _ends(conn: Connection, trouble: Trouble, now: datetime, ops: Ops) -> None:
         since=trouble.since,
         waiting=trouble.waiting,
     )
-    _announce(conn, messages.ended(fault, now, trouble.dropped), now, ops)
+    ended = messages.ended(fault, now, trouble.dropped)
+    _announce(conn, replace(ended, about=trouble.key, ends=True), now, ops)
 
 
 def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:
