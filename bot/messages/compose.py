@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from bot.domain.alert_state import USUAL_NOW
 from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
@@ -160,11 +161,15 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
 
 
 def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
-    """An alert is resolved: its condition no longer holds."""
+    """An alert is resolved: its condition no longer holds, or what it tells is usual by now."""
     told = match(task, addresses)
-    headline = f"Resolved after {lasting(lasted)}: {told.headline}"
+    is_back = not any(USUAL_NOW in line for line in task.why)
+    after = lasting(lasted)
+    ends = f"Resolved after {after}" if is_back else f"Ended after {after}, not back"
+    headline = f"{ends}: {told.headline}"
     menu: tuple[Button, ...] = ("not_useful",) if told.menu else ()
-    return replace(told, icon=ENDED, headline=cut(headline, HEADLINE), buttons=(), menu=menu)
+    icon = ENDED if is_back else INFO
+    return replace(told, icon=icon, headline=cut(headline, HEADLINE), buttons=(), menu=menu)
 
 
 def notice(

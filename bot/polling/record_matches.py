@@ -121,6 +121,16 @@ class Recorded:
     announced: bool = False
     caught: Caught = NOTHING
 
+    def beside(self, other: "Recorded") -> "Recorded":
+        """Both together, of one poll."""
+        return Recorded(
+            self.matches + other.matches,
+            self.paused + other.paused,
+            self.suppressed | other.suppressed,
+            self.announced or other.announced,
+            self.caught,
+        )
+
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
     """Every match among the evaluations, at the time of the session's last activity."""

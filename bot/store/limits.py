@@ -24,6 +24,7 @@ from bot.store.audit import record
 from bot.store.digests import (
     DueStep,
     PostParams,
+    edits_first,
     fold,
     folding,
     note,
@@ -92,7 +93,7 @@ def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar
         case Waits(until):
             _put_off(conn, row, until, Reason.QUIET, now)
         case Held(reason, until, drop):
-            if drop:
+            if drop or edits_first(conn, row):
                 withhold(conn, [row], reason, now)
             else:
                 fold(conn, [folding(row, params.channel)], reason, until, now)

@@ -274,6 +274,7 @@ rule_states = Table(
     Column("snoozed_until", _Int),
     Column("snoozed_at", _Int),
     Column("released_at", _Int),
+    _number("outdated", 0),  # steps that wait may still be those of the rule before its edit
     sqlite_with_rowid=False,
 )
 

@@ -128,6 +128,7 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "rule.renamed": ("person", "has a new name"),
     "level.held": ("bot", "keeps its state"),
     "level.no_history": ("bot", "has not enough history yet"),
+    "level.not_recorded": ("bot", "does not know: recording was off or throttled"),
     "poll.truncated": ("warn", "A list could not be read to its end"),
     "poll.undetailed": ("warn", "A detail could not be read"),
     "poll.unreadable": ("warn", "A row could not be read"),

@@ -155,3 +155,8 @@ def upgrade() -> None:
     op.create_index(
         "matches_alerts", "matches", ["rule", "key"], sqlite_where=sa.text("kind <> 'recordings'")
     )
+    # Rules whose steps must still be rebuilt after an edit.
+    op.add_column(
+        "rule_states",
+        sa.Column("outdated", sa.Integer, server_default=sa.text("0"), nullable=False),
+    )
