@@ -131,7 +131,10 @@ def ops_of(settings: Settings) -> Ops:
     channel = settings.slack.ops
 
     def tell(conn: Connection, notice: Notice, now: datetime) -> None:
-        announce(conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer)
+        announce(
+            conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer,
+            about=notice.about, ends=notice.ends,
+        )  # fmt: skip
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 

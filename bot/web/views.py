@@ -361,8 +361,19 @@ class Activity(Struct, frozen=True, kw_only=True):
     websites: tuple[str, ...]
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """Messages that wait for their time on purpose: why, how many, until when."""
+
+    reason: str
+    count: int
+    until: datetime
+
+
 class Lane(Struct, frozen=True, kw_only=True):
-    """A queue: one for each place. A failing one never holds up another."""
+    """A queue: one for each place. A failing one never holds up another.
+
+    `held` are those of the waiting ones that are not to go out yet.
+    """
 
     id: str
     place: str
@@ -372,6 +383,7 @@ class Lane(Struct, frozen=True, kw_only=True):
     waiting: int
     oldest_at: datetime | None
     next_attempt_at: datetime | None
+    held: tuple[Held, ...]
     sent_24h: int
 
 
@@ -382,6 +394,7 @@ class DeadItem(Struct, frozen=True, kw_only=True):
     action: str
     recording_id: str | None
     given_up_at: datetime
+    attempts: int
 
 
 class DeadGroup(Struct, frozen=True, kw_only=True):
@@ -398,11 +411,12 @@ class DeadGroup(Struct, frozen=True, kw_only=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """What waits, and what failed for good."""
+    """What waits, and what failed for good. `held` of the waiting ones wait for their time."""
 
     frame: Frame
     problems: tuple[Problem, ...]
     waiting: int
+    held: int
     running: int
     lanes: tuple[Lane, ...]
     dead: int
