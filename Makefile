@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test worlds bench check format generate docs lint types contracts lock clean
+.PHONY: demo test worlds bench soak soak-real check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -22,6 +22,13 @@ worlds: $(DEV)
 BENCH ?= calls check decoding delivery start stalls big_store
 bench: $(DEV)
 	@for each in $(BENCH); do echo "$$each:"; $(BIN)/python -m bench.$$each || exit 1; done
+
+# Months on a virtual clock, ten real minutes: nothing grows, nothing is lost, nothing twice.
+soak: $(DEV)
+	$(BIN)/python -m bench.soak $(ARGS)
+
+soak-real: $(DEV)
+	$(BIN)/python -m bench.soak --real --per-day 2000 $(ARGS)
 
 check: lint types contracts test
 
