@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test worlds bench soak soak-real check format generate docs lint types contracts lock clean
+.PHONY: demo test worlds bench bench-short soak soak-real check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -18,10 +18,13 @@ N ?= 1000
 worlds: $(DEV)
 	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
 
-# Everything in bench/ that takes less than a minute or two; docs/explanation/performance.md has the rest.
-BENCH ?= calls check decoding delivery start stalls big_store
+# All benchmarks, into the docs: hours, and root for `outages`. NAMES="calls check": some of them.
 bench: $(DEV)
-	@for each in $(BENCH); do echo "$$each:"; $(BIN)/python -m bench.$$each || exit 1; done
+	$(BIN)/python -m bench.report $(NAMES)
+
+# A few ratios against bench/recorded.json, in a minute: a worse one is a warning, no error.
+bench-short: $(DEV)
+	$(BIN)/python -m bench.report --short $(ARGS)
 
 # Months on a virtual clock, ten real minutes: nothing grows, nothing is lost, nothing twice.
 soak: $(DEV)

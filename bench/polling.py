@@ -15,7 +15,6 @@ calls. *Naive* is one list a poll and one detail for each recording.
 
 import argparse
 import asyncio
-import re
 import sys
 import tempfile
 import time
@@ -26,13 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 import httpx
 from msgspec import structs
 
+from bench.report import write
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling import evaluate
 from bot.polling.list_filters import askable, is_answered
@@ -53,8 +52,6 @@ from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import shops
 from mouseflow.simulator.server import Simulator
-
-PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
 SETTLE = timedelta(minutes=35)
@@ -363,13 +360,6 @@ def _late(per_day: int) -> str:
     return "\n".join(lines)
 
 
-def _write(table: str, name: str = "polling") -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    start, end = f"<!-- {name}: made by bench/polling.py -->", f"<!-- /{name} -->"
-    found = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-    PAGE.write_text(found.sub(lambda _: f"{start}\n{table}\n{end}", text), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, default=1)
@@ -383,10 +373,10 @@ def main() -> None:
     parser.add_argument("--late", action="store_true", help="write what late knowledge costs")
     args = parser.parse_args()
     if args.late:
-        _write(_late(per_day=500), "late")
+        write("late", _late(per_day=500))
         return
     if args.write:
-        _write(_matrix())
+        write("polling", _matrix())
         return
     started = time.perf_counter()
     run = Run(args.sites, args.per_day, args.hours, args.every, not args.no_expand)
