@@ -640,6 +640,14 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
     )
 
 
+def page_of_account(settings: Settings) -> str:
+    """Where people reach the account's status page; empty for nowhere."""
+    if settings.web.public_url is None or settings.web.address is None:
+        return ""
+    account = f"/accounts/{settings.account}" if settings.account else ""
+    return f"{settings.web.public_url}{account}"
+
+
 def channels(settings: Settings, rules: Iterable[Rule]) -> list[str]:
     """Every channel that is posted to, by name."""
     return list(posting(settings, rules))
