@@ -60,6 +60,18 @@ def chosen(args: Namespace, accounts: "Mapping[str, Settings]") -> "Settings":
     raise ConfigError(f"there is no account {named}{suggest(named, accounts, known)}")
 
 
+def meant(args: Namespace, *, offline: bool = False) -> "Mapping[str, Settings]":
+    """The accounts that a command is about: the one that `--account` names, else all.
+
+    As `accounts`.
+    """
+    found = accounts(args, offline=offline)
+    if getattr(args, "account", None) is None:
+        return found
+    settings = chosen(args, found)
+    return {settings.account: settings}
+
+
 def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]":
     """The checked settings by account; their secrets are redacted from all output from now on.
 
@@ -113,6 +125,20 @@ def rules(
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True, accounts=None)
     return load(paths, may, tested=tested)
+
+
+def every_rule(args: Namespace, accounts: "Mapping[str, Settings]") -> "RuleSet":
+    """The rules of all these accounts, each once; without an account those of the paths."""
+    from bot.rules.model import RuleSet
+
+    sets = [rules(args, settings, offline=True) for settings in accounts.values()]
+    if len(sets) < 2:
+        return sets[0] if sets else rules(args, None, offline=True)
+    return RuleSet(
+        rules=tuple({it.id: it for found in sets for it in found.rules}.values()),
+        warnings=tuple(dict.fromkeys(it for found in sets for it in found.warnings)),
+        disabled=tuple({it.id: it for found in sets for it in found.disabled}.values()),
+    )
 
 
 def _default_rules(args: Namespace) -> list[Path]:

@@ -26,6 +26,7 @@ from pydantic_settings import PydanticBaseSettingsSource as Source
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
+from bot.domain.accounts import PREFIX
 from bot.domain.calendar import Calendar, day_of, quiet_days
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
@@ -156,10 +157,6 @@ OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterVa
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 Day = Annotated[str, BeforeValidator(_day)]
 Days = Annotated[tuple[Day, ...], BeforeValidator(_listed)]
-
-
-PREFIX = "BOT_"
-"""The prefix of environment variables and secret files."""
 
 
 class Section(BaseModel):
